@@ -1,0 +1,326 @@
+"""Box arithmetic: areas, the IoU family, the anchor codec and clipping.
+
+Boxes are `[..., 4]` arrays `(xmin, ymin, xmax, ymax)` in absolute pixels, right and bottom edge
+exclusive, so a width is `xmax - xmin` with no `+ 1`. Aligned functions broadcast their arguments
+against each other. Everything is computed in float32, or in float64 when an input is float64;
+bfloat16 and integer inputs are converted first.
+
+A box with no area (`xmax <= xmin` or `ymax <= ymin`) has area 0 and IoU 0 with every box, and all
+gradients stay finite. An area below 1e-12 square pixels counts as none.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+# The gradient of a division squares its denominator: float32 holds the square of 1e-12.
+_SMALLEST_DENOMINATOR = 1e-12
+# The least side, in pixels, whose logarithm `encode` takes.
+_SMALLEST_SIDE = 1e-6
+
+
+def at_least_float32(*arrays: ArrayLike) -> list[jax.Array]:
+    """Converts arrays to the one dtype that boxes and losses are computed in.
+
+    Args:
+      *arrays: arrays of any shape and any real dtype.
+
+    Returns:
+      The arrays, all float64 if one of them is float64, else all float32.
+    """
+    converted = [jnp.asarray(array) for array in arrays]
+    any_double = any(array.dtype == jnp.float64 for array in converted)
+    dtype = jnp.float64 if any_double else jnp.float32
+    return [array.astype(dtype) for array in converted]
+
+
+def _aligned(*boxes: ArrayLike) -> list[jax.Array]:
+    """Gives arrays one dtype and one shape, so that no operation promotes ranks by itself."""
+    converted = at_least_float32(*boxes)
+    shape = jnp.broadcast_shapes(*(array.shape for array in converted))
+    return [jnp.broadcast_to(array, shape) for array in converted]
+
+
+def _for_pairs(first: ArrayLike, second: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Returns `first` as `[..., N, 1, 4]` and `second` as `[..., 1, M, 4]`, of equal rank."""
+    first, second = at_least_float32(first, second)
+    rank = max(first.ndim, second.ndim)
+    first = first.reshape((1,) * (rank - first.ndim) + first.shape)
+    second = second.reshape((1,) * (rank - second.ndim) + second.shape)
+    return first[..., :, None, :], second[..., None, :, :]
+
+
+def _divide_or_zero(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+    """Divides; 0 with gradient 0 where the (non-negative) denominator is practically 0."""
+    divisible = denominator > _SMALLEST_DENOMINATOR
+    return jnp.where(divisible, numerator, 0.0) / jnp.where(divisible, denominator, 1.0)
+
+
+def _sides(boxes: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Widths and heights, at least 0."""
+    widths = jnp.maximum(boxes[..., 2] - boxes[..., 0], 0.0)
+    heights = jnp.maximum(boxes[..., 3] - boxes[..., 1], 0.0)
+    return widths, heights
+
+
+def _intersection(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Intersection area of boxes of equal rank; a side is 0 where they do not overlap."""
+    widths = jnp.minimum(first[..., 2], second[..., 2]) - jnp.maximum(first[..., 0], second[..., 0])
+    heights = jnp.minimum(first[..., 3], second[..., 3]) - jnp.maximum(
+        first[..., 1], second[..., 1]
+    )
+    return jnp.maximum(widths, 0.0) * jnp.maximum(heights, 0.0)
+
+
+def _intersection_and_union(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
+    intersection = _intersection(first, second)
+    return intersection, area(first) + area(second) - intersection
+
+
+def area(boxes: ArrayLike) -> jax.Array:
+    """Areas of boxes, 0 for boxes with no extent.
+
+    Args:
+      boxes: `[..., 4]` xyxy, pixels.
+
+    Returns:
+      `[...]` square pixels.
+    """
+    (boxes,) = at_least_float32(boxes)
+    widths, heights = _sides(boxes)
+    return widths * heights
+
+
+def aligned_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
+    """IoU of each box with its partner in the other array.
+
+    Args:
+      boxes: `[..., 4]` xyxy, pixels.
+      other_boxes: `[..., 4]` xyxy, pixels.
+
+    Returns:
+      `[...]` in 0..1; differentiable in both arguments.
+    """
+    intersection, union = _intersection_and_union(*_aligned(boxes, other_boxes))
+    return _divide_or_zero(intersection, union)
+
+
+def pairwise_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
+    """IoU of every box with every other box.
+
+    Args:
+      boxes: `[..., N, 4]` xyxy, pixels.
+      other_boxes: `[..., M, 4]` xyxy, pixels; missing leading dimensions are broadcast.
+
+    Returns:
+      `[..., N, M]` in 0..1.
+    """
+    intersection, union = _intersection_and_union(*_for_pairs(boxes, other_boxes))
+    return _divide_or_zero(intersection, union)
+
+
+def pairwise_intersection_over_first_area(boxes: ArrayLike, regions: ArrayLike) -> jax.Array:
+    """The share of every box's own area that each region covers (COCO's rule for crowds).
+
+    Args:
+      boxes: `[..., N, 4]` xyxy, pixels.
+      regions: `[..., M, 4]` xyxy, pixels; missing leading dimensions are broadcast.
+
+    Returns:
+      `[..., N, M]` in 0..1; 0 for a box with no area.
+    """
+    first, second = _for_pairs(boxes, regions)
+    intersection = _intersection(first, second)
+    return _divide_or_zero(intersection, jnp.broadcast_to(area(first), intersection.shape))
+
+
+def hull_penalty(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
+    """The share of the smallest box around both that neither covers: IoU - GIoU.
+
+    Args:
+      boxes: `[..., 4]` xyxy, pixels.
+      other_boxes: `[..., 4]` xyxy, pixels.
+
+    Returns:
+      `[...]` in 0..1; differentiable in both arguments.
+    """
+    first, second = _aligned(boxes, other_boxes)
+    _, union = _intersection_and_union(first, second)
+    hull = area(_hull(first, second))
+    return _divide_or_zero(hull - union, hull)
+
+
+def centre_distance_penalty(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
+    """Squared distance of the centres over the squared diagonal of the hull: IoU - DIoU.
+
+    Args:
+      boxes: `[..., 4]` xyxy, pixels.
+      other_boxes: `[..., 4]` xyxy, pixels.
+
+    Returns:
+      `[...]` in 0..1; differentiable in both arguments.
+    """
+    first, second = _aligned(boxes, other_boxes)
+    twice_offset = first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]
+    squared_distance = jnp.sum(jnp.square(twice_offset), axis=-1) / 4.0
+    hull_width, hull_height = _sides(_hull(first, second))
+    squared_diagonal = jnp.square(hull_width) + jnp.square(hull_height)
+    return _divide_or_zero(squared_distance, squared_diagonal)
+
+
+def aspect_ratio_penalty(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
+    """`alpha v`, the third term of CIoU: DIoU - CIoU (arXiv 1911.08287, equations 8-11).
+
+    `v = 4 / pi^2 (atan(w / h) - atan(w' / h'))^2` and `alpha = v / (1 - IoU + v)`. No gradient
+    flows through alpha, as in torchvision and in the paper's own code. (mmdetection 3 sets alpha
+    to 0 where IoU <= 0.5.)
+
+    Args:
+      boxes: `[..., 4]` xyxy, pixels.
+      other_boxes: `[..., 4]` xyxy, pixels.
+
+    Returns:
+      `[...]` from 0; differentiable in both arguments.
+    """
+    first, second = _aligned(boxes, other_boxes)
+    angle_difference = _aspect_angle(first) - _aspect_angle(second)
+    shape_difference = (4.0 / math.pi**2) * jnp.square(angle_difference)
+    dissimilarity = 1.0 - aligned_iou(first, second) + shape_difference
+    trade_off = jax.lax.stop_gradient(_divide_or_zero(shape_difference, dissimilarity))
+    return trade_off * shape_difference
+
+
+def generalized_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
+    """GIoU (arXiv 1902.09630, algorithm 1): IoU minus `hull_penalty`.
+
+    Args:
+      boxes: `[..., 4]` xyxy, pixels.
+      other_boxes: `[..., 4]` xyxy, pixels.
+
+    Returns:
+      `[...]` in -1..1; differentiable in both arguments.
+    """
+    return aligned_iou(boxes, other_boxes) - hull_penalty(boxes, other_boxes)
+
+
+def distance_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
+    """DIoU (arXiv 1911.08287, equation 6): IoU minus `centre_distance_penalty`.
+
+    Args:
+      boxes: `[..., 4]` xyxy, pixels.
+      other_boxes: `[..., 4]` xyxy, pixels.
+
+    Returns:
+      `[...]` in -1..1; differentiable in both arguments.
+    """
+    return aligned_iou(boxes, other_boxes) - centre_distance_penalty(boxes, other_boxes)
+
+
+def complete_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
+    """CIoU (arXiv 1911.08287, equation 10): DIoU minus `aspect_ratio_penalty`.
+
+    Args:
+      boxes: `[..., 4]` xyxy, pixels.
+      other_boxes: `[..., 4]` xyxy, pixels.
+
+    Returns:
+      `[...]` at most 1; differentiable in both arguments.
+    """
+    return distance_iou(boxes, other_boxes) - aspect_ratio_penalty(boxes, other_boxes)
+
+
+def _hull(first: jax.Array, second: jax.Array) -> jax.Array:
+    """The smallest box around each pair."""
+    low = jnp.minimum(first[..., :2], second[..., :2])
+    high = jnp.maximum(first[..., 2:], second[..., 2:])
+    return jnp.concatenate([low, high], axis=-1)
+
+
+def _aspect_angle(boxes: jax.Array) -> jax.Array:
+    """atan(width / height); 0 for a point, where the angle and its gradient are undefined."""
+    widths, heights = _sides(boxes)
+    has_extent = jnp.square(widths) + jnp.square(heights) > _SMALLEST_DENOMINATOR
+    return jnp.arctan2(jnp.where(has_extent, widths, 0.0), jnp.where(has_extent, heights, 1.0))
+
+
+def _centres_and_sides(boxes: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`[..., 2]` centres (x, y) and `[..., 2]` sides (width, height), unclipped."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return (low + high) * 0.5, high - low
+
+
+def encode(
+    boxes: ArrayLike,
+    anchors: ArrayLike,
+    *,
+    weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+) -> jax.Array:
+    """Box deltas of R-CNN (arXiv 1311.2524, appendix C): what a box head is trained to predict.
+
+    `dx = (cx - cx_a) / w_a`, `dy` alike, `dw = log(w / w_a)`, `dh` alike, times the weights.
+
+    Args:
+      boxes: `[..., 4]` xyxy, pixels. A side below 1e-6 pixels is taken as 1e-6.
+      anchors: `[..., 4]` xyxy, pixels, with an area.
+      weights: factors of dx, dy, dw, dh: the reciprocals of the standard deviations.
+
+    Returns:
+      `[..., 4]` deltas (dx, dy, dw, dh).
+    """
+    boxes, anchors = _aligned(boxes, anchors)
+    centres, sides = _centres_and_sides(boxes)
+    anchor_centres, anchor_sides = _centres_and_sides(anchors)
+    sides = jnp.maximum(sides, _SMALLEST_SIDE)
+    anchor_sides = jnp.maximum(anchor_sides, _SMALLEST_SIDE)
+    offsets = (centres - anchor_centres) / anchor_sides
+    deltas = jnp.concatenate([offsets, jnp.log(sides / anchor_sides)], axis=-1)
+    return deltas * jnp.broadcast_to(jnp.asarray(weights, deltas.dtype), deltas.shape)
+
+
+def decode(
+    deltas: ArrayLike,
+    anchors: ArrayLike,
+    *,
+    weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+    max_log_ratio: float = math.log(1000 / 16),
+) -> jax.Array:
+    """The boxes that deltas stand for: the inverse of `encode`.
+
+    Args:
+      deltas: `[..., 4]` (dx, dy, dw, dh).
+      anchors: `[..., 4]` xyxy, pixels.
+      weights: the factors that `encode` was given.
+      max_log_ratio: dw and dh are clipped to +- this, so that exp cannot overflow; their gradient
+        is 0 beyond it.
+
+    Returns:
+      `[..., 4]` xyxy, pixels, not clipped to any image.
+    """
+    deltas, anchors = _aligned(deltas, anchors)
+    deltas = deltas / jnp.broadcast_to(jnp.asarray(weights, deltas.dtype), deltas.shape)
+    anchor_centres, anchor_sides = _centres_and_sides(anchors)
+    centres = anchor_centres + deltas[..., :2] * anchor_sides
+    sides = anchor_sides * jnp.exp(jnp.clip(deltas[..., 2:], -max_log_ratio, max_log_ratio))
+    return jnp.concatenate([centres - 0.5 * sides, centres + 0.5 * sides], axis=-1)
+
+
+def clip(boxes: ArrayLike, height: ArrayLike, width: ArrayLike) -> jax.Array:
+    """Moves the edges of boxes into their image.
+
+    Args:
+      boxes: `[..., 4]` xyxy, pixels.
+      height: image height in pixels: a scalar, or an array that broadcasts to `boxes[..., 0]`.
+      width: image width in pixels, likewise.
+
+    Returns:
+      `[..., 4]` xyxy, pixels, x in 0..width and y in 0..height.
+    """
+    (boxes,) = at_least_float32(boxes)
+    height = jnp.asarray(height).astype(boxes.dtype)
+    width = jnp.asarray(width).astype(boxes.dtype)
+    width, height = (jnp.broadcast_to(limit, boxes.shape[:-1]) for limit in (width, height))
+    limits = jnp.stack([width, height, width, height], axis=-1)
+    return jnp.clip(boxes, 0.0, limits)

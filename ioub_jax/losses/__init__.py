@@ -1,0 +1,45 @@
+"""Losses of object detectors, for any JAX model: this package needs jax and nothing else.
+
+Losses are unreduced and take hyper-parameters by keyword. Leading dimensions are free. Labels are
+`0..C-1` a class, `-1` background, `-2` ignored. The `*_weights` functions return factors for a loss
+of the same shape.
+"""
+
+from ioub_jax.losses.classification import (
+    quality_focal_loss,
+    sigmoid_focal_loss,
+    sigmoid_focal_loss_of_matched_class,
+    softmax_cross_entropy,
+    varifocal_loss,
+)
+from ioub_jax.losses.iou_balanced import (
+    calibrate_w_loc,
+    iou_balanced_classification_weights,
+    iou_balanced_localization_weights,
+    iou_balanced_sigmoid_focal_loss,
+    iou_balanced_smooth_l1_loss,
+    iou_balanced_softmax_cross_entropy,
+)
+from ioub_jax.losses.localization import balanced_l1_loss, iou_loss, smooth_l1_loss
+from ioub_jax.losses.mining import hard_negative_mask
+from ioub_jax.losses.prime_sample import carl_weights, isr_p_weights
+
+__all__ = [
+    "balanced_l1_loss",
+    "calibrate_w_loc",
+    "carl_weights",
+    "hard_negative_mask",
+    "iou_balanced_classification_weights",
+    "iou_balanced_localization_weights",
+    "iou_balanced_sigmoid_focal_loss",
+    "iou_balanced_smooth_l1_loss",
+    "iou_balanced_softmax_cross_entropy",
+    "iou_loss",
+    "isr_p_weights",
+    "quality_focal_loss",
+    "sigmoid_focal_loss",
+    "sigmoid_focal_loss_of_matched_class",
+    "smooth_l1_loss",
+    "softmax_cross_entropy",
+    "varifocal_loss",
+]

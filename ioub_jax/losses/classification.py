@@ -1,0 +1,162 @@
+"""Classification losses of dense detectors.
+
+Labels are integers: `0..C-1` a class, `-1` background, `-2` ignored (loss 0, gradient 0). A label
+beyond these is not detected under `jax.jit`. Losses are unreduced, computed in float32 (float64
+when an input is float64) and finite, with finite gradients, for every finite logit.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from ioub_jax.boxes import at_least_float32
+
+_IGNORED = -2
+
+
+def _one_hot_and_counted(labels: jax.Array, num_classes: int) -> tuple[jax.Array, jax.Array]:
+    """`[..., C]` masks: the matched class of each positive, and the entries that have a loss."""
+    one_hot = jax.nn.one_hot(labels, num_classes, dtype=jnp.bool_)
+    counted = jnp.broadcast_to((labels != _IGNORED)[..., None], one_hot.shape)
+    return one_hot, counted
+
+
+def _focal_loss(logits: jax.Array, is_target: jax.Array, alpha: float, gamma: float) -> jax.Array:
+    """Sigmoid focal loss of single logits against boolean targets."""
+    margin = jnp.where(is_target, logits, -logits)
+    cross_entropy = jax.nn.softplus(-margin)
+    # p_t = sigmoid(margin), so log(1 - p_t) = -softplus(margin) = -(margin + softplus(-margin)).
+    modulator = jnp.exp(-gamma * (margin + cross_entropy))
+    return jnp.where(is_target, alpha, 1.0 - alpha) * modulator * cross_entropy
+
+
+def _binary_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """`-y log sigmoid(z) - (1 - y) log(1 - sigmoid(z))` for targets y in 0..1."""
+    return jax.nn.softplus(logits) - targets * logits
+
+
+def sigmoid_focal_loss(
+    logits: ArrayLike, labels: ArrayLike, *, alpha: float = 0.25, gamma: float = 2.0
+) -> jax.Array:
+    """Sigmoid focal loss, `-alpha_t (1 - p_t)^gamma log p_t` (arXiv 1708.02002, equation 5).
+
+    `p_t` is `sigmoid(logit)` for the matched class of a positive and `1 - sigmoid(logit)` for every
+    other entry; `alpha_t` is alpha and `1 - alpha` alike.
+
+    Args:
+      logits: `[..., C]`.
+      labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
+      alpha: weight of the matched entries of positives, in 0..1.
+      gamma: focusing exponent, at least 0.
+
+    Returns:
+      `[..., C]`.
+    """
+    (logits,) = at_least_float32(logits)
+    one_hot, counted = _one_hot_and_counted(jnp.asarray(labels), logits.shape[-1])
+    return jnp.where(counted, _focal_loss(logits, one_hot, alpha, gamma), 0.0)
+
+
+def sigmoid_focal_loss_of_matched_class(
+    logits: ArrayLike, labels: ArrayLike, *, alpha: float = 0.25, gamma: float = 2.0
+) -> jax.Array:
+    """The entry of `sigmoid_focal_loss` that belongs to the matched class of each positive.
+
+    This is the loss that `iou_balanced_classification_weights` wants. It carries no gradient: the
+    logits are gathered, and the gradient of a gather is an expensive scatter into `[..., C]`.
+
+    Args:
+      logits: `[..., C]`.
+      labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
+      alpha: weight of the matched entries of positives, in 0..1.
+      gamma: focusing exponent, at least 0.
+
+    Returns:
+      `[...]`, 0 where the label is no class.
+    """
+    labels = jnp.asarray(labels)
+    (logits,) = at_least_float32(jax.lax.stop_gradient(logits))
+    columns = jnp.maximum(labels, 0)[..., None]
+    matched_logits = jnp.take_along_axis(logits, columns, axis=-1)[..., 0]
+    positive = labels >= 0
+    return jnp.where(positive, _focal_loss(matched_logits, positive, alpha, gamma), 0.0)
+
+
+def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
+    """Softmax cross entropy, `-log softmax(logits)[label + 1]`, as in SSD (arXiv 1512.02325).
+
+    Args:
+      logits: `[..., C + 1]`; column 0 is background, column `c + 1` is class c.
+      labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
+
+    Returns:
+      `[...]`.
+    """
+    (logits,) = at_least_float32(logits)
+    labels = jnp.asarray(labels)
+    # A one-hot sum rather than a gather, whose gradient would be a scatter.
+    one_hot = jax.nn.one_hot(labels + 1, logits.shape[-1], dtype=jnp.bool_)
+    return -jnp.sum(jnp.where(one_hot, jax.nn.log_softmax(logits, axis=-1), 0.0), axis=-1)
+
+
+def quality_focal_loss(
+    logits: ArrayLike, labels: ArrayLike, ious: ArrayLike, *, beta: float = 2.0
+) -> jax.Array:
+    """Quality focal loss, `|y - p|^beta BCE(p, y)` (arXiv 2006.04388).
+
+    The target y is the IoU for the matched class of a positive and 0 for every other entry.
+
+    Args:
+      logits: `[..., C]`.
+      labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
+      ious: `[...]` in 0..1; read at positives only, no gradient flows to them.
+      beta: exponent of the distance to the target, at least 0.
+
+    Returns:
+      `[..., C]`.
+    """
+    logits, targets, counted = _logits_and_iou_targets(logits, labels, ious)
+    distance = jnp.abs(targets - jax.nn.sigmoid(logits))
+    apart = distance > 0.0
+    modulator = jnp.where(apart, jnp.where(apart, distance, 1.0) ** beta, 0.0**beta)
+    return jnp.where(counted, modulator * _binary_cross_entropy(logits, targets), 0.0)
+
+
+def varifocal_loss(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    ious: ArrayLike,
+    *,
+    alpha: float = 0.75,
+    gamma: float = 2.0,
+) -> jax.Array:
+    """Varifocal loss (arXiv 2008.13367, equation 2).
+
+    `q BCE(p, q)` for the matched class of a positive with IoU `q > 0`, and
+    `-alpha p^gamma log(1 - p)` for every other entry.
+
+    Args:
+      logits: `[..., C]`.
+      labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
+      ious: `[...]` in 0..1; read at positives only, no gradient flows to them.
+      alpha: weight of the negative entries.
+      gamma: focusing exponent of the negative entries, at least 0.
+
+    Returns:
+      `[..., C]`.
+    """
+    logits, targets, counted = _logits_and_iou_targets(logits, labels, ious)
+    # p^gamma through log p, which neither underflows nor has an infinite gradient at p = 0.
+    negative_weight = alpha * jnp.exp(-gamma * jax.nn.softplus(-logits))
+    weight = jnp.where(targets > 0.0, targets, negative_weight)
+    return jnp.where(counted, weight * _binary_cross_entropy(logits, targets), 0.0)
+
+
+def _logits_and_iou_targets(
+    logits: ArrayLike, labels: ArrayLike, ious: ArrayLike
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Logits, targets (the IoU at matched entries, else 0) and counted entries, all `[..., C]`."""
+    logits, ious = at_least_float32(logits, jax.lax.stop_gradient(ious))
+    one_hot, counted = _one_hot_and_counted(jnp.asarray(labels), logits.shape[-1])
+    targets = jnp.where(one_hot, jnp.broadcast_to(ious[..., None], logits.shape), 0.0)
+    return logits, targets, counted

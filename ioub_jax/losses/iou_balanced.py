@@ -1,0 +1,233 @@
+"""The IoU-balanced losses of Wu et al. (arXiv 1908.05641), and their weights on their own.
+
+The IoU of a positive is that of its **predicted** box with its ground truth. No gradient flows
+through any weight or into the IoUs. Everything is computed in float32, or in float64 when an input
+is float64.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from ioub_jax.boxes import at_least_float32
+from ioub_jax.losses.classification import (
+    sigmoid_focal_loss,
+    sigmoid_focal_loss_of_matched_class,
+    softmax_cross_entropy,
+)
+from ioub_jax.losses.localization import smooth_l1_loss
+
+# A normaliser above 1e20 comes from a sum that has underflowed; its scope stays unweighted.
+_LARGEST_NORMALISER = 1e20
+
+
+def iou_balanced_classification_weights(
+    loss: ArrayLike,
+    ious: ArrayLike,
+    positive: ArrayLike,
+    *,
+    eta: ArrayLike = 1.5,
+    axis: int | Sequence[int] | None = None,
+    eps: float = 0.0,
+) -> jax.Array:
+    """Weights of the IoU-balanced classification loss (arXiv 1908.05641, equation 2).
+
+    `w_i = iou_i^eta * (sum_pos loss) / (sum_pos iou^eta loss + eps)` for positives, 1 for all
+    others. Well located positives gain weight, and the sum of the positives' loss in each scope
+    stays what it was. The weights do not depend on the scale of the IoUs (unless eps is set).
+
+    Applied to a localization loss, with lambda for eta, this is the dynamic normaliser of the
+    paper's equation 5.
+
+    Args:
+      loss: `[...]` the loss to be weighted, one value for each anchor, at least 0.
+      ious: `[...]` IoU of the predicted box with its ground truth; read at positives only.
+      positive: `[...]` bool.
+      eta: exponent, at least 0; 0 gives weight 1 everywhere. May be traced.
+      axis: the axes that a normaliser sums over; None for all of them. Under `jax.vmap` and
+        `jax.shard_map` that is the local part, under `jax.jit` with shardings the global array.
+      eps: added to the denominator; the authors' code has 1e-6. With it, the weights of a scope
+        whose IoUs are nearly 0 vanish, as in that code.
+
+    Returns:
+      `[...]`, under `stop_gradient`. A scope without a positive, or whose positives all have IoU 0
+      or loss 0, has weight 1.
+    """
+    loss, ious = at_least_float32(jax.lax.stop_gradient(loss), jax.lax.stop_gradient(ious))
+    positive = jnp.asarray(positive)
+    eta = jnp.asarray(jax.lax.stop_gradient(eta)).astype(loss.dtype)
+    axis = tuple(axis) if isinstance(axis, Sequence) else axis
+
+    loss = jnp.where(positive, loss, 0.0)
+    ious = jnp.where(positive, ious, 0.0)
+    # Dividing by the largest IoU changes no weight but keeps the powers from underflowing. It
+    # divides the denominator by largest^eta, so eps is divided by that too.
+    largest = jnp.max(ious, axis=axis, keepdims=True, initial=0.0)
+    largest = jnp.where(largest > 0.0, largest, 1.0)
+    powers = jnp.power(ious / largest, eta)
+    scaled_eps = eps / jnp.maximum(jnp.power(largest, eta), jnp.finfo(loss.dtype).tiny)
+
+    plain_sum = jnp.sum(loss, axis=axis, keepdims=True)
+    powered_sum = jnp.sum(powers * loss, axis=axis, keepdims=True)
+    defined = _has_normaliser(plain_sum, powered_sum)
+    normaliser = plain_sum / jnp.where(defined, powered_sum + scaled_eps, 1.0)
+    return jnp.where(positive & defined, powers * normaliser, 1.0)
+
+
+def _has_normaliser(plain_sum: jax.Array, weighted_sum: jax.Array) -> jax.Array:
+    """Whether `plain_sum / weighted_sum` is a usable number."""
+    tiny = jnp.finfo(plain_sum.dtype).tiny
+    return weighted_sum > jnp.maximum(plain_sum / _LARGEST_NORMALISER, tiny)
+
+
+def iou_balanced_localization_weights(
+    ious: ArrayLike, *, lambda_: ArrayLike = 1.5, w_loc: ArrayLike = 1.0
+) -> jax.Array:
+    """Weights of the IoU-balanced localization loss, `w_loc iou^lambda` (arXiv 1908.05641, eq. 4).
+
+    `calibrate_w_loc` measures the constant w_loc. For the dynamic normaliser of equation 5 see
+    `iou_balanced_classification_weights`.
+
+    Args:
+      ious: `[...]` IoU of the predicted box with its ground truth, at least 0.
+      lambda_: exponent, at least 0; 0 gives w_loc everywhere, for an IoU of 0 too. May be traced.
+      w_loc: scalar factor. May be traced.
+
+    Returns:
+      `[...]`, under `stop_gradient`.
+    """
+    (ious,) = at_least_float32(ious)
+    lambda_, w_loc = (jnp.asarray(number).astype(ious.dtype) for number in (lambda_, w_loc))
+    return jax.lax.stop_gradient(w_loc * jnp.power(ious, lambda_))
+
+
+def calibrate_w_loc(
+    loss: ArrayLike, ious: ArrayLike, positive: ArrayLike, *, lambda_: ArrayLike = 1.5
+) -> jax.Array:
+    """The w_loc that leaves the sum of the localization loss unchanged.
+
+    `w_loc = sum_pos loss / sum_pos iou^lambda loss`, measured at the first training step and then
+    kept (arXiv 1908.05641).
+
+    Args:
+      loss: `[...]` plain localization loss of each anchor, summed over its coordinates.
+      ious: `[...]` IoU of the predicted box with its ground truth; read at positives only.
+      positive: `[...]` bool.
+      lambda_: exponent, at least 0.
+
+    Returns:
+      `[]`, under `stop_gradient`; 1 without a positive, or if all positives have IoU 0 or loss 0.
+    """
+    loss, ious = at_least_float32(jax.lax.stop_gradient(loss), jax.lax.stop_gradient(ious))
+    positive = jnp.asarray(positive)
+    loss = jnp.where(positive, loss, 0.0)
+    weights = iou_balanced_localization_weights(jnp.where(positive, ious, 0.0), lambda_=lambda_)
+    plain_sum, weighted_sum = jnp.sum(loss), jnp.sum(weights * loss)
+    defined = _has_normaliser(plain_sum, weighted_sum)
+    return jnp.where(defined, plain_sum / jnp.where(defined, weighted_sum, 1.0), 1.0)
+
+
+def iou_balanced_sigmoid_focal_loss(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    ious: ArrayLike,
+    *,
+    eta: ArrayLike = 1.5,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    axis: int | Sequence[int] | None = None,
+    eps: float = 0.0,
+) -> jax.Array:
+    """IoU-balanced classification loss of RetinaNet (arXiv 1908.05641, equations 1-2).
+
+    `sigmoid_focal_loss` with the matched class's entry of each positive weighted by
+    `iou_balanced_classification_weights`. Its other C - 1 entries, and every negative, keep
+    weight 1.
+
+    Args:
+      logits: `[..., C]`.
+      labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
+      ious: `[...]` IoU of the predicted box with its ground truth; read at positives only.
+      eta: exponent of the IoU; 0 gives the plain loss. May be traced.
+      alpha: see `sigmoid_focal_loss`.
+      gamma: see `sigmoid_focal_loss`.
+      axis: axes of the **labels** that a normaliser sums over; None for all of them.
+      eps: see `iou_balanced_classification_weights`.
+
+    Returns:
+      `[..., C]`.
+    """
+    logits, ious = at_least_float32(logits, ious)
+    labels = jnp.asarray(labels)
+    loss = sigmoid_focal_loss(logits, labels, alpha=alpha, gamma=gamma)
+    matched = sigmoid_focal_loss_of_matched_class(logits, labels, alpha=alpha, gamma=gamma)
+    weights = iou_balanced_classification_weights(
+        matched, ious, labels >= 0, eta=eta, axis=axis, eps=eps
+    )
+    one_hot = jax.nn.one_hot(labels, loss.shape[-1], dtype=jnp.bool_)
+    weights = jnp.broadcast_to(weights[..., None], loss.shape)
+    return loss * jnp.where(one_hot, weights, 1.0)
+
+
+def iou_balanced_softmax_cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    ious: ArrayLike,
+    *,
+    eta: ArrayLike = 1.5,
+    axis: int | Sequence[int] | None = None,
+    eps: float = 0.0,
+) -> jax.Array:
+    """IoU-balanced classification loss of SSD (arXiv 1908.05641, equations 1-2).
+
+    Mine hard negatives (`hard_negative_mask`) by this loss or by the plain one: negatives have
+    weight 1, so both choose the same.
+
+    Args:
+      logits: `[..., C + 1]`; column 0 is background, column `c + 1` is class c.
+      labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
+      ious: `[...]` IoU of the predicted box with its ground truth; read at positives only.
+      eta: exponent of the IoU; 0 gives the plain loss. May be traced.
+      axis: axes of the labels that a normaliser sums over; None for all of them.
+      eps: see `iou_balanced_classification_weights`.
+
+    Returns:
+      `[...]`.
+    """
+    logits, ious = at_least_float32(logits, ious)
+    labels = jnp.asarray(labels)
+    loss = softmax_cross_entropy(logits, labels)
+    weights = iou_balanced_classification_weights(
+        loss, ious, labels >= 0, eta=eta, axis=axis, eps=eps
+    )
+    return loss * weights
+
+
+def iou_balanced_smooth_l1_loss(
+    pred: ArrayLike,
+    target: ArrayLike,
+    ious: ArrayLike,
+    *,
+    lambda_: ArrayLike = 1.5,
+    w_loc: ArrayLike = 1.0,
+    beta: float = 1 / 9,
+) -> jax.Array:
+    """IoU-balanced localization loss (arXiv 1908.05641, equations 3-4).
+
+    Args:
+      pred: `[..., 4]` predicted deltas.
+      target: `[..., 4]` target deltas.
+      ious: `[...]` IoU of the predicted box with its ground truth.
+      lambda_: exponent of the IoU. May be traced.
+      w_loc: scalar factor, see `calibrate_w_loc`. May be traced.
+      beta: see `smooth_l1_loss`.
+
+    Returns:
+      `[..., 4]`, of every anchor: multiply by the mask of positives.
+    """
+    pred, target, ious = at_least_float32(pred, target, ious)
+    loss = smooth_l1_loss(pred, target, beta=beta)
+    weights = iou_balanced_localization_weights(ious, lambda_=lambda_, w_loc=w_loc)
+    return loss * jnp.broadcast_to(weights[..., None], loss.shape)

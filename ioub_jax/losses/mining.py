@@ -1,0 +1,29 @@
+"""Which negatives count: hard negative mining."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+def hard_negative_mask(loss: ArrayLike, labels: ArrayLike, *, ratio: int = 3) -> jax.Array:
+    """The negatives with the largest loss, `ratio` for each positive (SSD, arXiv 1512.02325).
+
+    Each leading index (an image) is mined by itself. Among equal losses the first anchors win. An
+    image without a positive keeps no negative.
+
+    Args:
+      loss: `[..., N]` plain classification loss of each anchor.
+      labels: `[..., N]` int: 0..C-1, -1 background, -2 ignored (neither positive nor mined).
+      ratio: negatives for each positive.
+
+    Returns:
+      `[..., N]` bool, True for the chosen negatives only; positives are False.
+    """
+    labels = jnp.asarray(labels)
+    loss = jax.lax.stop_gradient(jnp.asarray(loss))
+    negative = labels == -1
+    hardness = jnp.where(negative, loss, -jnp.inf)
+    order = jnp.argsort(hardness, axis=-1, descending=True, stable=True)
+    rank = jnp.argsort(order, axis=-1)
+    num_positives = jnp.sum(labels >= 0, axis=-1, keepdims=True)
+    return negative & (rank < ratio * num_positives)

@@ -1,0 +1,36 @@
+"""Settings for every test: eight CPU devices, no silent broadcasting, no silent promotion."""
+
+import os
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import pathlib
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Linen's norms and optax's schedules do not survive strict promotion, our own arithmetic must.
+_STRICT = ("test_boxes", "test_anchors", "test_matching", "test_postprocess", "losses")
+
+
+@pytest.fixture(autouse=True)
+def strict_dtypes(request):
+    """Strict dtype promotion where the code is all ours."""
+    path = request.path.as_posix()
+    mode = "strict" if any(part in path for part in _STRICT) else "standard"
+    with jax.numpy_dtype_promotion(mode):
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+    """The folder of real images beside the checkout; tests that need it skip without it."""
+    folder = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the shared data folder is not beside this checkout")
+    return folder
