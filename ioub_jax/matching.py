@@ -1,0 +1,186 @@
+"""Ground truth to anchors: which anchor is trained to find which box, under jit, in fixed shapes.
+
+Every function maps images independently of each other, so a batch sharded over devices is matched
+without any communication, and no array is larger than `[B, N]`: the `[B, N, M]` IoUs never exist.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from ioub_jax import boxes as box_ops
+
+# Two IoUs closer than this, relatively, are the same number rounded differently. A compiler may
+# compute one IoU twice, once fused and once not, so "equals the best" cannot be asked of the bits.
+_IOU_ROUNDING = 1e-6
+
+
+class Matches(NamedTuple):
+    """What every anchor is trained on.
+
+    Attributes:
+      labels: `[B, N]` int32, 0..C-1 the class of the anchor's box, -1 background, -2 ignored.
+      gt_index: `[B, N]` int32, the slot of the matched box; of an anchor without a match that of
+        the box it overlaps most, and 0 where it overlaps none.
+      iou: `[B, N]` float32, IoU of the anchor with the box in `gt_index`, 0 where there is none.
+    """
+
+    labels: jax.Array
+    gt_index: jax.Array
+    iou: jax.Array
+
+
+class _Running(NamedTuple):
+    """State of the pass over the boxes, `[B, N]` each."""
+
+    iou: jax.Array
+    gt_index: jax.Array
+    is_a_best_anchor: jax.Array
+    in_ignored_region: jax.Array
+
+
+def match(
+    anchors: ArrayLike,
+    boxes: ArrayLike,
+    labels: ArrayLike,
+    valid: ArrayLike,
+    ignored: ArrayLike,
+    *,
+    foreground_iou: float = 0.5,
+    background_iou: float = 0.4,
+    low_quality: Literal["authors", "torchvision", "none"] = "authors",
+    ignore_iof: float = 0.5,
+) -> Matches:
+    """Matches anchors to ground-truth boxes by their IoU.
+
+    An anchor goes to the box it overlaps most (the first of equals). It is positive where that IoU
+    is at least `foreground_iou`, background where it is below `background_iou`, ignored between.
+    `low_quality` says what happens to the best anchors of a box, all that share its highest IoU,
+    however low that is:
+
+    - `'authors'` (mmdetection's MaxIoUAssigner with min_pos_iou=0): box after box takes its best
+      anchors, also from the boxes before it, so a box can lose its only anchor to a later one.
+    - `'torchvision'` (also detectron2): the anchors become positive, each for the box that it
+      itself overlaps most, which may be another one.
+    - `'none'`: nothing.
+
+    A box that overlaps no anchor, or has no area, matches nothing; the originals would make all
+    anchors positive for it, since they all share its best IoU, 0. An anchor that is not positive
+    and lies in an ignored region gets -2; mmdetection, where it uses such regions at all (its
+    RetinaNet does not), also takes positives away.
+
+    Images without boxes, and boxes in any order and with any values in their padding, are fine.
+
+    Args:
+      anchors: `[N, 4]` xyxy, pixels.
+      boxes: `[B, M, 4]` xyxy, pixels; M is at least 1.
+      labels: `[B, M]` int32, 0..C-1.
+      valid: `[B, M]` bool, whether the slot holds a box at all.
+      ignored: `[B, M]` bool, whether a valid box is a region to ignore (a crowd, a difficult
+        object): it never makes a positive and does not count for the thresholds.
+      foreground_iou: least IoU of a positive.
+      background_iou: IoU below which an anchor is background.
+      low_quality: the rule for the best anchors of a box.
+      ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored.
+
+    Returns:
+      The matches, `[B, N]` each. Under `jit` with the batch axis of the boxes sharded and the
+      anchors replicated, they are sharded alike. (`shard_map` needs `check_vma=False`.)
+
+    Raises:
+      ValueError: if a threshold or `low_quality` is not one of the possible values.
+    """
+    _check_options(foreground_iou, background_iou, low_quality, ignore_iof)
+    anchors, boxes = box_ops.at_least_float32(anchors, boxes)
+    valid, ignored = jnp.asarray(valid), jnp.asarray(ignored)
+    found = _scan_boxes(anchors, boxes, valid & ~ignored, valid & ignored, low_quality, ignore_iof)
+
+    positive = found.is_a_best_anchor | (found.iou >= foreground_iou)
+    unmatched = jnp.where(found.in_ignored_region | (found.iou >= background_iou), -2, -1)
+    own_label = jnp.take_along_axis(jnp.asarray(labels, jnp.int32), found.gt_index, axis=1)
+    return Matches(jnp.where(positive, own_label, unmatched), found.gt_index, found.iou)
+
+
+def gather_boxes(boxes: ArrayLike, gt_index: ArrayLike) -> jax.Array:
+    """The box each anchor is matched to.
+
+    Args:
+      boxes: `[B, M, 4]`, or any `[B, M, D]`.
+      gt_index: `[B, N]` int32, 0..M-1.
+
+    Returns:
+      `[B, N, 4]` of the dtype of `boxes`.
+    """
+    gt_index = jnp.asarray(gt_index)
+    return jnp.take_along_axis(jnp.asarray(boxes), gt_index[..., None], axis=1)
+
+
+def _scan_boxes(
+    anchors: jax.Array,
+    boxes: jax.Array,
+    is_object: jax.Array,
+    is_region: jax.Array,
+    low_quality: str,
+    ignore_iof: float,
+) -> _Running:
+    """Visits the slots in order, the m-th of all images at once, with `[B, N]` of memory."""
+
+    def visit(running: _Running, slot: tuple[jax.Array, ...]) -> tuple[_Running, None]:
+        index, box, is_object, is_region = slot
+        iou = jnp.where(is_object[:, None], _with_one_box(box_ops.pairwise_iou, anchors, box), 0.0)
+        covered = _with_one_box(box_ops.pairwise_intersection_over_first_area, anchors, box)
+        takes = jnp.zeros_like(iou, bool) if low_quality == "none" else _is_best_anchor(iou)
+        goes_to_box = iou > running.iou
+        if low_quality == "authors":
+            goes_to_box = takes | (goes_to_box & ~running.is_a_best_anchor)
+        running = _Running(
+            iou=jnp.where(goes_to_box, iou, running.iou),
+            gt_index=jnp.where(goes_to_box, index, running.gt_index),
+            is_a_best_anchor=running.is_a_best_anchor | takes,
+            in_ignored_region=running.in_ignored_region
+            | (is_region[:, None] & (covered >= ignore_iof)),
+        )
+        return running, None
+
+    shape = (boxes.shape[0], anchors.shape[0])
+    nothing = _Running(
+        iou=jnp.zeros(shape, boxes.dtype),
+        gt_index=jnp.zeros(shape, jnp.int32),
+        is_a_best_anchor=jnp.zeros(shape, bool),
+        in_ignored_region=jnp.zeros(shape, bool),
+    )
+    indices = jnp.arange(boxes.shape[1], dtype=jnp.int32)
+    slots = (indices, boxes.swapaxes(0, 1), is_object.T, is_region.T)
+    return jax.lax.scan(visit, nothing, slots)[0]
+
+
+def _with_one_box(
+    measure: Callable[[jax.Array, jax.Array], jax.Array], anchors: jax.Array, box: jax.Array
+) -> jax.Array:
+    """`[B, N]` of a pairwise measure between anchors `[N, 4]` and one box an image `[B, 4]`."""
+    return measure(anchors, box[:, None, :])[..., 0]
+
+
+def _is_best_anchor(iou: jax.Array) -> jax.Array:
+    """Where the IoUs `[B, N]` of one box an image are the highest of their image, and not 0."""
+    best = jnp.max(iou, axis=1, keepdims=True)
+    return (iou > 0.0) & (iou >= best * (1.0 - _IOU_ROUNDING))
+
+
+def _check_options(
+    foreground_iou: float, background_iou: float, low_quality: str, ignore_iof: float
+) -> None:
+    if not 0.0 < background_iou <= foreground_iou <= 1.0:
+        raise ValueError(
+            f"background_iou={background_iou} and foreground_iou={foreground_iou} must satisfy "
+            "0 < background_iou <= foreground_iou <= 1."
+        )
+    if low_quality not in ("authors", "torchvision", "none"):
+        raise ValueError(
+            f"low_quality={low_quality!r} is not a rule; use 'authors', 'torchvision' or 'none'."
+        )
+    if not 0.0 < ignore_iof <= 1.0:
+        raise ValueError(f"ignore_iof={ignore_iof} must be above 0 and at most 1.")

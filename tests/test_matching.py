@@ -1,0 +1,267 @@
+import functools
+import re
+
+import hypothesis
+import hypothesis.extra.numpy as hypothesis_numpy
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ioub_jax.anchors import retinanet_anchors
+from ioub_jax.matching import gather_boxes, match
+
+RULES = ("authors", "torchvision", "none")
+COLLECTIVE = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter")
+
+matched = functools.partial(jax.jit, static_argnames=("low_quality", "ignore_iof"))(match)
+
+
+def match_one(anchors, boxes, *, labels=None, valid=None, ignored=None, **options):
+    """Matches one image; labels default to 10, 11, ... in the order of the boxes."""
+    count = len(boxes)
+    result = matched(
+        np.float32(anchors),
+        np.float32(boxes)[None],
+        np.int32(range(10, 10 + count) if labels is None else labels)[None],
+        np.array([1] * count if valid is None else valid, bool)[None],
+        np.array([0] * count if ignored is None else ignored, bool)[None],
+        **options,
+    )
+    return jax.tree.map(lambda array: np.asarray(array)[0], result)
+
+
+# Four squares of 10 pixels, three of them adjacent.
+SQUARES = [[0, 0, 10, 10], [10, 0, 20, 10], [0, 10, 10, 20], [100, 100, 110, 110]]
+
+
+@pytest.mark.parametrize(
+    ("height", "label"),
+    # The box covers height / 10 of the first square and nothing else: that is the IoU.
+    [(8.0, 10), (5.0, 10), (4.9, -2), (4.0, -2), (3.9, -1)],
+)
+def test_thresholds(height, label):
+    result = match_one(SQUARES, [[0, 0, 10, height]], low_quality="none")
+    assert result.labels.tolist() == [label, -1, -1, -1]
+    assert result.gt_index.tolist() == [0, 0, 0, 0]
+    np.testing.assert_allclose(result.iou, [height / 10, 0, 0, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rule", "label", "gt_index", "iou"),
+    [("authors", 11, 1, 0.3), ("torchvision", 10, 0, 0.8), ("none", 10, 0, 0.8)],
+)
+def test_two_boxes_with_one_best_anchor(rule, label, gt_index, iou):
+    # IoUs with the first square: 0.8 and 0.3; neither box touches another one.
+    result = match_one(SQUARES, [[0, 0, 10, 8], [0, 0, 10, 3]], low_quality=rule)
+    assert (result.labels[0], result.gt_index[0]) == (label, gt_index)
+    np.testing.assert_allclose(result.iou[0], iou, rtol=1e-6)
+    assert result.labels[1:].tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "label", "gt_index", "iou"),
+    [("authors", 11, 1, 0.4), ("torchvision", 10, 0, 0.45), ("none", -2, 0, 0.45)],
+)
+def test_best_anchor_of_one_box_that_overlaps_another_more(rule, label, gt_index, iou):
+    # The square overlaps box 0 by 45/100 and box 1 by 40/100, whose best anchor it is; box 0 has
+    # a better one: the half square, 45/50.
+    anchors = [[0, 0, 10, 10], [0, 0, 10, 5]]
+    boxes = [[0, 0, 10, 4.5], [0, 6, 10, 10]]
+    result = match_one(anchors, boxes, low_quality=rule)
+    assert result.labels.tolist() == [label, 10]
+    assert result.gt_index.tolist() == [gt_index, 0]
+    np.testing.assert_allclose(result.iou, [iou, 0.9], rtol=1e-6)
+    # In the other order too: what a box has taken, a later one with a better anchor leaves to it.
+    result = match_one(anchors, boxes[::-1], labels=[11, 10], low_quality=rule)
+    assert result.labels.tolist() == [label, 10]
+    assert result.gt_index.tolist() == [1 - gt_index, 1]
+
+
+@pytest.mark.parametrize(("rule", "label"), [("authors", 10), ("torchvision", 10), ("none", -1)])
+def test_all_anchors_that_share_the_best_iou(rule, label):
+    # Each adjacent square fills 100 of the box's 400 pixels.
+    result = match_one(SQUARES, [[0, 0, 20, 20]], low_quality=rule)
+    assert result.labels.tolist() == [label, label, label, -1]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_cannot_match(rule):
+    nan = float("nan")
+    boxes = [[200, 200, 210, 210], [5, 0, 5, 10], [9, 9, 0, 0], [0, 0, 10, 10], [nan] * 4]
+    result = match_one(SQUARES, boxes, valid=[1, 1, 1, 0, 0], low_quality=rule)
+    assert result.labels.tolist() == [-1] * 4
+    assert result.gt_index.tolist() == [0] * 4
+    assert result.iou.tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_ignored_regions(rule):
+    # The first region covers the first two squares whole, the second half of the third square;
+    # the object in the first square keeps it. Alone, each region would have had positives.
+    boxes = [[0, 0, 20, 10], [0, 10, 10, 15], [0, 0, 10, 10]]
+    result = match_one(SQUARES, boxes, ignored=[1, 1, 0], low_quality=rule)
+    assert result.labels.tolist() == [12, -2, -2, -1]
+    # Neither do regions count for the thresholds, nor slots that are not valid as regions.
+    assert result.iou.tolist() == [1.0, 0.0, 0.0, 0.0]
+    result = match_one(SQUARES, boxes, ignored=[1, 1, 0], valid=[0, 0, 1], low_quality=rule)
+    assert result.labels.tolist() == [12, -1, -1, -1]
+    result = match_one(SQUARES, boxes, ignored=[1, 1, 0], ignore_iof=0.51, low_quality=rule)
+    assert result.labels.tolist() == [12, -2, -1, -1]
+
+
+def reference_iou(box, other):
+    """IoU in float32, and the share of `box` covered by `other`."""
+    width = min(box[2], other[2]) - max(box[0], other[0])
+    height = min(box[3], other[3]) - max(box[1], other[1])
+    if width <= 0 or height <= 0:
+        return np.float32(0), np.float32(0)
+    shared = width * height
+    own, others = ((b[2] - b[0]) * (b[3] - b[1]) for b in (box, other))
+    return np.float32(shared) / np.float32(own + others - shared), np.float32(shared / own)
+
+
+def reference_match(anchors, boxes, labels, valid, ignored, rule):
+    """The matching of one image, written as the rules read."""
+    objects = [m for m in range(len(boxes)) if valid[m] and not ignored[m]]
+    regions = [m for m in range(len(boxes)) if valid[m] and ignored[m]]
+    result = []
+    ious = {m: [reference_iou(anchor, boxes[m])[0] for anchor in anchors] for m in objects}
+    for n, anchor in enumerate(anchors):
+        best, index = np.float32(0), 0
+        for m in objects:
+            if ious[m][n] > best:
+                best, index = ious[m][n], m
+        label = -1 if best < np.float32(0.4) else -2
+        if any(reference_iou(anchor, boxes[m])[1] >= 0.5 for m in regions):
+            label = -2
+        if best >= np.float32(0.5):
+            label = labels[index]
+        result.append([label, index, best])
+    for m in objects if rule != "none" else []:
+        for n in range(len(anchors)):
+            if ious[m][n] == max(ious[m]) > 0:
+                if rule == "authors":
+                    result[n] = [labels[m], m, ious[m][n]]
+                else:
+                    result[n][0] = labels[result[n][1]]
+    return [np.array(column) for column in zip(*result, strict=True)]
+
+
+def grid_boxes(*shape):
+    """Boxes on a coarse grid: many repeat, touch, tie, contain each other or have no area.
+
+    All areas are whole numbers, so that float32 IoUs are equal exactly where the IoUs are.
+    """
+    corners = hypothesis_numpy.arrays(
+        np.float32, (*shape, 2, 2), elements=st.sampled_from(range(6))
+    )
+    return corners.map(lambda array: np.sort(array, axis=-2).reshape(*shape, 4))
+
+
+def flags(*shape):
+    return hypothesis_numpy.arrays(bool, shape)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.given(
+    anchors=grid_boxes(12), boxes=grid_boxes(2, 5), valid=flags(2, 5), ignored=flags(2, 5)
+)
+def test_equals_the_rules_as_loops(rule, anchors, boxes, valid, ignored):
+    labels = np.arange(10, dtype=np.int32).reshape(2, 5)
+    result = matched(anchors, boxes, labels, valid, ignored, low_quality=rule)
+    for image in range(2):
+        expected = reference_match(
+            anchors, boxes[image], labels[image], valid[image], ignored[image], rule
+        )
+        np.testing.assert_array_equal(result.labels[image], expected[0])
+        np.testing.assert_array_equal(result.gt_index[image], expected[1])
+        np.testing.assert_allclose(result.iou[image], expected[2], rtol=1e-6)
+
+
+def float64_iou(anchors, box):
+    shared = np.maximum(
+        np.minimum(anchors[:, 2:], box[2:]) - np.maximum(anchors[:, :2], box[:2]), 0
+    )
+    areas = np.prod(anchors[:, 2:] - anchors[:, :2], axis=1), np.prod(box[2:] - box[:2])
+    return np.prod(shared, axis=1) / (areas[0] + areas[1] - np.prod(shared, axis=1))
+
+
+@pytest.mark.parametrize("rule", ["authors", "torchvision"])
+@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.given(
+    corners=hypothesis_numpy.arrays(np.float32, (1, 3, 2), elements=st.floats(-9, 70, width=32)),
+    sizes=hypothesis_numpy.arrays(np.float32, (1, 3, 2), elements=st.floats(0.125, 90, width=32)),
+)
+def test_every_box_that_overlaps_an_anchor_has_one(rule, corners, sizes):
+    anchors = np.concatenate(retinanet_anchors((64, 64), strides=(8, 16), rounded=False))
+    boxes = np.concatenate([corners, corners + sizes], axis=-1)
+    valid = np.ones((1, 3), bool)
+    result = matched(anchors, boxes, np.int32([[0, 1, 2]]), valid, ~valid, low_quality=rule)
+    positive = np.asarray(result.labels[0]) >= 0
+    for box in np.float64(boxes[0]):
+        iou = float64_iou(np.float64(anchors), box)
+        if iou.max() > 0:
+            assert positive[iou >= iou.max() * (1 - 1e-5)].any()
+    if rule == "authors" and iou.max() > 0:
+        # Nobody takes an anchor away from the last box.
+        assert (positive & (np.asarray(result.gt_index[0]) == 2)).any()
+
+
+def test_gather_boxes():
+    boxes = jnp.arange(24, dtype=jnp.float32).reshape(2, 3, 4)
+    gathered = gather_boxes(boxes, jnp.int32([[2, 0], [1, 1]]))
+    np.testing.assert_array_equal(
+        gathered, [[[8, 9, 10, 11], [0, 1, 2, 3]], [[16, 17, 18, 19], [16, 17, 18, 19]]]
+    )
+
+
+def test_options_that_make_no_sense():
+    with pytest.raises(ValueError, match="0 < background_iou <= foreground_iou <= 1"):
+        match(*full_size_arguments(), background_iou=0.6)
+    with pytest.raises(ValueError, match="low_quality='best' is not a rule"):
+        match(*full_size_arguments(), low_quality="best")
+    with pytest.raises(ValueError, match="ignore_iof=0"):
+        match(*full_size_arguments(), ignore_iof=0)
+
+
+def full_size_arguments(sharding=None):
+    """Shapes of a batch of 8 at 800 x 1344 with 100 boxes an image."""
+    num_anchors = sum(len(level) for level in retinanet_anchors((800, 1344)))
+
+    def batch(*shape, dtype):
+        return jax.ShapeDtypeStruct((8, 100, *shape), dtype, sharding=sharding)
+
+    return (
+        jax.ShapeDtypeStruct((num_anchors, 4), jnp.float32),
+        batch(4, dtype=jnp.float32),
+        batch(dtype=jnp.int32),
+        batch(dtype=bool),
+        batch(dtype=bool),
+    )
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_memory_at_full_size(rule):
+    # All IoUs at once would be 8 * 201600 * 100 * 4 bytes = 615 MiB.
+    compiled = matched.lower(*full_size_arguments(), low_quality=rule).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 64 * 2**20
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_sharded_batch_needs_no_communication(rule):
+    mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
+    arguments = full_size_arguments(NamedSharding(mesh, PartitionSpec("data")))
+
+    @jax.jit
+    def match_and_gather(anchors, boxes, labels, valid, ignored):
+        matches = match(anchors, boxes, labels, valid, ignored, low_quality=rule)
+        return matches, gather_boxes(boxes, matches.gt_index)
+
+    compiled = match_and_gather.lower(*arguments).compile()
+    assert not COLLECTIVE.findall(compiled.as_text())
+    for sharding in jax.tree.leaves(compiled.output_shardings):
+        assert sharding.spec[0] == "data"

@@ -1,0 +1,229 @@
+import functools
+import pathlib
+import re
+
+import hypothesis
+import hypothesis.extra.numpy as hypothesis_numpy
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ioub_jax import boxes as box_ops
+from ioub_jax.anchors import retinanet_anchors
+from ioub_jax.postprocess import class_wise_nms, detect
+
+GOLDEN = pathlib.Path(__file__).parent / "golden" / "peer_losses.npz"
+COLLECTIVE = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter")
+
+suppressed = jax.jit(class_wise_nms, static_argnames=("iou_threshold", "max_detections"))
+
+
+@pytest.fixture(autouse=True)
+def strict_promotion():
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+def reference_iou(box, other):
+    sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
+    if sides.min() <= 0:
+        return 0.0
+    areas = np.prod(box[2:] - box[:2]) + np.prod(other[2:] - other[:2])
+    return np.prod(sides) / (areas - np.prod(sides))
+
+
+def reference_nms(boxes, scores, labels, valid, iou_threshold):
+    """Complete greedy class-wise NMS, as a list of indices."""
+    kept = []
+    for index in np.argsort(-scores, kind="stable"):
+        rivals = [other for other in kept if labels[other] == labels[index]]
+        overlaps = [reference_iou(boxes[index], boxes[other]) for other in rivals]
+        if valid[index] and all(overlap <= iou_threshold for overlap in overlaps):
+            kept.append(index)
+    return kept
+
+
+def picked(boxes, scores, labels, valid, **options):
+    indices, found = suppressed(
+        np.float32(boxes), np.float32(scores), np.int32(labels), np.array(valid, bool), **options
+    )
+    assert indices.dtype == jnp.int32
+    assert not np.asarray(indices)[~np.asarray(found)].any()
+    assert np.all(np.diff(np.int32(found)) <= 0), "padding comes last"
+    return np.asarray(indices)[np.asarray(found)].tolist()
+
+
+def test_nms_by_hand():
+    # IoU of boxes 0 and 1: 80 / 100 in one class; box 2 is box 0 in another class; box 3 has with
+    # box 0 an IoU of 50 / 100, which is not above 0.5, and with box 1 of 30 / 100.
+    boxes = [[0, 0, 10, 10], [0, 2, 10, 10], [0, 0, 10, 10], [0, 0, 10, 5]]
+    scores, labels = [0.9, 0.8, 0.7, 0.6], [1, 1, 0, 1]
+    options = {"iou_threshold": 0.5, "max_detections": 6}
+    assert picked(boxes, scores, labels, [1, 1, 1, 1], **options) == [0, 2, 3]
+    # Box 1 is back without box 0, and box 3 stays: 30 / 100.
+    assert picked(boxes, scores, labels, [0, 1, 1, 1], **options) == [1, 2, 3]
+    assert picked(boxes, scores, labels, [0, 0, 0, 0], **options) == []
+    assert picked(boxes, [0.9, 0.8, np.nan, -np.inf], labels, [1] * 4, **options) == [0]
+    # Equal scores: the lower index first. Negative scores are scores.
+    assert picked(boxes, [-1, -1, -1, -1], labels, [1] * 4, **options) == [0, 2, 3]
+
+
+def test_nms_uses_up_boxes_without_area():
+    boxes = [[5, 5, 5, 5], [5, 5, 5, 5]]
+    assert picked(boxes, [0.5, 0.6], [0, 0], [1, 1], iou_threshold=0.5, max_detections=4) == [1, 0]
+
+
+def test_nms_equals_mmdetection():
+    golden = np.load(GOLDEN)
+    boxes, scores, labels = (
+        golden[f"batched_nms/0|in|{name}"] for name in ("boxes", "scores", "classes")
+    )
+    threshold = float(golden["batched_nms/0|in|iou_threshold"])
+    expected = golden["batched_nms/0|grad|keep"].tolist()
+    valid = np.ones(len(boxes), bool)
+    kept = picked(boxes, scores, labels, valid, iou_threshold=threshold, max_detections=len(boxes))
+    assert kept == expected
+    kept = picked(boxes, scores, labels, valid, iou_threshold=threshold, max_detections=10)
+    assert kept == expected[:10]
+
+
+# Whole areas below 256, so that an IoU is above the threshold in float32 where it really is; few
+# distinct scores, so that they tie.
+@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.given(
+    boxes=hypothesis_numpy.arrays(np.float32, (16, 4), elements=st.sampled_from(range(16))),
+    scores=hypothesis_numpy.arrays(np.float32, 16, elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])),
+    labels=hypothesis_numpy.arrays(np.int32, 16, elements=st.integers(0, 1)),
+    valid=hypothesis_numpy.arrays(bool, 16),
+    threshold=st.sampled_from([0.25, 0.5]),
+)
+def test_nms_is_the_start_of_the_complete_one(boxes, scores, labels, valid, threshold):
+    # Boxes with their edges in order, so that most have an area.
+    boxes = np.concatenate(
+        [np.minimum(boxes[:, :2], boxes[:, 2:]), boxes.max(1)[:, None] + [0, 1]], 1
+    )
+    expected = reference_nms(boxes, scores, labels, valid, threshold)
+    for count in (4, 16):
+        kept = picked(boxes, scores, labels, valid, iou_threshold=threshold, max_detections=count)
+        assert kept == expected[:count]
+
+
+ANCHORS = retinanet_anchors((32, 48), strides=(8, 16))
+IMAGE_SIZES = np.float32([[32, 48], [24, 40]])
+NUM_CLASSES = 3
+detected = jax.jit(
+    functools.partial(detect, anchors=ANCHORS, nms_iou=0.5),
+    static_argnames=("score_threshold", "candidates_per_level", "max_detections"),
+)
+
+
+def predictions(seed, dtype=np.float32):
+    random = np.random.default_rng(seed)
+    logits = [random.normal(-1, 2, (2, len(level), NUM_CLASSES)) for level in ANCHORS]
+    deltas = [random.normal(0, 0.4, (2, len(level), 4)) for level in ANCHORS]
+    return tuple(x.astype(dtype) for x in logits), tuple(x.astype(np.float32) for x in deltas)
+
+
+def reference_detect(logits, deltas, image_size, score_threshold, count, max_detections):
+    """Detections of one image: boxes, scores, labels."""
+    boxes, scores, labels = [], [], []
+    for level_logits, level_deltas, anchors in zip(logits, deltas, ANCHORS, strict=True):
+        flat = level_logits.reshape(-1)
+        order = np.argsort(-np.float32(flat), kind="stable")[:count]
+        index = order // NUM_CLASSES
+        boxes.append(np.asarray(box_ops.decode(level_deltas[index], anchors[index])))
+        scores.append(np.asarray(jax.nn.sigmoid(np.float32(flat[order]))))
+        labels.append(order % NUM_CLASSES)
+    boxes, scores, labels = (np.concatenate(parts) for parts in (boxes, scores, labels))
+    height, width = image_size
+    boxes = np.clip(boxes, 0, [width, height, width, height])
+    has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    kept = reference_nms(boxes, scores, labels, (scores > score_threshold) & has_area, 0.5)
+    return [part[kept][:max_detections] for part in (boxes, scores, labels)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
+@pytest.mark.parametrize(("threshold", "count", "limit"), [(0.05, 60, 20), (0.3, 10_000, 300)])
+def test_detect_equals_the_reference(dtype, threshold, count, limit):
+    # bfloat16 logits tie often; 10000 candidates are all there are; 300 detections never fit.
+    logits, deltas = predictions(0, dtype)
+    result = detected(
+        logits,
+        deltas,
+        image_sizes=IMAGE_SIZES,
+        score_threshold=threshold,
+        candidates_per_level=count,
+        max_detections=limit,
+    )
+    assert result.scores.dtype == jnp.float32
+    for image in range(2):
+        one = [[level[image] for level in levels] for levels in (logits, deltas)]
+        expected = reference_detect(*one, IMAGE_SIZES[image], threshold, count, limit)
+        number = len(expected[0])
+        assert 0 < number <= limit
+        np.testing.assert_array_equal(result.valid[image], np.arange(limit) < number)
+        np.testing.assert_array_equal(result.labels[image, :number], expected[2])
+        np.testing.assert_allclose(result.boxes[image, :number], expected[0], rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(result.scores[image, :number], expected[1], rtol=1e-6)
+        for padding, value in zip(result, (0.0, 0.0, -1, False), strict=True):
+            assert np.all(np.asarray(padding[image, number:]) == value)
+
+
+def one_high_logit(level, anchor, label):
+    """Predictions in which one (anchor, class) of the first image is above the threshold."""
+    logits = [np.full((2, len(a), NUM_CLASSES), -20.0, np.float32) for a in ANCHORS]
+    logits[level][0, anchor, label] = 0.0
+    return tuple(logits), tuple(np.zeros((2, len(a), 4), np.float32) for a in ANCHORS)
+
+
+def test_one_detection_by_hand():
+    # Anchor 3 of the first cell of the coarse level: a square of 64 around (8, 8), clipped to
+    # 0..32 and 0..48 of its image. The sigmoid of 0 is 0.5.
+    logits, deltas = one_high_logit(level=1, anchor=3, label=2)
+    result = detected(logits, deltas, image_sizes=IMAGE_SIZES)
+    assert result.valid.sum() == 1
+    np.testing.assert_allclose(result.boxes[0, 0], [0, 0, 40, 32], atol=1e-4)
+    assert (result.scores[0, 0], result.labels[0, 0]) == (0.5, 2)
+    assert result.labels[1].tolist() == [-1] * 100
+
+
+def test_a_box_outside_its_image_is_no_detection():
+    # dx = -3 moves the square of 64 three widths to the left: -216..-152.
+    logits, deltas = one_high_logit(level=1, anchor=3, label=2)
+    deltas[1][0, 3, 0] = -3.0
+    assert not detected(logits, deltas, image_sizes=IMAGE_SIZES).valid.any()
+
+
+def test_nothing_above_the_threshold():
+    logits, deltas = predictions(1)
+    result = detected(logits, deltas, image_sizes=IMAGE_SIZES, score_threshold=1.0)
+    assert not result.valid.any()
+    assert not result.boxes.any()
+    assert not result.scores.any()
+
+
+def test_extreme_predictions_stay_finite():
+    logits, deltas = predictions(2)
+    result = detected(
+        tuple(x * 1e4 for x in logits), tuple(x * 1e6 for x in deltas), image_sizes=IMAGE_SIZES
+    )
+    assert np.isfinite(result.boxes).all()
+    assert np.isfinite(result.scores).all()
+
+
+def test_a_sharded_batch_needs_no_communication():
+    mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+
+    def batch(*shape, dtype=jnp.float32):
+        return jax.ShapeDtypeStruct((8, *shape), dtype, sharding=sharding)
+
+    logits = tuple(batch(len(level), NUM_CLASSES, dtype=jnp.bfloat16) for level in ANCHORS)
+    deltas = tuple(batch(len(level), 4) for level in ANCHORS)
+    compiled = detected.lower(logits, deltas, image_sizes=batch(2)).compile()
+    assert not COLLECTIVE.findall(compiled.as_text())
+    for output in jax.tree.leaves(compiled.output_shardings):
+        assert output.spec[0] == "data"
