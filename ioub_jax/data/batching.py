@@ -1,0 +1,263 @@
+"""Which images are in which batch, and how a batch is laid out."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from ioub_jax.data.sources.example import Example, select_objects
+from ioub_jax.data.transforms import resize_to_fit
+
+# The mean colour of ImageNet, about zero once the model has normalised its input.
+PADDING_COLOUR = (124, 116, 104)
+MAX_CANVASES = 5  # each one is a compilation
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedBatch:
+    """One global batch.
+
+    Attributes:
+        canvas: Height and width of its images.
+        indices: int64 `[B]`, positions in the source.
+        epochs: int64 `[B]`, how often each image has been seen before.
+        is_real: bool `[B]`, False where an example only fills the batch.
+    """
+
+    canvas: tuple[int, int]
+    indices: np.ndarray
+    epochs: np.ndarray
+    is_real: np.ndarray
+
+
+class Plan(Protocol):
+    """Anything that says what is in batch `step`."""
+
+    batch_size: int
+
+    def __getitem__(self, step: int) -> PlannedBatch:
+        """The global batch of a step, the same on every host."""
+
+
+def assign_canvases(sizes: np.ndarray, canvases: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The canvas whose aspect ratio is nearest to each image's.
+
+    Args:
+        sizes: `[n, 2]`, height and width of each image.
+        canvases: Height and width of each canvas.
+
+    Returns:
+        int64 `[n]`, positions in `canvases`.
+    """
+    shapes = np.log(np.asarray(canvases, np.float64))
+    images = np.log(np.asarray(sizes, np.float64).reshape(-1, 2))
+    image_ratio, canvas_ratio = images[:, 0] - images[:, 1], shapes[:, 0] - shapes[:, 1]
+    return np.abs(image_ratio[:, None] - canvas_ratio[None, :]).argmin(axis=1)
+
+
+def _check(sizes: np.ndarray, batch_size: int, canvases: Sequence[tuple[int, int]]) -> None:
+    if batch_size < 1:
+        raise ValueError(f"The batch size is {batch_size} and must be at least 1.")
+    if len(sizes) == 0:
+        raise ValueError("A batch plan needs at least one image.")
+    if not 1 <= len(canvases) <= MAX_CANVASES:
+        raise ValueError(
+            f"There are {len(canvases)} canvases and there must be 1 to {MAX_CANVASES}: "
+            "the model is compiled for each."
+        )
+
+
+class BatchPlan:
+    """The training batches: `plan[step]` is a pure function of (sizes, seed, step).
+
+    In every epoch the images stand in a new random order and drop, one by one, into the bucket of
+    their canvas. A bucket that has `batch_size` images becomes the next batch. What the buckets
+    hold at the end of an epoch stays there for the next, so nothing is dropped or repeated: the
+    images of one canvas are seen in whole epochs, whatever the batch size.
+
+    Args:
+        sizes: `[n, 2]`, height and width of each image.
+        batch_size: Images in a global batch.
+        seed: Seed of the order, at least 0.
+        canvases: Height and width of each canvas; an image goes to the one of nearest aspect ratio.
+        shuffle: False keeps the source's order in every epoch.
+
+    Raises:
+        ValueError: If there are no images, the batch size is below 1, or there are no or too many
+            canvases.
+    """
+
+    def __init__(
+        self,
+        sizes: np.ndarray,
+        batch_size: int,
+        seed: int,
+        canvases: Sequence[tuple[int, int]],
+        shuffle: bool = True,
+    ) -> None:
+        _check(sizes, batch_size, canvases)
+        self.batch_size = batch_size
+        self.canvases = tuple((int(height), int(width)) for height, width in canvases)
+        self._seed = seed
+        self._shuffle = shuffle
+        self._canvas_of = assign_canvases(sizes, self.canvases)
+        self._counts = np.bincount(self._canvas_of, minlength=len(self.canvases))
+        self._epochs: dict[int, _Epoch] = {}
+
+    def __getitem__(self, step: int) -> PlannedBatch:
+        """The batch of any step >= 0."""
+        if step < 0:
+            raise IndexError(f"Steps count from 0, there is no step {step}.")
+        # The buckets keep some images back, so the batch is never complete before this epoch.
+        epoch = step * self.batch_size // len(self._canvas_of)
+        while self._batches_before(epoch + 1).sum() <= step:
+            epoch += 1
+        canvas, number = self._epoch(epoch).batches[step - self._batches_before(epoch).sum()]
+        positions = np.arange(number * self.batch_size, (number + 1) * self.batch_size)
+        epochs, offsets = np.divmod(positions, self._counts[canvas])
+        indices = np.empty(self.batch_size, np.int64)
+        for seen in range(epochs[0], epochs[-1] + 1):
+            now = epochs == seen
+            indices[now] = self._epoch(seen).members[canvas][offsets[now]]
+        is_real = np.ones(self.batch_size, bool)
+        return PlannedBatch(self.canvases[canvas], indices, epochs, is_real)
+
+    def _batches_before(self, epoch: int) -> np.ndarray:
+        """How many batches of each canvas are complete when an epoch begins."""
+        return epoch * self._counts // self.batch_size
+
+    def _epoch(self, epoch: int) -> "_Epoch":
+        """The order of an epoch; a few are remembered, since neighbouring steps share them."""
+        found = self._epochs.get(epoch)
+        if found is None:
+            if len(self._epochs) >= 4:
+                self._epochs.clear()
+            found = self._epochs[epoch] = self._create_epoch(epoch)
+        return found
+
+    def _create_epoch(self, epoch: int) -> "_Epoch":
+        order = np.arange(len(self._canvas_of))
+        if self._shuffle:
+            order = np.random.default_rng((self._seed, epoch)).permutation(order)
+        done, due = self._batches_before(epoch), self._batches_before(epoch + 1)
+        members, completed = [], []
+        for canvas, count in enumerate(self._counts):
+            arrivals = np.flatnonzero(self._canvas_of[order] == canvas)
+            members.append(order[arrivals])
+            numbers = np.arange(done[canvas], due[canvas])
+            last = (numbers + 1) * self.batch_size - 1 - epoch * count
+            completed.append(np.stack([arrivals[last], np.full_like(numbers, canvas), numbers]))
+        by_arrival = np.concatenate(completed, axis=1)
+        by_arrival = by_arrival[:, by_arrival[0].argsort()]
+        return _Epoch(members, by_arrival[1:].T)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Epoch:
+    """One epoch of a plan.
+
+    Attributes:
+        members: For each canvas its images, in the order of the epoch.
+        batches: int64 `[b, 2]`, the canvas of each batch completed in this epoch and the batch's
+            number among those of its canvas.
+    """
+
+    members: list[np.ndarray]
+    batches: np.ndarray
+
+
+class EvaluationPlan:
+    """The evaluation batches: every image exactly once, the last batch of a canvas filled up.
+
+    Args:
+        sizes: `[n, 2]`, height and width of each image.
+        batch_size: Images in a global batch.
+        canvases: Height and width of each canvas.
+
+    Raises:
+        ValueError: As `BatchPlan`.
+    """
+
+    def __init__(
+        self, sizes: np.ndarray, batch_size: int, canvases: Sequence[tuple[int, int]]
+    ) -> None:
+        _check(sizes, batch_size, canvases)
+        self.batch_size = batch_size
+        self.canvases = tuple((int(height), int(width)) for height, width in canvases)
+        canvas_of = assign_canvases(sizes, self.canvases)
+        self._batches: list[tuple[int, np.ndarray]] = []
+        for canvas in range(len(self.canvases)):
+            members = np.flatnonzero(canvas_of == canvas)
+            for start in range(0, len(members), batch_size):
+                self._batches.append((canvas, members[start : start + batch_size]))
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return len(self._batches)
+
+    def __getitem__(self, step: int) -> PlannedBatch:
+        """Batch `step`; image 0 fills it up where images run out."""
+        canvas, members = self._batches[step]
+        indices = np.zeros(self.batch_size, np.int64)
+        indices[: len(members)] = members
+        is_real = np.arange(self.batch_size) < len(members)
+        return PlannedBatch(self.canvases[canvas], indices, np.zeros_like(indices), is_real)
+
+
+def keep_largest(example: Example, max_boxes: int) -> Example:
+    """Drops the smallest boxes beyond `max_boxes`; the others stay in their order."""
+    sides = example.boxes[:, 2:] - example.boxes[:, :2]
+    largest = np.argsort(-sides.prod(axis=-1), kind="stable")[:max_boxes]
+    return select_objects(example, np.sort(largest))
+
+
+def assemble_batch(
+    examples: Sequence[Example],
+    canvas: tuple[int, int],
+    *,
+    max_boxes: int,
+    is_real: Iterable[bool],
+) -> dict[str, np.ndarray]:
+    """Scales examples to a canvas, pads them at the bottom and right, and stacks them.
+
+    Args:
+        examples: B examples with pixels, none with more than `max_boxes` objects.
+        canvas: Height Hc and width Wc of the batch's images.
+        max_boxes: M, the ground-truth slots of an image.
+        is_real: B flags, False for an example that only fills the batch.
+
+    Returns:
+        image uint8 `[B, Hc, Wc, 3]`; boxes float32 `[B, M, 4]` in canvas pixels; labels int32
+        `[B, M]` (-1 in empty slots); valid, crowd, difficult bool `[B, M]`; image_size float32
+        `[B, 2]`, height and width of the image inside the canvas; scale float32 `[B, 2]`, canvas
+        pixels per original pixel along y and x; image_id int32 `[B]`; is_real bool `[B]`.
+    """
+    size, slots = len(examples), (len(examples), max_boxes)
+    batch: dict[str, np.ndarray] = {
+        "image": np.empty((size, *canvas, 3), np.uint8),
+        "boxes": np.zeros((*slots, 4), np.float32),
+        "labels": np.full(slots, -1, np.int32),
+        "valid": np.zeros(slots, bool),
+        "crowd": np.zeros(slots, bool),
+        "difficult": np.zeros(slots, bool),
+        "image_size": np.zeros((size, 2), np.float32),
+        "scale": np.zeros((size, 2), np.float32),
+        "image_id": np.array([example.image_id for example in examples], np.int32),
+        "is_real": np.array(list(is_real), bool),
+    }
+    batch["image"][:] = PADDING_COLOUR
+    for row, example in enumerate(examples):
+        resized = resize_to_fit(example, canvas)
+        assert example.image is not None and resized.image is not None
+        height, width = resized.image.shape[:2]
+        count = len(resized.labels)
+        batch["image"][row, :height, :width] = resized.image
+        batch["boxes"][row, :count] = resized.boxes
+        batch["labels"][row, :count] = resized.labels
+        batch["valid"][row, :count] = True
+        batch["crowd"][row, :count] = resized.crowd
+        batch["difficult"][row, :count] = resized.difficult
+        batch["image_size"][row] = height, width
+        batch["scale"][row] = np.divide((height, width), example.image.shape[:2])
+    return batch

@@ -1,0 +1,111 @@
+"""One labelled image, and what every data set offers."""
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """An image and its objects.
+
+    Attributes:
+        image: uint8 `[H, W, 3]` RGB, or None where only the annotations were asked for.
+        boxes: float32 `[n, 4]`, xyxy in pixels of the image, right and bottom edge exclusive.
+        labels: int32 `[n]`, contiguous classes 0..C-1.
+        crowd: bool `[n]`, COCO's iscrowd.
+        difficult: bool `[n]`, VOC's difficult.
+        area: float32 `[n]`, the data set's own area of each object in square pixels.
+        image_id: The data set's own number of the image.
+    """
+
+    image: np.ndarray | None
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    difficult: np.ndarray
+    area: np.ndarray
+    image_id: int
+
+
+class Source(Protocol):
+    """A data set as a random-access sequence of examples; it can be pickled and shared by threads.
+
+    Attributes:
+        sizes: int64 `[len, 2]`, height and width of each image, known without decoding it.
+        classes: Class names in the order of the contiguous labels.
+        category_ids: The data set's own id of each class, in the same order.
+        skipped: One sentence for everything left out because of `on_error='skip'`.
+    """
+
+    sizes: np.ndarray
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    skipped: list[str]
+
+    def __len__(self) -> int:
+        """The number of images."""
+
+    def __getitem__(self, index: int) -> Example:
+        """The example with its pixels; raises `DataError` where the image cannot be read."""
+
+    def annotations(self, index: int) -> Example:
+        """The example without its pixels (`image` is None), read without decoding."""
+
+    def image_id(self, index: int) -> int:
+        """The data set's own number of an image."""
+
+    def describe(self, index: int) -> str:
+        """How an error message calls an image: its file, or what made it."""
+
+
+def create_example(
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    image_id: int,
+    *,
+    image: np.ndarray | None = None,
+    crowd: np.ndarray | None = None,
+    difficult: np.ndarray | None = None,
+    area: np.ndarray | None = None,
+) -> Example:
+    """Makes an `Example` with the promised shapes and dtypes; left-out flags are False.
+
+    Args:
+        boxes: `[n, 4]` xyxy in pixels; any sequence that reshapes to it, an empty one included.
+        labels: `[n]`.
+        image_id: The data set's own number of the image.
+        image: uint8 `[H, W, 3]` RGB or None.
+        crowd: bool `[n]` or None.
+        difficult: bool `[n]` or None.
+        area: `[n]`, or None for the area of the boxes.
+
+    Returns:
+        The example.
+    """
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    none = np.zeros(len(boxes), bool)
+    if area is None:
+        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return Example(
+        image=image,
+        boxes=boxes,
+        labels=np.asarray(labels, np.int32).reshape(-1),
+        crowd=none if crowd is None else np.asarray(crowd, bool),
+        difficult=none.copy() if difficult is None else np.asarray(difficult, bool),
+        area=np.asarray(area, np.float32),
+        image_id=image_id,
+    )
+
+
+def select_objects(example: Example, keep: np.ndarray) -> Example:
+    """Keeps the objects that `keep` (bool mask or indices) picks, in that order."""
+    return dataclasses.replace(
+        example,
+        boxes=example.boxes[keep],
+        labels=example.labels[keep],
+        crowd=example.crowd[keep],
+        difficult=example.difficult[keep],
+        area=example.area[keep],
+    )
