@@ -1,0 +1,198 @@
+"""Between the library's arrays and COCO's files: ground truth, detections, and JSON.
+
+Here boxes turn from xyxy into COCO's `[x, y, width, height]`, and labels 0..C-1 into the data set's
+own category ids. Everything written is a plain Python value.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class AnnotatedSource(Protocol):
+    """What `to_coco_ground_truth` reads of a data source."""
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Integers [len, 2]: height and width of each image in pixels."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The name of each label."""
+
+    @property
+    def category_ids(self) -> Sequence[int]:
+        """The data set's own id of each label."""
+
+    def __len__(self) -> int: ...
+
+    def image_id(self, index: int) -> int:
+        """The id of an image."""
+
+    def annotations(self, index: int) -> Any:
+        """An object with `boxes` [n, 4] xyxy, `labels`, `crowd` and `area` [n] of an image."""
+
+    def describe(self, index: int) -> str:
+        """The name of an image's file."""
+
+
+def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
+    """Writes a data source's annotations in COCO's JSON format, without decoding an image.
+
+    Difficult boxes count like any other, since COCO's metrics know no such flag.
+
+    Args:
+        source: A data source, boxes xyxy in the pixels of its original images.
+
+    Returns:
+        `images`, `annotations` and `categories`, all of plain Python values.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index in range(len(source)):
+        image_id = int(source.image_id(index))
+        height, width = (int(side) for side in source.sizes[index])
+        images.append(
+            {"id": image_id, "file_name": source.describe(index), "height": height, "width": width}
+        )
+        example = source.annotations(index)
+        for box, label, crowd, area in zip(
+            _xywh(example.boxes), example.labels, example.crowd, example.area, strict=True
+        ):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": int(source.category_ids[int(label)]),
+                    "bbox": box,
+                    "area": float(area),
+                    "iscrowd": int(crowd),
+                }
+            )
+    categories = [
+        {"id": int(category_id), "name": name}
+        for category_id, name in zip(source.category_ids, source.classes, strict=True)
+    ]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _xywh(boxes: np.ndarray) -> list[list[float]]:
+    """Boxes `[n, 4]` xyxy as COCO's lists; in float64, where differences of float32 are exact."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
+
+
+def to_coco_results(
+    image_ids: np.ndarray,
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    valid: np.ndarray,
+    category_ids: Sequence[int],
+) -> list[dict[str, Any]]:
+    """Turns a batch of detections into COCO results.
+
+    Args:
+        image_ids: Integers [B], the data set's own ids.
+        boxes: [B, K, 4] xyxy in pixels of the **original** images (divide the detector's boxes by
+            the batch's scale first).
+        scores: [B, K].
+        labels: Integers [B, K] in 0..C-1.
+        valid: Booleans [B, K]: which slots hold a detection.
+        category_ids: The data set's own id of each of the C labels.
+
+    Returns:
+        One dict a valid slot, in order, of plain Python values at float32's full precision.
+
+    Raises:
+        ValueError: The shapes do not fit together, or a valid label is not in 0..C-1.
+    """
+    image_ids, boxes, scores, labels, valid = (
+        np.asarray(array) for array in (image_ids, boxes, scores, labels, valid)
+    )
+    slots = (len(image_ids), boxes.shape[1] if boxes.ndim == 3 else 0)
+    shapes = [array.shape for array in (boxes, scores, labels, valid)]
+    if image_ids.ndim != 1 or shapes != [(*slots, 4), slots, slots, slots]:
+        raise ValueError(
+            "image_ids, boxes, scores, labels, valid must have shapes [B], [B, K, 4], [B, K],"
+            f" [B, K], [B, K], not {[image_ids.shape, *shapes]}"
+        )
+    rows, columns = np.nonzero(valid)
+    kept_labels = labels[rows, columns]
+    if kept_labels.size and not 0 <= kept_labels.min() <= kept_labels.max() < len(category_ids):
+        raise ValueError(
+            f"labels of valid detections span {kept_labels.min()}..{kept_labels.max()}, but there"
+            f" are {len(category_ids)} category ids"
+        )
+    return [
+        {
+            "image_id": image_id,
+            "category_id": int(category_ids[label]),
+            "bbox": box,
+            "score": score,
+        }
+        for image_id, label, box, score in zip(
+            image_ids[rows].tolist(),
+            kept_labels.tolist(),
+            _xywh(boxes[rows, columns]),
+            scores[rows, columns].tolist(),
+            strict=True,
+        )
+    ]
+
+
+class DetectionCollector:
+    """Gathers the detections of an evaluation, each image exactly once.
+
+    The last batch of an evaluation is padded; a padding example repeats a real image, and counted
+    twice it would turn true positives into false ones.
+
+    Attributes:
+        results: The COCO results so far.
+        image_ids: The images seen so far, those without detections too. After the last batch they
+            should be the ground truth's.
+    """
+
+    def __init__(self, category_ids: Sequence[int]) -> None:
+        """Starts empty; `category_ids` holds the data set's own id of each label."""
+        self._category_ids = tuple(category_ids)
+        self.results: list[dict[str, Any]] = []
+        self.image_ids: set[int] = set()
+
+    def add(
+        self,
+        image_ids: np.ndarray,
+        boxes: np.ndarray,
+        scores: np.ndarray,
+        labels: np.ndarray,
+        valid: np.ndarray,
+        is_real: np.ndarray,
+    ) -> None:
+        """Adds a batch, without its padding examples.
+
+        Args:
+            image_ids: Integers [B].
+            boxes: [B, K, 4] xyxy in pixels of the original images.
+            scores: [B, K].
+            labels: Integers [B, K] in 0..C-1.
+            valid: Booleans [B, K]: which slots hold a detection.
+            is_real: Booleans [B]: False for a padding example.
+
+        Raises:
+            ValueError: An image arrives a second time, or as `to_coco_results` does.
+        """
+        is_real = np.asarray(is_real)
+        real_ids = np.asarray(image_ids)[is_real].tolist()
+        again = [id_ for id_, count in Counter(real_ids).items() if count > 1]
+        again += sorted(self.image_ids.intersection(real_ids))
+        if again:
+            raise ValueError(
+                f"image_id {again[0]} was evaluated twice: an evaluation must see each image once,"
+                " and padding examples must have is_real=False"
+            )
+        arrays = [np.asarray(array)[is_real] for array in (image_ids, boxes, scores, labels, valid)]
+        image_ids, boxes, scores, labels, valid = arrays
+        self.results += to_coco_results(image_ids, boxes, scores, labels, valid, self._category_ids)
+        self.image_ids.update(real_ids)
