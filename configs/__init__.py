@@ -1,0 +1,1 @@
+"""One file an experiment family; its `get_config` takes the arm."""

@@ -1,0 +1,226 @@
+"""Every key of a RetinaNet configuration, with the paper's choice where it made one.
+
+The configurations beside this file start from here. Any key can be set on the command line:
+`--config.loss.classification.eta=1.0`.
+"""
+
+import ml_collections
+from ml_collections import config_dict
+
+#: arm -> (eta, lambda_, whether w_loc is measured). What a comparison of the losses compares.
+ARMS = {
+    "baseline": (0.0, 0.0, False),
+    "cls": (1.5, 0.0, False),
+    "loc": (0.0, 1.5, True),
+    "both": (1.5, 1.5, True),
+    # The control: plain smooth L1 times the w_loc that lambda 1.5 would have. Raising the
+    # localization weight alone moves AP, so `loc` must be compared with this arm too.
+    "loc_weight_only": (0.0, 0.0, True),
+}
+
+
+def _optional(kind: type) -> config_dict.FieldReference:
+    """A key that is None until it is set to a value of that type."""
+    return config_dict.placeholder(kind)
+
+
+def get_config(arm: str = "both") -> ml_collections.ConfigDict:
+    """RetinaNet with the losses of an arm: one of baseline, cls, loc, both, loc_weight_only."""
+    if arm not in ARMS:
+        raise ValueError(f"Unknown arm {arm!r}; it must be one of {', '.join(ARMS)}.")
+    config = ml_collections.ConfigDict()
+    # Fixes the initial parameters, the order of the data and its augmentation.
+    config.seed = 0
+    # Images of the global batch, over all devices.
+    config.batch_size = 16
+    config.model = _model()
+    config.anchors = _anchors()
+    config.matcher = _matcher()
+    config.loss = _loss(*ARMS[arm])
+    config.optimizer = ml_collections.ConfigDict(
+        {
+            "momentum": 0.9,
+            # On kernels only; norms, biases and frozen parameters are not decayed.
+            "weight_decay": 1e-4,
+            # Largest norm of the whole gradient; None: no clipping.
+            "clip_global_norm": _optional(float),
+        }
+    )
+    config.schedule = _schedule()
+    config.data = _data()
+    config.evaluation = _evaluation()
+    config.runtime = _runtime()
+    return config
+
+
+def _model() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "backbone": "resnet50",  # resnet18, resnet34, resnet50, resnet101
+            "width": 64,  # channels of the stem; less makes a small detector
+            "norm": "batch_norm",  # frozen_bn, batch_norm (over the global batch), group_norm
+            # -1: nothing, 0: the stem, 1: the stem and stage 1, ...
+            "frozen_stages": -1,
+            # Workdir of a finished run whose best checkpoint gives the backbone.
+            "pretrained": _optional(str),
+            "dtype": "float32",  # of the computation: float32 or bfloat16
+            "fpn": {
+                "channels": 256,
+                "p6_from": "c5",  # c5 (the authors) or p5 (torchvision's first version)
+                "relu_before_p7": False,  # True in detectron2 and torchvision
+                "norm": "none",  # none or group_norm
+            },
+            "head": {
+                "width": 256,
+                "depth": 4,
+                "norm": "none",  # none or group_norm (torchvision's second version)
+                # Score of every anchor before training.
+                "prior_probability": 0.01,
+            },
+        }
+    )
+
+
+def _anchors() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            # Smallest anchor of a level over its stride: 4 * 8 = 32 px on P3.
+            "base_scale": 4.0,
+            "scales_per_octave": 3,
+            "ratios": (0.5, 1.0, 2.0),  # height over width
+            # Anchor centre in its cell, in strides; 0 in torchvision and detectron2.
+            "center_offset": 0.5,
+            "rounded": True,  # base anchors to whole pixels; False in detectron2
+            "box_weights": (1.0, 1.0, 1.0, 1.0),  # of dx, dy, dw, dh
+        }
+    )
+
+
+def _matcher() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "foreground_iou": 0.5,
+            "background_iou": 0.4,
+            # What a box gets whose best anchor is below foreground_iou: authors, torchvision, none.
+            "low_quality": "authors",
+            # Crowds (COCO) and difficult objects (VOC): ignore the anchors inside, drop the box, or
+            # keep it as an object.
+            "crowd": "ignore",
+            "difficult": "keep",
+            # Share of an anchor inside an ignored region from which it gets no loss.
+            "ignore_iof": 0.5,
+        }
+    )
+
+
+def _loss(eta: float, lambda_: float, measured: bool) -> ml_collections.ConfigDict:
+    loss = ml_collections.ConfigDict(
+        {
+            "classification": {
+                "name": "focal",  # focal, quality_focal, varifocal
+                "eta": eta,
+                "alpha": 0.25,
+                "gamma": 2.0,
+                # The authors' RetinaNet sums the normaliser of eq. 2 over each pyramid level;
+                # the paper's formula is 'batch', their SSD is 'image'.
+                "normalizer_scope": "level",
+                "weight": 1.0,
+            },
+            "localization": {
+                "name": "smooth_l1",  # smooth_l1, balanced_l1, iou, giou, diou, ciou
+                "lambda_": lambda_,
+                # Constant of eq. 4. None: measured on the first batches and kept in the
+                # checkpoint. The authors have 3.049 (R50) and 2.878 (R101) on COCO, 2.34 and
+                # 2.369 on VOC.
+                "w_loc": _optional(float),
+                # With which lambda it is measured; None: with lambda_.
+                "calibration_lambda": _optional(float),
+                "dynamic": False,  # normalise in every batch instead (eq. 5)
+                "beta": 0.11,
+                "weight": 1.0,
+            },
+            # positives, positives_at_least_one_per_image (the authors), per_image (torchvision),
+            # moving_average (detectron2)
+            "normalizer": "positives",
+            "calibration_batches": 8,
+        }
+    )
+    if not measured:
+        loss.localization.w_loc = 1.0
+    elif lambda_ == 0.0:
+        loss.localization.calibration_lambda = 1.5
+    return loss
+
+
+def _schedule() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "name": "step",  # constant, step, cosine
+            # The rate at `reference_batch_size` images a step; it follows batch_size linearly.
+            "base_learning_rate": 0.01,
+            "reference_batch_size": 16,
+            "images": 12 * 118_287,  # images seen in the whole run
+            "warmup_images": 8_000,
+            "warmup_factor": 0.333,
+            "decay_at": (8 / 12, 11 / 12),  # for 'step': fractions of the run
+            "decay_factor": 0.1,
+        }
+    )
+
+
+def _data() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "source": "shapes",  # shapes, voc
+            # Heights and widths that images are scaled into and padded to, at most five; an image
+            # goes to the one of the nearest aspect ratio, and each is a compilation.
+            "canvases": ((800, 1344),),
+            "max_boxes": 100,
+            "on_error": "raise",  # raise, skip
+            "horizontal_flip": 0.5,
+            "vertical_flip": 0.0,
+            "shapes": {
+                "num_train": 20_000,
+                "num_val": 400,
+                "image_size": (128, 128),
+                "seed": 0,
+            },
+            "voc": {
+                # A folder with Annotations/, JPEGImages/ and ImageSets/Main/.
+                "root": "",
+                "train_split": "trainval",
+                "val_split": "test",
+                "test_split": "test",
+                # None: the 20 classes of VOC.
+                "classes": _optional(tuple),
+                # Whether images without objects are trained on, as background.
+                "keep_empty": True,
+            },
+        }
+    )
+
+
+def _evaluation() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "every_images": 118_287,
+            "batch_size": 16,
+            "score_threshold": 0.05,
+            "candidates_per_level": 1000,
+            "nms_iou": 0.5,
+            "max_detections": 100,
+            "backend": "pycocotools",  # or faster_coco_eval, the same numbers sooner
+        }
+    )
+
+
+def _runtime() -> ml_collections.ConfigDict:
+    """What may change when a run is resumed."""
+    return ml_collections.ConfigDict(
+        {
+            "devices": _optional(int),  # None: all
+            "workers": 0,  # processes that load data; 0: threads of this one
+            "log_every_steps": 20,
+            "checkpoint_every_images": 20_000,
+        }
+    )
