@@ -26,16 +26,14 @@ def get_config(arm: str = "both") -> ml_collections.ConfigDict:
     config.data.source = "shapes"
     config.data.canvases = ((128, 128),)
     config.data.max_boxes = 16
-    # Some classes are told apart by their mirror image.
-    config.data.horizontal_flip = 0.0
 
     config.schedule.name = "cosine"
-    config.schedule.base_learning_rate = 0.02
-    config.schedule.images = 16_000
-    config.schedule.warmup_images = 1_600
+    config.schedule.base_learning_rate = 0.05
+    config.schedule.images = 18_000
+    config.schedule.warmup_images = 1_000
     config.optimizer.clip_global_norm = 10.0
 
-    config.evaluation.every_images = 8_000
+    config.evaluation.every_images = 6_000
     config.evaluation.batch_size = 40
-    config.runtime.checkpoint_every_images = 4_000
+    config.runtime.checkpoint_every_images = 3_000
     return config

@@ -1,13 +1,15 @@
 """Settings for every test: eight CPU devices, no silent broadcasting, no silent promotion."""
 
 import os
+import pathlib
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-
-import pathlib
+# Commands under test compile the same programs again and again.
+_CACHE = pathlib.Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 
 import jax
 import pytest

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.example import Example, Source
 from ioub_jax.data.sources.shapes import ShapesSource
 from ioub_jax.data.sources.voc import VocFolderSource
@@ -20,8 +21,8 @@ def create_source(config: Any, split: str) -> Source:
         The data set.
 
     Raises:
-        ValueError: If the source or split is unknown.
-        DataError: If something is wrong with the files.
+        ValueError: If the split is unknown.
+        DataError: If the source is unknown or something is wrong with its files.
     """
     if split not in ("train", "val", "test"):
         raise ValueError(f"There is no split {split!r}; use 'train', 'val' or 'test'.")
@@ -42,4 +43,4 @@ def create_source(config: Any, split: str) -> Source:
             on_error=config.on_error,
             keep_empty=voc.keep_empty,
         )
-    raise ValueError(f"config.data.source is {config.source!r} and must be 'shapes' or 'voc'.")
+    raise DataError(f"config.data.source is {config.source!r} and must be 'shapes' or 'voc'.")

@@ -1,9 +1,12 @@
 """A data set drawn from a seed: geometric shapes on textured ground, no download.
 
-The classes differ in shape alone; colour, contrast, size, elongation and rotation say nothing about
-them. An object that is partly covered keeps the box of what is still visible, as in COCO.
+Each class has its outline and, roughly, its hue: neighbouring hues overlap, so that colour alone
+does not tell a class. Contrast, size, elongation and rotation say nothing about it. An object that
+is partly covered keeps the box of what is still visible, as in COCO, which makes localization the
+harder half.
 """
 
+import colorsys
 import dataclasses
 from collections.abc import Sequence
 
@@ -18,6 +21,7 @@ SMALLEST = 12  # pixels, the longer side of an object
 MAX_ELONGATION = 1.8
 MAX_ROTATION = 0.6  # radians, either way
 MIN_VISIBLE_SHARE = 0.4
+HUE_DEVIATION = 0.035  # of the full circle; neighbouring classes are 1/8 apart
 _SUPERSAMPLING = 4
 _SUBPIXEL_BITS = 4  # OpenCV draws polygons with fixed-point corners
 
@@ -257,25 +261,27 @@ def paint(
     Returns:
         uint8 `[H, W, 3]`.
     """
-    image = _ground(image_size, rng)
-    _add_distractors(image, rng)
+    # Streams of their own: one more shape changes nothing but the pixels it touches.
+    ground_rng, fill_rng, camera_rng = rng.spawn(3)
+    image = _ground(image_size, ground_rng)
+    _add_distractors(image, ground_rng)
     for shape in shapes:
         patch = image[shape.rows, shape.columns]
-        fill = _fill(shape.cover.shape, np.array(cv2.mean(patch)[:3]), rng)
+        fill = _fill(shape.label, patch.shape[:2], fill_rng)
         patch += shape.cover[..., None] * (fill - patch)
-    blur = rng.uniform(0.0, 0.9)
+    blur = camera_rng.uniform(0.0, 0.9)
     if blur > 0.3:
         image = cv2.GaussianBlur(image, (5, 5), blur)
-    noise = int(rng.integers(3, 13))
-    image += rng.integers(-noise, noise + 1, image.shape, dtype=np.int8)
+    noise = int(camera_rng.integers(3, 13))
+    image += camera_rng.integers(-noise, noise + 1, image.shape, dtype=np.int8)
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def _ground(image_size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise of three scales around a random colour, float32 `[H, W, 3]`."""
+    """Smooth noise of three scales around a greyish colour, float32 `[H, W, 3]`."""
     height, width = image_size
     image = np.empty((height, width, 3), np.float32)
-    image[:] = rng.uniform(50, 205, 3)
+    image[:] = rng.uniform(60, 190) + rng.uniform(-20, 20, 3)
     for cell, strength in ((64, 26.0), (16, 12.0), (5, 8.0)):
         grid = (height // cell + 2, width // cell + 2)
         # Mostly grey noise with a little colour of its own.
@@ -295,12 +301,12 @@ def _add_distractors(image: np.ndarray, rng: np.random.Generator) -> None:
         cv2.polylines(image, [points], False, colour, thickness=int(rng.integers(1, 3)))
 
 
-def _fill(shape: tuple[int, ...], around: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A colour that stands out from its surroundings, shaded and speckled: float32 `[h, w, 3]`."""
-    height, width = shape
-    contrast = rng.uniform(30, 120)
-    away = np.where(around > 127, -1, 1) if rng.random() < 0.7 else np.where(around > 127, 1, -1)
-    colour = np.clip(around + away * contrast * rng.uniform(0.5, 1.0, 3), 10, 245)
+def _fill(label: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """A colour of about the class's hue, shaded and speckled: float32 `[h, w, 3]`, RGB 0-255."""
+    height, width = size
+    hue = (label / len(_OUTLINES) + rng.normal(0.0, HUE_DEVIATION)) % 1.0
+    saturation, value = rng.uniform(0.35, 0.9), rng.uniform(0.45, 0.95)
+    colour = 255 * np.array(colorsys.hsv_to_rgb(hue, saturation, value))
     shading = rng.uniform(-20, 20, 2)
     ramp = np.linspace(-0.5, 0.5, height)[:, None] * shading[0]
     ramp = ramp + np.linspace(-0.5, 0.5, width) * shading[1]

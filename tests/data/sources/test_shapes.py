@@ -90,9 +90,9 @@ def test_painting_an_object_changes_the_image_in_its_box_alone():
         )
         changed = np.abs(painted - ground).max(axis=-1)
         assert changed[top:bottom, left:right].max() > 25
-        # Around the box only the noise differs, at most 12 either way; blur reaches 2 pixels.
+        # A pixel that it covers by less than half is outside the box; blur reaches 2 further.
         changed[max(top - 3, 0) : bottom + 3, max(left - 3, 0) : right + 3] = 0
-        assert changed.max() <= 50
+        assert changed.max() == 0
 
 
 def test_scenes_are_varied_and_every_object_is_visible():

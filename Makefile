@@ -1,0 +1,45 @@
+# Everything a newcomer needs: `make demo` and `make test` set up what they use.
+# Another interpreter gets an environment of its own: `make test PYTHON=python3.13`.
+
+PYTHON ?= python3
+VENV ?= .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+DEMO ?= runs/demo
+
+.PHONY: help setup test test-slow lint demo clean
+
+help:
+	@echo "make demo   train a small RetinaNet, print its AP, draw pictures into $(DEMO)"
+	@echo "make test   run the tests          (make test PYTHON=python3.13 on another Python)"
+	@echo "make lint   ruff and mypy"
+	@echo "make setup  create $(VENV) with everything the others need"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# Two test processes: with eight virtual devices each, more do not help two cores.
+test: setup
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# The compilation cache lets the second and third command reuse what the first compiled.
+demo: export JAX_COMPILATION_CACHE_DIR = $(abspath $(VENV))/jax-cache
+demo: setup
+	$(BIN)/python -m experiments.train --config=configs/shapes_retinanet.py --workdir=$(DEMO)
+	$(BIN)/python -m experiments.evaluate --workdir=$(DEMO)
+	$(BIN)/python -m experiments.draw --workdir=$(DEMO)
+
+clean:
+	rm -rf $(DEMO)

@@ -1,0 +1,51 @@
+"""A small RetinaNet on a folder in the layout of Pascal VOC, trained from scratch.
+
+The defaults are those of BCCD (blood cells, 640x480, three classes; two boxes without area in it,
+hence `on_error='skip'`). For a folder of your own set `data.voc.root` and `data.voc.classes`:
+
+python -m experiments.train --config=configs/voc_folder_retinanet.py --workdir=runs/cells \
+  --config.data.voc.root=PATH --config.data.voc.classes="('RBC','WBC','Platelets')"
+"""
+
+import ml_collections
+
+from configs import defaults
+
+
+def get_config(arm: str = "both") -> ml_collections.ConfigDict:
+    """The configuration of an arm."""
+    config = defaults.get_config(arm)
+    config.batch_size = 8
+    config.model.backbone = "resnet18"
+    config.model.width = 32
+    config.model.fpn.channels = 64
+    config.model.fpn.norm = "group_norm"
+    config.model.head.width = 64
+    config.model.head.depth = 2
+    config.model.head.norm = "group_norm"
+    # Platelets are 20 px in an image of 320 px: the smallest anchors are 16 px.
+    config.anchors.base_scale = 2.0
+
+    config.data.source = "voc"
+    config.data.on_error = "skip"
+    config.data.canvases = ((240, 320),)
+    config.data.max_boxes = 40
+    # Cells have no up and down.
+    config.data.vertical_flip = 0.5
+    config.data.voc.root = "../shared/data/bccd"
+    config.data.voc.train_split = "train"
+    config.data.voc.val_split = "val"
+    config.data.voc.test_split = "test"
+    config.data.voc.classes = ("RBC", "WBC", "Platelets")
+
+    config.schedule.name = "cosine"
+    config.schedule.base_learning_rate = 0.05
+    config.schedule.images = 20_000
+    config.schedule.warmup_images = 1_000
+    config.optimizer.weight_decay = 5e-4
+    config.optimizer.clip_global_norm = 10.0
+
+    config.evaluation.every_images = 2_000
+    config.evaluation.batch_size = 24
+    config.runtime.checkpoint_every_images = 1_000
+    return config

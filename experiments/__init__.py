@@ -1,0 +1,1 @@
+"""One short main a verb: `python -m experiments.VERB`."""

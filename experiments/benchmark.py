@@ -1,0 +1,112 @@
+"""What compiled programs need, as XLA counts it: nothing is run, so any machine will do.
+
+python -m experiments.benchmark matching
+python -m experiments.benchmark losses
+"""
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import app, flags
+
+from configs import defaults
+from ioub_jax import matching
+from ioub_jax.training import schedules
+from ioub_jax.training import state as states
+from ioub_jax.training import step as steps
+from ioub_jax.training.detector import canvas_anchors, create_detector
+
+_CANVAS = (800, 1344)
+_BATCH = flags.DEFINE_integer("batch", 8, "Images.", lower_bound=1)
+_BOXES = flags.DEFINE_integer("boxes", 100, "Ground-truth slots of an image.", lower_bound=1)
+_CLASSES = flags.DEFINE_integer("classes", 80, "Classes.", lower_bound=1)
+_BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Backbone of the train step.")
+
+
+def matching_cost() -> dict[str, Any]:
+    """Temporary memory of the compiled matching, for every low-quality rule."""
+    anchors = jnp.concatenate(
+        [jnp.asarray(level) for level in canvas_anchors(defaults.get_config().anchors, _CANVAS)]
+    )
+    slots = (_BATCH.value, _BOXES.value)
+    flag = jax.ShapeDtypeStruct(slots, bool)
+    arguments = (
+        jax.ShapeDtypeStruct(anchors.shape, jnp.float32),
+        jax.ShapeDtypeStruct((*slots, 4), jnp.float32),
+        jax.ShapeDtypeStruct(slots, jnp.int32),
+        flag,
+        flag,
+    )
+    result: dict[str, Any] = {"canvas": _CANVAS, "anchors": len(anchors), "batch": slots[0]}
+    for rule in ("authors", "torchvision", "none"):
+        match = functools.partial(matching.match, low_quality=rule)
+        memory = jax.jit(match).lower(*arguments).compile().memory_analysis()
+        result[f"{rule}: temporary MiB"] = round(memory.temp_size_in_bytes / 2**20, 1)
+    return result
+
+
+def train_step_cost(arm: str) -> dict[str, float]:
+    """Flops and bytes accessed of the compiled train step of an arm."""
+    config = defaults.get_config(arm)
+    config.model.backbone = _BACKBONE.value
+    config.batch_size = _BATCH.value
+    config.evaluation.batch_size = _BATCH.value
+    config.data.max_boxes = _BOXES.value
+    config.runtime.devices = 1
+    detector = create_detector(config, _CLASSES.value)
+    schedule = schedules.learning_rate_schedule(config.schedule, config.batch_size)
+    template = jax.eval_shape(lambda: states.init_variables(detector.model, 0))
+    frozen = states.frozen_parameters(template["params"], config.model.frozen_stages)
+    optimizer = schedules.create_optimizer(config.optimizer, schedule, frozen)
+    state = jax.eval_shape(
+        lambda: states.create_state(detector.model, optimizer, seed=0, w_loc=3.0)
+    )
+    slots = (_BATCH.value, _BOXES.value)
+    batch = {
+        "image": jax.ShapeDtypeStruct((_BATCH.value, *_CANVAS, 3), jnp.uint8),
+        "boxes": jax.ShapeDtypeStruct((*slots, 4), jnp.float32),
+        "labels": jax.ShapeDtypeStruct(slots, jnp.int32),
+        **{name: jax.ShapeDtypeStruct(slots, bool) for name in ("valid", "crowd", "difficult")},
+    }
+    anchors = jax.eval_shape(
+        lambda: tuple(jnp.asarray(level) for level in canvas_anchors(config.anchors, _CANVAS))
+    )
+    step = steps.make_train_step(detector.model, optimizer, schedule, config, detector.mesh)
+    compiled = step.lower(state, batch, anchors).compile()
+    cost = compiled.cost_analysis()
+    memory = compiled.memory_analysis()
+    return {
+        "flops": cost["flops"],
+        "bytes accessed": cost["bytes accessed"],
+        "temporary GiB": memory.temp_size_in_bytes / 2**30,
+    }
+
+
+def loss_cost() -> dict[str, Any]:
+    """What both IoU-balanced losses add to the whole train step of the plain ones."""
+    plain, both = train_step_cost("baseline"), train_step_cost("both")
+    overhead = {f"{key}, overhead": f"{both[key] / plain[key] - 1:+.4%}" for key in plain}
+    return {"canvas": _CANVAS, "baseline": plain, "both": both, **overhead}
+
+
+_MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "matching": matching_cost,
+    "losses": loss_cost,
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Measures what the one argument names."""
+    if len(arguments) != 2 or arguments[1] not in _MEASUREMENTS:
+        sys.exit(f"Say what to measure: one of {', '.join(_MEASUREMENTS)}.")
+    result = {"jax": jax.__version__, "backend": jax.default_backend()}
+    print(json.dumps(result | _MEASUREMENTS[arguments[1]](), indent=2))
+
+
+if __name__ == "__main__":
+    app.run(main)

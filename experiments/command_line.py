@@ -1,0 +1,58 @@
+"""What every command does around its main: flags, log lines, one sentence for a user's error."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+import absl.logging
+import tqdm
+from absl import app
+
+from ioub_jax.data.checks import DataError
+from ioub_jax.training.configuration import ConfigError
+from ioub_jax.training.metrics import NonFiniteError
+
+#: What is told in one sentence; anything else is a bug of ours and keeps its traceback.
+USER_ERRORS = (ConfigError, DataError, NonFiniteError)
+
+
+def _parse_flags(arguments: Sequence[str]) -> list[str]:
+    """Parses as absl does, with a configuration's unknown keys as one sentence."""
+    try:
+        return app.parse_flags_with_usage(arguments)
+    except (AttributeError, KeyError) as error:
+        # ml_collections says: 'etta' Did you mean "eta" instead of "etta"?
+        words = str(error.args[0]).replace("\n", ": ").replace("\\'", "'").strip("\"'")
+        sys.exit(f"No such key in the configuration: {words}")
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        sys.exit(f"The configuration cannot be read: {error}")
+
+
+def _show_log_lines() -> None:
+    """Our own log lines as plain sentences on stderr, above the progress bar where there is one."""
+
+    class AboveProgressBar(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            tqdm.tqdm.write(self.format(record), file=sys.stderr)
+
+    logger = logging.getLogger("ioub_jax")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(AboveProgressBar())
+    logger.propagate = False
+    # Orbax tells every step of every save, and warns that a folder opened for reading is.
+    absl.logging.set_verbosity(absl.logging.ERROR)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags, runs `main` and turns a user's error into one sentence and exit code 1."""
+    _show_log_lines()
+
+    def checked(arguments: Sequence[str]) -> None:
+        if len(arguments) > 1:
+            sys.exit(f"Unknown argument {arguments[1]!r}; every option is a --flag=value.")
+        try:
+            main()
+        except USER_ERRORS as error:
+            sys.exit(f"Error: {error}")
+
+    app.run(checked, flags_parser=_parse_flags)

@@ -1,0 +1,103 @@
+"""Draws what a run has learned: detections, what the losses weigh, and the learning curves.
+
+python -m experiments.draw --workdir=runs/shapes
+"""
+
+import itertools
+import pathlib
+import sys
+
+import jax
+import numpy as np
+from absl import flags
+
+from experiments import command_line
+from ioub_jax import plotting
+from ioub_jax.data.sources.example import Example
+from ioub_jax.training import evaluator, metrics, trained
+from ioub_jax.training import step as steps
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.")
+_SPLIT = flags.DEFINE_enum("split", "val", ["train", "val", "test"], "Which images.")
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint.")
+_IMAGES = flags.DEFINE_integer("images", 16, "Images on the contact sheet.", lower_bound=1)
+_SCORE = flags.DEFINE_float("score", 0.3, "Lowest score of a detection that is drawn.")
+flags.mark_flag_as_required("workdir")
+
+
+def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> None:
+    """Draws the first images of the source, with ground truth and detections."""
+    config = model.detector.config
+    found = {}
+    with evaluator.evaluation_batches(
+        model.source, config, config.evaluation.batch_size
+    ) as batches:
+        for batch in itertools.islice(batches, -(-count // config.evaluation.batch_size)):
+            anchors = model.detector.anchors_of(batch["image"].shape[1:3])
+            on_device = steps.put_batch(model.detector.mesh, batch)
+            detections = jax.device_get(model.predict(on_device, anchors))
+            for image_id, boxes, scores, labels, valid in zip(
+                batch["image_id"], *detections, strict=True
+            ):
+                found[int(image_id)] = (boxes[valid], labels[valid], scores[valid])
+    examples: list[Example] = [
+        model.source[index]
+        for index in range(len(model.source))
+        if model.source.image_id(index) in found
+    ][:count]
+    plotting.contact_sheet(
+        path,
+        [example.image for example in examples],
+        [(example.boxes, example.labels) for example in examples],
+        [found[example.image_id] for example in examples],
+        model.source.classes,
+        score_threshold=_SCORE.value,
+        title=f"{path.parent.parent.name}: ground truth dashed, detections solid",
+    )
+
+
+def draw_positive_anchors(path: pathlib.Path, model: trained.Trained) -> None:
+    """Draws the image with the most positive anchors of the first batch."""
+    config = model.detector.config
+    inspect = steps.make_inspection_step(model.detector.model, config)
+    with evaluator.evaluation_batches(
+        model.source, config, config.evaluation.batch_size
+    ) as batches:
+        batch = next(batches)
+    anchors = model.detector.anchors_of(batch["image"].shape[1:3])
+    on_device = steps.put_batch(model.detector.mesh, batch)
+    seen = jax.device_get(inspect(model.variables, on_device, anchors))
+    row = int(seen.positive.sum(axis=1).argmax())
+    positive = seen.positive[row]
+    height, width = batch["image_size"][row].astype(int)
+    plotting.positive_anchors(
+        path,
+        batch["image"][row, :height, :width],
+        batch["boxes"][row][batch["valid"][row]],
+        np.concatenate(jax.device_get(anchors))[positive],
+        seen.boxes[row][positive],
+        seen.ious[row][positive],
+        seen.weights[row][positive],
+        title=f"Image {batch['image_id'][row]}: its {positive.sum()} positive anchors, "
+        f"eta = {config.loss.classification.eta}",
+    )
+
+
+def main() -> None:
+    """Draws three pictures into the workdir's `pictures/`."""
+    workdir = pathlib.Path(_WORKDIR.value)
+    model = trained.load(workdir, _CHECKPOINT.value, _SPLIT.value)
+    folder = workdir / "pictures"
+    folder.mkdir(exist_ok=True)
+    draw_detections(folder / "detections.png", model, _IMAGES.value)
+    draw_positive_anchors(folder / "positive_anchors.png", model)
+    plotting.learning_curves(
+        folder / "learning_curves.png",
+        metrics.read_records(workdir / "train.jsonl", sys.maxsize),
+        metrics.read_records(workdir / "evaluation.jsonl", sys.maxsize),
+    )
+    print(f"Pictures are in {folder}: {', '.join(sorted(p.name for p in folder.glob('*.png')))}.")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

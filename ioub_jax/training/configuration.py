@@ -1,0 +1,124 @@
+"""A run's configuration: as JSON in the workdir, and what of it may change on resume."""
+
+import json
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from ioub_jax import files
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; its message is one sentence for the user."""
+
+
+def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The configuration as plain nested dicts, tuples as lists: what JSON can hold."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_with_tuples(item) for item in value)
+    return value
+
+
+def from_dict(values: dict[str, Any]) -> ml_collections.FrozenConfigDict:
+    """The inverse of `to_dict`; sequences come back as tuples."""
+    return ml_collections.FrozenConfigDict(_with_tuples(values))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Which keys forbid that `new` goes on with the run that `old` began.
+
+    `runtime.*` may change, and `schedule.images` may grow: a run may be made longer.
+
+    Args:
+      old: the configuration of the run, as `to_dict` gives it.
+      new: the one it is to be resumed with.
+
+    Returns:
+      One 'key: old -> new' a difference, sorted.
+    """
+    before, after = _flat(old), _flat(new)
+    missing = object()
+    differences = []
+    for key in sorted(before.keys() | after.keys()):
+        first, second = before.get(key, missing), after.get(key, missing)
+        if key.startswith("runtime.") or first == second:
+            continue
+        if key == "schedule.images" and missing not in (first, second) and second > first:
+            continue
+        shown = ["absent" if value is missing else repr(value) for value in (first, second)]
+        differences.append(f"{key}: {shown[0]} -> {shown[1]}")
+    return differences
+
+
+def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+    """Writes `config.json` into the workdir, or checks that the run there is this one.
+
+    Raises:
+      ConfigError: the workdir holds a run of another configuration.
+    """
+    path = workdir / "config.json"
+    values = to_dict(config)
+    if path.exists():
+        differences = differing_keys(json.loads(path.read_text()), values)
+        if differences:
+            raise ConfigError(
+                f"{workdir} holds a run of another configuration ({'; '.join(differences)}); "
+                "choose another --workdir, or resume with the configuration it began with."
+            )
+    workdir.mkdir(parents=True, exist_ok=True)
+    files.write_json(path, values, indent=2)
+
+
+def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
+    """The configuration of the run in a workdir.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise ConfigError(
+            f"{workdir} holds no run (there is no config.json in it); "
+            "give the --workdir that experiments.train wrote."
+        )
+    return from_dict(json.loads(path.read_text()))
+
+
+def check_config(config: ml_collections.ConfigDict, device_count: int) -> None:
+    """Refuses what would fail later, or train something else than was meant.
+
+    Raises:
+      ConfigError: one sentence that names the key.
+    """
+    if config.model.norm == "frozen_bn" and config.model.pretrained is None:
+        raise ConfigError(
+            "model.norm is 'frozen_bn' but model.pretrained is None: frozen batch norm keeps the "
+            "statistics it starts with, so without pretrained weights the network would not be "
+            "normalised at all; set model.pretrained, or model.norm to 'batch_norm' or "
+            "'group_norm'."
+        )
+    if config.batch_size % device_count:
+        raise ConfigError(
+            f"batch_size is {config.batch_size}, which {device_count} devices cannot share "
+            "evenly; make it a multiple, or set runtime.devices."
+        )
+    if config.evaluation.batch_size % device_count:
+        raise ConfigError(
+            f"evaluation.batch_size is {config.evaluation.batch_size}, which {device_count} "
+            "devices cannot share evenly; make it a multiple, or set runtime.devices."
+        )

@@ -1,0 +1,72 @@
+"""A model of a configuration, its anchors and its devices."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import ml_collections
+from jax.sharding import Mesh
+
+from ioub_jax import anchors as anchor_grids
+from ioub_jax.models import create_model, retinanet
+from ioub_jax.training import configuration, schedules
+from ioub_jax.training import state as states
+from ioub_jax.training import step as steps
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Detector:
+    """A model of a configuration, its anchors and its devices.
+
+    Attributes:
+      config: the configuration.
+      model: the Flax module.
+      mesh: the devices.
+      anchors_of: anchors of every level on the devices, for a canvas (height, width).
+    """
+
+    config: ml_collections.ConfigDict
+    model: retinanet.RetinaNet
+    mesh: Mesh
+
+    @functools.cache  # noqa: B019  (a detector lives as long as its process)
+    def anchors_of(self, canvas: tuple[int, int]) -> steps.Anchors:
+        """Anchors of every level, on the devices, for a canvas (height, width)."""
+        return jax.device_put(
+            canvas_anchors(self.config.anchors, canvas), steps.replicated(self.mesh)
+        )
+
+
+def canvas_anchors(config: ml_collections.ConfigDict, canvas: tuple[int, int]) -> Any:
+    """Anchors of every level (numpy) that `config.anchors` describes for a canvas."""
+    return anchor_grids.retinanet_anchors(
+        canvas,
+        base_scale=config.base_scale,
+        scales_per_octave=config.scales_per_octave,
+        ratios=tuple(config.ratios),
+        center_offset=config.center_offset,
+        rounded=config.rounded,
+    )
+
+
+def create_detector(config: ml_collections.ConfigDict, num_classes: int) -> Detector:
+    """Builds the detector of a configuration on the devices it asks for.
+
+    Raises:
+      ConfigError: the configuration cannot be run.
+    """
+    anchors_per_location = config.anchors.scales_per_octave * len(config.anchors.ratios)
+    try:
+        mesh = steps.create_mesh(config.runtime.devices)
+        configuration.check_config(config, mesh.size)
+        model = create_model(
+            config.model, num_classes=num_classes, anchors_per_location=anchors_per_location
+        )
+        # Nothing is computed: the choices in the configuration are looked at before anything is.
+        jax.eval_shape(lambda: states.init_variables(model, config.seed))
+        steps.objective_options(config)
+        schedules.learning_rate_schedule(config.schedule, config.batch_size)
+    except ValueError as error:
+        raise configuration.ConfigError(str(error)) from error
+    return Detector(config, model, mesh)

@@ -1,0 +1,326 @@
+"""The training loop: `train_and_evaluate(config, workdir)`.
+
+Read it from top to bottom: what a run is made of, how w_loc is measured, and the loop itself. The
+order inside the loop matters and is commented where it does.
+"""
+
+import contextlib
+import functools
+import logging
+import pathlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from tqdm import auto as tqdm
+
+from ioub_jax.data import batching, pipeline, sources
+from ioub_jax.evaluation import coco
+from ioub_jax.training import checkpoints, configuration, evaluator, metrics, schedules
+from ioub_jax.training import state as states
+from ioub_jax.training import step as steps
+from ioub_jax.training.detector import Detector, create_detector
+
+logger = logging.getLogger("ioub_jax")
+
+# ------------------------------------------------------------------ where a run starts
+
+
+def start_state(
+    detector: Detector, optimizer: Any, workdir: pathlib.Path, resume: bool
+) -> states.TrainState:
+    """The state a run goes on from: its last checkpoint, or a new one."""
+    config = detector.config
+    create = functools.partial(
+        states.create_state,
+        detector.model,
+        optimizer,
+        seed=config.seed,
+        w_loc=config.loss.localization.w_loc,
+    )
+    everywhere = steps.replicated(detector.mesh)
+    if resume:
+        return checkpoints.restore(workdir, "last", jax.eval_shape(create), everywhere)
+    # Jitted, so that the initial values do not depend on the number of devices.
+    state = jax.jit(create, out_shardings=everywhere)()
+    if config.model.pretrained is not None:
+        trained = checkpoints.read_variables(
+            pathlib.Path(config.model.pretrained), "best", everywhere
+        )
+        state = states.with_backbone(state, trained)
+    return state
+
+
+# ------------------------------------------------------------------ measuring w_loc
+
+
+def with_measured_w_loc(
+    detector: Detector, state: states.TrainState, training_batches: Any
+) -> states.TrainState:
+    """Sets an unset `w_loc` so that the first batches' localization loss keeps its sum.
+
+    `w_loc = sum SL1 / sum iou^lambda SL1` (arXiv 1908.05641, section 3.2) over the first
+    `config.loss.calibration_batches` batches and the initial parameters.
+    """
+    measure = steps.make_calibration_step(detector.model, detector.config)
+    plain, balanced = 0.0, 0.0
+    with training_batches(0, detector.config.loss.calibration_batches) as batches:
+        for batch in batches:
+            anchors = detector.anchors_of(batch["image"].shape[1:3])
+            sums = measure(state, steps.put_batch(detector.mesh, batch), anchors)
+            plain, balanced = plain + float(sums[0]), balanced + float(sums[1])
+    # Without any positive, or where no box overlaps its target yet, there is nothing to keep.
+    w_loc = plain / balanced if balanced > 0 else 1.0
+    logger.info("Measured w_loc = %.4f on the first batches.", w_loc)
+    value = jax.device_put(jnp.asarray(w_loc, jnp.float32), steps.replicated(detector.mesh))
+    return state.replace(w_loc=value)
+
+
+# ------------------------------------------------------------------ the loop
+
+
+class Run:
+    """One run in one workdir: what `train_and_evaluate` does, step by step.
+
+    Args:
+      config: the configuration.
+      workdir: the run's folder, new or of the same configuration.
+    """
+
+    def __init__(self, config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+        """Builds data and detector, and goes back to the last checkpoint where there is one."""
+        self.config = config
+        self.config_dict = configuration.to_dict(config)
+        self.workdir = workdir
+        self.source = sources.create_source(config.data, "train")
+        self.validation = sources.create_source(config.data, "val")
+        self.detector = create_detector(config, len(self.source.classes))
+        configuration.claim_workdir(workdir, config)
+
+        self.plan = batching.BatchPlan(
+            self.source.sizes, config.batch_size, config.seed, config.data.canvases
+        )
+        schedule = schedules.learning_rate_schedule(config.schedule, config.batch_size)
+        template = jax.eval_shape(
+            functools.partial(states.init_variables, self.detector.model, config.seed)
+        )
+        frozen = states.frozen_parameters(template["params"], config.model.frozen_stages)
+        optimizer = schedules.create_optimizer(config.optimizer, schedule, frozen)
+        self.train_step = steps.make_train_step(
+            self.detector.model, optimizer, schedule, config, self.detector.mesh
+        )
+        self.predict = steps.make_predict_step(self.detector.model, config)
+
+        self.checkpoints = checkpoints.Checkpoints(workdir)
+        resume = self.checkpoints.last_step() is not None
+        self.state = start_state(self.detector, optimizer, workdir, resume)
+        if not np.isfinite(float(self.state.w_loc)):
+            self.state = with_measured_w_loc(self.detector, self.state, self.training_batches)
+        self.step = int(self.state.step)
+        self.total_steps = schedules.steps_of(config.schedule.images, config.batch_size)
+        self.writer = metrics.MetricWriter(workdir, ("train", "evaluation"), self.step)
+
+    def training_batches(self, start: int, count: int) -> pipeline.BatchIterator:
+        """The batches of steps `start` to `start + count - 1`."""
+        return pipeline.training_batches(
+            self.source,
+            self.plan,
+            seed=self.config.seed,
+            start_step=start,
+            num_steps=count,
+            max_boxes=self.config.data.max_boxes,
+            horizontal_flip=self.config.data.horizontal_flip,
+            vertical_flip=self.config.data.vertical_flip,
+            on_error=self.config.data.on_error,
+            num_workers=self.config.runtime.workers,
+        )
+
+    def is_due(self, images: int) -> bool:
+        """Whether something due every `images` images is due after the step just done."""
+        seen = self.step * self.config.batch_size
+        return self.step == self.total_steps or seen // images > (
+            (seen - self.config.batch_size) // images
+        )
+
+    def train(self) -> None:
+        """Runs until the configured images are seen or a signal asks to stop."""
+        remaining = self.total_steps - self.step
+        with (
+            # Also after an error: what is being written is written to its end.
+            contextlib.closing(self.checkpoints),
+            contextlib.closing(self.writer),
+            StopRequest() as stop,
+            self.training_batches(self.step, remaining) as batches,
+            Progress(self) as progress,
+        ):
+            if self.evaluation_is_missing():
+                self.evaluate(stop)
+            unread = None
+            for batch in progress.timed(batches):
+                anchors = self.detector.anchors_of(batch["image"].shape[1:3])
+                on_device = steps.put_batch(self.detector.mesh, batch)
+                self.state, values = self.train_step(self.state, on_device, anchors)
+                self.step += 1
+                # Metrics are read one step late: the device never waits for the host.
+                if unread is not None:
+                    progress.report(*unread)
+                unread = (self.step, values)
+
+                evaluation_due = self.is_due(self.config.evaluation.every_images)
+                if not (stop.requested or evaluation_due or self.checkpoint_is_due()):
+                    continue
+                # Only a state whose own metrics were read and finite may be kept.
+                progress.report(*unread)
+                unread = None
+                self.checkpoints.save_last(self.state, self.config_dict)
+                if evaluation_due and not stop.requested:
+                    self.evaluate(stop)
+                if stop.requested:
+                    break
+        if stop.requested:
+            logger.info(
+                "Stopped at step %d by a signal, with everything saved; the same command goes on "
+                "from there.",
+                self.step,
+            )
+
+    def checkpoint_is_due(self) -> bool:
+        """Whether the run must be saved after the step just done."""
+        return self.is_due(self.config.runtime.checkpoint_every_images)
+
+    def evaluation_is_missing(self) -> bool:
+        """Whether an earlier process ended between a step and its evaluation."""
+        due = self.step > 0 and self.is_due(self.config.evaluation.every_images)
+        return due and not self.writer.has("evaluation", self.step)
+
+    def evaluate(self, stop: "StopRequest") -> None:
+        """Evaluates the state, records it, and keeps it if it is the best so far."""
+        variables = {"params": self.state.params, "batch_stats": self.state.batch_stats}
+        evaluation = evaluator.evaluate_source(
+            functools.partial(self.predict, variables),
+            self.validation,
+            self.detector,
+            lambda: stop.requested,
+        )
+        if evaluation is None:
+            return
+        evaluation.write(self.workdir / "evaluation", f"val_{self.step}")
+        headline = evaluation.metrics.summary
+        logger.info("Step %d:\n%s", self.step, coco.format_table(evaluation.metrics))
+        # Without ground truth there is no AP; the first such checkpoint is then the best.
+        ap = -1.0 if headline["AP"] is None else headline["AP"]
+        self.checkpoints.save_best(self.state, self.config_dict, ap)
+        self.writer.write("evaluation", self.step, headline)
+
+
+class StopRequest:
+    """Turns SIGTERM and SIGINT into a question that the loop asks after every step."""
+
+    def __init__(self) -> None:
+        """Nothing is requested yet."""
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def _request(self, signum: int, frame: Any) -> None:
+        self.requested = True
+        # A second Ctrl-C interrupts at once.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __enter__(self) -> "StopRequest":
+        # Signals belong to the main thread; a notebook's worker thread trains without.
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                self._previous[signum] = signal.signal(signum, self._request)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+
+class Progress:
+    """The progress bar, and the records of `train.jsonl`.
+
+    Args:
+      run: the run to report on.
+    """
+
+    def __init__(self, run: Run) -> None:
+        """Starts the clocks."""
+        self._run = run
+        self._bar = tqdm.tqdm(
+            total=run.total_steps, initial=run.step, unit="step", disable=None, dynamic_ncols=True
+        )
+        self._waited = 0.0
+        self._since = time.perf_counter()
+        self._last_step = run.step
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.close()
+
+    def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Yields the batches and adds up the time spent waiting for them."""
+        iterator = iter(batches)
+        while True:
+            start = time.perf_counter()
+            batch = next(iterator, None)
+            self._waited += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
+
+    def report(self, step: int, on_device: dict[str, jax.Array]) -> None:
+        """Reads a step's metrics, checks that they are finite, and records some of them.
+
+        Raises:
+          NonFiniteError: a metric is infinite or not a number.
+        """
+        values = {name: float(value) for name, value in jax.device_get(on_device).items()}
+        metrics.check_finite(step, values)
+        self._bar.update(step - self._bar.n)
+        if step % self._run.config.runtime.log_every_steps and step != self._run.total_steps:
+            return
+        elapsed = time.perf_counter() - self._since
+        done = step - self._last_step
+        speed = {
+            "images_per_second": done * self._run.config.batch_size / elapsed,
+            "data_wait_share": self._waited / elapsed,
+        }
+        self._waited, self._since, self._last_step = 0.0, time.perf_counter(), step
+        self._run.writer.write("train", step, values | speed)
+        remaining = (self._run.total_steps - step) * elapsed / max(done, 1)
+        line = (
+            f"loss {values['loss']:.4f}, {speed['images_per_second']:.1f} images/s, "
+            f"{speed['data_wait_share']:.0%} waiting for data"
+        )
+        self._bar.set_postfix_str(line)
+        if self._bar.disable:
+            minutes, seconds = divmod(round(remaining), 60)
+            logger.info(
+                "Step %d/%d: %s, %d:%02d left", step, self._run.total_steps, line, minutes, seconds
+            )
+
+
+def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> None:
+    """Trains the detector of a configuration, or goes on where the workdir's run stopped.
+
+    Args:
+      config: a configuration as those in `configs/`.
+      workdir: the run's folder: `config.json`, `train.jsonl`, `evaluation.jsonl`, `tensorboard/`,
+        `checkpoints/{last,best}/` and `evaluation/` are written there.
+
+    Raises:
+      ConfigError: the configuration cannot be run, or the workdir holds another one's run.
+      DataError: the data set is broken.
+      NonFiniteError: training diverged; the last checkpoint stands.
+    """
+    Run(config, pathlib.Path(workdir)).train()

@@ -1,0 +1,257 @@
+"""The compiled steps: one that trains, one that measures w_loc, one that detects.
+
+`jax.jit` over a mesh with the one axis `data`: the batch is split over it, the state is on every
+device, and XLA adds the all-reduce. Sums over the batch are written as on one device.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from ioub_jax import boxes, matching, objective, postprocess
+from ioub_jax.models import retinanet
+from ioub_jax.training.state import TrainState
+
+Batch = Mapping[str, jax.Array]
+Anchors = tuple[jax.Array, ...]
+
+
+def create_mesh(device_count: int | None) -> Mesh:
+    """A mesh over the first `device_count` devices (None: all) with the one axis `data`.
+
+    Raises:
+      ValueError: there are fewer devices.
+    """
+    devices = jax.devices()
+    if device_count is not None and device_count > len(devices):
+        raise ValueError(
+            f"runtime.devices is {device_count}, but there are {len(devices)} devices; "
+            "lower it or leave it None."
+        )
+    chosen = devices[: device_count or len(devices)]
+    return jax.make_mesh((len(chosen),), ("data",), axis_types=(AxisType.Auto,), devices=chosen)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The whole array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def put_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Puts this process's part of a batch onto the devices, split along its first axis."""
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    return {
+        name: jax.make_array_from_process_local_data(sharding, array)
+        for name, array in batch.items()
+    }
+
+
+def objective_options(config: ml_collections.ConfigDict) -> objective.ObjectiveOptions:
+    """The objective that `config.loss` and `config.anchors` describe."""
+    return objective.ObjectiveOptions(
+        classification=objective.ClassificationOptions(**config.loss.classification),
+        localization=objective.LocalizationOptions(**config.loss.localization),
+        normalizer=config.loss.normalizer,
+        box_weights=tuple(config.anchors.box_weights),
+    )
+
+
+def _roles(batch: Batch, config: ml_collections.ConfigDict) -> tuple[jax.Array, jax.Array]:
+    """Which ground-truth slots are matched, and which only ignore the anchors inside them."""
+    ignored = jnp.zeros_like(batch["valid"])
+    valid = batch["valid"]
+    for flag in ("crowd", "difficult"):
+        treatment = config[flag]
+        if treatment not in ("ignore", "drop", "keep"):
+            raise ValueError(
+                f"matcher.{flag} is {treatment!r}; it must be 'ignore', 'drop' or 'keep'."
+            )
+        if treatment == "ignore":
+            ignored = ignored | batch[flag]
+        elif treatment == "drop":
+            valid = valid & ~batch[flag]
+    return valid, ignored
+
+
+def match_batch(
+    batch: Batch, anchors: Anchors, config: ml_collections.ConfigDict
+) -> tuple[matching.Matches, jax.Array]:
+    """Matches a batch's ground truth to all anchors.
+
+    Args:
+      batch: `boxes` `[B, M, 4]`, `labels`, `valid`, `crowd` and `difficult` `[B, M]`.
+      anchors: one `[N_l, 4]` a level.
+      config: `config.matcher`.
+
+    Returns:
+      The matches, and the matched boxes `[B, N, 4]`.
+    """
+    valid, ignored = _roles(batch, config)
+    matches = matching.match(
+        jnp.concatenate(anchors),
+        batch["boxes"],
+        batch["labels"],
+        valid,
+        ignored,
+        foreground_iou=config.foreground_iou,
+        background_iou=config.background_iou,
+        low_quality=config.low_quality,
+        ignore_iof=config.ignore_iof,
+    )
+    return matches, matching.gather_boxes(batch["boxes"], matches.gt_index)
+
+
+def _loss_function(
+    model: retinanet.RetinaNet, config: ml_collections.ConfigDict
+) -> Callable[..., tuple[jax.Array, tuple[objective.Objective, Any]]]:
+    options = objective_options(config)
+
+    def loss_of(
+        params: Any, state: TrainState, batch: Batch, anchors: Anchors
+    ) -> tuple[jax.Array, tuple[objective.Objective, Any]]:
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        predictions: retinanet.Predictions
+        predictions, updates = model.apply(
+            variables, batch["image"], train=True, mutable=["batch_stats"]
+        )
+        matches, targets = match_batch(batch, anchors, config.matcher)
+        result = objective.detection_objective(
+            predictions.logits,
+            predictions.deltas,
+            anchors,
+            matches,
+            targets,
+            w_loc=state.w_loc,
+            moving_average=state.moving_average,
+            options=options,
+        )
+        return result.loss, (result, updates.get("batch_stats", state.batch_stats))
+
+    return loss_of
+
+
+def _predictions(model: retinanet.RetinaNet, variables: Any, batch: Batch) -> retinanet.Predictions:
+    """Predictions of a trained detector."""
+    return model.apply(variables, batch["image"], train=False)  # type: ignore[return-value]
+
+
+def make_train_step(
+    model: retinanet.RetinaNet,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    config: ml_collections.ConfigDict,
+    mesh: Mesh,
+) -> Callable[[TrainState, Batch, Anchors], tuple[TrainState, dict[str, jax.Array]]]:
+    """Builds `train_step(state, batch, anchors) -> (state, metrics)`; the old state is donated."""
+    loss_of = _loss_function(model, config)
+
+    def train_step(
+        state: TrainState, batch: Batch, anchors: Anchors
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        gradient_of = jax.value_and_grad(loss_of, has_aux=True)
+        (_, (result, batch_stats)), gradients = gradient_of(state.params, state, batch, anchors)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        metrics = result.metrics | {
+            "gradient_norm": optax.tree.norm(gradients),
+            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+        }
+        new_state = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            moving_average=result.moving_average,
+        )
+        return new_state, metrics
+
+    everywhere = replicated(mesh)
+    return jax.jit(train_step, donate_argnums=0, out_shardings=(everywhere, everywhere))
+
+
+def make_calibration_step(
+    model: retinanet.RetinaNet, config: ml_collections.ConfigDict
+) -> Callable[[TrainState, Batch, Anchors], tuple[jax.Array, jax.Array]]:
+    """Builds the step that gives the two sums whose ratio is w_loc (DESIGN section 2)."""
+    loss_of = _loss_function(model, config)
+
+    @jax.jit
+    def calibration_step(
+        state: TrainState, batch: Batch, anchors: Anchors
+    ) -> tuple[jax.Array, jax.Array]:
+        _, (result, _) = loss_of(state.params, state, batch, anchors)
+        return result.metrics["calibration_plain"], result.metrics["calibration_balanced"]
+
+    return calibration_step
+
+
+class Inspection(NamedTuple):
+    """What the objective sees of every anchor of a batch, all levels concatenated.
+
+    Attributes:
+      boxes: `[B, N, 4]` predicted boxes, in pixels of the network's input.
+      ious: `[B, N]` IoU of the predicted box with its matched box; 0 where not positive.
+      positive: `[B, N]` bool.
+      weights: `[B, N]` IoU-balanced classification weights; 1 where not positive.
+    """
+
+    boxes: jax.Array
+    ious: jax.Array
+    positive: jax.Array
+    weights: jax.Array
+
+
+def make_inspection_step(
+    model: retinanet.RetinaNet, config: ml_collections.ConfigDict
+) -> Callable[[Any, Batch, Anchors], Inspection]:
+    """Builds `inspect(variables, batch, anchors)`, for pictures of what the losses weigh."""
+    options = objective_options(config)
+
+    @jax.jit
+    def inspect(variables: Any, batch: Batch, anchors: Anchors) -> Inspection:
+        predictions = _predictions(model, variables, batch)
+        matches, targets = match_batch(batch, anchors, config.matcher)
+        scalars = objective.per_anchor_scalars(
+            predictions.logits, predictions.deltas, anchors, matches, targets, options
+        )
+        sizes = [level.shape[0] for level in anchors]
+        deltas = jnp.concatenate(predictions.deltas, axis=1)
+        return Inspection(
+            boxes=boxes.decode(deltas, jnp.concatenate(anchors)[None], weights=options.box_weights),
+            ious=scalars.ious,
+            positive=scalars.positive,
+            weights=objective.classification_weights(scalars, sizes, options.classification),
+        )
+
+    return inspect
+
+
+def make_predict_step(
+    model: retinanet.RetinaNet, config: ml_collections.ConfigDict
+) -> Callable[[Any, Batch, Anchors], postprocess.Detections]:
+    """Builds `predict(variables, batch, anchors)`: detections in pixels of the original images."""
+    options = config.evaluation
+
+    @jax.jit
+    def predict(variables: Any, batch: Batch, anchors: Anchors) -> postprocess.Detections:
+        predictions = _predictions(model, variables, batch)
+        detections = postprocess.detect(
+            predictions.logits,
+            predictions.deltas,
+            anchors,
+            batch["image_size"],
+            score_threshold=options.score_threshold,
+            candidates_per_level=options.candidates_per_level,
+            nms_iou=options.nms_iou,
+            max_detections=options.max_detections,
+            box_weights=tuple(config.anchors.box_weights),
+        )
+        scale = jnp.concatenate([batch["scale"][:, ::-1]] * 2, axis=1)[:, None]
+        return detections._replace(boxes=detections.boxes / scale)
+
+    return predict

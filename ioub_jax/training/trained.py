@@ -1,0 +1,58 @@
+"""A detector that a run has trained, read from its workdir."""
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+from ioub_jax.data import sources
+from ioub_jax.data.sources.example import Source
+from ioub_jax.training import checkpoints, configuration, evaluator
+from ioub_jax.training import step as steps
+from ioub_jax.training.detector import Detector, create_detector
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
+    """A detector with its variables, and the images to use it on.
+
+    Attributes:
+      detector: the detector.
+      variables: its variables, on its devices.
+      source: a split of the data set it was trained on.
+    """
+
+    detector: Detector
+    variables: dict[str, Any]
+    source: Source
+
+    @functools.cached_property
+    def predict(self) -> Any:
+        """`predict(batch, anchors) -> Detections` in pixels of the original images."""
+        predict = steps.make_predict_step(self.detector.model, self.detector.config)
+        return functools.partial(predict, self.variables)
+
+    def evaluate(self) -> evaluator.Evaluation:
+        """COCO metrics over every image of the source."""
+        evaluation = evaluator.evaluate_source(self.predict, self.source, self.detector)
+        assert evaluation is not None, "nothing asks this evaluation to stop"
+        return evaluation
+
+
+def load(workdir: pathlib.Path, checkpoint: str, split: str) -> Trained:
+    """Reads a run's detector and opens a split of its data.
+
+    Args:
+      workdir: the run's folder.
+      checkpoint: 'best' or 'last'.
+      split: 'train', 'val' or 'test'.
+
+    Raises:
+      ConfigError: the workdir holds no run, or no such checkpoint.
+      DataError: the data set is broken.
+    """
+    config = configuration.read_workdir(workdir)
+    source = sources.create_source(config.data, split)
+    detector = create_detector(config, len(source.classes))
+    variables = checkpoints.read_variables(workdir, checkpoint, steps.replicated(detector.mesh))
+    return Trained(detector, variables, source)

@@ -1,0 +1,238 @@
+"""Whole commands, as a user runs them: train, kill, resume, stop, evaluate, draw."""
+
+import json
+import os
+import pathlib
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from ioub_jax.training import checkpoints
+from tests import tiny
+
+
+def state_in(workdir):
+    """Every array of a workdir's last checkpoint."""
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    tree, step = checkpoints.read_tree(workdir, "last", one)
+    return step, jax.tree.map(np.asarray, tree)
+
+
+def assert_bit_identical(first, second):
+    assert first[0] == second[0]
+    jax.tree.map(np.testing.assert_array_equal, first[1], second[1])
+
+
+def records(workdir, name="train"):
+    return [json.loads(line) for line in (workdir / f"{name}.jsonl").read_text().splitlines()]
+
+
+def living_processes(group):
+    """Command lines of the processes of a group that are not zombies waiting for their parent."""
+    if not pathlib.Path("/proc/self/stat").exists():
+        pytest.skip("this system has no /proc to look for workers in")
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            # pid (name) state parent group ...
+            state, _, its_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                found.append((folder / "cmdline").read_text())
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def wait_for_step(process, workdir, step):
+    """Waits until the run has logged a step; fails if it ends before that."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        path = workdir / "train.jsonl"
+        if path.exists() and len(path.read_text().splitlines()) >= step:
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    raise TimeoutError(f"step {step} was not reached")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> pathlib.Path:
+    """The workdir of an uninterrupted run."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    code, output = tiny.run("train", *tiny.train_arguments(workdir))
+    assert code == 0, output
+    assert "Measured w_loc" in output
+    return workdir
+
+
+def test_a_run_leaves_its_records(finished):
+    train = records(finished)
+    assert [record["step"] for record in train] == list(range(1, 25))
+    expected = {
+        "loss", "loss_classification", "loss_localization", "positives_per_image",
+        "mean_positive_iou", "w_loc", "loss_normalizer", "gradient_norm", "learning_rate",
+        "images_per_second", "data_wait_share",
+    }  # fmt: skip
+    assert expected <= train[0].keys()
+    assert train[0]["w_loc"] == train[-1]["w_loc"] != 1.0
+    assert [record["step"] for record in records(finished, "evaluation")] == [12, 24]
+    detections = json.loads((finished / "evaluation" / "val_24_detections.json").read_text())
+    assert detections[0].keys() == {"image_id", "category_id", "bbox", "score"}
+    assert {path.name for path in (finished / "checkpoints" / "last").iterdir()} == {"24"}
+    assert list((finished / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize("step", [3, 8, 14])
+def test_killed_and_started_again_ends_with_the_same_bits(finished, tmp_path, step):
+    workdir = tmp_path / "run"
+    process = tiny.start("train", *tiny.train_arguments(workdir))
+    wait_for_step(process, workdir, step)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    code, output = tiny.run("train", *tiny.train_arguments(workdir))
+    assert code == 0, output
+    assert_bit_identical(state_in(workdir), state_in(finished))
+    timing = ("images_per_second", "data_wait_share")
+    for first, second in zip(records(workdir), records(finished), strict=True):
+        same = first.keys() - set(timing)
+        assert {key: first[key] for key in same} == {key: second[key] for key in same}
+    assert records(workdir, "evaluation") == records(finished, "evaluation")
+
+
+def test_sigterm_saves_ends_the_workers_and_resumes(finished, tmp_path):
+    workdir = tmp_path / "run"
+    arguments = tiny.train_arguments(workdir, "runtime.workers=1")
+    process = tiny.start("train", *arguments)
+    wait_for_step(process, workdir, 7)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "by a signal, with everything saved" in output
+    assert living_processes(process.pid) == []
+    step, _ = state_in(workdir)
+    assert 7 <= step < 24
+    assert records(workdir)[-1]["step"] == step
+    code, output = tiny.run("train", *tiny.train_arguments(workdir))
+    assert code == 0, output
+    assert_bit_identical(state_in(workdir), state_in(finished))
+
+
+def test_evaluate_and_draw_a_run(finished):
+    code, output = tiny.run("evaluate", f"--workdir={finished}", "--checkpoint=last")
+    assert code == 0, output
+    assert "hourglass" in output
+    during = json.loads((finished / "evaluation" / "val_24_metrics.json").read_text())
+    after = json.loads((finished / "evaluation" / "val_last_metrics.json").read_text())
+    assert after == during
+    code, output = tiny.run("draw", f"--workdir={finished}", "--images=4")
+    assert code == 0, output
+    pictures = {path.name for path in (finished / "pictures").iterdir()}
+    assert pictures == {"detections.png", "learning_curves.png", "positive_anchors.png"}
+
+
+def test_another_configuration_is_refused_and_a_longer_run_is_not(finished, tmp_path):
+    before = state_in(finished)
+    code, output = tiny.run("train", *tiny.train_arguments(finished, "loss.classification.eta=1.0"))
+    assert code == 1
+    assert output.strip().count("\n") == 0
+    assert "another configuration (loss.classification.eta: 1.5 -> 1.0)" in output
+    assert_bit_identical(state_in(finished), before)
+
+
+def test_a_finished_run_has_nothing_left_to_do(finished):
+    before = state_in(finished)
+    code, output = tiny.run("train", *tiny.train_arguments(finished))
+    assert code == 0, output
+    assert_bit_identical(state_in(finished), before)
+    assert len(records(finished)) == 24
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["loss.classification.etta=1"], 'Did you mean "eta" instead of "etta"?'),
+        (["los.classification.eta=1"], 'Did you mean "loss" instead of "los"?'),
+        (["loss.classification.eta=high"], "could not convert string to float: 'high'"),
+        (["model.norm=frozen_bn"], "without pretrained weights the network would not be"),
+        (["model.pretrained=nowhere"], "nowhere has no 'best' checkpoint"),
+        (["batch_size=9", "runtime.devices=2"], "runtime.devices is 2, but there are 1 devices"),
+        (["data.source=voc", "data.voc.root=nowhere"], "nowhere"),
+        (["loss.normalizer=mean"], "loss.normalizer is 'mean'; it must be one of positives"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_sentence(tmp_path, arguments, words):
+    workdir = tmp_path / "run"
+    code, output = tiny.run("train", *tiny.train_arguments(workdir, *arguments))
+    assert code == 1, output
+    assert words in output
+    assert "Traceback" not in output
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_the_checkpoint_stands(tmp_path):
+    workdir = tmp_path / "run"
+    overrides = ["schedule.base_learning_rate=1e30", "schedule.warmup_images=0"]
+    arguments = tiny.train_arguments(workdir, *overrides, "runtime.checkpoint_every_images=8")
+    code, output = tiny.run("train", *arguments)
+    assert code == 1
+    assert "Traceback" not in output
+    # The first step's loss is finite, so its state is kept; the second step's is not.
+    assert "Step 2: " in output
+    assert "is nan" in output or "is inf" in output
+    assert state_in(workdir)[0] == 1
+
+
+def test_frozen_batch_norm_starts_from_a_run_of_ours(finished, tmp_path):
+    workdir = tmp_path / "run"
+    overrides = ["model.norm=frozen_bn", "model.frozen_stages=1", f"model.pretrained={finished}"]
+    arguments = tiny.train_arguments(workdir, *overrides, "schedule.images=16")
+    code, output = tiny.run("train", *arguments)
+    assert code == 0, output
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    best = checkpoints.read_variables(finished, "best", one)
+    tuned = checkpoints.read_variables(workdir, "last", one)
+    # Frozen: the stem, stage 1 and every statistic. Trained: the kernels of stage 4.
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        tuned["batch_stats"]["backbone"],
+        best["batch_stats"]["backbone"],
+    )
+    for module, moved in (
+        ("stem_conv", False),
+        ("stage1_block1", False),
+        ("stage4_block1", True),
+    ):
+        first, second = (x["params"]["backbone"][module] for x in (tuned, best))
+        kernel = [np.asarray(x["kernel"] if "kernel" in x else x["conv1"]["kernel"])
+                  for x in (first, second)]  # fmt: skip
+        assert np.any(kernel[0] != kernel[1]) == moved, module
+
+
+@pytest.mark.slow
+def test_a_dozen_kills_at_random_moments_change_no_bit(tmp_path):
+    """About four minutes: kills in start-up, steps, saves and evaluations alike."""
+    overrides = ["schedule.images=12000", "runtime.checkpoint_every_images=160"]
+    overrides += ["evaluation.every_images=1600"]
+    code, output = tiny.run("train", *tiny.train_arguments(tmp_path / "whole", *overrides))
+    assert code == 0, output
+    rng, kills, workdir = np.random.default_rng(), [], tmp_path / "killed"
+    for _ in range(100):
+        process = tiny.start("train", *tiny.train_arguments(workdir, *overrides))
+        started = time.monotonic()
+        # The first dozen are killed after start-up; later ones may live to the end.
+        patience = rng.uniform(4, 14) + max(0, len(kills) - 12) * 10
+        while time.monotonic() < started + patience and process.poll() is None:
+            time.sleep(0.01)
+        if process.poll() is not None:
+            break
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        steps_done = records(workdir)[-1]["step"] if (workdir / "train.jsonl").exists() else 0
+        kills.append((round(time.monotonic() - started, 2), steps_done))
+    assert process.returncode == 0, process.communicate()[0]
+    print(f"{len(kills)} kills, (seconds after the start, last step recorded): {kills}")
+    assert len(kills) >= 10
+    assert_bit_identical(state_in(workdir), state_in(tmp_path / "whole"))
+    assert records(workdir, "evaluation") == records(tmp_path / "whole", "evaluation")

@@ -1,0 +1,97 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ioub_jax.training import checkpoints
+from ioub_jax.training import step as steps
+from ioub_jax.training.configuration import ConfigError
+from ioub_jax.training.state import TrainState, with_backbone
+
+
+def state_of(step, devices=8, width=3):
+    params = {
+        "backbone": {"stem": {"kernel": jnp.arange(float(width)) + step}},
+        "head": jnp.ones(2),
+    }
+    state = TrainState(
+        step=jnp.int32(step),
+        params=params,
+        batch_stats={"backbone": {"stem": {"mean": jnp.full(width, float(step))}}},
+        opt_state=(jax.tree.map(jnp.zeros_like, params), jnp.int32(step)),
+        w_loc=jnp.float32(2.5),
+        moving_average=jnp.float32(100.0),
+    )
+    return jax.device_put(state, steps.replicated(steps.create_mesh(devices)))
+
+
+def equal(first, second):
+    return jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.all(a == b)), first, second))
+
+
+def test_a_checkpoint_of_eight_devices_restores_on_one(tmp_path):
+    saved = checkpoints.Checkpoints(tmp_path)
+    saved.save_last(state_of(7), {"seed": 0})
+    saved.close()
+    one = steps.replicated(steps.create_mesh(1))
+    template = jax.eval_shape(lambda: state_of(0))
+    restored = checkpoints.restore(tmp_path, "last", template, one)
+    assert {len(leaf.devices()) for leaf in jax.tree.leaves(restored)} == {1}
+    assert equal(jax.device_get(restored), jax.device_get(state_of(7)))
+    variables = checkpoints.read_variables(tmp_path, "last", one)
+    np.testing.assert_array_equal(variables["params"]["backbone"]["stem"]["kernel"], [7, 8, 9])
+
+
+def test_the_last_and_the_best_are_kept(tmp_path):
+    saved = checkpoints.Checkpoints(tmp_path)
+    for step, ap in ((1, 0.2), (2, 0.5), (3, 0.5), (4, 0.4)):
+        saved.save_last(state_of(step), {})
+        saved.save_best(state_of(step), {}, ap)
+    saved.close()
+    folders = {path.parent.name: path.name for path in tmp_path.glob("checkpoints/*/*")}
+    assert folders == {"last": "4", "best": "2"}
+    again = checkpoints.Checkpoints(tmp_path)
+    assert again.last_step() == 4
+    # The best survives a restart: .5 at step 2 is not replaced by .3, but by .6.
+    again.save_best(state_of(5), {}, 0.3)
+    assert again.best_ap() == 0.5
+    again.save_best(state_of(6), {}, 0.6)
+    assert again.best_ap() == 0.6
+    again.close()
+
+
+def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path):
+    saved = checkpoints.Checkpoints(tmp_path)
+    saved.save_last(state_of(3), {})
+    saved.close()
+    left = tmp_path / "checkpoints" / "last" / "4.orbax-checkpoint-tmp"
+    left.mkdir()
+    (left / "half").write_text("written")
+    again = checkpoints.Checkpoints(tmp_path)
+    assert again.last_step() == 3
+    again.close()
+    assert not left.exists()
+
+
+def test_a_missing_checkpoint_is_one_sentence(tmp_path):
+    everywhere = steps.replicated(steps.create_mesh(1))
+    with pytest.raises(ConfigError, match=r"has no 'best' checkpoint; let experiments.train reach"):
+        checkpoints.read_variables(tmp_path, "best", everywhere)
+
+
+def test_a_backbone_of_another_run():
+    new, trained = state_of(0), state_of(5)
+    variables = {"params": trained.params, "batch_stats": trained.batch_stats}
+    merged = with_backbone(new, variables)
+    assert equal(merged.params["backbone"], trained.params["backbone"])
+    assert equal(merged.batch_stats, trained.batch_stats)
+    assert equal(merged.params["head"], new.params["head"])
+    assert equal(merged.opt_state, new.opt_state)
+
+
+def test_a_backbone_of_another_architecture_is_refused():
+    trained = state_of(5, width=4)
+    variables = {"params": trained.params, "batch_stats": trained.batch_stats}
+    words = r"params stem/kernel has shape \(4,\) there and \(3,\) here; give the same"
+    with pytest.raises(ConfigError, match=words):
+        with_backbone(state_of(0), variables)

@@ -1,0 +1,89 @@
+import json
+
+import pytest
+
+from configs import defaults, shapes_retinanet
+from ioub_jax.training import configuration
+
+
+def test_json_and_back():
+    config = shapes_retinanet.get_config()
+    values = json.loads(json.dumps(configuration.to_dict(config)))
+    again = configuration.from_dict(values)
+    assert again.data.canvases == ((128, 128),)
+    assert again.loss.localization.w_loc is None
+    assert configuration.to_dict(again) == configuration.to_dict(config)
+
+
+def test_what_may_change_on_resume():
+    old = configuration.to_dict(defaults.get_config())
+    config = defaults.get_config()
+    config.runtime.workers = 7
+    config.schedule.images += 1
+    assert configuration.differing_keys(old, configuration.to_dict(config)) == []
+    config.schedule.images -= 2
+    config.loss.classification.eta = 1.0
+    config.model.norm = "group_norm"
+    assert configuration.differing_keys(old, configuration.to_dict(config)) == [
+        "loss.classification.eta: 1.5 -> 1.0",
+        "model.norm: 'batch_norm' -> 'group_norm'",
+        f"schedule.images: {12 * 118287} -> {12 * 118287 - 1}",
+    ]
+    missing = {key: value for key, value in old.items() if key != "seed"}
+    assert configuration.differing_keys(old, missing) == ["seed: 0 -> absent"]
+
+
+def test_a_workdir_of_another_configuration_is_refused(tmp_path):
+    workdir = tmp_path / "run"
+    configuration.claim_workdir(workdir, defaults.get_config("both"))
+    configuration.claim_workdir(workdir, defaults.get_config("both"))
+    before = (workdir / "config.json").read_text()
+    words = (
+        r"another configuration \(loss.classification.eta: 1.5 -> 0.0; loss.localization.lambda_"
+    )
+    with pytest.raises(configuration.ConfigError, match=words):
+        configuration.claim_workdir(workdir, defaults.get_config("baseline"))
+    assert (workdir / "config.json").read_text() == before
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(configuration.ConfigError, match=r"holds no run \(there is no config.json"):
+        configuration.read_workdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "devices", "words"),
+    [
+        ({"model.norm": "frozen_bn"}, 1, "frozen batch norm keeps the statistics it starts with"),
+        ({"batch_size": 12}, 8, "batch_size is 12, which 8 devices cannot share evenly"),
+        ({"evaluation.batch_size": 9}, 2, "evaluation.batch_size is 9, which 2 devices"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(changes, devices, words):
+    config = defaults.get_config()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(configuration.ConfigError, match=words):
+        configuration.check_config(config, devices)
+
+
+def test_frozen_batch_norm_with_weights_is_accepted():
+    config = defaults.get_config()
+    config.model.norm = "frozen_bn"
+    config.model.pretrained = "runs/shapes"
+    configuration.check_config(config, 1)
+
+
+@pytest.mark.parametrize("arm", defaults.ARMS)
+def test_arms(arm):
+    loss = defaults.get_config(arm).loss
+    assert (loss.classification.eta == 1.5) == (arm in ("cls", "both"))
+    assert (loss.localization.lambda_ == 1.5) == (arm in ("loc", "both"))
+    assert (loss.localization.w_loc is None) == (arm in ("loc", "both", "loc_weight_only"))
+    # The control measures w_loc for the lambda of the arm it is the control of.
+    expected = 1.5 if arm == "loc_weight_only" else None
+    assert loss.localization.calibration_lambda == expected
+
+
+def test_unknown_arm():
+    with pytest.raises(ValueError, match="Unknown arm 'bith'; it must be one of baseline"):
+        defaults.get_config("bith")

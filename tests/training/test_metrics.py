@@ -1,0 +1,65 @@
+import json
+import math
+import struct
+
+import pytest
+from tensorboardX.proto import event_pb2
+
+from ioub_jax.training import metrics
+
+
+def scalars_of(folder, tag):
+    """(step, value) of every event in a TensorBoard folder, as written."""
+    found = []
+    for path in folder.glob("events*"):
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            event = event_pb2.Event.FromString(data[12 : 12 + length])
+            data = data[12 + length + 4 :]
+            for value in event.summary.value:
+                if value.tag == tag:
+                    found.append((event.step, value.simple_value))
+    return sorted(found)
+
+
+def write(workdir, steps, last_step):
+    writer = metrics.MetricWriter(workdir, ("train", "evaluation"), last_step)
+    for step in steps:
+        writer.write("train", step, {"loss": float(step)})
+    writer.close()
+    return writer
+
+
+def test_a_resume_leaves_every_step_once(tmp_path):
+    write(tmp_path, [1, 2, 3, 4], last_step=0)
+    # The checkpoint was at step 2; the killed run had gone on to 4 and cut a line short.
+    with (tmp_path / "train.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')
+    write(tmp_path, [3, 4, 5], last_step=2)
+    records = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert records == [{"step": step, "loss": float(step)} for step in (1, 2, 3, 4, 5)]
+    assert scalars_of(tmp_path / "tensorboard", "train/loss") == [
+        (step, float(step)) for step in (1, 2, 3, 4, 5)
+    ]
+
+
+def test_kinds_are_kept_apart_and_missing_values_are_no_scalars(tmp_path):
+    writer = metrics.MetricWriter(tmp_path, ("train", "evaluation"), 0)
+    writer.write("evaluation", 7, {"AP": 0.5, "APs": None})
+    assert writer.has("evaluation", 7)
+    assert not writer.has("train", 7)
+    assert not writer.has("evaluation", 8)
+    writer.close()
+    assert metrics.read_records(tmp_path / "evaluation.jsonl", 7) == [
+        {"step": 7, "AP": 0.5, "APs": None}
+    ]
+    assert scalars_of(tmp_path / "tensorboard", "evaluation/AP") == [(7, 0.5)]
+    assert scalars_of(tmp_path / "tensorboard", "evaluation/APs") == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_metric_that_is_not_finite_names_step_and_metric(value):
+    metrics.check_finite(3, {"loss": 1.0})
+    with pytest.raises(metrics.NonFiniteError, match=r"Step 3: gradient_norm is (nan|inf); the"):
+        metrics.check_finite(3, {"loss": 1.0, "gradient_norm": value})
