@@ -16,7 +16,7 @@ from ioub_jax.training.metrics import NonFiniteError
 USER_ERRORS = (ConfigError, DataError, NonFiniteError)
 
 
-def _parse_flags(arguments: Sequence[str]) -> list[str]:
+def _parse_flags(arguments: list[str]) -> list[str]:
     """Parses as absl does, with a configuration's unknown keys as one sentence."""
     try:
         return app.parse_flags_with_usage(arguments)
@@ -43,15 +43,23 @@ def _show_log_lines() -> None:
     absl.logging.set_verbosity(absl.logging.ERROR)
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses the flags, runs `main` and turns a user's error into one sentence and exit code 1."""
+def run(main: Callable[..., None], choices: Sequence[str] = ()) -> None:
+    """Parses the flags, runs `main` and turns a user's error into one sentence and exit code 1.
+
+    Args:
+      main: the command.
+      choices: where there are any, the command takes one of them as its one argument.
+    """
     _show_log_lines()
 
     def checked(arguments: Sequence[str]) -> None:
-        if len(arguments) > 1:
-            sys.exit(f"Unknown argument {arguments[1]!r}; every option is a --flag=value.")
+        words = arguments[1:]
+        if choices and (len(words) != 1 or words[0] not in choices):
+            sys.exit(f"Say what to do: one of {', '.join(choices)}.")
+        if words and not choices:
+            sys.exit(f"Unknown argument {words[0]!r}; every option is a --flag=value.")
         try:
-            main()
+            main(*words)
         except USER_ERRORS as error:
             sys.exit(f"Error: {error}")
 

@@ -13,16 +13,14 @@ from absl import flags
 
 from experiments import command_line
 from ioub_jax import plotting
-from ioub_jax.data.sources.example import Example
 from ioub_jax.training import evaluator, metrics, trained
 from ioub_jax.training import step as steps
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "val", ["train", "val", "test"], "Which images.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint.")
-_IMAGES = flags.DEFINE_integer("images", 16, "Images on the contact sheet.", lower_bound=1)
-_SCORE = flags.DEFINE_float("score", 0.3, "Lowest score of a detection that is drawn.")
-flags.mark_flag_as_required("workdir")
+_IMAGES = flags.DEFINE_integer("images", 12, "Images on the contact sheet.", lower_bound=1)
+_SCORE = flags.DEFINE_float("score", 0.4, "Lowest score of a detection that is drawn.")
 
 
 def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> None:
@@ -40,14 +38,11 @@ def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> N
                 batch["image_id"], *detections, strict=True
             ):
                 found[int(image_id)] = (boxes[valid], labels[valid], scores[valid])
-    examples: list[Example] = [
-        model.source[index]
-        for index in range(len(model.source))
-        if model.source.image_id(index) in found
-    ][:count]
+    indices = [i for i in range(len(model.source)) if model.source.image_id(i) in found]
+    examples = [model.source[index] for index in indices[:count]]
     plotting.contact_sheet(
         path,
-        [example.image for example in examples],
+        [np.asarray(example.image) for example in examples],
         [(example.boxes, example.labels) for example in examples],
         [found[example.image_id] for example in examples],
         model.source.classes,

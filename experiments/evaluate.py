@@ -11,10 +11,9 @@ from experiments import command_line
 from ioub_jax.evaluation import coco
 from ioub_jax.training import trained
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "val", ["train", "val", "test"], "Which images.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint.")
-flags.mark_flag_as_required("workdir")
 
 
 def main() -> None:

@@ -12,8 +12,10 @@ from ioub_jax.training import loop
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with its arm behind a colon.", lock_config=True
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder, new or to be resumed.")
-flags.mark_flags_as_required(["config", "workdir"])
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The run's folder, new or to be resumed.", required=True
+)
+flags.mark_flag_as_required("config")
 
 
 def main() -> None:

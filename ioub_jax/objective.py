@@ -220,6 +220,8 @@ def classification_weights(
 
     Eq. 2 of arXiv 1908.05641 over the scope that `options.normalizer_scope` names.
     """
+    if options.eta == 0:
+        return jnp.ones_like(scalars.classification)
     axis = -1 if options.normalizer_scope == "image" else None
     scopes = level_sizes if options.normalizer_scope == "level" else [scalars.labels.shape[1]]
     weights = [

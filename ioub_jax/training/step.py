@@ -147,7 +147,7 @@ def make_train_step(
     schedule: optax.Schedule,
     config: ml_collections.ConfigDict,
     mesh: Mesh,
-) -> Callable[[TrainState, Batch, Anchors], tuple[TrainState, dict[str, jax.Array]]]:
+) -> jax.stages.Wrapped:
     """Builds `train_step(state, batch, anchors) -> (state, metrics)`; the old state is donated."""
     loss_of = _loss_function(model, config)
 

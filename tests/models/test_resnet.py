@@ -1,3 +1,5 @@
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -41,16 +43,18 @@ def test_features_and_parameters_of_the_published_models(name):
 
 
 def test_max_pool_equals_the_windowed_maximum_and_its_gradient():
+    def reference(x):
+        return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def value_and_gradient(pool, x):
+        return pool(x), jax.grad(lambda x: jnp.sum(pool(x) ** 2))(x)
+
     for height, width in ((7, 8), (8, 7), (1, 2)):
         x = jax.random.normal(jax.random.key(0), (2, height, width, 3))
-
-        def reference(x):
-            return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-
-        np.testing.assert_array_equal(resnet.max_pool(x), reference(x))
-        ours = jax.grad(lambda x: jnp.sum(resnet.max_pool(x) ** 2))(x)
-        theirs = jax.grad(lambda x: jnp.sum(reference(x) ** 2))(x)
-        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+        ours, theirs = (value_and_gradient(pool, x) for pool in (resnet.max_pool, reference))
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-6)
 
 
 def test_frozen_batch_norm_is_the_affine_map_of_its_statistics():
@@ -82,7 +86,7 @@ def test_batch_norm_takes_its_statistics_over_all_devices():
     np.testing.assert_allclose(updates["batch_stats"]["mean"], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("frozen_stages", [-1, 0, 2])
+@pytest.mark.parametrize("frozen_stages", [-1, 2])
 def test_frozen_stages_get_no_gradient_and_keep_their_statistics(frozen_stages):
     model = small(frozen_stages=frozen_stages)
     x = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))

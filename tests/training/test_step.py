@@ -17,6 +17,8 @@ def first_steps(devices, count):
     config = tiny.get_config()
     config.runtime.devices = devices
     config.loss.localization.w_loc = 3.0
+    # The paper's rate. At ten times that, rounding grows to more than 1e-4 in twenty steps.
+    config.schedule.base_learning_rate = 0.01
     detector = create_detector(config, 8)
     schedule = schedules.learning_rate_schedule(config.schedule, config.batch_size)
     template = jax.eval_shape(lambda: states.init_variables(detector.model, 0))
