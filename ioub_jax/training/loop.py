@@ -1,6 +1,6 @@
 """The training loop: `train_and_evaluate(config, workdir)`.
 
-Read it from top to bottom: what a run is made of, how w_loc is measured, and the loop itself. The
+Read it from top to bottom: where a run starts, how w_loc is measured, and the loop itself. The
 order inside the loop matters and is commented where it does.
 """
 
@@ -162,7 +162,7 @@ class Run:
             if self.evaluation_is_missing():
                 self.evaluate(stop)
             unread = None
-            for batch in progress.timed(batches):
+            for batch in progress.timed(batches, stop):
                 anchors = self.detector.anchors_of(batch["image"].shape[1:3])
                 on_device = steps.put_batch(self.detector.mesh, batch)
                 self.state, values = self.train_step(self.state, on_device, anchors)
@@ -183,6 +183,9 @@ class Run:
                     self.evaluate(stop)
                 if stop.requested:
                     break
+            if unread is not None:  # a signal ended the batches too
+                progress.report(*unread)
+                self.checkpoints.save_last(self.state, self.config_dict)
         if stop.requested:
             logger.info(
                 "Stopped at step %d by a signal, with everything saved; the same command goes on "
@@ -267,12 +270,17 @@ class Progress:
     def __exit__(self, *error: Any) -> None:
         self._bar.close()
 
-    def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+    def timed(self, batches: Iterator[Any], stop: "StopRequest") -> Iterator[Any]:
         """Yields the batches and adds up the time spent waiting for them."""
-        iterator = iter(batches)
         while True:
             start = time.perf_counter()
-            batch = next(iterator, None)
+            try:
+                batch = next(batches, None)
+            except Exception:
+                # A signal to the whole process group ends a worker that is still starting up.
+                if stop.requested:
+                    return
+                raise
             self._waited += time.perf_counter() - start
             if batch is None:
                 return

@@ -102,12 +102,16 @@ def test_killed_and_started_again_ends_with_the_same_bits(finished, tmp_path, st
     assert records(workdir, "evaluation") == records(finished, "evaluation")
 
 
-def test_sigterm_saves_ends_the_workers_and_resumes(finished, tmp_path):
+@pytest.mark.parametrize("to_workers_too", [False, True])
+def test_sigterm_saves_ends_the_workers_and_resumes(finished, tmp_path, to_workers_too):
     workdir = tmp_path / "run"
     arguments = tiny.train_arguments(workdir, "runtime.workers=1")
     process = tiny.start("train", *arguments)
     wait_for_step(process, workdir, 7)
-    process.send_signal(signal.SIGTERM)
+    if to_workers_too:
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert "by a signal, with everything saved" in output
@@ -208,6 +212,26 @@ def test_frozen_batch_norm_starts_from_a_run_of_ours(finished, tmp_path):
         kernel = [np.asarray(x["kernel"] if "kernel" in x else x["conv1"]["kernel"])
                   for x in (first, second)]  # fmt: skip
         assert np.any(kernel[0] != kernel[1]) == moved, module
+
+
+def test_a_folder_of_real_images_trains_and_is_evaluated(shared_data, tmp_path):
+    root, workdir = shared_data / "bccd", tmp_path / "run"
+    small = [
+        "model.width=4", "model.fpn.channels=8", "model.head.width=8", "model.head.depth=1",
+        "data.canvases=((96, 128),)", "schedule.images=24", "schedule.warmup_images=8",
+        "evaluation.batch_size=36", f"data.voc.root={root}",
+    ]  # fmt: skip
+    overrides = [f"--config.{override}" for override in small]
+    config = "--config=configs/voc_folder_retinanet.py:baseline"
+    code, output = tiny.run("train", config, f"--workdir={workdir}", *overrides)
+    assert code == 0, output
+    # One box without area in each of the two splits is left out and told.
+    assert output.count("1 images or boxes left out") == 2
+    assert "BloodImage_00343.xml: box 4 (RBC; 181, 329, 181, 329) has no area" in output
+    code, output = tiny.run("evaluate", f"--workdir={workdir}", "--split=test")
+    assert code == 0, output
+    # The official test split has 72 images and 945 boxes.
+    assert "72 images, 945 ground-truth boxes" in output
 
 
 @pytest.mark.slow
