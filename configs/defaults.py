@@ -81,6 +81,13 @@ def _model() -> ml_collections.ConfigDict:
     )
 
 
+def make_small(model: ml_collections.ConfigDict, *, width: int, channels: int) -> None:
+    """Turns `config.model` into a ResNet-18 of few channels that trains from scratch on a CPU."""
+    model.update({"backbone": "resnet18", "width": width})
+    model.fpn.update({"channels": channels, "norm": "group_norm"})
+    model.head.update({"width": channels, "depth": 2, "norm": "group_norm"})
+
+
 def _anchors() -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(
         {

@@ -1,10 +1,14 @@
 """A small RetinaNet on a folder in the layout of Pascal VOC, trained from scratch.
 
-The defaults are those of BCCD (blood cells, 640x480, three classes; two boxes without area in it,
-hence `on_error='skip'`). For a folder of your own set `data.voc.root` and `data.voc.classes`:
+The defaults are those of BCCD (github.com/Shenggan/BCCD_Dataset: blood cells, 640x480, three
+classes; two boxes without area in it, hence `on_error='skip'`). On its official test split this
+reaches AP .486, AP50 .854, AP75 .516 after 44 minutes on 2 CPU cores (docs/results):
 
 python -m experiments.train --config=configs/voc_folder_retinanet.py --workdir=runs/cells \
-  --config.data.voc.root=PATH --config.data.voc.classes="('RBC','WBC','Platelets')"
+  --config.data.voc.root=PATH_OF_BCCD
+python -m experiments.evaluate --workdir=runs/cells --split=test
+
+For a folder of your own set `data.voc.root` and `data.voc.classes`.
 """
 
 import ml_collections
@@ -16,13 +20,7 @@ def get_config(arm: str = "both") -> ml_collections.ConfigDict:
     """The configuration of an arm."""
     config = defaults.get_config(arm)
     config.batch_size = 8
-    config.model.backbone = "resnet18"
-    config.model.width = 32
-    config.model.fpn.channels = 64
-    config.model.fpn.norm = "group_norm"
-    config.model.head.width = 64
-    config.model.head.depth = 2
-    config.model.head.norm = "group_norm"
+    defaults.make_small(config.model, width=32, channels=64)
     # Platelets are 20 px in an image of 320 px: the smallest anchors are 16 px.
     config.anchors.base_scale = 2.0
 
@@ -32,7 +30,7 @@ def get_config(arm: str = "both") -> ml_collections.ConfigDict:
     config.data.max_boxes = 40
     # Cells have no up and down.
     config.data.vertical_flip = 0.5
-    config.data.voc.root = "../shared/data/bccd"
+    config.data.voc.root = "data/BCCD"
     config.data.voc.train_split = "train"
     config.data.voc.val_split = "val"
     config.data.voc.test_split = "test"

@@ -16,10 +16,7 @@ from absl import flags
 from configs import defaults
 from experiments import command_line
 from ioub_jax import matching
-from ioub_jax.training import schedules
-from ioub_jax.training import state as states
-from ioub_jax.training import step as steps
-from ioub_jax.training.detector import canvas_anchors, create_detector
+from ioub_jax.training.detector import canvas_anchors, create_detector, create_trainer
 
 _CANVAS = (800, 1344)
 _BATCH = flags.DEFINE_integer("batch", 8, "Images.", lower_bound=1)
@@ -62,13 +59,7 @@ def train_step_cost(arm: str, *, with_metrics: bool) -> dict[str, float]:
     config.data.max_boxes = _BOXES.value
     config.runtime.devices = 1
     detector = create_detector(config, _CLASSES.value)
-    schedule = schedules.learning_rate_schedule(config.schedule, config.batch_size)
-    template = jax.eval_shape(lambda: states.init_variables(detector.model, 0))
-    frozen = states.frozen_parameters(template["params"], config.model.frozen_stages)
-    optimizer = schedules.create_optimizer(config.optimizer, schedule, frozen)
-    state = jax.eval_shape(
-        lambda: states.create_state(detector.model, optimizer, seed=0, w_loc=3.0)
-    )
+    trainer = create_trainer(detector)
     slots = (_BATCH.value, _BOXES.value)
     batch = {
         "image": jax.ShapeDtypeStruct((_BATCH.value, *_CANVAS, 3), jnp.uint8),
@@ -79,7 +70,7 @@ def train_step_cost(arm: str, *, with_metrics: bool) -> dict[str, float]:
     anchors = jax.eval_shape(
         lambda: tuple(jnp.asarray(level) for level in canvas_anchors(config.anchors, _CANVAS))
     )
-    step = steps.make_train_step(detector.model, optimizer, schedule, config, detector.mesh)
+    state, step = jax.eval_shape(trainer.create_state), trainer.train_step
     if not with_metrics:
         step = jax.jit(lambda *arguments, step=step: step(*arguments)[0], donate_argnums=0)
     compiled: Any = step.lower(state, batch, anchors).compile()

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
@@ -70,3 +71,33 @@ def create_detector(config: ml_collections.ConfigDict, num_classes: int) -> Dete
     except ValueError as error:
         raise configuration.ConfigError(str(error)) from error
     return Detector(config, model, mesh)
+
+
+class Trainer(NamedTuple):
+    """What trains a detector.
+
+    Attributes:
+      create_state: makes the state before the first step; a pure function.
+      train_step: `train_step(state, batch, anchors) -> (state, metrics)`; the old state is donated.
+    """
+
+    create_state: Callable[[], states.TrainState]
+    train_step: jax.stages.Wrapped
+
+
+def create_trainer(detector: Detector) -> Trainer:
+    """The optimizer, the state and the compiled step that a detector's configuration describes."""
+    config, model = detector.config, detector.model
+    schedule = schedules.learning_rate_schedule(config.schedule, config.batch_size)
+    template = jax.eval_shape(lambda: states.init_variables(model, config.seed))
+    frozen = states.frozen_parameters(template["params"], config.model.frozen_stages)
+    optimizer = schedules.create_optimizer(config.optimizer, schedule, frozen)
+    create_state = functools.partial(
+        states.create_state,
+        model,
+        optimizer,
+        seed=config.seed,
+        w_loc=config.loss.localization.w_loc,
+    )
+    train_step = steps.make_train_step(model, optimizer, schedule, config, detector.mesh)
+    return Trainer(create_state, train_step)

@@ -25,7 +25,7 @@ from ioub_jax.evaluation import coco
 from ioub_jax.training import checkpoints, configuration, evaluator, metrics, schedules
 from ioub_jax.training import state as states
 from ioub_jax.training import step as steps
-from ioub_jax.training.detector import Detector, create_detector
+from ioub_jax.training.detector import Detector, Trainer, create_detector, create_trainer
 
 logger = logging.getLogger("ioub_jax")
 
@@ -33,26 +33,18 @@ logger = logging.getLogger("ioub_jax")
 
 
 def start_state(
-    detector: Detector, optimizer: Any, workdir: pathlib.Path, resume: bool
+    detector: Detector, trainer: Trainer, workdir: pathlib.Path, resume: bool
 ) -> states.TrainState:
     """The state a run goes on from: its last checkpoint, or a new one."""
-    config = detector.config
-    create = functools.partial(
-        states.create_state,
-        detector.model,
-        optimizer,
-        seed=config.seed,
-        w_loc=config.loss.localization.w_loc,
-    )
     everywhere = steps.replicated(detector.mesh)
     if resume:
-        return checkpoints.restore(workdir, "last", jax.eval_shape(create), everywhere)
+        template = jax.eval_shape(trainer.create_state)
+        return checkpoints.restore(workdir, "last", template, everywhere)
     # Jitted, so that the initial values do not depend on the number of devices.
-    state = jax.jit(create, out_shardings=everywhere)()
-    if config.model.pretrained is not None:
-        trained = checkpoints.read_variables(
-            pathlib.Path(config.model.pretrained), "best", everywhere
-        )
+    state = jax.jit(trainer.create_state, out_shardings=everywhere)()
+    pretrained = detector.config.model.pretrained
+    if pretrained is not None:
+        trained = checkpoints.read_variables(pathlib.Path(pretrained), "best", everywhere)
         state = states.with_backbone(state, trained)
     return state
 
@@ -106,20 +98,13 @@ class Run:
         self.plan = batching.BatchPlan(
             self.source.sizes, config.batch_size, config.seed, config.data.canvases
         )
-        schedule = schedules.learning_rate_schedule(config.schedule, config.batch_size)
-        template = jax.eval_shape(
-            functools.partial(states.init_variables, self.detector.model, config.seed)
-        )
-        frozen = states.frozen_parameters(template["params"], config.model.frozen_stages)
-        optimizer = schedules.create_optimizer(config.optimizer, schedule, frozen)
-        self.train_step = steps.make_train_step(
-            self.detector.model, optimizer, schedule, config, self.detector.mesh
-        )
+        trainer = create_trainer(self.detector)
+        self.train_step = trainer.train_step
         self.predict = steps.make_predict_step(self.detector.model, config)
 
         self.checkpoints = checkpoints.Checkpoints(workdir)
         resume = self.checkpoints.last_step() is not None
-        self.state = start_state(self.detector, optimizer, workdir, resume)
+        self.state = start_state(self.detector, trainer, workdir, resume)
         if not np.isfinite(float(self.state.w_loc)):
             self.state = with_measured_w_loc(self.detector, self.state, self.training_batches)
         self.step = int(self.state.step)

@@ -5,10 +5,8 @@ import pytest
 
 from ioub_jax import matching
 from ioub_jax.data import batching, pipeline, sources
-from ioub_jax.training import schedules
-from ioub_jax.training import state as states
 from ioub_jax.training import step as steps
-from ioub_jax.training.detector import create_detector
+from ioub_jax.training.detector import create_detector, create_trainer
 from tests import tiny
 
 
@@ -20,17 +18,9 @@ def first_steps(devices, count):
     # The paper's rate. At ten times that, rounding grows to more than 1e-4 in twenty steps.
     config.schedule.base_learning_rate = 0.01
     detector = create_detector(config, 8)
-    schedule = schedules.learning_rate_schedule(config.schedule, config.batch_size)
-    template = jax.eval_shape(lambda: states.init_variables(detector.model, 0))
-    frozen = states.frozen_parameters(template["params"], -1)
-    optimizer = schedules.create_optimizer(config.optimizer, schedule, frozen)
+    trainer = create_trainer(detector)
     everywhere = steps.replicated(detector.mesh)
-    create = jax.jit(
-        lambda: states.create_state(detector.model, optimizer, seed=0, w_loc=3.0),
-        out_shardings=everywhere,
-    )
-    state = create()
-    step = steps.make_train_step(detector.model, optimizer, schedule, config, detector.mesh)
+    state = jax.jit(trainer.create_state, out_shardings=everywhere)()
     source = sources.create_source(config.data, "train")
     plan = batching.BatchPlan(source.sizes, 8, 0, config.data.canvases)
     metrics = []
@@ -39,7 +29,7 @@ def first_steps(devices, count):
     ) as batches:
         for batch in batches:
             on_device = steps.put_batch(detector.mesh, batch)
-            state, values = step(state, on_device, detector.anchors_of((64, 64)))
+            state, values = trainer.train_step(state, on_device, detector.anchors_of((64, 64)))
             metrics.append(jax.device_get(values))
     return metrics, jax.device_get(state.params)
 
