@@ -69,8 +69,11 @@ def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path):
     (left / "half").write_text("written")
     again = checkpoints.Checkpoints(tmp_path)
     assert again.last_step() == 3
+    # It is removed in the background, at the latest before the next save, also of that step.
+    again.save_last(state_of(4), {})
     again.close()
     assert not left.exists()
+    assert {path.name for path in left.parent.iterdir()} == {"4"}
 
 
 def test_a_missing_checkpoint_is_one_sentence(tmp_path):
