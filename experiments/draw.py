@@ -27,13 +27,9 @@ def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> N
     """Draws the first images of the source, with ground truth and detections."""
     config = model.detector.config
     found = {}
-    with evaluator.evaluation_batches(
-        model.source, config, config.evaluation.batch_size
-    ) as batches:
+    with evaluator.evaluation_batches(model.source, config) as batches:
         for batch in itertools.islice(batches, -(-count // config.evaluation.batch_size)):
-            anchors = model.detector.anchors_of(batch["image"].shape[1:3])
-            on_device = steps.put_batch(model.detector.mesh, batch)
-            detections = jax.device_get(model.predict(on_device, anchors))
+            detections = jax.device_get(model.predict(*model.detector.on_devices(batch)))
             for image_id, boxes, scores, labels, valid in zip(
                 batch["image_id"], *detections, strict=True
             ):
@@ -55,12 +51,9 @@ def draw_positive_anchors(path: pathlib.Path, model: trained.Trained) -> None:
     """Draws the image with the most positive anchors of the first batch."""
     config = model.detector.config
     inspect = steps.make_inspection_step(model.detector.model, config)
-    with evaluator.evaluation_batches(
-        model.source, config, config.evaluation.batch_size
-    ) as batches:
+    with evaluator.evaluation_batches(model.source, config) as batches:
         batch = next(batches)
-    anchors = model.detector.anchors_of(batch["image"].shape[1:3])
-    on_device = steps.put_batch(model.detector.mesh, batch)
+    on_device, anchors = model.detector.on_devices(batch)
     seen = jax.device_get(inspect(model.variables, on_device, anchors))
     row = int(seen.positive.sum(axis=1).argmax())
     positive = seen.positive[row]

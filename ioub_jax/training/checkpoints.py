@@ -70,11 +70,6 @@ class Checkpoints:
         )
         manager.save(step, args=args, force=True)
 
-    def wait(self) -> None:
-        """Waits until what was saved is on disk."""
-        self._last.wait_until_finished()
-        self._best.wait_until_finished()
-
     def close(self) -> None:
         """Waits and releases the writers."""
         self._last.close()

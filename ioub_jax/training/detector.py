@@ -2,11 +2,12 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import ml_collections
+import numpy as np
 from jax.sharding import Mesh
 
 from ioub_jax import anchors as anchor_grids
@@ -24,7 +25,6 @@ class Detector:
       config: the configuration.
       model: the Flax module.
       mesh: the devices.
-      anchors_of: anchors of every level on the devices, for a canvas (height, width).
     """
 
     config: ml_collections.ConfigDict
@@ -37,6 +37,12 @@ class Detector:
         return jax.device_put(
             canvas_anchors(self.config.anchors, canvas), steps.replicated(self.mesh)
         )
+
+    def on_devices(
+        self, batch: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, jax.Array], steps.Anchors]:
+        """A batch of the host and the anchors of its canvas, as the compiled steps take them."""
+        return steps.put_batch(self.mesh, batch), self.anchors_of(batch["image"].shape[1:3])
 
 
 def canvas_anchors(config: ml_collections.ConfigDict, canvas: tuple[int, int]) -> Any:

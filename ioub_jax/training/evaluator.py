@@ -12,7 +12,6 @@ from ioub_jax import files
 from ioub_jax.data import batching, pipeline
 from ioub_jax.data.sources.example import Source
 from ioub_jax.evaluation import coco, coco_format
-from ioub_jax.training import step as steps
 from ioub_jax.training.detector import Detector
 
 
@@ -57,13 +56,11 @@ def evaluate_source(
     """
     config = detector.config
     collector = coco_format.DetectionCollector(source.category_ids)
-    with evaluation_batches(source, config, config.evaluation.batch_size) as batches:
+    with evaluation_batches(source, config) as batches:
         for batch in batches:
             if should_stop():
                 return None
-            anchors = detector.anchors_of(batch["image"].shape[1:3])
-            on_device = steps.put_batch(detector.mesh, batch)
-            detections = jax.device_get(predict(on_device, anchors))
+            detections = jax.device_get(predict(*detector.on_devices(batch)))
             collector.add(
                 image_ids=batch["image_id"],
                 boxes=detections.boxes,
@@ -79,11 +76,9 @@ def evaluate_source(
     return Evaluation(metrics, collector.results)
 
 
-def evaluation_batches(
-    source: Source, config: ml_collections.ConfigDict, batch_size: int
-) -> pipeline.BatchIterator:
+def evaluation_batches(source: Source, config: ml_collections.ConfigDict) -> pipeline.BatchIterator:
     """Every image of a source once, as a configuration wants images scaled and padded."""
-    plan = batching.EvaluationPlan(source.sizes, batch_size, config.data.canvases)
+    plan = batching.EvaluationPlan(source.sizes, config.evaluation.batch_size, config.data.canvases)
     return pipeline.evaluation_batches(
         source,
         plan,

@@ -64,8 +64,7 @@ def with_measured_w_loc(
     plain, balanced = 0.0, 0.0
     with training_batches(0, detector.config.loss.calibration_batches) as batches:
         for batch in batches:
-            anchors = detector.anchors_of(batch["image"].shape[1:3])
-            sums = measure(state, steps.put_batch(detector.mesh, batch), anchors)
+            sums = measure(state, *detector.on_devices(batch))
             plain, balanced = plain + float(sums[0]), balanced + float(sums[1])
     # Without any positive, or where no box overlaps its target yet, there is nothing to keep.
     w_loc = plain / balanced if balanced > 0 else 1.0
@@ -148,9 +147,8 @@ class Run:
                 self.evaluate(stop)
             unread = None
             for batch in progress.timed(batches, stop):
-                anchors = self.detector.anchors_of(batch["image"].shape[1:3])
-                on_device = steps.put_batch(self.detector.mesh, batch)
-                self.state, values = self.train_step(self.state, on_device, anchors)
+                on_devices = self.detector.on_devices(batch)
+                self.state, values = self.train_step(self.state, *on_devices)
                 self.step += 1
                 # Metrics are read one step late: the device never waits for the host.
                 if unread is not None:

@@ -28,8 +28,7 @@ def first_steps(devices, count):
         source, plan, seed=0, start_step=0, num_steps=count, max_boxes=16
     ) as batches:
         for batch in batches:
-            on_device = steps.put_batch(detector.mesh, batch)
-            state, values = trainer.train_step(state, on_device, detector.anchors_of((64, 64)))
+            state, values = trainer.train_step(state, *detector.on_devices(batch))
             metrics.append(jax.device_get(values))
     return metrics, jax.device_get(state.params)
 
