@@ -1,11 +1,14 @@
 import json
+import types
 
+import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from ioub_jax import plotting
+from ioub_jax.plotting import curves, drawing, sheets
 
 CLASSES = ("circle", "square")
 NO_BOXES = np.zeros((0, 4), np.float32)
@@ -53,12 +56,12 @@ def test_contact_sheet_draws_detections_above_the_threshold_in_their_colour(tmp_
     boxes = np.float32([[10, 10, 60, 60], [70, 70, 120, 120]])
     found = (boxes, np.int32([0, 1]), np.float32([0.31, 0.29]))
     plotting.contact_sheet(path, [image()], [(NO_BOXES, NOTHING)], [found], CLASSES)
-    assert count(read(path), plotting._CLASS_COLORS[0]) > 1000
-    assert count(read(path), plotting._CLASS_COLORS[1]) == 0
+    assert count(read(path), sheets._CLASS_COLORS[0]) > 1000
+    assert count(read(path), sheets._CLASS_COLORS[1]) == 0
     plotting.contact_sheet(
         path, [image()], [(NO_BOXES, NOTHING)], [found], CLASSES, score_threshold=0.1
     )
-    assert count(read(path), plotting._CLASS_COLORS[1]) > 1000
+    assert count(read(path), sheets._CLASS_COLORS[1]) > 1000
 
 
 def test_contact_sheet_of_no_images(tmp_path):
@@ -86,18 +89,96 @@ def test_contact_sheet_takes_many_classes_and_any_name(tmp_path):
     assert read(path).size
 
 
+def labelled(boxes, labels, crowd=False, difficult=False):
+    count = len(labels)
+    return types.SimpleNamespace(
+        boxes=np.reshape(np.float32(boxes), (-1, 4)),
+        labels=np.int32(labels),
+        crowd=np.full(count, crowd),
+        difficult=np.full(count, difficult),
+    )
+
+
+def test_labelled_sheet_draws_boxes_in_their_class_colour(tmp_path):
+    path = tmp_path / "sheet.png"
+    examples = [labelled([[10, 30, 60, 60], [70, 70, 120, 120]], [0, 1]), labelled([], [])]
+    plotting.labelled_sheet(path, [image(), image(100, 200)], examples, CLASSES, title="two")
+    pixels = read(path)
+    # One row of two cells of 2.75 inches in at least 6, a title of .35 and a legend of .4.
+    assert pixels.shape[1] == 900
+    assert pixels.shape[0] == pytest.approx(150 * (0.35 + 2.75 + 0.08 + 0.4), abs=1)
+    # An outline of 1.8 points around (50 + 30) * 2 pixels of 2.75 * 150 / 128 dots, and a name.
+    for label in (0, 1):
+        assert count(pixels, sheets._CLASS_COLORS[label]) > 160 * 3.2 * 2.5
+    assert count(pixels, sheets._CLASS_COLORS[2]) == 0
+
+
+def test_labelled_sheet_tells_objects_from_difficult_ones_and_crowds(tmp_path):
+    inked, legends = [], []
+    for flags in ({}, {"difficult": True}, {"crowd": True}):
+        path = tmp_path / "sheet.png"
+        example = labelled([[10, 30, 110, 120]], [1], **flags)
+        plotting.labelled_sheet(path, [image()], [example], ["a", "a"])
+        pixels = read(path)
+        # In dots: inside the box, away from its outline and from the name above it.
+        scale, left, top = 2.75 * 150 / 128, (900 - 2.75 * 150) / 2, 0.08 * 150
+        inside = pixels[int(top + 34 * scale) : int(top + 116 * scale)]
+        inside = inside[:, int(left + 14 * scale) : int(left + 106 * scale)]
+        sheet = pixels[: int(2.83 * 150)]
+        color = sheets._CLASS_COLORS[1]
+        inked.append((count(sheet, color), count(inside, color)))
+        legends.append(count(pixels[int(2.9 * 150) :], (1, 1, 1)))
+    (solid, _), (dashed, _), (_, hatched) = inked
+    assert dashed < 0.8 * solid
+    assert hatched > 500 and inked[0][1] == inked[1][1] == 0
+    # The legend explains what there is.
+    assert len(set(legends)) == 3 and max(legends) == legends[0]
+
+
+def test_labelled_sheet_of_many_classes_and_sizes(tmp_path):
+    names = [f"class {number}" + " long" * (number % 7) for number in range(80)]
+    path = tmp_path / "sheet.png"
+    images = [image(20, 300), image(300, 20), image(1, 1), image(128, 128)]
+    corners = np.stack([np.arange(80) % 10, np.arange(80) // 10], axis=1) * 12.0
+    boxes = np.concatenate([corners, corners + 15], axis=1)
+    examples = [labelled([], [])] * 3 + [labelled(boxes, np.arange(80))]
+    plotting.labelled_sheet(path, images, examples, names)
+    # 36 letters of 8 points are wide: three columns, so 27 rows of .2 inches.
+    legend = 0.2 + 0.2 * np.ceil(80 / sheets._legend_columns(names, 4 * 2.83 + 0.08))
+    assert read(path).shape[0] == pytest.approx(150 * (0.08 + 2.75 * 1.2 + 0.08 + legend), abs=1)
+    assert legend > 0.2 + 0.2 * 80 / 5
+
+
+def test_fewer_columns_make_larger_images(tmp_path):
+    widths = []
+    for columns in (1, 2, 4):
+        path = tmp_path / "sheet.png"
+        examples = [labelled([], [])] * 4
+        plotting.labelled_sheet(path, [image(4, 32)] * 4, examples, CLASSES, columns=columns)
+        widths.append(read(path).shape[1])
+    # 11 inches and a gap of .08 more than there are columns.
+    assert widths == pytest.approx([150 * (11 + 0.08 * (n + 1)) for n in (1, 2, 4)], abs=1)
+
+
+def test_labelled_sheet_of_no_images(tmp_path):
+    plotting.labelled_sheet(tmp_path / "sheet.png", [], [], CLASSES)
+    assert read(tmp_path / "sheet.png").shape[1] == 900
+    with pytest.raises(ValueError, match="1 images and 0 examples"):
+        plotting.labelled_sheet(tmp_path / "sheet.png", [image()], [], CLASSES)
+
+
 def test_names_never_cover_each_other_and_stay_in_the_image():
-    axes = Figure(figsize=(3, 3), dpi=plotting._DPI).add_axes((0, 0, 1, 1))
-    plotting._show_image(axes, image())
+    axes = Figure(figsize=(3, 3), dpi=drawing.DPI).add_axes((0, 0, 1, 1))
+    drawing.show_image(axes, image())
     generator = np.random.default_rng(0)
     taken = []
     for _ in range(60):
         corner = generator.uniform(-10, 120, 2)
         box = np.concatenate([corner, corner + generator.uniform(5, 60, 2)])
-        place = plotting._free_place(axes, box, "square 0.90", taken)
+        place = sheets._free_place(axes, box, "square 0.90", taken)
         if place is not None:
             assert (place[:2] >= 0).all() and (place[2:] <= 128 + 1e-9).all()
-            assert not any(plotting._overlap(place, other) for other in taken)
+            assert not any(sheets._overlap(place, other) for other in taken)
             taken.append(place)
     assert 10 < len(taken) < 60
 
@@ -124,7 +205,7 @@ def test_positive_anchors_colours_the_best_brightest(tmp_path):
         path = tmp_path / "anchors.png"
         plotting.positive_anchors(path, image(), NO_BOXES, box, box, [iou], [iou])
         left_panel = read(path)[60:600, :550]
-        viridis = plotting.matplotlib.colormaps["viridis"]
+        viridis = matplotlib.colormaps["viridis"]
         # The centre's dot; the box's edge is translucent.
         assert count(left_panel, viridis(shown)) > 20
         assert count(left_panel, viridis(hidden)) == 0
@@ -164,7 +245,7 @@ def test_learning_curves(tmp_path, records, evaluations):
 def test_smoothing_is_a_running_mean():
     axes = Figure().add_subplot()
     records = [{"step": 10 * step, "loss": float(step % 2)} for step in range(80)]
-    plotting._plot_smoothed(axes, records, "loss", "total", "black")
+    curves._plot_smoothed(axes, records, "loss", "total", "black")
     raw, smooth = (line.get_ydata() for line in axes.lines)
     np.testing.assert_array_equal(raw, np.arange(80) % 2)
     # 80 // 40 = 2 records on each side: inside, five records of which two or three are 1.

@@ -1,0 +1,103 @@
+"""How a run went."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ioub_jax.plotting.drawing import BLUE, DPI, GREEN, GREY, ORANGE, printable
+
+
+def learning_curves(
+    path: str | os.PathLike[str],
+    records: Sequence[Mapping[str, Any]],
+    evaluations: Sequence[Mapping[str, Any]] = (),
+    *,
+    title: str | None = None,
+) -> None:
+    """Draws how a run went: losses, IoU of its positives, average precision, learning rate.
+
+    Losses and IoU are drawn twice, faint as they were logged and strong as a running mean over 5 %
+    of the records. A key that no record has leaves its curve away.
+
+    Args:
+        path: The PNG to write.
+        records: Training records in order of `step`, with any of `loss`, `loss_classification`,
+            `loss_localization`, `mean_positive_iou`, `learning_rate`.
+        evaluations: Evaluations in order of `step`, with any of `AP`, `AP50`, `AP75`; None is a
+            gap.
+        title: A line above the panels.
+    """
+    figure = Figure(figsize=(11, 7), dpi=DPI, layout="constrained")
+    losses, iou, precision, rate = figure.subplots(2, 2).flat
+
+    _plot_smoothed(losses, records, "loss", "total", GREY)
+    _plot_smoothed(losses, records, "loss_classification", "classification", BLUE)
+    _plot_smoothed(losses, records, "loss_localization", "localization", ORANGE)
+    losses.set_title("Training loss")
+    losses.set_ylim(bottom=0)
+
+    _plot_smoothed(iou, records, "mean_positive_iou", "mean IoU", GREEN)
+    iou.set_title("Mean IoU of the positive anchors' predicted boxes")
+    iou.set_ylim(0, 1)
+
+    for key, color, marker in (("AP50", BLUE, "s"), ("AP", GREY, "o"), ("AP75", ORANGE, "^")):
+        steps, values = _series(evaluations, key)
+        if steps.size:
+            precision.plot(steps, values, color=color, marker=marker, markersize=4, label=key)
+    precision.set_title("Average precision on the validation images")
+    precision.set_ylim(0, 1)
+
+    steps, values = _series(records, "learning_rate")
+    if steps.size:
+        rate.plot(steps, values, color=GREY)
+    rate.set_title("Learning rate")
+    rate.set_ylim(bottom=0)
+
+    last_step = max((int(row["step"]) for row in (*records, *evaluations)), default=0)
+    for axes in (losses, iou, precision, rate):
+        _finish_curves(axes, last_step)
+    if title is not None:
+        figure.suptitle(printable(title), fontsize=13)
+    figure.savefig(path, format="png")
+
+
+def _series(records: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of one metric, where it was recorded; None becomes a gap."""
+    present = [record for record in records if key in record]
+    values = [np.nan if record[key] is None else float(record[key]) for record in present]
+    return np.array([int(record["step"]) for record in present]), np.array(values)
+
+
+def _plot_smoothed(
+    axes: Axes, records: Sequence[Mapping[str, Any]], key: str, label: str, color: str
+) -> None:
+    """Draws a metric as logged, faint, and its mean over a centred window, strong."""
+    steps, values = _series(records, key)
+    finite = np.isfinite(values)
+    steps, values = steps[finite], values[finite]
+    if not steps.size:
+        return
+    half = len(values) // 40
+    index = np.arange(len(values))
+    first, last = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    total = np.concatenate([[0.0], np.cumsum(values)])  # Every mean is then one subtraction.
+    smooth = (total[last] - total[first]) / (last - first)
+    axes.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
+    axes.plot(steps, smooth, color=color, linewidth=1.8, label=label)
+
+
+def _finish_curves(axes: Axes, last_step: int) -> None:
+    axes.set_xlabel("training step")
+    axes.set_xlim(0, max(1.02 * last_step, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if not axes.lines:
+        axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
+    elif len(axes.get_legend_handles_labels()[1]) > 1:
+        axes.legend(fontsize=9)

@@ -1,0 +1,67 @@
+"""What the pictures share."""
+
+import functools
+from typing import Any
+
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+DPI = 150
+# Okabe and Ito's, told apart by colour-blind readers too.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+
+Boxes = Any  # array-like [n, 4]
+Values = Any  # array-like [n]
+
+
+def show_image(axes: Axes, image: np.ndarray) -> None:
+    """Shows an image so that pixel i covers [i, i + 1), as boxes count."""
+    height, width = image.shape[:2]
+    axes.imshow(np.asarray(image), extent=(0, width, height, 0), interpolation="antialiased")
+    axes.set_autoscale_on(False)
+
+
+def draw_ground_truth(axes: Axes, boxes: Boxes, labels: Values) -> None:
+    """Draws boxes as white dashes on black, but for those with a negative label."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    for box in boxes[np.asarray(labels).reshape(-1) >= 0]:
+        for color, style in (("black", "-"), ("white", (0, (3, 3)))):
+            axes.add_patch(
+                rectangle(box, fill=False, color=color, lw=0.8, linestyle=style, zorder=5.5)
+            )
+
+
+def rectangle(box: np.ndarray, **style: Any) -> Rectangle:
+    """The patch of one xyxy box."""
+    x0, y0, x1, y1 = box.tolist()
+    return Rectangle((x0, y0), x1 - x0, y1 - y0, **style)
+
+
+def ground_truth_handle() -> tuple[Line2D, Line2D]:
+    """The legend's sample of a ground-truth outline: white dashes on black."""
+    return (
+        Line2D([], [], color="black", linewidth=2),
+        Line2D([], [], color="white", linewidth=1.2, linestyle=(0, (2, 2))),
+    )
+
+
+def printable(name: str) -> str:
+    """A name that matplotlib draws as it stands, without warnings.
+
+    What the font cannot draw becomes an empty box; a dollar does not start a formula; a leading
+    underscore does not hide the name from a legend.
+    """
+    glyphs = _glyphs()
+    text = "".join(letter if ord(letter) in glyphs else "\u25a1" for letter in name)
+    text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    """The code points that the default font can draw."""
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    return frozenset(font.get_charmap())

@@ -1,0 +1,332 @@
+"""Images in a grid with boxes on them."""
+
+import functools
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import matplotlib
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.textpath import TextPath
+
+from ioub_jax.plotting.drawing import (
+    DPI,
+    GREY,
+    Boxes,
+    Values,
+    draw_ground_truth,
+    ground_truth_handle,
+    printable,
+    rectangle,
+    show_image,
+)
+
+_NAME_POINTS = 6.0
+_LEGEND_POINTS = 8.0
+_LEGEND_COLUMNS = 6
+_CELL = 2.75  # inches, the side of an image
+_GAP = 0.08  # inches
+# tab20: its strong colours first, their pale partners after, and grey last.
+_CLASS_COLORS = [
+    matplotlib.colormaps["tab20"](index)
+    for index in (*range(0, 14, 2), 16, 18, *range(1, 14, 2), 17, 19, 14, 15)
+]
+# A dark rim keeps every colour apart from every background.
+_RIM = patheffects.withStroke(linewidth=2.6, foreground="#000000a0")
+_DIFFICULT = {"linestyle": (0, (2, 1.2))}
+_CROWD = {"linestyle": (0, (2, 1.2)), "hatch": "//"}
+
+Color = tuple[float, float, float, float]
+Legend = list[tuple[str, Any]]  # names and matplotlib's samples of them
+
+
+class Labelled(Protocol):
+    """The objects of one image."""
+
+    @property
+    def boxes(self) -> Any:
+        """`[n, 4]` xyxy in pixels of the image."""
+
+    @property
+    def labels(self) -> Any:
+        """`[n]`, positions in the class names."""
+
+    @property
+    def crowd(self) -> Any:
+        """Bool `[n]`."""
+
+    @property
+    def difficult(self) -> Any:
+        """Bool `[n]`."""
+
+
+def contact_sheet(
+    path: str | os.PathLike[str],
+    images: Sequence[np.ndarray],
+    ground_truth: Sequence[tuple[Boxes, Values]],
+    detections: Sequence[tuple[Boxes, Values, Values]],
+    classes: Sequence[str],
+    *,
+    columns: int = 4,
+    score_threshold: float = 0.3,
+    title: str | None = None,
+) -> None:
+    """Draws images in a grid, with their ground truth and what a detector found.
+
+    Ground truth is a thin dashed outline in black and white. Detections are solid outlines in their
+    class's colour, with name and score. Where many detections crowd, a name that would cover
+    another is left out: colour and legend tell the class. A class has the same colour on every
+    sheet, unless there are more than 20: then the classes on this sheet share the colours out.
+
+    Args:
+        path: The PNG to write.
+        images: uint8 [H, W, 3] each, of any sizes; small ones are enlarged.
+        ground_truth: For each image, boxes [n, 4] and labels [n]; a negative label is not drawn.
+        detections: For each image, boxes [k, 4], labels [k] and scores [k].
+        classes: The name of each label. Characters that the font lacks appear as an empty box.
+        columns: Images in a row.
+        score_threshold: Detections with a lower score are not drawn.
+        title: A line above the sheet.
+
+    Raises:
+        ValueError: `images`, `ground_truth` and `detections` differ in length.
+    """
+    if not len(images) == len(ground_truth) == len(detections):
+        raise ValueError(
+            f"{len(images)} images, {len(ground_truth)} ground truths and {len(detections)}"
+            " detections: a contact sheet needs one of each for every image"
+        )
+    kept = [_kept(labels, scores, score_threshold) for _, labels, scores in detections]
+    colors = _class_colors(kept, classes)
+    legend = [("ground truth", ground_truth_handle()), *_samples(colors, classes)]
+    figure, grid = _sheet(images, columns, _CELL, legend, title)
+    for axes, image, truth, found in zip(grid, images, ground_truth, detections, strict=True):
+        show_image(axes, image)
+        draw_ground_truth(axes, *truth)
+        _draw_detections(axes, found, classes, colors, score_threshold)
+    figure.savefig(path, format="png")
+
+
+def labelled_sheet(
+    path: str | os.PathLike[str],
+    images: Sequence[np.ndarray],
+    examples: Sequence[Labelled],
+    classes: Sequence[str],
+    *,
+    columns: int = 4,
+    title: str | None = None,
+) -> None:
+    """Draws images in a grid, with their labelled boxes.
+
+    Boxes have their class's colour and name, small ones on top; colours and names are as on a
+    `contact_sheet`. A difficult object is dashed, a crowd dashed and hatched.
+
+    Args:
+        path: The PNG to write.
+        images: uint8 [H, W, 3] each, of any sizes; small ones are enlarged.
+        examples: The objects of each image.
+        classes: The name of each label.
+        columns: Images in a row; with less than four the images are larger, not the sheet smaller.
+        title: A line above the sheet.
+
+    Raises:
+        ValueError: `images` and `examples` differ in length.
+    """
+    if len(images) != len(examples):
+        raise ValueError(
+            f"{len(images)} images and {len(examples)} examples: a labelled sheet needs one of "
+            "each for every image"
+        )
+    colors = _class_colors([example.labels for example in examples], classes)
+    legend = _samples(colors, classes)
+    for name, style in (("difficult", _DIFFICULT), ("crowd", _CROWD)):
+        if any(np.any(getattr(example, name)) for example in examples):
+            sample = Patch(facecolor="none", edgecolor=GREY, linewidth=1.2, **style)
+            legend.append((name, sample))
+    cell = max(_CELL, 4 * _CELL / max(columns, 1))
+    figure, grid = _sheet(images, columns, cell, legend, title)
+    for axes, image, example in zip(grid, images, examples, strict=True):
+        show_image(axes, image)
+        _draw_labelled(axes, example, classes, colors)
+    figure.savefig(path, format="png")
+
+
+def _kept(labels: Values, scores: Values, score_threshold: float) -> np.ndarray:
+    """The labels of the detections that are drawn."""
+    return np.asarray(labels).reshape(-1)[np.asarray(scores).reshape(-1) >= score_threshold]
+
+
+def _class_colors(labels: Iterable[Values], classes: Sequence[str]) -> dict[int, Color]:
+    """A colour for each label that is drawn, in the order of the labels."""
+    seen = sorted({int(label) for array in labels for label in np.asarray(array).reshape(-1)})
+    return {
+        label: _CLASS_COLORS[(label if len(classes) <= 20 else rank) % 20]
+        for rank, label in enumerate(seen)
+    }
+
+
+def _samples(colors: Mapping[int, Color], classes: Sequence[str]) -> Legend:
+    """The legend's name and sample of each class."""
+    return [(printable(classes[label]), Patch(color=color)) for label, color in colors.items()]
+
+
+def _sheet(
+    images: Sequence[np.ndarray],
+    columns: int,
+    cell: float,
+    legend: Legend,
+    title: str | None,
+) -> tuple[Figure, list[Axes]]:
+    """A sheet with title and legend, and axes of exactly each image's shape, in a grid."""
+    columns = max(1, min(columns, len(images)))
+    rows = max(1, math.ceil(len(images) / columns))
+    aspects = [image.shape[0] / image.shape[1] for image in images]
+    heights = [
+        cell * min(max(aspects[row * columns : (row + 1) * columns], default=0.5), 1.2)
+        for row in range(rows)
+    ]
+    width = max(columns * (cell + _GAP) + _GAP, 6.0)
+    legend_columns = _legend_columns([name for name, _ in legend], width)
+    below = 0.2 + 0.2 * math.ceil(len(legend) / legend_columns)
+    above = _GAP if title is None else 0.35
+    height = above + sum(heights) + rows * _GAP + below
+    left = (width - columns * (cell + _GAP) + _GAP) / 2
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    grid = []
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        scale = min(cell / image.shape[1], heights[row] / image.shape[0])
+        size = (image.shape[1] * scale, image.shape[0] * scale)
+        x = left + column * (cell + _GAP) + (cell - size[0]) / 2
+        bottom = below + sum(heights[row + 1 :]) + (rows - 1 - row) * _GAP
+        y = bottom + (heights[row] - size[1]) / 2
+        axes = figure.add_axes((x / width, y / height, size[0] / width, size[1] / height))
+        axes.set_axis_off()
+        grid.append(axes)
+    _annotate(figure, legend, legend_columns, title, empty=not images)
+    return figure, grid
+
+
+def _legend_columns(names: Sequence[str], width: float) -> int:
+    """How many names fit beside each other below a sheet of some inches."""
+    widest = max((_ink_width(name, _LEGEND_POINTS) for name in names), default=0.0)
+    # Sample, its distance and the distance of columns are about 5 letters wide.
+    column = (widest + 5 * _LEGEND_POINTS) / 72
+    return min(max(int(width / column), 1), _LEGEND_COLUMNS)
+
+
+@functools.cache
+def _ink_width(text: str, points: float) -> float:
+    # The curves' control points enclose the ink closely; exact extents take ten times as long.
+    outline = TextPath((0, 0), text, size=points).vertices
+    return float(np.ptp(outline[:, 0])) if len(outline) else 0.0
+
+
+def _annotate(figure: Figure, legend: Legend, columns: int, title: str | None, empty: bool) -> None:
+    if empty:
+        figure.text(0.5, 0.6, "no images", ha="center", color=GREY)
+    if title is not None:
+        figure.suptitle(
+            printable(title), fontsize=11, y=1 - 0.08 / figure.get_figheight(), va="top"
+        )
+    if legend:
+        figure.legend(
+            [sample for _, sample in legend],
+            [name for name, _ in legend],
+            loc="lower center",
+            ncols=columns,
+            fontsize=_LEGEND_POINTS,
+            frameon=False,
+        )
+
+
+def _draw_detections(
+    axes: Axes,
+    detections: tuple[Boxes, Values, Values],
+    classes: Sequence[str],
+    colors: Mapping[int, Color],
+    score_threshold: float,
+) -> None:
+    """Draws one image's detections, the best ones on top and first to choose a place for a name."""
+    boxes = np.asarray(detections[0], np.float64).reshape(-1, 4)
+    labels = np.asarray(detections[1], np.int64).reshape(-1)
+    scores = np.asarray(detections[2], np.float64).reshape(-1)
+    taken: list[np.ndarray] = []
+    best_first = np.argsort(-scores, kind="stable")
+    for depth, index in enumerate(best_first[scores[best_first] >= score_threshold]):
+        color = colors[int(labels[index])]
+        axes.add_patch(_outline(boxes[index], color, depth))
+        name = f"{printable(classes[labels[index]])} {scores[index]:.2f}"
+        _draw_name(axes, boxes[index], name, color, taken)
+
+
+def _draw_labelled(
+    axes: Axes, example: Labelled, classes: Sequence[str], colors: Mapping[int, Color]
+) -> None:
+    """Draws one image's objects, the smallest on top and first to choose a place for a name."""
+    boxes = np.asarray(example.boxes, np.float64).reshape(-1, 4)
+    taken: list[np.ndarray] = []
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
+    for depth, index in enumerate(np.argsort(areas, kind="stable")):
+        label = int(example.labels[index])
+        style = _CROWD if example.crowd[index] else _DIFFICULT if example.difficult[index] else {}
+        axes.add_patch(_outline(boxes[index], colors[label], depth, **style))
+        _draw_name(axes, boxes[index], printable(classes[label]), colors[label], taken)
+
+
+def _outline(box: np.ndarray, color: Color, depth: int, **style: Any) -> Rectangle:
+    """The outline of a box; the lower its depth, the further on top."""
+    outline = rectangle(
+        box, facecolor="none", edgecolor=color, lw=1.8, zorder=5 - depth / 1000, **style
+    )
+    outline.set_path_effects([_RIM])
+    return outline
+
+
+def _draw_name(
+    axes: Axes, box: np.ndarray, name: str, color: Color, taken: list[np.ndarray]
+) -> None:
+    """Writes a name at its box, unless it would cover another; adds its place to those taken."""
+    place = _free_place(axes, box, name, taken)
+    if place is None:
+        return
+    taken.append(place)
+    axes.add_patch(rectangle(place, facecolor=color, edgecolor="none", zorder=6))
+    axes.text(
+        (place[0] + place[2]) / 2,
+        (place[1] + place[3]) / 2,
+        name,
+        fontsize=_NAME_POINTS,
+        ha="center",
+        va="center_baseline",
+        color="white" if np.dot(color[:3], (0.299, 0.587, 0.114)) < 0.55 else "black",
+        zorder=7,
+    )
+
+
+def _free_place(
+    axes: Axes, box: np.ndarray, text: str, taken: Sequence[np.ndarray]
+) -> np.ndarray | None:
+    """A place at a box for its name, xyxy in image pixels and over no other name, or None."""
+    image_width, image_height = axes.get_xlim()[1], axes.get_ylim()[0]
+    pixels_a_point = image_width / axes.bbox.width * DPI / 72
+    width = (_ink_width(text, _NAME_POINTS) + 2.5) * pixels_a_point
+    height = (_NAME_POINTS + 2) * pixels_a_point
+    x0, y0, x1, y1 = box
+    for wish in (x0, x1 - width):
+        left = min(max(wish, 0), image_width - width)
+        for top in (y0 - height, y1, y0, y1 - height):
+            place = np.array([left, top, left + width, top + height])
+            inside = left >= 0 and top >= 0 and place[3] <= image_height
+            if inside and not any(_overlap(place, other) for other in taken):
+                return place
+    return None
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool((np.minimum(a[2:], b[2:]) > np.maximum(a[:2], b[:2])).all())
