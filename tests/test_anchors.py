@@ -1,7 +1,9 @@
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies
 
-from ioub_jax.anchors import retinanet_anchors
+from ioub_jax.anchors import best_anchor_iou, retinanet_anchors
 
 
 def test_top_left_cell_by_hand():
@@ -72,3 +74,53 @@ def test_a_cut_cell_counts_as_a_cell():
     levels = retinanet_anchors((800, 1344))
     assert [len(level) for level in levels] == [151200, 37800, 9450, 2457, 693]
     assert sum(len(level) for level in levels) == 201600
+
+
+def test_best_iou_by_hand():
+    # One anchor of 8 x 8 a cell of 8, in 2 rows and 3 columns: x from 0 to 24, y from 0 to 16.
+    options = {"strides": (8,), "base_scale": 1.0, "scales_per_octave": 1, "ratios": (1.0,)}
+    boxes = [
+        [8, 8, 16, 16],  # is an anchor
+        [10, 0, 18, 8],  # 6 of the nearest column's 8: 48 / (64 + 64 - 48)
+        [12, 4, 20, 12],  # half way between two columns and two rows: 16 / (64 + 64 - 16)
+        [40, 0, 48, 8],  # beyond the grid
+        [0, 0, 24, 16],  # holds them all: 64 / 384
+        [5, 5, 5, 9],  # no area
+    ]
+    best = best_anchor_iou(np.array(boxes, np.float32), (16, 24), **options)
+    assert best.dtype == np.float32
+    np.testing.assert_allclose(best, [1, 48 / 80, 16 / 112, 0, 64 / 384, 0], rtol=1e-6)
+
+
+def every_iou(boxes, anchors):
+    """IoU of every box with every anchor, in numpy: compiling for every shape takes longer."""
+    boxes, anchors = np.float64(boxes)[:, None], np.float64(anchors)[None]
+    sides = np.minimum(boxes, anchors)[..., 2:] - np.maximum(boxes, anchors)[..., :2]
+    intersection = np.maximum(sides, 0).prod(axis=-1)
+    areas = [(some[..., 2:] - some[..., :2]).prod(axis=-1) for some in (boxes, anchors)]
+    return intersection / (areas[0] + areas[1] - intersection)
+
+
+@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.given(
+    seed=strategies.integers(0, 2**16),
+    image_shape=strategies.tuples(strategies.integers(20, 150), strategies.integers(20, 150)),
+    base_scale=strategies.sampled_from([1.0, 2.0, 4.0]),
+    ratios=strategies.sampled_from([(0.5, 1.0, 2.0), (1.0,), (0.2, 3.0)]),
+    center_offset=strategies.sampled_from([0.0, 0.5]),
+    rounded=strategies.booleans(),
+)
+def test_best_iou_is_the_maximum_over_all_anchors(seed, image_shape, **options):
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(-20, 170, (40, 2))
+    sides = 2.0 ** rng.uniform(-2, 8, (40, 2))
+    boxes = np.concatenate([corners, corners + sides], axis=1).astype(np.float32)
+    boxes[:10] = np.round(boxes[:10])
+    anchors = np.concatenate(retinanet_anchors(image_shape, **options))
+    expected = every_iou(boxes, anchors).max(axis=1)
+    found = best_anchor_iou(boxes, image_shape, **options)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_no_boxes_have_no_best_iou():
+    assert best_anchor_iou(np.zeros((0, 4), np.float32), (64, 64)).shape == (0,)
