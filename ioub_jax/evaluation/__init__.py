@@ -1,4 +1,4 @@
-"""How good detections are: COCO's metrics, from plain arrays and dicts, without jax."""
+"""How good detections are: COCO's metrics and VOC's, from plain arrays and dicts, without jax."""
 
 from ioub_jax.evaluation.coco import (
     ClassMetrics,
@@ -12,14 +12,26 @@ from ioub_jax.evaluation.coco_format import (
     to_coco_ground_truth,
     to_coco_results,
 )
+from ioub_jax.evaluation.voc import (
+    VocClassMetrics,
+    VocMetrics,
+    evaluate_voc,
+    format_voc_table,
+    voc_metrics_to_json,
+)
 
 __all__ = [
     "ClassMetrics",
     "CocoMetrics",
     "DetectionCollector",
+    "VocClassMetrics",
+    "VocMetrics",
     "evaluate_detections",
+    "evaluate_voc",
     "format_table",
+    "format_voc_table",
     "metrics_to_json",
     "to_coco_ground_truth",
     "to_coco_results",
+    "voc_metrics_to_json",
 ]

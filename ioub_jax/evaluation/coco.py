@@ -1,27 +1,26 @@
 """COCO detection metrics, as pycocotools computes them.
 
 The matching and the precision/recall tensors are pycocotools' own (or faster-coco-eval's, a drop-in
-in C++ that gives the same tensors); this module feeds them from memory, keeps them silent, checks
-what goes in, and reads every number of a report from the one precision tensor.
+in C++ that gives the same tensors); this module feeds them from memory, keeps them silent, and
+reads every number of a report from the one precision tensor.
 
-Boxes are COCO's here, `[x, y, width, height]` in pixels of the original image, and nowhere else in
-the library. Two things of COCO's own to know when reading a number:
+Two things of COCO's own to know when reading a number:
 
 - A crowd annotation (`iscrowd`) is neither found nor missed, and swallows the detections in it.
-- There is no difficult flag. `ignore` of an annotation is not read (pycocotools overwrites it), so
-  whoever writes the ground truth decides if a difficult box counts, is left out, or is a crowd.
+- There is no difficult flag: a box that VOC's metric leaves out counts like any other. Nor is
+  `ignore` of an annotation read, since pycocotools overwrites it.
 """
 
 import contextlib
 import dataclasses
 import io
-import math
-import numbers
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+
+from ioub_jax.evaluation.coco_input import CheckedInput, check_input
 
 Backend = Literal["pycocotools", "faster_coco_eval"]
 
@@ -109,24 +108,13 @@ def evaluate_detections(
         ImportError: The backend is not installed.
     """
     coco_class, evaluator_class = _load_backend(backend)
-    _check_ids(ground_truth)
-    images = {image["id"] for image in ground_truth["images"]}
-    categories = sorted(ground_truth["categories"], key=lambda category: category["id"])
-    category_ids = {category["id"] for category in categories}
-    objects = [
-        _annotation(number, annotation, images, category_ids)
-        for number, annotation in enumerate(ground_truth["annotations"], start=1)
-    ]
-    results = [
-        _result(number, detection, images, category_ids)
-        for number, detection in enumerate(detections, start=1)
-    ]
-    boxes_of = Counter(item["category_id"] for item in objects if not item["iscrowd"])
+    checked = check_input(ground_truth, detections)
+    boxes_of = Counter(item["category_id"] for item in checked.annotations if not item["iscrowd"])
 
     with contextlib.redirect_stdout(io.StringIO()):
         evaluator = evaluator_class(
-            _index(coco_class, images, categories, objects),
-            _index(coco_class, images, categories, results),
+            _index(coco_class, checked, checked.annotations),
+            _index(coco_class, checked, checked.detections),
             iouType="bbox",
         )
         evaluator.evaluate()
@@ -137,11 +125,11 @@ def evaluate_detections(
         summary=_summary(precision, recall),
         per_class=tuple(
             _class_metrics(category, boxes_of[category["id"]], precision[:, :, k])
-            for k, category in enumerate(categories)
+            for k, category in enumerate(checked.categories)
         ),
-        images=len(images),
+        images=len(checked.images),
         boxes=boxes_of.total(),
-        detections=len(results),
+        detections=len(checked.detections),
     )
 
 
@@ -165,93 +153,18 @@ def _load_backend(backend: Backend) -> tuple[Any, Any]:
     raise ValueError(f"backend {backend!r} is neither 'pycocotools' nor 'faster_coco_eval'")
 
 
-def _check_ids(ground_truth: Mapping[str, Any]) -> None:
-    for key in ("images", "annotations", "categories"):
-        if key not in ground_truth:
-            raise ValueError(f"the ground truth has no {key!r}: it is not in COCO's JSON format")
-    for key in ("images", "categories"):
-        for id_, count in Counter(entry["id"] for entry in ground_truth[key]).items():
-            if not isinstance(id_, numbers.Integral):
-                raise ValueError(f"the ground truth has id {id_!r} in {key!r}: use an integer")
-            if count > 1:
-                raise ValueError(f"the ground truth lists id {id_} {count} times in {key!r}")
+def _index(coco_class: Any, checked: CheckedInput, annotations: list[dict[str, Any]]) -> Any:
+    """An indexed `COCO` object made in memory (`loadRes` fails on an empty list).
 
-
-def _annotation(
-    number: int, annotation: Mapping[str, Any], images: set[int], categories: set[int]
-) -> dict[str, Any]:
-    """What the evaluators read of a ground-truth object, with `number` as its id."""
-    name = f"annotation {annotation.get('id', f'number {number}')} of the ground truth"
-    result = _located_box(name, number, annotation, images, categories)
-    width, height = result["bbox"][2:]
-    area = float(annotation.get("area", width * height))
-    if not math.isfinite(area):
-        raise ValueError(f"{name} has area {area}: it must be finite")
-    return result | {"area": area, "iscrowd": int(annotation.get("iscrowd", 0))}
-
-
-def _result(
-    number: int, detection: Mapping[str, Any], images: set[int], categories: set[int]
-) -> dict[str, Any]:
-    """What the evaluators read of a detection, with `number` as its id."""
-    name = f"detection number {number} (of image_id {detection.get('image_id')!r})"
-    result = _located_box(name, number, detection, images, categories)
-    try:
-        score = float(detection["score"])
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{name} has no number as its 'score'") from None
-    if not math.isfinite(score):
-        raise ValueError(f"{name} has score {score}: it must be finite")
-    width, height = result["bbox"][2:]
-    return result | {"score": score, "area": width * height, "iscrowd": 0}
-
-
-def _located_box(
-    name: str, number: int, entry: Mapping[str, Any], images: set[int], categories: set[int]
-) -> dict[str, Any]:
-    """The checked place, class and box of an annotation or a detection."""
-    if entry.get("image_id") not in images:
-        raise ValueError(
-            f"{name} has image_id {entry.get('image_id')!r}, which the ground truth does not list"
-        )
-    if entry.get("category_id") not in categories:
-        raise ValueError(
-            f"{name} has category_id {entry.get('category_id')!r}, which is none of the ground"
-            " truth's categories: map labels to category ids before evaluating"
-        )
-    try:
-        box = [float(value) for value in entry["bbox"]]
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{name} has no list of numbers as its 'bbox'") from None
-    if len(box) != 4:
-        raise ValueError(f"{name} has a bbox of {len(box)} numbers: it must be [x, y, w, h]")
-    if not all(math.isfinite(value) for value in box):
-        raise ValueError(f"{name} has bbox {box}: its numbers must be finite")
-    if box[2] < 0 or box[3] < 0:
-        raise ValueError(
-            f"{name} has bbox {box} of negative size: it must be [x, y, width, height],"
-            " not two corners in the wrong order"
-        )
-    return {
-        "id": number,
-        "image_id": int(entry["image_id"]),
-        "category_id": int(entry["category_id"]),
-        "bbox": box,
-    }
-
-
-def _index(
-    coco_class: Any,
-    images: set[int],
-    categories: Sequence[Mapping[str, Any]],
-    annotations: list[dict[str, Any]],
-) -> Any:
-    """An indexed `COCO` object made in memory (`loadRes` fails on an empty list)."""
+    The images are renumbered in the order of their ids, since faster-coco-eval takes two ids above
+    2**53 for one where float64 does.
+    """
+    numbers = {image_id: number for number, image_id in enumerate(sorted(checked.images), start=1)}
     index = coco_class()
     index.dataset = {
-        "images": [{"id": image_id} for image_id in sorted(images)],
-        "categories": [{"id": category["id"], "name": category["name"]} for category in categories],
-        "annotations": annotations,
+        "images": [{"id": number} for number in numbers.values()],
+        "categories": checked.categories,
+        "annotations": [entry | {"image_id": numbers[entry["image_id"]]} for entry in annotations],
     }
     index.createIndex()
     return index

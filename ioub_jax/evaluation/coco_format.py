@@ -32,7 +32,7 @@ class AnnotatedSource(Protocol):
         """The id of an image."""
 
     def annotations(self, index: int) -> Any:
-        """An object with `boxes` [n, 4] xyxy, `labels`, `crowd` and `area` [n] of an image."""
+        """What an image holds: `boxes` [n, 4] xyxy; `labels`, `crowd`, `difficult`, `area` [n]."""
 
     def describe(self, index: int) -> str:
         """The name of an image's file."""
@@ -41,7 +41,8 @@ class AnnotatedSource(Protocol):
 def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
     """Writes a data source's annotations in COCO's JSON format, without decoding an image.
 
-    Difficult boxes count like any other, since COCO's metrics know no such flag.
+    Each annotation has the key `difficult` (0 or 1) besides COCO's own. VOC's metric reads it; to
+    COCO's, which knows no such flag, difficult boxes count like any other.
 
     Args:
         source: A data source, boxes xyxy in the pixels of its original images.
@@ -58,8 +59,13 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
             {"id": image_id, "file_name": source.describe(index), "height": height, "width": width}
         )
         example = source.annotations(index)
-        for box, label, crowd, area in zip(
-            _xywh(example.boxes), example.labels, example.crowd, example.area, strict=True
+        for box, label, crowd, difficult, area in zip(
+            _xywh(example.boxes),
+            example.labels,
+            example.crowd,
+            example.difficult,
+            example.area,
+            strict=True,
         ):
             annotations.append(
                 {
@@ -69,6 +75,7 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
                     "bbox": box,
                     "area": float(area),
                     "iscrowd": int(crowd),
+                    "difficult": int(difficult),
                 }
             )
     categories = [

@@ -391,6 +391,22 @@ def test_padding_examples_are_never_counted():
     assert [row["image_id"] for row in collector.results] == [5, 5, 6, 7, 7]
 
 
+def test_image_ids_of_63_bits_stay_apart(backend):
+    """The two ids are one in float64 and in int32."""
+    ids = (2**63 - 1, 2**63 - 2)
+    _, *arrays = batch()
+    collector = evaluation.DetectionCollector((3, 90))
+    collector.add(np.array(ids, np.int64), *arrays)
+    assert [row["image_id"] for row in collector.results] == [ids[0], ids[0], ids[1]]
+    assert collector.image_ids == set(ids)
+    found = [row for row in collector.results if row["image_id"] == ids[1]]
+    for image_id, expected in ((ids[1], 1.0), (ids[0], 0.0)):
+        truth = data_set([annotation(image_id, found[0]["bbox"], 90)], images=ids)
+        truth["categories"] = [{"id": 90, "name": "toothbrush"}]
+        metrics = evaluation.evaluate_detections(truth, found, backend=backend)
+        assert metrics.summary["AP"] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("image_ids", [(6, 8), (8, 8)])
 def test_an_image_that_arrives_twice_is_refused(image_ids):
     collector = evaluation.DetectionCollector((3, 90))
@@ -422,6 +438,7 @@ class FakeSource:
             boxes=np.float32([[1, 2, 11, 22], [0, 0, 640, 480]])[:count],
             labels=np.int32([1, 0])[:count],
             crowd=np.array([False, True])[:count],
+            difficult=np.array([True, False])[:count],
             area=np.float32([150, 99])[:count],
         )
 
@@ -442,6 +459,7 @@ def test_ground_truth_of_a_source():
                 "bbox": [1.0, 2.0, 10.0, 20.0],
                 "area": 150.0,
                 "iscrowd": 0,
+                "difficult": 1,
             },
             {
                 "id": 2,
@@ -450,12 +468,16 @@ def test_ground_truth_of_a_source():
                 "bbox": [0.0, 0.0, 640.0, 480.0],
                 "area": 99.0,
                 "iscrowd": 1,
+                "difficult": 0,
             },
         ],
         "categories": [{"id": 17, "name": "cat"}, {"id": 18, "name": "dög"}],
     }
+    # A difficult box counts for COCO, and a crowd is as difficult for VOC.
     metrics = evaluation.evaluate_detections(ground_truth, [])
     assert (metrics.images, metrics.boxes) == (2, 1)
+    metrics = evaluation.evaluate_voc(ground_truth, [])
+    assert (metrics.images, metrics.boxes, metrics.difficult) == (2, 0, 2)
 
 
 # Reports.
