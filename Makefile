@@ -6,7 +6,7 @@ VENV ?= .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
 
-.PHONY: help setup test test-slow lint demo clean
+.PHONY: help setup test test-slow test-tfds lint demo clean
 
 help:
 	@echo "make demo   train a small RetinaNet, print its AP, draw pictures into $(DEMO)"
@@ -28,6 +28,12 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Preparing data sets with the builders of TFDS takes TensorFlow; reading them does not.
+test-tfds:
+	$(MAKE) setup VENV=.venv-tfds
+	.venv-tfds/bin/python -m pip install --quiet tensorflow importlib_resources
+	.venv-tfds/bin/python -m pytest tests/data/sources/test_tfds.py
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -178,31 +178,120 @@ def _schedule() -> ml_collections.ConfigDict:
 def _data() -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(
         {
-            "source": "shapes",  # shapes, voc
-            # Heights and widths that images are scaled into and padded to, at most five; an image
-            # goes to the one of the nearest aspect ratio, and each is a compilation.
+            "source": "shapes",  # coco, voc, cityscapes, tfds, shapes
+            # Heights and widths that images are padded to, at most five: each is a compilation.
+            # `experiments.check_data` says which suit a data set.
             "canvases": ((800, 1344),),
+            "resize": _resize(),
+            # Ground-truth slots of an image.
             "max_boxes": 100,
-            "on_error": "raise",  # raise, skip
-            "horizontal_flip": 0.5,
-            "vertical_flip": 0.0,
+            # raise, or skip: leave out what is broken and count it.
+            "on_error": "raise",
+            # Whether images without objects are trained on, as background. The authors skip them.
+            "keep_empty": False,
+            "augmentation": _augmentation(),
+            "coco": _coco(),
+            "voc": _voc(),
+            # The devkit's folder, with leftImg8bit/ and gtFine/.
+            "cityscapes": {
+                "root": "",
+                "train_split": "train",
+                "val_split": "val",
+                "test_split": "val",
+            },
+            "tfds": _tfds(),
             "shapes": {
                 "num_train": 20_000,
                 "num_val": 400,
                 "image_size": (128, 128),
                 "seed": 0,
             },
-            "voc": {
-                # A folder with Annotations/, JPEGImages/ and ImageSets/Main/.
-                "root": "",
-                "train_split": "trainval",
-                "val_split": "test",
-                "test_split": "test",
-                # None: the 20 classes of VOC.
-                "classes": _optional(tuple),
-                # Whether images without objects are trained on, as background.
-                "keep_empty": True,
-            },
+        }
+    )
+
+
+def _resize() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            # fit: the largest size that fits the canvas of the nearest aspect ratio.
+            # short_side: the shorter side becomes short_side, unless the longer one would exceed
+            # long_side; into the smallest canvas that holds that.
+            # stretch: the canvas itself, whatever the aspect ratio (SSD).
+            "mode": "fit",
+            "short_side": 800,
+            "long_side": 1333,
+            # Multi-scale training: each batch draws one of these factors of the size above.
+            "scales": (1.0,),
+        }
+    )
+
+
+def _augmentation() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "horizontal_flip": 0.5,
+            "vertical_flip": 0.0,
+            # Range of a factor drawn for each image: smaller leaves padding, larger is cropped.
+            # (1.0, 1.0): none.
+            "scale_jitter": (1.0, 1.0),
+            # SSD's set: brightness, contrast, saturation and hue; the image on a mean-coloured
+            # canvas of up to so many times its sides (1.0: none, SSD: 4.0); a random crop that
+            # overlaps every object in it well enough.
+            "photometric_distortion": False,
+            "expand_ratio": 1.0,
+            "minimum_iou_crop": False,
+        }
+    )
+
+
+def _coco() -> ml_collections.ConfigDict:
+    """A JSON in COCO's format and a folder of images for each split, below `root`."""
+    return ml_collections.ConfigDict(
+        {
+            "root": "",
+            "train_annotations": "annotations/instances_train2017.json",
+            "train_images": "train2017",
+            "val_annotations": "annotations/instances_val2017.json",
+            "val_images": "val2017",
+            "test_annotations": "annotations/image_info_test-dev2017.json",
+            "test_images": "test2017",
+            # Names of the categories to learn, None: all of the file.
+            "classes": _optional(tuple),
+        }
+    )
+
+
+def _voc() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            # A folder with Annotations/, JPEGImages/ and ImageSets/Main/, or one that holds several
+            # such folders, whose union a split is: ("VOC2007", "VOC2012").
+            "root": "",
+            "train_folders": (".",),
+            "train_split": "trainval",
+            "val_folders": (".",),
+            "val_split": "test",
+            "test_folders": (".",),
+            "test_split": "test",
+            # None: the 20 classes of VOC.
+            "classes": _optional(tuple),
+            # Whether the first pixel is 1, as in the devkit; some exporters write 0.
+            "one_based": True,
+        }
+    )
+
+
+def _tfds() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            # A prepared data set with `image` and `objects/bbox`: coco/2017, voc/2007, ...
+            "name": "coco/2017",
+            "data_dir": _optional(str),  # None: where TFDS looks by itself
+            "train_split": "train",
+            "val_split": "validation",
+            "test_split": "test",
+            # Whether its boxes were made from VOC's 1-based pixels. None: if its name is 'voc'.
+            "one_based": _optional(bool),
         }
     )
 
@@ -216,6 +305,8 @@ def _evaluation() -> ml_collections.ConfigDict:
             "candidates_per_level": 1000,
             "nms_iou": 0.5,
             "max_detections": 100,
+            # coco, voc or both; the AP of the first picks the best checkpoint.
+            "metrics": ("coco",),
             "backend": "pycocotools",  # or faster_coco_eval, the same numbers sooner
         }
     )

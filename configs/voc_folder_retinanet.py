@@ -29,7 +29,8 @@ def get_config(arm: str = "both") -> ml_collections.ConfigDict:
     config.data.canvases = ((240, 320),)
     config.data.max_boxes = 40
     # Cells have no up and down.
-    config.data.vertical_flip = 0.5
+    config.data.augmentation.vertical_flip = 0.5
+    config.data.keep_empty = True
     config.data.voc.root = "data/BCCD"
     config.data.voc.train_split = "train"
     config.data.voc.val_split = "val"

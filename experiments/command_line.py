@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import absl.logging
 import tqdm
-from absl import app
+from absl import app, flags
+from ml_collections import config_flags
 
 from ioub_jax.data.checks import DataError
 from ioub_jax.training.configuration import ConfigError
@@ -14,6 +15,25 @@ from ioub_jax.training.metrics import NonFiniteError
 
 #: What is told in one sentence; anything else is a bug of ours and keeps its traceback.
 USER_ERRORS = (ConfigError, DataError, NonFiniteError)
+
+
+def define_config(*, required: bool = True) -> flags.FlagHolder:
+    """The flag --config of a command that starts from a configuration file."""
+    holder = config_flags.DEFINE_config_file(
+        "config", None, "A file of configs/, with its arm behind a colon.", lock_config=True
+    )
+    if required:
+        flags.mark_flag_as_required("config")
+    return holder
+
+
+def define_run() -> tuple[flags.FlagHolder, flags.FlagHolder, flags.FlagHolder]:
+    """The flags --workdir, --checkpoint and --split of a command that looks at a run."""
+    return (
+        flags.DEFINE_string("workdir", None, "The folder of the run.", required=True),
+        flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint."),
+        flags.DEFINE_enum("split", "val", ["train", "val", "test"], "Which images."),
+    )
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:

@@ -16,9 +16,7 @@ from ioub_jax import plotting
 from ioub_jax.training import evaluator, metrics, trained
 from ioub_jax.training import step as steps
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
-_SPLIT = flags.DEFINE_enum("split", "val", ["train", "val", "test"], "Which images.")
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint.")
+_WORKDIR, _CHECKPOINT, _SPLIT = command_line.define_run()
 _IMAGES = flags.DEFINE_integer("images", 12, "Images on the contact sheet.", lower_bound=1)
 _SCORE = flags.DEFINE_float("score", 0.4, "Lowest score of a detection that is drawn.")
 
@@ -79,10 +77,16 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     draw_detections(folder / "detections.png", model, _IMAGES.value)
     draw_positive_anchors(folder / "positive_anchors.png", model)
+    evaluations = metrics.read_records(workdir / "evaluation.jsonl", sys.maxsize)
+    if not any("AP" in record for record in evaluations):  # VOC's metric alone
+        evaluations = [
+            {key.removeprefix("voc_"): value for key, value in record.items()}
+            for record in evaluations
+        ]
     plotting.learning_curves(
         folder / "learning_curves.png",
         metrics.read_records(workdir / "train.jsonl", sys.maxsize),
-        metrics.read_records(workdir / "evaluation.jsonl", sys.maxsize),
+        evaluations,
     )
     print(f"Pictures are in {folder}: {', '.join(sorted(p.name for p in folder.glob('*.png')))}.")
 

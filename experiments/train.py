@@ -4,18 +4,14 @@ python -m experiments.train --config=configs/shapes_retinanet.py --workdir=runs/
 """
 
 from absl import flags
-from ml_collections import config_flags
 
 from experiments import command_line
 from ioub_jax.training import loop
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file of configs/, with its arm behind a colon.", lock_config=True
-)
+_CONFIG = command_line.define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run's folder, new or to be resumed.", required=True
 )
-flags.mark_flag_as_required("config")
 
 
 def main() -> None:

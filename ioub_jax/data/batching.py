@@ -2,15 +2,16 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from ioub_jax.data.resizing import Resize
 from ioub_jax.data.sources.example import Example, select_objects
-from ioub_jax.data.transforms import resize_to_fit
 
 # The mean colour of ImageNet, about zero once the model has normalised its input.
 PADDING_COLOUR = (124, 116, 104)
+FIT = Resize("fit")
 MAX_CANVASES = 5  # each one is a compilation
 
 
@@ -23,37 +24,24 @@ class PlannedBatch:
         indices: int64 `[B]`, positions in the source.
         epochs: int64 `[B]`, how often each image has been seen before.
         is_real: bool `[B]`, False where an example only fills the batch.
+        scale: What the size of its images is multiplied by.
     """
 
     canvas: tuple[int, int]
     indices: np.ndarray
     epochs: np.ndarray
     is_real: np.ndarray
+    scale: float = 1.0
 
 
 class Plan(Protocol):
     """Anything that says what is in batch `step`."""
 
     batch_size: int
+    resize: Resize
 
     def __getitem__(self, step: int) -> PlannedBatch:
         """The global batch of a step, the same on every host."""
-
-
-def assign_canvases(sizes: np.ndarray, canvases: Sequence[tuple[int, int]]) -> np.ndarray:
-    """The canvas whose aspect ratio is nearest to each image's.
-
-    Args:
-        sizes: `[n, 2]`, height and width of each image.
-        canvases: Height and width of each canvas.
-
-    Returns:
-        int64 `[n]`, positions in `canvases`.
-    """
-    shapes = np.log(np.asarray(canvases, np.float64))
-    images = np.log(np.asarray(sizes, np.float64).reshape(-1, 2))
-    image_ratio, canvas_ratio = images[:, 0] - images[:, 1], shapes[:, 0] - shapes[:, 1]
-    return np.abs(image_ratio[:, None] - canvas_ratio[None, :]).argmin(axis=1)
 
 
 def _check(sizes: np.ndarray, batch_size: int, canvases: Sequence[tuple[int, int]]) -> None:
@@ -80,12 +68,14 @@ class BatchPlan:
         sizes: `[n, 2]`, height and width of each image.
         batch_size: Images in a global batch.
         seed: Seed of the order, at least 0.
-        canvases: Height and width of each canvas; an image goes to the one of nearest aspect ratio.
+        canvases: Height and width of each canvas.
+        resize: How images are scaled, and so which canvas each goes to.
+        scales: Factors of that size in (0, 1]; each batch draws one.
         shuffle: False keeps the source's order in every epoch.
 
     Raises:
-        ValueError: If there are no images, the batch size is below 1, or there are no or too many
-            canvases.
+        ValueError: If there are no images, the batch size is below 1, there are no or too many
+            canvases, or a scale is not in (0, 1].
     """
 
     def __init__(
@@ -94,14 +84,29 @@ class BatchPlan:
         batch_size: int,
         seed: int,
         canvases: Sequence[tuple[int, int]],
+        *,
+        resize: Resize = FIT,
+        scales: Sequence[float] = (1.0,),
         shuffle: bool = True,
     ) -> None:
         _check(sizes, batch_size, canvases)
+        if not scales or not all(0 < scale <= 1 for scale in scales):
+            raise ValueError(
+                f"data.resize.scales is {tuple(scales)}; it must hold factors above 0, at most 1: "
+                "set data.resize and data.canvases to the largest size of the training."
+            )
+        if resize.mode == "stretch" and set(scales) != {1.0}:
+            raise ValueError(
+                "data.resize.scales must be (1.0,) where data.resize.mode is 'stretch': a "
+                "stretched image has the size of its canvas."
+            )
         self.batch_size = batch_size
+        self.resize = resize
+        self._scales = tuple(scales)
         self.canvases = tuple((int(height), int(width)) for height, width in canvases)
         self._seed = seed
         self._shuffle = shuffle
-        self._canvas_of = assign_canvases(sizes, self.canvases)
+        self._canvas_of = resize.assign(sizes, self.canvases)
         self._counts = np.bincount(self._canvas_of, minlength=len(self.canvases))
         self._epochs: dict[int, _Epoch] = {}
 
@@ -121,7 +126,12 @@ class BatchPlan:
             now = epochs == seen
             indices[now] = self._epoch(seen).members[canvas][offsets[now]]
         is_real = np.ones(self.batch_size, bool)
-        return PlannedBatch(self.canvases[canvas], indices, epochs, is_real)
+        return PlannedBatch(self.canvases[canvas], indices, epochs, is_real, self._scale(step))
+
+    def _scale(self, step: int) -> float:
+        # A key of its own: the order of the epochs is drawn from (seed, epoch).
+        seed = np.random.SeedSequence((self._seed, step), spawn_key=(1,))
+        return float(np.random.default_rng(seed).choice(self._scales))
 
     def _batches_before(self, epoch: int) -> np.ndarray:
         """How many batches of each canvas are complete when an epoch begins."""
@@ -174,18 +184,25 @@ class EvaluationPlan:
         sizes: `[n, 2]`, height and width of each image.
         batch_size: Images in a global batch.
         canvases: Height and width of each canvas.
+        resize: How images are scaled.
 
     Raises:
         ValueError: As `BatchPlan`.
     """
 
     def __init__(
-        self, sizes: np.ndarray, batch_size: int, canvases: Sequence[tuple[int, int]]
+        self,
+        sizes: np.ndarray,
+        batch_size: int,
+        canvases: Sequence[tuple[int, int]],
+        *,
+        resize: Resize = FIT,
     ) -> None:
         _check(sizes, batch_size, canvases)
         self.batch_size = batch_size
+        self.resize = resize
         self.canvases = tuple((int(height), int(width)) for height, width in canvases)
-        canvas_of = assign_canvases(sizes, self.canvases)
+        canvas_of = resize.assign(sizes, self.canvases)
         self._batches: list[tuple[int, np.ndarray]] = []
         for canvas in range(len(self.canvases)):
             members = np.flatnonzero(canvas_of == canvas)
@@ -205,6 +222,43 @@ class EvaluationPlan:
         return PlannedBatch(self.canvases[canvas], indices, np.zeros_like(indices), is_real)
 
 
+def create_resize(config: Any) -> Resize:
+    """How `config.data.resize` scales images.
+
+    Raises:
+        ValueError: If it has values that `Resize` refuses.
+    """
+    resize = config.data.resize
+    return Resize(resize.mode, resize.short_side, resize.long_side)
+
+
+def create_plan(config: Any, sizes: np.ndarray) -> BatchPlan:
+    """The training batches of a whole configuration for images of these sizes.
+
+    Raises:
+        ValueError: As `BatchPlan` and `Resize`.
+    """
+    return BatchPlan(
+        sizes,
+        config.batch_size,
+        config.seed,
+        config.data.canvases,
+        resize=create_resize(config),
+        scales=tuple(config.data.resize.scales),
+    )
+
+
+def create_evaluation_plan(config: Any, sizes: np.ndarray) -> EvaluationPlan:
+    """The evaluation batches of a whole configuration for images of these sizes.
+
+    Raises:
+        ValueError: As `EvaluationPlan` and `Resize`.
+    """
+    return EvaluationPlan(
+        sizes, config.evaluation.batch_size, config.data.canvases, resize=create_resize(config)
+    )
+
+
 def keep_largest(example: Example, max_boxes: int) -> Example:
     """Drops the smallest boxes beyond `max_boxes`; the others stay in their order."""
     sides = example.boxes[:, 2:] - example.boxes[:, :2]
@@ -213,17 +267,20 @@ def keep_largest(example: Example, max_boxes: int) -> Example:
 
 
 def assemble_batch(
+    images: np.ndarray,
     examples: Sequence[Example],
-    canvas: tuple[int, int],
+    original_sizes: np.ndarray,
     *,
     max_boxes: int,
     is_real: Iterable[bool],
 ) -> dict[str, np.ndarray]:
-    """Scales examples to a canvas, pads them at the bottom and right, and stacks them.
+    """Stacks the objects of B examples and pads their images.
 
     Args:
-        examples: B examples with pixels, none with more than `max_boxes` objects.
-        canvas: Height Hc and width Wc of the batch's images.
+        images: uint8 `[B, Hc, Wc, 3]`, each example's image in the top left of its row; the rest is
+            overwritten here.
+        examples: B examples at their size on the canvas, none with more than `max_boxes` objects.
+        original_sizes: `[B, 2]`, height and width of each image in its data set.
         max_boxes: M, the ground-truth slots of an image.
         is_real: B flags, False for an example that only fills the batch.
 
@@ -231,33 +288,32 @@ def assemble_batch(
         image uint8 `[B, Hc, Wc, 3]`; boxes float32 `[B, M, 4]` in canvas pixels; labels int32
         `[B, M]` (-1 in empty slots); valid, crowd, difficult bool `[B, M]`; image_size float32
         `[B, 2]`, height and width of the image inside the canvas; scale float32 `[B, 2]`, canvas
-        pixels per original pixel along y and x; image_id int32 `[B]`; is_real bool `[B]`.
+        pixels per original pixel along y and x, where the whole image is on the canvas; image_id
+        int64 `[B]`; is_real bool `[B]`.
     """
-    size, slots = len(examples), (len(examples), max_boxes)
+    slots = (len(examples), max_boxes)
     batch: dict[str, np.ndarray] = {
-        "image": np.empty((size, *canvas, 3), np.uint8),
+        "image": images,
         "boxes": np.zeros((*slots, 4), np.float32),
         "labels": np.full(slots, -1, np.int32),
         "valid": np.zeros(slots, bool),
         "crowd": np.zeros(slots, bool),
         "difficult": np.zeros(slots, bool),
-        "image_size": np.zeros((size, 2), np.float32),
-        "scale": np.zeros((size, 2), np.float32),
-        "image_id": np.array([example.image_id for example in examples], np.int32),
+        "image_size": np.zeros((len(examples), 2), np.float32),
+        "image_id": np.array([example.image_id for example in examples], np.int64),
         "is_real": np.array(list(is_real), bool),
     }
-    batch["image"][:] = PADDING_COLOUR
     for row, example in enumerate(examples):
-        resized = resize_to_fit(example, canvas)
-        assert example.image is not None and resized.image is not None
-        height, width = resized.image.shape[:2]
-        count = len(resized.labels)
-        batch["image"][row, :height, :width] = resized.image
-        batch["boxes"][row, :count] = resized.boxes
-        batch["labels"][row, :count] = resized.labels
+        assert example.image is not None
+        height, width = example.image.shape[:2]
+        images[row, height:] = PADDING_COLOUR
+        images[row, :height, width:] = PADDING_COLOUR
+        count = len(example.labels)
+        batch["boxes"][row, :count] = example.boxes
+        batch["labels"][row, :count] = example.labels
         batch["valid"][row, :count] = True
-        batch["crowd"][row, :count] = resized.crowd
-        batch["difficult"][row, :count] = resized.difficult
+        batch["crowd"][row, :count] = example.crowd
+        batch["difficult"][row, :count] = example.difficult
         batch["image_size"][row] = height, width
-        batch["scale"][row] = np.divide((height, width), example.image.shape[:2])
+    batch["scale"] = (batch["image_size"] / original_sizes).astype(np.float32)
     return batch

@@ -1,13 +1,89 @@
 """What bad input gets: one sentence that names the file and the way out."""
 
+import dataclasses
+
 ON_ERROR = ("raise", "skip")
+
+#: Every kind of problem that a data set can have, with the heading it has in a report.
+KINDS = {
+    "missing_image": "image files that are missing",
+    "unreadable_image": "image files that cannot be decoded",
+    "image_size": "images whose size is not the annotated one",
+    "missing_annotation": "images whose annotation file is missing",
+    "broken_annotation": "annotation files, or entries of them, that cannot be read",
+    "duplicate_image": "images listed twice",
+    "duplicate_annotation": "annotation ids used twice",
+    "unknown_image": "annotations of images that are not listed",
+    "unknown_category": "objects of categories that are not listed",
+    "bad_box": "boxes that are missing or not four finite numbers",
+    "no_area": "boxes without area",
+    "outside": "boxes outside their image",
+    "too_many_objects": "images with more objects than slots",
+    "folder": "folders and split files that are missing or empty",
+}
 
 
 class DataError(ValueError):
     """Something is wrong with a file of the data set; the message is the sentence for the user.
 
-    It carries nothing but that sentence, so it crosses from a worker process unchanged.
+    It carries nothing but that sentence and its kind, so it crosses from a worker process
+    unchanged.
+
+    Attributes:
+        kind: A key of `KINDS`.
     """
+
+    def __init__(self, sentence: str, kind: str) -> None:
+        super().__init__(sentence, kind)
+        assert kind in KINDS, kind
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Something that was left out of a data set under `on_error='skip'`.
+
+    Attributes:
+        kind: A key of `KINDS`.
+        sentence: What is wrong, with the file, the id and the way out.
+    """
+
+    kind: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class Problems:
+    """What reading a data set does with a problem: it raises, or notes it and goes on.
+
+    Args:
+        on_error: 'raise' or 'skip'.
+
+    Attributes:
+        found: The problems noted so far.
+
+    Raises:
+        ValueError: If `on_error` is neither.
+    """
+
+    def __init__(self, on_error: str) -> None:
+        self._raises = check_on_error(on_error) == "raise"
+        self.found: list[Problem] = []
+
+    def add(self, kind: str, sentence: str) -> None:
+        """Raises `DataError` under 'raise'; notes the problem under 'skip'."""
+        if self._raises:
+            raise DataError(sentence, kind)
+        self.found.append(Problem(kind, sentence))
+
+    def add_error(self, error: DataError) -> None:
+        """As `add`, for an error that was caught."""
+        self.add(error.kind, str(error))
 
 
 def check_on_error(on_error: str) -> str:

@@ -6,39 +6,40 @@ any resume, and there is no iterator state to save.
 """
 
 import dataclasses
-import functools
 import logging
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import cv2
 import grain
 import numpy as np
 from absl import flags
 
+from ioub_jax.data.augmentation import Augmentation, create_augmentation
 from ioub_jax.data.batching import (
     EvaluationPlan,
     Plan,
     PlannedBatch,
     assemble_batch,
+    create_evaluation_plan,
     keep_largest,
 )
-from ioub_jax.data.checks import DataError, check_on_error
+from ioub_jax.data.checks import DataError, Problem, check_on_error
 from ioub_jax.data.sources.example import Example, Source, create_example
-from ioub_jax.data.transforms import random_flips
+from ioub_jax.data.transforms import resize
 
 Batch = dict[str, np.ndarray]
-Augment = Callable[[Example, np.random.Generator], Example]
+NO_AUGMENTATION = Augmentation()
 
 
 @dataclasses.dataclass(frozen=True)
 class _BatchLoader:
-    """A random-access sequence of (this host's part of a batch, sentences about what was skipped).
+    """A random-access sequence of (this host's part of a batch, what was skipped for it).
 
     It is pickled into the worker processes, so everything in it must be.
     """
@@ -52,7 +53,7 @@ class _BatchLoader:
     process_index: int
     process_count: int
     seed: int = 0
-    augment: Augment | None = None  # None also means evaluation: no image may replace another
+    augmentation: Augmentation | None = None  # None: evaluation, no image may replace another
 
     def __post_init__(self) -> None:
         check_on_error(self.on_error)
@@ -65,45 +66,72 @@ class _BatchLoader:
     def __len__(self) -> int:
         return self.num_steps
 
-    def __getitem__(self, position: int) -> tuple[Batch, tuple[str, ...]]:
+    def __getitem__(self, position: int) -> tuple[Batch, tuple[Problem, ...]]:
         planned = self.plan[self.start_step + position]
         share = self.plan.batch_size // self.process_count
         rows = range(self.process_index * share, (self.process_index + 1) * share)
-        sentences: list[str] = []
+        images = np.empty((share, *planned.canvas, 3), np.uint8)
+        problems: list[Problem] = []
         examples, is_real = [], []
-        for row in rows:
-            example, real = self._load(planned, row, sentences)
+        for row, out in zip(rows, images, strict=True):
+            example, real = self._load(planned, row, out, problems)
             examples.append(example)
             is_real.append(real)
-        batch = assemble_batch(examples, planned.canvas, max_boxes=self.max_boxes, is_real=is_real)
-        return batch, tuple(sentences)
+        batch = assemble_batch(
+            images,
+            examples,
+            self.source.sizes[planned.indices[rows]],
+            max_boxes=self.max_boxes,
+            is_real=is_real,
+        )
+        return batch, tuple(problems)
 
-    def _load(self, planned: PlannedBatch, row: int, sentences: list[str]) -> tuple[Example, bool]:
-        """One example of a batch, augmented, and whether it counts."""
+    def _load(
+        self, planned: PlannedBatch, row: int, out: np.ndarray, problems: list[Problem]
+    ) -> tuple[Example, bool]:
+        """One example of a batch, its image in the top left of `out`, and whether it counts."""
         index, epoch = int(planned.indices[row]), int(planned.epochs[row])
-        if self.augment is None:
-            example = self._try_to_load(index, sentences)
+        if self.augmentation is None:
+            example = self._try_to_load(planned, index, problems)
             if example is None:
-                return self._blank(planned.canvas, index), False
-            return example, bool(planned.is_real[row])
+                return self._blank(index, out), False
+            return resize(example, self._size(planned, index), out), bool(planned.is_real[row])
         # An unreadable image is replaced by the next readable one: the batch keeps its shape and
         # stays a function of its step.
         candidates = ((index + ahead) % len(self.source) for ahead in range(len(self.source)))
-        loaded = (self._try_to_load(candidate, sentences) for candidate in candidates)
+        loaded = (self._try_to_load(planned, candidate, problems) for candidate in candidates)
         example = next((found for found in loaded if found is not None), None)
         if example is None:
-            raise DataError(f"No image of the data set can be read; the last one: {sentences[-1]}")
+            last = problems[-1]
+            raise DataError(
+                f"No image of the data set can be read; the last one: {last}", last.kind
+            )
         rng = np.random.default_rng((self.seed, epoch, index))
-        return self.augment(example, rng), True
+        return self.augmentation(example, rng, self.plan.resize, planned.scale, out), True
 
-    def _try_to_load(self, index: int, sentences: list[str]) -> Example | None:
+    def _size(self, planned: PlannedBatch, index: int) -> tuple[int, int]:
+        """Height and width of a whole image on the canvas."""
+        height, width = self.source.sizes[index].tolist()
+        return self.plan.resize.size((height, width), planned.canvas, planned.scale)
+
+    def _at_least(self, planned: PlannedBatch, index: int) -> tuple[int, int] | None:
+        """The size at which decoding an image loses nothing, None for its full size."""
+        zoom = 1.0 if self.augmentation is None else self.augmentation.largest_zoom
+        if zoom is None:
+            return None
+        height, width = self._size(planned, index)
+        return int(height * zoom), int(width * zoom)
+
+    def _try_to_load(
+        self, planned: PlannedBatch, index: int, problems: list[Problem]
+    ) -> Example | None:
         """The example with at most `max_boxes` objects, or None if its image has to be skipped."""
         try:
-            example = self.source[index]
+            example = self.source.load(index, self._at_least(planned, index))
         except DataError as error:
             if self.on_error == "raise":
                 raise
-            sentences.append(str(error))
+            problems.append(Problem(error.kind, str(error)))
             return None
         count = len(example.labels)
         if count > self.max_boxes:
@@ -113,16 +141,18 @@ class _BatchLoader:
             )
             if self.on_error == "raise":
                 raise DataError(
-                    f"{sentence}, or set config.data.on_error='skip' to keep the largest."
+                    f"{sentence}, or set config.data.on_error='skip' to keep the largest.",
+                    "too_many_objects",
                 )
-            sentences.append(f"{sentence}; the smallest {count - self.max_boxes} were left out.")
+            left_out = f"{sentence}; the smallest {count - self.max_boxes} were left out."
+            problems.append(Problem("too_many_objects", left_out))
             example = keep_largest(example, self.max_boxes)
         return example
 
-    def _blank(self, canvas: tuple[int, int], index: int) -> Example:
-        image = np.zeros((*canvas, 3), np.uint8)
+    def _blank(self, index: int, out: np.ndarray) -> Example:
+        out[:] = 0
         nothing = np.zeros(0)
-        return create_example(nothing, nothing, self.source.image_id(index), image=image)
+        return create_example(nothing, nothing, self.source.image_id(index), image=out)
 
 
 class BatchIterator(Iterator[Batch]):
@@ -137,7 +167,9 @@ class BatchIterator(Iterator[Batch]):
         self._skipped = set(loader.source.skipped)
         self._length = len(loader)
         batches = _grain_data_set(loader, num_workers, prefetch)
-        self._iterator: grain.DatasetIterator[tuple[Batch, tuple[str, ...]]] | None = iter(batches)
+        self._iterator: grain.DatasetIterator[tuple[Batch, tuple[Problem, ...]]] | None = iter(
+            batches
+        )
 
     def __len__(self) -> int:
         """The number of batches of the whole iteration."""
@@ -152,19 +184,19 @@ class BatchIterator(Iterator[Batch]):
         if self._iterator is None:
             raise StopIteration
         try:
-            batch, sentences = next(self._iterator)
+            batch, problems = next(self._iterator)
         except DataError as error:
             self.close()
             # The traceback of a worker process says nothing that the sentence does not.
-            raise DataError(str(error)) from None
+            raise DataError(str(error), error.kind) from None
         except BaseException:
             self.close()
             raise
-        for sentence in sentences:
-            if sentence not in self._skipped:
-                self._skipped.add(sentence)
-                self._source.skipped.append(sentence)
-                logging.getLogger(__name__).warning("Skipped: %s", sentence)
+        for problem in problems:
+            if problem not in self._skipped:
+                self._skipped.add(problem)
+                self._source.skipped.append(problem)
+                logging.getLogger(__name__).warning("Skipped: %s", problem)
         # Arrays from a worker live in shared memory, which is scarce and must not outlive grain.
         return {
             name: array if type(array) is np.ndarray else np.array(array)
@@ -193,7 +225,7 @@ class BatchIterator(Iterator[Batch]):
 
 def _grain_data_set(
     loader: _BatchLoader, num_workers: int, prefetch: int
-) -> grain.IterDataset[tuple[Batch, tuple[str, ...]]]:
+) -> grain.IterDataset[tuple[Batch, tuple[Problem, ...]]]:
     batches = grain.MapDataset.source(loader)
     if num_workers == 0:
         options = grain.ReadOptions(num_threads=prefetch, prefetch_buffer_size=prefetch)
@@ -235,8 +267,7 @@ def training_batches(
     start_step: int,
     num_steps: int,
     max_boxes: int,
-    horizontal_flip: float = 0.0,
-    vertical_flip: float = 0.0,
+    augmentation: Augmentation = NO_AUGMENTATION,
     on_error: str = "raise",
     process_index: int = 0,
     process_count: int = 1,
@@ -252,8 +283,7 @@ def training_batches(
         start_step: The first step; a resumed run starts where it stopped.
         num_steps: How many batches to give.
         max_boxes: Ground-truth slots of an image.
-        horizontal_flip: Probability of a horizontal flip.
-        vertical_flip: Probability of a vertical flip.
+        augmentation: The random transforms.
         on_error: 'raise', or 'skip' to replace an unreadable image by the next readable one and to
             keep the largest `max_boxes` objects of an image.
         process_index: This host's number.
@@ -278,7 +308,7 @@ def training_batches(
         process_index=process_index,
         process_count=process_count,
         seed=seed,
-        augment=functools.partial(random_flips, horizontal=horizontal_flip, vertical=vertical_flip),
+        augmentation=augmentation,
     )
     return BatchIterator(loader, num_workers, prefetch)
 
@@ -325,3 +355,52 @@ def evaluation_batches(
         process_count=process_count,
     )
     return BatchIterator(loader, num_workers, prefetch)
+
+
+def training_batches_of(
+    config: Any,
+    source: Source,
+    plan: Plan,
+    start_step: int,
+    num_steps: int,
+    *,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> BatchIterator:
+    """`training_batches` with the options of a whole configuration.
+
+    Raises:
+        ValueError: As `training_batches` and `Augmentation`.
+    """
+    return training_batches(
+        source,
+        plan,
+        seed=config.seed,
+        start_step=start_step,
+        num_steps=num_steps,
+        max_boxes=config.data.max_boxes,
+        augmentation=create_augmentation(config),
+        on_error=config.data.on_error,
+        process_index=process_index,
+        process_count=process_count,
+        num_workers=config.runtime.workers,
+    )
+
+
+def evaluation_batches_of(
+    config: Any, source: Source, *, process_index: int = 0, process_count: int = 1
+) -> BatchIterator:
+    """`evaluation_batches` with the options of a whole configuration.
+
+    Raises:
+        ValueError: As `evaluation_batches` and `EvaluationPlan`.
+    """
+    return evaluation_batches(
+        source,
+        create_evaluation_plan(config, source.sizes),
+        max_boxes=config.data.max_boxes,
+        on_error=config.data.on_error,
+        process_index=process_index,
+        process_count=process_count,
+        num_workers=config.runtime.workers,
+    )

@@ -1,14 +1,25 @@
-"""Transforms of one example: its image and its boxes move together."""
+"""Transforms of one example: its image and its boxes move together.
+
+Every transform is a pure function that leaves its input as it is. A random one draws the same
+numbers from its generator whatever the image holds and whatever its options are, so that changing
+one option of an augmentation does not reshuffle the rest of it.
+"""
 
 import dataclasses
 
 import cv2
 import numpy as np
 
-from ioub_jax.data.sources.example import Example
+from ioub_jax.data.sources.example import Example, select_objects
+
+#: A box is dropped when less than this is left of a side, in pixels: mmdetection's
+#: `FilterAnnotations(min_gt_bbox_wh=(1e-2, 1e-2))` for large-scale jitter. Thinner slivers come
+#: from rounding, and their regression targets would be huge.
+_SMALLEST_SIDE = 1e-2
 
 
-def _pixels(example: Example) -> np.ndarray:
+def pixels(example: Example) -> np.ndarray:
+    """The image of an example, uint8 `[H, W, 3]`; raises ValueError where it was not read."""
     if example.image is None:
         raise ValueError(f"Image {example.image_id} was read without its pixels.")
     return example.image
@@ -16,20 +27,20 @@ def _pixels(example: Example) -> np.ndarray:
 
 def horizontal_flip(example: Example) -> Example:
     """Mirrors left and right: x becomes W - x."""
-    image = _pixels(example)
+    image = pixels(example)
     width = np.float32(image.shape[1])
     left, top, right, bottom = example.boxes.T
     boxes = np.stack([width - right, top, width - left, bottom], axis=-1)
-    return dataclasses.replace(example, image=np.ascontiguousarray(image[:, ::-1]), boxes=boxes)
+    return dataclasses.replace(example, image=cv2.flip(image, 1), boxes=boxes)
 
 
 def vertical_flip(example: Example) -> Example:
     """Mirrors top and bottom: y becomes H - y."""
-    image = _pixels(example)
+    image = pixels(example)
     height = np.float32(image.shape[0])
     left, top, right, bottom = example.boxes.T
     boxes = np.stack([left, height - bottom, right, height - top], axis=-1)
-    return dataclasses.replace(example, image=np.ascontiguousarray(image[::-1]), boxes=boxes)
+    return dataclasses.replace(example, image=cv2.flip(image, 0), boxes=boxes)
 
 
 def random_flips(
@@ -39,8 +50,7 @@ def random_flips(
 
     Args:
         example: The example.
-        rng: Gives two numbers whatever the probabilities, so that changing one of them does not
-            change the other flip.
+        rng: Gives two numbers.
         horizontal: Probability of a horizontal flip.
         vertical: Probability of a vertical flip, for images that have no up.
 
@@ -55,32 +65,169 @@ def random_flips(
     return example
 
 
-def resize_to_fit(example: Example, canvas: tuple[int, int]) -> Example:
-    """Scales an example to the largest size that fits a canvas, keeping its aspect ratio.
-
-    Sides are rounded to whole pixels and the boxes scaled by the rounded ratio, so a box moves
-    exactly as its pixels do. Areas are scaled too.
+def fitted_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
+    """The largest size of the same aspect ratio that fits a canvas.
 
     Args:
-        example: The example.
+        size: Height and width of an image.
         canvas: Height and width to fit into.
 
     Returns:
-        The example at its new size; not padded.
+        Height and width, rounded to whole pixels, at least 1.
     """
-    image = _pixels(example)
+    scale = min(canvas[0] / size[0], canvas[1] / size[1])
+    height, width = (
+        min(max(round(side * scale), 1), int(limit))
+        for side, limit in zip(size, canvas, strict=True)
+    )
+    return height, width
+
+
+def short_side_size(size: tuple[int, int], short_side: int, long_side: int) -> tuple[int, int]:
+    """The size whose shorter side is given, unless the longer one would exceed its limit.
+
+    This is the `keep_ratio` rule of mmdetection and detectron2's `ResizeShortestEdge`, rounded as
+    theirs: to the nearest whole pixel, halves up. (torchvision rounds down.)
+
+    Args:
+        size: Height and width of an image.
+        short_side: What the shorter side becomes, in pixels.
+        long_side: What the longer side may become at most; then the shorter one is smaller.
+
+    Returns:
+        Height and width, at least 1.
+    """
+    scale = min(short_side / min(size), long_side / max(size))
+    height, width = (max(int(side * scale + 0.5), 1) for side in size)
+    return height, width
+
+
+def resize(example: Example, size: tuple[int, int], out: np.ndarray | None = None) -> Example:
+    """Scales an example to exactly a size, whatever its aspect ratio was.
+
+    The boxes are scaled by the actual ratio along each axis, so a box moves exactly as its pixels
+    do. Areas are scaled too.
+
+    Args:
+        example: The example.
+        size: Height and width of the result.
+        out: uint8 `[H, W, 3]`, at least as large: the pixels are written to its top left. Memory
+            that is in use already takes half the time of new memory.
+
+    Returns:
+        The example at that size; without `out` the same object if it has it already.
+    """
+    image = pixels(example)
     height, width = image.shape[:2]
-    scale = min(canvas[0] / height, canvas[1] / width)
-    new_height = min(max(round(height * scale), 1), canvas[0])
-    new_width = min(max(round(width * scale), 1), canvas[1])
-    if (new_height, new_width) == (height, width):
-        return example
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    resized = cv2.resize(image, (new_width, new_height), interpolation=interpolation)
-    ratio = np.array([new_width / width, new_height / height], np.float32)
+    target = None if out is None else out[: size[0], : size[1]]
+    if (height, width) == tuple(size):
+        if target is None:
+            return example
+        np.copyto(target, image)
+        return dataclasses.replace(example, image=target)
+    shrinks = size[0] <= height and size[1] <= width
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(
+        image, (int(size[1]), int(size[0])), dst=target, interpolation=interpolation
+    )
+    ratio = np.array([size[1] / width, size[0] / height], np.float32)
+    # Rounding must not move an edge beyond the last pixel.
+    limit = np.array([size[1], size[0]] * 2, np.float32)
     return dataclasses.replace(
         example,
         image=resized,
-        boxes=example.boxes * np.tile(ratio, 2),
+        boxes=np.minimum(example.boxes * np.tile(ratio, 2), limit),
         area=example.area * ratio.prod(),
     )
+
+
+def crop(example: Example, window: tuple[int, int, int, int]) -> Example:
+    """Cuts a window out of an example.
+
+    Boxes are clipped to the window. As in mmdetection, detectron2 and torchvision an object stays
+    however little of it is visible; one of which no side of a hundredth of a pixel is left is
+    dropped with its label and flags.
+
+    Args:
+        example: The example.
+        window: Left, top, right and bottom in whole pixels, right and bottom exclusive.
+
+    Returns:
+        The example in the window, its areas scaled by the visible share of each box.
+
+    Raises:
+        ValueError: If the window is empty or not inside the image.
+    """
+    image = pixels(example)
+    height, width = image.shape[:2]
+    left, top, right, bottom = window
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise ValueError(f"The window {window} is empty or not inside {width}x{height} pixels.")
+    if window == (0, 0, width, height):
+        return example
+    corner = np.array([left, top], np.float32)
+    limit = np.array([right - left, bottom - top], np.float32)
+    # Clipped after the shift: a coordinate on the window's edge comes out exact.
+    boxes = np.clip(example.boxes - np.tile(corner, 2), 0, np.tile(limit, 2))
+    sides = boxes[:, 2:] - boxes[:, :2]
+    whole = example.boxes[:, 2:] - example.boxes[:, :2]
+    visible = sides.prod(axis=-1) / np.maximum(whole.prod(axis=-1), np.finfo(np.float32).tiny)
+    cropped = dataclasses.replace(
+        example,
+        image=image[top:bottom, left:right].copy(),
+        boxes=boxes,
+        area=example.area * visible,
+    )
+    return select_objects(cropped, (sides >= _SMALLEST_SIDE).all(axis=-1))
+
+
+def scale_jitter(
+    example: Example,
+    rng: np.random.Generator,
+    *,
+    size: tuple[int, int],
+    canvas: tuple[int, int],
+    limits: tuple[float, float],
+    out: np.ndarray | None = None,
+) -> Example:
+    """Large-scale jitter: resizes by a random factor and crops what exceeds the canvas.
+
+    Ghiasi et al. 2021 (arXiv 2012.07177) with limits (0.1, 2.0); the factor is uniform between
+    them, as in their code, detectron2's `ResizeScale` and torchvision's `ScaleJitter`. Where the
+    scaled image exceeds the canvas, a random window of it is kept. (detectron2 places the window
+    along both axes by one random number, this by one for each.) Only that window is ever resized,
+    so nothing larger than the canvas is made.
+
+    Args:
+        example: The example.
+        rng: Gives three numbers.
+        size: Height and width that the image has at factor 1.
+        canvas: Height and width that the result does not exceed.
+        limits: Smallest and largest factor.
+        out: As in `resize`.
+
+    Returns:
+        The example at its new size, not padded; what `crop` says holds for its boxes.
+    """
+    height, width = pixels(example).shape[:2]
+    draws = rng.random(3)
+    factor = limits[0] + draws[0] * (limits[1] - limits[0])
+    top, bottom, new_height = _jittered(height, factor * size[0], canvas[0], draws[1])
+    left, right, new_width = _jittered(width, factor * size[1], canvas[1], draws[2])
+    return resize(crop(example, (left, top, right, bottom)), (new_height, new_width), out)
+
+
+def _jittered(side: int, scaled: float, limit: int, position: float) -> tuple[int, int, int]:
+    """Along one axis: where the window begins and ends in the image, and its length in the result.
+
+    Args:
+        side: Length of the image.
+        scaled: Length that the whole image would be scaled to.
+        limit: Length of the canvas.
+        position: Where the window lies, 0 at the beginning and 1 at the end.
+    """
+    if scaled <= limit:
+        return 0, side, min(max(round(scaled), 1), limit)
+    visible = max(round(side * limit / scaled), 1)
+    start = round(position * (side - visible))
+    return start, start + visible, limit

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ioub_jax import anchors as anchor_grids
+from ioub_jax.data import augmentation, batching
 from ioub_jax.models import create_model, retinanet
 from ioub_jax.training import configuration, schedules
 from ioub_jax.training import state as states
@@ -45,16 +46,20 @@ class Detector:
         return steps.put_batch(self.mesh, batch), self.anchors_of(batch["image"].shape[1:3])
 
 
+def anchor_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """What `config.anchors` gives `retinanet_anchors` and `best_anchor_iou`."""
+    return {
+        "base_scale": config.base_scale,
+        "scales_per_octave": config.scales_per_octave,
+        "ratios": tuple(config.ratios),
+        "center_offset": config.center_offset,
+        "rounded": config.rounded,
+    }
+
+
 def canvas_anchors(config: ml_collections.ConfigDict, canvas: tuple[int, int]) -> Any:
     """Anchors of every level (numpy) that `config.anchors` describes for a canvas."""
-    return anchor_grids.retinanet_anchors(
-        canvas,
-        base_scale=config.base_scale,
-        scales_per_octave=config.scales_per_octave,
-        ratios=tuple(config.ratios),
-        center_offset=config.center_offset,
-        rounded=config.rounded,
-    )
+    return anchor_grids.retinanet_anchors(canvas, **anchor_options(config))
 
 
 def create_detector(config: ml_collections.ConfigDict, num_classes: int) -> Detector:
@@ -74,6 +79,8 @@ def create_detector(config: ml_collections.ConfigDict, num_classes: int) -> Dete
         jax.eval_shape(lambda: states.init_variables(model, config.seed))
         steps.objective_options(config)
         schedules.learning_rate_schedule(config.schedule, config.batch_size)
+        batching.create_plan(config, np.ones((1, 2)))
+        augmentation.create_augmentation(config)
     except ValueError as error:
         raise configuration.ConfigError(str(error)) from error
     return Detector(config, model, mesh)

@@ -2,16 +2,17 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import ml_collections
 
 from ioub_jax import files
-from ioub_jax.data import batching, pipeline
+from ioub_jax.data import pipeline
 from ioub_jax.data.sources.example import Source
-from ioub_jax.evaluation import coco, coco_format
+from ioub_jax.evaluation import coco, coco_format, voc
+from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import Detector
 
 
@@ -20,21 +21,79 @@ class Evaluation:
     """Metrics of a detector on a data set, and what they were computed from.
 
     Attributes:
-      metrics: the COCO metrics.
+      coco: the COCO metrics; None where they were not asked for, or nothing is annotated.
+      voc: the PASCAL VOC metrics; None likewise.
+      headline: the AP of the first of `config.evaluation.metrics`, VOC's over 11 points; None
+        without ground truth.
       results: the detections, one COCO result dict each.
     """
 
-    metrics: coco.CocoMetrics
+    coco: coco.CocoMetrics | None
+    voc: voc.VocMetrics | None
+    headline: float | None
     results: list[dict[str, Any]]
 
-    def write(self, folder: pathlib.Path, name: str) -> None:
-        """Writes `NAME_metrics.json`, `NAME_detections.json` (COCO results), `NAME_table.txt`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        files.write_json(
-            folder / f"{name}_metrics.json", coco.metrics_to_json(self.metrics), indent=2
+    def record(self) -> dict[str, float | None]:
+        """The numbers for `evaluation.jsonl`.
+
+        COCO's have their own keys (`AP`, `APs`, `AR100`, ...), VOC's are `voc_AP`, `voc_AP50`, ...
+        (11 points) and `voc_all_points_AP`, `voc_all_points_AP50`, ...
+        """
+        values: dict[str, float | None] = {}
+        if self.coco:
+            values |= self.coco.summary
+        if self.voc:
+            values |= {f"voc_{key}": ap for key, ap in self.voc.eleven_point.items()}
+            values |= {f"voc_all_points_{key}": ap for key, ap in self.voc.all_points.items()}
+        return values
+
+    def describe(self) -> str:
+        """The tables for a terminal, or a sentence that says why there are none."""
+        tables = [f"{title}, {table}" for title, table in self._tables()]
+        return "\n\n".join(tables) or (
+            "The data set has no annotations, so there is nothing to compare the detections with; "
+            "*_detections.json is the results file for its evaluation server, with the data set's "
+            "own category ids."
         )
+
+    def _tables(self) -> Iterator[tuple[str, str]]:
+        if self.coco:
+            yield "COCO", coco.format_table(self.coco)
+        if self.voc:
+            yield "PASCAL VOC", voc.format_voc_table(self.voc)
+
+    def write(self, folder: pathlib.Path, name: str) -> None:
+        """Writes `NAME_detections.json` (COCO results) and what there is of metrics.
+
+        COCO's are `NAME_metrics.json` and `NAME_table.txt`, VOC's `NAME_voc_metrics.json` and
+        `NAME_voc_table.txt`.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
         files.write_json(folder / f"{name}_detections.json", self.results)
-        files.write_text(folder / f"{name}_table.txt", coco.format_table(self.metrics) + "\n")
+        if self.coco:
+            report = coco.metrics_to_json(self.coco)
+            files.write_json(folder / f"{name}_metrics.json", report, indent=2)
+            files.write_text(folder / f"{name}_table.txt", coco.format_table(self.coco) + "\n")
+        if self.voc:
+            report = voc.voc_metrics_to_json(self.voc)
+            files.write_json(folder / f"{name}_voc_metrics.json", report, indent=2)
+            files.write_text(
+                folder / f"{name}_voc_table.txt", voc.format_voc_table(self.voc) + "\n"
+            )
+
+
+def check_metrics(config: ml_collections.ConfigDict) -> None:
+    """Checks `config.evaluation.metrics`.
+
+    Raises:
+      ConfigError: it is empty, or names a metric twice or one that does not exist.
+    """
+    names = tuple(config.evaluation.metrics)
+    if not names or len(set(names)) < len(names) or not set(names) <= {"coco", "voc"}:
+        raise ConfigError(
+            f"evaluation.metrics is {names!r}; it must name 'coco', 'voc' or both, first the one "
+            "whose AP picks the best checkpoint."
+        )
 
 
 def evaluate_source(
@@ -43,7 +102,7 @@ def evaluate_source(
     detector: Detector,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
-    """COCO metrics of a detector over every image of a source, each counted once.
+    """The configured metrics of a detector over every image of a source, each counted once.
 
     Args:
       predict: from `step.make_predict_step`, with the variables given.
@@ -53,10 +112,13 @@ def evaluate_source(
 
     Returns:
       The evaluation, or None where `should_stop` said so.
+
+    Raises:
+      ConfigError: as `check_metrics`.
     """
-    config = detector.config
+    check_metrics(detector.config)
     collector = coco_format.DetectionCollector(source.category_ids)
-    with evaluation_batches(source, config) as batches:
+    with evaluation_batches(source, detector.config) as batches:
         for batch in batches:
             if should_stop():
                 return None
@@ -70,22 +132,34 @@ def evaluate_source(
                 is_real=batch["is_real"],
             )
     ground_truth = _restricted(coco_format.to_coco_ground_truth(source), collector.image_ids)
-    metrics = coco.evaluate_detections(
-        ground_truth, collector.results, backend=config.evaluation.backend
-    )
-    return Evaluation(metrics, collector.results)
+    return compare(ground_truth, collector.results, detector.config.evaluation)
+
+
+def compare(
+    ground_truth: dict[str, Any], results: list[dict[str, Any]], config: ml_collections.ConfigDict
+) -> Evaluation:
+    """The metrics that `config.evaluation` asks for; none where nothing is annotated.
+
+    Args:
+      ground_truth: a data set in COCO's JSON format.
+      results: the detections, one COCO result dict each.
+      config: `config.evaluation`: `metrics` and `backend`.
+    """
+    if not ground_truth["annotations"]:
+        return Evaluation(coco=None, voc=None, headline=None, results=results)
+    of_coco, of_voc, headlines = None, None, {}
+    if "coco" in config.metrics:
+        of_coco = coco.evaluate_detections(ground_truth, results, backend=config.backend)
+        headlines["coco"] = of_coco.summary["AP"]
+    if "voc" in config.metrics:
+        of_voc = voc.evaluate_voc(ground_truth, results)
+        headlines["voc"] = of_voc.eleven_point["AP"]
+    return Evaluation(of_coco, of_voc, headlines[config.metrics[0]], results)
 
 
 def evaluation_batches(source: Source, config: ml_collections.ConfigDict) -> pipeline.BatchIterator:
     """Every image of a source once, as a configuration wants images scaled and padded."""
-    plan = batching.EvaluationPlan(source.sizes, config.evaluation.batch_size, config.data.canvases)
-    return pipeline.evaluation_batches(
-        source,
-        plan,
-        max_boxes=config.data.max_boxes,
-        on_error=config.data.on_error,
-        num_workers=config.runtime.workers,
-    )
+    return pipeline.evaluation_batches_of(config, source)
 
 
 def _restricted(ground_truth: dict[str, Any], image_ids: set[int]) -> dict[str, Any]:

@@ -21,8 +21,14 @@ import numpy as np
 from tqdm import auto as tqdm
 
 from ioub_jax.data import batching, pipeline, sources
-from ioub_jax.evaluation import coco
-from ioub_jax.training import checkpoints, configuration, evaluator, metrics, schedules
+from ioub_jax.training import (
+    checkpoints,
+    class_list,
+    configuration,
+    evaluator,
+    metrics,
+    schedules,
+)
 from ioub_jax.training import state as states
 from ioub_jax.training import step as steps
 from ioub_jax.training.detector import Detector, Trainer, create_detector, create_trainer
@@ -91,12 +97,15 @@ class Run:
         self.workdir = workdir
         self.source = sources.create_source(config.data, "train")
         self.validation = sources.create_source(config.data, "val")
+        class_list.check_same(
+            self.source, self.validation, "the training data", "the validation data"
+        )
+        evaluator.check_metrics(config)
         self.detector = create_detector(config, len(self.source.classes))
         configuration.claim_workdir(workdir, config)
+        class_list.claim(workdir, self.source)
 
-        self.plan = batching.BatchPlan(
-            self.source.sizes, config.batch_size, config.seed, config.data.canvases
-        )
+        self.plan = batching.create_plan(config, self.source.sizes)
         trainer = create_trainer(self.detector)
         self.train_step = trainer.train_step
         self.predict = steps.make_predict_step(self.detector.model, config)
@@ -112,17 +121,14 @@ class Run:
 
     def training_batches(self, start: int, count: int) -> pipeline.BatchIterator:
         """The batches of steps `start` to `start + count - 1`."""
-        return pipeline.training_batches(
+        return pipeline.training_batches_of(
+            self.config,
             self.source,
             self.plan,
-            seed=self.config.seed,
-            start_step=start,
-            num_steps=count,
-            max_boxes=self.config.data.max_boxes,
-            horizontal_flip=self.config.data.horizontal_flip,
-            vertical_flip=self.config.data.vertical_flip,
-            on_error=self.config.data.on_error,
-            num_workers=self.config.runtime.workers,
+            start,
+            count,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
         )
 
     def is_due(self, images: int) -> bool:
@@ -197,12 +203,11 @@ class Run:
         if evaluation is None:
             return
         evaluation.write(self.workdir / "evaluation", f"val_{self.step}")
-        headline = evaluation.metrics.summary
-        logger.info("Step %d:\n%s", self.step, coco.format_table(evaluation.metrics))
+        logger.info("Step %d:\n%s", self.step, evaluation.describe())
         # Without ground truth there is no AP; the first such checkpoint is then the best.
-        ap = -1.0 if headline["AP"] is None else headline["AP"]
+        ap = -1.0 if evaluation.headline is None else evaluation.headline
         self.checkpoints.save_best(self.state, self.config_dict, ap)
-        self.writer.write("evaluation", self.step, headline)
+        self.writer.write("evaluation", self.step, evaluation.record())
 
 
 class StopRequest:
@@ -306,8 +311,9 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str | pathlib
 
     Args:
       config: a configuration as those in `configs/`.
-      workdir: the run's folder: `config.json`, `train.jsonl`, `evaluation.jsonl`, `tensorboard/`,
-        `checkpoints/{last,best}/` and `evaluation/` are written there.
+      workdir: the run's folder: `config.json`, `classes.json`, `train.jsonl`,
+        `evaluation.jsonl`, `tensorboard/`, `checkpoints/{last,best}/` and `evaluation/` are written
+        there.
 
     Raises:
       ConfigError: the configuration cannot be run, or the workdir holds another one's run.

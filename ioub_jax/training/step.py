@@ -44,11 +44,15 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def put_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Puts this process's part of a batch onto the devices, split along its first axis."""
+    """Puts this process's part of a batch onto the devices, split along its first axis.
+
+    What only names the images stays on the host: `image_id` may need 64 bits.
+    """
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     return {
         name: jax.make_array_from_process_local_data(sharding, array)
         for name, array in batch.items()
+        if name not in ("image_id", "is_real")
     }
 
 

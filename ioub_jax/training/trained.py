@@ -7,7 +7,7 @@ from typing import Any
 
 from ioub_jax.data import sources
 from ioub_jax.data.sources.example import Source
-from ioub_jax.training import checkpoints, configuration, evaluator
+from ioub_jax.training import checkpoints, class_list, configuration, evaluator
 from ioub_jax.training import step as steps
 from ioub_jax.training.detector import Detector, create_detector
 
@@ -33,7 +33,7 @@ class Trained:
         return functools.partial(predict, self.variables)
 
     def evaluate(self) -> evaluator.Evaluation:
-        """COCO metrics over every image of the source."""
+        """The configured metrics over every image of the source."""
         evaluation = evaluator.evaluate_source(self.predict, self.source, self.detector)
         assert evaluation is not None, "nothing asks this evaluation to stop"
         return evaluation
@@ -48,11 +48,13 @@ def load(workdir: pathlib.Path, checkpoint: str, split: str) -> Trained:
       split: 'train', 'val' or 'test'.
 
     Raises:
-      ConfigError: the workdir holds no run, or no such checkpoint.
+      ConfigError: the workdir holds no run, or no such checkpoint, or the data set's classes are
+        not those of the run.
       DataError: the data set is broken.
     """
     config = configuration.read_workdir(workdir)
     source = sources.create_source(config.data, split)
+    class_list.check(workdir, source)
     detector = create_detector(config, len(source.classes))
     variables = checkpoints.read_variables(workdir, checkpoint, steps.replicated(detector.mesh))
     return Trained(detector, variables, source)

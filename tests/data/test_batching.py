@@ -11,9 +11,9 @@ from ioub_jax.data.batching import (
     BatchPlan,
     EvaluationPlan,
     assemble_batch,
-    assign_canvases,
     keep_largest,
 )
+from ioub_jax.data.resizing import Resize
 from ioub_jax.data.sources.example import create_example
 
 CANVASES = ((40, 80), (60, 60), (80, 40))
@@ -21,18 +21,12 @@ some_sizes = st.lists(st.sampled_from([(3, 6), (5, 5), (6, 3)]), min_size=1, max
 settings = hypothesis.settings(max_examples=25, deadline=None)
 
 
-def test_images_go_to_the_canvas_of_the_nearest_aspect_ratio():
-    sizes = np.array([[480, 640], [640, 480], [500, 500], [375, 500], [100, 1000]])
-    # log ratios -.29, .29, 0, -.29, -2.3 against -.51 and .51: ties do not occur but at 0.
-    assert assign_canvases(sizes, [(600, 1000), (1000, 600)]).tolist() == [0, 1, 0, 0, 0]
-
-
 @settings
 @hypothesis.given(some_sizes, st.integers(1, 9), st.integers(0, 3), st.integers(1, 3))
 def test_every_image_is_seen_once_in_every_epoch_but_for_the_carry(sizes, batch_size, seed, count):
     sizes, canvases = np.array(sizes), CANVASES[:count]
     plan = BatchPlan(sizes, batch_size, seed, canvases)
-    canvas_of = assign_canvases(sizes, canvases)
+    canvas_of = Resize().assign(sizes, canvases)
     steps = 4 * len(sizes) // batch_size + 4
     batches = [plan[step] for step in range(steps)]
     seen = Counter()
@@ -68,7 +62,7 @@ def test_a_batch_depends_on_its_step_alone(sizes, batch_size, seed, data):
 def test_the_plan_is_what_filling_buckets_one_image_at_a_time_gives(sizes, batch_size, seed):
     """The closed form against the process that the documentation describes."""
     sizes = np.array(sizes)
-    canvas_of = assign_canvases(sizes, CANVASES)
+    canvas_of = Resize().assign(sizes, CANVASES)
     plan = BatchPlan(sizes, batch_size, seed, CANVASES)
     buckets, expected = {0: [], 1: [], 2: []}, []
     for epoch in itertools.count():
@@ -123,6 +117,10 @@ def test_wrong_plans_are_refused():
         EvaluationPlan(np.zeros((0, 2)), 4, [(9, 9)])
     with pytest.raises(ValueError, match="6 canvases"):
         BatchPlan(sizes, 2, 0, [(9, 9)] * 6)
+    with pytest.raises(ValueError, match=r"data.resize.scales is \(0.5, 1.5\)"):
+        BatchPlan(sizes, 2, 0, [(9, 9)], scales=(0.5, 1.5))
+    with pytest.raises(ValueError, match="the size of its canvas"):
+        BatchPlan(sizes, 2, 0, [(9, 9)], resize=Resize("stretch"), scales=(0.5, 1.0))
     with pytest.raises(IndexError, match="no step -1"):
         BatchPlan(sizes, 2, 0, [(9, 9)])[-1]
 
@@ -133,24 +131,42 @@ def test_the_largest_boxes_are_kept_in_their_order():
     assert kept.labels.tolist() == [0, 1, 3] and kept.area.tolist() == [4, 81, 25]
 
 
+def test_every_batch_draws_one_scale_from_its_step_alone():
+    sizes = np.full((5, 2), 9)
+    plan = BatchPlan(sizes, 2, 3, [(9, 9)], scales=(0.5, 0.8, 1.0))
+    scales = [plan[step].scale for step in range(60)]
+    assert set(scales) == {0.5, 0.8, 1.0}
+    again = BatchPlan(sizes, 2, 3, [(9, 9)], scales=(0.5, 0.8, 1.0))
+    assert [again[step].scale for step in (59, 0, 17)] == [scales[59], scales[0], scales[17]]
+    assert EvaluationPlan(sizes, 2, [(9, 9)])[0].scale == 1.0
+
+
 def test_a_batch_by_hand():
-    # 10x20 in a canvas of 20x20: min(20/10, 20/20) = 1, so it stays 10x20.
+    images = np.zeros((2, 20, 20, 3), np.uint8)
+    images[0, :10] = 9
+    images[1, :, :10] = 7
     first = create_example(
         np.array([[1, 2, 3, 4]]),
         np.array([5]),
         image_id=70,
-        image=np.full((10, 20, 3), 9, np.uint8),
+        image=images[0, :10],
         difficult=np.array([True]),
     )
-    # 40x20: min(20/40, 20/20) = .5, so 20x10.
+    # 40x20 in its data set: half that is what it was resized to.
     second = create_example(
-        np.array([[0, 0, 20, 40], [4, 8, 12, 16]]),
+        np.array([[0, 0, 10, 20], [2, 4, 6, 8]]),
         np.array([0, 1]),
-        image_id=71,
-        image=np.full((40, 20, 3), 7, np.uint8),
+        image_id=2**40,
+        image=images[1, :, :10],
         crowd=np.array([False, True]),
     )
-    batch = assemble_batch([first, second], (20, 20), max_boxes=3, is_real=[True, False])
+    batch = assemble_batch(
+        images,
+        [first, second],
+        np.array([[10, 20], [40, 20]]),
+        max_boxes=3,
+        is_real=[True, False],
+    )
     assert batch["image"].shape == (2, 20, 20, 3) and batch["image"].dtype == np.uint8
     assert (batch["image"][0, :10] == 9).all() and (batch["image"][1, :, :10] == 7).all()
     assert (batch["image"][0, 10:] == PADDING_COLOUR).all()
@@ -165,7 +181,7 @@ def test_a_batch_by_hand():
     assert batch["crowd"].tolist() == [[False, False, False], [False, True, False]]
     assert batch["image_size"].tolist() == [[10, 20], [20, 10]]
     assert batch["scale"].tolist() == [[1, 1], [0.5, 0.5]]
-    assert batch["image_id"].tolist() == [70, 71] and batch["is_real"].tolist() == [True, False]
+    assert batch["image_id"].tolist() == [70, 2**40] and batch["is_real"].tolist() == [True, False]
     dtypes = {name: array.dtype.name for name, array in batch.items()}
     assert dtypes == {
         "image": "uint8",
@@ -176,6 +192,6 @@ def test_a_batch_by_hand():
         "difficult": "bool",
         "image_size": "float32",
         "scale": "float32",
-        "image_id": "int32",
+        "image_id": "int64",
         "is_real": "bool",
     }

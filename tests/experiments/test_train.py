@@ -230,7 +230,7 @@ def test_a_folder_of_real_images_trains_and_is_evaluated(shared_data, tmp_path):
     code, output = tiny.run("train", config, f"--workdir={workdir}", *overrides)
     assert code == 0, output
     # One box without area in each of the two splits is left out and told.
-    assert output.count("1 images or boxes left out") == 2
+    assert output.count("1 left out, the first: ") == 2
     assert "BloodImage_00343.xml: box 4 (RBC; 181, 329, 181, 329) has no area" in output
     code, output = tiny.run("evaluate", f"--workdir={workdir}", "--split=test")
     assert code == 0, output

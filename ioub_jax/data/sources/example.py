@@ -5,6 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ioub_jax.data.checks import Problem
+
 
 @dataclasses.dataclass(frozen=True)
 class Example:
@@ -36,19 +38,28 @@ class Source(Protocol):
         sizes: int64 `[len, 2]`, height and width of each image, known without decoding it.
         classes: Class names in the order of the contiguous labels.
         category_ids: The data set's own id of each class, in the same order.
-        skipped: One sentence for everything left out because of `on_error='skip'`.
+        skipped: Everything left out because of `on_error='skip'`.
     """
 
     sizes: np.ndarray
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
-    skipped: list[str]
+    skipped: list[Problem]
 
     def __len__(self) -> int:
         """The number of images."""
 
     def __getitem__(self, index: int) -> Example:
         """The example with its pixels; raises `DataError` where the image cannot be read."""
+
+    def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
+        """As `source[index]`, possibly decoded at a fraction of its size.
+
+        Args:
+            index: The image.
+            at_least: Height and width that suffice: a larger image may be given at 1/2, 1/4 or
+                1/8, its boxes in pixels of what is given. None: the image as it is.
+        """
 
     def annotations(self, index: int) -> Example:
         """The example without its pixels (`image` is None), read without decoding."""

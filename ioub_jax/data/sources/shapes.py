@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from ioub_jax.data.checks import Problem
 from ioub_jax.data.sources.example import Example, create_example
 
 SPLITS = ("train", "val", "test")
@@ -170,7 +171,7 @@ class ShapesSource:
             )
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.sizes = np.tile(np.array(self.image_size, np.int64), (num_images, 1))
-        self.skipped: list[str] = []
+        self.skipped: list[Problem] = []
         self.max_objects = max_objects
         self._seed = seed
         self._split = split
@@ -184,6 +185,11 @@ class ShapesSource:
         shapes = self.scene(index)
         image = paint(shapes, self.image_size, self._generator(index, purpose=1))
         return dataclasses.replace(self._annotate(shapes, index), image=image)
+
+    def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
+        """As `source[index]`: drawn at its one size, whatever would suffice."""
+        del at_least
+        return self[index]
 
     def annotations(self, index: int) -> Example:
         """The objects of image `index`, without its pixels."""

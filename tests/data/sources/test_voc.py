@@ -1,11 +1,12 @@
+import pickle
+from xml.etree import ElementTree
+
 import cv2
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
-from ioub_jax.data.checks import DataError
-from ioub_jax.data.sources import create_source
-from ioub_jax.data.sources.voc import VOC_CLASSES, VocFolderSource
+from ioub_jax.data.checks import DataError, Problem
+from ioub_jax.data.sources.voc import VOC_CLASSES, VocSource
 
 BLOOD = ("RBC", "WBC", "Platelets")
 
@@ -29,15 +30,20 @@ def _jpeg(width=64, height=48, seed=0):
     return cv2.imencode(".jpg", pixels)[1].tobytes()
 
 
+def _make_folder(root, names, split="train"):
+    """A VOC folder whose images are good, with one cat each."""
+    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (root / "JPEGImages" / f"{name}.jpg").write_bytes(_jpeg())
+        (root / "Annotations" / f"{name}.xml").write_text(_xml(_object()))
+    (root / f"ImageSets/Main/{split}.txt").write_text("".join(f"{name}\n" for name in names))
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Three good images, `a`, `b` and `c`, one cat each."""
-    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
-        (tmp_path / name).mkdir(parents=True)
-    for name in "abc":
-        (tmp_path / "JPEGImages" / f"{name}.jpg").write_bytes(_jpeg())
-        (tmp_path / "Annotations" / f"{name}.xml").write_text(_xml(_object()))
-    (tmp_path / "ImageSets/Main/train.txt").write_text("a\nb\nc\n")
+    _make_folder(tmp_path, "abc")
     return tmp_path
 
 
@@ -49,72 +55,119 @@ def _write_image(data):
     return lambda root: (root / "JPEGImages/b.jpg").write_bytes(data)
 
 
-# What is done to image `b`, what the sentence names and says, and what `skip` leaves of the folder:
-# the images, and the objects of `b` where it is kept.
+# The kind, what is done to image `b`, what the sentence names and says, and what `skip` leaves of
+# the folder: the images, and the objects of `b` where it is kept.
 PARSING_DAMAGE = {
     "image missing": (
+        "missing_image",
         lambda root: (root / "JPEGImages/b.jpg").unlink(),
         r"JPEGImages/b\.jpg: is missing \(b\.xml has no image\); add the file",
         ("ac", None),
     ),
     "xml missing": (
+        "missing_annotation",
         lambda root: (root / "Annotations/b.xml").unlink(),
         r"Annotations/b\.xml: b\.jpg has no XML; add the file",
         ("ac", None),
     ),
     "both missing": (
+        "missing_image",
         lambda root: (root / "ImageSets/Main/train.txt").write_text("a\nlost\nc"),
         r"JPEGImages/lost\.jpg: is missing \(the split lists it\)",
         ("ac", None),
     ),
-    "empty xml": (_write_xml(""), r"b\.xml: is broken XML \(.*\); repair the file", ("ac", None)),
+    "empty xml": (
+        "broken_annotation",
+        _write_xml(""),
+        r"b\.xml: is broken XML \(.*\); repair the file",
+        ("ac", None),
+    ),
     "xml cut off": (
+        "broken_annotation",
         _write_xml(_xml(_object())[:90]),
         r"b\.xml: is broken XML \(.*\); repair the file",
         ("ac", None),
     ),
     "xml with entities": (
+        "broken_annotation",
         _write_xml('<!DOCTYPE x [<!ENTITY e "ee">]>' + _xml(_object())),
         r"b\.xml: declares XML entities; remove them",
         ("ac", None),
     ),
     "no size": (
+        "broken_annotation",
         _write_xml("<annotation></annotation>"),
         r"b\.xml: has no usable <size>.*; add it",
         ("ac", None),
     ),
-    "size zero": (_write_xml(_xml(size=(0, 0))), r"b\.xml: has no usable <size>", ("ac", None)),
+    "size zero": (
+        "broken_annotation",
+        _write_xml(_xml(size=(0, 0))),
+        r"b\.xml: has no usable <size>",
+        ("ac", None),
+    ),
     "no area": (
+        "no_area",
         _write_xml(_xml(_object(), _object(box=(5, 5, 5, 9)))),
         r"b\.xml: box 2 \(cat; 5, 5, 5, 9\) has no area, .*; fix or delete it",
         ("abc", 1),
     ),
     "corners swapped": (
+        "no_area",
         _write_xml(_xml(_object(box=(30, 40, 11, 21)), _object())),
         r"b\.xml: box 1 \(cat; 30, 40, 11, 21\) has no area",
         ("abc", 1),
     ),
     "outside": (
+        "outside",
         _write_xml(_xml(_object(box=(60, 10, 70, 20)))),
         r"b\.xml: box 1 \(cat; 60, 10, 70, 20\) is outside its image of 64x48",
         ("abc", 0),
     ),
     "negative": (
+        "outside",
         _write_xml(_xml(_object(box=(-9, 10, 20, 20)))),
         r"b\.xml: box 1 .* is outside its image",
         ("abc", 0),
     ),
     "not a number": (
+        "bad_box",
         _write_xml(_xml(_object(box=("nan", 10, 20, 20)))),
         r"b\.xml: box 1 .* lacks a number among xmin, ymin, xmax, ymax",
         ("abc", 0),
     ),
     "no box": (
+        "bad_box",
         _write_xml(_xml("<object><name>cat</name></object>")),
         r"b\.xml: box 1 .* lacks a number",
         ("abc", 0),
     ),
+    "xml is a folder": (
+        "broken_annotation",
+        lambda root: [(root / "Annotations/b.xml").unlink(), (root / "Annotations/b.xml").mkdir()],
+        r"b\.xml: cannot be read \(Is a directory\); restore the file",
+        ("ac", None),
+    ),
+    "size beyond belief": (
+        "broken_annotation",
+        _write_xml(_xml(size=(1e30, 48))),
+        r"b\.xml: has no usable <size>",
+        ("ac", None),
+    ),
+    "listed twice": (
+        "duplicate_image",
+        lambda root: (root / "ImageSets/Main/train.txt").write_text("a\nb\nc\nb\nb\n"),
+        r"Main/train\.txt: lists b 3 times; delete the other lines",
+        ("abc", 1),
+    ),
+    "other letter case": (
+        "unknown_category",
+        _write_xml(_xml(_object(name="TV monitor"), _object())),
+        r"b\.xml: has an object of class 'TV monitor', .*; write it 'tvmonitor' as in the list",
+        ("abc", 1),
+    ),
     "unknown class": (
+        "unknown_category",
         _write_xml(_xml(_object(name="Katze"), _object())),
         r"b\.xml: has an object of class 'Katze', which is not in the list; add it to config\.",
         ("abc", 1),
@@ -124,15 +177,16 @@ PARSING_DAMAGE = {
 
 @pytest.mark.parametrize("damage", PARSING_DAMAGE)
 def test_damage_gets_a_sentence_or_is_skipped_and_counted(folder, damage):
-    apply, sentence, (left, objects) = PARSING_DAMAGE[damage]
+    kind, apply, sentence, (left, objects) = PARSING_DAMAGE[damage]
     apply(folder)
     with pytest.raises(DataError, match=sentence) as caught:
-        VocFolderSource(folder, "train", classes=VOC_CLASSES)
+        VocSource(folder, "train", classes=VOC_CLASSES)
+    assert caught.value.kind == kind
     message = str(caught.value)
     assert message.startswith(str(folder)) and message.endswith(".") and "\n" not in message
     assert "config.data.on_error='skip'" in message
-    source = VocFolderSource(folder, "train", classes=VOC_CLASSES, on_error="skip")
-    assert source.skipped == [message]
+    source = VocSource(folder, "train", classes=VOC_CLASSES, on_error="skip")
+    assert source.skipped == [Problem(kind, message)]
     names = [source.describe(index)[-5:-4] for index in range(len(source))]
     assert "".join(names) == left
     assert [source.image_id(i) for i in range(len(source))] == [" abc".index(n) for n in left]
@@ -147,7 +201,7 @@ DECODING_DAMAGE = {
     "not an image": (_write_image(b"<html>404</html>" * 9), r"is empty or no image"),
     "other size": (
         _write_image(_jpeg(32, 48)),
-        r"is 32x48 pixels but its XML says 64x48; make them agree",
+        r"is 32x48 pixels but its annotation says 64x48; make them agree",
     ),
     "vanished": (lambda root: None, r"cannot be read \(No such file or directory\); restore"),
 }
@@ -158,7 +212,7 @@ DECODING_DAMAGE = {
 def test_an_unreadable_image_gets_a_sentence_when_it_is_loaded(folder, damage, on_error):
     apply, sentence = DECODING_DAMAGE[damage]
     apply(folder)
-    source = VocFolderSource(folder, "train", on_error=on_error)
+    source = VocSource(folder, "train", on_error=on_error)
     if damage == "vanished":
         (folder / "JPEGImages/b.jpg").unlink()
     with pytest.raises(DataError, match=r"JPEGImages/b\.jpg: " + sentence) as caught:
@@ -172,41 +226,49 @@ def test_a_missing_folder_is_named(folder, missing):
     if missing:
         target.rename(folder / "elsewhere")
     with pytest.raises(DataError, match=r"there is no such folder; set config\.data\.voc\.root"):
-        VocFolderSource(folder if missing else target, "train", on_error="skip")
+        VocSource(folder if missing else target, "train", on_error="skip")
 
 
 def test_a_missing_split_file_is_named_with_those_there_are(folder):
     with pytest.raises(DataError, match=r"Main/val\.txt: there is no such split .*\['train'\]"):
-        VocFolderSource(folder, "val", on_error="skip")
+        VocSource(folder, "val", on_error="skip")
 
 
 def test_a_split_without_images_is_refused(folder):
     (folder / "ImageSets/Main/train.txt").write_text("\n\n")
     with pytest.raises(DataError, match="split 'train' has no images to load"):
-        VocFolderSource(folder, "train")
+        VocSource(folder, "train")
     (folder / "ImageSets/Main/train.txt").write_text("lost")
-    with pytest.raises(DataError, match=r"; 1 images or boxes left out, the first: .*lost"):
-        VocFolderSource(folder, "train", on_error="skip")
+    with pytest.raises(DataError, match=r", the first left out is this: .*lost"):
+        VocSource(folder, "train", on_error="skip")
 
 
 def test_without_a_class_list_other_names_than_vocs_are_told(folder):
     _write_xml(_xml(_object(name="RBC"), _object(name="WBC")))(folder)
     with pytest.raises(DataError, match=r"set config.data.voc.classes=\('RBC', 'WBC', 'cat'\)"):
-        VocFolderSource(folder, "train")
+        VocSource(folder, "train")
 
 
 def test_an_unknown_on_error_is_refused(folder):
     with pytest.raises(ValueError, match=r"config.data.on_error is 'ignore'"):
-        VocFolderSource(folder, "train", on_error="ignore")
+        VocSource(folder, "train", on_error="ignore")
 
 
-def test_images_without_objects_are_background_or_left_out(folder):
+def test_images_without_objects_are_kept_as_background(folder):
     _write_xml(_xml())(folder)
-    source = VocFolderSource(folder, "train")
+    source = VocSource(folder, "train")
     assert len(source) == 3 and source[1].boxes.shape == (0, 4) and source.skipped == []
-    without = VocFolderSource(folder, "train", keep_empty=False)
-    assert len(without) == 2
-    assert [sentence.split(": ")[1][:14] for sentence in without.skipped] == ["has no objects"]
+
+
+def test_without_a_class_list_a_slip_in_a_name_of_vocs_is_told(folder):
+    _write_xml(_xml(_object(name="Potted Plant")))(folder)
+    with pytest.raises(DataError, match=r"b\.xml: .*'Potted Plant'.*; write it 'pottedplant'"):
+        VocSource(folder, "train")
+
+
+def test_a_class_list_with_a_name_twice_is_refused(folder):
+    with pytest.raises(ValueError, match=r"config\.data\.voc\.classes has a name twice"):
+        VocSource(folder, "train", classes=("cat", "dog", "cat"))
 
 
 def test_boxes_become_zero_based_and_right_exclusive(folder):
@@ -215,7 +277,7 @@ def test_boxes_become_zero_based_and_right_exclusive(folder):
     whole = _object(box=(1, 1, 64, 48))
     float_box = _object(name=" dog ", box=("11.5", "20", "30.5", "40"))
     _write_xml(_xml(_object(extra="<difficult>1</difficult>" + part), whole, float_box))(folder)
-    example = VocFolderSource(folder, "train")[1]
+    example = VocSource(folder, "train")[1]
     expected = [[10, 20, 30, 40], [0, 0, 64, 48], [10.5, 19, 30.5, 40]]
     np.testing.assert_array_equal(example.boxes, np.array(expected, np.float32))
     assert [VOC_CLASSES[label] for label in example.labels] == ["cat", "cat", "dog"]
@@ -226,7 +288,7 @@ def test_boxes_become_zero_based_and_right_exclusive(folder):
 
 def test_a_box_one_pixel_outside_is_clipped(folder):
     _write_xml(_xml(_object(box=(0, 0, 65, 49))))(folder)
-    example = VocFolderSource(folder, "train")[1]
+    example = VocSource(folder, "train")[1]
     np.testing.assert_array_equal(example.boxes, [[0, 0, 64, 48]])
 
 
@@ -236,7 +298,7 @@ def test_pixels_are_rgb_and_grey_or_png_images_are_read(folder):
     (folder / "JPEGImages/b.jpg").unlink()
     cv2.imwrite(str(folder / "JPEGImages/b.png"), red)
     cv2.imwrite(str(folder / "JPEGImages/c.jpg"), np.full((48, 64), 77, np.uint8))
-    source = VocFolderSource(folder, "train")
+    source = VocSource(folder, "train")
     assert source[1].image[0, 0].tolist() == [255, 0, 0]
     assert source[2].image.shape == (48, 64, 3) and (source[2].image == 77).all()
 
@@ -248,10 +310,10 @@ def test_a_thumbnail_does_not_hide_that_a_jpeg_is_truncated(folder):
     with_thumbnail = jpeg[:2] + header + jpeg[2:]
     path = folder / "JPEGImages/b.jpg"
     path.write_bytes(with_thumbnail + b"trailing bytes do no harm")
-    assert VocFolderSource(folder, "train")[1].image.shape == (48, 64, 3)
+    assert VocSource(folder, "train")[1].image.shape == (48, 64, 3)
     path.write_bytes(with_thumbnail[:-99])
     with pytest.raises(DataError, match="truncated"):
-        VocFolderSource(folder, "train")[1]
+        VocSource(folder, "train")[1]
 
 
 def test_every_cut_of_a_real_photo_is_noticed(shared_data, folder):
@@ -259,7 +321,7 @@ def test_every_cut_of_a_real_photo_is_noticed(shared_data, folder):
     for cut in np.linspace(1, len(photo) - 1, 40).astype(int):
         _write_image(photo[:cut])(folder)
         with pytest.raises(DataError, match=r"truncated|no image"):
-            VocFolderSource(folder, "train")[1]
+            VocSource(folder, "train")[1]
 
 
 @pytest.mark.parametrize(
@@ -267,7 +329,7 @@ def test_every_cut_of_a_real_photo_is_noticed(shared_data, folder):
     [("train", 205, 2805, 1), ("val", 87, 1138, 1), ("test", 72, 945, 0)],
 )
 def test_blood_cells(shared_data, split, images, boxes, degenerate):
-    source = VocFolderSource(shared_data / "bccd", split, classes=BLOOD, on_error="skip")
+    source = VocSource(shared_data / "bccd", split, classes=BLOOD, on_error="skip")
     assert len(source) == images
     assert sum(len(source.annotations(i).labels) for i in range(images)) == boxes - degenerate
     assert len(source.skipped) == degenerate
@@ -277,11 +339,11 @@ def test_blood_cells(shared_data, split, images, boxes, degenerate):
         with pytest.raises(
             DataError, match=r"BloodImage_003(43|38)\.xml: box \d+ \(RBC; .*no area"
         ):
-            VocFolderSource(shared_data / "bccd", split, classes=BLOOD)
+            VocSource(shared_data / "bccd", split, classes=BLOOD)
 
 
 def test_voc_2012(shared_data):
-    source = VocFolderSource(shared_data / "voc2012_100")
+    source = VocSource(shared_data / "voc2012_100")
     examples = [source.annotations(index) for index in range(len(source))]
     assert len(source) == 100 and source.classes == VOC_CLASSES
     assert sum(len(example.labels) for example in examples) == 273
@@ -289,38 +351,119 @@ def test_voc_2012(shared_data):
     # 2007_000027: one person, 174 101 349 351 in its file.
     np.testing.assert_array_equal(source[0].boxes, [[173, 100, 349, 351]])
     assert source[0].labels.tolist() == [14] and source.sizes[0].tolist() == [500, 486]
+    for index, example in enumerate(examples):
+        name = source.describe(index)[-15:-4]
+        written = _corners(shared_data / f"voc2012_100/Annotations/{name}.xml")
+        sides = example.boxes[:, 2:] - example.boxes[:, :2]
+        np.testing.assert_array_equal(sides, written[:, 2:] - written[:, :2] + 1)  # devkit's
+    source = VocSource(shared_data / "voc2012_100", "all", one_based=False)
+    np.testing.assert_array_equal(source[0].boxes, [[174, 101, 349, 351]])
 
 
-def _config(**changes):
-    config = ConfigDict(
-        {
-            "source": "voc",
-            "on_error": "skip",
-            "shapes": {"num_train": 9, "num_val": 4, "image_size": (64, 96), "seed": 1},
-            "voc": {
-                "root": "",
-                "train_split": "train",
-                "val_split": "train",
-                "test_split": "all",
-                "classes": (),
-                "keep_empty": True,
-            },
-        }
+def _corners(path):
+    boxes = ElementTree.parse(path).getroot().findall("object/bndbox")
+    names = ("xmin", "ymin", "xmax", "ymax")
+    return np.array([[float(box.findtext(name)) for name in names] for box in boxes])
+
+
+@pytest.fixture
+def devkit(tmp_path):
+    """A miniature VOCdevkit: `a`, `b` in VOC2007, `y`, `x` in VOC2012, and tests of both."""
+    root = tmp_path / "VOCdevkit"
+    _make_folder(root / "VOC2007", "ab", "trainval")
+    _make_folder(root / "VOC2007", "t", "test")
+    _make_folder(root / "VOC2012", "yx", "trainval")
+    _make_folder(root / "VOC2012", "uv", "test")
+    for name in "uv":  # the devkit has none of these
+        (root / f"VOC2012/Annotations/{name}.xml").unlink()
+    return root
+
+
+def test_folders_are_joined_in_order(devkit):
+    source = VocSource(devkit, "trainval", ("VOC2007", "VOC2012"))
+    names = [source.describe(index)[len(str(devkit)) :] for index in range(4)]
+    pattern = "/VOC{}/JPEGImages/{}.jpg"
+    assert names == [pattern.format(*image) for image in ((2007, "a"), (2007, "b"))] + [
+        pattern.format(*image) for image in ((2012, "y"), (2012, "x"))
+    ]
+    assert [source.image_id(index) for index in range(4)] == [1, 2, 3, 4]
+    assert len(VocSource(devkit, "trainval", ("VOC2012",))) == 2
+    assert len(VocSource(devkit / "VOC2007", "test")) == 1
+
+
+def test_ids_through_folders_stay_whatever_is_skipped_or_selected(devkit):
+    (devkit / "VOC2007/JPEGImages/b.jpg").unlink()
+    source = VocSource(devkit, "trainval", ("VOC2007", "VOC2012"), on_error="skip")
+    assert [source.image_id(index) for index in range(3)] == [1, 3, 4]
+    assert [problem.kind for problem in source.skipped] == ["missing_image"]
+    chosen = pickle.loads(pickle.dumps(source.select(np.array([2, 0]))))
+    assert [chosen[index].image_id for index in range(2)] == [4, 1]
+    assert chosen.describe(0).endswith("x.jpg") and len(chosen) == len(chosen.sizes) == 2
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_test_split_without_annotations_gets_a_sentence(devkit, on_error):
+    sentence = r"VOC2012/Annotations: none of the 2 images of .*test\.txt has an XML here .*VOC2012"
+    with pytest.raises(DataError, match=sentence) as caught:
+        VocSource(devkit, "test", ("VOC2007", "VOC2012"), on_error=on_error)
+    assert caught.value.kind == "missing_annotation"
+
+
+# Root and folders below the one that holds VOCdevkit, and what the sentence tells to set.
+WRONG_PLACES = {
+    "devkit as a folder": (
+        "VOCdevkit",
+        ".",
+        r"set config\.data\.voc\.train_folders, val_folders or test_folders "
+        r"to one or more of \('VOC2007', 'VOC2012'\)\.",
+    ),
+    "a year it lacks": ("VOCdevkit", "VOC2010", r"one or more of \('VOC2007', 'VOC2012'\)\."),
+    "above the devkit": (".", "VOC2007", r"set config\.data\.voc\.root to .*VOCdevkit\."),
+    "a year as root": (
+        "VOCdevkit/VOC2007",
+        "VOC2007",
+        r"VOC2007 itself holds them, set config\..*test_folders to \('\.',\)\.",
+    ),
+    "nothing there": ("VOCdevkit/VOC2007/Annotations", ".", r"set config\.data\.voc\.root to the"),
+}
+
+
+@pytest.mark.parametrize("place", WRONG_PLACES)
+def test_a_wrong_place_is_told_with_the_key_to_set(devkit, place):
+    root, name, sentence = WRONG_PLACES[place]
+    with pytest.raises(DataError, match=sentence) as caught:
+        VocSource(devkit.parent / root, "trainval", (name,), on_error="skip")
+    assert caught.value.kind == "folder"
+
+
+def test_the_list_of_one_class_is_refused(devkit):
+    lists = devkit / "VOC2007/ImageSets/Main"
+    (lists / "cat_trainval.txt").write_text("a -1\nb  1\n")
+    with pytest.raises(DataError, match=r"cat_trainval\.txt: is the devkit's list of one class"):
+        VocSource(devkit, "cat_trainval", ("VOC2007",), on_error="skip")
+    # They are not offered either: the devkit has sixty.
+    with pytest.raises(DataError, match=r"the folder has \['test', 'trainval'\]"):
+        VocSource(devkit, "val", ("VOC2007",))
+
+
+def test_coordinates_taken_as_written(folder):
+    inside, slip, beyond = (0, 0, 64, 48), (-1, -0.5, 20, 48.5), (64.2, 3, 64.9, 9)
+    boxes = [_object(box=box) for box in (inside, slip, beyond)]
+    _write_xml(_xml(*boxes))(folder)
+    source = VocSource(folder, "train", on_error="skip", one_based=False)
+    np.testing.assert_array_equal(source[1].boxes, [[0, 0, 64, 48], [0, 0, 20, 48]])
+    # Within the tolerance of one pixel, but nothing of it is left inside.
+    assert [problem.kind for problem in source.skipped] == ["outside"]
+
+
+def test_as_the_devkit_of_2011_writes_objects(folder):
+    head = "<bndbox><xmin>45.7</xmin><ymin>9</ymin><xmax>47</xmax><ymax>12</ymax></bndbox>"
+    text = (
+        "<object><part><name>head</name>" + head + "</part><name>person</name>"
+        "<bndbox><xmax>51.99999</xmax><xmin>45.70000</xmin><ymax>40</ymax><ymin>5.2</ymin></bndbox>"
+        "<actions><other>1</other></actions></object>"
     )
-    config.update(changes)
-    return config
-
-
-def test_create_source(folder):
-    config = _config()
-    config.voc.root = str(folder)
-    assert len(create_source(config, "train")) == len(create_source(config, "test")) == 3
-    config.source = "shapes"
-    train, val = create_source(config, "train"), create_source(config, "val")
-    assert (len(train), len(val)) == (9, 4) and train.sizes[0].tolist() == [64, 96]
-    assert train[0].image.tobytes() != val[0].image.tobytes()
-    with pytest.raises(ValueError, match="'minival'"):
-        create_source(config, "minival")
-    config.source = "cocoa"
-    with pytest.raises(ValueError, match=r"config.data.source is 'cocoa'"):
-        create_source(config, "train")
+    _write_xml(_xml(text))(folder)
+    example = VocSource(folder, "train")[1]
+    np.testing.assert_allclose(example.boxes, [[44.7, 4.2, 51.99999, 40]], rtol=1e-6)
+    assert VOC_CLASSES[example.labels[0]] == "person" and not example.difficult[0]

@@ -1,0 +1,169 @@
+"""How large an image becomes, which canvas it goes to, and how much of the canvas is padding."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from ioub_jax.data.transforms import fitted_size, short_side_size
+
+MODES = ("fit", "short_side", "stretch")
+Size = tuple[int, int]  # height and width
+
+
+@dataclasses.dataclass(frozen=True)
+class Resize:
+    """The rule by which images are scaled.
+
+    Attributes:
+        mode: 'fit', the largest size of the same aspect ratio that fits the canvas; 'short_side',
+            the shorter side becomes `short_side` unless the longer would exceed `long_side`;
+            'stretch', the size of the canvas.
+        short_side: In pixels, for 'short_side'.
+        long_side: In pixels, for 'short_side'.
+
+    Raises:
+        ValueError: If the mode is unknown or the sides are not in order.
+    """
+
+    mode: str = "fit"
+    short_side: int = 800
+    long_side: int = 1333
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"data.resize.mode is {self.mode!r} and must be one of {MODES}.")
+        if not 1 <= self.short_side <= self.long_side:
+            raise ValueError(
+                f"data.resize.short_side is {self.short_side} and data.resize.long_side is "
+                f"{self.long_side}; they must be at least 1 and in that order."
+            )
+
+    def size(self, image_size: Size, canvas: Size, scale: float = 1.0) -> Size:
+        """The size of an image on its canvas.
+
+        Args:
+            image_size: Height and width of the image.
+            canvas: Height and width of its canvas.
+            scale: A factor of the size, at most 1.
+
+        Returns:
+            Height and width, nowhere larger than the canvas.
+        """
+        if self.mode == "stretch":
+            return canvas
+        largest = fitted_size(image_size, canvas)
+        if self.mode == "short_side":
+            wanted = short_side_size(image_size, self.short_side, self.long_side)
+            if wanted[0] <= canvas[0] and wanted[1] <= canvas[1]:
+                largest = wanted
+        return max(round(largest[0] * scale), 1), max(round(largest[1] * scale), 1)
+
+    def assign(self, sizes: np.ndarray, canvases: Sequence[Size]) -> np.ndarray:
+        """The canvas of each image.
+
+        For 'short_side' that is the smallest canvas that holds the image at its size, or else the
+        one that it fits at the largest scale. For the others it is the canvas of the nearest
+        aspect ratio.
+
+        Args:
+            sizes: `[n, 2]`, height and width of each image.
+            canvases: Height and width of each canvas.
+
+        Returns:
+            int64 `[n]`, positions in `canvases`.
+        """
+        shapes = np.asarray(canvases, np.float64)
+        images = np.asarray(sizes, np.float64).reshape(-1, 2)
+        if self.mode != "short_side":
+            wanted = np.log(images[:, 0] / images[:, 1])
+            return np.abs(wanted[:, None] - np.log(shapes[:, 0] / shapes[:, 1])).argmin(axis=1)
+        targets = self._targets(sizes)
+        # A canvas that holds the image has a fit of 1; among those the smallest wins.
+        fits = np.minimum((shapes / targets[:, None]).min(axis=-1), 1.0)
+        area = shapes.prod(axis=1)
+        best = fits == fits.max(axis=1, keepdims=True)
+        return np.where(best, area, np.inf).argmin(axis=1)
+
+    def _targets(self, sizes: np.ndarray) -> np.ndarray:
+        """float64 `[n, 2]`: the sizes that 'short_side' asks for, whatever the canvas."""
+        unique, inverse = np.unique(np.asarray(sizes), axis=0, return_inverse=True)
+        targets = [
+            short_side_size((int(height), int(width)), self.short_side, self.long_side)
+            for height, width in unique
+        ]
+        return np.array(targets, np.float64).reshape(-1, 2)[inverse.reshape(-1)]
+
+
+def padding_share(sizes: np.ndarray, canvases: Sequence[Size], resize: Resize) -> float:
+    """How many pixels are padding, as a share of the pixels that are image.
+
+    Args:
+        sizes: `[n, 2]`, height and width of each image.
+        canvases: Height and width of each canvas.
+        resize: How images are scaled.
+
+    Returns:
+        0 where the images fill their canvases; 1 where there is as much padding as image.
+    """
+    unique, counts = np.unique(np.asarray(sizes), axis=0, return_counts=True)
+    canvas_of = resize.assign(unique, canvases)
+    spent, used = 0, 0
+    for size, count, number in zip(unique.tolist(), counts.tolist(), canvas_of, strict=True):
+        canvas = canvases[number]
+        height, width = resize.size((size[0], size[1]), canvas)
+        spent += count * canvas[0] * canvas[1]
+        used += count * height * width
+    return spent / used - 1
+
+
+def suggest_canvases(
+    sizes: np.ndarray, resize: Resize, count: int, multiple: int = 32
+) -> tuple[Size, ...]:
+    """The canvases that pad the least, for images resized by their short side.
+
+    Images are put in the order of their aspect ratio and cut into at most `count` groups, each with
+    the smallest canvas that holds all of it; of all such cuts the best is found by dynamic
+    programming.
+
+    Args:
+        sizes: `[n, 2]`, height and width of each image.
+        resize: How images are scaled; its mode must be 'short_side'.
+        count: The most canvases.
+        multiple: What the sides of a canvas are a multiple of.
+
+    Returns:
+        At most `count` heights and widths, from the widest to the tallest.
+
+    Raises:
+        ValueError: If the mode is another: with those, the canvases decide the sizes.
+    """
+    if resize.mode != "short_side":
+        raise ValueError("Canvases can be suggested for data.resize.mode='short_side' only.")
+    rounded = (np.ceil(resize._targets(sizes) / multiple) * multiple).astype(np.int64)
+    shapes, weights = np.unique(rounded, axis=0, return_counts=True)
+    order = np.argsort(shapes[:, 0] / shapes[:, 1], kind="stable")
+    shapes, weights = shapes[order], weights[order]
+    total = len(shapes)
+    # best[k][j]: fewest pixels for the first j shapes on k canvases; cut[k][j]: where the last of
+    # those canvases begins.
+    best = np.full((count + 1, total + 1), np.inf)
+    best[0, 0] = 0.0
+    cut = np.zeros((count + 1, total + 1), np.int64)
+    images_before = np.concatenate([[0], np.cumsum(weights)])
+    for end in range(1, total + 1):
+        # The smallest canvas that holds shapes start..end-1, for every start.
+        canvas = np.maximum.accumulate(shapes[:end][::-1], axis=0)[::-1]
+        pixels = canvas.prod(axis=1) * (images_before[end] - images_before[:end])
+        for used in range(1, count + 1):
+            totals = best[used - 1, :end] + pixels
+            cut[used, end] = totals.argmin()
+            best[used, end] = totals.min()
+    used, end = int(best[:, total].argmin()), total
+    found: list[Size] = []
+    while end > 0:
+        start = int(cut[used, end])
+        height, width = shapes[start:end].max(axis=0)
+        found.append((int(height), int(width)))
+        used, end = used - 1, start
+    return tuple(reversed(found))

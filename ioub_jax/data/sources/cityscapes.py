@@ -1,0 +1,259 @@
+"""Cityscapes in the layout of its devkit: leftImg8bit and the polygons of gtFine."""
+
+import json
+import pathlib
+import reprlib
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ioub_jax.data.checks import DataError, Problems
+from ioub_jax.data.sources.annotations import collect_annotations
+from ioub_jax.data.sources.example import Example, create_example
+from ioub_jax.data.sources.files import FileSource
+
+#: The classes that Cityscapes evaluates instances of, with the devkit's label ids.
+CITYSCAPES_CATEGORIES = {
+    "person": 24,
+    "rider": 25,
+    "car": 26,
+    "truck": 27,
+    "bus": 28,
+    "train": 31,
+    "motorcycle": 32,
+    "bicycle": 33,
+}
+# The devkit's other labels. They are no objects but cover what lies behind them.
+_OTHER_LABELS = {
+    *("unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic"),
+    *("ground", "road", "sidewalk", "parking", "rail track", "building", "wall", "fence"),
+    *("guard rail", "bridge", "tunnel", "pole", "polegroup", "traffic light", "traffic sign"),
+    *("vegetation", "terrain", "sky", "caravan", "trailer"),
+}
+# The devkit does not draw this one: the car around it shows through.
+_TRANSPARENT = "license plate"
+_GROUP = "group"
+# OpenCV draws polygons in fixed-point numbers; no image is as large as this.
+_LARGEST = 2**15
+
+_CHECK_ROOT = "set config.data.cityscapes.root to the folder that holds leftImg8bit and gtFine."
+_SKIP_IMAGE = "or set config.data.on_error='skip' to leave the image out."
+_SKIP_OBJECT = "or set config.data.on_error='skip' to leave the object out."
+
+
+class CityscapesSource(FileSource):
+    """The images of one split of Cityscapes with the boxes of its eight instance classes.
+
+    A box encloses what is visible of an object, as the devkit's instanceIds images show it
+    (json2instanceImg.py): the polygons are drawn in the order of the file, later ones cover
+    earlier ones, and an edge belongs to its polygon. With columns x0..x1 a box is x0 to x1 + 1.
+    OpenCV draws here and Pillow there, so that a few boxes differ by a pixel. `area` counts the
+    visible pixels. An object that others cover altogether is no object; deleted ones are not
+    drawn. Each group ('cargroup') is a crowd of its class with a box of its own.
+
+    `image_id` is the position in the sorted list of images, from 1: it stays the same whatever is
+    skipped. The published annotations of the test split hold no objects.
+
+    With `on_error='skip'` a bad object is left out of its image and a bad image out of the data
+    set, each with a `Problem` in `skipped`.
+
+    Args:
+        root: The folder that holds leftImg8bit and gtFine.
+        split: 'train', 'val' or 'test'.
+        on_error: 'raise' or 'skip'.
+
+    Raises:
+        DataError: With one sentence, about the first thing that is wrong.
+        ValueError: If `on_error` is unknown.
+    """
+
+    def __init__(self, root: str | pathlib.Path, split: str, on_error: str = "raise") -> None:
+        problems = Problems(on_error)
+        folder = pathlib.Path(root).expanduser()
+        images = _list_files(folder / "leftImg8bit" / split, "_leftImg8bit.png")
+        polygons = _list_files(folder / "gtFine" / split, "_gtFine_polygons.json")
+        paths, sizes, examples = [], [], []
+        for image_id, name in enumerate(sorted(images | polygons), start=1):
+            try:
+                if name not in images:
+                    raise _missing(folder, "leftImg8bit", split, f"{name}_leftImg8bit.png")
+                if name not in polygons:
+                    raise _missing(folder, "gtFine", split, f"{name}_gtFine_polygons.json")
+                size, objects = _read_polygons(polygons[name])
+            except DataError as error:
+                problems.add_error(error)
+                continue
+            examples.append(_read_objects(objects, size, image_id, polygons[name], problems))
+            paths.append(str(images[name]))
+            sizes.append(size)
+        if not paths:
+            reason = f", the first because of {problems.found[0]}" if problems.found else "."
+            raise DataError(
+                f"{folder}: none of the {len(images)} images of split {split!r} can be used"
+                f"{reason}",
+                "folder",
+            )
+        annotations = collect_annotations(examples, np.array(sizes))
+        classes, ids = tuple(CITYSCAPES_CATEGORIES), tuple(CITYSCAPES_CATEGORIES.values())
+        super().__init__(annotations, paths, classes, ids, problems.found)
+
+
+def _list_files(folder: pathlib.Path, suffix: str) -> dict[str, pathlib.Path]:
+    """The files of all cities of a split, by 'city/name' without the suffix."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder; {_CHECK_ROOT}", "folder")
+    files = {
+        f"{city.name}/{path.name.removesuffix(suffix)}": path
+        for city in folder.iterdir()
+        if city.is_dir()
+        for path in city.iterdir()
+        if path.name.endswith(suffix)
+    }
+    if not files:
+        raise DataError(f"{folder}: has no */*{suffix}; {_CHECK_ROOT}", "folder")
+    return files
+
+
+def _missing(folder: pathlib.Path, part: str, split: str, name: str) -> DataError:
+    other, kind = ("an annotation", "missing_image")
+    if part == "gtFine":
+        other, kind = ("an image", "missing_annotation")
+    return DataError(
+        f"{folder / part / split / name}: is missing although there is {other}; add the file, "
+        f"{_SKIP_IMAGE}",
+        kind,
+    )
+
+
+def _read_polygons(path: pathlib.Path) -> tuple[tuple[int, int], list]:
+    """Height and width of the image and its objects, as one file has them."""
+    try:
+        content = json.loads(path.read_bytes())
+        height, width, objects = (content[key] for key in ("imgHeight", "imgWidth", "objects"))
+        if not all(type(side) is int and 0 < side < _LARGEST for side in (height, width)):
+            raise ValueError(f"imgHeight and imgWidth are {height!r} and {width!r}")
+        if not isinstance(objects, list):
+            raise ValueError("objects is no list")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{path}: is no JSON with imgHeight, imgWidth and objects "
+            f"({type(error).__name__}: {error}); copy or download it again, {_SKIP_IMAGE}",
+            "broken_annotation",
+        ) from error
+    return (height, width), objects
+
+
+def _read_objects(
+    entries: list, size: tuple[int, int], image_id: int, path: pathlib.Path, problems: Problems
+) -> Example:
+    """The visible objects of one image."""
+    polygons, labels, crowd = [], [], []
+    classes = list(CITYSCAPES_CATEGORIES)
+    for number, entry in enumerate(entries, start=1):
+        if isinstance(entry, dict) and entry.get("deleted") == 1:
+            continue
+        try:
+            name, is_group = _read_label(entry, f"{path}: object number {number}")
+            if name == _TRANSPARENT:
+                continue
+            which = f"{path}: object number {number} ({name})"
+            polygon = _read_polygon(entry.get("polygon"), size, which)
+        except DataError as error:
+            problems.add_error(error)
+            continue
+        polygons.append(polygon)
+        labels.append(classes.index(name) if name in classes else -1)
+        crowd.append(is_group)
+    chosen = np.flatnonzero(np.array(labels, int) >= 0)
+    boxes, area = visible_boxes(polygons, chosen, size)
+    seen = area > 0
+    kept = chosen[seen]
+    return create_example(
+        boxes[seen],
+        np.array(labels, np.int32)[kept],
+        image_id,
+        crowd=np.array(crowd, bool)[kept],
+        area=area[seen],
+    )
+
+
+def _read_label(entry: Any, which: str) -> tuple[str, bool]:
+    """The devkit's label of an object, and whether it is a group of them."""
+    label = entry.get("label") if isinstance(entry, dict) else None
+    if not isinstance(label, str):
+        raise DataError(
+            f"{which} has no label; correct or delete it, {_SKIP_OBJECT}", "broken_annotation"
+        )
+    if label in CITYSCAPES_CATEGORIES or label in _OTHER_LABELS or label == _TRANSPARENT:
+        return label, False
+    name = label.removesuffix(_GROUP)
+    if name == label or not (name in CITYSCAPES_CATEGORIES or name in _OTHER_LABELS):
+        raise DataError(
+            f"{which} has the label {label!r}, which the devkit does not have; correct it, "
+            f"{_SKIP_OBJECT}",
+            "unknown_category",
+        )
+    return name, True
+
+
+def _read_polygon(points: Any, size: tuple[int, int], which: str) -> np.ndarray:
+    """int32 `[n, 2]`, the pixels (x, y) of the corners; raises `DataError` if they are none."""
+    corners = _to_corners(points)
+    if corners is None or not (np.abs(corners) < _LARGEST).all():
+        kind, fault = "bad_box", "is no list of pairs of finite numbers"
+    elif len(corners) < 3:
+        kind, fault = "no_area", f"has {len(corners)} corners and so no area"
+    elif (corners.max(axis=0) < 0).any() or (corners.min(axis=0) >= size[::-1]).any():
+        kind, fault = "outside", f"is outside its image of {size[1]}x{size[0]}"
+    else:
+        return corners.astype(np.int32)
+    raise DataError(
+        f"{which} has a polygon, {reprlib.repr(points)}, that {fault}; correct or delete it, "
+        f"{_SKIP_OBJECT}",
+        kind,
+    )
+
+
+def _to_corners(points: Any) -> np.ndarray | None:
+    """float64 `[n, 2]`, rounded to pixels; None for what is no list of pairs of numbers."""
+    try:
+        corners = np.array(points)
+    except ValueError:  # lists of several lengths
+        return None
+    if points == []:
+        return corners.reshape(0, 2)
+    if corners.dtype.kind not in "iuf" or corners.shape[1:] != (2,):
+        return None
+    return np.rint(corners.astype(np.float64))
+
+
+def visible_boxes(
+    polygons: list[np.ndarray], chosen: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes of what is visible of some polygons, each of which covers those before it.
+
+    Args:
+        polygons: int32 `[n, 2]` each, the pixels (x, y) of the corners, in the order of drawing.
+        chosen: int64 `[m]`, which of them are asked for, ascending.
+        size: Height and width of the image.
+
+    Returns:
+        Boxes float32 `[m, 4]`, xyxy, right and bottom edge exclusive, and the number of visible
+        pixels float32 `[m]`. Both are 0 where nothing is visible.
+    """
+    boxes, area = np.zeros((len(chosen), 4), np.float32), np.zeros(len(chosen), np.float32)
+    if len(chosen) == 0:
+        return boxes, area
+    canvas = np.zeros(size, np.int32)
+    # What is drawn before the first of them, mostly the road and the sky, covers none.
+    for number in range(chosen[0], len(polygons)):
+        cv2.fillPoly(canvas, [polygons[number]], number + 1)
+    for row, number in enumerate(chosen):
+        left, top = np.maximum(polygons[number].min(axis=0), 0)
+        right, bottom = polygons[number].max(axis=0) + 1
+        visible = (canvas[top:bottom, left:right] == number + 1).view(np.uint8)
+        x, y, width, height = cv2.boundingRect(visible)
+        boxes[row] = (x + left, y + top, x + left + width, y + top + height)
+        area[row] = cv2.countNonZero(visible)
+    return boxes * (area > 0)[:, None], area

@@ -1,0 +1,111 @@
+"""A data set whose images are files: what COCO, VOC and Cityscapes have in common."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+
+from ioub_jax.data.checks import Problem
+from ioub_jax.data.images import read_image
+from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.data.sources.example import Example
+
+
+def scale_to_image(example: Example, image: np.ndarray, size: tuple[int, int]) -> Example:
+    """Gives an example its pixels, which may have been decoded at a fraction of their size.
+
+    Args:
+        example: The objects, in pixels of an image of `size`.
+        image: uint8 `[h, w, 3]`.
+        size: Height and width of the image the boxes refer to.
+
+    Returns:
+        The example with the image, boxes and areas in pixels of that.
+    """
+    reduction = next(
+        reduction
+        for reduction in (1, 2, 4, 8)
+        if image.shape[:2] == tuple(-(-side // reduction) for side in size)
+    )
+    # A side that the reduction does not divide is rounded up; the pixels are 1/reduction still.
+    return dataclasses.replace(
+        example,
+        image=image,
+        boxes=example.boxes / reduction,
+        area=example.area / reduction**2,
+    )
+
+
+class FileSource:
+    """A `Source` over annotations in memory and images on disk, decoded on access.
+
+    Args:
+        annotations: The objects of n images.
+        paths: The file of each image.
+        classes: Class names in the order of the labels.
+        category_ids: The data set's own id of each class.
+        skipped: What was left out on the way here.
+    """
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        paths: Sequence[str],
+        classes: Sequence[str],
+        category_ids: Sequence[int],
+        skipped: list[Problem],
+    ) -> None:
+        self._annotations = annotations
+        self._paths = list(paths)
+        self.sizes = annotations.sizes
+        self.classes = tuple(classes)
+        self.category_ids = tuple(int(number) for number in category_ids)
+        self.skipped = skipped
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Example:
+        """Decodes image `index`; raises `DataError` if that fails or its size is another."""
+        return self.load(index)
+
+    def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
+        """As `source[index]`, its pixels and boxes possibly at 1/2, 1/4 or 1/8 of their size.
+
+        Args:
+            index: The image.
+            at_least: Height and width that suffice; None for the image as it is.
+        """
+        height, width = (int(side) for side in self.sizes[index])
+        path = pathlib.Path(self._paths[index])
+        image = read_image(path, size=(height, width), at_least=at_least)
+        return scale_to_image(self.annotations(index), image, (height, width))
+
+    def annotations(self, index: int) -> Example:
+        """The objects of image `index`, without its pixels."""
+        return self._annotations.example(index)
+
+    def image_id(self, index: int) -> int:
+        """The data set's own number of an image."""
+        return int(self._annotations.image_ids[index])
+
+    def describe(self, index: int) -> str:
+        """The path of the image file."""
+        return self._paths[index]
+
+    @property
+    def has_objects(self) -> np.ndarray:
+        """Whether each image has an object that is no crowd, bool `[n]`."""
+        return self._annotations.has_objects
+
+    def select(self, images: np.ndarray) -> Self:
+        """The same data set with some of its images only, in the order of `images`."""
+        chosen = object.__new__(type(self))
+        chosen.__dict__ |= self.__dict__
+        chosen._annotations = self._annotations.select(images)
+        chosen.sizes = chosen._annotations.sizes
+        chosen._paths = [self._paths[index] for index in images]
+        return chosen

@@ -1,0 +1,283 @@
+"""Data sets prepared by TensorFlow Datasets (TFDS), read without TensorFlow."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from ioub_jax.data.checks import DataError, Problems
+from ioub_jax.data.images import decode_image
+from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.data.sources.coco_categories import COCO_IDS
+from ioub_jax.data.sources.example import Example
+from ioub_jax.data.sources.files import scale_to_image
+from ioub_jax.data.sources.tfds_index import RecordIndex, describe_files, load_or_read
+from ioub_jax.data.sources.tfds_records import OpenedSplit, Records, find_folder, open_split
+
+# A box may leave its image by this many pixels, what rounding does, and is clipped.
+_TOLERANCE = 1.0
+# float32 shares of a side are pixels to about this many decimals; COCO writes two.
+_DECIMALS = 3
+_REPAIR = "repair the original and prepare it again"
+_SKIP_IMAGE = f"{_REPAIR}, or set config.data.on_error='skip' to leave the image out."
+_SKIP_BOX = f"{_REPAIR}, or set config.data.on_error='skip' to leave the box out."
+
+
+class TfdsSource:
+    """One split of a data set that TFDS prepared as ArrayRecord files, read by random access.
+
+    Any builder with the features `image` and `objects/bbox` will do: coco/2014, coco/2017,
+    voc/2007, voc/2012 or one's own. `objects/label` gives the classes, `is_crowd` and
+    `is_difficult` the flags, `area` the areas, `image/id` the ids (else the position from 1).
+    TFDS keeps boxes as float32 shares `[ymin, xmin, ymax, xmax]` of the image's sides; they are
+    rounded to 1/1000 pixel, which undoes what that costs. TFDS truncates COCO's areas to integers.
+
+    Classes that are COCO's 80 come in the order of COCO's category ids, and have these ids, as
+    from `CocoSource`; others are numbered from 1 in the order of the builder.
+
+    The first use of a split reads all of it once and keeps what it says about sizes and boxes
+    beside the records or in `~/.cache/ioub_jax`.
+
+    Args:
+        name: The data set and its config as TFDS names them, such as 'coco/2017'; the newest
+            version there is, unless it names one ('coco/2017:1.1.0').
+        split: A split of the builder ('validation', not 'val'), or a part: 'train[:1000]'.
+        data_dir: The folder that holds `name`; None for TFDS's own, `$TFDS_DATA_DIR` or
+            `~/tensorflow_datasets`.
+        on_error: 'raise' or 'skip'.
+        one_based: Whether boxes are written as in the VOC devkit, 1-based and inclusive. None:
+            for the builder `voc`, whose boxes are, alone.
+
+    Raises:
+        DataError: With one sentence, if the data set is not there, not as described above, or has
+            a bad record.
+        ValueError: If `on_error` is neither.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        data_dir: str | pathlib.Path | None = None,
+        on_error: str = "raise",
+        one_based: bool | None = None,
+    ) -> None:
+        problems = Problems(on_error)
+        self._folder = find_folder(name, data_dir)
+        self._title = f"{name} {split}"
+        self._split = split
+        opened = open_split(self._folder, split)
+        self._records: Records | None = opened.records
+        index = _index(opened, split, self._title)
+        self._names = index.filenames
+        self._positions = np.arange(len(index.sizes))
+        names = _class_names(opened.objects)
+        order = _class_order(names)
+        self.classes = tuple(names[label] for label in order)
+        self.category_ids = tuple(range(1, len(names) + 1))
+        if _are_cocos(names):
+            self.category_ids = tuple(COCO_IDS[name] for name in self.classes)
+        if one_based is None:
+            one_based = opened.name.split("/")[0] == "voc"
+        kept = _judge_images(index, self.describe, problems)
+        annotations = _judge_objects(index, names, one_based, kept, self.describe, problems)
+        self._annotations = _relabel(annotations, np.argsort(order)).select(kept)
+        self._positions = kept
+        self.sizes = self._annotations.sizes
+        self.skipped = problems.found
+        if len(self) == 0:
+            raise DataError(
+                f"{self._folder}: split {split!r} has no images to load; "
+                "choose another in config.data.tfds.",
+                "folder",
+            )
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self._positions)
+
+    def __getitem__(self, index: int) -> Example:
+        """Decodes image `index`; raises `DataError` if that fails."""
+        return self.load(index)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out the open files: another process opens its own."""
+        return self.__dict__ | {"_records": None}
+
+    @property
+    def has_objects(self) -> np.ndarray:
+        """Whether an image has an object that is no crowd, bool `[n]`."""
+        return self._annotations.has_objects
+
+    def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
+        """As `source[index]`, its pixels and boxes possibly at 1/2, 1/4 or 1/8 of their size.
+
+        Args:
+            index: The image.
+            at_least: Height and width that suffice; None for the image as it is.
+        """
+        height, width = (int(side) for side in self.sizes[index])
+        if self._records is None:  # threads may open it at once, which does no harm
+            self._records = open_split(self._folder, self._split).records
+        data = self._records[int(self._positions[index])]["image"]
+        image = decode_image(data, self.describe(index), (height, width), at_least)
+        return scale_to_image(self.annotations(index), image, (height, width))
+
+    def annotations(self, index: int) -> Example:
+        """The objects of image `index`, without its pixels."""
+        return self._annotations.example(index)
+
+    def image_id(self, index: int) -> int:
+        """The data set's own number of an image, or its position from 1."""
+        return int(self._annotations.image_ids[index])
+
+    def describe(self, index: int) -> str:
+        """The data set, the number of the record, and the file it was made from."""
+        position = int(self._positions[index])
+        name = str(self._names[position])
+        return f"{self._title} record {position}{f' ({name})' if name else ''}"
+
+    def select(self, images: np.ndarray) -> Self:
+        """The same data set with some of its images only, in the order of `images`."""
+        chosen = object.__new__(type(self))
+        chosen.__dict__ |= self.__dict__
+        chosen._annotations = self._annotations.select(images)
+        chosen.sizes = chosen._annotations.sizes
+        chosen._positions = self._positions[images]
+        return chosen
+
+
+def _index(opened: OpenedSplit, split: str, title: str) -> RecordIndex:
+    """What the records say; read once, then kept."""
+    try:
+        key = describe_files(
+            opened.files, name=opened.name, split=split, records=len(opened.records)
+        )
+    except OSError as error:
+        raise DataError(
+            f"{error.filename}: cannot be read ({error.strerror}); copy the folder or prepare the "
+            "data set again.",
+            "folder",
+        ) from error
+    folder = opened.files[0].parent
+    return load_or_read(
+        key, folder, title, lambda: RecordIndex.read(opened.records, len(opened.records), title)
+    )
+
+
+def _class_names(objects: Mapping[str, Any]) -> list[str]:
+    """The names in the order of the builder's labels, made up where it has none."""
+    if "label" not in objects:
+        return ["object"]
+    names = list(objects["label"].names)
+    # What TFDS gives where only the number of classes is known.
+    if names == [str(number) for number in range(len(names))]:
+        return [f"class {name}" for name in names]
+    return names
+
+
+def _are_cocos(names: Sequence[str]) -> bool:
+    return set(names) == set(COCO_IDS)
+
+
+def _class_order(names: Sequence[str]) -> list[int]:
+    """The builder's labels in the order of ours; the builder coco keeps that of COCO's JSON."""
+    labels = list(range(len(names)))
+    if _are_cocos(names):
+        labels.sort(key=lambda label: COCO_IDS[names[label]])
+    return labels
+
+
+def _relabel(annotations: Annotations, new_labels: np.ndarray) -> Annotations:
+    labels = new_labels[annotations.labels].astype(np.int32)
+    return dataclasses.replace(annotations, labels=labels)
+
+
+def _judge_images(
+    index: RecordIndex, describe: Callable[[int], str], problems: Problems
+) -> np.ndarray:
+    """int64, the records whose image can be used."""
+    _, first = np.unique(index.image_ids, return_index=True)
+    usable = np.zeros(len(index.sizes), bool)
+    usable[first] = True
+    for record in np.flatnonzero(~usable).tolist():
+        problems.add(
+            "duplicate_image",
+            f"{describe(record)}: has the id {index.image_ids[record]} of another image; "
+            f"{_SKIP_IMAGE}",
+        )
+    for record in np.flatnonzero(index.sizes.min(axis=1) == 0).tolist():
+        usable[record] = False
+        problems.add(
+            "unreadable_image", f"{describe(record)}: is no image that can be read; {_SKIP_IMAGE}"
+        )
+    return np.flatnonzero(usable)
+
+
+def _judge_objects(
+    index: RecordIndex,
+    names: Sequence[str],
+    one_based: bool,
+    kept: np.ndarray,
+    describe: Callable[[int], str],
+    problems: Problems,
+) -> Annotations:
+    """The objects that can be used, of every record, with the builder's labels."""
+    records = np.repeat(np.arange(len(index.sizes)), index.counts)
+    corners = _to_pixels(index, records)
+    limits = np.tile(index.sizes[records, ::-1], 2)
+    boxes = corners - np.array([one_based, one_based, 0, 0])
+    beyond = (boxes[:, :2] < -_TOLERANCE) | (boxes[:, 2:] > limits[:, 2:] + _TOLERANCE)
+    clipped = np.clip(boxes, 0, limits).astype(np.float32)
+    faults = {
+        "bad_box": ~np.isfinite(corners).all(axis=1),
+        "unknown_category": (index.labels < 0) | (index.labels >= len(names)),
+        "no_area": (corners[:, 2:] <= corners[:, :2]).any(axis=1),
+        "outside": (beyond | (clipped[:, 2:] <= clipped[:, :2])).any(axis=1),
+    }
+    is_good = ~np.any(list(faults.values()), axis=0)
+    for position in np.flatnonzero(~is_good & np.isin(records, kept)):
+        kind = next(kind for kind, found in faults.items() if found[position])
+        number = position - np.searchsorted(records, records[position]) + 1
+        written = ", ".join(f"{value:g}" for value in corners[position])
+        problems.add(
+            kind,
+            f"{describe(int(records[position]))}: box {number} (label {index.labels[position]}; "
+            f"{written} pixels) {_FAULTS[kind]}; {_SKIP_BOX}",
+        )
+    return _collect(index, clipped, records, is_good)
+
+
+_FAULTS = {
+    "bad_box": "is not four finite numbers",
+    "unknown_category": "is of no class",
+    "no_area": "has no area",
+    "outside": "is outside its image",
+}
+
+
+def _to_pixels(index: RecordIndex, records: np.ndarray) -> np.ndarray:
+    """float64 `[m, 4]`, xmin, ymin, xmax, ymax in pixels, otherwise as written."""
+    shares = index.boxes[:, [1, 0, 3, 2]].astype(np.float64)
+    with np.errstate(invalid="ignore"):  # an infinite share of a side that is not known
+        return np.round(shares * np.tile(index.sizes[records, ::-1], 2), _DECIMALS)
+
+
+def _collect(
+    index: RecordIndex, boxes: np.ndarray, records: np.ndarray, is_good: np.ndarray
+) -> Annotations:
+    sides = boxes[:, 2:] - boxes[:, :2]
+    areas = np.where(np.isnan(index.areas), sides[:, 0] * sides[:, 1], index.areas)
+    counts = np.bincount(records[is_good], minlength=len(index.sizes))
+    return Annotations(
+        index.image_ids,
+        index.sizes,
+        np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
+        boxes=boxes[is_good],
+        labels=index.labels[is_good].astype(np.int32),
+        crowd=index.crowd[is_good],
+        difficult=index.difficult[is_good],
+        area=areas[is_good].astype(np.float32),
+    )

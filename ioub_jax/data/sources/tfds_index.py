@@ -1,0 +1,210 @@
+"""What the records of a TFDS split say about their images and objects, read once and kept.
+
+A record is an encoded image with its objects, so their sizes and boxes are known only after all
+of them were read: 19 GB for COCO's training images. The result is kept in one small file.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import logging
+import os
+import pathlib
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import tqdm
+
+_VERSION = 1  # of the file; another one is read again
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordIndex:
+    """The n records of a split and their m objects, record after record, as they are written.
+
+    Attributes:
+        sizes: int64 `[n, 2]`, height and width of each image; 0 where it has no readable header.
+        image_ids: int64 `[n]`, 'image/id', or the position from 1 where there is none.
+        filenames: str `[n]`, 'image/filename', or '' where there is none.
+        counts: int64 `[n]`, the objects of each record.
+        boxes: float32 `[m, 4]`, ymin, xmin, ymax, xmax as shares of height and width.
+        labels: int64 `[m]`.
+        crowd: bool `[m]`, 'is_crowd'.
+        difficult: bool `[m]`, 'is_difficult'.
+        areas: float32 `[m]`, 'area' in square pixels; NaN where there is none.
+    """
+
+    sizes: np.ndarray
+    image_ids: np.ndarray
+    filenames: np.ndarray
+    counts: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    difficult: np.ndarray
+    areas: np.ndarray
+
+    def is_consistent(self) -> bool:
+        """Whether the lengths of the arrays fit each other."""
+        images = (self.sizes, self.image_ids, self.filenames, self.counts)
+        objects = (self.boxes, self.labels, self.crowd, self.difficult, self.areas)
+        total = int(self.counts.sum())
+        return all(len(array) == len(self.sizes) for array in images) and all(
+            len(array) == total for array in objects
+        )
+
+    @classmethod
+    def read(cls, records: Iterable[Mapping[str, Any]], total: int, title: str) -> Self:
+        """Reads every record, with a progress bar where somebody looks.
+
+        Args:
+            records: What TFDS gives for each, with the image as the bytes of its file.
+            total: How many there are.
+            title: What the progress bar calls them.
+
+        Returns:
+            The index.
+        """
+        progress = tqdm.tqdm(records, title, total, unit="image", disable=None)
+        read = [_read_record(record, number) for number, record in enumerate(progress, start=1)]
+        sizes, image_ids, filenames, objects = zip(*read, strict=True) if read else ((),) * 4
+        columns = {name: [one[name] for one in objects] for name in _EMPTY}
+        return cls(
+            sizes=np.array(sizes, np.int64).reshape(-1, 2),
+            image_ids=np.array(image_ids, np.int64),
+            filenames=np.array(filenames, np.str_),
+            counts=np.array([len(boxes) for boxes in columns["boxes"]], np.int64),
+            **{name: np.concatenate([_EMPTY[name], *columns[name]]) for name in _EMPTY},
+        )
+
+
+_EMPTY = {
+    "boxes": np.zeros((0, 4), np.float32),
+    "labels": np.zeros(0, np.int64),
+    "crowd": np.zeros(0, bool),
+    "difficult": np.zeros(0, bool),
+    "areas": np.zeros(0, np.float32),
+}
+
+
+def _read_record(
+    record: Mapping[str, Any], position: int
+) -> tuple[tuple[int, int], int, str, dict[str, np.ndarray]]:
+    """The size, id, file name and objects of one record; those without a key get a default."""
+    objects = record["objects"]
+    boxes = np.asarray(objects["bbox"], np.float32).reshape(-1, 4)
+    zeros = np.zeros(len(boxes))
+    name = record.get("image/filename", b"")
+    image_id = record.get("image/id", position)
+    return (
+        _read_size(record["image"]),
+        int(image_id) if isinstance(image_id, (int, np.integer)) else position,
+        name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name),
+        {
+            "boxes": boxes,
+            "labels": np.asarray(objects.get("label", zeros), np.int64),
+            "crowd": np.asarray(objects.get("is_crowd", zeros), bool),
+            "difficult": np.asarray(objects.get("is_difficult", zeros), bool),
+            "areas": np.asarray(objects.get("area", zeros + np.nan), np.float32),
+        },
+    )
+
+
+def _read_size(data: bytes) -> tuple[int, int]:
+    """Height and width from an image file's header; zeros where that is not readable."""
+    # OpenCV cannot read a header alone.
+    import PIL.Image
+
+    try:
+        with PIL.Image.open(io.BytesIO(data)) as image:
+            return image.height, image.width
+    except OSError:
+        return 0, 0
+
+
+def describe_files(files: Sequence[pathlib.Path], **facts: Any) -> str:
+    """What an index was made from: another text stands for other records.
+
+    Args:
+        files: The files with the records.
+        **facts: What else tells data sets apart: name, split, number of records.
+
+    Returns:
+        JSON.
+    """
+    stats = [(file.name, file.stat()) for file in files]
+    listed = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return json.dumps({"version": _VERSION, "files": listed, **facts}, sort_keys=True)
+
+
+def load_or_read(
+    key: str, folder: pathlib.Path, title: str, read: Callable[[], RecordIndex]
+) -> RecordIndex:
+    """The kept index of the records that `key` describes, or a new one, which is kept.
+
+    It is kept beside the records or, where nobody may write there, in the user's cache folder.
+    Many processes may do this at once: each file is written apart and moved into place.
+
+    Args:
+        key: What `describe_files` says.
+        folder: The folder of the records.
+        title: What a warning calls them.
+        read: Makes the index.
+
+    Returns:
+        The index.
+    """
+    name = f"ioub_jax_index-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    places = [folder / name, _cache_folder() / name]
+    for path in places:
+        index = _load(path, key)
+        if index is not None:
+            return index
+    index = read()
+    failures = []
+    for path in places:
+        try:
+            _save(path, key, index)
+            return index
+        except OSError as error:
+            failures.append(f"{path.parent} ({error.strerror})")
+    logging.getLogger(__name__).warning(
+        "%s: what was read cannot be kept in %s, so it will be read again next time.",
+        title,
+        " or ".join(failures),
+    )
+    return index
+
+
+def _cache_folder() -> pathlib.Path:
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ioub_jax"
+
+
+def _load(path: pathlib.Path, key: str) -> RecordIndex | None:
+    """The index in a file; None if there is none, it is broken or of other records."""
+    names = [field.name for field in dataclasses.fields(RecordIndex)]
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if str(arrays["key"]) != key:
+                return None
+            index = RecordIndex(**{name: arrays[name] for name in names})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return index if index.is_consistent() else None
+
+
+def _save(path: pathlib.Path, key: str, index: RecordIndex) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Its name is new on every host: process ids are not.
+    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(file, key=np.array(key), **vars(index))
+        os.chmod(partial, 0o644)  # others may read the data set too
+        os.replace(partial, path)
+    finally:
+        pathlib.Path(partial).unlink(missing_ok=True)

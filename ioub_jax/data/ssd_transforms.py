@@ -1,0 +1,196 @@
+"""The data augmentation of SSD (Liu et al. 2016, arXiv 1512.02325, sections 2.2 and 3.6).
+
+It goes `photometric_distortion`, `expand`, `minimum_iou_crop`, then a resize to the network's
+square and a flip. The constants are those of the authors' Caffe scripts, which mmdetection and
+torchvision share. Where the three differ, these functions do as mmdetection, with which the SSD of
+the IoU-balanced losses was trained; each says what the others do.
+
+As in `transforms`, nothing changes its input, and how many numbers are drawn depends neither on
+the image nor on the options.
+"""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from ioub_jax.data.sources.example import Example, select_objects
+from ioub_jax.data.transforms import crop, pixels
+
+_BRIGHTNESS = 32.0  # grey levels
+_CONTRAST = 0.5  # contrast and saturation are multiplied by 0.5 to 1.5
+_SATURATION = 0.5
+_HUE = 18.0  # degrees
+_MINIMUM_IOUS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+_SMALLEST_SCALE = 0.3
+_LARGEST_ASPECT_RATIO = 2.0
+_TRIALS = 50
+# Even odds that a step is done at all.
+_PROBABILITY = 0.5
+
+
+def photometric_distortion(example: Example, rng: np.random.Generator) -> Example:
+    """Changes brightness, contrast, saturation, hue and the order of the channels, each or not.
+
+    Each has probability 1/2: brightness by -32 to 32, contrast by a factor of 0.5 to 1.5 either
+    before or after the colours, saturation by a factor of 0.5 to 1.5, hue by -18 to 18 degrees, a
+    random order of the channels. Levels stay bytes, clipped as in Caffe, so a bright image may wash
+    out; mmdetection goes on with floats beyond 255. Caffe's SSD never reorders the channels, and
+    its hue of 18 is in OpenCV's 8-bit units of 2 degrees.
+
+    Args:
+        example: The example.
+        rng: Gives five gates, four amounts, the place of the contrast and an order of channels.
+
+    Returns:
+        The example with another image; its objects stay.
+    """
+    done = rng.random(5) < _PROBABILITY
+    amounts = np.where(done[:4], rng.uniform(-1.0, 1.0, 4), 0.0)
+    contrast_first = rng.random() < 0.5
+    order = rng.permutation(3)
+    contrast = 1.0 + _CONTRAST * amounts[1]
+    first, last = (contrast, 1.0) if contrast_first else (1.0, contrast)
+
+    image = _scale_levels(pixels(example), first, _BRIGHTNESS * amounts[0])
+    image = _change_colours(image, 1.0 + _SATURATION * amounts[2], _HUE * amounts[3])
+    image = _scale_levels(image, last, 0.0)
+    if done[4]:
+        channels = cv2.split(image)
+        image = cv2.merge([channels[channel] for channel in order])
+    return dataclasses.replace(example, image=image)
+
+
+def _scale_levels(image: np.ndarray, factor: float, offset: float) -> np.ndarray:
+    """Each grey level x becomes factor * (x + offset)."""
+    if factor == 1.0 and offset == 0.0:
+        return image
+    return cv2.LUT(image, _levels(factor * (np.arange(256) + offset)))
+
+
+def _change_colours(image: np.ndarray, saturation: float, hue: float) -> np.ndarray:
+    """Multiplies the saturation by a factor and turns the hue by some degrees."""
+    if saturation == 1.0 and hue == 0.0:
+        return image
+    # OpenCV's _FULL codes spread the circle of hues over 256 levels, so they wrap as bytes do.
+    table = np.empty((1, 256, 3), np.uint8)
+    table[0, :, 0] = np.rint(np.arange(256) + hue * 256 / 360) % 256
+    table[0, :, 1] = _levels(saturation * np.arange(256))
+    table[0, :, 2] = np.arange(256)
+    colours = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL), table)
+    return cv2.cvtColor(colours, cv2.COLOR_HSV2RGB_FULL, dst=colours)
+
+
+def _levels(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def expand(
+    example: Example,
+    rng: np.random.Generator,
+    *,
+    max_ratio: float = 4.0,
+    colour: tuple[int, int, int],
+) -> Example:
+    """Puts the image somewhere on a larger canvas of one colour, so that its objects become small.
+
+    With probability 1/2 the sides are multiplied by a ratio uniform in [1, max_ratio]; the result
+    has up to `max_ratio` squared times the pixels until it is cropped or resized.
+
+    Args:
+        example: The example.
+        rng: Gives four numbers.
+        max_ratio: The largest ratio, at least 1.
+        colour: RGB of the canvas, the mean colour of the images that the backbone was trained on.
+
+    Returns:
+        The example on its canvas, its boxes shifted.
+    """
+    image = pixels(example)
+    height, width = image.shape[:2]
+    gate, scale, down, across = rng.random(4)
+    if gate >= _PROBABILITY:
+        return example
+    ratio = 1.0 + scale * (max_ratio - 1.0)
+    margin_y, margin_x = int(height * ratio) - height, int(width * ratio) - width
+    top, left = int(down * (margin_y + 1)), int(across * (margin_x + 1))
+    expanded = cv2.copyMakeBorder(
+        image, top, margin_y - top, left, margin_x - left, cv2.BORDER_CONSTANT, value=colour
+    )
+    shift = np.array([left, top, left, top], np.float32)
+    return dataclasses.replace(example, image=expanded, boxes=example.boxes + shift)
+
+
+def minimum_iou_crop(example: Example, rng: np.random.Generator) -> Example:
+    """Crops a random window that overlaps every object enough, or keeps the whole image.
+
+    One of seven modes is chosen: the whole image, or a window whose IoU with each object is at
+    least 0, 0.1, 0.3, 0.5, 0.7 or 0.9. A window's sides are each uniform in 0.3 to 1 of the image's
+    and neither is more than twice the other; the centre of some object is inside. A mode of which
+    no window in 50 is like that gives way to another.
+
+    Objects stay if their centre is inside, clipped to the window. Crowds, which are regions to
+    ignore and no objects, have no say in the choice and keep what is visible of them. In an image
+    without objects every window will do.
+
+    In Caffe and torchvision it suffices that one object has the IoU. Caffe draws the area and the
+    aspect ratio of the window instead of its sides; torchvision tries 40 windows.
+
+    Args:
+        example: The example.
+        rng: Gives an order of the modes and 50 windows for each.
+
+    Returns:
+        The cropped example.
+    """
+    height, width = pixels(example).shape[:2]
+    objects = example.boxes[~example.crowd]
+    order = rng.permutation(len(_MINIMUM_IOUS) + 1)
+    draws = rng.random((len(_MINIMUM_IOUS), _TRIALS, 4))
+    for mode in order:
+        if mode == len(_MINIMUM_IOUS):
+            break
+        windows = _random_windows(draws[mode], height, width)
+        windows = windows[_suitable(windows, objects, _MINIMUM_IOUS[mode])]
+        if len(windows):
+            keep = _centres_inside(windows[:1], example.boxes)[0] | example.crowd
+            left, top, right, bottom = windows[0].tolist()
+            return crop(select_objects(example, keep), (left, top, right, bottom))
+    return example
+
+
+def _random_windows(draws: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Windows of an allowed shape, int64 `[n, 4]` xyxy, from `[trials, 4]` numbers in [0, 1)."""
+    image = np.array([width, height])
+    sides = (_SMALLEST_SCALE + (1.0 - _SMALLEST_SCALE) * draws[:, :2]) * image
+    corners = draws[:, 2:] * (image - sides)
+    windows = np.concatenate([corners, corners + sides], axis=1).astype(np.int64)
+    is_square_enough = sides.max(axis=1) <= _LARGEST_ASPECT_RATIO * sides.min(axis=1)
+    is_not_empty = (windows[:, 2:] > windows[:, :2]).all(axis=1)
+    return windows[is_square_enough & is_not_empty]
+
+
+def _suitable(windows: np.ndarray, objects: np.ndarray, minimum_iou: float) -> np.ndarray:
+    """Which windows overlap every object enough and have some object's centre: bool `[n]`."""
+    if not len(objects):
+        return np.ones(len(windows), bool)
+    enough = _ious(windows, objects).min(axis=1) >= minimum_iou
+    return enough & _centres_inside(windows, objects).any(axis=1)
+
+
+def _ious(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """IoU of each of n windows, none of them empty, with each of k boxes: `[n, k]`."""
+    first, second = windows[:, None, :], boxes[None, :, :]
+    shared = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(
+        first[..., :2], second[..., :2]
+    )
+    intersection = np.maximum(shared, 0).prod(axis=-1)
+    areas = (first[..., 2:] - first[..., :2]).prod(axis=-1)
+    return intersection / (areas + (second[..., 2:] - second[..., :2]).prod(axis=-1) - intersection)
+
+
+def _centres_inside(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Whether each of n windows has the centre of each of k boxes inside it: bool `[n, k]`."""
+    centres = ((boxes[:, :2] + boxes[:, 2:]) / 2)[None, :, :]
+    inwards = (centres - windows[:, None, :2], windows[:, None, 2:] - centres)
+    return np.concatenate(inwards, axis=-1).min(axis=-1) > 0

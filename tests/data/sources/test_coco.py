@@ -1,0 +1,226 @@
+import json
+import os
+import pickle
+
+import numpy as np
+import PIL.Image
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+
+from ioub_jax.data.checks import DataError
+from ioub_jax.data.sources.coco import CocoSource
+
+HEIGHT, WIDTH = 30, 40
+CATEGORIES = [{"id": 90, "name": "cow"}, {"id": 0, "name": "ant"}, {"id": 7, "name": "bee"}]
+
+
+def _annotation(identity, image=1, category=7, bbox=(1, 2, 3, 4), **others):
+    return {
+        "id": identity,
+        "image_id": image,
+        "category_id": category,
+        "bbox": list(bbox),
+        **others,
+    }
+
+
+def _write(folder, annotations, images=(1, 2), categories=CATEGORIES):
+    """Writes one tiny PNG for each image id and the JSON that lists them."""
+    entries = []
+    for identity in images:
+        PIL.Image.new("RGB", (WIDTH, HEIGHT)).save(folder / f"{identity}.png")
+        entries.append(
+            {"id": identity, "file_name": f"{identity}.png", "height": HEIGHT, "width": WIDTH}
+        )
+    content = {"images": entries, "categories": categories, "annotations": annotations}
+    if annotations is None:
+        del content["annotations"]
+    path = folder / "instances.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_boxes_become_xyxy_and_keep_their_flags(tmp_path):
+    path = _write(
+        tmp_path,
+        [
+            _annotation(1, image=2, bbox=(1, 2, 3, 4), area=9.5, iscrowd=0),
+            _annotation(2, image=1, category=0, bbox=(0.5, 1.25, 10, 20), iscrowd=1, ignore=1),
+            _annotation(3, image=2, category=90, bbox=(0, 0, 40, 30), area=-1),
+        ],
+    )
+    source = CocoSource(path, tmp_path)
+    first, second = source.annotations(0), source[1]
+    np.testing.assert_array_equal(first.boxes, [[0.5, 1.25, 10.5, 21.25]])
+    np.testing.assert_array_equal(second.boxes, [[1, 2, 4, 6], [0, 0, 40, 30]])
+    assert first.crowd.tolist() == [True] and second.crowd.tolist() == [False, False]
+    assert not first.difficult.any()
+    # Annotated, missing (10 x 20) and negative (40 x 30): the box's own.
+    np.testing.assert_array_equal(first.area, [200])
+    np.testing.assert_array_equal(second.area, [9.5, 1200])
+    assert first.boxes.dtype == first.area.dtype == np.float32 and first.labels.dtype == np.int32
+    assert first.image is None and second.image.shape == (HEIGHT, WIDTH, 3)
+
+
+def test_labels_follow_the_ids_of_the_categories(tmp_path):
+    annotations = [_annotation(number, category=id) for number, id in enumerate((90, 0, 7))]
+    source = CocoSource(_write(tmp_path, annotations), tmp_path)
+    assert source.classes == ("ant", "bee", "cow") and source.category_ids == (0, 7, 90)
+    assert source.annotations(0).labels.tolist() == [2, 0, 1]
+    other = CocoSource(_write(tmp_path, annotations, categories=CATEGORIES[::-1]), tmp_path)
+    assert other.classes == source.classes
+    assert other.annotations(0).labels.tolist() == [2, 0, 1]
+
+
+def test_classes_pick_and_order_categories_and_the_others_are_no_objects(tmp_path):
+    annotations = [_annotation(number, category=id) for number, id in enumerate((90, 0, 7))]
+    annotations.append(_annotation(3, category=0, bbox=(9, 9, 0, 0)))  # not looked at
+    path = _write(tmp_path, annotations)
+    source = CocoSource(path, tmp_path, classes=("cow", "bee"))
+    assert source.classes == ("cow", "bee") and source.category_ids == (90, 7)
+    assert source.annotations(0).labels.tolist() == [0, 1] and source.skipped == []
+    assert len(source) == 2
+    assert CocoSource(path, tmp_path, classes=(), on_error="skip").classes == ("ant", "bee", "cow")
+
+
+@pytest.mark.parametrize(
+    ("classes", "fault"), [(("cow", "Bee"), "which is no category"), (("ant", "ant"), "twice")]
+)
+def test_a_class_that_the_file_lacks_is_named_with_those_it_has(tmp_path, classes, fault):
+    path = _write(tmp_path, [])
+    with pytest.raises(DataError, match=rf"'{classes[1]}', {fault}.*from ant, bee, cow") as caught:
+        CocoSource(path, tmp_path, classes=classes, on_error="skip")
+    assert caught.value.kind == "unknown_category"
+
+
+def test_images_keep_the_order_of_the_file_and_their_64_bit_ids(tmp_path):
+    ids = (2**63 - 1, 5, -(2**63), 0)
+    annotations = [_annotation(number, image=id) for number, id in enumerate(ids[::-1])]
+    source = CocoSource(_write(tmp_path, annotations, images=ids), tmp_path)
+    assert [source.image_id(index) for index in range(4)] == list(ids)
+    assert [source.annotations(index).image_id for index in range(4)] == list(ids)
+    assert source.describe(0) == str(tmp_path / f"{2**63 - 1}.png")
+    assert all(len(source.annotations(index).labels) == 1 for index in range(4))
+
+
+def test_a_file_without_annotations_has_images_without_objects(tmp_path):
+    source = CocoSource(_write(tmp_path, None), tmp_path)
+    assert len(source) == 2 and source[0].boxes.shape == (0, 4)
+    assert source.sizes.tolist() == [[HEIGHT, WIDTH]] * 2 and source.sizes.dtype == np.int64
+
+
+def test_an_unknown_on_error_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"config\.data\.on_error is 'ignore'"):
+        CocoSource(tmp_path / "instances.json", tmp_path, on_error="ignore")
+
+
+def test_each_folder_is_listed_once_and_no_file_is_asked_for(tmp_path, monkeypatch):
+    path = _write(tmp_path, [], images=range(9))
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
+    monkeypatch.setattr(os.path, "isfile", lambda path: pytest.fail("asks for a single file"))
+    assert len(CocoSource(path, tmp_path)) == 9
+    assert listed == [str(tmp_path)]
+
+
+def test_a_source_survives_pickling_and_selecting(tmp_path):
+    path = _write(tmp_path, [_annotation(1, image=2), _annotation(2, image=3)], images=(1, 2, 3))
+    source = pickle.loads(pickle.dumps(CocoSource(path, tmp_path)))
+    chosen = source.select(np.array([2, 1]))
+    assert type(chosen) is CocoSource and chosen.classes == source.classes
+    assert [chosen[index].image_id for index in range(2)] == [3, 2]
+    assert len(source) == 3
+
+
+def test_paths_may_be_strings_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _write(tmp_path, [_annotation(1)])
+    assert len(CocoSource("~/instances.json", "~")) == 2
+
+
+coordinate = st.one_of(
+    st.integers(-5, 45),
+    st.floats(-5, 45),
+    st.sampled_from([None, "3", float("nan"), float("inf"), 1e300, -0.0, 1e-30, True]),
+)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(boxes=st.lists(st.lists(coordinate, min_size=3, max_size=5), max_size=12))
+def test_skipping_keeps_every_good_box_clipped_and_counts_the_others(tmp_path, boxes):
+    annotations = [_annotation(number, bbox=box) for number, box in enumerate(boxes)]
+    source = CocoSource(_write(tmp_path, annotations), tmp_path, on_error="skip")
+    kept = source.annotations(0).boxes
+    assert len(kept) + len(source.skipped) == len(boxes)
+    assert {problem.kind for problem in source.skipped} <= {"bad_box", "no_area", "outside"}
+    assert (kept >= 0).all() and (kept[:, 2:] <= [WIDTH, HEIGHT]).all()
+    assert (kept[:, 2:] > kept[:, :2]).all()
+    if not source.skipped:
+        return
+    with pytest.raises(DataError) as caught:
+        CocoSource(tmp_path / "instances.json", tmp_path)
+    assert str(caught.value) == source.skipped[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "objects", "crowds", "used", "classes"),
+    [
+        ("coco_mini/train2017", 128, 939, 10, 71, 80),
+        ("coco_mini/val2017", 79, 624, 5, 78, 80),
+        ("deep_pcb/trainval", 1000, 6873, 0, 6, 6),
+        ("deep_pcb/test", 500, 3140, 0, 6, 6),
+    ],
+)
+def test_real_data_sets(shared_data, name, images, objects, crowds, used, classes):
+    root, split = shared_data / name.split("/")[0], name.split("/")[1]
+    folder = root / (split if root.name == "coco_mini" else "images")
+    path = root / f"annotations/instances_{split}.json"
+    source = CocoSource(path, folder)
+    examples = [source.annotations(index) for index in range(images)]
+    assert len(source) == images and source.skipped == []
+    assert sum(len(example.labels) for example in examples) == objects
+    assert sum(example.crowd.sum() for example in examples) == crowds
+    assert len({label for example in examples for label in example.labels}) == used
+    assert len(source.classes) == classes
+    assert source[0].image.shape == (*source.sizes[0], 3)
+    api = COCO(path)
+    for example in examples[::5]:
+        expected = api.imgToAnns[example.image_id]
+        boxes = np.array([entry["bbox"] for entry in expected]).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        np.testing.assert_allclose(example.boxes, boxes, atol=1e-3)
+        ids = [source.category_ids[label] for label in example.labels]
+        assert ids == [entry["category_id"] for entry in expected]
+        np.testing.assert_allclose(example.area, [entry["area"] for entry in expected], rtol=1e-6)
+
+
+def test_coco_has_images_without_objects_and_a_greyscale_one(shared_data):
+    root = shared_data / "coco_mini"
+    source = CocoSource(root / "annotations/instances_train2017.json", root / "train2017")
+    empty = [index for index in range(len(source)) if len(source.annotations(index).labels) == 0]
+    assert [source.image_id(index) for index in empty] == [250, 508]
+    assert source.classes[:3] == ("person", "bicycle", "car")
+    assert source.category_ids[-1] == 90 and source.classes[-1] == "toothbrush"
+    modes = []
+    for index in range(len(source)):
+        with PIL.Image.open(source.describe(index)) as image:
+            modes.append(image.mode)
+    grey = source[modes.index("L")].image
+    assert modes.count("L") == 1 and (grey == grey[..., :1]).all()
+
+
+def test_a_real_annotation_file_without_its_images(shared_data):
+    folder = shared_data / "coco_eval_val2014_100"
+    path = folder / "instances_val2014_100.json"
+    with pytest.raises(DataError, match=r"COCO_val2014_000000001146\.jpg: is missing") as caught:
+        CocoSource(path, folder)
+    assert caught.value.kind == "missing_image"
+    with pytest.raises(DataError, match=r"none of its 100 images can be used"):
+        CocoSource(path, folder, on_error="skip")
+    with pytest.raises(DataError, match=r"it holds a list .*, it looks like a results file"):
+        CocoSource(folder / "instances_val2014_fakebbox100_results.json", folder)

@@ -1,0 +1,637 @@
+"""What happens to a data set that is damaged: one sentence, or everything but the bad thing.
+
+`DAMAGE` is the table: what was done, the kind of problem, what the sentence says, and what
+`on_error='skip'` leaves. `python -m pytest tests/data/test_damage.py -rP` prints the sentences.
+"""
+
+import dataclasses
+import json
+import pathlib
+import re
+from collections.abc import Callable
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from ioub_jax.data.batching import BatchPlan
+from ioub_jax.data.checks import KINDS, DataError
+from ioub_jax.data.pipeline import training_batches
+from ioub_jax.data.sources.coco import CocoSource
+
+SIZES = {1: (48, 64), 2: (60, 40), 3: (32, 32)}
+NAMES = {1: "a.jpg", 2: "sub folder/b.png", 3: "größe 漢字.jpg"}
+GOOD = {
+    "images": [
+        {"id": number, "file_name": NAMES[number], "height": height, "width": width}
+        for number, (height, width) in SIZES.items()
+    ],
+    "annotations": [
+        {"id": 11, "image_id": 1, "category_id": 2, "bbox": [8, 4, 16, 20], "area": 200},
+        {"id": 12, "image_id": 2, "category_id": 7, "bbox": [0, 0, 40, 60], "iscrowd": 1},
+        {"id": 13, "image_id": 2, "category_id": 2, "bbox": [1.5, 2.5, 10, 9.5], "area": 50.5},
+        {"id": 14, "image_id": 3, "category_id": 7, "bbox": [30, 30, 2, 2]},
+    ],
+    "categories": [{"id": 7, "name": "dog"}, {"id": 2, "name": "cat"}],
+}
+EVERYTHING = {1: [11], 2: [12, 13], 3: [14]}
+
+
+@dataclasses.dataclass
+class Folder:
+    """A small data set on disk; the damage is done to it."""
+
+    root: pathlib.Path
+
+    @property
+    def json(self):
+        return self.root / "instances.json"
+
+    def image(self, number):
+        return self.root / "images" / NAMES[number]
+
+    def edit(self, key, index, **changes):
+        """Changes fields of one entry of the JSON; `...` removes one."""
+        content = json.loads(self.json.read_text())
+        entry = content[key][index]
+        entry |= changes
+        content[key][index] = {name: value for name, value in entry.items() if value is not ...}
+        self.json.write_text(json.dumps(content))
+
+    def change(self, key, function):
+        """Changes one list of the JSON."""
+        content = json.loads(self.json.read_text())
+        content[key] = function(content[key])
+        self.json.write_text(json.dumps(content))
+
+    def source(self, on_error="raise"):
+        return CocoSource(self.json, self.root / "images", on_error=on_error)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    data = Folder(tmp_path)
+    (tmp_path / "images/sub folder").mkdir(parents=True)
+    for number, (height, width) in SIZES.items():
+        row, column = np.mgrid[:height, :width]
+        pixels = np.stack([row * 4, column * 3, row + column], axis=-1).astype(np.uint8)
+        PIL.Image.fromarray(pixels).save(data.image(number))
+    data.json.write_text(json.dumps(GOOD))
+    return data
+
+
+def _annotation(index, **changes):
+    return lambda folder: folder.edit("annotations", index, **changes)
+
+
+def _image(index, **changes):
+    return lambda folder: folder.edit("images", index, **changes)
+
+
+def _list(key, function):
+    return lambda folder: folder.change(key, function)
+
+
+def _text(text, encoding="utf-8"):
+    return lambda folder: folder.json.write_text(text, encoding=encoding)
+
+
+def _without(key):
+    return _text(json.dumps({name: value for name, value in GOOD.items() if name != key}))
+
+
+def _bytes(number, data):
+    return lambda folder: folder.image(number).write_bytes(data)
+
+
+def _dangling_link(folder):
+    folder.image(1).unlink()
+    folder.image(1).symlink_to(folder.root / "elsewhere.jpg")
+
+
+def _folder_instead_of_image(folder):
+    folder.image(1).unlink()
+    folder.image(1).mkdir()
+
+
+@dataclasses.dataclass
+class Damage:
+    """A row of the table.
+
+    Attributes:
+        apply: What is done to the folder.
+        kind: The kind of the problem.
+        words: A pattern that the sentence matches.
+        left: The annotation ids of each image that 'skip' leaves; None where it raises as well.
+    """
+
+    apply: Callable
+    kind: str
+    words: str
+    left: dict[int, list[int]] | None = None
+
+
+def _bad_box(bbox, kind="bad_box", words=r", not four finite numbers; correct or delete it, or"):
+    """The second of image 2's two annotations gets this bbox."""
+    return Damage(
+        _annotation(2, bbox=bbox),
+        kind,
+        rf"instances\.json: annotation 13 \(of image 2, 'sub folder/b\.png', 40x60\) has the bbox "
+        rf".*{words}",
+        {1: [11], 2: [12], 3: [14]},
+    )
+
+
+def _no_area(bbox):
+    return _bad_box(bbox, "no_area", ", which has no area; correct or delete it, or")
+
+
+def _outside(bbox):
+    return _bad_box(bbox, "outside", ", outside its image; correct or delete it, or")
+
+
+NOT_COCO = r"instances\.json: is no COCO instances file, "
+NO_JSON = r"instances\.json: is empty, cut off or no JSON \(.*\); copy or download it again, or "
+SECOND_IMAGE_LEFT_OUT = {1: [11], 3: [14]}
+ONE_BOX_LEFT_OUT = {1: [11], 2: [12], 3: [14]}
+
+# Found when the data set is read.
+DAMAGE = {
+    # The annotation file as a whole: there is nothing to go on with.
+    "annotation file missing": Damage(
+        lambda folder: folder.json.unlink(),
+        "missing_annotation",
+        r"instances\.json: cannot be read \(No such file.*\); .*set config\.data\.coco\.\*_annot",
+    ),
+    "annotation file is a folder": Damage(
+        lambda folder: (folder.json.unlink(), folder.json.mkdir()),
+        "missing_annotation",
+        r"instances\.json: cannot be read \(Is a directory\)",
+    ),
+    "annotation file empty": Damage(_text(""), "broken_annotation", NO_JSON),
+    "annotation file cut off": Damage(_text(json.dumps(GOOD)[:-40]), "broken_annotation", NO_JSON),
+    "annotation file is XML": Damage(
+        _text("<annotation></annotation>"), "broken_annotation", NO_JSON
+    ),
+    "annotation file is binary": Damage(
+        lambda folder: folder.json.write_bytes(b"\x89PNG\xff\xfe\x00\x01"),
+        "broken_annotation",
+        NO_JSON,
+    ),
+    "annotation file nested without end": Damage(
+        _text("[" * 200_000), "broken_annotation", NO_JSON
+    ),
+    "JSON is a results file": Damage(
+        _text(json.dumps([{"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}])),
+        "broken_annotation",
+        NOT_COCO + r"it holds a list instead of an object, it looks like a results file; set conf",
+    ),
+    "JSON is an empty list": Damage(_text("[]"), "broken_annotation", NOT_COCO + "it holds a list"),
+    "JSON is null": Damage(_text("null"), "broken_annotation", NOT_COCO + "it holds a NoneType"),
+    "JSON is labelme's": Damage(
+        _text(json.dumps({"version": "5", "shapes": [], "imagePath": "a.jpg"})),
+        "broken_annotation",
+        NOT_COCO + r"it lacks 'images' and 'categories' \(its keys: 'version', 'shapes', 'imagePat"
+        r"h'\), it looks like a labelme file of one image",
+    ),
+    "JSON is COCO's captions": Damage(
+        _text(json.dumps({"images": [], "annotations": [{"id": 1, "caption": "A cat."}]})),
+        "broken_annotation",
+        NOT_COCO + r"it lacks 'categories' .*, it looks like a captions file",
+    ),
+    "JSON is COCO's panoptic": Damage(
+        _text(json.dumps(GOOD | {"annotations": [{"segments_info": [], "image_id": 1}]})),
+        "broken_annotation",
+        NOT_COCO + r"its annotations have no boxes, it looks like a panoptic file",
+    ),
+    "JSON without images": Damage(
+        _without("images"), "broken_annotation", NOT_COCO + r"it lacks 'images' \(its keys: 'annot"
+    ),
+    "JSON without categories": Damage(
+        _without("categories"), "broken_annotation", NOT_COCO + r"it lacks 'categories'"
+    ),
+    "images is no list": Damage(
+        _list("images", lambda entries: {str(entry["id"]): entry for entry in entries}),
+        "broken_annotation",
+        NOT_COCO + r"its 'images' is no list",
+    ),
+    "annotations is null": Damage(
+        _list("annotations", lambda entries: None),
+        "broken_annotation",
+        NOT_COCO + r"its 'annotations' is no list",
+    ),
+    "a split of no images": Damage(
+        _list("images", lambda entries: []), "folder", r"instances\.json: lists no images; set co"
+    ),
+    # The categories: without them no label is certain.
+    "no categories": Damage(
+        _list("categories", lambda entries: []),
+        "broken_annotation",
+        r"instances\.json: lists no categories",
+    ),
+    "two categories of one id": Damage(
+        lambda folder: folder.edit("categories", 1, id=7),
+        "broken_annotation",
+        r"category number 2 \(\{'id': 7, 'name': 'cat'\}\) has the id or name of another one; give",
+    ),
+    "two categories of one name": Damage(
+        lambda folder: folder.edit("categories", 1, name="dog"),
+        "broken_annotation",
+        r"category number 2 \(\{'id': 2, 'name': 'dog'\}\) has the id or name of another one",
+    ),
+    "category id is a string": Damage(
+        lambda folder: folder.edit("categories", 0, id="7"),
+        "broken_annotation",
+        r"category number 1 \(.*\) needs an 'id' \(an integer\) and a 'name'; add them",
+    ),
+    "category without a name": Damage(
+        lambda folder: folder.edit("categories", 0, name=...),
+        "broken_annotation",
+        r"category number 1 \(\{'id': 7\}\) needs an 'id'",
+    ),
+    # The images.
+    "image folder missing": Damage(
+        lambda folder: (folder.root / "images").rename(folder.root / "elsewhere"),
+        "folder",
+        r"images: there is no such folder; .*set config\.data\.coco\.\*_images to the folder",
+    ),
+    "every image missing": Damage(
+        lambda folder: [folder.image(number).unlink() for number in NAMES],
+        "missing_image",
+        r"images/a\.jpg: is missing \(image 1 of instances\.json\); add the file, set",
+    ),
+    "image missing": Damage(
+        lambda folder: folder.image(2).unlink(),
+        "missing_image",
+        r"images/sub folder/b\.png: is missing \(image 2 of instances\.json\); add the file, set "
+        r"config\.data\.coco\.\*_images to the folder of the images, or set .* leave the image out",
+        SECOND_IMAGE_LEFT_OUT,
+    ),
+    "image is a link to nothing": Damage(
+        _dangling_link, "missing_image", r"images/a\.jpg: is missing", {2: [12, 13], 3: [14]}
+    ),
+    "image is a folder": Damage(
+        _folder_instead_of_image,
+        "missing_image",
+        r"images/a\.jpg: is missing",
+        {2: [12, 13], 3: [14]},
+    ),
+    "image id used twice": Damage(
+        _image(1, id=1),
+        "duplicate_image",
+        r"image number 2 \(id 1, 'sub folder/b\.png'\) has the id of another image; give each its",
+        # The annotations of image 2 are then of an image that is not listed.
+        None,
+    ),
+    "image listed twice": Damage(
+        _list("images", lambda entries: [*entries, entries[1]]),
+        "duplicate_image",
+        r"image number 4 \(id 2, 'sub folder/b\.png'\) has the id of another image",
+        EVERYTHING,
+    ),
+    "file under two image ids": Damage(
+        _image(1, file_name="a.jpg"),
+        "duplicate_image",
+        r"image number 2 \(id 2, 'a\.jpg'\) has the file of image 1; list it once",
+        SECOND_IMAGE_LEFT_OUT,
+    ),
+    "image without an id": Damage(
+        _list("images", lambda entries: [*entries, {"file_name": "c.jpg"}]),
+        "broken_annotation",
+        r"image number 4 \(id None, 'c\.jpg'\) has an id that is no integer of 64 bits; give",
+        EVERYTHING,
+    ),
+    **{
+        f"image id is {identity!r}": Damage(
+            _list("images", lambda entries, bad=identity: [*entries, entries[0] | {"id": bad}]),
+            "broken_annotation",
+            rf"image number 4 \(id {re.escape(repr(identity))}, 'a\.jpg'\) has an id that is no in",
+            EVERYTHING,
+        )
+        for identity in ("4", 4.0, True, [4])
+    },
+    "image id beyond 64 bits": Damage(
+        _list("images", lambda entries: [*entries, entries[0] | {"id": 2**63}]),
+        "broken_annotation",
+        r"has an id that is no integer",
+        EVERYTHING,
+    ),
+    "image is no object": Damage(
+        _list("images", lambda entries: [*entries, "c.jpg"]),
+        "broken_annotation",
+        r"image number 4 \(id None, None\) has an id that is no integer",
+        EVERYTHING,
+    ),
+    "file_name missing": Damage(
+        _image(1, file_name=...),
+        "broken_annotation",
+        r"image number 2 \(id 2, None\) has a file_name that is no name; correct it",
+        SECOND_IMAGE_LEFT_OUT,
+    ),
+    "file_name is a number": Damage(
+        _image(1, file_name=2), "broken_annotation", "a file_name that", SECOND_IMAGE_LEFT_OUT
+    ),
+    "file_name has a line break": Damage(
+        _image(1, file_name="b\n.png"),
+        "broken_annotation",
+        r"image number 2 \(id 2, 'b\\n\.png'\) has a file_name that is no name",
+        SECOND_IMAGE_LEFT_OUT,
+    ),
+    **{
+        f"height is {height!r}": Damage(
+            _image(1, height=height),
+            "broken_annotation",
+            r"image number 2 \(id 2, 'sub folder/b\.png'\) has the height .* and width 40; correct",
+            SECOND_IMAGE_LEFT_OUT,
+        )
+        for height in (0, -60, "60", 60.5, float("nan"))
+    },
+    "height missing and the file no image": Damage(
+        lambda folder: (_image(1, height=...)(folder), _bytes(2, b"")(folder)),
+        "unreadable_image",
+        r"sub folder/b\.png: is no image with a readable size, and its annotation gives none; repl",
+        SECOND_IMAGE_LEFT_OUT,
+    ),
+    # The annotations.
+    "annotation id used twice": Damage(
+        _annotation(2, id=12),
+        "duplicate_annotation",
+        r"annotation 12 \(of image 2, 'sub folder/b\.png', 40x60\) has the id of another annotation"
+        r"; give each its own, or set .* leave the box out",
+        ONE_BOX_LEFT_OUT,
+    ),
+    "annotation listed twice": Damage(
+        _list("annotations", lambda entries: [*entries, entries[2]]),
+        "duplicate_annotation",
+        r"annotation 13 .* has the id of another annotation",
+        EVERYTHING,
+    ),
+    "annotation is no object": Damage(
+        _list("annotations", lambda entries: [*entries, [1, 2, 3, 4]]),
+        "broken_annotation",
+        r"instances\.json: annotation number 5 is no object; repair or delete it",
+        EVERYTHING,
+    ),
+    **{
+        f"annotation of image {identity!r}": Damage(
+            _annotation(2, image_id=identity),
+            "unknown_image",
+            rf"annotation 13 is of image {re.escape(repr(identity))}, which is not listed; list it",
+            ONE_BOX_LEFT_OUT,
+        )
+        for identity in (99, "2", None, [2], 2.5, -1)
+    },
+    **{
+        f"annotation of category {identity!r}": Damage(
+            _annotation(2, category_id=identity),
+            "unknown_category",
+            rf"annotation 13 \(of image 2, .*\) has the category {re.escape(repr(identity))}, which"
+            r" is not listed; list it",
+            ONE_BOX_LEFT_OUT,
+        )
+        for identity in (1, "cat", None, [2])
+    },
+    "annotation without any id": Damage(
+        _annotation(2, id=..., bbox=None),
+        "bad_box",
+        r"annotation number 3 \(of image 2, .* has the bbox None, not four finite numbers",
+        ONE_BOX_LEFT_OUT,
+    ),
+    "bbox missing": _bad_box(...),
+    "bbox is null": _bad_box(None),
+    "bbox of three numbers": _bad_box([1, 2, 3]),
+    "bbox of five numbers": _bad_box([1, 2, 3, 4, 5]),
+    "bbox empty": _bad_box([]),
+    "bbox nested": _bad_box([[1, 2, 3, 4]]),
+    "bbox by name": _bad_box({"x": 1, "y": 2, "w": 3, "h": 4}),
+    "bbox is a string": _bad_box("1 2 3 4"),
+    "bbox with a string": _bad_box([1, 2, 3, "4"]),
+    "bbox with null": _bad_box([1, 2, None, 4]),
+    "bbox with true": _bad_box([1, 2, True, 4]),
+    "bbox with NaN": _bad_box([1, float("nan"), 3, 4]),
+    "bbox with infinity": _bad_box([1, 2, float("inf"), 4]),
+    "bbox with a number of 400 digits": _bad_box([1, 2, 10**400, 4]),
+    "width 0": _no_area([1, 2, 0, 4]),
+    "height 0": _no_area([1, 2, 3, 0.0]),
+    "width negative": _no_area([20, 2, -3, 4]),
+    "width below float32": _no_area([20, 2, 1e-9, 4]),
+    "2 pixels over the right edge": _outside([30, 2, 12, 4]),
+    "2 pixels over the bottom edge": _outside([3, 50, 12, 12]),
+    "2 pixels left of the image": _outside([-2, 2, 12, 4]),
+    "far outside": _outside([4000, 5000, 12, 4]),
+    "touches its image from outside": _outside([40, 2, 0.5, 4]),
+}
+
+
+def _sentence(damage, folder, name):
+    """The sentence of a damaged folder, printed for the reader of the table."""
+    with pytest.raises(DataError) as caught:
+        folder.source()
+    message = str(caught.value).replace(str(folder.root), "...")
+    print(f"{name}: {message}")
+    assert caught.value.kind == damage.kind and damage.kind in KINDS
+    return str(caught.value)
+
+
+def _left(source):
+    """The annotation ids of each image, told apart by their boxes."""
+    ids = {(*entry["bbox"][:2],): entry["id"] for entry in GOOD["annotations"]}
+    examples = [source.annotations(index) for index in range(len(source))]
+    return {e.image_id: [ids[tuple(box[:2].tolist())] for box in e.boxes] for e in examples}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_gets_one_sentence_or_is_left_out_and_counted(folder, name):
+    damage = DAMAGE[name]
+    damage.apply(folder)
+    message = _sentence(damage, folder, name)
+    assert message.startswith(str(folder.root)), "names the file first"
+    assert re.search(damage.words, message), message
+    assert message.endswith(".") and "\n" not in message and len(message) < 500
+    assert "config.data." in message, "tells the way out"
+    if damage.left is not None:
+        source = folder.source("skip")
+        assert _left(source) == damage.left
+        assert [(p.kind, p.sentence) for p in source.skipped] == [(damage.kind, message)]
+    elif damage.kind not in ("missing_image", "duplicate_image"):
+        with pytest.raises(DataError) as again:
+            folder.source("skip")
+        assert str(again.value) == message
+
+
+def test_the_table_has_many_rows():
+    assert len(DAMAGE) > 60
+    assert {damage.kind for damage in DAMAGE.values()} >= KINDS.keys() - {
+        "image_size",
+        "too_many_objects",
+    }
+
+
+def test_a_data_set_without_an_image_raises_either_way(folder):
+    DAMAGE["every image missing"].apply(folder)
+    with pytest.raises(DataError, match=r"none of its 3 images can be used, the first because of"):
+        folder.source("skip")
+
+
+def test_several_problems_are_each_left_out_and_counted_in_the_order_of_the_file(folder):
+    DAMAGE["image id used twice"].apply(folder)
+    folder.edit("annotations", 0, bbox=None)
+    source = folder.source("skip")
+    assert _left(source) == {1: [], 3: [14]}
+    assert [problem.kind for problem in source.skipped] == [
+        "duplicate_image",
+        "bad_box",
+        "unknown_image",
+        "unknown_image",
+    ]
+
+
+# Found only when the image is decoded: raised on access, whoever loads batches decides.
+DECODED = {
+    "image of zero bytes": (_bytes(1, b""), "unreadable_image", r"a\.jpg: is empty or no image"),
+    "image is a web page": (
+        _bytes(1, b"<html>404 not found</html>" * 9),
+        "unreadable_image",
+        r"a\.jpg: is empty or no image that OpenCV can decode; replace the file",
+    ),
+    "image cut off": (
+        lambda folder: folder.image(1).write_bytes(folder.image(1).read_bytes()[:-90]),
+        "unreadable_image",
+        r"a\.jpg: the image is truncated, .*; copy or download it again",
+    ),
+    "image of another size": (
+        _image(0, height=64, width=48),
+        "image_size",
+        r"a\.jpg: is 64x48 pixels but its annotation says 48x64; make them agree",
+    ),
+    "image vanished during training": (
+        lambda folder: None,
+        "missing_image",
+        r"a\.jpg: cannot be read \(No such file or directory\); restore the file",
+    ),
+}
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize("name", DECODED)
+def test_an_unreadable_image_gets_one_sentence_when_it_is_loaded(folder, name, on_error):
+    apply, kind, words = DECODED[name]
+    folder.edit("annotations", 0, bbox=[8, 4, 16, 20])
+    apply(folder)
+    source = folder.source(on_error)
+    if "vanished" in name:
+        folder.image(1).unlink()
+    with pytest.raises(DataError, match=words) as caught:
+        source[0]
+    message = str(caught.value)
+    print(f"{name}: {message.replace(str(folder.root), '...')}")
+    assert caught.value.kind == kind and message.startswith(str(folder.root))
+    assert message.endswith("or set config.data.on_error='skip' to train without it.")
+    assert source[1].image.shape == (60, 40, 3) and source.skipped == []
+
+
+def _batches(source, on_error):
+    plan = BatchPlan(source.sizes, 3, 0, [(64, 64)], shuffle=False)
+    with training_batches(
+        source, plan, seed=0, start_step=0, num_steps=2, max_boxes=3, on_error=on_error
+    ) as batches:
+        return [batch["boxes"].shape[0] for batch in batches]
+
+
+def test_an_image_that_vanishes_during_training_stops_it_with_its_sentence(folder):
+    source = folder.source()
+    folder.image(2).unlink()
+    with pytest.raises(
+        DataError, match=r"b\.png: cannot be read .*; restore the file, or"
+    ) as caught:
+        _batches(source, "raise")
+    assert caught.value.kind == "missing_image"
+
+
+def test_an_image_that_vanishes_during_training_is_replaced_and_counted_once(folder):
+    source = folder.source("skip")
+    folder.image(2).unlink()
+    assert _batches(source, "skip") == [3, 3]
+    assert [problem.kind for problem in source.skipped] == ["missing_image"]
+    assert "b.png: cannot be read" in str(source.skipped[0])
+
+
+def _rotated(folder):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    with PIL.Image.open(folder.image(1)) as image:
+        image.load()
+        image.save(folder.image(1), exif=exif)
+
+
+def _recode(mode):
+    def apply(folder):
+        with PIL.Image.open(folder.image(2)) as image:
+            image.convert(mode).save(folder.image(2), "JPEG" if mode == "CMYK" else "PNG")
+
+    return apply
+
+
+def _by_link(folder):
+    (folder.root / "images").rename(folder.root / "elsewhere")
+    (folder.root / "images").symlink_to(folder.root / "elsewhere")
+    folder.image(1).rename(folder.root / "moved")
+    folder.image(1).symlink_to(folder.root / "moved")
+
+
+# What looks odd and is fine.
+HARMLESS = {
+    "nothing": lambda folder: None,
+    **{f"image of mode {mode}": _recode(mode) for mode in ("L", "P", "RGBA", "LA", "1", "CMYK")},
+    "EXIF rotation": _rotated,
+    "symlinks": _by_link,
+    "byte order mark": _text(json.dumps(GOOD), encoding="utf-8-sig"),
+    "UTF-16": _text(json.dumps(GOOD), encoding="utf-16"),
+    "unescaped Unicode": _text(json.dumps(GOOD, ensure_ascii=False)),
+    "height missing": _image(0, height=...),
+    "width null": _image(1, width=None),
+    "height as 48.0": _image(0, height=48.0),
+    "other keys": lambda folder: folder.edit("images", 0, license=None, flickr_url=3),
+    "annotation ids missing": _annotation(0, id=...),
+    "annotation id is a string": _annotation(0, id="eleven"),
+    "area missing": _annotation(2, area=...),
+    "area NaN": _annotation(2, area=float("nan")),
+    "area a string": _annotation(2, area="big"),
+    "iscrowd null": _annotation(0, iscrowd=None),
+    **{
+        f"segmentation {garbage!r:.20}": _annotation(1, segmentation=garbage)
+        for garbage in (
+            None,
+            [],
+            "garbage",
+            [["x"]],
+            [[1]],
+            float("nan"),
+            {"counts": "0a", "size": [1]},
+            {"counts": [1, -2], "size": None},
+            [[{}]],
+            True,
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_is_odd_but_clear_is_read(folder, name):
+    HARMLESS[name](folder)
+    source = folder.source()
+    assert source.skipped == [] and _left(source) == EVERYTHING
+    assert source.sizes.tolist() == [list(size) for size in SIZES.values()]
+    for index in range(len(source)):
+        example = source[index]
+        assert example.image.shape == (*source.sizes[index], 3)
+        assert np.isfinite(example.area).all() and (example.area > 0).all()
+
+
+def test_rounding_over_the_edge_is_clipped(folder):
+    folder.edit("annotations", 1, bbox=[-1, -0.5, 42, 61.5])
+    source = folder.source()
+    # xyxy (-1, -0.5, 41, 61) in an image of 40x60.
+    np.testing.assert_array_equal(source.annotations(1).boxes[0], [0, 0, 40, 60])
+    np.testing.assert_array_equal(source.annotations(1).area, [2400, 50.5])
+    assert source.skipped == []

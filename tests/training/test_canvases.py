@@ -1,0 +1,33 @@
+import logging
+
+import jax
+
+from ioub_jax.training import loop
+from tests import small_coco, tiny
+
+
+def test_a_training_over_all_canvases_compiles_the_step_once_for_each(tmp_path, caplog):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    annotations = small_coco.write(folder).name
+    config = tiny.get_config()
+    config.data.source = "coco"
+    config.data.canvases = ((48, 64), (64, 48), (64, 64))
+    config.data.resize.scales = (0.75, 1.0)
+    config.data.augmentation.scale_jitter = (0.8, 1.2)
+    config.data.coco.root = str(folder)
+    for split in ("train", "val"):
+        config.data.coco.update({f"{split}_annotations": annotations, f"{split}_images": "."})
+    config.loss.localization.w_loc = 1.0
+    config.schedule.update({"images": 12 * 8, "warmup_images": 8})
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        run = loop.Run(config, tmp_path / "run")
+        canvases = {run.plan[step].canvas for step in range(run.total_steps)}
+        run.train()
+    assert canvases == set(config.data.canvases)
+    compiled = [
+        record.getMessage()
+        for record in caplog.records
+        if record.getMessage().startswith("Compiling jit(train_step)")
+    ]
+    assert len(compiled) == len(canvases), compiled

@@ -1,0 +1,170 @@
+"""Evaluations by a detector that finds exactly what is annotated, or what it is told to."""
+
+import json
+import types
+
+import cv2
+import numpy as np
+import pytest
+
+from ioub_jax.data.sources.coco import CocoSource
+from ioub_jax.postprocess import Detections
+from ioub_jax.training import evaluator
+from ioub_jax.training.configuration import ConfigError
+from tests import tiny
+
+BIG = 2**63 - 1  # an image id that neither int32 nor float64 holds
+
+
+def annotation(number, image_id, category_id, box):
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": box,
+        "area": box[2] * box[3],
+        "iscrowd": 0,
+    }
+
+
+def instances():
+    """Two images and two of COCO's categories, with a gap between their ids."""
+    return {
+        "images": [
+            {"id": id_, "file_name": f"{id_}.png", "height": 64, "width": 64} for id_ in (5, BIG)
+        ],
+        "annotations": [
+            annotation(1, 5, 90, [8, 8, 16, 16]),
+            annotation(2, BIG, 1, [0, 0, 32, 32]),
+            annotation(3, BIG, 90, [32, 32, 16, 32]),
+        ],
+        "categories": [{"id": 1, "name": "person"}, {"id": 90, "name": "toothbrush"}],
+    }
+
+
+@pytest.fixture
+def open_source(tmp_path):
+    """Writes a COCO data set and opens it."""
+    for image_id in (5, BIG):
+        cv2.imwrite(str(tmp_path / f"{image_id}.png"), np.zeros((64, 64, 3), np.uint8))
+
+    def open_source(content):
+        path = tmp_path / "instances.json"
+        path.write_text(json.dumps(content))
+        return CocoSource(path, tmp_path)
+
+    return open_source
+
+
+def find_what_is_annotated(batch):
+    scores = np.full(batch["labels"].shape, 0.5, np.float32)
+    return Detections(batch["boxes"], scores, batch["labels"], batch["valid"])
+
+
+def find_one_toothbrush(batch):
+    """One detection an image, at [0, 0, 8, 16], of the second class."""
+    images = len(batch["image"])
+    boxes = np.tile(np.float32([0, 0, 8, 16]), (images, 1, 1))
+    one = np.ones((images, 1))
+    return Detections(boxes, np.float32(0.5 * one), np.int32(one), one.astype(bool))
+
+
+def run(source, metrics=("coco",), find=find_what_is_annotated):
+    """Evaluates a detector; the canvas is as large as the images."""
+    config = tiny.get_config()
+    config.evaluation.metrics = metrics
+    detector = types.SimpleNamespace(config=config, on_devices=lambda batch: (batch, None))
+    return evaluator.evaluate_source(lambda batch, anchors: find(batch), source, detector)
+
+
+def test_detections_have_the_data_sets_own_ids(open_source):
+    evaluation = run(open_source(instances()))
+    found = {(row["image_id"], row["category_id"], *row["bbox"]) for row in evaluation.results}
+    expected = {
+        (row["image_id"], row["category_id"], *row["bbox"]) for row in instances()["annotations"]
+    }
+    assert found == expected
+    assert all(type(row["image_id"]) is type(row["category_id"]) is int
+               for row in evaluation.results)  # fmt: skip
+    assert evaluation.headline == pytest.approx(1.0)
+    assert evaluation.coco.boxes == 3
+
+
+@pytest.mark.parametrize(
+    ("metrics", "files"),
+    [
+        (("coco",), {"metrics.json", "table.txt"}),
+        (("voc",), {"voc_metrics.json", "voc_table.txt"}),
+        (("coco", "voc"), {"metrics.json", "table.txt", "voc_metrics.json", "voc_table.txt"}),
+        (("voc", "coco"), {"metrics.json", "table.txt", "voc_metrics.json", "voc_table.txt"}),
+    ],
+)
+def test_the_metrics_asked_for_are_computed_and_written(open_source, tmp_path, metrics, files):
+    evaluation = run(open_source(instances()), metrics)
+    folder = tmp_path / "evaluation"
+    evaluation.write(folder, "val_3")
+    assert {path.name for path in folder.iterdir()} == {
+        "val_3_detections.json",
+        *(f"val_3_{name}" for name in files),
+    }
+    record = evaluation.record()
+    assert json.loads(json.dumps(record)) == record
+    assert ("AP" in record, "AR100" in record) == ("coco" in metrics,) * 2
+    for key in ("voc_AP", "voc_AP50", "voc_all_points_AP90"):
+        assert (key in record) == ("voc" in metrics)
+    assert all(value == pytest.approx(1.0) for key, value in record.items() if "voc" in key)
+    assert ("COCO, 2 images" in evaluation.describe()) == ("coco" in metrics)
+    assert ("PASCAL VOC, 2 images" in evaluation.describe()) == ("voc" in metrics)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"), [(("voc", "coco"), 6 / 11), (("coco", "voc"), 51 / 101)]
+)
+def test_the_first_metric_is_the_headline(metrics, expected):
+    """One of two objects found: 6 of the 11 recalls are at most 1/2, and 51 of the 101."""
+    truth = {
+        "images": [{"id": 1}, {"id": 2}],
+        "annotations": [annotation(id_, id_, 7, [0, 0, 9, 9]) for id_ in (1, 2)],
+        "categories": [{"id": 7, "name": "train"}],
+    }
+    results = [{"image_id": 1, "category_id": 7, "bbox": [0, 0, 9, 9], "score": 0.5}]
+    config = types.SimpleNamespace(metrics=metrics, backend="pycocotools")
+    evaluation = evaluator.compare(truth, results, config)
+    assert evaluation.headline == pytest.approx(expected)
+    assert evaluation.record()["voc_AP"] == pytest.approx(6 / 11)
+    assert evaluation.record()["AP"] == pytest.approx(51 / 101)
+
+
+@pytest.mark.parametrize("names", [(), ("COCO",), ("voc", "voc"), ("coco", "lvis")])
+def test_unknown_metrics_are_refused(names):
+    config = tiny.get_config()
+    config.evaluation.metrics = names
+    with pytest.raises(ConfigError, match="must name 'coco', 'voc' or both") as error:
+        evaluator.check_metrics(config)
+    assert repr(names) in str(error.value)
+
+
+def test_without_annotations_there_are_results_only(open_source, tmp_path):
+    """As with COCO's image_info_test-dev2017.json."""
+    content = instances()
+    del content["annotations"]
+    source = open_source(content)
+    evaluation = run(source, ("coco", "voc"), find_one_toothbrush)
+    assert (evaluation.coco, evaluation.voc, evaluation.headline) == (None, None, None)
+    assert evaluation.record() == {}
+    assert "nothing to compare the detections with" in evaluation.describe()
+    assert "own category ids" in evaluation.describe()
+    evaluation.write(tmp_path / "evaluation", "test_best")
+    (path,) = (tmp_path / "evaluation").iterdir()
+    assert path.name == "test_best_detections.json"
+    assert json.loads(path.read_text()) == [
+        {"image_id": id_, "category_id": 90, "bbox": [0.0, 0.0, 8.0, 16.0], "score": 0.5}
+        for id_ in (5, BIG)
+    ]
+
+
+def test_a_stop_ends_an_evaluation(open_source):
+    config = tiny.get_config()
+    detector = types.SimpleNamespace(config=config, on_devices=None)
+    source = open_source(instances())
+    assert evaluator.evaluate_source(None, source, detector, lambda: True) is None

@@ -1,0 +1,121 @@
+"""A run on a COCO data set whose category list is changed afterwards."""
+
+import contextlib
+import json
+import shutil
+
+import cv2
+import jax
+import numpy as np
+import pytest
+
+from ioub_jax.training import loop, trained
+from ioub_jax.training.configuration import ConfigError
+from tests import tiny
+
+NAMES = {17: "cat", 18: "dog"}
+
+
+def write_data(root, names=NAMES, files=("train.json", "val.json")):
+    """Eight images with one square each, of both categories."""
+    (root / "images").mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for id_ in range(1, 9):
+        path = root / "images" / f"{id_}.png"
+        if not path.exists():
+            cv2.imwrite(
+                str(path), np.random.default_rng(id_).integers(0, 256, (64, 64, 3), np.uint8)
+            )
+        images.append({"id": id_, "file_name": path.name, "height": 64, "width": 64})
+        annotations.append(
+            {"id": id_, "image_id": id_, "category_id": 17 + id_ % 2, "bbox": [8, 8, 32, 32]}
+        )
+    categories = [{"id": id_, "name": name} for id_, name in names.items()]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    for name in files:
+        (root / name).write_text(json.dumps(content))
+
+
+def get_config(root):
+    """The tiny configuration with the data in `root`."""
+    config = tiny.get_config("baseline")
+    config.data.source = "coco"
+    config.data.coco.update(
+        {
+            "root": str(root),
+            **{f"{split}_annotations": f"{split}.json" for split in ("train", "val")},
+            **{f"{split}_images": "images" for split in ("train", "val")},
+        }
+    )
+    config.evaluation.metrics = ("voc", "coco")
+    return config
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """The data and the workdir of a run that was evaluated before its first step."""
+    folder = tmp_path_factory.mktemp("run")
+    write_data(folder / "data")
+    # The fixture that sets the same for every test comes too late for a module's.
+    with jax.numpy_dtype_promotion("standard"):
+        run = loop.Run(get_config(folder / "data"), folder / "workdir")
+        with contextlib.closing(run.checkpoints), contextlib.closing(run.writer):
+            run.evaluate(loop.StopRequest())
+    return folder / "data", folder / "workdir"
+
+
+@pytest.fixture
+def data(evaluated):
+    """The run's data, to be changed, and put back afterwards."""
+    root, _ = evaluated
+    yield root
+    write_data(root)
+
+
+def test_a_run_records_its_classes_and_all_metrics(evaluated):
+    _, workdir = evaluated
+    recorded = json.loads((workdir / "classes.json").read_text())
+    assert recorded == {"categories": [{"id": 17, "name": "cat"}, {"id": 18, "name": "dog"}]}
+    (record,) = map(json.loads, (workdir / "evaluation.jsonl").read_text().splitlines())
+    assert record.keys() >= {"step", "AP", "APs", "AR100", "voc_AP", "voc_all_points_AP50"}
+    evaluation = trained.load(workdir, "best", "val").evaluate()
+    assert evaluation.record() == {key: record[key] for key in record.keys() - {"step"}}
+    assert evaluation.headline == record["voc_AP"]
+    assert {row["category_id"] for row in evaluation.results} <= {17, 18}
+
+
+def test_the_order_of_the_categories_in_the_file_is_harmless(evaluated, data):
+    write_data(data, dict(reversed(NAMES.items())))
+    trained.load(evaluated[1], "best", "val")
+
+
+def test_permuted_names_are_refused_at_evaluation_and_on_resume(evaluated, data, tmp_path):
+    _, workdir = evaluated
+    write_data(data, {17: "dog", 18: "cat"})
+    sentence = r"Label 0 is 'cat' \(category id 17\) in the run in .* and 'dog' \(category id 17\)"
+    with pytest.raises(ConfigError, match=sentence):
+        trained.load(workdir, "best", "val")
+    before = (workdir / "classes.json").read_text()
+    with pytest.raises(ConfigError, match=sentence):
+        loop.train_and_evaluate(get_config(data), workdir)
+    assert (workdir / "classes.json").read_text() == before
+    # A run that recorded no classes, as those of earlier versions, is taken at its word.
+    shutil.copytree(workdir, tmp_path / "old")
+    (tmp_path / "old" / "classes.json").unlink()
+    trained.load(tmp_path / "old", "best", "val")
+
+
+def test_validation_data_of_other_classes_is_refused_before_anything_is_written(data, tmp_path):
+    write_data(data, {17: "dog", 18: "cat"}, files=("val.json",))
+    sentence = "in the training data and 'dog' .* in the validation data"
+    with pytest.raises(ConfigError, match=sentence):
+        loop.train_and_evaluate(get_config(data), tmp_path / "workdir")
+    assert not (tmp_path / "workdir").exists()
+
+
+def test_an_unknown_metric_is_refused_before_anything_is_written(data, tmp_path):
+    config = get_config(data)
+    config.evaluation.metrics = ("map",)
+    with pytest.raises(ConfigError, match=r"evaluation.metrics is \('map',\)"):
+        loop.train_and_evaluate(config, tmp_path / "workdir")
+    assert not (tmp_path / "workdir").exists()
