@@ -1,0 +1,167 @@
+"""Reads a whole data set and finds everything that is wrong with it."""
+
+import dataclasses
+import logging
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from ioub_jax.data.audit.findings import Finding, group_problems
+from ioub_jax.data.audit.format_mistakes import find_format_mistakes
+from ioub_jax.data.audit.image_files import check_headers, decode_all
+from ioub_jax.data.audit.progress import progress
+from ioub_jax.data.audit.statistics import Statistics, collect_statistics, find_duplicate_boxes
+from ioub_jax.data.audit.written_boxes import read_coco_boxes, read_voc_boxes
+from ioub_jax.data.checks import DataError, Problem, check_on_error
+from ioub_jax.data.sources import Source, create_source
+from ioub_jax.data.sources.annotations import Annotations, collect_annotations
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedData:
+    """A data set that could be opened.
+
+    Attributes:
+        source: It, with its images without objects and without what is broken.
+        annotations: All of its objects.
+        statistics: What it has.
+    """
+
+    source: Source
+    annotations: Annotations
+    statistics: Statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """What was found.
+
+    Attributes:
+        findings: Those that must be fixed first.
+        data: None if the data set could not be opened at all.
+    """
+
+    findings: tuple[Finding, ...]
+    data: OpenedData | None
+
+    @property
+    def must_be_fixed(self) -> bool:
+        """Whether any finding must be."""
+        return any(finding.must_be_fixed for finding in self.findings)
+
+
+def audit_data_set(config: Any, split: str, decode: bool = False) -> Audit:
+    """Reads the annotations of a split and, without decoding, the header of every image.
+
+    **What must be fixed** is what training with this very configuration would stop at, or would
+    learn wrong boxes from: under `on_error='raise'` every broken file, box and id; under
+    `on_error='skip'` those are worth knowing, since they are left out. A near-certain mistake of
+    the format, a file that cannot be opened at all and a training split without any object must be
+    fixed either way.
+
+    Args:
+        config: `config.data`.
+        split: 'train', 'val' or 'test'.
+        decode: Whether to decode every image.
+
+    Returns:
+        The audit.
+
+    Raises:
+        ValueError: If the split or `on_error` is unknown.
+    """
+    raises = check_on_error(config.on_error) == "raise"
+    opening = config.copy_and_resolve_references()
+    opening.update({"on_error": "skip", "keep_empty": True})
+    _log.info("Opening the %r split of data.source=%r.", split, config.source)
+    try:
+        source = create_source(opening, split)
+    except DataError as error:
+        sentence = Problem(error.kind, str(error))
+        return Audit(tuple(group_problems([sentence], must_be_fixed=True)), None)
+    data = _read(source)
+    problems = [*source.skipped, *_too_many_objects(data, config.max_boxes)]
+    header_problems, exif = check_headers(source)
+    problems += header_problems
+    if decode:
+        # What its header gave away needs no second sentence.
+        known = {problem.sentence.split(": ")[0] for problem in header_problems}
+        problems += [p for p in decode_all(source) if p.sentence.split(": ")[0] not in known]
+    findings = [
+        *_format_mistakes(source, config, split),
+        *_no_objects(data, split),
+        *group_problems(problems, must_be_fixed=raises),
+        *exif,
+        *_worth_knowing(data),
+    ]
+    return Audit(tuple(sorted(findings, key=lambda finding: not finding.must_be_fixed)), data)
+
+
+def _read(source: Source) -> OpenedData:
+    indices = progress(range(len(source)), "Collecting boxes", len(source))
+    examples = [source.annotations(index) for index in indices]
+    annotations = collect_annotations(examples, source.sizes)
+    statistics = collect_statistics(annotations, source.classes, source.category_ids)
+    return OpenedData(source, annotations, statistics)
+
+
+def _format_mistakes(source: Source, config: Any, split: str) -> list[Finding]:
+    one_based = None
+    if config.source == "coco":
+        path = pathlib.Path(config.coco.root).expanduser() / config.coco[f"{split}_annotations"]
+        written = read_coco_boxes(path)
+    elif config.source == "voc":
+        images = [pathlib.Path(source.describe(index)) for index in range(len(source))]
+        xmls = [image.parents[1] / "Annotations" / f"{image.stem}.xml" for image in images]
+        written, one_based = read_voc_boxes(xmls), config.voc.one_based
+    else:  # the others are not written by hand
+        return []
+    mistakes = find_format_mistakes(written, one_based)
+    return [Finding("format", True, len(mistakes), sentences=tuple(mistakes))] if mistakes else []
+
+
+def _no_objects(data: OpenedData, split: str) -> list[Finding]:
+    if data.statistics.boxes:
+        return []
+    advice = "" if split != "train" else "There is nothing to learn from; check the annotations."
+    return [Finding("no_objects", split == "train", 1, advice)]
+
+
+def _too_many_objects(data: OpenedData, max_boxes: int) -> list[Problem]:
+    counts = data.annotations.counts
+    return [
+        Problem(
+            "too_many_objects",
+            f"{data.source.describe(int(index))}: has {counts[index]} objects but "
+            f"config.data.max_boxes is {max_boxes}; raise it to {counts.max()}, or set "
+            "config.data.on_error='skip' to keep the largest.",
+        )
+        for index in np.flatnonzero(counts > max_boxes)
+    ]
+
+
+def _worth_knowing(data: OpenedData) -> list[Finding]:
+    """Repeated boxes, classes without boxes, images without objects."""
+    findings = []
+    repeated = find_duplicate_boxes(data.annotations)
+    if len(repeated):
+        sentences = tuple(_duplicate_sentence(data, position) for position in repeated)
+        findings.append(Finding("duplicate_box", False, len(repeated), sentences=sentences))
+    unused = [entry.name for entry in data.statistics.classes if entry.boxes == 0]
+    if unused and data.statistics.boxes:
+        findings.append(Finding("empty_class", False, len(unused), f"{', '.join(unused)}."))
+    if data.statistics.empty_images and data.statistics.boxes:
+        advice = "config.data.keep_empty decides whether they are trained on, as background."
+        count = data.statistics.empty_images
+        findings.append(Finding("empty_image", False, count, advice))
+    return findings
+
+
+def _duplicate_sentence(data: OpenedData, position: int) -> str:
+    image = int(np.searchsorted(data.annotations.offsets, position, side="right")) - 1
+    box = ", ".join(f"{number:g}" for number in data.annotations.boxes[position])
+    name = data.source.classes[data.annotations.labels[position]]
+    return f"{data.source.describe(image)}: has [{box}] of class {name!r} more than once."

@@ -1,0 +1,55 @@
+"""What an audit finds: problems by kind, each to be fixed or merely worth knowing."""
+
+import collections
+import dataclasses
+from collections.abc import Iterable
+
+from ioub_jax.data.checks import KINDS, Problem
+
+#: What an audit can find besides the kinds of `checks.KINDS`, with the heading of each.
+HEADINGS = KINDS | {
+    "format": "near-certain mistakes of the format",
+    "no_objects": "data sets without objects",
+    "exif_orientation": "images with an EXIF orientation, which is ignored",
+    "duplicate_box": "boxes that are there twice, with the same class in the same image",
+    "empty_class": "classes without any box",
+    "empty_image": "images without objects",
+    "unreached_box": "boxes that no anchor reaches at IoU .5",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Everything of one kind that was found.
+
+    Attributes:
+        kind: A key of `HEADINGS`.
+        must_be_fixed: Whether training with this configuration would stop, or learn from wrong
+            boxes.
+        count: How many there are.
+        advice: One sentence about all of them, or ''.
+        sentences: A sentence for each, or none where the count says it all.
+    """
+
+    kind: str
+    must_be_fixed: bool
+    count: int
+    advice: str = ""
+    sentences: tuple[str, ...] = ()
+
+    @property
+    def heading(self) -> str:
+        """What a report calls them."""
+        return HEADINGS[self.kind]
+
+
+def group_problems(problems: Iterable[Problem], must_be_fixed: bool) -> list[Finding]:
+    """One finding for each kind, in the order of `HEADINGS`; a repeated problem counts once."""
+    by_kind: dict[str, dict[str, None]] = collections.defaultdict(dict)
+    for problem in problems:
+        by_kind[problem.kind][problem.sentence] = None
+    return [
+        Finding(kind, must_be_fixed, len(by_kind[kind]), sentences=tuple(by_kind[kind]))
+        for kind in HEADINGS
+        if kind in by_kind
+    ]

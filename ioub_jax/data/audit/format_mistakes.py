@@ -1,0 +1,166 @@
+"""Mistakes of a data set's format that its numbers give away, in the words of a colleague.
+
+Every rule asks for evidence on both sides: that the numbers cannot be what their format says, and
+that they are just what another format would have. A data set that is merely careless has the first
+and not the second.
+"""
+
+import numpy as np
+
+from ioub_jax.data.audit.written_boxes import WrittenBoxes
+
+# Fewer boxes than this prove nothing.
+_FEWEST_BOXES = 5
+# A layout is refuted if at least this share of the boxes leaves the image under it, and three of
+# them; another explains the numbers if nearly all stay inside under that.
+_REFUTED, _EXPLAINED, _FEWEST_REFUTED = 0.03, 0.99, 3
+# A box may leave its image by this many pixels or this share of its side: rounding and slips.
+_SLACK_PIXELS, _SLACK_SHARE = 2.0, 0.01
+
+_LAYOUTS = {
+    "xywh": "[xmin, ymin, width, height]",
+    "xyxy": "[xmin, ymin, xmax, ymax]",
+    "cxcywh": "[centre x, centre y, width, height]",
+}
+_FORMATS = {"xywh": "COCO's [x, y, width, height]", "xyxy": "VOC's xmin, ymin, xmax, ymax"}
+_CONVERSIONS = {
+    ("xyxy", "xywh"): "width = xmax - xmin and height = ymax - ymin",
+    ("cxcywh", "xywh"): "x = centre x - width / 2 and y = centre y - height / 2",
+    ("xywh", "xyxy"): "xmax = xmin + width and ymax = ymin + height",
+    ("cxcywh", "xyxy"): "xmin = centre x - width / 2, xmax = xmin + width, and so on",
+}
+
+
+def find_format_mistakes(written: WrittenBoxes, one_based: bool | None = None) -> list[str]:
+    """Looks for near-certain mistakes of the format.
+
+    Args:
+        written: The numbers of the annotation file.
+        one_based: Where the first pixel is according to `config.data.voc.one_based`; None for a
+            format that has no such question.
+
+    Returns:
+        A sentence for each mistake.
+    """
+    mistakes = [_normalised(written) or _layout(written), _categories(written)]
+    if one_based is not None and not mistakes[0]:
+        mistakes.append(_first_pixel(written, one_based))
+    return [sentence for sentence in mistakes if sentence]
+
+
+def _corners(boxes: np.ndarray, layout: str) -> np.ndarray:
+    """`[m, 4]` xyxy of boxes in one of the layouts."""
+    first, second = boxes[:, :2], boxes[:, 2:]
+    if layout == "xyxy":
+        return boxes
+    low = first if layout == "xywh" else first - second / 2
+    return np.concatenate([low, low + second], axis=1)
+
+
+def _inside(written: WrittenBoxes, layout: str, unit: bool = False) -> np.ndarray:
+    """Whether each box has an area and is inside its image, bool `[m]`, under a layout.
+
+    With `unit`, images are 1 high and 1 wide.
+    """
+    boxes = _corners(written.boxes, layout)
+    size = np.ones((1, 2)) if unit else written.sizes[:, ::-1]
+    slack = np.zeros((1, 2)) if unit else np.full((1, 2), _SLACK_PIXELS)
+    slack = np.maximum(slack, _SLACK_SHARE * size)
+    low, high = boxes[:, :2], boxes[:, 2:]
+    inside = (high > low) & (low >= -slack) & (high <= size + slack)
+    return np.asarray(inside.all(axis=1))
+
+
+def _better_layout(written: WrittenBoxes, unit: bool) -> tuple[str, float] | None:
+    """The layout that explains the numbers if their format's cannot, and the share that refutes."""
+    outside = ~_inside(written, written.layout, unit)
+    # A box without area is an accident of its own and refutes no layout.
+    outside &= (written.boxes[:, 2:] > 0).all(axis=1)
+    if outside.sum() < max(_FEWEST_REFUTED, _REFUTED * len(outside)):
+        return None
+    for layout in _LAYOUTS:
+        if layout != written.layout and _inside(written, layout, unit).mean() >= _EXPLAINED:
+            return layout, float(outside.mean())
+    return None
+
+
+def _layout(written: WrittenBoxes) -> str | None:
+    if len(written.boxes) < _FEWEST_BOXES:
+        return None
+    found = _better_layout(written, unit=False)
+    if found is None:
+        return None
+    layout, share = found
+    return (
+        f"Your boxes look like {_LAYOUTS[layout]}: read as {_FORMATS[written.layout]}, "
+        f"{_percent(share)} of them {_FAULTS[written.layout]}, read like that none or hardly any. "
+        f"Convert them with {_CONVERSIONS[layout, written.layout]}."
+    )
+
+
+_FAULTS = {"xywh": "leave their image", "xyxy": "end before they begin or leave their image"}
+
+
+def _normalised(written: WrittenBoxes) -> str | None:
+    """Numbers from 0 to 1 for images of many pixels; real boxes so small would all be whole."""
+    boxes = written.boxes
+    if len(boxes) < _FEWEST_BOXES or written.sizes.min() < 8:
+        return None
+    fractions = (boxes != np.round(boxes)).any(axis=1)
+    if np.abs(boxes).max() > 1.05 or fractions.mean() < 0.5:
+        return None
+    found = _better_layout(written, unit=True)
+    layout = found[0] if found else written.layout
+    conversion = "Multiply x and width by the image's width, y and height by its height"
+    if layout != written.layout:
+        conversion += f", and convert with {_CONVERSIONS[layout, written.layout]}"
+    return (
+        f"Your boxes look normalised, {_LAYOUTS[layout]} from 0 to 1: in {len(boxes):,} of them "
+        f"no number exceeds {boxes.max():.3g}, with images of up to {written.sizes.max():g} "
+        f"pixels. {conversion}."
+    )
+
+
+def _categories(written: WrittenBoxes) -> str | None:
+    """Category ids of annotations that are off by one, or positions in the list of categories."""
+    used, listed = written.used_categories, written.listed_categories
+    if not used or not listed or used <= listed:
+        return None
+    span = f"they go from {min(used)} to {max(used)}, the list from {min(listed)} to {max(listed)}"
+    if 0 in used and 0 not in listed and {number + 1 for number in used} <= listed:
+        return (
+            f"Your annotations seem to count categories from 0 and your list from 1: {span}. "
+            "Add 1 to every category_id."
+        )
+    if 0 in listed and 0 not in used and {number - 1 for number in used} <= listed:
+        return (
+            f"Your annotations seem to count categories from 1 and your list from 0: {span}. "
+            "Subtract 1 from every category_id."
+        )
+    if 0 in used and 0 not in listed and max(used) < len(listed):
+        return (
+            f"Your annotations seem to hold positions in the list of categories instead of its "
+            f"ids: {span}. Replace every category_id by the id of the category at that position."
+        )
+    return None
+
+
+def _first_pixel(written: WrittenBoxes, one_based: bool) -> str | None:
+    """Whether boxes that touch the left or upper edge begin at 0 or at 1."""
+    lowest = written.boxes[:, :2]
+    zeros, ones = int((lowest == 0).sum()), int((lowest == 1).sum())
+    if one_based and zeros >= 3 and zeros > ones and lowest.min() == 0:
+        return (
+            f"Your boxes look 0-based: {zeros} xmin or ymin are 0 and {ones} are 1, but VOC's "
+            "first pixel is 1. Set config.data.voc.one_based=False."
+        )
+    if not one_based and ones >= 20 and lowest.min() == 1:
+        return (
+            f"Your boxes look 1-based, as VOC's: {ones} xmin or ymin are 1 and none is 0. "
+            "Set config.data.voc.one_based=True."
+        )
+    return None
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -1,0 +1,13 @@
+"""Progress bars of what takes more than a moment."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import tqdm
+
+T = TypeVar("T")
+
+
+def progress(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """The items, with a bar on stderr if that is a terminal."""
+    yield from tqdm.tqdm(items, desc=description, total=total, unit="image", disable=None)

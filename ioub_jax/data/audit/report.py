@@ -1,0 +1,120 @@
+"""An audit as text for people and as JSON for machines."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from ioub_jax.data.audit.audit import Audit
+from ioub_jax.data.audit.findings import Finding
+from ioub_jax.data.audit.network_scale import Canvases
+from ioub_jax.data.audit.statistics import ClassCount, Histogram, Statistics
+
+_SENTENCES = 3  # of each finding in the text; the JSON has all
+_CLASSES = 100  # rows of the table of classes
+_BAR = 30  # characters
+
+
+def to_json(audit: Audit) -> dict[str, Any]:
+    """The audit as what `json` can write: all findings with all sentences, and the statistics."""
+    return {
+        "must_be_fixed": audit.must_be_fixed,
+        "findings": [
+            {"heading": finding.heading, **dataclasses.asdict(finding)}
+            for finding in audit.findings
+        ],
+        "statistics": dataclasses.asdict(audit.data.statistics) if audit.data else None,
+    }
+
+
+def format_findings(findings: Sequence[Finding]) -> str:
+    """The findings under two titles, each with its first sentences."""
+    parts = []
+    for title, wanted in (("MUST BE FIXED", True), ("WORTH KNOWING", False)):
+        chosen = [finding for finding in findings if finding.must_be_fixed == wanted]
+        if chosen:
+            parts.append("\n".join([title, *map(_format_finding, chosen)]))
+    return "\n\n".join(parts) if parts else "Nothing wrong was found."
+
+
+def _format_finding(finding: Finding) -> str:
+    lines = [f"  {finding.heading}: {finding.count:,}"]
+    if finding.advice:
+        lines.append(f"    {finding.advice}")
+    lines += [f"    - {sentence}" for sentence in finding.sentences[:_SENTENCES]]
+    more = len(finding.sentences) - _SENTENCES
+    if more > 0:
+        lines.append(f"    ... and {more:,} more")
+    return "\n".join(lines)
+
+
+def format_statistics(statistics: Statistics) -> str:
+    """The counts, the table of the classes and the histograms."""
+    counts = [
+        f"{statistics.images:,} images, {statistics.empty_images:,} of them without objects",
+        f"{statistics.boxes:,} boxes, {statistics.crowds:,} of them crowds, "
+        f"{statistics.difficult:,} difficult; {statistics.most_boxes:,} in the fullest image",
+        "COCO's size classes, by annotated area in original pixels, without crowds: "
+        + ", ".join(f"{name} {count:,}" for name, count in statistics.size_classes.items()),
+        "most frequent image sizes, width x height: "
+        + ", ".join(f"{width}x{height} ({n:,})" for height, width, n in statistics.image_sizes),
+    ]
+    return "\n\n".join(
+        [
+            "\n".join(counts),
+            _format_classes(statistics.classes),
+            _format_histogram("Boxes per image", statistics.boxes_per_image, whole=True),
+            _format_histogram("Side of a box, sqrt(width height), in pixels", statistics.box_sides),
+            _format_histogram("Width over height of a box", statistics.box_aspects),
+            _format_histogram("Width over height of an image", statistics.image_aspects),
+        ]
+    )
+
+
+def format_canvases(configured: Canvases, suggested: Sequence[Canvases]) -> str:
+    """What the canvases of the configuration cost, and what others would."""
+    lines = [
+        f"Padding on config.data.canvases={configured.canvases}: "
+        f"{configured.padding_share:.1%} of the images' pixels"
+    ]
+    for other in suggested:
+        lines.append(f"  {other.padding_share:6.1%} on {other.canvases}")
+    if suggested:
+        lines.insert(1, "Less with these canvases (height, width):")
+    return "\n".join(lines)
+
+
+def _format_classes(classes: Sequence[ClassCount]) -> str:
+    """A row a class, the most frequent first."""
+    ordered = sorted(classes, key=lambda entry: -entry.boxes)
+    width = max([len("class"), *(len(entry.name) for entry in ordered)])
+    lines = [f"{'class':{width}}  {'id':>5}  {'boxes':>9}  {'images':>9}"]
+    for entry in ordered[:_CLASSES]:
+        lines.append(
+            f"{entry.name:{width}}  {entry.category_id:5}  {entry.boxes:9,}  {entry.images:9,}"
+        )
+    if len(ordered) > _CLASSES:
+        lines.append(f"... and {len(ordered) - _CLASSES:,} more")
+    return "\n".join(lines)
+
+
+def _format_histogram(title: str, histogram: Histogram, *, whole: bool = False) -> str:
+    """A bar a bin; empty bins at both ends are left out."""
+    filled = [position for position, count in enumerate(histogram.counts) if count]
+    if not filled:
+        return f"{title}: none"
+    lines = [title]
+    for position in range(filled[0], filled[-1] + 1):
+        count = histogram.counts[position]
+        bar = "#" * -(-_BAR * count // max(histogram.counts))
+        name = _bin_name(histogram.edges[position], histogram.edges[position + 1], whole)
+        lines.append(f"  {name:>14}  {bar:{_BAR}}  {count:,}")
+    return "\n".join(lines)
+
+
+def _bin_name(low: float | None, high: float | None, whole: bool) -> str:
+    if high is None:
+        return f"{low:g} or more"
+    if not whole:
+        return f"{low:g} to {high:g}"
+    last = high - 1
+    return f"{low:g}" if low == last else f"{low:g} to {last:g}"

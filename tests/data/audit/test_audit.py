@@ -1,0 +1,230 @@
+"""Whole data sets with one thing wrong each, and what the audit makes of it."""
+
+import copy
+import json
+
+import pytest
+
+from ioub_jax.data.audit import HEADINGS, audit_data_set, report
+from ioub_jax.data.sources import create_source
+from tests.data.audit import data_sets
+
+
+def findings(config, **options):
+    """kind -> (count, must be fixed) of what is found in the training split."""
+    found = audit_data_set(config.data, "train", **options)
+    assert all(finding.kind in HEADINGS for finding in found.findings)
+    must = [finding.must_be_fixed for finding in found.findings]
+    assert must == sorted(must, reverse=True)
+    return {finding.kind: (finding.count, finding.must_be_fixed) for finding in found.findings}
+
+
+def audit_coco(folder, content, on_error="raise", **options):
+    data_sets.write_coco(folder, content)
+    return findings(data_sets.coco_config(folder, on_error), **options)
+
+
+@pytest.fixture
+def content():
+    return data_sets.coco_content()
+
+
+def test_a_good_coco_file_has_nothing_to_tell(tmp_path, content):
+    assert audit_coco(tmp_path, content, decode=True) == {}
+
+
+def duplicate_annotation(content):
+    content["annotations"][3]["id"] = content["annotations"][2]["id"]
+
+
+def duplicate_image(content):
+    content["images"].append(dict(content["images"][0]))
+
+
+def unknown_category(content):
+    content["annotations"][3]["category_id"] = 77
+
+
+def no_area(content):
+    content["annotations"][3]["bbox"][2] = 0
+
+
+def outside(content):
+    content["annotations"][3]["bbox"][0] = 500
+
+
+def bad_box(content):
+    content["annotations"][3]["bbox"][3] = "wide"
+
+
+def missing_image(content):
+    content["images"][2]["file_name"] = "gone.jpg"
+
+
+def image_size(content):
+    content["images"][2]["width"] += 7
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        duplicate_annotation,
+        duplicate_image,
+        unknown_category,
+        no_area,
+        outside,
+        bad_box,
+        missing_image,
+        image_size,
+    ],
+)
+def test_what_training_stops_at_must_be_fixed_unless_it_is_skipped(
+    tmp_path, content, damage, on_error
+):
+    damage(content)
+    data_sets.write_coco(tmp_path, content, images=4)
+    config = data_sets.coco_config(tmp_path, on_error)
+    found = findings(config)
+    assert found[damage.__name__] == (1, on_error == "raise")
+    assert all(not must for _, must in found.values()) == (on_error == "skip")
+    assert config.data.on_error == on_error
+
+
+def test_all_problems_are_found_at_once(tmp_path, content):
+    for damage in (no_area, duplicate_image, image_size):
+        damage(content)
+    data_sets.write_coco(tmp_path, content, images=4)
+    found = findings(data_sets.coco_config(tmp_path))
+    assert {"no_area", "duplicate_image", "image_size"} <= found.keys()
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_corners_as_width_and_height_must_be_fixed_even_if_skipped(tmp_path, content, on_error):
+    for annotation in content["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        annotation["bbox"] = [x, y, x + width, y + height]
+    found = audit_coco(tmp_path, content, on_error)
+    assert found["format"] == (1, True)
+
+
+def test_categories_from_zero_must_be_fixed(tmp_path, content):
+    for annotation in content["annotations"]:
+        annotation["category_id"] -= 1
+    found = audit_coco(tmp_path, content, "skip")
+    assert found["format"] == (1, True)
+    assert found["unknown_category"] == (4, False)
+
+
+def test_what_is_worth_knowing(tmp_path, content):
+    content["categories"].append({"id": 3, "name": "cow"})
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] != 2]
+    content["annotations"].append(dict(content["annotations"][0], id=99))
+    assert audit_coco(tmp_path, content) == {
+        "duplicate_box": (1, False),
+        "empty_class": (1, False),
+        "empty_image": (1, False),
+    }
+
+
+def test_more_objects_than_slots(tmp_path, content):
+    data_sets.write_coco(tmp_path, content)
+    config = data_sets.coco_config(tmp_path)
+    config.data.max_boxes = 1
+    assert findings(config) == {"too_many_objects": (4, True)}
+    config.data.on_error = "skip"
+    assert findings(config) == {"too_many_objects": (4, False)}
+
+
+def test_no_objects_must_be_fixed_for_training_alone(tmp_path, content):
+    content["annotations"] = []
+    data_sets.write_coco(tmp_path, content)
+    config = data_sets.coco_config(tmp_path)
+    assert findings(config) == {"no_objects": (1, True)}
+    config.data.coco.test_annotations = "train.json"
+    config.data.coco.test_images = "images"
+    assert not audit_data_set(config.data, "test").must_be_fixed
+
+
+def test_a_data_set_that_cannot_be_opened_is_one_finding(tmp_path):
+    found = audit_data_set(data_sets.coco_config(tmp_path, "skip").data, "train")
+    (finding,) = found.findings
+    assert found.data is None and finding.must_be_fixed
+    assert str(tmp_path / "train.json") in finding.sentences[0]
+    json.dumps(report.to_json(found), allow_nan=False)
+
+
+def test_decoding_tells_each_broken_image_once(tmp_path, content):
+    data_sets.write_coco(tmp_path, content)
+    good = (tmp_path / "images" / "1.jpg").read_bytes()
+    (tmp_path / "images" / "2.jpg").write_bytes(good[: len(good) * 3 // 4])
+    (tmp_path / "images" / "3.jpg").write_bytes(b"no image")
+    config = data_sets.coco_config(tmp_path)
+    assert findings(config) == {"unreadable_image": (1, True)}
+    assert findings(config, decode=True) == {"unreadable_image": (2, True)}
+
+
+def test_the_verdict_is_what_training_makes_of_it(tmp_path, content):
+    """Whatever opens under 'raise' needs no fix, and what does not does."""
+    for number, damage in enumerate((lambda content: None, no_area, outside, duplicate_image)):
+        folder = tmp_path / str(number)
+        damaged = copy.deepcopy(content)
+        damage(damaged)
+        data_sets.write_coco(folder, damaged, images=4)
+        config = data_sets.coco_config(folder)
+        try:
+            create_source(config.data, "train")
+        except ValueError:
+            opened = False
+        else:
+            opened = True
+        assert audit_data_set(config.data, "train").must_be_fixed != opened
+
+
+def test_voc_boxes_with_width_and_height(tmp_path):
+    # Read as corners, the boxes end before they begin.
+    data_sets.write_voc(tmp_path, [(30, 10, 20, 20), (34, 24, 30, 24)])
+    found = findings(data_sets.voc_config(tmp_path, "skip"))
+    assert found["format"] == (1, True)
+
+
+def test_voc_boxes_from_zero(tmp_path):
+    data_sets.write_voc(tmp_path, [(0, 10, 20, 30), (0, 0, 30, 24)])
+    config = data_sets.voc_config(tmp_path)
+    found = audit_data_set(config.data, "train")
+    assert "config.data.voc.one_based=False" in found.findings[0].sentences[0]
+    config.data.voc.one_based = False
+    assert findings(config) == {}
+
+
+def test_the_report_has_all_sentences_for_machines_and_some_for_people(tmp_path, content):
+    for annotation in content["annotations"]:
+        annotation["bbox"][2] = 0
+    content["annotations"][0]["bbox"][2] = 5
+    data_sets.write_coco(tmp_path, content)
+    found = audit_data_set(data_sets.coco_config(tmp_path).data, "train")
+    entry = next(e for e in report.to_json(found)["findings"] if e["kind"] == "no_area")
+    assert entry["count"] == len(entry["sentences"]) == 7
+    text = report.format_findings(found.findings)
+    assert text.startswith("MUST BE FIXED\n  boxes without area: 7\n    - ")
+    assert "    ... and 4 more" in text
+    assert "WORTH KNOWING" in text
+    statistics = report.format_statistics(found.data.statistics)
+    assert "4 images, 3 of them without objects" in statistics
+    assert "64x48 (4)" in statistics
+
+
+def test_an_unknown_on_error_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="must be 'raise' or 'skip'"):
+        audit_data_set(data_sets.coco_config(tmp_path, "ignore").data, "train")
+
+
+def test_nothing_wrong_is_said():
+    assert report.format_findings([]) == "Nothing wrong was found."
+
+
+def test_shapes_can_be_audited_too(tmp_path):
+    config = data_sets.coco_config(tmp_path)
+    config.data.source = "shapes"
+    config.data.shapes.update({"num_train": 20, "image_size": (64, 64)})
+    assert not any(must for _, must in findings(config, decode=True).values())

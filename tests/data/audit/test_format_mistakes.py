@@ -1,0 +1,191 @@
+"""Each mistake is told by its sentence; what is right or merely careless is left alone."""
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies
+
+from ioub_jax.data.audit.format_mistakes import find_format_mistakes
+from ioub_jax.data.audit.written_boxes import WrittenBoxes, read_coco_boxes, read_voc_boxes
+
+
+def random_corners(seed, count=200, size=(480, 640)):
+    """Whole-pixel xyxy boxes inside images of one size, from small to large."""
+    rng = np.random.default_rng(seed)
+    limit = np.array(size[::-1])
+    sides = np.ceil(limit * rng.uniform(0.02, 0.8, (count, 2)))
+    low = np.floor((limit - sides) * rng.uniform(0, 1, (count, 2)))
+    return np.concatenate([low, low + sides], axis=1)
+
+
+def written(corners, layout, *, says, size=(480, 640), unit=False, categories=((), ())):
+    """The boxes in a layout, in a file whose format says another."""
+    low, high = corners[:, :2], corners[:, 2:]
+    boxes = {
+        "xyxy": corners,
+        "xywh": np.concatenate([low, high - low], axis=1),
+        "cxcywh": np.concatenate([(low + high) / 2, high - low], axis=1),
+    }[layout]
+    if unit:
+        boxes = boxes / np.tile(size[::-1], 2)
+    sizes = np.tile(np.array(size, float), (len(boxes), 1))
+    return WrittenBoxes(says, boxes, sizes, *map(frozenset, categories))
+
+
+@pytest.mark.parametrize(
+    ("layout", "says", "beginning", "conversion"),
+    [
+        ("xyxy", "xywh", "[xmin, ymin, xmax, ymax]", "width = xmax - xmin"),
+        ("cxcywh", "xywh", "[centre x, centre y, width, height]", "x = centre x - width / 2"),
+        ("xywh", "xyxy", "[xmin, ymin, width, height]", "xmax = xmin + width"),
+        ("cxcywh", "xyxy", "[centre x, centre y, width, height]", "xmin = centre x - width / 2"),
+    ],
+)
+def test_a_wrong_layout_is_told(layout, says, beginning, conversion):
+    (sentence,) = find_format_mistakes(written(random_corners(0), layout, says=says))
+    assert sentence.startswith(f"Your boxes look like {beginning}: read as ")
+    assert conversion in sentence
+
+
+def test_the_share_in_the_sentence_by_hand():
+    # Corners read as x, y, width, height in images of 100 x 100: 60 + 90 > 102 for three boxes,
+    # 10 + 40 and 20 + 30 stay inside for two, so 3 of 5 leave their image.
+    corners = np.array([[60, 60, 90, 90]] * 3 + [[10, 10, 40, 40], [20, 20, 30, 30]], float)
+    boxes = WrittenBoxes("xywh", corners, np.full((5, 2), 100.0))
+    assert find_format_mistakes(boxes) == [
+        "Your boxes look like [xmin, ymin, xmax, ymax]: read as COCO's [x, y, width, height], "
+        "60 % of them leave their image, read like that none or hardly any. Convert them with "
+        "width = xmax - xmin and height = ymax - ymin."
+    ]
+
+
+@pytest.mark.parametrize("layout", ["xywh", "xyxy", "cxcywh"])
+@pytest.mark.parametrize("says", ["xywh", "xyxy"])
+def test_normalised_boxes_are_told_with_their_layout(layout, says):
+    (sentence,) = find_format_mistakes(written(random_corners(1), layout, says=says, unit=True))
+    names = {"xywh": "[xmin, ymin, w", "xyxy": "[xmin, ymin, xmax", "cxcywh": "[centre x"}
+    assert sentence.startswith(f"Your boxes look normalised, {names[layout]}")
+    assert ("and convert with" in sentence) == (layout != says)
+
+
+@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.given(
+    seed=strategies.integers(0, 2**16),
+    count=strategies.integers(0, 100),
+    layout=strategies.sampled_from(["xywh", "xyxy"]),
+    careless=strategies.floats(0, 0.5),
+)
+def test_right_and_careless_boxes_raise_no_alarm(seed, count, layout, careless):
+    """A share of the boxes is shifted out of the image or has no area."""
+    corners = random_corners(seed, count)
+    rng = np.random.default_rng(seed)
+    shifted = rng.random(count) < careless
+    corners[shifted] += rng.uniform(-300, 300, (int(shifted.sum()), 1))
+    flat = rng.random(count) < careless / 5
+    corners[flat, 2] = corners[flat, 0]
+    assert find_format_mistakes(written(corners, layout, says=layout)) == []
+
+
+def test_boxes_all_in_the_upper_left_prove_nothing():
+    corners = random_corners(2, size=(100, 100))
+    assert find_format_mistakes(written(corners, "xyxy", says="xywh", size=(480, 640))) == []
+
+
+def test_boxes_of_one_pixel_are_not_normalised():
+    boxes = np.tile(np.array([[0.0, 0, 1, 1], [1, 0, 1, 1]]), (10, 1))
+    assert find_format_mistakes(WrittenBoxes("xywh", boxes, np.full((20, 2), 64.0))) == []
+
+
+@pytest.mark.parametrize(
+    ("used", "listed", "way_out"),
+    [
+        ({0, 1, 2}, {1, 2, 3}, "Add 1 to every category_id"),
+        ({1, 2, 3}, {0, 1, 2}, "Subtract 1 from every category_id"),
+        ({0, 1, 2}, {10, 20, 30}, "Replace every category_id"),
+        ({0, 5, 11}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13}, "Replace every category_id"),
+    ],
+)
+def test_categories_counted_from_elsewhere(used, listed, way_out):
+    boxes = written(random_corners(3), "xywh", says="xywh", categories=(used, listed))
+    (sentence,) = find_format_mistakes(boxes)
+    assert way_out in sentence
+    assert f"go from {min(used)} to {max(used)}" in sentence
+
+
+@pytest.mark.parametrize(
+    ("used", "listed"),
+    [
+        ({1, 3}, {1, 2, 3}),
+        ({1, 2}, {0, 1, 2}),  # a list whose 0 is a super-category
+        ({0, 1}, {0, 1}),
+        ({1, 2, 99}, {1, 2, 3}),  # unknown, but not off by one
+        (set(), {1, 2}),
+    ],
+)
+def test_categories_that_are_right_or_wrong_in_another_way(used, listed):
+    boxes = written(random_corners(3), "xywh", says="xywh", categories=(used, listed))
+    assert find_format_mistakes(boxes) == []
+
+
+def touching(first, count):
+    """Boxes of which `count` begin at x = `first`, in images of 100 x 100."""
+    boxes = np.tile([5.0, 5, 50, 50], (100, 1))
+    boxes[:count, 0] = first
+    return WrittenBoxes("xyxy", boxes, np.full((100, 2), 100.0))
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "one_based", "told"),
+    [
+        (0, 3, True, "one_based=False"),
+        (0, 2, True, None),  # two slips
+        (1, 50, True, None),
+        (1, 20, False, "one_based=True"),
+        (1, 19, False, None),
+        (0, 50, False, None),
+        (0, 50, None, None),  # a format without the question
+    ],
+)
+def test_the_first_pixel(first, count, one_based, told):
+    found = find_format_mistakes(touching(first, count), one_based)
+    assert len(found) == (told is not None)
+    assert told is None or told in found[0]
+
+
+def test_a_one_based_file_with_a_few_zeros_is_careless():
+    boxes = touching(1, 50)
+    boxes.boxes[:5, 0] = 0
+    assert find_format_mistakes(boxes, one_based=True) == []
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "coco_mini/annotations/instances_train2017.json",
+        "coco_mini/annotations/instances_val2017.json",
+        "coco_eval_val2014_100/instances_val2014_100.json",
+        "deep_pcb/annotations/instances_trainval.json",
+        "deep_pcb/annotations/instances_test.json",
+    ],
+)
+def test_real_coco_files_raise_no_alarm(shared_data, file):
+    boxes = read_coco_boxes(shared_data / file)
+    assert len(boxes.boxes) > 500
+    assert find_format_mistakes(boxes) == []
+
+
+@pytest.mark.parametrize(("name", "count"), [("bccd", 4888), ("voc2012_100", 273)])
+def test_real_voc_folders_raise_no_alarm(shared_data, name, count):
+    boxes = read_voc_boxes(sorted((shared_data / name / "Annotations").glob("*.xml")))
+    assert len(boxes.boxes) == count
+    assert find_format_mistakes(boxes, one_based=True) == []
+    if name == "bccd":  # 610 boxes touch the left or upper edge
+        (sentence,) = find_format_mistakes(boxes, one_based=False)
+        assert "look 1-based" in sentence
+
+
+def test_real_boxes_in_another_layout_are_told(shared_data):
+    good = read_coco_boxes(shared_data / "coco_mini/annotations/instances_val2017.json")
+    corners = np.concatenate([good.boxes[:, :2], good.boxes[:, :2] + good.boxes[:, 2:]], axis=1)
+    (sentence,) = find_format_mistakes(WrittenBoxes("xywh", corners, good.sizes))
+    assert sentence.startswith("Your boxes look like [xmin, ymin, xmax, ymax]")

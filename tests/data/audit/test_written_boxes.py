@@ -1,0 +1,51 @@
+"""Reading numbers as written survives whatever a source survives."""
+
+import json
+
+import numpy as np
+
+from ioub_jax.data.audit.written_boxes import read_coco_boxes, read_voc_boxes
+
+
+def test_coco_boxes_without_four_numbers_or_a_known_image_are_left_out(tmp_path):
+    good = {"image_id": 1, "category_id": 7, "bbox": [1, 2, 3.5, 4]}
+    content = {
+        "images": [{"id": 1, "height": 10, "width": 20}, {"id": 2}, "what", {"id": [1]}],
+        "categories": [{"id": 7, "name": "cat"}, {"id": "8"}],
+        "annotations": [
+            good,
+            good | {"bbox": [1, 2, 3]},
+            good | {"bbox": None},
+            good | {"bbox": [1, 2, 3, "x"]},
+            good | {"bbox": [1, 2, 3, float("nan")]},
+            good | {"bbox": [1, 2, 3, 10**400]},
+            good | {"image_id": 2},
+            good | {"image_id": 3},
+            good | {"image_id": [1]},
+            good | {"category_id": 9},
+            5,
+        ],
+    }
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(content))
+    written = read_coco_boxes(path)
+    assert written.layout == "xywh"
+    np.testing.assert_array_equal(written.boxes, [[1, 2, 3.5, 4]] * 2)
+    np.testing.assert_array_equal(written.sizes, [[10, 20]] * 2)
+    assert written.used_categories == {7, 9}
+    assert written.listed_categories == {7}
+
+
+def test_voc_boxes_of_broken_files_are_left_out(tmp_path):
+    good = tmp_path / "good.xml"
+    box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>{}</xmax><ymax>4</ymax></bndbox>"
+    good.write_text(
+        "<annotation><size><width>20</width><height>10</height></size>"
+        f"<object>{box.format(3)}</object><object>{box.format('x')}</object><object/></annotation>"
+    )
+    broken = tmp_path / "broken.xml"
+    broken.write_text("<annotation>")
+    written = read_voc_boxes([good, broken, tmp_path / "missing.xml"])
+    assert written.layout == "xyxy"
+    np.testing.assert_array_equal(written.boxes, [[1, 2, 3, 4]])
+    np.testing.assert_array_equal(written.sizes, [[10, 20]])
