@@ -1,11 +1,17 @@
-"""What compiled programs need, as XLA counts it: nothing is run, so any machine will do.
+"""What compiled programs need, as XLA counts it, and how fast the input pipeline is.
 
 python -m experiments.benchmark matching
 python -m experiments.benchmark losses
+python -m experiments.benchmark input --config=configs/coco_retinanet.py
+
+For `matching` and `losses` nothing is run, so any machine will do. `input` is timed: compare the
+figures of one run with each other, not with those of another machine.
 """
 
 import functools
 import json
+import statistics
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +22,16 @@ from absl import flags
 from configs import defaults
 from experiments import command_line
 from ioub_jax import matching
+from ioub_jax.data import sources, throughput
 from ioub_jax.training.detector import canvas_anchors, create_detector, create_trainer
 
 _CANVAS = (800, 1344)
 _BATCH = flags.DEFINE_integer("batch", 8, "Images.", lower_bound=1)
 _BOXES = flags.DEFINE_integer("boxes", 100, "Ground-truth slots of an image.", lower_bound=1)
 _CLASSES = flags.DEFINE_integer("classes", 80, "Classes.", lower_bound=1)
+_CONFIG = command_line.define_config(required=False)
+_BATCHES = flags.DEFINE_integer("batches", 8, "Batches of input, each time.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Times it is measured.", lower_bound=1)
 _BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Backbone of the train step.")
 
 
@@ -97,9 +107,47 @@ def loss_cost() -> dict[str, Any]:
     return result
 
 
+def input_rates() -> dict[str, Any]:
+    """Images/s of the input pipeline beside a bare loop of decoding and resizing.
+
+    The bare loop and every pipeline take turns; a ratio is the median of those of each turn.
+    """
+    config = _CONFIG.value
+    if config is None:
+        sys.exit("Error: give the configuration whose input is to be measured, --config=FILE.")
+    source = sources.create_source(config.data, "train")
+    try:
+        benchmark = throughput.InputBenchmark(config, source, _BATCHES.value)
+    except ValueError as error:
+        sys.exit(f"Error: {error}")
+    turns = []
+    for _ in range(_REPEATS.value):
+        turn = {"bare loop": benchmark.bare_loop()} | benchmark.stages()
+        for workers in (0, 1, 2):
+            whole = benchmark.whole_pipeline(workers)
+            turn[f"pipeline, {workers} workers"] = whole["images/s"]
+            turn[f"MiB a worker, {workers} workers"] = whole["MiB a worker"]
+        turns.append(turn)
+    one, two, bare = "pipeline, 1 workers", "pipeline, 2 workers", "bare loop"
+    return {
+        "images": len(benchmark),
+        "images/s": {
+            name: round(statistics.median(turn[name] for turn in turns), 1) for name in turns[0]
+        },
+        "one worker over the bare loop": _median_ratio(turns, one, bare),
+        "two workers over one": _median_ratio(turns, two, one),
+    }
+
+
+def _median_ratio(turns: list[dict[str, float]], first: str, second: str) -> dict[str, float]:
+    ratios = sorted(round(turn[first] / turn[second], 3) for turn in turns)
+    return {"median": statistics.median(ratios), "lowest": ratios[0], "highest": ratios[-1]}
+
+
 _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "matching": matching_cost,
     "losses": loss_cost,
+    "input": input_rates,
 }
 
 

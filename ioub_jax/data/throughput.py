@@ -1,0 +1,173 @@
+"""How many images a second the input pipeline delivers, stage by stage and as a whole.
+
+Everything is measured on the training images of a configuration, in the order of its batch plan,
+beside the least that any loader must do: a single-threaded loop of `cv2.imdecode` and `cv2.resize`.
+"""
+
+import itertools
+import multiprocessing
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ioub_jax.data import pipeline
+from ioub_jax.data.augmentation import create_augmentation
+from ioub_jax.data.batching import BatchPlan, assemble_batch, create_plan, keep_largest
+from ioub_jax.data.images import decode_image
+from ioub_jax.data.sources.example import Source
+from ioub_jax.data.sources.files import scale_to_image
+from ioub_jax.data.transforms import resize
+
+Size = tuple[int, int]
+
+
+class InputBenchmark:
+    """The first images of a training, and what is measured on them.
+
+    Args:
+        config: The whole configuration.
+        source: Its training images; they must be files.
+        num_batches: How many batches are looked at; their images are held decoded, in memory.
+
+    Raises:
+        ValueError: If the images are not files.
+    """
+
+    def __init__(self, config: Any, source: Source, num_batches: int) -> None:
+        self._config = config
+        self._source = source
+        self._num_batches = num_batches
+        self._plan: BatchPlan = create_plan(config, source.sizes)
+        planned = [self._plan[step] for step in range(num_batches)]
+        self._indices = [int(index) for batch in planned for index in batch.indices]
+        self._canvases = [batch.canvas for batch in planned for _ in batch.indices]
+        self._paths = [pathlib.Path(source.describe(index)) for index in self._indices]
+        if not self._paths[0].is_file():
+            raise ValueError(
+                f"config.data.source is {config.data.source!r}, whose images are not files; "
+                "the input benchmark needs 'coco', 'voc' or 'cityscapes'."
+            )
+
+    def __len__(self) -> int:
+        """The number of images, repeated ones included."""
+        return len(self._indices)
+
+    def _original(self, position: int) -> Size:
+        height, width = self._source.sizes[self._indices[position]].tolist()
+        return height, width
+
+    def _target(self, position: int) -> Size:
+        return self._plan.resize.size(self._original(position), self._canvases[position])
+
+    def bare_loop(self) -> float:
+        """Images/s of reading, `cv2.imdecode` and `cv2.resize` to the sizes of the training."""
+
+        def work() -> None:
+            for position, path in enumerate(self._paths):
+                image: Any = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+                height, width = self._target(position)
+                cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+
+        return self._rate(work)
+
+    def stages(self) -> dict[str, float]:
+        """Images/s of every stage by itself, single-threaded."""
+        config = self._config
+        augmentation = create_augmentation(config)
+        data = [path.read_bytes() for path in self._paths]
+        decoded = [
+            keep_largest(self._decoded(position, content), config.data.max_boxes)
+            for position, content in enumerate(data)
+        ]
+        rows = [np.zeros((*canvas, 3), np.uint8) for canvas in self._canvases]
+        resized = [
+            resize(example, self._target(position), rows[position])
+            for position, example in enumerate(decoded)
+        ]
+
+        def augment() -> None:
+            for position, example in enumerate(decoded):
+                rng = np.random.default_rng((config.seed, position))
+                augmentation(example, rng, self._plan.resize, 1.0, rows[position])
+
+        def batch() -> None:
+            size = config.batch_size
+            for start in range(0, len(resized), size):
+                part = slice(start, start + size)
+                assemble_batch(
+                    np.empty((size, *self._canvases[start], 3), np.uint8),
+                    resized[part],
+                    self._source.sizes[self._indices[part]],
+                    max_boxes=config.data.max_boxes,
+                    is_real=[True] * size,
+                )
+
+        stages: dict[str, Callable[[], Any]] = {
+            "read": lambda: [path.read_bytes() for path in self._paths],
+            "decode": lambda: [self._decoded(*item) for item in enumerate(data)],
+            "resize": lambda: [
+                resize(example, self._target(position), rows[position])
+                for position, example in enumerate(decoded)
+            ],
+            "augment and resize": augment,
+            "batch": batch,
+        }
+        return {name: self._rate(work) for name, work in stages.items()}
+
+    def _decoded(self, position: int, content: bytes) -> Any:
+        size = self._original(position)
+        image = decode_image(content, "", size, self._target(position))
+        return scale_to_image(self._source.annotations(self._indices[position]), image, size)
+
+    def _rate(self, work: Callable[[], Any]) -> float:
+        """Images/s of a piece of work over all images; OpenCV on one thread, as in a worker."""
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(0)
+        try:
+            start = time.perf_counter()
+            work()
+            return len(self) / (time.perf_counter() - start)
+        finally:
+            cv2.setNumThreads(threads)
+
+    def whole_pipeline(self, workers: int) -> dict[str, float]:
+        """Images/s of the training's own batches, and the memory they take.
+
+        Args:
+            workers: Worker processes; 0 loads in threads of this one.
+
+        Returns:
+            `images/s` once the workers are up and every one has given its first batch, and
+            `MiB a worker`, the largest resident memory of a worker (0 without workers, and where
+            the system does not tell).
+        """
+        config = self._config.copy_and_resolve_references()
+        config.runtime.workers = workers
+        warm_up = max(2 * workers, 2)
+        steps = warm_up + self._num_batches
+        with pipeline.training_batches_of(config, self._source, self._plan, 0, steps) as batches:
+            _consume(batches, warm_up)
+            start = time.perf_counter()
+            _consume(batches, self._num_batches)
+            elapsed = time.perf_counter() - start
+            memory = max(map(_resident_mib, multiprocessing.active_children()), default=0.0)
+        return {"images/s": len(self) / elapsed, "MiB a worker": memory}
+
+
+def _consume(batches: Iterator[Any], count: int) -> None:
+    for _ in itertools.islice(batches, count):
+        pass
+
+
+def _resident_mib(process: Any) -> float:
+    """The largest resident memory that a process has had; Linux tells."""
+    try:
+        status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:
+        return 0.0
+    lines = dict(line.split(":", 1) for line in status.splitlines())
+    return int(lines["VmHWM"].split()[0]) / 1024
