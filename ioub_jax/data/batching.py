@@ -38,6 +38,7 @@ class Plan(Protocol):
     """Anything that says what is in batch `step`."""
 
     batch_size: int
+    canvases: tuple[tuple[int, int], ...]
     resize: Resize
 
     def __getitem__(self, step: int) -> PlannedBatch:
@@ -303,11 +304,13 @@ def assemble_batch(
         "image_id": np.array([example.image_id for example in examples], np.int64),
         "is_real": np.array(list(is_real), bool),
     }
+    # Numpy copies whole lines of pixels, but sets one pixel after the other.
+    padding = np.tile(np.array(PADDING_COLOUR, np.uint8), (images.shape[2], 1))
     for row, example in enumerate(examples):
         assert example.image is not None
         height, width = example.image.shape[:2]
-        images[row, height:] = PADDING_COLOUR
-        images[row, :height, width:] = PADDING_COLOUR
+        images[row, height:] = padding
+        images[row, :height, width:] = padding[width:]
         count = len(example.labels)
         batch["boxes"][row, :count] = example.boxes
         batch["labels"][row, :count] = example.labels

@@ -109,7 +109,7 @@ def is_truncated(data: bytes) -> bool:
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == _SCAN:
-            return data.find(_END, position) < 0
+            return data.rfind(_END, position) < 0  # a whole file has it at its end
         if marker == 0xFF:  # a fill byte before the marker
             position += 1
             continue

@@ -30,10 +30,12 @@ from ioub_jax.data.batching import (
     keep_largest,
 )
 from ioub_jax.data.checks import DataError, Problem, check_on_error
+from ioub_jax.data.shared_batches import SharedBatch, SharedBatchReader, SharedImageMemory
 from ioub_jax.data.sources.example import Example, Source, create_example
 from ioub_jax.data.transforms import resize
 
 Batch = dict[str, np.ndarray]
+Element = tuple[Batch | SharedBatch, tuple[Problem, ...]]
 NO_AUGMENTATION = Augmentation()
 
 
@@ -53,6 +55,7 @@ class _BatchLoader:
     process_index: int
     process_count: int
     seed: int = 0
+    shared_memory: SharedImageMemory | None = None  # of a worker process
     augmentation: Augmentation | None = None  # None: evaluation, no image may replace another
 
     def __post_init__(self) -> None:
@@ -66,11 +69,15 @@ class _BatchLoader:
     def __len__(self) -> int:
         return self.num_steps
 
-    def __getitem__(self, position: int) -> tuple[Batch, tuple[Problem, ...]]:
+    def __getitem__(self, position: int) -> Element:
         planned = self.plan[self.start_step + position]
         share = self.plan.batch_size // self.process_count
         rows = range(self.process_index * share, (self.process_index + 1) * share)
-        images = np.empty((share, *planned.canvas, 3), np.uint8)
+        shape = (share, *planned.canvas, 3)
+        if self.shared_memory is None:
+            images = np.empty(shape, np.uint8)
+        else:
+            name, images = self.shared_memory.take(shape)
         problems: list[Problem] = []
         examples, is_real = [], []
         for row, out in zip(rows, images, strict=True):
@@ -84,7 +91,10 @@ class _BatchLoader:
             max_boxes=self.max_boxes,
             is_real=is_real,
         )
-        return batch, tuple(problems)
+        if self.shared_memory is None:
+            return batch, tuple(problems)
+        del batch["image"]
+        return SharedBatch(name, shape, batch), tuple(problems)
 
     def _load(
         self, planned: PlannedBatch, row: int, out: np.ndarray, problems: list[Problem]
@@ -166,10 +176,14 @@ class BatchIterator(Iterator[Batch]):
         self._source = loader.source
         self._skipped = set(loader.source.skipped)
         self._length = len(loader)
+        if num_workers > 0:
+            share = loader.plan.batch_size // loader.process_count
+            pixels = max(height * width for height, width in loader.plan.canvases)
+            memory = SharedImageMemory(share * pixels * 3)
+            loader = dataclasses.replace(loader, shared_memory=memory)
+        self._reader = SharedBatchReader()
         batches = _grain_data_set(loader, num_workers, prefetch)
-        self._iterator: grain.DatasetIterator[tuple[Batch, tuple[Problem, ...]]] | None = iter(
-            batches
-        )
+        self._iterator: grain.DatasetIterator[Element] | None = iter(batches)
 
     def __len__(self) -> int:
         """The number of batches of the whole iteration."""
@@ -197,17 +211,14 @@ class BatchIterator(Iterator[Batch]):
                 self._skipped.add(problem)
                 self._source.skipped.append(problem)
                 logging.getLogger(__name__).warning("Skipped: %s", problem)
-        # Arrays from a worker live in shared memory, which is scarce and must not outlive grain.
-        return {
-            name: array if type(array) is np.ndarray else np.array(array)
-            for name, array in batch.items()
-        }
+        return self._reader.read(batch) if isinstance(batch, SharedBatch) else batch
 
     def close(self) -> None:
         """Ends the threads and worker processes; harmless when repeated."""
         if self._iterator is not None:
             self._iterator.close()
             self._iterator = None
+            self._reader.close()
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -225,7 +236,7 @@ class BatchIterator(Iterator[Batch]):
 
 def _grain_data_set(
     loader: _BatchLoader, num_workers: int, prefetch: int
-) -> grain.IterDataset[tuple[Batch, tuple[Problem, ...]]]:
+) -> grain.IterDataset[Element]:
     batches = grain.MapDataset.source(loader)
     if num_workers == 0:
         options = grain.ReadOptions(num_threads=prefetch, prefetch_buffer_size=prefetch)

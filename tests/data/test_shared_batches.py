@@ -1,0 +1,67 @@
+import pickle
+from multiprocessing.shared_memory import SharedMemory
+
+import numpy as np
+import pytest
+
+from ioub_jax.data.shared_batches import SharedBatch, SharedBatchReader, SharedImageMemory
+
+SHAPE = (2, 4, 5, 3)
+
+
+def _send(memory, level, shape=SHAPE):
+    """What a worker does with a batch of images of one grey level."""
+    name, images = memory.take(shape)
+    images[:] = level
+    return SharedBatch(name, shape, {"labels": np.array([level])})
+
+
+@pytest.fixture
+def reader():
+    reader = SharedBatchReader()
+    yield reader
+    reader.close()
+
+
+def test_a_batch_arrives_and_its_memory_is_used_again(reader):
+    memory = SharedImageMemory(2 * 4 * 5 * 3)
+    names, received = [], []
+    for level in range(5):
+        sent = pickle.loads(pickle.dumps(_send(memory, level)))
+        names.append(sent.name)
+        received.append(reader.read(sent))
+    assert len(set(names)) == 1
+    # What was read before is not changed by what came after.
+    for level, batch in enumerate(received):
+        assert batch["image"].shape == SHAPE and batch["image"].dtype == np.uint8
+        assert (batch["image"] == level).all() and batch["labels"].tolist() == [level]
+
+
+def test_memory_that_was_not_read_yet_is_not_written_to(reader):
+    memory = SharedImageMemory(2 * 4 * 5 * 3)
+    sent = [_send(memory, level) for level in range(3)]
+    assert len({batch.name for batch in sent}) == 3
+    assert [int(reader.read(batch)["image"].max()) for batch in sent] == [0, 1, 2]
+    assert _send(memory, 3).name in {batch.name for batch in sent}
+
+
+def test_smaller_images_fit_into_the_same_memory(reader):
+    memory = SharedImageMemory(2 * 4 * 5 * 3)
+    first = reader.read(_send(memory, 1))
+    second = reader.read(_send(memory, 2, shape=(2, 3, 3, 3)))
+    assert (first["image"] == 1).all() and second["image"].shape == (2, 3, 3, 3)
+    assert (second["image"] == 2).all()
+
+
+def test_the_memory_has_no_name_once_it_was_read(reader):
+    sent = _send(SharedImageMemory(2 * 4 * 5 * 3), 1)
+    reader.read(sent)
+    with pytest.raises(FileNotFoundError):
+        SharedMemory(sent.name)
+
+
+def test_another_process_starts_with_memory_of_its_own():
+    memory = SharedImageMemory(60)
+    name, _ = memory.take((1, 4, 5, 3))
+    again, _ = pickle.loads(pickle.dumps(memory)).take((1, 4, 5, 3))
+    assert name != again
