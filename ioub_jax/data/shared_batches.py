@@ -1,8 +1,8 @@
 """Batches on their way from a worker process, their images in memory that is used again.
 
-The images of a batch are tens of megabytes. Fresh memory has to be cleared by the system page by
-page, which took a third as long as decoding and resizing them did; here a worker keeps a few pieces
-of shared memory and writes the next batch where an old one was, once that has been copied out.
+The images of a batch are tens of megabytes. Fresh shared memory has to be cleared by the system page
+by page, which takes a good part of the time that decoding and resizing them does; here a worker
+keeps a few pieces of it and writes the next batch where an old one was, once that was copied out.
 """
 
 import atexit
