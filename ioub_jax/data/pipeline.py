@@ -30,7 +30,12 @@ from ioub_jax.data.batching import (
     keep_largest,
 )
 from ioub_jax.data.checks import DataError, Problem, check_on_error
-from ioub_jax.data.shared_batches import SharedBatch, SharedBatchReader, SharedImageMemory
+from ioub_jax.data.shared_batches import (
+    SharedBatch,
+    SharedBatchReader,
+    SharedImageMemory,
+    set_worker_index,
+)
 from ioub_jax.data.sources.example import Example, Source, create_example
 from ioub_jax.data.transforms import resize
 
@@ -176,12 +181,12 @@ class BatchIterator(Iterator[Batch]):
         self._source = loader.source
         self._skipped = set(loader.source.skipped)
         self._length = len(loader)
+        share = loader.plan.batch_size // loader.process_count
+        pixels = max(height * width for height, width in loader.plan.canvases)
+        memory = SharedImageMemory(share * pixels * 3)
+        self._reader = SharedBatchReader(memory.prefix, num_workers)
         if num_workers > 0:
-            share = loader.plan.batch_size // loader.process_count
-            pixels = max(height * width for height, width in loader.plan.canvases)
-            memory = SharedImageMemory(share * pixels * 3)
             loader = dataclasses.replace(loader, shared_memory=memory)
-        self._reader = SharedBatchReader()
         batches = _grain_data_set(loader, num_workers, prefetch)
         self._iterator: grain.DatasetIterator[Element] | None = iter(batches)
 
@@ -254,7 +259,8 @@ def _grain_data_set(
 
 def _prepare_worker(worker_index: int, worker_count: int) -> None:
     """Runs first in every worker process."""
-    del worker_index, worker_count
+    del worker_count
+    set_worker_index(worker_index)
     cv2.setNumThreads(0)
     # A signal to the whole process group is for the main process, which then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

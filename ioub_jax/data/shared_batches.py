@@ -1,13 +1,14 @@
 """Batches on their way from a worker process, their images in memory that is used again.
 
-The images of a batch are tens of megabytes. Fresh shared memory has to be cleared by the system page
-by page, which takes a good part of the time that decoding and resizing them does; here a worker
-keeps a few pieces of it and writes the next batch where an old one was, once that was copied out.
+The images of a batch are tens of megabytes. Fresh shared memory has to be cleared by the system,
+page by page, which takes a good part of the time that decoding and resizing them does; here a
+worker keeps a few pieces of it and writes the next batch where an old one was, once that was copied
+out.
 """
 
-import atexit
-import contextlib
 import dataclasses
+import itertools
+import secrets
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
@@ -34,35 +35,46 @@ class SharedBatch:
 
 
 class SharedImageMemory:
-    """The pieces of shared memory that one worker process writes images into.
+    """The pieces of shared memory that worker processes write images into.
 
     Args:
         size: Bytes of the largest batch of images.
+
+    Attributes:
+        prefix: What the names of all pieces begin with.
     """
 
     def __init__(self, size: int) -> None:
+        self.prefix = f"ioub{secrets.token_hex(4)}"
         self._size = size
         self._pieces: list[SharedMemory] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process has pieces of its own."""
-        return {"_size": self._size, "_pieces": []}
+        return self.__dict__ | {"_pieces": []}
 
     def take(self, shape: tuple[int, ...]) -> tuple[str, np.ndarray]:
         """The name of a piece that nobody reads any more, and uint8 images of a shape in it."""
         piece = next((piece for piece in self._pieces if _bytes(piece)[0] == _FREE), None)
         if piece is None:
-            piece = SharedMemory(create=True, size=_HEADER + self._size)
+            name = _name(self.prefix, _worker_index, len(self._pieces))
+            piece = SharedMemory(name, create=True, size=_HEADER + self._size)
             self._pieces.append(piece)
-            atexit.register(_unlink, piece)
         _bytes(piece)[0] = _IN_USE
         return piece.name, _images(piece, shape)
 
 
 class SharedBatchReader:
-    """Takes batches out of the workers' shared memory."""
+    """Takes batches out of the workers' shared memory.
 
-    def __init__(self) -> None:
+    Args:
+        prefix: Of the `SharedImageMemory`.
+        num_workers: How many workers have pieces of it.
+    """
+
+    def __init__(self, prefix: str, num_workers: int) -> None:
+        self._prefix = prefix
+        self._num_workers = num_workers
         self._pieces: dict[str, SharedMemory] = {}
 
     def read(self, batch: SharedBatch) -> dict[str, np.ndarray]:
@@ -71,16 +83,41 @@ class SharedBatchReader:
         if piece is None:
             piece = self._pieces[batch.name] = SharedMemory(batch.name)
             # Without its name the memory ends with the two processes, however they end.
-            _unlink(piece)
+            piece.unlink()
         images = np.array(_images(piece, batch.shape))
         _bytes(piece)[0] = _FREE
         return {"image": images, **batch.others}
 
     def close(self) -> None:
-        """Lets go of the shared memory."""
+        """Frees all pieces, those of batches that were never read too; the workers have ended."""
+        for worker in range(self._num_workers):
+            for number in itertools.count():
+                name = _name(self._prefix, worker, number)
+                if name in self._pieces:
+                    continue
+                try:
+                    piece = SharedMemory(name)
+                except FileNotFoundError:
+                    break
+                piece.unlink()
+                piece.close()
         for piece in self._pieces.values():
             piece.close()
         self._pieces.clear()
+
+
+# Which of the workers this process is.
+_worker_index = 0
+
+
+def set_worker_index(index: int) -> None:
+    """Tells a worker process its number, from 0, before it takes a piece."""
+    global _worker_index
+    _worker_index = index
+
+
+def _name(prefix: str, worker: int, number: int) -> str:
+    return f"{prefix}_{worker}_{number}"
 
 
 def _bytes(piece: SharedMemory) -> memoryview:
@@ -90,8 +127,3 @@ def _bytes(piece: SharedMemory) -> memoryview:
 
 def _images(piece: SharedMemory, shape: tuple[int, ...]) -> np.ndarray:
     return np.ndarray(shape, np.uint8, buffer=_bytes(piece), offset=_HEADER)
-
-
-def _unlink(piece: SharedMemory) -> None:
-    with contextlib.suppress(FileNotFoundError):  # the other process was first
-        piece.unlink()
