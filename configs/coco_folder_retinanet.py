@@ -1,7 +1,8 @@
 """A small RetinaNet on a data set of your own in COCO's format, trained from scratch.
 
 The defaults are those of DeepPCB (github.com/tangsanli5201/DeepPCB: defects of printed circuit
-boards, 640x640, six classes) with its annotations as COCO JSON.
+boards, 640x640, six classes) with its annotations as COCO JSON. On its official test split this
+reaches AP .560, AP50 .897, AP75 .631 on 2 CPU cores, at 7.5 images/s (docs/results).
 
 python -m experiments.train --config=configs/coco_folder_retinanet.py --workdir=runs/boards \
   --config.data.coco.root=PATH
