@@ -183,7 +183,7 @@ def _data() -> ml_collections.ConfigDict:
             # `experiments.check_data` says which suit a data set.
             "canvases": ((800, 1344),),
             "resize": _resize(),
-            # Ground-truth slots of an image.
+            # Ground-truth slots of an image; of more objects the largest are kept.
             "max_boxes": 100,
             # raise, or skip: leave out what is broken and count it.
             "on_error": "raise",

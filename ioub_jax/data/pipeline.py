@@ -5,6 +5,7 @@ who loads a batch or when, so the stream is the same for any number of hosts and
 any resume, and there is no iterator state to save.
 """
 
+import collections
 import dataclasses
 import logging
 import multiprocessing
@@ -29,7 +30,7 @@ from ioub_jax.data.batching import (
     create_evaluation_plan,
     keep_largest,
 )
-from ioub_jax.data.checks import DataError, Problem, check_on_error
+from ioub_jax.data.checks import KINDS, DataError, Problem, check_on_error
 from ioub_jax.data.shared_batches import (
     SharedBatch,
     SharedBatchReader,
@@ -150,17 +151,14 @@ class _BatchLoader:
             return None
         count = len(example.labels)
         if count > self.max_boxes:
-            sentence = (
-                f"{self.source.describe(index)}: has {count} objects, more than "
-                f"config.data.max_boxes={self.max_boxes}; raise it to {count}"
-            )
-            if self.on_error == "raise":
-                raise DataError(
-                    f"{sentence}, or set config.data.on_error='skip' to keep the largest.",
+            problems.append(
+                Problem(
                     "too_many_objects",
+                    f"{self.source.describe(index)}: has {count} objects, more than "
+                    f"config.data.max_boxes={self.max_boxes}; the smallest "
+                    f"{count - self.max_boxes} were left out, raise it to {count} to keep them.",
                 )
-            left_out = f"{sentence}; the smallest {count - self.max_boxes} were left out."
-            problems.append(Problem("too_many_objects", left_out))
+            )
             example = keep_largest(example, self.max_boxes)
         return example
 
@@ -173,13 +171,15 @@ class _BatchLoader:
 class BatchIterator(Iterator[Batch]):
     """Iterates over batches; a context manager that ends its threads or workers.
 
-    What had to be skipped on the way is logged and appended to the source's `skipped`, once each.
+    What had to be left out on the way is appended to the source's `skipped`, once each, and counted
+    in the log.
     After the last batch, an error or `close()` nothing is left running.
     """
 
     def __init__(self, loader: _BatchLoader, num_workers: int, prefetch: int) -> None:
         self._source = loader.source
         self._skipped = set(loader.source.skipped)
+        self._counts: collections.Counter[str] = collections.Counter()
         self._length = len(loader)
         share = loader.plan.batch_size // loader.process_count
         pixels = max(height * width for height, width in loader.plan.canvases)
@@ -215,8 +215,17 @@ class BatchIterator(Iterator[Batch]):
             if problem not in self._skipped:
                 self._skipped.add(problem)
                 self._source.skipped.append(problem)
-                logging.getLogger(__name__).warning("Skipped: %s", problem)
+                self._log(problem)
         return self._reader.read(batch) if isinstance(batch, SharedBatch) else batch
+
+    def _log(self, problem: Problem) -> None:
+        """Logs the 1st, 10th, 100th, ... problem of a kind."""
+        self._counts[problem.kind] += 1
+        count = self._counts[problem.kind]
+        if count in (1, 10, 100) or count % 1000 == 0:
+            logging.getLogger(__name__).warning(
+                "Left out (%d %s so far): %s", count, KINDS[problem.kind], problem
+            )
 
     def close(self) -> None:
         """Ends the threads and worker processes; harmless when repeated."""
@@ -299,10 +308,10 @@ def training_batches(
         seed: Seed of the augmentation: an image draws from (seed, epoch, index).
         start_step: The first step; a resumed run starts where it stopped.
         num_steps: How many batches to give.
-        max_boxes: Ground-truth slots of an image.
+        max_boxes: Ground-truth slots of an image; of more objects the largest are kept, and the
+            image is counted among what was skipped.
         augmentation: The random transforms.
-        on_error: 'raise', or 'skip' to replace an unreadable image by the next readable one and to
-            keep the largest `max_boxes` objects of an image.
+        on_error: 'raise', or 'skip' to replace an unreadable image by the next readable one.
         process_index: This host's number.
         process_count: How many hosts share a batch; host k gets the k-th equal part of its rows.
         num_workers: Worker processes; 0 loads in threads of this process.
@@ -346,9 +355,9 @@ def evaluation_batches(
     Args:
         source: The data set.
         plan: The evaluation plan.
-        max_boxes: Ground-truth slots of an image.
-        on_error: 'raise', or 'skip' to give an unreadable image's row as not real and to keep the
-            largest `max_boxes` objects of an image.
+        max_boxes: Ground-truth slots of an image; of more objects the largest are kept, and the
+            image is counted among what was skipped.
+        on_error: 'raise', or 'skip' to give an unreadable image's row as not real.
         process_index: This host's number.
         process_count: How many hosts share a batch.
         num_workers: Worker processes; 0 loads in threads of this process.

@@ -1,4 +1,6 @@
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -210,13 +212,18 @@ def test_an_unreadable_image_is_replaced_by_the_next_and_counted_once(damaged, n
     assert all(batch["is_real"].all() for batch in batches)
 
 
-def test_too_many_objects_raise_or_the_largest_are_kept(damaged):
-    with pytest.raises(DataError, match=r"b\.jpg: has 2 objects, .*max_boxes=1; raise it to 2, or"):
-        _damaged_stream(damaged, max_boxes=1)
-    source, batches = _damaged_stream(damaged, max_boxes=1, on_error="skip")
+def test_of_too_many_objects_the_largest_are_kept_and_the_image_is_counted(damaged, caplog):
+    (damaged / "JPEGImages/c.jpg").write_bytes((damaged / "JPEGImages/a.jpg").read_bytes())
+    with caplog.at_level(logging.WARNING):
+        source, batches = _damaged_stream(damaged, max_boxes=1)
+    # Image b has boxes of 10 and 20 pixels, c of 10, 20 and 30.
     np.testing.assert_array_equal(batches[0]["boxes"][1], [[0, 0, 20, 20]])
-    assert str(source.skipped[0]).endswith("the smallest 1 were left out.")
-    assert len(source.skipped) == 2
+    np.testing.assert_array_equal(batches[1]["boxes"][0], [[0, 0, 30, 30]])
+    assert [problem.kind for problem in source.skipped] == ["too_many_objects"] * 2
+    sentence = r"b\.jpg: has 2 objects, .*max_boxes=1; the smallest 1 were left out, raise it to 2"
+    assert re.search(sentence, str(source.skipped[0]))
+    # The first and then every tenth, hundredth, ... is logged.
+    assert [record.getMessage()[:9] for record in caplog.records] == ["Left out "]
 
 
 def test_a_data_set_without_one_readable_image_raises(damaged):

@@ -83,7 +83,7 @@ def audit_data_set(config: Any, split: str, decode: bool = False) -> Audit:
         sentence = Problem(error.kind, str(error))
         return Audit(tuple(group_problems([sentence], must_be_fixed=True)), None)
     data = _read(source)
-    problems = [*source.skipped, *_too_many_objects(data, config.max_boxes)]
+    problems = list(source.skipped)
     header_problems, exif = check_headers(source)
     problems += header_problems
     if decode:
@@ -95,6 +95,7 @@ def audit_data_set(config: Any, split: str, decode: bool = False) -> Audit:
         *_no_objects(data, split),
         *group_problems(problems, must_be_fixed=raises),
         *exif,
+        *group_problems(_too_many_objects(data, config.max_boxes), must_be_fixed=False),
         *_worth_knowing(data),
     ]
     return Audit(tuple(sorted(findings, key=lambda finding: not finding.must_be_fixed)), data)
@@ -136,8 +137,8 @@ def _too_many_objects(data: OpenedData, max_boxes: int) -> list[Problem]:
         Problem(
             "too_many_objects",
             f"{data.source.describe(int(index))}: has {counts[index]} objects but "
-            f"config.data.max_boxes is {max_boxes}; raise it to {counts.max()}, or set "
-            "config.data.on_error='skip' to keep the largest.",
+            f"config.data.max_boxes is {max_boxes}; raise it to {counts.max()}, or training keeps "
+            "the largest.",
         )
         for index in np.flatnonzero(counts > max_boxes)
     ]
