@@ -63,10 +63,8 @@ def draw_sample(path: pathlib.Path, data: audit.OpenedData, count: int) -> None:
     for index in labelled[chosen]:
         try:
             examples.append(data.source.load(int(index), at_least=(300, 300)))
-        except (
-            DataError
-        ):  # a broken image is among the findings or, without --decode, not looked for
-            continue
+        except DataError:
+            continue  # it is among the findings or, without --decode, was not looked for
     plotting.labelled_sheet(
         path,
         [np.asarray(example.image) for example in examples],

@@ -13,7 +13,8 @@ from absl import flags
 
 from experiments import command_line
 from ioub_jax import plotting
-from ioub_jax.training import evaluator, metrics, trained
+from ioub_jax.data import pipeline
+from ioub_jax.training import metrics, trained
 from ioub_jax.training import step as steps
 
 _WORKDIR, _CHECKPOINT, _SPLIT = command_line.define_run()
@@ -25,7 +26,7 @@ def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> N
     """Draws the first images of the source, with ground truth and detections."""
     config = model.detector.config
     found = {}
-    with evaluator.evaluation_batches(model.source, config) as batches:
+    with pipeline.evaluation_batches_of(config, model.source) as batches:
         for batch in itertools.islice(batches, -(-count // config.evaluation.batch_size)):
             detections = jax.device_get(model.predict(*model.detector.on_devices(batch)))
             for image_id, boxes, scores, labels, valid in zip(
@@ -49,7 +50,7 @@ def draw_positive_anchors(path: pathlib.Path, model: trained.Trained) -> None:
     """Draws the image with the most positive anchors of the first batch."""
     config = model.detector.config
     inspect = steps.make_inspection_step(model.detector.model, config)
-    with evaluator.evaluation_batches(model.source, config) as batches:
+    with pipeline.evaluation_batches_of(config, model.source) as batches:
         batch = next(batches)
     on_device, anchors = model.detector.on_devices(batch)
     seen = jax.device_get(inspect(model.variables, on_device, anchors))

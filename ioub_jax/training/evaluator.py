@@ -118,7 +118,7 @@ def evaluate_source(
     """
     check_metrics(detector.config)
     collector = coco_format.DetectionCollector(source.category_ids)
-    with evaluation_batches(source, detector.config) as batches:
+    with pipeline.evaluation_batches_of(detector.config, source) as batches:
         for batch in batches:
             if should_stop():
                 return None
@@ -155,11 +155,6 @@ def compare(
         of_voc = voc.evaluate_voc(ground_truth, results)
         headlines["voc"] = of_voc.eleven_point["AP"]
     return Evaluation(of_coco, of_voc, headlines[config.metrics[0]], results)
-
-
-def evaluation_batches(source: Source, config: ml_collections.ConfigDict) -> pipeline.BatchIterator:
-    """Every image of a source once, as a configuration wants images scaled and padded."""
-    return pipeline.evaluation_batches_of(config, source)
 
 
 def _restricted(ground_truth: dict[str, Any], image_ids: set[int]) -> dict[str, Any]:

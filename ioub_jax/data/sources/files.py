@@ -1,4 +1,4 @@
-"""A data set whose images are files: what COCO, VOC and Cityscapes have in common."""
+"""What data sets with annotations in memory have in common, and those whose images are files."""
 
 import dataclasses
 import pathlib
@@ -38,8 +38,72 @@ def scale_to_image(example: Example, image: np.ndarray, size: tuple[int, int]) -
     )
 
 
-class FileSource:
-    """A `Source` over annotations in memory and images on disk, decoded on access.
+class AnnotatedImages:
+    """What sources have in common that keep their annotations in memory and decode on access.
+
+    Subclasses load and describe an image and, in `select`, keep what they know about each.
+
+    Args:
+        annotations: The objects of n images.
+        classes: Class names in the order of the labels.
+        category_ids: The data set's own id of each class.
+        skipped: What was left out on the way here.
+    """
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        classes: Sequence[str],
+        category_ids: Sequence[int],
+        skipped: list[Problem],
+    ) -> None:
+        self._annotations = annotations
+        self.sizes = annotations.sizes
+        self.classes = tuple(classes)
+        self.category_ids = tuple(int(number) for number in category_ids)
+        self.skipped = skipped
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self._annotations)
+
+    def __getitem__(self, index: int) -> Example:
+        """Decodes image `index`; raises `DataError` if that fails or its size is another."""
+        return self.load(index)
+
+    def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
+        """As `source[index]`, its pixels and boxes possibly at 1/2, 1/4 or 1/8 of their size.
+
+        Args:
+            index: The image.
+            at_least: Height and width that suffice; None for the image as it is.
+        """
+        raise NotImplementedError
+
+    @property
+    def has_objects(self) -> np.ndarray:
+        """Whether each image has an object that is no crowd, bool `[n]`."""
+        return self._annotations.has_objects
+
+    def annotations(self, index: int) -> Example:
+        """The objects of image `index`, without its pixels."""
+        return self._annotations.example(index)
+
+    def image_id(self, index: int) -> int:
+        """The data set's own number of an image."""
+        return int(self._annotations.image_ids[index])
+
+    def select(self, images: np.ndarray) -> Self:
+        """The same data set with some of its images only, in the order of `images`."""
+        chosen = object.__new__(type(self))
+        chosen.__dict__ |= self.__dict__
+        chosen._annotations = self._annotations.select(images)
+        chosen.sizes = chosen._annotations.sizes
+        return chosen
+
+
+class FileSource(AnnotatedImages):
+    """A `Source` whose images are files on disk.
 
     Args:
         annotations: The objects of n images.
@@ -57,55 +121,22 @@ class FileSource:
         category_ids: Sequence[int],
         skipped: list[Problem],
     ) -> None:
-        self._annotations = annotations
+        super().__init__(annotations, classes, category_ids, skipped)
         self._paths = list(paths)
-        self.sizes = annotations.sizes
-        self.classes = tuple(classes)
-        self.category_ids = tuple(int(number) for number in category_ids)
-        self.skipped = skipped
-
-    def __len__(self) -> int:
-        """The number of images."""
-        return len(self._paths)
-
-    def __getitem__(self, index: int) -> Example:
-        """Decodes image `index`; raises `DataError` if that fails or its size is another."""
-        return self.load(index)
 
     def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
-        """As `source[index]`, its pixels and boxes possibly at 1/2, 1/4 or 1/8 of their size.
-
-        Args:
-            index: The image.
-            at_least: Height and width that suffice; None for the image as it is.
-        """
+        """As `AnnotatedImages.load`, from the file."""
         height, width = (int(side) for side in self.sizes[index])
         path = pathlib.Path(self._paths[index])
         image = read_image(path, size=(height, width), at_least=at_least)
         return scale_to_image(self.annotations(index), image, (height, width))
 
-    def annotations(self, index: int) -> Example:
-        """The objects of image `index`, without its pixels."""
-        return self._annotations.example(index)
-
-    def image_id(self, index: int) -> int:
-        """The data set's own number of an image."""
-        return int(self._annotations.image_ids[index])
-
     def describe(self, index: int) -> str:
         """The path of the image file."""
         return self._paths[index]
 
-    @property
-    def has_objects(self) -> np.ndarray:
-        """Whether each image has an object that is no crowd, bool `[n]`."""
-        return self._annotations.has_objects
-
     def select(self, images: np.ndarray) -> Self:
         """The same data set with some of its images only, in the order of `images`."""
-        chosen = object.__new__(type(self))
-        chosen.__dict__ |= self.__dict__
-        chosen._annotations = self._annotations.select(images)
-        chosen.sizes = chosen._annotations.sizes
+        chosen = super().select(images)
         chosen._paths = [self._paths[index] for index in images]
         return chosen

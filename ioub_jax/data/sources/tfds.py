@@ -12,7 +12,7 @@ from ioub_jax.data.images import decode_image
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.data.sources.coco_categories import COCO_IDS
 from ioub_jax.data.sources.example import Example
-from ioub_jax.data.sources.files import scale_to_image
+from ioub_jax.data.sources.files import AnnotatedImages, scale_to_image
 from ioub_jax.data.sources.tfds_index import RecordIndex, describe_files, load_or_read
 from ioub_jax.data.sources.tfds_records import OpenedSplit, Records, find_folder, open_split
 
@@ -25,7 +25,7 @@ _SKIP_IMAGE = f"{_REPAIR}, or set config.data.on_error='skip' to leave the image
 _SKIP_BOX = f"{_REPAIR}, or set config.data.on_error='skip' to leave the box out."
 
 
-class TfdsSource:
+class TfdsSource(AnnotatedImages):
     """One split of a data set that TFDS prepared as ArrayRecord files, read by random access.
 
     Any builder with the features `image` and `objects/bbox` will do: coco/2014, coco/2017,
@@ -75,18 +75,17 @@ class TfdsSource:
         self._positions = np.arange(len(index.sizes))
         names = _class_names(opened.objects)
         order = _class_order(names)
-        self.classes = tuple(names[label] for label in order)
-        self.category_ids = tuple(range(1, len(names) + 1))
+        classes = [names[label] for label in order]
+        category_ids = list(range(1, len(names) + 1))
         if _are_cocos(names):
-            self.category_ids = tuple(COCO_IDS[name] for name in self.classes)
+            category_ids = [COCO_IDS[name] for name in classes]
         if one_based is None:
             one_based = opened.name.split("/")[0] == "voc"
         kept = _judge_images(index, self.describe, problems)
         annotations = _judge_objects(index, names, one_based, kept, self.describe, problems)
-        self._annotations = _relabel(annotations, np.argsort(order)).select(kept)
+        annotations = _relabel(annotations, np.argsort(order)).select(kept)
+        super().__init__(annotations, classes, category_ids, problems.found)
         self._positions = kept
-        self.sizes = self._annotations.sizes
-        self.skipped = problems.found
         if len(self) == 0:
             raise DataError(
                 f"{self._folder}: split {split!r} has no images to load; "
@@ -94,44 +93,18 @@ class TfdsSource:
                 "folder",
             )
 
-    def __len__(self) -> int:
-        """The number of images."""
-        return len(self._positions)
-
-    def __getitem__(self, index: int) -> Example:
-        """Decodes image `index`; raises `DataError` if that fails."""
-        return self.load(index)
-
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out the open files: another process opens its own."""
         return self.__dict__ | {"_records": None}
 
-    @property
-    def has_objects(self) -> np.ndarray:
-        """Whether an image has an object that is no crowd, bool `[n]`."""
-        return self._annotations.has_objects
-
     def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
-        """As `source[index]`, its pixels and boxes possibly at 1/2, 1/4 or 1/8 of their size.
-
-        Args:
-            index: The image.
-            at_least: Height and width that suffice; None for the image as it is.
-        """
+        """As `AnnotatedImages.load`, from the record."""
         height, width = (int(side) for side in self.sizes[index])
         if self._records is None:  # threads may open it at once, which does no harm
             self._records = open_split(self._folder, self._split).records
         data = self._records[int(self._positions[index])]["image"]
         image = decode_image(data, self.describe(index), (height, width), at_least)
         return scale_to_image(self.annotations(index), image, (height, width))
-
-    def annotations(self, index: int) -> Example:
-        """The objects of image `index`, without its pixels."""
-        return self._annotations.example(index)
-
-    def image_id(self, index: int) -> int:
-        """The data set's own number of an image, or its position from 1."""
-        return int(self._annotations.image_ids[index])
 
     def describe(self, index: int) -> str:
         """The data set, the number of the record, and the file it was made from."""
@@ -141,10 +114,7 @@ class TfdsSource:
 
     def select(self, images: np.ndarray) -> Self:
         """The same data set with some of its images only, in the order of `images`."""
-        chosen = object.__new__(type(self))
-        chosen.__dict__ |= self.__dict__
-        chosen._annotations = self._annotations.select(images)
-        chosen.sizes = chosen._annotations.sizes
+        chosen = super().select(images)
         chosen._positions = self._positions[images]
         return chosen
 
