@@ -56,13 +56,18 @@ def get_config(arm: str = "both") -> ml_collections.ConfigDict:
 def _model() -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(
         {
+            "name": "retinanet",  # retinanet or ssd
             "backbone": "resnet50",  # resnet18, resnet34, resnet50, resnet101
             "width": 64,  # channels of the stem; less makes a small detector
             "norm": "batch_norm",  # frozen_bn, batch_norm (over the global batch), group_norm
+            "norm_epsilon": 1e-5,  # added to the variance by batch norms
             # -1: nothing, 0: the stem, 1: the stem and stage 1, ...
             "frozen_stages": -1,
             # Workdir of a finished run whose best checkpoint gives the backbone.
             "pretrained": _optional(str),
+            # Of the RGB pixels (0-255) that the backbone was trained on: here ImageNet's.
+            "pixel_mean": (123.675, 116.28, 103.53),
+            "pixel_std": (58.395, 57.12, 57.375),
             "dtype": "float32",  # of the computation: float32 or bfloat16
             "fpn": {
                 "channels": 256,
@@ -74,6 +79,8 @@ def _model() -> ml_collections.ConfigDict:
                 "width": 256,
                 "depth": 4,
                 "norm": "none",  # none or group_norm (torchvision's second version)
+                # Whether convolutions before a norm have a bias; False in torchvision, detectron2.
+                "bias_before_norm": True,
                 # Score of every anchor before training.
                 "prior_probability": 0.01,
             },

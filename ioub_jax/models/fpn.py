@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ioub_jax.models import resnet
+from ioub_jax.models import layers
 
 # torch's kaiming_uniform_(a=1), as torchvision initialises its pyramid: U(+-sqrt(3 / fan_in)).
 _kernel_init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
@@ -56,7 +56,7 @@ class FeaturePyramid(nn.Module):
         return (*levels, p6, self._convolution(p7_input, 3, "output7", stride=2))
 
     def _convolution(self, x: jax.Array, kernel: int, name: str, stride: int = 1) -> jax.Array:
-        x = resnet.convolution(
+        x = layers.convolution(
             self.channels,
             kernel,
             stride=stride,
@@ -68,5 +68,5 @@ class FeaturePyramid(nn.Module):
         if self.norm == "none":
             return x
         if self.norm == "group_norm":
-            return resnet.group_norm(self.channels, dtype=self.dtype, name=f"{name}_norm")(x)
+            return layers.group_norm(self.channels, dtype=self.dtype, name=f"{name}_norm")(x)
         raise ValueError(f"model.fpn.norm is {self.norm!r}; it must be 'none' or 'group_norm'.")

@@ -5,13 +5,13 @@ strided convolution and pool pads explicitly and symmetrically, never 'SAME'.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-Norm = Literal["frozen_bn", "batch_norm", "group_norm"]
+from ioub_jax.models.layers import convolution, make_norm, max_pool
 
 #: name -> (blocks of each stage, whether the blocks are bottlenecks)
 RESNETS: dict[str, tuple[tuple[int, int, int, int], bool]] = {
@@ -20,107 +20,6 @@ RESNETS: dict[str, tuple[tuple[int, int, int, int], bool]] = {
     "resnet50": ((3, 4, 6, 3), True),
     "resnet101": ((3, 4, 23, 3), True),
 }
-
-_he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-
-
-class FrozenBatchNorm(nn.Module):
-    """Batch norm as a fixed affine map: statistics, scale and bias are constants.
-
-    Its variables have the names and collections of `nn.BatchNorm`, so that weights of one load into
-    the other; no gradient reaches any of them.
-
-    Attributes:
-      epsilon: added to the variance.
-      dtype: dtype of the result.
-    """
-
-    epsilon: float = 1e-5
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[..., C]` to `[..., C]`."""
-        shape = (x.shape[-1],)
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
-        mean = self.variable("batch_stats", "mean", jnp.zeros, shape).value
-        variance = self.variable("batch_stats", "var", jnp.ones, shape).value
-        multiplier = scale * jax.lax.rsqrt(variance + self.epsilon)
-        offset = bias - mean * multiplier
-        multiplier, offset = jax.lax.stop_gradient((multiplier, offset))
-        lead = (1,) * (x.ndim - 1)
-        multiplier = multiplier.reshape(*lead, -1).astype(self.dtype)
-        return x.astype(self.dtype) * multiplier + offset.reshape(*lead, -1).astype(self.dtype)
-
-
-def group_norm(channels: int, *, dtype: Any = jnp.float32, name: str | None = None) -> nn.GroupNorm:
-    """Group norm with 32 groups, fewer where a group would hold less than two channels."""
-    return nn.GroupNorm(num_groups=max(1, min(32, channels // 2)), dtype=dtype, name=name)
-
-
-def make_norm(
-    norm: str, channels: int, *, train: bool, dtype: Any = jnp.float32, name: str
-) -> Callable[[jax.Array], jax.Array]:
-    """The normalisation called `norm` for `channels` channels.
-
-    'batch_norm' takes its statistics over the whole global batch: under `jit` with a sharded batch
-    the mean over the batch axis is the mean over all devices.
-
-    Raises:
-      ValueError: `norm` is none of 'frozen_bn', 'batch_norm' and 'group_norm'.
-    """
-    if norm == "frozen_bn":
-        return FrozenBatchNorm(dtype=dtype, name=name)
-    if norm == "batch_norm":
-        return nn.BatchNorm(
-            use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, name=name
-        )
-    if norm == "group_norm":
-        return group_norm(channels, dtype=dtype, name=name)
-    raise ValueError(f"model.norm is {norm!r}; it must be one of {', '.join(get_args(Norm))}.")
-
-
-def convolution(
-    features: int,
-    kernel: int,
-    *,
-    stride: int = 1,
-    use_bias: bool = False,
-    kernel_init: Any = _he_normal_fan_out,
-    bias_init: Any = nn.initializers.zeros,
-    dtype: Any = jnp.float32,
-    name: str | None = None,
-) -> nn.Conv:
-    """A square convolution padded symmetrically by half its kernel, as torchvision's are."""
-    return nn.Conv(
-        features,
-        (kernel, kernel),
-        strides=(stride, stride),
-        padding=kernel // 2,
-        use_bias=use_bias,
-        kernel_init=kernel_init,
-        bias_init=bias_init,
-        dtype=dtype,
-        name=name,
-    )
-
-
-def max_pool(x: jax.Array) -> jax.Array:
-    """3x3 maximum with stride 2 and padding 1, `[B, H, W, C]` -> `[B, ceil(H/2), ceil(W/2), C]`.
-
-    Written as the maximum of nine strided slices: the gradient of a windowed reduction is XLA's
-    select-and-scatter, which is slow on CPUs.
-    """
-    height, width = -(-x.shape[1] // 2), -(-x.shape[2] // 2)
-    lowest = jnp.finfo(x.dtype).min
-    # The last window ends at row 2 * height, whether H is even or odd.
-    padding = ((0, 0), (1, 2 * height - x.shape[1]), (1, 2 * width - x.shape[2]), (0, 0))
-    padded = jnp.pad(x, padding, constant_values=lowest)
-    rows = [padded[:, i : i + 2 * height - 1 : 2] for i in range(3)]
-    tall = jnp.maximum(jnp.maximum(rows[0], rows[1]), rows[2])
-    columns = [tall[:, :, j : j + 2 * width - 1 : 2] for j in range(3)]
-    return jnp.maximum(jnp.maximum(columns[0], columns[1]), columns[2])
 
 
 class ResidualBlock(nn.Module):
@@ -131,6 +30,7 @@ class ResidualBlock(nn.Module):
       stride: stride of the block.
       bottleneck: which of the two layouts.
       norm: name of the normalisation.
+      norm_epsilon: added to the variance by batch norms.
       dtype: dtype of the computation.
     """
 
@@ -138,6 +38,7 @@ class ResidualBlock(nn.Module):
     stride: int
     bottleneck: bool
     norm: str
+    norm_epsilon: float = 1e-5
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -162,7 +63,14 @@ class ResidualBlock(nn.Module):
         return nn.relu(x + y)
 
     def _norm(self, channels: int, train: bool, name: str) -> Callable[[jax.Array], jax.Array]:
-        return make_norm(self.norm, channels, train=train, dtype=self.dtype, name=name)
+        return make_norm(
+            self.norm,
+            channels,
+            train=train,
+            epsilon=self.norm_epsilon,
+            dtype=self.dtype,
+            name=name,
+        )
 
 
 class ResNet(nn.Module):
@@ -175,6 +83,7 @@ class ResNet(nn.Module):
       frozen_stages: the parameters of the stem and of the first `frozen_stages` stages get no
         gradient and their batch norms use the running statistics; 0 freezes the stem alone, -1
         nothing (the convention of mmdetection).
+      norm_epsilon: added to the variance by batch norms.
       dtype: dtype of the computation; parameters are float32.
     """
 
@@ -182,6 +91,7 @@ class ResNet(nn.Module):
     width: int = 64
     norm: str = "batch_norm"
     frozen_stages: int = -1
+    norm_epsilon: float = 1e-5
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -205,9 +115,14 @@ class ResNet(nn.Module):
         blocks, bottleneck = RESNETS[self.depth_name]
         stem_train = train and self.frozen_stages < 0
         x = convolution(self.width, 7, stride=2, dtype=self.dtype, name="stem_conv")(x)
-        x = make_norm(self.norm, self.width, train=stem_train, dtype=self.dtype, name="stem_norm")(
-            x
-        )
+        x = make_norm(
+            self.norm,
+            self.width,
+            train=stem_train,
+            epsilon=self.norm_epsilon,
+            dtype=self.dtype,
+            name="stem_norm",
+        )(x)
         x = max_pool(nn.relu(x))
         if self.frozen_stages >= 0:
             x = jax.lax.stop_gradient(x)
@@ -220,6 +135,7 @@ class ResNet(nn.Module):
                     stride=2 if stage > 1 and i == 0 else 1,
                     bottleneck=bottleneck,
                     norm=self.norm,
+                    norm_epsilon=self.norm_epsilon,
                     dtype=self.dtype,
                     name=f"stage{stage}_block{i + 1}",
                 )(x, train=train and not frozen)
@@ -227,16 +143,3 @@ class ResNet(nn.Module):
                 x = jax.lax.stop_gradient(x)
             features.append(x)
         return tuple(features)
-
-
-def is_frozen(path: tuple[str, ...], frozen_stages: int) -> bool:
-    """Whether the backbone variable at `path` belongs to a frozen stage.
-
-    Args:
-      path: names from the root of the backbone's variables, as ('stage1_block2', 'conv1',
-        'kernel').
-      frozen_stages: as in `ResNet`.
-    """
-    if path[0].startswith("stem"):
-        return frozen_stages >= 0
-    return int(path[0].removeprefix("stage").split("_")[0]) <= frozen_stages

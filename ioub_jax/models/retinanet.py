@@ -1,37 +1,14 @@
 """RetinaNet (Lin et al., arXiv 1708.02002): a backbone, a pyramid, and two heads of one form."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ioub_jax.models import fpn, resnet
-
-# Mean and standard deviation of ImageNet's RGB pixels, on the scale 0 to 255.
-_PIXEL_MEAN = (123.675, 116.28, 103.53)
-_PIXEL_STD = (58.395, 57.12, 57.375)
-
-
-class Predictions(NamedTuple):
-    """What a detector says of every anchor, level by level, finest first.
-
-    Attributes:
-      logits: one `[B, N_l, C]` a level.
-      deltas: one `[B, N_l, 4]` a level, (dx, dy, dw, dh) from anchor to box.
-    """
-
-    logits: tuple[jax.Array, ...]
-    deltas: tuple[jax.Array, ...]
-
-
-def normalize_images(images: jax.Array, dtype: Any = jnp.float32) -> jax.Array:
-    """`[..., 3]` RGB pixels 0-255 (uint8 or float) to ImageNet's zero mean and unit variance."""
-    lead = (1,) * (images.ndim - 1)
-    mean = jnp.asarray(_PIXEL_MEAN, jnp.float32).reshape(*lead, 3)
-    std = jnp.asarray(_PIXEL_STD, jnp.float32).reshape(*lead, 3)
-    return ((images.astype(jnp.float32) - mean) / std).astype(dtype)
+from ioub_jax.models import fpn, layers
+from ioub_jax.models.interface import Predictions, normalize_images
 
 
 class Head(nn.Module):
@@ -43,6 +20,8 @@ class Head(nn.Module):
       width: channels of the tower.
       depth: convolutions of the tower.
       norm: 'none' (the paper) or 'group_norm'.
+      bias_before_norm: whether the convolutions of a tower with a norm have a bias; those of
+        torchvision and detectron2 have none.
       bias: initial bias of the output.
       dtype: dtype of the computation.
     """
@@ -52,6 +31,7 @@ class Head(nn.Module):
     width: int
     depth: int
     norm: str
+    bias_before_norm: bool = True
     bias: float = 0.0
     dtype: Any = jnp.float32
 
@@ -63,10 +43,10 @@ class Head(nn.Module):
             )
         init = nn.initializers.normal(0.01)
         self.tower = [
-            resnet.convolution(
+            layers.convolution(
                 self.width,
                 3,
-                use_bias=True,
+                use_bias=self.norm == "none" or self.bias_before_norm,
                 kernel_init=init,
                 dtype=self.dtype,
             )
@@ -74,9 +54,9 @@ class Head(nn.Module):
         ]
         if self.norm == "group_norm":
             self.norms = [
-                resnet.group_norm(self.width, dtype=self.dtype) for _ in range(self.depth)
+                layers.group_norm(self.width, dtype=self.dtype) for _ in range(self.depth)
             ]
-        self.output = resnet.convolution(
+        self.output = layers.convolution(
             self.outputs * self.anchors,
             3,
             use_bias=True,
@@ -103,13 +83,17 @@ class RetinaNet(nn.Module):
       pyramid: puts out P3 to P7 from C3 to C5.
       classification_head: puts out C logits an anchor.
       localization_head: puts out 4 deltas an anchor.
+      pixel_mean: of the RGB pixels the backbone was trained on, on the scale 0 to 255.
+      pixel_std: their standard deviation.
       dtype: dtype of the computation; parameters are float32.
     """
 
-    backbone: resnet.ResNet
+    backbone: nn.Module
     pyramid: fpn.FeaturePyramid
     classification_head: Head
     localization_head: Head
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
     dtype: Any = jnp.float32
 
     def __call__(self, images: jax.Array, *, train: bool) -> Predictions:
@@ -123,7 +107,8 @@ class RetinaNet(nn.Module):
           `Predictions` with one entry for each of the levels P3 to P7; the anchors of a level are
           ordered by row, column, anchor, as `anchors.retinanet_anchors` orders them.
         """
-        features = self.backbone(normalize_images(images, self.dtype), train=train)
+        images = normalize_images(images, self.pixel_mean, self.pixel_std, self.dtype)
+        features = self.backbone(images, train=train)
         levels = self.pyramid(features[1:])
         return Predictions(
             logits=tuple(self.classification_head(level) for level in levels),

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
@@ -12,7 +13,7 @@ from jax.sharding import Mesh
 
 from ioub_jax import anchors as anchor_grids
 from ioub_jax.data import augmentation, batching
-from ioub_jax.models import create_model, retinanet
+from ioub_jax.models import create_model
 from ioub_jax.training import configuration, schedules
 from ioub_jax.training import state as states
 from ioub_jax.training import step as steps
@@ -29,7 +30,7 @@ class Detector:
     """
 
     config: ml_collections.ConfigDict
-    model: retinanet.RetinaNet
+    model: nn.Module
     mesh: Mesh
 
     @functools.cache  # noqa: B019  (a detector lives as long as its process)
@@ -68,7 +69,8 @@ def create_detector(config: ml_collections.ConfigDict, num_classes: int) -> Dete
     Raises:
       ConfigError: the configuration cannot be run.
     """
-    anchors_per_location = config.anchors.scales_per_octave * len(config.anchors.ratios)
+    levels = len(canvas_anchors(config.anchors, (64, 64)))
+    anchors_per_location = levels * (config.anchors.scales_per_octave * len(config.anchors.ratios),)
     try:
         mesh = steps.create_mesh(config.runtime.devices)
         configuration.check_config(config, mesh.size)

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 
-from ioub_jax.models import resnet, retinanet
+from ioub_jax.models import layers
 from ioub_jax.training.configuration import ConfigError
 
 # Detectron2's start of its moving average of positives.
@@ -35,7 +36,7 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def create_state(
-    model: retinanet.RetinaNet,
+    model: nn.Module,
     optimizer: optax.GradientTransformation,
     *,
     seed: int,
@@ -61,7 +62,7 @@ def create_state(
     )
 
 
-def init_variables(model: retinanet.RetinaNet, seed: int) -> dict[str, Any]:
+def init_variables(model: nn.Module, seed: int) -> dict[str, Any]:
     """Initial variables; no parameter's shape depends on the size of the image."""
     images = jnp.zeros((1, 64, 64, 3), jnp.float32)
     return dict(model.init(jax.random.key(seed), images, train=False))
@@ -72,7 +73,7 @@ def frozen_parameters(params: Any, frozen_stages: int) -> Any:
 
     def frozen(path: tuple[Any, ...], _: Any) -> bool:
         names = tuple(entry.key for entry in path)
-        return names[0] == "backbone" and resnet.is_frozen(names[1:], frozen_stages)
+        return names[0] == "backbone" and layers.is_frozen(names[1:], frozen_stages)
 
     return jax.tree_util.tree_map_with_path(frozen, params)
 

@@ -7,6 +7,7 @@ device, and XLA adds the all-reduce. Sums over the batch are written as on one d
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -15,7 +16,7 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ioub_jax import boxes, matching, objective, postprocess
-from ioub_jax.models import retinanet
+from ioub_jax.models import Predictions
 from ioub_jax.training.state import TrainState
 
 Batch = Mapping[str, jax.Array]
@@ -112,7 +113,7 @@ def match_batch(
 
 
 def _loss_function(
-    model: retinanet.RetinaNet, config: ml_collections.ConfigDict
+    model: nn.Module, config: ml_collections.ConfigDict
 ) -> Callable[..., tuple[jax.Array, tuple[objective.Objective, Any]]]:
     options = objective_options(config)
 
@@ -120,7 +121,7 @@ def _loss_function(
         params: Any, state: TrainState, batch: Batch, anchors: Anchors
     ) -> tuple[jax.Array, tuple[objective.Objective, Any]]:
         variables = {"params": params, "batch_stats": state.batch_stats}
-        predictions: retinanet.Predictions
+        predictions: Predictions
         predictions, updates = model.apply(
             variables, batch["image"], train=True, mutable=["batch_stats"]
         )
@@ -140,13 +141,13 @@ def _loss_function(
     return loss_of
 
 
-def _predictions(model: retinanet.RetinaNet, variables: Any, batch: Batch) -> retinanet.Predictions:
+def _predictions(model: nn.Module, variables: Any, batch: Batch) -> Predictions:
     """Predictions of a trained detector."""
     return model.apply(variables, batch["image"], train=False)  # type: ignore[return-value]
 
 
 def make_train_step(
-    model: retinanet.RetinaNet,
+    model: nn.Module,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     config: ml_collections.ConfigDict,
@@ -179,7 +180,7 @@ def make_train_step(
 
 
 def make_calibration_step(
-    model: retinanet.RetinaNet, config: ml_collections.ConfigDict
+    model: nn.Module, config: ml_collections.ConfigDict
 ) -> Callable[[TrainState, Batch, Anchors], tuple[jax.Array, jax.Array]]:
     """Builds the step that gives the two sums whose ratio is w_loc (DESIGN section 2)."""
     loss_of = _loss_function(model, config)
@@ -211,7 +212,7 @@ class Inspection(NamedTuple):
 
 
 def make_inspection_step(
-    model: retinanet.RetinaNet, config: ml_collections.ConfigDict
+    model: nn.Module, config: ml_collections.ConfigDict
 ) -> Callable[[Any, Batch, Anchors], Inspection]:
     """Builds `inspect(variables, batch, anchors)`, for pictures of what the losses weigh."""
     options = objective_options(config)
@@ -236,7 +237,7 @@ def make_inspection_step(
 
 
 def make_predict_step(
-    model: retinanet.RetinaNet, config: ml_collections.ConfigDict
+    model: nn.Module, config: ml_collections.ConfigDict
 ) -> Callable[[Any, Batch, Anchors], postprocess.Detections]:
     """Builds `predict(variables, batch, anchors)`: detections in pixels of the original images."""
     options = config.evaluation

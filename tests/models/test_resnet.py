@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ioub_jax.models import resnet
+from ioub_jax.models import layers, resnet
 
 # Parameters of torchvision's models without their classifier: 11,689,512 - 513,000 for ResNet-18,
 # 21,797,672 - 513,000 for 34, 25,557,032 - 2,049,000 for 50 and 44,549,160 - 2,049,000 for 101.
@@ -52,13 +52,13 @@ def test_max_pool_equals_the_windowed_maximum_and_its_gradient():
 
     for height, width in ((7, 8), (8, 7), (1, 2)):
         x = jax.random.normal(jax.random.key(0), (2, height, width, 3))
-        ours, theirs = (value_and_gradient(pool, x) for pool in (resnet.max_pool, reference))
+        ours, theirs = (value_and_gradient(pool, x) for pool in (layers.max_pool, reference))
         np.testing.assert_array_equal(ours[0], theirs[0])
         np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-6)
 
 
 def test_frozen_batch_norm_is_the_affine_map_of_its_statistics():
-    norm = resnet.FrozenBatchNorm(epsilon=0.0)
+    norm = layers.FrozenBatchNorm(epsilon=0.0)
     x = jnp.array([[3.0, 5.0]])
     variables = {
         "params": {"scale": jnp.array([2.0, 1.0]), "bias": jnp.array([1.0, 0.0])},
@@ -75,7 +75,7 @@ def test_frozen_batch_norm_is_the_affine_map_of_its_statistics():
 def test_batch_norm_takes_its_statistics_over_all_devices():
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    norm = resnet.make_norm("batch_norm", 3, train=True, name="norm")
+    norm = layers.make_norm("batch_norm", 3, train=True, name="norm")
     x = jax.random.normal(jax.random.key(1), (8, 2, 2, 3)) * jnp.arange(8.0)[:, None, None, None]
     variables = norm.init(jax.random.key(0), x)
     apply = jax.jit(lambda x: norm.apply(variables, x, mutable=["batch_stats"]))
@@ -104,7 +104,7 @@ def test_frozen_stages_get_no_gradient_and_keep_their_statistics(frozen_stages):
 
     gradient, statistics = gradient_and_statistics(variables["params"])
     for module in gradient:
-        frozen = resnet.is_frozen((module,), frozen_stages)
+        frozen = layers.is_frozen((module,), frozen_stages)
         # C2 is an output itself, so that stage 1 is reached even where stage 2 is frozen.
         largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(gradient[module]))
         assert (largest == 0.0) == frozen, module
@@ -119,7 +119,7 @@ def test_frozen_stages_get_no_gradient_and_keep_their_statistics(frozen_stages):
             )
         )
     }
-    assert changed == {m for m in statistics if not resnet.is_frozen((m,), frozen_stages)}
+    assert changed == {m for m in statistics if not layers.is_frozen((m,), frozen_stages)}
 
 
 def test_is_frozen_follows_the_convention_of_mmdetection():
@@ -131,11 +131,11 @@ def test_is_frozen_follows_the_convention_of_mmdetection():
         4: [True] * 4,
     }
     for frozen_stages, frozen in expected.items():
-        assert [resnet.is_frozen((stage,), frozen_stages) for stage in stages] == frozen
+        assert [layers.is_frozen((stage,), frozen_stages) for stage in stages] == frozen
 
 
 def test_group_norm_never_holds_less_than_two_channels():
-    assert [resnet.group_norm(c).num_groups for c in (1, 2, 16, 64, 256)] == [1, 1, 8, 32, 32]
+    assert [layers.group_norm(c).num_groups for c in (1, 2, 16, 64, 256)] == [1, 1, 8, 32, 32]
 
 
 def test_bfloat16_computes_with_float32_parameters():

@@ -5,7 +5,7 @@ import pytest
 
 from configs import defaults
 from ioub_jax import anchors
-from ioub_jax.models import create_model, fpn, retinanet
+from ioub_jax.models import create_model, fpn, interface, retinanet
 
 
 def small_config(**model):
@@ -18,7 +18,7 @@ def small_config(**model):
 
 
 def predictions_of(config, canvas=(64, 96), dtype=None):
-    model = create_model(config, num_classes=3, anchors_per_location=9)
+    model = create_model(config, num_classes=3, anchors_per_location=(9,) * 5)
     images = jnp.zeros((2, *canvas, 3), jnp.uint8)
     return jax.eval_shape(
         lambda key: model.init_with_output(key, images, train=True), jax.random.key(0)
@@ -49,7 +49,7 @@ def test_the_order_of_predictions_is_row_column_anchor():
 
 
 def test_every_anchor_starts_at_the_prior_probability():
-    model = create_model(small_config(), num_classes=3, anchors_per_location=9)
+    model = create_model(small_config(), num_classes=3, anchors_per_location=(9,) * 5)
     images = jax.random.uniform(jax.random.key(1), (1, 64, 64, 3), maxval=255.0)
     variables = model.init(jax.random.key(0), images, train=False)
     predictions = model.apply(variables, images, train=False)
@@ -65,7 +65,7 @@ def test_the_published_retinanet_has_torchvisions_parameters():
     # frozen batch norms' 53,120 are buffers and not counted.
     config = defaults.get_config().model
     config.fpn.p6_from = "p5"
-    model = create_model(config, num_classes=91, anchors_per_location=9)
+    model = create_model(config, num_classes=91, anchors_per_location=(9,) * 5)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     variables = jax.eval_shape(
         lambda key, x: model.init(key, x, train=False), jax.random.key(0), images
@@ -110,11 +110,14 @@ def test_upsampling_doubles_and_cuts():
 
 
 def test_images_are_normalised_with_imagenets_statistics():
+    model = defaults.get_config().model
     pixels = jnp.array([[124, 116, 104], [0, 255, 0]], jnp.uint8)
     # (124 - 123.675) / 58.395 = .00557, (116 - 116.28) / 57.12 = -.00490, (104 - 103.53) / 57.375
     # = .00819; (0 - 123.675) / 58.395 = -2.1179, (255 - 116.28) / 57.12 = 2.4286, -1.8044.
     expected = [[0.00557, -0.00490, 0.00819], [-2.1179, 2.4286, -1.8044]]
-    np.testing.assert_allclose(retinanet.normalize_images(pixels), expected, atol=5e-5)
+    np.testing.assert_allclose(
+        interface.normalize_images(pixels, model.pixel_mean, model.pixel_std), expected, atol=5e-5
+    )
 
 
 @pytest.mark.parametrize(
