@@ -7,12 +7,13 @@ The configurations beside this file start from here. Any key can be set on the c
 import ml_collections
 from ml_collections import config_dict
 
-#: arm -> (eta, lambda_, whether w_loc is measured). What a comparison of the losses compares.
+#: arm -> (eta, lambda_, whether w_loc is measured). What a comparison of the losses compares; the
+#: first is what a configuration has by default.
 ARMS = {
+    "both": (1.5, 1.5, True),
     "baseline": (0.0, 0.0, False),
     "cls": (1.5, 0.0, False),
     "loc": (0.0, 1.5, True),
-    "both": (1.5, 1.5, True),
     # The control: plain smooth L1 times the w_loc that lambda 1.5 would have. Raising the
     # localization weight alone moves AP, so `loc` must be compared with this arm too.
     "loc_weight_only": (0.0, 0.0, True),
@@ -33,6 +34,9 @@ def get_config(arm: str = "both") -> ml_collections.ConfigDict:
     config.seed = 0
     # Images of the global batch, over all devices.
     config.batch_size = 16
+    # A whole detector to start from: the workdir of a run, or the file or published name of one of
+    # torchvision's detectors. With other classes its last layer is made anew.
+    config.init_from = _optional(str)
     config.model = _model()
     config.anchors = _anchors()
     config.matcher = _matcher()
@@ -63,7 +67,8 @@ def _model() -> ml_collections.ConfigDict:
             "norm_epsilon": 1e-5,  # added to the variance by batch norms
             # -1: nothing, 0: the stem, 1: the stem and stage 1, ...
             "frozen_stages": -1,
-            # Workdir of a finished run whose best checkpoint gives the backbone.
+            # What gives the backbone: a file of torchvision's or timm's (.pth, .safetensors), a
+            # name of models/pretrained/published.py, or a run's workdir (its best checkpoint).
             "pretrained": _optional(str),
             # Of the RGB pixels (0-255) that the backbone was trained on: here ImageNet's.
             "pixel_mean": (123.675, 116.28, 103.53),
@@ -105,6 +110,10 @@ def _anchors() -> ml_collections.ConfigDict:
             # Anchor centre in its cell, in strides; 0 in torchvision and detectron2.
             "center_offset": 0.5,
             "rounded": True,  # base anchors to whole pixels; False in detectron2
+            # Both True in torchvision: sizes cut to whole pixels before the ratio is applied; cells
+            # `image size // grid size` pixels apart.
+            "whole_sizes": False,
+            "stride_from_grid": False,
             "box_weights": (1.0, 1.0, 1.0, 1.0),  # of dx, dy, dw, dh
         }
     )
@@ -115,7 +124,8 @@ def _matcher() -> ml_collections.ConfigDict:
         {
             "foreground_iou": 0.5,
             "background_iou": 0.4,
-            # What a box gets whose best anchor is below foreground_iou: authors, torchvision, none.
+            # What a box gets whose best anchor is below foreground_iou: authors, torchvision, ssd
+            # (one anchor a box), none.
             "low_quality": "authors",
             # Crowds (COCO) and difficult objects (VOC): ignore the anchors inside, drop the box, or
             # keep it as an object.
@@ -131,13 +141,19 @@ def _loss(eta: float, lambda_: float, measured: bool) -> ml_collections.ConfigDi
     loss = ml_collections.ConfigDict(
         {
             "classification": {
-                "name": "focal",  # focal, quality_focal, varifocal
+                # docs/losses.md has all losses and how they are chosen.
+                "name": "focal",  # focal, quality_focal, varifocal; softmax (SSD)
                 "eta": eta,
                 "alpha": 0.25,
                 "gamma": 2.0,
                 # The authors' RetinaNet sums the normaliser of eq. 2 over each pyramid level;
                 # the paper's formula is 'batch', their SSD is 'image'.
                 "normalizer_scope": "level",
+                "negatives_per_positive": 3,  # hard negatives of an image, for softmax
+                # PISA's weights of positives by rank; with eta 0 only.
+                "isr_p": False,
+                "isr_p_k": 2.0,
+                "isr_p_bias": 0.0,
                 "weight": 1.0,
             },
             "localization": {
@@ -150,7 +166,13 @@ def _loss(eta: float, lambda_: float, measured: bool) -> ml_collections.ConfigDi
                 # With which lambda it is measured; None: with lambda_.
                 "calibration_lambda": _optional(float),
                 "dynamic": False,  # normalise in every batch instead (eq. 5)
-                "beta": 0.11,
+                "beta": 0.11,  # where smooth_l1 (0: L1) and balanced_l1 turn linear; 1.0 in SSD
+                "power": 1.0,  # of iou, giou, diou and ciou; 3.0 in alpha-IoU
+                # Factor of PISA's CARL, added to the localization loss (1.0 there); with lambda_ 0
+                # only.
+                "carl_weight": 0.0,
+                "carl_k": 1.0,
+                "carl_bias": 0.2,
                 "weight": 1.0,
             },
             # positives, positives_at_least_one_per_image (the authors), per_image (torchvision),

@@ -38,7 +38,7 @@ _BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Backbone of the train s
 def matching_cost() -> dict[str, Any]:
     """Temporary memory of the compiled matching, for every low-quality rule."""
     anchors = jnp.concatenate(
-        [jnp.asarray(level) for level in canvas_anchors(defaults.get_config().anchors, _CANVAS)]
+        [jnp.asarray(level) for level in canvas_anchors(defaults.get_config(), _CANVAS)]
     )
     slots = (_BATCH.value, _BOXES.value)
     flag = jax.ShapeDtypeStruct(slots, bool)
@@ -78,7 +78,7 @@ def train_step_cost(arm: str, *, with_metrics: bool) -> dict[str, float]:
         **{name: jax.ShapeDtypeStruct(slots, bool) for name in ("valid", "crowd", "difficult")},
     }
     anchors = jax.eval_shape(
-        lambda: tuple(jnp.asarray(level) for level in canvas_anchors(config.anchors, _CANVAS))
+        lambda: tuple(jnp.asarray(level) for level in canvas_anchors(config, _CANVAS))
     )
     state, step = jax.eval_shape(trainer.create_state), trainer.train_step
     if not with_metrics:

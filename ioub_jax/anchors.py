@@ -1,17 +1,36 @@
-"""Anchor grids of RetinaNet: plain numpy, made once for every image shape.
+"""Anchor grids of RetinaNet and SSD: plain numpy, made once for every image shape.
 
 Anchors are `[..., 4]` xyxy in absolute pixels of the network's input image, right and bottom edge
 exclusive. They may reach over the edge of the image.
 """
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 _CHUNK = 8192
 
 
-def retinanet_anchors(
+class AnchorLevel(NamedTuple):
+    """The anchors of one level, before they are repeated on its grid.
+
+    Attributes:
+      cell: `[A, 4]` float64, the anchors of the top left cell.
+      rows: cells along y.
+      columns: cells along x.
+      stride_y: pixels from one row to the next.
+      stride_x: pixels from one column to the next.
+    """
+
+    cell: np.ndarray
+    rows: int
+    columns: int
+    stride_y: float
+    stride_x: float
+
+
+def retinanet_levels(
     image_shape: tuple[int, int],
     *,
     strides: Sequence[int] = (8, 16, 32, 64, 128),
@@ -20,8 +39,10 @@ def retinanet_anchors(
     ratios: Sequence[float] = (0.5, 1.0, 2.0),
     center_offset: float = 0.5,
     rounded: bool = True,
-) -> tuple[np.ndarray, ...]:
-    """Anchors of every cell of every pyramid level (RetinaNet, arXiv 1708.02002, section 4).
+    whole_sizes: bool = False,
+    stride_from_grid: bool = False,
+) -> tuple[AnchorLevel, ...]:
+    """Anchors of a cell of every pyramid level (RetinaNet, arXiv 1708.02002, section 4).
 
     An anchor of ratio r and scale s has the area `(stride * s)^2` and the height `r` times its
     width; the scales are `base_scale * 2^(i / scales_per_octave)`. A level has
@@ -32,10 +53,7 @@ def retinanet_anchors(
     exclusive. Others differ:
 
     - detectron2 and mmdetection 2 and 3: `center_offset=0.0, rounded=False`.
-    - torchvision: `center_offset=0.0`, with the sizes 32, 64, ... and their multiples by 2^(1/3)
-      and 2^(2/3) cut to whole pixels before the ratio is applied (40 for 40.3, 50 for 50.8), and a
-      stride of `image size // grid size`, which on P6 and P7 can be less than 64 and 128. Its
-      rounded anchors are up to one pixel a side smaller than these.
+    - torchvision: `center_offset=0.0, whole_sizes=True, stride_from_grid=True`.
 
     Args:
       image_shape: (height, width) of the network's input, in pixels.
@@ -46,70 +64,160 @@ def retinanet_anchors(
       center_offset: where the centre of a cell's anchors lies, in strides from the cell's top left.
       rounded: whether the corners of the anchors of cell (0, 0) are rounded to whole pixels, halves
         to even.
+      whole_sizes: whether sizes are cut to whole pixels before the ratio is applied: 40 for 40.3.
+      stride_from_grid: whether cells are `image size // grid size` pixels apart, which is less than
+        the stride wherever the grid reaches over the edge of the image: on P6 of 800 pixels 61.
+
+    Returns:
+      One `AnchorLevel` a level; the anchors of a cell are ordered by ratio, scale.
+    """
+    scales = base_scale * 2.0 ** (np.arange(scales_per_octave) / scales_per_octave)
+    roots = np.sqrt(np.asarray(ratios, np.float64))[:, None]
+    levels = []
+    for stride in strides:
+        rows, columns = _grid(image_shape, stride)
+        steps = (stride, stride)
+        if stride_from_grid:
+            steps = (image_shape[0] // rows, image_shape[1] // columns)
+        sizes = np.floor(stride * scales) if whole_sizes else stride * scales
+        sides = np.stack([sizes / roots, sizes * roots], axis=-1).reshape(-1, 2)
+        center = center_offset * np.array([steps[1], steps[0]], np.float64)
+        cell = np.concatenate([center - sides / 2, center + sides / 2], axis=-1)
+        levels.append(AnchorLevel(np.round(cell) if rounded else cell, rows, columns, *steps))
+    return tuple(levels)
+
+
+def ssd_levels(
+    image_shape: tuple[int, int],
+    *,
+    sizes: Sequence[float],
+    ratios: Sequence[Sequence[float]],
+    strides: Sequence[int],
+    rounded: bool = False,
+    clip_sizes: bool = False,
+) -> tuple[AnchorLevel, ...]:
+    """Default boxes of a cell of every level (SSD, arXiv 1512.02325, section 2.2).
+
+    Level k has a square of side `sizes[k]`, one of side `sqrt(sizes[k] * sizes[k + 1])` and, for
+    each of its ratios r, a box of `sizes[k] * sqrt(r)` by `sizes[k] / sqrt(r)`, lying and standing.
+    They are centred on their cell. A level has `ceil(height / stride) x ceil(width / stride)`
+    cells.
+
+    The defaults are the boxes of the paper's own code (Caffe). Others differ:
+
+    - the authors of arXiv 1908.05641 (mmdetection 0.6): `rounded=True`.
+    - torchvision: `clip_sizes=True`.
+
+    Args:
+      image_shape: (height, width) of the network's input, in pixels.
+      sizes: in pixels, one more than levels.
+      ratios: of each level, the longer side divided by the shorter.
+      strides: pixels per cell of every level, finest first.
+      rounded: whether sizes are cut to whole pixels, and then the first and the last pixel of each
+        box of cell (0, 0) are rounded to whole ones, halves to even.
+      clip_sizes: whether no box is wider or higher than the image.
+
+    Returns:
+      One `AnchorLevel` a level; the anchors of a cell are ordered small square, large square, and
+      for each ratio lying, standing.
+
+    Raises:
+      ValueError: `sizes`, `ratios` and `strides` are not of as many levels.
+    """
+    if not len(sizes) - 1 == len(ratios) == len(strides):
+        raise ValueError(
+            f"anchors.sizes has {len(sizes)} entries, anchors.ratios {len(ratios)} and "
+            f"anchors.strides {len(strides)}; ratios and strides must have one for each level, "
+            "sizes one more."
+        )
+    edges = np.floor(sizes) if rounded else np.asarray(sizes, np.float64)
+    limits = np.array([image_shape[1], image_shape[0]], np.float64)
+    levels = []
+    for size, next_size, level_ratios, stride in zip(
+        edges[:-1], edges[1:], ratios, strides, strict=True
+    ):
+        sides = [(size, size), (np.sqrt(size * next_size),) * 2]
+        for root in np.sqrt(np.asarray(level_ratios, np.float64)):
+            sides += [(size * root, size / root), (size / root, size * root)]
+        half = (np.minimum(sides, limits) if clip_sizes else np.asarray(sides)) / 2
+        low, high = stride / 2 - half, stride / 2 + half
+        if rounded:
+            low, high = np.round(low), np.round(high - 1) + 1
+        cell = np.concatenate([low, high], axis=-1)
+        levels.append(AnchorLevel(cell, *_grid(image_shape, stride), stride, stride))
+    return tuple(levels)
+
+
+def retinanet_anchors(image_shape: tuple[int, int], **options: Any) -> tuple[np.ndarray, ...]:
+    """Anchors of every cell of every pyramid level of a RetinaNet.
+
+    Args:
+      image_shape: (height, width) of the network's input, in pixels.
+      **options: those of `retinanet_levels`.
 
     Returns:
       One float32 array `[N_l, 4]` a level, ordered by row, column, ratio, scale.
     """
-    scales = base_scale * 2.0 ** (np.arange(scales_per_octave) / scales_per_octave)
-    levels = []
-    for stride in strides:
-        cell = _cell_anchors(stride, scales, np.asarray(ratios), center_offset, rounded)
-        rows, columns = (-(-size // stride) for size in image_shape)
-        levels.append(_repeat_on_grid(cell, rows, columns, stride))
-    return tuple(levels)
+    return place(retinanet_levels(image_shape, **options))
 
 
-def best_anchor_iou(
-    boxes: np.ndarray,
-    image_shape: tuple[int, int],
-    *,
-    strides: Sequence[int] = (8, 16, 32, 64, 128),
-    base_scale: float = 4.0,
-    scales_per_octave: int = 3,
-    ratios: Sequence[float] = (0.5, 1.0, 2.0),
-    center_offset: float = 0.5,
-    rounded: bool = True,
-) -> np.ndarray:
-    """The highest IoU each box has with any anchor of `retinanet_anchors`, without making them.
+def ssd_anchors(image_shape: tuple[int, int], **options: Any) -> tuple[np.ndarray, ...]:
+    """Default boxes of every cell of every level of an SSD.
+
+    Args:
+      image_shape: (height, width) of the network's input, in pixels.
+      **options: those of `ssd_levels`.
+
+    Returns:
+      One float32 array `[N_l, 4]` a level, ordered by row, column and as `ssd_levels` says.
+    """
+    return place(ssd_levels(image_shape, **options))
+
+
+def place(levels: Sequence[AnchorLevel]) -> tuple[np.ndarray, ...]:
+    """Repeats the anchors of each level's top left cell in every cell.
+
+    Args:
+      levels: from `retinanet_levels` or `ssd_levels`.
+
+    Returns:
+      One float32 array `[rows * columns * A, 4]` a level, ordered by row, column, anchor.
+    """
+    return tuple(_repeat_on_grid(level) for level in levels)
+
+
+def best_anchor_iou(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndarray:
+    """The highest IoU each box has with any anchor, without making the anchors.
 
     Among the copies of one base anchor, the intersection is the product of an overlap along x and
     one along y, and each falls with the distance of the centres along its axis. The copy of the
     nearest column and row is therefore the best, and 45 comparisons a box replace the 200,000 of
-    an image of 800 x 1344 pixels.
+    a RetinaNet's image of 800 x 1344 pixels.
 
     Args:
       boxes: `[m, 4]`, xyxy in pixels of the network's input.
-      image_shape: as for `retinanet_anchors`, like all the others.
-      strides: see there.
-      base_scale: see there.
-      scales_per_octave: see there.
-      ratios: see there.
-      center_offset: see there.
-      rounded: see there.
+      levels: from `retinanet_levels` or `ssd_levels`.
 
     Returns:
       float32 `[m]`, 0 for a box without area.
     """
-    scales = base_scale * 2.0 ** (np.arange(scales_per_octave) / scales_per_octave)
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     best = np.zeros(len(boxes), np.float32)
     # A few thousand boxes at a time stay in the processor's cache.
     for start in range(0, len(boxes), _CHUNK):
         chunk = boxes[start : start + _CHUNK].astype(np.float64)
         ious = best[start : start + _CHUNK]  # a view
-        for stride in strides:
-            cells = [-(-size // stride) for size in image_shape]
-            for anchor in _cell_anchors(stride, scales, np.asarray(ratios), center_offset, rounded):
-                np.maximum(ious, _best_copy_iou(chunk, anchor, stride, cells), out=ious)
+        for level in levels:
+            for anchor in level.cell:
+                np.maximum(ious, _best_copy_iou(chunk, anchor, level), out=ious)
     return best
 
 
-def _best_copy_iou(
-    boxes: np.ndarray, anchor: np.ndarray, stride: int, cells: Sequence[int]
-) -> np.ndarray:
-    """Highest IoU of each box with the copies of an anchor in `cells` (rows, columns): `[m]`."""
+def _best_copy_iou(boxes: np.ndarray, anchor: np.ndarray, level: AnchorLevel) -> np.ndarray:
+    """Highest IoU of each box with the copies of an anchor in the cells of its level: `[m]`."""
     intersection: np.ndarray | float = 1.0
-    for axis, count in ((0, cells[1]), (1, cells[0])):
+    grid = ((level.stride_x, level.columns), (level.stride_y, level.rows))
+    for axis, (stride, count) in enumerate(grid):
         low, high = boxes[:, axis], boxes[:, axis + 2]
         offset = (low + high - anchor[axis] - anchor[axis + 2]) / 2.0
         shift = stride * np.clip(np.rint(offset / stride), 0, count - 1)
@@ -120,21 +228,18 @@ def _best_copy_iou(
     return intersection / (areas + np.prod(anchor[2:] - anchor[:2]) - intersection)
 
 
-def _cell_anchors(
-    stride: int, scales: np.ndarray, ratios: np.ndarray, center_offset: float, rounded: bool
-) -> np.ndarray:
-    """Anchors of the top left cell, `[R * S, 4]` float64, all scales of a ratio together."""
-    widths = (stride * scales[None, :] / np.sqrt(ratios)[:, None]).reshape(-1)
-    heights = (stride * scales[None, :] * np.sqrt(ratios)[:, None]).reshape(-1)
-    half_sizes = np.stack([widths, heights], axis=-1) / 2.0
-    center = center_offset * stride
-    anchors = np.concatenate([center - half_sizes, center + half_sizes], axis=-1)
-    return np.round(anchors) if rounded else anchors
+def _grid(image_shape: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Rows and columns of a level, a cut cell included."""
+    return -(-image_shape[0] // stride), -(-image_shape[1] // stride)
 
 
-def _repeat_on_grid(cell: np.ndarray, rows: int, columns: int, stride: int) -> np.ndarray:
+def _repeat_on_grid(level: AnchorLevel) -> np.ndarray:
     """Moves the anchors of a cell to every cell: `[rows * columns * A, 4]` float32."""
-    y, x = np.meshgrid(np.arange(rows) * stride, np.arange(columns) * stride, indexing="ij")
+    y, x = np.meshgrid(
+        np.arange(level.rows) * level.stride_y,
+        np.arange(level.columns) * level.stride_x,
+        indexing="ij",
+    )
     shifts = np.stack([x, y, x, y], axis=-1)
-    anchors = shifts[:, :, None, :] + cell[None, None, :, :]
+    anchors = shifts[:, :, None, :] + level.cell[None, None, :, :]
     return anchors.reshape(-1, 4).astype(np.float32)

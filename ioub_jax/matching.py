@@ -51,7 +51,7 @@ def match(
     *,
     foreground_iou: float = 0.5,
     background_iou: float = 0.4,
-    low_quality: Literal["authors", "torchvision", "none"] = "authors",
+    low_quality: Literal["authors", "torchvision", "ssd", "none"] = "authors",
     ignore_iof: float = 0.5,
 ) -> Matches:
     """Matches anchors to ground-truth boxes by their IoU.
@@ -65,6 +65,9 @@ def match(
       anchors, also from the boxes before it, so a box can lose its only anchor to a later one.
     - `'torchvision'` (also detectron2): the anchors become positive, each for the box that it
       itself overlaps most, which may be another one.
+    - `'ssd'` (mmdetection with gt_max_assign_all=False, torchvision's SSDMatcher): as `'authors'`,
+      but a box takes only one of its best anchors, the first of the highest in float32. Both have
+      it with one threshold, .5 and .5.
     - `'none'`: nothing.
 
     A box that overlaps no anchor, or has no area, matches nothing; the originals would make all
@@ -132,9 +135,9 @@ def _scan_boxes(
         index, box, is_object, is_region = slot
         iou = jnp.where(is_object[:, None], _with_one_box(box_ops.pairwise_iou, anchors, box), 0.0)
         covered = _with_one_box(box_ops.pairwise_intersection_over_first_area, anchors, box)
-        takes = jnp.zeros_like(iou, bool) if low_quality == "none" else _is_best_anchor(iou)
+        takes = _taken_anchors(iou, low_quality)
         goes_to_box = iou > running.iou
-        if low_quality == "authors":
+        if low_quality in ("authors", "ssd"):
             goes_to_box = takes | (goes_to_box & ~running.is_a_best_anchor)
         running = _Running(
             iou=jnp.where(goes_to_box, iou, running.iou),
@@ -164,8 +167,13 @@ def _with_one_box(
     return measure(anchors, box[:, None, :])[..., 0]
 
 
-def _is_best_anchor(iou: jax.Array) -> jax.Array:
-    """Where the IoUs `[B, N]` of one box an image are the highest of their image, and not 0."""
+def _taken_anchors(iou: jax.Array, low_quality: str) -> jax.Array:
+    """Which anchors the rule gives to a box for being its best: bool `[B, N]`, like its IoUs."""
+    if low_quality == "none":
+        return jnp.zeros_like(iou, bool)
+    if low_quality == "ssd":
+        best_index = jnp.argmax(iou, axis=1)[:, None]
+        return (iou > 0.0) & (jnp.arange(iou.shape[1])[None, :] == best_index)
     best = jnp.max(iou, axis=1, keepdims=True)
     return (iou > 0.0) & (iou >= best * (1.0 - _IOU_ROUNDING))
 
@@ -178,9 +186,10 @@ def _check_options(
             f"background_iou={background_iou} and foreground_iou={foreground_iou} must satisfy "
             "0 < background_iou <= foreground_iou <= 1."
         )
-    if low_quality not in ("authors", "torchvision", "none"):
+    if low_quality not in ("authors", "torchvision", "ssd", "none"):
         raise ValueError(
-            f"low_quality={low_quality!r} is not a rule; use 'authors', 'torchvision' or 'none'."
+            f"low_quality={low_quality!r} is not a rule; use 'authors', 'torchvision', 'ssd' or "
+            "'none'."
         )
     if not 0.0 < ignore_iof <= 1.0:
         raise ValueError(f"ignore_iof={ignore_iof} must be above 0 and at most 1.")

@@ -64,12 +64,87 @@ def detect(
     Returns:
       The detections. Equal scores keep the order level, anchor, class.
     """
-    image_sizes = jnp.asarray(image_sizes)
     levels = [
         _level_candidates(*level, candidates_per_level, box_weights)
         for level in zip(logits, deltas, anchors, strict=True)
     ]
     boxes, scores, labels = (jnp.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
+    return _best_of(boxes, scores, labels, image_sizes, score_threshold, nms_iou, max_detections)
+
+
+def detect_softmax(
+    logits: Sequence[ArrayLike],
+    deltas: Sequence[ArrayLike],
+    anchors: Sequence[ArrayLike],
+    image_sizes: ArrayLike,
+    *,
+    score_threshold: float = 0.02,
+    candidates_per_class: int = 400,
+    nms_iou: float = 0.45,
+    max_detections: int = 200,
+    box_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
+) -> Detections:
+    """Detections of an SSD (arXiv 1512.02325, section 3.3).
+
+    Of every class the `candidates_per_class` anchors with the highest scores, whatever their level,
+    are decoded, and overlapping boxes of one class are suppressed. This is what Caffe and
+    torchvision do, whose thresholds are .01; mmdetection 0.6 has .02 and takes all anchors. A box
+    left without area by the clipping to its image is dropped; torchvision keeps it.
+
+    Args:
+      logits: `[B, N_l, C + 1]` of every level, the background in column 0, any float dtype; the
+        scores are their softmax, in float32.
+      deltas: `[B, N_l, 4]` of every level, as `boxes.decode` takes them.
+      anchors: `[N_l, 4]` of every level, xyxy, pixels.
+      image_sizes: `[B, 2]` (height, width) in pixels of the image inside the network's input, whose
+        top left it fills.
+      score_threshold: a detection has a score above this.
+      candidates_per_class: candidates of one class that are decoded.
+      nms_iou: a box is suppressed by a better one of its class with an IoU above this.
+      max_detections: K, the most detections of an image.
+      box_weights: weights of (dx, dy, dw, dh) in the deltas, as in `boxes.encode`.
+
+    Returns:
+      The detections. Equal scores keep the order class, level, anchor.
+    """
+    (all_logits,) = box_ops.at_least_float32(
+        jnp.concatenate([jnp.asarray(level) for level in logits], axis=1)
+    )
+    all_deltas = jnp.concatenate([jnp.asarray(level) for level in deltas], axis=1)
+    all_anchors = jnp.concatenate([jnp.asarray(level) for level in anchors])
+    by_class = jax.nn.softmax(all_logits, axis=2)[:, :, 1:].swapaxes(1, 2)
+    anchor_index = _highest(by_class, candidates_per_class)
+    batch, classes, count = anchor_index.shape
+    scores = jnp.take_along_axis(by_class, anchor_index, axis=2).reshape(batch, -1)
+    labels = jnp.repeat(jnp.arange(classes, dtype=jnp.int32), count)
+    anchor_index = anchor_index.reshape(batch, -1)
+    boxes = box_ops.decode(
+        jnp.take_along_axis(all_deltas, anchor_index[:, :, None], axis=1),
+        all_anchors[anchor_index],
+        weights=box_weights,
+    )
+    return _best_of(
+        boxes,
+        scores,
+        jnp.broadcast_to(labels[None], scores.shape),
+        image_sizes,
+        score_threshold,
+        nms_iou,
+        max_detections,
+    )
+
+
+def _best_of(
+    boxes: jax.Array,
+    scores: jax.Array,
+    labels: jax.Array,
+    image_sizes: ArrayLike,
+    score_threshold: float,
+    nms_iou: float,
+    max_detections: int,
+) -> Detections:
+    """The detections among candidates `[B, P]`, whose boxes are not clipped yet."""
+    image_sizes = jnp.asarray(image_sizes)
     boxes = box_ops.clip(boxes, image_sizes[:, 0:1], image_sizes[:, 1:2])
     candidate = (scores > score_threshold) & (box_ops.area(boxes) > 0.0)
 
@@ -173,8 +248,8 @@ def _top_entries(logits: jax.Array, count: int) -> tuple[jax.Array, jax.Array, j
 
 
 def _highest(values: jax.Array, count: int) -> jax.Array:
-    """Indices `[B, min(count, P)]` of the highest of `[B, P]`, descending, of equals the lower.
+    """Indices `[..., min(count, P)]` of the highest of `[..., P]`, descending, of equals the lower.
 
     Not `jax.lax.top_k`: XLA does not partition it, so every device would gather the whole batch.
     """
-    return jnp.argsort(values, axis=1, descending=True)[:, :count].astype(jnp.int32)
+    return jnp.argsort(values, axis=-1, descending=True)[..., :count].astype(jnp.int32)

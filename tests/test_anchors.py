@@ -3,7 +3,14 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from ioub_jax.anchors import best_anchor_iou, retinanet_anchors
+from ioub_jax.anchors import (
+    best_anchor_iou,
+    place,
+    retinanet_anchors,
+    retinanet_levels,
+    ssd_anchors,
+    ssd_levels,
+)
 
 
 def test_top_left_cell_by_hand():
@@ -53,11 +60,132 @@ def test_the_authors_inclusive_boxes_are_ours_with_the_right_edge_moved(stride):
     np.testing.assert_array_equal(anchors, inclusive + np.float32([0, 0, 1, 1]))
 
 
-def test_centred_on_the_corner_as_torchvision_does():
+def test_centred_on_the_corner():
     # Size 32 around 0: ratio 0.5 is 22.63 x 11.31 to each side, rounded 23 x 11.
     (anchors,) = retinanet_anchors((8, 8), strides=(8,), scales_per_octave=1, center_offset=0.0)
     expected = [[-23, -11, 23, 11], [-16, -16, 16, 16], [-11, -23, 11, 23]]
     np.testing.assert_array_equal(anchors, expected)
+
+
+def test_whole_sizes_are_cut_before_the_ratio_as_torchvision_does():
+    # 32 * 2^(1/3) = 40.3 becomes 40 and 32 * 2^(2/3) = 50.8 becomes 50. Squares reach 16, 20 and 25
+    # from 0, as those of a stride of 8. Ratio 0.5: half of 40 * 1.41421 = 56.57 is 28.28, of
+    # 40 / 1.41421 = 28.28 is 14.14; with 50 35.36 and 17.68.
+    (level,) = retinanet_levels((8, 8), strides=(8,), center_offset=0.0, whole_sizes=True)
+    lying = [[23, 11], [28, 14], [35, 18]]
+    squares = [[16, 16], [20, 20], [25, 25]]
+    standing = [half[::-1] for half in lying]
+    np.testing.assert_array_equal(level.cell[:, 2:], lying + squares + standing)
+    np.testing.assert_array_equal(level.cell[:, :2], -level.cell[:, 2:])
+
+
+def test_strides_of_a_grid_that_reaches_over_the_edge():
+    # 100 / 8 = 12.5: 13 rows, 100 // 13 = 7 pixels apart; 64 / 8 = 8 columns of 8.
+    options = {"strides": (8,), "scales_per_octave": 1, "ratios": (1.0,), "rounded": False}
+    (level,) = retinanet_levels((100, 64), stride_from_grid=True, **options)
+    assert (level.rows, level.columns, level.stride_y, level.stride_x) == (13, 8, 7, 8)
+    # The centre is half a cell from its corner, the size is that of the stride.
+    np.testing.assert_array_equal(level.cell, [[4 - 16, 3.5 - 16, 4 + 16, 3.5 + 16]])
+    (anchors,) = place([level])
+    assert len(anchors) == 13 * 8
+    np.testing.assert_array_equal(anchors[8 + 2], [16 + 4 - 16, 7 + 3.5 - 16, 16 + 20, 7 + 19.5])
+    (plain,) = retinanet_levels((100, 64), **options)
+    assert (plain.rows, plain.columns, plain.stride_y, plain.stride_x) == (13, 8, 8, 8)
+
+
+# SSD300 on COCO: conv4_3 and fc7.
+SSD_SIZES = (21.0, 45.0, 99.0)
+TWO_LEVELS = {"sizes": SSD_SIZES, "ratios": ((2.0,), (2.0, 3.0)), "strides": (8, 16)}
+
+
+def test_default_boxes_by_hand():
+    # Around 4: half of 21 is 10.5, of sqrt(21 * 45) = 30.741 15.370; of 21 * 1.41421 = 29.698
+    # 14.849, of 21 / 1.41421 = 14.849 7.425.
+    fine, coarse = ssd_levels((16, 16), **TWO_LEVELS)
+    half = np.array([[10.5, 10.5], [15.370, 15.370], [14.849, 7.425], [7.425, 14.849]])
+    np.testing.assert_allclose(fine.cell[:, :2], 4 - half, atol=1e-3)
+    np.testing.assert_allclose(fine.cell[:, 2:], 4 + half, atol=1e-3)
+    assert (fine.rows, fine.columns, fine.stride_y, fine.stride_x) == (2, 2, 8, 8)
+    # 45; sqrt(45 * 99) = 66.746; 45 * 1.41421 = 63.640, 31.820; 45 * 1.73205 = 77.942, 25.981.
+    sides = [[45, 45], [66.746, 66.746], [63.640, 31.820], [31.820, 63.640], [77.942, 25.981],
+             [25.981, 77.942]]  # fmt: skip
+    np.testing.assert_allclose(coarse.cell[:, 2:] - coarse.cell[:, :2], sides, atol=1e-3)
+    np.testing.assert_allclose((coarse.cell[:, 2:] + coarse.cell[:, :2]) / 2, 8.0)
+    assert (coarse.rows, coarse.columns) == (1, 1)
+
+
+def test_default_boxes_are_centred_on_their_cells():
+    anchors = ssd_anchors((16, 24), **TWO_LEVELS)
+    assert [len(level) for level in anchors] == [2 * 3 * 4, 1 * 2 * 6]
+    assert anchors[0].dtype == np.float32
+    centres = (anchors[0][:, :2] + anchors[0][:, 2:]) / 2
+    cells = [(4, 4), (12, 4), (20, 4), (4, 12), (12, 12), (20, 12)]
+    np.testing.assert_allclose(centres, np.repeat(cells, 4, axis=0), atol=1e-5)
+
+
+def test_the_authors_default_boxes_are_rounded():
+    # mmdetection 0.6: first and last pixel round(3.5 -+ (size - 1) / 2), halves to even; ours
+    # end one further. 21: round(-6.5) = -6, round(13.5) + 1 = 15. 30.741: round(-11.37) = -11,
+    # round(18.37) + 1 = 19. 29.698 x 14.849: round(-10.85) = -11, round(17.85) + 1 = 19;
+    # round(-3.42) = -3, round(10.42) + 1 = 11.
+    fine, _ = ssd_levels((16, 16), **TWO_LEVELS, rounded=True)
+    expected = [[-6, -6, 15, 15], [-11, -11, 19, 19], [-11, -3, 19, 11], [-3, -11, 11, 19]]
+    np.testing.assert_array_equal(fine.cell, expected)
+
+
+def test_the_authors_sizes_of_ssd512_are_whole():
+    # 20.48 becomes 20: 4 -+ 10. 51.2 becomes 51: sqrt(20 * 51) = 31.94, round(-11.97) = -12,
+    # round(18.97) + 1 = 20.
+    options = {"sizes": (20.48, 51.2), "ratios": ((),), "strides": (8,), "rounded": True}
+    (level,) = ssd_levels((8, 8), **options)
+    np.testing.assert_array_equal(level.cell, [[-6, -6, 14, 14], [-12, -12, 20, 20]])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "strides", "ratios"),
+    [
+        ((21, 45, 99, 153, 207, 261, 315), (8, 16, 32, 64, 100, 300), (1, 2, 2, 2, 1, 1)),
+        ((30, 60, 111, 162, 213, 264, 315), (8, 16, 32, 64, 100, 300), (1, 2, 2, 2, 1, 1)),
+        (
+            (20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72),
+            (8, 16, 32, 64, 128, 256, 512),
+            (1, 2, 2, 2, 2, 1, 1),
+        ),
+    ],
+)
+def test_the_authors_inclusive_default_boxes_are_ours(sizes, strides, ratios):
+    # mmdetection 0.6 in float32: SSDHead with whole sizes, and AnchorGenerator(scale_major=False).
+    ratios = [(2.0, 3.0)[:count] for count in ratios]
+    levels = ssd_levels(
+        (strides[-1],) * 2, sizes=sizes, ratios=ratios, strides=strides, rounded=True
+    )
+    for k, level in enumerate(levels):
+        size, next_size = int(sizes[k]), int(sizes[k + 1])
+        scales = np.float32([1.0, np.sqrt(next_size / size)])[:, None]
+        heights = np.sqrt(np.float32([1.0, *(x for r in ratios[k] for x in (1 / r, r))]))[None]
+        widths = (size * scales * (1 / heights)).reshape(-1)
+        heights = (size * scales * heights).reshape(-1)
+        halves = np.stack([0.5 * (widths - 1), 0.5 * (heights - 1)], axis=-1)
+        center = np.float32(0.5 * (strides[k] - 1))
+        corners = np.concatenate([np.round(center - halves), np.round(center + halves)], axis=-1)
+        count = 1 + 2 * len(ratios[k])
+        kept = corners[[0, count, *range(1, count)]]
+        np.testing.assert_array_equal(level.cell, kept + np.float32([0, 0, 1, 1]))
+
+
+def test_clipped_sizes():
+    # sqrt(45 * 99) = 66.7 and 77.9 are more than the 40 pixels of the width, 66.7 more than the 50
+    # of the height.
+    _, coarse = ssd_levels((50, 40), **TWO_LEVELS, clip_sizes=True)
+    sides = coarse.cell[:, 2:] - coarse.cell[:, :2]
+    expected = [[40, 45], [40, 50], [40, 31.820], [31.820, 50], [40, 25.981], [25.981, 50]]
+    np.testing.assert_allclose(sides, expected, atol=1e-3)
+    np.testing.assert_allclose((coarse.cell[:, 2:] + coarse.cell[:, :2]) / 2, 8.0)
+
+
+def test_default_boxes_need_a_size_more_than_levels():
+    with pytest.raises(ValueError, match=r"anchors.sizes has 2 entries, anchors.ratios 2 and"):
+        ssd_levels((16, 16), **TWO_LEVELS | {"sizes": (21.0, 45.0)})
 
 
 def test_cells_are_ordered_by_row_then_column():
@@ -87,7 +215,7 @@ def test_best_iou_by_hand():
         [0, 0, 24, 16],  # holds them all: 64 / 384
         [5, 5, 5, 9],  # no area
     ]
-    best = best_anchor_iou(np.array(boxes, np.float32), (16, 24), **options)
+    best = best_anchor_iou(np.array(boxes, np.float32), retinanet_levels((16, 24), **options))
     assert best.dtype == np.float32
     np.testing.assert_allclose(best, [1, 48 / 80, 16 / 112, 0, 64 / 384, 0], rtol=1e-6)
 
@@ -101,6 +229,15 @@ def every_iou(boxes, anchors):
     return intersection / (areas[0] + areas[1] - intersection)
 
 
+def random_boxes(seed):
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(-20, 170, (40, 2))
+    sides = 2.0 ** rng.uniform(-2, 8, (40, 2))
+    boxes = np.concatenate([corners, corners + sides], axis=1).astype(np.float32)
+    boxes[:10] = np.round(boxes[:10])
+    return boxes
+
+
 @hypothesis.settings(max_examples=25, deadline=None)
 @hypothesis.given(
     seed=strategies.integers(0, 2**16),
@@ -109,18 +246,21 @@ def every_iou(boxes, anchors):
     ratios=strategies.sampled_from([(0.5, 1.0, 2.0), (1.0,), (0.2, 3.0)]),
     center_offset=strategies.sampled_from([0.0, 0.5]),
     rounded=strategies.booleans(),
+    stride_from_grid=strategies.booleans(),
 )
 def test_best_iou_is_the_maximum_over_all_anchors(seed, image_shape, **options):
-    rng = np.random.default_rng(seed)
-    corners = rng.uniform(-20, 170, (40, 2))
-    sides = 2.0 ** rng.uniform(-2, 8, (40, 2))
-    boxes = np.concatenate([corners, corners + sides], axis=1).astype(np.float32)
-    boxes[:10] = np.round(boxes[:10])
-    anchors = np.concatenate(retinanet_anchors(image_shape, **options))
-    expected = every_iou(boxes, anchors).max(axis=1)
-    found = best_anchor_iou(boxes, image_shape, **options)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    boxes = random_boxes(seed)
+    levels = retinanet_levels(image_shape, **options)
+    expected = every_iou(boxes, np.concatenate(place(levels))).max(axis=1)
+    np.testing.assert_allclose(best_anchor_iou(boxes, levels), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"rounded": True}, {"clip_sizes": True}])
+def test_best_iou_of_default_boxes(options):
+    boxes, levels = random_boxes(0), ssd_levels((90, 130), **TWO_LEVELS, **options)
+    expected = every_iou(boxes, np.concatenate(place(levels))).max(axis=1)
+    np.testing.assert_allclose(best_anchor_iou(boxes, levels), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_no_boxes_have_no_best_iou():
-    assert best_anchor_iou(np.zeros((0, 4), np.float32), (64, 64)).shape == (0,)
+    assert best_anchor_iou(np.zeros((0, 4), np.float32), retinanet_levels((64, 64))).shape == (0,)

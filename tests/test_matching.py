@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ioub_jax.anchors import retinanet_anchors
 from ioub_jax.matching import gather_boxes, match
 
-RULES = ("authors", "torchvision", "none")
+RULES = ("authors", "torchvision", "ssd", "none")
 COLLECTIVE = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter")
 
 matched = functools.partial(jax.jit, static_argnames=("low_quality", "ignore_iof"))(match)
@@ -51,7 +51,12 @@ def test_thresholds(height, label):
 
 @pytest.mark.parametrize(
     ("rule", "label", "gt_index", "iou"),
-    [("authors", 11, 1, 0.3), ("torchvision", 10, 0, 0.8), ("none", 10, 0, 0.8)],
+    [
+        ("authors", 11, 1, 0.3),
+        ("torchvision", 10, 0, 0.8),
+        ("ssd", 11, 1, 0.3),
+        ("none", 10, 0, 0.8),
+    ],
 )
 def test_two_boxes_with_one_best_anchor(rule, label, gt_index, iou):
     # IoUs with the first square: 0.8 and 0.3; neither box touches another one.
@@ -63,7 +68,12 @@ def test_two_boxes_with_one_best_anchor(rule, label, gt_index, iou):
 
 @pytest.mark.parametrize(
     ("rule", "label", "gt_index", "iou"),
-    [("authors", 11, 1, 0.4), ("torchvision", 10, 0, 0.45), ("none", -2, 0, 0.45)],
+    [
+        ("authors", 11, 1, 0.4),
+        ("torchvision", 10, 0, 0.45),
+        ("ssd", 11, 1, 0.4),
+        ("none", -2, 0, 0.45),
+    ],
 )
 def test_best_anchor_of_one_box_that_overlaps_another_more(rule, label, gt_index, iou):
     # The square overlaps box 0 by 45/100 and box 1 by 40/100, whose best anchor it is; box 0 has
@@ -80,11 +90,32 @@ def test_best_anchor_of_one_box_that_overlaps_another_more(rule, label, gt_index
     assert result.gt_index.tolist() == [1 - gt_index, 1]
 
 
-@pytest.mark.parametrize(("rule", "label"), [("authors", 10), ("torchvision", 10), ("none", -1)])
-def test_all_anchors_that_share_the_best_iou(rule, label):
+@pytest.mark.parametrize(
+    ("rule", "labels"),
+    [
+        ("authors", [10, 10, 10, -1]),
+        ("torchvision", [10, 10, 10, -1]),
+        ("ssd", [10, -1, -1, -1]),
+        ("none", [-1, -1, -1, -1]),
+    ],
+)
+def test_anchors_that_share_the_best_iou(rule, labels):
     # Each adjacent square fills 100 of the box's 400 pixels.
     result = match_one(SQUARES, [[0, 0, 20, 20]], low_quality=rule)
-    assert result.labels.tolist() == [label, label, label, -1]
+    assert result.labels.tolist() == labels
+
+
+def test_a_later_box_takes_the_one_anchor_of_an_earlier_one():
+    # Both boxes lie in the first two squares with 5 of 10 columns each, IoU 50 / 150, and both take
+    # the first: the later box has it, the earlier one nothing.
+    boxes = [[5, 0, 15, 10], [5, 0, 15, 10]]
+    result = match_one(SQUARES, boxes, low_quality="ssd")
+    assert result.labels.tolist() == [11, -1, -1, -1]
+    assert result.gt_index.tolist() == [1, 0, 0, 0]
+    # Where the second square suits the later box better, each has its own: 60 / 140.
+    boxes[1] = [6, 0, 16, 10]
+    result = match_one(SQUARES, boxes, low_quality="ssd")
+    assert result.labels.tolist() == [10, 11, -1, -1]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -143,10 +174,12 @@ def reference_match(anchors, boxes, labels, valid, ignored, rule):
     for m in objects if rule != "none" else []:
         for n in range(len(anchors)):
             if ious[m][n] == max(ious[m]) > 0:
-                if rule == "authors":
-                    result[n] = [labels[m], m, ious[m][n]]
-                else:
+                if rule == "torchvision":
                     result[n][0] = labels[result[n][1]]
+                    continue
+                result[n] = [labels[m], m, ious[m][n]]
+                if rule == "ssd":
+                    break
     return [np.array(column) for column in zip(*result, strict=True)]
 
 
@@ -190,7 +223,7 @@ def float64_iou(anchors, box):
     return np.prod(shared, axis=1) / (areas[0] + areas[1] - np.prod(shared, axis=1))
 
 
-@pytest.mark.parametrize("rule", ["authors", "torchvision"])
+@pytest.mark.parametrize("rule", ["authors", "torchvision", "ssd"])
 @hypothesis.settings(max_examples=25, deadline=None)
 @hypothesis.given(
     corners=hypothesis_numpy.arrays(np.float32, (1, 3, 2), elements=st.floats(-9, 70, width=32)),
@@ -206,7 +239,7 @@ def test_every_box_that_overlaps_an_anchor_has_one(rule, corners, sizes):
         iou = float64_iou(np.float64(anchors), box)
         if iou.max() > 0:
             assert positive[iou >= iou.max() * (1 - 1e-5)].any()
-    if rule == "authors" and iou.max() > 0:
+    if rule != "torchvision" and iou.max() > 0:
         # Nobody takes an anchor away from the last box.
         assert (positive & (np.asarray(result.gt_index[0]) == 2)).any()
 

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ioub_jax import boxes as box_ops
 from ioub_jax.anchors import retinanet_anchors
-from ioub_jax.postprocess import class_wise_nms, detect
+from ioub_jax.postprocess import class_wise_nms, detect, detect_softmax
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "peer_losses.npz"
 COLLECTIVE = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter")
@@ -224,6 +224,123 @@ def test_a_sharded_batch_needs_no_communication():
     logits = tuple(batch(len(level), NUM_CLASSES, dtype=jnp.bfloat16) for level in ANCHORS)
     deltas = tuple(batch(len(level), 4) for level in ANCHORS)
     compiled = detected.lower(logits, deltas, image_sizes=batch(2)).compile()
+    assert not COLLECTIVE.findall(compiled.as_text())
+    for output in jax.tree.leaves(compiled.output_shardings):
+        assert output.spec[0] == "data"
+
+
+softmax_detected = jax.jit(
+    functools.partial(detect_softmax, anchors=ANCHORS),
+    static_argnames=("score_threshold", "candidates_per_class", "nms_iou", "max_detections"),
+)
+
+
+def softmax_predictions(seed, dtype=np.float32):
+    random = np.random.default_rng(seed)
+    logits = [random.normal(0, 2, (2, len(level), 1 + NUM_CLASSES)) for level in ANCHORS]
+    deltas = [random.normal(0, 3, (2, len(level), 4)) for level in ANCHORS]
+    return tuple(x.astype(dtype) for x in logits), tuple(x.astype(np.float32) for x in deltas)
+
+
+def reference_detect_softmax(logits, deltas, image_size, score_threshold, count, max_detections):
+    """Detections of one image: boxes, scores, labels; class after class."""
+    logits, deltas, anchors = (np.concatenate(parts) for parts in (logits, deltas, ANCHORS))
+    exponentials = np.exp(np.float64(logits))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    height, width = image_size
+    decoded = np.asarray(box_ops.decode(deltas, anchors, weights=(10.0, 10.0, 5.0, 5.0)))
+    decoded = np.clip(decoded, 0, [width, height, width, height])
+    boxes, scores, labels = [], [], []
+    for label in range(NUM_CLASSES):
+        score = probabilities[:, 1 + label]
+        best = np.argsort(-np.float32(score), kind="stable")[:count]
+        best = best[score[best] > score_threshold]
+        boxes.append(decoded[best])
+        scores.append(score[best])
+        labels.append(np.full(len(best), label))
+    boxes, scores, labels = (np.concatenate(parts) for parts in (boxes, scores, labels))
+    has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    kept = reference_nms(boxes, scores, labels, has_area, 0.45)
+    return [part[kept][:max_detections] for part in (boxes, scores, labels)]
+
+
+@pytest.mark.parametrize(("threshold", "count", "limit"), [(0.02, 30, 20), (0.3, 10_000, 400)])
+def test_detect_softmax_equals_the_reference(threshold, count, limit):
+    logits, deltas = softmax_predictions(0)
+    result = softmax_detected(
+        logits,
+        deltas,
+        image_sizes=IMAGE_SIZES,
+        score_threshold=threshold,
+        candidates_per_class=count,
+        max_detections=limit,
+    )
+    for image in range(2):
+        one = [[level[image] for level in levels] for levels in (logits, deltas)]
+        expected = reference_detect_softmax(*one, IMAGE_SIZES[image], threshold, count, limit)
+        number = len(expected[0])
+        assert 0 < number <= limit
+        np.testing.assert_array_equal(result.valid[image], np.arange(limit) < number)
+        np.testing.assert_array_equal(result.labels[image, :number], expected[2])
+        np.testing.assert_allclose(result.boxes[image, :number], expected[0], rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(result.scores[image, :number], expected[1], rtol=1e-5)
+
+
+def test_one_softmax_detection_by_hand():
+    # The background has logit ln 2 everywhere, the others -20; of anchor 3 of the first cell of the
+    # coarse level, a square of 64 around (8, 8), class 2 has ln 2 too: score 1/2. dx = 2.5 moves it
+    # by 2.5 / 10 of 64, to 24; dh = 5 ln 2 / 5 doubles its height: -8..56 and -56..72, clipped.
+    logits = [np.full((2, len(a), 1 + NUM_CLASSES), -20.0, np.float32) for a in ANCHORS]
+    deltas = [np.zeros((2, len(a), 4), np.float32) for a in ANCHORS]
+    for level in logits:
+        level[:, :, 0] = np.log(2)
+    logits[1][0, 3, 1 + 2] = np.log(2)
+    deltas[1][0, 3] = [2.5, 0, 0, 5 * np.log(2)]
+    result = softmax_detected(tuple(logits), tuple(deltas), image_sizes=IMAGE_SIZES)
+    assert result.valid.sum() == 1
+    np.testing.assert_allclose(result.boxes[0, 0], [0, 0, 48, 32], atol=1e-4)
+    np.testing.assert_allclose(result.scores[0, 0], 0.5, rtol=1e-6)
+    assert result.labels[0, 0] == 2
+    assert result.labels[1].tolist() == [-1] * 200
+
+
+def test_every_class_has_its_own_candidates():
+    # Class 0 is the best of every anchor, but has no more candidates than class 1.
+    logits = [np.zeros((2, len(a), 1 + NUM_CLASSES), np.float32) for a in ANCHORS]
+    for level in logits:
+        level[:, :, 1:] = [2.0, 1.0, -9.0]
+    deltas = [np.zeros((2, len(a), 4), np.float32) for a in ANCHORS]
+    result = softmax_detected(
+        tuple(logits),
+        tuple(deltas),
+        image_sizes=IMAGE_SIZES,
+        candidates_per_class=5,
+        nms_iou=1.0,
+        max_detections=12,
+    )
+    assert result.labels[0].tolist() == [0] * 5 + [1] * 5 + [-1] * 2
+
+
+def test_extreme_softmax_predictions_stay_finite():
+    logits, deltas = softmax_predictions(1, jnp.bfloat16)
+    result = softmax_detected(
+        tuple(x * 10_000 for x in logits), tuple(x * 1e6 for x in deltas), image_sizes=IMAGE_SIZES
+    )
+    assert np.isfinite(result.boxes).all()
+    assert np.isfinite(result.scores).all()
+    assert result.scores.dtype == jnp.float32
+
+
+def test_a_sharded_batch_of_an_ssd_needs_no_communication():
+    mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+
+    def batch(*shape):
+        return jax.ShapeDtypeStruct((8, *shape), jnp.float32, sharding=sharding)
+
+    logits = tuple(batch(len(level), 1 + NUM_CLASSES) for level in ANCHORS)
+    deltas = tuple(batch(len(level), 4) for level in ANCHORS)
+    compiled = softmax_detected.lower(logits, deltas, image_sizes=batch(2)).compile()
     assert not COLLECTIVE.findall(compiled.as_text())
     for output in jax.tree.leaves(compiled.output_shardings):
         assert output.spec[0] == "data"

@@ -68,6 +68,9 @@ def balanced_l1_loss(
     return jnp.where(distance < beta, inlier, gamma * distance + gamma / b - alpha * beta)
 
 
+# Squares of the squares of larger coordinates have gradients that float32 cannot hold.
+_LARGEST_COORDINATE = 1e8
+
 _Penalty = Callable[[ArrayLike, ArrayLike], jax.Array]
 _PENALTIES: Mapping[str, tuple[_Penalty, ...]] = {
     "iou": (),
@@ -87,7 +90,7 @@ def iou_loss(
     1911.08287). With `power` 1 these are the published losses, `1 - GIoU` and so on.
 
     Args:
-      boxes: `[..., 4]` predicted boxes, xyxy, pixels.
+      boxes: `[..., 4]` predicted boxes, xyxy, pixels. Clipped to +- 1e8, with gradient 0 beyond it.
       target_boxes: `[..., 4]` xyxy, pixels.
       kind: `'iou'`, `'giou'`, `'diou'` or `'ciou'`.
       power: a Python number above 0; above 1 it favours boxes that already fit well.
@@ -100,6 +103,8 @@ def iou_loss(
     """
     if kind not in _PENALTIES:
         raise ValueError(f"iou_loss knows the kinds {', '.join(_PENALTIES)}, not {kind!r}.")
+    (boxes,) = box_ops.at_least_float32(boxes)
+    boxes = jnp.clip(boxes, -_LARGEST_COORDINATE, _LARGEST_COORDINATE)
     loss = 1.0 - _safe_power(box_ops.aligned_iou(boxes, target_boxes), power)
     for penalty in _PENALTIES[kind]:
         loss = loss + _safe_power(penalty(boxes, target_boxes), power)

@@ -1,24 +1,43 @@
-"""ResNet-18/34/50/101 as the feature extractor of a detector (He et al., arXiv 1512.03385).
+"""ResNet-18/34/50/101 and ResNeXt-101 as the feature extractor of a detector.
 
-The layout is torchvision's "v1.5": the stride of a bottleneck is in its 3x3 convolution, and every
-strided convolution and pool pads explicitly and symmetrically, never 'SAME'.
+He et al., arXiv 1512.03385, and Xie et al., arXiv 1611.05431. The layout is torchvision's "v1.5":
+the stride of a bottleneck is in its 3x3 convolution, and every strided convolution and pool pads
+explicitly and symmetrically, never 'SAME'.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ioub_jax.models.layers import convolution, make_norm, max_pool
+from ioub_jax.models.layers import GroupedConvolution, convolution, make_norm, max_pool
 
-#: name -> (blocks of each stage, whether the blocks are bottlenecks)
-RESNETS: dict[str, tuple[tuple[int, int, int, int], bool]] = {
-    "resnet18": ((2, 2, 2, 2), False),
-    "resnet34": ((3, 4, 6, 3), False),
-    "resnet50": ((3, 4, 6, 3), True),
-    "resnet101": ((3, 4, 23, 3), True),
+
+class Architecture(NamedTuple):
+    """What distinguishes one ResNet from another.
+
+    Attributes:
+      blocks: how many of each stage.
+      bottleneck: whether they are bottlenecks.
+      groups: of the 3x3 convolution of a bottleneck.
+      width_per_group: channels of a group in the first stage of a network of width 64.
+    """
+
+    blocks: tuple[int, int, int, int]
+    bottleneck: bool
+    groups: int = 1
+    width_per_group: int = 64
+
+
+RESNETS = {
+    "resnet18": Architecture((2, 2, 2, 2), bottleneck=False),
+    "resnet34": Architecture((3, 4, 6, 3), bottleneck=False),
+    "resnet50": Architecture((3, 4, 6, 3), bottleneck=True),
+    "resnet101": Architecture((3, 4, 23, 3), bottleneck=True),
+    "resnext101_32x4d": Architecture((3, 4, 23, 3), True, groups=32, width_per_group=4),
+    "resnext101_64x4d": Architecture((3, 4, 23, 3), True, groups=64, width_per_group=4),
 }
 
 
@@ -26,9 +45,13 @@ class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, or 1x1, 3x3, 1x1 in a bottleneck, around a shortcut.
 
     Attributes:
-      channels: channels of the inner convolutions; a bottleneck puts out four times as many.
+      channels: of the output, before a bottleneck's expansion by four; also of the inner
+        convolutions, where they have no groups.
       stride: stride of the block.
       bottleneck: which of the two layouts.
+      groups: of the 3x3 convolution of a bottleneck.
+      width_per_group: a bottleneck's inner convolutions have `channels * width_per_group / 64`
+        channels a group.
       norm: name of the normalisation.
       norm_epsilon: added to the variance by batch norms.
       dtype: dtype of the computation.
@@ -38,6 +61,8 @@ class ResidualBlock(nn.Module):
     stride: int
     bottleneck: bool
     norm: str
+    groups: int = 1
+    width_per_group: int = 64
     norm_epsilon: float = 1e-5
     dtype: Any = jnp.float32
 
@@ -46,21 +71,30 @@ class ResidualBlock(nn.Module):
         """Maps `[B, H, W, C_in]` to `[B, ceil(H/stride), ceil(W/stride), C_out]`."""
         # (features, kernel, stride) of each convolution of the main path.
         if self.bottleneck:
-            layers = [(self.channels, 1, 1), (self.channels, 3, self.stride)]
-            layers.append((4 * self.channels, 1, 1))
+            inner = self.channels * self.width_per_group // 64 * self.groups
+            layers = [(inner, 1, 1), (inner, 3, self.stride), (4 * self.channels, 1, 1)]
         else:
             layers = [(self.channels, 3, self.stride), (self.channels, 3, 1)]
         y = x
         for i, (features, kernel, stride) in enumerate(layers, start=1):
-            y = convolution(features, kernel, stride=stride, dtype=self.dtype, name=f"conv{i}")(y)
+            y = self._convolution(features, kernel, stride, f"conv{i}")(y)
             y = self._norm(features, train, f"norm{i}")(y)
             if i < len(layers):
                 y = nn.relu(y)
         out = layers[-1][0]
         if x.shape[-1] != out or self.stride != 1:
-            x = convolution(out, 1, stride=self.stride, dtype=self.dtype, name="shortcut_conv")(x)
+            x = self._convolution(out, 1, self.stride, "shortcut_conv")(x)
             x = self._norm(out, train, "shortcut_norm")(x)
         return nn.relu(x + y)
+
+    def _convolution(
+        self, features: int, kernel: int, stride: int, name: str
+    ) -> Callable[[jax.Array], jax.Array]:
+        if kernel == 1 or self.groups == 1:
+            return convolution(features, kernel, stride=stride, dtype=self.dtype, name=name)
+        return GroupedConvolution(
+            features, kernel, groups=self.groups, stride=stride, dtype=self.dtype, name=name
+        )
 
     def _norm(self, channels: int, train: bool, name: str) -> Callable[[jax.Array], jax.Array]:
         return make_norm(
@@ -74,10 +108,10 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A ResNet without its classifier.
+    """A ResNet or ResNeXt without its classifier.
 
     Attributes:
-      depth_name: 'resnet18', 'resnet34', 'resnet50' or 'resnet101'.
+      depth_name: one of `RESNETS`.
       width: channels of the stem; 64 in the paper, less for a small detector.
       norm: 'frozen_bn', 'batch_norm' or 'group_norm'.
       frozen_stages: the parameters of the stem and of the first `frozen_stages` stages get no
@@ -106,13 +140,14 @@ class ResNet(nn.Module):
           C2, C3, C4, C5 with strides 4, 8, 16, 32, each `[B, ceil(H/stride), ceil(W/stride), C]`.
 
         Raises:
-          ValueError: an unknown `depth_name` or `norm`.
+          ValueError: an unknown `norm`, or a `width` too small for the groups of a ResNeXt.
         """
-        if self.depth_name not in RESNETS:
+        blocks, bottleneck, groups, width_per_group = RESNETS[self.depth_name]
+        if self.width * width_per_group < 64:
             raise ValueError(
-                f"model.backbone is {self.depth_name!r}; it must be one of {', '.join(RESNETS)}."
+                f"model.width is {self.width}, but the groups of {self.depth_name} need at least "
+                f"{64 // width_per_group}."
             )
-        blocks, bottleneck = RESNETS[self.depth_name]
         stem_train = train and self.frozen_stages < 0
         x = convolution(self.width, 7, stride=2, dtype=self.dtype, name="stem_conv")(x)
         x = make_norm(
@@ -135,6 +170,8 @@ class ResNet(nn.Module):
                     stride=2 if stage > 1 and i == 0 else 1,
                     bottleneck=bottleneck,
                     norm=self.norm,
+                    groups=groups,
+                    width_per_group=width_per_group,
                     norm_epsilon=self.norm_epsilon,
                     dtype=self.dtype,
                     name=f"stage{stage}_block{i + 1}",

@@ -105,11 +105,17 @@ def check_config(config: ml_collections.ConfigDict, device_count: int) -> None:
     Raises:
       ConfigError: one sentence that names the key.
     """
-    if config.model.norm == "frozen_bn" and config.model.pretrained is None:
+    if config.model.name == "ssd":
+        _check_ssd(config)
+    if (
+        config.model.get("norm") == "frozen_bn"
+        and config.model.pretrained is None
+        and config.init_from is None
+    ):
         raise ConfigError(
-            "model.norm is 'frozen_bn' but model.pretrained is None: frozen batch norm keeps the "
-            "statistics it starts with, so without pretrained weights the network would not be "
-            "normalised at all; set model.pretrained, or model.norm to 'batch_norm' or "
+            "model.norm is 'frozen_bn' but model.pretrained and init_from are None: frozen batch "
+            "norm keeps the statistics it starts with, so without pretrained weights the network "
+            "would not be normalised at all; set one of them, or model.norm to 'batch_norm' or "
             "'group_norm'."
         )
     if config.batch_size % device_count:
@@ -121,4 +127,20 @@ def check_config(config: ml_collections.ConfigDict, device_count: int) -> None:
         raise ConfigError(
             f"evaluation.batch_size is {config.evaluation.batch_size}, which {device_count} "
             "devices cannot share evenly; make it a multiple, or set runtime.devices."
+        )
+
+
+def _check_ssd(config: ml_collections.ConfigDict) -> None:
+    """Refuses images of another size than the one that an SSD is made for."""
+    if "input_size" not in config.model:
+        raise ConfigError(
+            "model.name is 'ssd', but the configuration has the keys of a RetinaNet; start from "
+            "configs/ssd_defaults.py."
+        )
+    size, canvases = config.model.input_size, tuple(map(tuple, config.data.canvases))
+    if canvases != ((size, size),) or config.data.resize.mode != "stretch":
+        raise ConfigError(
+            f"model.input_size is {size}, but data.canvases is {canvases} and data.resize.mode "
+            f"{config.data.resize.mode!r}; an SSD sees every image stretched to one size, so they "
+            f"must be (({size}, {size}),) and 'stretch'."
         )

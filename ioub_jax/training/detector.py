@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -36,9 +36,7 @@ class Detector:
     @functools.cache  # noqa: B019  (a detector lives as long as its process)
     def anchors_of(self, canvas: tuple[int, int]) -> steps.Anchors:
         """Anchors of every level, on the devices, for a canvas (height, width)."""
-        return jax.device_put(
-            canvas_anchors(self.config.anchors, canvas), steps.replicated(self.mesh)
-        )
+        return jax.device_put(canvas_anchors(self.config, canvas), steps.replicated(self.mesh))
 
     def on_devices(
         self, batch: Mapping[str, np.ndarray]
@@ -47,20 +45,29 @@ class Detector:
         return steps.put_batch(self.mesh, batch), self.anchors_of(batch["image"].shape[1:3])
 
 
-def anchor_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """What `config.anchors` gives `retinanet_anchors` and `best_anchor_iou`."""
-    return {
-        "base_scale": config.base_scale,
-        "scales_per_octave": config.scales_per_octave,
-        "ratios": tuple(config.ratios),
-        "center_offset": config.center_offset,
-        "rounded": config.rounded,
-    }
+def canvas_levels(
+    config: ml_collections.ConfigDict, canvas: tuple[int, int]
+) -> tuple[anchor_grids.AnchorLevel, ...]:
+    """The levels and their cells that a configuration describes for a canvas.
+
+    Args:
+      config: the whole configuration; `model.name` and `anchors` are used.
+      canvas: (height, width) of the network's input.
+
+    Raises:
+      ValueError: `anchors` contradicts itself.
+    """
+    options = {key: value for key, value in config.anchors.items() if key != "box_weights"}
+    if config.model.name == "ssd":
+        return anchor_grids.ssd_levels(canvas, **options)
+    return anchor_grids.retinanet_levels(canvas, **options)
 
 
-def canvas_anchors(config: ml_collections.ConfigDict, canvas: tuple[int, int]) -> Any:
-    """Anchors of every level (numpy) that `config.anchors` describes for a canvas."""
-    return anchor_grids.retinanet_anchors(canvas, **anchor_options(config))
+def canvas_anchors(
+    config: ml_collections.ConfigDict, canvas: tuple[int, int]
+) -> tuple[np.ndarray, ...]:
+    """Anchors `[N_l, 4]` of every level; arguments and errors as `canvas_levels`."""
+    return anchor_grids.place(canvas_levels(config, canvas))
 
 
 def create_detector(config: ml_collections.ConfigDict, num_classes: int) -> Detector:
@@ -69,14 +76,10 @@ def create_detector(config: ml_collections.ConfigDict, num_classes: int) -> Dete
     Raises:
       ConfigError: the configuration cannot be run.
     """
-    levels = len(canvas_anchors(config.anchors, (64, 64)))
-    anchors_per_location = levels * (config.anchors.scales_per_octave * len(config.anchors.ratios),)
     try:
         mesh = steps.create_mesh(config.runtime.devices)
         configuration.check_config(config, mesh.size)
-        model = create_model(
-            config.model, num_classes=num_classes, anchors_per_location=anchors_per_location
-        )
+        model = _create_model(config, num_classes)
         # Nothing is computed: the choices in the configuration are looked at before anything is.
         jax.eval_shape(lambda: states.init_variables(model, config.seed))
         steps.objective_options(config)
@@ -86,6 +89,25 @@ def create_detector(config: ml_collections.ConfigDict, num_classes: int) -> Dete
     except ValueError as error:
         raise configuration.ConfigError(str(error)) from error
     return Detector(config, model, mesh)
+
+
+def create_detector_for_inference(config: ml_collections.ConfigDict, num_classes: int) -> Detector:
+    """The detector of a configuration on one device, to detect with and not to train.
+
+    Args:
+      config: a configuration, or its `model`, `anchors`, `evaluation` and `data` alone.
+      num_classes: C.
+    """
+    return Detector(config, _create_model(config, num_classes), steps.create_mesh(1))
+
+
+def _create_model(config: ml_collections.ConfigDict, num_classes: int) -> nn.Module:
+    levels = canvas_levels(config, config.data.canvases[0])
+    return create_model(
+        config.model,
+        num_classes=num_classes,
+        anchors_per_location=tuple(len(level.cell) for level in levels),
+    )
 
 
 class Trainer(NamedTuple):
@@ -112,7 +134,7 @@ def create_trainer(detector: Detector) -> Trainer:
         model,
         optimizer,
         seed=config.seed,
-        w_loc=config.loss.localization.w_loc,
+        w_loc=steps.objective_options(config).localization.initial_w_loc,
     )
     train_step = steps.make_train_step(model, optimizer, schedule, config, detector.mesh)
     return Trainer(create_state, train_step)

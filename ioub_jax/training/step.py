@@ -4,6 +4,7 @@
 device, and XLA adds the all-reduce. Sums over the batch are written as on one device.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -58,7 +59,17 @@ def put_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Arra
 
 
 def objective_options(config: ml_collections.ConfigDict) -> objective.ObjectiveOptions:
-    """The objective that `config.loss` and `config.anchors` describe."""
+    """The objective that `config.loss` and `config.anchors` describe.
+
+    Raises:
+      ValueError: the losses contradict each other or the model; one sentence that names the key.
+    """
+    name, model = config.loss.classification.name, config.model.name
+    if (name == "softmax") != (model == "ssd"):
+        raise ValueError(
+            f"loss.classification.name is {name!r}, but model.name is {model!r}: 'softmax' is the "
+            "loss of 'ssd', whose logits have a column for the background, and of nothing else."
+        )
     return objective.ObjectiveOptions(
         classification=objective.ClassificationOptions(**config.loss.classification),
         localization=objective.LocalizationOptions(**config.loss.localization),
@@ -241,17 +252,25 @@ def make_predict_step(
 ) -> Callable[[Any, Batch, Anchors], postprocess.Detections]:
     """Builds `predict(variables, batch, anchors)`: detections in pixels of the original images."""
     options = config.evaluation
+    detect: Callable[..., postprocess.Detections]
+    if config.model.name == "ssd":
+        detect = functools.partial(
+            postprocess.detect_softmax, candidates_per_class=options.candidates_per_class
+        )
+    else:
+        detect = functools.partial(
+            postprocess.detect, candidates_per_level=options.candidates_per_level
+        )
 
     @jax.jit
     def predict(variables: Any, batch: Batch, anchors: Anchors) -> postprocess.Detections:
         predictions = _predictions(model, variables, batch)
-        detections = postprocess.detect(
+        detections = detect(
             predictions.logits,
             predictions.deltas,
             anchors,
             batch["image_size"],
             score_threshold=options.score_threshold,
-            candidates_per_level=options.candidates_per_level,
             nms_iou=options.nms_iou,
             max_detections=options.max_detections,
             box_weights=tuple(config.anchors.box_weights),

@@ -84,6 +84,7 @@ def test_iou_loss_of_extreme_boxes_has_finite_gradients(kind):
             [1.0, 1.0, 1.0, 1.0],  # a point
             [2.0, 2.0, 0.0, 0.0],  # inverted
             [-1e6, -1e6, 1e6, 1e6],
+            [1e30, 1e30, 3e30, 2e30],  # of a training that diverges
         ]
     )
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from configs import defaults
+from configs import defaults, ssd_defaults
 from ioub_jax.boxes import pairwise_iou
 from ioub_jax.data.audit.network_scale import resize_boxes
 from ioub_jax.data.sources.annotations import collect_annotations
@@ -40,7 +40,7 @@ def test_the_anchors_are_those_of_the_detector(config, ratios):
     resized = resize_boxes(annotations_of(*boxes, sizes=[(128, 192), (150, 100)]), config)
     expected = np.zeros(40)
     for number, canvas in enumerate(config.data.canvases):
-        anchors = np.concatenate(canvas_anchors(config.anchors, canvas))
+        anchors = np.concatenate(canvas_anchors(config, canvas))
         chosen = resized.canvases == number
         expected[chosen] = np.asarray(pairwise_iou(resized.boxes[chosen], anchors)).max(axis=1)
     np.testing.assert_allclose(best_ious(resized, config), expected, rtol=1e-4)
@@ -72,6 +72,30 @@ def test_long_boxes_call_for_ratios(config):
     fit = measure_anchor_fit(annotations_of(boxes, sizes=[(128, 192)]), config)
     assert fit.all == Reach(2, 2)
     assert "config.anchors.ratios" in unreached_finding(fit)[0].advice
+
+
+def test_the_default_boxes_are_those_of_the_ssd():
+    # An image of 100 x 150 is stretched to 300 x 300. There the first box, 12 x 12, becomes 24 x 36
+    # and the second, 2 x 3, 4 x 9: an area of 36, less than half of the 21 x 21 of the smallest.
+    config = ssd_defaults.get_config()
+    boxes = np.array([[50.0, 40, 62, 52], [20, 20, 22, 23]])
+    annotations = annotations_of(boxes, sizes=[(100, 150)])
+    resized = resize_boxes(annotations, config)
+    np.testing.assert_allclose(resized.boxes, [[100, 120, 124, 156], [40, 60, 44, 69]])
+    anchors = np.concatenate(canvas_anchors(config, (300, 300)))
+    assert len(anchors) == 8732
+    expected = np.asarray(pairwise_iou(resized.boxes, anchors)).max(axis=1)
+    np.testing.assert_allclose(best_ious(resized, config), expected, rtol=1e-4)
+    fit = measure_anchor_fit(annotations, config)
+    assert (fit.all, fit.too_small) == (Reach(2, 1), 1)
+    assert "config.anchors.sizes, or take SSD512" in unreached_finding(fit)[0].advice
+
+
+def test_long_boxes_call_for_other_default_boxes():
+    boxes = np.array([[0.0, 30, 190, 40], [20, 40, 180, 50]])
+    fit = measure_anchor_fit(annotations_of(boxes, sizes=[(300, 300)]), ssd_defaults.get_config())
+    assert fit.all == Reach(2, 2)
+    assert "spread config.anchors.sizes" in unreached_finding(fit)[0].advice
 
 
 def test_no_boxes_are_all_reached(config):

@@ -1,0 +1,156 @@
+"""SSD (Liu et al., arXiv 1512.02325): VGG16, extra layers, and a head for each of their levels."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ioub_jax.models import layers
+from ioub_jax.models.interface import Predictions, normalize_images
+
+#: input size -> (channels of the 1x1 and of the 3x3 convolution over the width of VGG16, kernel,
+#: stride, padding of the latter) of each extra block. The 4x4 convolution is that of Caffe and
+#: mmdetection; torchvision's SSD512 instead goes on from SSD300's blocks, which gives other grids.
+EXTRA_BLOCKS = {
+    300: ((4, 8, 3, 2, 1), (2, 4, 3, 2, 1), (2, 4, 3, 1, 0), (2, 4, 3, 1, 0)),
+    512: (
+        (4, 8, 3, 2, 1),
+        (2, 4, 3, 2, 1),
+        (2, 4, 3, 2, 1),
+        (2, 4, 3, 2, 1),
+        (2, 4, 4, 1, 1),
+    ),
+}
+
+# torch's F.normalize: the least norm that a feature vector is divided by.
+_SMALLEST_NORM = 1e-12
+
+
+class ChannelNorm(nn.Module):
+    """L2 normalisation over the channels, with a learned scale for each (ParseNet, 1506.04579).
+
+    `scale * x / max(|x|, 1e-12)`, as torchvision has it; Caffe and mmdetection add 1e-10 to the
+    norm instead.
+
+    Attributes:
+      initial_scale: what every scale starts with.
+      dtype: dtype of the result; the norm is computed in float32.
+    """
+
+    initial_scale: float = 20.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[..., C]` to `[..., C]`; a vector of zeros stays one, and its gradient finite."""
+        init = nn.initializers.constant(self.initial_scale)
+        scale = self.param("scale", init, (x.shape[-1],))
+        x = x.astype(jnp.float32)
+        squared_norm = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+        # The bound is under the root, whose derivative at 0 is infinite.
+        norm = jnp.sqrt(jnp.maximum(squared_norm, _SMALLEST_NORM**2))
+        return (scale.reshape((1,) * (x.ndim - 1) + scale.shape) * (x / norm)).astype(self.dtype)
+
+
+class ExtraLayers(nn.Module):
+    """Blocks of a 1x1 and a larger convolution, each a coarser level.
+
+    The convolutions are named as in the paper: `conv8_1`, `conv8_2`, `conv9_1`, ...
+
+    Attributes:
+      input_size: 300 or 512.
+      width: that of VGG16.
+      dtype: dtype of the computation.
+    """
+
+    input_size: int
+    width: int = 64
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, ...]:
+        """Maps fc7 `[B, H, W, C]` to the level of each block, after its ReLU."""
+        levels = []
+        for number, block in enumerate(EXTRA_BLOCKS[self.input_size], start=8):
+            reduced, channels, kernel, stride, padding = block
+            x = nn.relu(self._convolution(reduced, 1, 1, 0, f"conv{number}_1")(x))
+            x = nn.relu(self._convolution(channels, kernel, stride, padding, f"conv{number}_2")(x))
+            levels.append(x)
+        return tuple(levels)
+
+    def _convolution(
+        self, multiple: int, kernel: int, stride: int, padding: int, name: str
+    ) -> nn.Conv:
+        return nn.Conv(
+            multiple * self.width,
+            (kernel, kernel),
+            strides=(stride, stride),
+            padding=padding,
+            kernel_init=nn.initializers.xavier_uniform(),
+            dtype=self.dtype,
+            name=name,
+        )
+
+
+class SSD(nn.Module):
+    """Images in, logits and deltas of every default box out.
+
+    Attributes:
+      backbone: puts out conv4_3 and fc7.
+      l2_norm: what conv4_3 passes on its way to its head.
+      extra_layers: puts out the coarser levels from fc7.
+      classification_heads: for each level, a convolution that puts out `anchors * outputs`
+        channels.
+      localization_heads: likewise `anchors * 4`.
+      outputs: C + 1, the classes and, first, the background.
+      pixel_mean: of the RGB pixels the backbone was trained on, on the scale 0 to 255.
+      pixel_std: what they are divided by, 1 in the VGG16 that SSD starts from.
+      dtype: dtype of the computation; parameters are float32.
+    """
+
+    backbone: nn.Module
+    l2_norm: ChannelNorm
+    extra_layers: ExtraLayers
+    classification_heads: tuple[nn.Conv, ...]
+    localization_heads: tuple[nn.Conv, ...]
+    outputs: int
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
+    dtype: Any = jnp.float32
+
+    def __call__(self, images: jax.Array, *, train: bool) -> Predictions:
+        """Predictions for a batch.
+
+        Args:
+          images: `[B, S, S, 3]` RGB pixels 0-255, S the input size of the extra layers.
+          train: of no effect, there is no batch norm and no dropout.
+
+        Returns:
+          `Predictions` with one entry for each of six (SSD300) or seven (SSD512) levels: logits
+          `[B, N_l, C + 1]`, the background first. The anchors of a level are ordered by row,
+          column, anchor, as `anchors.ssd_anchors` orders them.
+        """
+        images = normalize_images(images, self.pixel_mean, self.pixel_std, self.dtype)
+        conv4_3, fc7 = self.backbone(images)
+        levels = (self.l2_norm(conv4_3), fc7, *self.extra_layers(fc7))
+        return Predictions(
+            logits=_per_anchor(self.classification_heads, levels, self.outputs),
+            deltas=_per_anchor(self.localization_heads, levels, 4),
+        )
+
+
+def _per_anchor(
+    heads: tuple[nn.Conv, ...], levels: tuple[jax.Array, ...], values: int
+) -> tuple[jax.Array, ...]:
+    """`[B, N_l, values]` of each level."""
+    return tuple(
+        head(level).reshape(level.shape[0], -1, values)
+        for head, level in zip(heads, levels, strict=True)
+    )
+
+
+def head_convolution(channels: int, dtype: Any) -> nn.Conv:
+    """The 3x3 convolution of one level's head."""
+    init = nn.initializers.xavier_uniform()
+    return layers.convolution(channels, 3, use_bias=True, kernel_init=init, dtype=dtype)

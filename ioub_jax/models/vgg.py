@@ -1,0 +1,105 @@
+"""VGG16 as the feature extractor of SSD (arXiv 1409.1556; SSD, arXiv 1512.02325, section 3.1).
+
+The fully connected layers are convolutions: fc6 has holes (dilation 6), and pool5 keeps the
+resolution, so that fc7 has the stride of conv5_3. There is no batch norm and no dropout.
+"""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ioub_jax.models.layers import convolution
+
+# Convolutions of each stage, and their channels over the width.
+_STAGES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
+
+
+def _window_maximum(x: jax.Array, window: int, stride: int, axis: int) -> jax.Array:
+    """Maximum of `window` neighbours along an axis, every `stride`; the axis is padded already."""
+    last = x.shape[axis] - window
+    slices = [
+        jax.lax.slice_in_dim(x, i, i + last + 1, stride=stride, axis=axis) for i in range(window)
+    ]
+    return functools.reduce(jnp.maximum, slices)
+
+
+def halving_pool(x: jax.Array) -> jax.Array:
+    """2x2 maximum with stride 2, `[B, H, W, C]` -> `[B, ceil(H/2), ceil(W/2), C]`.
+
+    A last single row or column is its own window, as in Caffe and with torchvision's `ceil_mode`:
+    75 becomes 38. (The maximum of slices for the reason that `layers.max_pool` gives.)
+    """
+    padding = ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0))
+    x = jnp.pad(x, padding, constant_values=jnp.finfo(x.dtype).min)
+    return _window_maximum(_window_maximum(x, 2, 2, axis=1), 2, 2, axis=2)
+
+
+def smoothing_pool(x: jax.Array) -> jax.Array:
+    """3x3 maximum with stride 1 and padding 1, `[B, H, W, C]` -> `[B, H, W, C]`."""
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=jnp.finfo(x.dtype).min)
+    return _window_maximum(_window_maximum(x, 3, 1, axis=1), 3, 1, axis=2)
+
+
+class VGG16(nn.Module):
+    """VGG16 up to fc7, without its classifier.
+
+    Its convolutions are named `stage1_conv1` to `stage5_conv3`, `fc6` and `fc7`.
+
+    Attributes:
+      width: channels of the first stage; 64 in the paper, less for a small detector.
+      frozen_stages: the parameters of the first so many stages get no gradient; there is no stem,
+        so 0 and -1 freeze nothing (the convention of mmdetection).
+      dtype: dtype of the computation; parameters are float32.
+    """
+
+    width: int = 64
+    frozen_stages: int = -1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Features of a batch of images.
+
+        Args:
+          x: `[B, H, W, 3]` normalised images.
+
+        Returns:
+          conv4_3 with stride 8 and `8 * width` channels and fc7 with stride 16 and `16 * width`
+          channels, both after their ReLU.
+        """
+        conv4_3 = x
+        for stage, (count, multiple) in enumerate(_STAGES, start=1):
+            if stage > 1:
+                x = halving_pool(x)
+            for i in range(1, count + 1):
+                name = f"stage{stage}_conv{i}"
+                x = convolution(
+                    multiple * self.width, 3, use_bias=True, dtype=self.dtype, name=name
+                )(x)
+                x = nn.relu(x)
+            if stage <= self.frozen_stages:
+                x = jax.lax.stop_gradient(x)
+            if stage == 4:
+                conv4_3 = x
+        return conv4_3, self._fully_connected(smoothing_pool(x))
+
+    def _fully_connected(self, x: jax.Array) -> jax.Array:
+        """The fc6 and fc7 of `x`."""
+        channels = 16 * self.width
+        init = nn.initializers.xavier_uniform()
+        x = nn.Conv(
+            channels,
+            (3, 3),
+            padding=6,
+            kernel_dilation=6,
+            kernel_init=init,
+            dtype=self.dtype,
+            name="fc6",
+        )(x)
+        x = convolution(channels, 1, use_bias=True, kernel_init=init, dtype=self.dtype, name="fc7")(
+            nn.relu(x)
+        )
+        return nn.relu(x)

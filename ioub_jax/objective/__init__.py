@@ -1,0 +1,38 @@
+"""From predictions and matches to the scalar a detector minimises, and the numbers worth watching.
+
+Predictions stay per pyramid level; only per-anchor scalars `[B, N]` are concatenated. So one
+weights function serves every scope of the normaliser, and the big tensors are read once.
+
+Read it in this order: `options` (what can be chosen), `per_anchor` (what is computed of every
+anchor), `weights` (what each anchor counts), `detection` (the sum of it all).
+"""
+
+from ioub_jax.objective.detection import Objective, detection_objective
+from ioub_jax.objective.options import (
+    CLASSIFICATION_LOSSES,
+    LOCALIZATION_LOSSES,
+    NORMALIZER_SCOPES,
+    NORMALIZERS,
+    ClassificationOptions,
+    LocalizationOptions,
+    ObjectiveOptions,
+)
+from ioub_jax.objective.per_anchor import PerAnchor, per_anchor_scalars
+from ioub_jax.objective.weights import carl_weights, classification_weights, localization_weights
+
+__all__ = [
+    "CLASSIFICATION_LOSSES",
+    "LOCALIZATION_LOSSES",
+    "NORMALIZERS",
+    "NORMALIZER_SCOPES",
+    "ClassificationOptions",
+    "LocalizationOptions",
+    "Objective",
+    "ObjectiveOptions",
+    "PerAnchor",
+    "carl_weights",
+    "classification_weights",
+    "detection_objective",
+    "localization_weights",
+    "per_anchor_scalars",
+]

@@ -1,0 +1,168 @@
+"""The objective of a single-stage detector: weighted, summed and normalised losses."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ioub_jax import losses
+from ioub_jax.matching import Matches
+from ioub_jax.objective.options import ClassificationOptions, ObjectiveOptions
+from ioub_jax.objective.per_anchor import PerAnchor, per_anchor_scalars, split_levels
+from ioub_jax.objective.weights import carl_weights, classification_weights, localization_weights
+
+
+class Objective(NamedTuple):
+    """What one batch says.
+
+    Attributes:
+      loss: the scalar to minimise.
+      metrics: scalars to watch, by name.
+      moving_average: positives of the global batch, averaged over batches.
+    """
+
+    loss: jax.Array
+    metrics: dict[str, jax.Array]
+    moving_average: jax.Array
+
+
+def detection_objective(
+    logits: tuple[jax.Array, ...],
+    deltas: tuple[jax.Array, ...],
+    anchors: tuple[jax.Array, ...],
+    matches: Matches,
+    targets: jax.Array,
+    *,
+    w_loc: jax.Array,
+    moving_average: jax.Array,
+    options: ObjectiveOptions,
+) -> Objective:
+    """The objective of a single-stage detector (arXiv 1908.05641, eq. 1-5).
+
+    Args:
+      logits: one `[B, N_l, C]` a level; `[B, N_l, C + 1]`, the background first, for 'softmax'.
+      deltas: one `[B, N_l, 4]` a level.
+      anchors: one `[N_l, 4]` a level, in the pixels of the network's input.
+      matches: the match of every anchor, `[B, N]`.
+      targets: `[B, N, 4]` the matched box of every anchor; anything where there is none.
+      w_loc: scalar, the constant of eq. 4.
+      moving_average: scalar, positives of earlier batches (for the normaliser of that name).
+      options: which losses, weights and normalisers.
+
+    Returns:
+      An `Objective`. Its metrics `calibration_plain` and `calibration_balanced` are the sums whose
+      ratio over the first batches is `w_loc`; `loss_carl` is there where `carl_weight` is not 0.
+    """
+    sizes = [level.shape[0] for level in anchors]
+    scalars = per_anchor_scalars(logits, deltas, anchors, matches, targets, options)
+    class_weights = classification_weights(scalars, sizes, options.classification)
+    box_weights = localization_weights(scalars, w_loc, options.localization)
+
+    positives = jnp.sum(scalars.positive, axis=1, dtype=jnp.float32)
+    scales, moving_average = _image_scales(positives, options.normalizer, moving_average)
+    classification_sums = _classification_sums(
+        logits, scalars, class_weights, options.classification
+    )
+    classification = options.classification.weight * jnp.sum(scales * classification_sums)
+    localization_sums = jnp.sum(box_weights * scalars.localization, axis=1)
+    localization = options.localization.weight * jnp.sum(scales * localization_sums)
+    loss = classification + localization
+    terms = {"loss_classification": classification, "loss_localization": localization}
+    if options.localization.carl_weight != 0:
+        carl_sums = jnp.sum(carl_weights(logits, scalars, options) * scalars.localization, axis=1)
+        terms["loss_carl"] = options.localization.carl_weight * jnp.sum(scales * carl_sums)
+        loss = loss + terms["loss_carl"]
+    metrics = {
+        "loss": loss,
+        **terms,
+        **_statistics(scalars, class_weights, options),
+        "w_loc": w_loc,
+        # For 'per_image' the harmonic mean of the images' own normalisers.
+        "loss_normalizer": 1.0 / jnp.mean(scales),
+    }
+    return Objective(loss, metrics, moving_average)
+
+
+def _classification_sums(
+    logits: tuple[jax.Array, ...],
+    scalars: PerAnchor,
+    weights: jax.Array,
+    options: ClassificationOptions,
+) -> jax.Array:
+    """Weighted classification loss of each image, `[B]`."""
+    if options.weighs_whole_anchors:
+        values = weights * scalars.classification
+        if options.name == "softmax":
+            # Mined by the plain loss: the weights of negatives are 1.
+            mined = losses.hard_negative_mask(
+                scalars.classification, scalars.labels, ratio=options.negatives_per_positive
+            )
+            values = jnp.where(scalars.positive | mined, values, 0.0)
+        return jnp.sum(values, axis=1)
+    sizes = [level.shape[1] for level in logits]
+    per_anchor = (split_levels(each, sizes) for each in (scalars.labels, scalars.ious, weights))
+    return sum(
+        (_level_sums(options, *level) for level in zip(logits, *per_anchor, strict=True)),
+        start=jnp.zeros(scalars.labels.shape[0], jnp.float32),
+    )
+
+
+def _level_sums(
+    options: ClassificationOptions,
+    logits: jax.Array,
+    labels: jax.Array,
+    ious: jax.Array,
+    weights: jax.Array,
+) -> jax.Array:
+    """Weighted loss of one level's sigmoids, summed over anchors and classes: `[B]`."""
+    if options.name == "quality_focal":
+        values = losses.quality_focal_loss(logits, labels, ious, beta=options.gamma)
+    elif options.name == "varifocal":
+        values = losses.varifocal_loss(
+            logits, labels, ious, alpha=options.alpha, gamma=options.gamma
+        )
+    else:
+        values = losses.sigmoid_focal_loss(logits, labels, alpha=options.alpha, gamma=options.gamma)
+        # Only the matched class's entry of a positive anchor is re-weighted. A product with a mask
+        # fuses with the loss; a gather would put a scatter into its gradient.
+        matched = jnp.arange(logits.shape[-1])[None, None] == labels[..., None]
+        values = values * jnp.where(matched, weights[..., None], 1.0)
+    return jnp.sum(values, axis=(1, 2), dtype=jnp.float32)
+
+
+def _image_scales(
+    positives: jax.Array, normalizer: str, moving_average: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """What each image's sums are multiplied by, `[B]`, and the new moving average."""
+    images = positives.shape[0]
+    total = jnp.maximum(jnp.sum(positives), 1.0)
+    # Decay and start (100, in the training state) are detectron2's.
+    moving_average = 0.9 * moving_average + 0.1 * total
+    if normalizer == "per_image":
+        return 1.0 / (images * jnp.maximum(positives, 1.0)), moving_average
+    if normalizer == "positives_at_least_one_per_image":
+        total = jnp.sum(jnp.maximum(positives, 1.0))
+    elif normalizer == "moving_average":
+        total = moving_average
+    return jnp.broadcast_to(1.0 / total, (images,)), moving_average
+
+
+def _statistics(
+    scalars: PerAnchor, class_weights: jax.Array, options: ObjectiveOptions
+) -> dict[str, jax.Array]:
+    """What to watch of the positives; no gradient flows here."""
+    scalars, class_weights = jax.lax.stop_gradient((scalars, class_weights))
+    positive = scalars.positive
+    count = jnp.maximum(jnp.sum(positive, dtype=jnp.float32), 1.0)
+    balanced = scalars.localization * losses.iou_balanced_localization_weights(
+        scalars.ious, lambda_=options.calibration_lambda
+    )
+    return {
+        "positives_per_image": jnp.mean(jnp.sum(positive, axis=1, dtype=jnp.float32)),
+        "mean_positive_iou": jnp.sum(scalars.ious) / count,
+        # Above 1 where the normaliser of eq. 2 lifts the weights of the best boxes.
+        "largest_classification_weight": jnp.max(jnp.where(positive, class_weights, 1.0)),
+        "mean_classification_weight": jnp.sum(jnp.where(positive, class_weights, 0.0)) / count,
+        "calibration_plain": jnp.sum(scalars.localization),
+        "calibration_balanced": jnp.sum(jnp.where(positive, balanced, 0.0)),
+    }

@@ -1,0 +1,170 @@
+"""What can be chosen in an objective, and which choices contradict each other.
+
+The fields have the names of the keys below `config.loss`.
+"""
+
+import dataclasses
+
+CLASSIFICATION_LOSSES = ("focal", "quality_focal", "varifocal", "softmax")
+DELTA_LOSSES = ("smooth_l1", "balanced_l1")
+BOX_LOSSES = ("iou", "giou", "diou", "ciou")
+LOCALIZATION_LOSSES = DELTA_LOSSES + BOX_LOSSES
+NORMALIZER_SCOPES = ("batch", "level", "image")
+NORMALIZERS = ("positives", "positives_at_least_one_per_image", "per_image", "moving_average")
+
+
+def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{key} is {value!r}; it must be one of {', '.join(choices)}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationOptions:
+    """The classification loss (DESIGN section 2, eq. 1-2 of arXiv 1908.05641).
+
+    Attributes:
+      name: 'focal', 'quality_focal' or 'varifocal' on C sigmoids, or 'softmax' on C + 1 columns,
+        the background first, with hard negatives (SSD).
+      eta: exponent of the IoU-balanced weights, 0 for the plain loss. Only 'focal' and 'softmax'
+        take them.
+      alpha: weight of positives in 'focal', of negatives in 'varifocal'; the others have none.
+      gamma: focusing exponent; 'softmax' has none.
+      normalizer_scope: over what the normaliser of eq. 2 sums: 'batch' (the whole global batch),
+        'level' (each pyramid level, as the authors' RetinaNet) or 'image' (as their SSD).
+      negatives_per_positive: hard negatives that 'softmax' keeps in an image for each positive.
+      isr_p: whether positives have PISA's weights by rank instead (arXiv 1904.04821). As in its
+        authors' code a weight is one for the whole anchor, all C entries, and ranks and normaliser
+        run over the whole global batch. Only 'focal' and 'softmax' take them.
+      isr_p_k: exponent of those weights.
+      isr_p_bias: least value of their base, in 0..1.
+      weight: factor of the whole classification loss.
+    """
+
+    name: str = "focal"
+    eta: float = 1.5
+    alpha: float = 0.25
+    gamma: float = 2.0
+    normalizer_scope: str = "level"
+    negatives_per_positive: int = 3
+    isr_p: bool = False
+    isr_p_k: float = 2.0
+    isr_p_bias: float = 0.0
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuses what no formula knows."""
+        _check_choice("loss.classification.name", self.name, CLASSIFICATION_LOSSES)
+        _check_choice(
+            "loss.classification.normalizer_scope", self.normalizer_scope, NORMALIZER_SCOPES
+        )
+        follows_iou = f"loss.classification.name {self.name!r} already follows the IoU; "
+        if self.name in ("quality_focal", "varifocal"):
+            if self.eta != 0:
+                raise ValueError(follows_iou + "set loss.classification.eta to 0.")
+            if self.isr_p:
+                raise ValueError(follows_iou + "set loss.classification.isr_p to False.")
+        if self.isr_p and self.eta != 0:
+            raise ValueError(
+                "loss.classification.isr_p and loss.classification.eta both weigh the positives by "
+                "their IoU; set eta to 0, or isr_p to False."
+            )
+        if self.negatives_per_positive < 1:
+            raise ValueError(
+                "loss.classification.negatives_per_positive is "
+                f"{self.negatives_per_positive}; it must be at least 1."
+            )
+
+    @property
+    def weighs_whole_anchors(self) -> bool:
+        """Whether a weight is of all entries of an anchor, not of its matched class's alone."""
+        return self.name == "softmax" or self.isr_p
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalizationOptions:
+    """The localization loss (eq. 3-5 of arXiv 1908.05641).
+
+    Attributes:
+      name: 'smooth_l1' or 'balanced_l1' on deltas, 'iou', 'giou', 'diou' or 'ciou' on boxes.
+      lambda_: exponent of the IoU-balanced weights, 0 for the plain loss.
+      w_loc: the constant of eq. 4; None to measure it on the first batches.
+      calibration_lambda: exponent with which an unset `w_loc` is measured; None for `lambda_`.
+        (The arm `loc_weight_only` has lambda_ 0 and calibration_lambda 1.5.)
+      dynamic: whether the weights are normalised in every batch (eq. 5) instead of by `w_loc`.
+      beta: where smooth L1 (0: plain L1) and balanced L1 turn linear.
+      power: exponent of the IoU and of the penalties in the losses on boxes: alpha-IoU
+        (arXiv 2110.13675), whose authors have 3.
+      carl_weight: factor of PISA's classification-aware regression loss (arXiv 1904.04821), which
+        is added to the localization loss; its authors have 1. 0: nothing is computed.
+      carl_k: exponent of its weights.
+      carl_bias: least value of their base, in 0..1.
+      weight: factor of the whole localization loss (without CARL).
+    """
+
+    name: str = "smooth_l1"
+    lambda_: float = 1.5
+    w_loc: float | None = None
+    calibration_lambda: float | None = None
+    dynamic: bool = False
+    beta: float = 0.11
+    power: float = 1.0
+    carl_weight: float = 0.0
+    carl_k: float = 1.0
+    carl_bias: float = 0.2
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuses what no formula knows."""
+        _check_choice("loss.localization.name", self.name, LOCALIZATION_LOSSES)
+        if self.power <= 0:
+            raise ValueError(f"loss.localization.power is {self.power}; it must be above 0.")
+        if self.power != 1 and self.name in DELTA_LOSSES:
+            raise ValueError(
+                f"loss.localization.power is {self.power}, but {self.name!r} on deltas has no "
+                f"power; set it to 1, or loss.localization.name to one of {', '.join(BOX_LOSSES)}."
+            )
+        if self.carl_weight != 0 and self.lambda_ != 0:
+            raise ValueError(
+                "loss.localization.carl_weight and loss.localization.lambda_ both weigh the "
+                "localization loss of positives; set one of them to 0."
+            )
+        if self.dynamic and self.calibration_lambda is not None:
+            raise ValueError(
+                "loss.localization.dynamic normalises in every batch and measures no w_loc; "
+                "set loss.localization.calibration_lambda to None."
+            )
+
+    @property
+    def initial_w_loc(self) -> float | None:
+        """The constant of eq. 4 before the first step, None where it has to be measured."""
+        return 1.0 if self.dynamic else self.w_loc
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveOptions:
+    """All choices of the objective.
+
+    Attributes:
+      classification: the classification loss.
+      localization: the localization loss.
+      normalizer: what both sums are divided by (DESIGN section 8). 'positives': the positives of
+        the global batch, at least 1. 'positives_at_least_one_per_image': the authors' sum over
+        images of max(positives, 1). 'per_image': torchvision's mean over images of each image's
+        loss over its own positives. 'moving_average': detectron2's moving average of positives.
+      box_weights: weights of (dx, dy, dw, dh) in the box codec.
+    """
+
+    classification: ClassificationOptions = ClassificationOptions()
+    localization: LocalizationOptions = LocalizationOptions()
+    normalizer: str = "positives"
+    box_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        """Refuses what no formula knows."""
+        _check_choice("loss.normalizer", self.normalizer, NORMALIZERS)
+
+    @property
+    def calibration_lambda(self) -> float:
+        """The exponent with which `w_loc` is measured."""
+        chosen = self.localization.calibration_lambda
+        return self.localization.lambda_ if chosen is None else chosen

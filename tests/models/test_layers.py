@@ -1,0 +1,188 @@
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ioub_jax.models import layers
+
+
+def test_max_pool_equals_the_windowed_maximum_and_its_gradient():
+    def reference(x):
+        return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def value_and_gradient(pool, x):
+        return pool(x), jax.grad(lambda x: jnp.sum(pool(x) ** 2))(x)
+
+    for height, width in ((7, 8), (8, 7), (1, 2)):
+        x = jax.random.normal(jax.random.key(0), (2, height, width, 3))
+        ours, theirs = (value_and_gradient(pool, x) for pool in (layers.max_pool, reference))
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-6)
+
+
+def test_frozen_batch_norm_is_the_affine_map_of_its_statistics():
+    norm = layers.FrozenBatchNorm(epsilon=0.0)
+    x = jnp.array([[3.0, 5.0]])
+    variables = {
+        "params": {"scale": jnp.array([2.0, 1.0]), "bias": jnp.array([1.0, 0.0])},
+        "batch_stats": {"mean": jnp.array([1.0, 1.0]), "var": jnp.array([4.0, 16.0])},
+    }
+    # (3 - 1) / 2 * 2 + 1 = 3 and (5 - 1) / 4 * 1 + 0 = 1.
+    np.testing.assert_allclose(norm.apply(variables, x), [[3.0, 1.0]])
+    gradient = jax.grad(lambda v: jnp.sum(norm.apply(v, x)))(variables)
+    assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(gradient))
+    reference = nn.BatchNorm(use_running_average=True, epsilon=0.0)
+    np.testing.assert_allclose(norm.apply(variables, x), reference.apply(variables, x))
+
+
+def test_batch_norm_takes_its_statistics_over_all_devices():
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    norm = layers.make_norm("batch_norm", 3, train=True, name="norm")
+    x = jax.random.normal(jax.random.key(1), (8, 2, 2, 3)) * jnp.arange(8.0)[:, None, None, None]
+    variables = norm.init(jax.random.key(0), x)
+    apply = jax.jit(lambda x: norm.apply(variables, x, mutable=["batch_stats"]))
+    y, updates = apply(jax.device_put(x, sharding))
+    np.testing.assert_allclose(np.mean(y, axis=(0, 1, 2)), 0.0, atol=1e-6)
+    # Momentum .9 from a mean of 0: a tenth of the batch's own mean.
+    expected = 0.1 * np.mean(x, axis=(0, 1, 2))
+    np.testing.assert_allclose(updates["batch_stats"]["mean"], expected, rtol=1e-5)
+
+
+def test_is_frozen_follows_the_convention_of_mmdetection():
+    stages = ("stem_conv", "stage1_block2", "stage2_block1", "stage4_block1")
+    expected = {
+        -1: [False] * 4,
+        0: [True, False, False, False],
+        1: [True, True, False, False],
+        4: [True] * 4,
+    }
+    for frozen_stages, frozen in expected.items():
+        assert [layers.is_frozen((stage,), frozen_stages) for stage in stages] == frozen
+
+
+def test_group_norm_has_the_most_groups_that_divide_the_channels():
+    # 144 = 6 * 24 and 80 = 4 * 20 have no divisor from 25 (21) to 32; 1 has no group of two.
+    groups = {1: 1, 2: 1, 16: 8, 64: 32, 256: 32, 24: 12, 40: 20, 80: 20, 144: 24, 240: 30}
+    assert {c: layers.group_norm(c).num_groups for c in groups} == groups
+
+
+def test_same_padding_of_an_even_size_and_stride_two_starts_at_the_first_pixel():
+    # Rows 1 2 3 4. Symmetric: windows (0 1 2) and (2 3 4); as in TensorFlow: (1 2 3) and (3 4 0).
+    x = jnp.arange(1.0, 5.0).reshape(1, 4, 1, 1)
+    sums = {}
+    for padding in ("symmetric", "same"):
+        conv = layers.convolution(1, 3, stride=2, padding=padding)
+        y = conv.apply({"params": {"kernel": jnp.ones((3, 3, 1, 1))}}, x)
+        sums[padding] = y[0, :, 0, 0].tolist()
+    assert sums == {"symmetric": [3.0, 9.0], "same": [6.0, 7.0]}
+
+
+def test_depthwise_convolution_by_hand():
+    # One row 1 2 3 (channel 0) and 4 5 6 (channel 1), weights (1 0 2) and (0 1 0) in the kernel's
+    # middle row: channel 0 is left + 2 * right = 4, 1 + 6 = 7, 2; channel 1 is itself.
+    x = jnp.array([[[[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]]])
+    kernel = (
+        jnp.zeros((3, 3, 1, 2)).at[1, :, 0].set(jnp.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
+    )
+    conv = layers.GroupedConvolution(2, 3, groups=2)
+    y = conv.apply({"params": {"kernel": kernel}}, x)
+    np.testing.assert_array_equal(y, [[[[4.0, 4.0], [7.0, 5.0], [2.0, 6.0]]]])
+
+
+@functools.partial(jax.jit, static_argnames=("function", "stride", "groups", "padding"))
+def value_and_gradients(function, x, kernel, *, stride, groups, padding):
+    def weighted_sum(x, kernel):
+        y = function(x, kernel, stride=stride, groups=groups, padding=padding)
+        return jnp.sum(y * jnp.cos(jnp.arange(float(y.size))).reshape(y.shape)), y
+
+    gradients, y = jax.grad(weighted_sum, argnums=(0, 1), has_aux=True)(x, kernel)
+    return y, *gradients
+
+
+# shape: groups, channels of each in the input, in the output.
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "shape", "padding"),
+    [
+        ((6, 7), 3, 2, (4, 1, 1), "same"),
+        ((7, 6), 5, 2, (4, 1, 1), "same"),
+        ((4, 5), 3, 1, (4, 1, 1), "symmetric"),
+        ((3, 4), 5, 1, (2, 1, 3), "same"),
+        ((6, 5), 3, 2, (3, 2, 2), "symmetric"),
+        ((1, 2), 3, 2, (2, 4, 1), "same"),
+    ],
+)
+def test_both_forms_of_the_grouped_convolution_are_equal(size, kernel, stride, shape, padding):
+    groups, inputs, outputs = shape
+    keys = jax.random.split(jax.random.key(0))
+    x = jax.random.normal(keys[0], (2, *size, groups * inputs))
+    weights = jax.random.normal(keys[1], (kernel, kernel, inputs, groups * outputs))
+    ours, theirs = (
+        value_and_gradients(function, x, weights, stride=stride, groups=groups, padding=padding)
+        for function in (layers.grouped_convolution_by_shifts, layers.grouped_convolution_by_xla)
+    )
+    rows, columns = (-(-pixels // stride) for pixels in size)
+    assert ours[0].shape == (2, rows, columns, groups * outputs)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize(("groups", "padding"), [(2, "symmetric"), (6, "same")])
+def test_grouped_convolution_takes_the_kernel_of_flax_convolution(groups, padding):
+    ours = layers.GroupedConvolution(6, 3, groups=groups, stride=2, padding=padding)
+    theirs = nn.Conv(
+        6,
+        (3, 3),
+        strides=(2, 2),
+        padding="SAME" if padding == "same" else 1,
+        feature_group_count=groups,
+        use_bias=False,
+    )
+    x = jax.random.normal(jax.random.key(0), (2, 6, 8, 6))
+    shapes = jax.eval_shape(ours.init, jax.random.key(1), x)
+    variables = jax.jit(theirs.init)(jax.random.key(1), x)
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, variables)
+    y = theirs.apply(variables, x)
+    np.testing.assert_allclose(jax.jit(ours.apply)(variables, x), y, atol=1e-5)
+    single = jax.jit(jax.vmap(lambda image: ours.apply(variables, image[None])[0]))
+    np.testing.assert_allclose(single(x), y, atol=1e-5)
+
+
+def test_gradient_of_a_depthwise_convolution_over_eight_devices():
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    conv = layers.GroupedConvolution(4, 3, groups=4, stride=2, padding="same")
+    x = jax.random.normal(jax.random.key(0), (8, 4, 5, 4))
+    variables = {"params": {"kernel": jax.random.normal(jax.random.key(1), (3, 3, 1, 4))}}
+    gradient = jax.jit(jax.grad(lambda v, x: jnp.sum(conv.apply(v, x) ** 2)))
+    whole, sharded = gradient(variables, x), gradient(variables, jax.device_put(x, sharding))
+    np.testing.assert_allclose(
+        sharded["params"]["kernel"], whole["params"]["kernel"], rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_grouped_convolution_computes_in_bfloat16_with_float32_parameters(groups):
+    conv = layers.GroupedConvolution(4, 3, groups=groups, dtype=jnp.bfloat16)
+    exact = layers.GroupedConvolution(4, 3, groups=groups)
+    x = jax.random.normal(jax.random.key(0), (1, 4, 4, 4))
+
+    @jax.jit
+    def variables_and_results(key):
+        variables = conv.init(key, x)
+        return variables, conv.apply(variables, x), exact.apply(variables, x)
+
+    variables, y, expected = variables_and_results(jax.random.key(1))
+    assert variables["params"]["kernel"].dtype == jnp.float32
+    assert y.dtype == jnp.bfloat16
+    # Sums of 9 (18) products, each of 8 bits.
+    np.testing.assert_allclose(y.astype(jnp.float32), expected, atol=0.05)
+
+
+def test_an_unknown_norm_is_refused():
+    with pytest.raises(ValueError, match=r"model\.norm is 'layer_norm'; it must be one of frozen"):
+        layers.make_norm("layer_norm", 4, train=True, name="norm")
