@@ -10,11 +10,12 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from ioub_jax.data.checks import DataError
+from ioub_jax.models.pretrained.errors import WeightsError
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.metrics import NonFiniteError
 
 #: What is told in one sentence; anything else is a bug of ours and keeps its traceback.
-USER_ERRORS = (ConfigError, DataError, NonFiniteError)
+USER_ERRORS = (ConfigError, DataError, NonFiniteError, WeightsError)
 
 
 def define_config(*, required: bool = True) -> flags.FlagHolder:
@@ -63,12 +64,15 @@ def _show_log_lines() -> None:
     absl.logging.set_verbosity(absl.logging.ERROR)
 
 
-def run(main: Callable[..., None], choices: Sequence[str] = ()) -> None:
+def run(
+    main: Callable[..., None], choices: Sequence[str] = (), *, takes_arguments: bool = False
+) -> None:
     """Parses the flags, runs `main` and turns a user's error into one sentence and exit code 1.
 
     Args:
       main: the command.
       choices: where there are any, the command takes one of them as its one argument.
+      takes_arguments: whether the command takes arguments besides its flags, at least one.
     """
     _show_log_lines()
 
@@ -76,7 +80,9 @@ def run(main: Callable[..., None], choices: Sequence[str] = ()) -> None:
         words = arguments[1:]
         if choices and (len(words) != 1 or words[0] not in choices):
             sys.exit(f"Say what to do: one of {', '.join(choices)}.")
-        if words and not choices:
+        if takes_arguments and not words:
+            sys.exit("Say what to work on: files, folders or globs after the flags.")
+        if words and not (choices or takes_arguments):
             sys.exit(f"Unknown argument {words[0]!r}; every option is a --flag=value.")
         try:
             main(*words)

@@ -27,7 +27,7 @@ def check_same(first: Source, second: Source, first_name: str, second_name: str)
     Raises:
       ConfigError: names the first difference.
     """
-    _check_same(_categories(first), _categories(second), first_name, second_name)
+    _check_same(categories_of(first), categories_of(second), first_name, second_name)
 
 
 def claim(workdir: pathlib.Path, source: Source) -> None:
@@ -45,7 +45,7 @@ def claim(workdir: pathlib.Path, source: Source) -> None:
     if (workdir / "classes.json").exists():
         check(workdir, source)
     else:
-        categories = [{"id": id_, "name": name} for id_, name in _categories(source)]
+        categories = [{"id": id_, "name": name} for id_, name in categories_of(source)]
         files.write_json(workdir / "classes.json", {"categories": categories}, indent=2)
 
 
@@ -59,16 +59,22 @@ def check(workdir: pathlib.Path, source: Source) -> None:
     Raises:
       ConfigError: names the first difference.
     """
+    trained = read(workdir)
+    if trained is not None:
+        _check_same(trained, categories_of(source), f"the run in {workdir}", "the data set")
+
+
+def read(workdir: pathlib.Path) -> list[tuple[int, str]] | None:
+    """The id and name of each label of a run, None where it has not recorded them."""
     path = workdir / "classes.json"
     if not path.exists():
-        return
+        return None
     recorded = json.loads(path.read_text(encoding="utf-8"))["categories"]
-    trained = [(category["id"], category["name"]) for category in recorded]
-    _check_same(trained, _categories(source), f"the run in {workdir}", "the data set")
+    return [(category["id"], category["name"]) for category in recorded]
 
 
-def _categories(source: Source) -> list[tuple[int, str]]:
-    """The id and name of each label."""
+def categories_of(source: Source) -> list[tuple[int, str]]:
+    """The id and name of each label of a data set."""
     return [
         (int(id_), str(name)) for id_, name in zip(source.category_ids, source.classes, strict=True)
     ]

@@ -21,11 +21,13 @@ import numpy as np
 from tqdm import auto as tqdm
 
 from ioub_jax.data import batching, pipeline, sources
+from ioub_jax.data.sources.example import Source
 from ioub_jax.training import (
     checkpoints,
     class_list,
     configuration,
     evaluator,
+    initial_weights,
     metrics,
     schedules,
 )
@@ -39,7 +41,11 @@ logger = logging.getLogger("ioub_jax")
 
 
 def start_state(
-    detector: Detector, trainer: Trainer, workdir: pathlib.Path, resume: bool
+    detector: Detector,
+    trainer: Trainer,
+    source: Source,
+    workdir: pathlib.Path,
+    resume: bool,
 ) -> states.TrainState:
     """The state a run goes on from: its last checkpoint, or a new one."""
     everywhere = steps.replicated(detector.mesh)
@@ -48,11 +54,9 @@ def start_state(
         return checkpoints.restore(workdir, "last", template, everywhere)
     # Jitted, so that the initial values do not depend on the number of devices.
     state = jax.jit(trainer.create_state, out_shardings=everywhere)()
-    pretrained = detector.config.model.pretrained
-    if pretrained is not None:
-        trained = checkpoints.read_variables(pathlib.Path(pretrained), "best", everywhere)
-        state = states.with_backbone(state, trained)
-    return state
+    return initial_weights.with_initial_weights(
+        state, detector.config, class_list.categories_of(source), everywhere
+    )
 
 
 # ------------------------------------------------------------------ measuring w_loc
@@ -112,7 +116,7 @@ class Run:
 
         self.checkpoints = checkpoints.Checkpoints(workdir)
         resume = self.checkpoints.last_step() is not None
-        self.state = start_state(self.detector, trainer, workdir, resume)
+        self.state = start_state(self.detector, trainer, self.source, workdir, resume)
         if not np.isfinite(float(self.state.w_loc)):
             self.state = with_measured_w_loc(self.detector, self.state, self.training_batches)
         self.step = int(self.state.step)

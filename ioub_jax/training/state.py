@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import optax
 
 from ioub_jax.models import layers
-from ioub_jax.training.configuration import ConfigError
 
 # Detectron2's start of its moving average of positives.
 _MOVING_AVERAGE_START = 100.0
@@ -76,36 +75,3 @@ def frozen_parameters(params: Any, frozen_stages: int) -> Any:
         return names[0] == "backbone" and layers.is_frozen(names[1:], frozen_stages)
 
     return jax.tree_util.tree_map_with_path(frozen, params)
-
-
-def with_backbone(state: TrainState, trained: dict[str, Any]) -> TrainState:
-    """The state with another model's backbone in it.
-
-    Args:
-      state: a new state.
-      trained: the other model's variables: `params` and `batch_stats`.
-
-    Raises:
-      ConfigError: they are not of the same architecture; the sentence names the first difference.
-    """
-    ours = {"params": state.params, "batch_stats": state.batch_stats}
-    merged = {}
-    for kind, tree in ours.items():
-        expected, found = (
-            _shapes(tree.get("backbone", {})),
-            _shapes(trained[kind].get("backbone", {})),
-        )
-        differing = [key for key in expected | found if expected.get(key) != found.get(key)]
-        if differing:
-            raise ConfigError(
-                f"model.pretrained is of another architecture: {kind} {differing[0]} has shape "
-                f"{found.get(differing[0])} there and {expected.get(differing[0])} here; give the "
-                "same model.backbone, model.width and model.norm."
-            )
-        merged[kind] = {**tree, "backbone": trained[kind]["backbone"]} if expected else tree
-    return state.replace(**merged)
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {"/".join(entry.key for entry in path): leaf.shape for path, leaf in leaves}

@@ -6,7 +6,7 @@ import pytest
 from ioub_jax.training import checkpoints
 from ioub_jax.training import step as steps
 from ioub_jax.training.configuration import ConfigError
-from ioub_jax.training.state import TrainState, with_backbone
+from ioub_jax.training.state import TrainState
 
 
 def state_of(step, devices=8, width=3):
@@ -80,21 +80,3 @@ def test_a_missing_checkpoint_is_one_sentence(tmp_path):
     everywhere = steps.replicated(steps.create_mesh(1))
     with pytest.raises(ConfigError, match=r"has no 'best' checkpoint; let experiments.train reach"):
         checkpoints.read_variables(tmp_path, "best", everywhere)
-
-
-def test_a_backbone_of_another_run():
-    new, trained = state_of(0), state_of(5)
-    variables = {"params": trained.params, "batch_stats": trained.batch_stats}
-    merged = with_backbone(new, variables)
-    assert equal(merged.params["backbone"], trained.params["backbone"])
-    assert equal(merged.batch_stats, trained.batch_stats)
-    assert equal(merged.params["head"], new.params["head"])
-    assert equal(merged.opt_state, new.opt_state)
-
-
-def test_a_backbone_of_another_architecture_is_refused():
-    trained = state_of(5, width=4)
-    variables = {"params": trained.params, "batch_stats": trained.batch_stats}
-    words = r"params stem/kernel has shape \(4,\) there and \(3,\) here; give the same"
-    with pytest.raises(ConfigError, match=words):
-        with_backbone(state_of(0), variables)

@@ -85,5 +85,5 @@ def test_arms(arm):
 
 
 def test_unknown_arm():
-    with pytest.raises(ValueError, match="Unknown arm 'bith'; it must be one of baseline"):
+    with pytest.raises(ValueError, match="Unknown arm 'bith'; it must be one of both"):
         defaults.get_config("bith")

@@ -1,0 +1,27 @@
+"""Weights from elsewhere: torchvision's and timm's state dicts, read without executing anything.
+
+`find_weights` finds a file by its path or published name, `read_state_dict` reads it,
+`backbone_variables` and `detector_of` turn it into our variables and account for every key.
+"""
+
+from ioub_jax.models.pretrained.backbones import backbone_variables
+from ioub_jax.models.pretrained.errors import WeightsError
+from ioub_jax.models.pretrained.published import find_weights
+from ioub_jax.models.pretrained.torchvision_configs import torchvision_config
+from ioub_jax.models.pretrained.torchvision_detectors import (
+    ImportedDetector,
+    detector_of,
+    is_class_output,
+)
+from ioub_jax.models.pretrained.weight_files import read_state_dict
+
+__all__ = [
+    "ImportedDetector",
+    "WeightsError",
+    "backbone_variables",
+    "detector_of",
+    "find_weights",
+    "is_class_output",
+    "read_state_dict",
+    "torchvision_config",
+]

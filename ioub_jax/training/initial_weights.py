@@ -1,0 +1,158 @@
+"""What a new run starts from: a pretrained backbone, or a whole detector."""
+
+import logging
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import ml_collections
+from jax.sharding import Sharding
+
+from ioub_jax.data.sources import coco_categories
+from ioub_jax.models import pretrained
+from ioub_jax.training import checkpoints, class_list, configuration
+from ioub_jax.training.configuration import ConfigError
+from ioub_jax.training.state import TrainState
+
+logger = logging.getLogger("ioub_jax")
+
+Categories = Sequence[tuple[int, str]]
+
+
+def with_initial_weights(
+    state: TrainState,
+    config: ml_collections.ConfigDict,
+    categories: Categories,
+    sharding: Sharding,
+) -> TrainState:
+    """A new state with the weights that the configuration wants to start from.
+
+    Args:
+      state: a new state.
+      config: the whole configuration; `model.pretrained` and `init_from` are used.
+      categories: the id and name of each label of the training data.
+      sharding: where every array goes.
+
+    Raises:
+      ConfigError: the weights are of another architecture; the sentence names the first difference.
+      WeightsError: a file of weights cannot be used.
+    """
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    if config.model.pretrained is not None:
+        backbone = _read_backbone(config.model, variables, sharding)
+        absent = {"fc6", "fc7"} - backbone["params"]["backbone"].keys()
+        variables = _merged(
+            variables,
+            backbone,
+            lambda path: path[0] == "backbone" and path[1] not in absent,
+            "model.pretrained",
+        )
+    if config.init_from is not None:
+        source, same_classes = _read_detector(config, categories, sharding)
+        variables = _merged(
+            variables,
+            source,
+            lambda path: same_classes or not pretrained.is_class_output(path),
+            "init_from",
+        )
+        if not same_classes:
+            logger.info(
+                "init_from=%s has other classes: the last layer of the classification head is made "
+                "anew.",
+                config.init_from,
+            )
+    return state.replace(
+        params=jax.device_put(variables["params"], sharding),
+        batch_stats=jax.device_put(variables["batch_stats"], sharding),
+    )
+
+
+def _read_backbone(
+    config: ml_collections.ConfigDict, variables: dict[str, Any], sharding: Sharding
+) -> dict[str, Any]:
+    """`{'params': {'backbone': ...}, 'batch_stats': {'backbone': ...}}` of `model.pretrained`."""
+    workdir = pathlib.Path(config.pretrained)
+    if workdir.is_dir():
+        return checkpoints.read_variables(workdir, "best", sharding)
+    path = pretrained.find_weights(config.pretrained)
+    template = {kind: tree.get("backbone", {}) for kind, tree in variables.items()}
+    backbone = pretrained.backbone_variables(
+        pretrained.read_state_dict(path), template, backbone=config.backbone, name=str(path)
+    )
+    return {kind: {"backbone": tree} for kind, tree in backbone.items()}
+
+
+def _read_detector(
+    config: ml_collections.ConfigDict, categories: Categories, sharding: Sharding
+) -> tuple[dict[str, Any], bool]:
+    """The variables of `init_from`, and whether its classes are those of the training data."""
+    workdir = pathlib.Path(config.init_from)
+    if workdir.is_dir():
+        theirs = configuration.to_dict(configuration.read_workdir(workdir))
+        _log_differences(config, theirs)
+        same_classes = class_list.read(workdir) == list(categories)
+        return checkpoints.read_variables(workdir, "best", sharding), same_classes
+    path = pretrained.find_weights(config.init_from)
+    detector = pretrained.detector_of(pretrained.read_state_dict(path), name=str(path))
+    _log_differences(config, detector.config)
+    same_classes = detector.is_of_coco and all(
+        coco_categories.COCO_IDS.get(name) == id_ for id_, name in categories
+    )
+    if same_classes:
+        detector = detector.with_classes([id_ for id_, _ in categories])
+    return detector.variables, same_classes
+
+
+def _log_differences(config: ml_collections.ConfigDict, theirs: dict[str, Any]) -> None:
+    """Names the keys of model and anchors in which a detector was trained otherwise."""
+    ours = configuration.to_dict(config)
+    parts = [
+        {part: values.get(part, {}) for part in ("model", "anchors")} for values in (theirs, ours)
+    ]
+    without = ("model.pretrained", "model.frozen_stages", "model.dtype", "prior_probability")
+    differing = [
+        line
+        for line in configuration.differing_keys(*parts)
+        if not any(key in line for key in without)
+    ]
+    if differing:
+        logger.warning(
+            "init_from=%s was trained with another configuration (%s); its weights are worth more "
+            "with its own.",
+            config.init_from,
+            "; ".join(differing),
+        )
+
+
+def _merged(
+    ours: dict[str, Any],
+    theirs: dict[str, Any],
+    is_wanted: Callable[[tuple[str, ...]], bool],
+    key: str,
+) -> dict[str, Any]:
+    """`ours` with the wanted leaves of `theirs`."""
+    expected, found = (
+        {names: leaf.shape for names, leaf in _leaves(tree) if is_wanted(names[1:])}
+        for tree in (ours, theirs)
+    )
+    for names in expected | found:
+        here, there = expected.get(names), found.get(names)
+        if here != there:
+            raise ConfigError(
+                f"{key} is of another architecture: {'/'.join(names)} has shape {there} there and "
+                f"{here} here; give the same config.model and config.anchors."
+            )
+    wanted = dict(_leaves(theirs))
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: wanted[_names(path)] if _names(path) in expected else leaf, ours
+    )
+
+
+def _leaves(tree: Any) -> list[tuple[tuple[str, ...], Any]]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(_names(path), leaf) for path, leaf in leaves]
+
+
+def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(entry.key for entry in path)

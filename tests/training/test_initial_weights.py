@@ -1,0 +1,131 @@
+import logging
+
+import jax
+import numpy as np
+import pytest
+
+from ioub_jax.models import pretrained
+from ioub_jax.training import checkpoints, class_list, configuration, initial_weights, loop
+from ioub_jax.training import step as steps
+from ioub_jax.training.configuration import ConfigError
+from ioub_jax.training.detector import create_detector, create_trainer
+from tests import tiny
+
+CLASSES = 8  # of `shapes`
+
+
+def new_state(config, num_classes=CLASSES):
+    detector = create_detector(config, num_classes)
+    return create_trainer(detector).create_state(), steps.replicated(detector.mesh)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A run of one evaluation."""
+    folder = tmp_path_factory.mktemp("run")
+    config = tiny.get_config()
+    config.schedule.images = 16
+    config.evaluation.every_images = 16
+    loop.train_and_evaluate(config, folder)
+    return folder
+
+
+def start(config, categories):
+    state, sharding = new_state(config, len(categories))
+    return state, initial_weights.with_initial_weights(state, config, categories, sharding)
+
+
+def changed(before, after):
+    """The names of the parameters that differ."""
+    leaves = jax.tree_util.tree_flatten_with_path(before.params)[0]
+    others = jax.tree.leaves(after.params)
+    return {
+        tuple(entry.key for entry in path)[:2]
+        for (path, leaf), other in zip(leaves, others, strict=True)
+        if not np.array_equal(leaf, other)
+    }
+
+
+def test_a_backbone_of_a_run(workdir):
+    config = tiny.get_config()
+    config.seed = 5
+    config.model.pretrained = str(workdir)
+    before, after = start(config, [(0, "any")] * CLASSES)
+    trained = checkpoints.read_variables(workdir, "best", steps.replicated(steps.create_mesh(1)))
+    jax.tree.map(
+        np.testing.assert_array_equal, after.params["backbone"], trained["params"]["backbone"]
+    )
+    assert {name for name, _ in changed(before, after)} == {"backbone"}
+
+
+def test_a_whole_detector_with_the_same_classes(workdir):
+    config = tiny.get_config()
+    config.seed = 5
+    config.init_from = str(workdir)
+    _, after = start(config, class_list.read(workdir))
+    trained = checkpoints.read_variables(workdir, "best", steps.replicated(steps.create_mesh(1)))
+    jax.tree.map(np.testing.assert_array_equal, after.params, trained["params"])
+    jax.tree.map(np.testing.assert_array_equal, after.batch_stats, trained["batch_stats"])
+
+
+@pytest.mark.parametrize("categories", [[(7, "cat")] * 5, [(1, "cat")] * CLASSES])
+def test_other_classes_get_a_new_last_layer_and_a_line_in_the_log(workdir, categories, caplog):
+    config = tiny.get_config()
+    config.seed = 5
+    config.init_from = str(workdir)
+    with caplog.at_level(logging.INFO, "ioub_jax"):
+        before, after = start(config, categories)
+    kept = before.params["classification_head"]["output"]
+    jax.tree.map(np.testing.assert_array_equal, after.params["classification_head"]["output"], kept)
+    assert ("classification_head", "tower_0") in changed(before, after)
+    assert "the last layer of the classification head is made anew" in caplog.text
+
+
+def test_another_architecture_is_refused(workdir):
+    config = tiny.get_config()
+    config.model.fpn.channels = 12
+    config.init_from = str(workdir)
+    with pytest.raises(ConfigError, match="init_from is of another architecture: params/"):
+        start(config, class_list.read(workdir))
+    config = tiny.get_config()
+    config.model.norm = "group_norm"
+    config.model.pretrained = str(workdir)
+    with pytest.raises(ConfigError, match=r"batch_stats/backbone/.* here"):
+        start(config, [(0, "any")] * CLASSES)
+
+
+def test_a_detector_trained_otherwise_is_named_in_the_log(workdir, caplog):
+    config = tiny.get_config()
+    config.anchors.center_offset = 0.0
+    config.init_from = str(workdir)
+    with caplog.at_level(logging.WARNING, "ioub_jax"):
+        start(config, class_list.read(workdir))
+    assert "anchors.center_offset: 0.5 -> 0.0" in caplog.text
+    assert "fpn" not in caplog.text
+
+
+def test_an_imported_detector_keeps_the_outputs_of_coco_classes(monkeypatch, tmp_path):
+    """COCO's classes are found by id and name; others get a new last layer."""
+    config = tiny.get_config()
+    state, _ = new_state(config, 91)
+    imported = pretrained.ImportedDetector(
+        "retinanet_resnet50_fpn",
+        {key: configuration.to_dict(config)[key] for key in ("model", "anchors")},
+        jax.device_get({"params": state.params, "batch_stats": state.batch_stats}),
+        tuple(range(91)),
+    )
+    monkeypatch.setattr(pretrained, "find_weights", lambda source: tmp_path / source)
+    monkeypatch.setattr(pretrained, "read_state_dict", lambda path: {})
+    monkeypatch.setattr(pretrained, "detector_of", lambda values, name: imported)
+    config.init_from = "detector.pth"
+    config.seed = 5
+    _, after = start(config, [(17, "cat"), (1, "person")])
+    theirs = imported.variables["params"]["classification_head"]["output"]["kernel"]
+    ours = after.params["classification_head"]["output"]["kernel"]
+    by_anchor = theirs.reshape(*theirs.shape[:3], 9, 91)
+    np.testing.assert_array_equal(
+        np.asarray(ours).reshape(*theirs.shape[:3], 9, 2), by_anchor[..., [17, 1]]
+    )
+    before, after = start(config, [(17, "person"), (1, "cat")])
+    kernels = [s.params["classification_head"]["output"]["kernel"] for s in (before, after)]
+    np.testing.assert_array_equal(*kernels)
