@@ -22,6 +22,7 @@ ALLOWED = {
     "data": set(),
     "evaluation": set(),
     "plotting": set(),
+    "inference": {"data", "models", "training"},
     "training": {
         "anchors",
         "boxes",

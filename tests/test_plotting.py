@@ -253,3 +253,25 @@ def test_smoothing_is_a_running_mean():
     np.testing.assert_allclose(smooth[3:-2:2], 3 / 5)
     # At the first record three remain: 0, 1, 0.
     assert smooth[0] == pytest.approx(1 / 3)
+
+
+def test_a_detection_is_outlined_and_named_at_the_images_own_size():
+    image = np.full((120, 200, 3), 255, np.uint8)
+    boxes = [[20.0, 40.0, 120.0, 100.0]]
+    drawn = plotting.draw_on_image(image, boxes, [1], [0.87], ["cat", "dog"])
+    assert drawn.shape == image.shape and drawn.dtype == np.uint8
+    changed = np.argwhere((drawn != 255).any(axis=2))
+    # The outline covers columns 20 to 119 and rows 40 to 99; the name stands above it.
+    assert changed[:, 1].min() == 20 and changed[:, 1].max() == 119
+    assert changed[:, 0].max() == 99 and changed[:, 0].min() < 40
+    # Inside it nothing is drawn.
+    assert (drawn[45:95, 25:115] == 255).all()
+    assert (image == 255).all()
+
+
+def test_detections_over_the_edge_and_none_at_all():
+    image = np.zeros((40, 30, 3), np.uint8)
+    np.testing.assert_array_equal(plotting.draw_on_image(image, [], [], [], []), image)
+    everything = [[0.0, 0.0, 30.0, 40.0], [29.5, 39.5, 30.0, 40.0], [5.0, 5.0, 5.0, 5.0]]
+    drawn = plotting.draw_on_image(image, everything, [0, 25, 1], [1.0, 0.5, 0.1], ["x"] * 26)
+    assert (drawn[0, 0] != 0).any() and (drawn[39, 29] != 0).any()

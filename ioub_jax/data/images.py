@@ -24,6 +24,7 @@ def read_image(
     path: pathlib.Path,
     size: tuple[int, int] | None = None,
     at_least: tuple[int, int] | None = None,
+    way_out: str = _WAY_OUT,
 ) -> np.ndarray:
     """Reads an image file as RGB.
 
@@ -35,6 +36,7 @@ def read_image(
         size: Height and width that the annotations give the image, checked.
         at_least: Height and width that suffice. A JPEG of more than twice that is decoded at a
             half, quarter or eighth of its size; needs `size`.
+        way_out: The end of an error's sentence: what else can be done than to mend the file.
 
     Returns:
         uint8 `[H, W, 3]`.
@@ -46,10 +48,10 @@ def read_image(
         data = path.read_bytes()
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be read ({error.strerror}); restore the file, {_WAY_OUT}",
+            f"{path}: cannot be read ({error.strerror}); restore the file, {way_out}",
             "missing_image",
         ) from error
-    return decode_image(data, str(path), size, at_least)
+    return decode_image(data, str(path), size, at_least, way_out)
 
 
 def decode_image(
@@ -57,13 +59,14 @@ def decode_image(
     name: str,
     size: tuple[int, int] | None = None,
     at_least: tuple[int, int] | None = None,
+    way_out: str = _WAY_OUT,
 ) -> np.ndarray:
     """As `read_image`, for the bytes of a file; `name` is what an error calls it."""
     # OpenCV fills the missing rows of a truncated JPEG with grey and reports nothing.
     if is_truncated(data):
         raise DataError(
             f"{name}: the image is truncated, it ends before its last row; "
-            f"copy or download it again, {_WAY_OUT}",
+            f"copy or download it again, {way_out}",
             "unreadable_image",
         )
     reduction = 1
@@ -74,14 +77,14 @@ def decode_image(
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if image is None:
         raise DataError(
-            f"{name}: is empty or no image that OpenCV can decode; replace the file, {_WAY_OUT}",
+            f"{name}: is empty or no image that OpenCV can decode; replace the file, {way_out}",
             "unreadable_image",
         )
     if size is not None and image.shape[:2] != tuple(-(-side // reduction) for side in size):
         height, width = (side * reduction for side in image.shape[:2])
         raise DataError(
             f"{name}: is {'about ' * (reduction > 1)}{width}x{height} pixels but its annotation "
-            f"says {size[1]}x{size[0]}; make them agree, {_WAY_OUT}",
+            f"says {size[1]}x{size[0]}; make them agree, {way_out}",
             "image_size",
         )
     return image

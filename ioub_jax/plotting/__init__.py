@@ -7,6 +7,13 @@ global state, so that it can run in a loop, in a thread and without a display. B
 
 from ioub_jax.plotting.anchors import positive_anchors
 from ioub_jax.plotting.curves import learning_curves
+from ioub_jax.plotting.overlay import draw_on_image
 from ioub_jax.plotting.sheets import contact_sheet, labelled_sheet
 
-__all__ = ["contact_sheet", "labelled_sheet", "learning_curves", "positive_anchors"]
+__all__ = [
+    "contact_sheet",
+    "draw_on_image",
+    "labelled_sheet",
+    "learning_curves",
+    "positive_anchors",
+]

@@ -161,12 +161,16 @@ def _kept(labels: Values, scores: Values, score_threshold: float) -> np.ndarray:
     return np.asarray(labels).reshape(-1)[np.asarray(scores).reshape(-1) >= score_threshold]
 
 
+def class_color(label: int) -> Color:
+    """The colour of a class, in which every 20th is the same."""
+    return _CLASS_COLORS[label % 20]
+
+
 def _class_colors(labels: Iterable[Values], classes: Sequence[str]) -> dict[int, Color]:
     """A colour for each label that is drawn, in the order of the labels."""
     seen = sorted({int(label) for array in labels for label in np.asarray(array).reshape(-1)})
     return {
-        label: _CLASS_COLORS[(label if len(classes) <= 20 else rank) % 20]
-        for rank, label in enumerate(seen)
+        label: class_color(label if len(classes) <= 20 else rank) for rank, label in enumerate(seen)
     }
 
 

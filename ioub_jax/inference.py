@@ -1,0 +1,280 @@
+"""Detection from Python: `detector = ioub_jax.load(...)`, `detector(images)`."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import itertools
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from PIL import Image
+
+from ioub_jax.data import batching, images, transforms
+from ioub_jax.data.checks import DataError
+from ioub_jax.data.sources import coco_categories
+from ioub_jax.data.sources.example import Example, create_example
+from ioub_jax.models import pretrained
+from ioub_jax.training import checkpoints, class_list, configuration
+from ioub_jax.training import step as steps
+from ioub_jax.training.configuration import ConfigError
+from ioub_jax.training.detector import Detector, create_detector_for_inference
+
+#: A file, a Pillow image, or RGB pixels: uint8 `[H, W, 3]`, or `[H, W]` for grey.
+ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Detections:
+    """What was found in one image, best first.
+
+    Attributes:
+      boxes: float32 `[k, 4]` xyxy in pixels of the image, right and bottom edge exclusive. A file
+        is taken as it is stored: an EXIF rotation is not applied.
+      scores: float32 `[k]` in 0..1.
+      labels: int32 `[k]`, positions in the detector's `classes`.
+      class_names: the name of each label.
+      image_size: height and width of the image.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+
+    def __len__(self) -> int:
+        """How many there are: k."""
+        return len(self.labels)
+
+    def above(self, score: float) -> "Detections":
+        """Those with at least a score."""
+        keep = self.scores >= score
+        return dataclasses.replace(
+            self,
+            boxes=self.boxes[keep],
+            scores=self.scores[keep],
+            labels=self.labels[keep],
+            class_names=tuple(itertools.compress(self.class_names, keep)),
+        )
+
+
+class ObjectDetector:
+    """A trained detector to call with images.
+
+    Args:
+      detector: its model and configuration.
+      variables: `params` and `batch_stats`.
+      categories: the id and name of each label.
+      batch_size: images that go through the network together.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        variables: dict[str, Any],
+        categories: Sequence[tuple[int, str]],
+        batch_size: int,
+    ) -> None:
+        """Puts the variables onto the device; nothing is compiled yet."""
+        self.config = detector.config
+        self.category_ids = tuple(id_ for id_, _ in categories)
+        self.classes = tuple(name for _, name in categories)
+        self.batch_size = batch_size
+        self._detector = detector
+        self._variables = jax.device_put(variables, steps.replicated(detector.mesh))
+        self._predict = steps.make_predict_step(detector.model, detector.config)
+        self._resize = batching.create_resize(detector.config)
+        self._canvases = tuple(tuple(canvas) for canvas in detector.config.data.canvases)
+
+    def __call__(
+        self, images: ImageLike | Sequence[ImageLike], *, score_threshold: float = 0.0
+    ) -> Any:
+        """Detects objects.
+
+        The first image of a canvas compiles the network for it (some tens of seconds on a CPU).
+
+        Args:
+          images: an image, or a sequence of images of any sizes: files, Pillow images or arrays.
+          score_threshold: lowest score; below the configured one nothing is found anyhow.
+
+        Returns:
+          `Detections` for one image, a list of them for a sequence.
+
+        Raises:
+          DataError: an image cannot be read; the sentence names it.
+        """
+        single = isinstance(images, str | os.PathLike | Image.Image) or (
+            isinstance(images, np.ndarray) and images.ndim < 4
+        )
+        several: Any = [images] if single else images
+        found: dict[int, Detections] = {}
+        for index, detections in self.stream(several):
+            if isinstance(detections, DataError):
+                raise detections
+            found[index] = detections.above(score_threshold)
+        return found[0] if single else [found[index] for index in range(len(found))]
+
+    def stream(
+        self, images: Iterable[ImageLike], *, threads: int = 4
+    ) -> Iterator[tuple[int, Detections | DataError]]:
+        """Detects objects in any number of images, with a few of them in memory at a time.
+
+        Args:
+          images: as for a call.
+          threads: that read, decode and resize.
+
+        Yields:
+          The position of an image and what was found in it, or why it cannot be read. Images of
+          other canvases may overtake each other.
+        """
+        waiting: dict[tuple[int, int], list[tuple[int, Example, tuple[int, int]]]] = (
+            collections.defaultdict(list)
+        )
+        for index, prepared in self._prepared(images, threads):
+            if isinstance(prepared, DataError):
+                yield index, prepared
+                continue
+            canvas, example, size = prepared
+            waiting[canvas].append((index, example, size))
+            if len(waiting[canvas]) == self.batch_size:
+                yield from self._detect(canvas, waiting.pop(canvas))
+        for canvas, rest in waiting.items():
+            yield from self._detect(canvas, rest)
+
+    def _prepared(self, images: Iterable[ImageLike], threads: int) -> Iterator[tuple[int, Any]]:
+        """Every image at its size on its canvas, in order, read ahead by a few batches."""
+        numbered = enumerate(images)
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            pending: collections.deque[tuple[int, concurrent.futures.Future[Any]]] = (
+                collections.deque()
+            )
+            ahead = 2 * self.batch_size + threads
+            for index, image in itertools.islice(numbered, ahead):
+                pending.append((index, pool.submit(self._prepare, image)))
+            while pending:
+                index, future = pending.popleft()
+                yield index, future.result()
+                for index, image in itertools.islice(numbered, 1):
+                    pending.append((index, pool.submit(self._prepare, image)))
+
+    def _prepare(self, image: ImageLike) -> Any:
+        """(canvas, example on it, original size), or the error."""
+        try:
+            pixels = _pixels(image)
+        except DataError as error:
+            return error
+        size = (pixels.shape[0], pixels.shape[1])
+        canvas = self._canvases[int(self._resize.assign(np.array([size]), self._canvases)[0])]
+        example = create_example(np.zeros(0), np.zeros(0), 0, image=pixels)
+        return canvas, transforms.resize(example, self._resize.size(size, canvas)), size
+
+    def _detect(
+        self, canvas: tuple[int, int], rows: list[tuple[int, Example, tuple[int, int]]]
+    ) -> Iterator[tuple[int, Detections]]:
+        """One batch; what is missing of it is filled with its first image."""
+        filled = rows + [rows[0]] * (self.batch_size - len(rows))
+        pixels = np.empty((self.batch_size, *canvas, 3), np.uint8)
+        for canvas_pixels, (_, example, _) in zip(pixels, filled, strict=True):
+            assert example.image is not None
+            height, width = example.image.shape[:2]
+            canvas_pixels[:height, :width] = example.image
+        batch = batching.assemble_batch(
+            pixels,
+            [example for _, example, _ in filled],
+            np.array([size for _, _, size in filled]),
+            max_boxes=1,
+            is_real=[True] * self.batch_size,
+        )
+        found = jax.device_get(self._predict(self._variables, *self._detector.on_devices(batch)))
+        for row, (index, _, size) in enumerate(rows):
+            valid = found.valid[row]
+            labels = found.labels[row][valid]
+            yield (
+                index,
+                Detections(
+                    found.boxes[row][valid],
+                    found.scores[row][valid],
+                    labels,
+                    tuple(self.classes[label] for label in labels),
+                    size,
+                ),
+            )
+
+
+def _pixels(image: ImageLike) -> np.ndarray:
+    """uint8 `[H, W, 3]` RGB."""
+    if isinstance(image, str | os.PathLike):
+        return images.read_image(pathlib.Path(image), way_out="or leave it out.")
+    if isinstance(image, Image.Image):
+        try:
+            return np.asarray(image.convert("RGB"))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"A Pillow image cannot be decoded: {error}", "unreadable_image"
+            ) from error
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
+        if image.ndim == 2:
+            return np.repeat(image[:, :, None], 3, axis=2)
+        if image.ndim == 3 and image.shape[2] in (3, 4) and image.size:
+            return image[:, :, :3]
+    described = f"{getattr(image, 'dtype', type(image).__name__)} {list(np.shape(image))}"
+    raise DataError(
+        f"An image is {described}; give a file, a Pillow image, or RGB pixels 0-255 as uint8 "
+        "[height, width, 3].",
+        "unreadable_image",
+    )
+
+
+def load(
+    source: str | os.PathLike[str], *, checkpoint: str = "best", batch_size: int | None = None
+) -> ObjectDetector:
+    """A trained detector, ready to be called with images.
+
+    Args:
+      source: the workdir of a run, or torchvision's `retinanet_resnet50_fpn`,
+        `retinanet_resnet50_fpn_v2` or `ssd300_vgg16`: a file (.pth or .safetensors, read without
+        executing anything in it) or that name. With COCO's 91 outputs its classes are the 80 of
+        COCO, with any others they are called by their numbers.
+      checkpoint: 'best' or 'last', of a run.
+      batch_size: images that go through the network together; None: 1 on a CPU, else 8.
+
+    Raises:
+      ConfigError: the workdir holds no run or no checkpoint.
+      WeightsError: the file is none of these detectors.
+    """
+    if batch_size is None:
+        batch_size = 1 if jax.default_backend() == "cpu" else 8
+    path = pathlib.Path(source)
+    if path.is_dir():
+        return _from_run(path, checkpoint, batch_size)
+    return _from_weights(pretrained.find_weights(os.fspath(source)), batch_size)
+
+
+def _from_run(workdir: pathlib.Path, checkpoint: str, batch_size: int) -> ObjectDetector:
+    config = configuration.read_workdir(workdir)
+    categories = class_list.read(workdir)
+    if categories is None:
+        raise ConfigError(
+            f"{workdir} has no classes.json; go on with the run by experiments.train to have it "
+            "written."
+        )
+    detector = create_detector_for_inference(config, len(categories))
+    variables = checkpoints.read_variables(workdir, checkpoint, steps.replicated(detector.mesh))
+    return ObjectDetector(detector, variables, categories, batch_size)
+
+
+def _from_weights(path: pathlib.Path, batch_size: int) -> ObjectDetector:
+    imported = pretrained.detector_of(pretrained.read_state_dict(path), name=str(path))
+    if imported.is_of_coco:
+        categories = [(id_, name) for name, id_ in coco_categories.COCO_IDS.items()]
+        imported = imported.with_classes([id_ for id_, _ in categories])
+    else:
+        categories = [(id_, str(id_)) for id_ in imported.category_ids]
+    config = ml_collections.FrozenConfigDict(imported.config)
+    detector = create_detector_for_inference(config, imported.num_classes)
+    return ObjectDetector(detector, imported.variables, categories, batch_size)

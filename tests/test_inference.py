@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+import ioub_jax
+from ioub_jax.data import sources
+from ioub_jax.data.checks import DataError
+from ioub_jax.training import configuration, loop, trained
+from ioub_jax.training.configuration import ConfigError
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    config = tiny.get_config()
+    config.data.canvases = ((64, 64), (48, 80))
+    config.schedule.images = 16
+    config.evaluation.every_images = 16
+    loop.train_and_evaluate(config, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def detector(workdir):
+    return ioub_jax.load(workdir, batch_size=2)
+
+
+def random_image(seed, height=64, width=64):
+    return np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
+
+
+def test_it_finds_what_an_evaluation_finds(workdir, detector):
+    model = trained.load(workdir, "best", "val")
+    results = model.evaluate().results
+    for index in range(3):
+        example = model.source[index]
+        found = detector(np.asarray(example.image))
+        expected = [r for r in results if r["image_id"] == example.image_id]
+        assert len(found) == len(expected) > 0
+        np.testing.assert_allclose(found.scores, [r["score"] for r in expected], rtol=1e-5)
+        x, y, width, height = np.array([r["bbox"] for r in expected]).T
+        np.testing.assert_allclose(
+            found.boxes, np.stack([x, y, x + width, y + height], axis=1), atol=2e-3
+        )
+        ids = [detector.category_ids[label] for label in found.labels]
+        assert ids == [r["category_id"] for r in expected]
+
+
+def test_classes_are_those_of_the_run(workdir, detector):
+    source = sources.create_source(configuration.read_workdir(workdir).data, "val")
+    assert detector.classes == tuple(source.classes)
+    found = detector(random_image(0))
+    assert found.class_names == tuple(detector.classes[label] for label in found.labels)
+    assert found.image_size == (64, 64)
+    assert (np.diff(found.scores) <= 0).all()
+
+
+def test_a_file_an_array_and_a_pillow_image_are_the_same(detector, tmp_path):
+    pixels = random_image(1, 60, 90)
+    path = tmp_path / "image.png"
+    Image.fromarray(pixels).save(path)
+    of_array = detector(pixels)
+    with Image.open(path) as image:
+        others = [detector(path), detector(str(path)), detector(image)]
+    for other in others:
+        np.testing.assert_array_equal(other.boxes, of_array.boxes)
+        np.testing.assert_array_equal(other.scores, of_array.scores)
+
+
+def test_many_images_of_many_sizes_come_back_in_their_order(detector):
+    images = [random_image(seed, *size) for seed, size in enumerate(
+        ((64, 64), (30, 90), (100, 100), (20, 60), (64, 64), (200, 333), (64, 70))
+    )]  # fmt: skip
+    together = detector(images)
+    assert [found.image_size for found in together] == [image.shape[:2] for image in images]
+    for image, found in zip(images, together, strict=True):
+        alone = detector(image)
+        np.testing.assert_allclose(found.boxes, alone.boxes, atol=1e-3)
+        np.testing.assert_allclose(found.scores, alone.scores, rtol=1e-5)
+        height, width = image.shape[:2]
+        assert (found.boxes[:, 2] <= width + 1e-3).all()
+        assert (found.boxes[:, 3] <= height + 1e-3).all()
+
+
+def test_a_batch_is_an_array_of_images_and_nothing_is_nothing(detector):
+    batch = np.stack([random_image(seed) for seed in range(3)])
+    assert [len(found) > 0 for found in detector(batch)] == [True] * 3
+    assert detector([]) == []
+
+
+def test_grey_and_transparent_images_become_rgb(detector):
+    grey = random_image(2)[:, :, 0]
+    rgb = np.repeat(grey[:, :, None], 3, axis=2)
+    transparent = np.concatenate([rgb, rgb[:, :, :1]], axis=2)
+    expected = detector(rgb)
+    for image in (grey, transparent, Image.fromarray(grey)):
+        np.testing.assert_array_equal(detector(image).scores, expected.scores)
+
+
+def test_scores_can_be_bounded(detector):
+    found = detector(random_image(3))
+    threshold = float(np.median(found.scores))
+    above = detector(random_image(3), score_threshold=threshold)
+    assert len(above) == int((found.scores >= threshold).sum()) < len(found)
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.zeros((4, 4, 3), np.float32), r"An image is float32 \[4, 4, 3\]; give a file"),
+        (np.zeros((4, 4, 2), np.uint8), r"An image is uint8 \[4, 4, 2\]"),
+        (np.zeros((0, 4, 3), np.uint8), r"An image is uint8 \[0, 4, 3\]"),
+        (3.5, "An image is float"),
+        ("no_such_file.png", r"no_such_file\.png: cannot be read .*; restore the file, or leave"),
+    ],
+)
+def test_what_is_no_image_is_refused(detector, image, words):
+    with pytest.raises(DataError, match=words):
+        detector([image])
+
+
+def test_a_stream_goes_on_after_an_unreadable_image(detector, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"nothing")
+    results = dict(detector.stream([random_image(0), broken, random_image(1)]))
+    assert isinstance(results[1], DataError) and "broken.png" in str(results[1])
+    assert len(results[0]) > 0 and len(results[2]) > 0
+
+
+def test_what_is_no_detector_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="holds no run"):
+        ioub_jax.load(tmp_path)
+    with pytest.raises(ValueError, match="no_such_weights"):
+        ioub_jax.load("no_such_weights")
