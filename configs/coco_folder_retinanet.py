@@ -15,14 +15,21 @@ python -m experiments.check_data --config=configs/coco_folder_retinanet.py \
 
 import ml_collections
 
-from configs import defaults
+from configs import arguments, defaults
+from configs.backbones import BACKBONES, use_backbone
 
 
-def get_config(arm: str = "both") -> ml_collections.ConfigDict:
-    """The configuration of an arm."""
+def get_config(argument: str = "") -> ml_collections.ConfigDict:
+    """The configuration of a backbone and an arm."""
+    backbone, arm = arguments.parse(argument, ("small", *BACKBONES), defaults.ARMS)
     config = defaults.get_config(arm)
     config.batch_size = 8
     defaults.make_small(config.model, width=16, channels=48)
+    if backbone != "small":
+        config.model.width = 64
+        use_backbone(config.model, backbone)
+        # Up to stride 8 a few hundred images teach little, and training there costs the most.
+        config.model.frozen_stages = 3 if backbone == "lite0" else 1
     # Defects are 15 to 97 px at this size: the smallest anchors are 16 px.
     config.anchors.base_scale = 2.0
 
@@ -40,7 +47,7 @@ def get_config(arm: str = "both") -> ml_collections.ConfigDict:
     config.data.augmentation.scale_jitter = (0.8, 1.25)
 
     config.schedule.name = "cosine"
-    config.schedule.base_learning_rate = 0.05
+    config.schedule.base_learning_rate = 0.05 if backbone == "small" else 0.025
     config.schedule.images = 24_000
     config.schedule.warmup_images = 1_000
     config.optimizer.weight_decay = 5e-4

@@ -13,14 +13,21 @@ For a folder of your own set `data.voc.root` and `data.voc.classes`.
 
 import ml_collections
 
-from configs import defaults
+from configs import arguments, defaults
+from configs.backbones import BACKBONES, use_backbone
 
 
-def get_config(arm: str = "both") -> ml_collections.ConfigDict:
-    """The configuration of an arm."""
+def get_config(argument: str = "") -> ml_collections.ConfigDict:
+    """The configuration of a backbone and an arm."""
+    backbone, arm = arguments.parse(argument, ("small", *BACKBONES), defaults.ARMS)
     config = defaults.get_config(arm)
     config.batch_size = 8
     defaults.make_small(config.model, width=32, channels=64)
+    if backbone != "small":
+        config.model.width = 64
+        use_backbone(config.model, backbone)
+        # Up to stride 8 a few hundred images teach little, and training there costs the most.
+        config.model.frozen_stages = 3 if backbone == "lite0" else 1
     # Platelets are 20 px in an image of 320 px: the smallest anchors are 16 px.
     config.anchors.base_scale = 2.0
 
@@ -38,7 +45,7 @@ def get_config(arm: str = "both") -> ml_collections.ConfigDict:
     config.data.voc.classes = ("RBC", "WBC", "Platelets")
 
     config.schedule.name = "cosine"
-    config.schedule.base_learning_rate = 0.05
+    config.schedule.base_learning_rate = 0.05 if backbone == "small" else 0.025
     config.schedule.images = 20_000
     config.schedule.warmup_images = 1_000
     config.optimizer.weight_decay = 5e-4

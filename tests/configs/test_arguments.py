@@ -1,0 +1,25 @@
+import pytest
+
+from configs import arguments
+
+BACKBONES, ARMS = ("r50", "r101"), ("both", "cls")
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("", ["r50", "both"]),
+        ("cls", ["r50", "cls"]),
+        ("r101,cls", ["r101", "cls"]),
+        ("cls, r101", ["r101", "cls"]),
+    ],
+)
+def test_words_come_in_any_order_and_have_defaults(argument, expected):
+    assert arguments.parse(argument, BACKBONES, ARMS) == expected
+
+
+def test_unknown_and_double_words_are_refused():
+    with pytest.raises(ValueError, match=r"Unknown word 'r51' in 'r51,cls'; it must be one of"):
+        arguments.parse("r51,cls", BACKBONES, ARMS)
+    with pytest.raises(ValueError, match="'r50,r101' has r50 and r101; give one of"):
+        arguments.parse("r50,r101", BACKBONES, ARMS)

@@ -1,0 +1,145 @@
+"""Every arm of every family is built abstractly: a whole train step, traced and not compiled.
+
+An arm does not touch the backbone, so the arms are traced with one block a stage (three seconds
+each instead of eight), and the ResNets once at their full depth.
+"""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from configs import defaults
+from ioub_jax.models import resnet
+from ioub_jax.training.detector import canvas_anchors, create_detector, create_trainer
+
+#: file -> the words of each model of it that the paper trains.
+FAMILIES = {
+    "coco_retinanet": ("r50", "r101", "x101"),
+    "voc_retinanet": ("r50", "r101"),
+    "cityscapes_retinanet": ("r50",),
+    "coco_ssd": ("300", "512"),
+    "voc_ssd": ("300", "512"),
+}
+ARMS = [
+    (name, f"{model},{arm}")
+    for name in FAMILIES
+    for model in FAMILIES[name]
+    for arm in defaults.ARMS
+]
+OTHERS = [
+    ("coco_retinanet", "ablation"),
+    ("coco_retinanet", "lite0"),
+    ("coco_retinanet", "x101_64x4d"),
+    ("voc_folder_retinanet", "small"),
+    ("coco_folder_retinanet", "lite0"),
+    ("torchvision", "retinanet_resnet50_fpn"),
+    ("torchvision", "retinanet_resnet50_fpn_v2"),
+    ("torchvision", "ssd300_vgg16"),
+    ("torchvision", "both"),
+    ("shapes_retinanet", "both"),
+]
+
+
+def config_of(name, argument):
+    config = importlib.import_module(f"configs.{name}").get_config(argument.strip(","))
+    config.runtime.devices = 1
+    return config
+
+
+def trace(config, num_classes=20):
+    """Shapes of the state and the metrics after a train step on the largest canvas."""
+    trainer = create_trainer(create_detector(config, num_classes))
+    canvas = max(config.data.canvases)
+    slots = (config.batch_size, config.data.max_boxes)
+    batch = {
+        "image": jax.ShapeDtypeStruct((config.batch_size, *canvas, 3), jnp.uint8),
+        "boxes": jax.ShapeDtypeStruct((*slots, 4), jnp.float32),
+        "labels": jax.ShapeDtypeStruct(slots, jnp.int32),
+        **{flag: jax.ShapeDtypeStruct(slots, bool) for flag in ("valid", "crowd", "difficult")},
+    }
+    anchors = jax.eval_shape(
+        lambda: tuple(jnp.asarray(level) for level in canvas_anchors(config, canvas))
+    )
+    state = jax.eval_shape(trainer.create_state)
+    return state, jax.eval_shape(trainer.train_step, state, batch, anchors)
+
+
+def check(config):
+    before, (after, metrics) = trace(config)
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    assert jax.tree.map(jnp.shape, before.params) == jax.tree.map(jnp.shape, after.params)
+    assert {"loss", "w_loc", "mean_positive_iou"} <= metrics.keys()
+    assert metrics["loss"].shape == ()
+
+
+@pytest.fixture
+def shallow(monkeypatch):
+    """ResNets of one block a stage."""
+    for name, architecture in resnet.RESNETS.items():
+        monkeypatch.setitem(resnet.RESNETS, name, architecture._replace(blocks=(1, 1, 1, 1)))
+
+
+@pytest.mark.parametrize(("name", "argument"), ARMS)
+def test_every_arm_of_every_family_is_a_train_step(name, argument, shallow):
+    config = config_of(name, argument)
+    eta, lambda_, measured = defaults.ARMS[argument.split(",")[-1]]
+    assert config.loss.classification.eta == eta
+    assert config.loss.localization.lambda_ == lambda_
+    assert (config.loss.localization.w_loc is None) == measured
+    check(config)
+
+
+@pytest.mark.parametrize(("name", "argument"), OTHERS)
+def test_the_other_configurations_are_train_steps(name, argument, shallow):
+    check(config_of(name, argument))
+
+
+@pytest.mark.parametrize("word", ["r18", "r34", "r50", "r101"])
+def test_backbones_at_their_full_depth(word):
+    check(config_of("coco_retinanet", word))
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "voc_folder_retinanet", "coco_folder_retinanet"])
+def test_the_first_model_and_both_losses_are_the_default(name):
+    config = config_of(name, "")
+    model = {**FAMILIES, "voc_folder_retinanet": ("small",), "coco_folder_retinanet": ("small",)}
+    assert config.to_json() == config_of(name, f"both,{model[name][0]}").to_json()
+    assert (config.loss.classification.eta, config.loss.localization.lambda_) == (1.5, 1.5)
+
+
+def test_the_settings_are_the_papers():
+    config = config_of("coco_retinanet", "r50,both")
+    assert config.batch_size == config.schedule.reference_batch_size == 16
+    assert config.schedule.base_learning_rate == 0.01
+    assert config.schedule.images == 12 * 118_287
+    assert config.schedule.decay_at == (8 / 12, 11 / 12)
+    # 500 steps of 16 images, from a third.
+    assert config.schedule.warmup_images == 500 * 16
+    assert config.schedule.warmup_factor == pytest.approx(1 / 3, abs=1e-3)
+    assert (config.optimizer.weight_decay, config.optimizer.clip_global_norm) == (1e-4, 35.0)
+    assert (config.loss.classification.eta, config.loss.localization.lambda_) == (1.5, 1.5)
+    assert config.loss.classification.normalizer_scope == "level"
+    assert config.evaluation.score_threshold == 0.05
+    assert config.evaluation.candidates_per_level == 1000
+    assert (config.evaluation.nms_iou, config.evaluation.max_detections) == (0.5, 100)
+    ablation = config_of("coco_retinanet", "ablation").data.resize
+    assert (ablation.short_side, ablation.long_side) == (600, 1000)
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_size", "rate"), [("coco_ssd", 64, 2e-3), ("voc_ssd", 32, 1e-3)]
+)
+def test_the_settings_of_ssd_are_the_papers(name, batch_size, rate):
+    config = config_of(name, "512,both")
+    assert (config.batch_size, config.schedule.reference_batch_size) == (batch_size, batch_size)
+    assert config.schedule.base_learning_rate == rate
+    assert config.optimizer.weight_decay == 5e-4
+    assert config.loss.classification.normalizer_scope == "image"
+    assert config.loss.localization.beta == 1.0
+    evaluation = config.evaluation
+    assert (evaluation.score_threshold, evaluation.nms_iou, evaluation.max_detections) == (
+        0.02, 0.45, 200
+    )  # fmt: skip
+    assert config.data.canvases == ((512, 512),)
