@@ -1,11 +1,12 @@
-"""What compiled programs need, as XLA counts it, and how fast the input pipeline is.
+"""What models and compiled programs need, and how fast the input pipeline is.
 
+python -m experiments.benchmark models
 python -m experiments.benchmark matching
 python -m experiments.benchmark losses
 python -m experiments.benchmark input --config=configs/coco_retinanet.py
 
-For `matching` and `losses` nothing is run, so any machine will do. `input` is timed: compare the
-figures of one run with each other, not with those of another machine.
+For `models`, `matching` and `losses` nothing is run, so any machine will do. `input` is timed:
+compare the figures of one run with each other, not with those of another machine.
 """
 
 import functools
@@ -19,11 +20,17 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-from configs import defaults
+from configs import defaults, torchvision
 from experiments import command_line
-from ioub_jax import matching
+from ioub_jax import matching, models
 from ioub_jax.data import sources, throughput
-from ioub_jax.training.detector import canvas_anchors, create_detector, create_trainer
+from ioub_jax.models import cost
+from ioub_jax.training.detector import (
+    canvas_anchors,
+    canvas_levels,
+    create_detector,
+    create_trainer,
+)
 
 _CANVAS = (800, 1344)
 _BATCH = flags.DEFINE_integer("batch", 8, "Images.", lower_bound=1)
@@ -144,7 +151,63 @@ def _median_ratio(turns: list[dict[str, float]], first: str, second: str) -> dic
     return {"median": statistics.median(ratios), "lowest": ratios[0], "highest": ratios[-1]}
 
 
+# Parameters of the whole network and multiply-adds in billions at 224x224, classifier included: the
+# num_params and _ops of torchvision's weights; where torchvision has none, timm's parameters.
+_PUBLISHED_BACKBONES = {
+    "resnet18": (11_689_512, 1.814),
+    "resnet34": (21_797_672, 3.664),
+    "resnet50": (25_557_032, 4.089),
+    "resnet101": (44_549_160, 7.801),
+    "resnext101_32x4d": (44_177_704, None),
+    "resnext101_64x4d": (83_455_272, 15.46),
+    "efficientnet_lite0": (4_652_008, None),
+}
+# num_params and _ops of torchvision's detectors, 91 outputs; at which size is not said there.
+_PUBLISHED_DETECTORS = {
+    "retinanet_resnet50_fpn": (34_014_999, 151.54),
+    "retinanet_resnet50_fpn_v2": (38_198_935, 152.238),
+    "ssd300_vgg16": (35_641_826, 34.858),
+}
+
+
+def model_cost() -> dict[str, Any]:
+    """Parameters and multiply-adds of every model's forward pass, beside the published ones."""
+    result: dict[str, Any] = {"backbones at 224x224, without their classifier": {}, "detectors": {}}
+    backbones = result["backbones at 224x224, without their classifier"]
+    for name, published in _PUBLISHED_BACKBONES.items():
+        config = defaults.get_config().model
+        config.backbone = name
+        backbones[name] = _cost_of(models.create_backbone(config), (224, 224), published)
+    for name, published in _PUBLISHED_DETECTORS.items():
+        config = torchvision.get_config(name)
+        canvas = (300, 300) if name == "ssd300_vgg16" else (800, 800)
+        levels = canvas_levels(config, canvas)
+        model = models.create_model(
+            config.model,
+            num_classes=90 if name == "ssd300_vgg16" else 91,
+            anchors_per_location=[len(level.cell) for level in levels],
+        )
+        result["detectors"][f"{name}, {canvas[0]}x{canvas[1]}"] = _cost_of(model, canvas, published)
+    return result
+
+
+def _cost_of(
+    model: Any, canvas: tuple[int, int], published: tuple[int | None, float | None]
+) -> dict[str, Any]:
+    images = jax.ShapeDtypeStruct((1, *canvas, 3), jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), key, images)
+    products = cost.multiply_adds(lambda v, x: model.apply(v, x, train=False), variables, images)
+    return {
+        "parameters": cost.parameter_count(variables["params"]),
+        "published parameters": published[0],
+        "multiply-adds, billions": round(products / 1e9, 3),
+        "published multiply-adds, billions": published[1],
+    }
+
+
 _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "models": model_cost,
     "matching": matching_cost,
     "losses": loss_cost,
     "input": input_rates,
