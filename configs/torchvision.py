@@ -33,6 +33,9 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
         config = defaults.get_config(arm)
     config.update(pretrained.torchvision_config(architecture))
     config.init_from = architecture
+    if architecture == "retinanet_resnet50_fpn":
+        # Torchvision sets it so wherever it starts from these weights.
+        config.model.norm_epsilon = 0.0
     config.data.source = "coco"
     config.schedule.base_learning_rate = 0.0025
     config.schedule.images = 120_000

@@ -53,10 +53,13 @@ class FrozenBatchNorm(nn.Module):
 
 
 def group_norm(channels: int, *, dtype: Any = jnp.float32, name: str | None = None) -> nn.GroupNorm:
-    """Group norm with 32 groups, or the most below that divide the channels two or more a group."""
+    """Group norm with 32 groups, or the most below that divide the channels two or more a group.
+
+    The epsilon is torch's 1e-5, which detectron2 and torchvision train with; flax has 1e-6.
+    """
     most = max(1, min(32, channels // 2))
     groups = max(count for count in range(1, most + 1) if channels % count == 0)
-    return nn.GroupNorm(num_groups=groups, dtype=dtype, name=name)
+    return nn.GroupNorm(num_groups=groups, epsilon=1e-5, dtype=dtype, name=name)
 
 
 def make_norm(

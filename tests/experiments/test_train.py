@@ -165,7 +165,10 @@ def test_a_finished_run_has_nothing_left_to_do(finished):
         (["los.classification.eta=1"], 'Did you mean "loss" instead of "los"?'),
         (["loss.classification.eta=high"], "could not convert string to float: 'high'"),
         (["model.norm=frozen_bn"], "without pretrained weights the network would not be"),
-        (["model.pretrained=nowhere"], "nowhere is neither a file nor the name of published weights"),
+        (
+            ["model.pretrained=nowhere"],
+            "nowhere is neither a file nor the name of",
+        ),
         (["batch_size=9", "runtime.devices=2"], "runtime.devices is 2, but there are 1 devices"),
         (["data.source=voc", "data.voc.root=nowhere"], "nowhere"),
         (["loss.normalizer=mean"], "loss.normalizer is 'mean'; it must be one of positives"),

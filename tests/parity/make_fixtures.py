@@ -1,0 +1,490 @@
+"""Writes what torchvision and timm compute into `fixtures/`, for tests that run without them.
+
+In a virtual environment of its own, from the root of the repository:
+
+    pip install torch==2.14.1 torchvision==0.29.1 timm==1.0.31 numpy
+    python -m tests.parity.make_fixtures            # all, or the names of some
+
+Every model is the library's own, with the weights of `synthetic.py`, in float32 on one thread. A
+detector is built as if the published weights were asked for, and is given ours in their place, so
+it has everything that comes with them: frozen layers, frozen batch norms and their epsilon.
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import timm
+import torch
+import torchvision
+from torch import nn
+from torchvision.models import _api, detection
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import misc
+
+from tests.parity import synthetic
+from tests.parity.comparison import FOLDER, pair_detections
+
+SEED = 1
+
+#: Values that are kept of a large tensor.
+SAMPLES = 200
+
+IMAGENET = {"pixel_mean": (123.675, 116.28, 103.53), "pixel_std": (58.395, 57.12, 57.375)}
+INCEPTION = {"pixel_mean": (127.5, 127.5, 127.5), "pixel_std": (127.5, 127.5, 127.5)}
+
+#: name -> (library, count, height and width of the images, how their pixels are normalised)
+BACKBONES: dict[str, tuple[str, tuple[int, int, int], dict[str, Any]]] = {
+    # An odd size: whoever pads the wrong side is found out.
+    "resnet18": ("torchvision", (1, 75, 101), IMAGENET),
+    "resnet34": ("torchvision", (1, 64, 96), IMAGENET),
+    "resnet50": ("torchvision", (1, 64, 96), IMAGENET),
+    "resnet101": ("torchvision", (1, 64, 96), IMAGENET),
+    "resnext101_64x4d": ("torchvision", (1, 64, 96), IMAGENET),
+    "resnext101_32x4d": ("timm", (1, 64, 96), IMAGENET),
+    "tf_efficientnet_lite0": ("timm", (1, 75, 102), INCEPTION),
+}
+
+#: Ground truth of an image: boxes (xyxy in pixels) and torchvision's labels (0 is the background).
+#: Boxes that overlap each other, one without an anchor of IoU 0.5, an image without objects.
+RETINANET_TARGETS = (
+    (((8.0, 10.0, 61.0, 52.5), (40.0, 30.0, 95.0, 88.0), (130.25, 5.0, 143.0, 15.0)), (18, 1, 90)),
+    ((), ()),
+    (
+        (
+            (3.0, 3.0, 157.0, 93.0),
+            (20.0, 15.0, 60.0, 80.0),
+            (24.0, 11.0, 66.0, 82.0),
+            (100.5, 40.0, 150.0, 70.0),
+            (112.0, 20.0, 128.0, 60.0),
+        ),
+        (62, 3, 3, 44, 1),
+    ),
+)
+SSD_TARGETS = (
+    (
+        ((8.0, 10.0, 121.0, 152.5), (60.0, 30.0, 285.0, 188.0), (215.9, 201.1, 246.9, 214.1)),
+        (18, 1, 90),
+    ),
+    ((), ()),
+    (
+        (
+            (3.0, 3.0, 297.0, 293.0),
+            (40.0, 30.0, 120.0, 160.0),
+            (44.0, 26.0, 126.0, 158.0),
+            (200.5, 180.0, 280.0, 240.0),
+            (223.0, 200.0, 247.0, 219.5),
+        ),
+        (62, 3, 3, 44, 1),
+    ),
+)
+RETINANET_GRADIENTS = (
+    "backbone.body.layer2.0.conv1.weight",
+    "backbone.body.layer3.5.conv2.weight",
+    "backbone.body.layer4.0.downsample.0.weight",
+    "backbone.fpn.inner_blocks.0.0.weight",
+    "backbone.fpn.layer_blocks.2.0.bias",
+    "backbone.fpn.extra_blocks.p6.weight",
+    "backbone.fpn.extra_blocks.p7.weight",
+    "head.classification_head.conv.0.0.weight",
+    "head.classification_head.cls_logits.weight",
+    "head.classification_head.cls_logits.bias",
+    "head.regression_head.conv.3.0.weight",
+    "head.regression_head.bbox_reg.weight",
+    "head.regression_head.bbox_reg.bias",
+)
+GROUP_NORM_GRADIENTS = (
+    "head.classification_head.conv.1.1.weight",
+    "head.regression_head.conv.2.1.bias",
+    "backbone.body.layer3.0.bn2.weight",
+    "backbone.body.layer4.2.bn3.bias",
+)
+SSD_GRADIENTS = (
+    "backbone.scale_weight",
+    "backbone.features.5.weight",
+    "backbone.features.21.bias",
+    "backbone.extra.0.5.weight",
+    "backbone.extra.0.7.1.weight",
+    "backbone.extra.2.2.weight",
+    "backbone.extra.4.2.bias",
+    "head.classification_head.module_list.0.weight",
+    "head.classification_head.module_list.5.bias",
+    "head.regression_head.module_list.1.weight",
+)
+
+
+class Fixture:
+    """What is kept of one model: names and shapes of its weights, settings, and tensors."""
+
+    def __init__(self, name: str, settings: Mapping[str, Any]):
+        self.name = name
+        self.names_and_shapes: list[tuple[str, list[int]]] = []
+        self.settings = dict(settings)
+        self.tensors: dict[str, tuple[list[int], float]] = {}
+        self.values: dict[str, np.ndarray] = {}
+
+    def weights_of(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """Our weights for a model, as its `load_state_dict` takes them."""
+        # A frozen batch norm has no count of batches.
+        frozen = any(isinstance(m, misc.FrozenBatchNorm2d) for m in model.modules())
+        self.names_and_shapes = [
+            (name, list(value.shape))
+            for name, value in model.state_dict().items()
+            if not (frozen and name.endswith("num_batches_tracked"))
+        ]
+        state = synthetic.state_dict(self.names_and_shapes, self.settings["seed"])
+        return {name: torch.from_numpy(value) for name, value in state.items()}
+
+    def add(self, name: str, tensor: torch.Tensor | np.ndarray, *, samples: int = SAMPLES) -> None:
+        """Keeps a tensor, or so many of its values."""
+        array = np.asarray(tensor.detach() if isinstance(tensor, torch.Tensor) else tensor)
+        if not np.all(np.isfinite(array)):
+            raise ValueError(f"{self.name}: {name} is not finite.")
+        scale = float(np.abs(array).max(initial=0.0))
+        self.tensors[name] = (list(array.shape), scale)
+        self.values[name] = array.reshape(-1)[synthetic.positions(name, array.size, samples)]
+
+    def write(self) -> None:
+        """Writes `NAME.json` and `NAME.npz`."""
+        FOLDER.mkdir(exist_ok=True)
+        parts = []
+        for key in ("settings", "tensors"):
+            entries = getattr(self, key).items()
+            lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in entries)
+            parts.append(f'"{key}": {{\n{lines}\n}}')
+        lines = ",\n".join(f"  {json.dumps(entry)}" for entry in self.names_and_shapes)
+        parts.append(f'"state_dict": [\n{lines}\n]')
+        (FOLDER / f"{self.name}.json").write_text("{" + ",\n".join(parts) + "}\n")
+        np.savez_compressed(FOLDER / f"{self.name}.npz", **self.values)
+        sizes = [(FOLDER / f"{self.name}.{end}").stat().st_size for end in ("json", "npz")]
+        print(f"{self.name}: {len(self.tensors)} tensors, {sizes[0]} + {sizes[1]} bytes")
+
+
+def normalized(images: np.ndarray, settings: Mapping[str, Any]) -> torch.Tensor:
+    """uint8 `[B, H, W, 3]` to what a backbone takes, `[B, 3, H, W]`."""
+    mean, std = (np.asarray(settings[key], np.float32) for key in ("pixel_mean", "pixel_std"))
+    return torch.from_numpy((images.astype(np.float32) - mean) / std).permute(0, 3, 1, 2)
+
+
+def make_backbone(name: str) -> None:
+    """The features of C2 to C5 of a classification network."""
+    library, shape, pixels = BACKBONES[name]
+    fixture = Fixture(name, {"library": library, "seed": SEED, "images": shape, **pixels})
+    if library == "timm":
+        whole = timm.create_model(name, pretrained=False)
+        state = fixture.weights_of(whole)
+        network = timm.create_model(name, pretrained=False, features_only=True)
+        missing, _ = network.load_state_dict(state, strict=False)
+        if missing:
+            raise ValueError(f"{name} has no weights for {missing}.")
+        indices = range(1, 5)
+    else:
+        whole = torchvision.models.get_model(name, weights=None)
+        whole.load_state_dict(fixture.weights_of(whole))
+        network = IntermediateLayerGetter(whole, {f"layer{i}": f"{i}" for i in range(1, 5)})
+        indices = range(4)
+    epsilons = {m.eps for m in whole.modules() if isinstance(m, nn.BatchNorm2d)}
+    (fixture.settings["norm_epsilon"],) = epsilons
+    network.eval()
+    with torch.no_grad():
+        features = network(normalized(synthetic.images(shape, SEED), fixture.settings))
+    features = list(features.values()) if isinstance(features, dict) else features
+    for level, index in enumerate(indices, start=2):
+        fixture.add(f"c{level}", features[index].permute(0, 2, 3, 1))
+    fixture.write()
+
+
+@contextlib.contextmanager
+def weights_served(state: dict[str, torch.Tensor]) -> Iterator[None]:
+    """Whoever asks torchvision for published weights gets these."""
+    serve = mock.patch.object(_api.WeightsEnum, "get_state_dict", lambda *_, **__: state)
+    with serve:
+        yield
+
+
+def build_retinanet(fixture: Fixture, version: str, *, untrained: bool = False) -> nn.Module:
+    """`retinanet_resnet50_fpn` or its v2 with our weights, taking images as they are."""
+    if version == "v1":
+        builder: Callable[..., nn.Module] = detection.retinanet_resnet50_fpn
+        weights: Any = detection.RetinaNet_ResNet50_FPN_Weights.COCO_V1
+    else:
+        builder = detection.retinanet_resnet50_fpn_v2
+        weights = detection.RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1
+    _, height, width = fixture.settings["images"]
+    sizes = {"min_size": min(height, width), "max_size": max(height, width)}
+    # Built once for the names and once for the weights.
+    with mock.patch.object(nn.Module, "load_state_dict"), weights_served({}):
+        state = fixture.weights_of(builder(weights=weights))
+    if untrained:
+        arrays = synthetic.untrained_heads({k: v.numpy() for k, v in state.items()})
+        state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    with weights_served(state):
+        model = builder(weights=weights, **sizes)
+    describe_norms(fixture, model)
+    return model.eval()
+
+
+def describe_norms(fixture: Fixture, model: nn.Module) -> None:
+    """Notes what the backbone is made of and what of it is trained."""
+    kinds = (nn.BatchNorm2d, misc.FrozenBatchNorm2d)
+    norms = {(type(m).__name__, m.eps) for m in model.modules() if isinstance(m, kinds)}
+    if norms:
+        ((kind, epsilon),) = norms
+        fixture.settings.update(norm=kind, norm_epsilon=epsilon)
+    fixture.settings["frozen"] = [
+        name for name, value in model.named_parameters() if not value.requires_grad
+    ]
+
+
+def as_inputs(images: np.ndarray) -> list[torch.Tensor]:
+    """uint8 `[B, H, W, 3]` to what a detector takes: `[3, H, W]` in 0..1 each."""
+    return list(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255.0)
+
+
+def as_targets(targets: Any) -> list[dict[str, torch.Tensor]]:
+    """Boxes and labels as a detector takes them."""
+    return [
+        {
+            "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+            "labels": torch.tensor(labels, dtype=torch.int64),
+        }
+        for boxes, labels in targets
+    ]
+
+
+def add_inference(fixture: Fixture, model: nn.Module, inputs: list[torch.Tensor]) -> None:
+    """Features, predictions, anchors, decoded boxes and detections."""
+    with torch.no_grad():
+        images, _ = model.transform(inputs)
+        if any(tuple(image.shape) != tuple(images.tensors.shape[1:]) for image in inputs):
+            raise ValueError("The images were resized.")
+        features = list(model.backbone(images.tensors).values())
+        outputs = model.head(features)
+        anchors = model.anchor_generator(images, features)
+        detections = model(inputs)
+    sizes = [f.shape[2] * f.shape[3] for f in features]
+    is_ssd = isinstance(model, detection.ssd.SSD)
+    # The anchors that share a location differ between the levels of an SSD.
+    shared = model.anchor_generator.num_anchors_per_location()
+    sizes = [size * count for size, count in zip(sizes, shared, strict=True)]
+    logits = outputs["cls_logits"].split(sizes, dim=1)
+    deltas = outputs["bbox_regression"].split(sizes, dim=1)
+    for i, level in enumerate(features):
+        fixture.add(f"features/{i}", level.permute(0, 2, 3, 1))
+        fixture.add(f"logits/{i}", logits[i])
+        fixture.add(f"deltas/{i}", deltas[i])
+        fixture.add(f"anchors/{i}", anchors[0].split(sizes)[i])
+        boxes = [
+            model.box_coder.decode_single(d, a.split(sizes)[i])
+            for d, a in zip(deltas[i], anchors, strict=True)
+        ]
+        fixture.add(f"decoded/{i}", torch.stack(boxes))
+    for i, found in enumerate(detections):
+        for key, value in found.items():
+            kept = value if value.is_floating_point() else value.to(torch.int16)
+            fixture.add(f"detections/{i}/{key}", kept, samples=10**6)
+    scores = (
+        outputs["cls_logits"].softmax(-1)[..., 1:] if is_ssd else outputs["cls_logits"].sigmoid()
+    )
+    above = [int(n) for n in (scores > model.score_thresh).sum(dim=(1, 2))]
+    print(
+        f"  {above} scores above {model.score_thresh}, {[len(d['boxes']) for d in detections]} kept"
+    )
+    check_margins(model, outputs, anchors, sizes, images, detections)
+
+
+def check_margins(
+    model: nn.Module,
+    outputs: dict[str, torch.Tensor],
+    anchors: list[torch.Tensor],
+    sizes: list[int],
+    images: ImageList,
+    detections: list[dict[str, torch.Tensor]],
+) -> None:
+    """Detections must not hang on the last bits: noise on the predictions leaves them alike."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        noisy: Any = {
+            key: value + 3e-6 * value.abs().max() * torch.randn(value.shape, generator=generator)
+            for key, value in outputs.items()
+        }
+        split_anchors: Any = anchors
+        if not isinstance(model, detection.ssd.SSD):
+            noisy = {key: list(value.split(sizes, dim=1)) for key, value in noisy.items()}
+            split_anchors = [list(a.split(sizes)) for a in anchors]
+        again = model.postprocess_detections(noisy, split_anchors, images.image_sizes)
+        for image in zip(detections, again, strict=True):
+            one, other = ({key: value.numpy() for key, value in found.items()} for found in image)
+            if len(one["labels"]) != len(other["labels"]):
+                raise ValueError("Some detections hang on rounding; choose another seed.")
+            pairs = pair_detections(one, other)
+            if sorted(pairs) != list(range(len(pairs))):
+                raise ValueError("Some detections hang on rounding; choose another seed.")
+            np.testing.assert_allclose(one["boxes"], other["boxes"][pairs], rtol=0, atol=0.05)
+
+
+def add_training(
+    fixture: Fixture,
+    model: nn.Module,
+    inputs: list[torch.Tensor],
+    targets: Any,
+    gradients: tuple[str, ...],
+) -> None:
+    """Matches, losses and gradients of the sum of the losses."""
+    model.train()
+    # The statistics of three small images are no base for a comparison.
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    matches: list[torch.Tensor] = []
+    matcher = model.proposal_matcher
+
+    def match(ious: torch.Tensor) -> torch.Tensor:
+        best = ious.topk(2).values
+        # All anchors around a small box have one IoU with it, and rounding would choose.
+        if isinstance(model, detection.ssd.SSD) and (best[:, 0] - best[:, 1] < 1e-4).any():
+            raise ValueError("Two anchors are equally good for a box; move it.")
+        matches.append(matcher(ious))
+        return matches[-1]
+
+    model.proposal_matcher = match
+    losses = model(inputs, as_targets(targets))
+    model.proposal_matcher = matcher
+    sum(losses.values()).backward()
+    for i, (boxes, _) in enumerate(targets):
+        if boxes:
+            fixture.add(f"matches/{i}", matches.pop(0).to(torch.int16), samples=10**6)
+    for name, value in losses.items():
+        fixture.add(f"losses/{name}", value)
+        print(f"  {name} {value.item():.4f}")
+    parameters = dict(model.named_parameters())
+    for name in gradients:
+        fixture.add(f"gradients/{name}", parameters[name].grad)
+    fixture.settings["targets"] = targets
+
+
+def make_retinanet(version: str) -> None:
+    """Everything of a RetinaNet."""
+    name = "retinanet_resnet50_fpn" + ("_v2" if version == "v2" else "")
+    seed = {"v1": SEED, "v2": 2}[version]
+    fixture = Fixture(name, {"library": "torchvision", "seed": seed, "images": (3, 96, 160)})
+    model = build_retinanet(fixture, version)
+    inputs = as_inputs(synthetic.images(fixture.settings["images"], seed))
+    add_inference(fixture, model, inputs)
+    names = RETINANET_GRADIENTS + (GROUP_NORM_GRADIENTS if version == "v2" else ())
+    add_training(fixture, model, inputs, RETINANET_TARGETS, names)
+    if version == "v1":
+        add_large_anchors(fixture, model)
+    fixture.write()
+
+
+def add_large_anchors(fixture: Fixture, model: nn.Module) -> None:
+    """Anchors of a usual canvas, where the strides of P6 and P7 are 61, 64, 114 and 120 pixels."""
+    height, width = 800, 1088
+    sides = [(math.ceil(height / s), math.ceil(width / s)) for s in (8, 16, 32, 64, 128)]
+    image = ImageList(torch.zeros(1, 3, height, width), [(height, width)])
+    (anchors,) = model.anchor_generator(image, [torch.zeros(1, 1, *side) for side in sides])
+    for i, level in enumerate(anchors.split([9 * h * w for h, w in sides])):
+        fixture.add(f"anchors_800x1088/{i}", level)
+
+
+def make_ssd() -> None:
+    """Everything of the SSD."""
+    fixture = Fixture(
+        "ssd300_vgg16", {"library": "torchvision", "seed": SEED, "images": (3, 300, 300)}
+    )
+    weights = detection.SSD300_VGG16_Weights.COCO_V1
+    state = fixture.weights_of(detection.ssd300_vgg16(weights=None, weights_backbone=None))
+    with weights_served(state):
+        model = detection.ssd300_vgg16(weights=weights).eval()
+    describe_norms(fixture, model)
+    inputs = as_inputs(synthetic.images(fixture.settings["images"], SEED))
+    add_inference(fixture, model, inputs)
+    add_training(fixture, model, inputs, SSD_TARGETS, SSD_GRADIENTS)
+    fixture.write()
+
+
+#: Ground truth of the four batches of two images that the trajectory repeats.
+TRAJECTORY_TARGETS = (
+    (
+        (((8.0, 10.0, 61.0, 52.5), (70.0, 30.0, 125.0, 88.0)), (18, 1)),
+        (((20.0, 15.0, 60.0, 80.0),), (3,)),
+    ),
+    ((((30.0, 20.0, 110.0, 90.0),), (7,)), ((), ())),
+    (
+        (((3.0, 3.0, 124.0, 93.0),), (62,)),
+        (((50.0, 40.0, 90.0, 70.0), (5.0, 50.0, 45.0, 90.0)), (1, 1)),
+    ),
+    (
+        (((12.0, 20.0, 28.0, 60.0), (64.0, 8.0, 120.0, 60.0)), (44, 18)),
+        (((33.0, 5.0, 80.0, 60.0),), (90,)),
+    ),
+)
+
+
+def make_trajectory() -> None:
+    """The losses of twenty steps of SGD."""
+    settings = {
+        "library": "torchvision",
+        "seed": SEED,
+        "images": (2, 96, 128),
+        "learning_rate": 0.002,
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "steps": 20,
+        "targets": TRAJECTORY_TARGETS,
+    }
+    fixture = Fixture("trajectory", settings)
+    model = build_retinanet(fixture, "v1", untrained=True).train()
+    fixture.names_and_shapes = []  # those of retinanet_resnet50_fpn
+    optimizer = torch.optim.SGD(
+        [value for value in model.parameters() if value.requires_grad],
+        lr=settings["learning_rate"],
+        momentum=settings["momentum"],
+    )
+    losses = []
+    for step in range(settings["steps"]):
+        index = step % len(TRAJECTORY_TARGETS)
+        images = synthetic.images(settings["images"], settings["seed"] + 10 * index)
+        result = model(as_inputs(images), as_targets(TRAJECTORY_TARGETS[index]))
+        optimizer.zero_grad()
+        sum(result.values()).backward()
+        optimizer.step()
+        losses.append([result["classification"].item(), result["bbox_regression"].item()])
+        print(f"  step {step}: {losses[-1][0]:.5f} {losses[-1][1]:.5f}")
+    fixture.add("losses", np.asarray(losses, np.float32))
+    fixture.write()
+
+
+def main() -> None:
+    """Makes the fixtures that are named, or all."""
+    makers: dict[str, Callable[[], None]] = {
+        **{name: lambda name=name: make_backbone(name) for name in BACKBONES},
+        "retinanet_resnet50_fpn": lambda: make_retinanet("v1"),
+        "retinanet_resnet50_fpn_v2": lambda: make_retinanet("v2"),
+        "ssd300_vgg16": make_ssd,
+        "trajectory": make_trajectory,
+    }
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(makers)}; none: all")
+    names = parser.parse_args().names or list(makers)
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    for name in names:
+        makers[name]()
+    if len(names) == len(makers):
+        modules = {"torch": torch, "torchvision": torchvision, "timm": timm, "numpy": np}
+        versions = {key: module.__version__ for key, module in modules.items()}
+        versions["python"] = platform.python_version()
+        (FOLDER / "versions.json").write_text(json.dumps(versions, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

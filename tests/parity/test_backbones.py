@@ -1,0 +1,43 @@
+"""Every backbone puts out the features of its counterpart in torchvision or timm."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import defaults
+from ioub_jax.models import create_backbone, interface, pretrained
+from tests.parity import imported, synthetic
+from tests.parity.comparison import Reference
+
+#: Of the fixture, which is named as torchvision or timm names the network -> ours.
+BACKBONES = {
+    "resnet18": "resnet18",
+    "resnet34": "resnet34",
+    "resnet50": "resnet50",
+    "resnet101": "resnet101",
+    "resnext101_64x4d": "resnext101_64x4d",
+    "resnext101_32x4d": "resnext101_32x4d",
+    "tf_efficientnet_lite0": "efficientnet_lite0",
+}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_features(name):
+    reference = Reference(name)
+    settings = reference.settings
+    config = defaults.get_config().model
+    config.backbone = BACKBONES[name]
+    config.norm_epsilon = settings["norm_epsilon"]
+    images = synthetic.images(settings["images"], settings["seed"])
+    inputs = interface.normalize_images(images, settings["pixel_mean"], settings["pixel_std"])
+    backbone = create_backbone(config)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    template = jax.eval_shape(lambda key: backbone.init(key, inputs, train=False), key)
+    variables = pretrained.backbone_variables(
+        reference.state_dict(), template, backbone=config.backbone, name=name
+    )
+    apply = jax.jit(
+        lambda v, x: backbone.apply(v, x, train=False), compiler_options=imported.COMPILED_ONCE
+    )
+    features = apply(variables, inputs)
+    reference.check({f"c{i}": np.asarray(level) for i, level in enumerate(features, start=2)})

@@ -1,0 +1,61 @@
+"""Twenty steps of torchvision's RetinaNet and of ours, from the same weights, stay together."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ioub_jax.models import pretrained
+from ioub_jax.training.detector import create_detector, create_trainer
+from tests.parity import imported, synthetic
+from tests.parity.comparison import Reference
+
+#: Largest difference of a step's loss, relative to it.
+TOLERANCE = 1e-3
+
+
+def test_losses_of_twenty_steps():
+    reference = Reference("trajectory")
+    settings = reference.settings
+    weights = synthetic.untrained_heads(Reference("retinanet_resnet50_fpn").state_dict())
+    found = pretrained.detector_of(weights, name="trajectory")
+    config = imported.configuration(found, settings["images"])
+    config.schedule.update({"name": "constant", "warmup_images": 0})
+    config.schedule.base_learning_rate = settings["learning_rate"]
+    config.schedule.reference_batch_size = config.batch_size
+    config.optimizer.momentum = settings["momentum"]
+    config.optimizer.weight_decay = settings["weight_decay"]
+    detector = create_detector(config, found.num_classes)
+    trainer = create_trainer(detector)
+    # Nothing has moved yet: the momentum is 0.
+    shapes = jax.eval_shape(trainer.create_state)
+    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    state = state.replace(
+        params=jax.tree.map(jnp.asarray, found.variables["params"]),
+        batch_stats=jax.tree.map(jnp.asarray, found.variables["batch_stats"]),
+        w_loc=jnp.float32(1.0),
+    )
+    batches = [
+        detector.on_devices(
+            imported.batch(
+                targets,
+                synthetic.images(settings["images"], settings["seed"] + 10 * i),
+                found.category_ids,
+            )
+        )
+        for i, targets in enumerate(settings["targets"])
+    ]
+    losses = []
+    for step in range(settings["steps"]):
+        state, metrics = trainer.train_step(state, *batches[step % len(batches)])
+        losses.append([metrics["loss_classification"], metrics["loss_localization"]])
+    ours, expected = np.asarray(losses), reference.whole("losses")
+    totals = expected.sum(axis=1)
+    differences = np.abs(ours.sum(axis=1) - totals) / totals
+    print("step  torchvision: class, box   ours                  difference of the sums")
+    for step, ((a, b), (c, d), difference) in enumerate(
+        zip(expected, ours, differences, strict=True)
+    ):
+        print(f"{step:4}  {a:.6f} {b:.6f}         {c:.6f} {d:.6f}     {difference:.1e}")
+    assert np.all(differences <= TOLERANCE)
+    # It has learned something: of every batch the last loss is below the first.
+    assert np.all(ours[-4:].sum(axis=1) < 0.98 * ours[:4].sum(axis=1))
