@@ -96,17 +96,16 @@ def _columns(leaf: np.ndarray, outputs: int, rows: Sequence[int]) -> np.ndarray:
     return by_anchor.reshape(*leaf.shape[:-1], -1)
 
 
-def detector_of(
-    state_dict: mapping.StateDict, *, name: str, norm_epsilon: float | None = None
-) -> ImportedDetector:
+def detector_of(state_dict: mapping.StateDict, *, name: str) -> ImportedDetector:
     """The detector whose weights a state dict holds, with all of its outputs.
+
+    The epsilon of the batch norms is what torchvision uses: 0 for `retinanet_resnet50_fpn` with
+    COCO's 91 outputs, 1e-5 elsewhere.
 
     Args:
       state_dict: of torchvision's `retinanet_resnet50_fpn`, `retinanet_resnet50_fpn_v2` or
         `ssd300_vgg16`, with any number of classes.
       name: what an error calls it: a file.
-      norm_epsilon: of the batch norms. None: what torchvision uses, which is 0 for
-        `retinanet_resnet50_fpn` with COCO's 91 outputs and 1e-5 elsewhere.
 
     Raises:
       WeightsError: it is none of these detectors, or keys are missing, unexpected or mis-shaped.
@@ -114,40 +113,39 @@ def detector_of(
     state_dict = _with_current_names(state_dict)
     architecture = _recognise(state_dict, name)
     config = torchvision_config(architecture)
+    anchors = _anchors_per_location(config)
+    kernel = state_dict[_FIRST_OUTPUT_KERNEL[architecture]]
+    ids = tuple(range(kernel.shape[0] // anchors[0]))
     if architecture == "ssd300_vgg16":
-        anchors = [2 * (1 + len(ratios)) for ratios in config["anchors"]["ratios"]]
-        kernel = state_dict["head.classification_head.module_list.0.weight"]
-        outputs = kernel.shape[0] // anchors[0]
-        ids = tuple(range(1, outputs))
-    else:
-        anchors = [9] * 5
-        outputs = state_dict["head.classification_head.cls_logits.weight"].shape[0] // anchors[0]
-        ids = tuple(range(outputs))
-        if architecture == "retinanet_resnet50_fpn" and outputs == COCO_OUTPUTS:
-            # Its statistics have the epsilon of the network they came from in them already.
-            config["model"]["norm_epsilon"] = 0.0
-        if norm_epsilon is not None:
-            config["model"]["norm_epsilon"] = norm_epsilon
+        ids = ids[1:]  # the first output is the background
+    elif architecture == "retinanet_resnet50_fpn" and len(ids) == COCO_OUTPUTS:
+        # Its statistics have the epsilon of the network they came from in them already.
+        config["model"]["norm_epsilon"] = 0.0
     model = create_model(
         ml_collections.ConfigDict(config["model"]),
         num_classes=len(ids),
         anchors_per_location=anchors,
     )
-    template = jax.eval_shape(
-        lambda: model.init(
-            jax.random.key(0), jnp.zeros((1, *_CANVAS[architecture], 3)), train=False
-        )
-    )
+    images = jax.ShapeDtypeStruct((1, *config["data"]["canvases"][0], 3), jnp.float32)
+    template = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
     variables = mapping.fill(
         template, state_dict, _KEYS[architecture], name=name, architecture=architecture
     )
     return ImportedDetector(architecture, config, variables, ids)
 
 
+def _anchors_per_location(config: dict[str, Any]) -> list[int]:
+    """For every level."""
+    anchors = config["anchors"]
+    if config["model"]["name"] == "ssd":
+        return [2 * (1 + len(ratios)) for ratios in anchors["ratios"]]
+    return [anchors["scales_per_octave"] * len(anchors["ratios"])] * 5
+
+
 def _recognise(state_dict: mapping.StateDict, name: str) -> str:
     if "backbone.scale_weight" in state_dict:
         return "ssd300_vgg16"
-    if "head.classification_head.cls_logits.weight" in state_dict:
+    if _FIRST_OUTPUT_KERNEL["retinanet_resnet50_fpn"] in state_dict:
         second = "head.classification_head.conv.0.1.weight" in state_dict
         return "retinanet_resnet50_fpn" + "_v2" * second
     raise WeightsError(
@@ -221,9 +219,8 @@ _KEYS: dict[str, Callable[[mapping.Path], str]] = {
     "retinanet_resnet50_fpn_v2": _retinanet_key,
     "ssd300_vgg16": _ssd_key,
 }
-# Any size of image will do, to learn the shapes of the parameters.
-_CANVAS = {
-    "retinanet_resnet50_fpn": (64, 64),
-    "retinanet_resnet50_fpn_v2": (64, 64),
-    "ssd300_vgg16": (300, 300),
+_FIRST_OUTPUT_KERNEL = {
+    "retinanet_resnet50_fpn": "head.classification_head.cls_logits.weight",
+    "retinanet_resnet50_fpn_v2": "head.classification_head.cls_logits.weight",
+    "ssd300_vgg16": "head.classification_head.module_list.0.weight",
 }
