@@ -141,8 +141,9 @@ def to_coco(
             {"id": index + 1, "file_name": str(paths[index]), "width": width, "height": height}
         )
         detections = found[index]
-        sides = detections.boxes[:, 2:] - detections.boxes[:, :2]
-        corners = np.round(np.concatenate([detections.boxes[:, :2], sides], axis=1), 2).tolist()
+        boxes = detections.boxes.astype(np.float64)
+        corners = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+        corners = np.round(corners, 2).tolist()
         for box, label, score in zip(corners, detections.labels, detections.scores, strict=True):
             annotations.append(
                 {
