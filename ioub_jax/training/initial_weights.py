@@ -89,13 +89,12 @@ def _read_detector(
     """The variables of `init_from`, and whether its classes are those of the training data."""
     workdir = pathlib.Path(config.init_from)
     if workdir.is_dir():
-        theirs = configuration.to_dict(configuration.read_workdir(workdir))
-        _log_differences(config, theirs)
+        _log_differences(config, configuration.read_workdir(workdir))
         same_classes = class_list.read(workdir) == list(categories)
         return checkpoints.read_variables(workdir, "best", sharding), same_classes
     path = pretrained.find_weights(config.init_from)
     detector = pretrained.detector_of(pretrained.read_state_dict(path), name=str(path))
-    _log_differences(config, detector.config)
+    _log_differences(config, ml_collections.ConfigDict(detector.config))
     same_classes = detector.is_of_coco and all(
         coco_categories.COCO_IDS.get(name) == id_ for id_, name in categories
     )
@@ -104,12 +103,12 @@ def _read_detector(
     return detector.variables, same_classes
 
 
-def _log_differences(config: ml_collections.ConfigDict, theirs: dict[str, Any]) -> None:
+def _log_differences(config: ml_collections.ConfigDict, theirs: ml_collections.ConfigDict) -> None:
     """Names the keys of model and anchors in which a detector was trained otherwise."""
-    ours = configuration.to_dict(config)
-    parts = [
-        {part: values.get(part, {}) for part in ("model", "anchors")} for values in (theirs, ours)
-    ]
+    parts = []
+    for values in (theirs, config):
+        as_dict = configuration.to_dict(values)
+        parts.append({part: as_dict.get(part, {}) for part in ("model", "anchors")})
     without = ("model.pretrained", "model.frozen_stages", "model.dtype", "prior_probability")
     differing = [
         line

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ioub_jax.models import pretrained
-from ioub_jax.training import checkpoints, class_list, configuration, initial_weights, loop
+from ioub_jax.training import checkpoints, class_list, initial_weights, loop
 from ioub_jax.training import step as steps
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import create_detector, create_trainer
@@ -104,13 +104,13 @@ def test_a_detector_trained_otherwise_is_named_in_the_log(workdir, caplog):
     assert "fpn" not in caplog.text
 
 
-def test_an_imported_detector_keeps_the_outputs_of_coco_classes(monkeypatch, tmp_path):
+def test_an_imported_detector_keeps_the_outputs_of_coco_classes(monkeypatch, tmp_path, caplog):
     """COCO's classes are found by id and name; others get a new last layer."""
     config = tiny.get_config()
     state, _ = new_state(config, 91)
     imported = pretrained.ImportedDetector(
         "retinanet_resnet50_fpn",
-        {key: configuration.to_dict(config)[key] for key in ("model", "anchors")},
+        {key: config[key].to_dict() for key in ("model", "anchors")},
         jax.device_get({"params": state.params, "batch_stats": state.batch_stats}),
         tuple(range(91)),
     )
@@ -119,7 +119,9 @@ def test_an_imported_detector_keeps_the_outputs_of_coco_classes(monkeypatch, tmp
     monkeypatch.setattr(pretrained, "detector_of", lambda values, name: imported)
     config.init_from = "detector.pth"
     config.seed = 5
-    _, after = start(config, [(17, "cat"), (1, "person")])
+    with caplog.at_level(logging.WARNING, "ioub_jax"):
+        _, after = start(config, [(17, "cat"), (1, "person")])
+    assert "was trained with another configuration" not in caplog.text
     theirs = imported.variables["params"]["classification_head"]["output"]["kernel"]
     ours = after.params["classification_head"]["output"]["kernel"]
     by_anchor = theirs.reshape(*theirs.shape[:3], 9, 91)
