@@ -5,20 +5,14 @@ from PIL import Image
 import ioub_jax
 from ioub_jax.data import sources
 from ioub_jax.data.checks import DataError
-from ioub_jax.training import configuration, loop, trained
+from ioub_jax.training import configuration, trained
 from ioub_jax.training.configuration import ConfigError
 from tests import tiny
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    config = tiny.get_config()
-    config.data.canvases = ((64, 64), (48, 80))
-    config.schedule.images = 16
-    config.evaluation.every_images = 16
-    loop.train_and_evaluate(config, folder)
-    return folder
+    return tiny.train_two_steps(tmp_path_factory.mktemp("run"), ((64, 64), (48, 80)))
 
 
 @pytest.fixture(scope="module")

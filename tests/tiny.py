@@ -8,6 +8,7 @@ import sys
 import ml_collections
 
 from configs import shapes_retinanet
+from ioub_jax.training import loop
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -28,6 +29,17 @@ def get_config(arm: str = "both") -> ml_collections.ConfigDict:
     config.evaluation.metrics = ("coco", "voc")
     config.runtime.update({"log_every_steps": 1, "checkpoint_every_images": 5 * 8, "devices": 1})
     return config
+
+
+def train_two_steps(
+    workdir: pathlib.Path, canvases: tuple[tuple[int, int], ...] = ((64, 64),)
+) -> pathlib.Path:
+    """A finished run with a checkpoint, for tests of what comes after a training."""
+    config = get_config()
+    config.data.canvases = canvases
+    config.schedule.images = config.evaluation.every_images = 2 * config.batch_size
+    loop.train_and_evaluate(config, workdir)
+    return workdir
 
 
 def start(verb: str, *arguments: object) -> subprocess.Popen[str]:

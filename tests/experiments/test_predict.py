@@ -6,18 +6,12 @@ from PIL import Image
 
 from experiments import predict
 from ioub_jax.data.checks import DataError
-from ioub_jax.training import loop
 from tests import tiny
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    config = tiny.get_config()
-    config.schedule.images = 16
-    config.evaluation.every_images = 16
-    loop.train_and_evaluate(config, folder)
-    return folder
+    return tiny.train_two_steps(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture

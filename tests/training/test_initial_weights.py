@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ioub_jax.models import pretrained
-from ioub_jax.training import checkpoints, class_list, initial_weights, loop
+from ioub_jax.training import checkpoints, class_list, initial_weights
 from ioub_jax.training import step as steps
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import create_detector, create_trainer
@@ -21,13 +21,7 @@ def new_state(config, num_classes=CLASSES):
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    """A run of one evaluation."""
-    folder = tmp_path_factory.mktemp("run")
-    config = tiny.get_config()
-    config.schedule.images = 16
-    config.evaluation.every_images = 16
-    loop.train_and_evaluate(config, folder)
-    return folder
+    return tiny.train_two_steps(tmp_path_factory.mktemp("run"))
 
 
 def start(config, categories):
