@@ -26,6 +26,6 @@ def test_the_losses_in_your_own_model():
 
 
 def test_every_file_that_is_named_is_there():
-    for page in (README, README.parent / "docs" / "results" / "README.md"):
+    for page in (README, *(README.parent / "docs").rglob("*.md")):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} names {target}"
