@@ -1,6 +1,6 @@
 """A small RetinaNet on `shapes`, a data set that is drawn as it is read: no download.
 
-`make demo` runs this: AP .482, AP50 .773, AP75 .550 after 4 minutes on 2 CPU cores. The argument
+`make demo` runs this: AP .455, AP50 .752, AP75 .491 after 5 minutes on 2 CPU cores. The argument
 is the arm: `--config=configs/shapes_retinanet.py:baseline`.
 """
 
