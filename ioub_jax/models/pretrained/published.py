@@ -69,20 +69,20 @@ class Packaged:
         return self.file.rpartition("/")[2]
 
 
-_IMAGENET_BSD = "ImageNet-1K classifier of torchvision (IMAGENET1K_V1)"
-_COCO_BSD = "COCO train2017 detector of torchvision (COCO_V1)"
+_OF_IMAGENET = "ImageNet-1K classifier of torchvision (IMAGENET1K_V1)"
+_OF_COCO = "COCO train2017 detector of torchvision (COCO_V1)"
 
 #: Name -> where its weights are.
 PUBLISHED: dict[str, Download | Packaged] = {
-    "resnet18": Download(f"{_TORCHVISION}/resnet18-f37072fd.pth", _IMAGENET_BSD),
-    "resnet34": Download(f"{_TORCHVISION}/resnet34-b627a593.pth", _IMAGENET_BSD),
-    "resnet50": Download(f"{_TORCHVISION}/resnet50-0676ba61.pth", _IMAGENET_BSD),
-    "resnet101": Download(f"{_TORCHVISION}/resnet101-63fe2227.pth", _IMAGENET_BSD),
+    "resnet18": Download(f"{_TORCHVISION}/resnet18-f37072fd.pth", _OF_IMAGENET),
+    "resnet34": Download(f"{_TORCHVISION}/resnet34-b627a593.pth", _OF_IMAGENET),
+    "resnet50": Download(f"{_TORCHVISION}/resnet50-0676ba61.pth", _OF_IMAGENET),
+    "resnet101": Download(f"{_TORCHVISION}/resnet101-63fe2227.pth", _OF_IMAGENET),
     "resnext101_32x4d": Download(
         f"{_TIMM_GLUON}/gluon_resnext101_32x4d-b253c8c4.pth",
         "ImageNet-1K classifier of GluonCV, converted by timm (gluon_in1k)",
     ),
-    "resnext101_64x4d": Download(f"{_TORCHVISION}/resnext101_64x4d-173b62eb.pth", _IMAGENET_BSD),
+    "resnext101_64x4d": Download(f"{_TORCHVISION}/resnext101_64x4d-173b62eb.pth", _OF_IMAGENET),
     "vgg16": Download(
         f"{_TORCHVISION}/vgg16_features-amdegroot-88682ab5.pth",
         "ImageNet-1K convolutions of Oxford's VGG that SSD is trained from, by way of "
@@ -95,12 +95,12 @@ PUBLISHED: dict[str, Download | Packaged] = {
         "ImageNet-1K classifier of Google, converted by ML Illustrated",
     ),
     "retinanet_resnet50_fpn": Download(
-        f"{_TORCHVISION}/retinanet_resnet50_fpn_coco-eeacb38b.pth", _COCO_BSD
+        f"{_TORCHVISION}/retinanet_resnet50_fpn_coco-eeacb38b.pth", _OF_COCO
     ),
     "retinanet_resnet50_fpn_v2": Download(
-        f"{_TORCHVISION}/retinanet_resnet50_fpn_v2_coco-5905b1c5.pth", _COCO_BSD
+        f"{_TORCHVISION}/retinanet_resnet50_fpn_v2_coco-5905b1c5.pth", _OF_COCO
     ),
-    "ssd300_vgg16": Download(f"{_TORCHVISION}/ssd300_vgg16_coco-b556d3b4.pth", _COCO_BSD),
+    "ssd300_vgg16": Download(f"{_TORCHVISION}/ssd300_vgg16_coco-b556d3b4.pth", _OF_COCO),
 }
 
 

@@ -27,7 +27,7 @@ class ImportedDetector:
     Attributes:
       architecture: 'retinanet_resnet50_fpn', 'retinanet_resnet50_fpn_v2' or 'ssd300_vgg16'.
       config: the part of a configuration that equals it: `model`, `anchors`, `matcher`,
-        `evaluation` and `data`.
+        `loss`, `evaluation` and `data`.
       variables: `params` and `batch_stats`, float32 numpy arrays.
       category_ids: for each of our labels the number of the output it comes from; on COCO that is
         the category id.
