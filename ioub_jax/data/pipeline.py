@@ -7,6 +7,7 @@ any resume, and there is no iterator state to save.
 
 import collections
 import dataclasses
+import gc
 import logging
 import multiprocessing
 import os
@@ -181,6 +182,7 @@ class BatchIterator(Iterator[Batch]):
         self._skipped = set(loader.source.skipped)
         self._counts: collections.Counter[str] = collections.Counter()
         self._length = len(loader)
+        self._num_workers = num_workers
         share = loader.plan.batch_size // loader.process_count
         pixels = max(height * width for height, width in loader.plan.canvases)
         memory = SharedImageMemory(share * pixels * 3)
@@ -233,6 +235,11 @@ class BatchIterator(Iterator[Batch]):
             self._iterator.close()
             self._iterator = None
             self._reader.close()
+            if self._num_workers > 0:
+                # The workers' queues lie in reference cycles with tens of semaphores, which must
+                # not be left to a collection at any moment: within multiprocessing's resource
+                # tracker, whose lock their release needs, it leaks them (with a warning).
+                gc.collect()
 
     def __enter__(self) -> Self:
         """Returns itself."""

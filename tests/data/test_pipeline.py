@@ -1,3 +1,4 @@
+import gc
 import logging
 import os
 import re
@@ -6,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing import synchronize
 
 import cv2
 import numpy as np
@@ -111,6 +113,22 @@ def test_flips_come_in_all_four_kinds(source):
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_worker_processes_give_the_same_stream(source, stream, num_workers):
     _assert_equal(stream, _stream(source, num_workers=num_workers))
+
+
+def test_the_semaphores_of_the_workers_end_with_the_iterator(source):
+    _stream(source, num_workers=1)  # grain keeps a pool of threads from the first on
+    gc.disable()  # what is left must not be found by chance
+    try:
+        before = _live_semaphores()
+        _stream(source, num_workers=1)
+        assert _live_semaphores() <= before
+    finally:
+        gc.enable()
+
+
+def _live_semaphores():
+    # Some libraries' lazy modules change their class when they are asked for it.
+    return sum(issubclass(type(thing), synchronize.SemLock) for thing in gc.get_objects())
 
 
 @pytest.mark.parametrize("start", range(1, STEPS))
