@@ -3,16 +3,20 @@
 python -m experiments.benchmark models
 python -m experiments.benchmark matching
 python -m experiments.benchmark losses
+python -m experiments.benchmark weights --weights=resnet50-11ad3fa6.pth --backbone=resnet50
 python -m experiments.benchmark input --config=configs/coco_retinanet.py
 
-For `models`, `matching` and `losses` nothing is run, so any machine will do. `input` is timed:
-compare the figures of one run with each other, not with those of another machine.
+For `models`, `matching` and `losses` nothing is run, so any machine will do. `weights` and `input`
+are timed: compare the figures of one run with each other, not with those of another machine.
 """
 
 import functools
 import json
+import pathlib
 import statistics
 import sys
+import time
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +28,7 @@ from configs import defaults, torchvision
 from experiments import command_line
 from ioub_jax import matching, models
 from ioub_jax.data import sources, throughput
-from ioub_jax.models import cost
+from ioub_jax.models import cost, pretrained, vgg
 from ioub_jax.training.detector import (
     canvas_anchors,
     canvas_levels,
@@ -39,7 +43,8 @@ _CLASSES = flags.DEFINE_integer("classes", 80, "Classes.", lower_bound=1)
 _CONFIG = command_line.define_config(required=False)
 _BATCHES = flags.DEFINE_integer("batches", 8, "Batches of input, each time.", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Times it is measured.", lower_bound=1)
-_BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Backbone of the train step.")
+_BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Of the train step, or of the weights.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "File or name of a backbone or of a detector.")
 
 
 def matching_cost() -> dict[str, Any]:
@@ -112,6 +117,55 @@ def loss_cost() -> dict[str, Any]:
             "overhead": {key: f"{both[key] / plain[key] - 1:+.4%}" for key in plain},
         }
     return result
+
+
+def import_cost() -> dict[str, Any]:
+    """Time and memory of reading a file of weights and of making our variables of them.
+
+    The time ends with the variables on the device; it is the median of repeats, after one that the
+    system has read the file for. The memory is the most that Python and numpy hold at once on the
+    way to the device: most variables are views of the mapped file until then.
+    """
+    if _WEIGHTS.value is None:
+        sys.exit("Error: say which weights, --weights=FILE.")
+    path = pretrained.find_weights(_WEIGHTS.value)
+    seconds = []
+    for _ in range(_REPEATS.value + 1):
+        start = time.perf_counter()
+        variables = jax.block_until_ready(jax.device_put(_import_weights(path)))
+        seconds.append(time.perf_counter() - start)
+    del variables
+    tracemalloc.start()
+    variables = _import_weights(path)
+    _, peak = tracemalloc.get_traced_memory()
+    return {
+        "file MiB": round(path.stat().st_size / 2**20, 1),
+        "variables MiB": round(sum(x.nbytes for x in jax.tree.leaves(variables)) / 2**20, 1),
+        "seconds": round(statistics.median(seconds[1:]), 3),
+        "peak MiB": round(peak / 2**20, 1),
+    }
+
+
+def _import_weights(path: pathlib.Path) -> Any:
+    """The variables of the detector in a file, or else of the backbone that a flag names."""
+    state_dict = pretrained.read_state_dict(path)
+    try:
+        return pretrained.detector_of(state_dict, name=str(path)).variables
+    except pretrained.WeightsError:
+        return pretrained.backbone_variables(
+            state_dict, _backbone_template(), backbone=_BACKBONE.value, name=str(path)
+        )
+
+
+@functools.cache
+def _backbone_template() -> Any:
+    config = defaults.get_config().model
+    config.backbone = _BACKBONE.value
+    images = jnp.zeros((1, 64, 64, 3), jnp.float32)
+    if config.backbone == "vgg16":
+        return jax.eval_shape(lambda: vgg.VGG16().init(jax.random.key(0), images))
+    backbone = models.create_backbone(config)
+    return jax.eval_shape(lambda: backbone.init(jax.random.key(0), images, train=False))
 
 
 def input_rates() -> dict[str, Any]:
@@ -210,6 +264,7 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "models": model_cost,
     "matching": matching_cost,
     "losses": loss_cost,
+    "weights": import_cost,
     "input": input_rates,
 }
 
