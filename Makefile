@@ -6,7 +6,7 @@ VENV ?= .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
 
-.PHONY: help setup test test-slow test-tfds lint demo clean
+.PHONY: help setup test test-slow test-tfds lint peers demo clean
 
 help:
 	@echo "make demo   train a small RetinaNet, print its AP, draw pictures into $(DEMO)"
@@ -39,6 +39,12 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# What experiments.benchmark compares with, in an environment of its own.
+peers:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check \
+		torch==2.14.1 torchvision==0.29.1 numpy
 
 # The compilation cache lets the second and third command reuse what the first compiled.
 demo: export JAX_COMPILATION_CACHE_DIR = $(abspath $(VENV))/jax-cache

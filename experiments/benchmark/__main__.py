@@ -1,0 +1,43 @@
+"""What models and compiled programs need, and how fast things are.
+
+python -m experiments.benchmark models
+python -m experiments.benchmark matching
+python -m experiments.benchmark losses
+python -m experiments.benchmark weights --weights=resnet50-11ad3fa6.pth --backbone=resnet50
+python -m experiments.benchmark input --config=configs/coco_retinanet.py
+python -m experiments.benchmark step --peer=torchvision
+
+For `models`, `matching` and `losses` nothing is run, so any machine will do. The others are timed:
+compare the figures of one run with each other, not with those of another machine. `step`,
+`inference`, `objective`, `nms` and `iou` are timed beside a peer, whose environment `make peers`
+makes.
+"""
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from experiments import command_line
+from experiments.benchmark import beside_peer, compiled, rates
+
+_MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "models": compiled.model_cost,
+    "matching": compiled.matching_cost,
+    "losses": compiled.loss_cost,
+    "weights": rates.import_cost,
+    "input": rates.input_rates,
+    **{name: functools.partial(beside_peer.compare, name) for name in beside_peer.NAMES},
+}
+
+
+def main(measurement: str) -> None:
+    """Measures what the one argument names."""
+    result = {"jax": jax.__version__, "backend": jax.default_backend()}
+    print(json.dumps(result | _MEASUREMENTS[measurement](), indent=2))
+
+
+if __name__ == "__main__":
+    command_line.run(main, choices=tuple(_MEASUREMENTS))

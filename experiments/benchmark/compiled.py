@@ -1,0 +1,156 @@
+"""What models and compiled programs need; nothing is run, so any machine will do."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+
+from configs import defaults, torchvision
+from ioub_jax import matching, models
+from ioub_jax.models import cost
+from ioub_jax.training.detector import (
+    canvas_anchors,
+    canvas_levels,
+    create_detector,
+    create_trainer,
+)
+
+_CANVAS = (800, 1344)
+BATCH = flags.DEFINE_integer("batch", None, "Images.", lower_bound=1)
+BOXES = flags.DEFINE_integer("boxes", None, "Ground-truth slots of an image.", lower_bound=1)
+CLASSES = flags.DEFINE_integer("classes", None, "Classes.", lower_bound=1)
+BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Of the train step, or of the weights.")
+
+
+def _sizes() -> tuple[int, int, int]:
+    """Images, ground-truth slots and classes, by default those of COCO."""
+    return BATCH.value or 8, BOXES.value or 100, CLASSES.value or 80
+
+
+def matching_cost() -> dict[str, Any]:
+    """Temporary memory of the compiled matching, for every low-quality rule."""
+    anchors = jnp.concatenate(
+        [jnp.asarray(level) for level in canvas_anchors(defaults.get_config(), _CANVAS)]
+    )
+    slots = _sizes()[:2]
+    flag = jax.ShapeDtypeStruct(slots, bool)
+    arguments = (
+        jax.ShapeDtypeStruct(anchors.shape, jnp.float32),
+        jax.ShapeDtypeStruct((*slots, 4), jnp.float32),
+        jax.ShapeDtypeStruct(slots, jnp.int32),
+        flag,
+        flag,
+    )
+    result: dict[str, Any] = {"canvas": _CANVAS, "anchors": len(anchors), "batch": slots[0]}
+    for rule in ("authors", "torchvision", "none"):
+        match = functools.partial(matching.match, low_quality=rule)
+        memory: Any = jax.jit(match).lower(*arguments).compile().memory_analysis()
+        result[f"{rule}: temporary MiB"] = round(memory.temp_size_in_bytes / 2**20, 1)
+    return result
+
+
+def train_step_cost(arm: str, *, with_metrics: bool) -> dict[str, float]:
+    """Flops and bytes accessed of the compiled train step of an arm.
+
+    Without the metrics, XLA leaves out what they alone need: the IoUs of the plain losses.
+    """
+    config = defaults.get_config(arm)
+    config.model.backbone = BACKBONE.value
+    batch_size, boxes, classes = _sizes()
+    config.batch_size = config.evaluation.batch_size = batch_size
+    config.data.max_boxes = boxes
+    config.runtime.devices = 1
+    detector = create_detector(config, classes)
+    trainer = create_trainer(detector)
+    slots = (batch_size, boxes)
+    batch = {
+        "image": jax.ShapeDtypeStruct((batch_size, *_CANVAS, 3), jnp.uint8),
+        "boxes": jax.ShapeDtypeStruct((*slots, 4), jnp.float32),
+        "labels": jax.ShapeDtypeStruct(slots, jnp.int32),
+        **{name: jax.ShapeDtypeStruct(slots, bool) for name in ("valid", "crowd", "difficult")},
+    }
+    anchors = jax.eval_shape(
+        lambda: tuple(jnp.asarray(level) for level in canvas_anchors(config, _CANVAS))
+    )
+    state, step = jax.eval_shape(trainer.create_state), trainer.train_step
+    if not with_metrics:
+        step = jax.jit(lambda *arguments, step=step: step(*arguments)[0], donate_argnums=0)
+    compiled: Any = step.lower(state, batch, anchors).compile()
+    cost = compiled.cost_analysis()
+    memory = compiled.memory_analysis()
+    return {
+        "flops": cost["flops"],
+        "bytes accessed": cost["bytes accessed"],
+        "temporary GiB": memory.temp_size_in_bytes / 2**30,
+    }
+
+
+def loss_cost() -> dict[str, Any]:
+    """What both IoU-balanced losses add to the whole train step of the plain ones."""
+    result: dict[str, Any] = {"canvas": _CANVAS}
+    for with_metrics in (False, True):
+        plain = train_step_cost("baseline", with_metrics=with_metrics)
+        both = train_step_cost("both", with_metrics=with_metrics)
+        result["with metrics" if with_metrics else "losses alone"] = {
+            "baseline": plain,
+            "both": both,
+            "overhead": {key: f"{both[key] / plain[key] - 1:+.4%}" for key in plain},
+        }
+    return result
+
+
+# Parameters of the whole network and multiply-adds in billions at 224x224, classifier included: the
+# num_params and _ops of torchvision's weights; where torchvision has none, timm's parameters.
+_PUBLISHED_BACKBONES = {
+    "resnet18": (11_689_512, 1.814),
+    "resnet34": (21_797_672, 3.664),
+    "resnet50": (25_557_032, 4.089),
+    "resnet101": (44_549_160, 7.801),
+    "resnext101_32x4d": (44_177_704, None),
+    "resnext101_64x4d": (83_455_272, 15.46),
+    "efficientnet_lite0": (4_652_008, None),
+}
+# num_params and _ops of torchvision's detectors, 91 outputs; at which size is not said there.
+_PUBLISHED_DETECTORS = {
+    "retinanet_resnet50_fpn": (34_014_999, 151.54),
+    "retinanet_resnet50_fpn_v2": (38_198_935, 152.238),
+    "ssd300_vgg16": (35_641_826, 34.858),
+}
+
+
+def model_cost() -> dict[str, Any]:
+    """Parameters and multiply-adds of every model's forward pass, beside the published ones."""
+    result: dict[str, Any] = {"backbones at 224x224, without their classifier": {}, "detectors": {}}
+    backbones = result["backbones at 224x224, without their classifier"]
+    for name, published in _PUBLISHED_BACKBONES.items():
+        config = defaults.get_config().model
+        config.backbone = name
+        backbones[name] = _cost_of(models.create_backbone(config), (224, 224), published)
+    for name, published in _PUBLISHED_DETECTORS.items():
+        config = torchvision.get_config(name)
+        canvas = (300, 300) if name == "ssd300_vgg16" else (800, 800)
+        levels = canvas_levels(config, canvas)
+        model = models.create_model(
+            config.model,
+            num_classes=90 if name == "ssd300_vgg16" else 91,
+            anchors_per_location=[len(level.cell) for level in levels],
+        )
+        result["detectors"][f"{name}, {canvas[0]}x{canvas[1]}"] = _cost_of(model, canvas, published)
+    return result
+
+
+def _cost_of(
+    model: Any, canvas: tuple[int, int], published: tuple[int | None, float | None]
+) -> dict[str, Any]:
+    images = jax.ShapeDtypeStruct((1, *canvas, 3), jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), key, images)
+    products = cost.multiply_adds(lambda v, x: model.apply(v, x, train=False), variables, images)
+    return {
+        "parameters": cost.parameter_count(variables["params"]),
+        "published parameters": published[0],
+        "multiply-adds, billions": round(products / 1e9, 3),
+        "published multiply-adds, billions": published[1],
+    }

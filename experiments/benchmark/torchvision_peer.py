@@ -1,0 +1,130 @@
+"""Torchvision's side of a comparison, in an environment of its own (`make peers`).
+
+It says `ready`, and from then on does its work once for each line that it reads, and answers with
+the seconds that took. `experiments.benchmark` starts it.
+"""
+
+import functools
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.retinanet import RetinaNet
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+from experiments.benchmark import workloads
+
+
+def create_model(workload: workloads.Workload) -> nn.Module:
+    """RetinaNet as it comes with weights: frozen batch norms, stem and first stage not trained."""
+    backbone = resnet_fpn_backbone(
+        backbone_name="resnet50",
+        weights=None,
+        norm_layer=FrozenBatchNorm2d,
+        trainable_layers=3,
+        returned_layers=[2, 3, 4],
+        extra_blocks=LastLevelP6P7(256, 256),
+    )
+    return RetinaNet(
+        backbone,
+        workload.classes,
+        min_size=min(workload.height, workload.width),
+        max_size=max(workload.height, workload.width),
+        score_thresh=0.0,
+    )
+
+
+def _inputs(workload: workloads.Workload) -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
+    images = torch.from_numpy(workload.images()).permute(0, 3, 1, 2).float() / 255.0
+    boxes, labels = (torch.from_numpy(part) for part in workload.ground_truth())
+    targets = [{"boxes": b, "labels": c.long()} for b, c in zip(boxes, labels, strict=True)]
+    return list(images.contiguous()), targets
+
+
+def train_step(workload: workloads.Workload) -> Callable[[], Any]:
+    """Forward, matching, losses, backward and SGD."""
+    model = create_model(workload).train()
+    images, targets = _inputs(workload)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=1e-6, momentum=0.9, weight_decay=1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        sum(model(images, targets).values()).backward()
+        optimizer.step()
+
+    return step
+
+
+def inference(workload: workloads.Workload) -> Callable[[], Any]:
+    """Images to detections, 1,000 candidates of every level."""
+    model = create_model(workload).eval()
+    images, _ = _inputs(workload)
+    return torch.no_grad()(functools.partial(model, images))
+
+
+def objective(workload: workloads.Workload) -> Callable[[], Any]:
+    """Matching, both losses and their gradients by the predictions."""
+    model = create_model(workload).train()
+    _, targets = _inputs(workload)
+    sides = [(-(-workload.height // s), -(-workload.width // s)) for s in (8, 16, 32, 64, 128)]
+    images = ImageList(
+        torch.zeros(workload.batch, 3, workload.height, workload.width),
+        [(workload.height, workload.width)] * workload.batch,
+    )
+    anchors = model.anchor_generator(images, [torch.zeros(1, 1, *side) for side in sides])
+    logits, deltas = (
+        torch.from_numpy(part).requires_grad_() for part in workload.predictions(len(anchors[0]))
+    )
+
+    def step() -> None:
+        logits.grad = deltas.grad = None
+        outputs = {"cls_logits": logits, "bbox_regression": deltas}
+        sum(model.compute_loss(targets, outputs, anchors).values()).backward()
+
+    return step
+
+
+def nms(workload: workloads.Workload) -> Callable[[], Any]:
+    """Class-wise NMS of one image."""
+    boxes, scores, labels = (torch.from_numpy(part) for part in workload.candidate_boxes())
+    return lambda: torchvision.ops.batched_nms(boxes, scores, labels, 0.5)[:300]
+
+
+def iou(workload: workloads.Workload) -> Callable[[], Any]:
+    """IoUs of the candidates with the ground truth of the first image."""
+    candidates = torch.from_numpy(workload.candidate_boxes()[0])
+    boxes = torch.from_numpy(workload.ground_truth()[0][0])
+    return functools.partial(torchvision.ops.box_iou, candidates, boxes)
+
+
+MEASUREMENTS = {
+    "step": train_step,
+    "inference": inference,
+    "objective": objective,
+    "nms": nms,
+    "iou": iou,
+}
+
+
+def main() -> None:
+    """Answers every line with the seconds of one repetition."""
+    measurement, workload = workloads.parse(sys.argv[1:])
+    work = MEASUREMENTS[measurement](workload)
+    work()
+    print(f"ready torch {torch.__version__}, torchvision {torchvision.__version__}", flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        work()
+        print(time.perf_counter() - start, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The inputs that we and a peer are given, in numpy alone: a peer has an environment of its own."""
+
+import argparse
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """How large the inputs are.
+
+    Attributes:
+      batch: images.
+      height: of an image, in pixels.
+      width: of an image, in pixels.
+      classes: C.
+      boxes: ground-truth boxes of an image.
+      candidates: boxes that go into NMS.
+    """
+
+    batch: int
+    height: int
+    width: int
+    classes: int
+    boxes: int
+    candidates: int = 5_000
+
+    def arguments(self) -> list[str]:
+        """What `parse` understands."""
+        return [f"--{name}={value}" for name, value in dataclasses.asdict(self).items()]
+
+    def images(self) -> np.ndarray:
+        """uint8 `[B, H, W, 3]`."""
+        shape = (self.batch, self.height, self.width, 3)
+        return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+    def ground_truth(self) -> tuple[np.ndarray, np.ndarray]:
+        """float32 xyxy `[B, M, 4]` inside the images, and int32 labels `[B, M]` below C."""
+        rng = np.random.default_rng(1)
+        boxes = self._boxes(rng, (self.batch, self.boxes))
+        return boxes, rng.integers(0, self.classes, boxes.shape[:2], np.int32)
+
+    def candidate_boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes `[P, 4]`, scores `[P]` in 0..1 and labels `[P]` of one image."""
+        rng = np.random.default_rng(2)
+        boxes = self._boxes(rng, (self.candidates,))
+        scores = rng.random(self.candidates, np.float32)
+        return boxes, scores, rng.integers(0, self.classes, self.candidates, np.int32)
+
+    def predictions(self, anchors: int) -> tuple[np.ndarray, np.ndarray]:
+        """Logits `[B, N, C]` around -4 and deltas `[B, N, 4]` around 0, float32."""
+        rng = np.random.default_rng(3)
+        logits = rng.standard_normal((self.batch, anchors, self.classes), np.float32) - 4.0
+        return logits, 0.1 * rng.standard_normal((self.batch, anchors, 4), np.float32)
+
+    def _boxes(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Sides between 16 pixels and half the image's, anywhere inside it."""
+        size = np.array([self.width, self.height])
+        sides = rng.uniform(16.0, size / 2, (*shape, 2))
+        start = rng.uniform(0.0, size - sides)
+        return np.concatenate([start, start + sides], axis=-1).astype(np.float32)
+
+
+def parse(arguments: list[str]) -> tuple[str, Workload]:
+    """The measurement and the workload of a peer's command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("measurement")
+    for field in dataclasses.fields(Workload):
+        parser.add_argument(f"--{field.name}", type=int, required=True)
+    values = vars(parser.parse_args(arguments))
+    return values.pop("measurement"), Workload(**values)
