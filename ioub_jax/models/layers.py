@@ -113,7 +113,19 @@ def convolution(
         bias_init=bias_init,
         dtype=dtype,
         name=name,
+        conv_general_dilated=pointwise_convolution if kernel == 1 else None,
     )
+
+
+def pointwise_convolution(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], *_: Any, **__: Any
+) -> jax.Array:
+    """A 1x1 convolution as the matrix product that it is; for `nn.Conv`.
+
+    On CPUs the gradient by the kernel takes XLA two to six times as long when it is a convolution.
+    """
+    x = x[:, :: strides[0], :: strides[1]]
+    return jax.lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
 
 
 class GroupedConvolution(nn.Module):

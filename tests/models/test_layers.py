@@ -24,6 +24,26 @@ def test_max_pool_equals_the_windowed_maximum_and_its_gradient():
         np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_pointwise_convolution_is_that_of_flax(stride):
+    x = jax.random.normal(jax.random.key(0), (2, 5, 6, 3))
+    ours = layers.convolution(4, 1, stride=stride, use_bias=True)
+    theirs = nn.Conv(4, (1, 1), strides=(stride, stride))
+    variables = theirs.init(jax.random.key(1), x)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def value_and_gradients(layer, variables, x):
+        def total(variables, x):
+            return jnp.sum(layer.apply(variables, x) ** 2)
+
+        return layer.apply(variables, x), jax.grad(total, argnums=(0, 1))(variables, x)
+
+    results = [value_and_gradients(layer, variables, x) for layer in (ours, theirs)]
+    assert results[0][0].shape == (2, -(-5 // stride), -(-6 // stride), 4)
+    for one, other in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
 def test_frozen_batch_norm_is_the_affine_map_of_its_statistics():
     norm = layers.FrozenBatchNorm(epsilon=0.0)
     x = jnp.array([[3.0, 5.0]])
