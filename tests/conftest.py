@@ -10,6 +10,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Commands under test compile the same programs again and again.
 _CACHE = pathlib.Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+# Optimizing programs that run a few times is what takes longest, here and in commands under test.
+_IN_HASTE = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
 
 import jax
 import pytest
@@ -17,16 +19,23 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Linen's norms and optax's schedules do not survive strict promotion, our own arithmetic must.
-_STRICT = ("test_boxes", "test_anchors", "test_matching", "test_postprocess", "losses")
+_OURS = ("test_boxes", "test_anchors", "test_matching", "test_postprocess", "losses")
 
 
 @pytest.fixture(autouse=True)
 def strict_dtypes(request):
     """Strict dtype promotion where the code is all ours."""
     path = request.path.as_posix()
-    mode = "strict" if any(part in path for part in _STRICT) else "standard"
+    mode = "strict" if any(part in path for part in _OURS) else "standard"
     with jax.numpy_dtype_promotion(mode):
         yield
+
+
+@pytest.fixture(autouse=True)
+def compiler_effort(request):
+    """Our own arithmetic is compiled as it is for users: what XLA fuses, it may round otherwise."""
+    is_ours = any(part in request.path.as_posix() for part in _OURS)
+    jax.config.update("jax_disable_most_optimizations", _IN_HASTE and not is_ours)
 
 
 @pytest.fixture(scope="session")
