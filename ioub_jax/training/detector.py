@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -70,14 +70,23 @@ def canvas_anchors(
     return anchor_grids.place(canvas_levels(config, canvas))
 
 
-def create_detector(config: ml_collections.ConfigDict, num_classes: int) -> Detector:
+def create_detector(
+    config: ml_collections.ConfigDict,
+    num_classes: int,
+    devices: Sequence[jax.Device] | None = None,
+) -> Detector:
     """Builds the detector of a configuration on the devices it asks for.
+
+    Args:
+      config: the whole configuration.
+      num_classes: C.
+      devices: of which; None: those of this process and its peers.
 
     Raises:
       ConfigError: the configuration cannot be run.
     """
     try:
-        mesh = steps.create_mesh(config.runtime.devices)
+        mesh = steps.create_mesh(config.runtime.devices, devices)
         configuration.check_config(config, mesh.size)
         model = _create_model(config, num_classes)
         # Nothing is computed: the choices in the configuration are looked at before anything is.

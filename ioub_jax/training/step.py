@@ -5,7 +5,7 @@ device, and XLA adds the all-reduce. Sums over the batch are written as on one d
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -24,13 +24,17 @@ Batch = Mapping[str, jax.Array]
 Anchors = tuple[jax.Array, ...]
 
 
-def create_mesh(device_count: int | None) -> Mesh:
+def create_mesh(device_count: int | None, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh over the first `device_count` devices (None: all) with the one axis `data`.
+
+    Args:
+      device_count: how many.
+      devices: of which; None: those of this process and its peers.
 
     Raises:
       ValueError: there are fewer devices.
     """
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
     if device_count is not None and device_count > len(devices):
         raise ValueError(
             f"runtime.devices is {device_count}, but there are {len(devices)} devices; "

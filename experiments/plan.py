@@ -1,0 +1,51 @@
+"""Compiles a step for TPUs that are not there, and says what it needs.
+
+python -m experiments.plan --config=configs/coco_retinanet.py:r50,both --topology=v5e:4x4 \
+  --batch_per_chip=4
+
+Needs `pip install 'ioub_jax[train,tpu]'` and no TPU, no data set and no weights. `--search` finds
+the largest batch that fits, beginning at `--batch_per_chip`; `--program=evaluation` plans the step
+that detects.
+"""
+
+import pathlib
+
+from absl import flags
+
+from experiments import command_line
+from ioub_jax import files
+from ioub_jax.training import plan
+
+_CONFIG = command_line.define_config()
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "A chip (v4, v5e, v5p, v6e) and its grid, as v5e:4x4.", required=True
+)
+_BATCH = flags.DEFINE_integer("batch_per_chip", 1, "Images on each chip.", lower_bound=1)
+_CLASSES = flags.DEFINE_integer("classes", 80, "Classes of the data set.", lower_bound=1)
+_PROGRAM = flags.DEFINE_enum("program", "train", ["train", "evaluation"], "Which step.")
+_SEARCH = flags.DEFINE_bool("search", False, "Find the largest batch that fits.")
+_JSON = flags.DEFINE_string("json", None, "A file for the numbers.")
+_HLO = flags.DEFINE_string("hlo", None, "A file for the compiled program, to see what costs.")
+
+
+def main() -> None:
+    """Plans, and prints what was found."""
+    devices = plan.topology_devices(_TOPOLOGY.value)
+    compile_for = plan.plan_training if _PROGRAM.value == "train" else plan.plan_evaluation
+
+    def plan_of(batch_per_chip: int) -> plan.Plan:
+        made = compile_for(_CONFIG.value, _CLASSES.value, _TOPOLOGY.value, batch_per_chip, devices)
+        print(made.describe(), flush=True)
+        return made
+
+    made = plan.largest_batch(plan_of, _BATCH.value) if _SEARCH.value else plan_of(_BATCH.value)
+    if _SEARCH.value and made.fits:
+        print(f"The largest batch that fits is {made.batch_per_chip} on each chip.")
+    if _JSON.value is not None:
+        files.write_json(pathlib.Path(_JSON.value), made.record(), indent=2)
+    if _HLO.value is not None:
+        files.write_text(pathlib.Path(_HLO.value), made.program)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

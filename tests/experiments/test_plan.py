@@ -1,0 +1,39 @@
+import importlib.util
+import json
+
+import pytest
+
+from tests import tiny
+
+FLAGS = [
+    "--config=tests/tiny.py",
+    "--classes=3",
+    "--topology=v5e:2x2",
+]
+
+
+def test_the_command_needs_libtpu_and_says_so():
+    if importlib.util.find_spec("libtpu"):
+        pytest.skip("libtpu is installed")
+    code, output = tiny.run("plan", *FLAGS)
+    assert code == 1
+    assert output.splitlines()[-1] == (
+        "Error: Compiling for a TPU takes the package libtpu; pip install 'ioub_jax[train,tpu]'."
+    )
+
+
+@pytest.mark.parametrize("program", ["train", "evaluation"])
+def test_a_program_is_planned(tmp_path, program):
+    pytest.importorskip("libtpu")
+    report, hlo = tmp_path / "plan.json", tmp_path / "program.txt"
+    code, output = tiny.run(
+        "plan", *FLAGS, f"--program={program}", f"--json={report}", f"--hlo={hlo}"
+    )
+    assert code == 0, output
+    assert output.startswith("v5e:2x2: 4 chips, 1 images of 64x64 on each\n  fits: ")
+    numbers = json.loads(report.read_text())
+    assert numbers["fits"]
+    assert numbers["bytes_accessed_per_image"] > 0
+    assert hlo.read_text().startswith("HloModule")
+    reduced = {each["kind"]: each for each in numbers["collectives"]}
+    assert list(reduced) == (["all-reduce"] if program == "train" else [])
