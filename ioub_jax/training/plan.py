@@ -2,7 +2,8 @@
 
 XLA compiles for a described topology on any machine that has the package `libtpu`. What it then
 says of the program, memory, flops and bytes, is what it would say on the TPU. No time is measured:
-the roofline is a bound that no run can beat, not a forecast.
+the roofline compares programs and is no forecast. XLA's bytes are those of every operation, also
+where a chip keeps them in its fast memory, and too few for gathers, scatters and sorts.
 """
 
 import collections
@@ -81,7 +82,7 @@ class Plan:
       output_bytes: of the results that are not written where an argument was.
       temporary_bytes: needed in between.
       flops: floating-point operations.
-      bytes_accessed: read and written in HBM.
+      bytes_accessed: read and written by all operations.
       collectives: communication between chips.
       compile_seconds: how long compiling took.
       program: the text of the compiled program.
@@ -119,7 +120,7 @@ class Plan:
 
     @property
     def images_per_second(self) -> float:
-        """Bound on all chips together, communication left out."""
+        """Of all chips together by the longer of the two times, communication left out."""
         return self.chips * self.batch_per_chip / max(self.compute_seconds, self.memory_seconds)
 
     def record(self) -> dict[str, Any]:
@@ -153,8 +154,8 @@ class Plan:
             f"  an image: {self.flops / self.batch_per_chip / 1e9:,.0f} GFLOP, "
             f"{self.bytes_accessed / self.batch_per_chip / 1e9:.2f} GB accessed, "
             f"{_gib(self.temporary_bytes / self.batch_per_chip)} temporary",
-            f"  at least {1e3 * self.compute_seconds:.1f} ms for the flops and "
-            f"{1e3 * self.memory_seconds:.1f} ms for the bytes: at most "
+            f"  at the chip's peaks {1e3 * self.compute_seconds:.1f} ms for the flops and "
+            f"{1e3 * self.memory_seconds:.1f} ms for the bytes: "
             f"{self.images_per_second:,.0f} images/s",
         ]
         lines += [
@@ -189,9 +190,12 @@ def topology_devices(topology: str) -> Sequence[Any]:
         )
     sides = [int(side) for side in grid.split("x")]
     options = dict(CHIPS[chip].options)
-    if math.prod(sides) == 1:
-        options["chips_per_host_bounds"] = (1, 1, 1)
-    # Without these libtpu asks the network what machine this is, and complains that it is none.
+    if math.prod(sides) < 4:  # a part of the usual host
+        options["chips_per_host_bounds"] = (*sides, 1, 1)[:3]
+    # Without these libtpu asks the network what machine this is, and complains that it is none; it
+    # lets only one process load it, and writes logs into the folder for temporary files.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    os.environ.setdefault("TPU_LOG_DIR", "disabled")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
@@ -302,7 +306,7 @@ def _inputs(
     slots = config.data.max_boxes
     batch = {
         "image": part((*canvas, 3), jnp.uint8),
-        "image_size": part((2,), jnp.int32),
+        "image_size": part((2,), jnp.float32),
         "scale": part((2,), jnp.float32),
         "boxes": part((slots, 4), jnp.float32),
         "labels": part((slots,), jnp.int32),

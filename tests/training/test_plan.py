@@ -20,7 +20,7 @@ def test_the_slower_of_flops_and_bytes_bounds_the_images():
     assert bound.memory_seconds == pytest.approx(0.020)
     assert bound.images_per_second == pytest.approx(800.0)
     assert bound.record()["bytes_accessed_per_image"] == pytest.approx(4.095e9)
-    assert "at most 800 images/s" in bound.describe()
+    assert "10.0 ms for the flops and 20.0 ms for the bytes: 800 images/s" in bound.describe()
 
 
 def test_memory_is_shown_beside_that_of_the_chip():
