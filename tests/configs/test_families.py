@@ -1,7 +1,7 @@
 """Every arm of every family is built abstractly: a whole train step, traced and not compiled.
 
-An arm does not touch the backbone, so the arms are traced with one block a stage (three seconds
-each instead of eight), and the ResNets once at their full depth.
+An arm does not touch the backbone, so the arms are traced with the first backbone of a family and
+one block a stage (three seconds each instead of eight), and every ResNet once at its full depth.
 """
 
 import importlib
@@ -14,10 +14,10 @@ from configs import defaults
 from ioub_jax.models import resnet
 from ioub_jax.training.detector import canvas_anchors, create_detector, create_trainer
 
-#: file -> the words of each model of it that the paper trains.
+#: file -> the words of its models, of those that differ by the depth of their backbone one.
 FAMILIES = {
-    "coco_retinanet": ("r50", "r101", "x101"),
-    "voc_retinanet": ("r50", "r101"),
+    "coco_retinanet": ("r50",),
+    "voc_retinanet": ("r50",),
     "cityscapes_retinanet": ("r50",),
     "coco_ssd": ("300", "512"),
     "voc_ssd": ("300", "512"),
@@ -31,7 +31,9 @@ ARMS = [
 OTHERS = [
     ("coco_retinanet", "ablation"),
     ("coco_retinanet", "lite0"),
+    ("coco_retinanet", "x101"),
     ("coco_retinanet", "x101_64x4d"),
+    ("voc_retinanet", "r101"),
     ("voc_folder_retinanet", "small"),
     ("coco_folder_retinanet", "lite0"),
     ("torchvision", "retinanet_resnet50_fpn"),
