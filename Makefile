@@ -46,8 +46,6 @@ peers:
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check \
 		torch==2.14.1 torchvision==0.29.1 numpy
 
-# The compilation cache lets the second and third command reuse what the first compiled.
-demo: export JAX_COMPILATION_CACHE_DIR = $(abspath $(VENV))/jax-cache
 demo: setup
 	$(BIN)/python -m experiments.train --config=configs/shapes_retinanet.py --workdir=$(DEMO)
 	$(BIN)/python -m experiments.evaluate --workdir=$(DEMO)

@@ -1,16 +1,22 @@
 """What every command does around its main: flags, log lines, one sentence for a user's error."""
 
 import logging
+import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import absl.logging
+import jax
 import tqdm
 from absl import app, flags
 from ml_collections import config_flags
 
 from ioub_jax.data.checks import DataError
+from ioub_jax.models import pretrained
 from ioub_jax.models.pretrained.errors import WeightsError
+from ioub_jax.training import hosts
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.metrics import NonFiniteError
 
@@ -35,6 +41,34 @@ def define_run() -> tuple[flags.FlagHolder, flags.FlagHolder, flags.FlagHolder]:
         flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint."),
         flags.DEFINE_enum("split", "val", ["train", "val", "test"], "Which images."),
     )
+
+
+def define_processes() -> None:
+    """The flags of a command that several processes may run together."""
+    flags.DEFINE_string(
+        "coordinator_address", None, "HOST:PORT of the first process; on TPU pods and SLURM unset."
+    )
+    flags.DEFINE_integer("num_processes", None, "How many processes run this command together.")
+    flags.DEFINE_integer("process_id", None, "The number of this one, from 0.")
+
+
+def join_processes() -> None:
+    """Joins the processes that those flags, a TPU pod or SLURM name; only the first one talks.
+
+    Raises:
+      ConfigError: the flags contradict each other, or the processes do not find each other.
+    """
+    values = flags.FLAGS
+    hosts.join(values.coordinator_address, values.num_processes, values.process_id)
+    if not hosts.is_first():
+        logging.getLogger("ioub_jax").setLevel(logging.WARNING)
+
+
+def _end_without_the_others() -> NoReturn:
+    """Ends this process at once: leaving in good order would wait for one that is gone."""
+    traceback.print_exc()
+    print(hosts.OTHERS_ARE_GONE, file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:
@@ -64,6 +98,13 @@ def _show_log_lines() -> None:
     absl.logging.set_verbosity(absl.logging.ERROR)
 
 
+def _keep_compiled_programs() -> None:
+    """Lets what was compiled once be read from a folder the next time."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = pretrained.cache_folder() / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
 def run(
     main: Callable[..., None], choices: Sequence[str] = (), *, takes_arguments: bool = False
 ) -> None:
@@ -75,6 +116,7 @@ def run(
       takes_arguments: whether the command takes arguments besides its flags, at least one.
     """
     _show_log_lines()
+    _keep_compiled_programs()
 
     def checked(arguments: Sequence[str]) -> None:
         words = arguments[1:]
@@ -88,5 +130,9 @@ def run(
             main(*words)
         except USER_ERRORS as error:
             sys.exit(f"Error: {error}")
+        except jax.errors.JaxRuntimeError:
+            if jax.process_count() == 1:
+                raise
+            _end_without_the_others()
 
     app.run(checked, flags_parser=_parse_flags)

@@ -6,15 +6,19 @@ python -m experiments.evaluate --workdir=runs/shapes
 import pathlib
 
 from experiments import command_line
-from ioub_jax.training import trained
+from ioub_jax.training import hosts, trained
 
 _WORKDIR, _CHECKPOINT, _SPLIT = command_line.define_run()
+command_line.define_processes()
 
 
 def main() -> None:
     """Evaluates."""
+    command_line.join_processes()
     workdir = pathlib.Path(_WORKDIR.value)
     evaluation = trained.load(workdir, _CHECKPOINT.value, _SPLIT.value).evaluate()
+    if not hosts.is_first():
+        return
     name = f"{_SPLIT.value}_{_CHECKPOINT.value}"
     evaluation.write(workdir / "evaluation", name)
     print(evaluation.describe())

@@ -1,6 +1,9 @@
 """Trains a detector, or goes on with the run in the workdir.
 
 python -m experiments.train --config=configs/shapes_retinanet.py --workdir=runs/shapes
+
+On every host of a TPU pod and in every task of SLURM the same command, with a workdir that all of
+them see; elsewhere with --coordinator_address, --num_processes and --process_id.
 """
 
 from absl import flags
@@ -9,6 +12,7 @@ from experiments import command_line
 from ioub_jax.training import loop
 
 _CONFIG = command_line.define_config()
+command_line.define_processes()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run's folder, new or to be resumed.", required=True
 )
@@ -16,6 +20,7 @@ _WORKDIR = flags.DEFINE_string(
 
 def main() -> None:
     """Trains."""
+    command_line.join_processes()
     loop.train_and_evaluate(_CONFIG.value, _WORKDIR.value)
 
 

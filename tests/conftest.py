@@ -33,9 +33,12 @@ def strict_dtypes(request):
 
 @pytest.fixture(autouse=True)
 def compiler_effort(request):
-    """Our own arithmetic is compiled as it is for users: what XLA fuses, it may round otherwise."""
-    is_ours = any(part in request.path.as_posix() for part in _OURS)
-    jax.config.update("jax_disable_most_optimizations", _IN_HASTE and not is_ours)
+    """Our own arithmetic is compiled as it is for users: what XLA fuses, it may round otherwise.
+
+    So are the trainings of `objective`, which run longer than they compile.
+    """
+    optimized = any(part in request.path.as_posix() for part in (*_OURS, "tests/objective"))
+    jax.config.update("jax_disable_most_optimizations", _IN_HASTE and not optimized)
 
 
 @pytest.fixture(scope="session")

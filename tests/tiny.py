@@ -42,9 +42,10 @@ def train_two_steps(
     return workdir
 
 
-def start(verb: str, *arguments: object) -> subprocess.Popen[str]:
+def start(verb: str, *arguments: object, devices: int = 1) -> subprocess.Popen[str]:
     """Starts `python -m experiments.VERB` as a user would, in a process group of its own."""
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+    environment["JAX_NUM_CPU_DEVICES"] = str(devices)
     return subprocess.Popen(
         [sys.executable, "-m", f"experiments.{verb}", *map(str, arguments)],
         cwd=ROOT,

@@ -18,7 +18,14 @@ from ioub_jax.training.state import TrainState
 
 def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=1, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=True
+        max_to_keep=1,
+        create=True,
+        cleanup_tmp_directories=True,
+        enable_async_checkpointing=True,
+        # Where several processes write, two managers at once must not wait at the same barriers.
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            barrier_sync_key_prefix=folder.name
+        ),
     )
     return ocp.CheckpointManager(
         folder.absolute(), options=options, item_names=("state", "metadata")

@@ -12,6 +12,7 @@ from ioub_jax import files
 from ioub_jax.data import pipeline
 from ioub_jax.data.sources.example import Source
 from ioub_jax.evaluation import coco, coco_format, voc
+from ioub_jax.training import hosts
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import Detector
 
@@ -108,7 +109,7 @@ def evaluate_source(
       predict: from `step.make_predict_step`, with the variables given.
       source: the data set.
       detector: the detector.
-      should_stop: asked before every batch.
+      should_stop: asked before every batch; all processes of a run must get the same answer.
 
     Returns:
       The evaluation, or None where `should_stop` said so.
@@ -118,18 +119,26 @@ def evaluate_source(
     """
     check_metrics(detector.config)
     collector = coco_format.DetectionCollector(source.category_ids)
-    with pipeline.evaluation_batches_of(detector.config, source) as batches:
+    with pipeline.evaluation_batches_of(
+        detector.config,
+        source,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    ) as batches:
         for batch in batches:
             if should_stop():
                 return None
-            detections = jax.device_get(predict(*detector.on_devices(batch)))
+            # Every process collects the detections of all, so that all know the same metrics.
+            names = {key: batch[key] for key in ("image_id", "is_real")}
+            predicted = predict(*detector.on_devices(batch))
+            detections, names = hosts.gather(detector.mesh, predicted, names)
             collector.add(
-                image_ids=batch["image_id"],
+                image_ids=names["image_id"],
                 boxes=detections.boxes,
                 scores=detections.scores,
                 labels=detections.labels,
                 valid=detections.valid,
-                is_real=batch["is_real"],
+                is_real=names["is_real"],
             )
     ground_truth = _restricted(coco_format.to_coco_ground_truth(source), collector.image_ids)
     return compare(ground_truth, collector.results, detector.config.evaluation)

@@ -11,7 +11,7 @@ import pathlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -27,6 +27,7 @@ from ioub_jax.training import (
     class_list,
     configuration,
     evaluator,
+    hosts,
     initial_weights,
     metrics,
     schedules,
@@ -106,8 +107,7 @@ class Run:
         )
         evaluator.check_metrics(config)
         self.detector = create_detector(config, len(self.source.classes))
-        configuration.claim_workdir(workdir, config)
-        class_list.claim(workdir, self.source)
+        self._claim_workdir()
 
         self.plan = batching.create_plan(config, self.source.sizes)
         trainer = create_trainer(self.detector)
@@ -121,7 +121,19 @@ class Run:
             self.state = with_measured_w_loc(self.detector, self.state, self.training_batches)
         self.step = int(self.state.step)
         self.total_steps = schedules.steps_of(config.schedule.images, config.batch_size)
-        self.writer = metrics.MetricWriter(workdir, ("train", "evaluation"), self.step)
+        self.writer = metrics.MetricWriter(
+            workdir, ("train", "evaluation"), self.step, writes=hosts.is_first()
+        )
+        hosts.wait_for_all("records")
+
+    def _claim_workdir(self) -> None:
+        """The first process makes the workdir's files; the others find their own run in them."""
+        if not hosts.is_first():
+            hosts.check_shared(self.workdir)
+        configuration.claim_workdir(self.workdir, self.config)
+        class_list.claim(self.workdir, self.source)
+        if hosts.is_first():
+            hosts.check_shared(self.workdir)
 
     def training_batches(self, start: int, count: int) -> pipeline.BatchIterator:
         """The batches of steps `start` to `start + count - 1`."""
@@ -157,29 +169,29 @@ class Run:
                 self.evaluate(stop)
             unread = None
             for batch in progress.timed(batches, stop):
-                on_devices = self.detector.on_devices(batch)
+                on_devices = self.detector.on_devices(stop.told_to_all(batch))
                 self.state, values = self.train_step(self.state, *on_devices)
                 self.step += 1
                 # Metrics are read one step late: the device never waits for the host.
                 if unread is not None:
-                    progress.report(*unread)
+                    stop.hear(progress.report(*unread))
                 unread = (self.step, values)
 
                 evaluation_due = self.is_due(self.config.evaluation.every_images)
-                if not (stop.requested or evaluation_due or self.checkpoint_is_due()):
+                if not (stop.agreed or evaluation_due or self.checkpoint_is_due()):
                     continue
                 # Only a state whose own metrics were read and finite may be kept.
-                progress.report(*unread)
+                stop.hear(progress.report(*unread))
                 unread = None
                 self.checkpoints.save_last(self.state, self.config_dict)
-                if evaluation_due and not stop.requested:
+                if evaluation_due and not stop.agreed:
                     self.evaluate(stop)
-                if stop.requested:
+                if stop.agreed:
                     break
             if unread is not None:  # a signal ended the batches too
                 progress.report(*unread)
                 self.checkpoints.save_last(self.state, self.config_dict)
-        if stop.requested:
+        if stop.agreed:
             logger.info(
                 "Stopped at step %d by a signal, with everything saved; the same command goes on "
                 "from there.",
@@ -202,11 +214,12 @@ class Run:
             functools.partial(self.predict, variables),
             self.validation,
             self.detector,
-            lambda: stop.requested,
+            lambda: stop.agreed,
         )
         if evaluation is None:
             return
-        evaluation.write(self.workdir / "evaluation", f"val_{self.step}")
+        if hosts.is_first():
+            evaluation.write(self.workdir / "evaluation", f"val_{self.step}")
         logger.info("Step %d:\n%s", self.step, evaluation.describe())
         # Without ground truth there is no AP; the first such checkpoint is then the best.
         ap = -1.0 if evaluation.headline is None else evaluation.headline
@@ -215,12 +228,32 @@ class Run:
 
 
 class StopRequest:
-    """Turns SIGTERM and SIGINT into a question that the loop asks after every step."""
+    """Turns SIGTERM and SIGINT into a question that the loop asks after every step.
+
+    Of several processes all must stop at one step, whichever was asked to: each tells the others
+    with its part of the batch, and they hear of it with the metrics of that step.
+    """
 
     def __init__(self) -> None:
         """Nothing is requested yet."""
         self.requested = False
+        self._heard = False
         self._previous: dict[int, Any] = {}
+
+    @property
+    def agreed(self) -> bool:
+        """Whether to stop now: all processes have the same answer."""
+        return self.requested if jax.process_count() == 1 else self._heard
+
+    def told_to_all(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """A batch with what this process was asked to do, where there are others."""
+        if jax.process_count() == 1:
+            return batch
+        return batch | {"stop": np.full(len(batch["image"]), self.requested)}
+
+    def hear(self, metrics: Mapping[str, float]) -> None:
+        """Learns from a step's metrics whether any process was asked to stop."""
+        self._heard = self._heard or metrics.get("stop", 0.0) > 0.0
 
     def _request(self, signum: int, frame: Any) -> None:
         self.requested = True
@@ -250,7 +283,11 @@ class Progress:
         """Starts the clocks."""
         self._run = run
         self._bar = tqdm.tqdm(
-            total=run.total_steps, initial=run.step, unit="step", disable=None, dynamic_ncols=True
+            total=run.total_steps,
+            initial=run.step,
+            unit="step",
+            disable=None if hosts.is_first() else True,
+            dynamic_ncols=True,
         )
         self._waited = 0.0
         self._since = time.perf_counter()
@@ -278,8 +315,11 @@ class Progress:
                 return
             yield batch
 
-    def report(self, step: int, on_device: dict[str, jax.Array]) -> None:
+    def report(self, step: int, on_device: dict[str, jax.Array]) -> dict[str, float]:
         """Reads a step's metrics, checks that they are finite, and records some of them.
+
+        Returns:
+          The metrics.
 
         Raises:
           NonFiniteError: a metric is infinite or not a number.
@@ -288,7 +328,7 @@ class Progress:
         metrics.check_finite(step, values)
         self._bar.update(step - self._bar.n)
         if step % self._run.config.runtime.log_every_steps and step != self._run.total_steps:
-            return
+            return values
         elapsed = time.perf_counter() - self._since
         done = step - self._last_step
         speed = {
@@ -308,6 +348,7 @@ class Progress:
             logger.info(
                 "Step %d/%d: %s, %d:%02d left", step, self._run.total_steps, line, minutes, seconds
             )
+        return values
 
 
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> None:

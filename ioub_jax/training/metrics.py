@@ -54,11 +54,17 @@ class MetricWriter:
       workdir: the run's folder.
       names: kinds of records, for instance 'train' and 'evaluation'.
       last_step: the step from which the run goes on.
+      writes: False in a process that leaves the writing to another.
     """
 
-    def __init__(self, workdir: pathlib.Path, names: tuple[str, ...], last_step: int) -> None:
+    def __init__(
+        self, workdir: pathlib.Path, names: tuple[str, ...], last_step: int, *, writes: bool = True
+    ) -> None:
         """Opens the files, cutting them back to `last_step`."""
         self._paths = {name: workdir / f"{name}.jsonl" for name in names}
+        self._tensorboard: tensorboardX.SummaryWriter | None = None
+        if not writes:
+            return
         events = workdir / "tensorboard"
         shutil.rmtree(events, ignore_errors=True)
         self._tensorboard = tensorboardX.SummaryWriter(str(events))
@@ -69,12 +75,15 @@ class MetricWriter:
                 self._add_scalars(name, record)
 
     def _add_scalars(self, name: str, record: Mapping[str, Any]) -> None:
+        assert self._tensorboard is not None, "this process does not write"
         for key, value in record.items():
             if key != "step" and isinstance(value, int | float):
                 self._tensorboard.add_scalar(f"{name}/{key}", value, record["step"])
 
     def write(self, name: str, step: int, values: Mapping[str, Any]) -> None:
         """Appends one record; numbers among `values` also become TensorBoard scalars."""
+        if self._tensorboard is None:
+            return
         record = {"step": step, **values}
         with self._paths[name].open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
@@ -86,4 +95,5 @@ class MetricWriter:
 
     def close(self) -> None:
         """Flushes and closes the TensorBoard file."""
-        self._tensorboard.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()

@@ -141,6 +141,15 @@ def test_evaluate_and_draw_a_run(finished):
     assert pictures == {"detections.png", "learning_curves.png", "positive_anchors.png"}
 
 
+def test_compiled_programs_are_kept_beside_the_downloads(finished, tmp_path, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setenv("IOUB_JAX_CACHE", str(tmp_path / "cache"))
+    code, output = tiny.run("evaluate", f"--workdir={finished}")
+    assert code == 0, output
+    assert any("predict" in path.name for path in (tmp_path / "cache" / "compiled").iterdir())
+
+
 def test_another_configuration_is_refused_and_a_longer_run_is_not(finished, tmp_path):
     before = state_in(finished)
     code, output = tiny.run("train", *tiny.train_arguments(finished, "loss.classification.eta=1.0"))

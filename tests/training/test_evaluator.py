@@ -73,7 +73,9 @@ def run(source, metrics=("coco",), find=find_what_is_annotated):
     """Evaluates a detector; the canvas is as large as the images."""
     config = tiny.get_config()
     config.evaluation.metrics = metrics
-    detector = types.SimpleNamespace(config=config, on_devices=lambda batch: (batch, None))
+    detector = types.SimpleNamespace(
+        config=config, mesh=None, on_devices=lambda batch: (batch, None)
+    )
     return evaluator.evaluate_source(lambda batch, anchors: find(batch), source, detector)
 
 
@@ -165,6 +167,6 @@ def test_without_annotations_there_are_results_only(open_source, tmp_path):
 
 def test_a_stop_ends_an_evaluation(open_source):
     config = tiny.get_config()
-    detector = types.SimpleNamespace(config=config, on_devices=None)
+    detector = types.SimpleNamespace(config=config, mesh=None, on_devices=None)
     source = open_source(instances())
     assert evaluator.evaluate_source(None, source, detector, lambda: True) is None

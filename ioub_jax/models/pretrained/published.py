@@ -135,7 +135,7 @@ def find_weights(name_or_path: str) -> pathlib.Path:
 
 
 def cache_folder() -> pathlib.Path:
-    """Where downloads are kept; it may not exist."""
+    """Where downloads and compiled programs are kept; it may not exist."""
     return _folder("IOUB_JAX_CACHE", "~/.cache/ioub_jax")
 
 
