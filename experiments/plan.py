@@ -10,6 +10,7 @@ that detects.
 
 import pathlib
 
+import jax
 from absl import flags
 
 from experiments import command_line
@@ -30,6 +31,8 @@ _HLO = flags.DEFINE_string("hlo", None, "A file for the compiled program, to see
 
 def main() -> None:
     """Plans, and prints what was found."""
+    # What is compiled for a TPU that is not there cannot be read back.
+    jax.config.update("jax_enable_compilation_cache", False)
     devices = plan.topology_devices(_TOPOLOGY.value)
     compile_for = plan.plan_training if _PROGRAM.value == "train" else plan.plan_evaluation
 
