@@ -16,6 +16,7 @@ from ioub_jax.training.detector import (
     create_detector,
     create_trainer,
 )
+from ioub_jax.training.step import abstract_batch
 
 _CANVAS = (800, 1344)
 BATCH = flags.DEFINE_integer("batch", None, "Images.", lower_bound=1)
@@ -64,13 +65,7 @@ def train_step_cost(arm: str, *, with_metrics: bool) -> dict[str, float]:
     config.runtime.devices = 1
     detector = create_detector(config, classes)
     trainer = create_trainer(detector)
-    slots = (batch_size, boxes)
-    batch = {
-        "image": jax.ShapeDtypeStruct((batch_size, *_CANVAS, 3), jnp.uint8),
-        "boxes": jax.ShapeDtypeStruct((*slots, 4), jnp.float32),
-        "labels": jax.ShapeDtypeStruct(slots, jnp.int32),
-        **{name: jax.ShapeDtypeStruct(slots, bool) for name in ("valid", "crowd", "difficult")},
-    }
+    batch = abstract_batch(batch_size, _CANVAS, boxes)
     anchors = jax.eval_shape(
         lambda: tuple(jnp.asarray(level) for level in canvas_anchors(config, _CANVAS))
     )

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from jax.experimental import topologies
@@ -299,19 +298,7 @@ def _inputs(
     config.batch_size = config.evaluation.batch_size = batch_per_chip * len(devices)
     detector = create_detector(config, num_classes, devices)
     split = NamedSharding(detector.mesh, PartitionSpec("data"))
-
-    def part(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((config.batch_size, *shape), dtype, sharding=split)
-
-    slots = config.data.max_boxes
-    batch = {
-        "image": part((*canvas, 3), jnp.uint8),
-        "image_size": part((2,), jnp.float32),
-        "scale": part((2,), jnp.float32),
-        "boxes": part((slots, 4), jnp.float32),
-        "labels": part((slots,), jnp.int32),
-        **{name: part((slots,), jnp.bool_) for name in ("valid", "crowd", "difficult")},
-    }
+    batch = steps.abstract_batch(config.batch_size, canvas, config.data.max_boxes, split)
     return detector, batch, _replicated(detector, canvas_anchors(config, canvas))
 
 

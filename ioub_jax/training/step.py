@@ -49,6 +49,31 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def abstract_batch(
+    batch_size: int, canvas: tuple[int, int], max_boxes: int, sharding: NamedSharding | None = None
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """A batch as `put_batch` gives it to the compiled steps, without values.
+
+    Args:
+      batch_size: B.
+      canvas: height and width of the images.
+      max_boxes: M, ground-truth slots of an image.
+      sharding: of every array.
+    """
+
+    def part(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((batch_size, *shape), dtype, sharding=sharding)
+
+    return {
+        "image": part((*canvas, 3), jnp.uint8),
+        "image_size": part((2,), jnp.float32),
+        "scale": part((2,), jnp.float32),
+        "boxes": part((max_boxes, 4), jnp.float32),
+        "labels": part((max_boxes,), jnp.int32),
+        **{name: part((max_boxes,), jnp.bool_) for name in ("valid", "crowd", "difficult")},
+    }
+
+
 def put_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
     """Puts this process's part of a batch onto the devices, split along its first axis.
 

@@ -13,6 +13,7 @@ import pytest
 from configs import defaults
 from ioub_jax.models import resnet
 from ioub_jax.training.detector import canvas_anchors, create_detector, create_trainer
+from ioub_jax.training.step import abstract_batch
 
 #: file -> the words of its models, of those that differ by the depth of their backbone one.
 FAMILIES = {
@@ -54,13 +55,7 @@ def trace(config, num_classes=20):
     """Shapes of the state and the metrics after a train step on the largest canvas."""
     trainer = create_trainer(create_detector(config, num_classes))
     canvas = max(config.data.canvases)
-    slots = (config.batch_size, config.data.max_boxes)
-    batch = {
-        "image": jax.ShapeDtypeStruct((config.batch_size, *canvas, 3), jnp.uint8),
-        "boxes": jax.ShapeDtypeStruct((*slots, 4), jnp.float32),
-        "labels": jax.ShapeDtypeStruct(slots, jnp.int32),
-        **{flag: jax.ShapeDtypeStruct(slots, bool) for flag in ("valid", "crowd", "difficult")},
-    }
+    batch = abstract_batch(config.batch_size, canvas, config.data.max_boxes)
     anchors = jax.eval_shape(
         lambda: tuple(jnp.asarray(level) for level in canvas_anchors(config, canvas))
     )
