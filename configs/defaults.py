@@ -349,5 +349,7 @@ def _runtime() -> ml_collections.ConfigDict:
             "workers": 0,  # processes that load data; 0: threads of this one
             "log_every_steps": 20,
             "checkpoint_every_images": 20_000,
+            # Whether training ends where the step is compiled more than once for a canvas.
+            "check_compilations": True,
         }
     )

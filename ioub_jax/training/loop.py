@@ -25,11 +25,13 @@ from ioub_jax.data.sources.example import Source
 from ioub_jax.training import (
     checkpoints,
     class_list,
+    compilations,
     configuration,
     evaluator,
     hosts,
     initial_weights,
     metrics,
+    profile,
     schedules,
 )
 from ioub_jax.training import state as states
@@ -93,13 +95,17 @@ class Run:
     Args:
       config: the configuration.
       workdir: the run's folder, new or of the same configuration.
+      trace: whether a few steps are traced, into `profile/`.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    def __init__(
+        self, config: ml_collections.ConfigDict, workdir: pathlib.Path, *, trace: bool = False
+    ) -> None:
         """Builds data and detector, and goes back to the last checkpoint where there is one."""
         self.config = config
         self.config_dict = configuration.to_dict(config)
         self.workdir = workdir
+        self.trace_folder = workdir / "profile" if trace else None
         self.source = sources.create_source(config.data, "train")
         self.validation = sources.create_source(config.data, "val")
         class_list.check_same(
@@ -164,14 +170,20 @@ class Run:
             StopRequest() as stop,
             self.training_batches(self.step, remaining) as batches,
             Progress(self) as progress,
+            compilations.Compilations("jit(train_step)") as compiled,
+            profile.Profile(self.trace_folder) as trace,
         ):
             if self.evaluation_is_missing():
                 self.evaluate(stop)
             unread = None
             for batch in progress.timed(batches, stop):
-                on_devices = self.detector.on_devices(stop.told_to_all(batch))
-                self.state, values = self.train_step(self.state, *on_devices)
+                with trace.step(self.step + 1):
+                    on_devices = self.detector.on_devices(stop.told_to_all(batch))
+                    self.state, values = self.train_step(self.state, *on_devices)
                 self.step += 1
+                trace.after(values)
+                if self.config.runtime.check_compilations:
+                    compiled.check(self.step, batch["image"].shape[1:3])
                 # Metrics are read one step late: the device never waits for the host.
                 if unread is not None:
                     stop.hear(progress.report(*unread))
@@ -351,7 +363,9 @@ class Progress:
         return values
 
 
-def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> None:
+def train_and_evaluate(
+    config: ml_collections.ConfigDict, workdir: str | pathlib.Path, *, trace: bool = False
+) -> None:
     """Trains the detector of a configuration, or goes on where the workdir's run stopped.
 
     Args:
@@ -359,10 +373,12 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str | pathlib
       workdir: the run's folder: `config.json`, `classes.json`, `train.jsonl`,
         `evaluation.jsonl`, `tensorboard/`, `checkpoints/{last,best}/` and `evaluation/` are written
         there.
+      trace: whether a few steps are traced, into `profile/`.
 
     Raises:
       ConfigError: the configuration cannot be run, or the workdir holds another one's run.
       DataError: the data set is broken.
       NonFiniteError: training diverged; the last checkpoint stands.
+      CompilationError: the step was compiled more often than there are canvases.
     """
-    Run(config, pathlib.Path(workdir)).train()
+    Run(config, pathlib.Path(workdir), trace=trace).train()

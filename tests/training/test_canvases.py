@@ -21,7 +21,7 @@ def test_a_training_over_all_canvases_compiles_the_step_once_for_each(tmp_path, 
     config.loss.localization.w_loc = 1.0
     config.schedule.update({"images": 12 * 8, "warmup_images": 8})
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
-        run = loop.Run(config, tmp_path / "run")
+        run = loop.Run(config, tmp_path / "run", trace=True)
         canvases = {run.plan[step].canvas for step in range(run.total_steps)}
         run.train()
     assert canvases == set(config.data.canvases)
@@ -31,3 +31,5 @@ def test_a_training_over_all_canvases_compiles_the_step_once_for_each(tmp_path, 
         if record.getMessage().startswith("Compiling jit(train_step)")
     ]
     assert len(compiled) == len(canvases), compiled
+    # Of twelve steps the last two are traced.
+    assert len(list((tmp_path / "run/profile").rglob("*.xplane.pb"))) == 1
