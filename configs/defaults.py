@@ -347,6 +347,9 @@ def _runtime() -> ml_collections.ConfigDict:
         {
             "devices": _optional(int),  # None: all
             "workers": 0,  # processes that load data; 0: threads of this one
+            # Parts of a batch that go through the network one after another: the memory of one part
+            # and one more forward pass, the same gradient. Batch norms see a part.
+            "gradient_accumulation": 1,
             "log_every_steps": 20,
             "checkpoint_every_images": 20_000,
             # Whether training ends where the step is compiled more than once for a canvas.

@@ -123,6 +123,13 @@ def check_config(config: ml_collections.ConfigDict, device_count: int) -> None:
             f"batch_size is {config.batch_size}, which {device_count} devices cannot share "
             "evenly; make it a multiple, or set runtime.devices."
         )
+    parts = config.runtime.get("gradient_accumulation", 1)  # not in the runs of earlier versions
+    if parts < 1 or (config.batch_size // device_count) % parts:
+        raise ConfigError(
+            f"runtime.gradient_accumulation is {parts}, which cannot cut the "
+            f"{config.batch_size // device_count} images of a device into equal parts; it must "
+            "divide them."
+        )
     if config.evaluation.batch_size % device_count:
         raise ConfigError(
             f"evaluation.batch_size is {config.evaluation.batch_size}, which {device_count} "

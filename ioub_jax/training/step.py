@@ -18,6 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ioub_jax import boxes, matching, objective, postprocess
 from ioub_jax.models import Predictions
+from ioub_jax.training import gradients
 from ioub_jax.training.state import TrainState
 
 Batch = Mapping[str, jax.Array]
@@ -152,33 +153,43 @@ def match_batch(
     return matches, matching.gather_boxes(batch["boxes"], matches.gt_index)
 
 
-def _loss_function(
-    model: nn.Module, config: ml_collections.ConfigDict
-) -> Callable[..., tuple[jax.Array, tuple[objective.Objective, Any]]]:
+def _forward(model: nn.Module) -> gradients.Forward:
+    """The network as it trains."""
+
+    def forward(params: Any, batch_stats: Any, images: jax.Array) -> tuple[Predictions, Any]:
+        predictions: Predictions
+        variables = {"params": params, "batch_stats": batch_stats}
+        predictions, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
+        return predictions, updates.get("batch_stats", batch_stats)
+
+    return forward
+
+
+def _objective_function(
+    config: ml_collections.ConfigDict,
+) -> Callable[[TrainState, Batch, Anchors], gradients.ObjectiveOf]:
+    """Builds `objective_function(state, batch, anchors)(predictions)`."""
     options = objective_options(config)
 
-    def loss_of(
-        params: Any, state: TrainState, batch: Batch, anchors: Anchors
-    ) -> tuple[jax.Array, tuple[objective.Objective, Any]]:
-        variables = {"params": params, "batch_stats": state.batch_stats}
-        predictions: Predictions
-        predictions, updates = model.apply(
-            variables, batch["image"], train=True, mutable=["batch_stats"]
-        )
-        matches, targets = match_batch(batch, anchors, config.matcher)
-        result = objective.detection_objective(
-            predictions.logits,
-            predictions.deltas,
-            anchors,
-            matches,
-            targets,
-            w_loc=state.w_loc,
-            moving_average=state.moving_average,
-            options=options,
-        )
-        return result.loss, (result, updates.get("batch_stats", state.batch_stats))
+    def objective_function(
+        state: TrainState, batch: Batch, anchors: Anchors
+    ) -> gradients.ObjectiveOf:
+        def objective_of(predictions: Predictions) -> objective.Objective:
+            matches, targets = match_batch(batch, anchors, config.matcher)
+            return objective.detection_objective(
+                predictions.logits,
+                predictions.deltas,
+                anchors,
+                matches,
+                targets,
+                w_loc=state.w_loc,
+                moving_average=state.moving_average,
+                options=options,
+            )
 
-    return loss_of
+        return objective_of
+
+    return objective_function
 
 
 def _predictions(model: nn.Module, variables: Any, batch: Batch) -> Predictions:
@@ -194,16 +205,23 @@ def make_train_step(
     mesh: Mesh,
 ) -> jax.stages.Wrapped:
     """Builds `train_step(state, batch, anchors) -> (state, metrics)`; the old state is donated."""
-    loss_of = _loss_function(model, config)
+    forward, objective_function = _forward(model), _objective_function(config)
+    gradient_of = gradients.gradient_at_once
+    if config.runtime.gradient_accumulation > 1:
+        gradient_of = functools.partial(
+            gradients.accumulated_gradient, parts=config.runtime.gradient_accumulation, mesh=mesh
+        )
 
     def train_step(
         state: TrainState, batch: Batch, anchors: Anchors
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        gradient_of = jax.value_and_grad(loss_of, has_aux=True)
-        (_, (result, batch_stats)), gradients = gradient_of(state.params, state, batch, anchors)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        metrics = result.metrics | {
-            "gradient_norm": optax.tree.norm(gradients),
+        objective_of = objective_function(state, batch, anchors)
+        gradient = gradient_of(
+            forward, objective_of, state.params, state.batch_stats, batch["image"]
+        )
+        updates, opt_state = optimizer.update(gradient.params, state.opt_state, state.params)
+        metrics = gradient.objective.metrics | {
+            "gradient_norm": optax.tree.norm(gradient.params),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
         }
         if "stop" in batch:  # of several processes: whether any of them was asked to stop
@@ -211,9 +229,9 @@ def make_train_step(
         new_state = state.replace(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
-            batch_stats=batch_stats,
+            batch_stats=gradient.batch_stats,
             opt_state=opt_state,
-            moving_average=result.moving_average,
+            moving_average=gradient.objective.moving_average,
         )
         return new_state, metrics
 
@@ -225,14 +243,15 @@ def make_calibration_step(
     model: nn.Module, config: ml_collections.ConfigDict
 ) -> Callable[[TrainState, Batch, Anchors], tuple[jax.Array, jax.Array]]:
     """Builds the step that gives the two sums whose ratio is w_loc (DESIGN section 2)."""
-    loss_of = _loss_function(model, config)
+    forward, objective_function = _forward(model), _objective_function(config)
 
     @jax.jit
     def calibration_step(
         state: TrainState, batch: Batch, anchors: Anchors
     ) -> tuple[jax.Array, jax.Array]:
-        _, (result, _) = loss_of(state.params, state, batch, anchors)
-        return result.metrics["calibration_plain"], result.metrics["calibration_balanced"]
+        predictions, _ = forward(state.params, state.batch_stats, batch["image"])
+        metrics = objective_function(state, batch, anchors)(predictions).metrics
+        return metrics["calibration_plain"], metrics["calibration_balanced"]
 
     return calibration_step
 

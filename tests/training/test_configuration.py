@@ -57,6 +57,11 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         ({"model.norm": "frozen_bn"}, 1, "frozen batch norm keeps the statistics it starts with"),
         ({"batch_size": 12}, 8, "batch_size is 12, which 8 devices cannot share evenly"),
         ({"evaluation.batch_size": 9}, 2, "evaluation.batch_size is 9, which 2 devices"),
+        (
+            {"batch_size": 12, "runtime.gradient_accumulation": 4},
+            2,
+            "runtime.gradient_accumulation is 4, which cannot cut the 6 images of a device",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused(changes, devices, words):
