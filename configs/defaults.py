@@ -48,6 +48,9 @@ def get_config(arm: str = "both") -> ml_collections.ConfigDict:
             "weight_decay": 1e-4,
             # Largest norm of the whole gradient; None: no clipping.
             "clip_global_norm": _optional(float),
+            # Decay a step of the moving average of the weights that is evaluated, such as .999; as
+            # EMA does: the best checkpoint is chosen by it. None: no average.
+            "ema_decay": _optional(float),
         }
     )
     config.schedule = _schedule()

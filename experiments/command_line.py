@@ -34,12 +34,20 @@ def define_config(*, required: bool = True) -> flags.FlagHolder:
     return holder
 
 
-def define_run() -> tuple[flags.FlagHolder, flags.FlagHolder, flags.FlagHolder]:
-    """The flags --workdir, --checkpoint and --split of a command that looks at a run."""
+def define_run() -> tuple[flags.FlagHolder, flags.FlagHolder, flags.FlagHolder, flags.FlagHolder]:
+    """The flags --workdir, --checkpoint, --ema and --split of a command that looks at a run."""
     return (
         flags.DEFINE_string("workdir", None, "The folder of the run.", required=True),
         flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint."),
+        define_ema(),
         flags.DEFINE_enum("split", "val", ["train", "val", "test"], "Which images."),
+    )
+
+
+def define_ema() -> flags.FlagHolder:
+    """The flag --ema of a command that uses a run's weights."""
+    return flags.DEFINE_bool(
+        "ema", True, "Whether with the moving average of the weights, where the run keeps one."
     )
 
 

@@ -17,7 +17,7 @@ from ioub_jax.data import pipeline
 from ioub_jax.training import metrics, trained
 from ioub_jax.training import step as steps
 
-_WORKDIR, _CHECKPOINT, _SPLIT = command_line.define_run()
+_WORKDIR, _CHECKPOINT, _EMA, _SPLIT = command_line.define_run()
 _IMAGES = flags.DEFINE_integer("images", 12, "Images on the contact sheet.", lower_bound=1)
 _SCORE = flags.DEFINE_float("score", 0.4, "Lowest score of a detection that is drawn.")
 
@@ -73,7 +73,7 @@ def draw_positive_anchors(path: pathlib.Path, model: trained.Trained) -> None:
 def main() -> None:
     """Draws three pictures into the workdir's `pictures/`."""
     workdir = pathlib.Path(_WORKDIR.value)
-    model = trained.load(workdir, _CHECKPOINT.value, _SPLIT.value)
+    model = trained.load(workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value)
     folder = workdir / "pictures"
     folder.mkdir(exist_ok=True)
     draw_detections(folder / "detections.png", model, _IMAGES.value)

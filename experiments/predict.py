@@ -29,6 +29,7 @@ _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results, made anew.", required=True)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Of a workdir.")
+_EMA = command_line.define_ema()
 _SCORE = flags.DEFINE_float("score", 0.05, "Lowest score in the JSON.", 0.0, 1.0)
 _DRAWN = flags.DEFINE_float("drawn_score", 0.4, "Lowest score of a box that is drawn.", 0.0, 1.0)
 _DRAW = flags.DEFINE_bool("draw", True, "Whether to draw PNGs.")
@@ -65,7 +66,9 @@ def main(*arguments: str) -> None:
     """Detects, writes and draws."""
     paths = find_images(arguments)
     out = pathlib.Path(_OUT.value)
-    detector = ioub_jax.load(_MODEL.value, checkpoint=_CHECKPOINT.value, batch_size=_BATCH.value)
+    detector = ioub_jax.load(
+        _MODEL.value, checkpoint=_CHECKPOINT.value, ema=_EMA.value, batch_size=_BATCH.value
+    )
     out.mkdir(parents=True, exist_ok=True)
     names = picture_names(paths)
     found: dict[int, inference.Detections] = {}

@@ -11,7 +11,11 @@ __version__ = "0.1.0"
 
 
 def load(
-    source: str | os.PathLike[str], *, checkpoint: str = "best", batch_size: int | None = None
+    source: str | os.PathLike[str],
+    *,
+    checkpoint: str = "best",
+    ema: bool = True,
+    batch_size: int | None = None,
 ) -> "inference.ObjectDetector":
     """A trained detector to call with images: see `ioub_jax.inference.load`.
 
@@ -19,4 +23,4 @@ def load(
     """
     from ioub_jax import inference
 
-    return inference.load(source, checkpoint=checkpoint, batch_size=batch_size)
+    return inference.load(source, checkpoint=checkpoint, ema=ema, batch_size=batch_size)

@@ -231,7 +231,11 @@ def _pixels(image: ImageLike) -> np.ndarray:
 
 
 def load(
-    source: str | os.PathLike[str], *, checkpoint: str = "best", batch_size: int | None = None
+    source: str | os.PathLike[str],
+    *,
+    checkpoint: str = "best",
+    ema: bool = True,
+    batch_size: int | None = None,
 ) -> ObjectDetector:
     """A trained detector, ready to be called with images.
 
@@ -241,6 +245,7 @@ def load(
         executing anything in it) or that name. With COCO's 91 outputs its classes are the 80 of
         COCO, with any others they are called by their numbers.
       checkpoint: 'best' or 'last', of a run.
+      ema: whether with the moving average of the weights, where the run keeps one.
       batch_size: images that go through the network together; None: 1 on a CPU, else 8.
 
     Raises:
@@ -251,11 +256,11 @@ def load(
         batch_size = 1 if jax.default_backend() == "cpu" else 8
     path = pathlib.Path(source)
     if path.is_dir():
-        return _from_run(path, checkpoint, batch_size)
+        return _from_run(path, checkpoint, ema, batch_size)
     return _from_weights(pretrained.find_weights(os.fspath(source)), batch_size)
 
 
-def _from_run(workdir: pathlib.Path, checkpoint: str, batch_size: int) -> ObjectDetector:
+def _from_run(workdir: pathlib.Path, checkpoint: str, ema: bool, batch_size: int) -> ObjectDetector:
     config = configuration.read_workdir(workdir)
     categories = class_list.read(workdir)
     if categories is None:
@@ -264,7 +269,8 @@ def _from_run(workdir: pathlib.Path, checkpoint: str, batch_size: int) -> Object
             "written."
         )
     detector = create_detector_for_inference(config, len(categories))
-    variables = checkpoints.read_variables(workdir, checkpoint, steps.replicated(detector.mesh))
+    everywhere = steps.replicated(detector.mesh)
+    variables = checkpoints.read_variables(workdir, checkpoint, everywhere, ema=ema)
     return ObjectDetector(detector, variables, categories, batch_size)
 
 

@@ -231,7 +231,10 @@ def run_records(steps):
     [
         ([], []),
         (run_records([5]), []),
-        (run_records(range(0, 500, 5)), [{"step": 250, "AP": None, "AP50": 0.5}]),
+        (
+            run_records(range(0, 500, 5)),
+            [{"step": 250, "AP": None, "AP50": 0.5, "without_ema_AP": 0.2}],
+        ),
         ([{"step": 1, "loss": float("nan")}, {"step": 2, "grad_norm": 1.0}], [{"step": 9}]),
     ],
 )

@@ -66,8 +66,7 @@ def train_step(workload: Workload) -> Callable[[], Any]:
 def inference(workload: Workload) -> Callable[[], Any]:
     """Images to detections, 1,000 candidates of every level."""
     detector = detectors.create_detector(configuration(workload), workload.classes)
-    variables = jax.jit(detectors.create_trainer(detector).create_state)()
-    variables = {"params": variables.params, "batch_stats": variables.batch_stats}
+    variables = jax.jit(detectors.create_trainer(detector).create_state)().variables
     predict = steps.make_predict_step(detector.model, detector.config)
     inputs = detector.on_devices(_batch(workload))
     return lambda: predict(variables, *inputs)

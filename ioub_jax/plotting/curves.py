@@ -28,7 +28,8 @@ def learning_curves(
         path: The PNG to write.
         records: Training records in order of `step`, with any of `loss`, `loss_classification`,
             `loss_localization`, `mean_positive_iou`, `learning_rate`.
-        evaluations: Evaluations in order of `step`, with any of `AP`, `AP50`, `AP75`; None is a
+        evaluations: Evaluations in order of `step`, with any of `AP`, `AP50`, `AP75`,
+            `without_ema_AP`; None is a
             gap.
         title: A line above the panels.
     """
@@ -49,6 +50,9 @@ def learning_curves(
         steps, values = _series(evaluations, key)
         if steps.size:
             precision.plot(steps, values, color=color, marker=marker, markersize=4, label=key)
+    steps, values = _series(evaluations, "without_ema_AP")
+    if steps.size:
+        precision.plot(steps, values, color=GREY, linestyle=":", label="AP without EMA")
     precision.set_title("Average precision on the validation images")
     precision.set_ylim(0, 1)
 

@@ -101,13 +101,16 @@ def restore(
         return _read(reader, template, sharding)
 
 
-def read_variables(workdir: pathlib.Path, which: str, sharding: Sharding) -> dict[str, Any]:
+def read_variables(
+    workdir: pathlib.Path, which: str, sharding: Sharding, *, ema: bool = True
+) -> dict[str, Any]:
     """Parameters and running statistics of a checkpoint, whatever optimizer trained them.
 
     Args:
       workdir: the run's folder.
       which: 'last' or 'best'.
       sharding: where every array goes.
+      ema: whether the moving average is read where the run keeps one.
 
     Returns:
       The variables of the model: `params` and `batch_stats`.
@@ -116,6 +119,8 @@ def read_variables(workdir: pathlib.Path, which: str, sharding: Sharding) -> dic
       ConfigError: there is no such checkpoint.
     """
     state, _ = read_tree(workdir, which, sharding)
+    if ema and state.get("ema"):  # earlier versions had none
+        return state["ema"]
     return {"params": state["params"], "batch_stats": state["batch_stats"]}
 
 

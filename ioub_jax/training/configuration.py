@@ -130,6 +130,11 @@ def check_config(config: ml_collections.ConfigDict, device_count: int) -> None:
             f"{config.batch_size // device_count} images of a device into equal parts; it must "
             "divide them."
         )
+    decay = config.optimizer.get("ema_decay")
+    if decay is not None and not 0.0 <= decay < 1.0:
+        raise ConfigError(
+            f"optimizer.ema_decay is {decay}; it must be at least 0 and below 1, such as 0.999."
+        )
     if config.evaluation.batch_size % device_count:
         raise ConfigError(
             f"evaluation.batch_size is {config.evaluation.batch_size}, which {device_count} "

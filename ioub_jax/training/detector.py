@@ -144,6 +144,7 @@ def create_trainer(detector: Detector) -> Trainer:
         optimizer,
         seed=config.seed,
         w_loc=steps.objective_options(config).localization.initial_w_loc,
+        has_ema=config.optimizer.ema_decay is not None,
     )
     train_step = steps.make_train_step(model, optimizer, schedule, config, detector.mesh)
     return Trainer(create_state, train_step)

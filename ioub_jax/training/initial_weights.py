@@ -38,7 +38,7 @@ def with_initial_weights(
       ConfigError: the weights are of another architecture; the sentence names the first difference.
       WeightsError: a file of weights cannot be used.
     """
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    variables = state.variables
     if config.model.pretrained is not None:
         backbone = _read_backbone(config.model, variables, sharding)
         absent = {"fc6", "fc7"} - backbone["params"]["backbone"].keys()

@@ -220,23 +220,41 @@ class Run:
         return due and not self.writer.has("evaluation", self.step)
 
     def evaluate(self, stop: "StopRequest") -> None:
-        """Evaluates the state, records it, and keeps it if it is the best so far."""
-        variables = {"params": self.state.params, "batch_stats": self.state.batch_stats}
+        """Evaluates the state, records it, and keeps it if it is the best so far.
+
+        Where a moving average is kept, it is what counts; the weights themselves are evaluated
+        besides, as `without_ema_AP` and so on.
+        """
+        record: dict[str, float | None] = {}
+        if self.state.ema:
+            evaluation = self._evaluation_of(self.state.variables, "_without_ema", stop)
+            if evaluation is None:
+                return
+            record = {f"without_ema_{key}": value for key, value in evaluation.record().items()}
+        evaluation = self._evaluation_of(self.state.ema or self.state.variables, "", stop)
+        if evaluation is None:
+            return
+        # Without ground truth there is no AP; the first such checkpoint is then the best.
+        ap = -1.0 if evaluation.headline is None else evaluation.headline
+        self.checkpoints.save_best(self.state, self.config_dict, ap)
+        self.writer.write("evaluation", self.step, evaluation.record() | record)
+
+    def _evaluation_of(
+        self, variables: dict[str, Any], suffix: str, stop: "StopRequest"
+    ) -> evaluator.Evaluation | None:
+        """Evaluates variables, and writes and tells what they reach; None after a signal."""
         evaluation = evaluator.evaluate_source(
             functools.partial(self.predict, variables),
             self.validation,
             self.detector,
             lambda: stop.agreed,
         )
-        if evaluation is None:
-            return
-        if hosts.is_first():
-            evaluation.write(self.workdir / "evaluation", f"val_{self.step}")
-        logger.info("Step %d:\n%s", self.step, evaluation.describe())
-        # Without ground truth there is no AP; the first such checkpoint is then the best.
-        ap = -1.0 if evaluation.headline is None else evaluation.headline
-        self.checkpoints.save_best(self.state, self.config_dict, ap)
-        self.writer.write("evaluation", self.step, evaluation.record())
+        if evaluation is not None:
+            if hosts.is_first():
+                evaluation.write(self.workdir / "evaluation", f"val_{self.step}{suffix}")
+            words = suffix.replace("_", " ")
+            logger.info("Step %d%s:\n%s", self.step, words, evaluation.describe())
+        return evaluation
 
 
 class StopRequest:

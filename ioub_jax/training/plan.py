@@ -251,7 +251,7 @@ def plan_evaluation(
     """Compiles the step that detects; arguments and errors as `plan_training`."""
     detector, batch, anchors = _inputs(config, num_classes, batch_per_chip, devices)
     state = jax.eval_shape(create_trainer(detector).create_state)
-    variables = _replicated(detector, {"params": state.params, "batch_stats": state.batch_stats})
+    variables = _replicated(detector, state.variables)
     predict: Any = steps.make_predict_step(detector.model, detector.config)
     return _compile(predict, (variables, batch, anchors), topology, batch_per_chip, detector)
 

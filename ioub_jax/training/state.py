@@ -24,6 +24,7 @@ class TrainState(flax.struct.PyTreeNode):
       opt_state: the optimizer's state.
       w_loc: float32 scalar, the constant of the localization loss; not a number until measured.
       moving_average: float32 scalar, moving average of the positives of a global batch.
+      ema: exponential moving average of `variables`; `{}` without one.
     """
 
     step: jax.Array
@@ -32,6 +33,12 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: Any
     w_loc: jax.Array
     moving_average: jax.Array
+    ema: dict[str, Any] = flax.struct.field(default_factory=dict)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables of the model: `params` and `batch_stats`."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
 
 
 def create_state(
@@ -40,6 +47,7 @@ def create_state(
     *,
     seed: int,
     w_loc: float | None,
+    has_ema: bool,
 ) -> TrainState:
     """The state before the first step: a pure function of its arguments.
 
@@ -48,10 +56,11 @@ def create_state(
       optimizer: its optimizer.
       seed: seed of the initial parameters.
       w_loc: the configured constant, None where it is to be measured.
+      has_ema: whether an average of the variables is kept.
     """
     variables = init_variables(model, seed)
     params = variables["params"]
-    return TrainState(
+    state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=variables.get("batch_stats", {}),
@@ -59,6 +68,30 @@ def create_state(
         w_loc=jnp.asarray(jnp.nan if w_loc is None else w_loc, jnp.float32),
         moving_average=jnp.asarray(_MOVING_AVERAGE_START, jnp.float32),
     )
+    if not has_ema:
+        return state
+    # Zeros, which the first step forgets: what it starts from may be replaced by trained weights.
+    return state.replace(ema=jax.tree.map(jnp.zeros_like, state.variables))
+
+
+def with_average(state: TrainState, decay: float) -> TrainState:
+    """The state after a step, with its variables taken into the average.
+
+    `ema = d ema + (1 - d) variables` with `d = min(decay, t / (t + 9))` after step t + 1: the first
+    step replaces the average, and the first hundreds are not held back by the initial weights, as
+    in TensorFlow's `ExponentialMovingAverage` with `num_updates`, whose d is (1 + t) / (10 + t).
+
+    Args:
+      state: after a step.
+      decay: d in the long run, such as .999.
+    """
+    done = jnp.asarray(state.step - 1, jnp.float32)
+    share = 1.0 - jnp.minimum(decay, done / (done + 9.0))
+    # In this form what does not change, as frozen parameters, is its own average to the bit.
+    ema = jax.tree.map(
+        lambda average, value: average + share * (value - average), state.ema, state.variables
+    )
+    return state.replace(ema=ema)
 
 
 def init_variables(model: nn.Module, seed: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ioub_jax import boxes, matching, objective, postprocess
 from ioub_jax.models import Predictions
 from ioub_jax.training import gradients
+from ioub_jax.training import state as states
 from ioub_jax.training.state import TrainState
 
 Batch = Mapping[str, jax.Array]
@@ -233,6 +234,8 @@ def make_train_step(
             opt_state=opt_state,
             moving_average=gradient.objective.moving_average,
         )
+        if config.optimizer.ema_decay is not None:
+            new_state = states.with_average(new_state, config.optimizer.ema_decay)
         return new_state, metrics
 
     everywhere = replicated(mesh)

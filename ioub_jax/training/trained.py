@@ -39,13 +39,14 @@ class Trained:
         return evaluation
 
 
-def load(workdir: pathlib.Path, checkpoint: str, split: str) -> Trained:
+def load(workdir: pathlib.Path, checkpoint: str, split: str, *, ema: bool = True) -> Trained:
     """Reads a run's detector and opens a split of its data.
 
     Args:
       workdir: the run's folder.
       checkpoint: 'best' or 'last'.
       split: 'train', 'val' or 'test'.
+      ema: whether with the moving average of the weights, where the run keeps one.
 
     Raises:
       ConfigError: the workdir holds no run, or no such checkpoint, or the data set's classes are
@@ -56,5 +57,6 @@ def load(workdir: pathlib.Path, checkpoint: str, split: str) -> Trained:
     source = sources.create_source(config.data, split)
     class_list.check(workdir, source)
     detector = create_detector(config, len(source.classes))
-    variables = checkpoints.read_variables(workdir, checkpoint, steps.replicated(detector.mesh))
+    everywhere = steps.replicated(detector.mesh)
+    variables = checkpoints.read_variables(workdir, checkpoint, everywhere, ema=ema)
     return Trained(detector, variables, source)

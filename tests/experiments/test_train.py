@@ -58,11 +58,16 @@ def wait_for_step(process, workdir, step):
     raise TimeoutError(f"step {step} was not reached")
 
 
+def train_arguments(workdir, *overrides):
+    """The flags of a run like `finished`."""
+    return tiny.train_arguments(workdir, "optimizer.ema_decay=0.5", *overrides)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> pathlib.Path:
     """The workdir of an uninterrupted run."""
     workdir = tmp_path_factory.mktemp("finished") / "run"
-    code, output = tiny.run("train", *tiny.train_arguments(workdir))
+    code, output = tiny.run("train", *train_arguments(workdir))
     assert code == 0, output
     assert "Measured w_loc" in output
     return workdir
@@ -79,8 +84,13 @@ def test_a_run_leaves_its_records(finished):
     assert expected <= train[0].keys()
     assert train[0]["w_loc"] == train[-1]["w_loc"] != 1.0
     assert [record["step"] for record in records(finished, "evaluation")] == [12, 24]
-    detections = json.loads((finished / "evaluation" / "val_24_detections.json").read_text())
-    assert detections[0].keys() == {"image_id", "category_id", "bbox", "score"}
+    averaged, last = (
+        json.loads((finished / "evaluation" / f"val_24{suffix}_detections.json").read_text())
+        for suffix in ("", "_without_ema")
+    )
+    assert averaged != last
+    assert records(finished, "evaluation")[-1].keys() >= {"AP", "voc_AP", "without_ema_voc_AP"}
+    assert averaged[0].keys() == {"image_id", "category_id", "bbox", "score"}
     assert {path.name for path in (finished / "checkpoints" / "last").iterdir()} == {"24"}
     assert list((finished / "tensorboard").glob("events*"))
 
@@ -88,11 +98,11 @@ def test_a_run_leaves_its_records(finished):
 @pytest.mark.parametrize("step", [3, 8, 14])
 def test_killed_and_started_again_ends_with_the_same_bits(finished, tmp_path, step):
     workdir = tmp_path / "run"
-    process = tiny.start("train", *tiny.train_arguments(workdir))
+    process = tiny.start("train", *train_arguments(workdir))
     wait_for_step(process, workdir, step)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    code, output = tiny.run("train", *tiny.train_arguments(workdir))
+    code, output = tiny.run("train", *train_arguments(workdir))
     assert code == 0, output
     assert_bit_identical(state_in(workdir), state_in(finished))
     timing = ("images_per_second", "data_wait_share")
@@ -105,7 +115,7 @@ def test_killed_and_started_again_ends_with_the_same_bits(finished, tmp_path, st
 @pytest.mark.parametrize("to_workers_too", [False, True])
 def test_sigterm_saves_ends_the_workers_and_resumes(finished, tmp_path, to_workers_too):
     workdir = tmp_path / "run"
-    arguments = tiny.train_arguments(workdir, "runtime.workers=1")
+    arguments = train_arguments(workdir, "runtime.workers=1")
     process = tiny.start("train", *arguments)
     wait_for_step(process, workdir, 7)
     if to_workers_too:
@@ -123,7 +133,7 @@ def test_sigterm_saves_ends_the_workers_and_resumes(finished, tmp_path, to_worke
     step, _ = state_in(workdir)
     assert 7 <= step < 24
     assert records(workdir)[-1]["step"] == step
-    code, output = tiny.run("train", *tiny.train_arguments(workdir))
+    code, output = tiny.run("train", *train_arguments(workdir))
     assert code == 0, output
     assert_bit_identical(state_in(workdir), state_in(finished))
 
@@ -134,6 +144,13 @@ def test_evaluate_and_draw_a_run(finished):
     assert "hourglass" in output
     during = json.loads((finished / "evaluation" / "val_24_metrics.json").read_text())
     after = json.loads((finished / "evaluation" / "val_last_metrics.json").read_text())
+    assert after == during
+    code, output = tiny.run("evaluate", f"--workdir={finished}", "--checkpoint=last", "--noema")
+    assert code == 0, output
+    during, after = (
+        json.loads((finished / "evaluation" / f"{name}_without_ema_metrics.json").read_text())
+        for name in ("val_24", "val_last")
+    )
     assert after == during
     code, output = tiny.run("draw", f"--workdir={finished}", "--images=4")
     assert code == 0, output
@@ -152,7 +169,7 @@ def test_compiled_programs_are_kept_beside_the_downloads(finished, tmp_path, mon
 
 def test_another_configuration_is_refused_and_a_longer_run_is_not(finished, tmp_path):
     before = state_in(finished)
-    code, output = tiny.run("train", *tiny.train_arguments(finished, "loss.classification.eta=1.0"))
+    code, output = tiny.run("train", *train_arguments(finished, "loss.classification.eta=1.0"))
     assert code == 1
     assert output.strip().count("\n") == 0
     assert "another configuration (loss.classification.eta: 1.5 -> 1.0)" in output
@@ -161,7 +178,7 @@ def test_another_configuration_is_refused_and_a_longer_run_is_not(finished, tmp_
 
 def test_a_finished_run_has_nothing_left_to_do(finished):
     before = state_in(finished)
-    code, output = tiny.run("train", *tiny.train_arguments(finished))
+    code, output = tiny.run("train", *train_arguments(finished))
     assert code == 0, output
     assert_bit_identical(state_in(finished), before)
     assert len(records(finished)) == 24
@@ -185,7 +202,7 @@ def test_a_finished_run_has_nothing_left_to_do(finished):
 )
 def test_what_a_user_gets_wrong_is_one_sentence(tmp_path, arguments, words):
     workdir = tmp_path / "run"
-    code, output = tiny.run("train", *tiny.train_arguments(workdir, *arguments))
+    code, output = tiny.run("train", *train_arguments(workdir, *arguments))
     assert code == 1, output
     assert words in output
     assert "Traceback" not in output
@@ -194,7 +211,7 @@ def test_what_a_user_gets_wrong_is_one_sentence(tmp_path, arguments, words):
 def test_a_loss_that_is_not_finite_stops_the_run_and_the_checkpoint_stands(tmp_path):
     workdir = tmp_path / "run"
     overrides = ["schedule.base_learning_rate=1e30", "schedule.warmup_images=0"]
-    arguments = tiny.train_arguments(workdir, *overrides, "runtime.checkpoint_every_images=8")
+    arguments = train_arguments(workdir, *overrides, "runtime.checkpoint_every_images=8")
     code, output = tiny.run("train", *arguments)
     assert code == 1
     assert "Traceback" not in output
@@ -207,7 +224,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_the_checkpoint_stands(tmp_p
 def test_frozen_batch_norm_starts_from_a_run_of_ours(finished, tmp_path):
     workdir = tmp_path / "run"
     overrides = ["model.norm=frozen_bn", "model.frozen_stages=1", f"model.pretrained={finished}"]
-    arguments = tiny.train_arguments(workdir, *overrides, "schedule.images=16")
+    arguments = train_arguments(workdir, *overrides, "schedule.images=16")
     code, output = tiny.run("train", *arguments)
     assert code == 0, output
     one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -255,11 +272,11 @@ def test_a_dozen_kills_at_random_moments_change_no_bit(tmp_path):
     """About four minutes: kills in start-up, steps, saves and evaluations alike."""
     overrides = ["schedule.images=12000", "runtime.checkpoint_every_images=160"]
     overrides += ["evaluation.every_images=1600"]
-    code, output = tiny.run("train", *tiny.train_arguments(tmp_path / "whole", *overrides))
+    code, output = tiny.run("train", *train_arguments(tmp_path / "whole", *overrides))
     assert code == 0, output
     rng, kills, workdir = np.random.default_rng(), [], tmp_path / "killed"
     for _ in range(100):
-        process = tiny.start("train", *tiny.train_arguments(workdir, *overrides))
+        process = tiny.start("train", *train_arguments(workdir, *overrides))
         started = time.monotonic()
         # The first dozen are killed after start-up; later ones may live to the end.
         patience = rng.uniform(4, 14) + max(0, len(kills) - 12) * 10

@@ -25,6 +25,10 @@ def state_of(step, devices=8, width=3):
     return jax.device_put(state, steps.replicated(steps.create_mesh(devices)))
 
 
+def with_ema(state):
+    return state.replace(ema=jax.tree.map(lambda x: x + 1.0, state.variables))
+
+
 def equal(first, second):
     return jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.all(a == b)), first, second))
 
@@ -40,6 +44,21 @@ def test_a_checkpoint_of_eight_devices_restores_on_one(tmp_path):
     assert equal(jax.device_get(restored), jax.device_get(state_of(7)))
     variables = checkpoints.read_variables(tmp_path, "last", one)
     np.testing.assert_array_equal(variables["params"]["backbone"]["stem"]["kernel"], [7, 8, 9])
+
+
+def test_variables_are_the_average_unless_told_otherwise(tmp_path):
+    saved = checkpoints.Checkpoints(tmp_path)
+    saved.save_last(with_ema(state_of(7)), {"seed": 0})
+    saved.close()
+    one = steps.replicated(steps.create_mesh(1))
+    template = jax.eval_shape(lambda: with_ema(state_of(0)))
+    restored = checkpoints.restore(tmp_path, "last", template, one)
+    assert equal(jax.device_get(restored), jax.device_get(with_ema(state_of(7))))
+    kernels = [
+        checkpoints.read_variables(tmp_path, "last", one, ema=ema)["params"]["backbone"]["stem"]
+        for ema in (True, False)
+    ]
+    np.testing.assert_array_equal([x["kernel"] for x in kernels], [[8, 9, 10], [7, 8, 9]])
 
 
 def test_the_last_and_the_best_are_kept(tmp_path):
