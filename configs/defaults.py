@@ -353,6 +353,9 @@ def _runtime() -> ml_collections.ConfigDict:
             # Parts of a batch that go through the network one after another: the memory of one part
             # and one more forward pass, the same gradient. Batch norms see a part.
             "gradient_accumulation": 1,
+            # What the backward pass computes once more instead of keeping it: 'nothing';
+            # 'activations', what lies between convolutions; 'blocks', all inside of blocks.
+            "rematerialize": "nothing",
             "log_every_steps": 20,
             "checkpoint_every_images": 20_000,
             # Whether training ends where the step is compiled more than once for a canvas.

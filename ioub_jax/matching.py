@@ -16,6 +16,9 @@ from ioub_jax import boxes as box_ops
 # Two IoUs closer than this, relatively, are the same number rounded differently. A compiler may
 # compute one IoU twice, once fused and once not, so "equals the best" cannot be asked of the bits.
 _IOU_ROUNDING = 1e-6
+# Boxes that a pass over the anchors looks at: what is known of the anchors is read and written once
+# for so many.
+_SLOTS_AT_ONCE = 5
 
 
 class Matches(NamedTuple):
@@ -103,7 +106,7 @@ def match(
 
     positive = found.is_a_best_anchor | (found.iou >= foreground_iou)
     unmatched = jnp.where(found.in_ignored_region | (found.iou >= background_iou), -2, -1)
-    own_label = jnp.take_along_axis(jnp.asarray(labels, jnp.int32), found.gt_index, axis=1)
+    own_label = _gather(jnp.asarray(labels, jnp.float32), found.gt_index).astype(jnp.int32)
     return Matches(jnp.where(positive, own_label, unmatched), found.gt_index, found.iou)
 
 
@@ -117,8 +120,28 @@ def gather_boxes(boxes: ArrayLike, gt_index: ArrayLike) -> jax.Array:
     Returns:
       `[B, N, 4]` of the dtype of `boxes`.
     """
-    gt_index = jnp.asarray(gt_index)
-    return jnp.take_along_axis(jnp.asarray(boxes), gt_index[..., None], axis=1)
+    boxes, gt_index = jnp.asarray(boxes), jnp.asarray(gt_index)
+    coordinates = [_gather(boxes[..., i], gt_index) for i in range(boxes.shape[-1])]
+    # Coordinates are stacked in front and then called the last: a compiler may leave them there.
+    return jnp.moveaxis(jnp.stack(coordinates), 0, -1)
+
+
+def _gather(values: jax.Array, gt_index: jax.Array) -> jax.Array:
+    """`[B, M]` and `[B, N]` to `[B, N]`."""
+    gathered: jax.Array = jax.lax.platform_dependent(
+        values, gt_index, tpu=_gather_by_product, default=_gather_by_index
+    )
+    return gathered
+
+
+def _gather_by_index(values: jax.Array, gt_index: jax.Array) -> jax.Array:
+    return jnp.take_along_axis(values, gt_index, axis=1)
+
+
+def _gather_by_product(values: jax.Array, gt_index: jax.Array) -> jax.Array:
+    """The same; a TPU fetches single numbers one after another, but multiplies matrices."""
+    is_it = jax.nn.one_hot(gt_index, values.shape[1], axis=1, dtype=values.dtype)
+    return jnp.einsum("bm,bmn->bn", values, is_it, precision=jax.lax.Precision.HIGHEST)
 
 
 def _scan_boxes(
@@ -132,10 +155,10 @@ def _scan_boxes(
     """Visits the slots in order, the m-th of all images at once, with `[B, N]` of memory."""
 
     def visit(running: _Running, slot: tuple[jax.Array, ...]) -> tuple[_Running, None]:
-        index, box, is_object, is_region = slot
-        iou = jnp.where(is_object[:, None], _with_one_box(box_ops.pairwise_iou, anchors, box), 0.0)
+        index, box, is_object, is_region, best = slot
+        iou = _iou_with_one_box(anchors, box, is_object)
         covered = _with_one_box(box_ops.pairwise_intersection_over_first_area, anchors, box)
-        takes = _taken_anchors(iou, low_quality)
+        takes = _taken_anchors(iou, best, low_quality)
         goes_to_box = iou > running.iou
         if low_quality in ("authors", "ssd"):
             goes_to_box = takes | (goes_to_box & ~running.is_a_best_anchor)
@@ -157,7 +180,28 @@ def _scan_boxes(
     )
     indices = jnp.arange(boxes.shape[1], dtype=jnp.int32)
     slots = (indices, boxes.swapaxes(0, 1), is_object.T, is_region.T)
-    return jax.lax.scan(visit, nothing, slots)[0]
+    best = _best_of_boxes(anchors, slots[1], slots[2], low_quality)
+    return jax.lax.scan(visit, nothing, (*slots, best), unroll=_SLOTS_AT_ONCE)[0]
+
+
+def _iou_with_one_box(anchors: jax.Array, box: jax.Array, is_object: jax.Array) -> jax.Array:
+    """`[B, N]` IoUs of the anchors with one box an image, 0 where that is no object."""
+    return jnp.where(is_object[:, None], _with_one_box(box_ops.pairwise_iou, anchors, box), 0.0)
+
+
+def _best_of_boxes(
+    anchors: jax.Array, boxes: jax.Array, is_object: jax.Array, low_quality: str
+) -> jax.Array:
+    """What `_taken_anchors` must know of each box, `[M, B, 1]`.
+
+    That is its highest IoU with an anchor; for 'ssd' the index of the first anchor that has it.
+    """
+    best = jnp.argmax if low_quality == "ssd" else jnp.max
+
+    def visit(_: None, slot: tuple[jax.Array, jax.Array]) -> tuple[None, jax.Array]:
+        return None, best(_iou_with_one_box(anchors, *slot), axis=1, keepdims=True)
+
+    return jax.lax.scan(visit, None, (boxes, is_object), unroll=_SLOTS_AT_ONCE)[1]
 
 
 def _with_one_box(
@@ -167,14 +211,12 @@ def _with_one_box(
     return measure(anchors, box[:, None, :])[..., 0]
 
 
-def _taken_anchors(iou: jax.Array, low_quality: str) -> jax.Array:
+def _taken_anchors(iou: jax.Array, best: jax.Array, low_quality: str) -> jax.Array:
     """Which anchors the rule gives to a box for being its best: bool `[B, N]`, like its IoUs."""
     if low_quality == "none":
         return jnp.zeros_like(iou, bool)
     if low_quality == "ssd":
-        best_index = jnp.argmax(iou, axis=1)[:, None]
-        return (iou > 0.0) & (jnp.arange(iou.shape[1])[None, :] == best_index)
-    best = jnp.max(iou, axis=1, keepdims=True)
+        return (iou > 0.0) & (jnp.arange(iou.shape[1])[None, :] == best)
     return (iou > 0.0) & (iou >= best * (1.0 - _IOU_ROUNDING))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ioub_jax import matching
 from ioub_jax.anchors import retinanet_anchors
 from ioub_jax.matching import gather_boxes, match
 
@@ -249,6 +250,15 @@ def test_gather_boxes():
     gathered = gather_boxes(boxes, jnp.int32([[2, 0], [1, 1]]))
     np.testing.assert_array_equal(
         gathered, [[[8, 9, 10, 11], [0, 1, 2, 3]], [[16, 17, 18, 19], [16, 17, 18, 19]]]
+    )
+
+
+def test_a_product_gathers_the_same_bits():
+    rng = np.random.default_rng(0)
+    values = jnp.asarray(rng.uniform(0, 1344, (2, 100)), jnp.float32)
+    index = jnp.asarray(rng.integers(0, 100, (2, 500)), jnp.int32)
+    np.testing.assert_array_equal(
+        matching._gather_by_product(values, index), matching._gather_by_index(values, index)
     )
 
 

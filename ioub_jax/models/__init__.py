@@ -122,7 +122,6 @@ def _create_ssd(config: Any, outputs: int, anchors_per_location: Sequence[int]) 
         localization_heads=tuple(
             ssd.head_convolution(anchors * 4, dtype) for anchors in anchors_per_location
         ),
-        outputs=outputs,
         pixel_mean=tuple(config.pixel_mean),
         pixel_std=tuple(config.pixel_std),
         dtype=dtype,

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ioub_jax.models.layers import GroupedConvolution, Padding, convolution, make_norm
+from ioub_jax.models.layers import GroupedConvolution, Padding, block_result, convolution, make_norm
 
 # Over the k * k inputs of a channel: depthwise, the fan out of `nn.initializers` counts all
 # channels.
@@ -164,6 +164,7 @@ class EfficientNetLite0(nn.Module):
                     dtype=self.dtype,
                     name=f"stage{number}_block{i + 1}",
                 )(x, train=train and not frozen)
+                x = block_result(x)
             if frozen:
                 x = jax.lax.stop_gradient(x)
             if number in _OUTPUTS:

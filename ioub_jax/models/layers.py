@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 Norm = Literal["frozen_bn", "batch_norm", "group_norm"]
 
@@ -20,6 +21,15 @@ Norm = Literal["frozen_bn", "batch_norm", "group_norm"]
 Padding = Literal["symmetric", "same"]
 
 he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+#: Name of the results of blocks.
+BLOCK = "block"
+
+
+def block_result(x: Any) -> Any:
+    """Names the arrays of `x` as what `jax.checkpoint` keeps where all in blocks is made anew."""
+    return checkpoint_name(x, BLOCK)
 
 
 class FrozenBatchNorm(nn.Module):

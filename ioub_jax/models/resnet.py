@@ -12,7 +12,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ioub_jax.models.layers import GroupedConvolution, convolution, make_norm, max_pool
+from ioub_jax.models.layers import (
+    GroupedConvolution,
+    block_result,
+    convolution,
+    make_norm,
+    max_pool,
+)
 
 
 class Architecture(NamedTuple):
@@ -158,7 +164,7 @@ class ResNet(nn.Module):
             dtype=self.dtype,
             name="stem_norm",
         )(x)
-        x = max_pool(nn.relu(x))
+        x = block_result(max_pool(nn.relu(x)))
         if self.frozen_stages >= 0:
             x = jax.lax.stop_gradient(x)
         features = []
@@ -176,6 +182,7 @@ class ResNet(nn.Module):
                     dtype=self.dtype,
                     name=f"stage{stage}_block{i + 1}",
                 )(x, train=train and not frozen)
+                x = block_result(x)
             if frozen:
                 x = jax.lax.stop_gradient(x)
             features.append(x)

@@ -66,13 +66,13 @@ class Head(nn.Module):
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[B, h, w, channels]` to `[B, h * w * anchors, outputs]`."""
+        """Maps `[B, h, w, channels]` to `[B, h, w, anchors * outputs]`."""
         for i, layer in enumerate(self.tower):
             x = layer(x)
             if self.norm == "group_norm":
                 x = self.norms[i](x)
             x = nn.relu(x)
-        return self.output(x).reshape(x.shape[0], -1, self.outputs)
+        return self.output(x)
 
 
 class RetinaNet(nn.Module):
@@ -104,12 +104,12 @@ class RetinaNet(nn.Module):
           train: whether batch norms use the statistics of the batch.
 
         Returns:
-          `Predictions` with one entry for each of the levels P3 to P7; the anchors of a level are
-          ordered by row, column, anchor, as `anchors.retinanet_anchors` orders them.
+          `Predictions` with one entry for each of the levels P3 to P7; the anchors of a location
+          are ordered as `anchors.retinanet_anchors` orders them.
         """
         images = normalize_images(images, self.pixel_mean, self.pixel_std, self.dtype)
         features = self.backbone(images, train=train)
-        levels = self.pyramid(features[1:])
+        levels = layers.block_result(self.pyramid(features[1:]))
         return Predictions(
             logits=tuple(self.classification_head(level) for level in levels),
             deltas=tuple(self.localization_head(level) for level in levels),

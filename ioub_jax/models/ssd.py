@@ -100,10 +100,9 @@ class SSD(nn.Module):
       backbone: puts out conv4_3 and fc7.
       l2_norm: what conv4_3 passes on its way to its head.
       extra_layers: puts out the coarser levels from fc7.
-      classification_heads: for each level, a convolution that puts out `anchors * outputs`
-        channels.
+      classification_heads: for each level, a convolution that puts out C + 1 logits of
+        each of its anchors, the background first.
       localization_heads: likewise `anchors * 4`.
-      outputs: C + 1, the classes and, first, the background.
       pixel_mean: of the RGB pixels the backbone was trained on, on the scale 0 to 255.
       pixel_std: what they are divided by, 1 in the VGG16 that SSD starts from.
       dtype: dtype of the computation; parameters are float32.
@@ -114,7 +113,6 @@ class SSD(nn.Module):
     extra_layers: ExtraLayers
     classification_heads: tuple[nn.Conv, ...]
     localization_heads: tuple[nn.Conv, ...]
-    outputs: int
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
     dtype: Any = jnp.float32
@@ -127,27 +125,22 @@ class SSD(nn.Module):
           train: of no effect, there is no batch norm and no dropout.
 
         Returns:
-          `Predictions` with one entry for each of six (SSD300) or seven (SSD512) levels: logits
-          `[B, N_l, C + 1]`, the background first. The anchors of a level are ordered by row,
-          column, anchor, as `anchors.ssd_anchors` orders them.
+          `Predictions` with one entry for each of six (SSD300) or seven (SSD512) levels, with C + 1
+          logits an anchor, the background first. The anchors of a location are ordered as
+          `anchors.ssd_anchors` orders them.
         """
         images = normalize_images(images, self.pixel_mean, self.pixel_std, self.dtype)
         conv4_3, fc7 = self.backbone(images)
         levels = (self.l2_norm(conv4_3), fc7, *self.extra_layers(fc7))
+        levels = layers.block_result(levels)
         return Predictions(
-            logits=_per_anchor(self.classification_heads, levels, self.outputs),
-            deltas=_per_anchor(self.localization_heads, levels, 4),
+            logits=_applied(self.classification_heads, levels),
+            deltas=_applied(self.localization_heads, levels),
         )
 
 
-def _per_anchor(
-    heads: tuple[nn.Conv, ...], levels: tuple[jax.Array, ...], values: int
-) -> tuple[jax.Array, ...]:
-    """`[B, N_l, values]` of each level."""
-    return tuple(
-        head(level).reshape(level.shape[0], -1, values)
-        for head, level in zip(heads, levels, strict=True)
-    )
+def _applied(heads: tuple[nn.Conv, ...], levels: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    return tuple(head(level) for head, level in zip(heads, levels, strict=True))
 
 
 def head_convolution(channels: int, dtype: Any) -> nn.Conv:

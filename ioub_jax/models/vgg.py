@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ioub_jax.models.layers import convolution
+from ioub_jax.models.layers import block_result, convolution
 
 # Convolutions of each stage, and their channels over the width.
 _STAGES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
@@ -73,7 +73,7 @@ class VGG16(nn.Module):
         conv4_3 = x
         for stage, (count, multiple) in enumerate(_STAGES, start=1):
             if stage > 1:
-                x = halving_pool(x)
+                x = block_result(halving_pool(x))
             for i in range(1, count + 1):
                 name = f"stage{stage}_conv{i}"
                 x = convolution(
@@ -83,7 +83,7 @@ class VGG16(nn.Module):
             if stage <= self.frozen_stages:
                 x = jax.lax.stop_gradient(x)
             if stage == 4:
-                conv4_3 = x
+                conv4_3 = block_result(x)
         return conv4_3, self._fully_connected(smoothing_pool(x))
 
     def _fully_connected(self, x: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """The objective of a single-stage detector: weighted, summed and normalised losses."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -7,8 +8,9 @@ import jax.numpy as jnp
 
 from ioub_jax import losses
 from ioub_jax.matching import Matches
+from ioub_jax.objective.entries import Sigmoids, repeat_for_entries, split_levels
 from ioub_jax.objective.options import ClassificationOptions, ObjectiveOptions
-from ioub_jax.objective.per_anchor import PerAnchor, per_anchor_scalars, split_levels
+from ioub_jax.objective.per_anchor import Labelled, PerAnchor, labelled, scalars_of
 from ioub_jax.objective.weights import carl_weights, classification_weights, localization_weights
 
 
@@ -40,8 +42,10 @@ def detection_objective(
     """The objective of a single-stage detector (arXiv 1908.05641, eq. 1-5).
 
     Args:
-      logits: one `[B, N_l, C]` a level; `[B, N_l, C + 1]`, the background first, for 'softmax'.
-      deltas: one `[B, N_l, 4]` a level.
+      logits: one `[B, ..., A * C]` a level: the C logits of each of the A anchors of a location
+        behind each other, as a convolution puts them out, or `[B, N_l, C]` with A = 1. For
+        'softmax' C + 1 of them, the background first.
+      deltas: one `[B, ..., A * 4]` a level, likewise.
       anchors: one `[N_l, 4]` a level, in the pixels of the network's input.
       matches: the match of every anchor, `[B, N]`.
       targets: `[B, N, 4]` the matched box of every anchor; anything where there is none.
@@ -54,14 +58,15 @@ def detection_objective(
       ratio over the first batches is `w_loc`; `loss_carl` is there where `carl_weight` is not 0.
     """
     sizes = [level.shape[0] for level in anchors]
-    scalars = per_anchor_scalars(logits, deltas, anchors, matches, targets, options)
+    with_labels = labelled(logits, anchors, matches, options.classification)
+    scalars = scalars_of(with_labels, deltas, anchors, matches, targets, options)
     class_weights = classification_weights(scalars, sizes, options.classification)
     box_weights = localization_weights(scalars, w_loc, options.localization)
 
     positives = jnp.sum(scalars.positive, axis=1, dtype=jnp.float32)
     scales, moving_average = _image_scales(positives, options.normalizer, moving_average)
     classification_sums = _classification_sums(
-        logits, scalars, class_weights, options.classification
+        with_labels, scalars, class_weights, sizes, options.classification
     )
     classification = options.classification.weight * jnp.sum(scales * classification_sums)
     localization_sums = jnp.sum(box_weights * scalars.localization, axis=1)
@@ -69,7 +74,8 @@ def detection_objective(
     loss = classification + localization
     terms = {"loss_classification": classification, "loss_localization": localization}
     if options.localization.carl_weight != 0:
-        carl_sums = jnp.sum(carl_weights(logits, scalars, options) * scalars.localization, axis=1)
+        weights = carl_weights(with_labels, scalars, sizes, options)
+        carl_sums = jnp.sum(weights * scalars.localization, axis=1)
         terms["loss_carl"] = options.localization.carl_weight * jnp.sum(scales * carl_sums)
         loss = loss + terms["loss_carl"]
     metrics = {
@@ -84,9 +90,10 @@ def detection_objective(
 
 
 def _classification_sums(
-    logits: tuple[jax.Array, ...],
+    logits: Labelled,
     scalars: PerAnchor,
     weights: jax.Array,
+    sizes: list[int],
     options: ClassificationOptions,
 ) -> jax.Array:
     """Weighted classification loss of each image, `[B]`."""
@@ -99,35 +106,31 @@ def _classification_sums(
             )
             values = jnp.where(scalars.positive | mined, values, 0.0)
         return jnp.sum(values, axis=1)
-    sizes = [level.shape[1] for level in logits]
-    per_anchor = (split_levels(each, sizes) for each in (scalars.labels, scalars.ious, weights))
-    return sum(
-        (_level_sums(options, *level) for level in zip(logits, *per_anchor, strict=True)),
-        start=jnp.zeros(scalars.labels.shape[0], jnp.float32),
-    )
+    # Nothing of an entry but its logit and label is kept for the gradient.
+    level_sums = jax.checkpoint(functools.partial(_level_sums, options))
+    levels = zip(logits, split_levels(scalars.ious, sizes), strict=True)
+    nothing = jnp.zeros(scalars.labels.shape[0], jnp.float32)
+    plain = sum((level_sums(*level) for level in levels), start=nothing)
+    if options.eta == 0:
+        return plain
+    # Only the matched class's entry of a positive is re-weighted, by what its weight is above 1.
+    return plain + jnp.sum((weights - 1.0) * scalars.classification, axis=1)
 
 
-def _level_sums(
-    options: ClassificationOptions,
-    logits: jax.Array,
-    labels: jax.Array,
-    ious: jax.Array,
-    weights: jax.Array,
-) -> jax.Array:
-    """Weighted loss of one level's sigmoids, summed over anchors and classes: `[B]`."""
-    if options.name == "quality_focal":
-        values = losses.quality_focal_loss(logits, labels, ious, beta=options.gamma)
-    elif options.name == "varifocal":
-        values = losses.varifocal_loss(
-            logits, labels, ious, alpha=options.alpha, gamma=options.gamma
-        )
-    else:
+def _level_sums(options: ClassificationOptions, sigmoids: Sigmoids, ious: jax.Array) -> jax.Array:
+    """Plain loss of one level's sigmoids, summed over anchors and classes: `[B]`."""
+    logits, labels = sigmoids.logits[..., None], sigmoids.labels
+    if options.name == "focal":
         values = losses.sigmoid_focal_loss(logits, labels, alpha=options.alpha, gamma=options.gamma)
-        # Only the matched class's entry of a positive anchor is re-weighted. A product with a mask
-        # fuses with the loss; a gather would put a scatter into its gradient.
-        matched = jnp.arange(logits.shape[-1])[None, None] == labels[..., None]
-        values = values * jnp.where(matched, weights[..., None], 1.0)
-    return jnp.sum(values, axis=(1, 2), dtype=jnp.float32)
+    else:
+        ious = repeat_for_entries(ious, labels.shape)
+        if options.name == "quality_focal":
+            values = losses.quality_focal_loss(logits, labels, ious, beta=options.gamma)
+        else:
+            values = losses.varifocal_loss(
+                logits, labels, ious, alpha=options.alpha, gamma=options.gamma
+            )
+    return jnp.sum(values, axis=tuple(range(1, values.ndim)), dtype=jnp.float32)
 
 
 def _image_scales(

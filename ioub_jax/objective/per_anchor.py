@@ -1,5 +1,7 @@
 """What the objective computes of every anchor before anything is summed."""
 
+import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,6 +10,13 @@ import jax.numpy as jnp
 from ioub_jax import boxes as box_ops
 from ioub_jax import losses
 from ioub_jax.matching import Matches
+from ioub_jax.objective.entries import (
+    Sigmoids,
+    coordinates,
+    sigmoids_of_levels,
+    split_levels,
+    sum_of_entries,
+)
 from ioub_jax.objective.options import DELTA_LOSSES, ClassificationOptions, ObjectiveOptions
 
 
@@ -18,9 +27,9 @@ class PerAnchor(NamedTuple):
       labels: int32, 0..C-1, -1 background, -2 ignored.
       gt_index: int32, the slot of the matched box in its image; anything where not positive.
       ious: float32, IoU of the predicted box with its matched box; 0 where not positive.
-      classification: float32, the plain loss that a weight multiplies. Where weights are of whole
-        anchors ('softmax', ISR-P): the loss of the whole anchor, background too, 0 where ignored,
-        with a gradient. Else that of the matched class's entry, 0 where not positive, without.
+      classification: float32, the plain loss that a weight multiplies, with a gradient. Where
+        weights are of whole anchors ('softmax', ISR-P): the loss of the whole anchor, background
+        too, 0 where ignored. Else that of the matched class's entry, 0 where not positive.
       localization: float32, plain loss summed over the box, with a gradient; 0 where not positive.
     """
 
@@ -34,12 +43,6 @@ class PerAnchor(NamedTuple):
     def positive(self) -> jax.Array:
         """`[B, N]` bool."""
         return self.labels >= 0
-
-
-def split_levels(values: jax.Array, sizes: list[int]) -> list[jax.Array]:
-    """Cuts `[B, N, ...]` into the levels' `[B, N_l, ...]`."""
-    edges = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
-    return jnp.split(values, edges, axis=1)
 
 
 def _localization_loss(
@@ -59,24 +62,32 @@ def _localization_loss(
 
 
 def _classification_loss(
-    logits: jax.Array, labels: jax.Array, options: ClassificationOptions
+    sigmoids: Sigmoids, positive: jax.Array, options: ClassificationOptions
 ) -> jax.Array:
-    """Plain classification loss `[B, N_l]`: what `PerAnchor.classification` says."""
-    if options.name == "softmax":
-        return losses.softmax_cross_entropy(logits, labels)
-    if options.isr_p:
-        entries = losses.sigmoid_focal_loss(
-            logits, labels, alpha=options.alpha, gamma=options.gamma
-        )
-        return jnp.sum(entries, axis=-1)
-    return losses.sigmoid_focal_loss_of_matched_class(
-        logits, labels, alpha=options.alpha, gamma=options.gamma
+    """Plain classification loss `[B, N_l]` of sigmoids: what `PerAnchor.classification` says."""
+    focal_loss = functools.partial(
+        losses.sigmoid_focal_loss, alpha=options.alpha, gamma=options.gamma
     )
+    if options.isr_p:
+        entries = focal_loss(sigmoids.logits[..., None], sigmoids.labels)[..., 0]
+        return sum_of_entries(entries, positive.shape[1])
+    matched = matched_logits(sigmoids, positive.shape[1])
+    # Each a detector of one class, and ignored where there is none.
+    return focal_loss(matched[..., None], jnp.where(positive, 0, -2))[..., 0]
+
+
+def matched_logits(sigmoids: Sigmoids, anchors: int) -> jax.Array:
+    """Logits `[B, N_l]` of the matched classes, 0 where not positive.
+
+    A sum over a mask rather than a gather, whose gradient would be a scatter.
+    """
+    logits = sigmoids.logits.astype(jnp.float32)
+    return sum_of_entries(jnp.where(sigmoids.labels == 0, logits, 0.0), anchors)
 
 
 def _level_scalars(
     options: ObjectiveOptions,
-    logits: jax.Array,
+    logits: Sigmoids | jax.Array,
     deltas: jax.Array,
     anchors: jax.Array,
     labels: jax.Array,
@@ -85,31 +96,65 @@ def _level_scalars(
 ) -> PerAnchor:
     """The per-anchor scalars of one level."""
     positive = labels >= 0
-    deltas = deltas.astype(jnp.float32)
+    deltas = coordinates(deltas, anchors.shape[0]).astype(jnp.float32)
     anchors = jnp.broadcast_to(anchors[None], targets.shape)
     # A target box of an anchor without one is the anchor itself: its loss is masked, and finite.
     targets = jnp.where(positive[..., None], targets, anchors)
     decoded = box_ops.decode(deltas, anchors, weights=options.box_weights)
     ious = box_ops.aligned_iou(jax.lax.stop_gradient(decoded), targets)
     localization = _localization_loss(deltas, decoded, anchors, targets, options)
+    if isinstance(logits, Sigmoids):
+        classification = _classification_loss(logits, positive, options.classification)
+    else:
+        logits = logits.reshape(*labels.shape, -1)
+        classification = losses.softmax_cross_entropy(logits, labels)
     return PerAnchor(
         labels=labels,
         gt_index=gt_index,
         ious=jnp.where(positive, ious, 0.0),
-        classification=_classification_loss(logits, labels, options.classification),
+        classification=classification,
         localization=jnp.where(positive, localization, 0.0),
     )
 
 
 def per_anchor_scalars(
-    logits: tuple[jax.Array, ...],
-    deltas: tuple[jax.Array, ...],
-    anchors: tuple[jax.Array, ...],
+    logits: Sequence[jax.Array],
+    deltas: Sequence[jax.Array],
+    anchors: Sequence[jax.Array],
     matches: Matches,
     targets: jax.Array,
     options: ObjectiveOptions,
 ) -> PerAnchor:
     """What the weights are made of; arguments as `detection_objective`."""
+    with_labels = labelled(logits, anchors, matches, options.classification)
+    return scalars_of(with_labels, deltas, anchors, matches, targets, options)
+
+
+#: Logits of the levels as the losses read them: sigmoids, or arrays for a softmax.
+Labelled = Sequence[Sigmoids | jax.Array]
+
+
+def labelled(
+    logits: Sequence[jax.Array],
+    anchors: Sequence[jax.Array],
+    matches: Matches,
+    options: ClassificationOptions,
+) -> Labelled:
+    """Logits, and labels beside each where they are sigmoids."""
+    if options.name == "softmax":
+        return logits
+    return sigmoids_of_levels(logits, matches.labels, [level.shape[0] for level in anchors])
+
+
+def scalars_of(
+    logits: Labelled,
+    deltas: Sequence[jax.Array],
+    anchors: Sequence[jax.Array],
+    matches: Matches,
+    targets: jax.Array,
+    options: ObjectiveOptions,
+) -> PerAnchor:
+    """`per_anchor_scalars` of logits that have their labels."""
     sizes = [level.shape[0] for level in anchors]
     levels = [
         _level_scalars(options, *level)

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from ioub_jax import losses
+from ioub_jax.objective.entries import Sigmoids, split_levels
 from ioub_jax.objective.options import ClassificationOptions, LocalizationOptions, ObjectiveOptions
-from ioub_jax.objective.per_anchor import PerAnchor, split_levels
+from ioub_jax.objective.per_anchor import Labelled, PerAnchor, matched_logits
 
 
 def classification_weights(
@@ -63,15 +64,19 @@ def localization_weights(
 
 
 def carl_weights(
-    logits: tuple[jax.Array, ...], scalars: PerAnchor, options: ObjectiveOptions
+    logits: Labelled,
+    scalars: PerAnchor,
+    level_sizes: list[int],
+    options: ObjectiveOptions,
 ) -> jax.Array:
     """PISA's weights `[B, N]` of the localization loss (CARL), differentiable in the logits.
 
     They have mean 1 over the positives of the batch. With sigmoids they read the logits once more.
 
     Args:
-      logits: one `[B, N_l, C]` a level.
+      logits: of the levels, with their labels.
       scalars: of every anchor.
+      level_sizes: anchors of each level.
       options: `classification.name` says what a score is.
 
     Returns:
@@ -81,20 +86,12 @@ def carl_weights(
         # The cross entropy of a positive is minus the logarithm of its score.
         scores = jnp.exp(-scalars.classification)
     else:
-        labels = split_levels(scalars.labels, [level.shape[1] for level in logits])
-        scores = jnp.concatenate(
-            [_matched_scores(*level) for level in zip(logits, labels, strict=True)], axis=1
-        )
+        levels = zip(logits, level_sizes, strict=True)
+        matched = [matched_logits(level, n) for level, n in levels if isinstance(level, Sigmoids)]
+        scores = jax.nn.sigmoid(jnp.concatenate(matched, axis=1))
     return losses.carl_weights(
         scores,
         scalars.positive,
         k=options.localization.carl_k,
         bias=options.localization.carl_bias,
     )
-
-
-def _matched_scores(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Score `[B, N_l]` of the matched class; 0.5 where not positive."""
-    # A sum over a mask rather than a gather, whose gradient would be a scatter.
-    matched = jnp.arange(logits.shape[-1])[None, None] == labels[..., None]
-    return jax.nn.sigmoid(jnp.sum(jnp.where(matched, logits.astype(jnp.float32), 0.0), axis=-1))

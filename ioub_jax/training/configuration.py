@@ -130,6 +130,12 @@ def check_config(config: ml_collections.ConfigDict, device_count: int) -> None:
             f"{config.batch_size // device_count} images of a device into equal parts; it must "
             "divide them."
         )
+    rematerialize = config.runtime.get("rematerialize", "nothing")
+    if rematerialize not in ("nothing", "activations", "blocks"):
+        raise ConfigError(
+            f"runtime.rematerialize is {rematerialize!r}; it must be 'nothing', 'activations' or "
+            "'blocks'."
+        )
     decay = config.optimizer.get("ema_decay")
     if decay is not None and not 0.0 <= decay < 1.0:
         raise ConfigError(

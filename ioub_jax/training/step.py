@@ -17,7 +17,7 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ioub_jax import boxes, matching, objective, postprocess
-from ioub_jax.models import Predictions
+from ioub_jax.models import Predictions, layers
 from ioub_jax.training import gradients
 from ioub_jax.training import state as states
 from ioub_jax.training.state import TrainState
@@ -154,8 +154,12 @@ def match_batch(
     return matches, matching.gather_boxes(batch["boxes"], matches.gt_index)
 
 
-def _forward(model: nn.Module) -> gradients.Forward:
-    """The network as it trains."""
+def _forward(model: nn.Module, rematerialize: str = "nothing") -> gradients.Forward:
+    """The network as it trains, and what its backward pass computes once more."""
+    kept = {
+        "activations": jax.checkpoint_policies.dots_saveable,  # convolutions are among the dots
+        "blocks": jax.checkpoint_policies.save_only_these_names(layers.BLOCK),
+    }
 
     def forward(params: Any, batch_stats: Any, images: jax.Array) -> tuple[Predictions, Any]:
         predictions: Predictions
@@ -163,7 +167,10 @@ def _forward(model: nn.Module) -> gradients.Forward:
         predictions, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
         return predictions, updates.get("batch_stats", batch_stats)
 
-    return forward
+    if rematerialize == "nothing":
+        return forward
+    rematerialized: gradients.Forward = jax.checkpoint(forward, policy=kept[rematerialize])
+    return rematerialized
 
 
 def _objective_function(
@@ -194,8 +201,10 @@ def _objective_function(
 
 
 def _predictions(model: nn.Module, variables: Any, batch: Batch) -> Predictions:
-    """Predictions of a trained detector."""
-    return model.apply(variables, batch["image"], train=False)  # type: ignore[return-value]
+    """Predictions of a trained detector, anchor by anchor."""
+    predictions: Any = model.apply(variables, batch["image"], train=False)
+    per_anchor: Predictions = predictions.per_anchor()
+    return per_anchor
 
 
 def make_train_step(
@@ -206,7 +215,8 @@ def make_train_step(
     mesh: Mesh,
 ) -> jax.stages.Wrapped:
     """Builds `train_step(state, batch, anchors) -> (state, metrics)`; the old state is donated."""
-    forward, objective_function = _forward(model), _objective_function(config)
+    forward = _forward(model, config.runtime.rematerialize)
+    objective_function = _objective_function(config)
     gradient_of = gradients.gradient_at_once
     if config.runtime.gradient_accumulation > 1:
         gradient_of = functools.partial(

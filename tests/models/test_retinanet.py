@@ -5,7 +5,7 @@ import pytest
 
 from configs import defaults
 from ioub_jax import anchors
-from ioub_jax.models import create_model, fpn, interface, retinanet
+from ioub_jax.models import Predictions, create_model, fpn, interface, retinanet
 
 
 def small_config(**model):
@@ -29,8 +29,9 @@ def predictions_of(config, canvas=(64, 96), dtype=None):
 def test_one_prediction_for_every_anchor(canvas):
     predictions, _ = predictions_of(small_config(), canvas)
     sizes = [len(level) for level in anchors.retinanet_anchors(canvas)]
-    assert [logits.shape for logits in predictions.logits] == [(2, n, 3) for n in sizes]
-    assert [deltas.shape for deltas in predictions.deltas] == [(2, n, 4) for n in sizes]
+    logits, deltas = jax.eval_shape(Predictions.per_anchor, predictions)
+    assert [level.shape for level in logits] == [(2, n, 3) for n in sizes]
+    assert [level.shape for level in deltas] == [(2, n, 4) for n in sizes]
 
 
 def test_the_order_of_predictions_is_row_column_anchor():
@@ -45,7 +46,10 @@ def test_the_order_of_predictions_is_row_column_anchor():
     expected = np.zeros((4, 3, 2))
     # Row 1, column 0 is location 2 of four.
     expected[2] = [[1, 2], [3, 4], [5, 6]]
-    np.testing.assert_array_equal(y, expected.reshape(1, 12, 2))
+    deltas = (jnp.zeros((1, 2, 2, 3 * 4)),)
+    assert y.shape == (1, 2, 2, 3 * 2)
+    (logits,), _ = Predictions((y,), deltas).per_anchor()
+    np.testing.assert_array_equal(logits, expected.reshape(1, 12, 2))
 
 
 def test_every_anchor_starts_at_the_prior_probability():
@@ -53,7 +57,7 @@ def test_every_anchor_starts_at_the_prior_probability():
     images = jax.random.uniform(jax.random.key(1), (1, 64, 64, 3), maxval=255.0)
     variables = model.init(jax.random.key(0), images, train=False)
     predictions = model.apply(variables, images, train=False)
-    probabilities = jax.nn.sigmoid(jnp.concatenate(predictions.logits, axis=1))
+    probabilities = jax.nn.sigmoid(jnp.concatenate(predictions.per_anchor().logits, axis=1))
     # Around the bias the untrained towers' logits differ by some tenths.
     assert float(jnp.mean(probabilities)) == pytest.approx(0.01, rel=0.05)
     # log(.99 / .01) = log 99

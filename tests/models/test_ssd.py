@@ -5,7 +5,7 @@ import pytest
 
 from configs import ssd_defaults
 from ioub_jax import anchors
-from ioub_jax.models import create_model, ssd
+from ioub_jax.models import Predictions, create_model, ssd
 from ioub_jax.training.detector import canvas_levels
 
 # Of the paper: 8732 boxes at 300, 24564 at 512.
@@ -37,8 +37,9 @@ def test_one_prediction_for_every_default_box(size):
     boxes = [len(level) for level in anchors.place(levels)]
     assert sum(boxes) == {300: 8732, 512: 24564}[size]
     predictions, variables = predictions_of(small_config(size))
-    assert [logits.shape for logits in predictions.logits] == [(2, n, 4) for n in boxes]
-    assert [deltas.shape for deltas in predictions.deltas] == [(2, n, 4) for n in boxes]
+    logits, deltas = jax.eval_shape(Predictions.per_anchor, predictions)
+    assert [level.shape for level in logits] == [(2, n, 4) for n in boxes]
+    assert [level.shape for level in deltas] == [(2, n, 4) for n in boxes]
     assert variables.keys() == {"params"}
 
 
@@ -101,7 +102,6 @@ def test_the_order_of_predictions_is_row_column_anchor():
         extra_layers=NoLayers(),
         classification_heads=tuple(ssd.head_convolution(6, jnp.float32) for _ in range(2)),
         localization_heads=tuple(ssd.head_convolution(12, jnp.float32) for _ in range(2)),
-        outputs=2,
         pixel_mean=(0.0, 0.0, 0.0),
         pixel_std=(1.0, 1.0, 1.0),
     )
@@ -114,7 +114,7 @@ def test_the_order_of_predictions_is_row_column_anchor():
         # Only the centre tap of the kernel, which then sees nothing but its own location.
         head = params[f"classification_heads_{level}"]
         head["kernel"] = head["kernel"].at[1, 1, 0].set(jnp.arange(1.0, 7.0))
-    predictions = model.apply({"params": params}, x, train=False)
+    predictions = model.apply({"params": params}, x, train=False).per_anchor()
     for logits, factor in zip(predictions.logits, (1, 10), strict=True):
         expected = np.zeros((4, 3, 2))
         # Row 1, column 0 is location 2 of four.

@@ -142,6 +142,43 @@ def test_equals_the_formula_written_as_loops(scope, normalizer):
     np.testing.assert_allclose(result.loss, classification + localization, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "classification",
+    [
+        {},
+        {"name": "quality_focal", "eta": 0.0},
+        {"name": "varifocal", "eta": 0.0},
+        {"eta": 0.0, "isr_p": True},
+        {"name": "softmax"},
+    ],
+)
+def test_the_anchors_of_a_location_may_stand_behind_each_other(classification):
+    logits, deltas, *rest = case(3)
+    options = objective.ObjectiveOptions(
+        objective.ClassificationOptions(**classification),
+        objective.LocalizationOptions(lambda_=0.0, carl_weight=0.5),
+    )
+
+    def value_and_gradients(logits, deltas):
+        def loss_of(predictions):
+            return evaluate((*predictions, *rest), options).loss
+
+        return jax.value_and_grad(loss_of)((logits, deltas))
+
+    # Three anchors at each location of one row.
+    as_maps = [
+        tuple(level.reshape(IMAGES, 1, level.shape[1] // 3, -1) for level in levels)
+        for levels in (logits, deltas)
+    ]
+    expected, gradients = value_and_gradients(logits, deltas)
+    found, gradients_of_maps = value_and_gradients(*as_maps)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    for first, second in zip(
+        jax.tree.leaves(gradients), jax.tree.leaves(gradients_of_maps), strict=True
+    ):
+        np.testing.assert_allclose(second.reshape(first.shape), first, rtol=1e-5, atol=1e-8)
+
+
 _scalars = jax.jit(objective.per_anchor_scalars, static_argnames="options")
 
 

@@ -152,11 +152,12 @@ def _loss_function(detector: detectors.Detector) -> Any:
         )
         decoded = [
             boxes.decode(delta, level[None], weights=options.box_weights)
-            for delta, level in zip(predictions.deltas, anchors, strict=True)
+            for delta, level in zip(predictions.per_anchor().deltas, anchors, strict=True)
         ]
         outputs = [captured["intermediates"][part]["__call__"][0] for part in parts]
         features = outputs[0] if len(parts) == 1 else (outputs[0], outputs[1][1], *outputs[2])
-        return result.loss, (result.metrics, predictions, features, decoded, matches)
+        per_anchor = predictions.per_anchor()
+        return result.loss, (result.metrics, per_anchor, features, decoded, matches)
 
     return loss_of
 

@@ -62,6 +62,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
             2,
             "runtime.gradient_accumulation is 4, which cannot cut the 6 images of a device",
         ),
+        ({"runtime.rematerialize": "all"}, 1, "runtime.rematerialize is 'all'; it must be"),
         ({"optimizer.ema_decay": 1.0}, 1, "optimizer.ema_decay is 1.0; it must be at least 0"),
     ],
 )

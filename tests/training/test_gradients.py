@@ -100,12 +100,12 @@ def test_parts_are_the_whole_batch(classification, localization, normalizer, par
     np.testing.assert_allclose(in_parts.batch_stats, parts * whole.batch_stats, rtol=1e-4)
 
 
-def two_steps(parts, devices):
+def two_steps(devices, **runtime):
     """Metrics of two steps of a detector, and the state after them."""
     config = tiny.get_config()
     config.loss.localization.w_loc = 3.0
     config.model.norm = "group_norm"
-    config.runtime.update({"devices": devices, "gradient_accumulation": parts})
+    config.runtime.update({"devices": devices, **runtime})
     detector = create_detector(config, 8)
     trainer = create_trainer(detector)
     state = jax.jit(trainer.create_state, out_shardings=steps.replicated(detector.mesh))()
@@ -121,8 +121,36 @@ def two_steps(parts, devices):
     return metrics, jax.device_get(state)
 
 
+def kept(capsys, rematerialize):
+    """What a small detector keeps for the gradient by the images, one line an array."""
+    config = tiny.get_config()
+    detector = create_detector(config, 3)
+    images = jnp.zeros((1, 64, 64, 3))
+    variables = jax.eval_shape(lambda: detector.model.init(jax.random.key(0), images, train=False))
+    forward = steps._forward(detector.model, rematerialize)
+
+    def loss_of(params, batch_stats):
+        predictions, _ = forward(params, batch_stats, images)
+        return sum(jnp.sum(level) for level in predictions.logits + predictions.deltas)
+
+    capsys.readouterr()
+    jax.ad_checkpoint.print_saved_residuals(loss_of, variables["params"], variables["batch_stats"])
+    lines = capsys.readouterr().out.splitlines()
+    return [line for line in lines if "from the argument" not in line]
+
+
+def test_what_is_rematerialized_is_not_kept(capsys):
+    everything, between, blocks = (
+        kept(capsys, what) for what in ("nothing", "activations", "blocks")
+    )
+    assert len(blocks) < len(between) < len(everything)
+    # The pool, eight residual blocks and five levels.
+    assert sum("named 'block'" in line for line in blocks) == 14
+
+
 def test_a_detector_trains_the_same_in_parts_on_several_devices():
-    (metrics, state), (metrics_of_parts, state_of_parts) = two_steps(1, 1), two_steps(2, 4)
+    parts = {"gradient_accumulation": 2, "rematerialize": "activations"}
+    (metrics, state), (metrics_of_parts, state_of_parts) = two_steps(1), two_steps(4, **parts)
     for first, second in zip(metrics, metrics_of_parts, strict=True):
         assert first.keys() == second.keys()
         for name, value in first.items():

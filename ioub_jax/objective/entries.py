@@ -1,0 +1,130 @@
+"""Between values of anchors, `[B, N]`, and the entries of a head's output, `[B, h, w, A * D]`.
+
+Behind each other in the last axis lie the D entries of each of the A anchors of a location. A TPU
+keeps the last axis in rows of 128, so to write it as `[..., A, D]` is a copy there, with D = 4 of
+32 times the size. What the losses do with single entries is done where they are, and only what they
+say of an anchor is brought to `[B, N]`. Elsewhere such a reshape costs nothing.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Sigmoids(NamedTuple):
+    """The sigmoids of a level, each a detector of one class.
+
+    Attributes:
+      logits: `[B, ..., A * C]`.
+      labels: int8 of that shape: 0 the matched class of a positive, -1 any other entry, -2 those of
+        an ignored anchor.
+    """
+
+    logits: jax.Array
+    labels: jax.Array
+
+
+def repeat_for_entries(values: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Gives every entry the value of its anchor.
+
+    Args:
+      values: `[B, N]`, float32.
+      shape: `[B, ..., A * D]`, of as many anchors.
+
+    Returns:
+      An array of that shape.
+    """
+    anchors = _anchors_of_a_location(values.shape[1], shape)
+    values = values.reshape(*shape[:-1], anchors)
+    repeated: jax.Array = jax.lax.platform_dependent(
+        values,
+        tpu=functools.partial(_repeat_by_product, entries=shape[-1] // anchors),
+        default=functools.partial(jnp.repeat, repeats=shape[-1] // anchors, axis=-1),
+    )
+    return repeated
+
+
+def sum_of_entries(entries: jax.Array, anchors: int) -> jax.Array:
+    """Sums the entries of every anchor.
+
+    Args:
+      entries: `[B, ..., A * D]`, float32.
+      anchors: N.
+
+    Returns:
+      `[B, N]`.
+    """
+    at_location = _anchors_of_a_location(anchors, entries.shape)
+    sums = jax.lax.platform_dependent(
+        entries,
+        tpu=functools.partial(_sum_by_product, anchors=at_location),
+        default=functools.partial(_sum_by_reshape, anchors=at_location),
+    )
+    return sums.reshape(entries.shape[0], anchors)
+
+
+def coordinates(deltas: jax.Array, anchors: int) -> jax.Array:
+    """`[B, ..., A * 4]` as `[B, N, 4]`, each coordinate taken out by itself.
+
+    Args:
+      deltas: `[B, ..., A * 4]`.
+      anchors: N.
+    """
+    each = [deltas[..., i::4].reshape(deltas.shape[0], anchors) for i in range(4)]
+    # Coordinates are stacked in front and then called the last: a compiler may leave them there.
+    return jnp.moveaxis(jnp.stack(each), 0, -1)
+
+
+def split_levels(values: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:
+    """Cuts `[B, N, ...]` into the levels' `[B, N_l, ...]`."""
+    edges = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+    return jnp.split(values, edges, axis=1)
+
+
+def sigmoids_of_levels(
+    logits: Sequence[jax.Array], labels: jax.Array, sizes: Sequence[int]
+) -> tuple[Sigmoids, ...]:
+    """The sigmoids of all levels.
+
+    Args:
+      logits: one `[B, ..., A * C]` a level.
+      labels: `[B, N]` int32: 0..C-1 a class, -1 background, -2 ignored.
+      sizes: anchors of each level.
+    """
+    return tuple(
+        Sigmoids(level, _labels_of_entries(level_labels, level.shape))
+        for level, level_labels in zip(logits, split_levels(labels, sizes), strict=True)
+    )
+
+
+def _labels_of_entries(labels: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    classes = shape[-1] // _anchors_of_a_location(labels.shape[1], shape)
+    of_anchor = repeat_for_entries(labels.astype(jnp.float32), shape).astype(jnp.int32)
+    class_of_entry = np.arange(shape[-1], dtype=np.int32) % classes
+    class_of_entry = class_of_entry.reshape((1,) * (len(shape) - 1) + (-1,))
+    of_entry = jnp.where(of_anchor == class_of_entry, 0, jnp.minimum(of_anchor, -1))
+    # Made once: a compiler would rather keep one of the steps in between, of four bytes each.
+    return jax.lax.optimization_barrier(of_entry.astype(jnp.int8))
+
+
+def _anchors_of_a_location(anchors: int, shape: tuple[int, ...]) -> int:
+    return anchors // int(np.prod(shape[1:-1]))
+
+
+def _repeat_by_product(values: jax.Array, *, entries: int) -> jax.Array:
+    belongs = jnp.asarray(np.kron(np.eye(values.shape[-1]), np.ones((1, entries))), values.dtype)
+    return jnp.matmul(values, belongs, precision=jax.lax.Precision.HIGHEST)
+
+
+def _sum_by_product(values: jax.Array, *, anchors: int) -> jax.Array:
+    entries = values.shape[-1] // anchors
+    belongs = jnp.asarray(np.kron(np.eye(anchors), np.ones((entries, 1))), values.dtype)
+    return jnp.matmul(values, belongs, precision=jax.lax.Precision.HIGHEST)
+
+
+def _sum_by_reshape(values: jax.Array, *, anchors: int) -> jax.Array:
+    return jnp.sum(values.reshape(*values.shape[:-1], anchors, -1), axis=-1)
