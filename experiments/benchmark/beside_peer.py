@@ -33,7 +33,7 @@ _MEASUREMENTS: dict[str, tuple[Callable[[Workload], Callable[[], Any]], Workload
     "step": (ours.train_step, Workload(batch=4, height=256, width=256, classes=20, boxes=10)),
     "inference": (ours.inference, Workload(batch=4, height=256, width=256, classes=20, boxes=10)),
     "objective": (
-        ours.matching_and_losses,
+        ours.objective,
         Workload(batch=2, height=800, width=1344, classes=80, boxes=10),
     ),
     "nms": (ours.nms, Workload(batch=1, height=800, width=1344, classes=80, boxes=1)),

@@ -11,7 +11,8 @@ from absl import flags
 
 from configs import torchvision
 from experiments.benchmark.workloads import Workload
-from ioub_jax import boxes, objective, postprocess
+from ioub_jax import boxes, postprocess
+from ioub_jax import objective as objectives
 from ioub_jax.training import detector as detectors
 from ioub_jax.training import step as steps
 
@@ -20,9 +21,14 @@ _ARM = flags.DEFINE_string(
 )
 
 
-def configuration(workload: Workload) -> ml_collections.ConfigDict:
-    """Torchvision's RetinaNet, on one device; the weights it names are not needed to time it."""
-    config = torchvision.get_config(f"retinanet_resnet50_fpn,{_ARM.value}")
+def configuration(workload: Workload, arm: str | None = None) -> ml_collections.ConfigDict:
+    """Torchvision's RetinaNet, on one device; the weights it names are not needed to time it.
+
+    Args:
+      workload: the inputs.
+      arm: the losses; None: those of `--arm`.
+    """
+    config = torchvision.get_config(f"retinanet_resnet50_fpn,{arm or _ARM.value}")
     config.batch_size = config.evaluation.batch_size = workload.batch
     config.data.canvases = ((workload.height, workload.width),)
     config.evaluation.score_threshold = 0.0
@@ -72,9 +78,9 @@ def inference(workload: Workload) -> Callable[[], Any]:
     return lambda: predict(variables, *inputs)
 
 
-def matching_and_losses(workload: Workload) -> Callable[[], Any]:
-    """Matching, both losses and their gradients by the predictions."""
-    config = configuration(workload)
+def objective(workload: Workload, arm: str | None = None) -> Callable[[], Any]:
+    """Matching, both losses and their gradients by the predictions; `arm` as `configuration`."""
+    config = configuration(workload, arm)
     options = steps.objective_options(config)
     anchors = tuple(
         map(jnp.asarray, detectors.canvas_anchors(config, (workload.height, workload.width)))
@@ -89,7 +95,7 @@ def matching_and_losses(workload: Workload) -> Callable[[], Any]:
     def loss_of(predictions: Any, batch: Any) -> jax.Array:
         matches, targets = steps.match_batch(batch, anchors, config.matcher)
         logits, deltas = predictions
-        result = objective.detection_objective(
+        result = objectives.detection_objective(
             logits,
             deltas,
             anchors,

@@ -174,7 +174,8 @@ class Run:
             profile.Profile(self.trace_folder) as trace,
         ):
             if self.evaluation_is_missing():
-                self.evaluate(stop)
+                with progress.waiting("evaluation"):
+                    self.evaluate(stop)
             unread = None
             for batch in progress.timed(batches, stop):
                 with trace.step(self.step + 1):
@@ -195,9 +196,11 @@ class Run:
                 # Only a state whose own metrics were read and finite may be kept.
                 stop.hear(progress.report(*unread))
                 unread = None
-                self.checkpoints.save_last(self.state, self.config_dict)
+                with progress.waiting("checkpoint"):
+                    self.checkpoints.save_last(self.state, self.config_dict)
                 if evaluation_due and not stop.agreed:
-                    self.evaluate(stop)
+                    with progress.waiting("evaluation"):
+                        self.evaluate(stop)
                 if stop.agreed:
                     break
             if unread is not None:  # a signal ended the batches too
@@ -319,9 +322,12 @@ class Progress:
             disable=None if hosts.is_first() else True,
             dynamic_ncols=True,
         )
-        self._waited = 0.0
-        self._since = time.perf_counter()
         self._last_step = run.step
+        self._start_clocks()
+
+    def _start_clocks(self) -> None:
+        self._since = time.perf_counter()
+        self._waited = {"data": 0.0, "checkpoint": 0.0, "evaluation": 0.0}
 
     def __enter__(self) -> "Progress":
         return self
@@ -329,18 +335,24 @@ class Progress:
     def __exit__(self, *error: Any) -> None:
         self._bar.close()
 
+    @contextlib.contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Adds up the time in which no step is started for 'data', 'checkpoint', 'evaluation'."""
+        start = time.perf_counter()
+        yield
+        self._waited[what] += time.perf_counter() - start
+
     def timed(self, batches: Iterator[Any], stop: "StopRequest") -> Iterator[Any]:
         """Yields the batches and adds up the time spent waiting for them."""
         while True:
-            start = time.perf_counter()
             try:
-                batch = next(batches, None)
+                with self.waiting("data"):
+                    batch = next(batches, None)
             except Exception:
                 # A signal to the whole process group ends a worker that is still starting up.
                 if stop.requested:
                     return
                 raise
-            self._waited += time.perf_counter() - start
             if batch is None:
                 return
             yield batch
@@ -359,13 +371,16 @@ class Progress:
         self._bar.update(step - self._bar.n)
         if step % self._run.config.runtime.log_every_steps and step != self._run.total_steps:
             return values
-        elapsed = time.perf_counter() - self._since
+        # Evaluations stand apart.
+        elapsed = time.perf_counter() - self._since - self._waited["evaluation"]
         done = step - self._last_step
         speed = {
             "images_per_second": done * self._run.config.batch_size / elapsed,
-            "data_wait_share": self._waited / elapsed,
+            "data_wait_share": self._waited["data"] / elapsed,
+            "checkpoint_wait_share": self._waited["checkpoint"] / elapsed,
         }
-        self._waited, self._since, self._last_step = 0.0, time.perf_counter(), step
+        self._last_step = step
+        self._start_clocks()
         self._run.writer.write("train", step, values | speed)
         remaining = (self._run.total_steps - step) * elapsed / max(done, 1)
         line = (

@@ -79,7 +79,7 @@ def test_a_run_leaves_its_records(finished):
     expected = {
         "loss", "loss_classification", "loss_localization", "positives_per_image",
         "mean_positive_iou", "w_loc", "loss_normalizer", "gradient_norm", "learning_rate",
-        "images_per_second", "data_wait_share",
+        "images_per_second", "data_wait_share", "checkpoint_wait_share",
     }  # fmt: skip
     assert expected <= train[0].keys()
     assert train[0]["w_loc"] == train[-1]["w_loc"] != 1.0
@@ -105,7 +105,7 @@ def test_killed_and_started_again_ends_with_the_same_bits(finished, tmp_path, st
     code, output = tiny.run("train", *train_arguments(workdir))
     assert code == 0, output
     assert_bit_identical(state_in(workdir), state_in(finished))
-    timing = ("images_per_second", "data_wait_share")
+    timing = ("images_per_second", "data_wait_share", "checkpoint_wait_share")
     for first, second in zip(records(workdir), records(finished), strict=True):
         same = first.keys() - set(timing)
         assert {key: first[key] for key in same} == {key: second[key] for key in same}

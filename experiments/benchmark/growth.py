@@ -1,0 +1,150 @@
+"""How cost grows: with images, anchors, ground-truth slots and classes, and over devices."""
+
+import dataclasses
+import pathlib
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+from configs import defaults
+from experiments.benchmark import ours
+from experiments.benchmark.rates import REPEATS
+from experiments.benchmark.workloads import Workload
+from ioub_jax.plotting.drawing import BLUE, DPI, GREY, ORANGE
+from ioub_jax.training import step as steps
+from ioub_jax.training.detector import canvas_anchors, create_detector, create_trainer
+
+_PNG = flags.DEFINE_string("png", None, "A file for the curves of `growth`.")
+
+_ARMS = ("baseline", "both")
+_BASE = Workload(batch=2, height=400, width=672, classes=80, boxes=50)
+#: One thing at a time; everything else stays as in `_BASE`.
+_GROWING: dict[str, list[Workload]] = {
+    "images": [dataclasses.replace(_BASE, batch=n) for n in (1, 2, 4, 8)],
+    "anchors": [
+        dataclasses.replace(_BASE, height=height, width=width)
+        for height, width in ((200, 336), (400, 672), (600, 1008), (800, 1344))
+    ],
+    "ground-truth slots": [dataclasses.replace(_BASE, boxes=n) for n in (10, 25, 50, 100, 200)],
+    "classes": [dataclasses.replace(_BASE, classes=n) for n in (1, 20, 80, 320)],
+}
+# Of the train step that is shared out among devices.
+_DEVICES_BATCH, _DEVICES_CANVAS = 8, (256, 256)
+
+
+def growth() -> dict[str, Any]:
+    """Seconds of matching, losses and gradients of both arms, and what a device has to do.
+
+    The seconds are medians of turns, in each of which every size of both arms has its own. The
+    flops and bytes are XLA's, of the program of one device, for the train step of a ResNet-18 with
+    a batch that all devices share.
+    """
+    result: dict[str, Any] = {"base": dataclasses.asdict(_BASE)}
+    for name, workloads in _GROWING.items():
+        seconds = _seconds({(w, arm): ours.objective(w, arm) for w in workloads for arm in _ARMS})
+        result[name] = {
+            str(_amount(name, workload)): {
+                arm: float(f"{seconds[workload, arm]:.3g}") for arm in _ARMS
+            }
+            for workload in workloads
+        }
+    counts = [n for n in (1, 2, 4, 8) if n <= jax.device_count()]
+    result["devices"] = {str(count): _cost_of_a_device(count) for count in counts}
+    if _PNG.value is not None:
+        _draw(pathlib.Path(_PNG.value), result)
+    return result
+
+
+def _amount(name: str, workload: Workload) -> int:
+    if name == "anchors":
+        levels = canvas_anchors(defaults.get_config(), (workload.height, workload.width))
+        return sum(map(len, levels))
+    field = {"images": "batch", "ground-truth slots": "boxes", "classes": "classes"}[name]
+    amount: int = getattr(workload, field)
+    return amount
+
+
+def _seconds(work: Mapping[Any, Any]) -> dict[Any, float]:
+    """The median time of each piece of work."""
+    for run in work.values():
+        jax.block_until_ready(run())  # compile
+    turns: dict[Any, list[float]] = {key: [] for key in work}
+    for _ in range(REPEATS.value):
+        for key, run in work.items():
+            start = time.perf_counter()
+            jax.block_until_ready(run())
+            turns[key].append(time.perf_counter() - start)
+    return {key: statistics.median(times) for key, times in turns.items()}
+
+
+def _cost_of_a_device(count: int) -> dict[str, float]:
+    config = defaults.get_config()
+    config.model.backbone = "resnet18"
+    config.batch_size = config.evaluation.batch_size = _DEVICES_BATCH
+    config.data.canvases = (_DEVICES_CANVAS,)
+    config.runtime.devices = count
+    detector = create_detector(config, 80)
+    trainer = create_trainer(detector)
+    everywhere = steps.replicated(detector.mesh)
+    shared = jax.sharding.NamedSharding(detector.mesh, jax.sharding.PartitionSpec("data"))
+    state, anchors = (
+        jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), tree
+        )
+        for tree in (jax.eval_shape(trainer.create_state), canvas_anchors(config, _DEVICES_CANVAS))
+    )
+    batch = steps.abstract_batch(_DEVICES_BATCH, _DEVICES_CANVAS, 50, shared)
+    cost: Any = trainer.train_step.lower(state, batch, anchors).compile().cost_analysis()
+    return {"flops": cost["flops"], "bytes accessed": cost["bytes accessed"]}
+
+
+def _draw(path: pathlib.Path, result: dict[str, Any]) -> None:
+    """One panel for each thing that grows, both axes logarithmic, a dotted line as it does."""
+    figure = Figure(figsize=(13, 7), dpi=DPI, layout="constrained")
+    panels = list(figure.subplots(2, 3).flat)
+    for axes, name in zip(panels, _GROWING, strict=False):
+        amounts = np.array([int(amount) for amount in result[name]])
+        for arm, color, marker in (("baseline", GREY, "o"), ("both", ORANGE, "^")):
+            seconds = np.array([row[arm] for row in result[name].values()])
+            axes.plot(amounts, 1e3 * seconds, color=color, marker=marker, label=arm)
+        axes.plot(
+            amounts,
+            1e3 * seconds[-1] * amounts / amounts[-1],
+            ":",
+            color=BLUE,
+            label="in proportion",
+        )
+        axes.set_title(f"Matching and losses, by {name}")
+        axes.set_ylabel("milliseconds")
+        _finish(axes, name, amounts)
+    counts = np.array([int(count) for count in result["devices"]])
+    for axes, key, unit in zip(panels[4:], ("flops", "bytes accessed"), (1e9, 1e9), strict=True):
+        values = np.array([row[key] for row in result["devices"].values()]) / unit
+        axes.plot(counts, values, color=ORANGE, marker="^", label="of one device")
+        axes.plot(counts, values[0] / counts, ":", color=BLUE, label="in proportion")
+        axes.set_title(f"Train step of 8 images: {key}")
+        axes.set_ylabel("billions")
+        _finish(axes, "devices", counts)
+    figure.savefig(path, format="png")
+
+
+def _finish(axes: Any, name: str, amounts: np.ndarray) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(amounts, [f"{amount:,}" for amount in amounts])
+    axes.minorticks_off()
+    axes.set_xlabel(name)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    measured = np.concatenate([line.get_ydata() for line in axes.lines[:-1]])
+    axes.set_ylim(0.7 * measured.min(), 1.5 * measured.max())
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=9)
