@@ -12,7 +12,7 @@ import pytest
 
 from ioub_jax.training import hosts, step
 from ioub_jax.training.configuration import ConfigError
-from tests import tiny
+from tests import small_coco, tiny
 
 TIMEOUT = 300
 
@@ -119,6 +119,43 @@ def test_a_checkpoint_of_two_processes_is_read_by_one(two_processes):
     found = json.loads((workdir / "evaluation" / "val_last_metrics.json").read_text())
     recorded = records(workdir, "evaluation")[-1]
     assert found["AP50"] == pytest.approx(recorded["AP50"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_processes_agree_on_canvases_and_on_an_image_that_only_one_of_them_misses(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    annotations = small_coco.write(folder).name
+    broken = folder / "7.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    overrides = [
+        "data.source=coco",
+        "data.on_error=skip",
+        "data.canvases=((48,64),(64,48),(64,64))",
+        f"data.coco.root={folder}",
+        *(f"data.coco.{split}_annotations={annotations}" for split in ("train", "val")),
+        *(f"data.coco.{split}_images=." for split in ("train", "val")),
+    ]
+    started = {
+        "one": lambda *flags: [tiny.start("train", *flags, devices=4)],
+        "two": lambda *flags: start_two("train", *flags),
+    }
+    for name, start in started.items():
+        flags = arguments(tmp_path / name) + [f"--config.{override}" for override in overrides]
+        processes = start(*flags)
+        outputs = wait(processes)
+        assert [process.returncode for process in processes] == [0] * len(processes), outputs
+        assert "7.png" in "".join(outputs)
+    one, two = records(tmp_path / "one"), records(tmp_path / "two")
+    for first, second in zip(one[:20], two[:20], strict=True):
+        np.testing.assert_allclose(second["loss"], first["loss"], rtol=1e-4)
+    one, two = (
+        json.loads((tmp_path / name / "evaluation" / "val_24_detections.json").read_text())
+        for name in started
+    )
+    images = [{result["image_id"] for result in results} for results in (one, two)]
+    assert images[0] == images[1]
+    assert 7 not in images[1]
 
 
 def wait_for_step(workdir, wanted, processes):
