@@ -34,10 +34,16 @@ def main() -> None:
     # What is compiled for a TPU that is not there cannot be read back.
     jax.config.update("jax_enable_compilation_cache", False)
     devices = plan.topology_devices(_TOPOLOGY.value)
-    compile_for = plan.plan_training if _PROGRAM.value == "train" else plan.plan_evaluation
 
     def plan_of(batch_per_chip: int) -> plan.Plan:
-        made = compile_for(_CONFIG.value, _CLASSES.value, _TOPOLOGY.value, batch_per_chip, devices)
+        made = plan.plan_step(
+            _PROGRAM.value,
+            _CONFIG.value,
+            _CLASSES.value,
+            _TOPOLOGY.value,
+            batch_per_chip,
+            devices,
+        )
         print(made.describe(), flush=True)
         return made
 

@@ -17,14 +17,14 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run's folder, new or to be resumed.", required=True
 )
 _PROFILE = flags.DEFINE_bool(
-    "profile", False, "Write a trace of five steps into the workdir's profile/, for TensorBoard."
+    "profile", False, "Write a trace of steps 11 to 15 into the workdir's profile/, for xprof."
 )
 
 
 def main() -> None:
     """Trains."""
     command_line.join_processes()
-    loop.train_and_evaluate(_CONFIG.value, _WORKDIR.value, trace=_PROFILE.value)
+    loop.train_and_evaluate(_CONFIG.value, _WORKDIR.value, profile=_PROFILE.value)
 
 
 if __name__ == "__main__":

@@ -57,10 +57,15 @@ def _import_weights(path: pathlib.Path) -> Any:
     state_dict = pretrained.read_state_dict(path)
     try:
         return pretrained.detector_of(state_dict, name=str(path)).variables
-    except pretrained.WeightsError:
-        return pretrained.backbone_variables(
-            state_dict, _backbone_template(), backbone=BACKBONE.value, name=str(path)
-        )
+    except pretrained.WeightsError as not_a_detector:
+        try:
+            return pretrained.backbone_variables(
+                state_dict, _backbone_template(), backbone=BACKBONE.value, name=str(path)
+            )
+        except pretrained.WeightsError as not_a_backbone:
+            raise pretrained.WeightsError(
+                f"Neither a detector ({not_a_detector}) nor a backbone ({not_a_backbone})"
+            ) from None
 
 
 @functools.cache

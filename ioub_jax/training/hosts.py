@@ -99,8 +99,15 @@ def _supervise() -> None:
     signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM))
     code = child.wait()
     os.close(held_open)
-    if code < 0:
+    if code == -signal.SIGABRT:  # how jax ends it
         print(OTHERS_ARE_GONE, file=sys.stderr, flush=True)
+    elif code < 0:
+        print(
+            f"Error: this process was ended by {signal.Signals(-code).name} (SIGKILL is often a "
+            "lack of memory); the same command on all of them goes on from the last checkpoint.",
+            file=sys.stderr,
+            flush=True,
+        )
     os._exit(code if code >= 0 else 1)
 
 

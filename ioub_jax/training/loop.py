@@ -31,7 +31,7 @@ from ioub_jax.training import (
     hosts,
     initial_weights,
     metrics,
-    profile,
+    profiling,
     schedules,
 )
 from ioub_jax.training import state as states
@@ -95,17 +95,17 @@ class Run:
     Args:
       config: the configuration.
       workdir: the run's folder, new or of the same configuration.
-      trace: whether a few steps are traced, into `profile/`.
+      profile: whether a few steps are traced, into `profile/`.
     """
 
     def __init__(
-        self, config: ml_collections.ConfigDict, workdir: pathlib.Path, *, trace: bool = False
+        self, config: ml_collections.ConfigDict, workdir: pathlib.Path, *, profile: bool = False
     ) -> None:
         """Builds data and detector, and goes back to the last checkpoint where there is one."""
         self.config = config
         self.config_dict = configuration.to_dict(config)
         self.workdir = workdir
-        self.trace_folder = workdir / "profile" if trace else None
+        self.trace_folder = workdir / "profile" if profile else None
         self.source = sources.create_source(config.data, "train")
         self.validation = sources.create_source(config.data, "val")
         class_list.check_same(
@@ -171,7 +171,7 @@ class Run:
             self.training_batches(self.step, remaining) as batches,
             Progress(self) as progress,
             compilations.Compilations("jit(train_step)") as compiled,
-            profile.Profile(self.trace_folder) as trace,
+            profiling.Profile(self.trace_folder) as trace,
         ):
             if self.evaluation_is_missing():
                 with progress.waiting("evaluation"):
@@ -397,7 +397,7 @@ class Progress:
 
 
 def train_and_evaluate(
-    config: ml_collections.ConfigDict, workdir: str | pathlib.Path, *, trace: bool = False
+    config: ml_collections.ConfigDict, workdir: str | pathlib.Path, *, profile: bool = False
 ) -> None:
     """Trains the detector of a configuration, or goes on where the workdir's run stopped.
 
@@ -406,7 +406,7 @@ def train_and_evaluate(
       workdir: the run's folder: `config.json`, `classes.json`, `train.jsonl`,
         `evaluation.jsonl`, `tensorboard/`, `checkpoints/{last,best}/` and `evaluation/` are written
         there.
-      trace: whether a few steps are traced, into `profile/`.
+      profile: whether a few steps are traced, into `profile/`.
 
     Raises:
       ConfigError: the configuration cannot be run, or the workdir holds another one's run.
@@ -414,4 +414,4 @@ def train_and_evaluate(
       NonFiniteError: training diverged; the last checkpoint stands.
       CompilationError: the step was compiled more often than there are canvases.
     """
-    Run(config, pathlib.Path(workdir), trace=trace).train()
+    Run(config, pathlib.Path(workdir), profile=profile).train()

@@ -215,16 +215,18 @@ def topology_devices(topology: str) -> Sequence[Any]:
 # ------------------------------------------------------------------ programs
 
 
-def plan_training(
+def plan_step(
+    program: str,
     config: ml_collections.ConfigDict,
     num_classes: int,
     topology: str,
     batch_per_chip: int,
     devices: Sequence[Any],
 ) -> Plan:
-    """Compiles the train step for the devices of a topology.
+    """Compiles a step for the devices of a topology.
 
     Args:
+      program: 'train', or 'evaluation' for the step that detects.
       config: the whole configuration; the largest of its canvases is planned for, and no weights
         are read.
       num_classes: C.
@@ -238,22 +240,12 @@ def plan_training(
     detector, batch, anchors = _inputs(config, num_classes, batch_per_chip, devices)
     trainer = create_trainer(detector)
     state = _replicated(detector, jax.eval_shape(trainer.create_state))
-    return _compile(trainer.train_step, (state, batch, anchors), topology, batch_per_chip, detector)
-
-
-def plan_evaluation(
-    config: ml_collections.ConfigDict,
-    num_classes: int,
-    topology: str,
-    batch_per_chip: int,
-    devices: Sequence[Any],
-) -> Plan:
-    """Compiles the step that detects; arguments and errors as `plan_training`."""
-    detector, batch, anchors = _inputs(config, num_classes, batch_per_chip, devices)
-    state = jax.eval_shape(create_trainer(detector).create_state)
-    variables = _replicated(detector, state.variables)
-    predict: Any = steps.make_predict_step(detector.model, detector.config)
-    return _compile(predict, (variables, batch, anchors), topology, batch_per_chip, detector)
+    step: Any = trainer.train_step
+    weights = state
+    if program == "evaluation":
+        step = steps.make_predict_step(detector.model, detector.config)
+        weights = state.variables
+    return _compile(step, (weights, batch, anchors), topology, batch_per_chip, detector)
 
 
 def largest_batch(plan_of: Callable[[int], Plan], first: int = 1) -> Plan:

@@ -89,7 +89,7 @@ def test_without_libtpu_one_sentence_says_what_to_install():
 
 def test_the_train_step_is_compiled_for_other_devices_than_the_configurations():
     config = tiny.get_config()
-    found = plan.plan_training(config, 3, "v5e:2x2", 2, jax.devices()[:4])
+    found = plan.plan_step("train", config, 3, "v5e:2x2", 2, jax.devices()[:4])
     assert (found.chips, found.batch_per_chip, found.canvas) == (4, 2, (64, 64))
     assert found.fits
     assert found.flops > 0
@@ -105,6 +105,6 @@ def test_the_train_step_is_compiled_for_other_devices_than_the_configurations():
 
 def test_detection_is_compiled_without_communication():
     config = tiny.get_config()
-    found = plan.plan_evaluation(config, 3, "v5e:2x2", 1, jax.devices()[:2])
+    found = plan.plan_step("evaluation", config, 3, "v5e:2x2", 1, jax.devices()[:2])
     assert found.fits
     assert found.collectives == ()

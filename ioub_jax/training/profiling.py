@@ -29,10 +29,10 @@ class Profile:
     def __enter__(self) -> "Profile":
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
         if self._tracing:
             self._stop(None)
-        elif self._folder is not None and self._done <= FIRST_STEP:
+        elif self._folder is not None and self._done <= FIRST_STEP and error is None:
             logger.warning(
                 "No trace was written: only %d steps were left, and the first %d are not traced.",
                 self._done,

@@ -1,6 +1,6 @@
 import logging
 
-from ioub_jax.training import profile
+from ioub_jax.training import profiling
 
 
 def traces(folder):
@@ -8,7 +8,7 @@ def traces(folder):
 
 
 def run(folder, steps):
-    with profile.Profile(folder) as trace:
+    with profiling.Profile(folder) as trace:
         for number in range(1, steps + 1):
             with trace.step(number):
                 pass
