@@ -62,16 +62,15 @@ def run_objective(predictions, **known):
 # Normalisers over the positives of the batch; over a level of the batch; over the batch (eq. 5);
 # and a sort of the whole batch, with weights that have a gradient.
 @pytest.mark.parametrize(
-    ("classification", "localization", "normalizer"),
+    ("parts", "devices", "classification", "localization", "normalizer"),
     [
-        ({"eta": 0.0}, {"lambda_": 0.0}, "positives"),
-        ({"normalizer_scope": "level"}, {}, "positives_at_least_one_per_image"),
-        ({"normalizer_scope": "batch"}, {"dynamic": True}, "moving_average"),
-        ({"eta": 0.0, "isr_p": True}, {"lambda_": 0.0, "carl_weight": 1.0}, "per_image"),
+        (4, 1, {"eta": 0.0}, {"lambda_": 0.0}, "positives"),
+        (2, 4, {"normalizer_scope": "level"}, {}, "positives_at_least_one_per_image"),
+        (2, 4, {"normalizer_scope": "batch"}, {"dynamic": True}, "moving_average"),
+        (4, 2, {"eta": 0.0, "isr_p": True}, {"lambda_": 0.0, "carl_weight": 1.0}, "per_image"),
     ],
 )
-@pytest.mark.parametrize(("parts", "devices"), [(4, 1), (2, 4)])
-def test_parts_are_the_whole_batch(classification, localization, normalizer, parts, devices):
+def test_parts_are_the_whole_batch(parts, devices, classification, localization, normalizer):
     options = objective.ObjectiveOptions(
         objective.ClassificationOptions(**classification),
         objective.LocalizationOptions(**localization),
