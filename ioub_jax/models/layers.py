@@ -23,8 +23,12 @@ Padding = Literal["symmetric", "same"]
 he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
-#: Name of the results of blocks.
-BLOCK = "block"
+# Where the gradient by a kernel is summed in blocks of rows.
+_PLACES_OF_A_BLOCK = 1024
+_MOST_BLOCKS = 8
+
+#: Names of the results of convolutions and of blocks, for `jax.checkpoint`.
+CONVOLUTION, BLOCK = "convolution", "block"
 
 
 def block_result(x: Any) -> Any:
@@ -113,6 +117,11 @@ def convolution(
     name: str | None = None,
 ) -> nn.Conv:
     """A square convolution, `[B, H, W, C]` -> `[B, ceil(H/stride), ceil(W/stride), features]`."""
+    by: Any
+    if kernel == 1:
+        by = pointwise_convolution
+    else:
+        by = functools.partial(spatial_convolution, stride=stride, padding=padding)
     return nn.Conv(
         features,
         (kernel, kernel),
@@ -123,7 +132,7 @@ def convolution(
         bias_init=bias_init,
         dtype=dtype,
         name=name,
-        conv_general_dilated=pointwise_convolution if kernel == 1 else None,
+        conv_general_dilated=by,
     )
 
 
@@ -134,8 +143,103 @@ def pointwise_convolution(
 
     On CPUs the gradient by the kernel takes XLA two to six times as long when it is a convolution.
     """
-    x = x[:, :: strides[0], :: strides[1]]
-    return jax.lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
+    product = _product(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
+    named: jax.Array = checkpoint_name(product, CONVOLUTION)
+    return named
+
+
+@jax.custom_vjp
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`[B, H, W, C]` times `[C, F]`."""
+    return jax.lax.dot_general(x, kernel, (((3,), (0,)), ((), ())))
+
+
+def _product_forward(
+    x: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _product(x, kernel), (x, kernel)
+
+
+def _product_backward(
+    kept: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    by_x = jax.lax.dot_general(gradient, kernel, (((3,), (1,)), ((), ())))
+    # A CPU transposes the first factor, so that should be the one with fewer channels.
+    places = (((0, 1, 2), (0, 1, 2)), ((), ()))
+    if x.shape[-1] <= gradient.shape[-1]:
+        return by_x, jax.lax.dot_general(x, gradient, places)
+    return by_x, jax.lax.dot_general(gradient, x, places).T
+
+
+_product.defvjp(_product_forward, _product_backward)
+
+
+def spatial_convolution(
+    x: jax.Array, kernel: jax.Array, *_: Any, stride: int, padding: Padding, **__: Any
+) -> jax.Array:
+    """A convolution for `nn.Conv`; on CPUs its gradient by the kernel is a sum over blocks of rows.
+
+    In one piece XLA takes up to four times as long for it there.
+    """
+    named: jax.Array = checkpoint_name(_convolve(x, kernel, stride, padding), CONVOLUTION)
+    return named
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    return grouped_convolution_by_xla(x, kernel, stride=stride, groups=1, padding=padding)
+
+
+def _convolve_forward(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _convolve(x, kernel, stride, padding), (x, kernel)
+
+
+def _convolve_backward(
+    stride: int, padding: Padding, kept: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    convolve = functools.partial(
+        grouped_convolution_by_xla, stride=stride, groups=1, padding=padding
+    )
+    (by_x,) = jax.linear_transpose(lambda x: convolve(x, kernel), x)(gradient)
+
+    def in_one_piece(x: jax.Array, gradient: jax.Array) -> jax.Array:
+        (by_kernel,) = jax.linear_transpose(lambda kernel: convolve(x, kernel), kernel)(gradient)
+        return by_kernel
+
+    in_blocks = functools.partial(
+        _kernel_gradient_in_blocks, kernel=kernel, stride=stride, padding=padding
+    )
+    by_kernel = jax.lax.platform_dependent(x, gradient, cpu=in_blocks, default=in_one_piece)
+    return by_x, by_kernel
+
+
+def _kernel_gradient_in_blocks(
+    x: jax.Array, gradient: jax.Array, *, kernel: jax.Array, stride: int, padding: Padding
+) -> jax.Array:
+    """The gradient by the kernel, of about 1,024 places of the output at a time."""
+    size, (batch, height, width, _) = kernel.shape[0], gradient.shape
+    blocks = min(_MOST_BLOCKS, height, -(-batch * height * width // _PLACES_OF_A_BLOCK))
+    x = jnp.pad(x, [(0, 0), *_pads(x.shape[1:3], size, stride, padding), (0, 0)])
+    total = jnp.zeros_like(kernel)
+    rows = -(-height // blocks)
+    for first in range(0, height, rows):
+        block = gradient[:, first : first + rows]
+        seen = x[:, stride * first : stride * (first + block.shape[1] - 1) + size]
+
+        def convolve(kernel: jax.Array, seen: jax.Array = seen) -> jax.Array:
+            return jax.lax.conv_general_dilated(
+                seen, kernel, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+
+        total = total + jax.linear_transpose(convolve, kernel)(block)[0]
+    return total
+
+
+_convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 class GroupedConvolution(nn.Module):

@@ -157,7 +157,11 @@ def match_batch(
 def _forward(model: nn.Module, rematerialize: str = "nothing") -> gradients.Forward:
     """The network as it trains, and what its backward pass computes once more."""
     kept = {
-        "activations": jax.checkpoint_policies.dots_saveable,  # convolutions are among the dots
+        "activations": jax.checkpoint_policies.save_from_both_policies(
+            jax.checkpoint_policies.dots_saveable,
+            # It does not see inside of those that have a gradient of ours.
+            jax.checkpoint_policies.save_only_these_names(layers.CONVOLUTION),
+        ),
         "blocks": jax.checkpoint_policies.save_only_these_names(layers.BLOCK),
     }
 

@@ -206,3 +206,40 @@ def test_grouped_convolution_computes_in_bfloat16_with_float32_parameters(groups
 def test_an_unknown_norm_is_refused():
     with pytest.raises(ValueError, match=r"model\.norm is 'layer_norm'; it must be one of frozen"):
         layers.make_norm("layer_norm", 4, train=True, name="norm")
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "padding", "shape"),
+    [
+        (1, 1, "symmetric", (2, 5, 4, 6)),
+        (1, 2, "symmetric", (2, 5, 4, 2)),
+        (3, 1, "symmetric", (2, 7, 6, 3)),
+        (3, 2, "symmetric", (3, 9, 8, 3)),
+        (3, 2, "same", (2, 8, 9, 3)),
+        (7, 2, "symmetric", (1, 16, 13, 3)),
+    ],
+)
+@pytest.mark.parametrize("places", [1024, 9])
+def test_gradients_of_convolutions_are_xlas(monkeypatch, size, stride, padding, shape, places):
+    # A block of at most 9 places cuts every one of these into several.
+    monkeypatch.setattr(layers, "_PLACES_OF_A_BLOCK", places)
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], shape)
+    kernel = jax.random.normal(keys[1], (size, size, shape[-1], 4))
+    layer = layers.convolution(4, size, stride=stride, padding=padding)
+    of_xla = nn.Conv(
+        4,
+        (size, size),
+        strides=(stride, stride),
+        padding="SAME" if padding == "same" else size // 2,
+        use_bias=False,
+    )
+
+    def gradients(module):
+        value, pull_back = jax.vjp(
+            lambda x, kernel: module.apply({"params": {"kernel": kernel}}, x), x, kernel
+        )
+        return value, *pull_back(jax.random.normal(keys[2], value.shape))
+
+    for ours, xlas in zip(gradients(layer), gradients(of_xla), strict=True):
+        np.testing.assert_allclose(ours, xlas, rtol=1e-4, atol=1e-4)
