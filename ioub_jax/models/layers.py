@@ -25,7 +25,7 @@ he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 # Where the gradient by a kernel is summed in blocks of rows.
 _PLACES_OF_A_BLOCK = 1024
-_MOST_BLOCKS = 8
+_MOST_BLOCKS = 4
 
 #: Names of the results of convolutions and of blocks, for `jax.checkpoint`.
 CONVOLUTION, BLOCK = "convolution", "block"

@@ -18,7 +18,7 @@ def test_amounts_are_those_of_the_workload():
 
 
 def test_every_piece_of_work_has_its_turns():
-    flags.FLAGS(["test"])
+    flags.FLAGS.mark_as_parsed()
     calls = []
     work = {name: lambda name=name: calls.append(name) or jnp.zeros(()) for name in "ab"}
     with flagsaver.flagsaver(repeats=3):

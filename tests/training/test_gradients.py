@@ -147,6 +147,7 @@ def test_what_is_rematerialized_is_not_kept(capsys):
     assert sum("named 'block'" in line for line in blocks) == 14
 
 
+@pytest.mark.slow
 def test_a_detector_trains_the_same_in_parts_on_several_devices():
     parts = {"gradient_accumulation": 2, "rematerialize": "activations"}
     (metrics, state), (metrics_of_parts, state_of_parts) = two_steps(1), two_steps(4, **parts)
