@@ -18,8 +18,8 @@ from experiments.benchmark import ours
 from experiments.benchmark.rates import REPEATS
 from experiments.benchmark.workloads import Workload
 from ioub_jax.plotting.drawing import BLUE, DPI, GREY, ORANGE
-from ioub_jax.training import step as steps
-from ioub_jax.training.detector import canvas_anchors, create_detector, create_trainer
+from ioub_jax.training import plan
+from ioub_jax.training.detector import canvas_anchors
 
 _PNG = flags.DEFINE_string("png", None, "A file for the curves of `growth`.")
 
@@ -87,22 +87,11 @@ def _seconds(work: Mapping[Any, Any]) -> dict[Any, float]:
 def _cost_of_a_device(count: int) -> dict[str, float]:
     config = defaults.get_config()
     config.model.backbone = "resnet18"
-    config.batch_size = config.evaluation.batch_size = _DEVICES_BATCH
     config.data.canvases = (_DEVICES_CANVAS,)
-    config.runtime.devices = count
-    detector = create_detector(config, 80)
-    trainer = create_trainer(detector)
-    everywhere = steps.replicated(detector.mesh)
-    shared = jax.sharding.NamedSharding(detector.mesh, jax.sharding.PartitionSpec("data"))
-    state, anchors = (
-        jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), tree
-        )
-        for tree in (jax.eval_shape(trainer.create_state), canvas_anchors(config, _DEVICES_CANVAS))
-    )
-    batch = steps.abstract_batch(_DEVICES_BATCH, _DEVICES_CANVAS, 50, shared)
-    cost: Any = trainer.train_step.lower(state, batch, anchors).compile().cost_analysis()
-    return {"flops": cost["flops"], "bytes accessed": cost["bytes accessed"]}
+    config.data.max_boxes = 50
+    devices = jax.devices()[:count]
+    made = plan.plan_step("train", config, 80, "cpu", _DEVICES_BATCH // count, devices)
+    return {"flops": made.flops, "bytes accessed": made.bytes_accessed}
 
 
 def _draw(path: pathlib.Path, result: dict[str, Any]) -> None:

@@ -29,8 +29,7 @@ def learning_curves(
         records: Training records in order of `step`, with any of `loss`, `loss_classification`,
             `loss_localization`, `mean_positive_iou`, `learning_rate`.
         evaluations: Evaluations in order of `step`, with any of `AP`, `AP50`, `AP75`,
-            `without_ema_AP`; None is a
-            gap.
+            `without_ema_AP`; None is a gap.
         title: A line above the panels.
     """
     figure = Figure(figsize=(11, 7), dpi=DPI, layout="constrained")
