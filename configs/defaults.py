@@ -40,7 +40,8 @@ def get_config(arm: str = "both") -> ml_collections.ConfigDict:
     config.model = _model()
     config.anchors = _anchors()
     config.matcher = _matcher()
-    config.loss = _loss(*ARMS[arm])
+    config.loss = _loss()
+    set_arm(config, arm)
     config.optimizer = ml_collections.ConfigDict(
         {
             "momentum": 0.9,
@@ -58,6 +59,16 @@ def get_config(arm: str = "both") -> ml_collections.ConfigDict:
     config.evaluation = _evaluation()
     config.runtime = _runtime()
     return config
+
+
+def set_arm(config: ml_collections.ConfigDict, arm: str) -> None:
+    """Turns the losses of a configuration into those of an arm; other keys stay as they are."""
+    eta, lambda_, measured = ARMS[arm]
+    config.loss.classification.eta = eta
+    localization = config.loss.localization
+    localization.lambda_ = lambda_
+    localization.w_loc = None if measured else 1.0
+    localization.calibration_lambda = 1.5 if measured and lambda_ == 0.0 else None
 
 
 def _model() -> ml_collections.ConfigDict:
@@ -140,13 +151,13 @@ def _matcher() -> ml_collections.ConfigDict:
     )
 
 
-def _loss(eta: float, lambda_: float, measured: bool) -> ml_collections.ConfigDict:
-    loss = ml_collections.ConfigDict(
+def _loss() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
         {
             "classification": {
                 # docs/losses.md has all losses and how they are chosen.
                 "name": "focal",  # focal, quality_focal, varifocal; softmax (SSD)
-                "eta": eta,
+                "eta": 0.0,  # of the arm
                 "alpha": 0.25,
                 "gamma": 2.0,
                 # The authors' RetinaNet sums the normaliser of eq. 2 over each pyramid level;
@@ -161,7 +172,7 @@ def _loss(eta: float, lambda_: float, measured: bool) -> ml_collections.ConfigDi
             },
             "localization": {
                 "name": "smooth_l1",  # smooth_l1, balanced_l1, iou, giou, diou, ciou
-                "lambda_": lambda_,
+                "lambda_": 0.0,  # of the arm
                 # Constant of eq. 4. None: measured on the first batches and kept in the
                 # checkpoint. The authors have 3.049 (R50) and 2.878 (R101) on COCO, 2.34 and
                 # 2.369 on VOC.
@@ -184,11 +195,6 @@ def _loss(eta: float, lambda_: float, measured: bool) -> ml_collections.ConfigDi
             "calibration_batches": 8,
         }
     )
-    if not measured:
-        loss.localization.w_loc = 1.0
-    elif lambda_ == 0.0:
-        loss.localization.calibration_lambda = 1.5
-    return loss
 
 
 def _schedule() -> ml_collections.ConfigDict:

@@ -26,7 +26,7 @@ Backend = Literal["pycocotools", "faster_coco_eval"]
 
 # Positions in the evaluators' tensors: precision [T, R, K, A, M] and recall [T, K, A, M].
 # T is IoU .50, .55, ... .95; A is all, small, medium, large; M is 1, 10, 100 detections.
-_AP_AT_IOU = {"AP50": 0, "AP60": 2, "AP70": 4, "AP75": 5, "AP80": 6, "AP90": 8}
+AP_AT_IOU = {"AP50": 0, "AP60": 2, "AP70": 4, "AP75": 5, "AP80": 6, "AP90": 8}
 _ALL_AREAS, _SMALL, _MEDIUM, _LARGE = range(4)
 _AT_1, _AT_10, _AT_100 = range(3)
 
@@ -107,14 +107,14 @@ def evaluate_detections(
         ValueError: A detection or an annotation is malformed or names an unknown image or category.
         ImportError: The backend is not installed.
     """
-    coco_class, evaluator_class = _load_backend(backend)
+    coco_class, evaluator_class = load_backend(backend)
     checked = check_input(ground_truth, detections)
     boxes_of = Counter(item["category_id"] for item in checked.annotations if not item["iscrowd"])
 
     with contextlib.redirect_stdout(io.StringIO()):
         evaluator = evaluator_class(
-            _index(coco_class, checked, checked.annotations),
-            _index(coco_class, checked, checked.detections),
+            index(coco_class, checked, checked.annotations),
+            index(coco_class, checked, checked.detections),
             iouType="bbox",
         )
         evaluator.evaluate()
@@ -133,7 +133,7 @@ def evaluate_detections(
     )
 
 
-def _load_backend(backend: Backend) -> tuple[Any, Any]:
+def load_backend(backend: Backend) -> tuple[Any, Any]:
     """The classes `COCO` and `COCOeval` of a backend."""
     if backend == "pycocotools":
         from pycocotools.coco import COCO
@@ -153,7 +153,7 @@ def _load_backend(backend: Backend) -> tuple[Any, Any]:
     raise ValueError(f"backend {backend!r} is neither 'pycocotools' nor 'faster_coco_eval'")
 
 
-def _index(coco_class: Any, checked: CheckedInput, annotations: list[dict[str, Any]]) -> Any:
+def index(coco_class: Any, checked: CheckedInput, annotations: list[dict[str, Any]]) -> Any:
     """An indexed `COCO` object made in memory (`loadRes` fails on an empty list).
 
     The images are renumbered in the order of their ids, since faster-coco-eval takes two ids above
@@ -178,7 +178,7 @@ def _mean(values: np.ndarray) -> float | None:
 
 def _summary(precision: np.ndarray, recall: np.ndarray) -> dict[str, float | None]:
     ap_at_iou = {
-        key: _mean(precision[index, :, :, _ALL_AREAS, _AT_100]) for key, index in _AP_AT_IOU.items()
+        key: _mean(precision[index, :, :, _ALL_AREAS, _AT_100]) for key, index in AP_AT_IOU.items()
     }
     return {
         "AP": _mean(precision[:, :, :, _ALL_AREAS, _AT_100]),
@@ -203,8 +203,8 @@ def _class_metrics(category: Mapping[str, Any], boxes: int, precision: np.ndarra
         category_id=category["id"],
         boxes=boxes,
         AP=_mean(precision),
-        AP50=_mean(precision[_AP_AT_IOU["AP50"]]),
-        AP75=_mean(precision[_AP_AT_IOU["AP75"]]),
+        AP50=_mean(precision[AP_AT_IOU["AP50"]]),
+        AP75=_mean(precision[AP_AT_IOU["AP75"]]),
     )
 
 

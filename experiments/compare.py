@@ -1,0 +1,112 @@
+"""Trains arms with several seeds and reports their paired differences.
+
+python -m experiments.compare --config=configs/shapes_retinanet.py --workdir=runs/compare \
+  --arms=baseline,cls,loc,both,loc_weight_only --seeds=5
+
+The same command goes on where it stopped. --sweep=loss.classification.eta=0,0.5,1,1.5,2 compares
+values of a key instead, --runs=NAME=GLOB (once an arm) workdirs that are there already.
+"""
+
+import functools
+import glob
+import pathlib
+from collections.abc import Callable
+
+import ml_collections
+from absl import flags
+
+from configs import defaults
+from experiments import command_line
+from ioub_jax.training import comparison, comparison_report
+from ioub_jax.training.configuration import ConfigError
+
+_CONFIG = command_line.define_config(required=False)
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the comparison.", required=True)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Where report and results are written; by default the workdir."
+)
+_ARMS = flags.DEFINE_list(
+    "arms", list(defaults.ARMS), "Which arms; the others are compared with the first."
+)
+_SWEEP = flags.DEFINE_string("sweep", None, "KEY=VALUE,VALUE: arms that differ in one key.")
+_RUNS = flags.DEFINE_multi_string("runs", None, "NAME=GLOB of an arm's finished workdirs.")
+_SEEDS = flags.DEFINE_integer("seeds", 5, "How many seeds, from config.seed on.", lower_bound=1)
+_PROCESSES = flags.DEFINE_integer("processes", 1, "How many runs at once.", lower_bound=1)
+_DEVICES = flags.DEFINE_integer(
+    "devices", None, "How many GPUs or TPU chips the processes share; on a CPU unset."
+)
+_RESAMPLINGS = flags.DEFINE_integer(
+    "resamplings", 200, "Bootstrap samples of the validation images.", lower_bound=20
+)
+
+Change = Callable[[ml_collections.ConfigDict], None]
+
+
+def _arms() -> list[tuple[str, Change]]:
+    """The arms of --arms or --sweep, and what each changes."""
+    if _SWEEP.value:
+        key, _, values = _SWEEP.value.partition("=")
+        return [(f"{key}={value}", _setting(key, value)) for value in values.split(",") if value]
+    for arm in _ARMS.value:
+        if arm not in defaults.ARMS:
+            raise ConfigError(f"Unknown arm {arm!r}; it must be one of {', '.join(defaults.ARMS)}.")
+    return [(arm, functools.partial(defaults.set_arm, arm=arm)) for arm in _ARMS.value]
+
+
+def _setting(key: str, value: str) -> Change:
+    """The change that sets a key to a value written on the command line."""
+
+    def change(config: ml_collections.ConfigDict) -> None:
+        *path, last = key.split(".")
+        node = config
+        for name in path:
+            node = node.get(name) if isinstance(node, ml_collections.ConfigDict) else None
+        if not isinstance(node, ml_collections.ConfigDict) or last not in node:
+            raise ConfigError(f"No such key in the configuration: {key!r}, in --sweep.")
+        kind = node.get_type(last)
+        try:
+            node[last] = kind(value)
+        except ValueError:
+            raise ConfigError(
+                f"--sweep sets {key} to {value!r}, which is no {kind.__name__}."
+            ) from None
+
+    return change
+
+
+def _existing(texts: list[str], output: pathlib.Path) -> list[comparison.PlannedRun]:
+    """The runs of --runs."""
+    arms = []
+    for text in texts:
+        name, separator, pattern = text.partition("=")
+        folders = sorted(map(pathlib.Path, glob.glob(pattern)))
+        folders = [folder for folder in folders if (folder / "config.json").is_file()]
+        if not separator or not folders:
+            raise ConfigError(f"--runs={text} names no run; write NAME=GLOB of finished workdirs.")
+        arms.append((name, folders))
+    return comparison.existing_runs(arms, output / "results")
+
+
+def main() -> None:
+    """Compares."""
+    workdir = pathlib.Path(_WORKDIR.value)
+    output = pathlib.Path(_OUTPUT.value or workdir)
+    problems: list[str] = []
+    if _RUNS.value:
+        runs = _existing(_RUNS.value, output)
+    elif _CONFIG.value is None:
+        raise ConfigError("Give --config to train, or --runs to compare finished workdirs.")
+    else:
+        runs = comparison.plan_runs(
+            _CONFIG.value, _arms(), _SEEDS.value, workdir, output / "results"
+        )
+        slots = comparison.shares(_PROCESSES.value, _DEVICES.value)
+        problems = comparison.train_all(runs, slots)
+    print(comparison_report.write(runs, output, _RESAMPLINGS.value), end="")
+    print(f"The report is {output}/report.md, report.json and report.png.")
+    if problems:
+        raise ConfigError(" ".join(problems))
+
+
+if __name__ == "__main__":
+    command_line.run(main)

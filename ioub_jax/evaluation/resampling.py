@@ -1,0 +1,134 @@
+"""How much of a metric is chance of the images: COCO's AP on resampled validation images.
+
+The matches are pycocotools' own and made once. A resampled data set draws as many images as there
+are, with replacement; an image drawn n times counts n-fold. The draws depend on the ids of the
+images and a seed alone, so the i-th resampling of two detectors has the same images, and their
+difference is paired.
+"""
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ioub_jax.evaluation import coco
+from ioub_jax.evaluation.coco_input import check_input
+
+#: The metrics that are resampled.
+AP_KEYS = ("AP", *coco.AP_AT_IOU)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ClassMatches:
+    """The detections of one class, best first, and how they matched.
+
+    Attributes:
+        image: Position of each detection's image `[D]`.
+        counts: Whether a detection counts at each IoU threshold `[T, D]`; in a crowd it does not.
+        found: Whether it found an object `[T, D]`.
+        boxes: Objects of the class in each image `[I]`, crowds not counted.
+    """
+
+    image: np.ndarray
+    counts: np.ndarray
+    found: np.ndarray
+    boxes: np.ndarray
+
+
+def resampled_ap(
+    ground_truth: Mapping[str, Any],
+    detections: Sequence[Mapping[str, Any]],
+    *,
+    resamplings: int,
+    seed: int = 0,
+) -> dict[str, list[float | None]]:
+    """AP, AP50, AP60, AP70, AP75, AP80 and AP90 on resampled images.
+
+    Args:
+        ground_truth: A data set in COCO's JSON format.
+        detections: COCO results.
+        resamplings: How many data sets are drawn.
+        seed: Of the draws.
+
+    Returns:
+        One list of `resamplings` numbers a metric; None where no object was drawn.
+
+    Raises:
+        ValueError: A detection or an annotation is malformed or names an unknown image or category.
+    """
+    matches, images = _match(ground_truth, detections)
+    generator = np.random.default_rng(seed)
+    values: dict[str, list[float | None]] = {key: [] for key in AP_KEYS}
+    for _ in range(resamplings):
+        drawn = generator.multinomial(images, np.full(images, 1 / images))
+        of_classes = [_precisions(one, drawn) for one in matches if drawn @ one.boxes]
+        for key in AP_KEYS:
+            if not of_classes:
+                values[key].append(None)
+                continue
+            mean = np.mean(of_classes, axis=0)
+            values[key].append(float(mean.mean() if key == "AP" else mean[coco.AP_AT_IOU[key]]))
+    return values
+
+
+def _match(
+    ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
+) -> tuple[list[_ClassMatches], int]:
+    """Pycocotools' matches, a class at a time, and the number of images."""
+    coco_class, evaluator_class = coco.load_backend("pycocotools")
+    checked = check_input(ground_truth, detections)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluator = evaluator_class(
+            coco.index(coco_class, checked, checked.annotations),
+            coco.index(coco_class, checked, checked.detections),
+            iouType="bbox",
+        )
+        evaluator.evaluate()
+    images, areas = len(evaluator.params.imgIds), len(evaluator.params.areaRng)
+    per_class = []
+    for k in range(len(evaluator.params.catIds)):
+        start = k * areas * images  # The first area range is 'all'.
+        per_class.append(_class_matches(evaluator.evalImgs[start : start + images]))
+    return per_class, images
+
+
+def _class_matches(of_images: Sequence[Mapping[str, Any] | None]) -> _ClassMatches:
+    """Joins the matches of one class in all images; None is an image without any box of it."""
+    present = [(number, entry) for number, entry in enumerate(of_images) if entry is not None]
+    boxes = np.zeros(len(of_images), np.int64)
+    for number, entry in present:
+        boxes[number] = np.count_nonzero(np.asarray(entry["gtIgnore"]) == 0)
+    if not present:
+        nothing = np.zeros((10, 0), bool)
+        return _ClassMatches(np.zeros(0, np.int64), nothing, nothing, boxes)
+    scores = np.concatenate([entry["dtScores"] for _, entry in present])
+    order = np.argsort(-scores, kind="mergesort")  # as pycocotools sorts
+    image = np.repeat(
+        *map(np.array, zip(*((n, len(e["dtScores"])) for n, e in present), strict=True))
+    )
+    found = np.concatenate([entry["dtMatches"] for _, entry in present], axis=1) > 0
+    ignored = np.concatenate([entry["dtIgnore"] for _, entry in present], axis=1).astype(bool)
+    return _ClassMatches(
+        image[order].astype(np.int64), ~ignored[:, order], (found & ~ignored)[:, order], boxes
+    )
+
+
+def _precisions(matches: _ClassMatches, drawn: np.ndarray) -> np.ndarray:
+    """Average precision of one class at each IoU threshold `[T]`, at 101 points of recall."""
+    weight = drawn[matches.image]
+    true = np.cumsum(matches.found * weight, axis=1)
+    counted = np.cumsum(matches.counts * weight, axis=1)
+    recall = true / (drawn @ matches.boxes)
+    precision = true / np.maximum(counted, 1)
+    # At any recall, the best precision at this or a higher one.
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    points = np.linspace(0.0, 1.0, 101)
+    result = np.zeros(len(recall))
+    for threshold, (recalls, precisions) in enumerate(zip(recall, precision, strict=True)):
+        at = np.searchsorted(recalls, points, side="left")
+        reached = at < len(recalls)
+        result[threshold] = precisions[at[reached]].sum() / len(points)
+    return result

@@ -1,0 +1,86 @@
+"""Several arms beside one another."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ioub_jax.plotting.drawing import BLUE, DPI, GREEN, GREY, ORANGE, printable
+
+
+def comparison(
+    path: str | os.PathLike[str],
+    values: Mapping[str, Mapping[str, Mapping[int, float]]],
+    intervals: Mapping[str, Mapping[str, tuple[float, float, float] | None]],
+    *,
+    metrics: Sequence[str] = ("AP", "AP50", "AP75", "AP90"),
+    title: str | None = None,
+) -> None:
+    """Draws what every run reached, and the paired differences with their intervals.
+
+    Above, a point is a run, and the runs of one seed are joined: lines that rise together show a
+    gain that chance of the seed does not. Below, an interval that keeps clear of 0 is a difference.
+
+    Args:
+        path: The PNG to write.
+        values: arm -> metric -> seed -> value in [0, 1], the reference first.
+        intervals: arm -> metric -> mean, lower and upper bound of the difference from the
+            reference; None where there is no interval.
+        metrics: Which metrics, a column each.
+        title: A line above the panels.
+    """
+    shown = [metric for metric in metrics if any(metric in of_arm for of_arm in values.values())]
+    width = max(7.0, 0.9 * len(values) + 1.0) * max(1, len(shown)) / 2
+    figure = Figure(figsize=(min(width, 16.0), 7), dpi=DPI, layout="constrained")
+    panels = figure.subplots(2, len(shown), squeeze=False)
+    for column, metric in enumerate(shown):
+        _plot_runs(panels[0, column], values, metric)
+        _plot_differences(panels[1, column], list(values), intervals, metric)
+    panels[0, 0].set_ylabel("each run, joined by seed")
+    panels[1, 0].set_ylabel("difference from the first arm, 95 % (AP points)")
+    if title is not None:
+        figure.suptitle(printable(title), fontsize=13)
+    figure.savefig(path, format="png")
+
+
+def _plot_runs(
+    axes: Axes, values: Mapping[str, Mapping[str, Mapping[int, float]]], metric: str
+) -> None:
+    arms = list(values)
+    seeds = sorted({seed for of_arm in values.values() for seed in of_arm.get(metric, {})})
+    for seed in seeds:
+        heights = [values[arm].get(metric, {}).get(seed, np.nan) for arm in arms]
+        axes.plot(range(len(arms)), heights, color=GREY, alpha=0.35, lw=0.8, marker="o", ms=3)
+    for place, arm in enumerate(arms):
+        of_seeds = list(values[arm].get(metric, {}).values())
+        if of_seeds:
+            axes.plot(place, np.mean(of_seeds), marker="_", ms=16, mew=2.5, color=BLUE)
+    axes.set_title(metric)
+    _finish(axes, arms)
+
+
+def _plot_differences(
+    axes: Axes,
+    arms: Sequence[str],
+    intervals: Mapping[str, Mapping[str, tuple[float, float, float] | None]],
+    metric: str,
+) -> None:
+    axes.axhline(0.0, color=GREY, lw=1)
+    for place, arm in enumerate(arms):
+        interval = intervals.get(arm, {}).get(metric)
+        if interval is None:
+            continue
+        mean, low, high = (100 * bound for bound in interval)
+        color = GREEN if low > 0 else ORANGE if high < 0 else GREY
+        axes.plot([place, place], [low, high], color=color, lw=2.5, solid_capstyle="butt")
+        axes.plot(place, mean, marker="o", ms=6, color=color)
+    _finish(axes, arms)
+
+
+def _finish(axes: Axes, arms: Sequence[str]) -> None:
+    axes.set_xlim(-0.5, len(arms) - 0.5)
+    axes.set_xticks(range(len(arms)), [printable(arm) for arm in arms], rotation=35, ha="right")
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,366 @@
+"""Trains several arms with several seeds, each run once, and reads what they reached.
+
+Runs of one seed start from the same weights and see the same batches, whatever their arm: both
+follow from `config.seed` and the arm changes `config.loss` alone. A run that is finished is found
+and not run again; one that was interrupted goes on.
+"""
+
+import dataclasses
+import json
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import pathlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import ml_collections
+
+from ioub_jax import files
+from ioub_jax.data import sources
+from ioub_jax.evaluation import coco_format, comparison, resampling
+from ioub_jax.training import configuration, loop, metrics, schedules
+from ioub_jax.training.configuration import ConfigError
+
+logger = logging.getLogger("ioub_jax")
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedRun:
+    """One run of a comparison.
+
+    Attributes:
+      arm: the name of its arm.
+      config: its configuration, with its seed.
+      workdir: its folder.
+      result: where what it reached is kept, a small JSON file that can outlive the folder.
+    """
+
+    arm: str
+    config: ml_collections.ConfigDict
+    workdir: pathlib.Path
+    result: pathlib.Path
+
+    @property
+    def name(self) -> str:
+        """The run in words."""
+        return f"arm {self.arm}, seed {self.config.seed}"
+
+
+# ------------------------------------------------------------------ which runs
+
+
+def plan_runs(
+    config: ml_collections.ConfigDict,
+    arms: Sequence[tuple[str, Callable[[ml_collections.ConfigDict], None]]],
+    seeds: int,
+    workdir: pathlib.Path,
+    results: pathlib.Path,
+) -> list[PlannedRun]:
+    """The runs of a comparison, in the order in which they say most: seed by seed.
+
+    Args:
+      config: what all runs share.
+      arms: names and what each changes in a configuration.
+      seeds: how many seeds, from `config.seed` on.
+      workdir: the folder of the comparison; a run's is `ARM/seed_N` in it.
+      results: the folder of the results, `ARM/seed_N.json`.
+    """
+    runs = []
+    for seed in range(config.seed, config.seed + seeds):
+        for name, change in arms:
+            of_run = config.copy_and_resolve_references()
+            of_run.unlock()
+            change(of_run)
+            of_run.seed = seed
+            place = pathlib.Path(name) / f"seed_{seed}"
+            runs.append(PlannedRun(name, of_run, workdir / place, results / f"{place}.json"))
+    return runs
+
+
+def steps_done(run: PlannedRun) -> int | None:
+    """How many steps of a run have been evaluated last; None where its folder is not there.
+
+    Raises:
+      ConfigError: the folder holds a run of another configuration.
+    """
+    path = run.workdir / "config.json"
+    if not path.is_file():
+        return None
+    old, new = json.loads(path.read_text()), configuration.to_dict(run.config)
+    differences = configuration.differing_keys(old, new)
+    if differences:
+        raise ConfigError(
+            f"{run.workdir} holds a run of another configuration ({'; '.join(differences)}); "
+            "choose another --workdir, or compare with the configuration it began with."
+        )
+    records = metrics.read_records(run.workdir / "evaluation.jsonl", sys.maxsize)
+    return max((record["step"] for record in records), default=0)
+
+
+def is_finished(run: PlannedRun) -> bool:
+    """Whether a run has been trained and evaluated to its end, or its result is kept.
+
+    Raises:
+      ConfigError: what is there is of another configuration.
+    """
+    total = schedules.steps_of(run.config.schedule.images, run.config.batch_size)
+    return read_result(run) is not None or steps_done(run) == total
+
+
+# ------------------------------------------------------------------ running them
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """What one of several processes may use.
+
+    Attributes:
+      cores: numbers of CPU cores; empty: all.
+      devices: numbers of GPUs or TPU chips; empty: all.
+    """
+
+    cores: tuple[int, ...] = ()
+    devices: tuple[int, ...] = ()
+
+
+def shares(processes: int, devices: int | None) -> list[Share]:
+    """Shares cores and, where their number is given, devices out among processes.
+
+    Raises:
+      ConfigError: there are fewer devices than processes.
+    """
+    if processes == 1:
+        return [Share()]
+    if devices is not None and devices < processes:
+        raise ConfigError(
+            f"{processes} processes cannot share {devices} devices; give as many --devices as "
+            "--processes at least, or none on a CPU."
+        )
+    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cores = available if len(available) >= processes else []
+    numbers = list(range(devices or 0))
+    return [
+        Share(tuple(cores[slot::processes]), tuple(numbers[slot::processes]))
+        for slot in range(processes)
+    ]
+
+
+def train_all(runs: Iterable[PlannedRun], slots: Sequence[Share]) -> list[str]:
+    """Trains what is not finished, as many at once as there are slots.
+
+    A run that fails does not end the others. After SIGTERM or Ctrl-C the running ones save what
+    they have, and nothing is started any more.
+
+    Returns:
+      A sentence for each run that failed, or a last one that says that it was stopped.
+    """
+    pending = [run for run in runs if not is_finished(run)]
+    running: dict[int, tuple[Any, PlannedRun]] = {}
+    problems = []
+    with _Stop(running) as stop:
+        while (pending and not stop.requested) or running:
+            for slot, share in enumerate(slots):
+                if slot not in running and pending and not stop.requested:
+                    run = pending.pop(0)
+                    running[slot] = (_start(run, share), run)
+                    if stop.requested:  # the signal came while it was started
+                        running[slot][0].terminate()
+                    logger.info(
+                        "Training %s in %s (%d to go).", run.name, run.workdir, len(pending)
+                    )
+            ended = multiprocessing.connection.wait([p.sentinel for p, _ in running.values()])
+            for slot, (process, run) in list(running.items()):
+                if process.sentinel in ended:
+                    process.join()
+                    del running[slot]
+                    if process.exitcode and not stop.requested:
+                        problems.append(_failure(run, process.exitcode))
+                        logger.warning(problems[-1])
+    if stop.requested:
+        problems.append("Stopped by a signal with everything saved; the same command goes on.")
+    return problems
+
+
+class _Stop:
+    """Hands SIGTERM and Ctrl-C on to the running processes, which save and end."""
+
+    def __init__(self, running: dict[int, tuple[Any, PlannedRun]]) -> None:
+        self.requested = False
+        self._running = running
+        self._previous: dict[int, Any] = {}
+
+    def _request(self, signum: int, frame: Any) -> None:
+        self.requested = True
+        for process, _ in self._running.values():
+            process.terminate()
+
+    def __enter__(self) -> "_Stop":
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                self._previous[signum] = signal.signal(signum, self._request)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+
+def _log_of(run: PlannedRun) -> pathlib.Path:
+    return run.workdir.with_name(f"{run.workdir.name}.log")
+
+
+def _start(run: PlannedRun, share: Share) -> Any:
+    """Starts a process that trains a run and writes what it tells into `seed_N.log`."""
+    run.workdir.parent.mkdir(parents=True, exist_ok=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_train,
+        args=(
+            configuration.to_dict(run.config),
+            str(run.workdir),
+            str(_log_of(run)),
+            share,
+            jax.config.values["jax_compilation_cache_dir"],
+        ),
+    )
+    process.start()
+    return process
+
+
+def _train(values: dict[str, Any], workdir: str, log: str, share: Share, cache: str | None) -> None:
+    """What such a process does."""
+    # A Ctrl-C is for the parent alone, which hands it on; without a parent nobody would.
+    os.setsid()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with open(log, "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    logger.setLevel(logging.INFO)
+    logger.addHandler(logging.StreamHandler())
+    # Before jax looks for devices and makes its threads.
+    if share.cores:
+        os.sched_setaffinity(0, share.cores)
+    if share.devices:
+        names = ",".join(map(str, share.devices))
+        os.environ |= {"CUDA_VISIBLE_DEVICES": names, "TPU_VISIBLE_CHIPS": names}
+    jax.config.update("jax_compilation_cache_dir", cache)
+    config = ml_collections.ConfigDict(configuration.from_dict(values))
+    loop.train_and_evaluate(config, workdir)
+
+
+def _end_with_parent() -> None:
+    """Asks this process to save and end once the one that started it is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _failure(run: PlannedRun, exit_code: int) -> str:
+    """What a run failed with: the last line it wrote."""
+    lines = _log_of(run).read_text(errors="replace").strip().splitlines()
+    last = lines[-1] if lines else f"exit code {exit_code}"
+    return f"{run.name} failed: {last} (all of it: {_log_of(run)})"
+
+
+# ------------------------------------------------------------------ what they reached
+
+
+def read_result(run: PlannedRun) -> comparison.Result | None:
+    """The kept result of a run; None where there is none.
+
+    Raises:
+      ConfigError: it is of another configuration.
+    """
+    if not run.result.is_file():
+        return None
+    kept = json.loads(run.result.read_text())
+    if kept["config"]["schedule"]["images"] < run.config.schedule.images:
+        return None  # the run is to become longer
+    differences = configuration.differing_keys(kept["config"], configuration.to_dict(run.config))
+    if differences:
+        raise ConfigError(
+            f"{run.result} is the result of another configuration ({'; '.join(differences)}); "
+            "choose another --output."
+        )
+    return comparison.Result(
+        run.arm, run.config.seed, kept["metrics"], kept["resampled"], kept["seconds"]
+    )
+
+
+def make_result(run: PlannedRun, resamplings: int) -> comparison.Result:
+    """Reads what a finished run reached, resamples its images, and keeps both as a small file.
+
+    Raises:
+      ConfigError: the run has not been evaluated at its end.
+    """
+    step = steps_done(run)
+    name = run.workdir / "evaluation" / f"val_{step}"
+    paths = [name.with_name(f"{name.name}_{kind}.json") for kind in ("metrics", "detections")]
+    for path in paths:
+        if not path.is_file():
+            raise ConfigError(
+                f"{path} is not there: train {run.workdir} to its end, with 'coco' among "
+                "evaluation.metrics."
+            )
+    of_run, detections = (json.loads(path.read_text()) for path in paths)
+    source = sources.create_source(run.config.data, "val")
+    resampled = resampling.resampled_ap(
+        coco_format.to_coco_ground_truth(source), detections, resamplings=resamplings
+    )
+    rounded = {
+        key: [None if value is None else round(value, 5) for value in values]
+        for key, values in resampled.items()
+    }
+    result = comparison.Result(
+        run.arm,
+        run.config.seed,
+        {key: of_run[key] for key in comparison.METRICS},
+        rounded,
+        training_seconds(run.workdir, run.config.batch_size),
+    )
+    run.result.parent.mkdir(parents=True, exist_ok=True)
+    values = dataclasses.asdict(result) | {"config": configuration.to_dict(run.config)}
+    files.write_json(run.result, values)
+    return result
+
+
+def training_seconds(workdir: pathlib.Path, batch_size: int) -> float | None:
+    """The time that a run's steps took, evaluations and interruptions apart; None if unknown."""
+    records = metrics.read_records(workdir / "train.jsonl", sys.maxsize)
+    seconds, before = 0.0, 0
+    for record in records:
+        seconds += (record["step"] - before) * batch_size / record["images_per_second"]
+        before = record["step"]
+    return seconds or None
+
+
+def existing_runs(
+    arms: Sequence[tuple[str, Sequence[pathlib.Path]]], results: pathlib.Path
+) -> list[PlannedRun]:
+    """The runs in workdirs that are there already.
+
+    Args:
+      arms: names and workdirs of the arms.
+      results: the folder of the results.
+
+    Raises:
+      ConfigError: a folder holds no run, or an arm has two of one seed.
+    """
+    runs: dict[tuple[str, int], PlannedRun] = {}
+    for name, workdirs in arms:
+        for workdir in workdirs:
+            config = ml_collections.ConfigDict(configuration.read_workdir(workdir))
+            run = PlannedRun(name, config, workdir, results / name / f"seed_{config.seed}.json")
+            other = runs.setdefault((name, config.seed), run)
+            if other is not run:
+                raise ConfigError(
+                    f"{other.workdir} and {workdir} are both seed {config.seed} of arm {name}; "
+                    "give each seed once."
+                )
+    return list(runs.values())

@@ -1,0 +1,69 @@
+"""The report of a comparison: `report.md`, `report.json` and `report.png`."""
+
+import pathlib
+from collections.abc import Sequence
+
+from ioub_jax import files
+from ioub_jax.evaluation import comparison as statistics
+from ioub_jax.plotting import comparison as plotting
+from ioub_jax.training.comparison import PlannedRun, is_finished, make_result, read_result
+from ioub_jax.training.configuration import ConfigError
+
+
+def write(runs: Sequence[PlannedRun], output: pathlib.Path, resamplings: int) -> str:
+    """Writes the report of the runs that are finished.
+
+    Args:
+      runs: the runs of all arms, the reference's among the first.
+      output: the folder to write into.
+      resamplings: how many times the validation images are resampled.
+
+    Returns:
+      The Markdown of the report.
+
+    Raises:
+      ConfigError: no run of the reference is finished, or a run's evaluation is not there.
+    """
+    arms = list(dict.fromkeys(run.arm for run in runs))
+    results = []
+    for run in runs:
+        if is_finished(run):
+            kept = read_result(run)
+            known = kept is not None and len(kept.resampled.get("AP", ())) == resamplings
+            if not known and run.workdir.is_dir():
+                kept = make_result(run, resamplings)
+            if kept is not None:
+                results.append(kept)
+    try:
+        comparison = statistics.compare(results, arms)
+    except ValueError as error:
+        raise ConfigError(f"There is nothing to report: {error}.") from None
+    missing = len(runs) - len(results)
+    text = statistics.format_markdown(comparison, " against ".join((", ".join(arms[1:]), arms[0])))
+    if missing:
+        text += f"\n{missing} of {len(runs)} runs are not finished and not in these numbers.\n"
+    output.mkdir(parents=True, exist_ok=True)
+    files.write_text(output / "report.md", text)
+    files.write_json(output / "report.json", statistics.to_json(comparison), indent=2)
+    _draw(output / "report.png", results, comparison)
+    return text
+
+
+def _draw(
+    path: pathlib.Path,
+    results: Sequence[statistics.Result],
+    comparison: statistics.Comparison,
+) -> None:
+    values: dict[str, dict[str, dict[int, float]]] = {arm: {} for arm in comparison.arms}
+    for result in results:
+        for metric, value in result.metrics.items():
+            if value is not None:
+                values[result.arm].setdefault(metric, {})[result.seed] = value
+    intervals = {
+        arm: {
+            metric: None if one.by_seeds is None else (one.mean, *one.by_seeds)
+            for metric, one in differences.items()
+        }
+        for arm, differences in comparison.differences.items()
+    }
+    plotting.comparison(path, values, intervals, title="What each arm reached, and what it gains")

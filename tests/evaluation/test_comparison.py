@@ -1,0 +1,81 @@
+import math
+
+import numpy as np
+import pytest
+
+from ioub_jax.evaluation import comparison
+from ioub_jax.evaluation.comparison import Result
+
+
+def result(arm, seed, ap, resampled=(), seconds=60.0):
+    return Result(arm, seed, {"AP": ap}, {"AP": resampled} if resampled else {}, seconds)
+
+
+def test_differences_are_paired_by_seed():
+    # The seeds differ by far more than the arms: 0.1, 0.3, 0.5 and each 0.02, 0.03, 0.04 more.
+    results = [result("a", s, ap) for s, ap in enumerate((0.1, 0.3, 0.5))]
+    results += [result("b", s, ap) for s, ap in enumerate((0.12, 0.33, 0.54))]
+    found = comparison.compare(results, ("a", "b"))
+    difference = found.differences["b"]["AP"]
+    assert difference.mean == pytest.approx(0.03)
+    # t with 2 degrees of freedom: 4.3027; the deviation is .01.
+    half = 4.302653 * 0.01 / math.sqrt(3)
+    assert difference.by_seeds == pytest.approx((0.03 - half, 0.03 + half))
+    assert difference.resolved
+    assert difference.by_images is None
+    assert found.spreads["a"]["AP"].mean == pytest.approx(0.3)
+    assert found.spreads["a"]["AP"].deviation == pytest.approx(0.2)
+    assert found.seconds == {"a": 60.0, "b": 60.0}
+
+
+def test_only_shared_seeds_are_compared():
+    results = [result("a", 0, 0.1), result("a", 1, 0.9), result("b", 0, 0.2), result("b", 5, 0.0)]
+    difference = comparison.compare(results, ("a", "b")).differences["b"]["AP"]
+    assert (difference.count, difference.mean) == (1, pytest.approx(0.1))
+    assert difference.by_seeds is None
+    assert not difference.resolved
+
+
+def test_bootstrap_is_over_images_and_paired():
+    # 101 resamplings; b is always .01 better, whatever the images, and once .02.
+    images = tuple(np.linspace(0.2, 0.4, 101))
+    better = (*(value + 0.01 for value in images[:-1]), images[-1] + 0.02)
+    results = [result("a", 0, 0.3, images), result("b", 0, 0.31, better)]
+    low, high = comparison.compare(results, ("a", "b")).differences["b"]["AP"].by_images
+    assert (low, high) == pytest.approx((0.01, 0.01))
+
+
+def test_undefined_metrics_are_left_out():
+    results = [result("a", 0, None), result("b", 0, 0.5)]
+    found = comparison.compare(results, ("a", "b"))
+    assert found.spreads["a"] == {}
+    assert found.differences["b"] == {}
+    assert "shares no seed" in comparison.format_markdown(found, "title")
+
+
+def test_a_seed_twice_and_a_missing_reference_are_refused():
+    with pytest.raises(ValueError, match="two results with seed 3"):
+        comparison.compare([result("a", 3, 0.1)] * 2, ("a",))
+    with pytest.raises(ValueError, match="'a', which the others are compared with"):
+        comparison.compare([result("b", 0, 0.1)], ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((0.12, 0.33, 0.54), "`b` is higher than `a` by 3.0 AP"),
+        ((0.08, 0.27, 0.46), "`b` is lower than `a` by 3.0 AP"),
+        ((0.2, 0.2, 0.5), "no difference from `a` is shown"),
+        ((0.2,), "nothing can be concluded from one seed"),
+    ],
+)
+def test_conclusions_say_what_the_interval_says(values, words):
+    results = [result("a", s, ap) for s, ap in enumerate((0.1, 0.3, 0.5))]
+    results += [result("b", s, ap) for s, ap in enumerate(values)]
+    found = comparison.compare(results, ("a", "b"))
+    (line,) = comparison.conclusions(found)
+    assert words in line
+    text = comparison.format_markdown(found, "b against a")
+    assert line in text
+    assert text.count("| a |") == 1
+    assert comparison.to_json(found)["arms"]["b"]["differences"]["AP"]["count"] == len(values)

@@ -1,0 +1,172 @@
+import json
+import signal
+
+import numpy as np
+import pytest
+
+from configs import defaults
+from ioub_jax.data import sources
+from ioub_jax.evaluation import coco_format, evaluate_detections, metrics_to_json
+from ioub_jax.training import comparison, comparison_report, configuration
+from ioub_jax.training.configuration import ConfigError
+from tests import tiny
+
+ARMS = [(arm, lambda config, arm=arm: defaults.set_arm(config, arm)) for arm in defaults.ARMS]
+
+
+def plan(folder, seeds=2, arms=ARMS, config=None):
+    return comparison.plan_runs(
+        config or tiny.get_config("cls"), arms, seeds, folder / "runs", folder / "results"
+    )
+
+
+def pretend_trained(run, noise):
+    """The files of a finished run whose detections are the ground truth, `noise` pixels off."""
+    source = sources.create_source(run.config.data, "val")
+    ground_truth = coco_format.to_coco_ground_truth(source)
+    generator = np.random.default_rng(run.config.seed)
+    detections = [
+        {key: entry[key] for key in ("image_id", "category_id")}
+        | {"bbox": (np.array(entry["bbox"]) + generator.normal(0, noise, 4)).clip(1).tolist()}
+        | {"score": float(generator.random())}
+        for entry in ground_truth["annotations"]
+    ]
+    folder = run.workdir / "evaluation"
+    folder.mkdir(parents=True)
+    (run.workdir / "config.json").write_text(json.dumps(configuration.to_dict(run.config)))
+    metrics = metrics_to_json(evaluate_detections(ground_truth, detections))
+    (folder / "val_24_metrics.json").write_text(json.dumps(metrics))
+    (folder / "val_24_detections.json").write_text(json.dumps(detections))
+    (run.workdir / "evaluation.jsonl").write_text('{"step": 12}\n{"step": 24}\n')
+    # 24 steps of 8 images at 16 images a second.
+    lines = [json.dumps({"step": step, "images_per_second": 16.0}) for step in range(4, 25, 4)]
+    (run.workdir / "train.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_runs_differ_in_arm_and_seed_alone(tmp_path):
+    runs = plan(tmp_path)
+    assert [run.name for run in runs[:2]] == ["arm both, seed 0", "arm baseline, seed 0"]
+    assert runs[0].workdir == tmp_path / "runs/both/seed_0"
+    assert runs[-1].result == tmp_path / "results/loc_weight_only/seed_1.json"
+    for run in runs:
+        expected = tiny.get_config(run.arm)
+        expected.seed = run.config.seed
+        assert configuration.to_dict(run.config) == configuration.to_dict(expected)
+
+
+def test_finished_runs_are_found(tmp_path):
+    run = plan(tmp_path)[0]
+    assert not comparison.is_finished(run)
+    pretend_trained(run, noise=1.0)
+    assert comparison.is_finished(run)
+    (run.workdir / "evaluation.jsonl").write_text('{"step": 12}\n')
+    assert not comparison.is_finished(run)
+    other = tiny.get_config()
+    other.batch_size = 16
+    with pytest.raises(ConfigError, match=r"another configuration \(batch_size: 8 -> 16\)"):
+        comparison.is_finished(plan(tmp_path, config=other)[0])
+
+
+def test_report_of_runs_and_of_their_kept_results(tmp_path):
+    arms = [arm for arm in ARMS if arm[0] in ("baseline", "both")][::-1]
+    runs = plan(tmp_path, arms=arms)
+    for run in runs:
+        pretend_trained(run, noise=3.0 if run.arm == "baseline" else 0.5)
+    text = comparison_report.write(runs, tmp_path / "out", resamplings=20)
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["reference"] == "baseline"
+    difference = report["arms"]["both"]["differences"]["AP"]
+    assert difference["mean"] > 0.1
+    assert difference["by_images"][0] > 0
+    assert report["arms"]["both"]["seconds"] == pytest.approx(24 * 8 / 16)
+    assert (tmp_path / "out/report.md").read_text() == text
+    assert (tmp_path / "out/report.png").read_bytes().startswith(b"\x89PNG")
+
+    # The small files are enough: runs that were trained elsewhere count as finished.
+    runs[0].workdir.rename(tmp_path / "moved away")
+    assert comparison.is_finished(runs[0])
+    assert comparison_report.write(runs, tmp_path / "out", resamplings=20) == text
+    longer = runs[0].config.copy_and_resolve_references()
+    longer.schedule.images *= 2
+    assert not comparison.is_finished(
+        comparison.PlannedRun("baseline", longer, runs[0].workdir, runs[0].result)
+    )
+
+
+def test_a_report_without_the_reference_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="nothing to report: arm 'both', which"):
+        comparison_report.write(plan(tmp_path), tmp_path / "out", resamplings=20)
+    assert not (tmp_path / "out").exists()
+
+
+def test_existing_workdirs_are_compared(tmp_path):
+    run = plan(tmp_path)[0]
+    pretend_trained(run, noise=1.0)
+    (found,) = comparison.existing_runs([("mine", [run.workdir])], tmp_path / "results")
+    assert (found.name, found.result) == ("arm mine, seed 0", tmp_path / "results/mine/seed_0.json")
+    assert comparison.is_finished(found)
+    with pytest.raises(ConfigError, match="are both seed 0 of arm mine"):
+        comparison.existing_runs([("mine", [run.workdir, run.workdir])], tmp_path)
+
+
+def test_cores_and_devices_are_shared_out(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    assert comparison.shares(1, None) == [comparison.Share()]
+    assert comparison.shares(2, None) == [
+        comparison.Share((0, 2)),
+        comparison.Share((1, 3)),
+    ]
+    assert [share.devices for share in comparison.shares(2, 4)] == [(0, 2), (1, 3)]
+    assert [share.cores for share in comparison.shares(8, None)] == [()] * 8
+    with pytest.raises(ConfigError, match="4 processes cannot share 2 devices"):
+        comparison.shares(4, 2)
+
+
+class FakeProcess:
+    """A training that ends at once, as `multiprocessing` shows it."""
+
+    def __init__(self, run, exitcode, terminated):
+        self.run, self.exitcode, self.sentinel = run, exitcode, object()
+        self.terminate = lambda: terminated.append(run.name)
+
+    def join(self):
+        pass
+
+
+@pytest.fixture
+def no_waiting(monkeypatch):
+    monkeypatch.setattr("multiprocessing.connection.wait", lambda sentinels: list(sentinels))
+
+
+def test_a_failing_run_does_not_end_the_others(tmp_path, monkeypatch, no_waiting):
+    started = []
+
+    def start(run, share):
+        started.append(run.name)
+        run.workdir.parent.mkdir(parents=True, exist_ok=True)
+        comparison._log_of(run).write_text("Traceback\nNonFiniteError: Step 3: loss is nan\n")
+        return FakeProcess(run, 1 if run.name == "arm cls, seed 0" else 0, [])
+
+    monkeypatch.setattr(comparison, "_start", start)
+    runs = plan(tmp_path)
+    (problem,) = comparison.train_all(runs, comparison.shares(2, None))
+    assert problem.startswith("arm cls, seed 0 failed: NonFiniteError: Step 3: loss is nan (all")
+    assert started == [run.name for run in runs]
+
+
+def test_a_signal_is_handed_on(tmp_path, monkeypatch, no_waiting):
+    started, terminated = [], []
+
+    def start(run, share):
+        started.append(run.name)
+        if len(started) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return FakeProcess(run, 0, terminated)
+
+    monkeypatch.setattr(comparison, "_start", start)
+    before = signal.getsignal(signal.SIGTERM)
+    (problem,) = comparison.train_all(plan(tmp_path), comparison.shares(2, None))
+    assert problem.startswith("Stopped by a signal")
+    assert started == ["arm both, seed 0", "arm baseline, seed 0"]
+    assert terminated == started
+    assert signal.getsignal(signal.SIGTERM) is before
