@@ -5,6 +5,7 @@ Whether they run is what `make notebooks` tells.
 
 import glob
 import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import subprocess
@@ -86,18 +87,28 @@ def test_elsewhere_one_sentence_asks_for_the_repository(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("devices", "plugin"),
-    [({}, []), ({"/dev/nvidia[0-9]*"}, ["jax[cuda12]"]), ({"/dev/vfio/[0-9]*"}, ["jax[tpu]"])],
+    ("devices", "packages", "plugin"),
+    [
+        ((), (), []),
+        (("/dev/nvidia[0-9]*",), (), ["jax[cuda12]"]),
+        (("/dev/nvidia[0-9]*",), ("jax_cuda13_plugin",), ["jax[cuda13]"]),
+        ((), ("libtpu",), ["jax[tpu]"]),
+        (("/dev/accel*",), (), ["jax[tpu]"]),
+    ],
 )
-def test_elsewhere_it_clones_and_installs(tmp_path, monkeypatch, devices, plugin):
+def test_elsewhere_it_clones_and_installs(tmp_path, monkeypatch, devices, packages, plugin):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "jax")
     monkeypatch.setattr(glob, "glob", lambda pattern: [pattern] if pattern in devices else [])
+    present = (*packages, "numpy")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in present else None)
     commands = []
 
     def run(words, check):
         assert check
         commands.append([str(word) for word in words])
+        (tmp_path / "ioub_jax_clone" / "configs").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "ioub_jax_clone" / "configs" / "shapes_retinanet.py").touch()
         if "pip" in words:
             raise InterruptedError  # before jax would be loaded once more
 
@@ -109,6 +120,7 @@ def test_elsewhere_it_clones_and_installs(tmp_path, monkeypatch, devices, plugin
     assert clone[:2] == ["git", "clone"]
     assert clone[-2:] == ["https://example.org/repository", str(folder)]
     numpy = f"numpy=={importlib.metadata.version('numpy')}"
+    assert not folder.exists(), "or running the cell again would take it for installed"
     assert install[install.index("--editable") + 1 :] == [f"{folder}[train,lite0]", *plugin, numpy]
 
 
