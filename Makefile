@@ -6,12 +6,15 @@ VENV ?= .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
 
-.PHONY: help setup test test-slow test-tfds lint peers demo clean
+NOTEBOOKS ?= losses train torchvision
+
+.PHONY: help setup test test-slow test-tfds lint peers demo notebooks clean
 
 help:
 	@echo "make demo   train a small RetinaNet, print its AP, draw pictures into $(DEMO)"
 	@echo "make test   run the tests          (make test PYTHON=python3.13 on another Python)"
 	@echo "make lint   ruff and mypy"
+	@echo "make notebooks  run the notebooks, each with a short schedule"
 	@echo "make setup  create $(VENV) with everything the others need"
 
 setup: $(VENV)/.installed
@@ -50,6 +53,10 @@ demo: setup
 	$(BIN)/python -m experiments.train --config=configs/shapes_retinanet.py --workdir=$(DEMO)
 	$(BIN)/python -m experiments.evaluate --workdir=$(DEMO)
 	$(BIN)/python -m experiments.draw --workdir=$(DEMO)
+
+# Executed copies, with their figures, are in runs/notebooks.
+notebooks: setup
+	$(BIN)/python -m notebooks.execute $(NOTEBOOKS)
 
 clean:
 	rm -rf $(DEMO)

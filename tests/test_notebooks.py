@@ -1,0 +1,160 @@
+"""The notebooks are valid and stripped, and their first cell prepares what the others need.
+
+Whether they run is what `make notebooks` tells.
+"""
+
+import glob
+import importlib.metadata
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+import nbformat
+import numpy as np
+import pytest
+from nbformat import v4
+
+import ioub_jax
+from ioub_jax.models import pretrained
+from notebooks import execute
+
+FOLDER = pathlib.Path(execute.__file__).parent
+
+
+def first_cell(name="losses"):
+    """The code that finds or installs the package."""
+    return next(cell.source for cell in execute.read(name).cells if cell.cell_type == "code")
+
+
+def run_first_cell(repository=""):
+    source = first_cell().replace('REPOSITORY = ""', f"REPOSITORY = {repository!r}")
+    exec(compile(source, "the first cell", "exec"), {})
+
+
+@pytest.fixture(autouse=True)
+def path(monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(os.getcwd())  # to come back to
+
+
+def test_every_notebook_is_executed():
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(execute.NAMES)
+
+
+@pytest.mark.parametrize("name", execute.NAMES)
+def test_a_notebook_is_valid_and_holds_nothing_of_a_run(name):
+    notebook = execute.read(name)
+    assert notebook == execute.stripped(notebook), "run `python -m notebooks.execute --strip`"
+    assert not [cell.id for cell in notebook.cells if cell.get("outputs")]
+    assert first_cell(name) == first_cell()
+
+
+def test_stripping_leaves_the_source(tmp_path, monkeypatch):
+    monkeypatch.setattr(execute, "FOLDER", tmp_path)
+    output = v4.new_output("stream", name="stdout", text="3\n")
+    code = v4.new_code_cell(
+        "1 + 2", outputs=[output], execution_count=7, metadata={"scrolled": True}
+    )
+    notebook = v4.new_notebook(cells=[v4.new_markdown_cell("# Title"), code])
+    notebook.metadata["kernelspec"] = {"name": "mine", "display_name": "my machine's"}
+    nbformat.write(notebook, tmp_path / "some.ipynb")
+    execute.strip("some")
+    left = execute.read("some")
+    assert [cell.source for cell in left.cells] == ["# Title", "1 + 2"]
+    assert left.cells[1].outputs == [] and left.cells[1].execution_count is None
+    assert left.cells[1].metadata == {}
+    assert left.metadata == {"language_info": {"name": "python"}}
+
+
+def test_in_a_clone_nothing_is_installed(monkeypatch, capsys):
+    monkeypatch.setattr(subprocess, "run", None)
+    monkeypatch.chdir(FOLDER)
+    run_first_cell()
+    assert pathlib.Path.cwd() == FOLDER.parent
+    assert sys.path[0] == str(FOLDER.parent)
+    assert "jax" in capsys.readouterr().out
+    run_first_cell()  # and again, as one does
+
+
+def test_elsewhere_one_sentence_asks_for_the_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RuntimeError, match="set REPOSITORY, at the top of this cell, to the"):
+        run_first_cell()
+    with pytest.raises(RuntimeError, match="restart the session"):  # the tests have jax loaded
+        run_first_cell("https://example.org/repository")
+
+
+@pytest.mark.parametrize(
+    ("devices", "packages", "plugin"),
+    [
+        ((), (), []),
+        (("/dev/nvidia[0-9]*",), (), ["jax[cuda12]"]),
+        (("/dev/nvidia[0-9]*",), ("jax_cuda13_plugin",), ["jax[cuda13]"]),
+        ((), ("libtpu",), ["jax[tpu]"]),
+        (("/dev/accel*",), (), ["jax[tpu]"]),
+    ],
+)
+def test_elsewhere_it_clones_and_installs(tmp_path, monkeypatch, devices, packages, plugin):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "jax")
+    monkeypatch.setattr(glob, "glob", lambda pattern: [pattern] if pattern in devices else [])
+    present = (*packages, "numpy")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in present else None)
+    commands = []
+
+    def run(words, check):
+        assert check
+        commands.append([str(word) for word in words])
+        (tmp_path / "ioub_jax_clone" / "configs").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "ioub_jax_clone" / "configs" / "shapes_retinanet.py").touch()
+        if "pip" in words:
+            raise InterruptedError  # before jax would be loaded once more
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(InterruptedError):
+        run_first_cell("https://example.org/repository")
+    clone, install = commands
+    folder = tmp_path / "ioub_jax_clone"
+    assert clone[:2] == ["git", "clone"]
+    assert clone[-2:] == ["https://example.org/repository", str(folder)]
+    numpy = f"numpy=={importlib.metadata.version('numpy')}"
+    assert not folder.exists(), "or running the cell again would take it for installed"
+    assert install[install.index("--editable") + 1 :] == [f"{folder}[train,lite0]", *plugin, numpy]
+
+
+def test_without_weights_and_images_there_are_some_that_say_what_they_are(tmp_path, monkeypatch):
+    def unreachable(name):
+        raise pretrained.WeightsError(name)
+
+    monkeypatch.setattr(pretrained, "find_weights", unreachable)
+    for name in ("WEIGHTS", "COCO", "SHORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RUNS", "mine")
+    chosen = execute.inputs(tmp_path)
+    assert chosen["SHORT"] == "1"
+    assert chosen["RUNS"] == "mine"
+    weights = pathlib.Path(chosen["WEIGHTS"])
+    assert weights.name.startswith("random_numbers")
+    assert 'startswith("random_numbers")' in (FOLDER / "torchvision.ipynb").read_text().replace(
+        "\\", ""
+    )
+    images = sorted(pathlib.Path(chosen["COCO"], "val2017").iterdir())
+    assert len(images) == 8
+    monkeypatch.undo()
+    assert len(ioub_jax.load(weights).classes) == 80
+
+
+def test_a_failing_cell_fails_and_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(execute, "FOLDER", tmp_path)
+    monkeypatch.setattr(execute, "NAMES", ("losses",))
+    cells = [v4.new_code_cell("print(6 * 7)"), v4.new_code_cell("1 / 0")]
+    nbformat.write(v4.new_notebook(cells=cells), tmp_path / "losses.ipynb")
+    with pytest.raises(SystemExit, match=r"losses.ipynb failed.\n(?s:.*)ZeroDivisionError"):
+        execute.main(["losses", f"--out={tmp_path / 'out'}"])
+    kept = nbformat.read(tmp_path / "out" / "losses.ipynb", as_version=4)
+    assert kept.cells[0].outputs[0].text == "42\n"
+    assert np.all([cell.execution_count for cell in kept.cells])
+    with pytest.raises(SystemExit, match="2"):
+        execute.main(["nothing"])
