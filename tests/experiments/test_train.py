@@ -83,6 +83,11 @@ def test_a_run_leaves_its_records(finished):
     }  # fmt: skip
     assert expected <= train[0].keys()
     assert train[0]["w_loc"] == train[-1]["w_loc"] != 1.0
+    histograms = records(finished, "histograms")
+    for record, counts in zip(train, histograms, strict=True):
+        positives = 8 * record["positives_per_image"]
+        assert counts.pop("step") == record["step"]
+        assert [sum(bins) for bins in counts.values()] == [positives] * 3
     assert [record["step"] for record in records(finished, "evaluation")] == [12, 24]
     averaged, last = (
         json.loads((finished / "evaluation" / f"val_24{suffix}_detections.json").read_text())
@@ -109,7 +114,8 @@ def test_killed_and_started_again_ends_with_the_same_bits(finished, tmp_path, st
     for first, second in zip(records(workdir), records(finished), strict=True):
         same = first.keys() - set(timing)
         assert {key: first[key] for key in same} == {key: second[key] for key in same}
-    assert records(workdir, "evaluation") == records(finished, "evaluation")
+    for name in ("histograms", "evaluation"):
+        assert records(workdir, name) == records(finished, name)
 
 
 @pytest.mark.parametrize("to_workers_too", [False, True])
