@@ -107,10 +107,19 @@ def evaluate_detections(
         ValueError: A detection or an annotation is malformed or names an unknown image or category.
         ImportError: The backend is not installed.
     """
-    coco_class, evaluator_class = _load_backend(backend)
     checked = check_input(ground_truth, detections)
-    boxes_of = Counter(item["category_id"] for item in checked.annotations if not item["iscrowd"])
+    return metrics_of(checked, run_evaluator(checked, backend))
 
+
+def run_evaluator(checked: CheckedInput, backend: Backend = "pycocotools") -> Any:
+    """The backend's `COCOeval` of checked input, evaluated and accumulated, in silence.
+
+    Its images are renumbered, its categories in the order of `checked.categories`.
+
+    Raises:
+        ImportError: The backend is not installed.
+    """
+    coco_class, evaluator_class = _load_backend(backend)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluator = evaluator_class(
             _index(coco_class, checked, checked.annotations),
@@ -119,6 +128,12 @@ def evaluate_detections(
         )
         evaluator.evaluate()
         evaluator.accumulate()
+    return evaluator
+
+
+def metrics_of(checked: CheckedInput, evaluator: Any) -> CocoMetrics:
+    """The metrics that `run_evaluator` has found."""
+    boxes_of = Counter(item["category_id"] for item in checked.annotations if not item["iscrowd"])
     precision = np.asarray(evaluator.eval["precision"])
     recall = np.asarray(evaluator.eval["recall"])
     return CocoMetrics(
