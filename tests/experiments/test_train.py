@@ -1,4 +1,4 @@
-"""Whole commands, as a user runs them: train, kill, resume, stop, evaluate, draw."""
+"""Whole commands, as a user runs them: train, kill, resume, stop, evaluate, diagnose, draw."""
 
 import json
 import os
@@ -142,6 +142,20 @@ def test_sigterm_saves_ends_the_workers_and_resumes(finished, tmp_path, to_worke
     code, output = tiny.run("train", *train_arguments(workdir))
     assert code == 0, output
     assert_bit_identical(state_in(workdir), state_in(finished))
+
+
+@pytest.mark.slow
+def test_diagnose_a_run(finished):
+    code, output = tiny.run("diagnose", f"--workdir={finished}", "--checkpoint=last")
+    assert code == 0, output
+    folder = finished / "diagnostics"
+    report = json.loads((folder / "diagnostics.json").read_text())
+    run = report["runs"][finished.name]
+    assert run["metrics"]["AP"] == records(finished, "evaluation")[-1]["AP"]
+    assert run["suppression"]["objects"] == run["metrics"]["boxes"]
+    assert len(run["histograms"]["records"]) == 24
+    drawn = {path.name for path in folder.glob("*.png")}
+    assert {"suppression.png", "positives.png", "score_against_iou.png"} <= drawn
 
 
 def test_evaluate_and_draw_a_run(finished):
