@@ -30,6 +30,22 @@ class Detections(NamedTuple):
     valid: jax.Array
 
 
+class Candidates(NamedTuple):
+    """What goes into NMS: P boxes an image, in no order.
+
+    Attributes:
+      boxes: `[B, P, 4]` float32 xyxy, pixels of the network's input, clipped to the image.
+      scores: `[B, P]` float32 in 0..1.
+      labels: `[B, P]` int32, 0..C-1.
+      valid: `[B, P]` bool: the score is above the threshold and the box has an area.
+    """
+
+    boxes: jax.Array
+    scores: jax.Array
+    labels: jax.Array
+    valid: jax.Array
+
+
 def detect(
     logits: Sequence[ArrayLike],
     deltas: Sequence[ArrayLike],
@@ -64,12 +80,35 @@ def detect(
     Returns:
       The detections. Equal scores keep the order level, anchor, class.
     """
+    found = candidates(
+        logits,
+        deltas,
+        anchors,
+        image_sizes,
+        score_threshold=score_threshold,
+        candidates_per_level=candidates_per_level,
+        box_weights=box_weights,
+    )
+    return suppress(found, nms_iou=nms_iou, max_detections=max_detections)
+
+
+def candidates(
+    logits: Sequence[ArrayLike],
+    deltas: Sequence[ArrayLike],
+    anchors: Sequence[ArrayLike],
+    image_sizes: ArrayLike,
+    *,
+    score_threshold: float = 0.05,
+    candidates_per_level: int = 1000,
+    box_weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+) -> Candidates:
+    """What `detect` does before NMS; arguments as there."""
     levels = [
         _level_candidates(*level, candidates_per_level, box_weights)
         for level in zip(logits, deltas, anchors, strict=True)
     ]
     boxes, scores, labels = (jnp.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
-    return _best_of(boxes, scores, labels, image_sizes, score_threshold, nms_iou, max_detections)
+    return _checked(boxes, scores, labels, image_sizes, score_threshold)
 
 
 def detect_softmax(
@@ -107,6 +146,29 @@ def detect_softmax(
     Returns:
       The detections. Equal scores keep the order class, level, anchor.
     """
+    found = candidates_softmax(
+        logits,
+        deltas,
+        anchors,
+        image_sizes,
+        score_threshold=score_threshold,
+        candidates_per_class=candidates_per_class,
+        box_weights=box_weights,
+    )
+    return suppress(found, nms_iou=nms_iou, max_detections=max_detections)
+
+
+def candidates_softmax(
+    logits: Sequence[ArrayLike],
+    deltas: Sequence[ArrayLike],
+    anchors: Sequence[ArrayLike],
+    image_sizes: ArrayLike,
+    *,
+    score_threshold: float = 0.02,
+    candidates_per_class: int = 400,
+    box_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
+) -> Candidates:
+    """What `detect_softmax` does before NMS; arguments as there."""
     (all_logits,) = box_ops.at_least_float32(
         jnp.concatenate([jnp.asarray(level) for level in logits], axis=1)
     )
@@ -123,40 +185,42 @@ def detect_softmax(
         all_anchors[anchor_index],
         weights=box_weights,
     )
-    return _best_of(
-        boxes,
-        scores,
-        jnp.broadcast_to(labels[None], scores.shape),
-        image_sizes,
-        score_threshold,
-        nms_iou,
-        max_detections,
-    )
+    labels = jnp.broadcast_to(labels[None], scores.shape)
+    return _checked(boxes, scores, labels, image_sizes, score_threshold)
 
 
-def _best_of(
+def _checked(
     boxes: jax.Array,
     scores: jax.Array,
     labels: jax.Array,
     image_sizes: ArrayLike,
     score_threshold: float,
-    nms_iou: float,
-    max_detections: int,
-) -> Detections:
-    """The detections among candidates `[B, P]`, whose boxes are not clipped yet."""
+) -> Candidates:
+    """Candidates `[B, P]` from boxes that are not clipped yet."""
     image_sizes = jnp.asarray(image_sizes)
     boxes = box_ops.clip(boxes, image_sizes[:, 0:1], image_sizes[:, 1:2])
-    candidate = (scores > score_threshold) & (box_ops.area(boxes) > 0.0)
+    valid = (scores > score_threshold) & (box_ops.area(boxes) > 0.0)
+    return Candidates(boxes, scores, labels, valid)
 
-    def suppress(*image: jax.Array) -> tuple[jax.Array, jax.Array]:
+
+def suppress(found: Candidates, *, nms_iou: float, max_detections: int) -> Detections:
+    """Class-wise NMS of the candidates of every image.
+
+    Args:
+      found: the candidates.
+      nms_iou: a box is suppressed by a better one of its class with an IoU above this.
+      max_detections: K, the most detections of an image.
+    """
+
+    def of_image(*image: jax.Array) -> tuple[jax.Array, jax.Array]:
         return class_wise_nms(*image, iou_threshold=nms_iou, max_detections=max_detections)
 
-    kept, valid = jax.vmap(suppress)(boxes, scores, labels, candidate)
-    boxes = jnp.take_along_axis(boxes, kept[:, :, None], axis=1)
+    kept, valid = jax.vmap(of_image)(*found)
+    boxes = jnp.take_along_axis(found.boxes, kept[:, :, None], axis=1)
     return Detections(
         boxes=jnp.where(valid[:, :, None], boxes, 0.0),
-        scores=jnp.where(valid, jnp.take_along_axis(scores, kept, axis=1), 0.0),
-        labels=jnp.where(valid, jnp.take_along_axis(labels, kept, axis=1), -1),
+        scores=jnp.where(valid, jnp.take_along_axis(found.scores, kept, axis=1), 0.0),
+        labels=jnp.where(valid, jnp.take_along_axis(found.labels, kept, axis=1), -1),
         valid=valid,
     )
 

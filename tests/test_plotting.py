@@ -5,6 +5,7 @@ import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from ioub_jax import plotting
@@ -243,6 +244,16 @@ def test_learning_curves(tmp_path, records, evaluations):
     evaluations = json.loads(json.dumps(evaluations))
     plotting.learning_curves(path, records, evaluations, title="run_1 $")
     assert read(path).shape == (1050, 1650, 3)
+
+
+def test_single_points_are_seen(tmp_path):
+    path = tmp_path / "curves.png"
+    plotting.learning_curves(path, run_records([5]), [{"step": 5, "without_ema_AP": 0.5}])
+    pixels = read(path)
+    # A dot of 6 points in each panel of the upper left, upper right and lower right.
+    assert count(pixels, to_rgb(curves.BLUE)) > 50 and count(pixels, to_rgb(curves.GREEN)) > 50
+    precision, rate = pixels[560:975, 75:800], pixels[560:975, 900:]
+    assert count(precision, to_rgb(curves.GREY)) > 20 and count(rate, to_rgb(curves.GREY)) > 50
 
 
 def test_smoothing_is_a_running_mean():

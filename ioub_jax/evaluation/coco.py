@@ -107,18 +107,33 @@ def evaluate_detections(
         ValueError: A detection or an annotation is malformed or names an unknown image or category.
         ImportError: The backend is not installed.
     """
-    coco_class, evaluator_class = load_backend(backend)
     checked = check_input(ground_truth, detections)
-    boxes_of = Counter(item["category_id"] for item in checked.annotations if not item["iscrowd"])
+    return metrics_of(checked, run_evaluator(checked, backend))
 
+
+def run_evaluator(checked: CheckedInput, backend: Backend = "pycocotools") -> Any:
+    """The backend's `COCOeval` of checked input, evaluated and accumulated, in silence.
+
+    Its images are renumbered, its categories in the order of `checked.categories`.
+
+    Raises:
+        ImportError: The backend is not installed.
+    """
+    coco_class, evaluator_class = _load_backend(backend)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluator = evaluator_class(
-            index(coco_class, checked, checked.annotations),
-            index(coco_class, checked, checked.detections),
+            _index(coco_class, checked, checked.annotations),
+            _index(coco_class, checked, checked.detections),
             iouType="bbox",
         )
         evaluator.evaluate()
         evaluator.accumulate()
+    return evaluator
+
+
+def metrics_of(checked: CheckedInput, evaluator: Any) -> CocoMetrics:
+    """The metrics that `run_evaluator` has found."""
+    boxes_of = Counter(item["category_id"] for item in checked.annotations if not item["iscrowd"])
     precision = np.asarray(evaluator.eval["precision"])
     recall = np.asarray(evaluator.eval["recall"])
     return CocoMetrics(
@@ -133,7 +148,7 @@ def evaluate_detections(
     )
 
 
-def load_backend(backend: Backend) -> tuple[Any, Any]:
+def _load_backend(backend: Backend) -> tuple[Any, Any]:
     """The classes `COCO` and `COCOeval` of a backend."""
     if backend == "pycocotools":
         from pycocotools.coco import COCO
@@ -153,7 +168,7 @@ def load_backend(backend: Backend) -> tuple[Any, Any]:
     raise ValueError(f"backend {backend!r} is neither 'pycocotools' nor 'faster_coco_eval'")
 
 
-def index(coco_class: Any, checked: CheckedInput, annotations: list[dict[str, Any]]) -> Any:
+def _index(coco_class: Any, checked: CheckedInput, annotations: list[dict[str, Any]]) -> Any:
     """An indexed `COCO` object made in memory (`loadRes` fails on an empty list).
 
     The images are renumbered in the order of their ids, since faster-coco-eval takes two ids above

@@ -6,9 +6,7 @@ images and a seed alone, so the i-th resampling of two detectors has the same im
 difference is paired.
 """
 
-import contextlib
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,15 +76,7 @@ def _match(
     ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
 ) -> tuple[list[_ClassMatches], int]:
     """Pycocotools' matches, a class at a time, and the number of images."""
-    coco_class, evaluator_class = coco.load_backend("pycocotools")
-    checked = check_input(ground_truth, detections)
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluator = evaluator_class(
-            coco.index(coco_class, checked, checked.annotations),
-            coco.index(coco_class, checked, checked.detections),
-            iouType="bbox",
-        )
-        evaluator.evaluate()
+    evaluator = coco.run_evaluator(check_input(ground_truth, detections))
     images, areas = len(evaluator.params.imgIds), len(evaluator.params.areaRng)
     per_class = []
     for k in range(len(evaluator.params.catIds)):

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from ioub_jax.evaluation.box_arrays import BoxArrays, box_arrays, nearest_objects
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input
 
 # Quotients, which are rounded like the literals .5, .55, ... and like an IoU that equals one.
@@ -81,18 +82,6 @@ class VocMetrics:
     detections: int
 
 
-@dataclasses.dataclass(frozen=True)
-class _Boxes:
-    """n boxes: `images` and `categories` are int64 `[n]`, `corners` float64 `[n, 4]` xyxy."""
-
-    images: np.ndarray
-    categories: np.ndarray
-    corners: np.ndarray
-
-    def __getitem__(self, chosen: np.ndarray) -> "_Boxes":
-        return _Boxes(self.images[chosen], self.categories[chosen], self.corners[chosen])
-
-
 def evaluate_voc(
     ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
 ) -> VocMetrics:
@@ -111,11 +100,11 @@ def evaluate_voc(
         ValueError: A detection or an annotation is malformed or names an unknown image or category.
     """
     checked = check_input(ground_truth, detections)
-    objects = _boxes(checked.annotations)
+    objects = box_arrays(checked.annotations)
     difficult = np.array([row["difficult"] or row["iscrowd"] for row in checked.annotations], bool)
     scores = np.array([row["score"] for row in checked.detections], np.float64)
     best_first = np.argsort(-scores, kind="stable")
-    found = _boxes(checked.detections)[best_first]
+    found = box_arrays(checked.detections)[best_first]
 
     per_class, precisions = [], []
     for category in checked.categories:
@@ -128,19 +117,10 @@ def evaluate_voc(
     return _metrics(checked, per_class, precisions)
 
 
-def _boxes(entries: list[dict[str, Any]]) -> _Boxes:
-    boxes = np.array([entry["bbox"] for entry in entries], np.float64).reshape(-1, 4)
-    return _Boxes(
-        np.array([entry["image_id"] for entry in entries], np.int64),
-        np.array([entry["category_id"] for entry in entries], np.int64),
-        np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1),
-    )
-
-
 # From the boxes of a class to its interpolated precision.
 
 
-def _precision_at_recall(found: _Boxes, objects: _Boxes, difficult: np.ndarray) -> np.ndarray:
+def _precision_at_recall(found: BoxArrays, objects: BoxArrays, difficult: np.ndarray) -> np.ndarray:
     """Interpolated precision of one class.
 
     Args:
@@ -156,7 +136,7 @@ def _precision_at_recall(found: _Boxes, objects: _Boxes, difficult: np.ndarray) 
     result = np.zeros((len(IOU_THRESHOLDS), count))
     if count == 0:
         return result
-    ious, nearest = _nearest_objects(found, objects)
+    ious, nearest = nearest_objects(found, objects)
     for row, threshold in zip(result, IOU_THRESHOLDS, strict=True):
         overlapping = ious >= threshold
         counted = ~(overlapping & difficult[nearest])
@@ -167,43 +147,6 @@ def _precision_at_recall(found: _Boxes, objects: _Boxes, difficult: np.ndarray) 
         at_hits = precision[true]
         row[: len(at_hits)] = np.maximum.accumulate(at_hits[::-1])[::-1]
     return result
-
-
-def _nearest_objects(found: _Boxes, objects: _Boxes) -> tuple[np.ndarray, np.ndarray]:
-    """The object of its image that each detection overlaps most, the first of equals.
-
-    Args:
-        found: d detections.
-        objects: m > 0 ground-truth boxes of the same class.
-
-    Returns:
-        The IoU with it, float64 `[d]` (0 where the detection overlaps none), and its position in
-        `objects`, int64 `[d]`.
-    """
-    by_image = np.argsort(objects.images, kind="stable")
-    images = objects.images[by_image]
-    first = np.searchsorted(images, found.images, side="left")
-    counts = np.searchsorted(images, found.images, side="right") - first
-    best_ious = np.zeros(len(first))
-    nearest = np.zeros(len(first), np.int64)
-    for number in range(counts.max(initial=0)):
-        compared = np.flatnonzero(counts > number)
-        candidates = by_image[first[compared] + number]
-        ious = _ious(found.corners[compared], objects.corners[candidates])
-        better = ious > best_ious[compared]
-        best_ious[compared[better]] = ious[better]
-        nearest[compared[better]] = candidates[better]
-    return best_ious, nearest
-
-
-def _ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """IoU `[n]` of boxes `[n, 4]` xyxy, pair by pair; 0 where neither has an area."""
-    left_top = np.maximum(first[:, :2], second[:, :2])
-    right_bottom = np.minimum(first[:, 2:], second[:, 2:])
-    intersection = np.prod(np.maximum(right_bottom - left_top, 0.0), axis=1)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (first, second)]
-    union = areas[0] + areas[1] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 
 def _first_of_each(values: np.ndarray, among: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ Predictions stay per pyramid level; only per-anchor scalars `[B, N]` are concate
 weights function serves every scope of the normaliser, and the big tensors are read once.
 
 Read it in this order: `options` (what can be chosen), `per_anchor` (what is computed of every
-anchor), `weights` (what each anchor counts), `detection` (the sum of it all).
+anchor), `weights` (what each anchor counts), `detection` (the sum of it all), and `histograms`
+(what the positives of a batch look like).
 """
 
 from ioub_jax.objective.detection import Objective, detection_objective

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ioub_jax import losses
 from ioub_jax.matching import Matches
 from ioub_jax.objective.entries import Sigmoids, repeat_for_entries, split_levels
+from ioub_jax.objective.histograms import positive_histograms
 from ioub_jax.objective.options import ClassificationOptions, ObjectiveOptions
 from ioub_jax.objective.per_anchor import Labelled, PerAnchor, labelled, scalars_of
 from ioub_jax.objective.weights import carl_weights, classification_weights, localization_weights
@@ -19,7 +20,7 @@ class Objective(NamedTuple):
 
     Attributes:
       loss: the scalar to minimise.
-      metrics: scalars to watch, by name.
+      metrics: what to watch, by name: scalars, and histograms (`objective.histograms`).
       moving_average: positives of the global batch, averaged over batches.
     """
 
@@ -82,6 +83,7 @@ def detection_objective(
         "loss": loss,
         **terms,
         **_statistics(scalars, class_weights, options),
+        **positive_histograms(scalars, class_weights, box_weights),
         "w_loc": w_loc,
         # For 'per_image' the harmonic mean of the images' own normalisers.
         "loss_normalizer": 1.0 / jnp.mean(scales),

@@ -1,17 +1,19 @@
-"""Pictures of data and of training runs: labels, detections, anchors that learn, learning curves.
+"""Pictures of data and of training runs: labels, detections, anchors that learn, diagnostics.
 
-Each function writes one PNG from plain arrays, with matplotlib's Figure objects and never pyplot's
-global state, so that it can run in a loop, in a thread and without a display. Boxes are
-`[..., 4]` xyxy in pixels of the image they are drawn on.
+Each function but `diagnostics` writes one PNG from plain arrays, with matplotlib's Figure objects
+and never pyplot's global state, so that it can run in a loop, in a thread and without a display.
+Boxes are `[..., 4]` xyxy in pixels of the image they are drawn on.
 """
 
 from ioub_jax.plotting.anchors import positive_anchors
 from ioub_jax.plotting.curves import learning_curves
+from ioub_jax.plotting.diagnostics import diagnostics
 from ioub_jax.plotting.overlay import draw_on_image
 from ioub_jax.plotting.sheets import contact_sheet, labelled_sheet
 
 __all__ = [
     "contact_sheet",
+    "diagnostics",
     "draw_on_image",
     "labelled_sheet",
     "learning_curves",

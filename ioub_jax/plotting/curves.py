@@ -51,13 +51,13 @@ def learning_curves(
             precision.plot(steps, values, color=color, marker=marker, markersize=4, label=key)
     steps, values = _series(evaluations, "without_ema_AP")
     if steps.size:
-        precision.plot(steps, values, color=GREY, linestyle=":", label="AP without EMA")
+        precision.plot(steps, values, color=GREY, linestyle=":", marker=".", label="AP without EMA")
     precision.set_title("Average precision on the validation images")
     precision.set_ylim(0, 1)
 
     steps, values = _series(records, "learning_rate")
     if steps.size:
-        rate.plot(steps, values, color=GREY)
+        rate.plot(steps, values, color=GREY, marker=_marker(steps))
     rate.set_title("Learning rate")
     rate.set_ylim(bottom=0)
 
@@ -91,7 +91,12 @@ def _plot_smoothed(
     total = np.concatenate([[0.0], np.cumsum(values)])  # Every mean is then one subtraction.
     smooth = (total[last] - total[first]) / (last - first)
     axes.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
-    axes.plot(steps, smooth, color=color, linewidth=1.8, label=label)
+    axes.plot(steps, smooth, color=color, linewidth=1.8, marker=_marker(steps), label=label)
+
+
+def _marker(steps: np.ndarray) -> str:
+    """A single point needs a marker: a line through it has no length."""
+    return "o" if len(steps) == 1 else ""
 
 
 def _finish_curves(axes: Axes, last_step: int) -> None:

@@ -1,17 +1,23 @@
 """What the pictures share."""
 
 import functools
+import textwrap
 from typing import Any
 
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 DPI = 150
 # Okabe and Ito's, told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+# One for each of several runs in a picture; a seventh run begins anew.
+RUN_COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+
+_LETTERS_AN_INCH = 14  # of a caption
 
 Boxes = Any  # array-like [n, 4]
 Values = Any  # array-like [n]
@@ -46,6 +52,29 @@ def ground_truth_handle() -> tuple[Line2D, Line2D]:
         Line2D([], [], color="black", linewidth=2),
         Line2D([], [], color="white", linewidth=1.2, linestyle=(0, (2, 2))),
     )
+
+
+def run_color(number: int) -> str:
+    """The colour of the run with that number."""
+    return RUN_COLORS[number % len(RUN_COLORS)]
+
+
+def decimals(value: float | None, digits: int = 3) -> str:
+    """A number as the pictures print it; `-` where it does not exist."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def add_caption(figure: Figure, text: str) -> None:
+    """Writes what a reader has to know below the panels of a figure with constrained layout."""
+    lines = textwrap.fill(text, width=int(_LETTERS_AN_INCH * figure.get_figwidth()))
+    figure.supxlabel(lines, fontsize=9, color=GREY, x=0.01, ha="left", multialignment="left")
+
+
+def tidy(axes: Axes) -> None:
+    """A faint grid, and no frame above and to the right."""
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def printable(name: str) -> str:

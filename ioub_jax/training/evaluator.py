@@ -140,7 +140,7 @@ def evaluate_source(
                 valid=detections.valid,
                 is_real=names["is_real"],
             )
-    ground_truth = _restricted(coco_format.to_coco_ground_truth(source), collector.image_ids)
+    ground_truth = restricted(coco_format.to_coco_ground_truth(source), collector.image_ids)
     return compare(ground_truth, collector.results, detector.config.evaluation)
 
 
@@ -166,7 +166,7 @@ def compare(
     return Evaluation(of_coco, of_voc, headlines[config.metrics[0]], results)
 
 
-def _restricted(ground_truth: dict[str, Any], image_ids: set[int]) -> dict[str, Any]:
+def restricted(ground_truth: dict[str, Any], image_ids: set[int]) -> dict[str, Any]:
     """The ground truth of the images that were read; under `on_error='skip'` some may not be."""
     return ground_truth | {
         "images": [image for image in ground_truth["images"] if image["id"] in image_ids],

@@ -128,7 +128,7 @@ class Run:
         self.step = int(self.state.step)
         self.total_steps = schedules.steps_of(config.schedule.images, config.batch_size)
         self.writer = metrics.MetricWriter(
-            workdir, ("train", "evaluation"), self.step, writes=hosts.is_first()
+            workdir, ("train", "histograms", "evaluation"), self.step, writes=hosts.is_first()
         )
         hosts.wait_for_all("records")
 
@@ -306,7 +306,7 @@ class StopRequest:
 
 
 class Progress:
-    """The progress bar, and the records of `train.jsonl`.
+    """The progress bar, and the records of `train.jsonl` and `histograms.jsonl`.
 
     Args:
       run: the run to report on.
@@ -361,12 +361,12 @@ class Progress:
         """Reads a step's metrics, checks that they are finite, and records some of them.
 
         Returns:
-          The metrics.
+          The metrics that are single numbers.
 
         Raises:
           NonFiniteError: a metric is infinite or not a number.
         """
-        values = {name: float(value) for name, value in jax.device_get(on_device).items()}
+        values, histograms = metrics.split_histograms(jax.device_get(on_device))
         metrics.check_finite(step, values)
         self._bar.update(step - self._bar.n)
         if step % self._run.config.runtime.log_every_steps and step != self._run.total_steps:
@@ -382,6 +382,7 @@ class Progress:
         self._last_step = step
         self._start_clocks()
         self._run.writer.write("train", step, values | speed)
+        self._run.writer.write("histograms", step, histograms)
         remaining = (self._run.total_steps - step) * elapsed / max(done, 1)
         line = (
             f"loss {values['loss']:.4f}, {speed['images_per_second']:.1f} images/s, "
@@ -403,7 +404,7 @@ def train_and_evaluate(
 
     Args:
       config: a configuration as those in `configs/`.
-      workdir: the run's folder: `config.json`, `classes.json`, `train.jsonl`,
+      workdir: the run's folder: `config.json`, `classes.json`, `train.jsonl`, `histograms.jsonl`,
         `evaluation.jsonl`, `tensorboard/`, `checkpoints/{last,best}/` and `evaluation/` are written
         there.
       profile: whether a few steps are traced, into `profile/`.

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorboardX
 
 from ioub_jax import files
@@ -28,6 +29,14 @@ def check_finite(step: int, metrics: Mapping[str, float]) -> None:
             f"Step {step}: {', '.join(broken)}; the last checkpoint before it stands, so lower "
             "schedule.base_learning_rate or set optimizer.clip_global_norm and start a new run."
         )
+
+
+def split_histograms(
+    values: Mapping[str, np.ndarray],
+) -> tuple[dict[str, float], dict[str, list[int]]]:
+    """A step's single numbers and its histograms, as the records hold them."""
+    scalars = {name: float(value) for name, value in values.items() if np.ndim(value) == 0}
+    return scalars, {name: value.tolist() for name, value in values.items() if name not in scalars}
 
 
 def read_records(path: pathlib.Path, last_step: int) -> list[dict[str, Any]]:

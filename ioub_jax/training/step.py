@@ -318,31 +318,51 @@ def make_predict_step(
     model: nn.Module, config: ml_collections.ConfigDict
 ) -> Callable[[Any, Batch, Anchors], postprocess.Detections]:
     """Builds `predict(variables, batch, anchors)`: detections in pixels of the original images."""
+    find_candidates = make_candidates(model, config)
     options = config.evaluation
-    detect: Callable[..., postprocess.Detections]
-    if config.model.name == "ssd":
-        detect = functools.partial(
-            postprocess.detect_softmax, candidates_per_class=options.candidates_per_class
-        )
-    else:
-        detect = functools.partial(
-            postprocess.detect, candidates_per_level=options.candidates_per_level
-        )
 
     @jax.jit
     def predict(variables: Any, batch: Batch, anchors: Anchors) -> postprocess.Detections:
+        detections = postprocess.suppress(
+            find_candidates(variables, batch, anchors),
+            nms_iou=options.nms_iou,
+            max_detections=options.max_detections,
+        )
+        return in_original_pixels(detections, batch)
+
+    return predict
+
+
+def make_candidates(
+    model: nn.Module, config: ml_collections.ConfigDict
+) -> Callable[[Any, Batch, Anchors], postprocess.Candidates]:
+    """Builds `find_candidates(variables, batch, anchors)`, what goes into NMS; not compiled."""
+    options = config.evaluation
+    candidates: Callable[..., postprocess.Candidates]
+    if config.model.name == "ssd":
+        candidates = functools.partial(
+            postprocess.candidates_softmax, candidates_per_class=options.candidates_per_class
+        )
+    else:
+        candidates = functools.partial(
+            postprocess.candidates, candidates_per_level=options.candidates_per_level
+        )
+
+    def find_candidates(variables: Any, batch: Batch, anchors: Anchors) -> postprocess.Candidates:
         predictions = _predictions(model, variables, batch)
-        detections = detect(
+        return candidates(
             predictions.logits,
             predictions.deltas,
             anchors,
             batch["image_size"],
             score_threshold=options.score_threshold,
-            nms_iou=options.nms_iou,
-            max_detections=options.max_detections,
             box_weights=tuple(config.anchors.box_weights),
         )
-        scale = jnp.concatenate([batch["scale"][:, ::-1]] * 2, axis=1)[:, None]
-        return detections._replace(boxes=detections.boxes / scale)
 
-    return predict
+    return find_candidates
+
+
+def in_original_pixels(detections: postprocess.Detections, batch: Batch) -> postprocess.Detections:
+    """Detections of a batch in pixels of the original images, from those of the network's input."""
+    scale = jnp.concatenate([batch["scale"][:, ::-1]] * 2, axis=1)[:, None]
+    return detections._replace(boxes=detections.boxes / scale)

@@ -1,4 +1,4 @@
-"""Whole commands, as a user runs them: train, kill, resume, stop, evaluate, draw."""
+"""Whole commands, as a user runs them: train, kill, resume, stop, evaluate, diagnose, draw."""
 
 import json
 import os
@@ -83,6 +83,11 @@ def test_a_run_leaves_its_records(finished):
     }  # fmt: skip
     assert expected <= train[0].keys()
     assert train[0]["w_loc"] == train[-1]["w_loc"] != 1.0
+    histograms = records(finished, "histograms")
+    for record, counts in zip(train, histograms, strict=True):
+        positives = 8 * record["positives_per_image"]
+        assert counts.pop("step") == record["step"]
+        assert [sum(bins) for bins in counts.values()] == [positives] * 3
     assert [record["step"] for record in records(finished, "evaluation")] == [12, 24]
     averaged, last = (
         json.loads((finished / "evaluation" / f"val_24{suffix}_detections.json").read_text())
@@ -109,7 +114,8 @@ def test_killed_and_started_again_ends_with_the_same_bits(finished, tmp_path, st
     for first, second in zip(records(workdir), records(finished), strict=True):
         same = first.keys() - set(timing)
         assert {key: first[key] for key in same} == {key: second[key] for key in same}
-    assert records(workdir, "evaluation") == records(finished, "evaluation")
+    for name in ("histograms", "evaluation"):
+        assert records(workdir, name) == records(finished, name)
 
 
 @pytest.mark.parametrize("to_workers_too", [False, True])
@@ -136,6 +142,20 @@ def test_sigterm_saves_ends_the_workers_and_resumes(finished, tmp_path, to_worke
     code, output = tiny.run("train", *train_arguments(workdir))
     assert code == 0, output
     assert_bit_identical(state_in(workdir), state_in(finished))
+
+
+@pytest.mark.slow
+def test_diagnose_a_run(finished):
+    code, output = tiny.run("diagnose", f"--workdir={finished}", "--checkpoint=last")
+    assert code == 0, output
+    folder = finished / "diagnostics"
+    report = json.loads((folder / "diagnostics.json").read_text())
+    run = report["runs"][finished.name]
+    assert run["metrics"]["AP"] == records(finished, "evaluation")[-1]["AP"]
+    assert run["suppression"]["objects"] == run["metrics"]["boxes"]
+    assert len(run["histograms"]["records"]) == 24
+    drawn = {path.name for path in folder.glob("*.png")}
+    assert {"suppression.png", "positives.png", "score_against_iou.png"} <= drawn
 
 
 def test_evaluate_and_draw_a_run(finished):

@@ -2,6 +2,7 @@ import json
 import math
 import struct
 
+import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
 
@@ -63,3 +64,8 @@ def test_a_metric_that_is_not_finite_names_step_and_metric(value):
     metrics.check_finite(3, {"loss": 1.0})
     with pytest.raises(metrics.NonFiniteError, match=r"Step 3: gradient_norm is (nan|inf); the"):
         metrics.check_finite(3, {"loss": 1.0, "gradient_norm": value})
+
+
+def test_histograms_are_split_from_single_numbers():
+    values = {"loss": np.float32(0.5), "histogram": np.array([1, 0, 2], np.int32)}
+    assert metrics.split_histograms(values) == ({"loss": 0.5}, {"histogram": [1, 0, 2]})

@@ -1,0 +1,141 @@
+"""A trained detector's diagnosis: what it finds in its data, and what NMS takes away of it."""
+
+import dataclasses
+import functools
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ioub_jax import boxes, postprocess
+from ioub_jax.data import pipeline
+from ioub_jax.evaluation import coco_format, diagnosis, suppression
+from ioub_jax.objective import histograms
+from ioub_jax.training import evaluator, metrics
+from ioub_jax.training import step as steps
+from ioub_jax.training.trained import Trained
+
+
+def diagnose_workdir(workdir: pathlib.Path, model: Trained) -> dict[str, Any]:
+    """Everything that is known of a run, as JSON takes it.
+
+    Args:
+      workdir: the run's folder.
+      model: its detector, with the images to use it on.
+
+    Returns:
+      What `evaluation.diagnosis_to_json` gives, `suppression`, and `histograms` with their `ranges`
+      and the `records` of `histograms.jsonl`, unless the run is from before these.
+
+    Raises:
+      DataError: an image is broken.
+    """
+    ground_truth, results, summary = search_source(model)
+    report = diagnosis.diagnosis_to_json(diagnosis.diagnose(ground_truth, results))
+    report["suppression"] = dataclasses.asdict(summary)
+    records = metrics.read_records(workdir / "histograms.jsonl", sys.maxsize)
+    if records:
+        report["histograms"] = {"ranges": histograms.RANGES, "records": records}
+    return report
+
+
+class Found(NamedTuple):
+    """Detections of a batch, and how well each ground-truth box is localized on the way to them.
+
+    Attributes:
+      detections: in pixels of the original images.
+      candidate_ious: `[B, M]`, of every ground-truth slot the highest IoU among the candidates of
+        its class.
+      kept_ious: `[B, M]`, the same among the detections.
+    """
+
+    detections: postprocess.Detections
+    candidate_ious: jax.Array
+    kept_ious: jax.Array
+
+
+def make_search(model: Any, config: Any) -> Callable[..., Found]:
+    """Builds `search(variables, batch, anchors)`: what `predict` finds, and what NMS lost."""
+    find_candidates = steps.make_candidates(model, config)
+    options = config.evaluation
+
+    @jax.jit
+    def search(variables: Any, batch: steps.Batch, anchors: steps.Anchors) -> Found:
+        candidates = find_candidates(variables, batch, anchors)
+        kept = postprocess.suppress(
+            candidates, nms_iou=options.nms_iou, max_detections=options.max_detections
+        )
+        return Found(
+            detections=steps.in_original_pixels(kept, batch),
+            candidate_ious=best_ious(batch["boxes"], batch["labels"], candidates),
+            kept_ious=best_ious(batch["boxes"], batch["labels"], kept),
+        )
+
+    return search
+
+
+def best_ious(
+    targets: jax.Array, labels: jax.Array, found: postprocess.Candidates | postprocess.Detections
+) -> jax.Array:
+    """The highest IoU of every ground-truth box with what was found of its class.
+
+    Args:
+      targets: `[B, M, 4]` xyxy, in the pixels of `found`.
+      labels: `[B, M]` int32.
+      found: `[B, P]` boxes.
+
+    Returns:
+      `[B, M]` float32; 0 where nothing overlaps.
+    """
+
+    # One slot of all images after the other: M x P IoUs an image would be large.
+    def best_of(slot: tuple[jax.Array, jax.Array]) -> jax.Array:
+        target, label = slot
+        ious = jax.vmap(boxes.pairwise_iou)(found.boxes, target[:, None])[..., 0]
+        counts = found.valid & (found.labels == label[:, None])
+        return jnp.max(jnp.where(counts, ious, 0.0), axis=1)
+
+    slots = (jnp.swapaxes(targets, 0, 1), jnp.swapaxes(labels, 0, 1))
+    return jnp.swapaxes(jax.lax.map(best_of, slots), 0, 1)
+
+
+def search_source(
+    model: Trained,
+) -> tuple[dict[str, Any], list[dict[str, Any]], suppression.Suppression]:
+    """Detects in every image of a trained detector's source; one process alone.
+
+    Objects beyond `data.max_boxes` of an image do not count for the suppression.
+
+    Returns:
+      Ground truth in COCO's format, detections in COCO's results format, and what NMS lost.
+
+    Raises:
+      DataError: an image is broken.
+    """
+    config, detector = model.detector.config, model.detector
+    search = functools.partial(make_search(detector.model, config), model.variables)
+    collector = coco_format.DetectionCollector(model.source.category_ids)
+    candidate_ious, kept_ious = [], []
+    with pipeline.evaluation_batches_of(config, model.source) as batches:
+        for batch in batches:
+            found = jax.device_get(search(*detector.on_devices(batch)))
+            collector.add(
+                image_ids=batch["image_id"],
+                boxes=found.detections.boxes,
+                scores=found.detections.scores,
+                labels=found.detections.labels,
+                valid=found.detections.valid,
+                is_real=batch["is_real"],
+            )
+            objects = batch["valid"] & ~batch["crowd"] & batch["is_real"][:, None]
+            candidate_ious.append(found.candidate_ious[objects])
+            kept_ious.append(found.kept_ious[objects])
+    ground_truth = evaluator.restricted(
+        coco_format.to_coco_ground_truth(model.source), collector.image_ids
+    )
+    summary = suppression.suppression_of(np.concatenate(candidate_ious), np.concatenate(kept_ious))
+    return ground_truth, collector.results, summary

@@ -1,0 +1,61 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ioub_jax import postprocess
+from ioub_jax.data import sources
+from ioub_jax.training import diagnosis, trained
+from ioub_jax.training import state as states
+from ioub_jax.training.detector import create_detector
+from tests import tiny
+
+
+def test_the_best_iou_of_every_box_is_with_what_was_found_of_its_class():
+    targets = jnp.array([[[0, 0, 10, 10], [20, 0, 30, 10], [0, 0, 10, 10]]] * 2, jnp.float32)
+    labels = jnp.array([[0, 1, 2]] * 2)
+    found = postprocess.Candidates(
+        # The second box fits best but does not count; the third is of another class.
+        boxes=jnp.array(
+            [[[0, 0, 10, 8], [0, 0, 10, 10], [20, 0, 30, 9], [0, 0, 10, 5]]] * 2, float
+        ),
+        scores=jnp.full((2, 4), 0.5),
+        labels=jnp.array([[0, 0, 0, 0], [0, 0, 1, 2]]),
+        valid=jnp.array([[True, False, True, True]] * 2),
+    )
+    ious = jax.jit(diagnosis.best_ious)(targets, labels, found)
+    np.testing.assert_allclose(ious, [[0.8, 0, 0], [0.8, 0.9, 0.5]], rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    """A detector with its first parameters: some boxes overlap, and all have a score above 0."""
+    with jax.numpy_dtype_promotion("standard"):
+        config = tiny.get_config()
+        source = sources.create_source(config.data, "val")
+        detector = create_detector(config, len(source.classes))
+        variables = jax.jit(functools.partial(states.init_variables, detector.model, 0))()
+    return trained.Trained(detector, variables, source)
+
+
+def test_a_search_finds_what_an_evaluation_finds(untrained):
+    ground_truth, results, lost = diagnosis.search_source(untrained)
+    assert results == untrained.evaluate().results
+    # Twelve images in batches of eight: what fills the second one does not count.
+    assert lost.objects == len(ground_truth["annotations"]) > 0
+    assert 0 < lost.kept_iou <= lost.candidate_iou
+    assert all(
+        kept <= before for kept, before in zip(lost.kept_recall, lost.candidate_recall, strict=True)
+    )
+
+
+def test_the_records_of_a_run_are_part_of_its_diagnosis(untrained, tmp_path, monkeypatch):
+    found = diagnosis.search_source(untrained)
+    monkeypatch.setattr(diagnosis, "search_source", lambda _: found)
+    assert "histograms" not in diagnosis.diagnose_workdir(tmp_path, untrained)
+    (tmp_path / "histograms.jsonl").write_text('{"step": 1, "histogram_positive_iou": [3]}\n')
+    report = diagnosis.diagnose_workdir(tmp_path, untrained)
+    assert report.keys() >= {"metrics", "suppression", "histograms"}
+    assert report["histograms"]["records"] == [{"step": 1, "histogram_positive_iou": [3]}]
