@@ -43,11 +43,11 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# What experiments.benchmark compares with, in an environment of its own.
+# What experiments.benchmark and the slow tests compare with, in an environment of its own.
 peers:
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check \
-		torch==2.14.1 torchvision==0.29.1 numpy
+		torch==2.14.1 torchvision==0.29.1 numpy safetensors==0.8.0
 
 demo: setup
 	$(BIN)/python -m experiments.train --config=configs/shapes_retinanet.py --workdir=$(DEMO)

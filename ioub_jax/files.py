@@ -13,10 +13,15 @@ def write_text(path: pathlib.Path, text: str) -> None:
       path: the file; its folder must exist.
       text: what it shall hold, in UTF-8.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: pathlib.Path, content: bytes | bytearray) -> None:
+    """Writes a file, whole or not at all; its folder must exist."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with partial.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

@@ -71,6 +71,15 @@ class ObjectDetector:
       variables: `params` and `batch_stats`.
       categories: the id and name of each label.
       batch_size: images that go through the network together.
+
+    Attributes:
+      config: the configuration.
+      classes: the name of each label.
+      category_ids: the id of each label in its data set.
+      batch_size: images that go through the network together.
+      canvases: heights and widths of the network's input.
+      variables: `params` and `batch_stats`, on the device.
+      predict: `predict(variables, batch, anchors)` of `training.step.make_predict_step`.
     """
 
     def __init__(
@@ -86,10 +95,10 @@ class ObjectDetector:
         self.classes = tuple(name for _, name in categories)
         self.batch_size = batch_size
         self._detector = detector
-        self._variables = jax.device_put(variables, steps.replicated(detector.mesh))
-        self._predict = steps.make_predict_step(detector.model, detector.config)
+        self.variables = jax.device_put(variables, steps.replicated(detector.mesh))
+        self.predict = steps.make_predict_step(detector.model, detector.config)
         self._resize = batching.create_resize(detector.config)
-        self._canvases = tuple(tuple(canvas) for canvas in detector.config.data.canvases)
+        self.canvases = tuple(tuple(canvas) for canvas in detector.config.data.canvases)
 
     def __call__(
         self, images: ImageLike | Sequence[ImageLike], *, score_threshold: float = 0.0
@@ -169,7 +178,7 @@ class ObjectDetector:
         except DataError as error:
             return error
         size = (pixels.shape[0], pixels.shape[1])
-        canvas = self._canvases[int(self._resize.assign(np.array([size]), self._canvases)[0])]
+        canvas = self.canvases[int(self._resize.assign(np.array([size]), self.canvases)[0])]
         example = create_example(np.zeros(0), np.zeros(0), 0, image=pixels)
         return canvas, transforms.resize(example, self._resize.size(size, canvas)), size
 
@@ -190,7 +199,7 @@ class ObjectDetector:
             max_boxes=1,
             is_real=[True] * self.batch_size,
         )
-        found = jax.device_get(self._predict(self._variables, *self._detector.on_devices(batch)))
+        found = jax.device_get(self.predict(self.variables, *self._detector.on_devices(batch)))
         for row, (index, _, size) in enumerate(rows):
             valid = found.valid[row]
             labels = found.labels[row][valid]

@@ -6,6 +6,7 @@ python -m experiments.benchmark losses
 python -m experiments.benchmark weights --weights=resnet50-11ad3fa6.pth --backbone=resnet50
 python -m experiments.benchmark input --config=configs/coco_retinanet.py
 python -m experiments.benchmark growth --png=growth.png
+python -m experiments.benchmark export --config=configs/shapes_retinanet.py --repeats=100
 python -m experiments.benchmark step --peer=torchvision
 
 For `models`, `matching` and `losses` nothing is run, so any machine will do. The others are timed:
@@ -22,7 +23,7 @@ from typing import Any
 import jax
 
 from experiments import command_line
-from experiments.benchmark import beside_peer, compiled, growth, rates
+from experiments.benchmark import beside_peer, compiled, exported, growth, rates
 
 _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "models": compiled.model_cost,
@@ -31,6 +32,7 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "weights": rates.import_cost,
     "input": rates.input_rates,
     "growth": growth.growth,
+    "export": exported.exported_beside_jitted,
     **{name: functools.partial(beside_peer.compare, name) for name in beside_peer.NAMES},
 }
 

@@ -19,7 +19,7 @@ from ioub_jax import models
 from ioub_jax.data import sources, throughput
 from ioub_jax.models import pretrained, vgg
 
-_CONFIG = command_line.define_config(required=False)
+CONFIG = command_line.define_config(required=False)
 _BATCHES = flags.DEFINE_integer("batches", 8, "Batches of input, each time.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 5, "Times it is measured.", lower_bound=1)
 _WEIGHTS = flags.DEFINE_string("weights", None, "File or name of a backbone or of a detector.")
@@ -84,7 +84,7 @@ def input_rates() -> dict[str, Any]:
 
     The bare loop and every pipeline take turns; a ratio is the median of those of each turn.
     """
-    config = _CONFIG.value
+    config = CONFIG.value
     if config is None:
         sys.exit("Error: give the configuration whose input is to be measured, --config=FILE.")
     source = sources.create_source(config.data, "train")

@@ -2,6 +2,7 @@
 
 `find_weights` finds a file by its path or published name, `read_state_dict` reads it,
 `backbone_variables` and `detector_of` turn it into our variables and account for every key.
+`torchvision_export` is the way back.
 """
 
 from ioub_jax.models.pretrained.backbones import backbone_variables
@@ -13,10 +14,12 @@ from ioub_jax.models.pretrained.torchvision_detectors import (
     detector_of,
     is_class_output,
 )
+from ioub_jax.models.pretrained.torchvision_export import TorchvisionDetector, torchvision_export
 from ioub_jax.models.pretrained.weight_files import read_state_dict
 
 __all__ = [
     "ImportedDetector",
+    "TorchvisionDetector",
     "WeightsError",
     "backbone_variables",
     "cache_folder",
@@ -25,4 +28,5 @@ __all__ = [
     "is_class_output",
     "read_state_dict",
     "torchvision_config",
+    "torchvision_export",
 ]

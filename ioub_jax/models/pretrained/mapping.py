@@ -1,4 +1,4 @@
-"""From a torch state dict to Flax variables, with every key accounted for."""
+"""From a torch state dict to Flax variables, with every key accounted for, and back."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -75,3 +75,22 @@ def fill(
 def _as_ours(value: np.ndarray) -> np.ndarray:
     value = value.astype(np.float32, copy=False)
     return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
+
+
+def collect(variables: Any, torch_key: Callable[[Path], str]) -> dict[str, np.ndarray]:
+    """The state dict that `fill` makes these variables of.
+
+    Args:
+      variables: `{'params': ..., 'batch_stats': ...}` of arrays.
+      torch_key: as for `fill`.
+
+    Returns:
+      Torch's names to float32 arrays, kernels `[out, in, height, width]`.
+    """
+    state_dict = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        value = np.asarray(leaf, np.float32)
+        value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
+        key = torch_key(tuple(entry.key for entry in path[1:]))
+        state_dict[key] = np.ascontiguousarray(value)
+    return state_dict

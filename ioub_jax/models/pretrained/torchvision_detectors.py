@@ -129,7 +129,7 @@ def detector_of(state_dict: mapping.StateDict, *, name: str) -> ImportedDetector
     images = jax.ShapeDtypeStruct((1, *config["data"]["canvases"][0], 3), jnp.float32)
     template = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
     variables = mapping.fill(
-        template, state_dict, _KEYS[architecture], name=name, architecture=architecture
+        template, state_dict, KEYS[architecture], name=name, architecture=architecture
     )
     return ImportedDetector(architecture, config, variables, ids)
 
@@ -214,7 +214,8 @@ def _ssd_backbone_module(layer: str) -> str:
     return vgg_key((layer, "kernel")).removesuffix(".weight")
 
 
-_KEYS: dict[str, Callable[[mapping.Path], str]] = {
+#: Architecture -> from the path of one of our variables, without its collection, to its key.
+KEYS: dict[str, Callable[[mapping.Path], str]] = {
     "retinanet_resnet50_fpn": _retinanet_key,
     "retinanet_resnet50_fpn_v2": _retinanet_key,
     "ssd300_vgg16": _ssd_key,

@@ -1,0 +1,102 @@
+"""What an exported detector weighs and how fast it is, beside the jitted one."""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.export
+import numpy as np
+
+from experiments.benchmark.compiled import BATCH, CLASSES
+from experiments.benchmark.rates import CONFIG, REPEATS
+from ioub_jax import exporting
+from ioub_jax.inference import ObjectDetector
+from ioub_jax.training import state as states
+from ioub_jax.training.detector import create_detector_for_inference
+
+
+def exported_beside_jitted() -> dict[str, Any]:
+    """MiB of the program and of the weights, seconds of a batch, and of what comes before.
+
+    The weights are those of the first step: neither figure depends on them. The two take turns, and
+    the ratio is the jitted detector's seconds over the exported one's in one turn.
+    """
+    config = CONFIG.value
+    if config is None:
+        sys.exit("Error: give the configuration of the detector, --config=FILE.")
+    count = CLASSES.value or 80
+    model = create_detector_for_inference(config, count)
+    variables = states.init_variables(model.model, config.seed)
+    categories = [(id_, str(id_)) for id_ in range(count)]
+    detector = ObjectDetector(model, variables, categories, BATCH.value or 1)
+    canvas = detector.canvases[0]
+
+    start = time.perf_counter()
+    serialized = exporting.export_detector(detector, canvas).serialize(vjp_order=0)
+    seconds = {"export": time.perf_counter() - start}
+    images = np.random.default_rng(0).integers(
+        0, 256, (detector.batch_size, *canvas, 3), dtype=np.uint8
+    )
+    works = {
+        "jitted": _jitted(detector, model, images),
+        "exported": _exported(serialized, images),
+    }
+    for name, work in works.items():
+        start = time.perf_counter()
+        jax.block_until_ready(work())
+        seconds[f"first batch, {name}"] = time.perf_counter() - start
+    turns = [{name: _seconds(work) for name, work in works.items()} for _ in range(REPEATS.value)]
+    ratios = sorted(turn["jitted"] / turn["exported"] for turn in turns)
+    return {
+        "images": list(images.shape),
+        "classes": count,
+        "weights, MiB": _mib(sum(x.nbytes for x in jax.tree.leaves(variables))),
+        "program, MiB": _mib(len(serialized)),
+        "turns": len(turns),
+        "seconds": {
+            name: _rounded(value)
+            for name, value in (
+                seconds | {name: statistics.median(t[name] for t in turns) for name in works}
+            ).items()
+        },
+        "times as fast as the jitted": {
+            "median": _rounded(statistics.median(ratios)),
+            "lowest": _rounded(ratios[0]),
+            "highest": _rounded(ratios[-1]),
+        },
+    }
+
+
+def _jitted(detector: ObjectDetector, model: Any, images: np.ndarray) -> Callable[[], Any]:
+    """What `ioub_jax.load` calls for a batch."""
+    sizes = np.full((len(images), 2), images.shape[1:3], np.float32)
+    batch = {"image": images, "image_size": sizes, "scale": np.ones_like(sizes)}
+
+    def work() -> Any:
+        return detector.predict(detector.variables, *model.on_devices(batch))
+
+    return work
+
+
+def _exported(serialized: bytearray, images: np.ndarray) -> Callable[[], Any]:
+    """What somebody without this package calls."""
+    detect = jax.jit(jax.export.deserialize(serialized).call)
+    sizes = np.full((len(images), 2), images.shape[1:3], np.int32)
+    return lambda: detect(images, sizes)
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(work())
+    return time.perf_counter() - start
+
+
+def _mib(count: int) -> float:
+    return round(count / 2**20, 2)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")

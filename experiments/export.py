@@ -1,0 +1,66 @@
+"""Writes a trained detector for programs that do not have this package.
+
+python -m experiments.export --model=runs/shapes --out=exported
+python -m experiments.export --model=runs/mine --out=exported --format=safetensors
+
+`stablehlo` writes one program for every canvas, with the weights, the decoding and the NMS in it,
+which jax alone runs on CPU, CUDA and TPU; `safetensors` writes the parameters as torchvision names
+them. docs/export.md says how to use either. `--model` is the workdir of a run, or one of
+torchvision's detectors, by file or by name.
+"""
+
+import pathlib
+
+from absl import flags
+
+import ioub_jax
+from experiments import command_line
+from ioub_jax import exporting
+from ioub_jax.training.configuration import ConfigError
+
+_MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder for the files.", required=True)
+_FORMAT = flags.DEFINE_enum("format", "stablehlo", ["stablehlo", "safetensors"], "What to write.")
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Of a workdir.")
+_EMA = command_line.define_ema()
+_BATCH = flags.DEFINE_integer(
+    "batch_size", None, "Images of a batch; unset: a program that takes any.", lower_bound=1
+)
+_PLATFORMS = flags.DEFINE_list(
+    "platforms", list(exporting.DEFAULT_PLATFORMS), f"Of {', '.join(exporting.PLATFORMS)}."
+)
+_CANVASES = flags.DEFINE_list(
+    "canvases", None, "Inputs, as 800x1344,1344x800; unset: those of the configuration."
+)
+
+
+def main() -> None:
+    """Reads the detector and writes the files."""
+    detector = ioub_jax.load(_MODEL.value, checkpoint=_CHECKPOINT.value, ema=_EMA.value)
+    out = pathlib.Path(_OUT.value)
+    if _FORMAT.value == "safetensors":
+        written = exporting.write_torchvision_weights(detector, out, name=_MODEL.value)
+    else:
+        written = exporting.write_programs(
+            detector,
+            out,
+            canvases=_canvases(),
+            batch_size=_BATCH.value,
+            platforms=_PLATFORMS.value,
+        )
+    for path in written:
+        print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+
+
+def _canvases() -> list[tuple[int, int]] | None:
+    canvases = []
+    for text in _CANVASES.value or ():
+        height, _, width = text.partition("x")
+        if not (height.isdecimal() and width.isdecimal()):
+            raise ConfigError(f"--canvases has {text!r}; write height and width as 800x1344.")
+        canvases.append((int(height), int(width)))
+    return canvases or None
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,40 @@
+import json
+
+import pytest
+
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return tiny.train_two_steps(tmp_path_factory.mktemp("run"))
+
+
+def test_the_whole_command(workdir, tmp_path):
+    code, output = tiny.run(
+        "export", f"--model={workdir}", f"--out={tmp_path}", "--platforms=cpu", "--batch_size=2",
+        "--canvases=64x64,32x64", "--checkpoint=last", "--noema",
+    )  # fmt: skip
+    assert code == 0, output
+    described = json.loads((tmp_path / "detector.json").read_text())
+    assert described["platforms"] == ["cpu"] and described["batch_size"] == 2
+    for program in described["programs"]:
+        assert (tmp_path / program["file"]).stat().st_size > 10_000
+        assert program["file"] in output
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "detector.json", "detector_32x64.stablehlo", "detector_64x64.stablehlo"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--canvases=64"], "--canvases has '64'; write height and width as 800x1344."),
+        (["--format=safetensors"], "is no detector that torchvision can build"),
+    ],
+)
+def test_a_mistake_is_one_sentence(workdir, tmp_path, flags, words):
+    code, output = tiny.run("export", f"--model={workdir}", f"--out={tmp_path / 'out'}", *flags)
+    assert code == 1
+    assert words in output and "Traceback" not in output
+    assert not (tmp_path / "out").exists()
