@@ -17,6 +17,7 @@ from absl import flags
 
 from configs import defaults
 from experiments import command_line
+from ioub_jax.plotting import comparison as plotting
 from ioub_jax.training import comparison, comparison_report
 from ioub_jax.training.configuration import ConfigError
 
@@ -102,7 +103,7 @@ def main() -> None:
         )
         slots = comparison.shares(_PROCESSES.value, _DEVICES.value)
         problems = comparison.train_all(runs, slots)
-    print(comparison_report.write(runs, output, _RESAMPLINGS.value), end="")
+    print(comparison_report.write(runs, output, _RESAMPLINGS.value, plotting.comparison), end="")
     print(f"The report is {output}/report.md, report.json and report.png.")
     if problems:
         raise ConfigError(" ".join(problems))

@@ -1,8 +1,8 @@
 """Draws why detections are as good as they are: score against IoU, NMS, LRP, calibration and more.
 
 python -m experiments.diagnose --workdir=runs/shapes
-python -m experiments.diagnose --workdir=runs/baseline,runs/both --out=runs/compared
-python -m experiments.diagnose --detections=found.json --annotations=instances.json --out=why
+python -m experiments.diagnose --workdir=runs/baseline,runs/both --to=runs/compared
+python -m experiments.diagnose --detections=found.json --annotations=instances.json --to=why
 
 Several workdirs, or several files of detections, are drawn into the same pictures. How to read them
 is in docs/diagnostics.md.
@@ -32,7 +32,7 @@ _SPLIT = flags.DEFINE_enum("split", "val", ["train", "val", "test"], "Which imag
 _DETECTIONS = flags.DEFINE_list("detections", [], "Instead: files in COCO's results format.")
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "Their ground truth in COCO's format.")
 _OUT = flags.DEFINE_string(
-    "out", None, "Folder for the results; of one workdir: diagnostics/ in it."
+    "to", None, "Folder for the results; of one workdir: diagnostics/ in it."
 )
 
 
@@ -123,7 +123,7 @@ def check_flags() -> None:
     if bool(_DETECTIONS.value) != bool(_ANNOTATIONS.value):
         raise ConfigError("--detections and --annotations go together; give both or neither.")
     if _OUT.value is None and len(_WORKDIRS.value or ()) != 1:
-        raise ConfigError("Say with --out into which folder the results are to be written.")
+        raise ConfigError("Say with --to into which folder the results are to be written.")
 
 
 def main() -> None:

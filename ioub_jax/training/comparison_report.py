@@ -1,22 +1,27 @@
 """The report of a comparison: `report.md`, `report.json` and `report.png`."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ioub_jax import files
 from ioub_jax.evaluation import comparison as statistics
-from ioub_jax.plotting import comparison as plotting
 from ioub_jax.training.comparison import PlannedRun, is_finished, make_result, read_result
 from ioub_jax.training.configuration import ConfigError
 
 
-def write(runs: Sequence[PlannedRun], output: pathlib.Path, resamplings: int) -> str:
+def write(
+    runs: Sequence[PlannedRun],
+    output: pathlib.Path,
+    resamplings: int,
+    draw: Callable[..., None],
+) -> str:
     """Writes the report of the runs that are finished.
 
     Args:
       runs: the runs of all arms, the reference's among the first.
       output: the folder to write into.
       resamplings: how many times the validation images are resampled.
+      draw: `plotting.comparison.comparison`.
 
     Returns:
       The Markdown of the report.
@@ -45,11 +50,12 @@ def write(runs: Sequence[PlannedRun], output: pathlib.Path, resamplings: int) ->
     output.mkdir(parents=True, exist_ok=True)
     files.write_text(output / "report.md", text)
     files.write_json(output / "report.json", statistics.to_json(comparison), indent=2)
-    _draw(output / "report.png", results, comparison)
+    _draw(draw, output / "report.png", results, comparison)
     return text
 
 
 def _draw(
+    draw: Callable[..., None],
     path: pathlib.Path,
     results: Sequence[statistics.Result],
     comparison: statistics.Comparison,
@@ -66,4 +72,4 @@ def _draw(
         }
         for arm, differences in comparison.differences.items()
     }
-    plotting.comparison(path, values, intervals, title="What each arm reached, and what it gains")
+    draw(path, values, intervals, title="What each arm reached, and what it gains")

@@ -26,7 +26,7 @@ def test_files_of_detections_are_diagnosed_together(folder):
     files = f"{folder}/plain/found.json,{folder}/both/found.json"
     code, output = tiny.run(
         "diagnose", f"--detections={files}", f"--annotations={folder}/truth.json",
-        f"--out={folder}/new/out",
+        f"--to={folder}/new/out",
     )  # fmt: skip
     assert code == 0, output
     assert "plain/found: AP 0." in output and "both/found: AP 0." in output
@@ -85,7 +85,7 @@ def test_detections_of_something_else_are_refused(tmp_path, content, sentence):
         ([], "Give either --workdir or --detections"),
         (["--workdir=a", "--detections=b"], "Give either --workdir or --detections"),
         (["--detections=b"], "--detections and --annotations go together"),
-        (["--workdir=a,b"], "Say with --out into which folder"),
+        (["--workdir=a,b"], "Say with --to into which folder"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused(arguments, sentence):

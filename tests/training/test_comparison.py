@@ -7,6 +7,7 @@ import pytest
 from configs import defaults
 from ioub_jax.data import sources
 from ioub_jax.evaluation import coco_format, evaluate_detections, metrics_to_json
+from ioub_jax.plotting import comparison as plotting
 from ioub_jax.training import comparison, comparison_report, configuration
 from ioub_jax.training.configuration import ConfigError
 from tests import tiny
@@ -72,7 +73,7 @@ def test_report_of_runs_and_of_their_kept_results(tmp_path):
     runs = plan(tmp_path, arms=arms)
     for run in runs:
         pretend_trained(run, noise=3.0 if run.arm == "baseline" else 0.5)
-    text = comparison_report.write(runs, tmp_path / "out", resamplings=20)
+    text = comparison_report.write(runs, tmp_path / "out", resamplings=20, draw=plotting.comparison)
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert report["reference"] == "baseline"
     difference = report["arms"]["both"]["differences"]["AP"]
@@ -85,7 +86,10 @@ def test_report_of_runs_and_of_their_kept_results(tmp_path):
     # The small files are enough: runs that were trained elsewhere count as finished.
     runs[0].workdir.rename(tmp_path / "moved away")
     assert comparison.is_finished(runs[0])
-    assert comparison_report.write(runs, tmp_path / "out", resamplings=20) == text
+    assert (
+        comparison_report.write(runs, tmp_path / "out", resamplings=20, draw=plotting.comparison)
+        == text
+    )
     longer = runs[0].config.copy_and_resolve_references()
     longer.schedule.images *= 2
     assert not comparison.is_finished(
@@ -95,7 +99,9 @@ def test_report_of_runs_and_of_their_kept_results(tmp_path):
 
 def test_a_report_without_the_reference_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="nothing to report: arm 'both', which"):
-        comparison_report.write(plan(tmp_path), tmp_path / "out", resamplings=20)
+        comparison_report.write(
+            plan(tmp_path), tmp_path / "out", resamplings=20, draw=plotting.comparison
+        )
     assert not (tmp_path / "out").exists()
 
 
