@@ -1,13 +1,16 @@
+import importlib
 import json
 
 import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import diagnose
 from ioub_jax.training.configuration import ConfigError
 from tests import tiny
 from tests.evaluation.small_data import annotation, data_set, detection
+
+# In a process of its own: two commands in one would define the same flags.
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
