@@ -23,6 +23,7 @@ ALLOWED = {
     "evaluation": set(),
     "plotting": set(),
     "inference": {"data", "models", "training"},
+    "exporting": {"data", "files", "models", "training", "inference", "postprocess", "boxes"},
     "training": {
         "anchors",
         "boxes",

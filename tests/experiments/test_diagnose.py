@@ -45,10 +45,16 @@ def test_files_of_detections_are_diagnosed_together(folder):
 
 def test_names_are_as_long_as_they_must_be(tmp_path):
     paths = [tmp_path / name for name in ("a/run", "b/run", "b/run.v2")]
-    assert diagnose.names_of(paths[1:]) == ["run", "run.v2"]
-    assert diagnose.names_of(paths) == ["a/run", "b/run", "b/run.v2"]
+    assert importlib.import_module("experiments.diagnose").names_of(paths[1:]) == ["run", "run.v2"]
+    assert importlib.import_module("experiments.diagnose").names_of(paths) == [
+        "a/run",
+        "b/run",
+        "b/run.v2",
+    ]
     with pytest.raises(ConfigError, match="given twice"):
-        diagnose.names_of([tmp_path / "a", tmp_path / "b" / ".." / "a"])
+        importlib.import_module("experiments.diagnose").names_of(
+            [tmp_path / "a", tmp_path / "b" / ".." / "a"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -64,7 +70,7 @@ def test_a_file_that_is_none_is_told_in_one_sentence(tmp_path, text, kind, sente
     path = tmp_path / "found.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(diagnose.DataError, match=sentence):
+    with pytest.raises(importlib.import_module("experiments.diagnose").DataError, match=sentence):
         diagnose.read_json(path, kind)
 
 
@@ -78,7 +84,7 @@ def test_a_file_that_is_none_is_told_in_one_sentence(tmp_path, text, kind, sente
 def test_detections_of_something_else_are_refused(tmp_path, content, sentence):
     path = tmp_path / "found.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(diagnose.DataError, match=sentence):
+    with pytest.raises(importlib.import_module("experiments.diagnose").DataError, match=sentence):
         diagnose.diagnose_file(path, tmp_path / "truth.json", data_set([]))
 
 
@@ -97,4 +103,4 @@ def test_flags_that_do_not_fit_are_refused(arguments, sentence):
         pytest.raises(ConfigError, match=sentence),
     ):
         flags.FLAGS(["diagnose", *arguments])
-        diagnose.check_flags()
+        importlib.import_module("experiments.diagnose").check_flags()
