@@ -71,7 +71,7 @@ def test_a_file_that_is_none_is_told_in_one_sentence(tmp_path, text, kind, sente
     if text is not None:
         path.write_text(text)
     with pytest.raises(importlib.import_module("experiments.diagnose").DataError, match=sentence):
-        diagnose.read_json(path, kind)
+        importlib.import_module("experiments.diagnose").read_json(path, kind)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,9 @@ def test_detections_of_something_else_are_refused(tmp_path, content, sentence):
     path = tmp_path / "found.json"
     path.write_text(json.dumps(content))
     with pytest.raises(importlib.import_module("experiments.diagnose").DataError, match=sentence):
-        diagnose.diagnose_file(path, tmp_path / "truth.json", data_set([]))
+        importlib.import_module("experiments.diagnose").diagnose_file(
+            path, tmp_path / "truth.json", data_set([])
+        )
 
 
 @pytest.mark.parametrize(
