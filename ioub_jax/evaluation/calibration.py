@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ioub_jax.evaluation.binning import mean, mean_of_existing
 from ioub_jax.evaluation.coco_matches import ClassMatches
 
 _BINS, _LOCALIZATION_AWARE_BINS = 10, 25
@@ -67,12 +68,11 @@ def calibration_of(classes: Sequence[ClassMatches]) -> Calibration:
         _localization_aware_error(_bins(row.scores, row.true, row.ious, _LOCALIZATION_AWARE_BINS))
         for row in classes
     ]
-    existing = [error for error in per_class if error is not None]
     names = [row.name for row in classes]
     return Calibration(
         bins=bins,
         d_ece=_expected(bins, [row.precision or 0.0 for row in bins]),
-        la_ece=float(np.mean(existing)) if existing else None,
+        la_ece=mean_of_existing(per_class),
         per_class=tuple(zip(names, per_class, strict=True)),
     )
 
@@ -90,16 +90,12 @@ def _bins(
                 lower=number / count,
                 upper=(number + 1) / count,
                 detections=int(inside.sum()),
-                score=_mean(scores[inside]),
-                precision=_mean(true[inside]),
-                mean_iou=_mean(ious[found]),
+                score=mean(scores[inside]),
+                precision=mean(true[inside]),
+                mean_iou=mean(ious[found]),
             )
         )
     return tuple(result)
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(values.mean()) if values.size else None
 
 
 def _localization_aware_error(bins: Sequence[ScoreBin]) -> float | None:

@@ -26,12 +26,15 @@ Backend = Literal["pycocotools", "faster_coco_eval"]
 
 # Positions in the evaluators' tensors: precision [T, R, K, A, M] and recall [T, K, A, M].
 # T is IoU .50, .55, ... .95; A is all, small, medium, large; M is 1, 10, 100 detections.
+ALL_AREAS, _SMALL, _MEDIUM, _LARGE = range(4)
+_AT_1, _AT_10, AT_100 = range(3)
+#: Average precision at one IoU -> the position of that IoU.
 AP_AT_IOU = {"AP50": 0, "AP60": 2, "AP70": 4, "AP75": 5, "AP80": 6, "AP90": 8}
-_ALL_AREAS, _SMALL, _MEDIUM, _LARGE = range(4)
-_AT_1, _AT_10, _AT_100 = range(3)
+#: The mean over all IoUs, and these.
+AP_KEYS = ("AP", *AP_AT_IOU)
 
 _TABLE_ROWS = (
-    ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90"),
+    AP_KEYS,
     ("APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
 
@@ -131,6 +134,25 @@ def run_evaluator(checked: CheckedInput, backend: Backend = "pycocotools") -> An
     return evaluator
 
 
+def matches_by_class(evaluator: Any) -> list[list[Mapping[str, Any] | None]]:
+    """Pycocotools' matches of each category, for objects of all sizes.
+
+    Args:
+        evaluator: From `run_evaluator` with the backend pycocotools.
+
+    Returns:
+        An entry of `evalImgs` for every image; None where the image has no box of the category.
+    """
+    images, areas = len(evaluator.params.imgIds), len(evaluator.params.areaRng)
+    starts = range(ALL_AREAS * images, len(evaluator.evalImgs), areas * images)
+    return [evaluator.evalImgs[start : start + images] for start in starts]
+
+
+def counted_boxes(matches: Mapping[str, Any]) -> int:
+    """The ground-truth boxes of one entry of `matches_by_class`, crowds not counted."""
+    return int(np.count_nonzero(np.asarray(matches["gtIgnore"]) == 0))
+
+
 def metrics_of(checked: CheckedInput, evaluator: Any) -> CocoMetrics:
     """The metrics that `run_evaluator` has found."""
     boxes_of = Counter(item["category_id"] for item in checked.annotations if not item["iscrowd"])
@@ -193,26 +215,26 @@ def _mean(values: np.ndarray) -> float | None:
 
 def _summary(precision: np.ndarray, recall: np.ndarray) -> dict[str, float | None]:
     ap_at_iou = {
-        key: _mean(precision[index, :, :, _ALL_AREAS, _AT_100]) for key, index in AP_AT_IOU.items()
+        key: _mean(precision[index, :, :, ALL_AREAS, AT_100]) for key, index in AP_AT_IOU.items()
     }
     return {
-        "AP": _mean(precision[:, :, :, _ALL_AREAS, _AT_100]),
+        "AP": _mean(precision[:, :, :, ALL_AREAS, AT_100]),
         **ap_at_iou,
-        "APs": _mean(precision[:, :, :, _SMALL, _AT_100]),
-        "APm": _mean(precision[:, :, :, _MEDIUM, _AT_100]),
-        "APl": _mean(precision[:, :, :, _LARGE, _AT_100]),
-        "AR1": _mean(recall[:, :, _ALL_AREAS, _AT_1]),
-        "AR10": _mean(recall[:, :, _ALL_AREAS, _AT_10]),
-        "AR100": _mean(recall[:, :, _ALL_AREAS, _AT_100]),
-        "ARs": _mean(recall[:, :, _SMALL, _AT_100]),
-        "ARm": _mean(recall[:, :, _MEDIUM, _AT_100]),
-        "ARl": _mean(recall[:, :, _LARGE, _AT_100]),
+        "APs": _mean(precision[:, :, :, _SMALL, AT_100]),
+        "APm": _mean(precision[:, :, :, _MEDIUM, AT_100]),
+        "APl": _mean(precision[:, :, :, _LARGE, AT_100]),
+        "AR1": _mean(recall[:, :, ALL_AREAS, _AT_1]),
+        "AR10": _mean(recall[:, :, ALL_AREAS, _AT_10]),
+        "AR100": _mean(recall[:, :, ALL_AREAS, AT_100]),
+        "ARs": _mean(recall[:, :, _SMALL, AT_100]),
+        "ARm": _mean(recall[:, :, _MEDIUM, AT_100]),
+        "ARl": _mean(recall[:, :, _LARGE, AT_100]),
     }
 
 
 def _class_metrics(category: Mapping[str, Any], boxes: int, precision: np.ndarray) -> ClassMetrics:
     """The metrics of one class from its precision `[T, R, A, M]`."""
-    precision = precision[:, :, _ALL_AREAS, _AT_100]
+    precision = precision[:, :, ALL_AREAS, AT_100]
     return ClassMetrics(
         name=category["name"],
         category_id=category["id"],

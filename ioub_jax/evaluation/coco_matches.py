@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from ioub_jax.evaluation import coco
 from ioub_jax.evaluation.box_arrays import box_arrays, paired_ious
 from ioub_jax.evaluation.coco_input import CheckedInput
 
 #: IoU from which a detection may be true.
 MATCHED_IOU = 0.5
-_ALL_AREAS, _AT_100 = 0, 2
-_CURVES = {"0.50": 0, "0.75": 5, "0.90": 8}
+_CURVES = {"0.50": "AP50", "0.75": "AP75", "0.90": "AP90"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +48,10 @@ def matches_of(checked: CheckedInput, evaluator: Any) -> list[ClassMatches]:
     objects, found = (
         box_arrays(entries).corners for entries in (checked.annotations, checked.detections)
     )
-    images = len(evaluator.params.imgIds)
-    areas = len(evaluator.params.areaRng)
     result = []
-    for k, category in enumerate(checked.categories):
-        start = (k * areas + _ALL_AREAS) * images
-        seen = [entry for entry in evaluator.evalImgs[start : start + images] if entry is not None]
+    of_classes = coco.matches_by_class(evaluator)
+    for category, of_images in zip(checked.categories, of_classes, strict=True):
+        seen = [entry for entry in of_images if entry is not None]
         detection, annotation, ignored = (
             _joined([np.asarray(part, kind) for part in parts], kind)
             for parts, kind in (
@@ -70,7 +68,7 @@ def matches_of(checked: CheckedInput, evaluator: Any) -> list[ClassMatches]:
         ious[true] = paired_ious(
             found[detection[order[true]] - 1], objects[annotation[order[true]] - 1]
         )
-        boxes = sum(int(np.sum(np.asarray(entry["gtIgnore"]) == 0)) for entry in seen)
+        boxes = sum(map(coco.counted_boxes, seen))
         result.append(ClassMatches(category["name"], boxes, scores[order], true, ious))
     return result
 
@@ -100,7 +98,7 @@ def curves_of(checked: CheckedInput, evaluator: Any) -> list[PrecisionCurves]:
         checked: What was evaluated.
         evaluator: From `coco.run_evaluator`.
     """
-    precision = np.asarray(evaluator.eval["precision"])[:, :, :, _ALL_AREAS, _AT_100]
+    precision = np.asarray(evaluator.eval["precision"])[:, :, :, coco.ALL_AREAS, coco.AT_100]
     existing = precision[0, 0] > -1
     mean = precision[:, :, existing].mean(axis=2) if existing.any() else None
     result = [PrecisionCurves(None, _at_thresholds(mean))]
@@ -112,6 +110,6 @@ def curves_of(checked: CheckedInput, evaluator: Any) -> list[PrecisionCurves]:
 
 def _at_thresholds(precision: np.ndarray | None) -> dict[str, list[float] | None]:
     return {
-        name: None if precision is None else precision[index].tolist()
-        for name, index in _CURVES.items()
+        name: None if precision is None else precision[coco.AP_AT_IOU[key]].tolist()
+        for name, key in _CURVES.items()
     }

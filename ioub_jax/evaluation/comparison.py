@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-METRICS = ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90")
+from ioub_jax.evaluation.binning import mean_of_existing
+from ioub_jax.evaluation.coco import AP_KEYS
 
 #: Coverage of the intervals.
 CONFIDENCE = 0.95
@@ -121,13 +122,16 @@ def compare(results: Sequence[Result], arms: Sequence[str]) -> Comparison:
             for arm, of_seeds in by_arm.items()
             if arm != arms[0]
         },
-        seconds={arm: _mean_seconds(list(of_seeds.values())) for arm, of_seeds in by_arm.items()},
+        seconds={
+            arm: mean_of_existing([result.seconds for result in of_seeds.values()])
+            for arm, of_seeds in by_arm.items()
+        },
     )
 
 
 def _spreads(results: Sequence[Result]) -> dict[str, Spread]:
     spreads = {}
-    for metric in METRICS:
+    for metric in AP_KEYS:
         known = [result.metrics.get(metric) for result in results]
         values = [value for value in known if value is not None]
         if values:
@@ -136,16 +140,11 @@ def _spreads(results: Sequence[Result]) -> dict[str, Spread]:
     return spreads
 
 
-def _mean_seconds(results: Sequence[Result]) -> float | None:
-    known = [result.seconds for result in results if result.seconds is not None]
-    return float(np.mean(known)) if known else None
-
-
 def _differences(
     arm: Mapping[int, Result], reference: Mapping[int, Result]
 ) -> dict[str, Difference]:
     differences = {}
-    for metric in METRICS:
+    for metric in AP_KEYS:
         pairs, of_pairs = [], []
         for seed in sorted(arm.keys() & reference.keys()):
             value, other = arm[seed].metrics.get(metric), reference[seed].metrics.get(metric)
@@ -219,15 +218,15 @@ def format_markdown(comparison: Comparison, title: str) -> str:
     """The report: what can be concluded, means and spreads, paired differences."""
     reference = comparison.arms[0]
     lines = [f"# {title}", "", *conclusions(comparison), "", "## Mean and spread", ""]
-    lines += _row("arm", "seeds", *METRICS, "minutes a run")
-    lines += _row(*["---"] * (len(METRICS) + 3))
+    lines += _row("arm", "seeds", *AP_KEYS, "minutes a run")
+    lines += _row(*["---"] * (len(AP_KEYS) + 3))
     for arm in comparison.arms:
         spreads = comparison.spreads[arm]
         seconds = comparison.seconds[arm]
         lines += _row(
             arm,
             str(spreads["AP"].count if "AP" in spreads else 0),
-            *(_spread(spreads.get(metric)) for metric in METRICS),
+            *(_spread(spreads.get(metric)) for metric in AP_KEYS),
             "-" if seconds is None else f"{seconds / 60:.1f}",
         )
     lines += ["", "Mean and, behind the sign, standard deviation over the seeds."]
@@ -236,10 +235,10 @@ def format_markdown(comparison: Comparison, title: str) -> str:
         ("by_images", "over the images", "other validation images: bootstrap, these trainings"),
     ):
         lines += ["", f"## Difference from `{reference}`, {head}", ""]
-        lines += _row("arm", "pairs", *METRICS) + _row(*["---"] * (len(METRICS) + 2))
+        lines += _row("arm", "pairs", *AP_KEYS) + _row(*["---"] * (len(AP_KEYS) + 2))
         for arm, differences in comparison.differences.items():
             pairs = max((one.count for one in differences.values()), default=0)
-            cells = (_difference(differences.get(metric), name) for metric in METRICS)
+            cells = (_difference(differences.get(metric), name) for metric in AP_KEYS)
             lines += _row(arm, str(pairs), *cells)
         lines += ["", f"Mean of the paired differences and its 95 % interval for {what}."]
     return "\n".join(lines) + "\n"

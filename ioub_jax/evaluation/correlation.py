@@ -17,6 +17,7 @@ import dataclasses
 import numpy as np
 from scipy import stats
 
+from ioub_jax.evaluation.binning import bin_of, mean
 from ioub_jax.evaluation.box_arrays import box_arrays, nearest_objects, paired_covered_shares
 from ioub_jax.evaluation.coco_input import CheckedInput
 
@@ -143,7 +144,7 @@ def correlation_of(checked: CheckedInput) -> Correlation:
         spearman=spearman(scores[located], ious[located]),
         pearson=pearson(scores[located], ious[located]),
         spearman_overlapping=spearman(scores[touching], ious[touching]),
-        mean_iou=_mean(ious[located]),
+        mean_iou=mean(ious[located]),
         per_class=tuple(
             _class_correlation(overlaps, category["id"], category["name"])
             for category in checked.categories
@@ -175,14 +176,13 @@ def _class_correlation(overlaps: Overlaps, category_id: int, name: str) -> Class
         detections=int(chosen.sum()),
         located=int(located.sum()),
         spearman=spearman(overlaps.scores[located], overlaps.ious[located]),
-        mean_iou=_mean(overlaps.ious[located]),
+        mean_iou=mean(overlaps.ious[located]),
     )
 
 
 def _iou_bins(scores: np.ndarray, ious: np.ndarray) -> tuple[IouBin, ...]:
     edges = np.arange(_SHARE_BINS + 1) / _SHARE_BINS
-    # Compared with the edges themselves: .6 * 10 is below 6 in floats for some IoUs of .6.
-    index = np.minimum(np.searchsorted(edges, ious, side="right"), _SHARE_BINS) - 1
+    index = bin_of(ious, edges)
     total, located = len(ious), int(np.sum(ious >= LOCATED_IOU))
     result = []
     for number in range(_SHARE_BINS):
@@ -195,11 +195,7 @@ def _iou_bins(scores: np.ndarray, ious: np.ndarray) -> tuple[IouBin, ...]:
                 detections=count,
                 share=count / total if total else None,
                 share_of_located=count / located if of_located else None,
-                score=_mean(scores[index == number]),
+                score=mean(scores[index == number]),
             )
         )
     return tuple(result)
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(values.mean()) if values.size else None

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ioub_jax.evaluation.binning import mean_of_existing
 from ioub_jax.evaluation.coco_matches import MATCHED_IOU, ClassMatches
 
 
@@ -80,14 +81,9 @@ def mean_optimal_lrp(classes: Sequence[OptimalLrp]) -> OptimalLrp:
     parts = tuple(np.mean(existing, axis=0).tolist()) if existing else None
     return OptimalLrp(
         name=None,
-        error=_mean([row.error for row in classes]),
-        localization=_mean([row.localization for row in classes]),
-        false_positive=_mean([row.false_positive for row in classes]),
-        false_negative=_mean([row.false_negative for row in classes]),
+        error=mean_of_existing([row.error for row in classes]),
+        localization=mean_of_existing([row.localization for row in classes]),
+        false_positive=mean_of_existing([row.false_positive for row in classes]),
+        false_negative=mean_of_existing([row.false_negative for row in classes]),
         parts=parts,
     )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    existing = [value for value in values if value is not None]
-    return float(np.mean(existing)) if existing else None

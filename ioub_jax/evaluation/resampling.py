@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 
 from ioub_jax.evaluation import coco
+from ioub_jax.evaluation.coco import AP_KEYS
 from ioub_jax.evaluation.coco_input import check_input
-
-#: The metrics that are resampled.
-AP_KEYS = ("AP", *coco.AP_AT_IOU)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,32 +55,19 @@ def resampled_ap(
     Raises:
         ValueError: A detection or an annotation is malformed or names an unknown image or category.
     """
-    matches, images = _match(ground_truth, detections)
+    evaluator = coco.run_evaluator(check_input(ground_truth, detections))
+    matches = [_class_matches(of_images) for of_images in coco.matches_by_class(evaluator)]
+    images = len(evaluator.params.imgIds)
     generator = np.random.default_rng(seed)
     values: dict[str, list[float | None]] = {key: [] for key in AP_KEYS}
     for _ in range(resamplings):
         drawn = generator.multinomial(images, np.full(images, 1 / images))
         of_classes = [_precisions(one, drawn) for one in matches if drawn @ one.boxes]
+        mean = np.mean(of_classes, axis=0) if of_classes else None  # at each IoU threshold
         for key in AP_KEYS:
-            if not of_classes:
-                values[key].append(None)
-                continue
-            mean = np.mean(of_classes, axis=0)
-            values[key].append(float(mean.mean() if key == "AP" else mean[coco.AP_AT_IOU[key]]))
+            at = coco.AP_AT_IOU.get(key, slice(None))
+            values[key].append(None if mean is None else float(mean[at].mean()))
     return values
-
-
-def _match(
-    ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
-) -> tuple[list[_ClassMatches], int]:
-    """Pycocotools' matches, a class at a time, and the number of images."""
-    evaluator = coco.run_evaluator(check_input(ground_truth, detections))
-    images, areas = len(evaluator.params.imgIds), len(evaluator.params.areaRng)
-    per_class = []
-    for k in range(len(evaluator.params.catIds)):
-        start = k * areas * images  # The first area range is 'all'.
-        per_class.append(_class_matches(evaluator.evalImgs[start : start + images]))
-    return per_class, images
 
 
 def _class_matches(of_images: Sequence[Mapping[str, Any] | None]) -> _ClassMatches:
@@ -90,7 +75,7 @@ def _class_matches(of_images: Sequence[Mapping[str, Any] | None]) -> _ClassMatch
     present = [(number, entry) for number, entry in enumerate(of_images) if entry is not None]
     boxes = np.zeros(len(of_images), np.int64)
     for number, entry in present:
-        boxes[number] = np.count_nonzero(np.asarray(entry["gtIgnore"]) == 0)
+        boxes[number] = coco.counted_boxes(entry)
     if not present:
         nothing = np.zeros((10, 0), bool)
         return _ClassMatches(np.zeros(0, np.int64), nothing, nothing, boxes)

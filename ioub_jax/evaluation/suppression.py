@@ -11,6 +11,8 @@ import dataclasses
 
 import numpy as np
 
+from ioub_jax.evaluation.binning import bin_of, mean
+
 _REACHED_IOU = 0.5
 _BINS = 20
 #: IoU thresholds at which objects are counted.
@@ -80,10 +82,10 @@ def suppression_of(candidate_ious: np.ndarray, kept_ious: np.ndarray) -> Suppres
     return Suppression(
         objects=len(candidate_ious),
         reached=int(reached.sum()),
-        candidate_iou=_mean(candidate_ious[reached]),
-        kept_iou=_mean(kept_ious[reached]),
-        lost_iou=_mean(lost[reached]),
-        lost_share=_mean(lost[reached] > 0.05),
+        candidate_iou=mean(candidate_ious[reached]),
+        kept_iou=mean(kept_ious[reached]),
+        lost_iou=mean(lost[reached]),
+        lost_share=mean(lost[reached] > 0.05),
         thresholds=tuple(_THRESHOLDS.tolist()),
         candidate_recall=_recall(candidate_ious),
         kept_recall=_recall(kept_ious),
@@ -98,17 +100,13 @@ def _recall(ious: np.ndarray) -> tuple[float, ...]:
 
 def _bins(candidate_ious: np.ndarray, lost: np.ndarray) -> list[LossInBin]:
     edges = np.arange(_BINS // 2, _BINS + 1) / _BINS
-    index = np.minimum(np.searchsorted(edges, candidate_ious, side="right"), len(edges) - 1) - 1
+    index = bin_of(candidate_ious, edges)
     return [
         LossInBin(
             lower=float(edges[number]),
             upper=float(edges[number + 1]),
             objects=int(np.sum(index == number)),
-            lost=_mean(lost[index == number]),
+            lost=mean(lost[index == number]),
         )
         for number in range(len(edges) - 1)
     ]
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(values.mean()) if values.size else None

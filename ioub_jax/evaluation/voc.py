@@ -30,11 +30,11 @@ from typing import Any
 import numpy as np
 
 from ioub_jax.evaluation.box_arrays import BoxArrays, box_arrays, nearest_objects
+from ioub_jax.evaluation.coco import AP_AT_IOU, AP_KEYS
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input
 
 # Quotients, which are rounded like the literals .5, .55, ... and like an IoU that equals one.
 IOU_THRESHOLDS = np.arange(10, 20) / 20
-_AP_AT_IOU = {"AP50": 0, "AP60": 2, "AP70": 4, "AP75": 5, "AP80": 6, "AP90": 8}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,9 +181,9 @@ def _all_points(precision: np.ndarray) -> np.ndarray:
 def _named(aps: Sequence[np.ndarray]) -> dict[str, float | None]:
     """The mean over some classes of AP at each IoU threshold `[T]`, under the names of a report."""
     if not aps:
-        return dict.fromkeys(("AP", *_AP_AT_IOU))
+        return dict.fromkeys(AP_KEYS)
     mean = np.mean(aps, axis=0)
-    return {"AP": float(mean.mean()), **{key: float(mean[at]) for key, at in _AP_AT_IOU.items()}}
+    return {"AP": float(mean.mean()), **{key: float(mean[at]) for key, at in AP_AT_IOU.items()}}
 
 
 def _class_metrics(

@@ -23,7 +23,7 @@ import ml_collections
 
 from ioub_jax import files
 from ioub_jax.data import sources
-from ioub_jax.evaluation import coco_format, comparison, resampling
+from ioub_jax.evaluation import coco, coco_format, comparison, resampling
 from ioub_jax.training import configuration, loop, metrics, schedules
 from ioub_jax.training.configuration import ConfigError
 
@@ -320,7 +320,7 @@ def make_result(run: PlannedRun, resamplings: int) -> comparison.Result:
     result = comparison.Result(
         run.arm,
         run.config.seed,
-        {key: of_run[key] for key in comparison.METRICS},
+        {key: of_run[key] for key in coco.AP_KEYS},
         rounded,
         training_seconds(run.workdir, run.config.batch_size),
     )
