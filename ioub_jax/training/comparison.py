@@ -26,6 +26,7 @@ from ioub_jax.data import sources
 from ioub_jax.evaluation import coco, coco_format, comparison, resampling
 from ioub_jax.training import configuration, loop, metrics, schedules
 from ioub_jax.training.configuration import ConfigError
+from ioub_jax.training.stopping import StopSignals
 
 logger = logging.getLogger("ioub_jax")
 
@@ -163,7 +164,7 @@ def train_all(runs: Iterable[PlannedRun], slots: Sequence[Share]) -> list[str]:
     pending = [run for run in runs if not is_finished(run)]
     running: dict[int, tuple[Any, PlannedRun]] = {}
     problems = []
-    with _Stop(running) as stop:
+    with _StopAll(running) as stop:
         while (pending and not stop.requested) or running:
             for slot, share in enumerate(slots):
                 if slot not in running and pending and not stop.requested:
@@ -187,28 +188,17 @@ def train_all(runs: Iterable[PlannedRun], slots: Sequence[Share]) -> list[str]:
     return problems
 
 
-class _Stop:
+class _StopAll(StopSignals):
     """Hands SIGTERM and Ctrl-C on to the running processes, which save and end."""
 
     def __init__(self, running: dict[int, tuple[Any, PlannedRun]]) -> None:
-        self.requested = False
+        super().__init__()
         self._running = running
-        self._previous: dict[int, Any] = {}
 
     def _request(self, signum: int, frame: Any) -> None:
-        self.requested = True
+        super()._request(signum, frame)
         for process, _ in self._running.values():
             process.terminate()
-
-    def __enter__(self) -> "_Stop":
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGTERM, signal.SIGINT):
-                self._previous[signum] = signal.signal(signum, self._request)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
 
 
 def _log_of(run: PlannedRun) -> pathlib.Path:

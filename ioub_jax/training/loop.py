@@ -9,7 +9,6 @@ import functools
 import logging
 import pathlib
 import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -37,6 +36,7 @@ from ioub_jax.training import (
 from ioub_jax.training import state as states
 from ioub_jax.training import step as steps
 from ioub_jax.training.detector import Detector, Trainer, create_detector, create_trainer
+from ioub_jax.training.stopping import StopSignals
 
 logger = logging.getLogger("ioub_jax")
 
@@ -260,7 +260,7 @@ class Run:
         return evaluation
 
 
-class StopRequest:
+class StopRequest(StopSignals):
     """Turns SIGTERM and SIGINT into a question that the loop asks after every step.
 
     Of several processes all must stop at one step, whichever was asked to: each tells the others
@@ -269,9 +269,8 @@ class StopRequest:
 
     def __init__(self) -> None:
         """Nothing is requested yet."""
-        self.requested = False
+        super().__init__()
         self._heard = False
-        self._previous: dict[int, Any] = {}
 
     @property
     def agreed(self) -> bool:
@@ -289,20 +288,9 @@ class StopRequest:
         self._heard = self._heard or metrics.get("stop", 0.0) > 0.0
 
     def _request(self, signum: int, frame: Any) -> None:
-        self.requested = True
+        super()._request(signum, frame)
         # A second Ctrl-C interrupts at once.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def __enter__(self) -> "StopRequest":
-        # Signals belong to the main thread; a notebook's worker thread trains without.
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGTERM, signal.SIGINT):
-                self._previous[signum] = signal.signal(signum, self._request)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
 
 
 class Progress:

@@ -1,0 +1,33 @@
+"""SIGTERM and Ctrl-C as a request, which a run hears between two steps."""
+
+import signal
+import threading
+from typing import Any, Self
+
+
+class StopSignals:
+    """While it is entered, SIGTERM and SIGINT ask to stop instead of ending the process.
+
+    Attributes:
+      requested: whether a signal came.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is requested yet."""
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def _request(self, signum: int, frame: Any) -> None:
+        """What a signal does; more is up to who inherits."""
+        self.requested = True
+
+    def __enter__(self) -> Self:
+        # Signals belong to the main thread; a notebook's worker thread trains without.
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                self._previous[signum] = signal.signal(signum, self._request)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
