@@ -6,6 +6,7 @@ and not run again; one that was interrupted goes on.
 """
 
 import dataclasses
+import functools
 import json
 import logging
 import multiprocessing
@@ -90,16 +91,9 @@ def steps_done(run: PlannedRun) -> int | None:
     Raises:
       ConfigError: the folder holds a run of another configuration.
     """
-    path = run.workdir / "config.json"
-    if not path.is_file():
+    if not (run.workdir / "config.json").is_file():
         return None
-    old, new = json.loads(path.read_text()), configuration.to_dict(run.config)
-    differences = configuration.differing_keys(old, new)
-    if differences:
-        raise ConfigError(
-            f"{run.workdir} holds a run of another configuration ({'; '.join(differences)}); "
-            "choose another --workdir, or compare with the configuration it began with."
-        )
+    configuration.check_workdir(run.workdir, run.config)
     records = metrics.read_records(run.workdir / "evaluation.jsonl", sys.maxsize)
     return max((record["step"] for record in records), default=0)
 
@@ -110,8 +104,13 @@ def is_finished(run: PlannedRun) -> bool:
     Raises:
       ConfigError: what is there is of another configuration.
     """
+    return read_result(run) is not None or _is_trained(run)
+
+
+def _is_trained(run: PlannedRun) -> bool:
+    """Whether the run in the folder is at its end; raises as `steps_done`."""
     total = schedules.steps_of(run.config.schedule.images, run.config.batch_size)
-    return read_result(run) is not None or steps_done(run) == total
+    return steps_done(run) == total
 
 
 # ------------------------------------------------------------------ running them
@@ -283,6 +282,23 @@ def read_result(run: PlannedRun) -> comparison.Result | None:
     )
 
 
+def result_of(run: PlannedRun, resamplings: int) -> comparison.Result | None:
+    """The result of a finished run, kept or made from its folder; None of an unfinished one.
+
+    Args:
+      run: the run.
+      resamplings: how many times its images are to be resampled; a result that is kept with
+        another number stands where the folder is gone.
+
+    Raises:
+      ConfigError: as `read_result`, `steps_done` and `make_result`.
+    """
+    kept = read_result(run)
+    if kept is not None and len(kept.resampled["AP"]) == resamplings:
+        return kept
+    return make_result(run, resamplings) if _is_trained(run) else kept
+
+
 def make_result(run: PlannedRun, resamplings: int) -> comparison.Result:
     """Reads what a finished run reached, resamples its images, and keeps both as a small file.
 
@@ -299,10 +315,8 @@ def make_result(run: PlannedRun, resamplings: int) -> comparison.Result:
                 "evaluation.metrics."
             )
     of_run, detections = (json.loads(path.read_text()) for path in paths)
-    source = sources.create_source(run.config.data, "val")
-    resampled = resampling.resampled_ap(
-        coco_format.to_coco_ground_truth(source), detections, resamplings=resamplings
-    )
+    data = json.dumps(configuration.to_dict(run.config)["data"])
+    resampled = resampling.resampled_ap(_ground_truth(data), detections, resamplings=resamplings)
     rounded = {
         key: [None if value is None else round(value, 5) for value in values]
         for key, values in resampled.items()
@@ -318,6 +332,13 @@ def make_result(run: PlannedRun, resamplings: int) -> comparison.Result:
     values = dataclasses.asdict(result) | {"config": configuration.to_dict(run.config)}
     files.write_json(run.result, values)
     return result
+
+
+@functools.lru_cache(maxsize=1)  # the runs of a comparison have the same data
+def _ground_truth(data: str) -> dict[str, Any]:
+    """The validation images of `config.data`, which is given as JSON, in COCO's format."""
+    source = sources.create_source(configuration.from_dict(json.loads(data)), "val")
+    return coco_format.to_coco_ground_truth(source)
 
 
 def training_seconds(workdir: pathlib.Path, batch_size: int) -> float | None:

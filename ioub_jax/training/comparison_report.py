@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from ioub_jax import files
 from ioub_jax.evaluation import comparison as statistics
-from ioub_jax.training.comparison import PlannedRun, is_finished, make_result, read_result
+from ioub_jax.training.comparison import PlannedRun, result_of
 from ioub_jax.training.configuration import ConfigError
 
 
@@ -30,15 +30,7 @@ def write(
       ConfigError: no run of the reference is finished, or a run's evaluation is not there.
     """
     arms = list(dict.fromkeys(run.arm for run in runs))
-    results = []
-    for run in runs:
-        if is_finished(run):
-            kept = read_result(run)
-            known = kept is not None and len(kept.resampled.get("AP", ())) == resamplings
-            if not known and run.workdir.is_dir():
-                kept = make_result(run, resamplings)
-            if kept is not None:
-                results.append(kept)
+    results = [result for run in runs if (result := result_of(run, resamplings)) is not None]
     try:
         comparison = statistics.compare(results, arms)
     except ValueError as error:

@@ -65,23 +65,32 @@ def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return differences
 
 
+def check_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+    """Checks that a workdir is new or holds the run of a configuration.
+
+    Raises:
+      ConfigError: the workdir holds a run of another configuration.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    differences = differing_keys(json.loads(path.read_text()), to_dict(config))
+    if differences:
+        raise ConfigError(
+            f"{workdir} holds a run of another configuration ({'; '.join(differences)}); "
+            "choose another --workdir, or resume with the configuration it began with."
+        )
+
+
 def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     """Writes `config.json` into the workdir, or checks that the run there is this one.
 
     Raises:
       ConfigError: the workdir holds a run of another configuration.
     """
-    path = workdir / "config.json"
-    values = to_dict(config)
-    if path.exists():
-        differences = differing_keys(json.loads(path.read_text()), values)
-        if differences:
-            raise ConfigError(
-                f"{workdir} holds a run of another configuration ({'; '.join(differences)}); "
-                "choose another --workdir, or resume with the configuration it began with."
-            )
+    check_workdir(workdir, config)
     workdir.mkdir(parents=True, exist_ok=True)
-    files.write_json(path, values, indent=2)
+    files.write_json(workdir / "config.json", to_dict(config), indent=2)
 
 
 def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
