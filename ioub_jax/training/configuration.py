@@ -5,6 +5,7 @@ import pathlib
 from typing import Any
 
 import ml_collections
+from flax import traverse_util
 
 from ioub_jax import files
 
@@ -31,14 +32,6 @@ def from_dict(values: dict[str, Any]) -> ml_collections.FrozenConfigDict:
     return ml_collections.FrozenConfigDict(_with_tuples(values))
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat
-
-
 def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Which keys forbid that `new` goes on with the run that `old` began.
 
@@ -51,7 +44,7 @@ def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     Returns:
       One 'key: old -> new' a difference, sorted.
     """
-    before, after = _flat(old), _flat(new)
+    before, after = (traverse_util.flatten_dict(values, sep=".") for values in (old, new))
     missing = object()
     differences = []
     for key in sorted(before.keys() | after.keys()):

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 
 from ioub_jax.models.pretrained import mapping
 from ioub_jax.models.pretrained.errors import WeightsError
@@ -109,7 +110,10 @@ def _architecture(config: Any, name: str) -> str:
 def _differences(config: Any, published: dict[str, Any]) -> Iterator[str]:
     """The keys in which a model differs, each with both values."""
     for part, free in _FREE.items():
-        ours, theirs = _flat(config[part]), _flat(published[part])
+        ours, theirs = (
+            traverse_util.flatten_dict(values, sep=".")
+            for values in (config[part].to_dict(), published[part])
+        )
         for key in theirs:
             mine = ours.get(key, 64 if key == "width" else None)
             if key in free or _comparable(mine) == _comparable(theirs[key]):
@@ -119,17 +123,6 @@ def _differences(config: Any, published: dict[str, Any]) -> Iterator[str]:
             if key == "head.bias_before_norm" and ours["head.norm"] == "none":
                 continue
             yield f"{part}.{key} is {mine!r}, there {theirs[key]!r}"
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by points."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if hasattr(value, "items"):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def _comparable(value: Any) -> Any:
