@@ -123,19 +123,10 @@ def search_source(
     with pipeline.evaluation_batches_of(config, model.source) as batches:
         for batch in batches:
             found = jax.device_get(search(*detector.on_devices(batch)))
-            collector.add(
-                image_ids=batch["image_id"],
-                boxes=found.detections.boxes,
-                scores=found.detections.scores,
-                labels=found.detections.labels,
-                valid=found.detections.valid,
-                is_real=batch["is_real"],
-            )
+            evaluator.collect(collector, batch, found.detections)
             objects = batch["valid"] & ~batch["crowd"] & batch["is_real"][:, None]
             candidate_ious.append(found.candidate_ious[objects])
             kept_ious.append(found.kept_ious[objects])
-    ground_truth = evaluator.restricted(
-        coco_format.to_coco_ground_truth(model.source), collector.image_ids
-    )
+    ground_truth = evaluator.ground_truth_of(model.source, collector)
     summary = suppression.suppression_of(np.concatenate(candidate_ious), np.concatenate(kept_ious))
     return ground_truth, collector.results, summary

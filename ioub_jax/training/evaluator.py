@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -132,15 +132,8 @@ def evaluate_source(
             names = {key: batch[key] for key in ("image_id", "is_real")}
             predicted = predict(*detector.on_devices(batch))
             detections, names = hosts.gather(detector.mesh, predicted, names)
-            collector.add(
-                image_ids=names["image_id"],
-                boxes=detections.boxes,
-                scores=detections.scores,
-                labels=detections.labels,
-                valid=detections.valid,
-                is_real=names["is_real"],
-            )
-    ground_truth = restricted(coco_format.to_coco_ground_truth(source), collector.image_ids)
+            collect(collector, names, detections)
+    ground_truth = ground_truth_of(source, collector)
     return compare(ground_truth, collector.results, detector.config.evaluation)
 
 
@@ -166,8 +159,23 @@ def compare(
     return Evaluation(of_coco, of_voc, headlines[config.metrics[0]], results)
 
 
-def restricted(ground_truth: dict[str, Any], image_ids: set[int]) -> dict[str, Any]:
+def collect(
+    collector: coco_format.DetectionCollector, names: Mapping[str, Any], found: Any
+) -> None:
+    """Adds `postprocess.Detections` of a batch, on the host; `names` has its ids and `is_real`."""
+    collector.add(
+        image_ids=names["image_id"],
+        boxes=found.boxes,
+        scores=found.scores,
+        labels=found.labels,
+        valid=found.valid,
+        is_real=names["is_real"],
+    )
+
+
+def ground_truth_of(source: Source, collector: coco_format.DetectionCollector) -> dict[str, Any]:
     """The ground truth of the images that were read; under `on_error='skip'` some may not be."""
+    ground_truth, image_ids = coco_format.to_coco_ground_truth(source), collector.image_ids
     return ground_truth | {
         "images": [image for image in ground_truth["images"] if image["id"] in image_ids],
         "annotations": [
