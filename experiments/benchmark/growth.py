@@ -17,7 +17,7 @@ from configs import defaults
 from experiments.benchmark import ours
 from experiments.benchmark.rates import REPEATS
 from experiments.benchmark.workloads import Workload
-from ioub_jax.plotting.drawing import BLUE, DPI, GREY, ORANGE
+from ioub_jax.plotting.drawing import BLUE, DPI, GREY, ORANGE, tidy
 from ioub_jax.training import plan
 from ioub_jax.training.detector import canvas_anchors
 
@@ -134,6 +134,5 @@ def _finish(axes: Any, name: str, amounts: np.ndarray) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
     measured = np.concatenate([line.get_ydata() for line in axes.lines[:-1]])
     axes.set_ylim(0.7 * measured.min(), 1.5 * measured.max())
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
     axes.legend(fontsize=9)

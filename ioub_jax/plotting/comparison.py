@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ioub_jax.plotting.drawing import BLUE, DPI, GREEN, GREY, ORANGE, printable
+from ioub_jax.plotting.drawing import BLUE, DPI, GREEN, GREY, ORANGE, printable, tidy
 
 
 def comparison(
@@ -82,5 +82,4 @@ def _plot_differences(
 def _finish(axes: Axes, arms: Sequence[str]) -> None:
     axes.set_xlim(-0.5, len(arms) - 0.5)
     axes.set_xticks(range(len(arms)), [printable(arm) for arm in arms], rotation=35, ha="right")
-    axes.grid(axis="y", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes, grid="y")

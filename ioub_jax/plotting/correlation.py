@@ -12,6 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from ioub_jax.plotting.drawing import (
     DPI,
     GREY,
+    Runs,
     add_caption,
     decimals,
     printable,
@@ -19,7 +20,6 @@ from ioub_jax.plotting.drawing import (
     tidy,
 )
 
-Runs = Mapping[str, Mapping[str, Any]]
 _COLUMNS = 3
 _FEWEST, _FEWEST_OF_CLASS = 5, 10
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ioub_jax.plotting.drawing import BLUE, DPI, GREEN, GREY, ORANGE, printable
+from ioub_jax.plotting.drawing import BLUE, DPI, GREEN, GREY, ORANGE, printable, tidy
 
 
 def learning_curves(
@@ -103,8 +103,7 @@ def _finish_curves(axes: Axes, last_step: int) -> None:
     axes.set_xlabel("training step")
     axes.set_xlim(0, max(1.02 * last_step, 1))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
     if not axes.lines:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
     elif len(axes.get_legend_handles_labels()[1]) > 1:

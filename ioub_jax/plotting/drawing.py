@@ -2,7 +2,8 @@
 
 import functools
 import textwrap
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import font_manager
@@ -21,6 +22,8 @@ _LETTERS_AN_INCH = 14  # of a caption
 
 Boxes = Any  # array-like [n, 4]
 Values = Any  # array-like [n]
+#: Name of a run -> its part of a report of diagnostics.
+Runs = Mapping[str, Mapping[str, Any]]
 
 
 def show_image(axes: Axes, image: np.ndarray) -> None:
@@ -70,9 +73,9 @@ def add_caption(figure: Figure, text: str) -> None:
     figure.supxlabel(lines, fontsize=9, color=GREY, x=0.01, ha="left", multialignment="left")
 
 
-def tidy(axes: Axes) -> None:
+def tidy(axes: Axes, *, grid: Literal["both", "x", "y"] = "both") -> None:
     """A faint grid, and no frame above and to the right."""
-    axes.grid(alpha=0.3)
+    axes.grid(axis=grid, alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from ioub_jax.plotting.drawing import (
     DPI,
     GREY,
+    Runs,
     add_caption,
     decimals,
     printable,
@@ -21,7 +22,6 @@ from ioub_jax.plotting.drawing import (
     tidy,
 )
 
-Runs = Mapping[str, Mapping[str, Any]]
 _STYLES: Mapping[str, Any] = {"0.50": "-", "0.75": "--", "0.90": ":"}
 # What the error is made of, and how strong each part's colour is.
 _PARTS = (("boxes that do not fit", 1.0), ("false positives", 0.55), ("objects not found", 0.2))

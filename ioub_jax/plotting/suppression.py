@@ -12,6 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from ioub_jax.plotting.drawing import (
     DPI,
     GREY,
+    Runs,
     add_caption,
     decimals,
     printable,
@@ -20,8 +21,6 @@ from ioub_jax.plotting.drawing import (
 )
 
 _FEWEST = 10
-
-Runs = Mapping[str, Mapping[str, Any]]
 
 
 def suppression(path: str | os.PathLike[str], runs: Runs) -> None:
