@@ -14,7 +14,7 @@ from absl import flags
 
 from experiments.benchmark import ours
 from experiments.benchmark.compiled import BATCH, BOXES, CLASSES
-from experiments.benchmark.rates import REPEATS
+from experiments.benchmark.rates import REPEATS, rounded, spread
 from experiments.benchmark.workloads import Workload
 
 _PEER = flags.DEFINE_enum("peer", "torchvision", ["torchvision"], "Who does the same work.")
@@ -64,23 +64,15 @@ def compare(name: str) -> dict[str, Any]:
             start = time.perf_counter()
             jax.block_until_ready(work())
             turns.append((time.perf_counter() - start, ask()))
-    ratios = sorted(theirs / own for own, theirs in turns)
+    ratios = [theirs / own for own, theirs in turns]
     return {
         "peer": description,
         "workload": workload.arguments(),
         "turns": len(turns),
-        "ours, seconds": _rounded(statistics.median(own for own, _ in turns)),
-        "peer, seconds": _rounded(statistics.median(theirs for _, theirs in turns)),
-        "times as fast as the peer": {
-            "median": _rounded(statistics.median(ratios)),
-            "lowest": _rounded(ratios[0]),
-            "highest": _rounded(ratios[-1]),
-        },
+        "ours, seconds": rounded(statistics.median(own for own, _ in turns)),
+        "peer, seconds": rounded(statistics.median(theirs for _, theirs in turns)),
+        "times as fast as the peer": spread(ratios),
     }
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.3g}")
 
 
 def _with_flags(default: Workload) -> Workload:

@@ -11,7 +11,7 @@ import jax.export
 import numpy as np
 
 from experiments.benchmark.compiled import BATCH, CLASSES
-from experiments.benchmark.rates import CONFIG, REPEATS
+from experiments.benchmark.rates import CONFIG, REPEATS, rounded, spread
 from ioub_jax import exporting
 from ioub_jax.inference import ObjectDetector
 from ioub_jax.training import state as states
@@ -49,7 +49,7 @@ def exported_beside_jitted() -> dict[str, Any]:
         jax.block_until_ready(work())
         seconds[f"first batch, {name}"] = time.perf_counter() - start
     turns = [{name: _seconds(work) for name, work in works.items()} for _ in range(REPEATS.value)]
-    ratios = sorted(turn["jitted"] / turn["exported"] for turn in turns)
+    ratios = [turn["jitted"] / turn["exported"] for turn in turns]
     return {
         "images": list(images.shape),
         "classes": count,
@@ -57,16 +57,12 @@ def exported_beside_jitted() -> dict[str, Any]:
         "program, MiB": _mib(len(serialized)),
         "turns": len(turns),
         "seconds": {
-            name: _rounded(value)
+            name: rounded(value)
             for name, value in (
                 seconds | {name: statistics.median(t[name] for t in turns) for name in works}
             ).items()
         },
-        "times as fast as the jitted": {
-            "median": _rounded(statistics.median(ratios)),
-            "lowest": _rounded(ratios[0]),
-            "highest": _rounded(ratios[-1]),
-        },
+        "times as fast as the jitted": spread(ratios),
     }
 
 
@@ -96,7 +92,3 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 def _mib(count: int) -> float:
     return round(count / 2**20, 2)
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.3g}")

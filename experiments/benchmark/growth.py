@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator
 
 from configs import defaults
 from experiments.benchmark import ours
-from experiments.benchmark.rates import REPEATS
+from experiments.benchmark.rates import REPEATS, rounded
 from experiments.benchmark.workloads import Workload
 from ioub_jax.plotting.drawing import BLUE, DPI, GREY, ORANGE, tidy
 from ioub_jax.training import plan
@@ -50,9 +50,7 @@ def growth() -> dict[str, Any]:
     for name, workloads in _GROWING.items():
         seconds = _seconds({(w, arm): ours.objective(w, arm) for w in workloads for arm in _ARMS})
         result[name] = {
-            str(_amount(name, workload)): {
-                arm: float(f"{seconds[workload, arm]:.3g}") for arm in _ARMS
-            }
+            str(_amount(name, workload)): {arm: rounded(seconds[workload, arm]) for arm in _ARMS}
             for workload in workloads
         }
     counts = [n for n in (1, 2, 4, 8) if n <= jax.device_count()]
