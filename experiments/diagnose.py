@@ -8,8 +8,6 @@ Several workdirs, or several files of detections, are drawn into the same pictur
 is in docs/diagnostics.md.
 """
 
-import json
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -18,12 +16,10 @@ from absl import flags
 
 from experiments import command_line
 from ioub_jax import files, plotting
-from ioub_jax.data.checks import DataError
-from ioub_jax.evaluation import diagnosis
 from ioub_jax.objective import gradient_norm
 from ioub_jax.training import trained
 from ioub_jax.training.configuration import ConfigError
-from ioub_jax.training.diagnosis import diagnose_workdir
+from ioub_jax.training.diagnosis import diagnose_file, diagnose_workdir, names_of, read_json
 
 _WORKDIRS = flags.DEFINE_list("workdir", [], "Folders of runs, with commas between them.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint.")
@@ -34,61 +30,6 @@ _ANNOTATIONS = flags.DEFINE_string("annotations", None, "Their ground truth in C
 _OUT = flags.DEFINE_string(
     "to", None, "Folder for the results; of one workdir: diagnostics/ in it."
 )
-
-
-def names_of(paths: Sequence[pathlib.Path]) -> list[str]:
-    """The name of each path, with as many of its folders as tell them all apart.
-
-    Raises:
-      ConfigError: a path is given twice.
-    """
-    parts = [pathlib.Path(os.path.abspath(path).removesuffix(".json")).parts for path in paths]
-    if len(set(parts)) < len(parts):
-        raise ConfigError("The same workdir or file is given twice; give every one once.")
-    length = next(
-        length
-        for length in range(1, max(map(len, parts)) + 1)
-        if len({part[-length:] for part in parts}) == len(parts)
-    )
-    return ["/".join(part[-length:]) for part in parts]
-
-
-def read_json(path: pathlib.Path, kind: type) -> Any:
-    """A file of detections or of ground truth.
-
-    Raises:
-      DataError: it is not there, or no JSON, or holds something else.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.", "broken_annotation") from None
-    except ValueError as error:
-        raise DataError(f"{path} is no JSON file: {error}.", "broken_annotation") from None
-    if not isinstance(value, kind):
-        wanted = "a list of detections" if kind is list else "a data set in COCO's format"
-        raise DataError(f"{path} does not hold {wanted}.", "broken_annotation")
-    return value
-
-
-def diagnose_file(
-    path: pathlib.Path, annotations: pathlib.Path, ground_truth: dict[str, Any]
-) -> dict[str, Any]:
-    """The diagnosis of a file of detections; `annotations` is where `ground_truth` is from.
-
-    Raises:
-      DataError: the file is broken, or is not of this ground truth.
-    """
-    try:
-        found = diagnosis.diagnose(ground_truth, read_json(path, list))
-    except (AttributeError, KeyError, TypeError) as error:
-        sentence = f"{path} or {annotations} is not in COCO's format: {error!r}."
-        raise DataError(sentence, "broken_annotation") from error
-    except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: {error}.", "broken_annotation") from None
-    return diagnosis.diagnosis_to_json(found)
 
 
 def diagnose_all(

@@ -1,10 +1,12 @@
-"""A trained detector's diagnosis: what it finds in its data, and what NMS takes away of it."""
+"""A trained detector's diagnosis, with what NMS takes away, and that of a file of detections."""
 
 import dataclasses
 import functools
+import json
+import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,10 +15,12 @@ import numpy as np
 
 from ioub_jax import boxes, postprocess
 from ioub_jax.data import pipeline
+from ioub_jax.data.checks import DataError
 from ioub_jax.evaluation import coco_format, diagnosis, suppression
 from ioub_jax.objective import histograms
 from ioub_jax.training import evaluator, metrics
 from ioub_jax.training import step as steps
+from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.trained import Trained
 
 
@@ -130,3 +134,61 @@ def search_source(
     ground_truth = evaluator.ground_truth_of(model.source, collector)
     summary = suppression.suppression_of(np.concatenate(candidate_ious), np.concatenate(kept_ious))
     return ground_truth, collector.results, summary
+
+
+# ------------------------------------------------------------------ detections of any detector
+
+
+def names_of(paths: Sequence[pathlib.Path]) -> list[str]:
+    """The name of each path, with as many of its folders as tell them all apart.
+
+    Raises:
+      ConfigError: a path is given twice.
+    """
+    parts = [pathlib.Path(os.path.abspath(path).removesuffix(".json")).parts for path in paths]
+    if len(set(parts)) < len(parts):
+        raise ConfigError("The same workdir or file is given twice; give every one once.")
+    length = next(
+        length
+        for length in range(1, max(map(len, parts)) + 1)
+        if len({part[-length:] for part in parts}) == len(parts)
+    )
+    return ["/".join(part[-length:]) for part in parts]
+
+
+def read_json(path: pathlib.Path, kind: type) -> Any:
+    """A file of detections or of ground truth.
+
+    Raises:
+      DataError: it is not there, or no JSON, or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.", "broken_annotation") from None
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON file: {error}.", "broken_annotation") from None
+    if not isinstance(value, kind):
+        wanted = "a list of detections" if kind is list else "a data set in COCO's format"
+        raise DataError(f"{path} does not hold {wanted}.", "broken_annotation")
+    return value
+
+
+def diagnose_file(
+    path: pathlib.Path, annotations: pathlib.Path, ground_truth: dict[str, Any]
+) -> dict[str, Any]:
+    """The diagnosis of a file of detections; `annotations` is where `ground_truth` is from.
+
+    Raises:
+      DataError: the file is broken, or is not of this ground truth.
+    """
+    try:
+        found = diagnosis.diagnose(ground_truth, read_json(path, list))
+    except (AttributeError, KeyError, TypeError) as error:
+        sentence = f"{path} or {annotations} is not in COCO's format: {error!r}."
+        raise DataError(sentence, "broken_annotation") from error
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: {error}.", "broken_annotation") from None
+    return diagnosis.diagnosis_to_json(found)

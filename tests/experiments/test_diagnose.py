@@ -1,16 +1,9 @@
-import importlib
 import json
 
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
-from ioub_jax.training.configuration import ConfigError
 from tests import tiny
 from tests.evaluation.small_data import annotation, data_set, detection
-
-# In a process of its own: two commands in one would define the same flags.
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -43,53 +36,7 @@ def test_files_of_detections_are_diagnosed_together(folder):
     assert (folder / "new" / "out" / "score_against_iou.png").stat().st_size > 10_000
 
 
-def test_names_are_as_long_as_they_must_be(tmp_path):
-    paths = [tmp_path / name for name in ("a/run", "b/run", "b/run.v2")]
-    assert importlib.import_module("experiments.diagnose").names_of(paths[1:]) == ["run", "run.v2"]
-    assert importlib.import_module("experiments.diagnose").names_of(paths) == [
-        "a/run",
-        "b/run",
-        "b/run.v2",
-    ]
-    with pytest.raises(ConfigError, match="given twice"):
-        importlib.import_module("experiments.diagnose").names_of(
-            [tmp_path / "a", tmp_path / "b" / ".." / "a"]
-        )
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "sentence"),
-    [
-        (None, list, "cannot be read: No such file"),
-        ("[1, 2", list, "is no JSON file"),
-        ("{}", list, "does not hold a list of detections"),
-        ("[]", dict, "does not hold a data set in COCO's format"),
-    ],
-)
-def test_a_file_that_is_none_is_told_in_one_sentence(tmp_path, text, kind, sentence):
-    path = tmp_path / "found.json"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(importlib.import_module("experiments.diagnose").DataError, match=sentence):
-        importlib.import_module("experiments.diagnose").read_json(path, kind)
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        ([{"image_id": 7}], "found.json: .*image_id 7, which the ground truth does not list"),
-        ([3], "is not in COCO's format"),
-    ],
-)
-def test_detections_of_something_else_are_refused(tmp_path, content, sentence):
-    path = tmp_path / "found.json"
-    path.write_text(json.dumps(content))
-    with pytest.raises(importlib.import_module("experiments.diagnose").DataError, match=sentence):
-        importlib.import_module("experiments.diagnose").diagnose_file(
-            path, tmp_path / "truth.json", data_set([])
-        )
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -100,9 +47,7 @@ def test_detections_of_something_else_are_refused(tmp_path, content, sentence):
     ],
 )
 def test_flags_that_do_not_fit_are_refused(arguments, sentence):
-    with (
-        flagsaver.flagsaver(),
-        pytest.raises(ConfigError, match=sentence),
-    ):
-        flags.FLAGS(["diagnose", *arguments])
-        importlib.import_module("experiments.diagnose").check_flags()
+    code, output = tiny.run("diagnose", *arguments)
+    assert code == 1
+    assert f"Error: {sentence}" in output
+    assert "Traceback" not in output

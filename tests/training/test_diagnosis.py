@@ -1,4 +1,5 @@
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +8,13 @@ import pytest
 
 from ioub_jax import postprocess
 from ioub_jax.data import sources
+from ioub_jax.data.checks import DataError
 from ioub_jax.training import diagnosis, trained
 from ioub_jax.training import state as states
+from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import create_detector
 from tests import tiny
+from tests.evaluation.small_data import data_set
 
 
 def test_the_best_iou_of_every_box_is_with_what_was_found_of_its_class():
@@ -59,3 +63,46 @@ def test_the_records_of_a_run_are_part_of_its_diagnosis(untrained, tmp_path, mon
     report = diagnosis.diagnose_workdir(tmp_path, untrained)
     assert report.keys() >= {"metrics", "suppression", "histograms"}
     assert report["histograms"]["records"] == [{"step": 1, "histogram_positive_iou": [3]}]
+
+
+def test_names_are_as_long_as_they_must_be(tmp_path):
+    paths = [tmp_path / name for name in ("a/run", "b/run", "b/run.v2")]
+    assert diagnosis.names_of(paths[1:]) == ["run", "run.v2"]
+    assert diagnosis.names_of(paths) == [
+        "a/run",
+        "b/run",
+        "b/run.v2",
+    ]
+    with pytest.raises(ConfigError, match="given twice"):
+        diagnosis.names_of([tmp_path / "a", tmp_path / "b" / ".." / "a"])
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "sentence"),
+    [
+        (None, list, "cannot be read: No such file"),
+        ("[1, 2", list, "is no JSON file"),
+        ("{}", list, "does not hold a list of detections"),
+        ("[]", dict, "does not hold a data set in COCO's format"),
+    ],
+)
+def test_a_file_that_is_none_is_told_in_one_sentence(tmp_path, text, kind, sentence):
+    path = tmp_path / "found.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(DataError, match=sentence):
+        diagnosis.read_json(path, kind)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ([{"image_id": 7}], "found.json: .*image_id 7, which the ground truth does not list"),
+        ([3], "is not in COCO's format"),
+    ],
+)
+def test_detections_of_something_else_are_refused(tmp_path, content, sentence):
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=sentence):
+        diagnosis.diagnose_file(path, tmp_path / "truth.json", data_set([]))
