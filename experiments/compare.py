@@ -10,9 +10,7 @@ values of a key instead, --runs=NAME=GLOB (once an arm) workdirs that are there 
 import functools
 import glob
 import pathlib
-from collections.abc import Callable
 
-import ml_collections
 from absl import flags
 
 from configs import defaults
@@ -40,39 +38,20 @@ _RESAMPLINGS = flags.DEFINE_integer(
     "resamplings", 200, "Bootstrap samples of the validation images.", lower_bound=20
 )
 
-Change = Callable[[ml_collections.ConfigDict], None]
 
-
-def _arms() -> list[tuple[str, Change]]:
+def _arms() -> list[tuple[str, comparison.Change]]:
     """The arms of --arms or --sweep, and what each changes."""
     if _SWEEP.value:
         key, _, values = _SWEEP.value.partition("=")
-        return [(f"{key}={value}", _setting(key, value)) for value in values.split(",") if value]
+        return [
+            (f"{key}={value}", comparison.setting(key, value))
+            for value in values.split(",")
+            if value
+        ]
     for arm in _ARMS.value:
         if arm not in defaults.ARMS:
             raise ConfigError(f"Unknown arm {arm!r}; it must be one of {', '.join(defaults.ARMS)}.")
     return [(arm, functools.partial(defaults.set_arm, arm=arm)) for arm in _ARMS.value]
-
-
-def _setting(key: str, value: str) -> Change:
-    """The change that sets a key to a value written on the command line."""
-
-    def change(config: ml_collections.ConfigDict) -> None:
-        *path, last = key.split(".")
-        node = config
-        for name in path:
-            node = node.get(name) if isinstance(node, ml_collections.ConfigDict) else None
-        if not isinstance(node, ml_collections.ConfigDict) or last not in node:
-            raise ConfigError(f"No such key in the configuration: {key!r}, in --sweep.")
-        kind = node.get_type(last)
-        try:
-            node[last] = kind(value)
-        except ValueError:
-            raise ConfigError(
-                f"--sweep sets {key} to {value!r}, which is no {kind.__name__}."
-            ) from None
-
-    return change
 
 
 def _existing(texts: list[str], output: pathlib.Path) -> list[comparison.PlannedRun]:

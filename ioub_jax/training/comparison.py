@@ -5,6 +5,7 @@ follow from `config.seed` and the arm changes `config.loss` alone. A run that is
 and not run again; one that was interrupted goes on.
 """
 
+import ast
 import dataclasses
 import functools
 import json
@@ -30,6 +31,10 @@ from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.stopping import StopSignals
 
 logger = logging.getLogger("ioub_jax")
+
+
+#: What makes an arm of a configuration.
+Change = Callable[[ml_collections.ConfigDict], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +64,7 @@ class PlannedRun:
 
 def plan_runs(
     config: ml_collections.ConfigDict,
-    arms: Sequence[tuple[str, Callable[[ml_collections.ConfigDict], None]]],
+    arms: Sequence[tuple[str, Change]],
     seeds: int,
     workdir: pathlib.Path,
     results: pathlib.Path,
@@ -83,6 +88,30 @@ def plan_runs(
             place = pathlib.Path(name) / f"seed_{seed}"
             runs.append(PlannedRun(name, of_run, workdir / place, results / f"{place}.json"))
     return runs
+
+
+def setting(key: str, text: str) -> Change:
+    """The change that sets a key, `loss.classification.eta`, to a value as Python writes it.
+
+    It raises `ConfigError` where there is no such key, or it takes no such value.
+    """
+
+    def change(config: ml_collections.ConfigDict) -> None:
+        *path, last = key.split(".")
+        node = config
+        for name in path:
+            node = node.get(name) if isinstance(node, ml_collections.ConfigDict) else None
+        if not isinstance(node, ml_collections.ConfigDict) or last not in node:
+            raise ConfigError(f"No such key in the configuration: {key!r}, in --sweep.")
+        kind = node.get_type(last)
+        try:
+            node[last] = text if kind is str else ast.literal_eval(text)
+        except (SyntaxError, TypeError, ValueError):
+            raise ConfigError(
+                f"--sweep sets {key} to {text!r}, which is no {kind.__name__}."
+            ) from None
+
+    return change
 
 
 def steps_done(run: PlannedRun) -> int | None:

@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 
 import numpy as np
@@ -53,6 +54,40 @@ def test_runs_differ_in_arm_and_seed_alone(tmp_path):
         expected = tiny.get_config(run.arm)
         expected.seed = run.config.seed
         assert configuration.to_dict(run.config) == configuration.to_dict(expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("loss.classification.eta", "2", 2.0),
+        ("loss.localization.w_loc", "2.5", 2.5),
+        ("loss.localization.dynamic", "False", False),
+        ("loss.localization.dynamic", "True", True),
+        ("schedule.name", "step", "step"),
+        ("optimizer.ema_decay", "None", None),
+    ],
+)
+def test_a_sweep_sets_what_is_written(key, text, value):
+    config = tiny.get_config()
+    comparison.setting(key, text)(config)
+    found = configuration.to_dict(config)
+    for name in key.split("."):
+        found = found[name]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "sentence"),
+    [
+        ("seed", "2.5", "--sweep sets seed to '2.5', which is no int."),
+        ("anchors.ratios", "(1.0", "--sweep sets anchors.ratios to '(1.0', which is no tuple."),
+        ("seed.more", "1", "No such key in the configuration: 'seed.more', in --sweep."),
+    ],
+)
+def test_a_sweep_of_something_else_is_refused(key, text, sentence):
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        comparison.setting(key, text)(tiny.get_config())
 
 
 def test_finished_runs_are_found(tmp_path):
