@@ -34,7 +34,7 @@ def test_a_failing_run_is_named_and_the_others_are_reported(tmp_path):
         *ARGUMENTS,
         f"--workdir={tmp_path}",
         "--sweep=schedule.base_learning_rate=0.01,1e38",
-        "--config.optimizer.clip_global_norm=None",
+        "--config.optimizer.clip_global_norm=1e30",
         "--seeds=1",
     )
     assert code == 1
