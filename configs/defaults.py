@@ -363,6 +363,8 @@ def _runtime() -> ml_collections.ConfigDict:
             # 'activations', what lies between convolutions; 'blocks', all inside of blocks.
             "rematerialize": "nothing",
             "log_every_steps": 20,
+            # The project of Weights & Biases that gets the metrics too (extra `wandb`); None: none.
+            "wandb_project": _optional(str),
             "checkpoint_every_images": 20_000,
             # Whether training ends where the step is compiled more than once for a canvas.
             "check_compilations": True,

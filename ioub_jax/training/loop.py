@@ -32,6 +32,7 @@ from ioub_jax.training import (
     metrics,
     profiling,
     schedules,
+    writers,
 )
 from ioub_jax.training import state as states
 from ioub_jax.training import step as steps
@@ -112,6 +113,7 @@ class Run:
             self.source, self.validation, "the training data", "the validation data"
         )
         evaluator.check_metrics(config)
+        writers.check_writers(config)
         self.detector = create_detector(config, len(self.source.classes))
         self._claim_workdir()
 
@@ -128,7 +130,10 @@ class Run:
         self.step = int(self.state.step)
         self.total_steps = schedules.steps_of(config.schedule.images, config.batch_size)
         self.writer = metrics.MetricWriter(
-            workdir, ("train", "histograms", "evaluation"), self.step, writes=hosts.is_first()
+            workdir,
+            ("train", "histograms", "evaluation"),
+            self.step,
+            writers.open_writers(workdir, config) if hosts.is_first() else None,
         )
         hosts.wait_for_all("records")
 
@@ -166,7 +171,7 @@ class Run:
         with (
             # Also after an error: what is being written is written to its end.
             contextlib.closing(self.checkpoints),
-            contextlib.closing(self.writer),
+            self.writer,
             StopRequest() as stop,
             self.training_batches(self.step, remaining) as batches,
             Progress(self) as progress,

@@ -1,16 +1,15 @@
-"""Where the numbers of a run go: JSON lines, which are the record, and TensorBoard scalars."""
+"""Where the numbers of a run go: JSON lines, which are the record, and what shows them."""
 
 import json
 import math
 import pathlib
-import shutil
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
-import tensorboardX
 
 from ioub_jax import files
+from ioub_jax.training.writers import Writer
 
 
 class NonFiniteError(RuntimeError):
@@ -53,56 +52,58 @@ def read_records(path: pathlib.Path, last_step: int) -> list[dict[str, Any]]:
 
 
 class MetricWriter:
-    """Writes `NAME.jsonl` and TensorBoard scalars `NAME/...`, each step once.
+    """Writes `NAME.jsonl`, each step once, and shows every record to the writers.
 
     On opening, records after `last_step` (of a run that went further than its last checkpoint) are
-    dropped and the TensorBoard events are written anew from what stays, so that no step is there
-    twice after a resume.
+    dropped, and the writers are given what stays.
 
     Args:
       workdir: the run's folder.
       names: kinds of records, for instance 'train' and 'evaluation'.
       last_step: the step from which the run goes on.
-      writes: False in a process that leaves the writing to another.
+      writers: what else shows the records; None in a process that leaves all writing to another.
     """
 
     def __init__(
-        self, workdir: pathlib.Path, names: tuple[str, ...], last_step: int, *, writes: bool = True
+        self,
+        workdir: pathlib.Path,
+        names: tuple[str, ...],
+        last_step: int,
+        writers: Sequence[Writer] | None,
     ) -> None:
         """Opens the files, cutting them back to `last_step`."""
         self._paths = {name: workdir / f"{name}.jsonl" for name in names}
-        self._tensorboard: tensorboardX.SummaryWriter | None = None
-        if not writes:
+        self._writers = writers
+        if writers is None:
             return
-        events = workdir / "tensorboard"
-        shutil.rmtree(events, ignore_errors=True)
-        self._tensorboard = tensorboardX.SummaryWriter(str(events))
         for name, path in self._paths.items():
             records = read_records(path, last_step)
             files.write_text(path, "".join(json.dumps(record) + "\n" for record in records))
             for record in records:
-                self._add_scalars(name, record)
+                self._show(name, record)
 
-    def _add_scalars(self, name: str, record: Mapping[str, Any]) -> None:
-        assert self._tensorboard is not None, "this process does not write"
-        for key, value in record.items():
-            if key != "step" and isinstance(value, int | float):
-                self._tensorboard.add_scalar(f"{name}/{key}", value, record["step"])
+    def _show(self, name: str, record: Mapping[str, Any]) -> None:
+        for writer in self._writers or ():
+            writer.write(name, record)
 
     def write(self, name: str, step: int, values: Mapping[str, Any]) -> None:
-        """Appends one record; numbers among `values` also become TensorBoard scalars."""
-        if self._tensorboard is None:
+        """Appends one record, and shows it."""
+        if self._writers is None:
             return
         record = {"step": step, **values}
         with self._paths[name].open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-        self._add_scalars(name, record)
+        self._show(name, record)
 
     def has(self, name: str, step: int) -> bool:
         """Whether a record of that kind and step is there."""
         return any(record["step"] == step for record in read_records(self._paths[name], step))
 
-    def close(self) -> None:
-        """Flushes and closes the TensorBoard file."""
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        """Closes the writers, which are told whether there was an error."""
+        for writer in self._writers or ():
+            writer.close(failed=kind is not None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
 
-from ioub_jax.training import metrics
+from ioub_jax.training import metrics, writers
 
 
 def scalars_of(folder, tag):
@@ -25,11 +25,10 @@ def scalars_of(folder, tag):
 
 
 def write(workdir, steps, last_step):
-    writer = metrics.MetricWriter(workdir, ("train", "evaluation"), last_step)
-    for step in steps:
-        writer.write("train", step, {"loss": float(step)})
-    writer.close()
-    return writer
+    shown = [writers.TensorBoard(workdir)]
+    with metrics.MetricWriter(workdir, ("train", "evaluation"), last_step, shown) as writer:
+        for step in steps:
+            writer.write("train", step, {"loss": float(step)})
 
 
 def test_a_resume_leaves_every_step_once(tmp_path):
@@ -46,17 +45,23 @@ def test_a_resume_leaves_every_step_once(tmp_path):
 
 
 def test_kinds_are_kept_apart_and_missing_values_are_no_scalars(tmp_path):
-    writer = metrics.MetricWriter(tmp_path, ("train", "evaluation"), 0)
-    writer.write("evaluation", 7, {"AP": 0.5, "APs": None})
-    assert writer.has("evaluation", 7)
-    assert not writer.has("train", 7)
-    assert not writer.has("evaluation", 8)
-    writer.close()
+    shown = [writers.TensorBoard(tmp_path)]
+    with metrics.MetricWriter(tmp_path, ("train", "evaluation"), 0, shown) as writer:
+        writer.write("evaluation", 7, {"AP": 0.5, "APs": None})
+        assert writer.has("evaluation", 7)
+        assert not writer.has("train", 7)
+        assert not writer.has("evaluation", 8)
     assert metrics.read_records(tmp_path / "evaluation.jsonl", 7) == [
         {"step": 7, "AP": 0.5, "APs": None}
     ]
     assert scalars_of(tmp_path / "tensorboard", "evaluation/AP") == [(7, 0.5)]
     assert scalars_of(tmp_path / "tensorboard", "evaluation/APs") == []
+
+
+def test_a_process_that_leaves_the_writing_to_another_writes_nothing(tmp_path):
+    with metrics.MetricWriter(tmp_path, ("train",), 0, None) as writer:
+        writer.write("train", 1, {"loss": 1.0})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -59,7 +59,7 @@ def evaluated(tmp_path_factory):
     # The fixture that sets the same for every test comes too late for a module's.
     with jax.numpy_dtype_promotion("standard"):
         run = loop.Run(get_config(folder / "data"), folder / "workdir")
-        with contextlib.closing(run.checkpoints), contextlib.closing(run.writer):
+        with contextlib.closing(run.checkpoints), run.writer:
             run.evaluate(loop.StopRequest())
     return folder / "data", folder / "workdir"
 
