@@ -13,6 +13,7 @@ and boxes that are near-certainly in another format than they should be. Under
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ from ioub_jax import files, plotting
 from ioub_jax.data import audit
 from ioub_jax.data.audit import network_scale, report
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.sources import create_source
 from ioub_jax.data.sources.annotations import Annotations
-from ioub_jax.training import anchor_fit
+from ioub_jax.training import anchor_fit, preview
 from ioub_jax.training.configuration import ConfigError
 
 _CONFIG = command_line.define_config()
@@ -104,5 +106,27 @@ def main() -> None:
         sys.exit(1)
 
 
+def dry_run() -> Sequence[str]:
+    """What would be checked; what cannot be opened at all is an error here too."""
+    config = _CONFIG.value
+    try:
+        opening = audit.opening_options(config.data)
+        source = create_source(opening, _SPLIT.value)
+    except DataError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    decoded = "every image is decoded" if _DECODE.value else "the header of every image is read"
+    lines = [
+        f"Data: {config.data.source}, {_SPLIT.value}: {preview.describe_source(source)}.",
+        f"Canvases: {preview.describe_canvases(config, source)}.",
+        f"Checks: annotations, anchors and canvases; {decoded}.",
+    ]
+    if _OUTPUT.value is not None:
+        files.check_can_write(pathlib.Path(_OUTPUT.value))
+        lines.append(f"Files: check.json and contact_sheet.png in {_OUTPUT.value}.")
+    return lines
+
+
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, dry_run)

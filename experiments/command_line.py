@@ -1,10 +1,14 @@
 """What every command does around its main: flags, log lines, one sentence for a user's error."""
 
+import errno
 import logging
 import os
+import pathlib
+import re
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 import absl.logging
@@ -19,6 +23,11 @@ from ioub_jax.models.pretrained.errors import WeightsError
 from ioub_jax.training import hosts
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.metrics import NonFiniteError
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Check everything, say what would be done, and write nothing."
+)
 
 #: What is told in one sentence; anything else is a bug of ours and keeps its traceback.
 USER_ERRORS = (ConfigError, DataError, NonFiniteError, WeightsError)
@@ -72,23 +81,134 @@ def join_processes() -> None:
         logging.getLogger("ioub_jax").setLevel(logging.WARNING)
 
 
+# ------------------------------------------------------------------ how a command ends
+
+#: Exit codes besides 0 and `hosts.GONE_EXIT_CODE`; docs/commands.md tells them to the user.
+USER_ERROR, BUG = 1, 2
+
+# What the machine does not allow, wherever it happens: it is nobody's bug.
+_OF_THE_MACHINE = {
+    getattr(errno, name)
+    for name in (
+        "EACCES", "EDQUOT", "EEXIST", "EFBIG", "EIO", "EISDIR", "ENAMETOOLONG", "ENOSPC",
+        "ENOTDIR", "EPERM", "EROFS", "ESTALE",
+    )
+    if hasattr(errno, name)
+}  # fmt: skip
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """What a user is told of an error in one sentence; None for a bug, which needs its traceback.
+
+    Also where the cause is beneath another error: libraries wrap what the machine says.
+    """
+    if isinstance(error, USER_ERRORS):
+        return str(error)
+    beneath: BaseException | None = error
+    while beneath is not None:
+        if isinstance(beneath, OSError) and beneath.errno in _OF_THE_MACHINE:
+            where = f": {beneath.filename}" if beneath.filename else ""
+            return f"{beneath.strerror}{where}."
+        # The libraries in C++ beneath orbax have the words alone.
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            if os.strerror(number) in str(beneath):
+                named = re.search(r"(?<=[\"'\[ ])/[^\"'\]\s]+", str(beneath))
+                return f"{os.strerror(number)}{f': {named[0]}' if named else ''}."
+        beneath = beneath.__cause__
+    return None
+
+
+def _end(error: BaseException) -> NoReturn:
+    """Tells an error and ends with its exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    if isinstance(error, BrokenPipeError) and _reader_is_gone():
+        sys.exit(128 + signal.SIGPIPE)
+    if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
+        _end_without_the_others()
+    sentence = sentence_of(error)
+    if sentence is not None:
+        print(f"Error: {sentence}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    traceback.print_exception(error)
+    sys.exit(BUG)
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads what is printed, as after `| head`; then nothing is printed any more."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it ends, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
 def _end_without_the_others() -> NoReturn:
     """Ends this process at once: leaving in good order would wait for one that is gone."""
     traceback.print_exc()
     print(hosts.OTHERS_ARE_GONE, file=sys.stderr, flush=True)
-    os._exit(1)
+    os._exit(hosts.GONE_EXIT_CODE)
+
+
+# ------------------------------------------------------------------ how a command begins
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:
-    """Parses as absl does, with a configuration's unknown keys as one sentence."""
+    """Parses as absl does, with one sentence for what is wrong, and exit code 0 after --help."""
     try:
-        return app.parse_flags_with_usage(arguments)
+        remaining = flags.FLAGS(arguments)
+        if "config" in flags.FLAGS and flags.FLAGS["config"].present:
+            _check_config()
+        return remaining
+    except SystemExit:  # absl has printed help
+        sys.exit(0)
+    except flags.Error as error:
+        _refuse(_sentence_of_flags(error))
     except (AttributeError, KeyError) as error:
         # ml_collections says: 'etta' Did you mean "eta" instead of "etta"?
         words = str(error.args[0]).replace("\n", ": ").replace("\\'", "'").strip("\"'")
-        sys.exit(f"No such key in the configuration: {words}")
-    except (ValueError, TypeError, FileNotFoundError) as error:
-        sys.exit(f"The configuration cannot be read: {error}")
+        _refuse(f"No such key in the configuration: {words}")
+    except (ValueError, TypeError, OSError, SyntaxError, ImportError) as error:
+        words = " ".join(str(error).split())
+        missing = re.search(r"No such file or directory: '(.+?)'", words)
+        if isinstance(error, OSError) and missing:
+            _refuse(f"There is no configuration file {missing[1]}; configs/ has ours.")
+        _refuse(f"The configuration cannot be read: {words}")
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        if _ROOT in pathlib.Path(place.filename).resolve().parents:
+            _end(error)
+        where = f"{place.filename}:{place.lineno}: {type(error).__name__}"
+        _refuse(f"The configuration cannot be read: {where}: {error}")
+
+
+def _check_config() -> None:
+    """Looks at the configuration: only then is it told that its file is not there."""
+    config = flags.FLAGS.config
+    if not hasattr(config, "copy_and_resolve_references"):
+        raise TypeError("its get_config must return an ml_collections.ConfigDict.")
+
+
+def _sentence_of_flags(error: flags.Error) -> str:
+    text = str(error)
+    if "must have a value other than None" in text:
+        flag = text.partition("=None")[0].rpartition("--")[2]
+        return f"--{flag} must be given (--help lists the flags)."
+    if "Traceback (most recent call last)" in text:  # of a configuration's own code
+        last = text.strip().splitlines()[-1]
+        places = re.findall(r'File "(.+)", line (\d+)', text)
+        where = "" if last.startswith("ValueError: ") or not places else ":".join(places[-1]) + ": "
+        flag = text.partition(": Error whilst")[0].removeprefix("flag ")
+        return f"{flag} cannot be read: {where}{last.removeprefix('ValueError: ')}"
+    return f"{' '.join(text.split()).removeprefix('flag ')} (--help lists the flags)."
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"Error: {sentence}", file=sys.stderr)
+    sys.exit(USER_ERROR)
 
 
 def _show_log_lines() -> None:
@@ -106,6 +226,14 @@ def _show_log_lines() -> None:
     absl.logging.set_verbosity(absl.logging.ERROR)
 
 
+def _show_all_flags_in_help() -> None:
+    """Lets --help list the command's flags that are defined in a module besides its main one."""
+    for module, of_module in flags.FLAGS.flags_by_module_dict().items():
+        if module.startswith("experiments."):
+            for flag in of_module:
+                flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+
+
 def _keep_compiled_programs() -> None:
     """Lets what was compiled once be read from a folder the next time."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -114,33 +242,44 @@ def _keep_compiled_programs() -> None:
 
 
 def run(
-    main: Callable[..., None], choices: Sequence[str] = (), *, takes_arguments: bool = False
+    main: Callable[..., None],
+    dry_run: Callable[..., Iterable[str]],
+    choices: Sequence[str] = (),
+    *,
+    takes_arguments: bool = False,
 ) -> None:
-    """Parses the flags, runs `main` and turns a user's error into one sentence and exit code 1.
+    """Parses the flags, and runs a command or, under --dry_run, says what it would do.
+
+    Ends with exit code 0, or as docs/commands.md says.
 
     Args:
       main: the command.
+      dry_run: takes what `main` takes; checks what can be checked without doing the work, raises
+        as `main` would, writes nothing, and gives the lines that say what `main` would do.
       choices: where there are any, the command takes one of them as its one argument.
       takes_arguments: whether the command takes arguments besides its flags, at least one.
     """
     _show_log_lines()
     _keep_compiled_programs()
+    _show_all_flags_in_help()
 
     def checked(arguments: Sequence[str]) -> None:
         words = arguments[1:]
         if choices and (len(words) != 1 or words[0] not in choices):
-            sys.exit(f"Say what to do: one of {', '.join(choices)}.")
+            _refuse(f"Say what to do: one of {', '.join(choices)}.")
         if takes_arguments and not words:
-            sys.exit("Say what to work on: files, folders or globs after the flags.")
+            _refuse("Say what to work on: files, folders or globs after the flags.")
         if words and not (choices or takes_arguments):
-            sys.exit(f"Unknown argument {words[0]!r}; every option is a --flag=value.")
+            _refuse(f"Unknown argument {words[0]!r}; every option is a --flag=value.")
         try:
-            main(*words)
-        except USER_ERRORS as error:
-            sys.exit(f"Error: {error}")
-        except jax.errors.JaxRuntimeError:
-            if jax.process_count() == 1:
-                raise
-            _end_without_the_others()
+            if _DRY_RUN.value:
+                lines = list(dry_run(*words))
+                if lines:  # only the first of several processes has any
+                    print("\n".join([*lines, "This was a dry run: nothing was written."]))
+            else:
+                main(*words)
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:
+            _end(error)
 
     app.run(checked, flags_parser=_parse_flags)

@@ -10,13 +10,15 @@ values of a key instead, --runs=NAME=GLOB (once an arm) workdirs that are there 
 import functools
 import glob
 import pathlib
+from collections.abc import Sequence
 
 from absl import flags
 
 from configs import defaults
 from experiments import command_line
+from ioub_jax import files
 from ioub_jax.plotting import comparison as plotting
-from ioub_jax.training import comparison, comparison_report
+from ioub_jax.training import comparison, comparison_report, preview
 from ioub_jax.training.configuration import ConfigError
 
 _CONFIG = command_line.define_config(required=False)
@@ -67,19 +69,37 @@ def _existing(texts: list[str], output: pathlib.Path) -> list[comparison.Planned
     return comparison.existing_runs(arms, output / "results")
 
 
+def _runs(workdir: pathlib.Path, output: pathlib.Path) -> list[comparison.PlannedRun]:
+    """The runs that the flags name, whether they are finished or not."""
+    files.check_can_write(output)
+    if _RUNS.value:
+        return _existing(_RUNS.value, output)
+    if _CONFIG.value is None:
+        raise ConfigError("Give --config to train, or --runs to compare finished workdirs.")
+    return comparison.plan_runs(_CONFIG.value, _arms(), _SEEDS.value, workdir, output / "results")
+
+
+def dry_run() -> Sequence[str]:
+    """Which runs would be trained, gone on with, or only read."""
+    workdir = pathlib.Path(_WORKDIR.value)
+    output = pathlib.Path(_OUTPUT.value or workdir)
+    runs = _runs(workdir, output)
+    lines = [f"{run.name}: {comparison.progress_of(run)}" for run in runs]
+    if not _RUNS.value:
+        slots = comparison.shares(_PROCESSES.value, _DEVICES.value)
+        seen = {run.arm: run for run in reversed(runs)}  # the first run of each arm
+        previews = [preview.preview_training(run.config, run.workdir) for run in seen.values()]
+        lines = [*previews[-1][:-2], *lines, f"Processes: {len(slots)} at once."]
+    return [*lines, f"Files: report.md, report.json, report.png and results/ in {output}."]
+
+
 def main() -> None:
     """Compares."""
     workdir = pathlib.Path(_WORKDIR.value)
     output = pathlib.Path(_OUTPUT.value or workdir)
+    runs = _runs(workdir, output)
     problems: list[str] = []
-    if _RUNS.value:
-        runs = _existing(_RUNS.value, output)
-    elif _CONFIG.value is None:
-        raise ConfigError("Give --config to train, or --runs to compare finished workdirs.")
-    else:
-        runs = comparison.plan_runs(
-            _CONFIG.value, _arms(), _SEEDS.value, workdir, output / "results"
-        )
+    if not _RUNS.value:
         slots = comparison.shares(_PROCESSES.value, _DEVICES.value)
         problems = comparison.train_all(runs, slots)
     print(comparison_report.write(runs, output, _RESAMPLINGS.value, plotting.comparison), end="")
@@ -89,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, dry_run)

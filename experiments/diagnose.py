@@ -17,7 +17,7 @@ from absl import flags
 from experiments import command_line
 from ioub_jax import files, plotting
 from ioub_jax.objective import gradient_norm
-from ioub_jax.training import trained
+from ioub_jax.training import preview, trained
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.diagnosis import diagnose_file, diagnose_workdir, names_of, read_json
 
@@ -67,8 +67,15 @@ def check_flags() -> None:
         raise ConfigError("Say with --to into which folder the results are to be written.")
 
 
-def main() -> None:
-    """Diagnoses, writes the numbers and draws them."""
+def chosen_paths() -> tuple[
+    list[pathlib.Path], list[pathlib.Path], pathlib.Path | None, pathlib.Path
+]:
+    """Workdirs, files of detections, their ground truth, and the folder for the results.
+
+    Raises:
+      ConfigError: as `check_flags`.
+      OSError: nothing can be written into that folder.
+    """
     check_flags()
     workdirs, detections = (
         [pathlib.Path(name) for name in value or ()]
@@ -76,6 +83,13 @@ def main() -> None:
     )
     annotations = pathlib.Path(_ANNOTATIONS.value) if _ANNOTATIONS.value else None
     out = pathlib.Path(_OUT.value) if _OUT.value else workdirs[0] / "diagnostics"
+    files.check_can_write(out)
+    return workdirs, detections, annotations, out
+
+
+def main() -> None:
+    """Diagnoses, writes the numbers and draws them."""
+    workdirs, detections, annotations, out = chosen_paths()
     report: dict[str, Any] = {
         "runs": diagnose_all(workdirs, detections, annotations),
         "gradient_norm": gradient_norm.gradient_norms(),
@@ -102,5 +116,20 @@ def describe(name: str, run: dict[str, Any]) -> str:
     return f"{name}: {', '.join(known)}"
 
 
+def dry_run() -> Sequence[str]:
+    """What would be diagnosed."""
+    workdirs, detections, annotations, out = chosen_paths()
+    lines = []
+    if annotations:
+        images = len(read_json(annotations, dict).get("images", ()))
+        lines.append(f"Ground truth: {annotations}, {images:,} images.")
+        for name, path in zip(names_of(detections), detections, strict=True):
+            lines.append(f"{name}: {len(read_json(path, list)):,} detections.")
+    for name, workdir in zip(names_of(workdirs) if workdirs else [], workdirs, strict=True):
+        seen = preview.preview_run(workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value)
+        lines += [f"{name}:", *(f"  {line}" for line in seen)]
+    return [*lines, f"Files: diagnostics.json and the pictures in {out}."]
+
+
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, dry_run)

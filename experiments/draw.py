@@ -6,15 +6,16 @@ python -m experiments.draw --workdir=runs/shapes
 import itertools
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 from absl import flags
 
 from experiments import command_line
-from ioub_jax import plotting
+from ioub_jax import files, plotting
 from ioub_jax.data import pipeline
-from ioub_jax.training import metrics, trained
+from ioub_jax.training import metrics, preview, trained
 from ioub_jax.training import step as steps
 
 _WORKDIR, _CHECKPOINT, _EMA, _SPLIT = command_line.define_run()
@@ -92,5 +93,14 @@ def main() -> None:
     print(f"Pictures are in {folder}: {', '.join(sorted(p.name for p in folder.glob('*.png')))}.")
 
 
+def dry_run() -> Sequence[str]:
+    """What would be drawn."""
+    workdir = pathlib.Path(_WORKDIR.value)
+    lines = preview.preview_run(workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value)
+    files.check_can_write(workdir / "pictures")
+    names = "detections.png, positive_anchors.png, learning_curves.png"
+    return [*lines, f"Files: {names} in {workdir / 'pictures'}; {_IMAGES.value} images are drawn."]
+
+
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, dry_run)

@@ -4,15 +4,17 @@ python -m experiments.draw_data --config=configs/shapes_retinanet.py --output=da
 """
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
 
 from experiments import command_line
-from ioub_jax import plotting
+from ioub_jax import files, plotting
 from ioub_jax.data import batching, pipeline
 from ioub_jax.data.sources import Example, Source, create_source
 from ioub_jax.data.sources.example import create_example
+from ioub_jax.training import preview
 from ioub_jax.training.configuration import ConfigError
 
 _CONFIG = command_line.define_config()
@@ -25,17 +27,23 @@ _COLUMNS = flags.DEFINE_integer("columns", 4, "Images in a row.", lower_bound=1)
 def _training_examples(source: Source, count: int, first_step: int) -> list[Example]:
     """The first images of the batches from a step on, each with its objects on its canvas."""
     config = _CONFIG.value
+    batches = _training_batches(source, count, first_step)
+    with batches:
+        examples = [_example(batch, row) for batch in batches for row in range(config.batch_size)]
+    return examples[:count]
+
+
+def _training_batches(source: Source, count: int, first_step: int) -> pipeline.BatchIterator:
+    """Those batches, of which none is loaded yet."""
+    config = _CONFIG.value
     # A few batches are loaded sooner than worker processes are started.
     config.runtime.workers = 0
     num_steps = -(-count // config.batch_size)
     try:
         plan = batching.create_plan(config, source.sizes)
-        batches = pipeline.training_batches_of(config, source, plan, first_step, num_steps)
+        return pipeline.training_batches_of(config, source, plan, first_step, num_steps)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    with batches:
-        examples = [_example(batch, row) for batch in batches for row in range(config.batch_size)]
-    return examples[:count]
 
 
 def _example(batch: pipeline.Batch, row: int) -> Example:
@@ -75,5 +83,18 @@ def main() -> None:
     print(f"{path}: {len(examples)} images of {len(source)}, {boxes} boxes.")
 
 
+def dry_run() -> Sequence[str]:
+    """What would be drawn."""
+    config, path = _CONFIG.value, pathlib.Path(_OUTPUT.value)
+    source = create_source(config.data, "train")
+    _training_batches(source, _IMAGES.value, _STEP.value).close()
+    files.check_can_write(path.parent)
+    return [
+        f"Data: {config.data.source}, {preview.describe_source(source)} for training.",
+        f"Canvases: {preview.describe_canvases(config, source)}.",
+        f"File: {path}, with {_IMAGES.value} images from step {_STEP.value} on.",
+    ]
+
+
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, dry_run)

@@ -10,12 +10,14 @@ torchvision's detectors, by file or by name.
 """
 
 import pathlib
+from collections.abc import Sequence
 
 from absl import flags
 
 import ioub_jax
 from experiments import command_line
-from ioub_jax import exporting
+from ioub_jax import exporting, files
+from ioub_jax.training import preview
 from ioub_jax.training.configuration import ConfigError
 
 _MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
@@ -36,6 +38,7 @@ _CANVASES = flags.DEFINE_list(
 
 def main() -> None:
     """Reads the detector and writes the files."""
+    files.check_can_write(pathlib.Path(_OUT.value))
     detector = ioub_jax.load(_MODEL.value, checkpoint=_CHECKPOINT.value, ema=_EMA.value)
     out = pathlib.Path(_OUT.value)
     if _FORMAT.value == "safetensors":
@@ -62,5 +65,21 @@ def _canvases() -> list[tuple[int, int]] | None:
     return canvases or None
 
 
+def dry_run() -> Sequence[str]:
+    """What would be exported."""
+    files.check_can_write(pathlib.Path(_OUT.value))
+    lines = preview.preview_inference(_MODEL.value, _CHECKPOINT.value, ema=_EMA.value)
+    if _FORMAT.value == "safetensors":
+        return [*lines, f"Files: the weights as safetensors in {_OUT.value}."]
+    exporting.check_platforms(_PLATFORMS.value)
+    canvases = _canvases()
+    shown = ", ".join(f"{h}x{w}" for h, w in canvases) if canvases else "the configuration's"
+    return [
+        *lines,
+        f"Files: detector.json and one program for each canvas ({shown}) in {_OUT.value}, for "
+        f"{', '.join(_PLATFORMS.value)}, of {_BATCH.value or 'any number of'} images.",
+    ]
+
+
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, dry_run)

@@ -9,13 +9,14 @@ that detects.
 """
 
 import pathlib
+from collections.abc import Sequence
 
 import jax
 from absl import flags
 
 from experiments import command_line
 from ioub_jax import files
-from ioub_jax.training import plan
+from ioub_jax.training import plan, preview
 
 _CONFIG = command_line.define_config()
 _TOPOLOGY = flags.DEFINE_string(
@@ -31,6 +32,7 @@ _HLO = flags.DEFINE_string("hlo", None, "A file for the compiled program, to see
 
 def main() -> None:
     """Plans, and prints what was found."""
+    _check_files()
     # What is compiled for a TPU that is not there cannot be read back.
     jax.config.update("jax_enable_compilation_cache", False)
     devices = plan.topology_devices(_TOPOLOGY.value)
@@ -56,5 +58,28 @@ def main() -> None:
         files.write_text(pathlib.Path(_HLO.value), made.program)
 
 
+def _check_files() -> None:
+    """Compiling takes minutes: where nothing can be written is known before."""
+    for flag in (_JSON, _HLO):
+        if flag.value is not None:
+            files.check_file(pathlib.Path(flag.value), f"--{flag.name}")
+
+
+def dry_run() -> Sequence[str]:
+    """What would be compiled."""
+    _check_files()
+    devices = plan.topology_devices(_TOPOLOGY.value)
+    detector = plan.planned_detector(_CONFIG.value, _CLASSES.value, _BATCH.value, devices)
+    height, width = detector.config.data.canvases[0]
+    written = [flag.value for flag in (_JSON, _HLO) if flag.value is not None]
+    return [
+        *preview.describe_detector(detector),
+        f"Program: {_PROGRAM.value}, {_CLASSES.value} classes, {_BATCH.value} images of "
+        f"{height}x{width} on each of {len(devices)} chips of {_TOPOLOGY.value}"
+        f"{', then more and fewer to find the most that fit' if _SEARCH.value else ''}.",
+        f"Files: {', '.join(written) or 'none'}.",
+    ]
+
+
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, dry_run)

@@ -24,6 +24,7 @@ from ioub_jax import files, inference
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.images import read_image
 from ioub_jax.plotting import draw_on_image
+from ioub_jax.training import preview
 
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
@@ -66,11 +67,12 @@ def main(*arguments: str) -> None:
     """Detects, writes and draws."""
     paths = find_images(arguments)
     out = pathlib.Path(_OUT.value)
+    files.check_can_write(out)
     detector = ioub_jax.load(
         _MODEL.value, checkpoint=_CHECKPOINT.value, ema=_EMA.value, batch_size=_BATCH.value
     )
-    out.mkdir(parents=True, exist_ok=True)
     names = picture_names(paths)
+    out.mkdir(parents=True, exist_ok=True)
     found: dict[int, inference.Detections] = {}
     problems: dict[int, str] = {}
     for index, detections in progress(detector, paths):
@@ -166,5 +168,21 @@ def to_coco(
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
+def dry_run(*arguments: str) -> Sequence[str]:
+    """In what it would detect, and with which detector."""
+    paths, out = find_images(arguments), pathlib.Path(_OUT.value)
+    lines = preview.preview_inference(_MODEL.value, _CHECKPOINT.value, ema=_EMA.value)
+    files.check_can_write(out)
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(f"{missing[0]} does not exist; leave it out.", "missing_image")
+    pictures = f" and {len(paths)} pictures" if _DRAW.value else ""
+    return [
+        *lines,
+        f"Images: {len(paths)}, the first {paths[0]}.",
+        f"Files: predictions.json{pictures} in {out}.",
+    ]
+
+
 if __name__ == "__main__":
-    command_line.run(main, takes_arguments=True)
+    command_line.run(main, dry_run, takes_arguments=True)

@@ -6,10 +6,13 @@ On every host of a TPU pod and in every task of SLURM the same command, with a w
 them see; elsewhere with --coordinator_address, --num_processes and --process_id.
 """
 
+import pathlib
+from collections.abc import Sequence
+
 from absl import flags
 
 from experiments import command_line
-from ioub_jax.training import loop
+from ioub_jax.training import hosts, loop, preview
 
 _CONFIG = command_line.define_config()
 command_line.define_processes()
@@ -27,5 +30,12 @@ def main() -> None:
     loop.train_and_evaluate(_CONFIG.value, _WORKDIR.value, profile=_PROFILE.value)
 
 
+def dry_run() -> Sequence[str]:
+    """What would be trained, and from which step on."""
+    command_line.join_processes()
+    lines = preview.preview_training(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+    return lines if hosts.is_first() else ()
+
+
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, dry_run)

@@ -61,12 +61,7 @@ def export_detector(
     Raises:
       ConfigError: a platform is unknown, or the canvas is no input of the model.
     """
-    unknown = [platform for platform in platforms if platform not in PLATFORMS]
-    if unknown or not platforms:
-        raise ConfigError(
-            f"There is no platform {', '.join(map(repr, unknown)) or 'given'}; they are "
-            f"{', '.join(PLATFORMS)}."
-        )
+    check_platforms(platforms)
     _check_canvas(detector, canvas)
     variables = jax.device_get(detector.variables)
     anchors: Any = canvas_anchors(detector.config, canvas)  # constants, as the variables
@@ -85,6 +80,16 @@ def export_detector(
         jax.ShapeDtypeStruct((batch, *canvas, 3), jnp.uint8),
         jax.ShapeDtypeStruct((batch, 2), jnp.int32),
     )
+
+
+def check_platforms(platforms: Sequence[str]) -> None:
+    """Raises `ConfigError` where there is no platform, or an unknown one."""
+    unknown = [platform for platform in platforms if platform not in PLATFORMS]
+    if unknown or not platforms:
+        raise ConfigError(
+            f"There is no platform {', '.join(map(repr, unknown)) or 'given'}; they are "
+            f"{', '.join(PLATFORMS)}."
+        )
 
 
 def _check_canvas(detector: ObjectDetector, canvas: Canvas) -> None:

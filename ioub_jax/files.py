@@ -1,9 +1,42 @@
 """Files that are whole or not there: written beside their place, then moved into it."""
 
+import errno
 import json
 import os
 import pathlib
 from typing import Any
+
+
+def check_can_write(folder: pathlib.Path) -> None:
+    """Checks that files can be written into a folder, which may have to be made first.
+
+    Raises:
+      OSError: they cannot; it says where and why.
+    """
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+
+
+def check_file(path: pathlib.Path, flag: str) -> None:
+    """As `check_can_write`, for one file in a folder that must be there.
+
+    Args:
+      path: the file.
+      flag: what names it, for the sentence.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    if not path.absolute().parent.exists():
+        raise NotADirectoryError(
+            errno.ENOTDIR, f"There is no such folder for {flag}", str(path.absolute().parent)
+        )
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, f"{flag} must name a file", str(path))
+    check_can_write(path.parent)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -21,7 +21,6 @@ from ioub_jax.data.sources.example import Example, create_example
 from ioub_jax.models import pretrained
 from ioub_jax.training import checkpoints, class_list, configuration
 from ioub_jax.training import step as steps
-from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import Detector, create_detector_for_inference
 
 #: A file, a Pillow image, or RGB pixels: uint8 `[H, W, 3]`, or `[H, W]` for grey.
@@ -271,12 +270,7 @@ def load(
 
 def _from_run(workdir: pathlib.Path, checkpoint: str, ema: bool, batch_size: int) -> ObjectDetector:
     config = configuration.read_workdir(workdir)
-    categories = class_list.read(workdir)
-    if categories is None:
-        raise ConfigError(
-            f"{workdir} has no classes.json; go on with the run by experiments.train to have it "
-            "written."
-        )
+    categories = class_list.read_required(workdir)
     detector = create_detector_for_inference(config, len(categories))
     everywhere = steps.replicated(detector.mesh)
     variables = checkpoints.read_variables(workdir, checkpoint, everywhere, ema=ema)

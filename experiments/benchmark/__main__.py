@@ -17,7 +17,7 @@ makes.
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -36,6 +36,15 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     **{name: functools.partial(beside_peer.compare, name) for name in beside_peer.NAMES},
 }
 
+#: What a measurement needs and works on, where it is not always the same.
+_CHECKS: dict[str, Callable[[], str]] = {
+    "weights": rates.check_weights,
+    "input": rates.check_input,
+    "growth": growth.check_png,
+    "export": exported.check_configuration,
+    **{name: functools.partial(beside_peer.check_peer, name) for name in beside_peer.NAMES},
+}
+
 
 def main(measurement: str) -> None:
     """Measures what the one argument names."""
@@ -43,5 +52,11 @@ def main(measurement: str) -> None:
     print(json.dumps(result | _MEASUREMENTS[measurement](), indent=2))
 
 
+def dry_run(measurement: str) -> Sequence[str]:
+    """What would be measured."""
+    described = _CHECKS[measurement]() if measurement in _CHECKS else "compiled, not run"
+    return [f"Measurement: {measurement}: {described}.", "The figures are printed as JSON."]
+
+
 if __name__ == "__main__":
-    command_line.run(main, choices=tuple(_MEASUREMENTS))
+    command_line.run(main, dry_run, choices=tuple(_MEASUREMENTS))

@@ -4,7 +4,6 @@ import contextlib
 import pathlib
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +15,7 @@ from experiments.benchmark import ours
 from experiments.benchmark.compiled import BATCH, BOXES, CLASSES
 from experiments.benchmark.rates import REPEATS, rounded, spread
 from experiments.benchmark.workloads import Workload
+from ioub_jax.training.configuration import ConfigError
 
 _PEER = flags.DEFINE_enum("peer", "torchvision", ["torchvision"], "Who does the same work.")
 _PEER_PYTHON = flags.DEFINE_string(
@@ -52,6 +52,7 @@ def compare(name: str) -> dict[str, Any]:
     The two take turns, so that a machine that slows down slows both; a ratio is the peer's seconds
     over ours in one turn, so above 1 we are faster.
     """
+    check_peer(name)
     make, default = _MEASUREMENTS[name]
     workload = _with_flags(default)
     work = make(workload)
@@ -75,13 +76,24 @@ def compare(name: str) -> dict[str, Any]:
     }
 
 
+def check_peer(name: str) -> str:
+    """On what `compare` would work; raises `ConfigError` where there is no peer."""
+    python = pathlib.Path(_PEER_PYTHON.value)
+    if not python.exists():
+        raise ConfigError(f"{python} does not exist; `make peers` makes the peers' environment.")
+    workload = _with_flags(_MEASUREMENTS[name][1])
+    return f"{' '.join(workload.arguments())}, beside {_PEER.value} of {python}"
+
+
 def _with_flags(default: Workload) -> Workload:
     height, width = default.height, default.width
     if _SIZE.value is not None:
         try:
             height, width = map(int, _SIZE.value.split("x"))
         except ValueError:
-            sys.exit(f"Error: --size={_SIZE.value} is no height and width; write it as 256x320.")
+            raise ConfigError(
+                f"--size={_SIZE.value} is no height and width; write it as 256x320."
+            ) from None
     return Workload(
         batch=BATCH.value or default.batch,
         height=height,
@@ -96,8 +108,6 @@ def _with_flags(default: Workload) -> Workload:
 def _peer(name: str, workload: Workload) -> Iterator[tuple[str, Callable[[], float]]]:
     """The peer's versions, and what lets it do its work once and gives the seconds."""
     python = pathlib.Path(_PEER_PYTHON.value)
-    if not python.exists():
-        sys.exit(f"Error: {python} does not exist; `make peers` makes the peers' environment.")
     module = f"experiments.benchmark.{_PEER.value}_peer"
     process = subprocess.Popen(
         [python.absolute(), "-m", module, name, *workload.arguments()],
@@ -112,7 +122,7 @@ def _peer(name: str, workload: Workload) -> Iterator[tuple[str, Callable[[], flo
     def read() -> str:
         line = process.stdout.readline()  # type: ignore[union-attr]
         if not line:
-            sys.exit(f"Error: {module} ended; what it said is above.")
+            raise ConfigError(f"{module} ended; what it said is above.")
         return line.strip()
 
     def ask() -> float:

@@ -1,7 +1,6 @@
 """What an exported detector weighs and how fast it is, beside the jitted one."""
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ from experiments.benchmark.rates import CONFIG, REPEATS, rounded, spread
 from ioub_jax import exporting
 from ioub_jax.inference import ObjectDetector
 from ioub_jax.training import state as states
+from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import create_detector_for_inference
 
 
@@ -24,9 +24,8 @@ def exported_beside_jitted() -> dict[str, Any]:
     The weights are those of the first step: neither figure depends on them. The two take turns, and
     the ratio is the jitted detector's seconds over the exported one's in one turn.
     """
+    check_configuration()
     config = CONFIG.value
-    if config is None:
-        sys.exit("Error: give the configuration of the detector, --config=FILE.")
     count = CLASSES.value or 80
     model = create_detector_for_inference(config, count)
     variables = states.init_variables(model.model, config.seed)
@@ -64,6 +63,17 @@ def exported_beside_jitted() -> dict[str, Any]:
         },
         "times as fast as the jitted": spread(ratios),
     }
+
+
+def check_configuration() -> str:
+    """Which detector would be exported; raises `ConfigError` where it cannot be."""
+    if CONFIG.value is None:
+        raise ConfigError("Give the configuration of the detector, --config=FILE.")
+    try:
+        states.abstract_variables(create_detector_for_inference(CONFIG.value, 1).model)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return f"a {CONFIG.value.model.name} of {CLASSES.value or 80} classes"
 
 
 def _jitted(detector: ObjectDetector, model: Any, images: np.ndarray) -> Callable[[], Any]:

@@ -17,6 +17,7 @@ from configs import defaults
 from experiments.benchmark import ours
 from experiments.benchmark.rates import REPEATS, rounded
 from experiments.benchmark.workloads import Workload
+from ioub_jax import files
 from ioub_jax.plotting.drawing import BLUE, DPI, GREY, ORANGE, tidy
 from ioub_jax.training import plan
 from ioub_jax.training.detector import canvas_anchors
@@ -46,6 +47,7 @@ def growth() -> dict[str, Any]:
     flops and bytes are XLA's, of the program of one device, for the train step of a ResNet-18 with
     a batch that all devices share.
     """
+    check_png()
     result: dict[str, Any] = {"base": dataclasses.asdict(_BASE)}
     for name, workloads in _GROWING.items():
         seconds = _seconds({(w, arm): ours.objective(w, arm) for w in workloads for arm in _ARMS})
@@ -58,6 +60,13 @@ def growth() -> dict[str, Any]:
     if _PNG.value is not None:
         _draw(pathlib.Path(_PNG.value), result)
     return result
+
+
+def check_png() -> str:
+    """What `growth` would measure; raises `OSError` where the picture cannot be written."""
+    if _PNG.value is not None:
+        files.check_file(pathlib.Path(_PNG.value), "--png")
+    return f"{', '.join(_GROWING)} and devices, drawn into {_PNG.value or 'no file'}"
 
 
 def _amount(name: str, workload: Workload) -> int:

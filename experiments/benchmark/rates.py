@@ -3,7 +3,6 @@
 import functools
 import pathlib
 import statistics
-import sys
 import time
 import tracemalloc
 from collections.abc import Sequence
@@ -18,7 +17,9 @@ from experiments import command_line
 from experiments.benchmark.compiled import BACKBONE
 from ioub_jax import models
 from ioub_jax.data import sources, throughput
+from ioub_jax.data.checks import DataError
 from ioub_jax.models import pretrained, vgg
+from ioub_jax.training.configuration import ConfigError
 
 CONFIG = command_line.define_config(required=False)
 _BATCHES = flags.DEFINE_integer("batches", 8, "Batches of input, each time.", lower_bound=1)
@@ -47,9 +48,7 @@ def import_cost() -> dict[str, Any]:
     system has read the file for. The memory is the most that Python and numpy hold at once on the
     way to the device: most variables are views of the mapped file until then.
     """
-    if _WEIGHTS.value is None:
-        sys.exit("Error: say which weights, --weights=FILE.")
-    path = pretrained.find_weights(_WEIGHTS.value)
+    path = pretrained.find_weights(_weights())
     seconds = []
     for _ in range(REPEATS.value + 1):
         start = time.perf_counter()
@@ -65,6 +64,18 @@ def import_cost() -> dict[str, Any]:
         "seconds": round(statistics.median(seconds[1:]), 3),
         "peak MiB": round(peak / 2**20, 1),
     }
+
+
+def check_weights() -> str:
+    """What `import_cost` would read; raises `ConfigError` or `WeightsError` as it would."""
+    path = pretrained.local_weights(_weights())
+    return f"weights {path or f'{_weights()}, after a download'}"
+
+
+def _weights() -> str:
+    if _WEIGHTS.value is None:
+        raise ConfigError("Say which weights, --weights=FILE.")
+    return _WEIGHTS.value
 
 
 def _import_weights(path: pathlib.Path) -> Any:
@@ -99,14 +110,7 @@ def input_rates() -> dict[str, Any]:
 
     The bare loop and every pipeline take turns; a ratio is the median of those of each turn.
     """
-    config = CONFIG.value
-    if config is None:
-        sys.exit("Error: give the configuration whose input is to be measured, --config=FILE.")
-    source = sources.create_source(config.data, "train")
-    try:
-        benchmark = throughput.InputBenchmark(config, source, _BATCHES.value)
-    except ValueError as error:
-        sys.exit(f"Error: {error}")
+    benchmark = _input_benchmark()
     turns = []
     for _ in range(REPEATS.value):
         turn = {"bare loop": benchmark.bare_loop()} | benchmark.stages()
@@ -124,6 +128,24 @@ def input_rates() -> dict[str, Any]:
         "one worker over the bare loop": _median_ratio(turns, one, bare),
         "two workers over one": _median_ratio(turns, two, one),
     }
+
+
+def _input_benchmark() -> throughput.InputBenchmark:
+    config = CONFIG.value
+    if config is None:
+        raise ConfigError("Give the configuration whose input is to be measured, --config=FILE.")
+    source = sources.create_source(config.data, "train")
+    try:
+        return throughput.InputBenchmark(config, source, _BATCHES.value)
+    except DataError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def check_input() -> str:
+    """What `input_rates` would load; raises `ConfigError` or `DataError` as it would."""
+    return f"{len(_input_benchmark()):,} images of data.source={CONFIG.value.data.source}"
 
 
 def _median_ratio(turns: list[dict[str, float]], first: str, second: str) -> dict[str, float]:

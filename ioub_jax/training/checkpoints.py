@@ -132,6 +132,22 @@ def read_tree(workdir: pathlib.Path, which: str, sharding: Sharding) -> tuple[di
         return _read(reader, metadata.tree, sharding), step
 
 
+def step_of(workdir: pathlib.Path, which: str) -> int | None:
+    """The step of a checkpoint, None where there is none; nothing is written."""
+    try:
+        with _reader(workdir, which) as reader:
+            return reader.latest_step()
+    except ConfigError:
+        return None
+
+
+def no_checkpoint(workdir: pathlib.Path, which: str) -> ConfigError:
+    """The error of whoever needs a checkpoint that is not there."""
+    return ConfigError(
+        f"{workdir} has no '{which}' checkpoint; let experiments.train reach one first."
+    )
+
+
 def _reader(workdir: pathlib.Path, which: str) -> ocp.CheckpointManager:
     """Opens the checkpoints of one kind, of which there is at least one, for reading alone."""
     folder = (workdir / "checkpoints" / which).absolute()
@@ -148,9 +164,7 @@ def _reader(workdir: pathlib.Path, which: str) -> ocp.CheckpointManager:
         )
         if reader.latest_step() is not None:
             return reader
-    raise ConfigError(
-        f"{workdir} has no '{which}' checkpoint; let experiments.train reach one first."
-    )
+    raise no_checkpoint(workdir, which)
 
 
 def _read(reader: ocp.CheckpointManager, template: Any, sharding: Sharding) -> Any:

@@ -73,6 +73,21 @@ def read(workdir: pathlib.Path) -> list[tuple[int, str]] | None:
     return [(category["id"], category["name"]) for category in recorded]
 
 
+def read_required(workdir: pathlib.Path) -> list[tuple[int, str]]:
+    """As `read`, of a run that must have recorded them.
+
+    Raises:
+      ConfigError: it has not.
+    """
+    categories = read(workdir)
+    if categories is None:
+        raise ConfigError(
+            f"{workdir} has no classes.json; go on with the run by experiments.train to have it "
+            "written."
+        )
+    return categories
+
+
 def categories_of(source: Source) -> list[tuple[int, str]]:
     """The id and name of each label of a data set."""
     return [

@@ -142,6 +142,17 @@ def _is_trained(run: PlannedRun) -> bool:
     return steps_done(run) == total
 
 
+def progress_of(run: PlannedRun) -> str:
+    """In words whether a run is finished, begun or new; raises as `is_finished`."""
+    if is_finished(run):
+        return "finished"
+    total = schedules.steps_of(run.config.schedule.images, run.config.batch_size)
+    done = steps_done(run)
+    if done is None:
+        return f"new, {total:,} steps"
+    return f"begun, evaluated at step {done:,} of {total:,}"
+
+
 # ------------------------------------------------------------------ running them
 
 

@@ -67,7 +67,7 @@ def check_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> N
     path = workdir / "config.json"
     if not path.exists():
         return
-    differences = differing_keys(json.loads(path.read_text()), to_dict(config))
+    differences = differing_keys(_read_json(path), to_dict(config))
     if differences:
         raise ConfigError(
             f"{workdir} holds a run of another configuration ({'; '.join(differences)}); "
@@ -86,6 +86,15 @@ def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> N
     files.write_json(workdir / "config.json", to_dict(config), indent=2)
 
 
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(
+            f"{path} is no JSON ({error}); put back what experiments.train wrote."
+        ) from None
+
+
 def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
     """The configuration of the run in a workdir.
 
@@ -98,7 +107,7 @@ def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
             f"{workdir} holds no run (there is no config.json in it); "
             "give the --workdir that experiments.train wrote."
         )
-    return from_dict(json.loads(path.read_text()))
+    return from_dict(_read_json(path))
 
 
 def check_config(config: ml_collections.ConfigDict, device_count: int) -> None:

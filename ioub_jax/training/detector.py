@@ -90,7 +90,7 @@ def create_detector(
         configuration.check_config(config, mesh.size)
         model = _create_model(config, num_classes)
         # Nothing is computed: the choices in the configuration are looked at before anything is.
-        jax.eval_shape(lambda: states.init_variables(model, config.seed))
+        states.abstract_variables(model)
         steps.objective_options(config)
         schedules.learning_rate_schedule(config.schedule, config.batch_size)
         batching.create_plan(config, np.ones((1, 2)))
@@ -135,7 +135,7 @@ def create_trainer(detector: Detector) -> Trainer:
     """The optimizer, the state and the compiled step that a detector's configuration describes."""
     config, model = detector.config, detector.model
     schedule = schedules.learning_rate_schedule(config.schedule, config.batch_size)
-    template = jax.eval_shape(lambda: states.init_variables(model, config.seed))
+    template = states.abstract_variables(model)
     frozen = states.frozen_parameters(template["params"], config.model.frozen_stages)
     optimizer = schedules.create_optimizer(config.optimizer, schedule, frozen)
     create_state = functools.partial(

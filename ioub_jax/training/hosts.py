@@ -29,6 +29,9 @@ OTHERS_ARE_GONE = (
     "same command on all of them goes on from the last checkpoint."
 )
 
+#: The exit code of a process that ends because another one is gone: it is worth trying again.
+GONE_EXIT_CODE = 3
+
 # Tells a process that another one supervises it, and at which end of a pipe it hears of its end.
 _SUPERVISED = "IOUB_JAX_SUPERVISED"
 
@@ -101,6 +104,7 @@ def _supervise() -> None:
     os.close(held_open)
     if code == -signal.SIGABRT:  # how jax ends it
         print(OTHERS_ARE_GONE, file=sys.stderr, flush=True)
+        code = GONE_EXIT_CODE
     elif code < 0:
         print(
             f"Error: this process was ended by {signal.Signals(-code).name} (SIGKILL is often a "

@@ -38,7 +38,20 @@ def with_initial_weights(
       ConfigError: the weights are of another architecture; the sentence names the first difference.
       WeightsError: a file of weights cannot be used.
     """
-    variables = state.variables
+    variables = initial_variables(state.variables, config, categories, sharding)
+    return state.replace(
+        params=jax.device_put(variables["params"], sharding),
+        batch_stats=jax.device_put(variables["batch_stats"], sharding),
+    )
+
+
+def initial_variables(
+    variables: dict[str, Any],
+    config: ml_collections.ConfigDict,
+    categories: Categories,
+    sharding: Sharding,
+) -> dict[str, Any]:
+    """`variables` with what `with_initial_weights` puts into a state; of them only shapes count."""
     if config.model.pretrained is not None:
         backbone = _read_backbone(config.model, variables, sharding)
         absent = {"fc6", "fc7"} - backbone["params"]["backbone"].keys()
@@ -62,10 +75,7 @@ def with_initial_weights(
                 "anew.",
                 config.init_from,
             )
-    return state.replace(
-        params=jax.device_put(variables["params"], sharding),
-        batch_stats=jax.device_put(variables["batch_stats"], sharding),
-    )
+    return variables
 
 
 def _read_backbone(

@@ -19,7 +19,7 @@ import ml_collections
 import numpy as np
 from tqdm import auto as tqdm
 
-from ioub_jax.data import batching, pipeline, sources
+from ioub_jax.data import batching, pipeline
 from ioub_jax.data.sources.example import Source
 from ioub_jax.training import (
     checkpoints,
@@ -36,7 +36,8 @@ from ioub_jax.training import (
 )
 from ioub_jax.training import state as states
 from ioub_jax.training import step as steps
-from ioub_jax.training.detector import Detector, Trainer, create_detector, create_trainer
+from ioub_jax.training.detector import Detector, Trainer, create_trainer
+from ioub_jax.training.setup import create_setup
 from ioub_jax.training.stopping import StopSignals
 
 logger = logging.getLogger("ioub_jax")
@@ -107,14 +108,7 @@ class Run:
         self.config_dict = configuration.to_dict(config)
         self.workdir = workdir
         self.trace_folder = workdir / "profile" if profile else None
-        self.source = sources.create_source(config.data, "train")
-        self.validation = sources.create_source(config.data, "val")
-        class_list.check_same(
-            self.source, self.validation, "the training data", "the validation data"
-        )
-        evaluator.check_metrics(config)
-        writers.check_writers(config)
-        self.detector = create_detector(config, len(self.source.classes))
+        self.source, self.validation, self.detector = create_setup(config)
         self._claim_workdir()
 
         self.plan = batching.create_plan(config, self.source.sizes)

@@ -282,16 +282,27 @@ def _inputs(
     devices: Sequence[Any],
 ) -> tuple[Detector, dict[str, jax.ShapeDtypeStruct], steps.Anchors]:
     """The detector on the devices, and a batch and its anchors without values."""
+    detector = planned_detector(config, num_classes, batch_per_chip, devices)
+    config, canvas = detector.config, detector.config.data.canvases[0]
+    split = NamedSharding(detector.mesh, PartitionSpec("data"))
+    batch = steps.abstract_batch(config.batch_size, canvas, config.data.max_boxes, split)
+    return detector, batch, _replicated(detector, canvas_anchors(config, canvas))
+
+
+def planned_detector(
+    config: ml_collections.ConfigDict,
+    num_classes: int,
+    batch_per_chip: int,
+    devices: Sequence[Any],
+) -> Detector:
+    """The detector that `plan_step` compiles, with its largest canvas alone; arguments as there."""
     values = config.to_dict()
     values["runtime"]["devices"] = None  # all of the topology's
     config = ml_collections.ConfigDict(values)
     canvas = max((tuple(canvas) for canvas in config.data.canvases), key=math.prod)
     config.data.canvases = (canvas,)
     config.batch_size = config.evaluation.batch_size = batch_per_chip * len(devices)
-    detector = create_detector(config, num_classes, devices)
-    split = NamedSharding(detector.mesh, PartitionSpec("data"))
-    batch = steps.abstract_batch(config.batch_size, canvas, config.data.max_boxes, split)
-    return detector, batch, _replicated(detector, canvas_anchors(config, canvas))
+    return create_detector(config, num_classes, devices)
 
 
 def _replicated(detector: Detector, tree: Any) -> Any:

@@ -100,6 +100,11 @@ def init_variables(model: nn.Module, seed: int) -> dict[str, Any]:
     return dict(model.init(jax.random.key(seed), images, train=False))
 
 
+def abstract_variables(model: nn.Module) -> dict[str, Any]:
+    """`init_variables` without values: shapes and dtypes, and nothing is computed."""
+    return jax.eval_shape(lambda: init_variables(model, 0))
+
+
 def frozen_parameters(params: Any, frozen_stages: int) -> Any:
     """Tree of bool like `params`: True where the configuration freezes the parameter."""
 

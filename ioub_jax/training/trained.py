@@ -39,6 +39,14 @@ class Trained:
         return evaluation
 
 
+def open_run(workdir: pathlib.Path, split: str) -> tuple[Detector, Source]:
+    """The detector of a run, without its variables, and a split of its data; raises as `load`."""
+    config = configuration.read_workdir(workdir)
+    source = sources.create_source(config.data, split)
+    class_list.check(workdir, source)
+    return create_detector(config, len(source.classes)), source
+
+
 def load(workdir: pathlib.Path, checkpoint: str, split: str, *, ema: bool = True) -> Trained:
     """Reads a run's detector and opens a split of its data.
 
@@ -53,10 +61,7 @@ def load(workdir: pathlib.Path, checkpoint: str, split: str, *, ema: bool = True
         not those of the run.
       DataError: the data set is broken.
     """
-    config = configuration.read_workdir(workdir)
-    source = sources.create_source(config.data, split)
-    class_list.check(workdir, source)
-    detector = create_detector(config, len(source.classes))
+    detector, source = open_run(workdir, split)
     everywhere = steps.replicated(detector.mesh)
     variables = checkpoints.read_variables(workdir, checkpoint, everywhere, ema=ema)
     return Trained(detector, variables, source)

@@ -53,6 +53,18 @@ class Audit:
         return any(finding.must_be_fixed for finding in self.findings)
 
 
+def opening_options(config: Any) -> Any:
+    """`config.data` with which a data set opens although things are wrong with it.
+
+    Raises:
+        ValueError: If `on_error` is unknown.
+    """
+    check_on_error(config.on_error)
+    opening = config.copy_and_resolve_references()
+    opening.update({"on_error": "skip", "keep_empty": True})
+    return opening
+
+
 def audit_data_set(config: Any, split: str, decode: bool = False) -> Audit:
     """Reads the annotations of a split and, without decoding, the header of every image.
 
@@ -74,8 +86,7 @@ def audit_data_set(config: Any, split: str, decode: bool = False) -> Audit:
         ValueError: If the split or `on_error` is unknown.
     """
     raises = check_on_error(config.on_error) == "raise"
-    opening = config.copy_and_resolve_references()
-    opening.update({"on_error": "skip", "keep_empty": True})
+    opening = opening_options(config)
     _log.info("Opening the %r split of data.source=%r.", split, config.source)
     try:
         source = create_source(opening, split)

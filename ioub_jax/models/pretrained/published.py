@@ -117,6 +117,16 @@ def find_weights(name_or_path: str) -> pathlib.Path:
       WeightsError: it is neither, its package is not installed, or it cannot be downloaded; then
         no part of it is left behind.
     """
+    path = local_weights(name_or_path)
+    if path is not None:
+        return path
+    published = PUBLISHED[name_or_path]
+    assert isinstance(published, Download), "a package is here, or an error"
+    return _download(name_or_path, published)
+
+
+def local_weights(name_or_path: str) -> pathlib.Path | None:
+    """As `find_weights`, but None where it would download."""
     path = pathlib.Path(name_or_path).expanduser()
     if path.is_file():
         return path
@@ -131,7 +141,7 @@ def find_weights(name_or_path: str) -> pathlib.Path:
             return folder / published.file_name
     if isinstance(published, Packaged):
         return _packaged_file(name_or_path, published)
-    return _download(name_or_path, published)
+    return None
 
 
 def cache_folder() -> pathlib.Path:
