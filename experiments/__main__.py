@@ -26,7 +26,7 @@ def main() -> None:
     listed = commands()
     lines = ["python -m experiments.COMMAND --help tells a command's flags."]
     lines += [f"  {name:<{max(map(len, listed))}}  {text}" for name, text in listed.items()]
-    if len(sys.argv) > 1:
+    if len(sys.argv) > 1 and sys.argv[1] not in ("--help", "-h", "help"):
         name = sys.argv[1]
         if name in listed:
             sys.exit(f"Write it with a dot: python -m experiments.{name}")

@@ -27,6 +27,7 @@ from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources import create_source
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.training import anchor_fit, preview
+from ioub_jax.training.config_values import check_values
 from ioub_jax.training.configuration import ConfigError
 
 _CONFIG = command_line.define_config()
@@ -88,6 +89,9 @@ def write(folder: pathlib.Path, found: audit.Audit, details: dict[str, Any]) -> 
 def main() -> None:
     """Checks."""
     config = _CONFIG.value
+    check_values(config)
+    if _OUTPUT.value is not None:
+        files.check_can_write(pathlib.Path(_OUTPUT.value))
     details = {"source": config.data.source, "split": _SPLIT.value, "decoded": _DECODE.value}
     try:
         found = audit.audit_data_set(config.data, _SPLIT.value, decode=_DECODE.value)
@@ -109,6 +113,7 @@ def main() -> None:
 def dry_run() -> Sequence[str]:
     """What would be checked; what cannot be opened at all is an error here too."""
     config = _CONFIG.value
+    check_values(config)
     try:
         opening = audit.opening_options(config.data)
         source = create_source(opening, _SPLIT.value)

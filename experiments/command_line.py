@@ -5,6 +5,7 @@ import logging
 import os
 import pathlib
 import re
+import select
 import signal
 import sys
 import traceback
@@ -137,13 +138,13 @@ def _end(error: BaseException) -> NoReturn:
 
 def _reader_is_gone() -> bool:
     """Whether nobody reads what is printed, as after `| head`; then nothing is printed any more."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes once more when it ends, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    poll, numbers = select.poll(), (sys.stdout.fileno(), sys.stderr.fileno())
+    for number in numbers:
+        poll.register(number, 0)
+    gone = [number for number, event in poll.poll(0) if event & select.POLLERR]
+    for number in gone:  # Python flushes once more when it ends, and would complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return bool(gone)
 
 
 def _end_without_the_others() -> NoReturn:
@@ -222,8 +223,9 @@ def _show_log_lines() -> None:
     logger.setLevel(logging.INFO)
     logger.addHandler(AboveProgressBar())
     logger.propagate = False
-    # Orbax tells every step of every save, and warns that a folder opened for reading is.
-    absl.logging.set_verbosity(absl.logging.ERROR)
+    # Orbax tells every step of every save, warns that a folder opened for reading is, and shows in
+    # each of its threads what goes wrong; that is raised as well.
+    absl.logging.set_verbosity(absl.logging.FATAL)
 
 
 def _show_all_flags_in_help() -> None:

@@ -101,6 +101,7 @@ def main() -> None:
     problems: list[str] = []
     if not _RUNS.value:
         slots = comparison.shares(_PROCESSES.value, _DEVICES.value)
+        comparison.check_runs(runs)
         problems = comparison.train_all(runs, slots)
     print(comparison_report.write(runs, output, _RESAMPLINGS.value, plotting.comparison), end="")
     print(f"The report is {output}/report.md, report.json and report.png.")

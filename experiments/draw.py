@@ -74,6 +74,7 @@ def draw_positive_anchors(path: pathlib.Path, model: trained.Trained) -> None:
 def main() -> None:
     """Draws three pictures into the workdir's `pictures/`."""
     workdir = pathlib.Path(_WORKDIR.value)
+    files.check_can_write(workdir / "pictures")
     model = trained.load(workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value)
     folder = workdir / "pictures"
     folder.mkdir(exist_ok=True)

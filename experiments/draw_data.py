@@ -15,6 +15,7 @@ from ioub_jax.data import batching, pipeline
 from ioub_jax.data.sources import Example, Source, create_source
 from ioub_jax.data.sources.example import create_example
 from ioub_jax.training import preview
+from ioub_jax.training.config_values import check_values
 from ioub_jax.training.configuration import ConfigError
 
 _CONFIG = command_line.define_config()
@@ -64,7 +65,9 @@ def _example(batch: pipeline.Batch, row: int) -> Example:
 def main() -> None:
     """Draws the sheet and says where it is."""
     config = _CONFIG.value
+    check_values(config)
     path = pathlib.Path(_OUTPUT.value)
+    files.check_can_write(path.parent)
     source = create_source(config.data, "train")
     examples = _training_examples(source, _IMAGES.value, _STEP.value)
     try:
@@ -86,6 +89,7 @@ def main() -> None:
 def dry_run() -> Sequence[str]:
     """What would be drawn."""
     config, path = _CONFIG.value, pathlib.Path(_OUTPUT.value)
+    check_values(config)
     source = create_source(config.data, "train")
     _training_batches(source, _IMAGES.value, _STEP.value).close()
     files.check_can_write(path.parent)

@@ -18,6 +18,7 @@ def main() -> None:
     """Evaluates."""
     command_line.join_processes()
     workdir = pathlib.Path(_WORKDIR.value)
+    files.check_can_write(workdir / "evaluation")
     model = trained.load(workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value)
     evaluation = model.evaluate()
     if not hosts.is_first():

@@ -99,7 +99,7 @@ def match(
     Raises:
       ValueError: if a threshold or `low_quality` is not one of the possible values.
     """
-    _check_options(foreground_iou, background_iou, low_quality, ignore_iof)
+    check_options(foreground_iou, background_iou, low_quality, ignore_iof)
     anchors, boxes = box_ops.at_least_float32(anchors, boxes)
     valid, ignored = jnp.asarray(valid), jnp.asarray(ignored)
     found = _scan_boxes(anchors, boxes, valid & ~ignored, valid & ignored, low_quality, ignore_iof)
@@ -220,9 +220,10 @@ def _taken_anchors(iou: jax.Array, best: jax.Array, low_quality: str) -> jax.Arr
     return (iou > 0.0) & (iou >= best * (1.0 - _IOU_ROUNDING))
 
 
-def _check_options(
+def check_options(
     foreground_iou: float, background_iou: float, low_quality: str, ignore_iof: float
 ) -> None:
+    """Raises `ValueError` where a threshold or a rule of `match` is none of the possible values."""
     if not 0.0 < background_iou <= foreground_iou <= 1.0:
         raise ValueError(
             f"background_iou={background_iou} and foreground_iou={foreground_iou} must satisfy "

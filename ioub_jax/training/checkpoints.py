@@ -95,10 +95,13 @@ def restore(
       sharding: where every array goes.
 
     Raises:
-      ConfigError: there is no such checkpoint.
+      ConfigError: there is no such checkpoint, or it is damaged.
     """
     with _reader(workdir, which) as reader:
-        return _read(reader, template, sharding)
+        try:
+            return _read(reader, template, sharding)
+        except _DAMAGES as error:
+            raise _damaged(workdir, which, error) from error
 
 
 def read_variables(
@@ -116,7 +119,7 @@ def read_variables(
       The variables of the model: `params` and `batch_stats`.
 
     Raises:
-      ConfigError: there is no such checkpoint.
+      ConfigError: there is no such checkpoint, or it is damaged.
     """
     state, _ = read_tree(workdir, which, sharding)
     if ema and state.get("ema"):  # earlier versions had none
@@ -128,8 +131,11 @@ def read_tree(workdir: pathlib.Path, which: str, sharding: Sharding) -> tuple[di
     """Everything in a checkpoint as nested dicts, and its step; raises as `read_variables`."""
     with _reader(workdir, which) as reader:
         step = reader.latest_step()
-        metadata = reader.item_metadata(step)["state"]
-        return _read(reader, metadata.tree, sharding), step
+        try:
+            metadata = reader.item_metadata(step)["state"]
+            return _read(reader, metadata.tree, sharding), step
+        except _DAMAGES as error:
+            raise _damaged(workdir, which, error) from error
 
 
 def step_of(workdir: pathlib.Path, which: str) -> int | None:
@@ -139,6 +145,18 @@ def step_of(workdir: pathlib.Path, which: str) -> int | None:
             return reader.latest_step()
     except ConfigError:
         return None
+
+
+# What orbax raises where files are missing, cut off or of another shape.
+_DAMAGES = (AttributeError, KeyError, OSError, ValueError)
+
+
+def _damaged(workdir: pathlib.Path, which: str, error: Exception) -> ConfigError:
+    first = (str(error).strip().splitlines() or [""])[0]
+    return ConfigError(
+        f"The '{which}' checkpoint of {workdir} is damaged, or of another version ({first}); put "
+        "back a copy of it, use the other one, or train in another --workdir."
+    )
 
 
 def no_checkpoint(workdir: pathlib.Path, which: str) -> ConfigError:

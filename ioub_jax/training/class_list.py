@@ -6,12 +6,12 @@ but the names and ids would tell.
 """
 
 import itertools
-import json
 import pathlib
 from collections.abc import Sequence
 
 from ioub_jax import files
 from ioub_jax.data.sources.example import Source
+from ioub_jax.training import configuration
 from ioub_jax.training.configuration import ConfigError
 
 
@@ -65,12 +65,22 @@ def check(workdir: pathlib.Path, source: Source) -> None:
 
 
 def read(workdir: pathlib.Path) -> list[tuple[int, str]] | None:
-    """The id and name of each label of a run, None where it has not recorded them."""
+    """The id and name of each label of a run, None where it has not recorded them.
+
+    Raises:
+      ConfigError: the file is broken.
+    """
     path = workdir / "classes.json"
     if not path.exists():
         return None
-    recorded = json.loads(path.read_text(encoding="utf-8"))["categories"]
-    return [(category["id"], category["name"]) for category in recorded]
+    recorded = configuration.read_json(path)
+    try:
+        return [(category["id"], category["name"]) for category in recorded["categories"]]
+    except (KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} does not list `categories` with `id` and `name`; put back what "
+            "experiments.train wrote."
+        ) from error
 
 
 def read_required(workdir: pathlib.Path) -> list[tuple[int, str]]:

@@ -14,6 +14,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pathlib
+import re
 import signal
 import sys
 import threading
@@ -26,7 +27,14 @@ import ml_collections
 from ioub_jax import files
 from ioub_jax.data import sources
 from ioub_jax.evaluation import coco, coco_format, comparison, resampling
-from ioub_jax.training import configuration, loop, metrics, schedules
+from ioub_jax.training import (
+    config_values,
+    configuration,
+    loop,
+    metrics,
+    schedules,
+    setup,
+)
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.stopping import StopSignals
 
@@ -151,6 +159,20 @@ def progress_of(run: PlannedRun) -> str:
     if done is None:
         return f"new, {total:,} steps"
     return f"begun, evaluated at step {done:,} of {total:,}"
+
+
+def check_runs(runs: Sequence[PlannedRun]) -> None:
+    """Finds what every run would fail with before any is started; devices are left to the runs.
+
+    Raises:
+      ConfigError: a configuration cannot be run, or a folder holds a run of another one.
+      DataError: the data set is broken.
+    """
+    pending = [run for run in runs if not is_finished(run)]
+    for run in pending:
+        config_values.check_values(run.config)
+    if pending:
+        setup.open_data(pending[0].config)
 
 
 # ------------------------------------------------------------------ running them
@@ -294,6 +316,7 @@ def _failure(run: PlannedRun, exit_code: int) -> str:
     """What a run failed with: the last line it wrote."""
     lines = _log_of(run).read_text(errors="replace").strip().splitlines()
     last = lines[-1] if lines else f"exit code {exit_code}"
+    last = re.sub(r"^ioub_jax[\w.]*Error: ", "", last)  # a sentence for the user
     return f"{run.name} failed: {last} (all of it: {_log_of(run)})"
 
 
@@ -308,7 +331,7 @@ def read_result(run: PlannedRun) -> comparison.Result | None:
     """
     if not run.result.is_file():
         return None
-    kept = json.loads(run.result.read_text())
+    kept = configuration.read_json(run.result)
     if kept["config"]["schedule"]["images"] < run.config.schedule.images:
         return None  # the run is to become longer
     differences = configuration.differing_keys(kept["config"], configuration.to_dict(run.config))

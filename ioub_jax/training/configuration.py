@@ -67,7 +67,7 @@ def check_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> N
     path = workdir / "config.json"
     if not path.exists():
         return
-    differences = differing_keys(_read_json(path), to_dict(config))
+    differences = differing_keys(read_json(path), to_dict(config))
     if differences:
         raise ConfigError(
             f"{workdir} holds a run of another configuration ({'; '.join(differences)}); "
@@ -82,11 +82,17 @@ def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> N
       ConfigError: the workdir holds a run of another configuration.
     """
     check_workdir(workdir, config)
+    files.check_can_write(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     files.write_json(workdir / "config.json", to_dict(config), indent=2)
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """What a JSON file of a workdir holds.
+
+    Raises:
+      ConfigError: it is broken.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -107,7 +113,7 @@ def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
             f"{workdir} holds no run (there is no config.json in it); "
             "give the --workdir that experiments.train wrote."
         )
-    return from_dict(_read_json(path))
+    return from_dict(read_json(path))
 
 
 def check_config(config: ml_collections.ConfigDict, device_count: int) -> None:

@@ -22,6 +22,7 @@ from jax.experimental import topologies
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ioub_jax.training import step as steps
+from ioub_jax.training.config_values import check_values
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import Detector, canvas_anchors, create_detector, create_trainer
 
@@ -296,6 +297,7 @@ def planned_detector(
     devices: Sequence[Any],
 ) -> Detector:
     """The detector that `plan_step` compiles, with its largest canvas alone; arguments as there."""
+    check_values(config)
     values = config.to_dict()
     values["runtime"]["devices"] = None  # all of the topology's
     config = ml_collections.ConfigDict(values)

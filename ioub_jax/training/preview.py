@@ -23,7 +23,7 @@ from ioub_jax.training import (
 from ioub_jax.training import state as states
 from ioub_jax.training import step as steps
 from ioub_jax.training.configuration import ConfigError
-from ioub_jax.training.detector import Detector
+from ioub_jax.training.detector import Detector, canvas_anchors, create_trainer
 from ioub_jax.training.setup import Setup, create_setup
 
 
@@ -40,6 +40,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     configuration.check_workdir(workdir, config)
     class_list.check(workdir, setup.source)
     files.check_can_write(workdir)
+    _trace(setup.detector)
     size = config.batch_size
     epochs = config.schedule.images / len(setup.source)
     total = schedules.steps_of(config.schedule.images, size)
@@ -56,6 +57,26 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
         f"Files: config.json, classes.json, train.jsonl, histograms.jsonl, evaluation.jsonl, "
         f"checkpoints/, evaluation/, {wanted} in {workdir}.",
     ]
+
+
+def _trace(detector: Detector) -> None:
+    """Goes through a train step and an evaluation with shapes alone: nothing is computed."""
+    config = detector.config
+    canvas = config.data.canvases[0]
+    trainer = create_trainer(detector)
+    state, anchors = jax.eval_shape(
+        lambda: (trainer.create_state(), canvas_anchors(config, canvas))
+    )
+    for step, given, size in (
+        (trainer.train_step, state, config.batch_size),
+        (
+            steps.make_predict_step(detector.model, config),
+            state.variables,
+            config.evaluation.batch_size,
+        ),
+    ):
+        batch = steps.abstract_batch(size, canvas, config.data.max_boxes)
+        jax.eval_shape(step, given, batch, anchors)
 
 
 def writers_of(config: ml_collections.ConfigDict) -> str:

@@ -7,6 +7,7 @@ import ml_collections
 from ioub_jax.data import sources
 from ioub_jax.data.sources.example import Source
 from ioub_jax.training import class_list, evaluator, writers
+from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, create_detector
 
 
@@ -31,9 +32,16 @@ def create_setup(config: ml_collections.ConfigDict) -> Setup:
       ConfigError: the configuration cannot be run.
       DataError: the data set is broken.
     """
+    source, validation = open_data(config)
+    return Setup(source, validation, create_detector(config, len(source.classes)))
+
+
+def open_data(config: ml_collections.ConfigDict) -> tuple[Source, Source]:
+    """Training and validation data, with what else can be checked without devices; raises alike."""
+    check_values(config)
     source = sources.create_source(config.data, "train")
     validation = sources.create_source(config.data, "val")
     class_list.check_same(source, validation, "the training data", "the validation data")
     evaluator.check_metrics(config)
     writers.check_writers(config)
-    return Setup(source, validation, create_detector(config, len(source.classes)))
+    return source, validation

@@ -9,6 +9,7 @@ from ioub_jax.data import sources
 from ioub_jax.data.sources.example import Source
 from ioub_jax.training import checkpoints, class_list, configuration, evaluator
 from ioub_jax.training import step as steps
+from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, create_detector
 
 
@@ -42,6 +43,7 @@ class Trained:
 def open_run(workdir: pathlib.Path, split: str) -> tuple[Detector, Source]:
     """The detector of a run, without its variables, and a split of its data; raises as `load`."""
     config = configuration.read_workdir(workdir)
+    check_values(config)
     source = sources.create_source(config.data, split)
     class_list.check(workdir, source)
     return create_detector(config, len(source.classes)), source

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ioub_jax.data.checks import Problem
+from ioub_jax.data.checks import DataError, Problem
 from ioub_jax.data.sources.example import Example, create_example
 
 SPLITS = ("train", "val", "test")
@@ -148,7 +148,8 @@ class ShapesSource:
         max_objects: The most objects in one image.
 
     Raises:
-        ValueError: If the split is unknown or the images are too small for the smallest shape.
+        ValueError: If the split is unknown.
+        DataError: If the images are too small for the smallest shape.
     """
 
     classes: tuple[str, ...] = tuple(_OUTLINES)
@@ -165,9 +166,10 @@ class ShapesSource:
         if split not in SPLITS:
             raise ValueError(f"The shapes data set has no split {split!r}; use one of {SPLITS}.")
         if min(image_size) < 2 * SMALLEST:
-            raise ValueError(
+            raise DataError(
                 f"config.data.shapes.image_size is {tuple(image_size)}; "
-                f"both sides must be at least {2 * SMALLEST}."
+                f"both sides must be at least {2 * SMALLEST}.",
+                "image_size",
             )
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.sizes = np.tile(np.array(self.image_size, np.int64), (num_images, 1))
