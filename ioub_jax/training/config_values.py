@@ -37,11 +37,13 @@ _AT_LEAST = {
     "model.fpn.channels": 1,
     "model.head.depth": 0,
     "model.head.width": 1,
+    "model.norm_epsilon": 0,
     "model.width": 1,
     "runtime.checkpoint_every_images": 1,
     "runtime.devices": 1,
     "runtime.log_every_steps": 1,
     "runtime.workers": 0,
+    "schedule.base_learning_rate": 0,
     "schedule.images": 1,
     "schedule.warmup_images": 0,
     "seed": 0,
@@ -50,9 +52,7 @@ _AT_LEAST = {
 _POSITIVE = (
     "anchors.base_scale",
     "evaluation.nms_iou",
-    "model.norm_epsilon",
     "optimizer.clip_global_norm",
-    "schedule.base_learning_rate",
     "schedule.reference_batch_size",
 )
 

@@ -37,3 +37,11 @@ def test_a_program_is_planned(tmp_path, program):
     assert hlo.read_text().startswith("HloModule")
     reduced = {each["kind"]: each for each in numbers["collectives"]}
     assert list(reduced) == (["all-reduce"] if program == "train" else [])
+
+
+def test_a_dry_run_compiles_and_writes_nothing(tmp_path):
+    pytest.importorskip("libtpu")
+    code, output = tiny.run("plan", *FLAGS, f"--json={tmp_path / 'plan.json'}", "--dry_run")
+    assert code == 0, output
+    assert "train, 3 classes, 1 images of 64x64 on each of 4 chips of v5e:2x2." in output
+    assert list(tmp_path.iterdir()) == []

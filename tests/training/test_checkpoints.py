@@ -99,3 +99,17 @@ def test_a_missing_checkpoint_is_one_sentence(tmp_path):
     everywhere = steps.replicated(steps.create_mesh(1))
     with pytest.raises(ConfigError, match=r"has no 'best' checkpoint; let experiments.train reach"):
         checkpoints.read_variables(tmp_path, "best", everywhere)
+
+
+def test_a_damaged_checkpoint_is_told_in_a_sentence(tmp_path):
+    saved = checkpoints.Checkpoints(tmp_path)
+    saved.save_last(state_of(7), {})
+    saved.close()
+    assert checkpoints.step_of(tmp_path, "last") == 7
+    assert checkpoints.step_of(tmp_path, "best") is None
+    for path in (tmp_path / "checkpoints" / "last" / "7" / "state").iterdir():
+        if path.is_file():
+            path.unlink()
+    one = steps.replicated(steps.create_mesh(1))
+    with pytest.raises(ConfigError, match=r"The 'last' checkpoint of .* is damaged, or of another"):
+        checkpoints.read_variables(tmp_path, "last", one)

@@ -1,0 +1,287 @@
+"""What all commands have in common: dry runs, one sentence or a traceback, exit codes."""
+
+import errno
+import json
+import os
+import shutil
+
+import pytest
+
+from experiments import command_line
+from experiments.__main__ import commands
+from ioub_jax.training import preview
+from ioub_jax.training.configuration import ConfigError
+from tests import tiny
+from tests.experiments import forked
+
+TINY = "--config=tests/tiny.py"
+
+
+@pytest.fixture(scope="module")
+def run():
+    served = forked.Commands()
+    yield served.run
+    served.close()
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return tiny.train_two_steps(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def places(workdir, tmp_path_factory):
+    """What the arguments below name: a run, its copy without checkpoints, and so on."""
+    folder = tmp_path_factory.mktemp("places")
+    begun = folder / "begun"
+    begun.mkdir()
+    for name in ("config.json", "classes.json"):
+        shutil.copy(workdir / name, begun)
+    (folder / "file").write_text("no folder")
+    (folder / "empty.jpg").write_text("")
+    (folder / "found.json").write_text("[]")
+    (folder / "truth.json").write_text(json.dumps({"images": [{"id": 1}]}))
+    return {"RUN": workdir, "BEGUN": begun, "FOLDER": folder}
+
+
+def filled(arguments, places):
+    for name, path in places.items():
+        arguments = [argument.replace(name, str(path)) for argument in arguments]
+    return arguments
+
+
+def contents(*folders):
+    """Every file below some folders, with its time and size."""
+    return {
+        path: (path.stat().st_mtime_ns, path.stat().st_size if path.is_file() else 0)
+        for folder in folders
+        for path in folder.rglob("*")
+    }
+
+
+# ------------------------------------------------------------------ dry runs
+
+DRY_RUNS = [
+    ("evaluate", ["--workdir=RUN"], "the weights at step 2"),
+    ("draw", ["--workdir=RUN", "--checkpoint=last"], "12 images of 8 classes"),
+    ("draw_data", [TINY, "--output=FOLDER/new/data.png"], "16 images from step 0 on"),
+    ("check_data", [TINY, "--output=FOLDER/new"], "check.json and contact_sheet.png"),
+    ("predict", ["--model=RUN", "--out=FOLDER/new", "FOLDER/empty.jpg"], "Images: 1, the first"),
+    ("export", ["--model=RUN", "--out=FOLDER/new"], "for cpu, cuda, tpu, of any number of images"),
+    ("benchmark", ["models"], "Measurement: models"),
+    ("benchmark", ["export", TINY], "a retinanet of 80 classes"),
+    ("diagnose", ["--workdir=RUN"], "the weights at step 2"),
+    (
+        "diagnose",
+        ["--detections=FOLDER/found.json", "--annotations=FOLDER/truth.json", "--to=FOLDER/new"],
+        "found: 0 detections",
+    ),
+    (
+        "compare",
+        [TINY, "--workdir=FOLDER/new", "--arms=baseline", "--seeds=2"],
+        "arm baseline, seed 1: new, 24 steps",
+    ),
+]
+
+
+@pytest.mark.parametrize(("verb", "arguments", "words"), DRY_RUNS)
+def test_a_dry_run_tells_and_writes_nothing(run, places, verb, arguments, words):
+    before = contents(*places.values())
+    code, output = run(verb, *filled(arguments, places), "--dry_run")
+    assert code == 0, output
+    assert words in output
+    assert output.endswith("This was a dry run: nothing was written.\n")
+    assert contents(*places.values()) == before
+
+
+def test_every_command_has_a_dry_run():
+    # `plan` needs libtpu and is tested where that is, `train` is tested below.
+    assert {verb for verb, *_ in DRY_RUNS} | {"plan", "train"} == set(commands())
+
+
+def test_a_dry_run_of_a_training_tells_its_size(run, places):
+    before = contents(*places.values())
+    code, output = run("train", TINY, f"--workdir={places['FOLDER']}/new", "--dry_run")
+    assert code == 0, output
+    assert contents(*places.values()) == before
+    assert "50 images of 8 classes for training, 12 for validation" in output
+    assert "Canvases: 64x64 (50 images)." in output
+    # 24 steps of 8 images are 192, of 50.
+    assert "Training: 24 steps of 8 images, 3.8 epochs; evaluated every 96" in output
+    assert "measure w_loc on 2 batches" in output
+    assert "Devices: 1 (cpu)." in output
+
+
+@pytest.mark.parametrize(
+    ("images", "words"), [(24, "It would go on in RUN at step 2 of 3."), (16, "nothing is left to")]
+)
+def test_a_dry_run_of_a_training_tells_where_it_would_go_on(places, monkeypatch, images, words):
+    monkeypatch.setattr(preview, "_trace", lambda detector: None)  # the test above goes through it
+    config = tiny.get_config()
+    config.evaluation.every_images = 16
+    config.schedule.images = images
+    lines = preview.preview_training(config, places["RUN"])
+    assert filled([words], places)[0] in "\n".join(lines)
+
+
+# ------------------------------------------------------------------ what a user gets wrong
+
+NO_RUN = "holds no run (there is no config.json in it)"
+NO_CHECKPOINT = "has no 'best' checkpoint; let experiments.train reach one first."
+NO_FOLDER = "Not a directory: "
+MISTAKES = [
+    *((verb, ["--workdir=FOLDER"], NO_RUN) for verb in ("evaluate", "draw", "diagnose")),
+    *((verb, ["--workdir=BEGUN"], NO_CHECKPOINT) for verb in ("evaluate", "draw", "diagnose")),
+    ("predict", ["--model=FOLDER", "--out=FOLDER/new", "FOLDER/empty.jpg"], NO_RUN),
+    ("predict", ["--model=BEGUN", "--out=FOLDER/new", "FOLDER/empty.jpg"], NO_CHECKPOINT),
+    ("predict", ["--model=RUN", "--out=FOLDER/file", "FOLDER/empty.jpg"], NO_FOLDER),
+    ("export", ["--model=FOLDER", "--out=FOLDER/new"], NO_RUN),
+    ("export", ["--model=RUN", "--out=FOLDER/file"], NO_FOLDER),
+    ("diagnose", ["--workdir=RUN", "--to=FOLDER/file"], NO_FOLDER),
+    ("train", [TINY, "--workdir=FOLDER/file"], NO_FOLDER),
+    ("train", [TINY, "--workdir=RUN"], "holds a run of another configuration"),
+    ("train", ["--config=nowhere.py", "--workdir=RUN"], "no configuration file nowhere.py"),
+    ("train", ["--workdir=RUN"], "--config must be given"),
+    ("train", [f"{TINY}:neither", "--workdir=RUN"], "Unknown arm 'neither'; it must be one of"),
+    ("compare", [TINY, "--workdir=FOLDER/file"], NO_FOLDER),
+    ("compare", ["--workdir=FOLDER/new"], "Give --config to train, or --runs"),
+    ("benchmark", ["growth", "--png=FOLDER/none/x.png"], "There is no such folder for --png"),
+    ("benchmark", ["weights"], "Say which weights, --weights=FILE."),
+    ("benchmark", ["speed"], "Say what to do: one of models, "),
+    ("plan", [TINY, "--topology=v9:2x2"], "--topology=v9:2x2 is none"),
+    ("check_data", [TINY, "--output=FOLDER/file"], NO_FOLDER),
+    ("draw_data", [TINY, "--output=FOLDER/file/x.png"], NO_FOLDER),
+    *(
+        (verb, [TINY, *more, "--config.data.source=coco", "--config.data.coco.root=/no"], "/no/ann")
+        for verb, more in (
+            ("train", ["--workdir=FOLDER/new"]),
+            ("compare", ["--workdir=FOLDER/new"]),
+            ("draw_data", ["--output=FOLDER/new/x.png"]),
+        )
+    ),
+    *(
+        (verb, [TINY, *more, f"--config.{setting}"], words)
+        for verb, more in (
+            ("train", ["--workdir=FOLDER/new"]),
+            ("compare", ["--workdir=FOLDER/new"]),
+            ("check_data", []),
+            ("draw_data", ["--output=FOLDER/new/x.png"]),
+            ("plan", ["--topology=v5e:2x2"]),
+        )
+        for setting, words in (
+            ("bach_size=2", 'Did you mean "batch_size" instead of "bach_size"?'),
+            ("batch_size=two", "--config.batch_size=two: invalid literal for int()"),
+        )
+    ),
+    *((verb, ["--wrong"], "Unknown command line flag 'wrong'") for verb in sorted(commands())),
+]
+
+
+@pytest.mark.parametrize(("verb", "arguments", "words"), MISTAKES)
+def test_what_a_user_gets_wrong_is_one_sentence(run, places, verb, arguments, words):
+    before = contents(*places.values())
+    code, output = run(verb, *filled(arguments, places))
+    assert code == command_line.USER_ERROR, output
+    assert output.startswith("Error: ")
+    assert words in output
+    assert output.count("\n") == 1
+    assert contents(*places.values()) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def get_config(:\n", "mine.py, line 1"),
+        ("import not_there\n", "No module named 'not_there'"),
+        ("def get_config():\n  return missing\n", "mine.py:2: NameError: name 'missing'"),
+        ("def get_config():\n  return 3\n", "must return an ml_collections.ConfigDict"),
+    ],
+)
+def test_a_mistake_in_a_configuration_file_is_one_sentence(run, tmp_path, text, words):
+    (tmp_path / "mine.py").write_text(text)
+    config = f"--config={tmp_path / 'mine.py'}"
+    code, output = run("train", config, f"--workdir={tmp_path}", "--dry_run")
+    assert code == command_line.USER_ERROR
+    assert output.startswith("Error: The configuration cannot be read: ")
+    assert words in output
+    assert output.count("\n") == 1
+
+
+# ------------------------------------------------------------------ other ends
+
+TRAINING = "from ioub_jax.training import loop\ndef fail(*_, **__):\n  raise {}\n"
+TRAINING += "loop.train_and_evaluate = fail\n"
+
+
+def train(run, tmp_path, error, imports=""):
+    before = f"{imports}\n{TRAINING.format(error)}"
+    return run("train", TINY, f"--workdir={tmp_path / 'run'}", before=before)
+
+
+def test_a_bug_keeps_its_traceback_and_has_a_code_of_its_own(run, tmp_path):
+    code, output = train(run, tmp_path, "RuntimeError('a bug')")
+    assert code == command_line.BUG == 2
+    assert output.startswith("Traceback (most recent call last)")
+    assert output.endswith("RuntimeError: a bug\n")
+    before = "from ioub_jax.training import preview\npreview.preview_training = None\n"
+    code, output = run("train", TINY, f"--workdir={tmp_path}", "--dry_run", before=before)
+    assert code == command_line.BUG
+    assert output.endswith("TypeError: 'NoneType' object is not callable\n")
+
+
+def test_a_full_disk_is_one_sentence(run, tmp_path):
+    error = "OSError(28, 'No space left on device', '/data/run')"
+    assert train(run, tmp_path, error) == (1, "Error: No space left on device: /data/run.\n")
+
+
+def test_an_interruption_is_one_word(run, tmp_path):
+    assert train(run, tmp_path, "KeyboardInterrupt") == (130, "Interrupted.\n")
+
+
+def test_a_reader_that_leaves_is_no_error(run):
+    before = "import os\nread, write = os.pipe()\nos.close(read)\nos.dup2(write, 1)\n"
+    code, output = run("benchmark", "models", "--dry_run", before=before)
+    assert (code, output) == (141, "")
+
+
+def test_help_lists_all_flags_and_is_no_error(run):
+    code, output = run("evaluate", "--help")
+    assert code == 0
+    for flag in ("--workdir:", "--[no]dry_run:", "--checkpoint:", "--num_processes:"):
+        assert flag in output
+
+
+def chain(first, cause):
+    first.__cause__ = cause
+    return first
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ConfigError("Lower it."), "Lower it."),
+        (PermissionError(errno.EACCES, "Permission denied", "/data"), "Permission denied: /data."),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device."),
+        (
+            chain(ValueError("orbax"), OSError(errno.EROFS, "Read-only file system", "/run")),
+            "Read-only file system: /run.",
+        ),
+        (
+            ValueError('RESOURCE_EXHAUSTED: Error writing "/run/x": No space left on device [28]'),
+            "No space left on device: /run/x.",
+        ),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "ours"), None),
+        (RuntimeError("a bug"), None),
+        (ValueError("a bug"), None),
+    ],
+)
+def test_which_errors_are_told_in_a_sentence(error, sentence):
+    assert command_line.sentence_of(error) == sentence
+
+
+def test_the_page_of_the_commands_has_every_command_and_every_code():
+    page = (tiny.ROOT / "docs" / "commands.md").read_text()
+    for name in commands():
+        assert f"| `{name}` |" in page
+    for code in (0, command_line.USER_ERROR, command_line.BUG, 3, 130, 141, 143):
+        assert f"| {code} |" in page
