@@ -181,7 +181,7 @@ def describe_checkpoint(workdir: pathlib.Path, checkpoint: str, *, ema: bool) ->
 
 def describe_source(source: Source) -> str:
     """How many images and classes a data set has."""
-    left_out = f" ({len(source.skipped):,} problems left out)" if source.skipped else ""
+    left_out = f" (left out: {len(source.skipped):,})" if source.skipped else ""
     return f"{len(source):,} images of {len(source.classes)} classes{left_out}"
 
 
