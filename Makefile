@@ -8,12 +8,13 @@ DEMO ?= runs/demo
 
 NOTEBOOKS ?= losses train torchvision
 
-.PHONY: help setup test test-slow test-tfds lint peers demo notebooks clean
+.PHONY: help setup test test-slow test-tfds lint peers demo notebooks docs clean
 
 help:
 	@echo "make demo   train a small RetinaNet, print its AP, draw pictures into $(DEMO)"
 	@echo "make test   run the tests          (make test PYTHON=python3.13 on another Python)"
 	@echo "make lint   ruff and mypy"
+	@echo "make docs   the pages of docs/ and the reference, into site/"
 	@echo "make notebooks  run the notebooks, each with a short schedule"
 	@echo "make setup  create $(VENV) with everything the others need"
 
@@ -57,6 +58,11 @@ demo: setup
 # Executed copies, with their figures, are in runs/notebooks.
 notebooks: setup
 	$(BIN)/python -m notebooks.execute $(NOTEBOOKS)
+
+# Stops at every warning; with --quiet it would at none. The variable keeps mkdocs-material from
+# telling of its successor.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:
 	rm -rf $(DEMO)

@@ -1,0 +1,95 @@
+"""What the pages about adding something say, done to a copy of the package."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+FOLDERS = ("ioub_jax", "configs", "docs", "tests/losses")
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of what the pages change, without the pictures."""
+    leave_out = shutil.ignore_patterns("__pycache__", "results")
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=leave_out)
+    return tmp_path
+
+
+def follow(page, copy):
+    """Applies the differences of a page, and writes the programs that it names a file for."""
+    text = (ROOT / "docs" / "how-to" / page).read_text(encoding="utf-8")
+    for difference in re.findall(r"```diff\n(.*?)```", text, flags=re.DOTALL):
+        subprocess.run(["git", "apply", "-"], input=difference, text=True, cwd=copy, check=True)
+    for path, program in re.findall(r"In `([^`]+)`:\n\n```python\n(.*?)```", text, flags=re.DOTALL):
+        (copy / path).write_text(program, encoding="utf-8")
+
+
+def run(copy, *arguments):
+    """What a Python program prints that imports the copy."""
+    environment = os.environ | {"PYTHONPATH": str(copy), "JAX_PLATFORMS": "cpu"}
+    result = subprocess.run(
+        [sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_add_a_loss(copy):
+    follow("add-a-loss.md", copy)
+    program = (
+        "import jax.numpy as jnp, ioub_jax\n"
+        "from ioub_jax import objective\n"
+        "options = objective.LocalizationOptions(name='log_cosh')\n"
+        "from ioub_jax.objective import ObjectiveOptions, per_anchor\n"
+        "deltas, anchors = jnp.full((1, 4), 0.5), jnp.array([[0.0, 0.0, 10.0, 10.0]])\n"
+        "chosen = ObjectiveOptions(localization=options)\n"
+        "loss = per_anchor._localization_loss(deltas, anchors, anchors, anchors, chosen)\n"
+        "print(ioub_jax.__file__, float(loss[0]))"
+    )
+    path, loss = run(copy, "-c", program).split()
+    assert path.startswith(str(copy))
+    # 4 * .11 log cosh(.5 / .11): far from 0, 4 (.5 - .11 log 2).
+    assert float(loss) == pytest.approx(4 * (0.5 - 0.11 * 0.693147), abs=1e-3)
+    run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/losses/test_log_cosh.py")
+    page = (copy / "docs" / "losses.md").read_text(encoding="utf-8")
+    assert page.count("name=log_cosh") == 2
+
+
+YOLO = """
+import cv2, numpy, pathlib
+from configs import defaults
+from ioub_jax.data.sources import create_source
+root = pathlib.Path("data")
+for part in ("images/train", "labels/train"):
+    (root / part).mkdir(parents=True)
+for name in ("a", "b"):
+    cv2.imwrite(f"data/images/train/{name}.png", numpy.zeros((100, 200, 3), numpy.uint8))
+(root / "labels/train/a.txt").write_text("1 0.5 0.5 0.2 0.4\\n7 0.5 0.5 0.2 0.4\\n")
+data = defaults.get_config().data
+data.update({"source": "yolo", "on_error": "skip", "keep_empty": True})
+data.yolo.update({"root": "data", "classes": ("cat", "dog")})
+source = create_source(data, "train")
+print(len(source), source[0].boxes.tolist(), source[0].labels.tolist(), source[0].image.shape)
+print(source.skipped[0])
+data.on_error = "raise"
+try:
+    create_source(data, "train")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_add_a_data_source(copy):
+    follow("add-a-data-source.md", copy)
+    found, skipped, raised = run(copy, "-c", YOLO).splitlines()
+    # The middle fifth of 200 columns and two fifths of 100 rows.
+    assert found == "2 [[80.0, 30.0, 120.0, 70.0]] [1] (100, 200, 3)"
+    assert "a.txt:2: '7 0.5 0.5 0.2 0.4' is no box" in skipped
+    assert raised == skipped
