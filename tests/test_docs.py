@@ -3,6 +3,7 @@
 import ast
 import functools
 import importlib
+import itertools
 import pathlib
 import re
 import shlex
@@ -94,6 +95,31 @@ def test_the_site_lists_every_page():
     listed = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
     pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
     assert listed == pages | {"index.md"}  # the README
+
+
+def begun_without_a_blank_line(text):
+    """Lines of lists and tables that come right after a paragraph.
+
+    Where the repository is read they end it; on the site they become part of it.
+    """
+    lines = FENCE.sub("", text).splitlines()
+    begins = re.compile(r"(- |1\. |\|)")
+    goes_on = re.compile(r"(- |\d+\. |\||  |#|$)")
+    return [
+        line
+        for before, line in itertools.pairwise(lines)
+        if begins.match(line) and not goes_on.match(before)
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_lists_and_tables_begin_after_a_blank_line(page):
+    assert begun_without_a_blank_line(text_of(page)) == []
+
+
+def test_a_list_that_begins_too_early_is_found():
+    text = "A\n- b\n\n- c\n  d\n- e\n\nF\n| g |\n|---|\n\n## H\n- i\n"
+    assert begun_without_a_blank_line(text) == ["- b", "| g |"]
 
 
 # ------------------------------------------------------------------ programs
