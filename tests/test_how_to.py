@@ -25,8 +25,17 @@ def copy(tmp_path):
 def follow(page, copy):
     """Applies the differences of a page, and writes the programs that it names a file for."""
     text = (ROOT / "docs" / "how-to" / page).read_text(encoding="utf-8")
+    # Whatever repository the copy may lie in is none of its business.
+    environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(copy.parent)}
     for difference in re.findall(r"```diff\n(.*?)```", text, flags=re.DOTALL):
-        subprocess.run(["git", "apply", "-"], input=difference, text=True, cwd=copy, check=True)
+        subprocess.run(
+            ["git", "apply", "-"],
+            input=difference,
+            text=True,
+            cwd=copy,
+            env=environment,
+            check=True,
+        )
     for path, program in re.findall(r"In `([^`]+)`:\n\n```python\n(.*?)```", text, flags=re.DOTALL):
         (copy / path).write_text(program, encoding="utf-8")
 
