@@ -8,7 +8,7 @@ DEMO ?= runs/demo
 
 NOTEBOOKS ?= losses train torchvision
 
-.PHONY: help setup test test-slow test-tfds lint peers demo notebooks docs clean
+.PHONY: help setup test test-slow test-tfds test-onnx lint peers demo notebooks docs clean
 
 help:
 	@echo "make demo   train a small RetinaNet, print its AP, draw pictures into $(DEMO)"
@@ -38,6 +38,13 @@ test-tfds:
 	$(MAKE) setup VENV=.venv-tfds
 	.venv-tfds/bin/python -m pip install --quiet tensorflow importlib_resources
 	.venv-tfds/bin/python -m pytest tests/data/sources/test_tfds.py
+
+# The converter to ONNX is no dependency of anything else.
+test-onnx:
+	$(MAKE) setup VENV=.venv-onnx
+	.venv-onnx/bin/python -m pip install --quiet --disable-pip-version-check \
+		jax2onnx==0.17.1 onnxruntime==1.32.0
+	.venv-onnx/bin/python -m pytest tests/test_onnx_program.py
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -4,9 +4,9 @@ python -m experiments.export --model=runs/shapes --out=exported
 python -m experiments.export --model=runs/mine --out=exported --format=safetensors
 
 `stablehlo` writes one program for every canvas, with the weights, the decoding and the NMS in it,
-which jax alone runs on CPU, CUDA and TPU; `safetensors` writes the parameters as torchvision names
-them. docs/export.md says how to use either. `--model` is the workdir of a run, or one of
-torchvision's detectors, by file or by name.
+which jax alone runs on CPU, CUDA and TPU; `onnx` the same for one image at a time, for what runs
+ONNX; `safetensors` writes the parameters as torchvision names them. docs/export.md says how to use
+them. `--model` is the workdir of a run, or one of torchvision's detectors, by file or by name.
 """
 
 import pathlib
@@ -16,20 +16,24 @@ from absl import flags
 
 import ioub_jax
 from experiments import command_line
-from ioub_jax import exporting, files
+from ioub_jax import exporting, files, onnx_program
 from ioub_jax.training import preview
 from ioub_jax.training.configuration import ConfigError
 
 _MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder for the files.", required=True)
-_FORMAT = flags.DEFINE_enum("format", "stablehlo", ["stablehlo", "safetensors"], "What to write.")
+_FORMAT = flags.DEFINE_enum(
+    "format", "stablehlo", ["stablehlo", "onnx", "safetensors"], "What to write."
+)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Of a workdir.")
 _EMA = command_line.define_ema()
 _BATCH = flags.DEFINE_integer(
-    "batch_size", None, "Images of a batch; unset: a program that takes any.", lower_bound=1
+    "batch_size", None, "Of StableHLO; unset: a program that takes any.", lower_bound=1
 )
 _PLATFORMS = flags.DEFINE_list(
-    "platforms", list(exporting.DEFAULT_PLATFORMS), f"Of {', '.join(exporting.PLATFORMS)}."
+    "platforms",
+    list(exporting.DEFAULT_PLATFORMS),
+    f"Of StableHLO: {', '.join(exporting.PLATFORMS)}.",
 )
 _CANVASES = flags.DEFINE_list(
     "canvases", None, "Inputs, as 800x1344,1344x800; unset: those of the configuration."
@@ -43,6 +47,8 @@ def main() -> None:
     out = pathlib.Path(_OUT.value)
     if _FORMAT.value == "safetensors":
         written = exporting.write_torchvision_weights(detector, out, name=_MODEL.value)
+    elif _FORMAT.value == "onnx":
+        written = exporting.write_onnx(detector, out, canvases=_canvases())
     else:
         written = exporting.write_programs(
             detector,
@@ -71,13 +77,18 @@ def dry_run() -> Sequence[str]:
     lines = preview.preview_inference(_MODEL.value, _CHECKPOINT.value, ema=_EMA.value)
     if _FORMAT.value == "safetensors":
         return [*lines, f"Files: the weights as safetensors in {_OUT.value}."]
-    exporting.check_platforms(_PLATFORMS.value)
     canvases = _canvases()
     shown = ", ".join(f"{h}x{w}" for h, w in canvases) if canvases else "the configuration's"
+    if _FORMAT.value == "onnx":
+        onnx_program.check_packages()
+        what = "in ONNX, of one image"
+    else:
+        exporting.check_platforms(_PLATFORMS.value)
+        images = _BATCH.value or "any number of"
+        what = f"for {', '.join(_PLATFORMS.value)}, of {images} images"
     return [
         *lines,
-        f"Files: detector.json and one program for each canvas ({shown}) in {_OUT.value}, for "
-        f"{', '.join(_PLATFORMS.value)}, of {_BATCH.value or 'any number of'} images.",
+        f"Files: detector.json and one program for each canvas ({shown}) in {_OUT.value}, {what}.",
     ]
 
 

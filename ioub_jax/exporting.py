@@ -1,12 +1,12 @@
 """A trained detector for programs that do not have this package.
 
 `export_detector` makes it one StableHLO program with its weights inside (`jax.export`),
-`write_programs` writes one for every canvas and a JSON that says how to use them, and
-`write_torchvision_weights` writes the weights alone, as torchvision names them.
+`write_programs` writes one for every canvas and a JSON that says how to use them, `write_onnx` does
+so in ONNX, and `write_torchvision_weights` writes the weights alone, as torchvision names them.
 """
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import safetensors.numpy
 from jax import export
 
-from ioub_jax import files
+from ioub_jax import files, onnx_program
 from ioub_jax.data.batching import PADDING_COLOUR
 from ioub_jax.inference import ObjectDetector
 from ioub_jax.models import pretrained
@@ -62,6 +62,13 @@ def export_detector(
       ConfigError: a platform is unknown, or the canvas is no input of the model.
     """
     check_platforms(platforms)
+    batch = batch_size if batch_size is not None else export.symbolic_shape("batch")[0]
+    detect = _program(detector, canvas)
+    return export.export(jax.jit(detect), platforms=tuple(platforms))(*_inputs(batch, canvas))
+
+
+def _program(detector: ObjectDetector, canvas: Canvas) -> Callable[..., dict[str, jax.Array]]:
+    """The function that is exported: `detect(images, sizes)`."""
     _check_canvas(detector, canvas)
     variables = jax.device_get(detector.variables)
     anchors: Any = canvas_anchors(detector.config, canvas)  # constants, as the variables
@@ -75,8 +82,11 @@ def export_detector(
         found: dict[str, jax.Array] = detector.predict(variables, batch, anchors)._asdict()
         return found
 
-    batch = batch_size if batch_size is not None else export.symbolic_shape("batch")[0]
-    return export.export(jax.jit(detect), platforms=tuple(platforms))(
+    return detect
+
+
+def _inputs(batch: Any, canvas: Canvas) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    return (
         jax.ShapeDtypeStruct((batch, *canvas, 3), jnp.uint8),
         jax.ShapeDtypeStruct((batch, 2), jnp.int32),
     )
@@ -134,26 +144,65 @@ def write_programs(
     Raises:
       ConfigError: as `export_detector`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    written, programs = [], []
+    contents = {}
     for canvas in canvases or detector.canvases:
         exported = export_detector(detector, canvas, batch_size=batch_size, platforms=platforms)
-        path = folder / f"detector_{canvas[0]}x{canvas[1]}.stablehlo"
-        files.write_bytes(path, exported.serialize(vjp_order=0))
-        written.append(path)
-        programs.append({"file": path.name, "canvas": list(canvas)})
-    described = {
+        contents[canvas] = bytes(exported.serialize(vjp_order=0))
+    heading = {
         "format": "jax.export",
         "jax": jax.__version__,
         "calling_convention_version": exported.calling_convention_version,
         "platforms": list(platforms),
-        "programs": programs,
         "batch_size": batch_size or "any",
-        **_description(detector),
     }
-    path = folder / "detector.json"
-    files.write_json(path, described, indent=1)
-    return [*written, path]
+    return _write(detector, folder, contents, "stablehlo", heading)
+
+
+def write_onnx(
+    detector: ObjectDetector, folder: pathlib.Path, *, canvases: Sequence[Canvas] | None = None
+) -> list[pathlib.Path]:
+    """Writes `detector_HxW.onnx` for each canvas, for one image at a time, and `detector.json`.
+
+    The converter is jax2onnx. What it makes is run by onnxruntime beside the detector, and written
+    if both find the same.
+
+    Args:
+      detector: the detector.
+      folder: where to; made if it is not there.
+      canvases: heights and widths; None: those of the configuration.
+
+    Returns:
+      The files, the JSON last.
+
+    Raises:
+      ConfigError: jax2onnx or onnxruntime is missing, or cannot convert this detector, or the
+        canvas is no input of the model.
+    """
+    contents = {
+        canvas: onnx_program.convert(_program(detector, canvas), _inputs(1, canvas))
+        for canvas in canvases or detector.canvases
+    }
+    return _write(detector, folder, contents, "onnx", {"format": "onnx", "batch_size": 1})
+
+
+def _write(
+    detector: ObjectDetector,
+    folder: pathlib.Path,
+    contents: Mapping[Canvas, bytes],
+    suffix: str,
+    heading: dict[str, Any],
+) -> list[pathlib.Path]:
+    """Writes the programs and then `detector.json`, which so names none that is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written, programs = [], []
+    for canvas, content in contents.items():
+        written.append(folder / f"detector_{canvas[0]}x{canvas[1]}.{suffix}")
+        files.write_bytes(written[-1], content)
+        programs.append({"file": written[-1].name, "canvas": list(canvas)})
+    description = folder / "detector.json"
+    described = {**heading, "programs": programs, **_description(detector)}
+    files.write_json(description, described, indent=1)
+    return [*written, description]
 
 
 def _description(detector: ObjectDetector) -> dict[str, Any]:

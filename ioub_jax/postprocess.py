@@ -215,7 +215,11 @@ def suppress(found: Candidates, *, nms_iou: float, max_detections: int) -> Detec
     def of_image(*image: jax.Array) -> tuple[jax.Array, jax.Array]:
         return class_wise_nms(*image, iou_threshold=nms_iou, max_detections=max_detections)
 
-    kept, valid = jax.vmap(of_image)(*found)
+    if found[0].shape[0] == 1:
+        # The same without a batch of loops, which no converter to ONNX takes.
+        kept, valid = (part[None] for part in of_image(*(part[0] for part in found)))
+    else:
+        kept, valid = jax.vmap(of_image)(*found)
     boxes = jnp.take_along_axis(found.boxes, kept[:, :, None], axis=1)
     return Detections(
         boxes=jnp.where(valid[:, :, None], boxes, 0.0),

@@ -38,6 +38,8 @@ def create(config, num_classes=3):
         if path[-1].key in ("scale", "var"):
             return np.ones(leaf.shape, np.float32)
         deviation = (2.0 / max(np.prod(leaf.shape[:-1]), 1)) ** 0.5  # He's, of a kernel
+        if path[-2].key == "output":
+            deviation /= 10.0  # or most scores would be 0 or 1
         return generator.normal(0, deviation, leaf.shape).astype(np.float32)
 
     shapes = jax.eval_shape(lambda: states.init_variables(model.model, 0))

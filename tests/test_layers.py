@@ -23,7 +23,17 @@ ALLOWED = {
     "evaluation": set(),
     "plotting": set(),
     "inference": {"data", "models", "training"},
-    "exporting": {"data", "files", "models", "training", "inference", "postprocess", "boxes"},
+    "onnx_program": {"training"},
+    "exporting": {
+        "data",
+        "files",
+        "models",
+        "training",
+        "inference",
+        "onnx_program",
+        "postprocess",
+        "boxes",
+    },
     "training": {
         "anchors",
         "boxes",

@@ -89,3 +89,13 @@ def test_the_measurements_that_the_docs_name_exist():
     named = {line.split()[3] for line in text.splitlines() if line.startswith(command)}
     assert named
     assert named <= set(_MEASUREMENTS)
+
+
+@pytest.mark.slow
+def test_an_exported_detector_is_timed_beside_the_jitted_one():
+    code, output = tiny.run("benchmark", "export", "--config=tests/tiny.py", "--repeats=2")
+    assert code == 0, output
+    result = json.loads(output[output.index("{") :])
+    assert result["images"] == [1, 64, 64, 3] and result["turns"] == 2
+    assert result["program, MiB"] > result["weights, MiB"] > 0.0
+    assert result["seconds"].keys() >= {"export", "jitted", "exported"}
