@@ -31,7 +31,7 @@ from ioub_jax.training.config_values import check_values
 from ioub_jax.training.configuration import ConfigError
 
 _CONFIG = command_line.define_config()
-_SPLIT = flags.DEFINE_enum("split", "train", ["train", "val", "test"], "Which images.")
+_SPLIT = command_line.define_split("train")
 _DECODE = flags.DEFINE_bool("decode", False, "Also decode every image.")
 _OUTPUT = flags.DEFINE_string("output", None, "A folder for check.json and contact_sheet.png.")
 _IMAGES = flags.DEFINE_integer("images", 12, "Images on the contact sheet.", lower_bound=1)

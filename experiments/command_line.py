@@ -46,19 +46,23 @@ def define_config(*, required: bool = True) -> flags.FlagHolder:
 
 def define_run() -> tuple[flags.FlagHolder, flags.FlagHolder, flags.FlagHolder, flags.FlagHolder]:
     """The flags --workdir, --checkpoint, --ema and --split of a command that looks at a run."""
+    workdir = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
+    return (workdir, *define_weights(), define_split())
+
+
+def define_weights() -> tuple[flags.FlagHolder, flags.FlagHolder]:
+    """The flags --checkpoint and --ema of a command that uses a run's weights."""
     return (
-        flags.DEFINE_string("workdir", None, "The folder of the run.", required=True),
-        flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint."),
-        define_ema(),
-        flags.DEFINE_enum("split", "val", ["train", "val", "test"], "Which images."),
+        flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint of a workdir."),
+        flags.DEFINE_bool(
+            "ema", True, "Whether with the moving average of the weights, where the run keeps one."
+        ),
     )
 
 
-def define_ema() -> flags.FlagHolder:
-    """The flag --ema of a command that uses a run's weights."""
-    return flags.DEFINE_bool(
-        "ema", True, "Whether with the moving average of the weights, where the run keeps one."
-    )
+def define_split(default: str = "val") -> flags.FlagHolder:
+    """The flag --split of a command that reads a data set."""
+    return flags.DEFINE_enum("split", default, ["train", "val", "test"], "Which images.")
 
 
 def define_processes() -> None:

@@ -27,7 +27,9 @@ _OUTPUT = flags.DEFINE_string(
     "output", None, "Where report and results are written; by default the workdir."
 )
 _ARMS = flags.DEFINE_list(
-    "arms", list(defaults.ARMS), "Which arms; the others are compared with the first."
+    "arms",
+    sorted(defaults.ARMS, key=lambda arm: arm != "baseline"),  # the paper's first
+    "Which arms; the others are compared with the first.",
 )
 _SWEEP = flags.DEFINE_string("sweep", None, "KEY=VALUE,VALUE: arms that differ in one key.")
 _RUNS = flags.DEFINE_multi_string("runs", None, "NAME=GLOB of an arm's finished workdirs.")

@@ -1,8 +1,8 @@
 """Draws why detections are as good as they are: score against IoU, NMS, LRP, calibration and more.
 
 python -m experiments.diagnose --workdir=runs/shapes
-python -m experiments.diagnose --workdir=runs/baseline,runs/both --to=runs/compared
-python -m experiments.diagnose --detections=found.json --annotations=instances.json --to=why
+python -m experiments.diagnose --workdir=runs/baseline,runs/both --output=runs/compared
+python -m experiments.diagnose --detections=found.json --annotations=instances.json --output=why
 
 Several workdirs, or several files of detections, are drawn into the same pictures. How to read them
 is in docs/diagnostics.md.
@@ -22,13 +22,12 @@ from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.diagnosis import diagnose_file, diagnose_workdir, names_of, read_json
 
 _WORKDIRS = flags.DEFINE_list("workdir", [], "Folders of runs, with commas between them.")
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint.")
-_EMA = command_line.define_ema()
-_SPLIT = flags.DEFINE_enum("split", "val", ["train", "val", "test"], "Which images.")
+_CHECKPOINT, _EMA = command_line.define_weights()
+_SPLIT = command_line.define_split()
 _DETECTIONS = flags.DEFINE_list("detections", [], "Instead: files in COCO's results format.")
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "Their ground truth in COCO's format.")
-_OUT = flags.DEFINE_string(
-    "to", None, "Folder for the results; of one workdir: diagnostics/ in it."
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for the results; of one workdir: diagnostics/ in it."
 )
 
 
@@ -63,8 +62,8 @@ def check_flags() -> None:
         raise ConfigError("Give either --workdir or --detections.")
     if bool(_DETECTIONS.value) != bool(_ANNOTATIONS.value):
         raise ConfigError("--detections and --annotations go together; give both or neither.")
-    if _OUT.value is None and len(_WORKDIRS.value or ()) != 1:
-        raise ConfigError("Say with --to into which folder the results are to be written.")
+    if _OUTPUT.value is None and len(_WORKDIRS.value or ()) != 1:
+        raise ConfigError("Say with --output into which folder the results are to be written.")
 
 
 def chosen_paths() -> tuple[
@@ -82,7 +81,7 @@ def chosen_paths() -> tuple[
         for value in (_WORKDIRS.value, _DETECTIONS.value)
     )
     annotations = pathlib.Path(_ANNOTATIONS.value) if _ANNOTATIONS.value else None
-    out = pathlib.Path(_OUT.value) if _OUT.value else workdirs[0] / "diagnostics"
+    out = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else workdirs[0] / "diagnostics"
     files.check_can_write(out)
     return workdirs, detections, annotations, out
 

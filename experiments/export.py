@@ -1,7 +1,7 @@
 """Writes a trained detector for programs that do not have this package.
 
-python -m experiments.export --model=runs/shapes --out=exported
-python -m experiments.export --model=runs/mine --out=exported --format=safetensors
+python -m experiments.export --model=runs/shapes --output=exported
+python -m experiments.export --model=runs/mine --output=exported --format=safetensors
 
 `stablehlo` writes one program for every canvas, with the weights, the decoding and the NMS in it,
 which jax alone runs on CPU, CUDA and TPU; `onnx` the same for one image at a time, for what runs
@@ -21,12 +21,11 @@ from ioub_jax.training import preview
 from ioub_jax.training.configuration import ConfigError
 
 _MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
-_OUT = flags.DEFINE_string("out", None, "Folder for the files.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for the files.", required=True)
 _FORMAT = flags.DEFINE_enum(
     "format", "stablehlo", ["stablehlo", "onnx", "safetensors"], "What to write."
 )
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Of a workdir.")
-_EMA = command_line.define_ema()
+_CHECKPOINT, _EMA = command_line.define_weights()
 _BATCH = flags.DEFINE_integer(
     "batch_size", None, "Of StableHLO; unset: a program that takes any.", lower_bound=1
 )
@@ -42,9 +41,9 @@ _CANVASES = flags.DEFINE_list(
 
 def main() -> None:
     """Reads the detector and writes the files."""
-    files.check_can_write(pathlib.Path(_OUT.value))
+    files.check_can_write(pathlib.Path(_OUTPUT.value))
     detector = ioub_jax.load(_MODEL.value, checkpoint=_CHECKPOINT.value, ema=_EMA.value)
-    out = pathlib.Path(_OUT.value)
+    out = pathlib.Path(_OUTPUT.value)
     if _FORMAT.value == "safetensors":
         written = exporting.write_torchvision_weights(detector, out, name=_MODEL.value)
     elif _FORMAT.value == "onnx":
@@ -73,10 +72,10 @@ def _canvases() -> list[tuple[int, int]] | None:
 
 def dry_run() -> Sequence[str]:
     """What would be exported."""
-    files.check_can_write(pathlib.Path(_OUT.value))
+    files.check_can_write(pathlib.Path(_OUTPUT.value))
     lines = preview.preview_inference(_MODEL.value, _CHECKPOINT.value, ema=_EMA.value)
     if _FORMAT.value == "safetensors":
-        return [*lines, f"Files: the weights as safetensors in {_OUT.value}."]
+        return [*lines, f"Files: the weights as safetensors in {_OUTPUT.value}."]
     canvases = _canvases()
     shown = ", ".join(f"{h}x{w}" for h, w in canvases) if canvases else "the configuration's"
     if _FORMAT.value == "onnx":
@@ -88,7 +87,8 @@ def dry_run() -> Sequence[str]:
         what = f"for {', '.join(_PLATFORMS.value)}, of {images} images"
     return [
         *lines,
-        f"Files: detector.json and one program for each canvas ({shown}) in {_OUT.value}, {what}.",
+        f"Files: detector.json and one program for each canvas ({shown}) in {_OUTPUT.value}, "
+        f"{what}.",
     ]
 
 

@@ -1,7 +1,7 @@
 """Detects objects in files, folders and globs: COCO-format JSON, and PNGs with the boxes.
 
-python -m experiments.predict --model=runs/shapes images/ --out=found
-python -m experiments.predict --model=retinanet_resnet50_fpn.pth 'photos/*.jpg' --out=found
+python -m experiments.predict --model=runs/shapes images/ --output=found
+python -m experiments.predict --model=retinanet_resnet50_fpn.pth 'photos/*.jpg' --output=found
 
 `--model` is the workdir of a run, or one of torchvision's detectors, by file or by name. The exit
 code is 1 where an image could not be read; the others are done all the same.
@@ -28,9 +28,8 @@ from ioub_jax.training import preview
 
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
-_OUT = flags.DEFINE_string("out", None, "Folder for the results, made anew.", required=True)
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Of a workdir.")
-_EMA = command_line.define_ema()
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for the results, made anew.", required=True)
+_CHECKPOINT, _EMA = command_line.define_weights()
 _SCORE = flags.DEFINE_float("score", 0.05, "Lowest score in the JSON.", 0.0, 1.0)
 _DRAWN = flags.DEFINE_float("drawn_score", 0.4, "Lowest score of a box that is drawn.", 0.0, 1.0)
 _DRAW = flags.DEFINE_bool("draw", True, "Whether to draw PNGs.")
@@ -66,7 +65,7 @@ def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
 def main(*arguments: str) -> None:
     """Detects, writes and draws."""
     paths = find_images(arguments)
-    out = pathlib.Path(_OUT.value)
+    out = pathlib.Path(_OUTPUT.value)
     files.check_can_write(out)
     detector = ioub_jax.load(
         _MODEL.value, checkpoint=_CHECKPOINT.value, ema=_EMA.value, batch_size=_BATCH.value
@@ -170,7 +169,7 @@ def to_coco(
 
 def dry_run(*arguments: str) -> Sequence[str]:
     """In what it would detect, and with which detector."""
-    paths, out = find_images(arguments), pathlib.Path(_OUT.value)
+    paths, out = find_images(arguments), pathlib.Path(_OUTPUT.value)
     lines = preview.preview_inference(_MODEL.value, _CHECKPOINT.value, ema=_EMA.value)
     files.check_can_write(out)
     missing = [path for path in paths if not path.is_file()]

@@ -30,6 +30,8 @@ class Result:
         metrics: `AP`, `AP50`, ... after its last step, in [0, 1].
         resampled: The same on resampled images, a list a metric; empty where unknown.
         seconds: Its wall time; None where unknown.
+        images: What tells its validation images and their boxes from others, such as a digest;
+            None where unknown.
     """
 
     arm: str
@@ -37,6 +39,7 @@ class Result:
     metrics: Mapping[str, float | None]
     resampled: Mapping[str, Sequence[float | None]] = dataclasses.field(default_factory=dict)
     seconds: float | None = None
+    images: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +106,10 @@ def compare(results: Sequence[Result], arms: Sequence[str]) -> Comparison:
         arms: The arms, the reference first; one without any result is left out.
 
     Raises:
-        ValueError: An arm has two results of one seed, or the reference has none.
+        ValueError: An arm has two results of one seed, or the reference has none, or results are
+            of different images.
     """
+    _check_images(results)
     by_arm: dict[str, dict[int, Result]] = {arm: {} for arm in arms}
     for result in results:
         if result.seed in by_arm[result.arm]:
@@ -127,6 +132,16 @@ def compare(results: Sequence[Result], arms: Sequence[str]) -> Comparison:
             for arm, of_seeds in by_arm.items()
         },
     )
+
+
+def _check_images(results: Sequence[Result]) -> None:
+    known = [result for result in results if result.images is not None]
+    for result in known:
+        if result.images != known[0].images:
+            raise ValueError(
+                f"arm {result.arm!r}, seed {result.seed}, and arm {known[0].arm!r}, seed "
+                f"{known[0].seed}, were evaluated on different images or boxes"
+            )
 
 
 def _spreads(results: Sequence[Result]) -> dict[str, Spread]:

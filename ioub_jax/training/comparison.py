@@ -8,6 +8,7 @@ and not run again; one that was interrupted goes on.
 import ast
 import dataclasses
 import functools
+import hashlib
 import json
 import logging
 import multiprocessing
@@ -234,7 +235,10 @@ def train_all(runs: Iterable[PlannedRun], slots: Sequence[Share]) -> list[str]:
                     if stop.requested:  # the signal came while it was started
                         running[slot][0].terminate()
                     logger.info(
-                        "Training %s in %s (%d to go).", run.name, run.workdir, len(pending)
+                        "Training %s (%d to go); it tells how far it is in %s.",
+                        run.name,
+                        len(pending),
+                        _log_of(run),
                     )
             ended = multiprocessing.connection.wait([p.sentinel for p, _ in running.values()])
             for slot, (process, run) in list(running.items()):
@@ -341,7 +345,12 @@ def read_result(run: PlannedRun) -> comparison.Result | None:
             "choose another --output."
         )
     return comparison.Result(
-        run.arm, run.config.seed, kept["metrics"], kept["resampled"], kept["seconds"]
+        run.arm,
+        run.config.seed,
+        kept["metrics"],
+        kept["resampled"],
+        kept["seconds"],
+        kept.get("images"),
     )
 
 
@@ -357,13 +366,16 @@ def result_of(run: PlannedRun, resamplings: int) -> comparison.Result | None:
       ConfigError: as `read_result`, `steps_done` and `make_result`.
     """
     kept = read_result(run)
-    if kept is not None and len(kept.resampled["AP"]) == resamplings:
+    if kept is not None and len(kept.resampled.get("AP", ())) == resamplings:
         return kept
     return make_result(run, resamplings) if _is_trained(run) else kept
 
 
 def make_result(run: PlannedRun, resamplings: int) -> comparison.Result:
     """Reads what a finished run reached, resamples its images, and keeps both as a small file.
+
+    Where some images could not be read (`data.on_error='skip'`) nothing is resampled: which they
+    were is not known any more.
 
     Raises:
       ConfigError: the run has not been evaluated at its end.
@@ -379,7 +391,10 @@ def make_result(run: PlannedRun, resamplings: int) -> comparison.Result:
             )
     of_run, detections = (json.loads(path.read_text()) for path in paths)
     data = json.dumps(configuration.to_dict(run.config)["data"])
-    resampled = resampling.resampled_ap(_ground_truth(data), detections, resamplings=resamplings)
+    ground_truth, digest = _ground_truth(data)
+    resampled: dict[str, list[float | None]] = {}
+    if of_run["images"] == len(ground_truth["images"]):
+        resampled = resampling.resampled_ap(ground_truth, detections, resamplings=resamplings)
     rounded = {
         key: [None if value is None else round(value, 5) for value in values]
         for key, values in resampled.items()
@@ -390,6 +405,7 @@ def make_result(run: PlannedRun, resamplings: int) -> comparison.Result:
         {key: of_run[key] for key in coco.AP_KEYS},
         rounded,
         training_seconds(run.workdir, run.config.batch_size),
+        f"{of_run['images']} of {digest}",
     )
     run.result.parent.mkdir(parents=True, exist_ok=True)
     values = dataclasses.asdict(result) | {"config": configuration.to_dict(run.config)}
@@ -398,10 +414,14 @@ def make_result(run: PlannedRun, resamplings: int) -> comparison.Result:
 
 
 @functools.lru_cache(maxsize=1)  # the runs of a comparison have the same data
-def _ground_truth(data: str) -> dict[str, Any]:
-    """The validation images of `config.data`, which is given as JSON, in COCO's format."""
+def _ground_truth(data: str) -> tuple[dict[str, Any], str]:
+    """The validation images of `config.data`, given as JSON, in COCO's format, and their digest."""
     source = sources.create_source(configuration.from_dict(json.loads(data)), "val")
-    return coco_format.to_coco_ground_truth(source)
+    ground_truth = coco_format.to_coco_ground_truth(source)
+    # Without the names of files, which are other ones on another machine.
+    sizes = [(image["id"], image["height"], image["width"]) for image in ground_truth["images"]]
+    told = json.dumps([sizes, ground_truth["annotations"], ground_truth["categories"]])
+    return ground_truth, hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def training_seconds(workdir: pathlib.Path, batch_size: int) -> float | None:

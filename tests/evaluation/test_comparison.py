@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -58,6 +59,15 @@ def test_a_seed_twice_and_a_missing_reference_are_refused():
         comparison.compare([result("a", 3, 0.1)] * 2, ("a",))
     with pytest.raises(ValueError, match="'a', which the others are compared with"):
         comparison.compare([result("b", 0, 0.1)], ("a", "b"))
+
+
+def test_results_of_different_images_are_refused():
+    known, unknown = dataclasses.replace(result("a", 0, 0.1), images="x"), result("a", 1, 0.2)
+    other = dataclasses.replace(result("b", 0, 0.1), images="y")
+    words = "arm 'b', seed 0, and arm 'a', seed 0, were evaluated on different images or boxes"
+    with pytest.raises(ValueError, match=words):
+        comparison.compare([unknown, known, other], ("a", "b"))
+    comparison.compare([unknown, known], ("a", "b"))
 
 
 @pytest.mark.parametrize(

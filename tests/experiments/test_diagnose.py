@@ -22,7 +22,7 @@ def test_files_of_detections_are_diagnosed_together(folder):
     files = f"{folder}/plain/found.json,{folder}/both/found.json"
     code, output = tiny.run(
         "diagnose", f"--detections={files}", f"--annotations={folder}/truth.json",
-        f"--to={folder}/new/out",
+        f"--output={folder}/new/out",
     )  # fmt: skip
     assert code == 0, output
     assert "plain/found: AP 0." in output and "both/found: AP 0." in output
@@ -43,7 +43,7 @@ def test_files_of_detections_are_diagnosed_together(folder):
         ([], "Give either --workdir or --detections"),
         (["--workdir=a", "--detections=b"], "Give either --workdir or --detections"),
         (["--detections=b"], "--detections and --annotations go together"),
-        (["--workdir=a,b"], "Say with --to into which folder"),
+        (["--workdir=a,b"], "Say with --output into which folder"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused(arguments, sentence):

@@ -12,7 +12,7 @@ def workdir(tmp_path_factory):
 
 def test_the_whole_command(workdir, tmp_path):
     code, output = tiny.run(
-        "export", f"--model={workdir}", f"--out={tmp_path}", "--platforms=cpu", "--batch_size=2",
+        "export", f"--model={workdir}", f"--output={tmp_path}", "--platforms=cpu", "--batch_size=2",
         "--canvases=64x64,32x64", "--checkpoint=last", "--noema",
     )  # fmt: skip
     assert code == 0, output
@@ -34,7 +34,7 @@ def test_the_whole_command(workdir, tmp_path):
     ],
 )
 def test_a_mistake_is_one_sentence(workdir, tmp_path, flags, words):
-    code, output = tiny.run("export", f"--model={workdir}", f"--out={tmp_path / 'out'}", *flags)
+    code, output = tiny.run("export", f"--model={workdir}", f"--output={tmp_path / 'out'}", *flags)
     assert code == 1
     assert words in output and "Traceback" not in output
     assert not (tmp_path / "out").exists()

@@ -46,7 +46,7 @@ def test_an_argument_that_names_nothing_is_refused(tmp_path, argument):
 def test_the_whole_command(workdir, images, tmp_path):
     out = tmp_path / "found"
     code, output = tiny.run(
-        "predict", f"--model={workdir}", images, f"--out={out}", "--score=0", "--batch_size=2"
+        "predict", f"--model={workdir}", images, f"--output={out}", "--score=0", "--batch_size=2"
     )
     assert code == 0, output
     report = json.loads((out / "predictions.json").read_text())
@@ -68,7 +68,7 @@ def test_the_whole_command(workdir, images, tmp_path):
 def test_an_unreadable_image_is_named_and_the_others_are_done(workdir, images, tmp_path):
     (images / "b.jpg").write_bytes(b"\xff\xd8 broken")
     out = tmp_path / "found"
-    code, output = tiny.run("predict", f"--model={workdir}", images, f"--out={out}", "--nodraw")
+    code, output = tiny.run("predict", f"--model={workdir}", images, f"--output={out}", "--nodraw")
     assert code == 1
     assert "b.jpg" in output and "1 of 4 images could not be read." in output
     assert "Traceback" not in output
@@ -78,5 +78,5 @@ def test_an_unreadable_image_is_named_and_the_others_are_done(workdir, images, t
 
 
 def test_without_images_the_command_says_what_it_wants(workdir, tmp_path):
-    code, output = tiny.run("predict", f"--model={workdir}", f"--out={tmp_path / 'found'}")
+    code, output = tiny.run("predict", f"--model={workdir}", f"--output={tmp_path / 'found'}")
     assert code == 1 and "Say what to work on" in output

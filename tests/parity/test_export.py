@@ -68,7 +68,7 @@ def with_area(found):
 def test_a_run_detects_the_same_in_torchvision(architecture, side, tmp_path):
     train(tmp_path / "run", architecture, side)
     code, output = tiny.run(
-        "export", f"--model={tmp_path / 'run'}", f"--out={tmp_path / 'exported'}",
+        "export", f"--model={tmp_path / 'run'}", f"--output={tmp_path / 'exported'}",
         "--format=safetensors",
     )  # fmt: skip
     assert code == 0, output

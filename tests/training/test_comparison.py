@@ -140,6 +140,26 @@ def test_a_report_without_the_reference_is_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_other_validation_images_are_refused(tmp_path):
+    runs = plan(tmp_path, seeds=1, arms=ARMS[:2])
+    runs[1].config.data.shapes.num_val += 1
+    for run in runs:
+        pretend_trained(run, noise=1.0)
+    with pytest.raises(ConfigError, match="were evaluated on different images or boxes"):
+        comparison_report.write(runs, tmp_path / "out", resamplings=20, draw=plotting.comparison)
+
+
+def test_nothing_is_resampled_where_images_could_not_be_read(tmp_path):
+    (run,) = plan(tmp_path, seeds=1, arms=ARMS[:1])
+    pretend_trained(run, noise=1.0)
+    path = run.workdir / "evaluation/val_24_metrics.json"
+    metrics = json.loads(path.read_text())
+    path.write_text(json.dumps(metrics | {"images": metrics["images"] - 1}))
+    result = comparison.make_result(run, resamplings=20)
+    assert (result.resampled, result.metrics["AP"]) == ({}, metrics["AP"])
+    assert comparison.result_of(run, resamplings=20) == result
+
+
 def test_existing_workdirs_are_compared(tmp_path):
     run = plan(tmp_path)[0]
     pretend_trained(run, noise=1.0)
