@@ -7,6 +7,7 @@ The same command goes on where it stopped. --sweep=loss.classification.eta=0,0.5
 values of a key instead, --runs=NAME=GLOB (once an arm) workdirs that are there already.
 """
 
+import contextlib
 import functools
 import glob
 import pathlib
@@ -100,12 +101,20 @@ def main() -> None:
     workdir = pathlib.Path(_WORKDIR.value)
     output = pathlib.Path(_OUTPUT.value or workdir)
     runs = _runs(workdir, output)
+
+    def report() -> str:
+        return comparison_report.write(runs, output, _RESAMPLINGS.value, plotting.comparison)
+
+    def report_so_far() -> None:
+        with contextlib.suppress(ConfigError):  # as long as the first arm has no run
+            report()
+
     problems: list[str] = []
     if not _RUNS.value:
         slots = comparison.shares(_PROCESSES.value, _DEVICES.value)
         comparison.check_runs(runs)
-        problems = comparison.train_all(runs, slots)
-    print(comparison_report.write(runs, output, _RESAMPLINGS.value, plotting.comparison), end="")
+        problems = comparison.train_all(runs, slots, _RESAMPLINGS.value, report_so_far)
+    print(report(), end="")
     print(f"The report is {output}/report.md, report.json and report.png.")
     if problems:
         raise ConfigError(" ".join(problems))

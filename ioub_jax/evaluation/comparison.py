@@ -19,6 +19,11 @@ from ioub_jax.evaluation.coco import AP_KEYS
 #: Coverage of the intervals.
 CONFIDENCE = 0.95
 
+#: The rank correlation of score and IoU (`correlation.Correlation.spearman`): what the IoU-balanced
+#: classification loss is for.
+SPEARMAN = "Spearman"
+METRICS = (*AP_KEYS, SPEARMAN)
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -27,8 +32,8 @@ class Result:
     Attributes:
         arm: The name of its arm.
         seed: Its seed.
-        metrics: `AP`, `AP50`, ... after its last step, in [0, 1].
-        resampled: The same on resampled images, a list a metric; empty where unknown.
+        metrics: Those of `METRICS` that are known, after its last step.
+        resampled: Some of them on resampled images, a list a metric; empty where unknown.
         seconds: Its wall time; None where unknown.
         images: What tells its validation images and their boxes from others, such as a digest;
             None where unknown.
@@ -146,7 +151,7 @@ def _check_images(results: Sequence[Result]) -> None:
 
 def _spreads(results: Sequence[Result]) -> dict[str, Spread]:
     spreads = {}
-    for metric in AP_KEYS:
+    for metric in METRICS:
         known = [result.metrics.get(metric) for result in results]
         values = [value for value in known if value is not None]
         if values:
@@ -159,7 +164,7 @@ def _differences(
     arm: Mapping[int, Result], reference: Mapping[int, Result]
 ) -> dict[str, Difference]:
     differences = {}
-    for metric in AP_KEYS:
+    for metric in METRICS:
         pairs, of_pairs = [], []
         for seed in sorted(arm.keys() & reference.keys()):
             value, other = arm[seed].metrics.get(metric), reference[seed].metrics.get(metric)
@@ -231,32 +236,55 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 
 def format_markdown(comparison: Comparison, title: str) -> str:
     """The report: what can be concluded, means and spreads, paired differences."""
-    reference = comparison.arms[0]
-    lines = [f"# {title}", "", *conclusions(comparison), "", "## Mean and spread", ""]
-    lines += _row("arm", "seeds", *AP_KEYS, "minutes a run")
-    lines += _row(*["---"] * (len(AP_KEYS) + 3))
+    known = [m for m in METRICS if any(m in spreads for spreads in comparison.spreads.values())]
+    lines = [f"# {title}", "", *conclusions(comparison), ""]
+    lines += _table_of_means(comparison, known)
+    lines += _table_of_differences(
+        comparison,
+        known,
+        "by_seeds",
+        "over the seeds",
+        "another training: Student's t over the seeds",
+    )
+    lines += _table_of_differences(
+        comparison,
+        [metric for metric in known if metric in AP_KEYS],  # no other one is resampled
+        "by_images",
+        "over the images",
+        "other validation images: bootstrap, these trainings",
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _table_of_means(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
+    lines = ["## Mean and spread", ""]
+    lines += _row("arm", "seeds", *metrics, "minutes a run")
+    lines += _row(*["---"] * (len(metrics) + 3))
     for arm in comparison.arms:
         spreads = comparison.spreads[arm]
         seconds = comparison.seconds[arm]
         lines += _row(
             arm,
             str(spreads["AP"].count if "AP" in spreads else 0),
-            *(_spread(spreads.get(metric)) for metric in AP_KEYS),
+            *(_spread(spreads.get(metric)) for metric in metrics),
             "-" if seconds is None else f"{seconds / 60:.1f}",
         )
     lines += ["", "Mean and, behind the sign, standard deviation over the seeds."]
-    for name, head, what in (
-        ("by_seeds", "over the seeds", "another training: Student's t over the seeds"),
-        ("by_images", "over the images", "other validation images: bootstrap, these trainings"),
-    ):
-        lines += ["", f"## Difference from `{reference}`, {head}", ""]
-        lines += _row("arm", "pairs", *AP_KEYS) + _row(*["---"] * (len(AP_KEYS) + 2))
-        for arm, differences in comparison.differences.items():
-            pairs = max((one.count for one in differences.values()), default=0)
-            cells = (_difference(differences.get(metric), name) for metric in AP_KEYS)
-            lines += _row(arm, str(pairs), *cells)
-        lines += ["", f"Mean of the paired differences and its 95 % interval for {what}."]
-    return "\n".join(lines) + "\n"
+    if SPEARMAN in metrics:
+        lines += [f"{SPEARMAN}: rank correlation of score and IoU, of detections from IoU .5 on."]
+    return lines
+
+
+def _table_of_differences(
+    comparison: Comparison, metrics: Sequence[str], interval: str, head: str, what: str
+) -> list[str]:
+    lines = ["", f"## Difference from `{comparison.arms[0]}`, {head}", ""]
+    lines += _row("arm", "pairs", *metrics) + _row(*["---"] * (len(metrics) + 2))
+    for arm, differences in comparison.differences.items():
+        pairs = max((one.count for one in differences.values()), default=0)
+        cells = (_difference(differences.get(metric), interval) for metric in metrics)
+        lines += _row(arm, str(pairs), *cells)
+    return [*lines, "", f"Mean of the paired differences and its 95 % interval for {what}."]
 
 
 def _row(*cells: str) -> list[str]:
@@ -287,8 +315,20 @@ def conclusions(comparison: Comparison) -> list[str]:
         if difference is None:
             lines.append(f"- `{arm}`: nothing, since it shares no seed with `{reference}`.")
         else:
-            lines.append(f"- {_sentence(arm, reference, difference)}")
+            lines.append(f"- {_sentence(arm, reference, difference)}{_of_scores(differences)}")
     return lines or [f"- Only `{reference}` has results: there is nothing to compare it with."]
+
+
+def _of_scores(differences: Mapping[str, Difference]) -> str:
+    """Whether scores follow IoU more than the reference's, behind what is said of AP."""
+    difference = differences.get(SPEARMAN)
+    if difference is None or difference.by_seeds is None:
+        return ""
+    low, high = difference.by_seeds
+    word = "as closely, as far as is shown"
+    if difference.resolved:
+        word = "more closely" if difference.mean > 0 else "less closely"
+    return f" Its scores follow IoU {word} ({difference.mean:+.3f}, {low:+.3f} to {high:+.3f})."
 
 
 def _sentence(arm: str, reference: str, difference: Difference) -> str:

@@ -15,7 +15,7 @@ def comparison(
     values: Mapping[str, Mapping[str, Mapping[int, float]]],
     intervals: Mapping[str, Mapping[str, tuple[float, float, float] | None]],
     *,
-    metrics: Sequence[str] = ("AP", "AP50", "AP75", "AP90"),
+    metrics: Sequence[str] = ("AP", "AP50", "AP75", "AP90", "Spearman"),
     title: str | None = None,
 ) -> None:
     """Draws what every run reached, and the paired differences with their intervals.
@@ -25,7 +25,7 @@ def comparison(
 
     Args:
         path: The PNG to write.
-        values: arm -> metric -> seed -> value in [0, 1], the reference first.
+        values: arm -> metric -> seed -> value, the reference first.
         intervals: arm -> metric -> mean, lower and upper bound of the difference from the
             reference; None where there is no interval.
         metrics: Which metrics, a column each.
@@ -39,7 +39,7 @@ def comparison(
         _plot_runs(panels[0, column], values, metric)
         _plot_differences(panels[1, column], list(values), intervals, metric)
     panels[0, 0].set_ylabel("each run, joined by seed")
-    panels[1, 0].set_ylabel("difference from the first arm, 95 % (AP points)")
+    panels[1, 0].set_ylabel("difference from the first arm, 95 % (hundredths)")
     if title is not None:
         figure.suptitle(printable(title), fontsize=13)
     figure.savefig(path, format="png")

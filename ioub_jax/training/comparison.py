@@ -28,6 +28,8 @@ import ml_collections
 from ioub_jax import files
 from ioub_jax.data import sources
 from ioub_jax.evaluation import coco, coco_format, comparison, resampling
+from ioub_jax.evaluation.coco_input import check_input
+from ioub_jax.evaluation.correlation import correlation_of
 from ioub_jax.training import (
     config_values,
     configuration,
@@ -214,11 +216,22 @@ def shares(processes: int, devices: int | None) -> list[Share]:
     ]
 
 
-def train_all(runs: Iterable[PlannedRun], slots: Sequence[Share]) -> list[str]:
-    """Trains what is not finished, as many at once as there are slots.
+def train_all(
+    runs: Iterable[PlannedRun],
+    slots: Sequence[Share],
+    resamplings: int,
+    after_each: Callable[[], object] = lambda: None,
+) -> list[str]:
+    """Trains what is not finished, as many at once as there are slots, and keeps their results.
 
     A run that fails does not end the others. After SIGTERM or Ctrl-C the running ones save what
     they have, and nothing is started any more.
+
+    Args:
+      runs: in the order in which they are to be trained.
+      slots: what each of the runs at once may use.
+      resamplings: as `make_result`.
+      after_each: called when the result of one more run is kept.
 
     Returns:
       A sentence for each run that failed, or a last one that says that it was stopped.
@@ -231,7 +244,7 @@ def train_all(runs: Iterable[PlannedRun], slots: Sequence[Share]) -> list[str]:
             for slot, share in enumerate(slots):
                 if slot not in running and pending and not stop.requested:
                     run = pending.pop(0)
-                    running[slot] = (_start(run, share), run)
+                    running[slot] = (_start(run, share, resamplings), run)
                     if stop.requested:  # the signal came while it was started
                         running[slot][0].terminate()
                     logger.info(
@@ -248,6 +261,8 @@ def train_all(runs: Iterable[PlannedRun], slots: Sequence[Share]) -> list[str]:
                     if process.exitcode and not stop.requested:
                         problems.append(_failure(run, process.exitcode))
                         logger.warning(problems[-1])
+                    elif not process.exitcode:
+                        after_each()
     if stop.requested:
         problems.append("Stopped by a signal with everything saved; the same command goes on.")
     return problems
@@ -270,29 +285,35 @@ def _log_of(run: PlannedRun) -> pathlib.Path:
     return run.workdir.with_name(f"{run.workdir.name}.log")
 
 
-def _start(run: PlannedRun, share: Share) -> Any:
-    """Starts a process that trains a run and writes what it tells into `seed_N.log`."""
+def _start(run: PlannedRun, share: Share, resamplings: int) -> Any:
+    """Starts a process that trains a run, keeps its result, and tells of it in `seed_N.log`."""
     run.workdir.parent.mkdir(parents=True, exist_ok=True)
+    values = configuration.to_dict(run.config)  # a ConfigDict may not reach another process whole
+    cache = jax.config.values["jax_compilation_cache_dir"]
     process = multiprocessing.get_context("spawn").Process(
         target=_train,
-        args=(
-            configuration.to_dict(run.config),
-            str(run.workdir),
-            str(_log_of(run)),
-            share,
-            jax.config.values["jax_compilation_cache_dir"],
-        ),
+        args=(run.arm, values, run.workdir, run.result, share, resamplings, cache),
     )
     process.start()
     return process
 
 
-def _train(values: dict[str, Any], workdir: str, log: str, share: Share, cache: str | None) -> None:
+def _train(
+    arm: str,
+    values: dict[str, Any],
+    workdir: pathlib.Path,
+    result: pathlib.Path,
+    share: Share,
+    resamplings: int,
+    cache: str | None,
+) -> None:
     """What such a process does."""
+    config = ml_collections.ConfigDict(configuration.from_dict(values))
+    run = PlannedRun(arm, config, workdir, result)
     # A Ctrl-C is for the parent alone, which hands it on; without a parent nobody would.
     os.setsid()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with open(log, "a") as file:
+    with open(_log_of(run), "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     logger.setLevel(logging.INFO)
@@ -304,8 +325,9 @@ def _train(values: dict[str, Any], workdir: str, log: str, share: Share, cache: 
         names = ",".join(map(str, share.devices))
         os.environ |= {"CUDA_VISIBLE_DEVICES": names, "TPU_VISIBLE_CHIPS": names}
     jax.config.update("jax_compilation_cache_dir", cache)
-    config = ml_collections.ConfigDict(configuration.from_dict(values))
-    loop.train_and_evaluate(config, workdir)
+    loop.train_and_evaluate(run.config, run.workdir)
+    if _is_trained(run):  # it was not stopped
+        make_result(run, resamplings)
 
 
 def _end_with_parent() -> None:
@@ -392,6 +414,7 @@ def make_result(run: PlannedRun, resamplings: int) -> comparison.Result:
     of_run, detections = (json.loads(path.read_text()) for path in paths)
     data = json.dumps(configuration.to_dict(run.config)["data"])
     ground_truth, digest = _ground_truth(data)
+    spearman = correlation_of(check_input(ground_truth, detections)).spearman
     resampled: dict[str, list[float | None]] = {}
     if of_run["images"] == len(ground_truth["images"]):
         resampled = resampling.resampled_ap(ground_truth, detections, resamplings=resamplings)
@@ -402,7 +425,7 @@ def make_result(run: PlannedRun, resamplings: int) -> comparison.Result:
     result = comparison.Result(
         run.arm,
         run.config.seed,
-        {key: of_run[key] for key in coco.AP_KEYS},
+        {key: of_run[key] for key in coco.AP_KEYS} | {comparison.SPEARMAN: spearman},
         rounded,
         training_seconds(run.workdir, run.config.batch_size),
         f"{of_run['images']} of {digest}",

@@ -61,6 +61,28 @@ def test_a_seed_twice_and_a_missing_reference_are_refused():
         comparison.compare([result("b", 0, 0.1)], ("a", "b"))
 
 
+def test_correlations_are_compared_where_they_are_known():
+    # Differences .03 and .05: mean .04, deviation .01 sqrt 2, so t .975 (1) 12.706 times .01.
+    values = {"a": (0.60, 0.62), "b": (0.63, 0.67)}
+    results = [
+        Result(arm, seed, {"AP": 0.5, "Spearman": value})
+        for arm, of_seeds in values.items()
+        for seed, value in enumerate(of_seeds)
+    ]
+    text = comparison.format_markdown(comparison.compare(results, ("a", "b")), "title")
+    low, high = 0.04 - 0.12706, 0.04 + 0.12706
+    words = (
+        f"Its scores follow IoU as closely, as far as is shown (+0.040, {low:+.3f} to {high:+.3f})."
+    )
+    assert words in text
+    assert "| arm | seeds | AP | Spearman | minutes a run |" in text
+    assert "| arm | pairs | AP |\n" in text  # of the images, where it is not known
+    closer = [*results, *(dataclasses.replace(r, seed=r.seed + 2) for r in results)]
+    # Four differences: .03, .05, .03, .05, deviation .0115; t .975 (3) 3.182 times .0115 / 2.
+    text = comparison.format_markdown(comparison.compare(closer, ("a", "b")), "title")
+    assert "follow IoU more closely (+0.040, +0.022 to +0.058)." in text
+
+
 def test_results_of_different_images_are_refused():
     known, unknown = dataclasses.replace(result("a", 0, 0.1), images="x"), result("a", 1, 0.2)
     other = dataclasses.replace(result("b", 0, 0.1), images="y")

@@ -113,6 +113,9 @@ def test_report_of_runs_and_of_their_kept_results(tmp_path):
     assert report["reference"] == "baseline"
     difference = report["arms"]["both"]["differences"]["AP"]
     assert difference["mean"] > 0.1
+    # The scores are random: as random for both.
+    assert abs(report["arms"]["both"]["metrics"]["Spearman"]["mean"]) < 0.5
+    assert "Its scores follow IoU as closely, as far as is shown (" in text
     assert difference["by_images"][0] > 0
     assert report["arms"]["both"]["seconds"] == pytest.approx(24 * 8 / 16)
     assert (tmp_path / "out/report.md").read_text() == text
@@ -202,7 +205,7 @@ def no_waiting(monkeypatch):
 def test_a_failing_run_does_not_end_the_others(tmp_path, monkeypatch, no_waiting):
     started = []
 
-    def start(run, share):
+    def start(run, share, resamplings):
         started.append(run.name)
         run.workdir.parent.mkdir(parents=True, exist_ok=True)
         comparison._log_of(run).write_text("Traceback\nNonFiniteError: Step 3: loss is nan\n")
@@ -210,15 +213,20 @@ def test_a_failing_run_does_not_end_the_others(tmp_path, monkeypatch, no_waiting
 
     monkeypatch.setattr(comparison, "_start", start)
     runs = plan(tmp_path)
-    (problem,) = comparison.train_all(runs, comparison.shares(2, None))
+    reports = []
+    (problem,) = comparison.train_all(
+        runs, comparison.shares(2, None), 20, lambda: reports.append(len(started))
+    )
     assert problem.startswith("arm cls, seed 0 failed: NonFiniteError: Step 3: loss is nan (all")
     assert started == [run.name for run in runs]
+    # Two at a time, both of which end at once; of the second pair one has failed.
+    assert len(reports) == len(runs) - 1
 
 
 def test_a_signal_is_handed_on(tmp_path, monkeypatch, no_waiting):
     started, terminated = [], []
 
-    def start(run, share):
+    def start(run, share, resamplings):
         started.append(run.name)
         if len(started) == 2:
             signal.raise_signal(signal.SIGTERM)
@@ -226,7 +234,7 @@ def test_a_signal_is_handed_on(tmp_path, monkeypatch, no_waiting):
 
     monkeypatch.setattr(comparison, "_start", start)
     before = signal.getsignal(signal.SIGTERM)
-    (problem,) = comparison.train_all(plan(tmp_path), comparison.shares(2, None))
+    (problem,) = comparison.train_all(plan(tmp_path), comparison.shares(2, None), 20)
     assert problem.startswith("Stopped by a signal")
     assert started == ["arm both, seed 0", "arm baseline, seed 0"]
     assert terminated == started
