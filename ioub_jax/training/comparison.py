@@ -318,6 +318,7 @@ def _train(
         os.dup2(file.fileno(), 2)
     logger.setLevel(logging.INFO)
     logger.addHandler(logging.StreamHandler())
+    logger.propagate = False  # libraries give the root handlers, which would tell all again
     # Before jax looks for devices and makes its threads.
     if share.cores:
         os.sched_setaffinity(0, share.cores)

@@ -39,8 +39,8 @@ def test_a_failing_run_is_named_and_the_others_are_reported(tmp_path):
     )
     assert code == 1
     assert "1 of 2 runs are not finished" in output
-    assert "Error: arm schedule.base_learning_rate=1e38, seed 0 failed: " in output
-    assert "NonFiniteError" in output
+    assert "Error: arm schedule.base_learning_rate=1e38, seed 0 failed: Step 2: " in output
+    assert "loss is nan" in output
     assert "Traceback" not in output
 
 
