@@ -19,7 +19,7 @@ from configs import defaults
 from experiments import command_line
 from ioub_jax import files
 from ioub_jax.plotting import comparison as plotting
-from ioub_jax.training import comparison, comparison_report, preview
+from ioub_jax.training import comparison, comparison_report, parallel, preview
 from ioub_jax.training.configuration import ConfigError
 
 _CONFIG = command_line.define_config(required=False)
@@ -89,7 +89,7 @@ def dry_run() -> Sequence[str]:
     runs = _runs(workdir, output)
     lines = [f"{run.name}: {comparison.progress_of(run)}" for run in runs]
     if not _RUNS.value:
-        slots = comparison.shares(_PROCESSES.value, _DEVICES.value)
+        slots = parallel.shares(_PROCESSES.value, _DEVICES.value)
         seen = {run.arm: run for run in reversed(runs)}  # the first run of each arm
         previews = [preview.preview_training(run.config, run.workdir) for run in seen.values()]
         lines = [*previews[-1][:-2], *lines, f"Processes: {len(slots)} at once."]
@@ -111,9 +111,9 @@ def main() -> None:
 
     problems: list[str] = []
     if not _RUNS.value:
-        slots = comparison.shares(_PROCESSES.value, _DEVICES.value)
+        slots = parallel.shares(_PROCESSES.value, _DEVICES.value)
         comparison.check_runs(runs)
-        problems = comparison.train_all(runs, slots, _RESAMPLINGS.value, report_so_far)
+        problems = parallel.train_all(runs, slots, _RESAMPLINGS.value, report_so_far)
     print(report(), end="")
     print(f"The report is {output}/report.md, report.json and report.png.")
     if problems:

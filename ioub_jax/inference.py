@@ -19,7 +19,7 @@ from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources import coco_categories
 from ioub_jax.data.sources.example import Example, create_example
 from ioub_jax.models import pretrained
-from ioub_jax.training import checkpoints, class_list, configuration
+from ioub_jax.training import checkpoints, class_list, configuration, placement
 from ioub_jax.training import step as steps
 from ioub_jax.training.detector import Detector, create_detector_for_inference
 
@@ -94,7 +94,7 @@ class ObjectDetector:
         self.classes = tuple(name for _, name in categories)
         self.batch_size = batch_size
         self._detector = detector
-        self.variables = jax.device_put(variables, steps.replicated(detector.mesh))
+        self.variables = jax.device_put(variables, placement.replicated(detector.mesh))
         self.predict = steps.make_predict_step(detector.model, detector.config)
         self._resize = batching.create_resize(detector.config)
         self.canvases = tuple(tuple(canvas) for canvas in detector.config.data.canvases)
@@ -272,7 +272,7 @@ def _from_run(workdir: pathlib.Path, checkpoint: str, ema: bool, batch_size: int
     config = configuration.read_workdir(workdir)
     categories = class_list.read_required(workdir)
     detector = create_detector_for_inference(config, len(categories))
-    everywhere = steps.replicated(detector.mesh)
+    everywhere = placement.replicated(detector.mesh)
     variables = checkpoints.read_variables(workdir, checkpoint, everywhere, ema=ema)
     return ObjectDetector(detector, variables, categories, batch_size)
 

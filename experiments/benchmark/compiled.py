@@ -16,7 +16,7 @@ from ioub_jax.training.detector import (
     create_detector,
     create_trainer,
 )
-from ioub_jax.training.step import abstract_batch
+from ioub_jax.training.placement import abstract_batch
 
 _CANVAS = (800, 1344)
 BATCH = flags.DEFINE_integer("batch", None, "Images.", lower_bound=1)

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ioub_jax import anchors as anchor_grids
 from ioub_jax.data import augmentation, batching
 from ioub_jax.models import create_model
-from ioub_jax.training import configuration, schedules
+from ioub_jax.training import configuration, placement, schedules
 from ioub_jax.training import state as states
 from ioub_jax.training import step as steps
 
@@ -36,13 +36,13 @@ class Detector:
     @functools.cache  # noqa: B019  (a detector lives as long as its process)
     def anchors_of(self, canvas: tuple[int, int]) -> steps.Anchors:
         """Anchors of every level, on the devices, for a canvas (height, width)."""
-        return jax.device_put(canvas_anchors(self.config, canvas), steps.replicated(self.mesh))
+        return jax.device_put(canvas_anchors(self.config, canvas), placement.replicated(self.mesh))
 
     def on_devices(
         self, batch: Mapping[str, np.ndarray]
     ) -> tuple[dict[str, jax.Array], steps.Anchors]:
         """A batch of the host and the anchors of its canvas, as the compiled steps take them."""
-        return steps.put_batch(self.mesh, batch), self.anchors_of(batch["image"].shape[1:3])
+        return placement.put_batch(self.mesh, batch), self.anchors_of(batch["image"].shape[1:3])
 
 
 def canvas_levels(
@@ -86,7 +86,7 @@ def create_detector(
       ConfigError: the configuration cannot be run.
     """
     try:
-        mesh = steps.create_mesh(config.runtime.devices, devices)
+        mesh = placement.create_mesh(config.runtime.devices, devices)
         configuration.check_config(config, mesh.size)
         model = _create_model(config, num_classes)
         # Nothing is computed: the choices in the configuration are looked at before anything is.
@@ -107,7 +107,7 @@ def create_detector_for_inference(config: ml_collections.ConfigDict, num_classes
       config: a configuration, or its `model`, `anchors`, `evaluation` and `data` alone.
       num_classes: C.
     """
-    return Detector(config, _create_model(config, num_classes), steps.create_mesh(1))
+    return Detector(config, _create_model(config, num_classes), placement.create_mesh(1))
 
 
 def _create_model(config: ml_collections.ConfigDict, num_classes: int) -> nn.Module:

@@ -30,6 +30,7 @@ from ioub_jax.training import (
     hosts,
     initial_weights,
     metrics,
+    placement,
     profiling,
     schedules,
     writers,
@@ -53,7 +54,7 @@ def start_state(
     resume: bool,
 ) -> states.TrainState:
     """The state a run goes on from: its last checkpoint, or a new one."""
-    everywhere = steps.replicated(detector.mesh)
+    everywhere = placement.replicated(detector.mesh)
     if resume:
         template = jax.eval_shape(trainer.create_state)
         return checkpoints.restore(workdir, "last", template, everywhere)
@@ -84,7 +85,7 @@ def with_measured_w_loc(
     # Without any positive, or where no box overlaps its target yet, there is nothing to keep.
     w_loc = plain / balanced if balanced > 0 else 1.0
     logger.info("Measured w_loc = %.4f on the first batches.", w_loc)
-    value = jax.device_put(jnp.asarray(w_loc, jnp.float32), steps.replicated(detector.mesh))
+    value = jax.device_put(jnp.asarray(w_loc, jnp.float32), placement.replicated(detector.mesh))
     return state.replace(w_loc=value)
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import NamedSharding, PartitionSpec
 
+from ioub_jax.training import placement
 from ioub_jax.training import step as steps
 from ioub_jax.training.config_values import check_values
 from ioub_jax.training.configuration import ConfigError
@@ -286,7 +287,7 @@ def _inputs(
     detector = planned_detector(config, num_classes, batch_per_chip, devices)
     config, canvas = detector.config, detector.config.data.canvases[0]
     split = NamedSharding(detector.mesh, PartitionSpec("data"))
-    batch = steps.abstract_batch(config.batch_size, canvas, config.data.max_boxes, split)
+    batch = placement.abstract_batch(config.batch_size, canvas, config.data.max_boxes, split)
     return detector, batch, _replicated(detector, canvas_anchors(config, canvas))
 
 
@@ -308,7 +309,7 @@ def planned_detector(
 
 
 def _replicated(detector: Detector, tree: Any) -> Any:
-    everywhere = steps.replicated(detector.mesh)
+    everywhere = placement.replicated(detector.mesh)
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), tree
     )

@@ -17,6 +17,7 @@ from ioub_jax.training import (
     class_list,
     configuration,
     initial_weights,
+    placement,
     schedules,
     trained,
 )
@@ -75,7 +76,7 @@ def _trace(detector: Detector) -> None:
             config.evaluation.batch_size,
         ),
     ):
-        batch = steps.abstract_batch(size, canvas, config.data.max_boxes)
+        batch = placement.abstract_batch(size, canvas, config.data.max_boxes)
         jax.eval_shape(step, given, batch, anchors)
 
 
@@ -103,7 +104,7 @@ def _start(setup: Setup, workdir: pathlib.Path, total: int) -> str:
             states.abstract_variables(setup.detector.model),
             config,
             class_list.categories_of(setup.source),
-            steps.replicated(setup.detector.mesh),
+            placement.replicated(setup.detector.mesh),
         )
     start = f"It would begin in {workdir}"
     given = config.init_from or config.model.pretrained

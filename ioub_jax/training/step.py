@@ -5,88 +5,24 @@ device, and XLA adds the all-reduce. Sums over the batch are written as on one d
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 import optax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from ioub_jax import boxes, matching, objective, postprocess
 from ioub_jax.models import Predictions, layers
-from ioub_jax.training import gradients
+from ioub_jax.training import gradients, placement
 from ioub_jax.training import state as states
 from ioub_jax.training.state import TrainState
 
 Batch = Mapping[str, jax.Array]
 Anchors = tuple[jax.Array, ...]
-
-
-def create_mesh(device_count: int | None, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh over the first `device_count` devices (None: all) with the one axis `data`.
-
-    Args:
-      device_count: how many.
-      devices: of which; None: those of this process and its peers.
-
-    Raises:
-      ValueError: there are fewer devices.
-    """
-    devices = jax.devices() if devices is None else devices
-    if device_count is not None and device_count > len(devices):
-        raise ValueError(
-            f"runtime.devices is {device_count}, but there are {len(devices)} devices; "
-            "lower it or leave it None."
-        )
-    chosen = devices[: device_count or len(devices)]
-    return jax.make_mesh((len(chosen),), ("data",), axis_types=(AxisType.Auto,), devices=chosen)
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-    """The whole array on every device."""
-    return NamedSharding(mesh, PartitionSpec())
-
-
-def abstract_batch(
-    batch_size: int, canvas: tuple[int, int], max_boxes: int, sharding: NamedSharding | None = None
-) -> dict[str, jax.ShapeDtypeStruct]:
-    """A batch as `put_batch` gives it to the compiled steps, without values.
-
-    Args:
-      batch_size: B.
-      canvas: height and width of the images.
-      max_boxes: M, ground-truth slots of an image.
-      sharding: of every array.
-    """
-
-    def part(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((batch_size, *shape), dtype, sharding=sharding)
-
-    return {
-        "image": part((*canvas, 3), jnp.uint8),
-        "image_size": part((2,), jnp.float32),
-        "scale": part((2,), jnp.float32),
-        "boxes": part((max_boxes, 4), jnp.float32),
-        "labels": part((max_boxes,), jnp.int32),
-        **{name: part((max_boxes,), jnp.bool_) for name in ("valid", "crowd", "difficult")},
-    }
-
-
-def put_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Puts this process's part of a batch onto the devices, split along its first axis.
-
-    What only names the images stays on the host: `image_id` may need 64 bits.
-    """
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
-    return {
-        name: jax.make_array_from_process_local_data(sharding, array)
-        for name, array in batch.items()
-        if name not in ("image_id", "is_real")
-    }
 
 
 def objective_options(config: ml_collections.ConfigDict) -> objective.ObjectiveOptions:
@@ -252,7 +188,7 @@ def make_train_step(
             new_state = states.with_average(new_state, config.optimizer.ema_decay)
         return new_state, metrics
 
-    everywhere = replicated(mesh)
+    everywhere = placement.replicated(mesh)
     return jax.jit(train_step, donate_argnums=0, out_shardings=(everywhere, everywhere))
 
 

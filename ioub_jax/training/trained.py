@@ -7,7 +7,7 @@ from typing import Any
 
 from ioub_jax.data import sources
 from ioub_jax.data.sources.example import Source
-from ioub_jax.training import checkpoints, class_list, configuration, evaluator
+from ioub_jax.training import checkpoints, class_list, configuration, evaluator, placement
 from ioub_jax.training import step as steps
 from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, create_detector
@@ -64,6 +64,6 @@ def load(workdir: pathlib.Path, checkpoint: str, split: str, *, ema: bool = True
       DataError: the data set is broken.
     """
     detector, source = open_run(workdir, split)
-    everywhere = steps.replicated(detector.mesh)
+    everywhere = placement.replicated(detector.mesh)
     variables = checkpoints.read_variables(workdir, checkpoint, everywhere, ema=ema)
     return Trained(detector, variables, source)

@@ -3,8 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ioub_jax.training import checkpoints
-from ioub_jax.training import step as steps
+from ioub_jax.training import checkpoints, placement
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.state import TrainState
 
@@ -22,7 +21,7 @@ def state_of(step, devices=8, width=3):
         w_loc=jnp.float32(2.5),
         moving_average=jnp.float32(100.0),
     )
-    return jax.device_put(state, steps.replicated(steps.create_mesh(devices)))
+    return jax.device_put(state, placement.replicated(placement.create_mesh(devices)))
 
 
 def with_ema(state):
@@ -37,7 +36,7 @@ def test_a_checkpoint_of_eight_devices_restores_on_one(tmp_path):
     saved = checkpoints.Checkpoints(tmp_path)
     saved.save_last(state_of(7), {"seed": 0})
     saved.close()
-    one = steps.replicated(steps.create_mesh(1))
+    one = placement.replicated(placement.create_mesh(1))
     template = jax.eval_shape(lambda: state_of(0))
     restored = checkpoints.restore(tmp_path, "last", template, one)
     assert {len(leaf.devices()) for leaf in jax.tree.leaves(restored)} == {1}
@@ -50,7 +49,7 @@ def test_variables_are_the_average_unless_told_otherwise(tmp_path):
     saved = checkpoints.Checkpoints(tmp_path)
     saved.save_last(with_ema(state_of(7)), {"seed": 0})
     saved.close()
-    one = steps.replicated(steps.create_mesh(1))
+    one = placement.replicated(placement.create_mesh(1))
     template = jax.eval_shape(lambda: with_ema(state_of(0)))
     restored = checkpoints.restore(tmp_path, "last", template, one)
     assert equal(jax.device_get(restored), jax.device_get(with_ema(state_of(7))))
@@ -96,7 +95,7 @@ def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path):
 
 
 def test_a_missing_checkpoint_is_one_sentence(tmp_path):
-    everywhere = steps.replicated(steps.create_mesh(1))
+    everywhere = placement.replicated(placement.create_mesh(1))
     with pytest.raises(ConfigError, match=r"has no 'best' checkpoint; let experiments.train reach"):
         checkpoints.read_variables(tmp_path, "best", everywhere)
 
@@ -110,6 +109,6 @@ def test_a_damaged_checkpoint_is_told_in_a_sentence(tmp_path):
     for path in (tmp_path / "checkpoints" / "last" / "7" / "state").iterdir():
         if path.is_file():
             path.unlink()
-    one = steps.replicated(steps.create_mesh(1))
+    one = placement.replicated(placement.create_mesh(1))
     with pytest.raises(ConfigError, match=r"The 'last' checkpoint of .* is damaged, or of another"):
         checkpoints.read_variables(tmp_path, "last", one)

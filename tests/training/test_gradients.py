@@ -10,7 +10,7 @@ import pytest
 from ioub_jax import matching, objective
 from ioub_jax.data import batching, pipeline, sources
 from ioub_jax.models import Predictions
-from ioub_jax.training import gradients
+from ioub_jax.training import gradients, placement
 from ioub_jax.training import step as steps
 from ioub_jax.training.detector import create_detector, create_trainer
 from tests import tiny
@@ -77,7 +77,7 @@ def test_parts_are_the_whole_batch(parts, devices, classification, localization,
         normalizer,
     )
     params, images, objective_of = problem(options)
-    mesh = steps.create_mesh(devices)
+    mesh = placement.create_mesh(devices)
     images = jax.device_put(
         images, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     )
@@ -107,7 +107,7 @@ def two_steps(devices, **runtime):
     config.runtime.update({"devices": devices, **runtime})
     detector = create_detector(config, 8)
     trainer = create_trainer(detector)
-    state = jax.jit(trainer.create_state, out_shardings=steps.replicated(detector.mesh))()
+    state = jax.jit(trainer.create_state, out_shardings=placement.replicated(detector.mesh))()
     source = sources.create_source(config.data, "train")
     plan = batching.BatchPlan(source.sizes, 8, 0, config.data.canvases)
     metrics = []

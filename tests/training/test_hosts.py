@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from ioub_jax.training import hosts, step
+from ioub_jax.training import hosts, placement
 from ioub_jax.training.configuration import ConfigError
 from tests import small_coco, tiny
 
@@ -238,7 +238,7 @@ def test_one_process_alone_waits_for_nobody(monkeypatch, environment):
 
 
 def test_one_process_gathers_what_it_has():
-    mesh = step.create_mesh(2)
+    mesh = placement.create_mesh(2)
     ids = np.array([2**40, 3])
     on_devices, on_host = hosts.gather(mesh, {"a": jax.numpy.arange(4)}, {"id": ids})
     np.testing.assert_array_equal(on_devices["a"], [0, 1, 2, 3])

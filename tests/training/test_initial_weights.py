@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from ioub_jax.models import pretrained
-from ioub_jax.training import checkpoints, class_list, initial_weights
-from ioub_jax.training import step as steps
+from ioub_jax.training import checkpoints, class_list, initial_weights, placement
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import create_detector, create_trainer
 from tests import tiny
@@ -16,7 +15,7 @@ CLASSES = 8  # of `shapes`
 
 def new_state(config, num_classes=CLASSES):
     detector = create_detector(config, num_classes)
-    return create_trainer(detector).create_state(), steps.replicated(detector.mesh)
+    return create_trainer(detector).create_state(), placement.replicated(detector.mesh)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,9 @@ def test_a_backbone_of_a_run(workdir):
     config.seed = 5
     config.model.pretrained = str(workdir)
     before, after = start(config, [(0, "any")] * CLASSES)
-    trained = checkpoints.read_variables(workdir, "best", steps.replicated(steps.create_mesh(1)))
+    trained = checkpoints.read_variables(
+        workdir, "best", placement.replicated(placement.create_mesh(1))
+    )
     jax.tree.map(
         np.testing.assert_array_equal, after.params["backbone"], trained["params"]["backbone"]
     )
@@ -57,7 +58,9 @@ def test_a_whole_detector_with_the_same_classes(workdir):
     config.seed = 5
     config.init_from = str(workdir)
     _, after = start(config, class_list.read(workdir))
-    trained = checkpoints.read_variables(workdir, "best", steps.replicated(steps.create_mesh(1)))
+    trained = checkpoints.read_variables(
+        workdir, "best", placement.replicated(placement.create_mesh(1))
+    )
     jax.tree.map(np.testing.assert_array_equal, after.params, trained["params"])
     jax.tree.map(np.testing.assert_array_equal, after.batch_stats, trained["batch_stats"])
 

@@ -5,6 +5,7 @@ import pytest
 
 from ioub_jax import matching
 from ioub_jax.data import batching, pipeline, sources
+from ioub_jax.training import placement
 from ioub_jax.training import step as steps
 from ioub_jax.training.detector import create_detector, create_trainer
 from tests import tiny
@@ -19,7 +20,7 @@ def first_steps(devices, count):
     config.schedule.base_learning_rate = 0.01
     detector = create_detector(config, 8)
     trainer = create_trainer(detector)
-    everywhere = steps.replicated(detector.mesh)
+    everywhere = placement.replicated(detector.mesh)
     state = jax.jit(trainer.create_state, out_shardings=everywhere)()
     source = sources.create_source(config.data, "train")
     plan = batching.BatchPlan(source.sizes, 8, 0, config.data.canvases)
@@ -89,4 +90,4 @@ def test_an_unknown_treatment_is_refused():
 
 def test_too_many_devices_are_refused():
     with pytest.raises(ValueError, match=r"runtime.devices is 9, but there are 8 devices"):
-        steps.create_mesh(9)
+        placement.create_mesh(9)
