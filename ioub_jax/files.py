@@ -14,10 +14,11 @@ def check_can_write(folder: pathlib.Path) -> None:
       OSError: they cannot; it says where and why.
     """
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    told = f"Nothing can be written into {folder}, choose another folder; "
     if not place.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+        raise NotADirectoryError(errno.ENOTDIR, told + "this is a file", str(place))
     if not os.access(place, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+        raise PermissionError(errno.EACCES, told + "there is no permission for", str(place))
 
 
 def check_file(path: pathlib.Path, flag: str) -> None:

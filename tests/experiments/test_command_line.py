@@ -136,7 +136,7 @@ def test_a_dry_run_of_a_training_tells_where_it_would_go_on(places, monkeypatch,
 
 NO_RUN = "holds no run (there is no config.json in it)"
 NO_CHECKPOINT = "has no 'best' checkpoint; let experiments.train reach one first."
-NO_FOLDER = "Not a directory: "
+NO_FOLDER = "choose another folder; this is a file: "
 MISTAKES = [
     *((verb, ["--workdir=FOLDER"], NO_RUN) for verb in ("evaluate", "draw", "diagnose")),
     *((verb, ["--workdir=BEGUN"], NO_CHECKPOINT) for verb in ("evaluate", "draw", "diagnose")),

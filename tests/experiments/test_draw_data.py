@@ -34,7 +34,7 @@ def test_the_command_draws_the_batches_from_a_step_on(tmp_path):
     ("output", "flag", "sentence"),
     [
         ("no.png", "--config.data.augmentation.expand_ratio=0.5", "expand_ratio is 0.5"),
-        ("file/no.png", "--images=1", "no.png cannot be written"),
+        ("file/no.png", "--images=1", "/file, choose another folder; this is a file: "),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(tmp_path, output, flag, sentence):

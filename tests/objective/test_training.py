@@ -195,7 +195,7 @@ def test_retinanet_trains(batch):
     state = jax.jit(trainer.create_state)()
     on_devices = detector.on_devices(batch)
     history = []
-    for _ in range(50):
+    for _ in range(30):
         state, metrics = trainer.train_step(state, *on_devices)
         history.append(jax.device_get(metrics))
     assert_trained({name: np.array([step[name] for step in history]) for name in history[0]})
