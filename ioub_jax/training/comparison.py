@@ -224,7 +224,7 @@ def make_result(run: PlannedRun, resamplings: int) -> comparison.Result:
                 f"{path} is not there: train {run.workdir} to its end, with 'coco' among "
                 "evaluation.metrics."
             )
-    of_run, detections = (json.loads(path.read_text()) for path in paths)
+    of_run, detections = map(configuration.read_json, paths)
     data = json.dumps(configuration.to_dict(run.config)["data"])
     ground_truth, digest = _ground_truth(data)
     spearman = correlation_of(check_input(ground_truth, detections)).spearman

@@ -87,7 +87,7 @@ def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> N
     files.write_json(workdir / "config.json", to_dict(config), indent=2)
 
 
-def read_json(path: pathlib.Path) -> dict[str, Any]:
+def read_json(path: pathlib.Path) -> Any:
     """What a JSON file of a workdir holds.
 
     Raises:

@@ -20,6 +20,7 @@ from ioub_jax.training import (
     placement,
     schedules,
     trained,
+    writers,
 )
 from ioub_jax.training import state as states
 from ioub_jax.training import step as steps
@@ -46,7 +47,6 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     epochs = config.schedule.images / len(setup.source)
     total = schedules.steps_of(config.schedule.images, size)
     every = config.evaluation.every_images
-    wanted = writers_of(config)
     return [
         f"Data: {config.data.source}, {describe_source(setup.source)} for training, "
         f"{len(setup.validation):,} for validation.",
@@ -56,7 +56,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
         f"{every:,} images, a checkpoint every {config.runtime.checkpoint_every_images:,}.",
         _start(setup, workdir, total),
         f"Files: config.json, classes.json, train.jsonl, histograms.jsonl, evaluation.jsonl, "
-        f"checkpoints/, evaluation/, {wanted} in {workdir}.",
+        f"checkpoints/, evaluation/, {writers.describe_writers(config)} in {workdir}.",
     ]
 
 
@@ -78,12 +78,6 @@ def _trace(detector: Detector) -> None:
     ):
         batch = placement.abstract_batch(size, canvas, config.data.max_boxes)
         jax.eval_shape(step, given, batch, anchors)
-
-
-def writers_of(config: ml_collections.ConfigDict) -> str:
-    """The folders of the writers that a configuration wants."""
-    project = config.runtime.get("wandb_project")
-    return "tensorboard/" + (f", wandb/ (project {project})" if project else "")
 
 
 def _start(setup: Setup, workdir: pathlib.Path, total: int) -> str:

@@ -1,7 +1,6 @@
 """Where the records of a run are shown besides its JSON lines: TensorBoard, Weights & Biases."""
 
 import importlib.util
-import json
 import pathlib
 import secrets
 import shutil
@@ -58,6 +57,12 @@ def open_writers(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> li
     if (project := _project_of(config)) is not None:
         opened.append(WeightsAndBiases(workdir, project, configuration.to_dict(config)))
     return [TensorBoard(workdir), *opened]
+
+
+def describe_writers(config: ml_collections.ConfigDict) -> str:
+    """The folders that they write into the workdir, in words."""
+    project = _project_of(config)
+    return "tensorboard/" + (f", wandb/ (project {project})" if project else "")
 
 
 def _project_of(config: ml_collections.ConfigDict) -> str | None:
@@ -156,4 +161,4 @@ def _run_id(workdir: pathlib.Path) -> str:
     path = workdir / "wandb.json"
     if not path.exists():
         files.write_json(path, {"id": secrets.token_hex(4)})
-    return str(json.loads(path.read_text(encoding="utf-8"))["id"])
+    return str(configuration.read_json(path)["id"])
