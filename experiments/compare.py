@@ -90,9 +90,9 @@ def dry_run() -> Sequence[str]:
     lines = [f"{run.name}: {comparison.progress_of(run)}" for run in runs]
     if not _RUNS.value:
         slots = parallel.shares(_PROCESSES.value, _DEVICES.value)
-        seen = {run.arm: run for run in reversed(runs)}  # the first run of each arm
-        previews = [preview.preview_training(run.config, run.workdir) for run in seen.values()]
-        lines = [*previews[-1][:-2], *lines, f"Processes: {len(slots)} at once."]
+        comparison.check_runs(runs)
+        shared = preview.preview_training(runs[0].config, runs[0].workdir)[:-2]
+        lines = [*shared, *lines, comparison.time_left(runs, len(slots))]
     return [*lines, f"Files: report.md, report.json, report.png and results/ in {output}."]
 
 
@@ -113,9 +113,14 @@ def main() -> None:
     if not _RUNS.value:
         slots = parallel.shares(_PROCESSES.value, _DEVICES.value)
         comparison.check_runs(runs)
+        print(comparison.time_left(runs, len(slots)))
         problems = parallel.train_all(runs, slots, _RESAMPLINGS.value, report_so_far)
-    print(report(), end="")
-    print(f"The report is {output}/report.md, report.json and report.png.")
+    try:
+        print(report(), end="")
+        print(f"The report is {output}/report.md, report.json and report.png.")
+    except ConfigError:  # nothing is there to report, which a run that failed or stopped explains
+        if not problems:
+            raise
     if problems:
         raise ConfigError(" ".join(problems))
 

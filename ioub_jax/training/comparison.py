@@ -10,7 +10,9 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import pathlib
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -143,6 +145,29 @@ def progress_of(run: PlannedRun) -> str:
     if done is None:
         return f"new, {total:,} steps"
     return f"begun, evaluated at step {done:,} of {total:,}"
+
+
+def time_left(runs: Sequence[PlannedRun], processes: int) -> str:
+    """In words how many runs are to be trained, and how long they will take; raises as `is_finished`.
+
+    Args:
+      runs: all runs of the comparison; the finished ones tell how long a run takes.
+      processes: how many are trained at once.
+    """
+    results = [read_result(run) for run in runs]
+    pending = sum(not is_finished(run) for run in runs)
+    if not pending:
+        return f"All {len(runs)} runs are finished."
+    told = f"{pending} of {len(runs)} runs are to be trained, {processes} at once"
+    seconds = [result.seconds for result in results if result and result.seconds]
+    if not seconds:
+        return f"{told}; how long a run takes is not known before one is finished."
+    each = statistics.fmean(seconds) / 60
+    total = math.ceil(pending / processes) * each
+    return (
+        f"{told}, {total:,.0f} minutes at the {each:.1f} of the finished ones, evaluations not "
+        "counted."
+    )
 
 
 def check_runs(runs: Sequence[PlannedRun]) -> None:

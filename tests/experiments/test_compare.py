@@ -29,19 +29,25 @@ def test_arms_are_trained_once_and_compared(tmp_path):
 
 @pytest.mark.slow
 def test_a_failing_run_is_named_and_the_others_are_reported(tmp_path):
-    code, output = tiny.run(
-        "compare",
+    arguments = [
         *ARGUMENTS,
         f"--workdir={tmp_path}",
         "--sweep=schedule.base_learning_rate=0.01,1e38",
         "--config.optimizer.clip_global_norm=1e30",
         "--seeds=1",
-    )
+    ]
+    code, output = tiny.run("compare", *arguments)
     assert code == 1
     assert "1 of 2 runs are not finished" in output
     assert "Error: arm schedule.base_learning_rate=1e38, seed 0 failed: Step 2: " in output
     assert "loss is nan" in output
     assert "Traceback" not in output
+
+    # Where nothing is left to report, the reason is told, not that there is nothing.
+    arguments = [argument.replace("0.01,", "") for argument in arguments]
+    code, output = tiny.run("compare", *arguments, f"--output={tmp_path}/alone")
+    assert code == 1
+    assert "Error: arm schedule.base_learning_rate=1e38, seed 0 failed: Step 2: " in output
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,25 @@ def test_report_of_runs_and_of_their_kept_results(tmp_path):
     )
 
 
+def test_what_is_left_takes_as_long_as_what_is_done(tmp_path):
+    runs = plan(tmp_path, seeds=1)
+    assert comparison.time_left(runs, 2) == (
+        "5 of 5 runs are to be trained, 2 at once; how long a run takes is not known before one is "
+        "finished."
+    )
+    for run in runs[:2]:
+        pretend_trained(run, noise=1.0)
+        made = comparison.make_result(run, resamplings=20)
+        values = json.loads(run.result.read_text()) | {"seconds": made.seconds * 10}
+        run.result.write_text(json.dumps(values))
+    # 24 steps of 8 images at 16 images a second, times 10, are 2 minutes; 3 runs, 2 at once, take 4.
+    assert comparison.time_left(runs, 2) == (
+        "3 of 5 runs are to be trained, 2 at once, 4 minutes at the 2.0 of the finished ones, "
+        "evaluations not counted."
+    )
+    assert comparison.time_left(runs[:2], 2) == "All 2 runs are finished."
+
+
 def test_a_report_without_the_reference_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="nothing to report: arm 'both', which"):
         comparison_report.write(
