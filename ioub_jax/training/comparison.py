@@ -148,7 +148,7 @@ def progress_of(run: PlannedRun) -> str:
 
 
 def time_left(runs: Sequence[PlannedRun], processes: int) -> str:
-    """In words how many runs are to be trained, and how long they will take; raises as `is_finished`.
+    """In words how many runs are left and how long they take; raises as `is_finished`.
 
     Args:
       runs: all runs of the comparison; the finished ones tell how long a run takes.
