@@ -35,9 +35,10 @@ def strict_dtypes(request):
 def compiler_effort(request):
     """Our own arithmetic is compiled as it is for users: what XLA fuses, it may round otherwise.
 
-    So are the trainings of `objective`, which run longer than they compile.
+    So are the many small trainings of the objective, which run longer than they compile.
     """
-    optimized = any(part in request.path.as_posix() for part in (*_OURS, "tests/objective"))
+    path = request.path.as_posix()
+    optimized = any(part in path for part in (*_OURS, "tests/objective/test_training"))
     jax.config.update("jax_disable_most_optimizations", _IN_HASTE and not optimized)
 
 

@@ -57,8 +57,8 @@ def train_step(workload: Workload) -> Callable[[], Any]:
     """Forward, matching, losses, backward and SGD."""
     detector = detectors.create_detector(configuration(workload), workload.classes)
     trainer = detectors.create_trainer(detector)
-    state = jax.jit(trainer.create_state)()
-    state = state.replace(w_loc=jnp.ones((), jnp.float32))
+    state = trainer.create_state()
+    state = state.replace(w_loc=jnp.ones_like(state.w_loc))
     inputs = detector.on_devices(_batch(workload))
 
     def step() -> Any:
@@ -72,7 +72,7 @@ def train_step(workload: Workload) -> Callable[[], Any]:
 def inference(workload: Workload) -> Callable[[], Any]:
     """Images to detections, 1,000 candidates of every level."""
     detector = detectors.create_detector(configuration(workload), workload.classes)
-    variables = jax.jit(detectors.create_trainer(detector).create_state)().variables
+    variables = detectors.create_trainer(detector).create_state().variables
     predict = steps.make_predict_step(detector.model, detector.config)
     inputs = detector.on_devices(_batch(workload))
     return lambda: predict(variables, *inputs)

@@ -123,7 +123,8 @@ class Trainer(NamedTuple):
     """What trains a detector.
 
     Attributes:
-      create_state: makes the state before the first step; a pure function.
+      create_state: makes the state before the first step, on every device; compiled, so that its
+        values do not depend on their number.
       train_step: `train_step(state, batch, anchors) -> (state, metrics)`; the old state is donated.
     """
 
@@ -146,5 +147,7 @@ def create_trainer(detector: Detector) -> Trainer:
         w_loc=steps.objective_options(config).localization.initial_w_loc,
         has_ema=config.optimizer.ema_decay is not None,
     )
+    # Placed as the steps leave it: anywhere else, the second step would compile once more.
+    placed = jax.jit(create_state, out_shardings=placement.replicated(detector.mesh))
     train_step = steps.make_train_step(model, optimizer, schedule, config, detector.mesh)
-    return Trainer(create_state, train_step)
+    return Trainer(placed, train_step)

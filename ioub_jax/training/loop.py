@@ -58,10 +58,8 @@ def start_state(
     if resume:
         template = jax.eval_shape(trainer.create_state)
         return checkpoints.restore(workdir, "last", template, everywhere)
-    # Jitted, so that the initial values do not depend on the number of devices.
-    state = jax.jit(trainer.create_state, out_shardings=everywhere)()
     return initial_weights.with_initial_weights(
-        state, detector.config, class_list.categories_of(source), everywhere
+        trainer.create_state(), detector.config, class_list.categories_of(source), everywhere
     )
 
 

@@ -182,25 +182,6 @@ def test_every_name_is_trained():
     assert localization == set(objective.LOCALIZATION_LOSSES)
 
 
-# ------------------------------------------------------------------ RetinaNet
-
-
-def test_retinanet_trains(batch):
-    config = tiny.get_config("baseline")
-    config.loss.classification.isr_p = True
-    config.loss.localization.update({"name": "giou", "weight": 2.0, "carl_weight": 1.0})
-    config.schedule.update({"name": "constant", "warmup_images": 8 * 8})
-    detector = create_detector(config, CLASSES)
-    trainer = create_trainer(detector)
-    state = jax.jit(trainer.create_state)()
-    on_devices = detector.on_devices(batch)
-    history = []
-    for _ in range(30):
-        state, metrics = trainer.train_step(state, *on_devices)
-        history.append(jax.device_get(metrics))
-    assert_trained({name: np.array([step[name] for step in history]) for name in history[0]})
-
-
 def test_dynamic_weights_leave_nothing_to_measure():
     for dynamic, measured in ((True, False), (False, True)):
         config = tiny.get_config("both")

@@ -1,10 +1,10 @@
 """Twenty steps of torchvision's RetinaNet and of ours, from the same weights, stay together."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ioub_jax.models import pretrained
+from ioub_jax.training import placement
 from ioub_jax.training.detector import create_detector, create_trainer
 from tests.parity import imported, synthetic
 from tests.parity.comparison import Reference
@@ -28,12 +28,13 @@ def test_losses_of_twenty_steps():
     trainer = create_trainer(detector)
     # Nothing has moved yet: the momentum is 0.
     shapes = jax.eval_shape(trainer.create_state)
-    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     state = state.replace(
-        params=jax.tree.map(jnp.asarray, found.variables["params"]),
-        batch_stats=jax.tree.map(jnp.asarray, found.variables["batch_stats"]),
-        w_loc=jnp.float32(1.0),
+        params=found.variables["params"],
+        batch_stats=found.variables["batch_stats"],
+        w_loc=np.float32(1.0),
     )
+    state = jax.device_put(state, placement.replicated(detector.mesh))
     batches = [
         detector.on_devices(
             imported.batch(

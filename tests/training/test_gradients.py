@@ -107,7 +107,7 @@ def two_steps(devices, **runtime):
     config.runtime.update({"devices": devices, **runtime})
     detector = create_detector(config, 8)
     trainer = create_trainer(detector)
-    state = jax.jit(trainer.create_state, out_shardings=placement.replicated(detector.mesh))()
+    state = trainer.create_state()
     source = sources.create_source(config.data, "train")
     plan = batching.BatchPlan(source.sizes, 8, 0, config.data.canvases)
     metrics = []

@@ -7,8 +7,10 @@ from ioub_jax import matching
 from ioub_jax.data import batching, pipeline, sources
 from ioub_jax.training import placement
 from ioub_jax.training import step as steps
+from ioub_jax.training.compilations import Compilations
 from ioub_jax.training.detector import create_detector, create_trainer
 from tests import tiny
+from tests.objective.test_training import assert_trained
 
 
 def first_steps(devices, count):
@@ -20,8 +22,7 @@ def first_steps(devices, count):
     config.schedule.base_learning_rate = 0.01
     detector = create_detector(config, 8)
     trainer = create_trainer(detector)
-    everywhere = placement.replicated(detector.mesh)
-    state = jax.jit(trainer.create_state, out_shardings=everywhere)()
+    state = trainer.create_state()
     source = sources.create_source(config.data, "train")
     plan = batching.BatchPlan(source.sizes, 8, 0, config.data.canvases)
     metrics = []
@@ -46,6 +47,30 @@ def test_twenty_steps_agree_on_one_and_eight_devices():
     ):
         # Relative to the largest of the array: some entries are nearly zero.
         assert np.abs(first - second).max() <= 1e-4 * np.abs(first).max() + 1e-6
+
+
+def test_retinanet_trains():
+    config = tiny.get_config("baseline")
+    config.loss.classification.isr_p = True
+    config.loss.localization.update({"name": "giou", "weight": 2.0, "carl_weight": 1.0})
+    config.schedule.update({"name": "constant", "warmup_images": 8 * 8})
+    detector = create_detector(config, 8)
+    trainer = create_trainer(detector)
+    state = trainer.create_state()
+    source = sources.create_source(config.data, "train")
+    plan = batching.BatchPlan(source.sizes, 8, 0, config.data.canvases)
+    with pipeline.training_batches(
+        source, plan, seed=0, start_step=0, num_steps=1, max_boxes=16
+    ) as batches:
+        on_devices = detector.on_devices(next(iter(batches)))
+    history = []
+    # Whoever writes a loop of their own compiles the step once, too.
+    with Compilations("jit(train_step)") as compiled:
+        for _ in range(30):
+            state, metrics = trainer.train_step(state, *on_devices)
+            history.append(jax.device_get(metrics))
+        assert compiled.count == 1
+    assert_trained({name: np.array([step[name] for step in history]) for name in history[0]})
 
 
 def roles(**treatments):
