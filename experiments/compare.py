@@ -90,9 +90,10 @@ def dry_run() -> Sequence[str]:
     lines = [f"{run.name}: {comparison.progress_of(run)}" for run in runs]
     if not _RUNS.value:
         slots = parallel.shares(_PROCESSES.value, _DEVICES.value)
-        comparison.check_runs(runs)
-        shared = preview.preview_training(runs[0].config, runs[0].workdir)[:-2]
-        lines = [*shared, *lines, comparison.time_left(runs, len(slots))]
+        # The first run of each arm: a value that only one of them has can be wrong.
+        seen = {run.arm: run for run in reversed(runs)}
+        previews = [preview.preview_training(run.config, run.workdir) for run in seen.values()]
+        lines = [*previews[-1][:-2], *lines, comparison.time_left(runs, len(slots))]
     return [*lines, f"Files: report.md, report.json, report.png and results/ in {output}."]
 
 

@@ -155,7 +155,9 @@ def time_left(runs: Sequence[PlannedRun], processes: int) -> str:
       processes: how many are trained at once.
     """
     results = [read_result(run) for run in runs]
-    pending = sum(not is_finished(run) for run in runs)
+    pending = sum(
+        result is None and not is_trained(run) for run, result in zip(runs, results, strict=True)
+    )
     if not pending:
         return f"All {len(runs)} runs are finished."
     told = f"{pending} of {len(runs)} runs are to be trained, {processes} at once"

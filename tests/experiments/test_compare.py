@@ -56,6 +56,10 @@ def test_a_failing_run_is_named_and_the_others_are_reported(tmp_path):
         ((ARGUMENTS[0], "--arms=baseline,bothe"), "Unknown arm 'bothe'; it must be one of both, "),
         ((ARGUMENTS[0], "--sweep=loss.etta=1"), "No such key in the configuration: 'loss.etta'"),
         ((ARGUMENTS[0], "--sweep=seed=a"), "sets seed to 'a', which is no int"),
+        (
+            (ARGUMENTS[0], "--sweep=loss.classification.name=focal,no", "--dry_run"),
+            "loss.classification.name is 'no'; it must be one of focal, ",
+        ),
         ((), "Give --config to train, or --runs to compare finished workdirs."),
         (("--runs=a=nothing/*",), "--runs=a=nothing/* names no run"),
     ],
