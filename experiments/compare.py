@@ -119,9 +119,8 @@ def main() -> None:
     try:
         print(report(), end="")
         print(f"The report is {output}/report.md, report.json and report.png.")
-    except ConfigError:  # nothing is there to report, which a run that failed or stopped explains
-        if not problems:
-            raise
+    except ConfigError as error:
+        problems.append(str(error))  # after what failed or stopped, which may explain it
     if problems:
         raise ConfigError(" ".join(problems))
 

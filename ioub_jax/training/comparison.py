@@ -24,7 +24,7 @@ from ioub_jax.data import sources
 from ioub_jax.evaluation import coco, coco_format, comparison, resampling
 from ioub_jax.evaluation.coco_input import check_input
 from ioub_jax.evaluation.correlation import correlation_of
-from ioub_jax.training import config_values, configuration, metrics, schedules, setup
+from ioub_jax.training import config_values, configuration, detector, metrics, schedules, setup
 from ioub_jax.training.configuration import ConfigError
 
 #: What makes an arm of a configuration.
@@ -164,12 +164,16 @@ def time_left(runs: Sequence[PlannedRun], processes: int) -> str:
     seconds = [result.seconds for result in results if result and result.seconds]
     if not seconds:
         return f"{told}; how long a run takes is not known before one is finished."
-    each = statistics.fmean(seconds) / 60
+    each = statistics.fmean(seconds)
     total = math.ceil(pending / processes) * each
-    return (
-        f"{told}, {total:,.0f} minutes at the {each:.1f} of the finished ones, evaluations not "
-        "counted."
-    )
+    return f"{told}: {_duration(total)}, {_duration(each)} for each; evaluations are not counted."
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    if minutes < 10:
+        return f"{minutes:.1f} minutes"
+    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:,.1f} hours"
 
 
 def check_runs(runs: Sequence[PlannedRun]) -> None:
@@ -182,6 +186,7 @@ def check_runs(runs: Sequence[PlannedRun]) -> None:
     pending = [run for run in runs if not is_finished(run)]
     for run in pending:
         config_values.check_values(run.config)
+        detector.check_choices(run.config)
     if pending:
         setup.open_data(pending[0].config)
 

@@ -91,13 +91,25 @@ def create_detector(
         model = _create_model(config, num_classes)
         # Nothing is computed: the choices in the configuration are looked at before anything is.
         states.abstract_variables(model)
+    except ValueError as error:
+        raise configuration.ConfigError(str(error)) from error
+    check_choices(config)
+    return Detector(config, model, mesh)
+
+
+def check_choices(config: ml_collections.ConfigDict) -> None:
+    """Finds what cannot be trained in a configuration, without its data and without devices.
+
+    Raises:
+      ConfigError: losses, schedule, canvases or augmentation cannot be had.
+    """
+    try:
         steps.objective_options(config)
         schedules.learning_rate_schedule(config.schedule, config.batch_size)
         batching.create_plan(config, np.ones((1, 2)))
         augmentation.create_augmentation(config)
     except ValueError as error:
         raise configuration.ConfigError(str(error)) from error
-    return Detector(config, model, mesh)
 
 
 def create_detector_for_inference(config: ml_collections.ConfigDict, num_classes: int) -> Detector:

@@ -43,7 +43,7 @@ def test_a_failing_run_is_named_and_the_others_are_reported(tmp_path):
     assert "loss is nan" in output
     assert "Traceback" not in output
 
-    # Where nothing is left to report, the reason is told, not that there is nothing.
+    # Where nothing is left to report, the reason is told first.
     arguments = [argument.replace("0.01,", "") for argument in arguments]
     code, output = tiny.run("compare", *arguments, f"--output={tmp_path}/alone")
     assert code == 1
@@ -58,6 +58,10 @@ def test_a_failing_run_is_named_and_the_others_are_reported(tmp_path):
         ((ARGUMENTS[0], "--sweep=seed=a"), "sets seed to 'a', which is no int"),
         (
             (ARGUMENTS[0], "--sweep=loss.classification.name=focal,no", "--dry_run"),
+            "loss.classification.name is 'no'; it must be one of focal, ",
+        ),
+        (
+            (ARGUMENTS[0], "--sweep=loss.classification.name=focal,no"),
             "loss.classification.name is 'no'; it must be one of focal, ",
         ),
         ((), "Give --config to train, or --runs to compare finished workdirs."),

@@ -147,8 +147,8 @@ def test_what_is_left_takes_as_long_as_what_is_done(tmp_path):
         run.result.write_text(json.dumps(values))
     # 24 steps of 8 at 16 images a second, times 10, are 2 minutes; 3 runs, 2 at once, take 4.
     assert comparison.time_left(runs, 2) == (
-        "3 of 5 runs are to be trained, 2 at once, 4 minutes at the 2.0 of the finished ones, "
-        "evaluations not counted."
+        "3 of 5 runs are to be trained, 2 at once: 4.0 minutes, 2.0 minutes for each; evaluations "
+        "are not counted."
     )
     assert comparison.time_left(runs[:2], 2) == "All 2 runs are finished."
 
