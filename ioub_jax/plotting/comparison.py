@@ -27,19 +27,25 @@ def comparison(
         path: The PNG to write.
         values: arm -> metric -> seed -> value, the reference first.
         intervals: arm -> metric -> mean, lower and upper bound of the difference from the
-            reference; None where there is no interval.
+            reference; None where there is no interval. Of arms `KEY=VALUE` that have the key in
+            common the values alone stand below the panels.
         metrics: Which metrics, a column each.
         title: A line above the panels.
     """
     shown = [metric for metric in metrics if any(metric in of_arm for of_arm in values.values())]
     width = max(7.0, 0.9 * len(values) + 1.0) * max(1, len(shown)) / 2
-    figure = Figure(figsize=(min(width, 16.0), 7), dpi=DPI, layout="constrained")
-    panels = figure.subplots(2, len(shown), squeeze=False)
+    key, names = _short_names(list(values))
+    height = 6 + 0.08 * max(map(len, names))
+    figure = Figure(figsize=(min(width, 16.0), height), dpi=DPI, layout="constrained")
+    panels = figure.subplots(2, len(shown), squeeze=False, sharex=True)
+    _name_arms(panels[0, 0], names)
     for column, metric in enumerate(shown):
         _plot_runs(panels[0, column], values, metric)
         _plot_differences(panels[1, column], list(values), intervals, metric)
     panels[0, 0].set_ylabel("each run, joined by seed")
-    panels[1, 0].set_ylabel("difference from the first arm, 95 % (hundredths)")
+    panels[1, 0].set_ylabel("difference from the first,\n95 % interval (hundredths)")
+    if key:
+        figure.supxlabel(printable(key))
     if title is not None:
         figure.suptitle(printable(title), fontsize=13)
     figure.savefig(path, format="png")
@@ -58,7 +64,7 @@ def _plot_runs(
         if of_seeds:
             axes.plot(place, np.mean(of_seeds), marker="_", ms=16, mew=2.5, color=BLUE)
     axes.set_title(metric)
-    _finish(axes, arms)
+    tidy(axes, grid="y")
 
 
 def _plot_differences(
@@ -76,10 +82,25 @@ def _plot_differences(
         color = GREEN if low > 0 else ORANGE if high < 0 else GREY
         axes.plot([place, place], [low, high], color=color, lw=2.5, solid_capstyle="butt")
         axes.plot(place, mean, marker="o", ms=6, color=color)
-    _finish(axes, arms)
-
-
-def _finish(axes: Axes, arms: Sequence[str]) -> None:
-    axes.set_xlim(-0.5, len(arms) - 0.5)
-    axes.set_xticks(range(len(arms)), [printable(arm) for arm in arms], rotation=35, ha="right")
     tidy(axes, grid="y")
+
+
+def _short_names(arms: Sequence[str]) -> tuple[str, list[str]]:
+    """The key that all arms are values of, and their values; else an empty key and the arms."""
+    pairs = [arm.rpartition("=") for arm in arms]
+    keys = {key for key, _, _ in pairs}
+    if len(keys) == 1:
+        return keys.pop(), [value for _, _, value in pairs]
+    return "", list(arms)
+
+
+def _name_arms(axes: Axes, names: Sequence[str]) -> None:
+    """Writes the arms below the panels, that share this axis, turned as far as they are long."""
+    longest = max(map(len, names))
+    turn = 0 if longest <= 4 else 35 if longest <= 16 else 90
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_xticks(range(len(names)), [printable(name) for name in names])
+    for panel in axes.figure.axes:
+        panel.tick_params("x", labelrotation=turn)
+        for label in panel.get_xticklabels():
+            label.set_horizontalalignment("right" if turn == 35 else "center")
