@@ -90,10 +90,12 @@ def dry_run() -> Sequence[str]:
     lines = [f"{run.name}: {comparison.progress_of(run)}" for run in runs]
     if not _RUNS.value:
         slots = parallel.shares(_PROCESSES.value, _DEVICES.value)
+        pending = [run for run in runs if not comparison.is_finished(run)]
         # The first run of each arm: a value that only one of them has can be wrong.
-        seen = {run.arm: run for run in reversed(runs)}
+        seen = {run.arm: run for run in reversed(pending)}
         previews = [preview.preview_training(run.config, run.workdir) for run in seen.values()]
-        lines = [*previews[-1][:-2], *lines, comparison.time_left(runs, len(slots))]
+        data = previews[-1][:-2] if previews else []
+        lines = [*data, *lines, comparison.time_left(runs, len(slots))]
     return [*lines, f"Files: report.md, report.json, report.png and results/ in {output}."]
 
 
@@ -115,12 +117,17 @@ def main() -> None:
         slots = parallel.shares(_PROCESSES.value, _DEVICES.value)
         comparison.check_runs(runs)
         print(comparison.time_left(runs, len(slots)))
-        problems = parallel.train_all(runs, slots, _RESAMPLINGS.value, report_so_far)
+        outcome = parallel.train_all(runs, slots, _RESAMPLINGS.value, report_so_far)
+        problems = outcome.failures
+        if outcome.stopped:
+            report_so_far()
+            problems += ["Stopped by a signal with everything saved; the same command goes on."]
+            raise ConfigError(" ".join(problems))
     try:
         print(report(), end="")
         print(f"The report is {output}/report.md, report.json and report.png.")
     except ConfigError as error:
-        problems.append(str(error))  # after what failed or stopped, which may explain it
+        problems.append(str(error))  # after what failed, which may explain it
     if problems:
         raise ConfigError(" ".join(problems))
 

@@ -24,6 +24,9 @@ CONFIDENCE = 0.95
 SPEARMAN = "Spearman"
 METRICS = (*AP_KEYS, SPEARMAN)
 
+#: The AP below which a report says that hardly anything was learned.
+_TRAINED = 0.05
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -94,12 +97,14 @@ class Comparison:
         arms: The names, the reference first.
         spreads: arm -> metric -> spread.
         differences: arm (but the reference) -> metric -> paired difference.
+        between: arm -> other arm -> paired difference of AP, for every two arms that share a seed.
         seconds: arm -> mean wall time of its runs; None where unknown.
     """
 
     arms: tuple[str, ...]
     spreads: Mapping[str, Mapping[str, Spread]]
     differences: Mapping[str, Mapping[str, Difference]]
+    between: Mapping[str, Mapping[str, Difference]]
     seconds: Mapping[str, float | None]
 
 
@@ -131,6 +136,14 @@ def compare(results: Sequence[Result], arms: Sequence[str]) -> Comparison:
             arm: _differences(of_seeds, reference)
             for arm, of_seeds in by_arm.items()
             if arm != arms[0]
+        },
+        between={
+            arm: {
+                other: differences["AP"]
+                for other, of_other in by_arm.items()
+                if other != arm and "AP" in (differences := _differences(of_seeds, of_other))
+            }
+            for arm, of_seeds in by_arm.items()
         },
         seconds={
             arm: mean_of_existing([result.seconds for result in of_seeds.values()])
@@ -225,6 +238,10 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
                     metric: dataclasses.asdict(difference) | {"resolved": difference.resolved}
                     for metric, difference in comparison.differences.get(arm, {}).items()
                 },
+                "AP_less_that_of": {
+                    other: dataclasses.asdict(difference) | {"resolved": difference.resolved}
+                    for other, difference in comparison.between[arm].items()
+                },
             }
             for arm in comparison.arms
         },
@@ -234,10 +251,16 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 # ------------------------------------------------------------------ as text
 
 
-def format_markdown(comparison: Comparison, title: str) -> str:
-    """The report: what can be concluded, means and spreads, paired differences."""
+def format_markdown(comparison: Comparison, title: str, what: Sequence[str] = ()) -> str:
+    """The report: what can be concluded, means and spreads, paired differences.
+
+    Args:
+        comparison: What it is of.
+        title: Its heading.
+        what: Sentences that say what was trained and evaluated.
+    """
     known = [m for m in METRICS if any(m in spreads for spreads in comparison.spreads.values())]
-    lines = [f"# {title}", "", *conclusions(comparison), ""]
+    lines = [f"# {title}", "", *what, *([""] if what else []), *conclusions(comparison), ""]
     lines += _table_of_means(comparison, known)
     lines += _table_of_differences(
         comparison,
@@ -253,6 +276,8 @@ def format_markdown(comparison: Comparison, title: str) -> str:
         "over the images",
         "other validation images: bootstrap, these trainings",
     )
+    if len(comparison.arms) > 2:
+        lines += _table_of_pairs(comparison)
     return "\n".join(lines) + "\n"
 
 
@@ -287,6 +312,20 @@ def _table_of_differences(
     return [*lines, "", f"Mean of the paired differences and its 95 % interval for {what}."]
 
 
+def _table_of_pairs(comparison: Comparison) -> list[str]:
+    arms = comparison.arms
+    lines = ["", "## AP of every two arms", ""]
+    lines += _row("arm less ...", *(f"... {arm}" for arm in arms))
+    lines += _row(*["---"] * (len(arms) + 1))
+    for arm in arms:
+        of_arm = comparison.between[arm]
+        cells = (
+            "" if arm == other else _difference(of_arm.get(other), "by_seeds") for other in arms
+        )
+        lines += _row(arm, *cells)
+    return [*lines, "", "As over the seeds: the arm of the row less the arm of the column."]
+
+
 def _row(*cells: str) -> list[str]:
     return [f"| {' | '.join(cells)} |"]
 
@@ -316,6 +355,12 @@ def conclusions(comparison: Comparison) -> list[str]:
             lines.append(f"- `{arm}`: nothing, since it shares no seed with `{reference}`.")
         else:
             lines.append(f"- {_sentence(arm, reference, difference)}{_of_scores(differences)}")
+    reached = comparison.spreads[reference].get("AP")
+    if lines and reached is not None and reached.mean < _TRAINED:
+        lines.append(
+            f"- `{reference}` reaches no more than {100 * reached.mean:.1f} AP: differences of "
+            "what has hardly been trained say little of what is."
+        )
     return lines or [f"- Only `{reference}` has results: there is nothing to compare it with."]
 
 
@@ -325,10 +370,10 @@ def _of_scores(differences: Mapping[str, Difference]) -> str:
     if difference is None or difference.by_seeds is None:
         return ""
     low, high = difference.by_seeds
-    word = "as closely, as far as is shown"
-    if difference.resolved:
-        word = "more closely" if difference.mean > 0 else "less closely"
-    return f" Its scores follow IoU {word} ({difference.mean:+.3f}, {low:+.3f} to {high:+.3f})."
+    values = f"({difference.mean:+.3f}, {low:+.3f} to {high:+.3f})"
+    if not difference.resolved:
+        return f" Whether its scores follow IoU more or less closely is not shown {values}."
+    return f" Its scores follow IoU {'more' if difference.mean > 0 else 'less'} closely {values}."
 
 
 def _sentence(arm: str, reference: str, difference: Difference) -> str:

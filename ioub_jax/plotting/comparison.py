@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from ioub_jax.plotting.drawing import BLUE, DPI, GREEN, GREY, ORANGE, printable, tidy
 
+_COLORS = "blue: mean over the seeds; green: higher, orange: lower, grey: no difference is shown"
+
 
 def comparison(
     path: str | os.PathLike[str],
@@ -30,7 +32,7 @@ def comparison(
             reference; None where there is no interval. Of arms `KEY=VALUE` that have the key in
             common the values alone stand below the panels.
         metrics: Which metrics, a column each.
-        title: A line above the panels.
+        title: A line above the panels, over what the colours mean.
     """
     shown = [metric for metric in metrics if any(metric in of_arm for of_arm in values.values())]
     width = max(7.0, 0.9 * len(values) + 1.0) * max(1, len(shown)) / 2
@@ -46,8 +48,8 @@ def comparison(
     panels[1, 0].set_ylabel("difference from the first,\n95 % interval (hundredths)")
     if key:
         figure.supxlabel(printable(key))
-    if title is not None:
-        figure.suptitle(printable(title), fontsize=13)
+    lines = [_COLORS] if title is None else [printable(title), _COLORS]
+    figure.suptitle("\n".join(lines), fontsize=11)
     figure.savefig(path, format="png")
 
 
@@ -79,7 +81,8 @@ def _plot_differences(
         if interval is None:
             continue
         mean, low, high = (100 * bound for bound in interval)
-        color = GREEN if low > 0 else ORANGE if high < 0 else GREY
+        # What a table would round to no difference is not shown as one.
+        color = GREEN if low > 0.05 else ORANGE if high < -0.05 else GREY
         axes.plot([place, place], [low, high], color=color, lw=2.5, solid_capstyle="butt")
         axes.plot(place, mean, marker="o", ms=6, color=color)
     tidy(axes, grid="y")

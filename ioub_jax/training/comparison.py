@@ -144,6 +144,8 @@ def progress_of(run: PlannedRun) -> str:
     done = steps_done(run)
     if done is None:
         return f"new, {total:,} steps"
+    if not done:
+        return f"begun, not yet evaluated, {total:,} steps"
     return f"begun, evaluated at step {done:,} of {total:,}"
 
 

@@ -3,6 +3,8 @@
 import pathlib
 from collections.abc import Callable, Sequence
 
+import ml_collections
+
 from ioub_jax import files
 from ioub_jax.evaluation import comparison as statistics
 from ioub_jax.training.comparison import PlannedRun, result_of
@@ -36,7 +38,8 @@ def write(
     except ValueError as error:
         raise ConfigError(f"There is nothing to report: {error}.") from None
     missing = len(runs) - len(results)
-    text = statistics.format_markdown(comparison, " against ".join((", ".join(arms[1:]), arms[0])))
+    title = " against ".join((", ".join(arms[1:]), arms[0]))
+    text = statistics.format_markdown(comparison, title, _what(runs))
     if missing:
         text += f"\n{missing} of {len(runs)} runs are not finished and not in these numbers.\n"
     output.mkdir(parents=True, exist_ok=True)
@@ -44,6 +47,27 @@ def write(
     files.write_json(output / "report.json", statistics.to_json(comparison), indent=2)
     _draw(draw, output / "report.png", results, comparison)
     return text
+
+
+def _what(runs: Sequence[PlannedRun]) -> list[str]:
+    """What was trained and evaluated, as far as it is the same in all runs."""
+    described = " And: ".join(dict.fromkeys(_describe(run.config) for run in runs))
+    return [
+        f"{described} Metrics are of the validation images after the last step; AP in sentences is "
+        "in hundredths. The whole configuration of a run is in its result."
+    ]
+
+
+def _describe(config: ml_collections.ConfigDict) -> str:
+    canvases = ", ".join(f"{height}x{width}" for height, width in config.data.canvases)
+    source = config.data.source
+    options = config.data.get(source, {})
+    where = options.get("root") or options.get("name")
+    return (
+        f"Data `{source}`{f' in `{where}`' if where else ''} at {canvases}; {config.model.name}, "
+        f"{config.model.get('backbone', 'vgg16')}; {config.schedule.images:,} images in batches of "
+        f"{config.batch_size}, schedule {config.schedule.name}."
+    )
 
 
 def _draw(

@@ -36,6 +36,19 @@ class Share:
     devices: tuple[int, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How the training of several runs ended.
+
+    Attributes:
+      failures: a sentence for each run that failed.
+      stopped: whether a signal ended it before all were trained.
+    """
+
+    failures: list[str]
+    stopped: bool
+
+
 def shares(processes: int, devices: int | None) -> list[Share]:
     """Shares cores and, where their number is given, devices out among processes.
 
@@ -63,7 +76,7 @@ def train_all(
     slots: Sequence[Share],
     resamplings: int,
     after_each: Callable[[], object] = lambda: None,
-) -> list[str]:
+) -> Outcome:
     """Trains what is not finished, as many at once as there are slots, and keeps their results.
 
     A run that fails does not end the others. After SIGTERM or Ctrl-C the running ones save what
@@ -74,13 +87,10 @@ def train_all(
       slots: what each of the runs at once may use.
       resamplings: as `make_result`.
       after_each: called when the result of one more run is kept.
-
-    Returns:
-      A sentence for each run that failed, or a last one that says that it was stopped.
     """
     pending = [run for run in runs if not is_finished(run)]
     running: dict[int, tuple[Any, PlannedRun]] = {}
-    problems = []
+    failures = []
     with _StopAll(running) as stop:
         while (pending and not stop.requested) or running:
             for slot, share in enumerate(slots):
@@ -101,13 +111,11 @@ def train_all(
                     process.join()
                     del running[slot]
                     if process.exitcode and not stop.requested:
-                        problems.append(_failure(run, process.exitcode))
-                        logger.warning(problems[-1])
+                        failures.append(_failure(run, process.exitcode))
+                        logger.warning(failures[-1])
                     elif not process.exitcode:
                         after_each()
-    if stop.requested:
-        problems.append("Stopped by a signal with everything saved; the same command goes on.")
-    return problems
+    return Outcome(failures, stop.requested)
 
 
 class _StopAll(StopSignals):

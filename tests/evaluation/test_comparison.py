@@ -72,7 +72,8 @@ def test_correlations_are_compared_where_they_are_known():
     text = comparison.format_markdown(comparison.compare(results, ("a", "b")), "title")
     low, high = 0.04 - 0.12706, 0.04 + 0.12706
     words = (
-        f"Its scores follow IoU as closely, as far as is shown (+0.040, {low:+.3f} to {high:+.3f})."
+        "Whether its scores follow IoU more or less closely is not shown "
+        f"(+0.040, {low:+.3f} to {high:+.3f})."
     )
     assert words in text
     assert "| arm | seeds | AP | Spearman | minutes a run |" in text
@@ -90,6 +91,34 @@ def test_results_of_different_images_are_refused():
     with pytest.raises(ValueError, match=words):
         comparison.compare([unknown, known, other], ("a", "b"))
     comparison.compare([unknown, known], ("a", "b"))
+
+
+def test_every_two_arms_are_compared():
+    # c less b: .04 and .02, mean .03; deviation .02 / sqrt 2, t .975 (1) 12.706: half is .127.
+    values = {"a": (0.10, 0.30), "b": (0.12, 0.33), "c": (0.16, 0.35)}
+    results = [result(arm, s, ap) for arm, aps in values.items() for s, ap in enumerate(aps)]
+    found = comparison.compare(results, ("a", "b", "c"))
+    assert found.between["c"]["b"].mean == pytest.approx(0.03)
+    assert found.between["c"]["a"] == found.differences["c"]["AP"]
+    text = comparison.format_markdown(found, "title")
+    (row,) = [line for line in text.splitlines() if line.startswith("| c | +0.055")]
+    assert row == "| c | +0.055 (-0.009 to +0.119) | +0.030 (-0.097 to +0.157) |  |"
+    less = comparison.to_json(found)["arms"]["b"]["AP_less_that_of"]
+    assert less["c"]["mean"] == pytest.approx(-0.03)
+    two = comparison.format_markdown(comparison.compare(results[:4], ("a", "b")), "title")
+    assert "AP of every two arms" not in two
+
+
+def test_what_has_hardly_been_trained_is_said_to_be():
+    results = [result(arm, s, 0.01) for arm in "ab" for s in range(2)]
+    words = (
+        "`a` reaches no more than 1.0 AP: differences of what has hardly been trained say little"
+    )
+    assert words in comparison.format_markdown(comparison.compare(results, ("a", "b")), "title")
+    better = [dataclasses.replace(one, metrics={"AP": 0.3}) for one in results]
+    text = comparison.format_markdown(comparison.compare(better, ("a", "b")), "title", ["What."])
+    assert "hardly" not in text
+    assert text.startswith("# title\n\nWhat.\n\n- `b`: no difference")
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,8 @@ def test_report_of_runs_and_of_their_kept_results(tmp_path):
     assert difference["mean"] > 0.1
     # The scores are random: as random for both.
     assert abs(report["arms"]["both"]["metrics"]["Spearman"]["mean"]) < 0.5
-    assert "Its scores follow IoU as closely, as far as is shown (" in text
+    assert "Whether its scores follow IoU more or less closely is not shown (" in text
+    assert "Data `shapes` at 64x64; retinanet, resnet18; 192 images in batches of 8," in text
     assert difference["by_images"][0] > 0
     assert report["arms"]["both"]["seconds"] == pytest.approx(24 * 8 / 16)
     assert (tmp_path / "out/report.md").read_text() == text

@@ -48,10 +48,12 @@ def test_a_failing_run_does_not_end_the_others(tmp_path, monkeypatch, no_waiting
     monkeypatch.setattr(parallel, "_start", start)
     runs = plan(tmp_path)
     reports = []
-    (problem,) = parallel.train_all(
+    outcome = parallel.train_all(
         runs, parallel.shares(2, None), 20, lambda: reports.append(len(started))
     )
-    assert problem.startswith("arm cls, seed 0 failed: NonFiniteError: Step 3: loss is nan (all")
+    assert not outcome.stopped
+    (failure,) = outcome.failures
+    assert failure.startswith("arm cls, seed 0 failed: NonFiniteError: Step 3: loss is nan (all")
     assert started == [run.name for run in runs]
     # Two at a time, both of which end at once; of the second pair one has failed.
     assert len(reports) == len(runs) - 1
@@ -68,8 +70,8 @@ def test_a_signal_is_handed_on(tmp_path, monkeypatch, no_waiting):
 
     monkeypatch.setattr(parallel, "_start", start)
     before = signal.getsignal(signal.SIGTERM)
-    (problem,) = parallel.train_all(plan(tmp_path), parallel.shares(2, None), 20)
-    assert problem.startswith("Stopped by a signal")
+    outcome = parallel.train_all(plan(tmp_path), parallel.shares(2, None), 20)
+    assert outcome == parallel.Outcome([], stopped=True)
     assert started == ["arm both, seed 0", "arm baseline, seed 0"]
     assert terminated == started
     assert signal.getsignal(signal.SIGTERM) is before
