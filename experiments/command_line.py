@@ -173,9 +173,7 @@ def _parse_flags(arguments: list[str]) -> list[str]:
     except flags.Error as error:
         _refuse(_sentence_of_flags(error))
     except (AttributeError, KeyError) as error:
-        # ml_collections says: 'etta' Did you mean "eta" instead of "etta"?
-        words = str(error.args[0]).replace("\n", ": ").replace("\\'", "'").strip("\"'")
-        _refuse(f"No such key in the configuration: {words}")
+        _refuse(_sentence_of_key(error, arguments))
     except (ValueError, TypeError, OSError, SyntaxError, ImportError) as error:
         words = " ".join(str(error).split())
         missing = re.search(r"No such file or directory: '(.+?)'", words)
@@ -195,6 +193,30 @@ def _check_config() -> None:
     config = flags.FLAGS.config
     if not hasattr(config, "copy_and_resolve_references"):
         raise TypeError("its get_config must return an ml_collections.ConfigDict.")
+
+
+def _sentence_of_key(error: AttributeError | KeyError, arguments: Sequence[str]) -> str:
+    """What is told of a key that the configuration does not have."""
+    # ml_collections wraps one error in another, whose text has quotes around the text of the first:
+    # 'image', and on a line of its own: Did you mean "images" instead of "image"?
+    beneath = error.args[0]
+    text = str(beneath.args[0] if isinstance(beneath, KeyError) else beneath)
+    part, *advice = text.splitlines()
+    # Of what is below a number it says what that is, and at its end the key.
+    part = part.rpartition("Attempting to lookup: ")[2].strip("'")
+    sentence = f"No such key in the configuration: {_whole_key(part, arguments)}"
+    return " ".join([f"{sentence.removesuffix('.')}.", *advice])
+
+
+def _whole_key(part: str, arguments: Sequence[str]) -> str:
+    """The key that a flag sets and that has this part; the part where that is not one key."""
+    keys = {
+        argument.lstrip("-").removeprefix("config.").partition("=")[0]
+        for argument in arguments
+        if argument.startswith(("--config.", "-config."))
+    }
+    found = [key for key in keys if part in key.split(".")]
+    return found[0] if len(found) == 1 else part
 
 
 def _sentence_of_flags(error: flags.Error) -> str:
