@@ -47,13 +47,16 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     epochs = config.schedule.images / len(setup.source)
     total = schedules.steps_of(config.schedule.images, size)
     every = config.evaluation.every_images
+    keep_every = config.runtime.checkpoint_every_images
+    warmup = config.schedule.warmup_images
+    warm_up = f"; the first {warmup:,} images are warm-up" if warmup else ""
     return [
         f"Data: {config.data.source}, {describe_source(setup.source)} for training, "
         f"{len(setup.validation):,} for validation.",
         f"Canvases: {describe_canvases(config, setup.source)}.",
         *describe_detector(setup.detector),
         f"Training: {total:,} steps of {size} images, {epochs:.1f} epochs; evaluated every "
-        f"{every:,} images, a checkpoint every {config.runtime.checkpoint_every_images:,}.",
+        f"{every:,} images, a checkpoint every {keep_every:,}{warm_up}.",
         _start(setup, workdir, total),
         f"Files: config.json, classes.json, train.jsonl, histograms.jsonl, evaluation.jsonl, "
         f"checkpoints/, evaluation/, {writers.describe_writers(config)} in {workdir}.",

@@ -115,7 +115,9 @@ def test_a_dry_run_of_a_training_tells_its_size(run, places):
     assert "50 images of 8 classes for training, 12 for validation" in output
     assert "Canvases: 64x64 (50 images)." in output
     # 24 steps of 8 images are 192, of 50.
-    assert "Training: 24 steps of 8 images, 3.8 epochs; evaluated every 96" in output
+    assert "Training: 24 steps of 8 images, 3.8 epochs; evaluated every 96 images, " in output
+    assert "a checkpoint every 40; the first 32 images are warm-up.\n" in output
+    assert "schedule.warmup_images" not in output  # a warning of it would be false
     assert "measure w_loc on 2 batches" in output
     assert "Devices: 1 (cpu)." in output
 
@@ -130,6 +132,30 @@ def test_a_dry_run_of_a_training_tells_where_it_would_go_on(places, monkeypatch,
     config.schedule.images = images
     lines = preview.preview_training(config, places["RUN"])
     assert filled([words], places)[0] in "\n".join(lines)
+
+
+@pytest.mark.parametrize("more", [["--dry_run"], []])
+def test_a_run_that_never_leaves_warm_up_is_warned_of_once(run, tmp_path, more):
+    short = [f"--config.schedule.{key}=8" for key in ("images", "warmup_images")]
+    code, output = run("train", TINY, *short, f"--workdir={tmp_path}/run", *more)
+    assert code == 0, output
+    assert output.count("schedule.images is 8 and schedule.warmup_images 8: the whole run is") == 1
+
+
+def test_a_run_that_just_leaves_warm_up_is_not_warned_of(run, tmp_path):
+    short = ["--config.schedule.images=9", "--config.schedule.warmup_images=8"]
+    code, output = run("train", TINY, *short, f"--workdir={tmp_path}/run", "--dry_run")
+    assert code == 0, output
+    assert "the whole run is warm-up" not in output
+    assert "the first 8 images are warm-up." in output
+
+
+def test_a_dry_run_tells_of_no_warm_up_where_there_is_none(places, monkeypatch):
+    monkeypatch.setattr(preview, "_trace", lambda detector: None)
+    config = tiny.get_config()
+    config.schedule.warmup_images = 0
+    lines = preview.preview_training(config, places["FOLDER"] / "new")
+    assert "warm-up" not in "\n".join(lines)
 
 
 # ------------------------------------------------------------------ what a user gets wrong
