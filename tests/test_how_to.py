@@ -101,4 +101,5 @@ def test_add_a_data_source(copy):
     # The middle fifth of 200 columns and two fifths of 100 rows.
     assert found == "2 [[80.0, 30.0, 120.0, 70.0]] [1] (100, 200, 3)"
     assert "a.txt:2: '7 0.5 0.5 0.2 0.4' is no box" in skipped
-    assert raised == skipped
+    advice = ", or set config.data.on_error='skip' to leave the box out."
+    assert raised == skipped.removesuffix(".") + advice

@@ -1,6 +1,7 @@
 """What bad input gets: one sentence that names the file and the way out."""
 
 import dataclasses
+import re
 
 ON_ERROR = ("raise", "skip")
 
@@ -21,6 +22,9 @@ KINDS = {
     "too_many_objects": "images with more objects than slots",
     "folder": "folders and split files that are missing or empty",
 }
+
+# The end of most sentences, whatever reads the data set: no news to whoever has set it.
+_ADVICE_TO_SKIP = re.compile(r",? or set config\.data\.on_error='skip' to [^.]+\.$")
 
 
 class DataError(ValueError):
@@ -55,7 +59,8 @@ class Problem:
     sentence: str
 
     def __str__(self) -> str:
-        return self.sentence
+        """The sentence without the advice to set `on_error='skip'`, which is set already."""
+        return _ADVICE_TO_SKIP.sub(".", self.sentence)
 
 
 class Problems:

@@ -258,12 +258,12 @@ DAMAGE = {
     "every image missing": Damage(
         lambda folder: [folder.image(number).unlink() for number in NAMES],
         "missing_image",
-        r"images/a\.jpg: is missing \(image 1 of instances\.json\); add the file, set",
+        r"images/a\.jpg: is missing \(image 1 of instances\.json\); add the file or set",
     ),
     "image missing": Damage(
         lambda folder: folder.image(2).unlink(),
         "missing_image",
-        r"images/sub folder/b\.png: is missing \(image 2 of instances\.json\); add the file, set "
+        r"images/sub folder/b\.png: is missing \(image 2 of instances\.json\); add the file or set "
         r"config\.data\.coco\.\*_images to the folder of the images, or set .* leave the image out",
         SECOND_IMAGE_LEFT_OUT,
     ),

@@ -60,6 +60,7 @@ def test_a_box_without_area_is_to_be_fixed_unless_it_is_skipped(tmp_path, on_err
     code, output = check(tmp_path, f"--config.data.on_error={on_error}")
     assert code == expected, output
     assert "boxes without area: 1" in output
+    assert ("set config.data.on_error='skip'" in output) == (on_error == "raise")
 
 
 def test_a_missing_folder_exits_with_1_and_a_sentence(tmp_path):

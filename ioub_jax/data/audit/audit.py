@@ -101,6 +101,8 @@ def audit_data_set(config: Any, split: str, decode: bool = False) -> Audit:
         # What its header gave away needs no second sentence.
         known = {problem.sentence.split(": ")[0] for problem in header_problems}
         problems += [p for p in decode_all(source) if p.sentence.split(": ")[0] not in known]
+    if not raises:  # what the configuration does already is no advice
+        problems = [Problem(problem.kind, str(problem)) for problem in problems]
     findings = [
         *_format_mistakes(source, config, split),
         *_no_objects(data, split),

@@ -220,7 +220,7 @@ def _read_images(
             image_path = os.path.join(folder, name)
             if image_path not in listing:
                 raise DataError(
-                    f"{image_path}: is missing (image {identity} of {path.name}); add the file, "
+                    f"{image_path}: is missing (image {identity} of {path.name}); add the file or "
                     f"{_CHECK_FOLDER}, {_SKIP_IMAGE}",
                     "missing_image",
                 )

@@ -208,7 +208,7 @@ def test_a_bad_object_gets_a_sentence_or_is_left_out(tmp_path, fault):
     assert caught.value.kind == kind and "config.data.on_error='skip'" in str(caught.value)
     source = TfdsSource("plain", "train", tmp_path, on_error="skip")
     np.testing.assert_array_equal(source[0].boxes, [[0, 0, 64, 48]] * 2)
-    assert [str(problem) for problem in source.skipped] == [str(caught.value)]
+    assert [problem.sentence for problem in source.skipped] == [str(caught.value)]
 
 
 def test_a_bad_image_gets_a_sentence_or_is_left_out(tmp_path):
