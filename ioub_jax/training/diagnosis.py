@@ -170,8 +170,15 @@ def read_json(path: pathlib.Path, kind: type) -> Any:
         raise DataError(f"{path} is no JSON file: {error}.", "broken_annotation") from None
     if not isinstance(value, kind):
         wanted = "a list of detections" if kind is list else "a data set in COCO's format"
-        raise DataError(f"{path} does not hold {wanted}.", "broken_annotation")
+        raise DataError(f"{path} does not hold {wanted}{_way_to(value)}.", "broken_annotation")
     return value
+
+
+def _way_to(value: Any) -> str:
+    """The way from a file with images, detections and categories, as experiments.predict's."""
+    if not isinstance(value, dict) or not isinstance(value.get("annotations"), list):
+        return ""
+    return "; its 'annotations' are a list, write them alone into a file and give that"
 
 
 def diagnose_file(
