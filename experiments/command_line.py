@@ -249,8 +249,8 @@ def _show_log_lines() -> None:
     logger.setLevel(logging.INFO)
     logger.addHandler(AboveProgressBar())
     logger.propagate = False
-    # Orbax tells every step of every save, warns that a folder opened for reading is, and shows in
-    # each of its threads what goes wrong; that is raised as well.
+    # Orbax tells every step of every save, and shows in each of its threads what goes wrong; that
+    # is raised as well.
     absl.logging.set_verbosity(absl.logging.FATAL)
 
 

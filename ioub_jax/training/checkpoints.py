@@ -170,7 +170,8 @@ def _reader(workdir: pathlib.Path, which: str) -> ocp.CheckpointManager:
     """Opens the checkpoints of one kind, of which there is at least one, for reading alone."""
     folder = (workdir / "checkpoints" / which).absolute()
     if folder.is_dir():
-        options = ocp.CheckpointManagerOptions(read_only=True)
+        # Nothing is written without `create`. With `read_only`, orbax would warn at every opening.
+        options = ocp.CheckpointManagerOptions(create=False)
         reader = ocp.CheckpointManager(
             folder,
             options=options,

@@ -1,3 +1,5 @@
+import logging
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,6 +94,22 @@ def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path):
     again.close()
     assert not left.exists()
     assert {path.name for path in left.parent.iterdir()} == {"4"}
+
+
+def test_reading_warns_of_nothing_and_writes_nothing(tmp_path, caplog):
+    saved = checkpoints.Checkpoints(tmp_path)
+    saved.save_last(state_of(7), {"seed": 0})
+    saved.close()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path, *tmp_path.rglob("*"))}
+    one = placement.replicated(placement.create_mesh(1))
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        assert checkpoints.step_of(tmp_path, "last") == 7
+        checkpoints.read_variables(tmp_path, "last", one)
+        template = jax.eval_shape(lambda: state_of(0))
+        checkpoints.restore(tmp_path, "last", template, one)
+    assert caplog.messages == []
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path, *tmp_path.rglob("*"))} == before
 
 
 def test_a_missing_checkpoint_is_one_sentence(tmp_path):
