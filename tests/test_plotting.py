@@ -256,6 +256,24 @@ def test_single_points_are_seen(tmp_path):
     assert count(precision, to_rgb(curves.GREY)) > 20 and count(rate, to_rgb(curves.GREY)) > 50
 
 
+@pytest.mark.parametrize(
+    ("series", "end"),
+    [
+        ([], 1.0),
+        ([[np.nan]], 1.0),
+        ([[0.0, 0.0]], 0.1),
+        ([[0.01, np.nan], [0.04]], 0.1),
+        # .29 is too near to .3 to end there.
+        ([[0.11], [0.25, 0.29, 0.2]], 0.4),
+        ([[0.27]], 0.3),
+        ([[0.99]], 1.0),
+        ([[1.0]], 1.0),
+    ],
+)
+def test_the_axis_of_precision_ends_at_a_tenth_above_the_curves(series, end):
+    assert curves._precision_end(series) == pytest.approx(end)
+
+
 def test_smoothing_is_a_running_mean():
     axes = Figure().add_subplot()
     records = [{"step": 10 * step, "loss": float(step % 2)} for step in range(80)]

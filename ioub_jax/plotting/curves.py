@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from ioub_jax.plotting.drawing import BLUE, DPI, GREEN, GREY, ORANGE, printable, tidy
 
@@ -29,7 +30,7 @@ def learning_curves(
         records: Training records in order of `step`, with any of `loss`, `loss_classification`,
             `loss_localization`, `mean_positive_iou`, `learning_rate`.
         evaluations: Evaluations in order of `step`, with any of `AP`, `AP50`, `AP75`,
-            `without_ema_AP`; None is a gap.
+            `without_ema_AP`; None is a gap. Their axis begins at 0 and ends above the highest.
         title: A line above the panels.
     """
     figure = Figure(figsize=(11, 7), dpi=DPI, layout="constrained")
@@ -53,7 +54,7 @@ def learning_curves(
     if steps.size:
         precision.plot(steps, values, color=GREY, linestyle=":", marker=".", label="AP without EMA")
     precision.set_title("Average precision on the validation images")
-    precision.set_ylim(0, 1)
+    precision.set_ylim(0, _precision_end([line.get_ydata() for line in precision.lines]))
 
     steps, values = _series(records, "learning_rate")
     if steps.size:
@@ -67,6 +68,19 @@ def learning_curves(
     if title is not None:
         figure.suptitle(printable(title), fontsize=13)
     figure.savefig(path, format="png")
+
+
+def _precision_end(curves: Sequence[ArrayLike]) -> float:
+    """The upper end of an axis of average precision: a tenth above all curves, at most 1.
+
+    Low curves would lie at the bottom of an axis to 1; tenths let pictures of alike runs be alike.
+    """
+    values = np.concatenate([np.zeros(0), *map(np.asarray, curves)])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 1.0
+    # At least a quarter of a tenth stays free above the highest.
+    return min(int(10 * values.max() + 1.25) / 10, 1.0)
 
 
 def _series(records: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
