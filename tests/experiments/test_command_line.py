@@ -134,7 +134,7 @@ def test_a_dry_run_of_a_training_tells_where_it_would_go_on(places, monkeypatch,
     assert filled([words], places)[0] in "\n".join(lines)
 
 
-@pytest.mark.parametrize("more", [["--dry_run"], []])
+@pytest.mark.parametrize("more", [["--dry_run"], pytest.param([], marks=pytest.mark.slow)])
 def test_a_run_that_never_leaves_warm_up_is_warned_of_once(run, tmp_path, more):
     short = [f"--config.schedule.{key}=8" for key in ("images", "warmup_images")]
     code, output = run("train", TINY, *short, f"--workdir={tmp_path}/run", *more)

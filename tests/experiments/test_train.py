@@ -100,7 +100,7 @@ def test_a_run_leaves_its_records(finished):
     assert list((finished / "tensorboard").glob("events*"))
 
 
-@pytest.mark.parametrize("step", [3, 8, 14])
+@pytest.mark.parametrize("step", [3, 8, pytest.param(14, marks=pytest.mark.slow)])
 def test_killed_and_started_again_ends_with_the_same_bits(finished, tmp_path, step):
     workdir = tmp_path / "run"
     process = tiny.start("train", *train_arguments(workdir))
@@ -118,7 +118,7 @@ def test_killed_and_started_again_ends_with_the_same_bits(finished, tmp_path, st
         assert records(workdir, name) == records(finished, name)
 
 
-@pytest.mark.parametrize("to_workers_too", [False, True])
+@pytest.mark.parametrize("to_workers_too", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_sigterm_saves_ends_the_workers_and_resumes(finished, tmp_path, to_workers_too):
     workdir = tmp_path / "run"
     arguments = train_arguments(workdir, "runtime.workers=1")

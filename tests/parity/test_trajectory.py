@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from ioub_jax.models import pretrained
 from ioub_jax.training import placement
@@ -13,6 +14,7 @@ from tests.parity.comparison import Reference
 TOLERANCE = 1e-3
 
 
+@pytest.mark.slow
 def test_losses_of_twenty_steps():
     reference = Reference("trajectory")
     settings = reference.settings

@@ -1,11 +1,13 @@
 import logging
 
 import jax
+import pytest
 
 from ioub_jax.training import loop
 from tests import small_coco, tiny
 
 
+@pytest.mark.slow
 def test_a_training_over_all_canvases_compiles_the_step_once_for_each(tmp_path, caplog):
     folder = tmp_path / "images"
     folder.mkdir()

@@ -76,6 +76,7 @@ def two_processes(tmp_path_factory):
     return workdir, outputs
 
 
+@pytest.mark.slow
 def test_the_losses_are_those_of_one_process(one_process, two_processes):
     one, two = records(one_process), records(two_processes[0])
     assert [record["step"] for record in two] == list(range(1, 25))
@@ -84,6 +85,7 @@ def test_the_losses_are_those_of_one_process(one_process, two_processes):
             np.testing.assert_allclose(second[name], first[name], rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_every_image_is_evaluated_once(one_process, two_processes):
     # 12 images in batches of 8: in the last batch the second process has only filling.
     for step_ in (12, 24):
@@ -100,6 +102,7 @@ def test_every_image_is_evaluated_once(one_process, two_processes):
         assert second["AP50"] == pytest.approx(first["AP50"], abs=1e-2)
 
 
+@pytest.mark.slow
 def test_only_the_first_process_talks(two_processes):
     first, second = two_processes[1]
     assert "Step 24/24" in first
@@ -107,6 +110,7 @@ def test_only_the_first_process_talks(two_processes):
     assert "w_loc" not in second
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_two_processes_is_read_by_one(two_processes):
     workdir, _ = two_processes
     code, output = tiny.run("evaluate", f"--workdir={workdir}", "--checkpoint=last")
