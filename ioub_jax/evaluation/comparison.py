@@ -139,9 +139,9 @@ def compare(results: Sequence[Result], arms: Sequence[str]) -> Comparison:
         },
         between={
             arm: {
-                other: differences["AP"]
+                other: difference
                 for other, of_other in by_arm.items()
-                if other != arm and "AP" in (differences := _differences(of_seeds, of_other))
+                if other != arm and (difference := _difference_in("AP", of_seeds, of_other))
             }
             for arm, of_seeds in by_arm.items()
         },
@@ -176,23 +176,29 @@ def _spreads(results: Sequence[Result]) -> dict[str, Spread]:
 def _differences(
     arm: Mapping[int, Result], reference: Mapping[int, Result]
 ) -> dict[str, Difference]:
-    differences = {}
-    for metric in METRICS:
-        pairs, of_pairs = [], []
-        for seed in sorted(arm.keys() & reference.keys()):
-            value, other = arm[seed].metrics.get(metric), reference[seed].metrics.get(metric)
-            if value is not None and other is not None:
-                pairs.append((arm[seed], reference[seed]))
-                of_pairs.append(value - other)
-        if pairs:
-            of_seeds = np.array(of_pairs)
-            differences[metric] = Difference(
-                mean=float(of_seeds.mean()),
-                count=len(pairs),
-                by_seeds=t_interval(of_seeds),
-                by_images=_image_interval(pairs, metric),
-            )
-    return differences
+    found = {metric: _difference_in(metric, arm, reference) for metric in METRICS}
+    return {metric: difference for metric, difference in found.items() if difference}
+
+
+def _difference_in(
+    metric: str, arm: Mapping[int, Result], reference: Mapping[int, Result]
+) -> Difference | None:
+    """The paired difference in one metric; None where no seed has it in both."""
+    pairs, of_pairs = [], []
+    for seed in sorted(arm.keys() & reference.keys()):
+        value, other = arm[seed].metrics.get(metric), reference[seed].metrics.get(metric)
+        if value is not None and other is not None:
+            pairs.append((arm[seed], reference[seed]))
+            of_pairs.append(value - other)
+    if not pairs:
+        return None
+    of_seeds = np.array(of_pairs)
+    return Difference(
+        mean=float(of_seeds.mean()),
+        count=len(pairs),
+        by_seeds=t_interval(of_seeds),
+        by_images=_image_interval(pairs, metric),
+    )
 
 
 def t_interval(values: np.ndarray) -> tuple[float, float] | None:
@@ -235,11 +241,11 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
                     for metric, spread in comparison.spreads[arm].items()
                 },
                 "differences": {
-                    metric: dataclasses.asdict(difference) | {"resolved": difference.resolved}
+                    metric: _difference_to_json(difference)
                     for metric, difference in comparison.differences.get(arm, {}).items()
                 },
                 "AP_less_that_of": {
-                    other: dataclasses.asdict(difference) | {"resolved": difference.resolved}
+                    other: _difference_to_json(difference)
                     for other, difference in comparison.between[arm].items()
                 },
             }
@@ -248,19 +254,23 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def _difference_to_json(difference: Difference) -> dict[str, Any]:
+    return dataclasses.asdict(difference) | {"resolved": difference.resolved}
+
+
 # ------------------------------------------------------------------ as text
 
 
-def format_markdown(comparison: Comparison, title: str, what: Sequence[str] = ()) -> str:
+def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
     """The report: what can be concluded, means and spreads, paired differences.
 
     Args:
         comparison: What it is of.
         title: Its heading.
-        what: Sentences that say what was trained and evaluated.
+        what: What was trained and evaluated, in words.
     """
     known = [m for m in METRICS if any(m in spreads for spreads in comparison.spreads.values())]
-    lines = [f"# {title}", "", *what, *([""] if what else []), *conclusions(comparison), ""]
+    lines = [f"# {title}", "", *([what, ""] if what else []), *conclusions(comparison), ""]
     lines += _table_of_means(comparison, known)
     lines += _table_of_differences(
         comparison,

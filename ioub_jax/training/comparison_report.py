@@ -49,13 +49,13 @@ def write(
     return text
 
 
-def _what(runs: Sequence[PlannedRun]) -> list[str]:
-    """What was trained and evaluated, as far as it is the same in all runs."""
+def _what(runs: Sequence[PlannedRun]) -> str:
+    """What was trained and evaluated; what differs among the runs is told of each kind of them."""
     described = " And: ".join(dict.fromkeys(_describe(run.config) for run in runs))
-    return [
+    return (
         f"{described} Metrics are of the validation images after the last step; AP in sentences is "
         "in hundredths. The whole configuration of a run is in its result."
-    ]
+    )
 
 
 def _describe(config: ml_collections.ConfigDict) -> str:

@@ -116,7 +116,7 @@ def test_what_has_hardly_been_trained_is_said_to_be():
     )
     assert words in comparison.format_markdown(comparison.compare(results, ("a", "b")), "title")
     better = [dataclasses.replace(one, metrics={"AP": 0.3}) for one in results]
-    text = comparison.format_markdown(comparison.compare(better, ("a", "b")), "title", ["What."])
+    text = comparison.format_markdown(comparison.compare(better, ("a", "b")), "title", "What.")
     assert "hardly" not in text
     assert text.startswith("# title\n\nWhat.\n\n- `b`: no difference")
 
