@@ -15,6 +15,7 @@ from absl import flags
 from experiments import command_line
 from ioub_jax import files, plotting
 from ioub_jax.data import pipeline
+from ioub_jax.data.sources.example import select_objects
 from ioub_jax.training import metrics, preview, trained
 from ioub_jax.training import step as steps
 
@@ -35,7 +36,10 @@ def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> N
             ):
                 found[int(image_id)] = (boxes[valid], labels[valid], scores[valid])
     indices = [i for i in range(len(model.source)) if model.source.image_id(i) in found]
-    examples = [model.source[index] for index in indices[:count]]
+    examples = [
+        select_objects(example, ~example.ignored)
+        for example in (model.source[index] for index in indices[:count])
+    ]
     plotting.contact_sheet(
         path,
         [np.asarray(example.image) for example in examples],

@@ -49,8 +49,8 @@ def _training_batches(source: Source, count: int, first_step: int) -> pipeline.B
 
 def _example(batch: pipeline.Batch, row: int) -> Example:
     valid = batch["valid"][row]
-    boxes, labels, crowd, difficult = (
-        batch[name][row][valid] for name in ("boxes", "labels", "crowd", "difficult")
+    boxes, labels, crowd, difficult, ignored = (
+        batch[name][row][valid] for name in ("boxes", "labels", "crowd", "difficult", "ignored")
     )
     return create_example(
         boxes,
@@ -59,6 +59,7 @@ def _example(batch: pipeline.Batch, row: int) -> Example:
         image=batch["image"][row],
         crowd=crowd,
         difficult=difficult,
+        ignored=ignored,
     )
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from ioub_jax import plotting
 from ioub_jax.plotting import curves, drawing, sheets
+from ioub_jax.plotting.drawing import GREY
 
 CLASSES = ("circle", "square")
 NO_BOXES = np.zeros((0, 4), np.float32)
@@ -90,13 +91,14 @@ def test_contact_sheet_takes_many_classes_and_any_name(tmp_path):
     assert read(path).size
 
 
-def labelled(boxes, labels, crowd=False, difficult=False):
+def labelled(boxes, labels, crowd=False, difficult=False, ignored=False):
     count = len(labels)
     return types.SimpleNamespace(
         boxes=np.reshape(np.float32(boxes), (-1, 4)),
         labels=np.int32(labels),
         crowd=np.full(count, crowd),
         difficult=np.full(count, difficult),
+        ignored=np.full(count, ignored),
     )
 
 
@@ -134,6 +136,15 @@ def test_labelled_sheet_tells_objects_from_difficult_ones_and_crowds(tmp_path):
     assert hatched > 500 and inked[0][1] == inked[1][1] == 0
     # The legend explains what there is.
     assert len(set(legends)) == 3 and max(legends) == legends[0]
+
+
+def test_labelled_sheet_draws_regions_to_ignore_in_grey(tmp_path):
+    path = tmp_path / "sheet.png"
+    example = labelled([[10, 30, 110, 120]], [-1], ignored=True)
+    plotting.labelled_sheet(path, [image()], [example], ["a"])
+    pixels = read(path)
+    assert count(pixels, to_rgb(GREY)) > 500
+    assert not any(count(pixels, color) for color in sheets._CLASS_COLORS[:2])
 
 
 def test_labelled_sheet_of_many_classes_and_sizes(tmp_path):

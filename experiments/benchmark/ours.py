@@ -50,6 +50,7 @@ def _batch(workload: Workload) -> dict[str, np.ndarray]:
         "valid": ~nothing,
         "crowd": nothing,
         "difficult": nothing,
+        "ignored": nothing,
     }
 
 

@@ -287,10 +287,10 @@ def assemble_batch(
 
     Returns:
         image uint8 `[B, Hc, Wc, 3]`; boxes float32 `[B, M, 4]` in canvas pixels; labels int32
-        `[B, M]` (-1 in empty slots); valid, crowd, difficult bool `[B, M]`; image_size float32
-        `[B, 2]`, height and width of the image inside the canvas; scale float32 `[B, 2]`, canvas
-        pixels per original pixel along y and x, where the whole image is on the canvas; image_id
-        int64 `[B]`; is_real bool `[B]`.
+        `[B, M]` (-1 in empty slots); valid, crowd, difficult, ignored bool `[B, M]`; image_size
+        float32 `[B, 2]`, height and width of the image inside the canvas; scale float32 `[B, 2]`,
+        canvas pixels per original pixel along y and x, where the whole image is on the canvas;
+        image_id int64 `[B]`; is_real bool `[B]`.
     """
     slots = (len(examples), max_boxes)
     batch: dict[str, np.ndarray] = {
@@ -300,6 +300,7 @@ def assemble_batch(
         "valid": np.zeros(slots, bool),
         "crowd": np.zeros(slots, bool),
         "difficult": np.zeros(slots, bool),
+        "ignored": np.zeros(slots, bool),
         "image_size": np.zeros((len(examples), 2), np.float32),
         "image_id": np.array([example.image_id for example in examples], np.int64),
         "is_real": np.array(list(is_real), bool),
@@ -317,6 +318,7 @@ def assemble_batch(
         batch["valid"][row, :count] = True
         batch["crowd"][row, :count] = example.crowd
         batch["difficult"][row, :count] = example.difficult
+        batch["ignored"][row, :count] = example.ignored
         batch["image_size"][row] = height, width
     batch["scale"] = (batch["image_size"] / original_sizes).astype(np.float32)
     return batch

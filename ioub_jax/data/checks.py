@@ -1,5 +1,6 @@
 """What bad input gets: one sentence that names the file and the way out."""
 
+import collections
 import dataclasses
 import re
 
@@ -21,6 +22,17 @@ KINDS = {
     "outside": "boxes outside their image",
     "too_many_objects": "images with more objects than slots",
     "folder": "folders and split files that are missing or empty",
+}
+
+#: What reading puts right without asking, with the heading it has in a report.
+CHANGES = {
+    "clipped": "boxes that stick out of their image, clipped to it",
+    "exchanged": "boxes whose corners are exchanged, put in order",
+    "rotated": "rotated boxes, read as the upright box around them",
+    "repeated": "boxes listed twice (the same image, class and box), read once",
+    "renumbered": "annotation ids used twice, renumbered",
+    "converted": "ids that are written as another type, read as the one they can mean",
+    "renamed": "file names read as the one file they can mean",
 }
 
 # The end of most sentences, whatever reads the data set: no news to whoever has set it.
@@ -71,6 +83,7 @@ class Problems:
 
     Attributes:
         found: The problems noted so far.
+        changes: How often each of `CHANGES` was done so far.
 
     Raises:
         ValueError: If `on_error` is neither.
@@ -79,12 +92,19 @@ class Problems:
     def __init__(self, on_error: str) -> None:
         self._raises = check_on_error(on_error) == "raise"
         self.found: list[Problem] = []
+        self.changes: collections.Counter[str] = collections.Counter()
 
     def add(self, kind: str, sentence: str) -> None:
         """Raises `DataError` under 'raise'; notes the problem under 'skip'."""
         if self._raises:
             raise DataError(sentence, kind)
         self.found.append(Problem(kind, sentence))
+
+    def note(self, change: str, count: int = 1) -> None:
+        """Counts what was put right: a key of `CHANGES`."""
+        assert change in CHANGES, change
+        if count:
+            self.changes[change] += int(count)
 
     def add_error(self, error: DataError) -> None:
         """As `add`, for an error that was caught."""

@@ -129,8 +129,8 @@ def minimum_iou_crop(example: Example, rng: np.random.Generator) -> Example:
     and neither is more than twice the other; the centre of some object is inside. A mode of which
     no window in 50 is like that gives way to another.
 
-    Objects stay if their centre is inside, clipped to the window. Crowds, which are regions to
-    ignore and no objects, have no say in the choice and keep what is visible of them. In an image
+    Objects stay if their centre is inside, clipped to the window. Crowds and regions to ignore,
+    which are no objects, have no say in the choice and keep what is visible of them. In an image
     without objects every window will do.
 
     In Caffe and torchvision it suffices that one object has the IoU. Caffe draws the area and the
@@ -144,7 +144,8 @@ def minimum_iou_crop(example: Example, rng: np.random.Generator) -> Example:
         The cropped example.
     """
     height, width = pixels(example).shape[:2]
-    objects = example.boxes[~example.crowd]
+    regions = example.crowd | example.ignored
+    objects = example.boxes[~regions]
     order = rng.permutation(len(_MINIMUM_IOUS) + 1)
     draws = rng.random((len(_MINIMUM_IOUS), _TRIALS, 4))
     for mode in order:
@@ -153,7 +154,7 @@ def minimum_iou_crop(example: Example, rng: np.random.Generator) -> Example:
         windows = _random_windows(draws[mode], height, width)
         windows = windows[_suitable(windows, objects, _MINIMUM_IOUS[mode])]
         if len(windows):
-            keep = _centres_inside(windows[:1], example.boxes)[0] | example.crowd
+            keep = _centres_inside(windows[:1], example.boxes)[0] | regions
             left, top, right, bottom = windows[0].tolist()
             return crop(select_objects(example, keep), (left, top, right, bottom))
     return example

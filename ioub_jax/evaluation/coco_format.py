@@ -32,7 +32,7 @@ class AnnotatedSource(Protocol):
         """The id of an image."""
 
     def annotations(self, index: int) -> Any:
-        """What an image holds: `boxes` [n, 4] xyxy; `labels`, `crowd`, `difficult`, `area` [n]."""
+        """What an image holds: `boxes` [n, 4] xyxy; `labels`, flags and `area` [n]."""
 
     def describe(self, index: int) -> str:
         """The name of an image's file."""
@@ -42,7 +42,8 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
     """Writes a data source's annotations in COCO's JSON format, without decoding an image.
 
     Each annotation has the key `difficult` (0 or 1) besides COCO's own. VOC's metric reads it; to
-    COCO's, which knows no such flag, difficult boxes count like any other.
+    COCO's, which knows no such flag, difficult boxes count like any other. A region to ignore is a
+    crowd of its class, or of every class where its label is -1: detections in it count nowhere.
 
     Args:
         source: A data source, boxes xyxy in the pixels of its original images.
@@ -62,22 +63,24 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
         for box, label, crowd, difficult, area in zip(
             _xywh(example.boxes),
             example.labels,
-            example.crowd,
+            example.crowd | example.ignored,
             example.difficult,
             example.area,
             strict=True,
         ):
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": int(source.category_ids[int(label)]),
-                    "bbox": box,
-                    "area": float(area),
-                    "iscrowd": int(crowd),
-                    "difficult": int(difficult),
-                }
-            )
+            of_classes = source.category_ids if label < 0 else [source.category_ids[int(label)]]
+            for category_id in of_classes:
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": image_id,
+                        "category_id": int(category_id),
+                        "bbox": box,
+                        "area": float(area),
+                        "iscrowd": int(crowd),
+                        "difficult": int(difficult),
+                    }
+                )
     categories = [
         {"id": int(category_id), "name": name}
         for category_id, name in zip(source.category_ids, source.classes, strict=True)

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.textpath import TextPath
@@ -40,8 +41,10 @@ _CLASS_COLORS = [
 _RIM = patheffects.withStroke(linewidth=2.6, foreground="#000000a0")
 _DIFFICULT = {"linestyle": (0, (2, 1.2))}
 _CROWD = {"linestyle": (0, (2, 1.2)), "hatch": "//"}
+_IGNORED = {"linestyle": (0, (2, 1.2)), "hatch": "xx"}
 
 Color = tuple[float, float, float, float]
+_GREY: Color = to_rgba(GREY)
 Legend = list[tuple[str, Any]]  # names and matplotlib's samples of them
 
 
@@ -54,7 +57,7 @@ class Labelled(Protocol):
 
     @property
     def labels(self) -> Any:
-        """`[n]`, positions in the class names."""
+        """`[n]`, positions in the class names; -1 of an ignored region of no known class."""
 
     @property
     def crowd(self) -> Any:
@@ -62,6 +65,10 @@ class Labelled(Protocol):
 
     @property
     def difficult(self) -> Any:
+        """Bool `[n]`."""
+
+    @property
+    def ignored(self) -> Any:
         """Bool `[n]`."""
 
 
@@ -124,7 +131,8 @@ def labelled_sheet(
     """Draws images in a grid, with their labelled boxes.
 
     Boxes have their class's colour and name, small ones on top; colours and names are as on a
-    `contact_sheet`. A difficult object is dashed, a crowd dashed and hatched.
+    `contact_sheet`. A difficult object is dashed, a crowd dashed and hatched; a region to ignore is
+    grey, dashed and hatched crosswise.
 
     Args:
         path: The PNG to write.
@@ -142,9 +150,14 @@ def labelled_sheet(
             f"{len(images)} images and {len(examples)} examples: a labelled sheet needs one of "
             "each for every image"
         )
-    colors = _class_colors([example.labels for example in examples], classes)
+    objects = [np.asarray(example.labels)[~np.asarray(example.ignored)] for example in examples]
+    colors = _class_colors(objects, classes)
     legend = _samples(colors, classes)
-    for name, style in (("difficult", _DIFFICULT), ("crowd", _CROWD)):
+    for name, style in (
+        ("difficult", _DIFFICULT),
+        ("crowd", _CROWD),
+        ("ignored", _IGNORED),
+    ):
         if any(np.any(getattr(example, name)) for example in examples):
             sample = Patch(facecolor="none", edgecolor=GREY, linewidth=1.2, **style)
             legend.append((name, sample))
@@ -277,6 +290,9 @@ def _draw_labelled(
     taken: list[np.ndarray] = []
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
     for depth, index in enumerate(np.argsort(areas, kind="stable")):
+        if example.ignored[index]:
+            axes.add_patch(_outline(boxes[index], _GREY, depth, **_IGNORED))
+            continue
         label = int(example.labels[index])
         style = _CROWD if example.crowd[index] else _DIFFICULT if example.difficult[index] else {}
         axes.add_patch(_outline(boxes[index], colors[label], depth, **style))

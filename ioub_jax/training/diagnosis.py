@@ -128,7 +128,8 @@ def search_source(
         for batch in batches:
             found = jax.device_get(search(*detector.on_devices(batch)))
             evaluator.collect(collector, batch, found.detections)
-            objects = batch["valid"] & ~batch["crowd"] & batch["is_real"][:, None]
+            regions = batch["crowd"] | batch["ignored"]
+            objects = batch["valid"] & ~regions & batch["is_real"][:, None]
             candidate_ious.append(found.candidate_ious[objects])
             kept_ious.append(found.kept_ious[objects])
     ground_truth = evaluator.ground_truth_of(model.source, collector)

@@ -55,7 +55,10 @@ def abstract_batch(
         "scale": part((2,), jnp.float32),
         "boxes": part((max_boxes, 4), jnp.float32),
         "labels": part((max_boxes,), jnp.int32),
-        **{name: part((max_boxes,), jnp.bool_) for name in ("valid", "crowd", "difficult")},
+        **{
+            name: part((max_boxes,), jnp.bool_)
+            for name in ("valid", "crowd", "difficult", "ignored")
+        },
     }
 
 

@@ -47,7 +47,7 @@ def objective_options(config: ml_collections.ConfigDict) -> objective.ObjectiveO
 
 def _roles(batch: Batch, config: ml_collections.ConfigDict) -> tuple[jax.Array, jax.Array]:
     """Which ground-truth slots are matched, and which only ignore the anchors inside them."""
-    ignored = jnp.zeros_like(batch["valid"])
+    ignored = batch["ignored"]
     valid = batch["valid"]
     for flag in ("crowd", "difficult"):
         treatment = config[flag]
@@ -68,7 +68,7 @@ def match_batch(
     """Matches a batch's ground truth to all anchors.
 
     Args:
-      batch: `boxes` `[B, M, 4]`, `labels`, `valid`, `crowd` and `difficult` `[B, M]`.
+      batch: `boxes` `[B, M, 4]`, `labels`, `valid`, `crowd`, `difficult` and `ignored` `[B, M]`.
       anchors: one `[N_l, 4]` a level.
       config: `config.matcher`.
 

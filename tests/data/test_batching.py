@@ -159,6 +159,7 @@ def test_a_batch_by_hand():
         image_id=2**40,
         image=images[1, :, :10],
         crowd=np.array([False, True]),
+        ignored=np.array([True, False]),
     )
     batch = assemble_batch(
         images,
@@ -179,6 +180,7 @@ def test_a_batch_by_hand():
     assert batch["valid"].tolist() == [[True, False, False], [True, True, False]]
     assert batch["difficult"].tolist() == [[True, False, False], [False, False, False]]
     assert batch["crowd"].tolist() == [[False, False, False], [False, True, False]]
+    assert batch["ignored"].tolist() == [[False, False, False], [True, False, False]]
     assert batch["image_size"].tolist() == [[10, 20], [20, 10]]
     assert batch["scale"].tolist() == [[1, 1], [0.5, 0.5]]
     assert batch["image_id"].tolist() == [70, 2**40] and batch["is_real"].tolist() == [True, False]
@@ -190,6 +192,7 @@ def test_a_batch_by_hand():
         "valid": "bool",
         "crowd": "bool",
         "difficult": "bool",
+        "ignored": "bool",
         "image_size": "float32",
         "scale": "float32",
         "image_id": "int64",

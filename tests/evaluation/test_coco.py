@@ -439,8 +439,39 @@ class FakeSource:
             labels=np.int32([1, 0])[:count],
             crowd=np.array([False, True])[:count],
             difficult=np.array([True, False])[:count],
+            ignored=np.zeros(2, bool)[:count],
             area=np.float32([150, 99])[:count],
         )
+
+
+class SourceOfRegions(FakeSource):
+    """A cat, a region with a left-out cat, and one of whose object not even the class is known."""
+
+    def annotations(self, index):
+        count = (3, 0)[index]
+        return types.SimpleNamespace(
+            boxes=np.float32([[0, 0, 9, 9], [20, 20, 30, 30], [40, 40, 60, 60]])[:count],
+            labels=np.int32([0, 0, -1])[:count],
+            crowd=np.zeros(count, bool),
+            difficult=np.zeros(count, bool),
+            ignored=np.array([False, True, True])[:count],
+            area=np.float32([81, 100, 400])[:count],
+        )
+
+
+def test_detections_in_a_region_to_ignore_count_nowhere():
+    ground_truth = evaluation.to_coco_ground_truth(SourceOfRegions())
+    crowds = [(a["category_id"], a["bbox"]) for a in ground_truth["annotations"] if a["iscrowd"]]
+    unknown = [40.0, 40.0, 20.0, 20.0]
+    assert crowds == [(17, [20.0, 20.0, 10.0, 10.0]), (17, unknown), (18, unknown)]
+    found = [
+        {"image_id": 100, "category_id": 17, "bbox": [0, 0, 9, 9], "score": 0.5},
+        # Better scored, and false but for the regions.
+        {"image_id": 100, "category_id": 17, "bbox": [20, 20, 10, 10], "score": 0.9},
+        {"image_id": 100, "category_id": 17, "bbox": [44, 44, 8, 8], "score": 0.8},
+    ]
+    assert evaluation.evaluate_detections(ground_truth, found).summary["AP"] == pytest.approx(1)
+    assert evaluation.evaluate_voc(ground_truth, found).eleven_point["AP"] == 1.0
 
 
 def test_ground_truth_of_a_source():

@@ -137,7 +137,8 @@ def matched(batch):
     """The batch's images, matches and targets, and the anchors."""
     config = tiny.get_config()
     anchors = jnp.asarray(stand_in_anchors(), jnp.float32)
-    truth = {name: batch[name] for name in ("boxes", "labels", "valid", "crowd", "difficult")}
+    flags = ("valid", "crowd", "difficult", "ignored")
+    truth = {name: batch[name] for name in ("boxes", "labels", *flags)}
     matches, targets = jax.jit(lambda truth: steps.match_batch(truth, (anchors,), config.matcher))(
         truth
     )

@@ -51,7 +51,10 @@ def batch(targets: Any, images: np.ndarray, category_ids: Iterable[int]) -> dict
         "scale": np.ones((count, 2), np.float32),
         "boxes": np.zeros((count, slots, 4), np.float32),
         "labels": np.full((count, slots), -1, np.int32),
-        **{flag: np.zeros((count, slots), bool) for flag in ("valid", "crowd", "difficult")},
+        **{
+            flag: np.zeros((count, slots), bool)
+            for flag in ("valid", "crowd", "difficult", "ignored")
+        },
     }
     for i, image in enumerate(targets):
         for slot, (box, label) in enumerate(zip(*image, strict=True)):

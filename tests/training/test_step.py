@@ -73,7 +73,7 @@ def test_retinanet_trains():
     assert_trained({name: np.array([step[name] for step in history]) for name in history[0]})
 
 
-def roles(**treatments):
+def roles(ignored=False, **treatments):
     matcher = tiny.get_config().matcher
     matcher.update(treatments)
     batch = {
@@ -85,6 +85,7 @@ def roles(**treatments):
         "valid": jnp.array([[True, True, True, False]]),
         "crowd": jnp.array([[False, True, False, False]]),
         "difficult": jnp.array([[False, False, True, False]]),
+        "ignored": jnp.array([[False, False, ignored, False]]),
     }
     # One anchor on each of them and one on nothing.
     anchors = (
@@ -106,6 +107,11 @@ def roles(**treatments):
 )
 def test_crowds_and_difficult_objects_are_ignored_dropped_or_kept(treatments, labels):
     assert roles(**treatments) == labels
+
+
+def test_a_region_to_ignore_is_ignored_whatever_becomes_of_crowds():
+    # The third box is one: the anchor on it is neither its object nor background.
+    assert roles(ignored=True, crowd="keep", difficult="keep") == [1, 2, -2, -1]
 
 
 def test_an_unknown_treatment_is_refused():

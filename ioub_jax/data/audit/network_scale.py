@@ -66,7 +66,7 @@ def resize_boxes(annotations: Annotations, config: Any) -> ResizedBoxes:
     ).reshape(-1, 2)
     ratios = np.tile((resized / sizes)[:, ::-1], 2).astype(np.float32)
     kind_of_object = np.repeat(kind, annotations.counts)
-    objects = np.flatnonzero(~annotations.crowd)
+    objects = np.flatnonzero(~annotations.crowd & ~annotations.ignored)
     kinds = kind_of_object[objects]
     return ResizedBoxes(objects, canvas_of[kinds], annotations.boxes[objects] * ratios[kinds])
 

@@ -54,6 +54,7 @@ class Statistics:
         boxes: How many, crowds included.
         crowds: Boxes that are crowds.
         difficult: Boxes flagged difficult.
+        ignored: Regions to ignore, which are no boxes: what was left out lies there.
         classes: One entry a class, in the order of the labels.
         size_classes: Boxes of each of COCO's size classes, by the annotation's area, as COCO's
             evaluation counts them; crowds, which it ignores, are left out.
@@ -70,6 +71,7 @@ class Statistics:
     boxes: int
     crowds: int
     difficult: int
+    ignored: int
     classes: tuple[ClassCount, ...]
     size_classes: dict[str, int]
     boxes_per_image: Histogram
@@ -93,6 +95,8 @@ def collect_statistics(
     Returns:
         The statistics.
     """
+    ignored = int(annotations.ignored.sum())
+    annotations = annotations.without_ignored()
     counts = annotations.counts
     sides = annotations.boxes[:, 2:] - annotations.boxes[:, :2]
     with_area = sides[(sides > 0).all(axis=1)]  # clipping to the image may have left none
@@ -105,6 +109,7 @@ def collect_statistics(
         boxes=len(annotations.boxes),
         crowds=int(annotations.crowd.sum()),
         difficult=int(annotations.difficult.sum()),
+        ignored=ignored,
         classes=_count_classes(annotations, classes, category_ids),
         size_classes={
             name: int((size_class == number).sum()) for number, name in enumerate(SIZE_CLASSES)
@@ -139,7 +144,7 @@ def find_duplicate_boxes(annotations: Annotations) -> np.ndarray:
     _, first = np.unique(_as_single_values(keys), return_index=True)
     repeated = np.ones(len(images), bool)
     repeated[first] = False
-    return np.flatnonzero(repeated)
+    return np.flatnonzero(repeated & ~annotations.ignored)
 
 
 def _as_single_values(rows: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ class Annotations:
         labels: int32 `[m]`, contiguous classes 0..C-1.
         crowd: bool `[m]`, COCO's iscrowd.
         difficult: bool `[m]`, VOC's difficult.
+        ignored: bool `[m]`, regions that are neither objects nor background.
         area: float32 `[m]`, the data set's own area of each object in square pixels.
     """
 
@@ -33,6 +34,7 @@ class Annotations:
     labels: np.ndarray
     crowd: np.ndarray
     difficult: np.ndarray
+    ignored: np.ndarray
     area: np.ndarray
 
     def __len__(self) -> int:
@@ -46,8 +48,8 @@ class Annotations:
 
     @property
     def has_objects(self) -> np.ndarray:
-        """Whether each image has an object that is no crowd, bool `[n]`."""
-        objects_before = np.concatenate([[0], np.cumsum(~self.crowd)])
+        """Whether each image has an object that is neither a crowd nor ignored, bool `[n]`."""
+        objects_before = np.concatenate([[0], np.cumsum(~self.crowd & ~self.ignored)])
         return np.diff(objects_before[self.offsets]) > 0
 
     def example(self, index: int) -> Example:
@@ -59,6 +61,7 @@ class Annotations:
             int(self.image_ids[index]),
             crowd=self.crowd[objects],
             difficult=self.difficult[objects],
+            ignored=self.ignored[objects],
             area=self.area[objects],
         )
 
@@ -69,14 +72,23 @@ class Annotations:
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
         objects = np.repeat(self.offsets[:-1][images], counts) + within
         return Annotations(
-            self.image_ids[images],
-            self.sizes[images],
-            offsets,
-            **{name: getattr(self, name)[objects] for name in _PER_OBJECT},
+            self.image_ids[images], self.sizes[images], offsets, **self._of_objects(objects)
         )
 
+    def without_ignored(self) -> "Annotations":
+        """The annotations of all images without the regions to ignore."""
+        kept = ~self.ignored
+        kept_before = np.concatenate([[0], np.cumsum(kept)])
+        return Annotations(
+            self.image_ids, self.sizes, kept_before[self.offsets], **self._of_objects(kept)
+        )
 
-_PER_OBJECT = ("boxes", "labels", "crowd", "difficult", "area")
+    def _of_objects(self, objects: np.ndarray) -> dict[str, np.ndarray]:
+        """What is kept of each object, of those that a mask or positions choose."""
+        return {name: getattr(self, name)[objects] for name in _PER_OBJECT}
+
+
+_PER_OBJECT = ("boxes", "labels", "crowd", "difficult", "ignored", "area")
 
 
 def collect_annotations(examples: Sequence[Example], sizes: np.ndarray) -> Annotations:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.sources.annotations import collect_annotations
-from ioub_jax.data.sources.example import Example, create_example
+from ioub_jax.data.sources.example import Census, Example, create_example
 from ioub_jax.data.sources.files import FileSource
 
 #: The classes that Cityscapes evaluates instances of, with the devkit's label ids.
@@ -96,7 +96,8 @@ class CityscapesSource(FileSource):
             )
         annotations = collect_annotations(examples, np.array(sizes))
         classes, ids = tuple(CITYSCAPES_CATEGORIES), tuple(CITYSCAPES_CATEGORIES.values())
-        super().__init__(annotations, paths, classes, ids, problems.found)
+        census = Census(len(images | polygons), len(annotations.boxes), changes=problems.changes)
+        super().__init__(annotations, paths, classes, ids, problems.found, census)
 
 
 def _list_files(folder: pathlib.Path, suffix: str) -> dict[str, pathlib.Path]:

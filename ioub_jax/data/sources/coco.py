@@ -12,6 +12,7 @@ import numpy as np
 
 from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.data.sources.example import Census
 from ioub_jax.data.sources.files import FileSource
 
 # A box may leave its image by this many pixels, what rounding does, and is clipped.
@@ -88,7 +89,12 @@ class CocoSource(FileSource):
         labels |= {number: label for label, number in enumerate(chosen.values())}
         annotations = _read_objects(content["annotations"], images, labels, path, problems)
         super().__init__(
-            annotations, images.paths, tuple(chosen), tuple(chosen.values()), problems.found
+            annotations,
+            images.paths,
+            tuple(chosen),
+            tuple(chosen.values()),
+            problems.found,
+            Census(len(content["images"]), len(content["annotations"]), changes=problems.changes),
         )
 
 
@@ -351,6 +357,7 @@ def _read_objects(
         boxes[kept],
         labels[kept].astype(np.int32),
         np.array([fields[index].get("iscrowd") == 1 for index in kept], bool),
+        np.zeros(len(kept), bool),
         np.zeros(len(kept), bool),
         _read_areas([fields[index].get("area") for index in kept], boxes[kept]),
     )

@@ -1,6 +1,7 @@
 """One labelled image, and what every data set offers."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,8 @@ class Example:
         labels: int32 `[n]`, contiguous classes 0..C-1.
         crowd: bool `[n]`, COCO's iscrowd.
         difficult: bool `[n]`, VOC's difficult.
+        ignored: bool `[n]`, regions that are neither objects nor background: what was left out
+            under `on_error='skip'` lies there. The label of one whose class is not known is -1.
         area: float32 `[n]`, the data set's own area of each object in square pixels.
         image_id: The data set's own number of the image.
     """
@@ -27,8 +30,27 @@ class Example:
     labels: np.ndarray
     crowd: np.ndarray
     difficult: np.ndarray
+    ignored: np.ndarray
     area: np.ndarray
     image_id: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Census:
+    """What the files of a data set list, before anything of it is left out.
+
+    Attributes:
+        images: Images that are listed.
+        boxes: Boxes that are listed, those of images and classes that are left out included.
+        other_classes: Those of classes that the configuration does not choose.
+        changes: How many were read otherwise than they are written, by the keys of
+            `checks.CHANGES`.
+    """
+
+    images: int
+    boxes: int
+    other_classes: int = 0
+    changes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -39,12 +61,14 @@ class Source(Protocol):
         classes: Class names in the order of the contiguous labels.
         category_ids: The data set's own id of each class, in the same order.
         skipped: Everything left out because of `on_error='skip'`.
+        census: What the files list; a selection of a source keeps that of the whole.
     """
 
     sizes: np.ndarray
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
     skipped: list[Problem]
+    census: Census
 
     def __len__(self) -> int:
         """The number of images."""
@@ -79,6 +103,7 @@ def create_example(
     image: np.ndarray | None = None,
     crowd: np.ndarray | None = None,
     difficult: np.ndarray | None = None,
+    ignored: np.ndarray | None = None,
     area: np.ndarray | None = None,
 ) -> Example:
     """Makes an `Example` with the promised shapes and dtypes; left-out flags are False.
@@ -90,6 +115,7 @@ def create_example(
         image: uint8 `[H, W, 3]` RGB or None.
         crowd: bool `[n]` or None.
         difficult: bool `[n]` or None.
+        ignored: bool `[n]` or None.
         area: `[n]`, or None for the area of the boxes.
 
     Returns:
@@ -105,6 +131,7 @@ def create_example(
         labels=np.asarray(labels, np.int32).reshape(-1),
         crowd=none if crowd is None else np.asarray(crowd, bool),
         difficult=none.copy() if difficult is None else np.asarray(difficult, bool),
+        ignored=none.copy() if ignored is None else np.asarray(ignored, bool),
         area=np.asarray(area, np.float32),
         image_id=image_id,
     )
@@ -118,5 +145,6 @@ def select_objects(example: Example, keep: np.ndarray) -> Example:
         labels=example.labels[keep],
         crowd=example.crowd[keep],
         difficult=example.difficult[keep],
+        ignored=example.ignored[keep],
         area=example.area[keep],
     )

@@ -10,7 +10,7 @@ import numpy as np
 from ioub_jax.data.checks import Problem
 from ioub_jax.data.images import read_image
 from ioub_jax.data.sources.annotations import Annotations
-from ioub_jax.data.sources.example import Example
+from ioub_jax.data.sources.example import Census, Example
 
 
 def scale_to_image(example: Example, image: np.ndarray, size: tuple[int, int]) -> Example:
@@ -48,6 +48,7 @@ class AnnotatedImages:
         classes: Class names in the order of the labels.
         category_ids: The data set's own id of each class.
         skipped: What was left out on the way here.
+        census: What the files list; None for what the annotations hold.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class AnnotatedImages:
         classes: Sequence[str],
         category_ids: Sequence[int],
         skipped: list[Problem],
+        census: Census | None = None,
     ) -> None:
         self._annotations = annotations
         self.sizes = annotations.sizes
         self.classes = tuple(classes)
         self.category_ids = tuple(int(number) for number in category_ids)
         self.skipped = skipped
+        self.census = census or Census(len(annotations), len(annotations.boxes))
 
     def __len__(self) -> int:
         """The number of images."""
@@ -82,7 +85,7 @@ class AnnotatedImages:
 
     @property
     def has_objects(self) -> np.ndarray:
-        """Whether each image has an object that is no crowd, bool `[n]`."""
+        """Whether each image has an object that is neither a crowd nor ignored, bool `[n]`."""
         return self._annotations.has_objects
 
     def annotations(self, index: int) -> Example:
@@ -111,6 +114,7 @@ class FileSource(AnnotatedImages):
         classes: Class names in the order of the labels.
         category_ids: The data set's own id of each class.
         skipped: What was left out on the way here.
+        census: What the files list; None for what the annotations hold.
     """
 
     def __init__(
@@ -120,8 +124,9 @@ class FileSource(AnnotatedImages):
         classes: Sequence[str],
         category_ids: Sequence[int],
         skipped: list[Problem],
+        census: Census | None = None,
     ) -> None:
-        super().__init__(annotations, classes, category_ids, skipped)
+        super().__init__(annotations, classes, category_ids, skipped, census)
         self._paths = list(paths)
 
     def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:

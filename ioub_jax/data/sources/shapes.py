@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ioub_jax.data.checks import DataError, Problem
-from ioub_jax.data.sources.example import Example, create_example
+from ioub_jax.data.sources.example import Census, Example, create_example
 
 SPLITS = ("train", "val", "test")
 
@@ -174,6 +174,7 @@ class ShapesSource:
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.sizes = np.tile(np.array(self.image_size, np.int64), (num_images, 1))
         self.skipped: list[Problem] = []
+        self.census = Census(num_images, 0)  # only drawing every scene would tell how many boxes
         self.max_objects = max_objects
         self._seed = seed
         self._split = split

@@ -11,7 +11,7 @@ from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.images import decode_image
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.data.sources.coco_categories import COCO_IDS
-from ioub_jax.data.sources.example import Example
+from ioub_jax.data.sources.example import Census, Example
 from ioub_jax.data.sources.files import AnnotatedImages, scale_to_image
 from ioub_jax.data.sources.tfds_index import RecordIndex, describe_files, load_or_read
 from ioub_jax.data.sources.tfds_records import OpenedSplit, Records, find_folder, open_split
@@ -84,7 +84,8 @@ class TfdsSource(AnnotatedImages):
         kept = _judge_images(index, self.describe, problems)
         annotations = _judge_objects(index, names, one_based, kept, self.describe, problems)
         annotations = _relabel(annotations, np.argsort(order)).select(kept)
-        super().__init__(annotations, classes, category_ids, problems.found)
+        census = Census(len(index.sizes), len(index.boxes), changes=problems.changes)
+        super().__init__(annotations, classes, category_ids, problems.found, census)
         self._positions = kept
         if len(self) == 0:
             raise DataError(
@@ -249,5 +250,6 @@ def _collect(
         labels=index.labels[is_good].astype(np.int32),
         crowd=index.crowd[is_good],
         difficult=index.difficult[is_good],
+        ignored=np.zeros(is_good.sum(), bool),
         area=areas[is_good].astype(np.float32),
     )

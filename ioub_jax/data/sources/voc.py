@@ -11,7 +11,7 @@ import numpy as np
 
 from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.sources.annotations import collect_annotations
-from ioub_jax.data.sources.example import Example, create_example
+from ioub_jax.data.sources.example import Census, Example, create_example
 from ioub_jax.data.sources.files import FileSource
 
 VOC_CLASSES = (
@@ -125,6 +125,9 @@ class VocSource(FileSource):
             chosen,
             range(1, len(chosen) + 1),
             problems.found,
+            Census(
+                len(listed), sum(len(record.boxes) for record in records), changes=problems.changes
+            ),
         )
         if len(self) == 0:
             reason = f", the first left out is this: {self.skipped[0]}" if self.skipped else "."

@@ -23,14 +23,15 @@ def annotations():
     )
     box = [5, 5, 15, 25]
     third = create_example([box, box, box], [1, 2, 1], 3)
+    region = create_example([[0, 0, 9, 9]], [-1], 2, ignored=[True])
     sizes = np.array([[480, 640], [480, 640], [640, 480]])
-    return collect_annotations([first, create_example([], [], 2), third], sizes)
+    return collect_annotations([first, region, third], sizes)
 
 
 def test_counts():
     found = collect_statistics(annotations(), ("a", "b", "c", "d"), (1, 5, 7, 9))
     assert (found.images, found.empty_images, found.boxes) == (3, 1, 6)
-    assert (found.crowds, found.difficult, found.most_boxes) == (1, 1, 3)
+    assert (found.crowds, found.difficult, found.ignored, found.most_boxes) == (1, 1, 1, 3)
     assert [(c.name, c.category_id, c.boxes, c.images) for c in found.classes] == [
         ("a", 1, 1, 1),
         ("b", 5, 2, 1),
@@ -62,8 +63,8 @@ def test_size_classes_begin_at_32_and_96_squared():
 
 
 def test_a_repeated_box_counts_with_its_class_and_image():
-    # Objects 3, 4, 5 are one box with the labels 1, 2, 1: only 5 repeats an earlier one.
-    np.testing.assert_array_equal(find_duplicate_boxes(annotations()), [5])
+    # Objects 4, 5, 6 are one box with the labels 1, 2, 1: only 6 repeats an earlier one.
+    np.testing.assert_array_equal(find_duplicate_boxes(annotations()), [6])
 
 
 def test_nothing_at_all():
