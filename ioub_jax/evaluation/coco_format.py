@@ -41,9 +41,10 @@ class AnnotatedSource(Protocol):
 def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
     """Writes a data source's annotations in COCO's JSON format, without decoding an image.
 
-    Each annotation has the key `difficult` (0 or 1) besides COCO's own. VOC's metric reads it; to
-    COCO's, which knows no such flag, difficult boxes count like any other. A region to ignore is a
-    crowd of its class, or of every class where its label is -1: detections in it count nowhere.
+    Each annotation has the keys `difficult` and `ignored` (0 or 1) besides COCO's own, which VOC's
+    metric reads. To COCO's, which knows no such flags, difficult boxes count like any other. A
+    region to ignore is a crowd of its class, or of every class where its label is -1: detections in
+    it count nowhere.
 
     Args:
         source: A data source, boxes xyxy in the pixels of its original images.
@@ -60,11 +61,12 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
             {"id": image_id, "file_name": source.describe(index), "height": height, "width": width}
         )
         example = source.annotations(index)
-        for box, label, crowd, difficult, area in zip(
+        for box, label, crowd, difficult, ignored, area in zip(
             _xywh(example.boxes),
             example.labels,
-            example.crowd | example.ignored,
+            example.crowd,
             example.difficult,
+            example.ignored,
             example.area,
             strict=True,
         ):
@@ -77,8 +79,9 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
                         "category_id": int(category_id),
                         "bbox": box,
                         "area": float(area),
-                        "iscrowd": int(crowd),
+                        "iscrowd": int(crowd or ignored),
                         "difficult": int(difficult),
+                        "ignored": int(ignored),
                     }
                 )
     categories = [

@@ -19,7 +19,7 @@ class CheckedInput:
         images: The ids of all images.
         categories: `id` and `name` of each category, in the order of the ids.
         annotations: The ground-truth boxes, each with `id` (renumbered from 1), `image_id`,
-            `category_id`, `bbox`, `area`, `iscrowd` and `difficult` (0 or 1).
+            `category_id`, `bbox`, `area`, `iscrowd`, `difficult` and `ignored` (0 or 1).
         detections: The detections, each with `id` (from 1), `image_id`, `category_id`, `bbox`,
             `area`, `iscrowd` (0) and `score`.
     """
@@ -37,8 +37,8 @@ def check_input(
 
     Args:
         ground_truth: A data set in COCO's JSON format, with `images` (`id`), `annotations`
-            (`image_id`, `category_id`, `bbox`; `iscrowd` and `difficult` are 0 and `area` is the
-            box's where they are absent) and `categories` (`id`, `name`).
+            (`image_id`, `category_id`, `bbox`; `iscrowd`, `difficult` and `ignored` are 0 and
+            `area` is the box's where they are absent) and `categories` (`id`, `name`).
         detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
 
     Returns:
@@ -91,6 +91,7 @@ def _annotation(
         "area": area,
         "iscrowd": int(annotation.get("iscrowd", 0)),
         "difficult": int(annotation.get("difficult", 0)),
+        "ignored": int(annotation.get("ignored", 0)),
     }
 
 

@@ -10,6 +10,10 @@ overlaps most, the first of several equals, **whether or not that box is already
 - It has: a false positive, even where the detection also overlaps another box enough. COCO's metric
   gives it that other box.
 
+A region to ignore (`ignored`, where something was left out of the ground truth) is no box of the
+challenge's. A detection that overlaps no box enough and lies in one to at least a half is neither
+true nor false.
+
 There is no limit on the detections of an image, and a class without an object that counts has no
 number and is left out of the mean over classes.
 
@@ -29,12 +33,18 @@ from typing import Any
 
 import numpy as np
 
-from ioub_jax.evaluation.box_arrays import BoxArrays, box_arrays, nearest_objects
+from ioub_jax.evaluation.box_arrays import (
+    BoxArrays,
+    box_arrays,
+    nearest_objects,
+    paired_covered_shares,
+)
 from ioub_jax.evaluation.coco import AP_AT_IOU, AP_KEYS
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input
 
 # Quotients, which are rounded like the literals .5, .55, ... and like an IoU that equals one.
 IOU_THRESHOLDS = np.arange(10, 20) / 20
+_IN_A_REGION = 0.5  # of the area of a detection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +99,8 @@ def evaluate_voc(
 
     Args:
         ground_truth: A data set in COCO's JSON format, with `images` (`id`), `annotations`
-            (`image_id`, `category_id`, `bbox`, and where they apply `difficult` or `iscrowd`) and
-            `categories` (`id`, `name`). VOC has no crowds; a crowd counts as difficult.
+            (`image_id`, `category_id`, `bbox`, and where they apply `difficult`, `iscrowd` or
+            `ignored`) and `categories` (`id`, `name`). VOC has no crowds; a crowd counts as difficult.
         detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
 
     Returns:
@@ -100,8 +110,10 @@ def evaluate_voc(
         ValueError: A detection or an annotation is malformed or names an unknown image or category.
     """
     checked = check_input(ground_truth, detections)
-    objects = box_arrays(checked.annotations)
-    difficult = np.array([row["difficult"] or row["iscrowd"] for row in checked.annotations], bool)
+    rows = [row for row in checked.annotations if not row["ignored"]]
+    objects = box_arrays(rows)
+    difficult = np.array([row["difficult"] or row["iscrowd"] for row in rows], bool)
+    regions = box_arrays([row for row in checked.annotations if row["ignored"]])
     scores = np.array([row["score"] for row in checked.detections], np.float64)
     best_first = np.argsort(-scores, kind="stable")
     found = box_arrays(checked.detections)[best_first]
@@ -110,7 +122,10 @@ def evaluate_voc(
     for category in checked.categories:
         of_class = objects.categories == category["id"]
         precision = _precision_at_recall(
-            found[found.categories == category["id"]], objects[of_class], difficult[of_class]
+            found[found.categories == category["id"]],
+            objects[of_class],
+            difficult[of_class],
+            regions[regions.categories == category["id"]],
         )
         precisions.append(precision)
         per_class.append(_class_metrics(category, difficult[of_class], precision))
@@ -120,13 +135,16 @@ def evaluate_voc(
 # From the boxes of a class to its interpolated precision.
 
 
-def _precision_at_recall(found: BoxArrays, objects: BoxArrays, difficult: np.ndarray) -> np.ndarray:
+def _precision_at_recall(
+    found: BoxArrays, objects: BoxArrays, difficult: np.ndarray, regions: BoxArrays
+) -> np.ndarray:
     """Interpolated precision of one class.
 
     Args:
         found: Its d detections, the best first.
         objects: Its m ground-truth boxes.
         difficult: bool `[m]`, which of them do not count.
+        regions: Its regions to ignore.
 
     Returns:
         float64 `[T, n]`: for each of the T IoU thresholds the highest precision with which at least
@@ -137,9 +155,10 @@ def _precision_at_recall(found: BoxArrays, objects: BoxArrays, difficult: np.nda
     if count == 0:
         return result
     ious, nearest = nearest_objects(found, objects)
+    in_region = nearest_objects(found, regions, paired_covered_shares)[0] >= _IN_A_REGION
     for row, threshold in zip(result, IOU_THRESHOLDS, strict=True):
         overlapping = ious >= threshold
-        counted = ~(overlapping & difficult[nearest])
+        counted = np.where(overlapping, ~difficult[nearest], ~in_region)
         true = _first_of_each(nearest, overlapping & counted)
         # Detections that do not count leave the precision of those before them as it is.
         precision = np.cumsum(true) / np.maximum(np.cumsum(counted), 1)

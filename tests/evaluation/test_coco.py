@@ -471,7 +471,13 @@ def test_detections_in_a_region_to_ignore_count_nowhere():
         {"image_id": 100, "category_id": 17, "bbox": [44, 44, 8, 8], "score": 0.8},
     ]
     assert evaluation.evaluate_detections(ground_truth, found).summary["AP"] == pytest.approx(1)
-    assert evaluation.evaluate_voc(ground_truth, found).eleven_point["AP"] == 1.0
+    metrics = evaluation.evaluate_voc(ground_truth, found)
+    assert (metrics.boxes, metrics.difficult, metrics.eleven_point["AP"]) == (1, 0, 1.0)
+    # Outside of the regions they are false: precision 1 / 3 where the cat is found.
+    for detection in found[1:]:
+        detection["bbox"][0] += 100
+    assert evaluation.evaluate_voc(ground_truth, found).all_points["AP"] == pytest.approx(1 / 3)
+    assert evaluation.evaluate_detections(ground_truth, found).summary["AP"] == pytest.approx(1 / 3)
 
 
 def test_ground_truth_of_a_source():
@@ -491,6 +497,7 @@ def test_ground_truth_of_a_source():
                 "area": 150.0,
                 "iscrowd": 0,
                 "difficult": 1,
+                "ignored": 0,
             },
             {
                 "id": 2,
@@ -500,6 +507,7 @@ def test_ground_truth_of_a_source():
                 "area": 99.0,
                 "iscrowd": 1,
                 "difficult": 0,
+                "ignored": 0,
             },
         ],
         "categories": [{"id": 17, "name": "cat"}, {"id": 18, "name": "dög"}],
