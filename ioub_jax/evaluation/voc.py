@@ -100,7 +100,7 @@ def evaluate_voc(
     Args:
         ground_truth: A data set in COCO's JSON format, with `images` (`id`), `annotations`
             (`image_id`, `category_id`, `bbox`, and where they apply `difficult`, `iscrowd` or
-            `ignored`) and `categories` (`id`, `name`). VOC has no crowds; a crowd counts as difficult.
+            `ignored`) and `categories` (`id`, `name`). VOC has no crowds; one counts as difficult.
         detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
 
     Returns:
