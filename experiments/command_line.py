@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import absl.logging
 import jax
+import jaxlib
 import tqdm
 from absl import app, flags
 from ml_collections import config_flags
@@ -262,6 +263,28 @@ def _show_all_flags_in_help() -> None:
                 flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
+#: Versions that pyproject.toml excludes, and why.
+FAULTY_JAX = {
+    "0.10.2": "computes wrong numbers and may crash on CPUs (jax issues 39103 and 39257)",
+    "0.11.0": "may crash on CPUs (jax issue 39257)",
+}
+
+
+def _tell_of_faulty_jax() -> None:
+    """Tells in one sentence that the installed jax is one that must not be used on a CPU."""
+    for package in (jaxlib, jax):  # jax takes some jaxlibs of other versions
+        fault = FAULTY_JAX.get(package.__version__)
+        if fault is not None:
+            logging.getLogger("ioub_jax").warning(
+                "%s %s %s; install another: pip install -U 'jax!=0.10.2,!=0.11.0' "
+                "'jaxlib!=0.10.2,!=0.11.0'",
+                package.__name__,
+                package.__version__,
+                fault,
+            )
+            return
+
+
 def _keep_compiled_programs() -> None:
     """Lets what was compiled once be read from a folder the next time."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -288,6 +311,7 @@ def run(
       takes_arguments: whether the command takes arguments besides its flags, at least one.
     """
     _show_log_lines()
+    _tell_of_faulty_jax()
     _keep_compiled_programs()
     _show_all_flags_in_help()
 
