@@ -1,9 +1,11 @@
 """Files that are whole or not there: written beside their place, then moved into it."""
 
+import contextlib
 import errno
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -40,6 +42,21 @@ def check_file(path: pathlib.Path, flag: str) -> None:
     check_can_write(path.parent)
 
 
+@contextlib.contextmanager
+def naming(path: pathlib.Path) -> Iterator[None]:
+    """Lets an `OSError` from within name a file: that of a failed write names none.
+
+    Args:
+      path: what is written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a text file so that a kill at any moment leaves the old one or the new one.
 
@@ -54,7 +71,7 @@ def write_bytes(path: pathlib.Path, content: bytes | bytearray) -> None:
     """Writes a file, whole or not at all; its folder must exist."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
+        with naming(path), partial.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

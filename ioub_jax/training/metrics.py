@@ -1,15 +1,19 @@
 """Where the numbers of a run go: JSON lines, which are the record, and what shows them."""
 
+import contextlib
 import json
+import logging
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
 from ioub_jax import files
 from ioub_jax.training.writers import Writer
+
+logger = logging.getLogger("ioub_jax")
 
 
 class NonFiniteError(RuntimeError):
@@ -55,7 +59,8 @@ class MetricWriter:
     """Writes `NAME.jsonl`, each step once, and shows every record to the writers.
 
     On opening, records after `last_step` (of a run that went further than its last checkpoint) are
-    dropped, and the writers are given what stays.
+    dropped, and the writers are given what stays. A writer that fails is told of in a sentence and
+    left out from then on: only the files are the record.
 
     Args:
       workdir: the run's folder.
@@ -73,7 +78,7 @@ class MetricWriter:
     ) -> None:
         """Opens the files, cutting them back to `last_step`."""
         self._paths = {name: workdir / f"{name}.jsonl" for name in names}
-        self._writers = writers
+        self._writers = None if writers is None else list(writers)
         if writers is None:
             return
         for name, path in self._paths.items():
@@ -83,15 +88,37 @@ class MetricWriter:
                 self._show(name, record)
 
     def _show(self, name: str, record: Mapping[str, Any]) -> None:
-        for writer in self._writers or ():
-            writer.write(name, record)
+        self._for_each_writer(lambda writer: writer.write(name, record))
+
+    def _for_each_writer(self, do: Callable[[Writer], None]) -> None:
+        for writer in list(self._writers or ()):
+            try:
+                do(writer)
+            # Whatever a library, its server or a full disk brings: no training may end by it.
+            except Exception as error:
+                self._leave_out(writer, error)
+
+    def _leave_out(self, writer: Writer, error: Exception) -> None:
+        """Goes on without a writer that has failed."""
+        assert self._writers is not None
+        self._writers.remove(writer)
+        words = " ".join(str(error).split()) or type(error).__name__
+        logger.warning(
+            "%s failed (%s) and is left out from now on; nothing else of the run needs it, and the "
+            "next start shows it all records.",
+            writer.name,
+            words,
+        )
+        with contextlib.suppress(Exception):
+            writer.close(failed=True)
 
     def write(self, name: str, step: int, values: Mapping[str, Any]) -> None:
         """Appends one record, and shows it."""
         if self._writers is None:
             return
         record = {"step": step, **values}
-        with self._paths[name].open("a", encoding="utf-8") as file:
+        path = self._paths[name]
+        with files.naming(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         self._show(name, record)
 
@@ -105,5 +132,4 @@ class MetricWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
         """Closes the writers, which are told whether there was an error."""
-        for writer in self._writers or ():
-            writer.close(failed=kind is not None)
+        self._for_each_writer(lambda writer: writer.close(failed=kind is not None))

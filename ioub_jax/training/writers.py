@@ -1,22 +1,35 @@
 """Where the records of a run are shown besides its JSON lines: TensorBoard, Weights & Biases."""
 
 import importlib.util
+import math
 import pathlib
 import secrets
-import shutil
+import socket
+import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import ml_collections
 import tensorboardX
+from tensorboardX import summary
+from tensorboardX.proto import event_pb2
 
 from ioub_jax import files
 from ioub_jax.training import configuration
 from ioub_jax.training.configuration import ConfigError
 
+# As often as tensorboardX does.
+_FLUSH_SECONDS = 120.0
+
 
 class Writer(Protocol):
-    """Shows records. When a run is opened it is given all that stay, then each new one."""
+    """Shows records. When a run is opened it is given all that stay, then each new one.
+
+    Attributes:
+      name: what a sentence calls it.
+    """
+
+    name: str
 
     def write(self, name: str, record: Mapping[str, Any]) -> None:
         """Shows the numbers of a record of the kind `name`; `step` is among its values."""
@@ -81,25 +94,50 @@ def _numbers(name: str, record: Mapping[str, Any]) -> dict[str, float]:
 class TensorBoard:
     """Scalars `NAME/...` in the workdir's `tensorboard/`, which is written anew.
 
+    Everything is written by the thread that calls: tensorboardX's `SummaryWriter` has one of its
+    own behind a queue, and where that ends by an error, as on a full disk, whoever adds to the
+    queue waits for ever.
+
     Args:
       workdir: the run's folder.
     """
 
+    name = "TensorBoard"
+
     def __init__(self, workdir: pathlib.Path) -> None:
+        """Opens nothing yet."""
+        self._folder = workdir / "tensorboard"
+        self._file: tensorboardX.RecordWriter | None = None
+        self._flushed = -math.inf
+
+    def _open(self) -> tensorboardX.RecordWriter:
         """Drops the events of an earlier process: the records that stay come again."""
-        events = workdir / "tensorboard"
-        shutil.rmtree(events, ignore_errors=True)
-        self._writer = tensorboardX.SummaryWriter(str(events))
+        self._folder.mkdir(exist_ok=True)
+        for events in self._folder.glob("events.out.tfevents.*"):
+            events.unlink(missing_ok=True)
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
+        return tensorboardX.RecordWriter(str(self._folder / name))
 
     def write(self, name: str, record: Mapping[str, Any]) -> None:
-        """Adds the scalars of a record."""
+        """Adds the scalars of a record, and every two minutes sees that they are in the file."""
+        if self._file is None:
+            self._file = self._open()
+            self._add(file_version="brain.Event:2")
         for key, value in _numbers(name, record).items():
-            self._writer.add_scalar(key, value, record["step"])
+            self._add(step=record["step"], summary=summary.scalar(key, value))
+        if time.monotonic() > self._flushed + _FLUSH_SECONDS:
+            self._file.flush()
+            self._flushed = time.monotonic()
+
+    def _add(self, **fields: Any) -> None:
+        assert self._file is not None
+        self._file.write(event_pb2.Event(wall_time=time.time(), **fields).SerializeToString())
 
     def close(self, *, failed: bool) -> None:
         """Flushes and closes the file."""
         del failed
-        self._writer.close()
+        if self._file is not None:
+            self._file.close()
 
 
 class WeightsAndBiases:
@@ -117,6 +155,8 @@ class WeightsAndBiases:
     Raises:
       ConfigError: W&B does not let the run begin.
     """
+
+    name = "Weights & Biases"
 
     def __init__(self, workdir: pathlib.Path, project: str, config: dict[str, Any]) -> None:
         """Begins the run, or goes on with it."""

@@ -1,13 +1,18 @@
-"""W&B as a writer: against a stand-in for its server, and offline with the package itself."""
+"""TensorBoard, and W&B: against a stand-in for its server, and offline with the package itself."""
 
 import importlib.machinery
 import json
+import math
+import pathlib
+import struct
 import subprocess
 import sys
 import time
 import types
 
 import pytest
+import tensorboardX
+from tensorboardX.proto import event_pb2
 
 from ioub_jax.training import metrics, writers
 from ioub_jax.training.configuration import ConfigError
@@ -69,14 +74,15 @@ def opened(workdir, last_step, config=None):
     )
 
 
-def killed_and_resumed(workdir):
+def killed_and_resumed(workdir, config=None):
     """Steps 1 to 4 and an evaluation, a kill after the checkpoint of step 2, and steps 3 to 5."""
-    first = opened(workdir, 0)
+    first = opened(workdir, 0, config)
     for step in (1, 2, 3, 4):
         first.write("train", step, {"loss": float(step), "note": "words"})
         first.write("histograms", step, {"iou": [1, 2]})
     first.write("evaluation", 4, {"AP": 0.5, "APs": None})
-    with opened(workdir, 2) as second:
+    first._writers[0].close(failed=True)  # as the system closes the files of what is killed
+    with opened(workdir, 2, config) as second:
         for step in (3, 4, 5):
             second.write("train", step, {"loss": float(step)})
         second.write("evaluation", 4, {"AP": 0.5, "APs": None})
@@ -174,3 +180,71 @@ def test_offline_with_the_package_itself(tmp_path, monkeypatch):
     while b"train/loss" not in file.read_bytes() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert b"train/loss" in file.read_bytes()
+
+
+def events_in(workdir):
+    """(step, tag, value) of every scalar in the workdir's one file of TensorBoard."""
+    (path,) = (workdir / "tensorboard").iterdir()
+    data, found = path.read_bytes(), []
+    while data:  # length, its checksum, event, its checksum
+        (length,) = struct.unpack("<Q", data[:8])
+        event = event_pb2.Event.FromString(data[12 : 12 + length])
+        found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+        data = data[16 + length :]
+    return found
+
+
+def test_tensorboard_has_what_stays_and_what_comes_once(tmp_path):
+    killed_and_resumed(tmp_path, configuration(None))
+    scalars = [(step, "train/loss", float(step)) for step in (1, 2, 3, 4, 5)]
+    assert events_in(tmp_path) == [*scalars, (4, "evaluation/AP", 0.5)]
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("full_from", [1, 3])
+def test_a_full_disk_ends_tensorboard_and_nothing_else(tmp_path, caplog, full_from):
+    with opened(tmp_path, 0, configuration(None)) as writer:
+        for step in (1, 2, 3, 4, 5):
+            if step == full_from:
+                (shown,) = writer._writers
+                if shown._file is not None:
+                    shown._file.close()
+                shown._file = tensorboardX.RecordWriter("/dev/full")
+                shown._flushed = -math.inf
+            writer.write("train", step, {"loss": float(step)})
+        assert writer._writers == []
+    assert [record["step"] for record in metrics.read_records(tmp_path / "train.jsonl", 9)] == [
+        1, 2, 3, 4, 5,
+    ]  # fmt: skip
+    assert caplog.messages == [
+        "TensorBoard failed ([Errno 28] No space left on device) and is left out from now on; "
+        "nothing else of the run needs it, and the next start shows it all records."
+    ]
+
+
+def test_a_clock_that_is_set_back_is_nothing_to_tensorboard(tmp_path, monkeypatch, caplog):
+    with opened(tmp_path, 0, configuration(None)) as writer:
+        now = time.time()
+        for step in (1, 2, 3):
+            # By 400 days; 24.8 are what poll can wait.
+            monkeypatch.setattr(time, "time", lambda days=400 * step: now - days * 86400)
+            writer.write("train", step, {"loss": float(step)})
+    assert [step for step, _, _ in events_in(tmp_path)] == [1, 2, 3]
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), RuntimeError("the service\nhas gone")])
+def test_weights_and_biases_may_fail_at_any_time(server, tmp_path, caplog, error):
+    with opened(tmp_path, 0) as writer:
+        writer.write("train", 1, {"loss": 1.0})
+
+        def fail(*_, **__):
+            raise error
+
+        writer._writers[1]._run.log = writer._writers[1]._run.finish = fail
+        writer.write("train", 2, {"loss": 2.0})
+        writer.write("train", 3, {"loss": 3.0})
+    words = "the service has gone" if str(error) else "BrokenPipeError"
+    (message,) = caplog.messages
+    assert message.startswith(f"Weights & Biases failed ({words}) and is left out")
+    assert [step for step, _, _ in events_in(tmp_path)] == [1, 2, 3]
