@@ -14,7 +14,6 @@ KINDS = {
     "missing_annotation": "images whose annotation file is missing",
     "broken_annotation": "annotation files, or entries of them, that cannot be read",
     "duplicate_image": "images listed twice",
-    "duplicate_annotation": "annotation ids used twice",
     "unknown_image": "annotations of images that are not listed",
     "unknown_category": "objects of categories that are not listed",
     "bad_box": "boxes that are missing or not four finite numbers",

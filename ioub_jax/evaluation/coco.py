@@ -53,7 +53,7 @@ class ClassMetrics:
     """
 
     name: str
-    category_id: int
+    category_id: int | str
     boxes: int
     AP: float | None
     AP50: float | None
@@ -237,7 +237,7 @@ def _class_metrics(category: Mapping[str, Any], boxes: int, precision: np.ndarra
     precision = precision[:, :, ALL_AREAS, AT_100]
     return ClassMetrics(
         name=category["name"],
-        category_id=category["id"],
+        category_id=category["written_id"],
         boxes=boxes,
         AP=_mean(precision),
         AP50=_mean(precision[AP_AT_IOU["AP50"]]),

@@ -5,7 +5,8 @@ own category ids. Everything written is a plain Python value.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,8 +24,12 @@ class AnnotatedSource(Protocol):
         """The name of each label."""
 
     @property
-    def category_ids(self) -> Sequence[int]:
+    def category_ids(self) -> Sequence[int | str]:
         """The data set's own id of each label."""
+
+    @property
+    def written_ids(self) -> Mapping[int, str]:
+        """The ids of images that are no integers in the data set, by `image_id`."""
 
     def __len__(self) -> int: ...
 
@@ -55,7 +60,7 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index in range(len(source)):
-        image_id = int(source.image_id(index))
+        image_id = _written_id(source.image_id(index), source.written_ids)
         height, width = (int(side) for side in source.sizes[index])
         images.append(
             {"id": image_id, "file_name": source.describe(index), "height": height, "width": width}
@@ -76,7 +81,7 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
                     {
                         "id": len(annotations) + 1,
                         "image_id": image_id,
-                        "category_id": int(category_id),
+                        "category_id": _plain_id(category_id),
                         "bbox": box,
                         "area": float(area),
                         "iscrowd": int(crowd or ignored),
@@ -85,10 +90,20 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
                     }
                 )
     categories = [
-        {"id": int(category_id), "name": name}
+        {"id": _plain_id(category_id), "name": name}
         for category_id, name in zip(source.category_ids, source.classes, strict=True)
     ]
     return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _written_id(image_id: int, written_ids: Mapping[int, str]) -> int | str:
+    """The id of an image as its data set has it."""
+    return written_ids.get(int(image_id), int(image_id))
+
+
+def _plain_id(category_id: int | str) -> int | str:
+    """The id of a category as a plain Python value."""
+    return category_id if isinstance(category_id, str) else int(category_id)
 
 
 def _xywh(boxes: np.ndarray) -> list[list[float]]:
@@ -103,18 +118,21 @@ def to_coco_results(
     scores: np.ndarray,
     labels: np.ndarray,
     valid: np.ndarray,
-    category_ids: Sequence[int],
+    category_ids: Sequence[int | str],
+    written_ids: Mapping[int, str] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Turns a batch of detections into COCO results.
 
     Args:
-        image_ids: Integers [B], the data set's own ids.
+        image_ids: Integers [B], the data set's own ids or what stands for them.
         boxes: [B, K, 4] xyxy in pixels of the **original** images (divide the detector's boxes by
             the batch's scale first).
         scores: [B, K].
         labels: Integers [B, K] in 0..C-1.
         valid: Booleans [B, K]: which slots hold a detection.
         category_ids: The data set's own id of each of the C labels.
+        written_ids: The ids of images that are no integers in the data set, by the integers that
+            stand for them in `image_ids`.
 
     Returns:
         One dict a valid slot, in order, of plain Python values at float32's full precision.
@@ -141,8 +159,8 @@ def to_coco_results(
         )
     return [
         {
-            "image_id": image_id,
-            "category_id": int(category_ids[label]),
+            "image_id": _written_id(image_id, written_ids),
+            "category_id": _plain_id(category_ids[label]),
             "bbox": box,
             "score": score,
         }
@@ -164,15 +182,18 @@ class DetectionCollector:
 
     Attributes:
         results: The COCO results so far.
-        image_ids: The images seen so far, those without detections too. After the last batch they
-            should be the ground truth's.
+        image_ids: The images seen so far, those without detections too, by the data set's own ids.
+            After the last batch they should be the ground truth's.
     """
 
-    def __init__(self, category_ids: Sequence[int]) -> None:
-        """Starts empty; `category_ids` holds the data set's own id of each label."""
+    def __init__(
+        self, category_ids: Sequence[int | str], written_ids: Mapping[int, str] | None = None
+    ) -> None:
+        """Starts empty; the arguments are those of `to_coco_results`."""
         self._category_ids = tuple(category_ids)
+        self._written_ids = written_ids or {}
         self.results: list[dict[str, Any]] = []
-        self.image_ids: set[int] = set()
+        self.image_ids: set[int | str] = set()
 
     def add(
         self,
@@ -197,9 +218,12 @@ class DetectionCollector:
             ValueError: An image arrives a second time, or as `to_coco_results` does.
         """
         is_real = np.asarray(is_real)
-        real_ids = np.asarray(image_ids)[is_real].tolist()
+        real_ids = [
+            _written_id(image_id, self._written_ids)
+            for image_id in np.asarray(image_ids)[is_real].tolist()
+        ]
         again = [id_ for id_, count in Counter(real_ids).items() if count > 1]
-        again += sorted(self.image_ids.intersection(real_ids))
+        again += [id_ for id_ in real_ids if id_ in self.image_ids]
         if again:
             raise ValueError(
                 f"image_id {again[0]} was evaluated twice: an evaluation must see each image once,"
@@ -207,5 +231,7 @@ class DetectionCollector:
             )
         arrays = [np.asarray(array)[is_real] for array in (image_ids, boxes, scores, labels, valid)]
         image_ids, boxes, scores, labels, valid = arrays
-        self.results += to_coco_results(image_ids, boxes, scores, labels, valid, self._category_ids)
+        self.results += to_coco_results(
+            image_ids, boxes, scores, labels, valid, self._category_ids, self._written_ids
+        )
         self.image_ids.update(real_ids)

@@ -1,14 +1,31 @@
 """What every metric is computed from: COCO ground truth and COCO results, checked entry by entry.
 
-Boxes are COCO's, `[x, y, width, height]` in pixels of the original image.
+Boxes are COCO's, `[x, y, width, height]` in pixels of the original image. What an id, a flag or an
+area means is what `data.sources.CocoSource` takes it for (`coco_values`).
 """
 
+import collections
 import dataclasses
+import logging
 import math
-import numbers
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+
+from ioub_jax.coco_values import (
+    area_of,
+    describe_fault,
+    flag_of,
+    id_of,
+    rotation_of,
+    upright_corners,
+)
+
+# What an id means -> the integer that stands for it.
+_Numbers = Mapping[int | str | None, int]
+
+_FLAGS = ("iscrowd", "difficult", "ignored")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,8 +33,9 @@ class CheckedInput:
     """Ground truth and detections that a metric can trust.
 
     Attributes:
-        images: The ids of all images.
-        categories: `id` and `name` of each category, in the order of the ids.
+        images: The ids of all images, integers: their own or, where one is a name, numbers from 1.
+        categories: `id` (an integer likewise), `written_id` (as the ground truth has it) and `name`
+            of each category, in the order of the ids.
         annotations: The ground-truth boxes, each with `id` (renumbered from 1), `image_id`,
             `category_id`, `bbox`, `area`, `iscrowd`, `difficult` and `ignored` (0 or 1).
         detections: The detections, each with `id` (from 1), `image_id`, `category_id`, `bbox`,
@@ -35,10 +53,16 @@ def check_input(
 ) -> CheckedInput:
     """Checks what a metric is to be computed from; neither argument is changed.
 
+    A ground-truth box whose corners are exchanged is put in order, one with CVAT's `rotation` is
+    the upright box around it, and an annotation that is listed again under its id counts once; how
+    many there were is logged. Boxes of one image, class and place under ids of their own all count,
+    as pycocotools counts them.
+
     Args:
         ground_truth: A data set in COCO's JSON format, with `images` (`id`), `annotations`
             (`image_id`, `category_id`, `bbox`; `iscrowd`, `difficult` and `ignored` are 0 and
-            `area` is the box's where they are absent) and `categories` (`id`, `name`).
+            `area` is the box's where they are absent or null) and `categories` (`id`, `name`).
+            An id may also be a string, and 1.0 and '1' are the id 1.
         detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
 
     Returns:
@@ -47,99 +71,159 @@ def check_input(
     Raises:
         ValueError: A detection or an annotation is malformed or names an unknown image or category.
     """
-    _check_ids(ground_truth)
-    images = {image["id"] for image in ground_truth["images"]}
-    categories = sorted(ground_truth["categories"], key=lambda category: category["id"])
-    category_ids = {category["id"] for category in categories}
+    for key in ("images", "annotations", "categories"):
+        if key not in ground_truth:
+            raise ValueError(f"the ground truth has no {key!r}: it is not in COCO's JSON format")
+    images = _number_ids(ground_truth, "images")
+    categories = _number_ids(ground_truth, "categories")
     return CheckedInput(
-        images=images,
-        categories=[{"id": category["id"], "name": category["name"]} for category in categories],
-        annotations=[
-            _annotation(number, annotation, images, category_ids)
-            for number, annotation in enumerate(ground_truth["annotations"], start=1)
-        ],
+        images=set(images.values()),
+        categories=sorted(
+            (
+                {
+                    "id": categories[id_of(entry["id"])],
+                    "written_id": _plain_id(entry["id"]),
+                    "name": entry["name"],
+                }
+                for entry in ground_truth["categories"]
+            ),
+            key=lambda category: category["id"],
+        ),
+        annotations=_read_annotations(ground_truth["annotations"], images, categories),
         detections=[
-            _detection(number, detection, images, category_ids)
+            _detection(number, detection, images, categories)
             for number, detection in enumerate(detections, start=1)
         ],
     )
 
 
-def _check_ids(ground_truth: Mapping[str, Any]) -> None:
-    for key in ("images", "annotations", "categories"):
-        if key not in ground_truth:
-            raise ValueError(f"the ground truth has no {key!r}: it is not in COCO's JSON format")
-    for key in ("images", "categories"):
-        for id_, count in Counter(entry["id"] for entry in ground_truth[key]).items():
-            if not isinstance(id_, numbers.Integral):
-                raise ValueError(f"the ground truth has id {id_!r} in {key!r}: use an integer")
-            if count > 1:
-                raise ValueError(f"the ground truth lists id {id_} {count} times in {key!r}")
+def _number_ids(ground_truth: Mapping[str, Any], key: str) -> _Numbers:
+    """An integer for every id that is listed: itself, or its place where any id is a name."""
+    entries = ground_truth[key]
+    identities = [id_of(entry.get("id")) for entry in entries]
+    for entry, identity in zip(entries, identities, strict=True):
+        if identity is None:
+            raise ValueError(
+                f"the ground truth has id {entry.get('id')!r} in {key!r}: use an integer or a name"
+            )
+    for identity, count in collections.Counter(identities).items():
+        if count > 1:
+            raise ValueError(f"the ground truth lists id {identity} {count} times in {key!r}")
+    if all(isinstance(identity, int) for identity in identities):
+        return {identity: int(identity or 0) for identity in identities}
+    by_meaning = sorted(identities, key=lambda identity: (isinstance(identity, str), identity))
+    return {identity: number for number, identity in enumerate(by_meaning, start=1)}
+
+
+def _plain_id(written: object) -> int | str | None:
+    """An id as it is written, as a plain Python value."""
+    return written if isinstance(written, str) else id_of(written)
+
+
+def _read_annotations(
+    entries: Sequence[Mapping[str, Any]], images: _Numbers, categories: _Numbers
+) -> list[dict[str, Any]]:
+    """What the metrics read of the ground-truth objects; those listed again left out."""
+    changes: collections.Counter[str] = collections.Counter()
+    annotations: list[dict[str, Any]] = []
+    seen = set()
+    for number, entry in enumerate(entries, start=1):
+        annotation = _annotation(number, entry, images, categories, changes)
+        identity = id_of(entry.get("id"))
+        values = {key: value for key, value in annotation.items() if key not in ("id", "bbox")}
+        same = (identity, *annotation["bbox"], *values.values())
+        if identity is not None and same in seen:
+            changes["annotations listed again under their id, counted once"] += 1
+            continue
+        seen.add(same)
+        annotations.append(annotation | {"id": len(annotations) + 1})
+    if changes:
+        told = "; ".join(f"{count} {change}" for change, count in changes.items())
+        logging.getLogger(__name__).warning("The ground truth has %s.", told)
+    return annotations
 
 
 def _annotation(
-    number: int, annotation: Mapping[str, Any], images: set[int], categories: set[int]
+    number: int,
+    annotation: Mapping[str, Any],
+    images: _Numbers,
+    categories: _Numbers,
+    changes: collections.Counter[str],
 ) -> dict[str, Any]:
     """What the metrics read of a ground-truth object, with `number` as its id."""
     name = f"annotation {annotation.get('id', f'number {number}')} of the ground truth"
     result = _located_box(name, number, annotation, images, categories)
-    width, height = result["bbox"][2:]
-    area = float(annotation.get("area", width * height))
-    if not math.isfinite(area):
-        raise ValueError(f"{name} has area {area}: it must be finite")
-    return result | {
-        "area": area,
-        "iscrowd": int(annotation.get("iscrowd", 0)),
-        "difficult": int(annotation.get("difficult", 0)),
-        "ignored": int(annotation.get("ignored", 0)),
-    }
+    box = result["bbox"]
+    if box[2] < 0 or box[3] < 0:
+        changes["boxes whose corners are exchanged, put in order"] += 1
+        box = [box[0] + min(box[2], 0.0), box[1] + min(box[3], 0.0), abs(box[2]), abs(box[3])]
+    if degrees := rotation_of(annotation):
+        changes["rotated boxes, read as the upright box around them"] += 1
+        corners = np.array([[box[0], box[1], box[0] + box[2], box[1] + box[3]]])
+        left, top, right, bottom = upright_corners(corners, np.array([degrees]))[0].tolist()
+        box = [left, top, right - left, bottom - top]
+    area = _read(name, annotation, "area", area_of)
+    flags = {key: int(_read(name, annotation, key, flag_of) or 0) for key in _FLAGS}
+    # A region to ignore is one to COCO's metric, too, which knows crowds alone.
+    flags["iscrowd"] |= flags["ignored"]
+    return result | {"bbox": box, "area": box[2] * box[3] if area is None else area} | flags
+
+
+def _read(
+    name: str, entry: Mapping[str, Any], key: str, read: Callable[[Any], float | None]
+) -> float | None:
+    """A value as `read` takes it."""
+    try:
+        return read(entry.get(key))
+    except ValueError as error:
+        raise ValueError(f"{name} {describe_fault(key, entry.get(key), error)}") from None
 
 
 def _detection(
-    number: int, detection: Mapping[str, Any], images: set[int], categories: set[int]
+    number: int, detection: Mapping[str, Any], images: _Numbers, categories: _Numbers
 ) -> dict[str, Any]:
     """What the metrics read of a detection, with `number` as its id."""
     name = f"detection number {number} (of image_id {detection.get('image_id')!r})"
     result = _located_box(name, number, detection, images, categories)
+    width, height = result["bbox"][2:]
+    if width < 0 or height < 0:
+        raise ValueError(
+            f"{name} has bbox {result['bbox']} of negative size: it must be [x, y, width, height],"
+            " not two corners in the wrong order"
+        )
     try:
         score = float(detection["score"])
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{name} has no number as its 'score'") from None
     if not math.isfinite(score):
         raise ValueError(f"{name} has score {score}: it must be finite")
-    width, height = result["bbox"][2:]
     return result | {"score": score, "area": width * height, "iscrowd": 0}
 
 
 def _located_box(
-    name: str, number: int, entry: Mapping[str, Any], images: set[int], categories: set[int]
+    name: str, number: int, entry: Mapping[str, Any], images: _Numbers, categories: _Numbers
 ) -> dict[str, Any]:
     """The checked place, class and box of an annotation or a detection."""
-    if entry.get("image_id") not in images:
+    image = images.get(id_of(entry.get("image_id")))
+    category = categories.get(id_of(entry.get("category_id")))
+    if image is None:
         raise ValueError(
             f"{name} has image_id {entry.get('image_id')!r}, which the ground truth does not list"
         )
-    if entry.get("category_id") not in categories:
+    if category is None:
         raise ValueError(
             f"{name} has category_id {entry.get('category_id')!r}, which is none of the ground"
             " truth's categories: map labels to category ids before evaluating"
         )
     try:
-        box = [float(value) for value in entry["bbox"]]
+        values = list(entry["bbox"])
+        if any(isinstance(value, str | bool) for value in values):
+            raise TypeError
+        box = [float(value) for value in values]
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{name} has no list of numbers as its 'bbox'") from None
     if len(box) != 4:
         raise ValueError(f"{name} has a bbox of {len(box)} numbers: it must be [x, y, w, h]")
     if not all(math.isfinite(value) for value in box):
         raise ValueError(f"{name} has bbox {box}: its numbers must be finite")
-    if box[2] < 0 or box[3] < 0:
-        raise ValueError(
-            f"{name} has bbox {box} of negative size: it must be [x, y, width, height],"
-            " not two corners in the wrong order"
-        )
-    return {
-        "id": number,
-        "image_id": int(entry["image_id"]),
-        "category_id": int(entry["category_id"]),
-        "bbox": box,
-    }
+    return {"id": number, "image_id": image, "category_id": category, "bbox": box}

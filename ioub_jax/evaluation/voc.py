@@ -61,7 +61,7 @@ class VocClassMetrics:
     """
 
     name: str
-    category_id: int
+    category_id: int | str
     boxes: int
     difficult: int
     eleven_point: Mapping[str, float | None]
@@ -211,7 +211,7 @@ def _class_metrics(
     existing = [precision] if precision.shape[1] > 0 else []
     return VocClassMetrics(
         name=category["name"],
-        category_id=category["id"],
+        category_id=category["written_id"],
         boxes=precision.shape[1],
         difficult=int(difficult.sum()),
         eleven_point=_named([_eleven_point(each) for each in existing]),

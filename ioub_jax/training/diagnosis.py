@@ -122,7 +122,7 @@ def search_source(
     """
     config, detector = model.detector.config, model.detector
     search = functools.partial(make_search(detector.model, config), model.variables)
-    collector = coco_format.DetectionCollector(model.source.category_ids)
+    collector = coco_format.DetectionCollector(model.source.category_ids, model.source.written_ids)
     candidate_ious, kept_ious = [], []
     with pipeline.evaluation_batches_of(config, model.source) as batches:
         for batch in batches:

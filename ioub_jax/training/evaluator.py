@@ -118,7 +118,7 @@ def evaluate_source(
       ConfigError: as `check_metrics`.
     """
     check_metrics(detector.config)
-    collector = coco_format.DetectionCollector(source.category_ids)
+    collector = coco_format.DetectionCollector(source.category_ids, source.written_ids)
     with pipeline.evaluation_batches_of(
         detector.config,
         source,

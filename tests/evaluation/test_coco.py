@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 import sys
 import types
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -321,7 +322,14 @@ def test_a_malformed_detection_is_refused(change, sentence):
         (data_set([annotation(1, [0, 0, 1, 1], 4)]), "category_id 4"),
         (data_set([annotation(1, [0, 0, 1, 1], area=float("nan"))]), "area nan"),
         (data_set([], images=(1, 1)), "id 1 2 times in 'images'"),
-        (data_set([], images=("1",)), "id '1' in 'images'"),
+        (data_set([], images=("1", 1)), "id 1 2 times in 'images'"),
+        (data_set([], images=(True,)), "id True in 'images': use an integer or a name"),
+        (data_set([], images=(None,)), "id None in 'images'"),
+        (data_set([annotation(1, [0, 0, 1, 1], area="big")]), "1001 .* has the area 'big', which"),
+        (data_set([annotation(1, [0, 0, 1, 1], iscrowd=2)]), "iscrowd 2, which is neither 0 nor 1"),
+        (data_set([annotation(1, [0, 0, 1, 1], difficult="no")]), "difficult 'no', which is nei"),
+        (data_set([annotation(1, [0, 0, 1, "1"])]), "annotation 1001 .* no list of numbers"),
+        (data_set([annotation(1, [0, 0, 1, 1], None)]), "category_id None, which is none of"),
     ],
 )
 def test_malformed_ground_truth_is_refused(ground_truth, sentence):
@@ -422,6 +430,7 @@ class FakeSource:
     sizes = np.array([[480, 640], [10, 20]])
     classes = ("cat", "dög")
     category_ids = (17, 18)
+    written_ids: ClassVar = {}
 
     def __len__(self):
         return 2

@@ -323,7 +323,9 @@ def test_malformed_input_is_refused_as_by_the_coco_metrics():
     with pytest.raises(ValueError, match="image_id 9, which the ground truth does not list"):
         evaluation.evaluate_voc(PAPER_TRUTH, [detection(9, [0, 0, 1, 1], 0.9)])
     with pytest.raises(ValueError, match="two corners in the wrong order"):
-        evaluation.evaluate_voc(data_set([annotation(1, [9, 9, -1, 1])]), [])
+        evaluation.evaluate_voc(
+            data_set([annotation(1, [9, 9, 1, 1])]), [detection(1, [9, 9, -1, 1], 0.9)]
+        )
 
 
 # Against the devkit's algorithm, on random and on real detections.

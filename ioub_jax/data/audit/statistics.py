@@ -39,7 +39,7 @@ class ClassCount:
     """
 
     name: str
-    category_id: int
+    category_id: int | str
     boxes: int
     images: int
 
@@ -83,7 +83,7 @@ class Statistics:
 
 
 def collect_statistics(
-    annotations: Annotations, classes: Sequence[str], category_ids: Sequence[int]
+    annotations: Annotations, classes: Sequence[str], category_ids: Sequence[int | str]
 ) -> Statistics:
     """Counts what a data set has.
 
@@ -154,7 +154,7 @@ def _as_single_values(rows: np.ndarray) -> np.ndarray:
 
 
 def _count_classes(
-    annotations: Annotations, classes: Sequence[str], category_ids: Sequence[int]
+    annotations: Annotations, classes: Sequence[str], category_ids: Sequence[int | str]
 ) -> tuple[ClassCount, ...]:
     images = np.repeat(np.arange(len(annotations)), annotations.counts)
     boxes = np.bincount(annotations.labels, minlength=len(classes))

@@ -60,13 +60,16 @@ class Source(Protocol):
         sizes: int64 `[len, 2]`, height and width of each image, known without decoding it.
         classes: Class names in the order of the contiguous labels.
         category_ids: The data set's own id of each class, in the same order.
+        written_ids: The ids of images that the files have as strings, by the numbers of the images
+            (`image_id`): results are written with them.
         skipped: Everything left out because of `on_error='skip'`.
         census: What the files list; a selection of a source keeps that of the whole.
     """
 
     sizes: np.ndarray
     classes: tuple[str, ...]
-    category_ids: tuple[int, ...]
+    category_ids: tuple[int | str, ...]
+    written_ids: Mapping[int, str]
     skipped: list[Problem]
     census: Census
 

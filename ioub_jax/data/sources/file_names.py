@@ -31,6 +31,10 @@ class Listing:
         """The names of the files of a folder; none where there is no such folder."""
         return self._list(folder)[0]
 
+    def folders(self, folder: str) -> set[str]:
+        """The names of the folders in a folder."""
+        return self._list(folder)[1]
+
     def find(self, parts: tuple[str, ...]) -> str | None:
         """The path of a file below the folder by the parts of its name, as they are written."""
         path = os.path.join(self.folder, *parts)

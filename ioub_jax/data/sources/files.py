@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -49,22 +49,27 @@ class AnnotatedImages:
         category_ids: The data set's own id of each class.
         skipped: What was left out on the way here.
         census: What the files list; None for what the annotations hold.
+        written_ids: The ids of images that the files have as strings, by their numbers.
     """
 
     def __init__(
         self,
         annotations: Annotations,
         classes: Sequence[str],
-        category_ids: Sequence[int],
+        category_ids: Sequence[int | str],
         skipped: list[Problem],
         census: Census | None = None,
+        written_ids: Mapping[int, str] | None = None,
     ) -> None:
         self._annotations = annotations
         self.sizes = annotations.sizes
         self.classes = tuple(classes)
-        self.category_ids = tuple(int(number) for number in category_ids)
+        self.category_ids = tuple(
+            written if isinstance(written, str) else int(written) for written in category_ids
+        )
         self.skipped = skipped
         self.census = census or Census(len(annotations), len(annotations.boxes))
+        self.written_ids: Mapping[int, str] = written_ids or {}
 
     def __len__(self) -> int:
         """The number of images."""
@@ -87,6 +92,11 @@ class AnnotatedImages:
     def has_objects(self) -> np.ndarray:
         """Whether each image has an object that is neither a crowd nor ignored, bool `[n]`."""
         return self._annotations.has_objects
+
+    @property
+    def has_objects_or_crowds(self) -> np.ndarray:
+        """As `has_objects`, where crowds are objects, too."""
+        return self._annotations.has_objects_or_crowds
 
     def annotations(self, index: int) -> Example:
         """The objects of image `index`, without its pixels."""
@@ -115,6 +125,7 @@ class FileSource(AnnotatedImages):
         category_ids: The data set's own id of each class.
         skipped: What was left out on the way here.
         census: What the files list; None for what the annotations hold.
+        written_ids: The ids of images that the files have as strings, by their numbers.
     """
 
     def __init__(
@@ -122,11 +133,12 @@ class FileSource(AnnotatedImages):
         annotations: Annotations,
         paths: Sequence[str],
         classes: Sequence[str],
-        category_ids: Sequence[int],
+        category_ids: Sequence[int | str],
         skipped: list[Problem],
         census: Census | None = None,
+        written_ids: Mapping[int, str] | None = None,
     ) -> None:
-        super().__init__(annotations, classes, category_ids, skipped, census)
+        super().__init__(annotations, classes, category_ids, skipped, census, written_ids)
         self._paths = list(paths)
 
     def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:

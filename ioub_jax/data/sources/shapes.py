@@ -8,7 +8,7 @@ harder half.
 
 import colorsys
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -153,7 +153,7 @@ class ShapesSource:
     """
 
     classes: tuple[str, ...] = tuple(_OUTLINES)
-    category_ids: tuple[int, ...] = tuple(range(1, len(_OUTLINES) + 1))
+    category_ids: tuple[int | str, ...] = tuple(range(1, len(_OUTLINES) + 1))
 
     def __init__(
         self,
@@ -174,6 +174,7 @@ class ShapesSource:
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.sizes = np.tile(np.array(self.image_size, np.int64), (num_images, 1))
         self.skipped: list[Problem] = []
+        self.written_ids: Mapping[int, str] = {}
         self.census = Census(num_images, 0)  # only drawing every scene would tell how many boxes
         self.max_objects = max_objects
         self._seed = seed

@@ -33,10 +33,6 @@ def test_a_good_coco_file_has_nothing_to_tell(tmp_path, content):
     assert audit_coco(tmp_path, content, decode=True) == {}
 
 
-def duplicate_annotation(content):
-    content["annotations"][3]["id"] = content["annotations"][2]["id"]
-
-
 def duplicate_image(content):
     content["images"].append(dict(content["images"][0]))
 
@@ -69,7 +65,6 @@ def image_size(content):
 @pytest.mark.parametrize(
     "damage",
     [
-        duplicate_annotation,
         duplicate_image,
         unknown_category,
         no_area,
@@ -119,9 +114,7 @@ def test_categories_from_zero_must_be_fixed(tmp_path, content):
 def test_what_is_worth_knowing(tmp_path, content):
     content["categories"].append({"id": 3, "name": "cow"})
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] != 2]
-    content["annotations"].append(dict(content["annotations"][0], id=99))
     assert audit_coco(tmp_path, content) == {
-        "duplicate_box": (1, False),
         "empty_class": (1, False),
         "empty_image": (1, False),
     }

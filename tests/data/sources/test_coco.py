@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
+from ioub_jax import evaluation
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.coco import CocoSource
+from ioub_jax.data.sources.example import Census
 
 HEIGHT, WIDTH = 30, 40
 CATEGORIES = [{"id": 90, "name": "cow"}, {"id": 0, "name": "ant"}, {"id": 7, "name": "bee"}]
@@ -155,8 +157,11 @@ coordinate = st.one_of(
 def test_skipping_keeps_every_good_box_clipped_and_counts_the_others(tmp_path, boxes):
     annotations = [_annotation(number, bbox=box) for number, box in enumerate(boxes)]
     source = CocoSource(_write(tmp_path, annotations), tmp_path, on_error="skip")
-    kept = source.annotations(0).boxes
-    assert len(kept) + len(source.skipped) == len(boxes)
+    example = source.annotations(0)
+    kept = example.boxes  # the regions in place of the others among them
+    repeated = source.census.changes.get("repeated", 0)
+    assert len(kept) + repeated == len(boxes)
+    assert example.ignored.sum() == len(source.skipped)
     assert {problem.kind for problem in source.skipped} <= {"bad_box", "no_area", "outside"}
     assert (kept >= 0).all() and (kept[:, 2:] <= [WIDTH, HEIGHT]).all()
     assert (kept[:, 2:] > kept[:, :2]).all()
@@ -165,6 +170,99 @@ def test_skipping_keeps_every_good_box_clipped_and_counts_the_others(tmp_path, b
     with pytest.raises(DataError) as caught:
         CocoSource(tmp_path / "instances.json", tmp_path)
     assert str(caught.value) == source.skipped[0].sentence
+
+
+NAMES = ("img_001", "7f9c24e8-3b12", "07", "café 3")
+
+
+def _write_named(folder, annotations=(), names=NAMES):
+    """Images whose ids are names."""
+    path = _write(folder, list(annotations), images=range(len(names)))
+    content = json.loads(path.read_text())
+    for entry, name in zip(content["images"], names, strict=True):
+        entry["id"] = name
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_images_whose_ids_are_names_get_numbers_and_results_the_names(tmp_path):
+    boxes = [_annotation(k, image=name, bbox=(k, k, 9, 8)) for k, name in enumerate(NAMES)]
+    path = _write_named(tmp_path, boxes)
+    source = CocoSource(path, tmp_path)
+    assert [source.image_id(index) for index in range(4)] == [1, 2, 3, 4]
+    assert source.annotations(2).image_id == 3 and source.census.changes == {}
+    truth = evaluation.to_coco_ground_truth(source)
+    assert [entry["id"] for entry in truth["images"]] == list(NAMES)
+    assert [entry["image_id"] for entry in truth["annotations"]] == list(NAMES)
+    collector = evaluation.DetectionCollector(source.category_ids, source.written_ids)
+    of_all = np.ones((4, 1), bool)
+    found = np.stack([source.annotations(k).boxes for k in range(4)])
+    labels = np.ones((4, 1), int)
+    collector.add([1, 2, 3, 4], found, np.full((4, 1), 0.5), labels, of_all, of_all[:, 0])
+    assert [entry["image_id"] for entry in collector.results] == list(NAMES)
+    assert collector.image_ids == set(NAMES)
+    for ground_truth in (truth, json.loads(path.read_text())):
+        metrics = evaluation.evaluate_detections(ground_truth, collector.results)
+        assert metrics.summary["AP"] == pytest.approx(1)
+    with pytest.raises(ValueError, match="image_id café 3 was evaluated twice"):
+        collector.add([4], *(np.zeros((1, 1, *n)) for n in ((4,), (), (), ())), [True])
+
+
+def test_numbers_of_images_stay_the_same_whatever_is_left_out(tmp_path):
+    path = _write_named(tmp_path)
+    (tmp_path / "1.png").unlink()
+    source = CocoSource(path, tmp_path, on_error="skip").select(np.array([2, 0]))
+    assert [source.image_id(index) for index in range(2)] == [4, 1]
+    assert source.written_ids == {1: "img_001", 3: "07", 4: "café 3"}
+
+
+def test_ids_that_are_strings_of_integers_are_integers_within_and_strings_in_results(tmp_path):
+    path = _write_named(tmp_path, [_annotation(1, image="17")], names=("3", "17"))
+    source = CocoSource(path, tmp_path)
+    assert [source.image_id(index) for index in range(2)] == [3, 17]
+    truth = evaluation.to_coco_ground_truth(source)
+    assert [entry["id"] for entry in truth["images"]] == ["3", "17"]
+    assert truth["annotations"][0]["image_id"] == "17"
+
+
+def test_categories_may_have_names_as_ids(tmp_path):
+    categories = [
+        {"id": "cat-b", "name": "bee"},
+        {"id": "10", "name": "ant"},
+        {"id": 9.0, "name": "cow"},
+    ]
+    annotations = [_annotation(k, category=id) for k, id in enumerate(("cat-b", 10, "9"))]
+    annotations.append(_annotation(1, category="10"))
+    path = _write(tmp_path, annotations, categories=categories)
+    source = CocoSource(path, tmp_path)
+    # Numbers first, 9 before '10'.
+    assert source.classes == ("cow", "ant", "bee") and source.category_ids == (9, "10", "cat-b")
+    assert source.annotations(0).labels.tolist() == [2, 1, 0]
+    # One of the two ants is a box listed twice; 10 and '9' are not written as they are listed.
+    assert dict(source.census.changes) == {"repeated": 1, "converted": 2}
+    truth = evaluation.to_coco_ground_truth(source)
+    assert [entry["category_id"] for entry in truth["annotations"]] == ["cat-b", "10", 9]
+    found = [{**entry, "score": 0.9} for entry in truth["annotations"]]
+    metrics = evaluation.evaluate_detections(json.loads(path.read_text()), found)
+    assert [row.category_id for row in metrics.per_class] == [9, "10", "cat-b"]
+    assert metrics.summary["AP"] == pytest.approx(1)
+    metrics = evaluation.evaluate_voc(truth, found)
+    assert [row.category_id for row in metrics.per_class] == [9, "10", "cat-b"]
+
+
+def test_what_the_file_lists_is_counted(tmp_path):
+    annotations = [_annotation(k, category=id) for k, id in enumerate((90, 0, 7, 7))]
+    path = _write(tmp_path, annotations)
+    assert CocoSource(path, tmp_path, classes=("bee",)).census == Census(
+        images=2, boxes=4, other_classes=2, changes={"repeated": 1}
+    )
+
+
+def test_crowds_are_objects_to_learn_from_where_they_are_kept(tmp_path):
+    annotations = [_annotation(1, image=1, iscrowd=1), _annotation(2, image=2, ignored=1)]
+    source = CocoSource(_write(tmp_path, annotations, images=(1, 2, 3)), tmp_path)
+    assert source.has_objects.tolist() == [False, False, False]
+    assert source.has_objects_or_crowds.tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,174 @@
+"""What a value in a file of COCO's format means: the rules of whoever reads such files.
+
+Tools write ids as strings, flags as booleans, and null or nothing for what they do not know. What
+can mean only one thing is taken for it; what cannot is a `ValueError` for the reader to name.
+"""
+
+import math
+import numbers
+import re
+import reprlib
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+import numpy as np
+
+_INT64 = range(-(2**63), 2**63)
+_INTEGER = re.compile(r"[+-]?[0-9]{1,20}(\.0*)?", re.ASCII)
+_FLAGS = {"0": False, "1": True, "false": False, "true": True}
+_FLAG = "is neither 0 nor 1"
+# No area, in square pixels, and no side, in pixels, is larger.
+_LARGEST_AREA, _LARGEST_SIDE = 1e15, 2**31
+
+
+def id_of(value: object) -> int | str | None:
+    """What an id of an image, a category or an annotation means.
+
+    Args:
+        value: As it is written.
+
+    Returns:
+        An integer of 64 bits for an integer, a float such as 1.0 and a string such as '1'; any
+        other string itself, without spaces around it, as a name; None for what is no id.
+    """
+    if isinstance(value, str):
+        name = value.strip()
+        if _INTEGER.fullmatch(name) and (number := int(name.partition(".")[0])) in _INT64:
+            return number
+        return name if name.isprintable() and name else None
+    if not is_number(value) or value != value // 1 or int(value) not in _INT64:
+        return None
+    return int(value)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a finite number, of Python or of numpy, and no boolean."""
+    return (
+        isinstance(value, numbers.Real)
+        and not isinstance(value, bool)
+        and (isinstance(value, numbers.Integral) or math.isfinite(value))
+    )
+
+
+def flag_of(value: object) -> bool:
+    """What `iscrowd`, `difficult` and `ignored` mean.
+
+    Args:
+        value: As it is written, None where there is none.
+
+    Returns:
+        False for None and '', the flag for 0 and 1, as a number, a boolean or a string.
+
+    Raises:
+        ValueError: It is anything else; the message says what a flag is.
+    """
+    if is_absent(value):
+        return False
+    if isinstance(value, str):
+        text = value.strip().lower().removesuffix(".0")
+        if text in _FLAGS:
+            return _FLAGS[text]
+    elif isinstance(value, bool | np.bool_) or (is_number(value) and value in (0, 1)):
+        return bool(value)
+    raise ValueError(_FLAG)
+
+
+def area_of(value: object) -> float | None:
+    """What `area` means, in square pixels.
+
+    Args:
+        value: As it is written, None where there is none.
+
+    Returns:
+        The number, which may be written as a string; None where there is none or it is negative,
+        which is no area: the box's counts.
+
+    Raises:
+        ValueError: It is anything else; the message says what an area is.
+    """
+    if is_absent(value):
+        return None
+    area = _number_of(value)
+    if area is None or area > _LARGEST_AREA:
+        raise ValueError("is no finite number of square pixels")
+    return area if area >= 0 else None
+
+
+def side_of(value: object) -> int | None:
+    """What `width` and `height` of an image mean, in pixels.
+
+    Args:
+        value: As it is written, None where there is none.
+
+    Returns:
+        The integer, which may be written as a float or a string; None where there is none or it
+        is 0, which tools write for one that they do not know.
+
+    Raises:
+        ValueError: It is anything else.
+    """
+    side = None if is_absent(value) else _number_of(value)
+    if is_absent(value) or side == 0:
+        return None
+    if side is None or not 0 < side < _LARGEST_SIDE or side != side // 1:
+        raise ValueError("is no size in pixels")
+    return int(side)
+
+
+def is_absent(value: object) -> bool:
+    """Whether a value stands for none: null and the empty string."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def rotation_of(annotation: Mapping[str, Any]) -> float:
+    """By how many degrees, clockwise, the box of an annotation is turned about its centre.
+
+    CVAT writes it as `attributes.rotation`, others as `rotation`. What is no number there is an
+    attribute of another meaning.
+    """
+    rotation = annotation.get("rotation")
+    if rotation is None:
+        attributes = annotation.get("attributes")
+        rotation = attributes.get("rotation") if isinstance(attributes, Mapping) else None
+    degrees = None if rotation is None else _number_of(rotation)
+    return 0.0 if degrees is None else degrees % 360.0
+
+
+def upright_corners(corners: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+    """The upright boxes around rectangles that are turned about their centres.
+
+    Args:
+        corners: float64 `[n, 4]`, xyxy in pixels of the rectangles before they are turned.
+        degrees: float64 `[n]`.
+
+    Returns:
+        float64 `[n, 4]`, xyxy.
+    """
+    centres = (corners[:, :2] + corners[:, 2:]) / 2
+    width, height = ((corners[:, 2:] - corners[:, :2]) / 2).T
+    # The cosine of 90 degrees is 6e-17 in floats, which would leave no corner where it is.
+    cosine, sine = (
+        np.abs(np.round(function(np.deg2rad(degrees)), 15)) for function in (np.cos, np.sin)
+    )
+    halves = np.stack([width * cosine + height * sine, width * sine + height * cosine], axis=1)
+    return np.hstack([centres - halves, centres + halves])
+
+
+def describe_fault(key: str, value: object, fault: ValueError) -> str:
+    """The part of a sentence that says what is wrong with a value."""
+    return f"has the {key} {reprlib.repr(value)}, which {fault}"
+
+
+def _number_of(value: object) -> float | None:
+    """The finite number that a value or a string is; None for anything else."""
+    if isinstance(value, str):
+        try:
+            number = float(value)
+        except ValueError:
+            return None
+        # Python reads '1_0' and numbers of other scripts, too; nothing writes them.
+        return number if math.isfinite(number) and value.isascii() and "_" not in value else None
+    try:
+        return float(value) if is_number(value) else None
+    except OverflowError:  # an integer of hundreds of digits
+        return None
