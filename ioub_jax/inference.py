@@ -85,7 +85,7 @@ class ObjectDetector:
         self,
         detector: Detector,
         variables: dict[str, Any],
-        categories: Sequence[tuple[int, str]],
+        categories: Sequence[tuple[int | str, str]],
         batch_size: int,
     ) -> None:
         """Puts the variables onto the device; nothing is compiled yet."""

@@ -64,7 +64,7 @@ def check(workdir: pathlib.Path, source: Source) -> None:
         _check_same(trained, categories_of(source), f"the run in {workdir}", "the data set")
 
 
-def read(workdir: pathlib.Path) -> list[tuple[int, str]] | None:
+def read(workdir: pathlib.Path) -> list[tuple[int | str, str]] | None:
     """The id and name of each label of a run, None where it has not recorded them.
 
     Raises:
@@ -83,7 +83,7 @@ def read(workdir: pathlib.Path) -> list[tuple[int, str]] | None:
         ) from error
 
 
-def read_required(workdir: pathlib.Path) -> list[tuple[int, str]]:
+def read_required(workdir: pathlib.Path) -> list[tuple[int | str, str]]:
     """As `read`, of a run that must have recorded them.
 
     Raises:
@@ -98,16 +98,14 @@ def read_required(workdir: pathlib.Path) -> list[tuple[int, str]]:
     return categories
 
 
-def categories_of(source: Source) -> list[tuple[int, str]]:
-    """The id and name of each label of a data set."""
-    return [
-        (int(id_), str(name)) for id_, name in zip(source.category_ids, source.classes, strict=True)
-    ]
+def categories_of(source: Source) -> list[tuple[int | str, str]]:
+    """The id, as the data set has it, and name of each label of a data set."""
+    return list(zip(source.category_ids, source.classes, strict=True))
 
 
 def _check_same(
-    first: Sequence[tuple[int, str]],
-    second: Sequence[tuple[int, str]],
+    first: Sequence[tuple[int | str, str]],
+    second: Sequence[tuple[int | str, str]],
     first_name: str,
     second_name: str,
 ) -> None:
@@ -120,5 +118,5 @@ def _check_same(
             )
 
 
-def _describe(category: tuple[int, str] | None) -> str:
+def _describe(category: tuple[int | str, str] | None) -> str:
     return "nothing" if category is None else f"{category[1]!r} (category id {category[0]})"

@@ -17,7 +17,7 @@ from ioub_jax.training.state import TrainState
 
 logger = logging.getLogger("ioub_jax")
 
-Categories = Sequence[tuple[int, str]]
+Categories = Sequence[tuple[int | str, str]]
 
 
 def with_initial_weights(
@@ -109,7 +109,7 @@ def _read_detector(
         coco_categories.COCO_IDS.get(name) == id_ for id_, name in categories
     )
     if same_classes:
-        detector = detector.with_classes([id_ for id_, _ in categories])
+        detector = detector.with_classes([id_ for id_, _ in categories if isinstance(id_, int)])
     return detector.variables, same_classes
 
 

@@ -56,7 +56,7 @@ def _warn_of_warm_up_alone(schedule: ml_collections.ConfigDict) -> None:
 def open_data(config: ml_collections.ConfigDict) -> tuple[Source, Source]:
     """Training and validation data, with what else can be checked without devices; raises alike."""
     check_values(config)
-    source = sources.create_source(config.data, "train", keep_crowds=config.matcher.crowd == "keep")
+    source = sources.create_source(config.data, "train")
     validation = sources.create_source(config.data, "val")
     class_list.check_same(source, validation, "the training data", "the validation data")
     evaluator.check_metrics(config)

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from ioub_jax.coco_values import id_of
 from ioub_jax.data.audit.progress import progress
 
 
@@ -42,15 +43,13 @@ def read_coco_boxes(path: pathlib.Path) -> WrittenBoxes:
     """
     content = json.loads(path.read_bytes(), object_hook=_what_counts)
     sizes = {
-        image["id"]: (image.get("height"), image.get("width"))
+        id_of(image.get("id")): (image.get("height"), image.get("width"))
         for image in _dictionaries(content.get("images", ()))
-        if _is_id(image.get("id"))
     }
     annotations = _dictionaries(content.get("annotations", ()))
     pairs = (
-        (annotation.get("bbox"), sizes.get(annotation.get("image_id")))
+        (annotation.get("bbox"), sizes.get(id_of(annotation.get("image_id"))))
         for annotation in annotations
-        if _is_id(annotation.get("image_id"))
     )
     boxes, box_sizes = _stack(pairs)
     return WrittenBoxes(
@@ -94,12 +93,8 @@ def _dictionaries(entries: Iterable[Any]) -> list[dict]:
     return [entry for entry in entries if isinstance(entry, dict)]
 
 
-def _is_id(value: object) -> bool:
-    return isinstance(value, int | str) and not isinstance(value, bool)
-
-
 def _ids(values: Iterable[object]) -> frozenset[int]:
-    return frozenset(v for v in values if isinstance(v, int) and not isinstance(v, bool))
+    return frozenset(identity for identity in map(id_of, values) if isinstance(identity, int))
 
 
 def _stack(pairs: Iterable[tuple[Any, Any]]) -> tuple[np.ndarray, np.ndarray]:

@@ -30,14 +30,13 @@ __all__ = [
 SPLITS = ("train", "val", "test")
 
 
-def create_source(config: Any, split: str, *, keep_crowds: bool = False) -> Source:
+def create_source(config: Any, split: str) -> Source:
     """Opens the data set that a config names.
 
     Args:
         config: `config.data`: `source`, `on_error`, `keep_empty` and the source's own options under
             its name.
         split: 'train', 'val' or 'test'.
-        keep_crowds: Whether crowds are objects to learn from (`config.matcher.crowd='keep'`).
 
     Returns:
         The data set; for training without the images that have no objects, unless they are kept.
@@ -62,17 +61,15 @@ def create_source(config: Any, split: str, *, keep_crowds: bool = False) -> Sour
             source.skipped[0],
         )
     if split == "train" and not config.keep_empty:
-        return _with_objects(source, config.source, keep_crowds)
+        return _with_objects(source, config.source)
     return source
 
 
-def _with_objects(source: Any, name: str, keep_crowds: bool) -> Source:
-    """The images with an object to learn from: no region to ignore, nor a crowd unless kept."""
+def _with_objects(source: Any, name: str) -> Source:
+    """The images with at least one object that is no crowd: others have nothing to learn from."""
     if isinstance(source, ShapesSource):  # every image of which has some
         return source
-    has_objects = np.flatnonzero(
-        source.has_objects_or_crowds if keep_crowds else source.has_objects
-    )
+    has_objects = np.flatnonzero(source.has_objects)
     if len(has_objects) == 0:
         raise DataError(
             f"config.data.{name}: no image of the training split has an object to learn from; "

@@ -52,12 +52,6 @@ class Annotations:
         objects_before = np.concatenate([[0], np.cumsum(~self.crowd & ~self.ignored)])
         return np.diff(objects_before[self.offsets]) > 0
 
-    @property
-    def has_objects_or_crowds(self) -> np.ndarray:
-        """As `has_objects`, where crowds are objects, too."""
-        counted_before = np.concatenate([[0], np.cumsum(~self.ignored)])
-        return np.diff(counted_before[self.offsets]) > 0
-
     def example(self, index: int) -> Example:
         """The objects of image `index`, without its pixels."""
         objects = slice(self.offsets[index], self.offsets[index + 1])

@@ -1,5 +1,6 @@
 """Data sets in the format of COCO's instances_*.json."""
 
+import logging
 import pathlib
 from collections.abc import Sequence
 
@@ -9,6 +10,9 @@ from ioub_jax.data.sources.coco_images import read_images
 from ioub_jax.data.sources.coco_objects import read_objects
 from ioub_jax.data.sources.example import Census
 from ioub_jax.data.sources.files import FileSource
+
+# The share of boxes that stick out of their images above which that is told. Cut objects are fewer.
+_MANY = 1 / 3
 
 
 class CocoSource(FileSource):
@@ -74,6 +78,7 @@ class CocoSource(FileSource):
             path,
             problems,
         )
+        _warn_of_clipping(problems.changes["clipped"], len(annotations.boxes), path)
         census = Census(
             len(content["images"]), len(content["annotations"]), other_classes, problems.changes
         )
@@ -85,4 +90,16 @@ class CocoSource(FileSource):
             problems.found,
             census,
             images.written_ids,
+        )
+
+
+def _warn_of_clipping(clipped: int, boxes: int, path: pathlib.Path) -> None:
+    """Tells of boxes that stick out of their images so often that they may be no such boxes."""
+    if clipped > _MANY * boxes:
+        logging.getLogger(__name__).warning(
+            "%s: %d of %d boxes stick out of their images and are clipped; if their numbers are "
+            "not x, y, width and height, experiments.check_data tells what they are.",
+            path,
+            clipped,
+            boxes,
         )

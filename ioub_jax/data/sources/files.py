@@ -93,11 +93,6 @@ class AnnotatedImages:
         """Whether each image has an object that is neither a crowd nor ignored, bool `[n]`."""
         return self._annotations.has_objects
 
-    @property
-    def has_objects_or_crowds(self) -> np.ndarray:
-        """As `has_objects`, where crowds are objects, too."""
-        return self._annotations.has_objects_or_crowds
-
     def annotations(self, index: int) -> Example:
         """The objects of image `index`, without its pixels."""
         return self._annotations.example(index)

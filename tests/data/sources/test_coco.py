@@ -250,19 +250,23 @@ def test_categories_may_have_names_as_ids(tmp_path):
     assert [row.category_id for row in metrics.per_class] == [9, "10", "cat-b"]
 
 
+def test_corners_in_place_of_sizes_are_suspected(tmp_path, caplog):
+    # The two corners of boxes of 9x9 are written; read as sizes, two of three leave 40x30.
+    annotations = [_annotation(k, bbox=(x, x, x + 9, x + 9)) for k, x in enumerate((2, 15, 20))]
+    CocoSource(_write(tmp_path, annotations), tmp_path)
+    assert "2 of 3 boxes stick out of their images and are clipped; if" in caplog.text
+    caplog.clear()
+    annotations[1]["bbox"] = [15, 15, 9, 9]  # as few as where objects are cut
+    CocoSource(_write(tmp_path, annotations), tmp_path)
+    assert caplog.text == ""
+
+
 def test_what_the_file_lists_is_counted(tmp_path):
     annotations = [_annotation(k, category=id) for k, id in enumerate((90, 0, 7, 7))]
     path = _write(tmp_path, annotations)
     assert CocoSource(path, tmp_path, classes=("bee",)).census == Census(
         images=2, boxes=4, other_classes=2, changes={"repeated": 1}
     )
-
-
-def test_crowds_are_objects_to_learn_from_where_they_are_kept(tmp_path):
-    annotations = [_annotation(1, image=1, iscrowd=1), _annotation(2, image=2, ignored=1)]
-    source = CocoSource(_write(tmp_path, annotations, images=(1, 2, 3)), tmp_path)
-    assert source.has_objects.tolist() == [False, False, False]
-    assert source.has_objects_or_crowds.tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(
