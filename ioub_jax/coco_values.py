@@ -15,6 +15,7 @@ import numpy as np
 
 _INT64 = range(-(2**63), 2**63)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}(\.0*)?", re.ASCII)
+_UNFIT = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 _FLAGS = {"0": False, "1": True, "false": False, "true": True}
 _FLAG = "is neither 0 nor 1"
 # No area, in square pixels, and no side, in pixels, is larger.
@@ -35,10 +36,19 @@ def id_of(value: object) -> int | str | None:
         name = value.strip()
         if _INTEGER.fullmatch(name) and (number := int(name.partition(".")[0])) in _INT64:
             return number
-        return name if name.isprintable() and name else None
+        return name if is_text(name) else None
     if not is_number(value) or value != value // 1 or int(value) not in _INT64:
         return None
     return int(value)
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether a value is a string with letters in it that can be written and shown.
+
+    Control characters and those that turn the direction of writing could change what a terminal or
+    a table shows; half a character of UTF-16 cannot be written at all.
+    """
+    return isinstance(value, str) and bool(value.strip()) and not _UNFIT.search(value)
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -24,7 +24,11 @@ from ioub_jax.coco_values import area_of, flag_of, id_of, rotation_of, side_of, 
             (value, None)
             for value in (None, "", " ", 1.5, float("nan"), True, False, [1], {}, b"1")
         ),
-        *((value, None) for value in ("a\nb", "\ud800", "a\0")),
+        *((value, None) for value in ("a\nb", "\ud800", "a\0", "\u202ea")),
+        (
+            "\u0645\u06cc\u200c\u0631",
+            "\u0645\u06cc\u200c\u0631",
+        ),  # a zero-width non-joiner, as Persian needs
     ],
 )
 def test_an_id_is_an_integer_or_a_name(written, meaning):

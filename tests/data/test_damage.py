@@ -197,7 +197,7 @@ DAMAGE = {
         f"category id is {identity!r}": Damage(
             lambda folder, bad=identity: folder.edit("categories", 0, id=bad),
             "broken_annotation",
-            r"category number 1 \(.*\) needs an 'id' \(an integer\) and a 'name'; add them",
+            r"category number 1 \(.*\) needs an 'id' \(an integer\) and a 'name' .*; add them",
         )
         for identity in (None, True, 1.5, "", [7], "7\n8")
     },
@@ -206,6 +206,14 @@ DAMAGE = {
         "broken_annotation",
         r"category number 1 \(\{'id': 7\}\) needs an 'id'",
     ),
+    **{
+        f"category is called {name!r}": Damage(
+            lambda folder, bad=name: folder.edit("categories", 0, name=bad),
+            "broken_annotation",
+            r"category number 1 \(.*\) needs an 'id' \(an integer\) and a 'name' \(of letters th",
+        )
+        for name in ("a\nb", "\x1b[31mred", "\ud800x", "\u202ecat", " ", 5)
+    },
     # The images.
     "image folder missing": Damage(
         lambda folder: (folder.root / "images").rename(folder.root / "elsewhere"),
@@ -243,20 +251,20 @@ DAMAGE = {
     "image listed twice": Damage(
         edit_list("images", lambda entries: [*entries, entries[1]]),
         "duplicate_image",
-        r"image number 4 \(id 2, 'sub folder/b\.png'\) has the id of another image",
+        r"image number 4 \(id 2, 'sub folder/b\.png'\) is listed twice; list it once, or set",
         EVERYTHING,
     ),
     "file under two image ids": Damage(
         edit_image(1, file_name="a.jpg"),
         "duplicate_image",
-        r"image number 2 \(id 2, 'a\.jpg'\) has the file of image 1; list it once with the boxes "
-        r"of both, or set config\.data\.on_error='skip' to leave the image out and its boxes \(2\)",
+        r"image number 2 \(id 2, 'a\.jpg'\) has the file of image 1, and 2 boxes that go with it; "
+        r"list it once with the boxes of both, or set config\.data\.on_error='skip' to leave th",
         SECOND_IMAGE_LEFT_OUT,
     ),
     "file under two names": Damage(
         edit_image(1, file_name="images\\a.jpg"),
         "duplicate_image",
-        r"image number 2 \(id 2, 'images\\\\a\.jpg'\) has the file of image 1; list it once",
+        r"image number 2 \(id 2, 'images\\\\a\.jpg'\) has the file of image 1, and 2 boxes",
         SECOND_IMAGE_LEFT_OUT,
     ),
     "file without boxes under two image ids": Damage(
@@ -309,6 +317,12 @@ DAMAGE = {
     ),
     "file_name is a number": Damage(
         edit_image(1, file_name=2), "broken_annotation", "a file_name that", SECOND_IMAGE_LEFT_OUT
+    ),
+    "file_name that no system can have": Damage(
+        edit_image(1, file_name="\ud800.png"),
+        "broken_annotation",
+        r"image number 2 \(id 2, '\\ud800\.png'\) has a file_name that is no name",
+        SECOND_IMAGE_LEFT_OUT,
     ),
     "file_name has a line break": Damage(
         edit_image(1, file_name="b\n.png"),

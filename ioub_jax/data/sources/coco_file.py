@@ -6,7 +6,7 @@ import re
 import reprlib
 from collections.abc import Sequence
 
-from ioub_jax.coco_values import id_of
+from ioub_jax.coco_values import id_of, is_text
 from ioub_jax.data.checks import DataError
 
 #: What is kept of a segmentation: that there was one.
@@ -145,14 +145,16 @@ def read_categories(entries: list, path: pathlib.Path, keys: Keys) -> dict[str, 
         fields = entry if isinstance(entry, dict) else {}
         name, written = fields.get("name"), fields.get("id")
         identity = id_of(written)
-        if isinstance(name, str) and name and identity is not None:
+        if is_text(name) and identity is not None:
             if name not in ids and identity not in owners:
                 ids[name] = written if isinstance(written, str) else identity
                 owners[identity] = name
                 continue
             fault = "has the id or name of another one; give each its own"
         else:
-            fault = "needs an 'id' (an integer) and a 'name'; add them"
+            fault = (
+                "needs an 'id' (an integer) and a 'name' (of letters that can be shown); add them"
+            )
         raise DataError(
             f"{path}: category number {number} ({reprlib.repr(entry)}) {fault}, or "
             f"{keys.check_file}",

@@ -7,10 +7,10 @@ import os
 import pathlib
 import reprlib
 
-from ioub_jax.coco_values import id_of, side_of
+from ioub_jax.coco_values import id_of, is_text, side_of
 from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.sources.coco_file import Keys
-from ioub_jax.data.sources.file_names import Listing, find_other_suffixes, resolve
+from ioub_jax.data.sources.file_names import Listing, find_fitting, find_other_suffixes
 
 #: What an annotation may refer to besides the position of an image or a label.
 UNKNOWN, LEFT_OUT = -1, -2
@@ -101,6 +101,7 @@ class _Reader:
 
     def __init__(self, content: dict, path: pathlib.Path, listing: Listing, keys: Keys) -> None:
         self.owners: dict[str, object] = {}
+        self._ids_of_names: dict[str, int | str] = {}
         self._content = content
         self._path = path
         self._listing = listing
@@ -116,19 +117,30 @@ class _Reader:
         kind = "broken_annotation"
         if identity is None:
             fault = "has an id that is no integer of 64 bits and no name; give it one"
-        elif not (isinstance(name, str) and name and min(name) >= " "):  # no control characters
+        elif not is_text(name):
             fault = "has a file_name that is no name; correct it"
+        elif self._ids_of_names.get(name) == identity:
+            kind, fault = "duplicate_image", "is listed twice; list it once"
         elif identity in positions:
             kind, fault = "duplicate_image", "has the id of another image; give each its own"
         else:
+            self._ids_of_names[name] = identity
             return identity, name
         raise DataError(f"{which} {fault}, {_SKIP_IMAGE}.", kind)
 
     def find(self, name: str, written: object) -> str:
-        """The path of an image's file."""
-        found = resolve(name, self._listing)
-        if found is not None:
-            return found
+        """The path of an image's file; a name that several files fit is as good as none."""
+        fitting = find_fitting(name, self._listing)
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            names = " and ".join(repr(os.path.basename(path)) for path in fitting[:3])
+            raise DataError(
+                f"{os.path.join(self._listing.folder, name)}: is missing (image {written} of "
+                f"{self._path.name}), {len(fitting)} files may be meant, {names}; correct the "
+                f"file_name, {_SKIP_IMAGE}.",
+                "missing_image",
+            )
         folder = self._keys.check_folder
         if other := self._find_folder(name):
             folder = f"set {self._keys.images} to {other!r}, where there is one of that name"
@@ -161,12 +173,11 @@ class _Reader:
             return
         boxes = self._boxes_of_images[id_of(entry["id"])]
         which += f" (id {reprlib.repr(entry['id'])}, {reprlib.repr(entry['file_name'])})"
-        fault = f"{which} has the file of image {owner}; list it once"
+        fault = f"{which} has the file of image {owner}"
         if boxes:
-            raise DataError(
-                f"{fault} with the boxes of both, {_SKIP_IMAGE} and its boxes ({boxes}) with it.",
-                "duplicate_image",
-            )
+            fault += f", and {boxes} boxes that go with it; list it once with the boxes of both"
+        else:
+            fault += "; list it once"
         raise DataError(f"{fault}, {_SKIP_IMAGE}.", "duplicate_image")
 
     @functools.cached_property

@@ -94,13 +94,19 @@ def resolve(name: str, listing: Listing) -> str | None:
     Returns:
         The path of the file, or None where no file fits or more than one.
     """
+    fitting = find_fitting(name, listing)
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def find_fitting(name: str, listing: Listing) -> list[str]:
+    """The paths of all files that a name can mean, sorted; see `resolve`."""
     path = os.path.join(listing.folder, name)
     if path in listing:
-        return path
+        return [path]
     readings = [parts for parts in _readings(name, listing.folder) if parts and parts[-1]]
     fitting = {found for parts in readings if (found := listing.find(parts))}
     fitting = fitting or {found for parts in readings for found in listing.find_alike(parts)}
-    return fitting.pop() if len(fitting) == 1 else None
+    return sorted(fitting)
 
 
 def find_other_suffixes(name: str, listing: Listing) -> list[str]:
