@@ -223,7 +223,8 @@ def _data() -> ml_collections.ConfigDict:
             "resize": _resize(),
             # Ground-truth slots of an image; of more objects the largest are kept.
             "max_boxes": 100,
-            # raise, or skip: leave out what is broken and count it.
+            # raise, or skip: leave out what is broken and count it. Where a box is left out, its
+            # image is ignored.
             "on_error": "raise",
             # Whether images without objects are trained on, as background. The authors skip them.
             "keep_empty": False,
@@ -302,8 +303,9 @@ def _coco() -> ml_collections.ConfigDict:
 def _voc() -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(
         {
-            # A folder with Annotations/, JPEGImages/ and ImageSets/Main/, or one that holds several
-            # such folders, whose union a split is: ("VOC2007", "VOC2012").
+            # A folder with Annotations/, JPEGImages/ (or images/) and ImageSets/Main/, one with
+            # XMLs beside their images, or one that holds several such folders, whose union a split
+            # is: ("VOC2007", "VOC2012"). A split is a list of ImageSets/Main, or "all".
             "root": "",
             "train_folders": (".",),
             "train_split": "trainval",
@@ -311,8 +313,12 @@ def _voc() -> ml_collections.ConfigDict:
             "val_split": "test",
             "test_folders": (".",),
             "test_split": "test",
-            # None: the 20 classes of VOC.
+            # Names of the classes, in the order of their labels. None: all that the objects of the
+            # training split have, sorted.
             "classes": _optional(tuple),
+            # What an image without XML is: a 'problem' (see on_error), or 'empty', one without
+            # objects.
+            "unannotated": "problem",
             # Whether the first pixel is 1, as in the devkit; some exporters write 0.
             "one_based": True,
         }

@@ -64,10 +64,12 @@ class Problem:
     Attributes:
         kind: A key of `KINDS`.
         sentence: What is wrong, with the file, the id and the way out.
+        count: How many boxes or images it is about.
     """
 
     kind: str
     sentence: str
+    count: int = 1
 
     def __str__(self) -> str:
         """The sentence without the advice to set `on_error='skip'`, which is set already."""
@@ -93,11 +95,11 @@ class Problems:
         self.found: list[Problem] = []
         self.changes: collections.Counter[str] = collections.Counter()
 
-    def add(self, kind: str, sentence: str) -> None:
-        """Raises `DataError` under 'raise'; notes the problem under 'skip'."""
+    def add(self, kind: str, sentence: str, count: int = 1) -> None:
+        """Raises `DataError` under 'raise'; notes the problem of `count` things under 'skip'."""
         if self._raises:
             raise DataError(sentence, kind)
-        self.found.append(Problem(kind, sentence))
+        self.found.append(Problem(kind, sentence, count))
 
     def note(self, change: str, count: int = 1) -> None:
         """Counts what was put right: a key of `CHANGES`."""

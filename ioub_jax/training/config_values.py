@@ -17,6 +17,7 @@ from ioub_jax.training.configuration import ConfigError
 _OBJECTS = ("ignore", "drop", "keep")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "data.on_error": ("raise", "skip"),
+    "data.voc.unannotated": ("problem", "empty"),
     "evaluation.backend": ("pycocotools", "faster_coco_eval"),
     "matcher.crowd": _OBJECTS,
     "matcher.difficult": _OBJECTS,

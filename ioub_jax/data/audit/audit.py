@@ -14,7 +14,7 @@ from ioub_jax.data.audit.progress import progress
 from ioub_jax.data.audit.statistics import Statistics, collect_statistics, find_duplicate_boxes
 from ioub_jax.data.audit.written_boxes import read_coco_boxes, read_voc_boxes
 from ioub_jax.data.checks import DataError, Problem, check_on_error
-from ioub_jax.data.sources import Source, create_source
+from ioub_jax.data.sources import Source, VocSource, create_source
 from ioub_jax.data.sources.annotations import Annotations, collect_annotations
 
 _log = logging.getLogger(__name__)
@@ -127,10 +127,9 @@ def _format_mistakes(source: Source, config: Any, split: str) -> list[Finding]:
     if config.source == "coco":
         path = pathlib.Path(config.coco.root).expanduser() / config.coco[f"{split}_annotations"]
         written = read_coco_boxes(path)
-    elif config.source == "voc":
-        images = [pathlib.Path(source.describe(index)) for index in range(len(source))]
-        xmls = [image.parents[1] / "Annotations" / f"{image.stem}.xml" for image in images]
-        written, one_based = read_voc_boxes(xmls), config.voc.one_based
+    elif isinstance(source, VocSource):
+        xmls = [source.annotation_file(index) for index in range(len(source))]
+        written, one_based = read_voc_boxes(xmls, source.sizes), config.voc.one_based
     else:  # the others are not written by hand
         return []
     mistakes = find_format_mistakes(written, one_based)

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
@@ -61,22 +61,25 @@ def read_coco_boxes(path: pathlib.Path) -> WrittenBoxes:
     )
 
 
-def read_voc_boxes(xmls: list[pathlib.Path]) -> WrittenBoxes:
+def read_voc_boxes(xmls: Sequence[pathlib.Path | None], sizes: np.ndarray) -> WrittenBoxes:
     """Reads the boxes of the XMLs that a `VocSource` has opened before.
 
     Args:
-        xmls: The files; one that cannot be read is left out.
+        xmls: The file of each image, if it has one; one that cannot be read is left out.
+        sizes: int64 `[n, 2]`, height and width of each image: not every XML says it.
 
     Returns:
         Their boxes.
     """
     pairs = []
-    for path in progress(xmls, "Reading boxes as written", len(xmls)):
+    files = zip(xmls, sizes, strict=True)
+    for path, size in progress(files, "Reading boxes as written", len(xmls)):
+        if path is None:
+            continue
         try:
             root = ElementTree.parse(path).getroot()
         except (OSError, ElementTree.ParseError, ValueError, LookupError):
             continue
-        size = [root.findtext(f"size/{side}") for side in ("height", "width")]
         for box in root.iterfind("object/bndbox"):
             corners = [box.findtext(name) for name in ("xmin", "ymin", "xmax", "ymax")]
             pairs.append((corners, size))

@@ -109,6 +109,7 @@ def _voc(config: Any, split: str) -> Source:
         classes=voc.classes or None,
         on_error=config.on_error,
         one_based=voc.one_based,
+        unannotated=voc.get("unannotated", "problem"),
     )
 
 

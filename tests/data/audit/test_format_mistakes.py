@@ -7,6 +7,7 @@ from hypothesis import strategies
 
 from ioub_jax.data.audit.format_mistakes import find_format_mistakes
 from ioub_jax.data.audit.written_boxes import WrittenBoxes, read_coco_boxes, read_voc_boxes
+from ioub_jax.data.sources.voc import VocSource
 
 
 def random_corners(seed, count=200, size=(480, 640)):
@@ -176,7 +177,9 @@ def test_real_coco_files_raise_no_alarm(shared_data, file):
 
 @pytest.mark.parametrize(("name", "count"), [("bccd", 4888), ("voc2012_100", 273)])
 def test_real_voc_folders_raise_no_alarm(shared_data, name, count):
-    boxes = read_voc_boxes(sorted((shared_data / name / "Annotations").glob("*.xml")))
+    source = VocSource(shared_data / name, "all", on_error="skip")
+    xmls = [source.annotation_file(index) for index in range(len(source))]
+    boxes = read_voc_boxes(xmls, source.sizes)
     assert len(boxes.boxes) == count
     assert find_format_mistakes(boxes, one_based=True) == []
     if name == "bccd":  # 610 boxes touch the left or upper edge

@@ -40,12 +40,12 @@ def test_voc_boxes_of_broken_files_are_left_out(tmp_path):
     good = tmp_path / "good.xml"
     box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>{}</xmax><ymax>4</ymax></bndbox>"
     good.write_text(
-        "<annotation><size><width>20</width><height>10</height></size>"
-        f"<object>{box.format(3)}</object><object>{box.format('x')}</object><object/></annotation>"
+        f"<annotation><object>{box.format(3)}</object><object>{box.format('x')}</object><object/></annotation>"
     )
     broken = tmp_path / "broken.xml"
     broken.write_text("<annotation>")
-    written = read_voc_boxes([good, broken, tmp_path / "missing.xml"])
+    sizes = np.array([[10, 20], [1, 2], [3, 4], [5, 6]])
+    written = read_voc_boxes([good, broken, tmp_path / "missing.xml", None], sizes)
     assert written.layout == "xyxy"
     np.testing.assert_array_equal(written.boxes, [[1, 2, 3, 4]])
     np.testing.assert_array_equal(written.sizes, [[10, 20]])

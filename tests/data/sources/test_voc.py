@@ -9,6 +9,8 @@ from ioub_jax.data.checks import DataError, Problem
 from ioub_jax.data.sources.voc import VOC_CLASSES, VocSource
 
 BLOOD = ("RBC", "WBC", "Platelets")
+CAT = VOC_CLASSES.index("cat")
+WHOLE = [0, 0, 64, 48]  # the image
 
 
 def _object(name="cat", box=(11, 21, 30, 40), extra=""):
@@ -56,7 +58,8 @@ def _write_image(data):
 
 
 # The kind, what is done to image `b`, what the sentence names and says, and what `skip` leaves of
-# the folder: the images, and the objects of `b` where it is kept.
+# the folder: the images, and of `b`, where it is kept, the objects and the regions to ignore (their
+# label and their box).
 PARSING_DAMAGE = {
     "image missing": (
         "missing_image",
@@ -67,7 +70,8 @@ PARSING_DAMAGE = {
     "xml missing": (
         "missing_annotation",
         lambda root: (root / "Annotations/b.xml").unlink(),
-        r"Annotations/b\.xml: b\.jpg has no XML; add the file",
+        r"JPEGImages/b\.jpg: has no XML \(1 of 3 images has none\); add the files, "
+        r"set --config\.data\.voc\.unannotated=empty if",
         ("ac", None),
     ),
     "both missing": (
@@ -94,64 +98,68 @@ PARSING_DAMAGE = {
         r"b\.xml: declares XML entities; remove them",
         ("ac", None),
     ),
-    "no size": (
+    "size no number": (
         "broken_annotation",
-        _write_xml("<annotation></annotation>"),
-        r"b\.xml: has no usable <size>.*; add it",
+        _write_xml(_xml(size=("64px", 48))),
+        r"b\.xml: has the <size> '64px' x '48'; correct or remove it",
         ("ac", None),
     ),
-    "size zero": (
+    "size negative": (
         "broken_annotation",
-        _write_xml(_xml(size=(0, 0))),
-        r"b\.xml: has no usable <size>",
+        _write_xml(_xml(size=(-64, 48))),
+        r"b\.xml: has the <size> '-64' x '48'",
         ("ac", None),
     ),
+    "size 0 of what is no image": (
+        "unreadable_image",
+        lambda root: [_write_xml(_xml(size=(0, 0)))(root), _write_image(b"no image")(root)],
+        r"JPEGImages/b\.jpg: is no image with a readable size, and its annotation gives none",
+        ("ac", None),
+    ),
+    # A line of 5..9 is the square of side 4 around it: x 4 + 2 to each side.
     "no area": (
         "no_area",
         _write_xml(_xml(_object(), _object(box=(5, 5, 5, 9)))),
         r"b\.xml: box 2 \(cat; 5, 5, 5, 9\) has no area, .*; fix or delete it",
-        ("abc", 1),
+        ("abc", 1, (CAT, [2, 4, 6, 8])),
     ),
-    "corners swapped": (
+    "a point": (
         "no_area",
-        _write_xml(_xml(_object(box=(30, 40, 11, 21)), _object())),
-        r"b\.xml: box 1 \(cat; 30, 40, 11, 21\) has no area",
-        ("abc", 1),
+        _write_xml(_xml(_object(box=(5, 5, 5, 5)), _object())),
+        r"b\.xml: box 1 \(cat; 5, 5, 5, 5\) has no area",
+        ("abc", 1, (CAT, WHOLE)),
     ),
     "outside": (
         "outside",
-        _write_xml(_xml(_object(box=(60, 10, 70, 20)))),
-        r"b\.xml: box 1 \(cat; 60, 10, 70, 20\) is outside its image of 64x48",
-        ("abc", 0),
-    ),
-    "negative": (
-        "outside",
-        _write_xml(_xml(_object(box=(-9, 10, 20, 20)))),
-        r"b\.xml: box 1 .* is outside its image",
-        ("abc", 0),
+        _write_xml(_xml(_object(box=(66, 10, 70, 20)))),
+        r"b\.xml: box 1 \(cat; 66, 10, 70, 20\) is outside its image of 64x48",
+        ("abc", 0, (CAT, WHOLE)),
     ),
     "not a number": (
         "bad_box",
         _write_xml(_xml(_object(box=("nan", 10, 20, 20)))),
         r"b\.xml: box 1 .* lacks a number among xmin, ymin, xmax, ymax",
-        ("abc", 0),
+        ("abc", 0, (CAT, WHOLE)),
     ),
     "no box": (
         "bad_box",
         _write_xml(_xml("<object><name>cat</name></object>")),
         r"b\.xml: box 1 .* lacks a number",
-        ("abc", 0),
+        ("abc", 0, (CAT, WHOLE)),
     ),
-    "xml is a folder": (
+    "xml a dangling link": (
         "broken_annotation",
-        lambda root: [(root / "Annotations/b.xml").unlink(), (root / "Annotations/b.xml").mkdir()],
-        r"b\.xml: cannot be read \(Is a directory\); restore the file",
+        lambda root: [
+            (root / "Annotations/b.xml").unlink(),
+            (root / "Annotations/b.xml").symlink_to("nowhere"),
+        ],
+        r"b\.xml: cannot be read \(No such file or directory\); restore the file",
         ("ac", None),
     ),
     "size beyond belief": (
         "broken_annotation",
         _write_xml(_xml(size=(1e30, 48))),
-        r"b\.xml: has no usable <size>",
+        r"b\.xml: has the <size> '1e\+30' x '48'; correct or remove it",
         ("ac", None),
     ),
     "listed twice": (
@@ -160,24 +168,44 @@ PARSING_DAMAGE = {
         r"Main/train\.txt: lists b 3 times; delete the other lines",
         ("abc", 1),
     ),
+    "two lines for one image": (
+        "duplicate_image",
+        lambda root: (root / "ImageSets/Main/train.txt").write_text("a\nb\nc\nb.jpg\n"),
+        r"b\.jpg: is the image of 'b' and of b\.xml, whose 1 box would go with it; keep one of",
+        ("abc", 1),
+    ),
     "other letter case": (
         "unknown_category",
         _write_xml(_xml(_object(name="TV monitor"), _object())),
-        r"b\.xml: has an object of class 'TV monitor', .*; write it 'tvmonitor' as in the list",
-        ("abc", 1),
+        r"b\.xml: has an object of no class of the list: "
+        r"'TV monitor' \(1; write it 'tvmonitor' as in the list\); correct the names, or learn",
+        ("abc", 1, (-1, [10, 20, 30, 40])),
     ),
     "unknown class": (
         "unknown_category",
         _write_xml(_xml(_object(name="Katze"), _object())),
-        r"b\.xml: has an object of class 'Katze', which is not in the list; add it to config\.",
-        ("abc", 1),
+        r"b\.xml: has an object of no class of the list: 'Katze' \(1\); correct the names, or learn"
+        r" these too with --config\.data\.voc\.classes=aeroplane,.*,tvmonitor,Katze, or set",
+        ("abc", 1, (-1, [10, 20, 30, 40])),
+    ),
+    "no name": (
+        "unknown_category",
+        _write_xml(_xml(_object(name=" "), _object())),
+        r"b\.xml: has an object of no class of the list: without a name \(1\); name them, or set",
+        ("abc", 1, (-1, [10, 20, 30, 40])),
+    ),
+    "unknown class without area": (
+        "unknown_category",
+        _write_xml(_xml(_object(name="Katze", box=(5, 5, 5, 9)), _object())),
+        r"'Katze' \(1\)",
+        ("abc", 1, (-1, [2, 4, 6, 8])),
     ),
 }
 
 
 @pytest.mark.parametrize("damage", PARSING_DAMAGE)
 def test_damage_gets_a_sentence_or_is_skipped_and_counted(folder, damage):
-    kind, apply, sentence, (left, objects) = PARSING_DAMAGE[damage]
+    kind, apply, sentence, (left, objects, *ignored) = PARSING_DAMAGE[damage]
     apply(folder)
     with pytest.raises(DataError, match=sentence) as caught:
         VocSource(folder, "train", classes=VOC_CLASSES)
@@ -191,7 +219,10 @@ def test_damage_gets_a_sentence_or_is_skipped_and_counted(folder, damage):
     assert "".join(names) == left
     assert [source.image_id(i) for i in range(len(source))] == [" abc".index(n) for n in left]
     if objects is not None:
-        assert len(source[1].labels) == objects
+        example = source.annotations(1)
+        assert (~example.ignored).sum() == objects
+        found = zip(example.labels[example.ignored], example.boxes[example.ignored], strict=True)
+        assert [(label, box.tolist()) for label, box in found] == ignored
 
 
 DECODING_DAMAGE = {
@@ -243,10 +274,44 @@ def test_a_split_without_images_is_refused(folder):
         VocSource(folder, "train", on_error="skip")
 
 
-def test_without_a_class_list_other_names_than_vocs_are_told(folder):
-    _write_xml(_xml(_object(name="RBC"), _object(name="WBC")))(folder)
-    with pytest.raises(DataError, match=r"set config.data.voc.classes=\('RBC', 'WBC', 'cat'\)"):
-        VocSource(folder, "train")
+def test_without_a_class_list_all_names_are_classes(folder, caplog):
+    objects = [_object(name=name) for name in ("WBC", "RBC", "Zelle, groß", "RBC", "rbc")]
+    _write_xml(_xml(*objects))(folder)
+    with caplog.at_level("INFO"):
+        source = VocSource(folder, "train")
+    assert source.classes == ("RBC", "WBC", "Zelle, groß", "cat", "rbc")
+    assert source.category_ids == (1, 2, 3, 4, 5)
+    assert source.annotations(1).labels.tolist() == [1, 0, 2, 4]  # one RBC is there twice
+    assert "classes: RBC, WBC, 'Zelle, groß', cat, rbc" in caplog.messages
+    assert any("'rbc' (1 objects) and 'RBC' (2) differ in letter" in m for m in caplog.messages)
+    assert len(caplog.messages) == 2
+
+
+def test_a_split_may_lack_classes_of_the_list(folder):
+    source = VocSource(folder, "train", classes=("dog", "cat", "ant"))
+    assert source.classes == ("dog", "cat", "ant") and source.annotations(0).labels.tolist() == [1]
+
+
+def test_names_that_are_no_classes_are_told_once_each_with_a_count(folder):
+    names = ["kat", "kat", "Dog", "washer"]
+    for image in "ac":
+        objects = [
+            _object(name=name, box=(1, 1, 9, 9 + n)) for n, name in enumerate([*names, "cat"])
+        ]
+        (folder / f"Annotations/{image}.xml").write_text(_xml(*objects))
+    with pytest.raises(DataError) as caught:
+        VocSource(folder, "train", classes=("cat", "dog"))
+    assert str(caught.value) == (
+        f"{folder}/Annotations/a.xml: has the first of 8 objects of no class of the list: "
+        "'kat' (4; perhaps 'cat'), 'Dog' (2; write it 'dog' as in the list), 'washer' (2); "
+        "correct the names, or learn these too with "
+        "--config.data.voc.classes=cat,dog,Dog,kat,washer, "
+        "or set config.data.on_error='skip' to leave the boxes out."
+    )
+    source = VocSource(folder, "train", classes=("cat", "dog"), on_error="skip")
+    (problem,) = source.skipped
+    assert problem.count == 8
+    assert source.annotations(0).labels.tolist() == [-1, -1, -1, -1, 0]
 
 
 def test_an_unknown_on_error_is_refused(folder):
@@ -260,12 +325,6 @@ def test_images_without_objects_are_kept_as_background(folder):
     assert len(source) == 3 and source[1].boxes.shape == (0, 4) and source.skipped == []
 
 
-def test_without_a_class_list_a_slip_in_a_name_of_vocs_is_told(folder):
-    _write_xml(_xml(_object(name="Potted Plant")))(folder)
-    with pytest.raises(DataError, match=r"b\.xml: .*'Potted Plant'.*; write it 'pottedplant'"):
-        VocSource(folder, "train")
-
-
 def test_a_class_list_with_a_name_twice_is_refused(folder):
     with pytest.raises(ValueError, match=r"config\.data\.voc\.classes has a name twice"):
         VocSource(folder, "train", classes=("cat", "dog", "cat"))
@@ -274,10 +333,10 @@ def test_a_class_list_with_a_name_twice_is_refused(folder):
 def test_boxes_become_zero_based_and_right_exclusive(folder):
     # As the devkit counts, columns 11..30 are 20 pixels wide; a part of an object is no object.
     part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
-    whole = _object(box=(1, 1, 64, 48))
+    whole = _object(box=(1, 1, 64, 48))  # another cat
     float_box = _object(name=" dog ", box=("11.5", "20", "30.5", "40"))
     _write_xml(_xml(_object(extra="<difficult>1</difficult>" + part), whole, float_box))(folder)
-    example = VocSource(folder, "train")[1]
+    example = VocSource(folder, "train", classes=VOC_CLASSES)[1]
     expected = [[10, 20, 30, 40], [0, 0, 64, 48], [10.5, 19, 30.5, 40]]
     np.testing.assert_array_equal(example.boxes, np.array(expected, np.float32))
     assert [VOC_CLASSES[label] for label in example.labels] == ["cat", "cat", "dog"]
@@ -286,10 +345,74 @@ def test_boxes_become_zero_based_and_right_exclusive(folder):
     assert example.image_id == 2
 
 
-def test_a_box_one_pixel_outside_is_clipped(folder):
-    _write_xml(_xml(_object(box=(0, 0, 65, 49))))(folder)
-    example = VocSource(folder, "train")[1]
-    np.testing.assert_array_equal(example.boxes, [[0, 0, 64, 48]])
+def test_boxes_that_stick_out_are_clipped_and_counted(folder):
+    slip, beyond, far = (0, 0, 65, 49), (60, 10, 70, 20), (-900, 10, 20, 5000)
+    _write_xml(_xml(*(_object(box=box) for box in (slip, beyond, far, (1, 1, 64, 48)))))(folder)
+    source = VocSource(folder, "train")
+    # xmin - 1 to xmax: 60..70 are columns 59 to 64 of 64. The last is as the first when clipped,
+    # but it is another box: nothing says that it is the same object.
+    expected = [[0, 0, 64, 48], [59, 9, 64, 20], [0, 9, 20, 48], [0, 0, 64, 48]]
+    np.testing.assert_array_equal(source.annotations(1).boxes, expected)
+    assert source.census.changes == {"clipped": 3} and source.skipped == []
+
+
+def test_exchanged_corners_are_put_in_order_and_counted(folder):
+    boxes = (30, 40, 11, 21), (30, 21, 11, 39), (80, 21, 11, 40)
+    _write_xml(_xml(*(_object(box=box) for box in boxes)))(folder)
+    source = VocSource(folder, "train")
+    np.testing.assert_array_equal(
+        source.annotations(1).boxes, [[10, 20, 30, 40], [10, 20, 30, 39], [10, 20, 64, 40]]
+    )
+    assert source.census.changes == {"exchanged": 3, "clipped": 1}
+
+
+def test_repeated_objects_are_left_out_and_counted(folder):
+    first, again = _object(), _object(box=(30, 40, 11, 21), extra="<difficult>1</difficult>")
+    other = _object(name="dog")
+    _write_xml(_xml(first, other, again, first))(folder)
+    source = VocSource(folder, "train")
+    assert source.annotations(1).labels.tolist() == [0, 1]
+    assert not source.annotations(1).difficult.any()
+    assert source.census.changes == {"repeated": 2}
+    # Of the images a and c, too, which have the same cat.
+    assert (source.census.images, source.census.boxes) == (3, 6)
+
+
+def test_the_census_counts_what_is_left_out_as_well(folder):
+    _write_xml(_xml(_object(), _object(box=(9, 9, 9, 9))))(folder)
+    (folder / "JPEGImages/c.jpg").unlink()
+    source = VocSource(folder, "train", on_error="skip")
+    # Boxes: a 1, b 2 of which one is a region to ignore, c 1.
+    assert (source.census.images, source.census.boxes) == (3, 4)
+    assert len(source) == 2 and source.has_objects.tolist() == [True, True]
+
+
+@pytest.mark.parametrize("size", ["<size><width>0</width><height>0</height></size>", "", "<size/>"])
+def test_a_size_that_the_xml_lacks_is_the_files(folder, size):
+    _write_xml(f"<annotation>{size}{_object()}</annotation>")(folder)
+    _write_image(_jpeg(70, 45))(folder)
+    source = VocSource(folder, "train")
+    assert source.sizes.tolist() == [[48, 64], [45, 70], [48, 64]]
+    assert source[1].image.shape == (45, 70, 3)
+
+
+def test_images_without_xml_may_be_ones_without_objects(folder):
+    for name in "bc":
+        (folder / f"Annotations/{name}.xml").unlink()
+    with pytest.raises(DataError, match=r"b\.jpg: has no XML \(2 of 3 images have none\); add"):
+        VocSource(folder, "all")
+    source = VocSource(folder, "all", on_error="skip")
+    assert len(source) == 1 and [problem.count for problem in source.skipped] == [2]
+    source = VocSource(folder, "train", unannotated="empty")
+    assert len(source) == 3 and source.skipped == [] and source.sizes[1].tolist() == [48, 64]
+    assert source.has_objects.tolist() == [True, False, False]
+    assert source.annotation_file(0) == folder / "Annotations/a.xml"
+    chosen = source.select(np.array([2, 0]))
+    assert [chosen.annotation_file(i) for i in range(2)] == [None, source.annotation_file(0)]
+    (folder / "Annotations/a.xml").unlink()
+    assert len(VocSource(folder, "train", unannotated="empty")) == 3
+    with pytest.raises(ValueError, match=r"unannotated is 'ignore' and must be one of \('problem'"):
+        VocSource(folder, "train", unannotated="ignore")
 
 
 def test_pixels_are_rgb_and_grey_or_png_images_are_read(folder):
@@ -331,7 +454,10 @@ def test_every_cut_of_a_real_photo_is_noticed(shared_data, folder):
 def test_blood_cells(shared_data, split, images, boxes, degenerate):
     source = VocSource(shared_data / "bccd", split, classes=BLOOD, on_error="skip")
     assert len(source) == images
-    assert sum(len(source.annotations(i).labels) for i in range(images)) == boxes - degenerate
+    ignored = [source.annotations(i).ignored for i in range(images)]
+    assert sum((~flags).sum() for flags in ignored) == boxes - degenerate
+    assert sum(flags.sum() for flags in ignored) == degenerate
+    assert (source.census.boxes, source.census.changes) == (boxes, {})
     assert len(source.skipped) == degenerate
     assert (source.sizes == [480, 640]).all()
     assert source[0].image.shape == (480, 640, 3)
@@ -447,13 +573,14 @@ def test_the_list_of_one_class_is_refused(devkit):
 
 
 def test_coordinates_taken_as_written(folder):
-    inside, slip, beyond = (0, 0, 64, 48), (-1, -0.5, 20, 48.5), (64.2, 3, 64.9, 9)
+    inside, slip, beyond = (0, 0, 64, 48), (-1, -0.05, 20, 48.05), (64.2, 3, 64.9, 9)
     boxes = [_object(box=box) for box in (inside, slip, beyond)]
     _write_xml(_xml(*boxes))(folder)
     source = VocSource(folder, "train", on_error="skip", one_based=False)
-    np.testing.assert_array_equal(source[1].boxes, [[0, 0, 64, 48], [0, 0, 20, 48]])
-    # Within the tolerance of one pixel, but nothing of it is left inside.
+    np.testing.assert_array_equal(source[1].boxes, [[0, 0, 64, 48], [0, 0, 20, 48], WHOLE])
+    assert source[1].ignored.tolist() == [False, False, True]
     assert [problem.kind for problem in source.skipped] == ["outside"]
+    assert source.census.changes == {"clipped": 1}
 
 
 def test_as_the_devkit_of_2011_writes_objects(folder):
@@ -464,6 +591,6 @@ def test_as_the_devkit_of_2011_writes_objects(folder):
         "<actions><other>1</other></actions></object>"
     )
     _write_xml(_xml(text))(folder)
-    example = VocSource(folder, "train")[1]
+    example = VocSource(folder, "train", classes=VOC_CLASSES)[1]
     np.testing.assert_allclose(example.boxes, [[44.7, 4.2, 51.99999, 40]], rtol=1e-6)
     assert VOC_CLASSES[example.labels[0]] == "person" and not example.difficult[0]

@@ -1,0 +1,98 @@
+"""Which names of a VOC-style data set are its classes, and what to say of the others."""
+
+import collections
+import difflib
+import logging
+import shlex
+from collections.abc import Mapping, Sequence
+
+_log = logging.getLogger(__name__)
+# More names than this in one sentence are read by nobody.
+_MOST_TOLD = 20
+
+
+def choose_classes(classes: Sequence[str] | None, counts: Mapping[str, int]) -> tuple[str, ...]:
+    """The class list: the one given, or all names there are, sorted.
+
+    Args:
+        classes: The names that were chosen, None for all.
+        counts: How many objects have each name; '' for no name.
+
+    Raises:
+        ValueError: If a name is chosen twice.
+    """
+    if classes is not None:
+        if len(set(classes)) < len(classes):
+            raise ValueError(f"config.data.voc.classes has a name twice: {tuple(classes)!r}.")
+        return tuple(classes)
+    found = tuple(sorted(name for name in counts if name))
+    _log.info("classes: %s", ", ".join(map(_quote, found)) or "none")
+    for name in found:
+        other = resembling(name, found)
+        if other is not None and counts[name] <= counts[other]:
+            _log.warning(
+                "The classes %r (%d objects) and %r (%d) differ in letter case, spaces or dashes "
+                "alone; if one is meant, write them alike.",
+                name,
+                counts[name],
+                other,
+                counts[other],
+            )
+    return found
+
+
+def resembling(name: str, classes: Sequence[str]) -> str | None:
+    """Another class whose name differs in letter case, spaces, dashes and underscores alone."""
+    plain = _plain(name)
+    others = (other for other in classes if other != name and _plain(other) == plain)
+    return next(others, None)
+
+
+def _quote(name: str) -> str:
+    """A name, in quotes where it would not be seen where it ends."""
+    return name if name.isprintable() and "," not in name else repr(name)
+
+
+def _plain(name: str) -> str:
+    return "".join(name.casefold().split()).replace("-", "").replace("_", "")
+
+
+def describe_unknown(unknown: Mapping[str, int], classes: Sequence[str]) -> str:
+    """What objects of other names than the classes are called, and the way out.
+
+    Args:
+        unknown: How many objects have each of these names; '' for no name.
+        classes: The class list.
+
+    Returns:
+        A sentence without its beginning, which names the files, and its end.
+    """
+    total = sum(unknown.values())
+    by_count = collections.Counter(unknown).most_common()
+    told = [_describe(name, count, classes) for name, count in by_count[:_MOST_TOLD]]
+    if len(by_count) > _MOST_TOLD:
+        told.append(f"and {len(by_count) - _MOST_TOLD:,} more names")
+    names = sorted(name for name in unknown if name)
+    way_out = "name them"
+    if names:
+        way_out = f"correct the names, or learn these too with {classes_flag([*classes, *names])}"
+    objects = "has an object" if total == 1 else f"has the first of {total:,} objects"
+    return f"{objects} of no class of the list: {', '.join(told)}; {way_out}"
+
+
+def _describe(name: str, count: int, classes: Sequence[str]) -> str:
+    if not name:
+        return f"without a name ({count:,})"
+    meant = resembling(name, classes)
+    if meant is not None:
+        return f"{name!r} ({count:,}; write it {meant!r} as in the list)"
+    near = difflib.get_close_matches(name, classes, 1)
+    return f"{name!r} ({count:,}; perhaps {near[0]!r})" if near else f"{name!r} ({count:,})"
+
+
+def classes_flag(names: Sequence[str]) -> str:
+    """The flag that sets the class list, as a shell takes it."""
+    text = ",".join(names)
+    if len(names) == 1 or not all(name.replace("-", "_").isidentifier() for name in names):
+        text = repr(tuple(names))
+    return f"--config.data.voc.classes={shlex.quote(text)}"

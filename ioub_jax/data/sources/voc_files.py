@@ -1,0 +1,345 @@
+"""Where the lists, XMLs and images of a VOC-style folder are, whichever tool wrote it."""
+
+import collections
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+
+import cv2
+
+from ioub_jax.data.checks import DataError, Problems
+from ioub_jax.data.sources.file_names import Listing, resolve
+
+SKIP_IMAGE = "or set config.data.on_error='skip' to leave the image out."
+# What OpenCV decodes, by the usual suffixes; a file of another one is judged by its content.
+_IMAGE_SUFFIXES = frozenset(
+    {
+        *(".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+        *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+    }
+)
+_FOLDER_KEYS = "config.data.voc.train_folders, val_folders or test_folders"
+# What the two folders may be called, in small letters.
+_FOLDER_NAMES = {"Annotations": ("annotations",), "JPEGImages": ("jpegimages", "images")}
+
+
+class Files:
+    """The files of a folder by their keys: paths relative to it, without suffix.
+
+    Args:
+        folder: The folder.
+        below: Whether the folders in it are looked into.
+        wanted: Which files, by their suffix in small letters.
+    """
+
+    def __init__(self, folder: pathlib.Path, below: bool, wanted: Callable[[str], bool]) -> None:
+        self.folder = folder
+        self._paths: dict[str, list[pathlib.Path]] = {}
+        self._keys: dict[str, list[str]] = {}
+        for parent, folders, names in os.walk(folder):
+            folders[:] = sorted(name for name in folders if below and not name.startswith("."))
+            for name in sorted(names):
+                # Beside a file 'x' macOS leaves a '._x' with what it knows about that.
+                if not name.startswith(".") and wanted(os.path.splitext(name)[1].lower()):
+                    self._add(pathlib.Path(parent, name))
+
+    def _add(self, path: pathlib.Path) -> None:
+        key = self.key(path)
+        if key not in self._paths:
+            self._keys.setdefault(path.stem, []).append(key)
+        self._paths.setdefault(key, []).append(path)
+
+    def key(self, path: str | pathlib.Path) -> str:
+        """The key of a file of the folder."""
+        return pathlib.Path(path).relative_to(self.folder).with_suffix("").as_posix()
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys, folder by folder."""
+        return iter(self._paths)
+
+    def __getitem__(self, key: str) -> list[pathlib.Path]:
+        """The files of a key, which differ in their suffixes; none of an unknown one."""
+        return self._paths.get(key, [])
+
+    def find(self, name: str) -> str | None:
+        """The key that a name means: its own, or the only one that ends as it does or it ends as.
+
+        Args:
+            name: With or without suffix, with more or fewer folders than the key.
+        """
+        path = name.replace("\\", "/").removeprefix("./")
+        stem, suffix = os.path.splitext(path)
+        readings = [name, path]
+        if suffix.lower() in _IMAGE_SUFFIXES or suffix.lower() == ".xml":
+            readings.append(stem)
+        for reading in readings:
+            if reading in self._paths:
+                return reading
+        fitting = {
+            key
+            for reading in readings
+            for key in self.called(reading)
+            if f"/{reading}".endswith(f"/{key}") or key.endswith(f"/{reading}")
+        }
+        return fitting.pop() if len(fitting) == 1 else None
+
+    def called(self, name: str) -> list[str]:
+        """The keys whose last part is that of a name without suffix."""
+        return self._keys.get(name.rpartition("/")[2], [])
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """An image that a split lists, as far as it is there.
+
+    Attributes:
+        name: As the list has it.
+        xml: Its XML, None if there is none.
+        images: The files that may be the image; `VocFolder.choose_image` takes one.
+    """
+
+    name: str
+    xml: pathlib.Path | None
+    images: tuple[pathlib.Path, ...]
+
+
+class VocFolder:
+    """One folder with XMLs, images and, unless all of it is read, lists of them.
+
+    The devkit has them in Annotations, JPEGImages and ImageSets/Main. JPEGImages may be called
+    images, either may have folders in it, and the XMLs may lie beside the images.
+
+    Args:
+        root: `config.data.voc.root`, for what an error says.
+        name: The folder below it.
+
+    Raises:
+        DataError: If there is not one folder of XMLs and one of images.
+    """
+
+    def __init__(self, root: pathlib.Path, name: str) -> None:
+        self.path = root / name
+        if not self.path.is_dir():
+            raise _no_folder(self.path, root)
+        named = {part: _named_folders(self.path, part) for part in _FOLDER_NAMES}
+        xmls = named["Annotations"] or [
+            folder for folder in (self.path, *named["JPEGImages"]) if _has_files(folder, _is_xml)
+        ]
+        images = named["JPEGImages"] or [
+            folder for folder in dict.fromkeys((self.path, *xmls)) if _has_files(folder, _is_image)
+        ]
+        for part, found in (("Annotations", xmls), ("JPEGImages", images)):
+            if not found:
+                raise _no_folder(self.path / part, root)
+            if len(found) > 1:
+                names = " and ".join(str(folder.relative_to(self.path)) for folder in found)
+                raise DataError(
+                    f"{self.path}: the files of {part} may be those in {names}; keep one of them, "
+                    f"or call it {part}.",
+                    "folder",
+                )
+        self.xmls = Files(xmls[0], xmls[0] != self.path, _is_xml)
+        self.images = Files(images[0], images[0] != self.path, lambda suffix: not _is_xml(suffix))
+        self._listing = Listing(images[0])
+
+    def list_all(self) -> list[Entry]:
+        """Every XML with its image, and every image without one, sorted."""
+        entries = {key: self._entry(key, key, self.images.find(key)) for key in self.xmls}
+        known = {path for entry in entries.values() for path in entry.images}
+        for key in self.images:
+            paths = [path for path in self.images[key] if _is_image(path.suffix.lower())]
+            if paths and known.isdisjoint(paths):
+                entries.setdefault(key, self._entry(key, None, key))
+        return [entries[key] for key in sorted(entries)]
+
+    def find(self, name: str, problems: Problems) -> Entry:
+        """What there is of a name of a list."""
+        image = self._find_image(name, problems)
+        xml = self.xmls.find(name if image is None else image)
+        if xml is None and image is not None:
+            xml = self.xmls.find(name)
+        if image is None and xml is not None:
+            image = self.images.find(xml)
+        # One XML beside two images of its name, in two folders, says nothing about either.
+        if xml is not None and image not in (None, xml, self.images.find(xml)):
+            xml = None
+        return self._entry(name, xml, image)
+
+    def choose_image(self, entry: Entry, filename: str, problems: Problems) -> pathlib.Path:
+        """The image of an entry.
+
+        Args:
+            entry: Of this folder.
+            filename: What its XML says in <filename>, which helps where the list does not.
+            problems: Counts a name that is read as another.
+
+        Raises:
+            DataError: If there is not exactly one that can be read.
+        """
+        paths = list(entry.images)
+        if not paths and filename and (key := self._find_image(filename, problems)):
+            paths = self.images[key]
+        for name in (entry.name, filename):
+            last = name.replace("\\", "/").rpartition("/")[2]
+            paths = [path for path in paths if path.name == last] or paths
+        readable = [path for path in paths if _is_image(path.suffix.lower())]
+        readable = readable or [path for path in paths if cv2.haveImageReader(str(path))]
+        if len(readable) == 1:
+            return readable[0]
+        raise self._no_image(entry, readable, paths)
+
+    def _entry(self, name: str, xml: str | None, image: str | None) -> Entry:
+        return Entry(
+            name,
+            self.xmls[xml][0] if xml is not None else None,
+            tuple(self.images[image]) if image is not None else (),
+        )
+
+    def _find_image(self, name: str, problems: Problems) -> str | None:
+        """The key of the images that a name means, also one written on another system."""
+        key = self.images.find(name)
+        if key is None and (path := resolve(name, self._listing)):
+            with contextlib.suppress(ValueError):  # it lies elsewhere
+                key = self.images.key(os.path.normpath(path))
+            problems.note("renamed", key is not None)
+        elif key is not None:
+            problems.note("renamed", "\\" in name)
+        return key
+
+    def _no_image(
+        self, entry: Entry, readable: Sequence[pathlib.Path], others: Sequence[pathlib.Path]
+    ) -> DataError:
+        xml = "its XML" if entry.xml is None else entry.xml.name
+        alike = self.images.called(entry.name)
+        if readable:
+            names = " or ".join(path.name for path in readable)
+            fault = f"is {names}; name one of them in <filename> of {xml}"
+        elif not others and len(alike) > 1:
+            names = " or ".join(alike)
+            fault = f"may be {names}; put {xml} into a folder as that of its image"
+        elif others:
+            fault = f"there is {others[0].name}, which OpenCV cannot read; convert it"
+        else:
+            why = "the split lists it" if entry.xml is None else f"{xml} has no image"
+            fault = f"is missing ({why}); add the file"
+        suffix = "" if os.path.splitext(entry.name)[1].lower() in _IMAGE_SUFFIXES else ".jpg"
+        return DataError(
+            f"{self.images.folder / (entry.name + suffix)}: {fault}, {SKIP_IMAGE}", "missing_image"
+        )
+
+
+def _is_xml(suffix: str) -> bool:
+    return suffix == ".xml"
+
+
+def _is_image(suffix: str) -> bool:
+    return suffix in _IMAGE_SUFFIXES
+
+
+def _has_files(folder: pathlib.Path, wanted: Callable[[str], bool]) -> bool:
+    """Whether files of some suffix lie in a folder itself."""
+    with os.scandir(folder) as entries:
+        return any(
+            entry.is_file()
+            and not entry.name.startswith(".")
+            and wanted(os.path.splitext(entry.name)[1].lower())
+            for entry in entries
+        )
+
+
+def _named_folders(path: pathlib.Path, part: str) -> list[pathlib.Path]:
+    """The folders of a folder that are called as the devkit's, or else much like it."""
+    if (path / part).is_dir():
+        return [path / part]
+    names = _FOLDER_NAMES[part]
+    return sorted(
+        entry for entry in path.iterdir() if entry.name.casefold() in names and entry.is_dir()
+    )
+
+
+def _no_folder(missing: pathlib.Path, root: pathlib.Path) -> DataError:
+    return DataError(f"{missing}: there is no such folder; {_way_to_folders(root)}", "folder")
+
+
+def _way_to_folders(root: pathlib.Path) -> str:
+    """Which key to set to what, seen from a root that lacks a folder."""
+    if (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir():
+        return f"{root} itself holds them, set {_FOLDER_KEYS} to ('.',)."
+    years = {path.parent.name for path in root.glob("*/Annotations")}
+    beside = {path.parent for path in root.glob("*/*.xml") if _has_files(path.parent, _is_image)}
+    years |= {folder.name for folder in beside}
+    if years:
+        return f"set {_FOLDER_KEYS} to one or more of {tuple(sorted(years))!r}."
+    if (root / "VOCdevkit").is_dir():
+        return f"set config.data.voc.root to {root / 'VOCdevkit'}."
+    return (
+        "set config.data.voc.root to the folder that holds Annotations and JPEGImages, or XMLs "
+        "beside their images."
+    )
+
+
+def list_entries(
+    folder: VocFolder, split: str | None, without_xml: bool, problems: Problems
+) -> list[Entry]:
+    """The images of a split, in the order of its list.
+
+    Args:
+        folder: The folder.
+        split: A list of ImageSets/Main; None or 'all' for every image, sorted.
+        without_xml: Whether images may have no XML.
+        problems: Gets names that are listed twice.
+
+    Raises:
+        DataError: If there is no such list, or it is not one of images to detect something in.
+    """
+    if split is None or split == "all":
+        return folder.list_all()
+    path = folder.path / "ImageSets" / "Main" / f"{split}.txt"
+    if not path.is_file():
+        found = sorted(other.stem for other in path.parent.glob("*.txt") if "_" not in other.stem)
+        raise DataError(
+            f"{path}: there is no such split file (the folder has {found or 'none'}); choose "
+            "another in config.data.voc, where 'all' stands for every annotated image.",
+            "folder",
+        )
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    names = [line.strip() for line in text.splitlines() if line.strip()]
+    counts = collections.Counter(names)
+    entries = [folder.find(name, problems) for name in counts]
+    _check_list(path, entries, folder, without_xml)
+    for name in counts:
+        if counts[name] > 1:
+            problems.add(
+                "duplicate_image",
+                f"{path}: lists {name} {counts[name]} times; delete the other lines, "
+                "or set config.data.on_error='skip' to read it once.",
+            )
+    return entries
+
+
+def _check_list(
+    path: pathlib.Path, entries: Sequence[Entry], folder: VocFolder, without_xml: bool
+) -> None:
+    """Refuses a list that cannot be meant for detection."""
+    columns = [entry.name.split() for entry in entries]
+    if entries and all(
+        len(parts) == 2 and parts[1] in ("-1", "0", "1") and not entry.images
+        for parts, entry in zip(columns, entries, strict=True)
+    ):
+        # Its positives alone would leave out every image on which a detector can be wrong.
+        raise DataError(
+            f"{path}: is the devkit's list of one class ({entries[0].name!r}); choose a list of "
+            "images, such as 'trainval', in config.data.voc, and its class in "
+            "config.data.voc.classes.",
+            "folder",
+        )
+    has_images = any(entry.images for entry in entries)
+    if has_images and not without_xml and not any(entry.xml for entry in entries):
+        raise DataError(
+            f"{folder.xmls.folder}: none of the {len(entries)} images of {path} has an XML "
+            "here (those of VOC2012's test are not published); choose another split or folder in "
+            "config.data.voc.",
+            "missing_annotation",
+        )
