@@ -12,6 +12,7 @@ from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.sources.annotations import collect_annotations
 from ioub_jax.data.sources.example import Census, Example, create_example
 from ioub_jax.data.sources.files import FileSource
+from ioub_jax.data.sources.regions import ignored_regions
 
 #: The classes that Cityscapes evaluates instances of, with the devkit's label ids.
 CITYSCAPES_CATEGORIES = {
@@ -50,13 +51,15 @@ class CityscapesSource(FileSource):
     earlier ones, and an edge belongs to its polygon. With columns x0..x1 a box is x0 to x1 + 1.
     OpenCV draws here and Pillow there, so that a few boxes differ by a pixel. `area` counts the
     visible pixels. An object that others cover altogether is no object; deleted ones are not
-    drawn. Each group ('cargroup') is a crowd of its class with a box of its own.
+    drawn. Of objects with the same label and polygon one is read, and a polygon that sticks out of
+    its image is drawn as far as it is inside; `census` counts both. Each group ('cargroup') is a
+    crowd of its class with a box of its own.
 
     `image_id` is the position in the sorted list of images, from 1: it stays the same whatever is
     skipped. The published annotations of the test split hold no objects.
 
-    With `on_error='skip'` a bad object is left out of its image and a bad image out of the data
-    set, each with a `Problem` in `skipped`.
+    With `on_error='skip'` a bad object that may be of one of the classes becomes a region to
+    ignore, and a bad image is left out of the data set, each with a `Problem` in `skipped`.
 
     Args:
         root: The folder that holds leftImg8bit and gtFine.
@@ -73,14 +76,15 @@ class CityscapesSource(FileSource):
         folder = pathlib.Path(root).expanduser()
         images = _list_files(folder / "leftImg8bit" / split, "_leftImg8bit.png")
         polygons = _list_files(folder / "gtFine" / split, "_gtFine_polygons.json")
-        paths, sizes, examples = [], [], []
+        paths, sizes, examples, boxes = [], [], [], 0
         for image_id, name in enumerate(sorted(images | polygons), start=1):
             try:
-                if name not in images:
-                    raise _missing(folder, "leftImg8bit", split, f"{name}_leftImg8bit.png")
                 if name not in polygons:
                     raise _missing(folder, "gtFine", split, f"{name}_gtFine_polygons.json")
                 size, objects = _read_polygons(polygons[name])
+                if name not in images:
+                    boxes += _count_objects(objects)
+                    raise _missing(folder, "leftImg8bit", split, f"{name}_leftImg8bit.png")
             except DataError as error:
                 problems.add_error(error)
                 continue
@@ -96,7 +100,8 @@ class CityscapesSource(FileSource):
             )
         annotations = collect_annotations(examples, np.array(sizes))
         classes, ids = tuple(CITYSCAPES_CATEGORIES), tuple(CITYSCAPES_CATEGORIES.values())
-        census = Census(len(images | polygons), len(annotations.boxes), changes=problems.changes)
+        boxes += len(annotations.boxes) + problems.changes["repeated"]
+        census = Census(len(images | polygons), boxes, changes=problems.changes)
         super().__init__(annotations, paths, classes, ids, problems.found, census)
 
 
@@ -145,38 +150,67 @@ def _read_polygons(path: pathlib.Path) -> tuple[tuple[int, int], list]:
     return (height, width), objects
 
 
+def _count_objects(entries: list) -> int:
+    """The objects of an image that is left out, visible or not."""
+    labels = [entry.get("label") for entry in entries if isinstance(entry, dict)]
+    names = [str(label).removesuffix(_GROUP) for label in labels]
+    return sum(name in CITYSCAPES_CATEGORIES for name in names)
+
+
 def _read_objects(
     entries: list, size: tuple[int, int], image_id: int, path: pathlib.Path, problems: Problems
 ) -> Example:
-    """The visible objects of one image."""
-    polygons, labels, crowd = [], [], []
+    """The visible objects of one image, and the regions that bad ones leave."""
     classes = list(CITYSCAPES_CATEGORIES)
+    polygons: dict[tuple[str, bool, bytes], np.ndarray] = {}
+    regions, region_labels = [], []
     for number, entry in enumerate(entries, start=1):
         if isinstance(entry, dict) and entry.get("deleted") == 1:
             continue
+        name, points = None, entry.get("polygon") if isinstance(entry, dict) else None
         try:
             name, is_group = _read_label(entry, f"{path}: object number {number}")
             if name == _TRANSPARENT:
                 continue
-            which = f"{path}: object number {number} ({name})"
-            polygon = _read_polygon(entry.get("polygon"), size, which)
+            polygon = _read_polygon(points, size, f"{path}: object number {number} ({name})")
         except DataError as error:
             problems.add_error(error)
+            if name is None or name in classes:  # others are no objects
+                regions.append(_extent(points))
+                region_labels.append(-1 if name is None else classes.index(name))
             continue
-        polygons.append(polygon)
-        labels.append(classes.index(name) if name in classes else -1)
-        crowd.append(is_group)
-    chosen = np.flatnonzero(np.array(labels, int) >= 0)
-    boxes, area = visible_boxes(polygons, chosen, size)
-    seen = area > 0
-    kept = chosen[seen]
+        key = name, is_group, polygon.tobytes()
+        if polygons.pop(key, None) is not None:  # drawn where the last one of them is
+            problems.note("repeated", name in classes)
+        polygons[key] = polygon
+    labels = np.array([classes.index(key[0]) if key[0] in classes else -1 for key in polygons], int)
+    chosen = np.flatnonzero(labels >= 0)
+    drawn = list(polygons.values())
+    boxes, area = visible_boxes(drawn, chosen, size)
+    kept = chosen[area > 0]
+    for index in kept:
+        is_beyond = (drawn[index] < 0).any() or (drawn[index] > size[::-1]).any()
+        problems.note("clipped", is_beyond)
+    groups = np.array([key[1] for key in polygons], bool)
+    left = ignored_regions(np.array(regions), np.array([size] * len(regions)))
+    sides = left[:, 2:] - left[:, :2]
+    none = np.zeros(len(left), bool)
     return create_example(
-        boxes[seen],
-        np.array(labels, np.int32)[kept],
+        np.concatenate([boxes[area > 0], left]),
+        np.concatenate([labels[kept], np.array(region_labels, int)]),
         image_id,
-        crowd=np.array(crowd, bool)[kept],
-        area=area[seen],
+        crowd=np.concatenate([groups[kept], none]),
+        ignored=np.concatenate([np.zeros(len(kept), bool), ~none]),
+        area=np.concatenate([area[area > 0], sides.prod(axis=1)]),
     )
+
+
+def _extent(points: Any) -> np.ndarray:
+    """float64 `[4]`, the box around the corners of a polygon, NaN where they are no numbers."""
+    corners = _to_corners(points)
+    if corners is None or len(corners) == 0:
+        return np.full(4, np.nan)
+    return np.concatenate([corners.min(axis=0), corners.max(axis=0) + 1])
 
 
 def _read_label(entry: Any, which: str) -> tuple[str, bool]:

@@ -11,13 +11,13 @@ from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.images import decode_image
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.data.sources.coco_categories import COCO_IDS
+from ioub_jax.data.sources.corners import find_repeated, judge_boxes
 from ioub_jax.data.sources.example import Census, Example
 from ioub_jax.data.sources.files import AnnotatedImages, scale_to_image
+from ioub_jax.data.sources.regions import ignored_regions
 from ioub_jax.data.sources.tfds_index import RecordIndex, describe_files, load_or_read
 from ioub_jax.data.sources.tfds_records import OpenedSplit, Records, find_folder, open_split
 
-# A box may leave its image by this many pixels, what rounding does, and is clipped.
-_TOLERANCE = 1.0
 # float32 shares of a side are pixels to about this many decimals; COCO writes two.
 _DECIMALS = 3
 _REPAIR = "repair the original and prepare it again"
@@ -36,6 +36,10 @@ class TfdsSource(AnnotatedImages):
 
     Classes that are COCO's 80 come in the order of COCO's category ids, and have these ids, as
     from `CocoSource`; others are numbered from 1 in the order of the builder.
+
+    A box that sticks out of its image is clipped, corners that are exchanged are put in order, and
+    of objects of the same class with the same box in a record one is read; `census` counts them.
+    With `on_error='skip'` a bad object becomes a region to ignore, and a bad image is left out.
 
     The first use of a split reads all of it once and keeps what it says about sizes and boxes
     beside the records or in `~/.cache/ioub_jax`.
@@ -162,7 +166,8 @@ def _class_order(names: Sequence[str]) -> list[int]:
 
 
 def _relabel(annotations: Annotations, new_labels: np.ndarray) -> Annotations:
-    labels = new_labels[annotations.labels].astype(np.int32)
+    known = annotations.labels >= 0
+    labels = np.where(known, new_labels[annotations.labels], -1).astype(np.int32)
     return dataclasses.replace(annotations, labels=labels)
 
 
@@ -195,21 +200,16 @@ def _judge_objects(
     describe: Callable[[int], str],
     problems: Problems,
 ) -> Annotations:
-    """The objects that can be used, of every record, with the builder's labels."""
+    """The objects of every record, with the builder's labels; -1 where that is none."""
     records = np.repeat(np.arange(len(index.sizes)), index.counts)
     corners = _to_pixels(index, records)
-    limits = np.tile(index.sizes[records, ::-1], 2)
-    boxes = corners - np.array([one_based, one_based, 0, 0])
-    beyond = (boxes[:, :2] < -_TOLERANCE) | (boxes[:, 2:] > limits[:, 2:] + _TOLERANCE)
-    clipped = np.clip(boxes, 0, limits).astype(np.float32)
-    faults = {
-        "bad_box": ~np.isfinite(corners).all(axis=1),
-        "unknown_category": (index.labels < 0) | (index.labels >= len(names)),
-        "no_area": (corners[:, 2:] <= corners[:, :2]).any(axis=1),
-        "outside": (beyond | (clipped[:, 2:] <= clipped[:, :2])).any(axis=1),
-    }
-    is_good = ~np.any(list(faults.values()), axis=0)
-    for position in np.flatnonzero(~is_good & np.isin(records, kept)):
+    sizes = index.sizes[records]
+    judged = judge_boxes(corners, sizes, one_based)
+    unknown = (index.labels < 0) | (index.labels >= len(names))
+    faults = {"unknown_category": unknown, **judged.faults}
+    is_bad = judged.is_faulty | unknown
+    is_listed = np.isin(records, kept)
+    for position in np.flatnonzero(is_bad & is_listed):
         kind = next(kind for kind, found in faults.items() if found[position])
         number = position - np.searchsorted(records, records[position]) + 1
         written = ", ".join(f"{value:g}" for value in corners[position])
@@ -218,7 +218,20 @@ def _judge_objects(
             f"{describe(int(records[position]))}: box {number} (label {index.labels[position]}; "
             f"{written} pixels) {_FAULTS[kind]}; {_SKIP_BOX}",
         )
-    return _collect(index, clipped, records, is_good)
+    repeated = find_repeated(records, index.labels, judged.ordered) & ~is_bad
+    is_kept = is_listed & ~is_bad & ~repeated
+    problems.note("repeated", (repeated & is_listed).sum())
+    problems.note("exchanged", (judged.exchanged & is_kept).sum())
+    problems.note("clipped", (judged.clipped & is_kept).sum())
+    regions = ignored_regions(corners - one_based, np.maximum(sizes, 1))
+    return _collect(
+        index,
+        np.where(judged.is_faulty[:, None], regions, judged.boxes),
+        np.where(unknown, -1, index.labels),
+        records,
+        is_bad,
+        ~repeated,
+    )
 
 
 _FAULTS = {
@@ -237,19 +250,25 @@ def _to_pixels(index: RecordIndex, records: np.ndarray) -> np.ndarray:
 
 
 def _collect(
-    index: RecordIndex, boxes: np.ndarray, records: np.ndarray, is_good: np.ndarray
+    index: RecordIndex,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    records: np.ndarray,
+    is_ignored: np.ndarray,
+    is_kept: np.ndarray,
 ) -> Annotations:
     sides = boxes[:, 2:] - boxes[:, :2]
-    areas = np.where(np.isnan(index.areas), sides[:, 0] * sides[:, 1], index.areas)
-    counts = np.bincount(records[is_good], minlength=len(index.sizes))
+    has_area = ~np.isnan(index.areas) & ~is_ignored
+    areas = np.where(has_area, index.areas, sides[:, 0] * sides[:, 1])
+    counts = np.bincount(records[is_kept], minlength=len(index.sizes))
     return Annotations(
         index.image_ids,
         index.sizes,
         np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
-        boxes=boxes[is_good],
-        labels=index.labels[is_good].astype(np.int32),
-        crowd=index.crowd[is_good],
-        difficult=index.difficult[is_good],
-        ignored=np.zeros(is_good.sum(), bool),
-        area=areas[is_good].astype(np.float32),
+        boxes=boxes[is_kept],
+        labels=labels[is_kept].astype(np.int32),
+        crowd=index.crowd[is_kept],
+        difficult=index.difficult[is_kept],
+        ignored=is_ignored[is_kept],
+        area=areas[is_kept].astype(np.float32),
     )

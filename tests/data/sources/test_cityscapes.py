@@ -272,7 +272,8 @@ def test_corners_between_pixels_are_rounded(root):
     edge, inside = _rectangle(63.7, 0, 70, 9), _rectangle(9.6, 3.4, 20.4, 8)
     _annotate(root, NAMES[0], _object(polygon=inside), _object(polygon=edge))
     source = CityscapesSource(root, "train", on_error="skip")
-    np.testing.assert_array_equal(source.annotations(0).boxes, [[10, 3, 21, 9]])
+    example = source.annotations(0)
+    np.testing.assert_array_equal(example.boxes[~example.ignored], [[10, 3, 21, 9]])
     assert [problem.kind for problem in source.skipped] == ["outside"]
 
 
@@ -289,8 +290,49 @@ def test_damage_gets_one_sentence_or_is_left_out_and_counted(root, damage):
     assert ", or set config.data.on_error='skip' to leave the " in message
     source = CityscapesSource(root, "train", on_error="skip")
     assert [(problem.kind, problem.sentence) for problem in source.skipped] == [(kind, message)]
-    counts = {e.image_id: len(e.labels) for e in map(source.annotations, range(len(source)))}
+    examples = [source.annotations(index) for index in range(len(source))]
+    counts = {example.image_id: int((~example.ignored).sum()) for example in examples}
     assert [counts.get(image_id) for image_id in (1, 2, 3)] == left
+    # What was left out of an image is a region there: nothing of it is background.
+    assert sum(example.ignored.sum() for example in examples) == (left == OBJECT_LEFT_OUT)
+
+
+# An object beside a car, and the region that it leaves: its label, and where it is.
+WHOLE = [0, 0, WIDTH, HEIGHT]
+REGIONS = {
+    "two corners, edges included": (_object("person", [[1, 1], [5, 4]]), (0, [1, 1, 6, 5])),
+    "a line": (_object("person", [[4, 9], [7, 9]]), (0, [4, 9, 8, 10])),
+    "unknown label": (_object("Auto", _rectangle(20, 3, 29, 12)), (-1, [20, 3, 30, 13])),
+    "no place": ({"label": "bus"}, (4, WHOLE)),
+    "outside": (_object("bus", _rectangle(64, 0, 70, 9)), (4, WHOLE)),
+    "no object of a class": ({"label": "road"}, None),
+}
+
+
+@pytest.mark.parametrize("case", REGIONS)
+def test_a_bad_object_leaves_a_region_to_ignore(root, case):
+    bad, region = REGIONS[case]
+    _annotate(root, NAMES[0], bad, _object())
+    example = CityscapesSource(root, "train", on_error="skip").annotations(0)
+    found = zip(example.labels[example.ignored], example.boxes[example.ignored], strict=True)
+    assert [(label, box.tolist()) for label, box in found] == ([] if region is None else [region])
+    assert example.boxes[~example.ignored].tolist() == [[2, 3, 11, 13]]
+
+
+def test_what_sticks_out_or_is_repeated_is_counted(root):
+    beyond = _object("bus", _rectangle(50, -4, 80, 20))
+    on_the_edge = _object("person", _rectangle(0, 20, 64, 32))  # one pixel past the last, a habit
+    group = _object("cargroup")
+    _annotate(root, NAMES[0], _object(), beyond, _object(), on_the_edge, group, group)
+    _image_path(root, NAMES[1]).unlink()
+    source = CityscapesSource(root, "train", on_error="skip")
+    example = source.annotations(0)
+    # The group has the polygon of the cars and is drawn over them, so the one car is not seen.
+    np.testing.assert_array_equal(example.boxes, [[50, 0, 64, 20], [0, 20, 64, 32], [2, 3, 11, 13]])
+    assert example.crowd.tolist() == [False, False, True]
+    assert source.census.changes == {"clipped": 1, "repeated": 2}
+    # Three visible and two repeated ones, one car in each of the other images.
+    assert (source.census.images, source.census.boxes) == (3, 7)
 
 
 def test_an_image_of_another_size_gets_a_sentence_when_it_is_loaded(root):

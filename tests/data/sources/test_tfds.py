@@ -24,6 +24,7 @@ import tensorflow_datasets as tfds
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.coco import CocoSource
 from ioub_jax.data.sources.coco_categories import COCO_IDS
+from ioub_jax.data.sources.example import Census
 from ioub_jax.data.sources.tfds import TfdsSource, _to_pixels
 from ioub_jax.data.sources.tfds_index import RecordIndex
 from ioub_jax.data.sources.voc import VOC_CLASSES, VocSource
@@ -184,35 +185,54 @@ def test_a_builder_of_somebodys_own(tmp_path):
     assert bare.classes == ("object",) and bare[0].labels.tolist() == [0]
 
 
-# ymin, xmin, ymax, xmax of an image of 64x48 and a label of three, the kind, and the sentence.
+# ymin, xmin, ymax, xmax of an image of 64x48 and a label of three, the kind, the sentence, and the
+# region to ignore: the square over a line (12 high at x 32), or all where no place is known.
+WHOLE = [0, 0, 64, 48]
 BAD_OBJECTS = {
-    "nan": ((0.1, np.nan, 0.5, 0.5), 0, "bad_box", r"4\.8, 32, 24 pixels\) is not four finite"),
-    "infinite": ((0.1, 0.1, np.inf, 0.5), 0, "bad_box", "is not four finite numbers"),
-    "no width": ((0.25, 0.5, 0.5, 0.5), 1, "no_area", r"label 1; 32, 12, 32, 24 pixels\) has no"),
-    "swapped": ((0.5, 0.25, 0.25, 0.5), 0, "no_area", "has no area"),
-    "outside": ((0.0, 0.0, 1.25, 1.0), 0, "outside", r"0, 0, 64, 60 pixels\) is outside its image"),
-    "beyond": ((0.2, 1.001, 0.4, 1.002), 0, "outside", "is outside its image"),
-    "no label": ((0.2, 0.2, 0.4, 0.4), -1, "unknown_category", r"label -1; .*is of no class"),
-}
+    "nan": ((0.1, np.nan, 0.5, 0.5), 0, "bad_box", r"4\.8, 32, 24 pixels\) is not four", WHOLE),
+    "infinite": ((0.1, 0.1, np.inf, 0.5), 0, "bad_box", "is not four finite numbers", WHOLE),
+    "no width": (
+        (0.25, 0.5, 0.5, 0.5), 1, "no_area", r"label 1; 32, 12, 32, 24 pixels\) has no",
+        [26, 12, 38, 24],
+    ),
+    "beyond": ((0.2, 1.001, 0.4, 1.002), 0, "outside", "is outside its image", WHOLE),
+    "no label": (
+        (0.25, 0.25, 0.5, 0.5), -1, "unknown_category", r"label -1; .*is of no class",
+        [16, 12, 32, 24],
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", BAD_OBJECTS)
-def test_a_bad_object_gets_a_sentence_or_is_left_out(tmp_path, fault):
-    box, label, kind, sentence = BAD_OBJECTS[fault]
-    good = {"bbox": np.array([0, 0, 1, 1.01], np.float32), "label": 0}  # 0.64 pixel: clipped
+def test_a_bad_object_gets_a_sentence_or_is_ignored(tmp_path, fault):
+    box, label, kind, sentence, region = BAD_OBJECTS[fault]
+    good = {"bbox": np.array([0, 0, 1, 1.0001], np.float32), "label": 0}  # .0064 pixel: rounding
     bad = {"bbox": np.array(box, np.float32), "label": label}
-    examples = [{"image": _png(), "objects": [good, bad, good]}]
+    examples = [{"image": _png(), "objects": [good, bad, {**good, "label": 2}]}]
     _prepare_plain(tmp_path, examples, label=tfds.features.ClassLabel(names=["a", "b", "c"]))
     with pytest.raises(DataError, match=r"^plain train record 0: box 2 \(.*" + sentence) as caught:
         TfdsSource("plain", "train", tmp_path)
     assert caught.value.kind == kind and "config.data.on_error='skip'" in str(caught.value)
     source = TfdsSource("plain", "train", tmp_path, on_error="skip")
-    np.testing.assert_array_equal(source[0].boxes, [[0, 0, 64, 48]] * 2)
+    np.testing.assert_array_equal(source[0].boxes, [WHOLE, region, WHOLE])
+    assert source[0].labels.tolist() == [0, label, 2]
+    assert source[0].ignored.tolist() == [False, True, False]
     assert [problem.sentence for problem in source.skipped] == [str(caught.value)]
+    assert source.census == Census(1, 3)
+
+
+def test_what_can_be_put_right_is_and_is_counted(tmp_path):
+    boxes = [(0.25, 0.5, 0.5, 1.25), (0.5, 0.5, 0.25, 0.25), (0.25, 0.25, 0.5, 0.5)]
+    objects = [{"bbox": np.array(box, np.float32)} for box in boxes]
+    _prepare_plain(tmp_path, [{"image": _png(), "objects": objects}])
+    source = TfdsSource("plain", "train", tmp_path)
+    # x .5 to 1.25 of 64 is 32 to 80, clipped at 64; the third box is the second one in order.
+    np.testing.assert_array_equal(source[0].boxes, [[32, 12, 64, 24], [16, 12, 32, 24]])
+    assert source.census == Census(1, 3, changes={"clipped": 1, "exchanged": 1, "repeated": 1})
 
 
 def test_a_bad_image_gets_a_sentence_or_is_left_out(tmp_path):
-    box = [{"bbox": np.array([0.5, 0.25, 0.25, 0.5], np.float32)}]
+    box = [{"bbox": np.array([0.5, 0.25, 0.5, 0.5], np.float32)}]
     examples = [{"image": data, "objects": box * bad} for data, bad in ((_png(), 0), (b"gif", 1))]
     folder = _prepare_plain(tmp_path, examples)
     with pytest.raises(DataError, match=r"record \d: is no image that can be read; ") as caught:
