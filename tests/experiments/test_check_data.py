@@ -78,6 +78,7 @@ def test_real_cells_are_checked(shared_data):
         "--config=configs/voc_folder_retinanet.py",
         f"--config.data.voc.root={shared_data / 'bccd'}",
     )
-    assert code == 0, output
+    assert code == 1, output
+    assert "MUST BE FIXED" in output and "classes: Platelets, RBC, WBC" in output
     assert "2,804 boxes" in output and "boxes without area: 1" in output
     assert "near-certain" not in output

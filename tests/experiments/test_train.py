@@ -287,7 +287,7 @@ def test_a_folder_of_real_images_trains_and_is_evaluated(shared_data, tmp_path):
     small = [
         "model.width=4", "model.fpn.channels=8", "model.head.width=8", "model.head.depth=1",
         "data.canvases=((96, 128),)", "schedule.images=24", "schedule.warmup_images=8",
-        "evaluation.batch_size=36", f"data.voc.root={root}",
+        "evaluation.batch_size=36", f"data.voc.root={root}", "data.on_error=skip",
     ]  # fmt: skip
     overrides = [f"--config.{override}" for override in small]
     config = "--config=configs/voc_folder_retinanet.py:baseline"
@@ -296,6 +296,9 @@ def test_a_folder_of_real_images_trains_and_is_evaluated(shared_data, tmp_path):
     # One box without area in each of the two splits is left out and told.
     assert output.count("1 left out, the first: ") == 2
     assert "BloodImage_00343.xml: box 4 (RBC; 181, 329, 181, 329) has no area" in output
+    assert output.count("classes: Platelets, RBC, WBC") >= 1
+    classes = json.loads((workdir / "classes.json").read_text())["categories"]
+    assert [entry["name"] for entry in classes] == ["Platelets", "RBC", "WBC"]
     code, output = tiny.run("evaluate", f"--workdir={workdir}", "--split=test")
     assert code == 0, output
     # The official test split has 72 images and 945 boxes.
