@@ -198,10 +198,11 @@ def _shared_image(image: pathlib.Path, entry: Entry, owner: str, boxes: int) -> 
 
 def _no_xml(images: Sequence[pathlib.Path], listed: int) -> str:
     have = "has" if len(images) == 1 else "have"
+    leave = "image" if len(images) == 1 else "images"
     return (
-        f"{images[0]}: has no XML ({len(images):,} of {listed:,} images {have} none); add the "
-        "files, set --config.data.voc.unannotated=empty if these images show no object, or set "
-        "config.data.on_error='skip' to leave the images out."
+        f"{images[0]}: has no XML ({len(images):,} of {listed:,} images {have} none); add what is "
+        "missing, set --config.data.voc.unannotated=empty if there is no object to see, or set "
+        f"config.data.on_error='skip' to leave the {leave} out."
     )
 
 

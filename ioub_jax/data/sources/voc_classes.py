@@ -15,7 +15,8 @@ def choose_classes(classes: Sequence[str] | None, counts: Mapping[str, int]) -> 
     """The class list: the one given, or all names there are, sorted.
 
     Args:
-        classes: The names that were chosen, None for all.
+        classes: The names that were chosen, None for all. Of names that differ in letter case,
+            spaces or dashes alone the most frequent is one then, and the others are slips.
         counts: How many objects have each name; '' for no name.
 
     Raises:
@@ -25,36 +26,32 @@ def choose_classes(classes: Sequence[str] | None, counts: Mapping[str, int]) -> 
         if len(set(classes)) < len(classes):
             raise ValueError(f"config.data.voc.classes has a name twice: {tuple(classes)!r}.")
         return tuple(classes)
-    found = tuple(sorted(name for name in counts if name))
-    _log.info("classes: %s", ", ".join(map(_quote, found)) or "none")
-    for name in found:
-        other = resembling(name, found)
-        if other is not None and counts[name] <= counts[other]:
-            _log.warning(
-                "The classes %r (%d objects) and %r (%d) differ in letter case, spaces or dashes "
-                "alone; if one is meant, write them alike.",
-                name,
-                counts[name],
-                other,
-                counts[other],
-            )
-    return found
+    chosen: list[str] = []
+    for name in sorted(filter(None, counts), key=lambda name: (-counts[name], name)):
+        if resembling(name, chosen) is None:
+            chosen.append(name)
+    chosen.sort()
+    _log.info("classes: %s", ", ".join(map(_quote, chosen)) or "none")
+    return tuple(chosen)
 
 
 def resembling(name: str, classes: Sequence[str]) -> str | None:
-    """Another class whose name differs in letter case, spaces, dashes and underscores alone."""
+    """Another class whose name differs in letter case, spaces, dashes and underscores alone.
+
+    Of single letters none does: those may be what is to be read.
+    """
     plain = _plain(name)
     others = (other for other in classes if other != name and _plain(other) == plain)
-    return next(others, None)
+    return next(others, None) if len(plain) > 1 else None
+
+
+def _plain(name: str) -> str:
+    return "".join(name.casefold().split()).replace("-", "").replace("_", "")
 
 
 def _quote(name: str) -> str:
     """A name, in quotes where it would not be seen where it ends."""
     return name if name.isprintable() and "," not in name else repr(name)
-
-
-def _plain(name: str) -> str:
-    return "".join(name.casefold().split()).replace("-", "").replace("_", "")
 
 
 def describe_unknown(unknown: Mapping[str, int], classes: Sequence[str]) -> str:

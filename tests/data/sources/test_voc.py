@@ -70,7 +70,7 @@ PARSING_DAMAGE = {
     "xml missing": (
         "missing_annotation",
         lambda root: (root / "Annotations/b.xml").unlink(),
-        r"JPEGImages/b\.jpg: has no XML \(1 of 3 images has none\); add the files, "
+        r"JPEGImages/b\.jpg: has no XML \(1 of 3 images has none\); add what is missing, "
         r"set --config\.data\.voc\.unannotated=empty if",
         ("ac", None),
     ),
@@ -275,16 +275,25 @@ def test_a_split_without_images_is_refused(folder):
 
 
 def test_without_a_class_list_all_names_are_classes(folder, caplog):
-    objects = [_object(name=name) for name in ("WBC", "RBC", "Zelle, groß", "RBC", "rbc")]
+    objects = [_object(name=name) for name in ("WBC", "RBC", "Zelle, groß", "RBC", "X", "x")]
     _write_xml(_xml(*objects))(folder)
     with caplog.at_level("INFO"):
         source = VocSource(folder, "train")
-    assert source.classes == ("RBC", "WBC", "Zelle, groß", "cat", "rbc")
-    assert source.category_ids == (1, 2, 3, 4, 5)
-    assert source.annotations(1).labels.tolist() == [1, 0, 2, 4]  # one RBC is there twice
-    assert "classes: RBC, WBC, 'Zelle, groß', cat, rbc" in caplog.messages
-    assert any("'rbc' (1 objects) and 'RBC' (2) differ in letter" in m for m in caplog.messages)
-    assert len(caplog.messages) == 2
+    assert source.classes == ("RBC", "WBC", "X", "Zelle, groß", "cat", "x")
+    assert source.category_ids == (1, 2, 3, 4, 5, 6)
+    assert source.annotations(1).labels.tolist() == [1, 0, 3, 2, 5]  # one RBC is there twice
+    assert caplog.messages == ["classes: RBC, WBC, X, 'Zelle, groß', cat, x"]
+
+
+def test_without_a_class_list_a_slip_in_a_name_is_no_class(folder):
+    _write_xml(_xml(_object(name="Cat"), _object(name="dog")))(folder)
+    sentence = r"b\.xml: has an object of .*'Cat' \(1; write it 'cat' .*classes=cat,dog,Cat, or set"
+    with pytest.raises(DataError, match=sentence):
+        VocSource(folder, "train")
+    source = VocSource(folder, "train", on_error="skip")
+    assert source.classes == ("cat", "dog")
+    assert source.annotations(1).labels.tolist() == [-1, 1]
+    assert VocSource(folder, "train", classes=("cat", "dog", "Cat")).skipped == []
 
 
 def test_a_split_may_lack_classes_of_the_list(folder):

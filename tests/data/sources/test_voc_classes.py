@@ -21,11 +21,11 @@ def test_the_flag_is_what_a_shell_takes(names, flag):
 
 
 def test_names_resemble_in_case_spaces_and_dashes_alone():
-    classes = ("tvmonitor", "C", "C++", "+", "-")
+    classes = ("tvmonitor", "C", "C++", "+", "-", "ab")
     assert resembling("TV-monitor", classes) == "tvmonitor"
     assert resembling("tv monitors", classes) is None
     assert resembling("C++", classes) is None and resembling("+", classes) is None
-    assert resembling("c", classes) == "C"
+    assert resembling("c", classes) is None and resembling("AB", classes) == "ab"
 
 
 def test_of_many_unknown_names_the_most_frequent_are_told():
