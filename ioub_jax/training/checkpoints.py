@@ -1,24 +1,36 @@
-"""Checkpoints by orbax: the last one and the best one, each whole or not there.
+"""Checkpoints by orbax: the last two and the best one, each whole or not there.
 
 `checkpoints/last/STEP` is where a run goes on; `checkpoints/best/STEP` has the best AP so far.
 Writing is asynchronous; an unfinished write leaves a folder with another name, which the next run
-removes, and the one before it is deleted only after the new one is complete.
+removes, and an older one is deleted only after the new one is complete.
+
+A checkpoint that cannot be read, or whose arrays have other checksums than what was saved, is
+damaged. Whoever reads one then gets another one of the run, and the user a sentence.
 """
 
+import logging
 import pathlib
+import re
+import shutil
+import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from jax.sharding import Sharding
 
+from ioub_jax.training import abandoned_reads, checkpoint_folders, checksums, hosts, metrics
+from ioub_jax.training.checkpoint_folders import Folder
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.state import TrainState
 
+logger = logging.getLogger("ioub_jax")
 
-def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
+
+def _manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=1,
+        max_to_keep=keep,
         create=True,
         cleanup_tmp_directories=True,
         enable_async_checkpointing=True,
@@ -33,28 +45,45 @@ def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run, for writing.
 
     Args:
       workdir: the run's folder.
+      headline: the key of `evaluation.jsonl` by which the best one is the best.
     """
 
-    def __init__(self, workdir: pathlib.Path) -> None:
+    def __init__(self, workdir: pathlib.Path, headline: str = "AP") -> None:
         """Opens the folders and removes what a killed writer left."""
-        self._last = _manager(workdir / "checkpoints" / "last")
-        self._best = _manager(workdir / "checkpoints" / "best")
+        self._workdir = workdir
+        # Two, because a disk may damage one.
+        self._last = _manager(workdir / "checkpoints" / "last", keep=2)
+        self._best = _manager(workdir / "checkpoints" / "best", keep=1)
+        self._best_ap = self._read_best_ap(headline)
 
-    def last_step(self) -> int | None:
-        """The step of the last complete checkpoint, None where there is none."""
-        return self._last.latest_step()
-
-    def best_ap(self) -> float | None:
-        """The AP of the best checkpoint, None where there is none."""
+    def _read_best_ap(self, headline: str) -> float | None:
         step = self._best.latest_step()
         if step is None:
             return None
-        args = ocp.args.Composite(metadata=ocp.args.JsonRestore())
-        return self._best.restore(step, args=args)["metadata"]["AP"]
+        try:
+            return float(Folder(self._workdir, "best", step).metadata()["AP"])
+        except (KeyError, TypeError, ValueError):
+            records = metrics.read_records(self._workdir / "evaluation.jsonl", step)
+            found = [record.get(headline) for record in records if record["step"] == step]
+            ap = found[-1] if found else None
+            taken = (
+                "that is not known either, so the next evaluation is the best so far"
+                if ap is None
+                else f"{ap:.3f} is taken from evaluation.jsonl"
+            )
+            _warn(
+                f"The metadata of the 'best' checkpoint of step {step} in {self._workdir} is "
+                f"damaged, which has its AP; {taken}."
+            )
+            return ap
+
+    def best_ap(self) -> float | None:
+        """The AP of the best checkpoint, None where there is none."""
+        return self._best_ap
 
     def save_last(self, state: TrainState, config: dict[str, Any]) -> None:
         """Saves where the run goes on; returns as soon as the arrays are copied."""
@@ -62,16 +91,22 @@ class Checkpoints:
 
     def save_best(self, state: TrainState, config: dict[str, Any], ap: float) -> None:
         """Saves `state` as the best one if its AP is above the best so far."""
-        best = self.best_ap()
-        if best is None or ap > best:
-            self._save(self._best, state, {"config": config, "AP": ap})
-            self._best.wait_until_finished()
+        if self._best_ap is not None and ap <= self._best_ap:
+            return
+        # One that is ahead of a run which had to go back would be taken for newer than this one.
+        for step in self._best.all_steps():
+            if step > int(state.step):
+                self._best.delete(step)
+        self._save(self._best, state, {"config": config, "AP": ap})
+        self._best.wait_until_finished()
+        self._best_ap = ap
 
     @staticmethod
     def _save(manager: ocp.CheckpointManager, state: TrainState, metadata: dict[str, Any]) -> None:
         step = int(state.step)
-        if manager.latest_step() == step:
+        if step in manager.all_steps():
             return
+        metadata = metadata | {"checksums": checksums.checksums_of(state)}
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), metadata=ocp.args.JsonSave(metadata)
         )
@@ -83,25 +118,43 @@ class Checkpoints:
         self._best.close()
 
 
-def restore(
-    workdir: pathlib.Path, which: str, template: TrainState, sharding: Sharding
-) -> TrainState:
-    """Reads a checkpoint onto the devices of `sharding`, whatever devices wrote it.
+# ------------------------------------------------------------------ reading
+
+
+def resume(workdir: pathlib.Path, template: TrainState, sharding: Sharding) -> TrainState | None:
+    """The state of the newest checkpoint that is whole, None where there is none at all.
+
+    Damaged ones that are newer are told of and moved to `checkpoints/damaged/`, since the run will
+    reach their steps again. All processes of a run come here together.
 
     Args:
       workdir: the run's folder.
-      which: 'last' or 'best'.
       template: a state of the same shapes, or its `jax.eval_shape`.
-      sharding: where every array goes.
+      sharding: where every array goes, whatever devices wrote it.
 
     Raises:
-      ConfigError: there is no such checkpoint, or it is damaged.
+      ConfigError: every checkpoint is damaged.
     """
-    with _reader(workdir, which) as reader:
-        try:
-            return _read(reader, template, sharding)
-        except _DAMAGES as error:
-            raise _damaged(workdir, which, error) from error
+    if not checkpoint_folders.find(workdir):
+        return None
+    folder, state, damages = _first_whole(workdir, "last", sharding, template)
+    if damages:
+        if hosts.is_first():
+            for damaged in damages:
+                _move_away(damaged)
+        hosts.wait_for_all("damaged checkpoints")
+        _warn(
+            f"{_describe(damages)}: the run goes on from {folder}, and what is damaged is in "
+            f"{workdir / 'checkpoints' / 'damaged'} now."
+        )
+    return state
+
+
+def _move_away(folder: Folder) -> None:
+    place = folder.workdir / "checkpoints" / "damaged" / f"{folder.kind}_{folder.step}"
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(exist_ok=True)
+    folder.path.rename(place)
 
 
 def read_variables(
@@ -111,7 +164,8 @@ def read_variables(
 
     Args:
       workdir: the run's folder.
-      which: 'last' or 'best'.
+      which: 'last' or 'best'; where that one is damaged or not there, another one is read, and
+        the user told.
       sharding: where every array goes.
       ema: whether the moving average is read where the run keeps one.
 
@@ -119,7 +173,7 @@ def read_variables(
       The variables of the model: `params` and `batch_stats`.
 
     Raises:
-      ConfigError: there is no such checkpoint, or it is damaged.
+      ConfigError: there is no checkpoint, or every one is damaged.
     """
     state, _ = read_tree(workdir, which, sharding)
     if ema and state.get("ema"):  # earlier versions had none
@@ -129,66 +183,148 @@ def read_variables(
 
 def read_tree(workdir: pathlib.Path, which: str, sharding: Sharding) -> tuple[dict[str, Any], int]:
     """Everything in a checkpoint as nested dicts, and its step; raises as `read_variables`."""
-    with _reader(workdir, which) as reader:
-        step = reader.latest_step()
-        try:
-            metadata = reader.item_metadata(step)["state"]
-            return _read(reader, metadata.tree, sharding), step
-        except _DAMAGES as error:
-            raise _damaged(workdir, which, error) from error
+    folder, tree, damages = _first_whole(workdir, which, sharding, None)
+    if damages:
+        _warn(f"{_describe(damages)}: {folder} is used instead.")
+    elif folder.kind != which:
+        _warn(f"{workdir} has no '{which}' checkpoint: {folder} is used instead.")
+    return tree, folder.step
 
 
-def step_of(workdir: pathlib.Path, which: str) -> int | None:
-    """The step of a checkpoint, None where there is none; nothing is written."""
-    try:
-        with _reader(workdir, which) as reader:
-            return reader.latest_step()
-    except ConfigError:
-        return None
+def to_read(workdir: pathlib.Path, which: str) -> Folder:
+    """The checkpoint that is read unless it is damaged; nothing is opened.
 
-
-# What orbax raises where files are missing, cut off or of another shape.
-_DAMAGES = (AttributeError, KeyError, OSError, ValueError)
-
-
-def _damaged(workdir: pathlib.Path, which: str, error: Exception) -> ConfigError:
-    first = (str(error).strip().splitlines() or [""])[0]
-    return ConfigError(
-        f"The '{which}' checkpoint of {workdir} is damaged, or of another version ({first}); put "
-        "back a copy of it, use the other one, or train in another --workdir."
-    )
-
-
-def no_checkpoint(workdir: pathlib.Path, which: str) -> ConfigError:
-    """The error of whoever needs a checkpoint that is not there."""
-    return ConfigError(
-        f"{workdir} has no '{which}' checkpoint; let experiments.train reach one first."
-    )
-
-
-def _reader(workdir: pathlib.Path, which: str) -> ocp.CheckpointManager:
-    """Opens the checkpoints of one kind, of which there is at least one, for reading alone."""
-    folder = (workdir / "checkpoints" / which).absolute()
-    if folder.is_dir():
-        # Nothing is written without `create`. With `read_only`, orbax would warn at every opening.
-        options = ocp.CheckpointManagerOptions(create=False)
-        reader = ocp.CheckpointManager(
-            folder,
-            options=options,
-            item_names=("state", "metadata"),
-            item_handlers={
-                "state": ocp.StandardCheckpointHandler(),
-                "metadata": ocp.JsonCheckpointHandler(),
-            },
+    Raises:
+      ConfigError: there is none.
+    """
+    folders = checkpoint_folders.find(workdir, which)
+    if not folders:
+        raise ConfigError(
+            f"{workdir} has no '{which}' checkpoint; let experiments.train reach one first."
         )
-        if reader.latest_step() is not None:
-            return reader
-    raise no_checkpoint(workdir, which)
+    return folders[0]
 
 
-def _read(reader: ocp.CheckpointManager, template: Any, sharding: Sharding) -> Any:
-    abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), template
+# ------------------------------------------------------------------ one that is whole
+
+
+class _DamageError(Exception):
+    """A checkpoint cannot be used; its message says why, for the middle of a sentence."""
+
+
+def _first_whole(
+    workdir: pathlib.Path, which: str, sharding: Sharding, template: TrainState | None
+) -> tuple[Folder, Any, dict[Folder, str]]:
+    """The first checkpoint that is whole, what is in it, and why each before it is not used.
+
+    Args:
+      workdir: the run's folder.
+      which: 'last' or 'best', which one to begin with.
+      sharding: where every array goes.
+      template: a state of the same shapes; None for nested dicts.
+
+    Raises:
+      ConfigError: there is no checkpoint, or every one is damaged.
+    """
+    to_read(workdir, which)
+    folders = checkpoint_folders.find(workdir, which)
+    damages: dict[Folder, str] = {}
+    # Where only checksums are lost the arrays may still be whole, and better than nothing.
+    for must_be_checked in (True, False):
+        for folder in folders:
+            try:
+                tree = _read_on_all(folder, template, sharding, must_be_checked)
+            except _DamageError as damage:
+                damages[folder] = str(damage)
+                continue
+            newer = {other: why for other, why in damages.items() if other != folder}
+            if folder in damages:
+                _warn(
+                    f"Whether {folder} in {workdir} is what was saved cannot be checked "
+                    f"({damages[folder]}); no other one is better."
+                )
+            return folder, tree, newer
+    raise ConfigError(
+        f"{_describe(damages)}, or of another version, and there is no other one; put back a copy, "
+        "or train in another --workdir."
     )
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-    return reader.restore(reader.latest_step(), args=args)["state"]
+
+
+def _read_on_all(
+    folder: Folder, template: TrainState | None, sharding: Sharding, must_be_checked: bool
+) -> Any:
+    """As `_read`; what one process of a run cannot read, none of them uses."""
+    try:
+        tree, damage = _read(folder, template, sharding, must_be_checked), None
+    except _DamageError as error:
+        tree, damage = None, error
+    if not hosts.all_agree(damage is None):
+        raise damage or _DamageError("another process cannot read it")
+    return tree
+
+
+def _read(
+    folder: Folder, template: TrainState | None, sharding: Sharding, must_be_checked: bool
+) -> Any:
+    """The arrays of one checkpoint, if they are what was saved."""
+    try:
+        saved = folder.metadata().get("checksums")  # earlier versions had none
+    except ValueError as error:
+        if must_be_checked:
+            raise _DamageError(str(error)) from error
+        saved = None
+    try:
+        with abandoned_reads.kept_quiet():
+            tree = _read_arrays(folder, template, sharding)
+    except (MemoryError, jax.errors.JaxRuntimeError):
+        raise  # of this machine, not of the file
+    except Exception as error:  # orbax has no type of its own for it, and once a bare Exception
+        raise _DamageError(_in_short(error)) from error
+    difference = checksums.difference(saved, checksums.checksums_of(tree)) if saved else None
+    if difference is not None:
+        raise _DamageError(difference)
+    return tree
+
+
+def _read_arrays(folder: Folder, template: TrainState | None, sharding: Sharding) -> Any:
+    # Nothing is written without `create`. With `read_only`, orbax would warn at every opening, and
+    # without a handler of the metadata at every reading.
+    reader = ocp.CheckpointManager(
+        folder.path.parent.absolute(),
+        options=ocp.CheckpointManagerOptions(create=False),
+        item_names=("state", "metadata"),
+        item_handlers={
+            "state": ocp.StandardCheckpointHandler(),
+            "metadata": ocp.JsonCheckpointHandler(),
+        },
+    )
+    with reader:
+        shapes = reader.item_metadata(folder.step)["state"].tree if template is None else template
+        abstract = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+        )
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        return reader.restore(folder.step, args=args)["state"]
+
+
+def _in_short(error: BaseException) -> str:
+    """What lies beneath an error: the array that cannot be read, or else its first line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    # "NAME.WITH.DOTS/.zarray" in OCDBT database at local file ...
+    if array := re.search(r'"([\w.]+)/[^"]*" in OCDBT', str(error)):
+        return f"{array[1].replace('.', '/')} cannot be read"
+    words = str(error).strip().splitlines() or [type(error).__name__]
+    return f"it cannot be read: {textwrap.shorten(words[0], 120, placeholder=' ...')}"
+
+
+def _describe(damages: Mapping[Folder, str]) -> str:
+    """Which checkpoints of a run are damaged and how, as the beginning of a sentence."""
+    each = " and ".join(f"{folder} ({why})" for folder, why in damages.items())
+    workdir = next(iter(damages)).workdir
+    return f"{each[0].upper()}{each[1:]} in {workdir} {'are' if len(damages) > 1 else 'is'} damaged"
+
+
+def _warn(sentence: str) -> None:
+    if hosts.is_first():
+        logger.warning("%s", sentence)

@@ -1,6 +1,8 @@
 """A run's configuration: as JSON in the workdir, and what of it may change on resume."""
 
+import functools
 import json
+import logging
 import pathlib
 from typing import Any
 
@@ -8,6 +10,9 @@ import ml_collections
 from flax import traverse_util
 
 from ioub_jax import files
+from ioub_jax.training import checkpoint_folders
+
+logger = logging.getLogger("ioub_jax")
 
 
 class ConfigError(ValueError):
@@ -64,10 +69,10 @@ def check_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> N
     Raises:
       ConfigError: the workdir holds a run of another configuration.
     """
-    path = workdir / "config.json"
-    if not path.exists():
+    stored = _read_stored(workdir)
+    if stored is None:
         return
-    differences = differing_keys(read_json(path), to_dict(config))
+    differences = differing_keys(stored, to_dict(config))
     if differences:
         raise ConfigError(
             f"{workdir} holds a run of another configuration ({'; '.join(differences)}); "
@@ -85,6 +90,30 @@ def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> N
     files.check_can_write(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     files.write_json(workdir / "config.json", to_dict(config), indent=2)
+
+
+def _read_stored(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """The configuration of the run in a workdir, None where there is none.
+
+    Where `config.json` is gone or broken it is what the newest checkpoint was saved with.
+    """
+    path, broken = workdir / "config.json", None
+    if path.exists():
+        try:
+            return read_json(path)
+        except ConfigError as error:
+            broken = error
+    stored = checkpoint_folders.stored_configuration(workdir)
+    if stored is not None:
+        _tell_of_lost(path, "broken" if broken else "gone")
+    elif broken:
+        raise broken
+    return stored
+
+
+@functools.cache  # once, however often it is read
+def _tell_of_lost(path: pathlib.Path, what: str) -> None:
+    logger.warning("%s is %s: the configuration is taken from the newest checkpoint.", path, what)
 
 
 def read_json(path: pathlib.Path) -> Any:
@@ -107,13 +136,13 @@ def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
     Raises:
       ConfigError: there is none.
     """
-    path = workdir / "config.json"
-    if not path.is_file():
+    stored = _read_stored(workdir)
+    if stored is None:
         raise ConfigError(
             f"{workdir} holds no run (there is no config.json in it); "
             "give the --workdir that experiments.train wrote."
         )
-    return from_dict(read_json(path))
+    return from_dict(stored)
 
 
 def check_config(config: ml_collections.ConfigDict, device_count: int) -> None:

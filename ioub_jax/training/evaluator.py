@@ -97,6 +97,11 @@ def check_metrics(config: ml_collections.ConfigDict) -> None:
         )
 
 
+def headline_key(config: ml_collections.ConfigDict) -> str:
+    """What a record calls the headline: the key in `evaluation.jsonl` that says which is best."""
+    return {"coco": "AP", "voc": "voc_AP"}[config.evaluation.metrics[0]]
+
+
 def evaluate_source(
     predict: Callable[..., Any],
     source: Source,

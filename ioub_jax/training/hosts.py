@@ -168,6 +168,13 @@ def gather(mesh: Mesh, on_devices: Any, on_host: Mapping[str, np.ndarray]) -> tu
     }
 
 
+def all_agree(answer: bool) -> bool:
+    """Whether the answer of every process is yes; all of them ask together."""
+    if jax.process_count() == 1:
+        return answer
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(answer))))
+
+
 def check_shared(workdir: pathlib.Path) -> None:
     """Checks that all processes see what the first one has written into the workdir.
 
@@ -175,8 +182,7 @@ def check_shared(workdir: pathlib.Path) -> None:
       ConfigError: they do not.
     """
     wait_for_all("workdir")
-    seen = np.asarray((workdir / "config.json").exists())
-    if jax.process_count() > 1 and not np.all(multihost_utils.process_allgather(seen)):
+    if not all_agree((workdir / "config.json").exists()):
         raise ConfigError(
             f"Not every process sees what is in --workdir={workdir}; put it on a file system that "
             "all hosts share."

@@ -29,6 +29,7 @@ from ioub_jax.training import (
     evaluator,
     hosts,
     initial_weights,
+    lock,
     metrics,
     placement,
     profiling,
@@ -51,13 +52,12 @@ def start_state(
     trainer: Trainer,
     source: Source,
     workdir: pathlib.Path,
-    resume: bool,
 ) -> states.TrainState:
-    """The state a run goes on from: its last checkpoint, or a new one."""
+    """The state a run goes on from: its newest checkpoint that is whole, or a new one."""
     everywhere = placement.replicated(detector.mesh)
-    if resume:
-        template = jax.eval_shape(trainer.create_state)
-        return checkpoints.restore(workdir, "last", template, everywhere)
+    template = jax.eval_shape(trainer.create_state)
+    if (state := checkpoints.resume(workdir, template, everywhere)) is not None:
+        return state
     return initial_weights.with_initial_weights(
         trainer.create_state(), detector.config, class_list.categories_of(source), everywhere
     )
@@ -108,16 +108,24 @@ class Run:
         self.workdir = workdir
         self.trace_folder = workdir / "profile" if profile else None
         self.source, self.validation, self.detector = create_setup(config)
-        self._claim_workdir()
+        with contextlib.ExitStack() as opened:
+            if hosts.is_first():
+                opened.enter_context(lock.held(workdir))
+            self._claim_workdir()
+            self._open()
+            # Until the training is over, or right now where something was wrong.
+            self.lock = opened.pop_all()
 
+    def _open(self) -> None:
+        """Makes what is computed, goes to where the run stands and opens its records."""
+        config, workdir = self.config, self.workdir
         self.plan = batching.create_plan(config, self.source.sizes)
         trainer = create_trainer(self.detector)
         self.train_step = trainer.train_step
         self.predict = steps.make_predict_step(self.detector.model, config)
 
-        self.checkpoints = checkpoints.Checkpoints(workdir)
-        resume = self.checkpoints.last_step() is not None
-        self.state = start_state(self.detector, trainer, self.source, workdir, resume)
+        self.state = start_state(self.detector, trainer, self.source, workdir)
+        self.checkpoints = checkpoints.Checkpoints(workdir, evaluator.headline_key(config))
         if not np.isfinite(float(self.state.w_loc)):
             self.state = with_measured_w_loc(self.detector, self.state, self.training_batches)
         self.step = int(self.state.step)
@@ -162,6 +170,7 @@ class Run:
         """Runs until the configured images are seen or a signal asks to stop."""
         remaining = self.total_steps - self.step
         with (
+            self.lock,
             # Also after an error: what is being written is written to its end.
             contextlib.closing(self.checkpoints),
             self.writer,
@@ -396,7 +405,8 @@ def train_and_evaluate(
       profile: whether a few steps are traced, into `profile/`.
 
     Raises:
-      ConfigError: the configuration cannot be run, or the workdir holds another one's run.
+      ConfigError: the configuration cannot be run, the workdir holds another one's run, or another
+        process is training there.
       DataError: the data set is broken.
       NonFiniteError: training diverged; the last checkpoint stands.
       CompilationError: the step was compiled more often than there are canvases.

@@ -43,14 +43,15 @@ def split_histograms(
 
 
 def read_records(path: pathlib.Path, last_step: int) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file up to `last_step`; a line cut off by a kill is dropped."""
+    """The records of a JSON-lines file up to `last_step`; a line that a kill cut off is dropped."""
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:
+            is_earlier = record["step"] <= last_step
+        except (KeyError, TypeError, ValueError):  # also of a disk that has flipped a bit
             continue
-        if record["step"] <= last_step:
+        if is_earlier:
             records.append(record)
     return records
 
@@ -81,6 +82,15 @@ class MetricWriter:
         self._writers = None if writers is None else list(writers)
         if writers is None:
             return
+        lost = [path.name for path in self._paths.values() if not path.exists()]
+        if last_step > 0 and lost:
+            logger.warning(
+                "%s %s gone from %s: what was recorded there up to step %d is lost.",
+                " and ".join(lost),
+                "are" if len(lost) > 1 else "is",
+                workdir,
+                last_step,
+            )
         for name, path in self._paths.items():
             records = read_records(path, last_step)
             files.write_text(path, "".join(json.dumps(record) + "\n" for record in records))

@@ -13,10 +13,12 @@ from ioub_jax.data import batching
 from ioub_jax.data.sources.example import Source
 from ioub_jax.models import pretrained
 from ioub_jax.training import (
+    checkpoint_folders,
     checkpoints,
     class_list,
     configuration,
     initial_weights,
+    lock,
     placement,
     schedules,
     trained,
@@ -42,6 +44,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     configuration.check_workdir(workdir, config)
     class_list.check(workdir, setup.source)
     files.check_can_write(workdir)
+    lock.check_free(workdir)
     _trace(setup.detector)
     size = config.batch_size
     epochs = config.schedule.images / len(setup.source)
@@ -85,8 +88,9 @@ def _trace(detector: Detector) -> None:
 
 def _start(setup: Setup, workdir: pathlib.Path, total: int) -> str:
     """From where a run would go on."""
-    step = checkpoints.step_of(workdir, "last")
-    if step is not None:
+    found = checkpoint_folders.find(workdir)
+    if found:
+        step = found[0].step
         if step >= total:
             return f"{workdir} holds the finished run, {step:,} steps: nothing is left to do."
         return f"It would go on in {workdir} at step {step:,} of {total:,}."
@@ -167,14 +171,13 @@ def describe_checkpoint(workdir: pathlib.Path, checkpoint: str, *, ema: bool) ->
     """Which checkpoint would be read.
 
     Raises:
-      ConfigError: there is no such checkpoint.
+      ConfigError: there is no checkpoint.
     """
-    step = checkpoints.step_of(workdir, checkpoint)
-    if step is None:
-        raise checkpoints.no_checkpoint(workdir, checkpoint)
+    folder = checkpoints.to_read(workdir, checkpoint)
+    instead = "" if folder.kind == checkpoint else f" (there is no '{checkpoint}' one)"
     averaged = configuration.read_workdir(workdir).optimizer.get("ema_decay") is not None and ema
     weights = "the moving average of the weights" if averaged else "the weights"
-    return f"Checkpoint: '{checkpoint}' of {workdir}, {weights} at step {step:,}."
+    return f"Checkpoint: '{folder.kind}' of {workdir}, {weights} at step {folder.step:,}{instead}."
 
 
 def describe_source(source: Source) -> str:

@@ -40,7 +40,7 @@ def test_a_checkpoint_of_eight_devices_restores_on_one(tmp_path):
     saved.close()
     one = placement.replicated(placement.create_mesh(1))
     template = jax.eval_shape(lambda: state_of(0))
-    restored = checkpoints.restore(tmp_path, "last", template, one)
+    restored = checkpoints.resume(tmp_path, template, one)
     assert {len(leaf.devices()) for leaf in jax.tree.leaves(restored)} == {1}
     assert equal(jax.device_get(restored), jax.device_get(state_of(7)))
     variables = checkpoints.read_variables(tmp_path, "last", one)
@@ -53,7 +53,7 @@ def test_variables_are_the_average_unless_told_otherwise(tmp_path):
     saved.close()
     one = placement.replicated(placement.create_mesh(1))
     template = jax.eval_shape(lambda: with_ema(state_of(0)))
-    restored = checkpoints.restore(tmp_path, "last", template, one)
+    restored = checkpoints.resume(tmp_path, template, one)
     assert equal(jax.device_get(restored), jax.device_get(with_ema(state_of(7))))
     kernels = [
         checkpoints.read_variables(tmp_path, "last", one, ema=ema)["params"]["backbone"]["stem"]
@@ -68,10 +68,9 @@ def test_the_last_and_the_best_are_kept(tmp_path):
         saved.save_last(state_of(step), {})
         saved.save_best(state_of(step), {}, ap)
     saved.close()
-    folders = {path.parent.name: path.name for path in tmp_path.glob("checkpoints/*/*")}
-    assert folders == {"last": "4", "best": "2"}
+    folders = {f"{path.parent.name}/{path.name}" for path in tmp_path.glob("checkpoints/*/*")}
+    assert folders == {"last/3", "last/4", "best/2"}
     again = checkpoints.Checkpoints(tmp_path)
-    assert again.last_step() == 4
     # The best survives a restart: .5 at step 2 is not replaced by .3, but by .6.
     again.save_best(state_of(5), {}, 0.3)
     assert again.best_ap() == 0.5
@@ -87,13 +86,13 @@ def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path):
     left = tmp_path / "checkpoints" / "last" / "4.orbax-checkpoint-tmp"
     left.mkdir()
     (left / "half").write_text("written")
+    assert checkpoints.to_read(tmp_path, "last").step == 3
     again = checkpoints.Checkpoints(tmp_path)
-    assert again.last_step() == 3
     # It is removed in the background, at the latest before the next save, also of that step.
     again.save_last(state_of(4), {})
     again.close()
     assert not left.exists()
-    assert {path.name for path in left.parent.iterdir()} == {"4"}
+    assert {path.name for path in left.parent.iterdir()} == {"3", "4"}
 
 
 def test_reading_warns_of_nothing_and_writes_nothing(tmp_path, caplog):
@@ -104,10 +103,10 @@ def test_reading_warns_of_nothing_and_writes_nothing(tmp_path, caplog):
     one = placement.replicated(placement.create_mesh(1))
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        assert checkpoints.step_of(tmp_path, "last") == 7
+        assert checkpoints.to_read(tmp_path, "last").step == 7
         checkpoints.read_variables(tmp_path, "last", one)
         template = jax.eval_shape(lambda: state_of(0))
-        checkpoints.restore(tmp_path, "last", template, one)
+        checkpoints.resume(tmp_path, template, one)
     assert caplog.messages == []
     assert {path: path.stat().st_mtime_ns for path in (tmp_path, *tmp_path.rglob("*"))} == before
 
@@ -122,11 +121,12 @@ def test_a_damaged_checkpoint_is_told_in_a_sentence(tmp_path):
     saved = checkpoints.Checkpoints(tmp_path)
     saved.save_last(state_of(7), {})
     saved.close()
-    assert checkpoints.step_of(tmp_path, "last") == 7
-    assert checkpoints.step_of(tmp_path, "best") is None
+    assert checkpoints.to_read(tmp_path, "last").step == 7
     for path in (tmp_path / "checkpoints" / "last" / "7" / "state").iterdir():
         if path.is_file():
             path.unlink()
     one = placement.replicated(placement.create_mesh(1))
-    with pytest.raises(ConfigError, match=r"The 'last' checkpoint of .* is damaged, or of another"):
+    with pytest.raises(
+        ConfigError, match=r"The 'last' checkpoint of step 7 \(.* is damaged, or of"
+    ):
         checkpoints.read_variables(tmp_path, "last", one)

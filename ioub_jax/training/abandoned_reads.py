@@ -1,0 +1,37 @@
+"""Keeps quiet what orbax leaves behind of a read that failed; its error itself is raised.
+
+Where one array of a checkpoint cannot be read, orbax closes the event loop of all reads. Each one
+that was on its way then complains by itself, hundreds of times and at any later moment: threads of
+tensorstore that the loop is closed, coroutines and tasks that nobody asked for their error.
+"""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+_WORDS = ("event loop is closed", "tensorstore", "ocdbt", "orbax")
+
+
+@contextlib.contextmanager
+def kept_quiet() -> Iterator[None]:
+    """Lets a read fail by its error alone; after one, what comes late stays quiet too."""
+    hook, asyncio_logger = sys.unraisablehook, logging.getLogger("asyncio")
+
+    def show_others(unraisable: Any) -> None:
+        if not _is_of_a_read(f"{unraisable.exc_value} {unraisable.object!r}"):
+            hook(unraisable)
+
+    def is_another(record: logging.LogRecord) -> bool:
+        return not _is_of_a_read(record.getMessage())
+
+    sys.unraisablehook = show_others
+    asyncio_logger.addFilter(is_another)
+    yield
+    sys.unraisablehook = hook
+    asyncio_logger.removeFilter(is_another)
+
+
+def _is_of_a_read(words: str) -> bool:
+    return any(word in words.lower() for word in _WORDS)

@@ -1,0 +1,86 @@
+"""Which checkpoints a workdir has, and what is written beside their arrays.
+
+`checkpoints/last/STEP` and `checkpoints/best/STEP` have the arrays in `state/` and, as JSON, what
+they are in `metadata/`: `config`, of the best one `AP`, and the `checksums` of the arrays, which
+earlier versions did not write.
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+#: Where a run goes on, and what it has reached its best AP with.
+KINDS = ("last", "best")
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """The folder of one checkpoint.
+
+    Attributes:
+      workdir: the run's folder.
+      kind: 'last' or 'best'.
+      step: the step it was saved after.
+    """
+
+    workdir: pathlib.Path
+    kind: str
+    step: int
+
+    def __str__(self) -> str:
+        """As a sentence calls it."""
+        return f"the '{self.kind}' checkpoint of step {self.step}"
+
+    @property
+    def path(self) -> pathlib.Path:
+        """Where it is."""
+        return self.workdir / "checkpoints" / self.kind / str(self.step)
+
+    def metadata(self) -> dict[str, Any]:
+        """What is written beside its arrays.
+
+        Raises:
+          ValueError: it is gone or damaged.
+        """
+        path = self.path / "metadata" / "metadata"
+        try:
+            metadata = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"its metadata cannot be read: {' '.join(str(error).split())}"
+            ) from error
+        parts = [metadata.get("config"), metadata.get("checksums", {})] if metadata else [None]
+        if not all(isinstance(part, dict) for part in parts):
+            raise ValueError(f"its metadata is not what was written: {path}")
+        return metadata
+
+
+def find(workdir: pathlib.Path, which: str = "last") -> list[Folder]:
+    """The complete checkpoints of a run, the one that is meant first, then what can stand in.
+
+    Args:
+      workdir: the run's folder.
+      which: 'last': the newest first, whatever kind it is; 'best': the best one, then the others.
+    """
+    found = []
+    for kind in KINDS:
+        folder = workdir / "checkpoints" / kind
+        # One that is still being written, or was when its writer was killed, has a longer name.
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        found += [Folder(workdir, kind, int(name)) for name in names if name.isdecimal()]
+    # Of one step both are the same state; the last one is the usual one.
+    found.sort(key=lambda folder: (-folder.step, KINDS.index(folder.kind)))
+    if which == "best":
+        found.sort(key=lambda folder: folder.kind != "best")
+    return found
+
+
+def stored_configuration(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """The configuration that the newest readable checkpoint was saved with, None without one."""
+    for folder in find(workdir):
+        try:
+            return folder.metadata()["config"]
+        except ValueError:
+            continue
+    return None

@@ -1,0 +1,46 @@
+"""Checksums of a state's arrays, by which a checkpoint shows that it is what was saved."""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def checksums_of(tree: Any) -> dict[str, str]:
+    """The CRC-32 of every leaf's bytes, of what the whole array holds.
+
+    Args:
+      tree: arrays, each of which a process has whole: on one host, or replicated over many.
+
+    Returns:
+      The path of each leaf, with slashes as in `params/backbone/stem_conv/kernel`, and eight hex
+      digits. A state and the nested dicts that it is restored as have the same paths.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): _checksum(leaf)
+        for path, leaf in leaves
+    }
+
+
+def _checksum(leaf: Any) -> str:
+    if isinstance(leaf, jax.Array) and leaf.is_fully_replicated:
+        # An array of its own: what `leaf` itself lent to numpy it could not give up to a step.
+        leaf = leaf.addressable_data(0)
+    return f"{zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data):08x}"
+
+
+def difference(saved: Mapping[str, str], found: Mapping[str, str]) -> str | None:
+    """In words which arrays are not what was saved; None where all are.
+
+    Args:
+      saved: the checksums of what was saved.
+      found: those of what was read.
+    """
+    names = [name for name in sorted({*saved, *found}) if saved.get(name) != found.get(name)]
+    if not names:
+        return None
+    more = f" and {len(names) - 1} more arrays have" if len(names) > 1 else " has"
+    return f"{names[0]}{more} other bytes than were saved"
