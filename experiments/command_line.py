@@ -1,6 +1,5 @@
 """What every command does around its main: flags, log lines, one sentence for a user's error."""
 
-import errno
 import logging
 import os
 import pathlib
@@ -19,6 +18,7 @@ import tqdm
 from absl import app, flags
 from ml_collections import config_flags
 
+from experiments import machine
 from ioub_jax.data.checks import DataError
 from ioub_jax.models import pretrained
 from ioub_jax.models.pretrained.errors import WeightsError
@@ -92,36 +92,12 @@ def join_processes() -> None:
 #: Exit codes besides 0 and `hosts.GONE_EXIT_CODE`; docs/commands.md tells them to the user.
 USER_ERROR, BUG = 1, 2
 
-# What the machine does not allow, wherever it happens: it is nobody's bug.
-_OF_THE_MACHINE = {
-    getattr(errno, name)
-    for name in (
-        "EACCES", "EDQUOT", "EEXIST", "EFBIG", "EIO", "EISDIR", "ENAMETOOLONG", "ENOSPC",
-        "ENOTDIR", "EPERM", "EROFS", "ESTALE",
-    )
-    if hasattr(errno, name)
-}  # fmt: skip
-
 
 def sentence_of(error: BaseException) -> str | None:
-    """What a user is told of an error in one sentence; None for a bug, which needs its traceback.
-
-    Also where the cause is beneath another error: libraries wrap what the machine says.
-    """
+    """What a user is told of an error in one sentence; None for a bug, which has a traceback."""
     if isinstance(error, USER_ERRORS):
         return str(error)
-    beneath: BaseException | None = error
-    while beneath is not None:
-        if isinstance(beneath, OSError) and beneath.errno in _OF_THE_MACHINE:
-            where = f": {beneath.filename}" if beneath.filename else ""
-            return f"{beneath.strerror}{where}."
-        # The libraries in C++ beneath orbax have the words alone.
-        for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            if os.strerror(number) in str(beneath):
-                named = re.search(r"(?<=[\"'\[ ])/[^\"'\]\s]+", str(beneath))
-                return f"{os.strerror(number)}{f': {named[0]}' if named else ''}."
-        beneath = beneath.__cause__
-    return None
+    return machine.sentence_of(error)
 
 
 def _end(error: BaseException) -> NoReturn:
@@ -131,9 +107,9 @@ def _end(error: BaseException) -> NoReturn:
         sys.exit(128 + signal.SIGINT)
     if isinstance(error, BrokenPipeError) and _reader_is_gone():
         sys.exit(128 + signal.SIGPIPE)
-    if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
-        _end_without_the_others()
     sentence = sentence_of(error)
+    if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
+        _end_without_the_others(sentence)
     if sentence is not None:
         print(f"Error: {sentence}", file=sys.stderr)
         sys.exit(USER_ERROR)
@@ -152,8 +128,11 @@ def _reader_is_gone() -> bool:
     return bool(gone)
 
 
-def _end_without_the_others() -> NoReturn:
+def _end_without_the_others(sentence: str | None) -> NoReturn:
     """Ends this process at once: leaving in good order would wait for one that is gone."""
+    if sentence is not None:  # not of another process: the others are left by this one
+        print(f"Error: {sentence}", file=sys.stderr, flush=True)
+        os._exit(USER_ERROR)
     traceback.print_exc()
     print(hosts.OTHERS_ARE_GONE, file=sys.stderr, flush=True)
     os._exit(hosts.GONE_EXIT_CODE)

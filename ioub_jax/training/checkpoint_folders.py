@@ -47,12 +47,12 @@ class Folder:
         try:
             metadata = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
-            raise ValueError(
-                f"its metadata cannot be read: {' '.join(str(error).split())}"
-            ) from error
-        parts = [metadata.get("config"), metadata.get("checksums", {})] if metadata else [None]
-        if not all(isinstance(part, dict) for part in parts):
-            raise ValueError(f"its metadata is not what was written: {path}")
+            why = getattr(error, "strerror", None) or " ".join(str(error).split())
+            raise ValueError(f"its metadata cannot be read: {why}") from error
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("config"), dict):
+            raise ValueError("its metadata has no configuration")
+        if not isinstance(metadata.get("checksums", {}), dict):
+            raise ValueError("the checksums in its metadata are broken")
         return metadata
 
 

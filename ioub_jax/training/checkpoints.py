@@ -93,9 +93,9 @@ class Checkpoints:
         """Saves `state` as the best one if its AP is above the best so far."""
         if self._best_ap is not None and ap <= self._best_ap:
             return
-        # One that is ahead of a run which had to go back would be taken for newer than this one.
+        # Of a run that had to go back one may be ahead, which would be taken for newer.
         for step in self._best.all_steps():
-            if step > int(state.step):
+            if step >= int(state.step):
                 self._best.delete(step)
         self._save(self._best, state, {"config": config, "AP": ap})
         self._best.wait_until_finished()
@@ -237,13 +237,13 @@ def _first_whole(
             except _DamageError as damage:
                 damages[folder] = str(damage)
                 continue
-            newer = {other: why for other, why in damages.items() if other != folder}
             if folder in damages:
                 _warn(
                     f"Whether {folder} in {workdir} is what was saved cannot be checked "
-                    f"({damages[folder]}); no other one is better."
+                    f"({damages[folder]}), and no other one is better."
                 )
-            return folder, tree, newer
+            before = folders[: folders.index(folder)]
+            return folder, tree, {other: damages[other] for other in before}
     raise ConfigError(
         f"{_describe(damages)}, or of another version, and there is no other one; put back a copy, "
         "or train in another --workdir."
@@ -320,7 +320,7 @@ def _in_short(error: BaseException) -> str:
 
 def _describe(damages: Mapping[Folder, str]) -> str:
     """Which checkpoints of a run are damaged and how, as the beginning of a sentence."""
-    each = " and ".join(f"{folder} ({why})" for folder, why in damages.items())
+    each = ", ".join(f"{folder} ({why})" for folder, why in damages.items())
     workdir = next(iter(damages)).workdir
     return f"{each[0].upper()}{each[1:]} in {workdir} {'are' if len(damages) > 1 else 'is'} damaged"
 

@@ -86,7 +86,7 @@ class MetricWriter:
         if last_step > 0 and lost:
             logger.warning(
                 "%s %s gone from %s: what was recorded there up to step %d is lost.",
-                " and ".join(lost),
+                ", ".join(lost),
                 "are" if len(lost) > 1 else "is",
                 workdir,
                 last_step,

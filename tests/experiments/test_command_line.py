@@ -4,9 +4,13 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 
+import jax
 import pytest
 
+from configs import defaults
 from experiments import command_line
 from experiments.__main__ import commands
 from ioub_jax.training import preview
@@ -305,12 +309,67 @@ def chain(first, cause):
             "No space left on device: /run/x.",
         ),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "ours"), None),
+        (ImportError("cannot import name 'a' from 'b'"), None),
+        (AssertionError(), None),
         (RuntimeError("a bug"), None),
         (ValueError("a bug"), None),
     ],
 )
 def test_which_errors_are_told_in_a_sentence(error, sentence):
     assert command_line.sentence_of(error) == sentence
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        RuntimeError("can't start new thread"),
+        ImportError("/lib/_tensorstore.so: failed to map segment from shared object"),
+        chain(ValueError("orbax"), MemoryError("std::bad_alloc")),
+        jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 12.3GiB."
+        ),
+    ],
+)
+def test_too_little_memory_is_one_sentence_with_the_keys_that_help(error):
+    sentence = command_line.sentence_of(error)
+    assert "\n" not in sentence
+    assert str(error.__cause__ or error) in sentence
+    config = defaults.get_config()
+    for key in ("batch_size", "data.canvases", "evaluation.batch_size"):
+        assert f" {key}" in sentence
+    for key in ("gradient_accumulation", "rematerialize", "workers"):
+        assert key in config.runtime
+    assert "runtime.gradient_accumulation" in sentence
+    assert "runtime.rematerialize to 'blocks'" in sentence
+
+
+@pytest.mark.parametrize("platforms", ["cuda", "nonsense"])
+def test_a_device_that_is_not_there_is_one_sentence(run, tmp_path, platforms):
+    before = f"import os, jax\nos.environ['JAX_PLATFORMS'] = '{platforms}'\n"
+    before += f"jax.config.update('jax_platforms', '{platforms}')\n"
+    code, output = run("train", TINY, f"--workdir={tmp_path}", "--dry_run", before=before)
+    assert code == command_line.USER_ERROR
+    begin = f"Error: jax finds no device of those it is told to use, JAX_PLATFORMS={platforms}"
+    assert output.startswith(begin)
+    assert output.count("\n") == 1
+
+
+def test_an_import_that_takes_too_much_memory_is_one_sentence():
+    program = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
+        "import experiments\n"
+        "raise ImportError('x.so: failed to map segment from shared object')\n"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], cwd=tiny.ROOT, text=True, capture_output=True
+    )
+    first, second = shown.stderr.splitlines()
+    assert first.startswith("Only 1.0 GiB of addresses are allowed (ulimit -v).")
+    assert second.startswith("Error: This process may not have the memory or the threads")
+    assert shown.returncode == command_line.USER_ERROR
 
 
 def test_the_page_of_the_commands_has_every_command_and_every_code():

@@ -1,0 +1,125 @@
+"""What the machine does not allow, in one sentence; without jax, whose import may be what fails."""
+
+import errno
+import os
+import re
+import resource
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+# Wherever it happens: it is nobody's bug.
+_ERRNOS = {
+    getattr(errno, name)
+    for name in (
+        "EACCES", "EDQUOT", "EEXIST", "EFBIG", "EIO", "EISDIR", "ENAMETOOLONG", "ENOSPC",
+        "ENOTDIR", "EPERM", "EROFS", "ESTALE",
+    )
+    if hasattr(errno, name)
+}  # fmt: skip
+
+# What C++, the loader of libraries and Python's threads call it.
+_NO_MEMORY = re.compile(
+    "can't start new thread|failed to map segment|bad_alloc|cannot allocate memory|out of memory",
+    re.IGNORECASE,
+)
+
+# Trainings of the smallest detector on a CPU with two cores end below 2.3 GiB.
+_ENOUGH_BYTES = 3 * 2**30
+
+_LESS = (
+    "lower batch_size or data.canvases, raise runtime.gradient_accumulation, or set "
+    "runtime.rematerialize to 'blocks'; outside a training lower evaluation.batch_size or "
+    "--batch_size"
+)
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """What a user is told of an error that is of the machine; None for any other.
+
+    Also where the cause is beneath another error: libraries wrap what the machine says.
+    """
+    for beneath in _chain(error):
+        sentence = (
+            _sentence_of_file(beneath)
+            or _sentence_of_memory(beneath)
+            or _sentence_of_device(beneath)
+        )
+        if sentence:
+            return sentence
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _sentence_of_file(error: BaseException) -> str | None:
+    if isinstance(error, OSError) and error.errno in _ERRNOS:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}."
+    # The libraries in C++ beneath orbax have the words alone.
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if os.strerror(number) in str(error):
+            named = re.search(r"(?<=[\"'\[ ])/[^\"'\]\s]+", str(error))
+            return f"{os.strerror(number)}{f': {named[0]}' if named else ''}."
+    return None
+
+
+def _sentence_of_memory(error: BaseException) -> str | None:
+    text = " ".join(str(error).split())
+    if "RESOURCE_EXHAUSTED" in text:
+        return f"The memory does not suffice ({text[:200]}): {_LESS}."
+    if (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or _NO_MEMORY.search(text)
+    ):
+        why = f" ({text[:200]})" if text else ""
+        return (
+            f"This process may not have the memory or the threads that it needs{why}: lift its "
+            "limits (ulimit -v and -u, those of a container or job) or lower runtime.workers; or "
+            f"{_LESS}."
+        )
+    return None
+
+
+def _sentence_of_device(error: BaseException) -> str | None:
+    """Where jax does not find the devices that it is told to use."""
+    frames = traceback.extract_tb(error.__traceback__)
+    asked = isinstance(error, AssertionError) and frames and "xla_bridge" in frames[-1].filename
+    if not asked and not str(error).startswith("Unable to initialize backend"):
+        return None
+    platforms = os.environ.get("JAX_PLATFORMS", "''")
+    why = " ".join(str(error).partition("(set JAX_PLATFORMS")[0].split())
+    return (
+        f"jax finds no device of those it is told to use, JAX_PLATFORMS={platforms}"
+        f"{f' ({why})' if why else ''}: unset it or set it to cpu, or install jax for that device, "
+        "as by pip install 'jax[cuda13]'."
+    )
+
+
+def tell_of_limit() -> None:
+    """Says where a limit is so low that C++ may end the process, which nothing can tell then."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if 0 <= limit < _ENOUGH_BYTES:
+        print(
+            f"Only {limit / 2**30:.1f} GiB of addresses are allowed (ulimit -v). jax takes 2 to 3 "
+            "for the smallest detector, and where they lack it may end with a stack of C++.",
+            file=sys.stderr,
+        )
+
+
+def show_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """An error outside a command's own handling, as while it imports: `sys.excepthook`.
+
+    Python ends with the exit code 1 afterwards, which is that of what a user can mend.
+    """
+    sentence = _sentence_of_memory(error)
+    if sentence is None:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        print(f"Error: {sentence}", file=sys.stderr)
