@@ -18,7 +18,7 @@ import tqdm
 from absl import app, flags
 from ml_collections import config_flags
 
-from experiments import machine
+from experiments import machine, overrides
 from ioub_jax.data.checks import DataError
 from ioub_jax.models import pretrained
 from ioub_jax.models.pretrained.errors import WeightsError
@@ -43,6 +43,16 @@ def define_config(*, required: bool = True) -> flags.FlagHolder:
     if required:
         flags.mark_flag_as_required("config")
     return holder
+
+
+# What a command has called `define_changes` with: the flags are defined when others are parsed.
+_CHANGES: list[overrides.Changes] = []
+
+
+def define_changes(run_flag: str) -> overrides.Changes:
+    """The flags --config.KEY=VALUE of a command that uses the run that another flag names."""
+    _CHANGES.append(overrides.Changes(run_flag))
+    return _CHANGES[-1]
 
 
 def define_run() -> tuple[flags.FlagHolder, flags.FlagHolder, flags.FlagHolder, flags.FlagHolder]:
@@ -144,9 +154,13 @@ def _end_without_the_others(sentence: str | None) -> NoReturn:
 def _parse_flags(arguments: list[str]) -> list[str]:
     """Parses as absl does, with one sentence for what is wrong, and exit code 0 after --help."""
     try:
+        for changes in _CHANGES:
+            changes.define(arguments)
+        _show_all_flags_in_help()
         remaining = flags.FLAGS(arguments)
-        if "config" in flags.FLAGS and flags.FLAGS["config"].present:
+        if "config" in flags.FLAGS and (_CHANGES or flags.FLAGS["config"].present):
             _check_config()
+            overrides.check(flags.FLAGS)
         return remaining
     except SystemExit:  # absl has printed help
         sys.exit(0)
@@ -292,7 +306,6 @@ def run(
     _show_log_lines()
     _tell_of_faulty_jax()
     _keep_compiled_programs()
-    _show_all_flags_in_help()
 
     def checked(arguments: Sequence[str]) -> None:
         words = arguments[1:]
