@@ -172,8 +172,8 @@ MISSING = {
             ]
             + [folder.image(1).unlink()]
         ),
-        r"images/a\.jpg: is missing \(image 1 of instances\.json\), 2 files may be meant, 'A\.jpg' a"
-        r"nd 'a\.JPG'; correct the file_name, or",
+        r"images/a\.jpg: is missing \(image 1 of instances\.json\), 2 files may be meant, 'A\.jpg' "
+        r"and 'a\.JPG'; correct the file_name, or",
     ),
 }
 
