@@ -11,6 +11,7 @@ from ioub_jax.coco_values import id_of, is_text, side_of
 from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.sources.coco_file import Keys
 from ioub_jax.data.sources.file_names import Listing, find_fitting, find_other_suffixes
+from ioub_jax.data.sources.image_headers import read_size
 
 #: What an annotation may refer to besides the position of an image or a label.
 UNKNOWN, LEFT_OUT = -1, -2
@@ -202,21 +203,5 @@ def _read_size(entry: dict, image_path: str, which: str) -> tuple[int, int]:
             "broken_annotation",
         ) from error
     if sides[0] is None or sides[1] is None:
-        return _read_header(image_path)
+        return read_size(image_path)
     return sides[0], sides[1]
-
-
-def _read_header(image_path: str) -> tuple[int, int]:
-    """Height and width as an image file's header gives them; its pixels are not decoded."""
-    # OpenCV cannot read a header alone. Few data sets need this, so others do not load Pillow.
-    import PIL.Image
-
-    try:
-        with PIL.Image.open(image_path) as image:
-            return image.height, image.width
-    except OSError as error:
-        raise DataError(
-            f"{image_path}: is no image with a readable size, and its annotation gives none; "
-            f"replace the file, {_SKIP_IMAGE}.",
-            "unreadable_image",
-        ) from error

@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from ioub_jax.coco_values import side_of
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.voc_files import SKIP_IMAGE
 
-_MAX_SIDE = 2**31  # pixels; more is no image
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -90,15 +90,12 @@ def _number(element: ElementTree.Element, name: str) -> float:
 
 def _read_size(root: ElementTree.Element, path: pathlib.Path) -> tuple[int, int] | None:
     written = [(root.findtext(f"size/{side}") or "").strip() for side in ("height", "width")]
-    if "" in written:
-        return None
-    height, width = (_number(root, f"size/{side}") for side in ("height", "width"))
-    if 0 in (height, width):
-        return None
-    if not (1 <= height < _MAX_SIDE and 1 <= width < _MAX_SIDE):
+    try:
+        height, width = (side_of(text) for text in written)
+    except ValueError as error:
         raise DataError(
             f"{path}: has the <size> {written[1]!r} x {written[0]!r}; correct or remove it, "
             f"{SKIP_IMAGE}",
             "broken_annotation",
-        )
-    return int(height), int(width)
+        ) from error
+    return None if height is None or width is None else (height, width)
