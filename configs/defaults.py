@@ -226,8 +226,11 @@ def _data() -> ml_collections.ConfigDict:
             # raise, or skip: leave out what is broken and count it. Where a box is left out, its
             # image is ignored.
             "on_error": "raise",
-            # Whether images without objects are trained on, as background. The authors skip them.
+            # Whether images without a box to learn are trained on, as background. The authors skip
+            # them.
             "keep_empty": False,
+            # Whether training may have classes without a box to learn, as part of COCO or VOC does.
+            "allow_empty_classes": False,
             "augmentation": _augmentation(),
             "coco": _coco(),
             "voc": _voc(),

@@ -24,7 +24,7 @@ from ioub_jax import files, plotting
 from ioub_jax.data import audit
 from ioub_jax.data.audit import network_scale, report
 from ioub_jax.data.checks import DataError
-from ioub_jax.data.sources import create_source
+from ioub_jax.data.sources import open_source
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.training import anchor_fit, preview
 from ioub_jax.training.config_values import check_values
@@ -94,12 +94,13 @@ def main() -> None:
         files.check_can_write(pathlib.Path(_OUTPUT.value))
     details = {"source": config.data.source, "split": _SPLIT.value, "decoded": _DECODE.value}
     try:
-        found = audit.audit_data_set(config.data, _SPLIT.value, decode=_DECODE.value)
+        found = audit.audit_data_set(config, _SPLIT.value, decode=_DECODE.value)
         if (data := found.data) is not None:
             more, suits, measured = what_suits(data.annotations, config)
             found = dataclasses.replace(found, findings=(*found.findings, *more))
             details |= measured
-            print(f"{report.format_statistics(data.statistics)}\n\n{suits}\n")
+            lines = "\n".join(data.learned.lines())
+            print(f"{report.format_statistics(data.statistics)}\n\n{suits}\n\n{lines}\n")
     except ValueError as error:
         raise ConfigError(str(error)) from error
     print(report.format_findings(found.findings))
@@ -116,7 +117,7 @@ def dry_run() -> Sequence[str]:
     check_values(config)
     try:
         opening = audit.opening_options(config.data)
-        source = create_source(opening, _SPLIT.value)
+        source = open_source(opening, _SPLIT.value)
     except DataError:
         raise
     except ValueError as error:

@@ -69,7 +69,7 @@ def main() -> None:
     check_values(config)
     path = pathlib.Path(_OUTPUT.value)
     files.check_can_write(path.parent)
-    source = create_source(config.data, "train")
+    source = create_source(config.data, "train", config.matcher)
     examples = _training_examples(source, _IMAGES.value, _STEP.value)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def dry_run() -> Sequence[str]:
     """What would be drawn."""
     config, path = _CONFIG.value, pathlib.Path(_OUTPUT.value)
     check_values(config)
-    source = create_source(config.data, "train")
+    source = create_source(config.data, "train", config.matcher)
     _training_batches(source, _IMAGES.value, _STEP.value).close()
     files.check_can_write(path.parent)
     return [

@@ -134,7 +134,7 @@ def _input_benchmark() -> throughput.InputBenchmark:
     config = CONFIG.value
     if config is None:
         raise ConfigError("Give the configuration whose input is to be measured, --config=FILE.")
-    source = sources.create_source(config.data, "train")
+    source = sources.create_source(config.data, "train", config.matcher)
     try:
         return throughput.InputBenchmark(config, source, _BATCHES.value)
     except DataError:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ioub_jax.data.resizing import Resize
-from ioub_jax.data.sources.example import Example, select_objects
+from ioub_jax.data.sources.example import Example, largest_boxes, select_objects
 
 # The mean colour of ImageNet, about zero once the model has normalised its input.
 PADDING_COLOUR = (124, 116, 104)
@@ -262,9 +262,7 @@ def create_evaluation_plan(config: Any, sizes: np.ndarray) -> EvaluationPlan:
 
 def keep_largest(example: Example, max_boxes: int) -> Example:
     """Drops the smallest boxes beyond `max_boxes`; the others stay in their order."""
-    sides = example.boxes[:, 2:] - example.boxes[:, :2]
-    largest = np.argsort(-sides.prod(axis=-1), kind="stable")[:max_boxes]
-    return select_objects(example, np.sort(largest))
+    return select_objects(example, largest_boxes(example.boxes, max_boxes))
 
 
 def assemble_batch(

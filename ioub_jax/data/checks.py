@@ -21,6 +21,8 @@ KINDS = {
     "outside": "boxes outside their image",
     "too_many_objects": "images with more objects than slots",
     "folder": "folders and split files that are missing or empty",
+    "nothing_learned": "data sets without a usable box",
+    "empty_class": "classes without a usable box",
 }
 
 #: What reading puts right without asking, with the heading it has in a report.
@@ -35,7 +37,16 @@ CHANGES = {
 }
 
 # The end of most sentences, whatever reads the data set: no news to whoever has set it.
-_ADVICE_TO_SKIP = re.compile(r",? or set config\.data\.on_error='skip' to [^.]+\.$")
+_ADVICE_TO_SKIP = re.compile(r",? or set config\.data\.on_error='skip' to ([^.]+)\.$")
+# What that end says to be left out, or the kind where a sentence has no such end.
+_LEFT_OUT = {"image": "image", "box": "box", "object": "box"}
+_OF_IMAGES = (
+    "missing_image",
+    "unreadable_image",
+    "image_size",
+    "missing_annotation",
+    "duplicate_image",
+)
 
 
 class DataError(ValueError):
@@ -74,6 +85,15 @@ class Problem:
     def __str__(self) -> str:
         """The sentence without the advice to set `on_error='skip'`, which is set already."""
         return _ADVICE_TO_SKIP.sub(".", self.sentence)
+
+    @property
+    def leaves_out(self) -> str:
+        """What is left out because of it: 'image', 'box', or '' for neither."""
+        advice = _ADVICE_TO_SKIP.search(self.sentence)
+        if advice is None:
+            return "image" if self.kind in _OF_IMAGES else "box"
+        words = re.fullmatch(r"leave the (\w+) out", advice[1])
+        return _LEFT_OUT.get(words[1], "") if words else ""
 
 
 class Problems:

@@ -107,11 +107,14 @@ class Run:
         self.config_dict = configuration.to_dict(config)
         self.workdir = workdir
         self.trace_folder = workdir / "profile" if profile else None
-        self.source, self.validation, self.detector = create_setup(config)
+        self.source, self.validation, self.detector, learned = create_setup(config)
         with contextlib.ExitStack() as opened:
             if hosts.is_first():
                 opened.enter_context(lock.held(workdir))
             self._claim_workdir()
+            if hosts.is_first():
+                for line in learned:
+                    logger.info("%s", line)
             self._open()
             # Until the training is over, or right now where something was wrong.
             self.lock = opened.pop_all()

@@ -56,6 +56,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     return [
         f"Data: {config.data.source}, {describe_source(setup.source)} for training, "
         f"{len(setup.validation):,} for validation.",
+        *setup.learned,
         f"Canvases: {describe_canvases(config, setup.source)}.",
         *describe_detector(setup.detector),
         f"Training: {total:,} steps of {size} images, {epochs:.1f} epochs; evaluated every "

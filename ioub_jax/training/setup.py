@@ -1,11 +1,13 @@
 """What a run is made of before it has a workdir: its data and its detector. Nothing is written."""
 
 import logging
+import os
 from typing import NamedTuple
 
 import ml_collections
 
 from ioub_jax.data import sources
+from ioub_jax.data.sources import FileSource, Learned, unlearned
 from ioub_jax.data.sources.example import Source
 from ioub_jax.training import class_list, evaluator, hosts, writers
 from ioub_jax.training.config_values import check_values
@@ -21,11 +23,13 @@ class Setup(NamedTuple):
       source: the training data.
       validation: the validation data.
       detector: the detector.
+      learned: of how many boxes and images of the training data how many are trained on, in words.
     """
 
     source: Source
     validation: Source
     detector: Detector
+    learned: tuple[str, str]
 
 
 def create_setup(config: ml_collections.ConfigDict) -> Setup:
@@ -35,15 +39,17 @@ def create_setup(config: ml_collections.ConfigDict) -> Setup:
       ConfigError: the configuration cannot be run.
       DataError: the data set is broken.
     """
-    source, validation = open_data(config)
+    source, validation, learned = open_data(config)
     detector = create_detector(config, len(source.classes))
-    _warn_of_warm_up_alone(config.schedule)
-    return Setup(source, validation, detector)
+    if hosts.is_first():
+        _warn_of_warm_up_alone(config.schedule)
+        _warn_of_shared_images(source, validation)
+    return Setup(source, validation, detector, learned.lines())
 
 
 def _warn_of_warm_up_alone(schedule: ml_collections.ConfigDict) -> None:
     """Warns of a run that ends before its warm-up does: its AP says little of the configuration."""
-    if schedule.images <= schedule.warmup_images and hosts.is_first():
+    if schedule.images <= schedule.warmup_images:
         logger.warning(
             "schedule.images is %s and schedule.warmup_images %s: the whole run is warm-up, and "
             "the learning rate never reaches its full value; lower schedule.warmup_images or "
@@ -53,12 +59,39 @@ def _warn_of_warm_up_alone(schedule: ml_collections.ConfigDict) -> None:
         )
 
 
-def open_data(config: ml_collections.ConfigDict) -> tuple[Source, Source]:
-    """Training and validation data, with what else can be checked without devices; raises alike."""
+def _warn_of_shared_images(source: Source, validation: Source) -> None:
+    """Warns of validation images that are trained on: their AP says little of other images."""
+    if not (isinstance(source, FileSource) and isinstance(validation, FileSource)):
+        return
+    trained_on = {os.path.abspath(source.describe(index)) for index in range(len(source))}
+    paths = [os.path.abspath(validation.describe(index)) for index in range(len(validation))]
+    shared = [path for path in paths if path in trained_on]
+    if shared:
+        logger.warning(
+            "%s of the %s validation images are trained on, too (the first: %s): their AP says "
+            "little of other images, and the best checkpoint is chosen by it; validate on images "
+            "of their own.",
+            f"{len(shared):,}",
+            f"{len(paths):,}",
+            shared[0],
+        )
+
+
+def open_data(config: ml_collections.ConfigDict) -> tuple[Source, Source, Learned]:
+    """The data of a configuration, with what else can be checked without devices.
+
+    Returns:
+      the training data, the validation data, and what of the training data is learned.
+
+    Raises:
+      ConfigError: the configuration cannot be run.
+      DataError: the data set is broken, or has a class without a box to learn.
+    """
     check_values(config)
-    source = sources.create_source(config.data, "train")
+    source, learned = sources.open_counted(config.data, "train", config.matcher)
+    unlearned.check_classes(learned, config.data)
     validation = sources.create_source(config.data, "val")
     class_list.check_same(source, validation, "the training data", "the validation data")
     evaluator.check_metrics(config)
     writers.check_writers(config)
-    return source, validation
+    return source, validation, learned

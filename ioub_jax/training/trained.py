@@ -44,7 +44,7 @@ def open_run(workdir: pathlib.Path, split: str) -> tuple[Detector, Source]:
     """The detector of a run, without its variables, and a split of its data; raises as `load`."""
     config = configuration.read_workdir(workdir)
     check_values(config)
-    source = sources.create_source(config.data, split)
+    source = sources.create_source(config.data, split, config.matcher)
     class_list.check(workdir, source)
     return create_detector(config, len(source.classes)), source
 

@@ -38,3 +38,19 @@ def test_an_error_keeps_the_advice():
     with pytest.raises(DataError) as caught:
         Problems("raise").add("no_area", f"a.xml: has no area; fix it{ADVICE}")
     assert str(caught.value) == f"a.xml: has no area; fix it{ADVICE}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "end", "left_out"),
+    [
+        ("no_area", ADVICE, "box"),
+        ("bad_box", ADVICE.replace("box", "object"), "box"),
+        # An entry that cannot be read may be of either.
+        ("broken_annotation", ADVICE.replace("box", "image"), "image"),
+        ("duplicate_image", ADVICE.replace("leave the box out", "read it once"), ""),
+        ("missing_image", ".", "image"),
+        ("outside", ".", "box"),
+    ],
+)
+def test_what_a_problem_leaves_out(kind, end, left_out):
+    assert Problem(kind, f"a.json: is wrong; mend it{end}").leaves_out == left_out

@@ -7,6 +7,7 @@ import pytest
 
 from tests import tiny
 from tests.data.audit import data_sets
+from tests.experiments import forked
 
 
 def check(root, *arguments):
@@ -82,3 +83,79 @@ def test_real_cells_are_checked(shared_data):
     assert "MUST BE FIXED" in output and "classes: Platelets, RBC, WBC" in output
     assert "2,804 boxes" in output and "boxes without area: 1" in output
     assert "near-certain" not in output
+
+
+@pytest.fixture(scope="module")
+def commands():
+    served = forked.Commands()
+    yield served.run
+    served.close()
+
+
+def folder_arguments(root, *more):
+    splits = [f"--config.data.coco.{split}_annotations=train.json" for split in ("train", "val")]
+    splits += [f"--config.data.coco.{split}_images=images" for split in ("train", "val")]
+    return [
+        "--config=configs/coco_folder_retinanet.py",
+        f"--config.data.coco.root={root}",
+        "--config.data.canvases=((48,64),)",
+        *splits,
+        *more,
+    ]
+
+
+def lines_of(output):
+    return [line for line in output.splitlines() if line.startswith(("Boxes: ", "Images: "))]
+
+
+def test_what_is_learned_is_said_alike(commands, tmp_path):
+    """By check_data and by train, of an image without boxes, a crowd and three boxes of two."""
+    content = data_sets.coco_content()
+    content["images"].append({"id": 5, "file_name": "5.jpg", "height": 48, "width": 64})
+    content["annotations"][0]["iscrowd"] = 1
+    content["annotations"].append({**content["annotations"][7], "id": 9, "bbox": [0, 0, 9, 9]})
+    data_sets.write_coco(tmp_path / "data", content)
+    arguments = folder_arguments(tmp_path / "data", "--config.data.max_boxes=2")
+    code, checked = commands("check_data", *arguments, f"--output={tmp_path / 'report'}")
+    assert code == 0, checked
+    # Image 4 has three boxes, and the smallest is beyond the two slots.
+    expected = [
+        "Boxes: 7 of 9 are trained on; not 1 crowd (config.matcher.crowd), 1 beyond "
+        "config.data.max_boxes.",
+        "Images: 4 of 5 are trained on; not 1 without a box to learn (config.data.keep_empty).",
+    ]
+    assert lines_of(checked) == expected
+    table = [" ".join(line.split()) for line in checked.splitlines()]
+    assert "class id boxes usable crowds too many images" in table
+    assert "cat 1 4 3 1 0 4" in table and "dog 2 5 4 0 1 4" in table
+    found = json.loads((tmp_path / "report" / "check.json").read_text())
+    assert found["learned"]["lines"] == expected
+    assert found["learned"]["boxes"]["left_out"] == {"crowd": 1, "beyond_max_boxes": 1}
+    workdir = f"--workdir={tmp_path / 'run'}"
+    code, dry = commands("train", *arguments, workdir, "--dry_run")
+    assert code == 0, dry
+    assert lines_of(dry) == expected
+    assert "4 of the 5 validation images are trained on, too (the first: " in dry
+    # Ends where the train step would be built.
+    before = "from ioub_jax.training import loop; loop.create_trainer = None"
+    _, trained = commands("train", *arguments, workdir, before=before)
+    assert lines_of(trained) == expected, trained
+
+
+@pytest.mark.parametrize("is_whole_set", [False, True])
+def test_crowds_alone_are_an_error_everywhere(commands, tmp_path, is_whole_set):
+    """What CVAT writes for masks: of one class, or of both."""
+    content = data_sets.coco_content()
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = int(is_whole_set or annotation["category_id"] == 1)
+    data_sets.write_coco(tmp_path / "data", content)
+    arguments = folder_arguments(tmp_path / "data")
+    workdir = f"--workdir={tmp_path / 'run'}"
+    reason = "all 8 boxes are crowds" if is_whole_set else "cat: all 4 boxes are crowds"
+    for command in (["check_data"], ["train", workdir], ["train", workdir, "--dry_run"]):
+        code, output = commands(*command, *arguments)
+        assert code == 1 and reason in output and "--config.matcher.crowd=keep" in output
+    assert not (tmp_path / "run").exists()
+    code, output = commands("check_data", *arguments, "--config.matcher.crowd=keep")
+    assert code == 0
+    assert lines_of(output) == ["Boxes: all 8 are trained on.", "Images: all 4 are trained on."]

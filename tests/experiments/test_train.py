@@ -200,6 +200,8 @@ def test_a_finished_run_has_nothing_left_to_do(finished):
     before = state_in(finished)
     code, output = tiny.run("train", *train_arguments(finished))
     assert code == 0, output
+    assert "Boxes: known when their images are drawn, all are trained on." in output
+    assert "Images: all 50 are trained on." in output
     assert_bit_identical(state_in(finished), before)
     assert len(records(finished)) == 24
 

@@ -10,12 +10,17 @@ import numpy as np
 from ioub_jax.data.audit.findings import Finding, group_problems
 from ioub_jax.data.audit.format_mistakes import find_format_mistakes
 from ioub_jax.data.audit.image_files import check_headers, decode_all
-from ioub_jax.data.audit.progress import progress
-from ioub_jax.data.audit.statistics import Statistics, collect_statistics, find_duplicate_boxes
+from ioub_jax.data.audit.statistics import (
+    Statistics,
+    collect_statistics,
+    find_duplicate_boxes,
+    find_odd_areas,
+)
 from ioub_jax.data.audit.written_boxes import read_coco_boxes, read_voc_boxes
 from ioub_jax.data.checks import DataError, Problem, check_on_error
-from ioub_jax.data.sources import Source, VocSource, create_source
-from ioub_jax.data.sources.annotations import Annotations, collect_annotations
+from ioub_jax.data.sources import Learned, Source, VocSource, annotations_of, open_source, unlearned
+from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.data.sources.learned import Rules, count_classes, count_learned, rules_of
 
 _log = logging.getLogger(__name__)
 
@@ -28,11 +33,13 @@ class OpenedData:
         source: It, with its images without objects and without what is broken.
         annotations: All of its objects.
         statistics: What it has.
+        learned: What of it the configuration learns.
     """
 
     source: Source
     annotations: Annotations
     statistics: Statistics
+    learned: Learned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +68,7 @@ def opening_options(config: Any) -> Any:
     """
     check_on_error(config.on_error)
     opening = config.copy_and_resolve_references()
-    opening.update({"on_error": "skip", "keep_empty": True})
+    opening.on_error = "skip"
     return opening
 
 
@@ -71,11 +78,12 @@ def audit_data_set(config: Any, split: str, decode: bool = False) -> Audit:
     **What must be fixed** is what training with this very configuration would stop at, or would
     learn wrong boxes from: under `on_error='raise'` every broken file, box and id; under
     `on_error='skip'` those are worth knowing, since they are left out. A near-certain mistake of
-    the format, a file that cannot be opened at all and a training split without any object must be
-    fixed either way.
+    the format, a file that cannot be opened at all, training data without a box to learn and,
+    unless `allow_empty_classes` is set, a class without one must be fixed either way. What reading
+    puts right, such as a box that sticks out of its image, is worth knowing.
 
     Args:
-        config: `config.data`.
+        config: The whole configuration.
         split: 'train', 'val' or 'test'.
         decode: Whether to decode every image.
 
@@ -85,15 +93,15 @@ def audit_data_set(config: Any, split: str, decode: bool = False) -> Audit:
     Raises:
         ValueError: If the split or `on_error` is unknown.
     """
-    raises = check_on_error(config.on_error) == "raise"
-    opening = opening_options(config)
-    _log.info("Opening the %r split of data.source=%r.", split, config.source)
+    raises = check_on_error(config.data.on_error) == "raise"
+    opening = opening_options(config.data)
+    _log.info("Opening the %r split of data.source=%r.", split, config.data.source)
     try:
-        source = create_source(opening, split)
+        source = open_source(opening, split)
     except DataError as error:
         sentence = Problem(error.kind, str(error))
         return Audit(tuple(group_problems([sentence], must_be_fixed=True)), None)
-    data = _read(source)
+    data = _read(source, rules_of(config.data, config.matcher, split))
     problems = list(source.skipped)
     header_problems, exif = check_headers(source)
     problems += header_problems
@@ -102,24 +110,23 @@ def audit_data_set(config: Any, split: str, decode: bool = False) -> Audit:
         known = {problem.sentence.split(": ")[0] for problem in header_problems}
         problems += [p for p in decode_all(source) if p.sentence.split(": ")[0] not in known]
     if not raises:  # what the configuration does already is no advice
-        problems = [Problem(problem.kind, str(problem)) for problem in problems]
+        problems = [dataclasses.replace(problem, sentence=str(problem)) for problem in problems]
     findings = [
-        *_format_mistakes(source, config, split),
-        *_no_objects(data, split),
+        *_format_mistakes(source, config.data, split),
         *group_problems(problems, must_be_fixed=raises),
+        *_nothing_learned(data, config.data, split),
         *exif,
-        *group_problems(_too_many_objects(data, config.max_boxes), must_be_fixed=False),
+        *_too_many_objects(data, config.data.max_boxes),
         *_worth_knowing(data),
     ]
     return Audit(tuple(sorted(findings, key=lambda finding: not finding.must_be_fixed)), data)
 
 
-def _read(source: Source) -> OpenedData:
-    indices = progress(range(len(source)), "Collecting boxes", len(source))
-    examples = [source.annotations(index) for index in indices]
-    annotations = collect_annotations(examples, source.sizes)
-    statistics = collect_statistics(annotations, source.classes, source.category_ids)
-    return OpenedData(source, annotations, statistics)
+def _read(source: Source, rules: Rules) -> OpenedData:
+    annotations = annotations_of(source)
+    classes = count_classes(annotations, source.classes, source.category_ids, rules)
+    statistics = collect_statistics(annotations, classes)
+    return OpenedData(source, annotations, statistics, count_learned(source, rules))
 
 
 def _format_mistakes(source: Source, config: Any, split: str) -> list[Finding]:
@@ -136,36 +143,53 @@ def _format_mistakes(source: Source, config: Any, split: str) -> list[Finding]:
     return [Finding("format", True, len(mistakes), sentences=tuple(mistakes))] if mistakes else []
 
 
-def _no_objects(data: OpenedData, split: str) -> list[Finding]:
-    if data.statistics.boxes:
+def _nothing_learned(data: OpenedData, options: Any, split: str) -> list[Finding]:
+    """Nothing, or classes, without a box to learn; evaluation may lack either."""
+    classes = data.statistics.classes
+    learned = data.learned
+    trains = split == "train"
+    if not any(entry.usable for entry in classes):
+        advice = ""
+        if trains and learned.boxes is not None:
+            advice = unlearned.nothing_learned(learned, options)
+            advice = advice[:1].upper() + advice[1:]
+        return [Finding("nothing_learned", trains, 1, advice)]
+    empty = [entry.name for entry in classes if not entry.usable]
+    if not empty:
         return []
-    advice = "" if split != "train" else "There is nothing to learn from; check the annotations."
-    return [Finding("no_objects", split == "train", 1, advice)]
+    if not trains:
+        return [Finding("empty_class", False, len(empty), f"{', '.join(empty)}.")]
+    advice = unlearned.empty_classes(classes, learned.fullest, options, split)
+    return [Finding("empty_class", not options.allow_empty_classes, len(empty), advice)]
 
 
-def _too_many_objects(data: OpenedData, max_boxes: int) -> list[Problem]:
+def _too_many_objects(data: OpenedData, max_boxes: int) -> list[Finding]:
     counts = data.annotations.counts
-    return [
-        Problem(
-            "too_many_objects",
-            f"{data.source.describe(int(index))}: has {counts[index]} objects but "
-            f"config.data.max_boxes is {max_boxes}; raise it to {counts.max()}, or training keeps "
-            "the largest.",
-        )
-        for index in np.flatnonzero(counts > max_boxes)
-    ]
+    images = np.flatnonzero(counts > max_boxes)
+    if not len(images):
+        return []
+    sentences = tuple(
+        f"{data.source.describe(int(index))}: has {counts[index]} objects." for index in images
+    )
+    advice = (
+        f"config.data.max_boxes is {max_boxes}, and of more objects training keeps the largest; "
+        f"the fullest image needs --config.data.max_boxes={counts.max()}."
+    )
+    return [Finding("too_many_objects", False, len(images), advice, sentences)]
 
 
 def _worth_knowing(data: OpenedData) -> list[Finding]:
-    """Repeated boxes, classes without boxes, images without objects."""
-    findings = []
+    """What reading has changed, odd areas, repeated boxes, images without objects."""
+    findings = [
+        Finding(change, False, count)
+        for change, count in data.source.census.changes.items()
+        if count
+    ]
+    findings += find_odd_areas(data.annotations)
     repeated = find_duplicate_boxes(data.annotations)
     if len(repeated):
         sentences = tuple(_duplicate_sentence(data, position) for position in repeated)
         findings.append(Finding("duplicate_box", False, len(repeated), sentences=sentences))
-    unused = [entry.name for entry in data.statistics.classes if entry.boxes == 0]
-    if unused and data.statistics.boxes:
-        findings.append(Finding("empty_class", False, len(unused), f"{', '.join(unused)}."))
     if data.statistics.empty_images and data.statistics.boxes:
         advice = "config.data.keep_empty decides whether they are trained on, as background."
         count = data.statistics.empty_images

@@ -4,18 +4,22 @@ import collections
 import dataclasses
 from collections.abc import Iterable
 
-from ioub_jax.data.checks import KINDS, Problem
+from ioub_jax.data.checks import CHANGES, KINDS, Problem
 
-#: What an audit can find besides the kinds of `checks.KINDS`, with the heading of each.
-HEADINGS = KINDS | {
-    "format": "near-certain mistakes of the format",
-    "no_objects": "data sets without objects",
-    "exif_orientation": "images with an EXIF orientation, which is ignored",
-    "duplicate_box": "boxes that are there twice, with the same class in the same image",
-    "empty_class": "classes without any box",
-    "empty_image": "images without objects",
-    "unreached_box": "boxes that no anchor reaches at IoU .5",
-}
+#: What an audit can find: besides problems and changes that, with the heading of each.
+HEADINGS = (
+    KINDS
+    | CHANGES
+    | {
+        "format": "near-certain mistakes of the format",
+        "odd_area": "annotated areas that are not those of the boxes",
+        "exif_orientation": "images with an EXIF orientation, which is ignored",
+        "duplicate_box": "boxes that are there twice, with the same class in the same image",
+        "empty_image": "images without objects",
+        "crowded_image": "images with more objects than the metric counts detections",
+        "unreached_box": "boxes that no anchor reaches at IoU .5",
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +49,11 @@ class Finding:
 
 def group_problems(problems: Iterable[Problem], must_be_fixed: bool) -> list[Finding]:
     """One finding for each kind, in the order of `HEADINGS`; a repeated problem counts once."""
-    by_kind: dict[str, dict[str, None]] = collections.defaultdict(dict)
+    by_kind: dict[str, dict[str, int]] = collections.defaultdict(dict)
     for problem in problems:
-        by_kind[problem.kind][problem.sentence] = None
+        by_kind[problem.kind][problem.sentence] = problem.count
     return [
-        Finding(kind, must_be_fixed, len(by_kind[kind]), sentences=tuple(by_kind[kind]))
+        Finding(kind, must_be_fixed, sum(by_kind[kind].values()), sentences=tuple(by_kind[kind]))
         for kind in HEADINGS
         if kind in by_kind
     ]

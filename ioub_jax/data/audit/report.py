@@ -7,11 +7,23 @@ from typing import Any
 from ioub_jax.data.audit.audit import Audit
 from ioub_jax.data.audit.findings import Finding
 from ioub_jax.data.audit.network_scale import Canvases
-from ioub_jax.data.audit.statistics import ClassCount, Histogram, Statistics
+from ioub_jax.data.audit.statistics import Histogram, Statistics
+from ioub_jax.data.sources.learned import ClassCount, Learned
 
 _SENTENCES = 3  # of each finding in the text; the JSON has all
 _CLASSES = 100  # rows of the table of classes
 _BAR = 30  # characters
+# Of the table of classes.
+_COLUMNS = {
+    "boxes": "boxes",
+    "usable": "usable",
+    "crowds": "crowds",
+    "difficult": "difficult",
+    "beyond_max_boxes": "too many",
+    "left_out": "left out",
+    "images": "images",
+}
+_ALWAYS = ("boxes", "usable", "images")
 
 
 def to_json(audit: Audit) -> dict[str, Any]:
@@ -23,6 +35,16 @@ def to_json(audit: Audit) -> dict[str, Any]:
             for finding in audit.findings
         ],
         "statistics": dataclasses.asdict(audit.data.statistics) if audit.data else None,
+        "learned": _learned_to_json(audit.data.learned) if audit.data else None,
+    }
+
+
+def _learned_to_json(learned: Learned) -> dict[str, Any]:
+    """The counts of boxes (None where they are drawn) and images; those of classes are above."""
+    return {
+        "lines": learned.lines(),
+        "boxes": dataclasses.asdict(learned.boxes) if learned.boxes else None,
+        "images": dataclasses.asdict(learned.images),
     }
 
 
@@ -78,21 +100,27 @@ def format_canvases(configured: Canvases, suggested: Sequence[Canvases]) -> str:
         f"{configured.padding_share:.1%} of the images' pixels"
     ]
     for other in suggested:
-        lines.append(f"  {other.padding_share:6.1%} on {other.canvases}")
+        value = str(other.canvases).replace(" ", "")
+        lines.append(f'  {other.padding_share:6.1%} with --config.data.canvases="{value}"')
     if suggested:
         lines.insert(1, "Less with these canvases (height, width):")
     return "\n".join(lines)
 
 
 def _format_classes(classes: Sequence[ClassCount]) -> str:
-    """A row a class, the most frequent first."""
+    """A row a class, the most frequent first; columns of zeros alone are left out."""
     ordered = sorted(classes, key=lambda entry: -entry.boxes)
     width = max([len("class"), *(len(entry.name) for entry in ordered)])
-    lines = [f"{'class':{width}}  {'id':>5}  {'boxes':>9}  {'images':>9}"]
+    columns = [
+        name
+        for name in _COLUMNS
+        if name in _ALWAYS or any(getattr(entry, name) for entry in classes)
+    ]
+    names = "".join(f"  {_COLUMNS[name]:>9}" for name in columns)
+    lines = [f"{'class':{width}}  {'id':>5}{names}"]
     for entry in ordered[:_CLASSES]:
-        lines.append(
-            f"{entry.name:{width}}  {entry.category_id:5}  {entry.boxes:9,}  {entry.images:9,}"
-        )
+        numbers = "".join(f"  {getattr(entry, name):9,}" for name in columns)
+        lines.append(f"{entry.name:{width}}  {entry.category_id:5}{numbers}")
     if len(ordered) > _CLASSES:
         lines.append(f"... and {len(ordered) - _CLASSES:,} more")
     return "\n".join(lines)

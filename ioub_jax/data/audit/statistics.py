@@ -5,10 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ioub_jax.data.audit.findings import Finding
 from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.data.sources.learned import ClassCount
 
 #: COCO's size classes: the area at which each begins, in square pixels (pycocotools, `areaRng`).
 SIZE_CLASSES = {"small": 0.0, "medium": 32.0**2, "large": 96.0**2}
+# Fewer areas than this prove nothing; others are odd beyond these shares of their box.
+_FEWEST_AREAS, _SMALLEST_AREA, _LARGEST_AREA = 5, 0.005, 1.05
 _SIDE_EDGES = (0, 4, 8, 16, 32, 64, 96, 128, 256, 512, 1024, np.inf)
 _ASPECT_EDGES = (0, 1 / 8, 1 / 4, 1 / 2, 1 / 1.25, 1.25, 2, 4, 8, np.inf)
 _COUNT_EDGES = (0, 1, 2, 3, 6, 11, 21, 51, 101, 201, np.inf)
@@ -25,23 +29,6 @@ class Histogram:
 
     edges: tuple[float | None, ...]
     counts: tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassCount:
-    """How often a class occurs.
-
-    Attributes:
-        name: Its name.
-        category_id: The data set's own id.
-        boxes: Its boxes, crowds included.
-        images: Images with at least one.
-    """
-
-    name: str
-    category_id: int | str
-    boxes: int
-    images: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,15 +69,12 @@ class Statistics:
     most_boxes: int
 
 
-def collect_statistics(
-    annotations: Annotations, classes: Sequence[str], category_ids: Sequence[int | str]
-) -> Statistics:
+def collect_statistics(annotations: Annotations, classes: Sequence[ClassCount]) -> Statistics:
     """Counts what a data set has.
 
     Args:
         annotations: Of n images.
-        classes: Class names in the order of the labels.
-        category_ids: The data set's own id of each class.
+        classes: One entry a class, in the order of the labels.
 
     Returns:
         The statistics.
@@ -110,7 +94,7 @@ def collect_statistics(
         crowds=int(annotations.crowd.sum()),
         difficult=int(annotations.difficult.sum()),
         ignored=ignored,
-        classes=_count_classes(annotations, classes, category_ids),
+        classes=tuple(classes),
         size_classes={
             name: int((size_class == number).sum()) for number, name in enumerate(SIZE_CLASSES)
         },
@@ -147,23 +131,46 @@ def find_duplicate_boxes(annotations: Annotations) -> np.ndarray:
     return np.flatnonzero(repeated & ~annotations.ignored)
 
 
+def find_odd_areas(annotations: Annotations) -> list[Finding]:
+    """Annotated areas that cannot be those of their objects, such as 1 everywhere.
+
+    The area of a mask is at most that of its box and, even of a scratch, no tiny part of it.
+
+    Args:
+        annotations: Of n images.
+
+    Returns:
+        A finding if most areas are odd, or all are one number though boxes differ; else nothing.
+    """
+    objects = ~annotations.crowd & ~annotations.ignored
+    boxes, area = annotations.boxes[objects], annotations.area[objects]
+    if len(area) < _FEWEST_AREAS:
+        return []
+    sides = boxes[:, 2:] - boxes[:, :2]
+    of_boxes = sides.prod(axis=1)
+    # Rounding may have taken a pixel of each side of the box.
+    larger = area > _LARGEST_AREA * (sides + 1).prod(axis=1)
+    odd = larger | (area < _SMALLEST_AREA * of_boxes)
+    is_constant = np.ptp(area) == 0 and of_boxes.max() > 4 * of_boxes.min()
+    if not is_constant and 2 * odd.sum() <= len(odd):
+        return []
+    fault = f"`area` is {area[0]:g} everywhere, though the boxes differ"
+    if not is_constant:
+        fault = (
+            f"`area` is above the width times height of {larger.sum():,} boxes and below "
+            f"{_SMALLEST_AREA:.1%} of it for {(odd & ~larger).sum():,}"
+        )
+    advice = (
+        f"{fault}: AP of small, medium and large objects goes by it. Write the area in pixels of "
+        "the mask or the box, or remove it for that of the box."
+    )
+    return [Finding("odd_area", False, int(odd.sum()) or len(odd), advice)]
+
+
 def _as_single_values(rows: np.ndarray) -> np.ndarray:
     """Each row as one opaque value: sorting those is many times faster than sorting rows."""
     rows = np.ascontiguousarray(rows)
     return rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).reshape(-1)
-
-
-def _count_classes(
-    annotations: Annotations, classes: Sequence[str], category_ids: Sequence[int | str]
-) -> tuple[ClassCount, ...]:
-    images = np.repeat(np.arange(len(annotations)), annotations.counts)
-    boxes = np.bincount(annotations.labels, minlength=len(classes))
-    pairs = np.unique(images * len(classes) + annotations.labels)
-    in_images = np.bincount(pairs % len(classes), minlength=len(classes))
-    return tuple(
-        ClassCount(name, int(number), int(boxes[label]), int(in_images[label]))
-        for label, (name, number) in enumerate(zip(classes, category_ids, strict=True))
-    )
 
 
 def _histogram(values: np.ndarray, edges: Sequence[float]) -> Histogram:

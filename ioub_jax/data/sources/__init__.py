@@ -10,9 +10,11 @@ from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.cityscapes import CityscapesSource
 from ioub_jax.data.sources.coco import CocoSource
 from ioub_jax.data.sources.example import Example, Source
-from ioub_jax.data.sources.files import FileSource
+from ioub_jax.data.sources.files import FileSource, annotations_of
+from ioub_jax.data.sources.learned import Learned, Rules, count_learned, rules_of
 from ioub_jax.data.sources.shapes import ShapesSource
 from ioub_jax.data.sources.tfds import TfdsSource
+from ioub_jax.data.sources.unlearned import nothing_learned
 from ioub_jax.data.sources.voc import VocSource
 
 __all__ = [
@@ -20,30 +22,76 @@ __all__ = [
     "CocoSource",
     "Example",
     "FileSource",
+    "Learned",
     "ShapesSource",
     "Source",
     "TfdsSource",
     "VocSource",
+    "annotations_of",
     "create_source",
+    "open_counted",
+    "open_source",
 ]
 
 SPLITS = ("train", "val", "test")
 
 
-def create_source(config: Any, split: str) -> Source:
-    """Opens the data set that a config names.
+def create_source(config: Any, split: str, matcher: Any = None) -> Source:
+    """Opens the data set that a config names, with the images that a split is used with.
 
     Args:
         config: `config.data`: `source`, `on_error`, `keep_empty` and the source's own options under
             its name.
         split: 'train', 'val' or 'test'.
+        matcher: `config.matcher`, whose `crowd` and `difficult` say what is learned of those; None
+            for its defaults.
 
     Returns:
-        The data set; for training without the images that have no objects, unless they are kept.
+        The data set; for training without the images that have no box to learn, unless they are
+        kept.
 
     Raises:
         ValueError: If the split is unknown.
-        DataError: If the source is unknown or something is wrong with its files.
+        DataError: If the source is unknown, something is wrong with its files, or there is no box
+            to learn.
+    """
+    return open_counted(config, split, matcher)[0]
+
+
+def open_counted(config: Any, split: str, matcher: Any = None) -> tuple[Source, Learned]:
+    """As `create_source`, with what of the data set is learned.
+
+    Args:
+        config: `config.data`.
+        split: 'train', 'val' or 'test'.
+        matcher: `config.matcher`; None for its defaults.
+
+    Returns:
+        The data set and the counts; raises alike.
+    """
+    source = open_source(config, split)
+    rules = rules_of(config, matcher, split)
+    learned = count_learned(source, rules)
+    if split == "train" and learned.boxes is not None:
+        if learned.boxes.learned == 0:
+            raise DataError(
+                f"config.data.{config.source}: {nothing_learned(learned, config)}",
+                "nothing_learned",
+            )
+        if not rules.keep_empty:
+            source = _with_learned(source, rules)
+    return source, learned
+
+
+def open_source(config: Any, split: str) -> Source:
+    """Opens the data set that a config names, with every image that can be read.
+
+    Args:
+        config: `config.data`.
+        split: 'train', 'val' or 'test'.
+
+    Returns:
+        The data set; raises as `create_source`, but for a lack of boxes.
     """
     if split not in SPLITS:
         raise ValueError(f"There is no split {split!r}; use one of {SPLITS}.")
@@ -60,23 +108,14 @@ def create_source(config: Any, split: str) -> Source:
             len(source.skipped),
             source.skipped[0],
         )
-    if split == "train" and not config.keep_empty:
-        return _with_objects(source, config.source)
     return source
 
 
-def _with_objects(source: Any, name: str) -> Source:
-    """The images with at least one object that is no crowd: others have nothing to learn from."""
-    if isinstance(source, ShapesSource):  # every image of which has some
-        return source
-    has_objects = np.flatnonzero(source.has_objects)
-    if len(has_objects) == 0:
-        raise DataError(
-            f"config.data.{name}: no image of the training split has an object to learn from; "
-            "choose another split or repair its annotations.",
-            "folder",
-        )
-    return source if len(has_objects) == len(source) else source.select(has_objects)
+def _with_learned(source: Any, rules: Rules) -> Source:
+    """The images with a box to learn: others, such as those of crowds alone, teach nothing."""
+    annotations = annotations_of(source)
+    chosen = np.flatnonzero(annotations.images_with(rules.learned(annotations)))
+    return source if len(chosen) == len(source) else source.select(chosen)
 
 
 def _shapes(config: Any, split: str) -> Source:

@@ -46,11 +46,10 @@ class Annotations:
         """int64 `[n]`, the objects of each image."""
         return np.diff(self.offsets)
 
-    @property
-    def has_objects(self) -> np.ndarray:
-        """Whether each image has an object that is neither a crowd nor ignored, bool `[n]`."""
-        objects_before = np.concatenate([[0], np.cumsum(~self.crowd & ~self.ignored)])
-        return np.diff(objects_before[self.offsets]) > 0
+    def images_with(self, chosen: np.ndarray) -> np.ndarray:
+        """Whether each image has an object of those that a mask chooses, bool `[n]`."""
+        chosen_before = np.concatenate([[0], np.cumsum(chosen)])
+        return np.diff(chosen_before[self.offsets]) > 0
 
     def example(self, index: int) -> Example:
         """The objects of image `index`, without its pixels."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from ioub_jax.data.checks import Problem
 from ioub_jax.data.images import read_image
-from ioub_jax.data.sources.annotations import Annotations
-from ioub_jax.data.sources.example import Census, Example
+from ioub_jax.data.sources.annotations import Annotations, collect_annotations
+from ioub_jax.data.sources.example import Census, Example, Source
 
 
 def scale_to_image(example: Example, image: np.ndarray, size: tuple[int, int]) -> Example:
@@ -88,11 +88,6 @@ class AnnotatedImages:
         """
         raise NotImplementedError
 
-    @property
-    def has_objects(self) -> np.ndarray:
-        """Whether each image has an object that is neither a crowd nor ignored, bool `[n]`."""
-        return self._annotations.has_objects
-
     def annotations(self, index: int) -> Example:
         """The objects of image `index`, without its pixels."""
         return self._annotations.example(index)
@@ -108,6 +103,15 @@ class AnnotatedImages:
         chosen._annotations = self._annotations.select(images)
         chosen.sizes = chosen._annotations.sizes
         return chosen
+
+
+def annotations_of(source: Source) -> Annotations:
+    """The annotations of all images of a data set, read one by one where they are not in memory."""
+    if isinstance(source, AnnotatedImages):
+        return source._annotations
+    return collect_annotations(
+        [source.annotations(index) for index in range(len(source))], source.sizes
+    )
 
 
 class FileSource(AnnotatedImages):

@@ -12,7 +12,7 @@ from tests.data.audit import data_sets
 
 def findings(config, **options):
     """kind -> (count, must be fixed) of what is found in the training split."""
-    found = audit_data_set(config.data, "train", **options)
+    found = audit_data_set(config, "train", **options)
     assert all(finding.kind in HEADINGS for finding in found.findings)
     must = [finding.must_be_fixed for finding in found.findings]
     assert must == sorted(must, reverse=True)
@@ -115,7 +115,7 @@ def test_what_is_worth_knowing(tmp_path, content):
     content["categories"].append({"id": 3, "name": "cow"})
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] != 2]
     assert audit_coco(tmp_path, content) == {
-        "empty_class": (1, False),
+        "empty_class": (1, True),
         "empty_image": (1, False),
     }
 
@@ -124,21 +124,27 @@ def test_more_objects_than_slots(tmp_path, content):
     data_sets.write_coco(tmp_path, content)
     config = data_sets.coco_config(tmp_path)
     config.data.max_boxes = 1
-    assert findings(config) == {"too_many_objects": (4, False)}
+    # The larger dog is kept in each.
+    assert findings(config) == {"too_many_objects": (4, False), "empty_class": (1, True)}
+    config.data.allow_empty_classes = True
+    empty, few = audit_data_set(config, "train").findings
+    assert "--config.data.max_boxes=2." in few.advice and not empty.must_be_fixed
+    assert "cat: all 4 boxes are beyond config.data.max_boxes). Keep" in empty.advice
+    assert "Keep every box: --config.data.max_boxes=2; or" in empty.advice
 
 
 def test_no_objects_must_be_fixed_for_training_alone(tmp_path, content):
     content["annotations"] = []
     data_sets.write_coco(tmp_path, content)
     config = data_sets.coco_config(tmp_path)
-    assert findings(config) == {"no_objects": (1, True)}
+    assert findings(config) == {"nothing_learned": (1, True)}
     config.data.coco.test_annotations = "train.json"
     config.data.coco.test_images = "images"
-    assert not audit_data_set(config.data, "test").must_be_fixed
+    assert not audit_data_set(config, "test").must_be_fixed
 
 
 def test_a_data_set_that_cannot_be_opened_is_one_finding(tmp_path):
-    found = audit_data_set(data_sets.coco_config(tmp_path, "skip").data, "train")
+    found = audit_data_set(data_sets.coco_config(tmp_path, "skip"), "train")
     (finding,) = found.findings
     assert found.data is None and finding.must_be_fixed
     assert str(tmp_path / "train.json") in finding.sentences[0]
@@ -169,7 +175,7 @@ def test_the_verdict_is_what_training_makes_of_it(tmp_path, content):
             opened = False
         else:
             opened = True
-        assert audit_data_set(config.data, "train").must_be_fixed != opened
+        assert audit_data_set(config, "train").must_be_fixed != opened
 
 
 def test_voc_boxes_with_width_and_height(tmp_path):
@@ -182,7 +188,7 @@ def test_voc_boxes_with_width_and_height(tmp_path):
 def test_voc_boxes_from_zero(tmp_path):
     data_sets.write_voc(tmp_path, [(0, 10, 20, 30), (0, 0, 30, 24)])
     config = data_sets.voc_config(tmp_path)
-    found = audit_data_set(config.data, "train")
+    found = audit_data_set(config, "train")
     assert "config.data.voc.one_based=False" in found.findings[0].sentences[0]
     config.data.voc.one_based = False
     assert findings(config) == {}
@@ -193,7 +199,7 @@ def test_the_report_has_all_sentences_for_machines_and_some_for_people(tmp_path,
         annotation["bbox"][2] = 0
     content["annotations"][0]["bbox"][2] = 5
     data_sets.write_coco(tmp_path, content)
-    found = audit_data_set(data_sets.coco_config(tmp_path).data, "train")
+    found = audit_data_set(data_sets.coco_config(tmp_path), "train")
     entry = next(e for e in report.to_json(found)["findings"] if e["kind"] == "no_area")
     assert entry["count"] == len(entry["sentences"]) == 7
     text = report.format_findings(found.findings)
@@ -207,7 +213,7 @@ def test_the_report_has_all_sentences_for_machines_and_some_for_people(tmp_path,
 
 def test_an_unknown_on_error_is_refused(tmp_path):
     with pytest.raises(ValueError, match="must be 'raise' or 'skip'"):
-        audit_data_set(data_sets.coco_config(tmp_path, "ignore").data, "train")
+        audit_data_set(data_sets.coco_config(tmp_path, "ignore"), "train")
 
 
 def test_nothing_wrong_is_said():

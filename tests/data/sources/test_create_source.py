@@ -40,6 +40,10 @@ def test_an_image_of_crowds_alone_has_nothing_to_learn_from(data, tmp_path):
     (tmp_path / "instances.json").write_text(json.dumps(content))
     train = create_source(data, "train")
     assert only not in [train.image_id(index) for index in range(len(train))]
+    matcher = defaults.get_config().matcher
+    matcher.crowd = "keep"
+    train = create_source(data, "train", matcher)
+    assert only in [train.image_id(index) for index in range(len(train))]
     content["annotations"] = []
     (tmp_path / "instances.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match="no image of the training split has an object"):

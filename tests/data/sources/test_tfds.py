@@ -25,6 +25,7 @@ from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.coco import CocoSource
 from ioub_jax.data.sources.coco_categories import COCO_IDS
 from ioub_jax.data.sources.example import Census
+from ioub_jax.data.sources.files import annotations_of
 from ioub_jax.data.sources.tfds import TfdsSource, _to_pixels
 from ioub_jax.data.sources.tfds_index import RecordIndex
 from ioub_jax.data.sources.voc import VOC_CLASSES, VocSource
@@ -99,7 +100,8 @@ def test_coco_is_what_the_json_says(prepared, shared_data):
     ids = _assert_same_coco(source, shared_data / "coco_mini", len(tfds_builders.COCO_TRAIN))
     assert sorted(ids) == sorted(tfds_builders.COCO_TRAIN)
     assert (len(source.classes), source.category_ids[-1]) == (80, 90)
-    empty = [image_id for image_id, some in zip(ids, source.has_objects, strict=True) if not some]
+    counts = annotations_of(source).counts
+    empty = [image_id for image_id, count in zip(ids, counts, strict=True) if not count]
     assert sorted(empty) == [250, 508]
     assert source.describe(0) == f"coco/2017 train record 0 ({ids[0]:012d}.jpg)"
 
@@ -179,7 +181,8 @@ def test_a_builder_of_somebodys_own(tmp_path):
     assert example.image.shape == (48, 64, 3) and example.image.dtype == np.uint8
     assert source[by_size[20, 30]].image.shape == (20, 30, 3)
     assert source.describe(0) == "plain train record 0"
-    assert source.has_objects.tolist() == [index == by_size[48, 64] for index in range(2)]
+    counts = annotations_of(source).counts
+    assert counts.tolist() == [int(index == by_size[48, 64]) for index in range(2)]
     _prepare_plain(tmp_path, [{"image": _png(), "objects": [{"bbox": box}]}], name="bare")
     bare = TfdsSource("bare", "train", tmp_path)
     assert bare.classes == ("object",) and bare[0].labels.tolist() == [0]
@@ -574,7 +577,7 @@ def test_coco_as_tfds_prepares_it(tmp_path, shared_data, monkeypatch):
         source = TfdsSource("coco/2017", split, tmp_path / "data")
         _assert_same_coco(source, coco_mini, number, images)
     test_source = TfdsSource("coco/2017", "test", tmp_path / "data")
-    assert test_source.has_objects.tolist() == [False, False]
+    assert annotations_of(test_source).counts.tolist() == [0, 0]
     assert test_source.category_ids[-1] == 90
 
 
@@ -592,4 +595,4 @@ def test_voc_as_tfds_prepares_it(tmp_path, shared_data, monkeypatch):
     for split, listed in (("train", names[:60]), ("validation", names[60:])):
         source = TfdsSource("voc/2012", split, tmp_path / "data")
         _assert_same_voc(source, voc_folder, listed)
-    assert not TfdsSource("voc/2012", "test", tmp_path / "data").has_objects.any()
+    assert not annotations_of(TfdsSource("voc/2012", "test", tmp_path / "data")).counts.any()

@@ -1,0 +1,336 @@
+"""What of a data set is trained or evaluated on, and why the rest is not: numbers that add up."""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ioub_jax.data.checks import CHANGES, KINDS, Problem
+from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.data.sources.example import Source, largest_boxes
+from ioub_jax.data.sources.files import AnnotatedImages, annotations_of
+
+# Why a box is not learned, after how many are not. What is left out is under the kind of its
+# problem; {s} is the ending of more than one.
+_BOXES = {
+    "crowd": "crowd{s} (config.matcher.crowd)",
+    "difficult": "difficult (config.matcher.difficult)",
+    "beyond_max_boxes": "beyond config.data.max_boxes",
+    "other_classes": "of other classes",
+    "repeated": "listed twice",
+    "no_area": "without area",
+    "outside": "outside their image",
+    "bad_box": "without four finite numbers",
+    "broken_annotation": "that cannot be read",
+    "duplicate_annotation": "with the id of another",
+    "unknown_category": "of classes that are not listed",
+    "unknown_image": "of images that are not listed",
+    "region": "region{s} to ignore",
+    "image": "of images that are left out",
+}
+_IMAGES = {
+    "empty": "without a box to learn (config.data.keep_empty)",
+    "missing_image": "whose file is missing",
+    "unreadable_image": "that cannot be decoded",
+    "image_size": "of another size than annotated",
+    "missing_annotation": "without an annotation file",
+    "broken_annotation": "whose annotation cannot be read",
+    "duplicate_image": "listed twice",
+    "other": "for other reasons",
+}
+_CHANGED = {
+    "clipped": "clipped to their image",
+    "exchanged": "put in order (corners exchanged)",
+    "rotated": "read as the upright box around them",
+    "renumbered": "renumbered (ids used twice)",
+    "converted": "id{s} read as another type",
+    "renamed": "file name{s} read as the one file they can mean",
+}
+# The changes that are not of boxes, and the one that leaves something out.
+_OF_IMAGES, _LEAVES_OUT = ("converted", "renamed"), "repeated"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """Which boxes and images of a split are learned.
+
+    Attributes:
+        crowd: `config.matcher.crowd`: 'keep', or else crowds are not learned.
+        difficult: `config.matcher.difficult`, likewise.
+        keep_empty: Whether images without a box to learn stay.
+        max_boxes: Slots of an image; None for as many as it has.
+        verb: What is done with a box.
+    """
+
+    crowd: str = "ignore"
+    difficult: str = "keep"
+    keep_empty: bool = True
+    max_boxes: int | None = None
+    verb: str = "evaluated on"
+
+    def learned(self, annotations: Annotations) -> np.ndarray:
+        """Which objects may be learned, if their image has slots enough for them: bool `[m]`."""
+        learned = ~annotations.ignored
+        for treatment, flag in (
+            (self.crowd, annotations.crowd),
+            (self.difficult, annotations.difficult),
+        ):
+            if treatment != "keep":
+                learned = learned & ~flag
+        return learned
+
+
+def rules_of(data: Any, matcher: Any, split: str) -> Rules:
+    """The rules of a configuration; evaluation has all images, and every object but crowds.
+
+    Args:
+        data: `config.data`.
+        matcher: `config.matcher`; None for its defaults.
+        split: 'train', 'val' or 'test'.
+
+    Returns:
+        The rules.
+    """
+    if split != "train":
+        return Rules()
+    crowd, difficult = Rules.crowd, Rules.difficult
+    if matcher is not None:
+        crowd, difficult = matcher.crowd, matcher.difficult
+    return Rules(crowd, difficult, data.keep_empty, data.max_boxes, verb="trained on")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tally:
+    """What becomes of the boxes, or of the images, that a data set lists.
+
+    Attributes:
+        listed: How many the files list.
+        learned: How many are learned.
+        left_out: How many are not, by reason; these and `learned` add up to `listed`.
+        changed: How many were read otherwise than they are written, by the keys of `CHANGES`.
+    """
+
+    listed: int
+    learned: int
+    left_out: dict[str, int]
+    changed: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassCount:
+    """What becomes of the boxes of a class.
+
+    Attributes:
+        name: Its name.
+        category_id: The data set's own id.
+        boxes: Its boxes, crowds included.
+        usable: Those that are learned.
+        crowds: Those that are not because they are crowds.
+        difficult: Those that are not because they are difficult.
+        beyond_max_boxes: Those that are not because their image has too few slots.
+        left_out: Boxes besides that were left out, so that a region to ignore is there.
+        images: Images with at least one of its boxes.
+    """
+
+    name: str
+    category_id: int
+    boxes: int
+    usable: int
+    crowds: int
+    difficult: int
+    beyond_max_boxes: int
+    left_out: int
+    images: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """What of a data set is learned.
+
+    Attributes:
+        boxes: Of boxes; None where only drawing every image would tell.
+        images: Of images.
+        classes: One entry a class, in the order of the labels; empty where `boxes` is None.
+        fullest: Objects of the fullest image, regions to ignore included; 0 where `boxes` is None.
+        verb: What is done with them, 'trained on' or 'evaluated on'.
+    """
+
+    boxes: Tally | None
+    images: Tally
+    classes: tuple[ClassCount, ...]
+    fullest: int
+    verb: str
+
+    def lines(self) -> tuple[str, str]:
+        """Of how many boxes, and of how many images, how many are learned and why not the rest."""
+        if self.boxes is None:
+            boxes = f"Boxes: known when their images are drawn, all are {self.verb}."
+        else:
+            boxes = _line("Boxes", self.boxes, _BOXES, self.verb)
+        return boxes, _line("Images", self.images, _IMAGES, self.verb)
+
+
+def count_learned(source: Source, rules: Rules) -> Learned:
+    """Counts what of a data set is learned; vectorised, since COCO has 860,000 boxes.
+
+    Args:
+        source: With all of its images that can be read, those without objects included.
+        rules: Those of its split.
+
+    Returns:
+        The counts.
+    """
+    if not isinstance(source, AnnotatedImages):
+        images = Tally(len(source), len(source), {}, {})
+        return Learned(None, images, (), 0, rules.verb)
+    annotations = annotations_of(source)
+    census = source.census
+    fates = _fates(annotations, rules)
+    learned = annotations.images_with(fates["learned"])
+    empty = 0 if rules.keep_empty else len(annotations) - int(learned.sum())
+    listed, left_out = _left_out_images(source.skipped, census.images - len(annotations))
+    images = Tally(
+        len(annotations) + listed,
+        len(annotations) - empty,
+        _in_order({"empty": empty} | left_out, _IMAGES),
+        {key: census.changes[key] for key in _OF_IMAGES if census.changes.get(key)},
+    )
+    kept = int((~annotations.ignored).sum())
+    counts = {name: int(fates[name].sum()) for name in ("crowd", "difficult", "beyond_max_boxes")}
+    counts["other_classes"] = census.other_classes
+    counts["repeated"] = census.changes.get(_LEAVES_OUT, 0)
+    known = counts["other_classes"] + counts["repeated"]
+    listed, left_out = _left_out_boxes(
+        source.skipped, census.boxes - kept - known, int(annotations.ignored.sum())
+    )
+    changed = {
+        key: count
+        for key, count in census.changes.items()
+        if count and key not in (*_OF_IMAGES, _LEAVES_OUT)
+    }
+    boxes = Tally(
+        kept + known + listed,
+        int(fates["learned"].sum()),
+        _in_order(counts | left_out, _BOXES),
+        changed,
+    )
+    classes = count_classes(annotations, source.classes, source.category_ids, rules)
+    fullest = int(annotations.counts.max(initial=0))
+    return Learned(boxes, images, classes, fullest, rules.verb)
+
+
+def count_classes(
+    annotations: Annotations, classes: Sequence[str], category_ids: Sequence[int], rules: Rules
+) -> tuple[ClassCount, ...]:
+    """Counts what becomes of the boxes of each class.
+
+    Args:
+        annotations: Of n images.
+        classes: Class names in the order of the labels.
+        category_ids: The data set's own id of each class.
+        rules: Those of the split.
+
+    Returns:
+        One entry a class, in the order of the labels.
+    """
+
+    def count(chosen: np.ndarray) -> list[int]:
+        counted: list[int] = np.bincount(
+            annotations.labels[chosen], minlength=len(classes)
+        ).tolist()
+        return counted
+
+    fates = _fates(annotations, rules)
+    boxes = ~annotations.ignored
+    images = np.repeat(np.arange(len(annotations)), annotations.counts)
+    pairs = np.unique(images[boxes] * len(classes) + annotations.labels[boxes])
+    columns = zip(
+        classes,
+        map(int, category_ids),
+        count(boxes),
+        count(fates["learned"]),
+        count(fates["crowd"]),
+        count(fates["difficult"]),
+        count(fates["beyond_max_boxes"]),
+        count(annotations.ignored & (annotations.labels >= 0)),
+        np.bincount(pairs % len(classes), minlength=len(classes)).tolist(),
+        strict=True,
+    )
+    return tuple(ClassCount(*row) for row in columns)
+
+
+def _fates(annotations: Annotations, rules: Rules) -> dict[str, np.ndarray]:
+    """What becomes of each object that is no region to ignore: one of four masks, bool `[m]`."""
+    may_be_learned = rules.learned(annotations)
+    crowd = ~annotations.ignored & ~may_be_learned & (annotations.crowd & (rules.crowd != "keep"))
+    fits = np.ones(len(annotations.boxes), bool)
+    if rules.max_boxes is not None:
+        for image in np.flatnonzero(annotations.counts > rules.max_boxes):
+            objects = slice(annotations.offsets[image], annotations.offsets[image + 1])
+            fits[objects] = False
+            kept = largest_boxes(annotations.boxes[objects], rules.max_boxes)
+            fits[annotations.offsets[image] + kept] = True
+    return {
+        "learned": may_be_learned & fits,
+        "crowd": crowd,
+        "difficult": ~annotations.ignored & ~may_be_learned & ~crowd,
+        "beyond_max_boxes": may_be_learned & ~fits,
+    }
+
+
+def _left_out_images(problems: Sequence[Problem], missing: int) -> tuple[int, dict[str, int]]:
+    """How many images were left out, at least `missing`, and why."""
+    left_out = _count_problems(problems, "image")
+    left_out["other"] = max(0, missing - left_out.total())
+    return left_out.total(), dict(left_out)
+
+
+def _left_out_boxes(
+    problems: Sequence[Problem], missing: int, regions: int
+) -> tuple[int, dict[str, int]]:
+    """How many boxes were left out, at least `missing`, and why.
+
+    Where a box was left out, its image has a region to ignore; what else has one is a region that
+    the data set itself has. Nothing is said of the boxes of an image that was left out.
+    """
+    left_out = _count_problems(problems, "box")
+    rest = max(0, missing - left_out.total())
+    of_problems = left_out.total() - left_out["unknown_image"]
+    left_out["region"] = min(rest, max(0, regions - of_problems))
+    left_out["image"] = rest - left_out["region"]
+    return left_out.total(), dict(left_out)
+
+
+def _count_problems(problems: Sequence[Problem], leaves_out: str) -> collections.Counter[str]:
+    counts: collections.Counter[str] = collections.Counter()
+    for problem in problems:
+        if problem.leaves_out == leaves_out:
+            counts[problem.kind] += problem.count
+    return counts
+
+
+def _in_order(counts: dict[str, int], reasons: dict[str, str]) -> dict[str, int]:
+    """The counts that are not 0, in the order of the reasons."""
+    return {key: counts[key] for key in (reasons | counts) if counts.get(key)}
+
+
+def _line(title: str, tally: Tally, reasons: dict[str, str], verb: str) -> str:
+    if tally.learned == tally.listed:
+        line = f"{title}: all {tally.listed:,} are {verb}"
+    else:
+        line = f"{title}: {tally.learned:,} of {tally.listed:,} are {verb}"
+    if tally.left_out:
+        line += f"; not {_in_words(tally.left_out, reasons)}"
+    if tally.changed:
+        line += f"; changed: {_in_words(tally.changed, _CHANGED)}"
+    return f"{line}."
+
+
+def _in_words(counts: dict[str, int], words: dict[str, str]) -> str:
+    headings = KINDS | CHANGES
+    return ", ".join(
+        f"{count:,} " + words.get(key, f"({headings.get(key, key)})").format(s="s" * (count != 1))
+        for key, count in counts.items()
+    )
