@@ -55,7 +55,7 @@ def what_suits(
         "canvases": dataclasses.asdict(configured),
         "suggested_canvases": [dataclasses.asdict(canvases) for canvases in suggested],
     }
-    return anchor_fit.unreached_finding(fit), text, details
+    return anchor_fit.unreached_finding(fit, annotations, config), text, details
 
 
 def draw_sample(path: pathlib.Path, data: audit.OpenedData, count: int) -> None:

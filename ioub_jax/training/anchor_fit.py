@@ -5,28 +5,18 @@ import dataclasses
 import ml_collections
 import numpy as np
 
-from ioub_jax.anchors import best_anchor_iou
 from ioub_jax.data.audit import Finding
-from ioub_jax.data.audit.network_scale import ResizedBoxes, canvases_of, resize_boxes
+from ioub_jax.data.audit.network_scale import canvases_of, resize_boxes
 from ioub_jax.data.audit.statistics import SIZE_CLASSES, size_classes
 from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.training.anchor_advice import (
+    NOTEWORTHY,
+    REACHED,
+    Remedy,
+    best_ious,
+    find_remedy,
+)
 from ioub_jax.training.detector import canvas_levels
-
-#: A box is reached if its best anchor has at least this IoU with it.
-REACHED = 0.5
-# More unreached boxes than this share are worth a finding.
-_NOTEWORTHY = 0.05
-# Detector -> what helps where most of them are too small, and what helps otherwise.
-_REMEDIES = {
-    "retinanet": (
-        "lower config.anchors.base_scale or enlarge config.data.canvases",
-        "add to config.anchors.ratios, or raise config.anchors.scales_per_octave",
-    ),
-    "ssd": (
-        "lower the first of config.anchors.sizes, or take SSD512 instead of SSD300",
-        "add to config.anchors.ratios, or spread config.anchors.sizes",
-    ),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +46,12 @@ class AnchorFit:
       by_original_size: of the same by the annotated area in original pixels, as COCO's evaluation
         counts them.
       too_small: unreached boxes that even the smallest anchor around their centre would not reach.
-      detector: `config.model.name`, on which it depends what helps.
     """
 
     all: Reach
     by_network_size: dict[str, Reach]
     by_original_size: dict[str, Reach]
     too_small: int
-    detector: str
 
     def __str__(self) -> str:
         lines = [f"Boxes that no anchor reaches at IoU {REACHED:g}: {self.all}"]
@@ -97,39 +85,45 @@ def measure_anchor_fit(annotations: Annotations, config: ml_collections.ConfigDi
         _by_size(area, unreached),
         _by_size(annotations.area[resized.objects], unreached),
         int((unreached & (area < smallest_area)).sum()),
-        config.model.name,
     )
 
 
-def best_ious(resized: ResizedBoxes, config: ml_collections.ConfigDict) -> np.ndarray:
-    """The IoU of each of m boxes with its best anchor.
+def unreached_finding(
+    fit: AnchorFit, annotations: Annotations, config: ml_collections.ConfigDict
+) -> list[Finding]:
+    """A finding if many boxes are out of reach, with values that reach them; else nothing.
 
     Args:
-      resized: the boxes on their canvases.
+      fit: of the annotations.
+      annotations: of a whole data set.
       config: the whole configuration.
-
-    Returns:
-      float32 `[m]`.
     """
-    ious = np.zeros(len(resized.boxes), np.float32)
-    for number, canvas in enumerate(canvases_of(config)):
-        chosen = resized.canvases == number
-        ious[chosen] = best_anchor_iou(resized.boxes[chosen], canvas_levels(config, canvas))
-    return ious
-
-
-def unreached_finding(fit: AnchorFit) -> list[Finding]:
-    """A finding if many boxes are out of reach, with what helps most of them; else nothing."""
-    if fit.all.unreached <= _NOTEWORTHY * fit.all.boxes:
+    if fit.all.unreached <= NOTEWORTHY * fit.all.boxes:
         return []
-    too_small, otherwise = _REMEDIES[fit.detector]
-    if 2 * fit.too_small > fit.all.unreached:
-        where, remedy = "are too small for the smallest anchors", too_small
-    else:
-        where = "lie in shape or size between the anchors or beyond the largest"
-        remedy = otherwise
-    advice = f"Only config.matcher.low_quality gives them an anchor. Most {where}: {remedy}."
+    are_too_small = 2 * fit.too_small > fit.all.unreached
+    where = "lie in shape or size between the anchors or beyond the largest"
+    if are_too_small:
+        where = "are too small for the smallest anchors"
+    remedy = find_remedy(annotations, config, too_small=are_too_small)
+    present = Remedy((), fit.all.unreached / fit.all.boxes)
+    further = ""
+    if are_too_small and config.model.name == "ssd":
+        further = "; take SSD512 instead of SSD300"
+    elif are_too_small:
+        further = "; cut the images into parts, so that objects are larger in them"
+    advice = (
+        f"Only config.matcher.low_quality gives them an anchor. Most {where}: "
+        f"{_in_words(remedy or present, present, further)}."
+    )
     return [Finding("unreached_box", False, fit.all.unreached, advice)]
+
+
+def _in_words(remedy: Remedy, present: Remedy, further: str) -> str:
+    """What to set, with the share that it leaves, as the rest of a sentence."""
+    if 2 * remedy.share > present.share:
+        return f"no values that were tried leave less than {remedy.share:.1%} of all boxes{further}"
+    words = f"{' '.join(remedy.flags)} leaves {remedy.share:.1%} of all boxes out of reach"
+    return words if remedy.suffices else f"{words}, the least of what was tried{further}"
 
 
 def _smallest_area(config: ml_collections.ConfigDict, canvas: tuple[int, int]) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ioub_jax.data.audit.dense_images import find_dense_images
 from ioub_jax.data.audit.findings import Finding, group_problems
 from ioub_jax.data.audit.format_mistakes import find_format_mistakes
 from ioub_jax.data.audit.image_files import check_headers, decode_all
@@ -117,6 +118,7 @@ def audit_data_set(config: Any, split: str, decode: bool = False) -> Audit:
         *_nothing_learned(data, config.data, split),
         *exif,
         *_too_many_objects(data, config.data.max_boxes),
+        *find_dense_images(source, data.annotations, config),
         *_worth_knowing(data),
     ]
     return Audit(tuple(sorted(findings, key=lambda finding: not finding.must_be_fixed)), data)

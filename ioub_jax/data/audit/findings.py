@@ -16,7 +16,8 @@ HEADINGS = (
         "exif_orientation": "images with an EXIF orientation, which is ignored",
         "duplicate_box": "boxes that are there twice, with the same class in the same image",
         "empty_image": "images without objects",
-        "crowded_image": "images with more objects than the metric counts detections",
+        "dense_class": "images with more than 100 objects of a class",
+        "dense_image": "images with more objects than detections are kept",
         "unreached_box": "boxes that no anchor reaches at IoU .5",
     }
 )

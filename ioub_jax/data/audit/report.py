@@ -120,7 +120,7 @@ def _format_classes(classes: Sequence[ClassCount]) -> str:
     lines = [f"{'class':{width}}  {'id':>5}{names}"]
     for entry in ordered[:_CLASSES]:
         numbers = "".join(f"  {getattr(entry, name):9,}" for name in columns)
-        lines.append(f"{entry.name:{width}}  {entry.category_id:5}{numbers}")
+        lines.append(f"{entry.name:{width}}  {entry.category_id!s:>5}{numbers}")
     if len(ordered) > _CLASSES:
         lines.append(f"... and {len(ordered) - _CLASSES:,} more")
     return "\n".join(lines)

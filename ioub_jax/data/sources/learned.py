@@ -135,7 +135,7 @@ class ClassCount:
     """
 
     name: str
-    category_id: int
+    category_id: int | str
     boxes: int
     usable: int
     crowds: int
@@ -222,7 +222,10 @@ def count_learned(source: Source, rules: Rules) -> Learned:
 
 
 def count_classes(
-    annotations: Annotations, classes: Sequence[str], category_ids: Sequence[int], rules: Rules
+    annotations: Annotations,
+    classes: Sequence[str],
+    category_ids: Sequence[int | str],
+    rules: Rules,
 ) -> tuple[ClassCount, ...]:
     """Counts what becomes of the boxes of each class.
 
@@ -248,7 +251,7 @@ def count_classes(
     pairs = np.unique(images[boxes] * len(classes) + annotations.labels[boxes])
     columns = zip(
         classes,
-        map(int, category_ids),
+        category_ids,
         count(boxes),
         count(fates["learned"]),
         count(fates["crowd"]),
