@@ -38,9 +38,7 @@ def test_a_good_data_set_exits_with_0_and_is_drawn(tmp_path):
 
 def test_a_wrong_format_exits_with_1_and_a_colleagues_sentence(tmp_path):
     content = data_sets.coco_content()
-    for annotation in content["annotations"]:
-        x, y, width, height = annotation["bbox"]
-        annotation["bbox"] = [x, y, x + width, y + height]
+    data_sets.write_as_corners(content)
     data_sets.write_coco(tmp_path / "data", content)
     code, output = check(
         tmp_path / "data", f"--output={tmp_path / 'report'}", "--config.data.on_error=skip"

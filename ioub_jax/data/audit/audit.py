@@ -9,7 +9,7 @@ import numpy as np
 
 from ioub_jax.data.audit.dense_images import find_dense_images
 from ioub_jax.data.audit.findings import Finding, group_problems
-from ioub_jax.data.audit.format_mistakes import find_format_mistakes
+from ioub_jax.data.audit.format_mistakes import find_format_mistakes, find_pixel_doubts
 from ioub_jax.data.audit.image_files import check_headers, decode_all
 from ioub_jax.data.audit.statistics import (
     Statistics,
@@ -141,8 +141,11 @@ def _format_mistakes(source: Source, config: Any, split: str) -> list[Finding]:
         written, one_based = read_voc_boxes(xmls, source.sizes), config.voc.one_based
     else:  # the others are not written by hand
         return []
-    mistakes = find_format_mistakes(written, one_based)
-    return [Finding("format", True, len(mistakes), sentences=tuple(mistakes))] if mistakes else []
+    mistakes = tuple(find_format_mistakes(written, one_based))
+    if mistakes:
+        return [Finding("format", True, len(mistakes), sentences=mistakes)]
+    doubts = () if one_based is None else tuple(find_pixel_doubts(written, one_based))
+    return [Finding("pixel_origin", False, len(doubts), sentences=doubts)] if doubts else []
 
 
 def _nothing_learned(data: OpenedData, options: Any, split: str) -> list[Finding]:

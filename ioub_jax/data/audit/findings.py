@@ -12,6 +12,7 @@ HEADINGS = (
     | CHANGES
     | {
         "format": "near-certain mistakes of the format",
+        "pixel_origin": "signs of pixels that are counted otherwise",
         "odd_area": "annotated areas that are not those of the boxes",
         "exif_orientation": "images with an EXIF orientation, which is ignored",
         "duplicate_box": "boxes that are there twice, with the same class in the same image",

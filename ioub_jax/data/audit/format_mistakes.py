@@ -5,12 +5,18 @@ that they are just what another format would have. A data set that is merely car
 and not the second.
 """
 
+import dataclasses
+
 import numpy as np
 
 from ioub_jax.data.audit.written_boxes import WrittenBoxes
 
-# Fewer boxes than this prove nothing.
+# Fewer different boxes than this prove nothing: one drawing in every image is one box.
 _FEWEST_BOXES = 5
+# Boxes drawn from the lower right corner look like others by chance, if they are few.
+_FEWEST_CORNERS = 12
+# So improbable must it be that boxes in pixels lie where per cent do.
+_CHANCE = 1e-6
 # A layout is refuted if at least this share of the boxes leaves the image under it, and three of
 # them; another explains the numbers if nearly all stay inside under that.
 _REFUTED, _EXPLAINED, _FEWEST_REFUTED = 0.03, 0.99, 3
@@ -21,13 +27,16 @@ _LAYOUTS = {
     "xywh": "[xmin, ymin, width, height]",
     "xyxy": "[xmin, ymin, xmax, ymax]",
     "cxcywh": "[centre x, centre y, width, height]",
+    "yxyx": "[ymin, xmin, ymax, xmax]",
 }
 _FORMATS = {"xywh": "COCO's [x, y, width, height]", "xyxy": "VOC's xmin, ymin, xmax, ymax"}
 _CONVERSIONS = {
     ("xyxy", "xywh"): "width = xmax - xmin and height = ymax - ymin",
     ("cxcywh", "xywh"): "x = centre x - width / 2 and y = centre y - height / 2",
+    ("yxyx", "xywh"): "x = xmin, y = ymin, width = xmax - xmin and height = ymax - ymin",
     ("xywh", "xyxy"): "xmax = xmin + width and ymax = ymin + height",
     ("cxcywh", "xyxy"): "xmin = centre x - width / 2, xmax = xmin + width, and so on",
+    ("yxyx", "xyxy"): "x and y exchanged in both corners",
 }
 
 
@@ -42,10 +51,17 @@ def find_format_mistakes(written: WrittenBoxes, one_based: bool | None = None) -
     Returns:
         A sentence for each mistake.
     """
-    mistakes = [_normalised(written) or _layout(written), _categories(written)]
+    boxes = _distinct(written)
+    mistakes = [_normalised(boxes) or _per_cent(boxes) or _layout(boxes), _categories(written)]
     if one_based is not None and not mistakes[0]:
         mistakes.append(_first_pixel(written, one_based))
     return [sentence for sentence in mistakes if sentence]
+
+
+def _distinct(written: WrittenBoxes) -> WrittenBoxes:
+    """Each box once, of all images of a size."""
+    rows = np.unique(np.hstack([written.boxes, written.sizes]), axis=0)
+    return dataclasses.replace(written, boxes=rows[:, :4], sizes=rows[:, 4:])
 
 
 def _corners(boxes: np.ndarray, layout: str) -> np.ndarray:
@@ -53,6 +69,8 @@ def _corners(boxes: np.ndarray, layout: str) -> np.ndarray:
     first, second = boxes[:, :2], boxes[:, 2:]
     if layout == "xyxy":
         return boxes
+    if layout == "yxyx":
+        return boxes[:, [1, 0, 3, 2]]
     low = first if layout == "xywh" else first - second / 2
     return np.concatenate([low, low + second], axis=1)
 
@@ -85,7 +103,7 @@ def _better_layout(written: WrittenBoxes, unit: bool) -> tuple[str, float] | Non
 
 
 def _layout(written: WrittenBoxes) -> str | None:
-    if len(written.boxes) < _FEWEST_BOXES:
+    if len(written.boxes) < (_FEWEST_CORNERS if written.layout == "xyxy" else _FEWEST_BOXES):
         return None
     found = _better_layout(written, unit=False)
     if found is None:
@@ -118,6 +136,35 @@ def _normalised(written: WrittenBoxes) -> str | None:
         f"Your boxes look normalised, {_LAYOUTS[layout]} from 0 to 1: in {len(boxes):,} of them "
         f"no number exceeds {boxes.max():.3g}, with images of up to {written.sizes.max():g} "
         f"pixels. {conversion}."
+    )
+
+
+def _per_cent(written: WrittenBoxes) -> str | None:
+    """Numbers from 0 to 100 of images of many more pixels, with fractions, as Label Studio's.
+
+    Boxes in pixels might all lie in the upper left 100 x 100 by chance, but not so many.
+    """
+    boxes, areas = written.boxes, written.sizes.prod(axis=1)
+    if len(boxes) < _FEWEST_BOXES or boxes.max() > 100.5 or boxes.min() < -0.5:
+        return None
+    in_hundredths = dataclasses.replace(written, boxes=boxes / 100)
+    found = _better_layout(in_hundredths, unit=True)
+    layout = found[0] if found else written.layout
+    corners = _corners(boxes, layout)
+    reaches = (corners[:, 2:].max(axis=0) > 85).all() and _inside(
+        in_hundredths, layout, unit=True
+    ).mean() >= _EXPLAINED
+    fractions = (boxes != np.round(boxes)).any(axis=1)
+    chance = np.log(np.minimum(100.0**2 / areas, 1.0)).sum()
+    if not reaches or fractions.mean() < 0.5 or chance > np.log(_CHANCE):
+        return None
+    conversion = "Multiply x and width by the image's width / 100, y and height by its height / 100"
+    if layout != written.layout:
+        conversion += f", and convert with {_CONVERSIONS[layout, written.layout]}"
+    return (
+        f"Your boxes look like per cent of the image, {_LAYOUTS[layout]} from 0 to 100, as Label "
+        f"Studio keeps them: in {len(boxes):,} of them no number exceeds {boxes.max():.4g}, with "
+        f"images of up to {written.sizes.max():g} pixels. {conversion}."
     )
 
 
@@ -160,6 +207,42 @@ def _first_pixel(written: WrittenBoxes, one_based: bool) -> str | None:
             "Set config.data.voc.one_based=True."
         )
     return None
+
+
+def find_pixel_doubts(written: WrittenBoxes, one_based: bool) -> list[str]:
+    """Signs that VOC's corners are counted otherwise than configured: no proof, but by a pixel.
+
+    Args:
+        written: The numbers of the XMLs.
+        one_based: Where the first pixel is according to `config.data.voc.one_based`.
+
+    Returns:
+        A sentence for each doubt.
+    """
+    boxes = _distinct(written)
+    if len(boxes.boxes) < _FEWEST_CORNERS or _first_pixel(written, one_based) or not one_based:
+        return []
+    fractions = (boxes.boxes != np.round(boxes.boxes)).any(axis=1).mean()
+    if fractions > 0.5:
+        return [
+            f"{_percent(fractions)} of the boxes have fractions, which VOC's pixels counted from 1 "
+            "do not have; datumaro and globox write such boxes, counted from 0: set "
+            "config.data.voc.one_based=False for those."
+        ]
+    beyond = boxes.boxes[:, 2:] - boxes.sizes[:, ::-1]
+    count = int((beyond == 1).sum())
+    starts_at_one = boxes.boxes[:, :2].min() == 1
+    if (
+        starts_at_one
+        and beyond.max() == 1
+        and count >= max(_FEWEST_REFUTED, _REFUTED * len(beyond))
+    ):
+        return [
+            f"{count} xmax or ymax are one beyond the image and none is more, as where the right "
+            "edge is the first pixel outside (supervision up to 0.25 writes that): every box is "
+            "then read a pixel too large; subtract 1 from every xmax and ymax."
+        ]
+    return []
 
 
 def _percent(share: float) -> str:

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from ioub_jax.data.audit import HEADINGS, audit_data_set, report
+from ioub_jax.data.audit import HEADINGS, audit, audit_data_set, report
 from ioub_jax.data.sources import create_source
+from ioub_jax.data.sources.example import Census
 from tests.data.audit import data_sets
 
 
@@ -96,9 +97,7 @@ def test_all_problems_are_found_at_once(tmp_path, content):
 
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 def test_corners_as_width_and_height_must_be_fixed_even_if_skipped(tmp_path, content, on_error):
-    for annotation in content["annotations"]:
-        x, y, width, height = annotation["bbox"]
-        annotation["bbox"] = [x, y, x + width, y + height]
+    data_sets.write_as_corners(content)
     found = audit_coco(tmp_path, content, on_error)
     assert found["format"] == (1, True)
 
@@ -180,7 +179,8 @@ def test_the_verdict_is_what_training_makes_of_it(tmp_path, content):
 
 def test_voc_boxes_with_width_and_height(tmp_path):
     # Read as corners, the boxes end before they begin.
-    data_sets.write_voc(tmp_path, [(30, 10, 20, 20), (34, 24, 30, 24)])
+    boxes = [(30 + n, 10, 20, 20) for n in range(8)] + [(34, 24 - n, 30, 24) for n in range(8)]
+    data_sets.write_voc(tmp_path, boxes)
     found = findings(data_sets.voc_config(tmp_path, "skip"))
     assert found["format"] == (1, True)
 
@@ -225,3 +225,32 @@ def test_shapes_can_be_audited_too(tmp_path):
     config.data.source = "shapes"
     config.data.shapes.update({"num_train": 20, "image_size": (64, 64)})
     assert not any(must for _, must in findings(config, decode=True).values())
+
+
+def test_what_reading_puts_right_is_worth_knowing(tmp_path, content, monkeypatch):
+    data_sets.write_coco(tmp_path, content)
+    opened = create_source(data_sets.coco_config(tmp_path).data, "train")
+    opened.census = Census(4, 9, 0, {"clipped": 1_200, "renumbered": 0, "repeated": 1})
+    monkeypatch.setattr(audit, "open_source", lambda *_: opened)
+    config = data_sets.coco_config(tmp_path)
+    assert findings(config) == {"clipped": (1_200, False), "repeated": (1, False)}
+    text = report.format_findings(audit_data_set(config, "train").findings)
+    assert "  boxes that stick out of their image, clipped to it: 1,200" in text
+
+
+def test_areas_that_are_1_everywhere(tmp_path, content):
+    for annotation in content["annotations"]:
+        annotation["area"] = 1.0
+    assert audit_coco(tmp_path, content) == {"odd_area": (8, False)}
+
+
+def test_a_class_that_validation_lacks_is_no_mistake(tmp_path, content):
+    content["annotations"] = [a for a in content["annotations"] if a["category_id"] == 1]
+    data_sets.write_coco(tmp_path, content)
+    config = data_sets.coco_config(tmp_path)
+    config.data.coco.update({"val_annotations": "train.json", "val_images": "images"})
+    (finding,) = audit_data_set(config, "val").findings
+    assert (finding.kind, finding.must_be_fixed) == ("empty_class", False)
+    assert findings(config) == {"empty_class": (1, True)}
+    config.data.allow_empty_classes = True
+    assert findings(config) == {"empty_class": (1, False)}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from ioub_jax.data.audit.format_mistakes import find_format_mistakes
+from ioub_jax.data.audit.format_mistakes import find_format_mistakes, find_pixel_doubts
 from ioub_jax.data.audit.written_boxes import WrittenBoxes, read_coco_boxes, read_voc_boxes
 from ioub_jax.data.sources.voc import VocSource
 
@@ -19,16 +19,17 @@ def random_corners(seed, count=200, size=(480, 640)):
     return np.concatenate([low, low + sides], axis=1)
 
 
-def written(corners, layout, *, says, size=(480, 640), unit=False, categories=((), ())):
-    """The boxes in a layout, in a file whose format says another."""
+def written(corners, layout, *, says, size=(480, 640), unit=0, categories=((), ())):
+    """The boxes in a layout, in a file whose format says another; sides are `unit`, if not 0."""
     low, high = corners[:, :2], corners[:, 2:]
     boxes = {
         "xyxy": corners,
         "xywh": np.concatenate([low, high - low], axis=1),
         "cxcywh": np.concatenate([(low + high) / 2, high - low], axis=1),
+        "yxyx": corners[:, [1, 0, 3, 2]],
     }[layout]
     if unit:
-        boxes = boxes / np.tile(size[::-1], 2)
+        boxes = unit * boxes / np.tile(size[::-1], 2)
     sizes = np.tile(np.array(size, float), (len(boxes), 1))
     return WrittenBoxes(says, boxes, sizes, *map(frozenset, categories))
 
@@ -40,6 +41,8 @@ def written(corners, layout, *, says, size=(480, 640), unit=False, categories=((
         ("cxcywh", "xywh", "[centre x, centre y, width, height]", "x = centre x - width / 2"),
         ("xywh", "xyxy", "[xmin, ymin, width, height]", "xmax = xmin + width"),
         ("cxcywh", "xyxy", "[centre x, centre y, width, height]", "xmin = centre x - width / 2"),
+        ("yxyx", "xywh", "[ymin, xmin, ymax, xmax]", "width = xmax - xmin"),
+        ("yxyx", "xyxy", "[ymin, xmin, ymax, xmax]", "x and y exchanged in both corners"),
     ],
 )
 def test_a_wrong_layout_is_told(layout, says, beginning, conversion):
@@ -50,9 +53,10 @@ def test_a_wrong_layout_is_told(layout, says, beginning, conversion):
 
 def test_the_share_in_the_sentence_by_hand():
     # Corners read as x, y, width, height in images of 100 x 100: 60 + 90 > 102 for three boxes,
-    # 10 + 40 and 20 + 30 stay inside for two, so 3 of 5 leave their image.
-    corners = np.array([[60, 60, 90, 90]] * 3 + [[10, 10, 40, 40], [20, 20, 30, 30]], float)
-    boxes = WrittenBoxes("xywh", corners, np.full((5, 2), 100.0))
+    # 10 + 40 and 20 + 30 stay inside for two, so 3 of 5 leave their image. Repeated boxes are one.
+    corners = [[60, 60, 90, 90], [60, 61, 90, 90], [61, 60, 90, 90]]
+    corners += [[10, 10, 40, 40], [20, 20, 30, 30], [20, 20, 30, 30]]
+    boxes = WrittenBoxes("xywh", np.array(corners, float), np.full((6, 2), 100.0))
     assert find_format_mistakes(boxes) == [
         "Your boxes look like [xmin, ymin, xmax, ymax]: read as COCO's [x, y, width, height], "
         "60 % of them leave their image, read like that none or hardly any. Convert them with "
@@ -63,10 +67,55 @@ def test_the_share_in_the_sentence_by_hand():
 @pytest.mark.parametrize("layout", ["xywh", "xyxy", "cxcywh"])
 @pytest.mark.parametrize("says", ["xywh", "xyxy"])
 def test_normalised_boxes_are_told_with_their_layout(layout, says):
-    (sentence,) = find_format_mistakes(written(random_corners(1), layout, says=says, unit=True))
+    (sentence,) = find_format_mistakes(written(random_corners(1), layout, says=says, unit=1))
     names = {"xywh": "[xmin, ymin, w", "xyxy": "[xmin, ymin, xmax", "cxcywh": "[centre x"}
     assert sentence.startswith(f"Your boxes look normalised, {names[layout]}")
     assert ("and convert with" in sentence) == (layout != says)
+
+
+@pytest.mark.parametrize("layout", ["xywh", "xyxy", "cxcywh"])
+@pytest.mark.parametrize("says", ["xywh", "xyxy"])
+def test_per_cent_are_told_with_their_layout(layout, says):
+    boxes = written(random_corners(1), layout, says=says, unit=100)
+    (sentence,) = find_format_mistakes(boxes)
+    names = {"xywh": "[xmin, ymin, w", "xyxy": "[xmin, ymin, xmax", "cxcywh": "[centre x"}
+    assert sentence.startswith(f"Your boxes look like per cent of the image, {names[layout]}")
+    assert "Multiply x and width by the image's width / 100" in sentence
+    assert ("and convert with" in sentence) == (layout != says)
+
+
+def test_pixels_of_small_images_are_no_per_cent():
+    corners = random_corners(4, size=(100, 100)) + 0.25
+    # The chance to lie in 100 x 100 of 110 x 110 is .83 for each: .83^70 = 2e-6, .83^80 = 3e-7.
+    for count, size, told in ((200, 100, 0), (70, 110, 0), (5, 640, 1), (4, 640, 0)):
+        some = np.concatenate([corners[: count - 1], [[50.5, 50.5, 95.5, 95.5]]])
+        boxes = written(some, "xyxy", says="xyxy", size=(size, size))
+        assert len(find_format_mistakes(boxes)) == told, (count, size)
+
+
+def test_few_drawings_in_many_images_are_no_other_layout():
+    """Half of the boxes drawn from the lower right corner, which also look like centre and size."""
+    drawing = np.array([[30.0, 20, 60, 50], [60, 50, 30, 20], [48, 40, 20, 22]])
+    boxes = WrittenBoxes("xyxy", np.tile(drawing, (20, 1)), np.full((60, 2), 100.0))
+    assert find_format_mistakes(boxes) == []
+
+
+def test_right_boxes_of_few_drawings_raise_no_alarm():
+    """800 sets, from one box to some, in any order of their corners, repeated or not."""
+    rng = np.random.default_rng(0)
+    sizes = [(480, 640), (640, 480), (100, 100), (80, 96), (1080, 1920), (3000, 4000)]
+    for seed in range(800):
+        size = sizes[seed % len(sizes)]
+        corners = random_corners(seed, int(rng.integers(1, 31)), size)
+        if seed % 2:
+            corners = corners + 0.25
+        if seed % 4 > 1:
+            exchanged = rng.random(len(corners)) < rng.random()
+            corners[exchanged] = corners[exchanged][:, [2, 3, 0, 1]]
+        corners = np.repeat(corners, rng.integers(1, 7), axis=0)
+        for layout in ("xywh", "xyxy"):
+            boxes = written(corners, layout, says=layout, size=size)
+            assert find_format_mistakes(boxes) == [], (seed, layout)
 
 
 @hypothesis.settings(max_examples=25, deadline=None)
@@ -182,6 +231,7 @@ def test_real_voc_folders_raise_no_alarm(shared_data, name, count):
     boxes = read_voc_boxes(xmls, source.sizes)
     assert len(boxes.boxes) == count
     assert find_format_mistakes(boxes, one_based=True) == []
+    assert find_pixel_doubts(boxes, one_based=True) == []
     if name == "bccd":  # 610 boxes touch the left or upper edge
         (sentence,) = find_format_mistakes(boxes, one_based=False)
         assert "look 1-based" in sentence
@@ -192,3 +242,23 @@ def test_real_boxes_in_another_layout_are_told(shared_data):
     corners = np.concatenate([good.boxes[:, :2], good.boxes[:, :2] + good.boxes[:, 2:]], axis=1)
     (sentence,) = find_format_mistakes(WrittenBoxes("xywh", corners, good.sizes))
     assert sentence.startswith("Your boxes look like [xmin, ymin, xmax, ymax]")
+
+
+@pytest.mark.parametrize(
+    ("moved", "one_based", "told"),
+    [
+        ((0, 0, 0, 0), True, None),
+        ((0.25, 0.5, 0, 0), True, "set config.data.voc.one_based=False"),
+        ((0.25, 0.5, 0, 0), False, None),  # as it is set
+        ((0, 0, 1, 1), True, "subtract 1 from every xmax and ymax"),
+        ((0, 0, 2, 2), True, None),  # careless, but not by a pixel
+        ((1, 1, 1, 1), True, None),  # no box begins at 1, so that it may be a shift
+    ],
+)
+def test_pixels_that_are_counted_otherwise(moved, one_based, told):
+    """Boxes in images of 100 x 80, 1-based and inclusive, in two corners and between them."""
+    corners = np.array([[1, 1, 20 + n, 30] for n in range(10)])
+    corners = np.concatenate([corners, [[60 - n, 40, 100, 80] for n in range(10)]]) + moved
+    found = find_pixel_doubts(WrittenBoxes("xyxy", corners, np.full((20, 2), (80, 100))), one_based)
+    assert len(found) == (told is not None)
+    assert told is None or told in found[0]
