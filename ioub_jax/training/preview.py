@@ -183,7 +183,8 @@ def describe_checkpoint(workdir: pathlib.Path, checkpoint: str, *, ema: bool) ->
 
 def describe_source(source: Source) -> str:
     """How many images and classes a data set has."""
-    left_out = f" (left out: {len(source.skipped):,})" if source.skipped else ""
+    skipped = sum(problem.count for problem in source.skipped)
+    left_out = f" (left out: {skipped:,})" if skipped else ""
     return f"{len(source):,} images of {len(source.classes)} classes{left_out}"
 
 

@@ -105,7 +105,7 @@ def open_source(config: Any, split: str) -> Source:
             "%s %s: %d left out, the first: %s",
             config.source,
             split,
-            len(source.skipped),
+            sum(problem.count for problem in source.skipped),
             source.skipped[0],
         )
     return source
