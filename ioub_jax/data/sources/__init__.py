@@ -11,7 +11,13 @@ from ioub_jax.data.sources.cityscapes import CityscapesSource
 from ioub_jax.data.sources.coco import CocoSource
 from ioub_jax.data.sources.example import Example, Source
 from ioub_jax.data.sources.files import FileSource, annotations_of
-from ioub_jax.data.sources.learned import Learned, Rules, count_learned, rules_of
+from ioub_jax.data.sources.learned import (
+    Learned,
+    Rules,
+    count_learned,
+    learned_objects,
+    rules_of,
+)
 from ioub_jax.data.sources.shapes import ShapesSource
 from ioub_jax.data.sources.tfds import TfdsSource
 from ioub_jax.data.sources.unlearned import nothing_learned
@@ -114,7 +120,7 @@ def open_source(config: Any, split: str) -> Source:
 def _with_learned(source: Any, rules: Rules) -> Source:
     """The images with a box to learn: others, such as those of crowds alone, teach nothing."""
     annotations = annotations_of(source)
-    chosen = np.flatnonzero(annotations.images_with(rules.learned(annotations)))
+    chosen = np.flatnonzero(annotations.images_with(learned_objects(annotations, rules)))
     return source if len(chosen) == len(source) else source.select(chosen)
 
 

@@ -70,8 +70,8 @@ class Rules:
     max_boxes: int | None = None
     verb: str = "evaluated on"
 
-    def learned(self, annotations: Annotations) -> np.ndarray:
-        """Which objects may be learned, if their image has slots enough for them: bool `[m]`."""
+    def may_learn(self, annotations: Annotations) -> np.ndarray:
+        """Which objects are learned if their image has slots enough for them: bool `[m]`."""
         learned = ~annotations.ignored
         for treatment, flag in (
             (self.crowd, annotations.crowd),
@@ -273,9 +273,14 @@ def _count_classes(
     return tuple(ClassCount(*row) for row in columns)
 
 
+def learned_objects(annotations: Annotations, rules: Rules) -> np.ndarray:
+    """Which of m objects are learned, bool `[m]`."""
+    return _fates(annotations, rules)["learned"]
+
+
 def _fates(annotations: Annotations, rules: Rules) -> dict[str, np.ndarray]:
     """What becomes of each object that is no region to ignore: one of four masks, bool `[m]`."""
-    may_be_learned = rules.learned(annotations)
+    may_be_learned = rules.may_learn(annotations)
     crowd = ~annotations.ignored & ~may_be_learned & (annotations.crowd & (rules.crowd != "keep"))
     fits = np.ones(len(annotations.boxes), bool)
     if rules.max_boxes is not None:
