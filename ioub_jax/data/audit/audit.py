@@ -165,7 +165,9 @@ def _nothing_learned(data: OpenedData, options: Any, split: str) -> list[Finding
     if not trains:
         return [Finding("empty_class", False, len(empty), f"{', '.join(empty)}.")]
     advice = unlearned.empty_classes(classes, learned.fullest, options, split)
-    return [Finding("empty_class", not options.allow_empty_classes, len(empty), advice)]
+    return [
+        Finding("empty_class", not options.get("allow_empty_classes", False), len(empty), advice)
+    ]
 
 
 def _too_many_objects(data: OpenedData, max_boxes: int) -> list[Finding]:
