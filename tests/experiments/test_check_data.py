@@ -153,7 +153,14 @@ def test_crowds_alone_are_an_error_everywhere(commands, tmp_path, is_whole_set):
     for command in (["check_data"], ["train", workdir], ["train", workdir, "--dry_run"]):
         code, output = commands(*command, *arguments)
         assert code == 1 and reason in output and "--config.matcher.crowd=keep" in output
+        told = output
     assert not (tmp_path / "run").exists()
+    # The ways out, as they are told.
     code, output = commands("check_data", *arguments, "--config.matcher.crowd=keep")
     assert code == 0
     assert lines_of(output) == ["Boxes: all 8 are trained on.", "Images: all 4 are trained on."]
+    if not is_whole_set:
+        assert "--config.data.coco.classes=dog; or" in told
+        code, output = commands("check_data", *arguments, "--config.data.coco.classes=dog")
+        assert code == 0
+        assert lines_of(output)[0] == "Boxes: 4 of 8 are trained on; not 4 of other classes."

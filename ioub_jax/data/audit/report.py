@@ -75,7 +75,7 @@ def format_statistics(statistics: Statistics) -> str:
         f"{statistics.images:,} images, {statistics.empty_images:,} of them without objects",
         f"{statistics.boxes:,} boxes, {statistics.crowds:,} of them crowds, "
         f"{statistics.difficult:,} difficult; {statistics.most_boxes:,} in the fullest image"
-        + (f"; {statistics.ignored:,} regions to ignore besides" if statistics.ignored else ""),
+        + (f"; regions to ignore besides: {statistics.ignored:,}" if statistics.ignored else ""),
         "COCO's size classes, by annotated area in original pixels, without crowds: "
         + ", ".join(f"{name} {count:,}" for name, count in statistics.size_classes.items()),
         "most frequent image sizes, width x height: "

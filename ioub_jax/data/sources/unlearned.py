@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from ioub_jax.data.sources.learned import ClassCount, Learned
 _KEEP = "--config.data.allow_empty_classes=True"
 _MEND_CROWDS = "set iscrowd to 0 in the file where it is a mask's, since CVAT writes 1 for masks"
 _KEEP_CROWDS = "train on crowds: --config.matcher.crowd=keep"
+# A name that needs no quotes, neither for the shell nor for the flag.
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 # More class names than this are no flag to paste.
 _MOST_NAMES = 100
 # Empty classes that a sentence names.
@@ -129,6 +132,8 @@ def empty_classes(classes: Sequence[ClassCount], fullest: int, data: Any, split:
 
 def classes_flag(source: str, names: Sequence[str]) -> str:
     """The flag that chooses these classes, as a shell takes it."""
+    if all(_PLAIN.fullmatch(name) and name not in ("None", "True", "False") for name in names):
+        return f"--config.data.{source}.classes={','.join(names)}"
     listed = ",".join(map(repr, names)) + ("," if len(names) == 1 else "")
     value = f"({listed})".replace("\\", "\\\\").replace('"', '\\"')
     value = value.replace("$", "\\$").replace("`", "\\`")
