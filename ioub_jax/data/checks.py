@@ -38,8 +38,7 @@ CHANGES = {
 
 # The end of most sentences, whatever reads the data set: no news to whoever has set it.
 _ADVICE_TO_SKIP = re.compile(r",? or set config\.data\.on_error='skip' to ([^.]+)\.$")
-# What that end says to be left out, or the kind where a sentence has no such end.
-_LEFT_OUT = {"image": "image", "box": "box", "object": "box"}
+# What is left out where that end does not say whether an image or a box is.
 _OF_IMAGES = (
     "missing_image",
     "unreadable_image",
@@ -90,10 +89,12 @@ class Problem:
     def leaves_out(self) -> str:
         """What is left out because of it: 'image', 'box', or '' for neither."""
         advice = _ADVICE_TO_SKIP.search(self.sentence)
-        if advice is None:
-            return "image" if self.kind in _OF_IMAGES else "box"
-        words = re.fullmatch(r"leave the (\w+) out", advice[1])
-        return _LEFT_OUT.get(words[1], "") if words else ""
+        if advice is not None and "once" in advice[1]:
+            return ""
+        named = None if advice is None else re.search(r"\b(image|box|object)", advice[1])
+        if named is not None:
+            return "image" if named[1] == "image" else "box"
+        return "image" if self.kind in _OF_IMAGES else "box"
 
 
 class Problems:

@@ -48,6 +48,13 @@ def test_an_error_keeps_the_advice():
         # An entry that cannot be read may be of either.
         ("broken_annotation", ADVICE.replace("box", "image"), "image"),
         ("duplicate_image", ADVICE.replace("leave the box out", "read it once"), ""),
+        ("bad_box", ADVICE.replace("leave the box out", "ignore the place of the box"), "box"),
+        (
+            "broken_annotation",
+            ADVICE.replace("the box out", "the image out with its 2 boxes"),
+            "image",
+        ),
+        ("unknown_image", ADVICE.replace("the box", "it"), "box"),
         ("missing_image", ".", "image"),
         ("outside", ".", "box"),
     ],

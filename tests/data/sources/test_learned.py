@@ -199,6 +199,10 @@ def test_the_numbers_are_those_of_the_training(folder, content, crowd, keep_empt
     assert_lines_add_up(learned)
     assert learned.boxes.listed == len(content["annotations"])
     assert learned.images.listed == len(content["images"])
+    # Every reason is known: the file has no regions of its own.
+    assert "region" not in learned.boxes.left_out and "other" not in learned.images.left_out
+    of_missing = sum(entry["image_id"] == 4 for entry in content["annotations"])
+    assert learned.boxes.left_out.get("image", 0) <= of_missing
     try:
         source = create_source(config.data, "train", config.matcher)
     except DataError as error:
