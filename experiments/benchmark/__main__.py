@@ -7,6 +7,7 @@ python -m experiments.benchmark weights --weights=resnet50-11ad3fa6.pth --backbo
 python -m experiments.benchmark input --config=configs/coco_retinanet.py
 python -m experiments.benchmark growth --png=growth.png
 python -m experiments.benchmark export --config=configs/shapes_retinanet.py --repeats=100
+python -m experiments.benchmark saving --config=configs/coco_retinanet.py
 python -m experiments.benchmark step --peer=torchvision
 
 For `models`, `matching` and `losses` nothing is run, so any machine will do. The others are timed:
@@ -23,7 +24,7 @@ from typing import Any
 import jax
 
 from experiments import command_line
-from experiments.benchmark import beside_peer, compiled, exported, growth, rates
+from experiments.benchmark import beside_peer, compiled, exported, growth, rates, saving
 
 _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "models": compiled.model_cost,
@@ -33,6 +34,7 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "input": rates.input_rates,
     "growth": growth.growth,
     "export": exported.exported_beside_jitted,
+    "saving": saving.saving_cost,
     **{name: functools.partial(beside_peer.compare, name) for name in beside_peer.NAMES},
 }
 
@@ -42,6 +44,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "input": rates.check_input,
     "growth": growth.check_png,
     "export": exported.check_configuration,
+    "saving": saving.check_saving,
     **{name: functools.partial(beside_peer.check_peer, name) for name in beside_peer.NAMES},
 }
 

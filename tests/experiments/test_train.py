@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import time
 
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from ioub_jax.training import checkpoints
+from ioub_jax.training import checkpoints, lock
 from tests import tiny
 
 
@@ -116,6 +117,41 @@ def test_killed_and_started_again_ends_with_the_same_bits(finished, tmp_path, st
         assert {key: first[key] for key in same} == {key: second[key] for key in same}
     for name in ("histograms", "evaluation"):
         assert records(workdir, name) == records(finished, name)
+
+
+def test_a_damaged_run_goes_on_from_what_is_whole_to_the_same_bits(finished, tmp_path):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    (workdir / "config.json").unlink()
+    for kind in ("last", "best"):
+        files = (
+            workdir / "checkpoints" / kind / "24" / "state" / "ocdbt.process_0" / "d"
+        ).iterdir()
+        largest = max(files, key=lambda path: path.stat().st_size)
+        content = bytearray(largest.read_bytes())
+        content[len(content) // 2] ^= 16
+        # A flipped bit in one, and what a lost write leaves in the other.
+        largest.write_bytes(content if kind == "last" else content[:60])
+    code, output = tiny.run("train", *train_arguments(workdir))
+    assert code == 0, output
+    assert f"{workdir / 'config.json'} is gone: the configuration is taken from" in output
+    assert (
+        f"in {workdir} are damaged: the run goes on from the 'last' checkpoint of step 20" in output
+    )
+    assert "Traceback" not in output
+    assert_bit_identical(state_in(workdir), state_in(finished))
+    for name in ("histograms", "evaluation"):
+        assert records(workdir, name) == records(finished, name)
+    assert [record["step"] for record in records(workdir)] == list(range(1, 25))
+    assert (workdir / "config.json").read_text() == (finished / "config.json").read_text()
+
+
+def test_a_second_training_in_a_workdir_is_refused(finished):
+    with lock.held(finished):
+        for more in ([], ["--dry_run"]):
+            code, output = tiny.run("train", *train_arguments(finished), *more)
+            assert code == 1
+            assert output.startswith(f"Error: {finished} is in use: process {os.getpid()} on ")
+            assert output.count("\n") == 1
 
 
 @pytest.mark.parametrize("to_workers_too", [pytest.param(False, marks=pytest.mark.slow), True])

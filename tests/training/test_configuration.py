@@ -94,3 +94,31 @@ def test_arms(arm):
 def test_unknown_arm():
     with pytest.raises(ValueError, match="Unknown arm 'bith'; it must be one of both"):
         defaults.get_config("bith")
+
+
+@pytest.mark.parametrize("lost", ["gone", "broken"])
+def test_a_lost_configuration_is_that_of_the_newest_checkpoint(tmp_path, caplog, lost):
+    workdir = tmp_path / "run"
+    configuration.claim_workdir(workdir, defaults.get_config("both"))
+    whole = (workdir / "config.json").read_text()
+    for kind, step, text in (
+        ("last", 9, "{"),  # damaged
+        ("best", 8, json.dumps({"config": json.loads(whole), "AP": 0.1})),
+        ("last", 7, json.dumps({"config": {"seed": 1}})),
+    ):
+        metadata = workdir / "checkpoints" / kind / str(step) / "metadata"
+        metadata.mkdir(parents=True)
+        (metadata / "metadata").write_text(text)
+    if lost == "gone":
+        (workdir / "config.json").unlink()
+    else:
+        (workdir / "config.json").write_text(whole[: len(whole) // 2])
+    assert configuration.to_dict(configuration.read_workdir(workdir)) == json.loads(whole)
+    with pytest.raises(configuration.ConfigError, match="holds a run of another configuration"):
+        configuration.claim_workdir(workdir, defaults.get_config("baseline"))
+    configuration.claim_workdir(workdir, defaults.get_config("both"))
+    assert (workdir / "config.json").read_text() == whole
+    assert caplog.messages == [
+        f"{workdir / 'config.json'} is {lost}: the configuration is taken from the newest "
+        "checkpoint."
+    ]

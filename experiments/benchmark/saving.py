@@ -1,0 +1,63 @@
+"""What saving a checkpoint takes, and how much of it are the checksums."""
+
+import pathlib
+import statistics
+import tempfile
+import time
+from typing import Any
+
+import jax
+
+from experiments.benchmark.compiled import CLASSES
+from experiments.benchmark.rates import CONFIG, REPEATS, rounded, spread
+from ioub_jax.training import checkpoints, checksums, configuration
+from ioub_jax.training.configuration import ConfigError
+from ioub_jax.training.detector import create_detector, create_trainer
+
+
+def saving_cost() -> dict[str, Any]:
+    """Seconds of a checkpoint of the first step: until the training goes on, and until it is there.
+
+    The checksums are timed by themselves; a save computes them before the training goes on.
+    """
+    check_saving()
+    config = CONFIG.value
+    detector = create_detector(config, CLASSES.value or 80)
+    state = jax.block_until_ready(create_trainer(detector).create_state())
+    turns = [_one_save(state, configuration.to_dict(config)) for _ in range(REPEATS.value + 1)]
+    turns = turns[1:]  # the first one opens libraries
+    return {
+        "arrays": len(jax.tree.leaves(state)),
+        "MiB": round(sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 2**20, 1),
+        "turns": len(turns),
+        "seconds": {
+            name: rounded(statistics.median(turn[name] for turn in turns)) for name in turns[0]
+        },
+        "checksums over the whole save": spread(
+            [turn["checksums"] / turn["whole save"] for turn in turns]
+        ),
+    }
+
+
+def check_saving() -> str:
+    """What would be saved; raises `ConfigError` without a configuration."""
+    if CONFIG.value is None:
+        raise ConfigError("Give the configuration of the detector, --config=FILE.")
+    return f"the state of a {CONFIG.value.model.name} of {CLASSES.value or 80} classes"
+
+
+def _one_save(state: Any, config: dict[str, Any]) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        saved = checkpoints.Checkpoints(pathlib.Path(folder))
+        start = time.perf_counter()
+        checksums.checksums_of(state)
+        summed = time.perf_counter()
+        saved.save_last(state, config)
+        returned = time.perf_counter()
+        saved.close()
+        whole = time.perf_counter()
+    return {
+        "checksums": summed - start,
+        "until the training goes on": returned - summed,
+        "whole save": whole - summed,
+    }
