@@ -309,6 +309,14 @@ def chain(first, cause):
             "No space left on device: /run/x.",
         ),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "ours"), None),
+        (
+            RuntimeError(
+                "Worker process was terminated unexpectedly with exit code -9. Search it."
+            ),
+            "A process that loads images was ended by force (Worker process was terminated "
+            "unexpectedly with exit code -9), often for lack of memory: lower runtime.workers or "
+            "batch_size; the same command goes on from the last checkpoint.",
+        ),
         (ImportError("cannot import name 'a' from 'b'"), None),
         (AssertionError(), None),
         (RuntimeError("a bug"), None),
