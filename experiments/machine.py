@@ -75,9 +75,9 @@ def _sentence_of_memory(error: BaseException) -> str | None:
         return f"The memory does not suffice ({text[:200]}): {_LESS}."
     if text.startswith("Worker process was terminated unexpectedly"):
         return (
-            f"A process that loads images was ended by force ({text.partition('. ')[0]}), often for "
-            "lack of memory: lower runtime.workers or batch_size; the same command goes on from the "
-            "last checkpoint."
+            f"A process that loads images was ended by force ({text.partition('. ')[0]}), often "
+            "for lack of memory: lower runtime.workers or batch_size; the same command goes on from "
+            "the last checkpoint."
         )
     if (
         isinstance(error, MemoryError)
