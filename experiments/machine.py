@@ -76,8 +76,8 @@ def _sentence_of_memory(error: BaseException) -> str | None:
     if text.startswith("Worker process was terminated unexpectedly"):
         return (
             f"A process that loads images was ended by force ({text.partition('. ')[0]}), often "
-            "for lack of memory: lower runtime.workers or batch_size; the same command goes on from "
-            "the last checkpoint."
+            "for lack of memory: lower runtime.workers or batch_size; the same command goes on "
+            "from the last checkpoint."
         )
     if (
         isinstance(error, MemoryError)

@@ -44,6 +44,27 @@ def test_a_resume_leaves_every_step_once(tmp_path):
     ]
 
 
+def test_records_that_are_gone_are_told_of_and_begin_anew(tmp_path, caplog):
+    write(tmp_path, [1, 2], last_step=0)
+    assert caplog.messages == []  # in a new run there are none
+    (tmp_path / "train.jsonl").unlink()
+    write(tmp_path, [3], last_step=2)
+    assert caplog.messages == [
+        f"train.jsonl is gone from {tmp_path}: what was recorded there up to step 2 is lost."
+    ]
+    assert metrics.read_records(tmp_path / "train.jsonl", 3) == [{"step": 3, "loss": 3.0}]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b'{"step": 2, "loss": 2.', b'{"sdep": 2}', b'{"step": "2"}', b'{"step": 2, "\xff": 0}'],
+)
+def test_a_damaged_line_costs_its_own_record_alone(tmp_path, damaged):
+    path = tmp_path / "train.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + damaged + b'\n{"step": 3}\n')
+    assert metrics.read_records(path, 3) == [{"step": 1}, {"step": 3}]
+
+
 def test_kinds_are_kept_apart_and_missing_values_are_no_scalars(tmp_path):
     shown = [writers.TensorBoard(tmp_path)]
     with metrics.MetricWriter(tmp_path, ("train", "evaluation"), 0, shown) as writer:

@@ -4,7 +4,6 @@ import importlib.machinery
 import json
 import math
 import pathlib
-import struct
 import subprocess
 import sys
 import time
@@ -12,11 +11,11 @@ import types
 
 import pytest
 import tensorboardX
-from tensorboardX.proto import event_pb2
 
 from ioub_jax.training import metrics, writers
 from ioub_jax.training.configuration import ConfigError
 from tests import tiny
+from tests.training.test_metrics import scalars_of
 
 
 class Server(types.ModuleType):
@@ -74,15 +73,15 @@ def opened(workdir, last_step, config=None):
     )
 
 
-def killed_and_resumed(workdir, config=None):
+def killed_and_resumed(workdir):
     """Steps 1 to 4 and an evaluation, a kill after the checkpoint of step 2, and steps 3 to 5."""
-    first = opened(workdir, 0, config)
+    first = opened(workdir, 0)
     for step in (1, 2, 3, 4):
         first.write("train", step, {"loss": float(step), "note": "words"})
         first.write("histograms", step, {"iou": [1, 2]})
     first.write("evaluation", 4, {"AP": 0.5, "APs": None})
     first._writers[0].close(failed=True)  # as the system closes the files of what is killed
-    with opened(workdir, 2, config) as second:
+    with opened(workdir, 2) as second:
         for step in (3, 4, 5):
             second.write("train", step, {"loss": float(step)})
         second.write("evaluation", 4, {"AP": 0.5, "APs": None})
@@ -182,24 +181,6 @@ def test_offline_with_the_package_itself(tmp_path, monkeypatch):
     assert b"train/loss" in file.read_bytes()
 
 
-def events_in(workdir):
-    """(step, tag, value) of every scalar in the workdir's one file of TensorBoard."""
-    (path,) = (workdir / "tensorboard").iterdir()
-    data, found = path.read_bytes(), []
-    while data:  # length, its checksum, event, its checksum
-        (length,) = struct.unpack("<Q", data[:8])
-        event = event_pb2.Event.FromString(data[12 : 12 + length])
-        found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
-        data = data[16 + length :]
-    return found
-
-
-def test_tensorboard_has_what_stays_and_what_comes_once(tmp_path):
-    killed_and_resumed(tmp_path, configuration(None))
-    scalars = [(step, "train/loss", float(step)) for step in (1, 2, 3, 4, 5)]
-    assert events_in(tmp_path) == [*scalars, (4, "evaluation/AP", 0.5)]
-
-
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize("full_from", [1, 3])
 def test_a_full_disk_ends_tensorboard_and_nothing_else(tmp_path, caplog, full_from):
@@ -229,7 +210,8 @@ def test_a_clock_that_is_set_back_is_nothing_to_tensorboard(tmp_path, monkeypatc
             # By 400 days; 24.8 are what poll can wait.
             monkeypatch.setattr(time, "time", lambda days=400 * step: now - days * 86400)
             writer.write("train", step, {"loss": float(step)})
-    assert [step for step, _, _ in events_in(tmp_path)] == [1, 2, 3]
+    losses = [(step, float(step)) for step in (1, 2, 3)]
+    assert scalars_of(tmp_path / "tensorboard", "train/loss") == losses
     assert caplog.messages == []
 
 
@@ -247,4 +229,5 @@ def test_weights_and_biases_may_fail_at_any_time(server, tmp_path, caplog, error
     words = "the service has gone" if str(error) else "BrokenPipeError"
     (message,) = caplog.messages
     assert message.startswith(f"Weights & Biases failed ({words}) and is left out")
-    assert [step for step, _, _ in events_in(tmp_path)] == [1, 2, 3]
+    losses = [(step, float(step)) for step in (1, 2, 3)]
+    assert scalars_of(tmp_path / "tensorboard", "train/loss") == losses
