@@ -6,9 +6,11 @@ against each other. Everything is computed in float32, or in float64 when an inp
 bfloat16 and integer inputs are converted first.
 
 A box with no area (`xmax <= xmin` or `ymax <= ymin`) has area 0 and IoU 0 with every box, and all
-gradients stay finite. An area below 1e-12 square pixels counts as none.
+gradients stay finite, for coordinates within 1e8 pixels (of larger ones float32 cannot hold the
+squares). An area below 1e-12 square pixels counts as none.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -233,9 +235,9 @@ def complete_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
 
 
 def _hull(first: jax.Array, second: jax.Array) -> jax.Array:
-    """The smallest box around each pair."""
-    low = jnp.minimum(first[..., :2], second[..., :2])
-    high = jnp.maximum(first[..., 2:], second[..., 2:])
+    """The smallest box around each pair, also where corners of one are exchanged."""
+    corners = (first[..., :2], first[..., 2:], second[..., :2], second[..., 2:])
+    low, high = functools.reduce(jnp.minimum, corners), functools.reduce(jnp.maximum, corners)
     return jnp.concatenate([low, high], axis=-1)
 
 

@@ -125,6 +125,17 @@ def test_family_is_finite_with_finite_gradients(kind):
     assert np.isfinite(gradients).all()
 
 
+def test_the_hull_holds_a_box_that_is_turned_over():
+    # Without its own corners the hull would be 50 pixels wide, of centres 4,975 apart.
+    turned, other = [1e4, 0.0, 0.0, 1.0], [50.0, 0.0, 50.001, 1.0]
+    penalty = box_ops.centre_distance_penalty(np.float32(turned), np.float32(other))
+    np.testing.assert_allclose(penalty, (5000 - 50.0005) ** 2 / (1e8 + 1), rtol=1e-5)
+    # The hull has 10,000 square pixels, of which .001 are covered.
+    np.testing.assert_allclose(
+        box_ops.hull_penalty(np.float32(turned), np.float32(other)), 1 - 1e-7, rtol=1e-6
+    )
+
+
 def test_boxes_without_area_have_iou_zero():
     flat = jnp.array([EXTREME_BOXES[name] for name in ("a point", "no width", "inverted")])
     every = jnp.array(list(EXTREME_BOXES.values()))

@@ -1,7 +1,8 @@
 """Localization losses: on box deltas, coordinate by coordinate, and on boxes, by their IoU.
 
 Losses are unreduced, know nothing of positives (multiply by the mask), are computed in float32
-(float64 when an input is float64) and have finite gradients for every finite input.
+(float64 when an input is float64) and have finite gradients for every finite input. They are finite
+too, where the distance of two numbers is one that the dtype can say.
 """
 
 from collections.abc import Callable, Mapping
@@ -91,7 +92,7 @@ def iou_loss(
 
     Args:
       boxes: `[..., 4]` predicted boxes, xyxy, pixels. Clipped to +- 1e8, with gradient 0 beyond it.
-      target_boxes: `[..., 4]` xyxy, pixels.
+      target_boxes: `[..., 4]` xyxy, pixels, clipped alike.
       kind: `'iou'`, `'giou'`, `'diou'` or `'ciou'`.
       power: a Python number above 0; above 1 it favours boxes that already fit well.
 
@@ -103,8 +104,10 @@ def iou_loss(
     """
     if kind not in _PENALTIES:
         raise ValueError(f"iou_loss knows the kinds {', '.join(_PENALTIES)}, not {kind!r}.")
-    (boxes,) = box_ops.at_least_float32(boxes)
-    boxes = jnp.clip(boxes, -_LARGEST_COORDINATE, _LARGEST_COORDINATE)
+    boxes, target_boxes = (
+        jnp.clip(each, -_LARGEST_COORDINATE, _LARGEST_COORDINATE)
+        for each in box_ops.at_least_float32(boxes, target_boxes)
+    )
     loss = 1.0 - _safe_power(box_ops.aligned_iou(boxes, target_boxes), power)
     for penalty in _PENALTIES[kind]:
         loss = loss + _safe_power(penalty(boxes, target_boxes), power)

@@ -98,6 +98,40 @@ def test_iou_loss_of_extreme_boxes_has_finite_gradients(kind):
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("kind", PENALTY)
+def test_iou_loss_of_any_boxes_is_small_with_finite_gradients(kind):
+    """Turned over, without area, tiny and beyond what float32 can square; both arguments."""
+    random = np.random.default_rng(0)
+
+    def draw():
+        boxes = random.choice([-1, 1], (2000, 4)) * 10 ** random.uniform(-30, 38.5, (2000, 4))
+        boxes[:800] = random.normal(size=(800, 4)) * 10 ** random.uniform(-8, 38, (800, 1))
+        boxes[:200, 2:] = boxes[:200, :2]
+        return np.clip(boxes, -3e38, 3e38).astype(np.float32)
+
+    boxes, targets = draw(), draw()
+    targets[400:800] = boxes[400:800] * random.uniform(0.9, 1.1, (400, 1))
+
+    def loss(boxes, targets):
+        powers = (0.1, 1.0, 3.0)
+        values = jnp.stack([losses.iou_loss(boxes, targets, kind=kind, power=p) for p in powers])
+        return jnp.sum(values), values
+
+    by_both = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
+    gradients, values = by_both(boxes, targets)
+    # 1 - IoU and two penalties, each in 0..1 but for rounding.
+    assert np.all((values >= 0) & (values <= 3.0001))
+    assert np.isfinite(gradients).all()
+
+
+def test_loss_of_a_box_that_is_turned_over():
+    # Corners x 3 and 1, y 0 and 2: no area. Centres (2, 1) and (5, 1); hull 1..6 by 0..2, so the
+    # penalty of DIoU is 9 / (25 + 4); GIoU's hull of 10 has 4 covered.
+    boxes, target = jnp.array([3.0, 0.0, 1.0, 2.0]), jnp.array([4.0, 0.0, 6.0, 2.0])
+    np.testing.assert_allclose(losses.iou_loss(boxes, target, kind="diou"), 1 + 9 / 29, rtol=1e-6)
+    np.testing.assert_allclose(losses.iou_loss(boxes, target, kind="giou"), 1 + 6 / 10, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "loss",
     [
@@ -111,6 +145,15 @@ def test_huge_deltas_have_finite_losses_and_gradients(loss):
     value, gradient = value_and_gradient(jnp.array([1e30, -1e30, 0.0, 1e-30]))
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
+    # Their sum is beyond float32, their gradients are not.
+    _, gradient = value_and_gradient(jnp.array([3e38, -3e38, 3e38, -1.0]))
+    assert np.isfinite(gradient).all()
+
+
+def test_a_distance_beyond_float32_has_a_finite_gradient():
+    pred, target = jnp.array([3e38, -3e38]), jnp.array([-3e38, 3e38])
+    gradient = jax.grad(lambda pred: jnp.sum(losses.smooth_l1_loss(pred, target, beta=0.1)))(pred)
+    np.testing.assert_array_equal(gradient, [1.0, -1.0])
 
 
 def test_bfloat16_is_computed_in_float32():
