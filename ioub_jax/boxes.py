@@ -39,6 +39,30 @@ def at_least_float32(*arrays: ArrayLike) -> list[jax.Array]:
     return [array.astype(dtype) for array in converted]
 
 
+def as_int32(labels: ArrayLike, name: str = "labels") -> jax.Array:
+    """Converts labels, or positions of boxes, to the one dtype that they are compared in.
+
+    In their own, of 8 bits perhaps, class 255 would be the same as -1.
+
+    Args:
+      labels: an array of any shape and any integer dtype.
+      name: what an error calls it.
+
+    Returns:
+      The array, int32.
+
+    Raises:
+      TypeError: they are not integers.
+    """
+    converted = jnp.asarray(labels)
+    if converted.size and not jnp.issubdtype(converted.dtype, jnp.integer):
+        raise TypeError(
+            f"{name} are {converted.dtype}; they must be integers: convert them, for instance by "
+            f"{name}.astype(int)."
+        )
+    return converted.astype(jnp.int32)
+
+
 def _aligned(*boxes: ArrayLike) -> list[jax.Array]:
     """Gives arrays one dtype and one shape, so that no operation promotes ranks by itself."""
     converted = at_least_float32(*boxes)

@@ -1,38 +1,66 @@
 """Classification losses of dense detectors.
 
-Labels are integers: `0..C-1` a class, `-1` background, `-2` ignored (loss 0, gradient 0). A label
-beyond these is not detected under `jax.jit`. Losses are unreduced, computed in float32 (float64
-when an input is float64) and finite, with finite gradients, for every finite logit.
+Labels are integers of any width: `0..C-1` a class, `-1` background, `-2` ignored (loss 0, gradient
+0). A label beyond these is not detected under `jax.jit`. Losses are unreduced, computed in float32
+(float64 when an input is float64) and finite, with finite gradients, for every finite logit; only
+the softmax cross entropy is infinite, with finite gradients, where two logits of an anchor are
+further apart than the dtype can say.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ioub_jax.boxes import at_least_float32
+from ioub_jax.boxes import as_int32, at_least_float32
 
 _IGNORED = -2
 
 
-def _one_hot_and_counted(labels: jax.Array, num_classes: int) -> tuple[jax.Array, jax.Array]:
+def _one_hot_and_counted(labels: ArrayLike, num_classes: int) -> tuple[jax.Array, jax.Array]:
     """`[..., C]` masks: the matched class of each positive, and the entries that have a loss."""
+    labels = as_int32(labels)
     one_hot = jax.nn.one_hot(labels, num_classes, dtype=jnp.bool_)
     counted = jnp.broadcast_to((labels != _IGNORED)[..., None], one_hot.shape)
     return one_hot, counted
 
 
+def _softplus_of_both_signs(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`softplus(z)` and `softplus(-z)`, that is `-log(1 - sigmoid(z))` and `-log sigmoid(z)`.
+
+    They share their exponential and their logarithm. Neither is made from the other, for what is
+    small beside the logit would be lost in the difference, in the gradient above all.
+    """
+    above, below = jnp.maximum(logits, 0.0), jnp.maximum(-logits, 0.0)
+    curve = jnp.log1p(jnp.exp(-(above + below)))
+    return above + curve, below + curve
+
+
+def _largest_curved(dtype: jnp.dtype) -> float:
+    """From this logit on a sigmoid is 1, and its gradient and softplus(-z) are 0, in the dtype.
+
+    There the gradient of a weight made of it is cut off: 0 times a loss near the largest number,
+    which overflows on its way, would not be a number.
+    """
+    return -math.log(jnp.finfo(dtype).tiny)
+
+
+def _power_of_sigmoid(
+    logits: jax.Array, softplus_of_minus: jax.Array, exponent: float
+) -> jax.Array:
+    """`sigmoid(z)^exponent`, which neither underflows nor has an infinite gradient at 0."""
+    curved = logits < _largest_curved(logits.dtype)
+    return jnp.exp(-exponent * jnp.where(curved, softplus_of_minus, 0.0))
+
+
 def _focal_loss(logits: jax.Array, is_target: jax.Array, alpha: float, gamma: float) -> jax.Array:
     """Sigmoid focal loss of single logits against boolean targets."""
-    margin = jnp.where(is_target, logits, -logits)
-    cross_entropy = jax.nn.softplus(-margin)
-    # p_t = sigmoid(margin), so log(1 - p_t) = -softplus(margin) = -(margin + softplus(-margin)).
-    modulator = jnp.exp(-gamma * (margin + cross_entropy))
+    # The logit of the wrong answer: its sigmoid is 1 - p_t, its softplus the cross entropy.
+    wrong = jnp.where(is_target, -logits, logits)
+    cross_entropy, softplus_of_minus = _softplus_of_both_signs(wrong)
+    modulator = _power_of_sigmoid(wrong, softplus_of_minus, gamma)
     return jnp.where(is_target, alpha, 1.0 - alpha) * modulator * cross_entropy
-
-
-def _binary_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """`-y log sigmoid(z) - (1 - y) log(1 - sigmoid(z))` for targets y in 0..1."""
-    return jax.nn.softplus(logits) - targets * logits
 
 
 def sigmoid_focal_loss(
@@ -53,7 +81,7 @@ def sigmoid_focal_loss(
       `[..., C]`.
     """
     (logits,) = at_least_float32(logits)
-    one_hot, counted = _one_hot_and_counted(jnp.asarray(labels), logits.shape[-1])
+    one_hot, counted = _one_hot_and_counted(labels, logits.shape[-1])
     return jnp.where(counted, _focal_loss(logits, one_hot, alpha, gamma), 0.0)
 
 
@@ -74,7 +102,7 @@ def sigmoid_focal_loss_of_matched_class(
     Returns:
       `[...]`, 0 where the label is no class.
     """
-    labels = jnp.asarray(labels)
+    labels = as_int32(labels)
     (logits,) = at_least_float32(jax.lax.stop_gradient(logits))
     columns = jnp.maximum(labels, 0)[..., None]
     matched_logits = jnp.take_along_axis(logits, columns, axis=-1)[..., 0]
@@ -93,9 +121,8 @@ def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
       `[...]`.
     """
     (logits,) = at_least_float32(logits)
-    labels = jnp.asarray(labels)
     # A one-hot sum rather than a gather, whose gradient would be a scatter.
-    one_hot = jax.nn.one_hot(labels + 1, logits.shape[-1], dtype=jnp.bool_)
+    one_hot = jax.nn.one_hot(as_int32(labels) + 1, logits.shape[-1], dtype=jnp.bool_)
     return -jnp.sum(jnp.where(one_hot, jax.nn.log_softmax(logits, axis=-1), 0.0), axis=-1)
 
 
@@ -116,10 +143,13 @@ def quality_focal_loss(
       `[..., C]`.
     """
     logits, targets, counted = _logits_and_iou_targets(logits, labels, ious)
-    distance = jnp.abs(targets - jax.nn.sigmoid(logits))
+    largest = _largest_curved(logits.dtype)
+    distance = jnp.abs(targets - jax.nn.sigmoid(jax.lax.clamp(-largest, logits, largest)))
     apart = distance > 0.0
     modulator = jnp.where(apart, jnp.where(apart, distance, 1.0) ** beta, 0.0**beta)
-    return jnp.where(counted, modulator * _binary_cross_entropy(logits, targets), 0.0)
+    of_zero, of_one = _softplus_of_both_signs(logits)
+    cross_entropy = (1.0 - targets) * of_zero + targets * of_one
+    return jnp.where(counted, modulator * cross_entropy, 0.0)
 
 
 def varifocal_loss(
@@ -146,10 +176,11 @@ def varifocal_loss(
       `[..., C]`.
     """
     logits, targets, counted = _logits_and_iou_targets(logits, labels, ious)
-    # p^gamma through log p, which neither underflows nor has an infinite gradient at p = 0.
-    negative_weight = alpha * jnp.exp(-gamma * jax.nn.softplus(-logits))
+    of_zero, of_one = _softplus_of_both_signs(logits)
+    negative_weight = alpha * _power_of_sigmoid(logits, of_one, gamma)
     weight = jnp.where(targets > 0.0, targets, negative_weight)
-    return jnp.where(counted, weight * _binary_cross_entropy(logits, targets), 0.0)
+    cross_entropy = (1.0 - targets) * of_zero + targets * of_one
+    return jnp.where(counted, weight * cross_entropy, 0.0)
 
 
 def _logits_and_iou_targets(
@@ -157,6 +188,6 @@ def _logits_and_iou_targets(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Logits, targets (the IoU at matched entries, else 0) and counted entries, all `[..., C]`."""
     logits, ious = at_least_float32(logits, jax.lax.stop_gradient(ious))
-    one_hot, counted = _one_hot_and_counted(jnp.asarray(labels), logits.shape[-1])
+    one_hot, counted = _one_hot_and_counted(labels, logits.shape[-1])
     targets = jnp.where(one_hot, jnp.broadcast_to(ious[..., None], logits.shape), 0.0)
     return logits, targets, counted

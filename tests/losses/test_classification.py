@@ -118,13 +118,75 @@ def test_varifocal_loss():
 
 
 @pytest.mark.parametrize("name", DENSE)
-@pytest.mark.parametrize("scale", [0.0, 1.0, 90.0, 1e4])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 90.0, 1e4, 1e8, 1e37])
 def test_extreme_logits_are_finite_with_finite_gradients(name, scale):
     signs = jnp.array([[1.0, -1.0, 1.0], [1.0, 1.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]])
     value, gradient = VALUE_AND_GRADIENT[name](scale * signs)
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
     np.testing.assert_array_equal(gradient[3], 0.0)  # the ignored anchor
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_the_largest_logits_have_finite_gradients(name):
+    signs = jnp.array([[1.0, -1.0, 1.0], [1.0, 1.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]])
+    _, gradient = VALUE_AND_GRADIENT[name](np.finfo(np.float32).max * signs)
+    assert np.isfinite(gradient).all()
+
+
+def focal_in_float64(logits, matched, gamma, alpha=0.25):
+    """Values and gradients of the focal loss, none of whose terms is a difference."""
+    wrong = np.float64(-logits if matched else logits)
+    curve = np.log1p(np.exp(-np.abs(wrong)))
+    cross_entropy = np.maximum(wrong, 0) + curve
+    # sigmoid(z) = exp(-softplus(-z)) of the wrong answer, and 1 less that.
+    p, q = (np.exp(-np.maximum(-z, 0) - curve) for z in (wrong, -wrong))
+    factor = (alpha if matched else 1 - alpha) * np.exp(gamma * np.log(np.maximum(p, 1e-300)))
+    gradient = factor * (p + gamma * q * cross_entropy)
+    return factor * cross_entropy, -gradient if matched else gradient
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("label", [0, -1])
+def test_focal_loss_and_gradient_at_every_magnitude(label, gamma):
+    sizes = np.append(np.geomspace(1e-3, np.finfo(np.float32).max, 500), [0.0, 2**24, 1e7])
+    logits = np.concatenate([sizes, -sizes]).astype(np.float32)[:, None]
+
+    def losses_of(logits):
+        return FOCAL(logits, np.full(len(logits), label, np.int32), gamma=gamma)
+
+    value, backward = jax.vjp(losses_of, logits)
+    (gradient,) = backward(jnp.ones_like(value))
+    expected, expected_gradient = focal_in_float64(logits, label == 0, gamma)
+    # An exponent of up to 85 is rounded by 4e-6; below 1e-36 float32 loses digits.
+    np.testing.assert_allclose(value, expected, rtol=8e-6, atol=1e-36)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=8e-6, atol=1e-36)
+
+
+def test_gradient_of_a_confident_mistake():
+    # alpha for what is missed, 1 - alpha for what is imagined, however large the logit.
+    def total(logits):
+        return jnp.sum(losses.sigmoid_focal_loss(logits, jnp.array([0])))
+
+    for size in (1e3, 1e7, 1e20, 3e38):
+        gradient = jax.grad(total)(jnp.array([[-size, size]]))
+        np.testing.assert_allclose(gradient, [[-0.25, 0.75]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("beta", [0.5, 2.0, 5.0])
+def test_quality_focal_and_varifocal_gradients_of_large_logits(beta):
+    logits, labels, ious = jnp.array([[-1e38, 1e38]]), jnp.array([0]), jnp.array([0.6])
+
+    def quality(logits):
+        return jnp.sum(losses.quality_focal_loss(logits, labels, ious, beta=beta))
+
+    def varifocal(logits):
+        return jnp.sum(losses.varifocal_loss(logits, labels, ious, gamma=beta))
+
+    # |.6 - 0|^beta -.6 z for the matched class, 1^beta z for the other.
+    np.testing.assert_allclose(jax.grad(quality)(logits), [[-(0.6 ** (beta + 1)), 1.0]], rtol=1e-5)
+    # .6 times -.6 z, and .75 z.
+    np.testing.assert_allclose(jax.grad(varifocal)(logits), [[-0.36, 0.75]], rtol=1e-5)
 
 
 def test_a_confident_mistake_costs_what_it_should():
