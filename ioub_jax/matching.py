@@ -83,7 +83,7 @@ def match(
     Args:
       anchors: `[N, 4]` xyxy, pixels.
       boxes: `[B, M, 4]` xyxy, pixels; M is at least 1.
-      labels: `[B, M]` int32, 0..C-1.
+      labels: `[B, M]` int, 0..C-1.
       valid: `[B, M]` bool, whether the slot holds a box at all.
       ignored: `[B, M]` bool, whether a valid box is a region to ignore (a crowd, a difficult
         object): it never makes a positive and does not count for the thresholds.
@@ -93,8 +93,8 @@ def match(
       ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored.
 
     Returns:
-      The matches, `[B, N]` each. Under `jit` with the batch axis of the boxes sharded and the
-      anchors replicated, they are sharded alike. (`shard_map` needs `check_vma=False`.)
+      The matches, `[B, N]` each. Under `jit` and `shard_map` with the batch axis of the boxes
+      sharded and the anchors replicated, they are sharded alike.
 
     Raises:
       ValueError: if a threshold or `low_quality` is not one of the possible values.
@@ -106,7 +106,7 @@ def match(
 
     positive = found.is_a_best_anchor | (found.iou >= foreground_iou)
     unmatched = jnp.where(found.in_ignored_region | (found.iou >= background_iou), -2, -1)
-    own_label = _gather(jnp.asarray(labels, jnp.float32), found.gt_index).astype(jnp.int32)
+    own_label = _gather(box_ops.as_int32(labels), found.gt_index)
     return Matches(jnp.where(positive, own_label, unmatched), found.gt_index, found.iou)
 
 
@@ -115,12 +115,12 @@ def gather_boxes(boxes: ArrayLike, gt_index: ArrayLike) -> jax.Array:
 
     Args:
       boxes: `[B, M, 4]`, or any `[B, M, D]`.
-      gt_index: `[B, N]` int32, 0..M-1.
+      gt_index: `[B, N]` int, 0..M-1.
 
     Returns:
       `[B, N, 4]` of the dtype of `boxes`.
     """
-    boxes, gt_index = jnp.asarray(boxes), jnp.asarray(gt_index)
+    boxes, gt_index = jnp.asarray(boxes), box_ops.as_int32(gt_index, "gt_index")
     coordinates = [_gather(boxes[..., i], gt_index) for i in range(boxes.shape[-1])]
     # Coordinates are stacked in front and then called the last: a compiler may leave them there.
     return jnp.moveaxis(jnp.stack(coordinates), 0, -1)
@@ -139,9 +139,14 @@ def _gather_by_index(values: jax.Array, gt_index: jax.Array) -> jax.Array:
 
 
 def _gather_by_product(values: jax.Array, gt_index: jax.Array) -> jax.Array:
-    """The same; a TPU fetches single numbers one after another, but multiplies matrices."""
-    is_it = jax.nn.one_hot(gt_index, values.shape[1], axis=1, dtype=values.dtype)
-    return jnp.einsum("bm,bmn->bn", values, is_it, precision=jax.lax.Precision.HIGHEST)
+    """The same; a TPU fetches single numbers one after another, but multiplies matrices.
+
+    Of integers that is exact below 2^24.
+    """
+    (factors,) = box_ops.at_least_float32(values)
+    is_it = jax.nn.one_hot(gt_index, values.shape[1], axis=1, dtype=factors.dtype)
+    product = jnp.einsum("bm,bmn->bn", factors, is_it, precision=jax.lax.Precision.HIGHEST)
+    return product.astype(values.dtype)
 
 
 def _scan_boxes(
@@ -171,12 +176,14 @@ def _scan_boxes(
         )
         return running, None
 
-    shape = (boxes.shape[0], anchors.shape[0])
+    # The IoUs with no box, all 0: a compiler takes them for that, and `shard_map` for what differs
+    # between devices, as what the scan carries on must.
+    iou = _iou_with_one_box(anchors, boxes[:, 0], (is_object | is_region)[:, 0] & False)
     nothing = _Running(
-        iou=jnp.zeros(shape, boxes.dtype),
-        gt_index=jnp.zeros(shape, jnp.int32),
-        is_a_best_anchor=jnp.zeros(shape, bool),
-        in_ignored_region=jnp.zeros(shape, bool),
+        iou=iou,
+        gt_index=(iou > 0.0).astype(jnp.int32),
+        is_a_best_anchor=iou > 0.0,
+        in_ignored_region=iou > 0.0,
     )
     indices = jnp.arange(boxes.shape[1], dtype=jnp.int32)
     slots = (indices, boxes.swapaxes(0, 1), is_object.T, is_region.T)

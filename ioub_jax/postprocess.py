@@ -78,7 +78,7 @@ def detect(
       box_weights: weights of (dx, dy, dw, dh) in the deltas, as in `boxes.encode`.
 
     Returns:
-      The detections. Equal scores keep the order level, anchor, class.
+      The detections. Equal scores keep the order level, anchor, class; NaN is never a score.
     """
     found = candidates(
         logits,
@@ -144,7 +144,7 @@ def detect_softmax(
       box_weights: weights of (dx, dy, dw, dh) in the deltas, as in `boxes.encode`.
 
     Returns:
-      The detections. Equal scores keep the order class, level, anchor.
+      The detections. Equal scores keep the order class, level, anchor; NaN is never a score.
     """
     found = candidates_softmax(
         logits,
@@ -175,6 +175,7 @@ def candidates_softmax(
     all_deltas = jnp.concatenate([jnp.asarray(level) for level in deltas], axis=1)
     all_anchors = jnp.concatenate([jnp.asarray(level) for level in anchors])
     by_class = jax.nn.softmax(all_logits, axis=2)[:, :, 1:].swapaxes(1, 2)
+    by_class = _with_nan_last(by_class, 0.0)
     anchor_index = _highest(by_class, candidates_per_class)
     batch, classes, count = anchor_index.shape
     scores = jnp.take_along_axis(by_class, anchor_index, axis=2).reshape(batch, -1)
@@ -211,6 +212,7 @@ def suppress(found: Candidates, *, nms_iou: float, max_detections: int) -> Detec
       nms_iou: a box is suppressed by a better one of its class with an IoU above this.
       max_detections: K, the most detections of an image.
     """
+    found = found._replace(labels=box_ops.as_int32(found.labels))
 
     def of_image(*image: jax.Array) -> tuple[jax.Array, jax.Array]:
         return class_wise_nms(*image, iou_threshold=nms_iou, max_detections=max_detections)
@@ -249,7 +251,7 @@ def class_wise_nms(
     Args:
       boxes: `[P, 4]` xyxy, pixels; P is at least 1.
       scores: `[P]`. A score of NaN or minus infinity is never picked.
-      labels: `[P]` int32.
+      labels: `[P]` int.
       valid: `[P]` bool; the other boxes neither survive nor suppress.
       iou_threshold: largest IoU two surviving boxes of a class may have.
       max_detections: K.
@@ -259,7 +261,7 @@ def class_wise_nms(
       index first, and `[K]` bool, False (with index 0) where there was no box left.
     """
     boxes, scores = box_ops.at_least_float32(boxes, scores)
-    labels = jnp.asarray(labels)
+    labels = box_ops.as_int32(labels)
     positions = jnp.arange(scores.shape[0], dtype=jnp.int32)
     used = -jnp.inf
 
@@ -274,7 +276,10 @@ def class_wise_nms(
             found,
         )
 
-    left = jnp.where(jnp.asarray(valid) & (scores > used), scores, used)
+    # No area is below 0 and no label another one than itself. `shard_map` asks that what a scan
+    # begins with differs between devices wherever what it goes on with does.
+    possible = ~(box_ops.area(boxes) < 0.0) & (labels == labels)
+    left = jnp.where(possible & jnp.asarray(valid) & (scores > used), scores, used)
     return jax.lax.scan(pick, left, None, length=max_detections)[1]
 
 
@@ -302,6 +307,7 @@ def _top_entries(logits: jax.Array, count: int) -> tuple[jax.Array, jax.Array, j
     the other anchors), which spares sorting N * C numbers, 12 million on the finest level.
     """
     num_classes = logits.shape[2]
+    logits = _with_nan_last(logits, -jnp.inf)
     candidates = _highest(jnp.max(logits, axis=2), count)
     # In their own order, so that equal entries are found lowest anchor first.
     candidates = jnp.sort(candidates, axis=1)
@@ -313,6 +319,15 @@ def _top_entries(logits: jax.Array, count: int) -> tuple[jax.Array, jax.Array, j
         jnp.take_along_axis(candidates, position // num_classes, axis=1),
         position % num_classes,
     )
+
+
+def _with_nan_last(values: jax.Array, lowest: float) -> jax.Array:
+    """Gives NaN the lowest value.
+
+    In the order of XLA it is the highest, and for a maximum either that or nothing at all, as the
+    platform has it.
+    """
+    return jnp.where(jnp.isnan(values), lowest, values)
 
 
 def _highest(values: jax.Array, count: int) -> jax.Array:

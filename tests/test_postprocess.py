@@ -214,6 +214,23 @@ def test_extreme_predictions_stay_finite():
     assert np.isfinite(result.scores).all()
 
 
+def test_what_is_not_a_number_is_no_detection_and_hides_none():
+    # Of 1,000 anchors half have no number among their logits; XLA sorts NaN before all numbers.
+    anchors = np.tile(np.float32([[0, 0, 10, 10]]), (1000, 1)) + 20 * np.arange(1000)[:, None]
+    logits = np.full((1, 1000, 2), -9, np.float32)
+    logits[0, ::2, 0] = np.nan
+    logits[0, 10, 1] = 1.0
+    logits[0, 11, 1] = 2.0
+    deltas, sizes = np.zeros((1, 1000, 4), np.float32), np.float32([[1e6, 1e6]])
+    anchors = anchors.astype(np.float32)
+    found = detect([logits], [deltas], [anchors], sizes, candidates_per_level=2)
+    np.testing.assert_allclose(found.scores[0, :3], [1 / (1 + np.exp(-2)), 1 / (1 + np.exp(-1)), 0])
+    np.testing.assert_array_equal(found.labels[0, :3], [1, 1, -1])
+    # A softmax of NaN is NaN in all columns: anchor 10 has none.
+    found = detect_softmax([logits], [deltas], [anchors], sizes, candidates_per_class=1)
+    np.testing.assert_array_equal(found.boxes[0, :2], [anchors[11], np.zeros(4)])
+
+
 def test_a_sharded_batch_needs_no_communication():
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
     sharding = NamedSharding(mesh, PartitionSpec("data"))

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ioub_jax.boxes import at_least_float32
+from ioub_jax.boxes import as_int32, at_least_float32
 from ioub_jax.losses.classification import (
     sigmoid_focal_loss,
     sigmoid_focal_loss_of_matched_class,
@@ -53,7 +53,7 @@ def iou_balanced_classification_weights(
 
     Returns:
       `[...]`, under `stop_gradient`. A scope without a positive, or whose positives all have IoU 0
-      or loss 0, has weight 1.
+      or loss 0, has weight 1; one in which a positive is NaN has weight NaN at its positives.
     """
     loss, ious = at_least_float32(jax.lax.stop_gradient(loss), jax.lax.stop_gradient(ious))
     positive = jnp.asarray(positive)
@@ -77,9 +77,9 @@ def iou_balanced_classification_weights(
 
 
 def _has_normaliser(plain_sum: jax.Array, weighted_sum: jax.Array) -> jax.Array:
-    """Whether `plain_sum / weighted_sum` is a usable number."""
+    """Whether `plain_sum / weighted_sum` is a usable number, or must not hide that one is NaN."""
     tiny = jnp.finfo(plain_sum.dtype).tiny
-    return weighted_sum > jnp.maximum(plain_sum / _LARGEST_NORMALISER, tiny)
+    return ~(weighted_sum <= jnp.maximum(plain_sum / _LARGEST_NORMALISER, tiny))
 
 
 def iou_balanced_localization_weights(
@@ -118,7 +118,8 @@ def calibrate_w_loc(
       lambda_: exponent, at least 0.
 
     Returns:
-      `[]`, under `stop_gradient`; 1 without a positive, or if all positives have IoU 0 or loss 0.
+      `[]`, under `stop_gradient`; 1 without a positive, or if all positives have IoU 0 or loss 0;
+      NaN if one is NaN.
     """
     loss, ious = at_least_float32(jax.lax.stop_gradient(loss), jax.lax.stop_gradient(ious))
     positive = jnp.asarray(positive)
@@ -160,7 +161,7 @@ def iou_balanced_sigmoid_focal_loss(
       `[..., C]`.
     """
     logits, ious = at_least_float32(logits, ious)
-    labels = jnp.asarray(labels)
+    labels = as_int32(labels)
     loss = sigmoid_focal_loss(logits, labels, alpha=alpha, gamma=gamma)
     matched = sigmoid_focal_loss_of_matched_class(logits, labels, alpha=alpha, gamma=gamma)
     weights = iou_balanced_classification_weights(
@@ -197,7 +198,7 @@ def iou_balanced_softmax_cross_entropy(
       `[...]`.
     """
     logits, ious = at_least_float32(logits, ious)
-    labels = jnp.asarray(labels)
+    labels = as_int32(labels)
     loss = softmax_cross_entropy(logits, labels)
     weights = iou_balanced_classification_weights(
         loss, ious, labels >= 0, eta=eta, axis=axis, eps=eps

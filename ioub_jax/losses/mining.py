@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from ioub_jax.boxes import as_int32
+
 
 def hard_negative_mask(loss: ArrayLike, labels: ArrayLike, *, ratio: int = 3) -> jax.Array:
     """The negatives with the largest loss, `ratio` for each positive (SSD, arXiv 1512.02325).
@@ -19,7 +21,7 @@ def hard_negative_mask(loss: ArrayLike, labels: ArrayLike, *, ratio: int = 3) ->
     Returns:
       `[..., N]` bool, True for the chosen negatives only; positives are False.
     """
-    labels = jnp.asarray(labels)
+    labels = as_int32(labels)
     loss = jax.lax.stop_gradient(jnp.asarray(loss))
     negative = labels == -1
     hardness = jnp.where(negative, loss, -jnp.inf)

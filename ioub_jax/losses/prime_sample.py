@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ioub_jax.boxes import at_least_float32
+from ioub_jax.boxes import as_int32, at_least_float32
 
 # Powers and divisions of smaller numbers have gradients that float32 cannot hold.
 _SMALLEST_BASE = 1e-12
@@ -40,7 +40,7 @@ def carl_weights(
 
     Returns:
       `[...]`, 1 where not positive. A scope without a positive, or whose bases are all below
-      1e-12, has weight 1.
+      1e-12, has weight 1; one in which the score of a positive is NaN, weight NaN at its positives.
     """
     (scores,) = at_least_float32(scores)
     positive = jnp.asarray(positive)
@@ -49,9 +49,11 @@ def carl_weights(
     # As in the IoU-balanced weights: the scale cancels, so no gradient has to pass through it.
     positive_base = jax.lax.stop_gradient(jnp.where(positive, base, 0.0))
     largest = jnp.max(positive_base, axis=axis, keepdims=True, initial=0.0)
-    defined = largest > _SMALLEST_BASE
+    # In this form, here and below, what is NaN stays it, whether or not a maximum has passed it
+    # over, as on CPUs.
+    defined = ~(largest <= _SMALLEST_BASE)
     relative_base = base / jnp.where(defined, largest, 1.0)
-    counted = positive & (relative_base > _SMALLEST_BASE)
+    counted = positive & ~(relative_base <= _SMALLEST_BASE)
     values = jnp.where(counted, jnp.where(counted, relative_base, 1.0) ** k, 0.0**k)
     values = jnp.where(positive, values, 0.0)
     total = jnp.sum(values, axis=axis, keepdims=True)
@@ -88,12 +90,13 @@ def isr_p_weights(
       bias: least value of the base, in 0..1.
 
     Returns:
-      `[B, N]`, under `stop_gradient`, 1 where not positive or where the positives have no loss.
+      `[B, N]`, under `stop_gradient`, 1 where not positive or where the positives have no loss;
+      NaN at the positives if the loss of one is NaN.
     """
     loss, ious = at_least_float32(jax.lax.stop_gradient(loss), jax.lax.stop_gradient(ious))
-    labels = jnp.asarray(labels)
+    labels = as_int32(labels)
     positive = labels >= 0
-    class_rank = _hierarchical_local_rank(ious, labels, jnp.asarray(gt_index))
+    class_rank = _hierarchical_local_rank(ious, labels, as_int32(gt_index, "gt_index"))
     # The worst rank of a class is its number of positives less one.
     most_positives = jnp.max(jnp.where(positive, class_rank + 1, 0), initial=1).astype(loss.dtype)
     importance = (most_positives - class_rank.astype(loss.dtype)) / most_positives
@@ -102,7 +105,7 @@ def isr_p_weights(
 
     loss = jnp.where(positive, loss, 0.0)
     plain_sum, weighted_sum = jnp.sum(loss), jnp.sum(values * loss)
-    defined = weighted_sum > jnp.finfo(loss.dtype).tiny
+    defined = ~(weighted_sum <= jnp.finfo(loss.dtype).tiny)
     normaliser = plain_sum / jnp.where(defined, weighted_sum, 1.0)
     return jnp.where(positive & defined, values * normaliser, 1.0)
 

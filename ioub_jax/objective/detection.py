@@ -11,7 +11,13 @@ from ioub_jax.matching import Matches
 from ioub_jax.objective.entries import Sigmoids, repeat_for_entries, split_levels
 from ioub_jax.objective.histograms import positive_histograms
 from ioub_jax.objective.options import ClassificationOptions, ObjectiveOptions
-from ioub_jax.objective.per_anchor import Labelled, PerAnchor, labelled, scalars_of
+from ioub_jax.objective.per_anchor import (
+    Labelled,
+    PerAnchor,
+    labelled,
+    scalars_of,
+    with_int32,
+)
 from ioub_jax.objective.weights import carl_weights, classification_weights, localization_weights
 
 
@@ -59,6 +65,7 @@ def detection_objective(
       ratio over the first batches is `w_loc`; `loss_carl` is there where `carl_weight` is not 0.
     """
     sizes = [level.shape[0] for level in anchors]
+    matches = with_int32(matches)
     with_labels = labelled(logits, anchors, matches, options.classification)
     scalars = scalars_of(with_labels, deltas, anchors, matches, targets, options)
     class_weights = classification_weights(scalars, sizes, options.classification)
@@ -159,6 +166,8 @@ def _statistics(
     scalars, class_weights = jax.lax.stop_gradient((scalars, class_weights))
     positive = scalars.positive
     count = jnp.maximum(jnp.sum(positive, dtype=jnp.float32), 1.0)
+    weight_sum = jnp.sum(jnp.where(positive, class_weights, 0.0))
+    largest_weight = jnp.max(jnp.where(positive, class_weights, 1.0))
     balanced = scalars.localization * losses.iou_balanced_localization_weights(
         scalars.ious, lambda_=options.calibration_lambda
     )
@@ -166,8 +175,9 @@ def _statistics(
         "positives_per_image": jnp.mean(jnp.sum(positive, axis=1, dtype=jnp.float32)),
         "mean_positive_iou": jnp.sum(scalars.ious) / count,
         # Above 1 where the normaliser of eq. 2 lifts the weights of the best boxes.
-        "largest_classification_weight": jnp.max(jnp.where(positive, class_weights, 1.0)),
-        "mean_classification_weight": jnp.sum(jnp.where(positive, class_weights, 0.0)) / count,
+        # A maximum passes NaN over on CPUs, a sum does not.
+        "largest_classification_weight": jnp.where(jnp.isnan(weight_sum), jnp.nan, largest_weight),
+        "mean_classification_weight": weight_sum / count,
         "calibration_plain": jnp.sum(scalars.localization),
         "calibration_balanced": jnp.sum(jnp.where(positive, balanced, 0.0)),
     }

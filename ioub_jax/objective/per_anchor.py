@@ -126,8 +126,17 @@ def per_anchor_scalars(
     options: ObjectiveOptions,
 ) -> PerAnchor:
     """What the weights are made of; arguments as `detection_objective`."""
+    matches = with_int32(matches)
     with_labels = labelled(logits, anchors, matches, options.classification)
     return scalars_of(with_labels, deltas, anchors, matches, targets, options)
+
+
+def with_int32(matches: Matches) -> Matches:
+    """Matches whose labels and indices may come from elsewhere, and be of any integer dtype."""
+    return matches._replace(
+        labels=box_ops.as_int32(matches.labels),
+        gt_index=box_ops.as_int32(matches.gt_index, "gt_index"),
+    )
 
 
 #: Logits of the levels as the losses read them: sigmoids, or arrays for a softmax.

@@ -293,6 +293,27 @@ def test_a_scope_without_a_normaliser_has_weight_1(loss, ious, positive):
     np.testing.assert_array_equal(weights, 1.0)
 
 
+@pytest.mark.parametrize("count", [3, 100_000])
+@pytest.mark.parametrize("where", ["loss", "ious"])
+def test_what_is_not_a_number_stays_so(where, count):
+    """However many there are: a maximum of many numbers on a CPU passes NaN over."""
+    given = {"loss": np.full(count, 0.5, np.float32), "ious": np.full(count, 0.5, np.float32)}
+    given[where][1] = np.nan
+    positive = np.arange(count) != 2
+    weights = losses.iou_balanced_classification_weights(**given, positive=positive)
+    assert np.isnan(weights[positive]).all()
+    assert weights[2] == 1
+    assert np.isnan(losses.calibrate_w_loc(**given, positive=positive))
+    carl = losses.carl_weights(given[where], positive)
+    assert np.isnan(carl[positive]).all()
+    assert carl[2] == 1
+    # Where it is not positive, nobody reads it.
+    elsewhere = np.arange(count) != 1
+    assert np.isfinite(losses.carl_weights(given[where], elsewhere)).all()
+    weights = losses.iou_balanced_classification_weights(**given, positive=elsewhere)
+    assert np.isfinite(weights).all()
+
+
 def test_a_scope_of_tiny_ious_does_not_vanish():
     ious = np.array([1e-30, 2e-30], np.float32)
     weights = weights_of[None](np.ones(2, np.float32), ious, np.ones(2, bool), 1.0)

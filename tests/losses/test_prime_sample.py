@@ -133,3 +133,9 @@ def test_isr_p_weights_are_1_without_a_positive_or_without_loss(labels):
     zeros = jnp.zeros((1, 3))
     weights = isr_p_weights(zeros, zeros, jnp.array(labels), jnp.zeros((1, 3), jnp.int32))
     np.testing.assert_array_equal(weights, 1.0)
+
+
+def test_isr_p_weights_do_not_hide_what_is_not_a_number():
+    loss, ious = np.array([[0.5, np.nan, 0.5]], np.float32), np.full((1, 3), 0.5, np.float32)
+    weights = isr_p_weights(loss, ious, np.array([[0, 0, -1]]), np.zeros((1, 3), np.int32))
+    np.testing.assert_array_equal(weights, [[np.nan, np.nan, 1.0]])

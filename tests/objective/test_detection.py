@@ -454,3 +454,21 @@ def test_metrics_of_the_positives():
         np.asarray(ious)[positive].mean(), rel=1e-5
     )
     assert float(metrics["loss_normalizer"]) == positive.sum()
+
+
+def test_no_maximum_hides_what_is_not_a_number():
+    # A maximum of many numbers on a CPU passes NaN over, so many anchors.
+    logits, deltas, anchors, matches, targets = case(0)
+    many = 20_000
+
+    def repeated(array):
+        return jnp.tile(array, (1, many, *[1] * (array.ndim - 2)))
+
+    matches = Matches(*(repeated(array) for array in matches))
+    logits = tuple(repeated(level).at[1].set(jnp.nan) for level in logits)
+    anchors = tuple(jnp.tile(level, (many, 1)) for level in anchors)
+    arguments = logits, tuple(map(repeated, deltas)), anchors, matches, repeated(targets)
+    metrics = evaluate(arguments, options_of("batch")).metrics
+    assert np.isnan(metrics["loss"])
+    assert np.isnan(metrics["largest_classification_weight"])
+    assert np.isnan(metrics["mean_classification_weight"])
