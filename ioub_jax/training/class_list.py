@@ -1,33 +1,17 @@
 """The classes a run was trained with: a label keeps its meaning whatever data comes later.
 
 A network's output number 3 is the third class of the data set it was trained on. Another data set,
-or the same one with its categories listed otherwise, may give label 3 to another class, and nothing
-but the names and ids would tell.
+or the same one with its categories listed otherwise, may give label 3 to another class. So a run
+keeps the list, and whatever data comes later is opened with it: `sources.create_source` matches the
+classes by name.
 """
 
-import itertools
 import pathlib
-from collections.abc import Sequence
 
 from ioub_jax import files
 from ioub_jax.data.sources.example import Source
 from ioub_jax.training import configuration
 from ioub_jax.training.configuration import ConfigError
-
-
-def check_same(first: Source, second: Source, first_name: str, second_name: str) -> None:
-    """Refuses two data sets that differ in the name or id of a label.
-
-    Args:
-      first: a data set.
-      second: another.
-      first_name: what a sentence calls the first, such as 'the training data'.
-      second_name: what it calls the second.
-
-    Raises:
-      ConfigError: names the first difference.
-    """
-    _check_same(categories_of(first), categories_of(second), first_name, second_name)
 
 
 def claim(workdir: pathlib.Path, source: Source) -> None:
@@ -37,31 +21,20 @@ def claim(workdir: pathlib.Path, source: Source) -> None:
 
     Args:
       workdir: the run's folder; without the file in a new run, or one of an earlier version.
-      source: the training data.
+      source: the training data, opened with the labels in that file where it was there.
 
     Raises:
-      ConfigError: names the first difference.
-    """
-    if (workdir / "classes.json").exists():
-        check(workdir, source)
-    else:
-        categories = [{"id": id_, "name": name} for id_, name in categories_of(source)]
-        files.write_json(workdir / "classes.json", {"categories": categories}, indent=2)
-
-
-def check(workdir: pathlib.Path, source: Source) -> None:
-    """Refuses a data set whose classes are not those of a run, where the run has recorded them.
-
-    Args:
-      workdir: the run's folder.
-      source: data for its detector.
-
-    Raises:
-      ConfigError: names the first difference.
+      ConfigError: another process of a new run has found other classes.
     """
     trained = read(workdir)
-    if trained is not None:
-        _check_same(trained, categories_of(source), f"the run in {workdir}", "the data set")
+    if trained is None:
+        categories = [{"id": id_, "name": name} for id_, name in categories_of(source)]
+        files.write_json(workdir / "classes.json", {"categories": categories}, indent=2)
+    elif [name for _, name in trained] != list(source.classes):
+        raise ConfigError(
+            f"The training data has the classes {', '.join(source.classes)}, and the run in "
+            f"{workdir} {', '.join(name for _, name in trained)}; give all processes the same data."
+        )
 
 
 def read(workdir: pathlib.Path) -> list[tuple[int | str, str]] | None:
@@ -101,22 +74,3 @@ def read_required(workdir: pathlib.Path) -> list[tuple[int | str, str]]:
 def categories_of(source: Source) -> list[tuple[int | str, str]]:
     """The id, as the data set has it, and name of each label of a data set."""
     return list(zip(source.category_ids, source.classes, strict=True))
-
-
-def _check_same(
-    first: Sequence[tuple[int | str, str]],
-    second: Sequence[tuple[int | str, str]],
-    first_name: str,
-    second_name: str,
-) -> None:
-    for label, (one, other) in enumerate(itertools.zip_longest(first, second)):
-        if one != other:
-            raise ConfigError(
-                f"Label {label} is {_describe(one)} in {first_name} and {_describe(other)} in "
-                f"{second_name}, so detections would get wrong names; use data with the same "
-                "classes, in the same order and with the same category ids."
-            )
-
-
-def _describe(category: tuple[int | str, str] | None) -> str:
-    return "nothing" if category is None else f"{category[1]!r} (category id {category[0]})"

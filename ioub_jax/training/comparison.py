@@ -24,7 +24,15 @@ from ioub_jax.data import sources
 from ioub_jax.evaluation import coco, coco_format, comparison, resampling
 from ioub_jax.evaluation.coco_input import check_input
 from ioub_jax.evaluation.correlation import correlation_of
-from ioub_jax.training import config_values, configuration, detector, metrics, schedules, setup
+from ioub_jax.training import (
+    class_list,
+    config_values,
+    configuration,
+    detector,
+    metrics,
+    schedules,
+    setup,
+)
 from ioub_jax.training.configuration import ConfigError
 
 #: What makes an arm of a configuration.
@@ -260,7 +268,8 @@ def make_result(run: PlannedRun, resamplings: int) -> comparison.Result:
             )
     of_run, detections = map(configuration.read_json, paths)
     data = json.dumps(configuration.to_dict(run.config)["data"])
-    ground_truth, digest = _ground_truth(data)
+    categories = class_list.read(run.workdir)
+    ground_truth, digest = _ground_truth(data, None if categories is None else tuple(categories))
     spearman = correlation_of(check_input(ground_truth, detections)).spearman
     resampled: dict[str, list[float | None]] = {}
     if of_run["images"] == len(ground_truth["images"]):
@@ -284,9 +293,12 @@ def make_result(run: PlannedRun, resamplings: int) -> comparison.Result:
 
 
 @functools.lru_cache(maxsize=1)  # the runs of a comparison have the same data
-def _ground_truth(data: str) -> tuple[dict[str, Any], str]:
+def _ground_truth(
+    data: str, categories: tuple[tuple[int, str], ...] | None
+) -> tuple[dict[str, Any], str]:
     """The validation images of `config.data`, given as JSON, in COCO's format, and their digest."""
-    source = sources.create_source(configuration.from_dict(json.loads(data)), "val")
+    config = configuration.from_dict(json.loads(data))
+    source = sources.create_source(config, "val", categories=categories)
     ground_truth = coco_format.to_coco_ground_truth(source)
     # Without the names of files, which are other ones on another machine.
     sizes = [(image["id"], image["height"], image["width"]) for image in ground_truth["images"]]

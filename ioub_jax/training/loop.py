@@ -107,7 +107,9 @@ class Run:
         self.config_dict = configuration.to_dict(config)
         self.workdir = workdir
         self.trace_folder = workdir / "profile" if profile else None
-        self.source, self.validation, self.detector, learned = create_setup(config)
+        self.source, self.validation, self.detector, learned = create_setup(
+            config, class_list.read(workdir)
+        )
         with contextlib.ExitStack() as opened:
             if hosts.is_first():
                 opened.enter_context(lock.held(workdir))

@@ -40,9 +40,8 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
       WeightsError: as it would, of weights that need no download.
       OSError: nothing can be written into the workdir.
     """
-    setup = create_setup(config)
     configuration.check_workdir(workdir, config)
-    class_list.check(workdir, setup.source)
+    setup = create_setup(config, class_list.read(workdir))
     files.check_can_write(workdir)
     lock.check_free(workdir)
     _trace(setup.detector)

@@ -31,14 +31,21 @@ class Setup(NamedTuple):
     learned: tuple[str, str]
 
 
-def create_setup(config: ml_collections.ConfigDict) -> Setup:
+def create_setup(
+    config: ml_collections.ConfigDict, categories: sources.Categories | None = None
+) -> Setup:
     """Opens the data of a configuration and builds its detector; warns of what may be a slip.
+
+    Args:
+      config: the configuration.
+      categories: the id and name of each label, of a run that has begun; None: those of the
+        training data.
 
     Raises:
       ConfigError: the configuration cannot be run.
       DataError: the data set is broken.
     """
-    source, validation, learned = open_data(config)
+    source, validation, learned = open_data(config, categories)
     detector = create_detector(config, len(source.classes))
     if hosts.is_first():
         _warn_of_warm_up_alone(config.schedule)
@@ -76,8 +83,14 @@ def _warn_of_shared_images(source: Source, validation: Source) -> None:
         )
 
 
-def open_data(config: ml_collections.ConfigDict) -> tuple[Source, Source, Learned]:
+def open_data(
+    config: ml_collections.ConfigDict, categories: sources.Categories | None = None
+) -> tuple[Source, Source, Learned]:
     """The data of a configuration, with what else can be checked without devices.
+
+    Args:
+      config: the configuration.
+      categories: as for `create_setup`.
 
     Returns:
       the training data, the validation data, and what of the training data is learned.
@@ -87,10 +100,13 @@ def open_data(config: ml_collections.ConfigDict) -> tuple[Source, Source, Learne
       DataError: the data set is broken, or has a class without a box to learn.
     """
     check_values(config)
-    source, learned = sources.open_counted(config.data, "train", config.matcher)
+    source, learned = sources.open_counted(
+        config.data, "train", config.matcher, categories=categories
+    )
     unlearned.check_classes(learned, config.data)
-    validation = sources.create_source(config.data, "val")
-    class_list.check_same(source, validation, "the training data", "the validation data")
+    validation = sources.create_source(
+        config.data, "val", categories=class_list.categories_of(source)
+    )
     evaluator.check_metrics(config)
     writers.check_writers(config)
     return source, validation, learned

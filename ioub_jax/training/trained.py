@@ -44,8 +44,9 @@ def open_run(workdir: pathlib.Path, split: str) -> tuple[Detector, Source]:
     """The detector of a run, without its variables, and a split of its data; raises as `load`."""
     config = configuration.read_workdir(workdir)
     check_values(config)
-    source = sources.create_source(config.data, split, config.matcher)
-    class_list.check(workdir, source)
+    source = sources.create_source(
+        config.data, split, config.matcher, categories=class_list.read(workdir)
+    )
     return create_detector(config, len(source.classes)), source
 
 
@@ -59,9 +60,8 @@ def load(workdir: pathlib.Path, checkpoint: str, split: str, *, ema: bool = True
       ema: whether with the moving average of the weights, where the run keeps one.
 
     Raises:
-      ConfigError: the workdir holds no run, or no such checkpoint, or the data set's classes are
-        not those of the run.
-      DataError: the data set is broken.
+      ConfigError: the workdir holds no run, or no such checkpoint.
+      DataError: the data set is broken, or has objects of a class that the run does not have.
     """
     detector, source = open_run(workdir, split)
     everywhere = placement.replicated(detector.mesh)

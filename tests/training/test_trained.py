@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from ioub_jax.data.checks import DataError
 from ioub_jax.training import loop, trained
 from ioub_jax.training.configuration import ConfigError
 from tests import tiny
@@ -89,26 +90,34 @@ def test_the_order_of_the_categories_in_the_file_is_harmless(evaluated, data):
     trained.load(evaluated[1], "best", "val")
 
 
-def test_permuted_names_are_refused_at_evaluation_and_on_resume(evaluated, data, tmp_path):
+def test_permuted_names_are_what_they_are_called(evaluated, data, tmp_path):
     _, workdir = evaluated
-    write_data(data, {17: "dog", 18: "cat"})
-    sentence = r"Label 0 is 'cat' \(category id 17\) in the run in .* and 'dog' \(category id 17\)"
-    with pytest.raises(ConfigError, match=sentence):
-        trained.load(workdir, "best", "val")
-    before = (workdir / "classes.json").read_text()
-    with pytest.raises(ConfigError, match=sentence):
-        loop.train_and_evaluate(get_config(data), workdir)
-    assert (workdir / "classes.json").read_text() == before
+    before = trained.load(workdir, "best", "val").source
+    write_data(data, {17: "dog", 18: "cat"})  # every box has the other name now
+    source = trained.load(workdir, "best", "val").source
+    assert (source.classes, source.category_ids) == (("cat", "dog"), (18, 17))
+    for index in range(len(source)):
+        assert source.annotations(index).labels == 1 - before.annotations(index).labels
     # A run that recorded no classes, as those of earlier versions, is taken at its word.
     shutil.copytree(workdir, tmp_path / "old")
     (tmp_path / "old" / "classes.json").unlink()
-    trained.load(tmp_path / "old", "best", "val")
+    assert trained.load(tmp_path / "old", "best", "val").source.classes == ("dog", "cat")
 
 
-def test_validation_data_of_other_classes_is_refused_before_anything_is_written(data, tmp_path):
-    write_data(data, {17: "dog", 18: "cat"}, files=("val.json",))
-    sentence = "in the training data and 'dog' .* in the validation data"
-    with pytest.raises(ConfigError, match=sentence):
+def test_a_run_goes_on_with_its_own_labels(evaluated, data):
+    _, workdir = evaluated
+    before = (workdir / "classes.json").read_text()
+    write_data(data, {17: "dog", 18: "cat"})
+    run = loop.Run(get_config(data), workdir)
+    with contextlib.closing(run.checkpoints), run.writer:
+        assert run.source.classes == run.validation.classes == ("cat", "dog")
+    assert (workdir / "classes.json").read_text() == before
+
+
+def test_classes_that_training_lacks_are_refused_before_anything_is_written(data, tmp_path):
+    write_data(data, {17: "cat", 18: "fox"}, files=("val.json",))
+    sentence = r"val.json: has objects of classes that the training data lacks: 'fox' \(4 boxes\)"
+    with pytest.raises(DataError, match=sentence):
         loop.train_and_evaluate(get_config(data), tmp_path / "workdir")
     assert not (tmp_path / "workdir").exists()
 

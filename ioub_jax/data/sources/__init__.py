@@ -2,12 +2,14 @@
 
 import logging
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.cityscapes import CityscapesSource
+from ioub_jax.data.sources.class_order import with_classes
 from ioub_jax.data.sources.coco import CocoSource
 from ioub_jax.data.sources.example import Example, Source
 from ioub_jax.data.sources.files import FileSource, annotations_of
@@ -42,7 +44,12 @@ __all__ = [
 SPLITS = ("train", "val", "test")
 
 
-def create_source(config: Any, split: str, matcher: Any = None) -> Source:
+Categories = Sequence[tuple[int | str, str]]
+
+
+def create_source(
+    config: Any, split: str, matcher: Any = None, *, categories: Categories | None = None
+) -> Source:
     """Opens the data set that a config names, with the images that a split is used with.
 
     Args:
@@ -51,6 +58,9 @@ def create_source(config: Any, split: str, matcher: Any = None) -> Source:
         split: 'train', 'val' or 'test'.
         matcher: `config.matcher`, whose `crowd` and `difficult` say what is learned of those; None
             for its defaults.
+        categories: The id and name of each label of a detector. The data set then has its labels,
+            by the names of its own classes, some of which it may lack. None: the labels of the data
+            set.
 
     Returns:
         The data set; for training without the images that have no box to learn, unless they are
@@ -58,24 +68,27 @@ def create_source(config: Any, split: str, matcher: Any = None) -> Source:
 
     Raises:
         ValueError: If the split is unknown.
-        DataError: If the source is unknown, something is wrong with its files, or there is no box
-            to learn.
+        DataError: If the source is unknown, something is wrong with its files, there is no box to
+            learn, or there are objects of a class that `categories` lacks.
     """
-    return open_counted(config, split, matcher)[0]
+    return open_counted(config, split, matcher, categories=categories)[0]
 
 
-def open_counted(config: Any, split: str, matcher: Any = None) -> tuple[Source, Learned]:
+def open_counted(
+    config: Any, split: str, matcher: Any = None, *, categories: Categories | None = None
+) -> tuple[Source, Learned]:
     """As `create_source`, with what of the data set is learned.
 
     Args:
         config: `config.data`.
         split: 'train', 'val' or 'test'.
         matcher: `config.matcher`; None for its defaults.
+        categories: As for `create_source`.
 
     Returns:
         The data set and the counts; raises alike.
     """
-    source = open_source(config, split)
+    source = open_source(config, split, categories)
     rules = rules_of(config, matcher, split)
     learned = count_learned(source, rules)
     if split == "train" and learned.boxes is not None:
@@ -89,12 +102,13 @@ def open_counted(config: Any, split: str, matcher: Any = None) -> tuple[Source, 
     return source, learned
 
 
-def open_source(config: Any, split: str) -> Source:
+def open_source(config: Any, split: str, categories: Categories | None = None) -> Source:
     """Opens the data set that a config names, with every image that can be read.
 
     Args:
         config: `config.data`.
         split: 'train', 'val' or 'test'.
+        categories: As for `create_source`.
 
     Returns:
         The data set; raises as `create_source`, but for a lack of boxes.
@@ -105,7 +119,10 @@ def open_source(config: Any, split: str) -> Source:
         raise DataError(
             f"config.data.source is {config.source!r} and must be one of {tuple(_OPEN)}.", "folder"
         )
-    source = _OPEN[config.source](config, split)
+    source = _OPEN[config.source](config, split, categories)
+    if categories is not None:
+        key = f"data.{config.source}.classes" if "classes" in config[config.source] else None
+        source = with_classes(source, categories, _title(config, split), key)
     if source.skipped:
         logging.getLogger(__name__).warning(
             "%s %s: %d left out, the first: %s",
@@ -117,6 +134,14 @@ def open_source(config: Any, split: str) -> Source:
     return source
 
 
+def _title(config: Any, split: str) -> str:
+    """What a sentence calls a split of a data set: its one file, if it has one."""
+    if config.source == "coco":
+        root = pathlib.Path(config.coco.root).expanduser()
+        return str(root / config.coco[f"{split}_annotations"])
+    return f"The {split} split of {config.source}"
+
+
 def _with_learned(source: Any, rules: Rules) -> Source:
     """The images with a box to learn: others, such as those of crowds alone, teach nothing."""
     annotations = annotations_of(source)
@@ -124,7 +149,7 @@ def _with_learned(source: Any, rules: Rules) -> Source:
     return source if len(chosen) == len(source) else source.select(chosen)
 
 
-def _shapes(config: Any, split: str) -> Source:
+def _shapes(config: Any, split: str, categories: Categories | None) -> Source:
     shapes = config.shapes
     return ShapesSource(
         num_images=shapes.num_train if split == "train" else shapes.num_val,
@@ -134,36 +159,38 @@ def _shapes(config: Any, split: str) -> Source:
     )
 
 
-def _coco(config: Any, split: str) -> Source:
+def _coco(config: Any, split: str, categories: Categories | None) -> Source:
     root = pathlib.Path(config.coco.root).expanduser()
     return CocoSource(
         root / config.coco[f"{split}_annotations"],
         root / config.coco[f"{split}_images"],
         classes=config.coco.classes or None,
+        may_lack=split != "train",
         on_error=config.on_error,
         split=split,
     )
 
 
-def _voc(config: Any, split: str) -> Source:
+def _voc(config: Any, split: str, categories: Categories | None) -> Source:
     voc = config.voc
+    trained = None if categories is None else [name for _, name in categories]
     return VocSource(
         voc.root,
         voc[f"{split}_split"],
         folders=tuple(voc[f"{split}_folders"]),
-        classes=voc.classes or None,
+        classes=voc.classes or trained,
         on_error=config.on_error,
         one_based=voc.one_based,
         unannotated=voc.get("unannotated", "problem"),
     )
 
 
-def _cityscapes(config: Any, split: str) -> Source:
+def _cityscapes(config: Any, split: str, categories: Categories | None) -> Source:
     cityscapes = config.cityscapes
     return CityscapesSource(cityscapes.root, cityscapes[f"{split}_split"], on_error=config.on_error)
 
 
-def _tfds(config: Any, split: str) -> Source:
+def _tfds(config: Any, split: str, categories: Categories | None) -> Source:
     tfds = config.tfds
     return TfdsSource(
         tfds.name,

@@ -40,6 +40,7 @@ class CocoSource(FileSource):
         image_folder: What the file names of the images are relative to.
         classes: Names of categories, in the order of their labels: objects of the other categories
             are no objects then. None or empty for all categories, sorted by id.
+        may_lack: Whether the file may lack some of `classes`, as a split for validation may.
         on_error: 'raise' or 'skip'.
         split: 'train', 'val' or 'test': whose keys of the configuration the sentences name.
 
@@ -56,6 +57,8 @@ class CocoSource(FileSource):
         classes: Sequence[str] | None = None,
         on_error: str = "raise",
         split: str = "*",
+        *,
+        may_lack: bool = False,
     ) -> None:
         problems = Problems(on_error)
         keys = Keys(split)
@@ -63,6 +66,8 @@ class CocoSource(FileSource):
         folder = pathlib.Path(image_folder).expanduser()
         content = read_json(path, keys)
         categories = read_categories(content["categories"], path, keys)
+        if may_lack and classes:
+            classes = [name for name in classes if name in categories] or classes
         chosen = choose_categories(categories, classes, path)
         if not folder.is_dir():
             raise DataError(

@@ -96,6 +96,28 @@ class AnnotatedImages:
         """The data set's own number of an image."""
         return int(self._annotations.image_ids[index])
 
+    def boxes_of_classes(self) -> np.ndarray:
+        """int64 `[C]`, how many boxes of each class there are, crowds included."""
+        labels = self._annotations.labels
+        return np.bincount(labels[labels >= 0], minlength=len(self.classes))
+
+    def with_labels(
+        self, new_labels: np.ndarray, classes: Sequence[str], category_ids: Sequence[int | str]
+    ) -> Self:
+        """The same data set with other labels.
+
+        Args:
+            new_labels: int64 `[C]`, the new label of each label; -1 for one without boxes.
+            classes: Class names in the order of the new labels.
+            category_ids: The id of each of them.
+        """
+        chosen = self.select(np.arange(len(self)))
+        labels = chosen._annotations.labels
+        moved = np.where(labels < 0, labels, new_labels[labels]).astype(np.int32)
+        chosen._annotations = dataclasses.replace(chosen._annotations, labels=moved)
+        chosen.classes, chosen.category_ids = tuple(classes), tuple(category_ids)
+        return chosen
+
     def select(self, images: np.ndarray) -> Self:
         """The same data set with some of its images only, in the order of `images`."""
         chosen = object.__new__(type(self))

@@ -1,0 +1,90 @@
+"""A data set with the labels of a detector: classes are matched by their names."""
+
+import difflib
+import shlex
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ioub_jax.data.checks import DataError
+from ioub_jax.data.sources.example import Source
+from ioub_jax.data.sources.files import AnnotatedImages
+
+
+def with_classes(
+    source: Source, categories: Sequence[tuple[int | str, str]], title: str, key: str | None
+) -> Source:
+    """The same data set with the labels of a detector, whatever the order and ids of its own.
+
+    A class keeps the id that the data set has for it, so that what is found can be compared with
+    its files. One that the data set lacks has the detector's id, or a new one where that is taken.
+    A class that the detector lacks is left out if there is no object of it.
+
+    Args:
+        source: A data set.
+        categories: The id and name of each label of the detector, or of its training data.
+        title: What a sentence calls the data set.
+        key: The key that chooses among its classes, None where there is none.
+
+    Returns:
+        The data set itself if it has these classes in this order, else another view of it.
+
+    Raises:
+        DataError: There are objects of a class that the detector lacks.
+    """
+    names = tuple(name for _, name in categories)
+    if tuple(source.classes) == names:
+        return source
+    labels = {name: label for label, name in enumerate(names)}
+    new_labels = np.array([labels.get(name, -1) for name in source.classes], np.int64)
+    if not isinstance(source, AnnotatedImages):  # what it draws or computes has fixed classes
+        raise _unknown(dict.fromkeys(source.classes), names, title, key)
+    counts = dict(zip(source.classes, source.boxes_of_classes().tolist(), strict=True))
+    if any(count for name, count in counts.items() if name not in labels):
+        raise _unknown({name: count for name, count in counts.items() if count}, names, title, key)
+    ids = dict(zip(source.classes, source.category_ids, strict=True))
+    return source.with_labels(new_labels, names, _ids(categories, ids))
+
+
+def _ids(categories: Sequence[tuple[int | str, str]], own: dict[str, int | str]) -> list[int | str]:
+    """The data set's own id of each name, for the others one that no class of it has."""
+    # '7' is the id 7, written otherwise.
+    taken = {str(id_) for id_ in own.values()}
+    texts = taken | {str(id_) for id_, _ in categories}
+    free = max((int(text) for text in texts if text.isdecimal()), default=0) + 1
+    ids: list[int | str] = []
+    for id_, name in categories:
+        if name not in own and str(id_) in taken:
+            id_, free = free, free + 1
+        ids.append(own.get(name, id_))
+    return ids
+
+
+def _unknown(
+    counts: Mapping[str, int | None], names: Sequence[str], title: str, key: str | None
+) -> DataError:
+    """The error of a data set with boxes of classes that the detector lacks."""
+    lacking = [name for name in names if name not in counts]
+    told = []
+    for name, count in counts.items():
+        if name not in names:
+            boxes = "" if count is None else f" ({count:,} {'box' if count == 1 else 'boxes'})"
+            near = difflib.get_close_matches(name, lacking, 1)
+            told.append(f"{name!r}{boxes}{f', perhaps meant as {near[0]!r}' if near else ''}")
+    way_out = "use data of the classes that were trained."
+    if key is not None:
+        way_out = f"correct their names, or set {flag_of(key, names)} to leave them out."
+    return DataError(
+        f"{title}: has objects of classes that the training data lacks: {'; '.join(told)}; "
+        f"{way_out}",
+        "unknown_category",
+    )
+
+
+def flag_of(key: str, names: Sequence[str]) -> str:
+    """The flag that sets a key to names, as a shell takes it."""
+    text = ",".join(names)
+    is_plain = all(name == name.strip() and not set(name) & set(",'\"()[]{}") for name in names)
+    if not is_plain or text == "None":
+        text = repr(tuple(names))
+    return f"--config.{key}={shlex.quote(text)}"
