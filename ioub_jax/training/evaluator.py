@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 
 from ioub_jax import files
 from ioub_jax.data import pipeline
@@ -27,12 +28,16 @@ class Evaluation:
       headline: the AP of the first of `config.evaluation.metrics`, VOC's over 11 points; None
         without ground truth.
       results: the detections, one COCO result dict each.
+      highest_score: of all candidates, detections or not; None where it is not known.
+      score_threshold: `config.evaluation.score_threshold`, which detections exceed.
     """
 
     coco: coco.CocoMetrics | None
     voc: voc.VocMetrics | None
     headline: float | None
     results: list[dict[str, Any]]
+    highest_score: float | None = None
+    score_threshold: float = 0.0
 
     def record(self) -> dict[str, float | None]:
         """The numbers for `evaluation.jsonl`.
@@ -50,12 +55,28 @@ class Evaluation:
 
     def describe(self) -> str:
         """The tables for a terminal, or a sentence that says why there are none."""
-        tables = [f"{title}, {table}" for title, table in self._tables()]
-        return "\n\n".join(tables) or (
+        tables = [f"{title}, {table}" for title, table in self._tables()] or [
             "The data set has no annotations, so there is nothing to compare the detections with; "
             "*_detections.json is the results file for its evaluation server, with the data set's "
             "own category ids."
-        )
+        ]
+        return "\n\n".join([*tables, *self._why_nothing()])
+
+    def _why_nothing(self) -> Iterator[str]:
+        """Where AP is 0, or nothing was found, what scores there are."""
+        if self.highest_score is None or (self.results and self.headline != 0.0):
+            return
+        threshold = f"evaluation.score_threshold={self.score_threshold:g}"
+        if not self.results:
+            yield (
+                f"No score reached {threshold}, the highest was {self.highest_score:.3g}: train "
+                "longer, or lower it to see what is found."
+            )
+        else:
+            yield (
+                f"AP is 0 with {len(self.results):,} detections; the highest score was "
+                f"{self.highest_score:.3g} ({threshold})."
+            )
 
     def _tables(self) -> Iterator[tuple[str, str]]:
         if self.coco:
@@ -124,6 +145,7 @@ def evaluate_source(
     """
     check_metrics(detector.config)
     collector = coco_format.DetectionCollector(source.category_ids, source.written_ids)
+    highest = -np.inf
     with pipeline.evaluation_batches_of(
         detector.config,
         source,
@@ -138,8 +160,15 @@ def evaluate_source(
             predicted = predict(*detector.on_devices(batch))
             detections, names = hosts.gather(detector.mesh, predicted, names)
             collect(collector, names, detections)
+            scores = detections.scores[names["is_real"]]
+            highest = np.fmax.reduce(scores, axis=None, initial=highest)
     ground_truth = ground_truth_of(source, collector)
-    return compare(ground_truth, collector.results, detector.config.evaluation)
+    evaluation = compare(ground_truth, collector.results, detector.config.evaluation)
+    return dataclasses.replace(
+        evaluation,
+        highest_score=float(highest) if np.isfinite(highest) else None,
+        score_threshold=detector.config.evaluation.score_threshold,
+    )
 
 
 def compare(

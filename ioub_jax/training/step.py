@@ -253,18 +253,23 @@ def make_inspection_step(
 def make_predict_step(
     model: nn.Module, config: ml_collections.ConfigDict
 ) -> Callable[[Any, Batch, Anchors], postprocess.Detections]:
-    """Builds `predict(variables, batch, anchors)`: detections in pixels of the original images."""
+    """Builds `predict(variables, batch, anchors)`: detections in pixels of the original images.
+
+    In the slots without a detection `scores` has the highest score of the image's candidates, which
+    tells why there is none.
+    """
     find_candidates = make_candidates(model, config)
     options = config.evaluation
 
     @jax.jit
     def predict(variables: Any, batch: Batch, anchors: Anchors) -> postprocess.Detections:
+        candidates = find_candidates(variables, batch, anchors)
         detections = postprocess.suppress(
-            find_candidates(variables, batch, anchors),
-            nms_iou=options.nms_iou,
-            max_detections=options.max_detections,
+            candidates, nms_iou=options.nms_iou, max_detections=options.max_detections
         )
-        return in_original_pixels(detections, batch)
+        highest = jnp.max(candidates.scores, axis=1, keepdims=True)
+        scores = jnp.where(detections.valid, detections.scores, highest)
+        return in_original_pixels(detections._replace(scores=scores), batch)
 
     return predict
 

@@ -137,6 +137,37 @@ def test_the_first_metric_is_the_headline(metrics, expected):
     assert evaluation.record()["AP"] == pytest.approx(51 / 101)
 
 
+def find_nothing(batch):
+    """No detection; the best candidates of the images have .03 and NaN."""
+    found = find_one_toothbrush(batch)
+    scores = np.float32([[0.03], [np.nan]])[: len(found.scores)]
+    return found._replace(scores=np.resize(scores, found.scores.shape), valid=found.valid & False)
+
+
+def test_where_nothing_is_found_the_highest_score_is_told(open_source):
+    evaluation = run(open_source(instances()), find=find_nothing)
+    assert evaluation.highest_score == pytest.approx(0.03)
+    assert evaluation.describe().endswith(
+        "\n\nNo score reached evaluation.score_threshold=0, the highest was 0.03: train longer, or "
+        "lower it to see what is found."
+    )
+    content = instances()
+    del content["annotations"]
+    words = run(open_source(content), find=find_nothing).describe()
+    assert "nothing to compare the detections with" in words and "the highest was 0.03" in words
+
+
+def test_of_detections_that_are_all_wrong_the_highest_score_is_told(open_source):
+    """[0, 0, 8, 16] overlaps neither [8, 8, 24, 24] nor [32, 32, 48, 64]."""
+    evaluation = run(open_source(instances()), find=find_one_toothbrush)
+    assert evaluation.headline == 0.0
+    assert evaluation.describe().endswith(
+        "AP is 0 with 2 detections; the highest score was 0.5 (evaluation.score_threshold=0)."
+    )
+    good = run(open_source(instances())).describe()
+    assert "highest" not in good
+
+
 @pytest.mark.parametrize("names", [(), ("COCO",), ("voc", "voc"), ("coco", "lvis")])
 def test_unknown_metrics_are_refused(names):
     config = tiny.get_config()
