@@ -24,6 +24,7 @@ from ioub_jax.training.diagnosis import diagnose_file, diagnose_workdir, names_o
 _WORKDIRS = flags.DEFINE_list("workdir", [], "Folders of runs, with commas between them.")
 _CHECKPOINT, _EMA = command_line.define_weights()
 _SPLIT = command_line.define_split()
+_CHANGES = command_line.define_changes("workdir")
 _DETECTIONS = flags.DEFINE_list("detections", [], "Instead: files in COCO's results format.")
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "Their ground truth in COCO's format.")
 _OUTPUT = flags.DEFINE_string(
@@ -48,7 +49,9 @@ def diagnose_all(
         for name, path in zip(names_of(detections), detections, strict=True):
             runs[name] = diagnose_file(path, annotations, ground_truth)
     for name, workdir in zip(names_of(workdirs) if workdirs else [], workdirs, strict=True):
-        model = trained.load(workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value)
+        model = trained.load(
+            workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
+        )
         runs[name] = diagnose_workdir(workdir, model)
     classes = {tuple(row["name"] for row in run["metrics"]["per_class"]) for run in runs.values()}
     if len(classes) > 1:
@@ -62,6 +65,8 @@ def check_flags() -> None:
         raise ConfigError("Give either --workdir or --detections.")
     if bool(_DETECTIONS.value) != bool(_ANNOTATIONS.value):
         raise ConfigError("--detections and --annotations go together; give both or neither.")
+    if _CHANGES.value and not _WORKDIRS.value:
+        raise ConfigError("--config goes with --workdir: files of detections have none.")
     if _OUTPUT.value is None and len(_WORKDIRS.value or ()) != 1:
         raise ConfigError("Say with --output into which folder the results are to be written.")
 
@@ -125,7 +130,9 @@ def dry_run() -> Sequence[str]:
         for name, path in zip(names_of(detections), detections, strict=True):
             lines.append(f"{name}: {len(read_json(path, list)):,} detections.")
     for name, workdir in zip(names_of(workdirs) if workdirs else [], workdirs, strict=True):
-        seen = preview.preview_run(workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value)
+        seen = preview.preview_run(
+            workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
+        )
         lines += [f"{name}:", *(f"  {line}" for line in seen)]
     return [*lines, f"Files: diagnostics.json and the pictures in {out}."]
 

@@ -20,6 +20,10 @@ from ioub_jax.training import metrics, preview, trained
 from ioub_jax.training import step as steps
 
 _WORKDIR, _CHECKPOINT, _EMA, _SPLIT = command_line.define_run()
+_CHANGES = command_line.define_changes("workdir")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for the pictures; by default pictures/ in the workdir."
+)
 _IMAGES = flags.DEFINE_integer("images", 12, "Images on the contact sheet.", lower_bound=1)
 _SCORE = flags.DEFINE_float("score", 0.4, "Lowest score of a detection that is drawn.")
 
@@ -47,7 +51,7 @@ def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> N
         [found[example.image_id] for example in examples],
         model.source.classes,
         score_threshold=_SCORE.value,
-        title=f"{path.parent.parent.name}: ground truth dashed, detections solid",
+        title=f"{pathlib.Path(_WORKDIR.value).name}: ground truth dashed, detections solid",
     )
 
 
@@ -76,12 +80,13 @@ def draw_positive_anchors(path: pathlib.Path, model: trained.Trained) -> None:
 
 
 def main() -> None:
-    """Draws three pictures into the workdir's `pictures/`."""
-    workdir = pathlib.Path(_WORKDIR.value)
-    files.check_can_write(workdir / "pictures")
-    model = trained.load(workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value)
-    folder = workdir / "pictures"
-    folder.mkdir(exist_ok=True)
+    """Draws three pictures into the workdir's `pictures/`, or --output."""
+    workdir, folder = pathlib.Path(_WORKDIR.value), _folder()
+    files.check_can_write(folder)
+    model = trained.load(
+        workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
+    )
+    folder.mkdir(parents=True, exist_ok=True)
     draw_detections(folder / "detections.png", model, _IMAGES.value)
     draw_positive_anchors(folder / "positive_anchors.png", model)
     evaluations = metrics.read_records(workdir / "evaluation.jsonl", sys.maxsize)
@@ -98,13 +103,19 @@ def main() -> None:
     print(f"Pictures are in {folder}: {', '.join(sorted(p.name for p in folder.glob('*.png')))}.")
 
 
+def _folder() -> pathlib.Path:
+    return pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value) / "pictures")
+
+
 def dry_run() -> Sequence[str]:
     """What would be drawn."""
     workdir = pathlib.Path(_WORKDIR.value)
-    lines = preview.preview_run(workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value)
-    files.check_can_write(workdir / "pictures")
+    lines = preview.preview_run(
+        workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
+    )
+    files.check_can_write(_folder())
     names = "detections.png, positive_anchors.png, learning_curves.png"
-    return [*lines, f"Files: {names} in {workdir / 'pictures'}; {_IMAGES.value} images are drawn."]
+    return [*lines, f"Files: {names} in {_folder()}; {_IMAGES.value} images are drawn."]
 
 
 if __name__ == "__main__":

@@ -1,47 +1,74 @@
 """Evaluates the detector of a finished or running run and prints its metrics.
 
 python -m experiments.evaluate --workdir=runs/shapes
+python -m experiments.evaluate --workdir=runs/mine --split=test \
+  --config.data.coco.root=OTHER --config.data.coco.test_annotations=test.json --output=runs/other
 """
 
 import pathlib
 from collections.abc import Sequence
 
+from absl import flags
+
 from experiments import command_line
 from ioub_jax import files
-from ioub_jax.training import hosts, preview, trained
+from ioub_jax.training import checkpoints, hosts, preview, trained
 
 _WORKDIR, _CHECKPOINT, _EMA, _SPLIT = command_line.define_run()
+_CHANGES = command_line.define_changes("workdir")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for the results; by default evaluation/ in the workdir."
+)
 command_line.define_processes()
 
 
 def main() -> None:
     """Evaluates."""
     command_line.join_processes()
-    workdir = pathlib.Path(_WORKDIR.value)
-    files.check_can_write(workdir / "evaluation")
-    model = trained.load(workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value)
+    folder = _folder()
+    files.check_can_write(folder)
+    model = trained.load(
+        pathlib.Path(_WORKDIR.value),
+        _CHECKPOINT.value,
+        _SPLIT.value,
+        ema=_EMA.value,
+        changes=_CHANGES.value,
+    )
     evaluation = model.evaluate()
     if not hosts.is_first():
         return
-    evaluation.write(workdir / "evaluation", _name())
+    evaluation.write(folder, _name())
     print(evaluation.describe())
-    print(f"The files of this evaluation are {workdir / 'evaluation' / _name()}_*.")
+    print(f"The files of this evaluation are {folder / _name()}_*.")
+
+
+def _folder() -> pathlib.Path:
+    return pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value) / "evaluation")
 
 
 def _name() -> str:
-    """How the names of the files begin."""
-    return f"{_SPLIT.value}_{_CHECKPOINT.value}" + ("" if _EMA.value else "_without_ema")
+    """How the names of the files begin; what --config changes is no evaluation of the run's own."""
+    found = checkpoints.to_read(pathlib.Path(_WORKDIR.value), _CHECKPOINT.value)
+    parts = [_SPLIT.value, found.kind]
+    parts += [] if _EMA.value else ["without_ema"]
+    parts += ["changed"] if _CHANGES.value else []
+    return "_".join(parts)
 
 
 def dry_run() -> Sequence[str]:
     """What would be evaluated."""
     command_line.join_processes()
-    workdir = pathlib.Path(_WORKDIR.value)
-    lines = preview.preview_run(workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value)
-    files.check_can_write(workdir / "evaluation")
+    lines = preview.preview_run(
+        pathlib.Path(_WORKDIR.value),
+        _CHECKPOINT.value,
+        _SPLIT.value,
+        ema=_EMA.value,
+        changes=_CHANGES.value,
+    )
+    files.check_can_write(_folder())
     if not hosts.is_first():
         return ()
-    return [*lines, f"Files: {workdir / 'evaluation' / _name()}_*."]
+    return [*lines, f"Files: {_folder() / _name()}_*."]
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ _FORMAT = flags.DEFINE_enum(
     "format", "stablehlo", ["stablehlo", "onnx", "safetensors"], "What to write."
 )
 _CHECKPOINT, _EMA = command_line.define_weights()
+_CHANGES = command_line.define_changes("model")
 _BATCH = flags.DEFINE_integer(
     "batch_size", None, "Of StableHLO; unset: a program that takes any.", lower_bound=1
 )
@@ -42,7 +43,9 @@ _CANVASES = flags.DEFINE_list(
 def main() -> None:
     """Reads the detector and writes the files."""
     files.check_can_write(pathlib.Path(_OUTPUT.value))
-    detector = ioub_jax.load(_MODEL.value, checkpoint=_CHECKPOINT.value, ema=_EMA.value)
+    detector = ioub_jax.load(
+        _MODEL.value, checkpoint=_CHECKPOINT.value, ema=_EMA.value, changes=_CHANGES.value
+    )
     out = pathlib.Path(_OUTPUT.value)
     if _FORMAT.value == "safetensors":
         written = exporting.write_torchvision_weights(detector, out, name=_MODEL.value)
@@ -73,7 +76,9 @@ def _canvases() -> list[tuple[int, int]] | None:
 def dry_run() -> Sequence[str]:
     """What would be exported."""
     files.check_can_write(pathlib.Path(_OUTPUT.value))
-    lines = preview.preview_inference(_MODEL.value, _CHECKPOINT.value, ema=_EMA.value)
+    lines = preview.preview_inference(
+        _MODEL.value, _CHECKPOINT.value, ema=_EMA.value, changes=_CHANGES.value
+    )
     if _FORMAT.value == "safetensors":
         return [*lines, f"Files: the weights as safetensors in {_OUTPUT.value}."]
     canvases = _canvases()

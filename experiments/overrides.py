@@ -14,10 +14,6 @@ from configs import defaults
 from ioub_jax.training import configuration
 from ioub_jax.training.configuration import ConfigError
 
-#: What can be another one where a run is used: all else is what it was trained with.
-PARTS = ("data", "evaluation", "runtime")
-
-
 # ------------------------------------------------------------------ values
 
 
@@ -161,7 +157,7 @@ class Changes:
             "config",
             template,
             "Keys of the run's configuration that are to be other ones here, "
-            + ", ".join(f"--config.{part}.KEY=VALUE" for part in PARTS),
+            + ", ".join(f"--config.{part}.KEY=VALUE" for part in configuration.CHANGEABLE),
             sys_argv=arguments,
         )
         flags.FLAGS["config"].default_as_str = "the run's own"  # not all its lines
@@ -181,21 +177,27 @@ class Changes:
 def _template(workdirs: Sequence[pathlib.Path]) -> ml_collections.ConfigDict:
     """Every key that can be changed, with its type: those of `defaults.py` and of the runs."""
     full = defaults.get_config()
-    template = ml_collections.ConfigDict({part: full[part] for part in PARTS})
+    template = ml_collections.ConfigDict({part: full[part] for part in configuration.CHANGEABLE})
     for workdir in workdirs:
         try:
             stored = configuration.read_workdir(workdir)
         except ConfigError:  # which is told when the run is opened
             continue
         with template.ignore_type():
-            template.update({part: stored[part].to_dict() for part in PARTS if part in stored})
+            template.update(
+                {
+                    part: stored[part].to_dict()
+                    for part in configuration.CHANGEABLE
+                    if part in stored
+                }
+            )
     return template
 
 
 def _check_parts(arguments: Sequence[str], template: ml_collections.ConfigDict) -> None:
     """Refuses a configuration file, and keys of what the run was trained with."""
     allowed = ", ".join(f"config.{part}" for part in template)
-    fixed = defaults.get_config().keys() - set(template)
+    fixed = set(defaults.get_config()) - set(template)
     for argument in arguments:
         found = re.match(r"--?(?:no)?config(?:\.(?P<key>[^=]*))?(?:=|$)", argument)
         if found and found["key"] is None:

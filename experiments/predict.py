@@ -30,6 +30,7 @@ _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the results, made anew.", required=True)
 _CHECKPOINT, _EMA = command_line.define_weights()
+_CHANGES = command_line.define_changes("model")
 _SCORE = flags.DEFINE_float("score", 0.05, "Lowest score in the JSON.", 0.0, 1.0)
 _DRAWN = flags.DEFINE_float("drawn_score", 0.4, "Lowest score of a box that is drawn.", 0.0, 1.0)
 _DRAW = flags.DEFINE_bool("draw", True, "Whether to draw PNGs.")
@@ -68,7 +69,11 @@ def main(*arguments: str) -> None:
     out = pathlib.Path(_OUTPUT.value)
     files.check_can_write(out)
     detector = ioub_jax.load(
-        _MODEL.value, checkpoint=_CHECKPOINT.value, ema=_EMA.value, batch_size=_BATCH.value
+        _MODEL.value,
+        checkpoint=_CHECKPOINT.value,
+        ema=_EMA.value,
+        batch_size=_BATCH.value,
+        changes=_CHANGES.value,
     )
     names = picture_names(paths)
     out.mkdir(parents=True, exist_ok=True)
@@ -170,7 +175,9 @@ def to_coco(
 def dry_run(*arguments: str) -> Sequence[str]:
     """In what it would detect, and with which detector."""
     paths, out = find_images(arguments), pathlib.Path(_OUTPUT.value)
-    lines = preview.preview_inference(_MODEL.value, _CHECKPOINT.value, ema=_EMA.value)
+    lines = preview.preview_inference(
+        _MODEL.value, _CHECKPOINT.value, ema=_EMA.value, changes=_CHANGES.value
+    )
     files.check_can_write(out)
     missing = [path for path in paths if not path.is_file()]
     if missing:

@@ -1,7 +1,8 @@
 """Object detectors in JAX: the IoU-balanced losses and what trains and evaluates with them."""
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ioub_jax import inference
@@ -16,6 +17,7 @@ def load(
     checkpoint: str = "best",
     ema: bool = True,
     batch_size: int | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> "inference.ObjectDetector":
     """A trained detector to call with images: see `ioub_jax.inference.load`.
 
@@ -23,4 +25,6 @@ def load(
     """
     from ioub_jax import inference
 
-    return inference.load(source, checkpoint=checkpoint, ema=ema, batch_size=batch_size)
+    return inference.load(
+        source, checkpoint=checkpoint, ema=ema, batch_size=batch_size, changes=changes
+    )

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ from ioub_jax.data.sources.example import Example, create_example
 from ioub_jax.models import pretrained
 from ioub_jax.training import checkpoints, class_list, configuration, placement
 from ioub_jax.training import step as steps
+from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, create_detector_for_inference
 
 #: A file, a Pillow image, or RGB pixels: uint8 `[H, W, 3]`, or `[H, W]` for grey.
@@ -244,6 +245,7 @@ def load(
     checkpoint: str = "best",
     ema: bool = True,
     batch_size: int | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> ObjectDetector:
     """A trained detector, ready to be called with images.
 
@@ -255,21 +257,27 @@ def load(
       checkpoint: 'best' or 'last', of a run.
       ema: whether with the moving average of the weights, where the run keeps one.
       batch_size: images that go through the network together; None: 1 on a CPU, else 8.
+      changes: values of keys of its configuration that are to be other ones here, such as
+        `{"data.canvases": ((640, 640),), "evaluation.nms_iou": 0.6}`.
 
     Raises:
-      ConfigError: the workdir holds no run or no checkpoint.
+      ConfigError: the workdir holds no run or no checkpoint, or a change is none that can be made.
       WeightsError: the file is none of these detectors.
     """
     if batch_size is None:
         batch_size = 1 if jax.default_backend() == "cpu" else 8
     path = pathlib.Path(source)
     if path.is_dir():
-        return _from_run(path, checkpoint, ema, batch_size)
-    return _from_weights(pretrained.find_weights(os.fspath(source)), batch_size)
+        return _from_run(path, checkpoint, ema, batch_size, changes or {})
+    return _from_weights(pretrained.find_weights(os.fspath(source)), batch_size, changes or {})
 
 
-def _from_run(workdir: pathlib.Path, checkpoint: str, ema: bool, batch_size: int) -> ObjectDetector:
-    config = configuration.read_workdir(workdir)
+def _from_run(
+    workdir: pathlib.Path, checkpoint: str, ema: bool, batch_size: int, changes: Mapping[str, Any]
+) -> ObjectDetector:
+    config = configuration.with_changes(configuration.read_workdir(workdir), changes)
+    check_values(config)
+    configuration.check_ssd(config)
     categories = class_list.read_required(workdir)
     detector = create_detector_for_inference(config, len(categories))
     everywhere = placement.replicated(detector.mesh)
@@ -277,13 +285,16 @@ def _from_run(workdir: pathlib.Path, checkpoint: str, ema: bool, batch_size: int
     return ObjectDetector(detector, variables, categories, batch_size)
 
 
-def _from_weights(path: pathlib.Path, batch_size: int) -> ObjectDetector:
+def _from_weights(
+    path: pathlib.Path, batch_size: int, changes: Mapping[str, Any]
+) -> ObjectDetector:
     imported = pretrained.detector_of(pretrained.read_state_dict(path), name=str(path))
     if imported.is_of_coco:
         categories = [(id_, name) for name, id_ in coco_categories.COCO_IDS.items()]
         imported = imported.with_classes([id_ for id_, _ in categories])
     else:
         categories = [(id_, str(id_)) for id_ in imported.category_ids]
-    config = ml_collections.FrozenConfigDict(imported.config)
+    config = configuration.with_changes(ml_collections.FrozenConfigDict(imported.config), changes)
+    configuration.check_ssd(config)
     detector = create_detector_for_inference(config, imported.num_classes)
     return ObjectDetector(detector, imported.variables, categories, batch_size)

@@ -41,6 +41,17 @@ def test_it_finds_what_an_evaluation_finds(workdir, detector):
         assert ids == [r["category_id"] for r in expected]
 
 
+def test_canvases_and_thresholds_can_be_others_than_those_of_the_run(workdir, detector):
+    changes = {"data.canvases": ((64, 96),), "evaluation.max_detections": 3}
+    other = ioub_jax.load(workdir, changes=changes)
+    assert other.canvases == ((64, 96),) != detector.canvases
+    assert 0 < len(other(random_image(0, 64, 96))) <= 3
+    with pytest.raises(ConfigError, match=r"data\.canvases is \(\(64,\),\); it must be"):
+        ioub_jax.load(workdir, changes={"data.canvases": ((64,),)})
+    with pytest.raises(ConfigError, match=r"anchors\.ratios is what the run was trained with"):
+        ioub_jax.load(workdir, changes={"anchors.ratios": (1.0,)})
+
+
 def test_classes_are_those_of_the_run(workdir, detector):
     source = sources.create_source(configuration.read_workdir(workdir).data, "val")
     assert detector.classes == tuple(source.classes)

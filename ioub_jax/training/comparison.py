@@ -124,7 +124,7 @@ def steps_done(run: PlannedRun) -> int | None:
     """
     if not (run.workdir / "config.json").is_file():
         return None
-    configuration.check_workdir(run.workdir, run.config)
+    configuration.check_workdir(run.workdir, run.config, evaluated=True)
     records = metrics.read_records(run.workdir / "evaluation.jsonl", sys.maxsize)
     return max((record["step"] for record in records), default=0)
 
@@ -215,7 +215,9 @@ def read_result(run: PlannedRun) -> comparison.Result | None:
     kept = configuration.read_json(run.result)
     if kept["config"]["schedule"]["images"] < run.config.schedule.images:
         return None  # the run is to become longer
-    differences = configuration.differing_keys(kept["config"], configuration.to_dict(run.config))
+    differences = configuration.differing_keys(
+        kept["config"], configuration.to_dict(run.config), evaluated=True
+    )
     if differences:
         raise ConfigError(
             f"{run.result} is the result of another configuration ({'; '.join(differences)}); "

@@ -4,6 +4,8 @@ import functools
 import json
 import logging
 import pathlib
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -13,6 +15,9 @@ from ioub_jax import files
 from ioub_jax.training import checkpoint_folders
 
 logger = logging.getLogger("ioub_jax")
+
+#: The parts of a configuration that can be others where a run is used.
+CHANGEABLE = ("data", "evaluation", "runtime")
 
 
 class ConfigError(ValueError):
@@ -37,14 +42,27 @@ def from_dict(values: dict[str, Any]) -> ml_collections.FrozenConfigDict:
     return ml_collections.FrozenConfigDict(_with_tuples(values))
 
 
-def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+# Where the training data lies, not what it is: that is known by its fingerprint (`resumption`).
+# What is validated and tested on may be any data of the run's classes.
+_WHERE_DATA_LIES = re.compile(
+    r"data\.\w+\.(root|data_dir|\w*folders?|\w*images|\w*annotations|num_val|(val|test)_\w+)"
+)
+_LABELS = re.compile(r"data\.\w+\.classes")
+
+
+def differing_keys(
+    old: dict[str, Any], new: dict[str, Any], *, evaluated: bool = False
+) -> list[str]:
     """Which keys forbid that `new` goes on with the run that `old` began.
 
-    `runtime.*` may change, and `schedule.images` may grow: a run may be made longer.
+    `runtime.*`, `evaluation.*`, the length of the run (`schedule.images`) and where data lies may
+    change.
 
     Args:
       old: the configuration of the run, as `to_dict` gives it.
       new: the one it is to be resumed with.
+      evaluated: whether it is the result that has to be the same: then evaluation and length may
+        not change, but that a run may be made longer.
 
     Returns:
       One 'key: old -> new' a difference, sorted.
@@ -54,7 +72,9 @@ def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     differences = []
     for key in sorted(before.keys() | after.keys()):
         first, second = before.get(key, missing), after.get(key, missing)
-        if key.startswith("runtime.") or first == second:
+        if first == second or key.startswith("runtime.") or _WHERE_DATA_LIES.fullmatch(key):
+            continue
+        if not evaluated and (key.startswith("evaluation.") or key == "schedule.images"):
             continue
         if key == "schedule.images" and missing not in (first, second) and second > first:
             continue
@@ -63,16 +83,25 @@ def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return differences
 
 
-def check_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+def check_workdir(
+    workdir: pathlib.Path, config: ml_collections.ConfigDict, *, evaluated: bool = False
+) -> None:
     """Checks that a workdir is new or holds the run of a configuration.
+
+    Args:
+      workdir: the run's folder.
+      config: the configuration.
+      evaluated: as for `differing_keys`.
 
     Raises:
       ConfigError: the workdir holds a run of another configuration.
     """
-    stored = _read_stored(workdir)
+    stored = read_stored(workdir)
     if stored is None:
         return
-    differences = differing_keys(stored, to_dict(config))
+    differences = differing_keys(stored, to_dict(config), evaluated=evaluated)
+    if (workdir / "classes.json").exists():  # then labels are those, whatever else is chosen
+        differences = [line for line in differences if not _LABELS.match(line)]
     if differences:
         raise ConfigError(
             f"{workdir} holds a run of another configuration ({'; '.join(differences)}); "
@@ -92,10 +121,13 @@ def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> N
     files.write_json(workdir / "config.json", to_dict(config), indent=2)
 
 
-def _read_stored(workdir: pathlib.Path) -> dict[str, Any] | None:
+def read_stored(workdir: pathlib.Path) -> dict[str, Any] | None:
     """The configuration of the run in a workdir, None where there is none.
 
     Where `config.json` is gone or broken it is what the newest checkpoint was saved with.
+
+    Raises:
+      ConfigError: it is broken, and there is no checkpoint.
     """
     path, broken = workdir / "config.json", None
     if path.exists():
@@ -136,7 +168,7 @@ def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
     Raises:
       ConfigError: there is none.
     """
-    stored = _read_stored(workdir)
+    stored = read_stored(workdir)
     if stored is None:
         raise ConfigError(
             f"{workdir} holds no run (there is no config.json in it); "
@@ -145,14 +177,37 @@ def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
     return from_dict(stored)
 
 
+def with_changes(
+    config: ml_collections.FrozenConfigDict, changes: Mapping[str, Any]
+) -> ml_collections.FrozenConfigDict:
+    """A run's configuration with other values of some keys, to use the run on other data.
+
+    Args:
+      config: as `read_workdir` gives it.
+      changes: key with dots -> value, of keys of `data`, `evaluation` and `runtime`: the rest is
+        what the run was trained with. A key that the configuration of an earlier version lacks is
+        added.
+
+    Raises:
+      ConfigError: a key is of another part.
+    """
+    for key in changes:
+        if key.split(".")[0] not in CHANGEABLE:
+            raise ConfigError(
+                f"{key} is what the run was trained with; only keys of "
+                f"{', '.join(CHANGEABLE)} can be changed."
+            )
+    values = traverse_util.flatten_dict(config.to_dict(), keep_empty_nodes=True, sep=".")
+    return from_dict(traverse_util.unflatten_dict(values | changes, sep="."))
+
+
 def check_config(config: ml_collections.ConfigDict, device_count: int) -> None:
     """Refuses what would fail later, or train something else than was meant.
 
     Raises:
       ConfigError: one sentence that names the key.
     """
-    if config.model.name == "ssd":
-        _check_ssd(config)
+    check_ssd(config)
     if (
         config.model.get("norm") == "frozen_bn"
         and config.model.pretrained is None
@@ -194,8 +249,14 @@ def check_config(config: ml_collections.ConfigDict, device_count: int) -> None:
         )
 
 
-def _check_ssd(config: ml_collections.ConfigDict) -> None:
-    """Refuses images of another size than the one that an SSD is made for."""
+def check_ssd(config: ml_collections.ConfigDict) -> None:
+    """Refuses images of another size than the one that an SSD is made for.
+
+    Raises:
+      ConfigError: names the keys that contradict each other.
+    """
+    if config.model.name != "ssd":
+        return
     if "input_size" not in config.model:
         raise ConfigError(
             "model.name is 'ssd', but the configuration has the keys of a RetinaNet; start from "

@@ -10,7 +10,7 @@ import logging
 import pathlib
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ from tqdm import auto as tqdm
 
 from ioub_jax.data import batching, pipeline
 from ioub_jax.data.sources.example import Source
+from ioub_jax.data.sources.fingerprint import Fingerprint
 from ioub_jax.training import (
     checkpoints,
     class_list,
@@ -33,6 +34,7 @@ from ioub_jax.training import (
     metrics,
     placement,
     profiling,
+    resumption,
     schedules,
     writers,
 )
@@ -107,17 +109,22 @@ class Run:
         self.config_dict = configuration.to_dict(config)
         self.workdir = workdir
         self.trace_folder = workdir / "profile" if profile else None
+        configuration.check_workdir(workdir, config)
+        before = resumption.read(workdir)
         self.source, self.validation, self.detector, learned = create_setup(
             config, class_list.read(workdir)
         )
+        data = resumption.fingerprints(self.source, self.validation)
         with contextlib.ExitStack() as opened:
             if hosts.is_first():
                 opened.enter_context(lock.held(workdir))
-            self._claim_workdir()
+            self._claim_workdir(data)
             if hosts.is_first():
                 for line in learned:
                     logger.info("%s", line)
             self._open()
+            if hosts.is_first():
+                self._tell(resumption.changes(before, config, data, self.step))
             # Until the training is over, or right now where something was wrong.
             self.lock = opened.pop_all()
 
@@ -143,12 +150,26 @@ class Run:
         )
         hosts.wait_for_all("records")
 
-    def _claim_workdir(self) -> None:
+    def _tell(self, changes: Sequence[str]) -> None:
+        """Says how a run that goes on differs from before, and where nothing is left of it."""
+        for sentence in changes:
+            logger.warning("%s", sentence)
+        if self.step >= self.total_steps:
+            logger.info(
+                "The run in %s is finished already (step %d of %d); raise schedule.images to make "
+                "it longer.",
+                self.workdir,
+                self.step,
+                self.total_steps,
+            )
+
+    def _claim_workdir(self, data: Mapping[str, Fingerprint]) -> None:
         """The first process makes the workdir's files; the others find their own run in them."""
         if not hosts.is_first():
             hosts.check_shared(self.workdir)
         configuration.claim_workdir(self.workdir, self.config)
         class_list.claim(self.workdir, self.source)
+        resumption.record_data(self.workdir, data)
         if hosts.is_first():
             hosts.check_shared(self.workdir)
 
@@ -173,7 +194,7 @@ class Run:
 
     def train(self) -> None:
         """Runs until the configured images are seen or a signal asks to stop."""
-        remaining = self.total_steps - self.step
+        remaining = max(self.total_steps - self.step, 0)  # it may have been made shorter
         with (
             self.lock,
             # Also after an error: what is being written is written to its end.
@@ -404,9 +425,9 @@ def train_and_evaluate(
 
     Args:
       config: a configuration as those in `configs/`.
-      workdir: the run's folder: `config.json`, `classes.json`, `train.jsonl`, `histograms.jsonl`,
-        `evaluation.jsonl`, `tensorboard/`, `checkpoints/{last,best}/` and `evaluation/` are written
-        there.
+      workdir: the run's folder: `config.json`, `classes.json`, `data.json`, `train.jsonl`,
+        `histograms.jsonl`, `evaluation.jsonl`, `tensorboard/`, `checkpoints/{last,best}/` and
+        `evaluation/` are written there.
       profile: whether a few steps are traced, into `profile/`.
 
     Raises:

@@ -1,7 +1,7 @@
 """What a command would do, checked without doing it: the lines of a dry run. Nothing is written."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,12 +20,14 @@ from ioub_jax.training import (
     initial_weights,
     lock,
     placement,
+    resumption,
     schedules,
     trained,
     writers,
 )
 from ioub_jax.training import state as states
 from ioub_jax.training import step as steps
+from ioub_jax.training.config_values import check_values
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import Detector, canvas_anchors, create_trainer
 from ioub_jax.training.setup import Setup, create_setup
@@ -41,7 +43,9 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
       OSError: nothing can be written into the workdir.
     """
     configuration.check_workdir(workdir, config)
+    before = resumption.read(workdir)
     setup = create_setup(config, class_list.read(workdir))
+    data = resumption.fingerprints(setup.source, setup.validation)
     files.check_can_write(workdir)
     lock.check_free(workdir)
     _trace(setup.detector)
@@ -50,6 +54,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     total = schedules.steps_of(config.schedule.images, size)
     every = config.evaluation.every_images
     keep_every = config.runtime.checkpoint_every_images
+    found = checkpoint_folders.find(workdir)
     warmup = config.schedule.warmup_images
     warm_up = f"; the first {warmup:,} images are warm-up" if warmup else ""
     return [
@@ -61,8 +66,10 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
         f"Training: {total:,} steps of {size} images, {epochs:.1f} epochs; evaluated every "
         f"{every:,} images, a checkpoint every {keep_every:,}{warm_up}.",
         _start(setup, workdir, total),
-        f"Files: config.json, classes.json, train.jsonl, histograms.jsonl, evaluation.jsonl, "
-        f"checkpoints/, evaluation/, {writers.describe_writers(config)} in {workdir}.",
+        *resumption.changes(before, config, data, found[0].step if found else 0),
+        "Files: config.json, classes.json, data.json, train.jsonl, histograms.jsonl, "
+        "evaluation.jsonl, checkpoints/, evaluation/, "
+        f"{writers.describe_writers(config)} in {workdir}.",
     ]
 
 
@@ -92,7 +99,8 @@ def _start(setup: Setup, workdir: pathlib.Path, total: int) -> str:
     if found:
         step = found[0].step
         if step >= total:
-            return f"{workdir} holds the finished run, {step:,} steps: nothing is left to do."
+            done = f"step {step:,} of {total:,}"
+            return f"{workdir} holds the finished run ({done}): nothing is left to do."
         return f"It would go on in {workdir} at step {step:,} of {total:,}."
     config = setup.detector.config
     absent = [
@@ -121,14 +129,16 @@ def _is_here(name: str) -> bool:
     return pathlib.Path(name).is_dir() or pretrained.local_weights(name) is not None
 
 
-def preview_run(workdir: pathlib.Path, checkpoint: str, split: str, *, ema: bool) -> list[str]:
+def preview_run(
+    workdir: pathlib.Path, checkpoint: str, split: str, *, ema: bool, changes: Mapping[str, Any]
+) -> list[str]:
     """What `trained.load` would read.
 
     Raises:
       ConfigError: as it would.
       DataError: as it would.
     """
-    detector, source = trained.open_run(workdir, split)
+    detector, source = trained.open_run(workdir, split, changes)
     config = detector.config
     return [
         describe_checkpoint(workdir, checkpoint, ema=ema),
@@ -138,7 +148,9 @@ def preview_run(workdir: pathlib.Path, checkpoint: str, split: str, *, ema: bool
     ]
 
 
-def preview_inference(source: str, checkpoint: str, *, ema: bool) -> list[str]:
+def preview_inference(
+    source: str, checkpoint: str, *, ema: bool, changes: Mapping[str, Any]
+) -> list[str]:
     """What `ioub_jax.load` would read.
 
     Raises:
@@ -147,7 +159,8 @@ def preview_inference(source: str, checkpoint: str, *, ema: bool) -> list[str]:
     """
     workdir = pathlib.Path(source)
     if workdir.is_dir():
-        config = configuration.read_workdir(workdir)
+        config = configuration.with_changes(configuration.read_workdir(workdir), changes)
+        check_values(config)
         categories = class_list.read_required(workdir)
         canvases = ", ".join(f"{h}x{w}" for h, w in config.data.canvases)
         return [

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from ioub_jax.data import sources
@@ -20,7 +21,7 @@ class Trained:
     Attributes:
       detector: the detector.
       variables: its variables, on its devices.
-      source: a split of the data set it was trained on.
+      source: a split of the data set it was trained on, or of another one.
     """
 
     detector: Detector
@@ -40,9 +41,11 @@ class Trained:
         return evaluation
 
 
-def open_run(workdir: pathlib.Path, split: str) -> tuple[Detector, Source]:
+def open_run(
+    workdir: pathlib.Path, split: str, changes: Mapping[str, Any] | None = None
+) -> tuple[Detector, Source]:
     """The detector of a run, without its variables, and a split of its data; raises as `load`."""
-    config = configuration.read_workdir(workdir)
+    config = configuration.with_changes(configuration.read_workdir(workdir), changes or {})
     check_values(config)
     source = sources.create_source(
         config.data, split, config.matcher, categories=class_list.read(workdir)
@@ -50,7 +53,14 @@ def open_run(workdir: pathlib.Path, split: str) -> tuple[Detector, Source]:
     return create_detector(config, len(source.classes)), source
 
 
-def load(workdir: pathlib.Path, checkpoint: str, split: str, *, ema: bool = True) -> Trained:
+def load(
+    workdir: pathlib.Path,
+    checkpoint: str,
+    split: str,
+    *,
+    ema: bool = True,
+    changes: Mapping[str, Any] | None = None,
+) -> Trained:
     """Reads a run's detector and opens a split of its data.
 
     Args:
@@ -58,12 +68,14 @@ def load(workdir: pathlib.Path, checkpoint: str, split: str, *, ema: bool = True
       checkpoint: 'best' or 'last'.
       split: 'train', 'val' or 'test'.
       ema: whether with the moving average of the weights, where the run keeps one.
+      changes: values of keys of the run's configuration that are to be other ones here, to use it
+        on other data: `{"data.coco.root": "elsewhere"}`.
 
     Raises:
-      ConfigError: the workdir holds no run, or no such checkpoint.
+      ConfigError: the workdir holds no run, or no such checkpoint, or a key cannot be changed.
       DataError: the data set is broken, or has objects of a class that the run does not have.
     """
-    detector, source = open_run(workdir, split)
+    detector, source = open_run(workdir, split, changes)
     everywhere = placement.replicated(detector.mesh)
     variables = checkpoints.read_variables(workdir, checkpoint, everywhere, ema=ema)
     return Trained(detector, variables, source)

@@ -68,6 +68,32 @@ def contents(*folders):
 DRY_RUNS = [
     ("evaluate", ["--workdir=RUN"], "the weights at step 2"),
     ("draw", ["--workdir=RUN", "--checkpoint=last"], "12 images of 8 classes"),
+    (
+        "evaluate",
+        ["--workdir=RUN", "--config.data.shapes.num_val=3", "--config.runtime.devices=None"],
+        "Data: shapes, val: 3 images of 8 classes.",
+    ),
+    (
+        "draw",
+        ["--workdir=RUN", "--config.data.canvases=((80,96),)", "--output=FOLDER/new"],
+        "80x96 (12 images)",
+    ),
+    ("diagnose", ["--workdir", "RUN", "--config.data.shapes.num_val", "4"], "val: 4 images of 8"),
+    (
+        "predict",
+        [
+            "--model=RUN",
+            "--config.data.canvases=((80,96),)",
+            "--output=FOLDER/new",
+            "FOLDER/empty.jpg",
+        ],
+        "8 classes, canvases 80x96",
+    ),
+    (
+        "export",
+        ["--model=RUN", "--output=FOLDER/new", "--config.data.canvases=((80,96),)"],
+        "8 classes, canvases 80x96",
+    ),
     ("draw_data", [TINY, "--output=FOLDER/new/data.png"], "16 images from step 0 on"),
     ("check_data", [TINY, "--output=FOLDER/new"], "check.json and contact_sheet.png"),
     ("predict", ["--model=RUN", "--output=FOLDER/new", "FOLDER/empty.jpg"], "Images: 1, the first"),
@@ -177,7 +203,7 @@ MISTAKES = [
     ("export", ["--model=RUN", "--output=FOLDER/file"], NO_FOLDER),
     ("diagnose", ["--workdir=RUN", "--output=FOLDER/file"], NO_FOLDER),
     ("train", [TINY, "--workdir=FOLDER/file"], NO_FOLDER),
-    ("train", [TINY, "--workdir=RUN"], "holds a run of another configuration"),
+    ("train", [TINY, "--workdir=RUN", "--config.seed=1"], "another configuration (seed: 0 -> 1);"),
     ("train", ["--config=nowhere.py", "--workdir=RUN"], "no configuration file nowhere.py"),
     ("train", ["--workdir=RUN"], "--config must be given"),
     ("train", [f"{TINY}:neither", "--workdir=RUN"], "Unknown arm 'neither'; it must be one of"),
@@ -210,6 +236,49 @@ MISTAKES = [
             ("bach_size=2", 'Did you mean "batch_size" instead of "bach_size"?'),
             ("batch_size=two", "--config.batch_size=two: invalid literal for int()"),
         )
+    ),
+    *(
+        (verb, [*run, f"--config{setting}"], words)
+        for verb, run in (
+            ("evaluate", ["--workdir=RUN"]),
+            ("draw", ["--workdir=RUN"]),
+            ("diagnose", ["--workdir=RUN"]),
+            ("predict", ["--model=RUN", "--output=FOLDER/new", "FOLDER/empty.jpg"]),
+            ("export", ["--model=RUN", "--output=FOLDER/new"]),
+        )
+        for setting, words in (
+            (".data.max_box=2", 'Did you mean "max_boxes" instead of "max_box"?'),
+            (".data.canvases=64", "data.canvases is (64,); it must be heights and widths"),
+            (".model.width=3", "--config.model.width is what the run was trained with; only keys"),
+        )
+    ),
+    *(
+        ("evaluate", ["--workdir=RUN", f"--config{setting}"], words)
+        for setting, words in (
+            (".data.max_boxes=two", "--config.data.max_boxes=two: invalid literal for int()"),
+            (".data.max_boxes=None", "--config.data.max_boxes=None: the key cannot be None"),
+            (".seed=3", "--config.seed is what the run was trained with; only keys of config.data"),
+            (".zzz=3", "No such key in the configuration: zzz."),
+            ("=configs/shapes_retinanet.py", "--config takes no file here, the run has its own"),
+        )
+    ),
+    *(
+        (
+            verb,
+            ["--workdir=RUN", "--config.data.source=coco", "--config.data.coco.root=/no"],
+            "/no/annotations/instances_val2017.json: cannot be read",
+        )
+        for verb in ("evaluate", "draw", "diagnose")
+    ),
+    (
+        "diagnose",
+        [
+            "--detections=FOLDER/found.json",
+            "--annotations=FOLDER/truth.json",
+            "--output=FOLDER/new",
+            "--config.data.max_boxes=2",
+        ],
+        "--config goes with --workdir",
     ),
     *((verb, ["--wrong"], "Unknown command line flag 'wrong'") for verb in sorted(commands())),
 ]

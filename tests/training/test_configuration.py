@@ -19,18 +19,55 @@ def test_what_may_change_on_resume():
     old = configuration.to_dict(defaults.get_config())
     config = defaults.get_config()
     config.runtime.workers = 7
-    config.schedule.images += 1
+    config.schedule.images -= 1
+    config.evaluation.nms_iou = 0.6
+    config.data.coco.update({"root": "/new", "train_images": "a", "val_annotations": "b.json"})
+    config.data.voc.update({"train_folders": ("b",), "val_split": "all", "test_folders": ("c",)})
+    config.data.tfds.update({"data_dir": "/new", "val_split": "test"})
+    config.data.cityscapes.root = "/new"
+    config.data.shapes.num_val = 3
     assert configuration.differing_keys(old, configuration.to_dict(config)) == []
-    config.schedule.images -= 2
     config.loss.classification.eta = 1.0
     config.model.norm = "group_norm"
+    config.data.voc.train_split = "train"
+    config.data.shapes.num_train = 3
+    config.data.canvases = ((80, 96),)
     assert configuration.differing_keys(old, configuration.to_dict(config)) == [
+        "data.canvases: [[800, 1344]] -> [[80, 96]]",
+        "data.shapes.num_train: 20000 -> 3",
+        "data.voc.train_split: 'trainval' -> 'train'",
         "loss.classification.eta: 1.5 -> 1.0",
         "model.norm: 'batch_norm' -> 'group_norm'",
-        f"schedule.images: {12 * 118287} -> {12 * 118287 - 1}",
     ]
     missing = {key: value for key, value in old.items() if key != "seed"}
     assert configuration.differing_keys(old, missing) == ["seed: 0 -> absent"]
+
+
+def test_a_result_is_of_one_evaluation_and_one_length():
+    old = configuration.to_dict(defaults.get_config())
+    config = defaults.get_config()
+    config.runtime.workers = 7
+    config.data.coco.root = "/new"
+    config.schedule.images += 1
+    new = configuration.to_dict(config)
+    assert configuration.differing_keys(old, new, evaluated=True) == []
+    config.schedule.images -= 2
+    config.evaluation.nms_iou = 0.6
+    new = configuration.to_dict(config)
+    assert configuration.differing_keys(old, new, evaluated=True) == [
+        "evaluation.nms_iou: 0.5 -> 0.6",
+        f"schedule.images: {12 * 118287} -> {12 * 118287 - 1}",
+    ]
+
+
+def test_which_classes_are_chosen_may_change_where_a_run_has_recorded_its_labels(tmp_path):
+    config = defaults.get_config()
+    configuration.claim_workdir(tmp_path, config)
+    config.data.coco.classes = ("cat", "dog")
+    with pytest.raises(configuration.ConfigError, match=r"data.coco.classes: None -> \['cat'"):
+        configuration.check_workdir(tmp_path, config)
+    (tmp_path / "classes.json").write_text("{}")
+    configuration.check_workdir(tmp_path, config)
 
 
 def test_a_workdir_of_another_configuration_is_refused(tmp_path):
@@ -78,6 +115,26 @@ def test_frozen_batch_norm_with_weights_is_accepted():
     config.model.norm = "frozen_bn"
     config.model.pretrained = "runs/shapes"
     configuration.check_config(config, 1)
+
+
+def test_a_run_is_used_with_other_values_of_some_keys():
+    config = configuration.from_dict(configuration.to_dict(shapes_retinanet.get_config()))
+    changes = {"data.canvases": ((64, 96),), "evaluation.nms_iou": 0.6, "data.coco.classes": ("a",)}
+    changed = configuration.with_changes(config, changes | {"data.of_a_later_version": None})
+    assert changed.data.canvases == ((64, 96),)
+    assert changed.evaluation.nms_iou == 0.6
+    assert changed.data.coco.classes == ("a",)
+    assert changed.data.of_a_later_version is None
+    # The rest is as it was, empty tuples and None included.
+    back = changes | {
+        "data.canvases": config.data.canvases,
+        "evaluation.nms_iou": config.evaluation.nms_iou,
+        "data.coco.classes": None,
+    }
+    assert configuration.with_changes(changed, back).evaluation == config.evaluation
+    assert configuration.with_changes(config, {}) == config
+    with pytest.raises(configuration.ConfigError, match=r"model\.width is what the run"):
+        configuration.with_changes(config, {"model.width": 3})
 
 
 @pytest.mark.parametrize("arm", defaults.ARMS)

@@ -122,6 +122,27 @@ def test_classes_that_training_lacks_are_refused_before_anything_is_written(data
     assert not (tmp_path / "workdir").exists()
 
 
+def test_a_run_is_evaluated_on_other_data(evaluated, tmp_path):
+    write_data(tmp_path / "other", {3: "dog", 17: "cat", 18: "cow"}, files=("test.json",))
+    content = json.loads((tmp_path / "other" / "test.json").read_text())
+    for annotation in content["annotations"]:
+        annotation["category_id"] = 3 if annotation["category_id"] == 18 else 17
+    (tmp_path / "other" / "test.json").write_text(json.dumps(content))
+    changes = {
+        "data.coco.root": str(tmp_path / "other"),
+        "data.coco.test_annotations": "test.json",
+        "data.coco.test_images": "images",
+        "evaluation.max_detections": 1,
+    }
+    with pytest.raises(DataError, match="cannot be read"):
+        trained.load(evaluated[1], "best", "test")
+    model = trained.load(evaluated[1], "best", "test", changes=changes)
+    assert (model.source.classes, model.source.category_ids) == (("cat", "dog"), (17, 3))
+    evaluation = model.evaluate()
+    assert evaluation.coco.boxes == 8 and len(evaluation.results) <= 8
+    assert {row["category_id"] for row in evaluation.results} <= {17, 3}
+
+
 def test_an_unknown_metric_is_refused_before_anything_is_written(data, tmp_path):
     config = get_config(data)
     config.evaluation.metrics = ("map",)

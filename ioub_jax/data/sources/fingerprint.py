@@ -1,0 +1,81 @@
+"""By what a data set is known again, wherever its files lie."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterable
+
+import numpy as np
+
+from ioub_jax.data.sources.example import Source
+from ioub_jax.data.sources.files import AnnotatedImages, annotations_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Fingerprint:
+    """Counts and digests of a data set; of the names of files without their folders.
+
+    Attributes:
+        images: How many images.
+        boxes: How many boxes, crowds and regions to ignore included; None where they are not kept
+            in memory (drawn images).
+        names: Digest of the file names, in their order.
+        sizes: Digest of the heights and widths.
+        objects: Digest of every image's boxes, labels and flags.
+    """
+
+    images: int
+    boxes: int | None
+    names: str
+    sizes: str
+    objects: str
+
+    def differences(self, before: "Fingerprint") -> list[str]:
+        """In what this data set differs from what it was before, in words."""
+        found = []
+        if self.images != before.images:
+            found.append(f"{self.images:,} images (before: {before.images:,})")
+        if self.boxes != before.boxes:
+            found.append(f"{self.boxes or 0:,} boxes (before: {before.boxes or 0:,})")
+        if self.images == before.images:
+            for key, words in (
+                ("names", "other file names or another order of them"),
+                ("sizes", "other image sizes"),
+            ):
+                if getattr(self, key) != getattr(before, key):
+                    found.append(words)
+        if not found and self.objects != before.objects:
+            found.append("other boxes or classes")
+        return found
+
+
+def fingerprint_of(source: Source) -> Fingerprint:
+    """The fingerprint of a data set; a fraction of a second for COCO's 118,000 images."""
+    names = "\n".join(os.path.basename(source.describe(index)) for index in range(len(source)))
+    arrays: list[np.ndarray] = []
+    boxes = None
+    if isinstance(source, AnnotatedImages):
+        annotations = annotations_of(source)
+        boxes = len(annotations.boxes)
+        arrays = [
+            annotations.counts.astype("<i8"),
+            annotations.boxes.astype("<f4"),
+            annotations.labels.astype("<i4"),
+            annotations.crowd,
+            annotations.difficult,
+            annotations.ignored,
+        ]
+    return Fingerprint(
+        images=len(source),
+        boxes=boxes,
+        names=_digest([names.encode(errors="surrogateescape")]),
+        sizes=_digest([np.asarray(source.sizes).astype("<i8").tobytes()]),
+        objects=_digest(array.tobytes() for array in arrays),
+    )
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]

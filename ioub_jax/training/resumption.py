@@ -1,0 +1,128 @@
+"""What is told of a run that goes on: how its configuration and its data differ from before."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from ioub_jax import files
+from ioub_jax.data.sources.example import Source
+from ioub_jax.data.sources.fingerprint import Fingerprint, fingerprint_of
+from ioub_jax.training import configuration, schedules
+
+_DATA = "data.json"
+# Of an evaluation, what leaves its AP as it is.
+_SAME_AP = {"evaluation.every_images", "evaluation.batch_size", "evaluation.backend"}
+
+
+class Before(NamedTuple):
+    """What a workdir holds of the run that is to go on there.
+
+    Attributes:
+      config: its configuration as plain dicts; None in a new workdir.
+      data: the fingerprint of its training and validation data, as far as they are recorded.
+    """
+
+    config: dict[str, Any] | None
+    data: dict[str, Fingerprint]
+
+
+def read(workdir: pathlib.Path) -> Before:
+    """What a workdir holds of a run; to be asked before `configuration.claim_workdir`.
+
+    Raises:
+      ConfigError: a file of it is broken.
+    """
+    recorded = workdir / _DATA
+    data = {}
+    if recorded.exists():
+        try:
+            data = {
+                split: Fingerprint(**values)
+                for split, values in configuration.read_json(recorded).items()
+            }
+        except (AttributeError, TypeError):
+            raise configuration.ConfigError(
+                f"{recorded} is not what experiments.train wrote; put it back, or remove it."
+            ) from None
+    return Before(configuration.read_stored(workdir), data)
+
+
+def record_data(workdir: pathlib.Path, data: Mapping[str, Fingerprint]) -> None:
+    """Writes `data.json` of a run that has none: by what the data of its beginning are known."""
+    if not (workdir / _DATA).exists():
+        values = {split: dataclasses.asdict(found) for split, found in data.items()}
+        files.write_json(workdir / _DATA, values, indent=2)
+
+
+def fingerprints(source: Source, validation: Source) -> dict[str, Fingerprint]:
+    """Of the training and the validation data, as `data.json` names them."""
+    return {"train": fingerprint_of(source), "val": fingerprint_of(validation)}
+
+
+def changes(
+    before: Before,
+    config: ml_collections.ConfigDict,
+    data: Mapping[str, Fingerprint],
+    step: int,
+) -> list[str]:
+    """What is not as it was before, a sentence each; none of a new run.
+
+    Args:
+      before: what the workdir held.
+      config: the configuration with which the run goes on.
+      data: the fingerprints of the data with which it goes on.
+      step: the steps that are done.
+    """
+    if before.config is None:
+        return []
+    told = [*_schedule_changes(before.config, config, step), *_evaluation_changes(before, config)]
+    for split, called, follows in (
+        ("train", "training", "the run goes on with what is there now"),
+        ("val", "validation", "APs from before and from now on do not compare"),
+    ):
+        if split in before.data and (found := data[split].differences(before.data[split])):
+            told.append(
+                f"The {called} data is not that of the run's beginning, it has "
+                f"{' and '.join(found)}; {follows}."
+            )
+    return told
+
+
+def _schedule_changes(
+    before: dict[str, Any], config: ml_collections.ConfigDict, step: int
+) -> list[str]:
+    old, new = before["schedule"]["images"], config.schedule.images
+    total = schedules.steps_of(new, config.batch_size)
+    if old == new:
+        return []
+    line = f"The schedule is now that of {new:,} images (before: {old:,})"
+    if 0 < step < total:
+        was = configuration.from_dict(before).schedule
+        rates = [
+            float(schedules.learning_rate_schedule(schedule, config.batch_size)(step))
+            for schedule in (config.schedule, was)
+        ]
+        line += f": the learning rate of the next step is {rates[0]:.3g} (before: {rates[1]:.3g})"
+    return [f"{line}."]
+
+
+def _evaluation_changes(before: Before, config: ml_collections.ConfigDict) -> list[str]:
+    assert before.config is not None
+    parts = [
+        {"evaluation": values["evaluation"]}
+        for values in (before.config, configuration.to_dict(config))
+    ]
+    found = [
+        line
+        for line in configuration.differing_keys(*parts, evaluated=True)
+        if line.partition(":")[0] not in _SAME_AP
+    ]
+    if not found:
+        return []
+    return [
+        f"Evaluations are others from now on ({'; '.join(found)}): APs do not compare with those "
+        "before, and the best checkpoint so far stays until one has a higher AP."
+    ]
