@@ -8,7 +8,7 @@ from typing import Any
 
 import ml_collections
 from absl import flags
-from ml_collections import config_dict, config_flags
+from ml_collections import config_flags
 
 from configs import defaults
 from ioub_jax.training import configuration
@@ -95,7 +95,7 @@ def check(values: flags.FlagValues) -> None:
         node = config_flag.value
         for name in path:
             node = node[name]
-        if value is None and not _is_optional(node, last):
+        if value is None and not configuration.is_optional(node, last):
             kind = type(values[f"config.{key}"].default).__name__
             raise flags.IllegalFlagValueError(
                 f"flag --config.{key}=None: the key cannot be None, give a value of type {kind}"
@@ -104,12 +104,6 @@ def check(values: flags.FlagValues) -> None:
             # Classes may be called 1 and 2.
             names = tuple(member if isinstance(member, str) else str(member) for member in value)
             node[last] = config_flag.override_values[key] = names
-
-
-def _is_optional(node: ml_collections.ConfigDict, key: str) -> bool:
-    """Whether a configuration allows None for a key: `defaults.py` has a placeholder there."""
-    fields = dict(node.items(preserve_field_references=True))
-    return isinstance(fields[key], config_dict.FieldReference)
 
 
 def _has_names(default: Any) -> bool:

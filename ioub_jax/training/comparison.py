@@ -6,6 +6,7 @@ and not run again; one that was interrupted goes on.
 """
 
 import ast
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -83,7 +84,7 @@ def plan_runs(
     runs = []
     for seed in range(config.seed, config.seed + seeds):
         for name, change in arms:
-            of_run = config.copy_and_resolve_references()
+            of_run = copy.deepcopy(config)  # which keeps what may be None
             of_run.unlock()
             change(of_run)
             of_run.seed = seed
@@ -107,7 +108,13 @@ def setting(key: str, text: str) -> Change:
             raise ConfigError(f"No such key in the configuration: {key!r}, in --sweep.")
         kind = node.get_type(last)
         try:
-            node[last] = text if kind is str else ast.literal_eval(text)
+            if text == "None" and configuration.is_optional(node, last):
+                node[last] = None
+                return
+            value = text if kind is str else ast.literal_eval(text)
+            if value is None:
+                raise TypeError
+            node[last] = value
         except (SyntaxError, TypeError, ValueError):
             raise ConfigError(
                 f"--sweep sets {key} to {text!r}, which is no {kind.__name__}."

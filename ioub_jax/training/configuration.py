@@ -10,6 +10,7 @@ from typing import Any
 
 import ml_collections
 from flax import traverse_util
+from ml_collections import config_dict
 
 from ioub_jax import files
 from ioub_jax.training import checkpoint_folders
@@ -175,6 +176,12 @@ def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
             "give the --workdir that experiments.train wrote."
         )
     return from_dict(stored)
+
+
+def is_optional(node: ml_collections.ConfigDict, key: str) -> bool:
+    """Whether a part of a configuration allows None for a key: it has a placeholder there."""
+    fields = dict(node.items(preserve_field_references=True))
+    return isinstance(fields[key], config_dict.FieldReference)
 
 
 def with_changes(

@@ -64,6 +64,8 @@ def test_runs_differ_in_arm_and_seed_alone(tmp_path):
         ("loss.localization.dynamic", "True", True),
         ("schedule.name", "step", "step"),
         ("optimizer.ema_decay", "None", None),
+        ("model.pretrained", "None", None),
+        ("model.pretrained", "resnet50.pth", "resnet50.pth"),
     ],
 )
 def test_a_sweep_sets_what_is_written(key, text, value):
@@ -80,6 +82,7 @@ def test_a_sweep_sets_what_is_written(key, text, value):
     ("key", "text", "sentence"),
     [
         ("seed", "2.5", "--sweep sets seed to '2.5', which is no int."),
+        ("seed", "None", "--sweep sets seed to 'None', which is no int."),
         ("anchors.ratios", "(1.0", "--sweep sets anchors.ratios to '(1.0', which is no tuple."),
         ("seed.more", "1", "No such key in the configuration: 'seed.more', in --sweep."),
     ],
@@ -87,6 +90,13 @@ def test_a_sweep_sets_what_is_written(key, text, value):
 def test_a_sweep_of_something_else_is_refused(key, text, sentence):
     with pytest.raises(ConfigError, match=re.escape(sentence)):
         comparison.setting(key, text)(tiny.get_config())
+
+
+def test_a_swept_key_may_be_none_in_the_configuration(tmp_path):
+    """A plan is made of copies, which have to know what None stands for."""
+    arms = [(text, comparison.setting("model.pretrained", text)) for text in ("None", "x")]
+    runs = comparison.plan_runs(tiny.get_config(), arms, 1, tmp_path, tmp_path)
+    assert [run.config.model.pretrained for run in runs] == [None, "x"]
 
 
 def test_finished_runs_are_found(tmp_path):
