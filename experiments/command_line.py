@@ -1,5 +1,6 @@
 """What every command does around its main: flags, log lines, one sentence for a user's error."""
 
+import io
 import logging
 import os
 import pathlib
@@ -22,6 +23,7 @@ from experiments import machine, overrides
 from ioub_jax.data.checks import DataError
 from ioub_jax.models import pretrained
 from ioub_jax.models.pretrained.errors import WeightsError
+from ioub_jax.printing import printable, printable_lines
 from ioub_jax.training import hosts
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.metrics import NonFiniteError
@@ -121,8 +123,7 @@ def _end(error: BaseException) -> NoReturn:
     if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
         _end_without_the_others(sentence)
     if sentence is not None:
-        print(f"Error: {sentence}", file=sys.stderr)
-        sys.exit(USER_ERROR)
+        _refuse(sentence)
     traceback.print_exception(error)
     sys.exit(BUG)
 
@@ -228,7 +229,7 @@ def _sentence_of_flags(error: flags.Error) -> str:
 
 
 def _refuse(sentence: str) -> NoReturn:
-    print(f"Error: {sentence}", file=sys.stderr)
+    print(f"Error: {printable_lines(sentence)}", file=sys.stderr)
     sys.exit(USER_ERROR)
 
 
@@ -237,7 +238,7 @@ def _show_log_lines() -> None:
 
     class AboveProgressBar(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            tqdm.tqdm.write(self.format(record), file=sys.stderr)
+            tqdm.tqdm.write(printable_lines(self.format(record)), file=sys.stderr)
 
     logger = logging.getLogger("ioub_jax")
     logger.setLevel(logging.INFO)
@@ -303,6 +304,8 @@ def run(
       choices: where there are any, the command takes one of them as its one argument.
       takes_arguments: whether the command takes arguments besides its flags, at least one.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # else somebody has put something in its place
+        sys.stdout.reconfigure(errors="backslashreplace")  # as that of stderr
     _show_log_lines()
     _tell_of_faulty_jax()
     _keep_compiled_programs()
@@ -319,7 +322,8 @@ def run(
             if _DRY_RUN.value:
                 lines = list(dry_run(*words))
                 if lines:  # only the first of several processes has any
-                    print("\n".join([*lines, "This was a dry run: nothing was written."]))
+                    lines = [*map(printable, lines), "This was a dry run: nothing was written."]
+                    print("\n".join(lines))
             else:
                 main(*words)
             sys.stdout.flush()

@@ -58,13 +58,14 @@ def naming(path: pathlib.Path) -> Iterator[None]:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a text file so that a kill at any moment leaves the old one or the new one.
+    r"""Writes a text file so that a kill at any moment leaves the old one or the new one.
 
     Args:
       path: the file; its folder must exist.
-      text: what it shall hold, in UTF-8.
+      text: what it shall hold, in UTF-8; lone surrogates, which UTF-8 does not have (bytes of a
+        file name, a broken escape in JSON), are written as `\udcff`, which JSON reads back.
     """
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: pathlib.Path, content: bytes | bytearray) -> None:
@@ -85,7 +86,8 @@ def write_json(path: pathlib.Path, value: Any, *, indent: int | None = None) -> 
 
     Args:
       path: the file; its folder must exist.
-      value: anything `json` can write; NaN and infinity are refused, since JSON has neither.
+      value: anything `json` can write; NaN and infinity are refused, since JSON has neither. Lone
+        surrogates in strings become their escapes, as in `write_text`.
       indent: spaces a level; None for the shortest file.
     """
     write_text(path, json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n")

@@ -4,6 +4,8 @@ import collections
 import dataclasses
 import re
 
+from ioub_jax.printing import printable
+
 ON_ERROR = ("raise", "skip")
 
 #: Every kind of problem that a data set can have, with the heading it has in a report.
@@ -59,7 +61,7 @@ class DataError(ValueError):
     """
 
     def __init__(self, sentence: str, kind: str) -> None:
-        super().__init__(sentence, kind)
+        super().__init__(printable(sentence), kind)
         assert kind in KINDS, kind
         self.kind = kind
 
@@ -80,6 +82,9 @@ class Problem:
     kind: str
     sentence: str
     count: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sentence", printable(self.sentence))
 
     def __str__(self) -> str:
         """The sentence without the advice to set `on_error='skip'`, which is set already."""

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input
+from ioub_jax.printing import printable
 
 Backend = Literal["pycocotools", "faster_coco_eval"]
 
@@ -278,7 +279,7 @@ def _table_lines(metrics: CocoMetrics) -> Iterator[str]:
     yield f"{'AP':>8}{'AP50':>8}{'AP75':>8}{'boxes':>8}  class"
     for row in metrics.per_class:
         numbers = "".join(f"{_decimals(value):>8}" for value in (row.AP, row.AP50, row.AP75))
-        yield f"{numbers}{row.boxes:>8}  {row.name}"
+        yield f"{numbers}{row.boxes:>8}  {printable(row.name)}"
 
 
 def _decimals(value: float | None) -> str:

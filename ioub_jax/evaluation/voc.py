@@ -41,6 +41,7 @@ from ioub_jax.evaluation.box_arrays import (
 )
 from ioub_jax.evaluation.coco import AP_AT_IOU, AP_KEYS
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input
+from ioub_jax.printing import printable
 
 # Quotients, which are rounded like the literals .5, .55, ... and like an IoU that equals one.
 IOU_THRESHOLDS = np.arange(10, 20) / 20
@@ -271,7 +272,7 @@ def _table_lines(metrics: VocMetrics) -> Iterator[str]:
     yield "".join(f"{key:>8}" for key in (*columns, *columns, "boxes")) + "  class"
     for row in metrics.per_class:
         numbers = (scores[key] for scores in (row.eleven_point, row.all_points) for key in columns)
-        yield f"{_decimals(numbers)}{row.boxes:>8}  {row.name}"
+        yield f"{_decimals(numbers)}{row.boxes:>8}  {printable(row.name)}"
 
 
 def _decimals(values: Iterable[float | None]) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ioub_jax.plotting.sheets import class_color
+from ioub_jax.printing import printable
 
 _LIGHT = 0.6  # luminance from which black is easier to read than white
 
@@ -38,7 +39,7 @@ def draw_on_image(
         # The last pixel of an outline is drawn too; boxes end before theirs.
         corners = (x0, y0, max(x1 - 1, x0), max(y1 - 1, y0))
         pen.rectangle(corners, outline=color, width=line)
-        text = f"{classes[int(label)]} {score:.2f}"
+        text = f"{printable(classes[int(label)])} {score:.2f}"
         left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
         width, height = right - left + 4, bottom - top + 4
         x = min(max(x0, 0), max(canvas.width - width, 0))

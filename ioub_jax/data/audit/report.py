@@ -9,6 +9,7 @@ from ioub_jax.data.audit.findings import Finding
 from ioub_jax.data.audit.network_scale import Canvases
 from ioub_jax.data.audit.statistics import Histogram, Statistics
 from ioub_jax.data.sources.learned import ClassCount, Learned
+from ioub_jax.printing import printable
 
 _SENTENCES = 3  # of each finding in the text; the JSON has all
 _CLASSES = 100  # rows of the table of classes
@@ -61,8 +62,8 @@ def format_findings(findings: Sequence[Finding]) -> str:
 def _format_finding(finding: Finding) -> str:
     lines = [f"  {finding.heading}: {finding.count:,}"]
     if finding.advice:
-        lines.append(f"    {finding.advice}")
-    lines += [f"    - {sentence}" for sentence in finding.sentences[:_SENTENCES]]
+        lines.append(f"    {printable(finding.advice)}")
+    lines += [f"    - {printable(sentence)}" for sentence in finding.sentences[:_SENTENCES]]
     more = len(finding.sentences) - _SENTENCES
     if more > 0:
         lines.append(f"    ... and {more:,} more")
@@ -110,7 +111,8 @@ def format_canvases(configured: Canvases, suggested: Sequence[Canvases]) -> str:
 def _format_classes(classes: Sequence[ClassCount]) -> str:
     """A row a class, the most frequent first; columns of zeros alone are left out."""
     ordered = sorted(classes, key=lambda entry: -entry.boxes)
-    width = max([len("class"), *(len(entry.name) for entry in ordered)])
+    shown = [printable(entry.name) for entry in ordered]
+    width = max([len("class"), *map(len, shown)])
     columns = [
         name
         for name in _COLUMNS
@@ -118,9 +120,9 @@ def _format_classes(classes: Sequence[ClassCount]) -> str:
     ]
     names = "".join(f"  {_COLUMNS[name]:>9}" for name in columns)
     lines = [f"{'class':{width}}  {'id':>5}{names}"]
-    for entry in ordered[:_CLASSES]:
-        numbers = "".join(f"  {getattr(entry, name):9,}" for name in columns)
-        lines.append(f"{entry.name:{width}}  {entry.category_id!s:>5}{numbers}")
+    for name, entry in zip(shown[:_CLASSES], ordered, strict=False):
+        numbers = "".join(f"  {getattr(entry, column):9,}" for column in columns)
+        lines.append(f"{name:{width}}  {entry.category_id!s:>5}{numbers}")
     if len(ordered) > _CLASSES:
         lines.append(f"... and {len(ordered) - _CLASSES:,} more")
     return "\n".join(lines)

@@ -1,0 +1,29 @@
+"""Names from other people's data on terminals, in tables and in pictures."""
+
+import unicodedata
+
+# Spaces of other scripts, and what joins letters in some of them: they are no control characters.
+_HARMLESS = {"\u200c", "\u200d"}
+
+
+def printable(text: str) -> str:
+    r"""A text of one line that shows what it holds and does nothing else.
+
+    Control characters (a line break, what moves a terminal's cursor, what turns the direction of
+    writing) and lone surrogates (bytes of a file name that are no UTF-8) become escapes as in
+    Python's and JSON's strings: `\n`, `\x1b`, `\u202e`, `\udcff`.
+    """
+    if text.isprintable():
+        return text
+    return "".join(map(_printable, text))
+
+
+def _printable(letter: str) -> str:
+    if letter.isprintable() or letter in _HARMLESS or unicodedata.category(letter) == "Zs":
+        return letter
+    return letter.encode("unicode_escape").decode("ascii")
+
+
+def printable_lines(text: str) -> str:
+    """As `printable`, for text of several lines."""
+    return "\n".join(map(printable, text.split("\n")))
