@@ -226,6 +226,12 @@ def _data() -> ml_collections.ConfigDict:
             # raise, or skip: leave out what is broken and count it. Where a box is left out, its
             # image is ignored.
             "on_error": "raise",
+            # ignore: pixels as stored; apply: turned as their EXIF orientation says, at training,
+            # evaluation and detection alike. Sizes and boxes are then those of the upright images.
+            "exif": "ignore",
+            # How many bits the values of 16-bit images have: 8, 10, 12, 14 or 16. None: what holds
+            # the largest value of the training images, measured at the start of a run and kept.
+            "bit_depth": _optional(int),
             # Whether images without a box to learn are trained on, as background. The authors skip
             # them.
             "keep_empty": False,

@@ -226,6 +226,12 @@ def _description(detector: ObjectDetector) -> dict[str, Any]:
             "labels": "int32 [batch, detections], positions in classes",
             "valid": "bool [batch, detections], false in the padding, which comes last",
         },
+        "pixels": {
+            "exif": detector.reading.exif,
+            "bit_depth": detector.reading.bit_depth,
+            "rule": "'apply': images are turned as their EXIF orientation says; of 16-bit images "
+            "the pixels are value >> (bit_depth - 8)",
+        },
         "resize": {
             **resize,
             "rule": _RESIZE[resize["mode"]],

@@ -16,16 +16,19 @@ from PIL import Image
 
 from ioub_jax.data import batching, images, transforms
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.images import as_array, is_array
 from ioub_jax.data.sources import coco_categories
 from ioub_jax.data.sources.example import Example, create_example
 from ioub_jax.models import pretrained
-from ioub_jax.training import checkpoints, class_list, configuration, placement
+from ioub_jax.training import bit_depth, checkpoints, class_list, configuration, placement
 from ioub_jax.training import step as steps
 from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, create_detector_for_inference
 
-#: A file, a Pillow image, or RGB pixels: uint8 `[H, W, 3]`, or `[H, W]` for grey.
-ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray
+#: A file, a Pillow image, or an array of any library (jax, torch on the CPU, ...) with RGB pixels:
+#: uint8 `[H, W, 3]`, or `[H, W]` for grey; uint16 as a 16-bit file.
+ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
+_WAY_OUT = "or leave it out."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Detections:
 
     Attributes:
       boxes: float32 `[k, 4]` xyxy in pixels of the image, right and bottom edge exclusive. A file
-        is taken as it is stored: an EXIF rotation is not applied.
+        is taken as it is stored unless the detector was trained with `data.exif='apply'`.
       scores: float32 `[k]` in 0..1.
       labels: int32 `[k]`, positions in the detector's `classes`.
       class_names: the name of each label.
@@ -71,6 +74,7 @@ class ObjectDetector:
       variables: `params` and `batch_stats`.
       categories: the id and name of each label.
       batch_size: images that go through the network together.
+      reading: how images become pixels, as in training.
 
     Attributes:
       config: the configuration.
@@ -78,6 +82,7 @@ class ObjectDetector:
       category_ids: the id of each label in its data set.
       batch_size: images that go through the network together.
       canvases: heights and widths of the network's input.
+      reading: how images become pixels.
       variables: `params` and `batch_stats`, on the device.
       predict: `predict(variables, batch, anchors)` of `training.step.make_predict_step`.
     """
@@ -88,12 +93,14 @@ class ObjectDetector:
         variables: dict[str, Any],
         categories: Sequence[tuple[int | str, str]],
         batch_size: int,
+        reading: images.Reading = images.AS_STORED,
     ) -> None:
         """Puts the variables onto the device; nothing is compiled yet."""
         self.config = detector.config
         self.category_ids = tuple(id_ for id_, _ in categories)
         self.classes = tuple(name for _, name in categories)
         self.batch_size = batch_size
+        self.reading = reading
         self._detector = detector
         self.variables = jax.device_put(variables, placement.replicated(detector.mesh))
         self.predict = steps.make_predict_step(detector.model, detector.config)
@@ -108,7 +115,8 @@ class ObjectDetector:
         The first image of a canvas compiles the network for it (some tens of seconds on a CPU).
 
         Args:
-          images: an image, or a sequence of images of any sizes: files, Pillow images or arrays.
+          images: an image, or a sequence of images of any sizes: files, Pillow images or arrays;
+            an array `[B, H, W, 3]` is such a sequence.
           score_threshold: lowest score; below the configured one nothing is found anyhow.
 
         Returns:
@@ -117,9 +125,10 @@ class ObjectDetector:
         Raises:
           DataError: an image cannot be read; the sentence names it.
         """
-        single = isinstance(images, str | os.PathLike | Image.Image) or (
-            isinstance(images, np.ndarray) and images.ndim < 4
-        )
+        single = isinstance(images, str | os.PathLike | Image.Image)
+        if is_array(images):
+            images = as_array(images)
+            single = images.ndim < 4
         several: Any = [images] if single else images
         found: dict[int, Detections] = {}
         for index, detections in self.stream(several):
@@ -174,7 +183,7 @@ class ObjectDetector:
     def _prepare(self, image: ImageLike) -> Any:
         """(canvas, example on it, original size), or the error."""
         try:
-            pixels = _pixels(image)
+            pixels = _pixels(image, self.reading)
         except DataError as error:
             return error
         size = (pixels.shape[0], pixels.shape[1])
@@ -215,26 +224,17 @@ class ObjectDetector:
             )
 
 
-def _pixels(image: ImageLike) -> np.ndarray:
+def _pixels(image: ImageLike, reading: images.Reading = images.AS_STORED) -> np.ndarray:
     """uint8 `[H, W, 3]` RGB."""
     if isinstance(image, str | os.PathLike):
-        return images.read_image(pathlib.Path(image), way_out="or leave it out.")
+        return images.read_image(pathlib.Path(image), way_out=_WAY_OUT, reading=reading)
     if isinstance(image, Image.Image):
-        try:
-            return np.asarray(image.convert("RGB"))
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"A Pillow image cannot be decoded: {error}", "unreadable_image"
-            ) from error
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
-        if image.ndim == 2:
-            return np.repeat(image[:, :, None], 3, axis=2)
-        if image.ndim == 3 and image.shape[2] in (3, 4) and image.size:
-            return image[:, :, :3]
-    described = f"{getattr(image, 'dtype', type(image).__name__)} {list(np.shape(image))}"
+        return images.pixels_of_pillow(image, _WAY_OUT, reading)
+    if images.is_array(image):
+        return images.pixels_of_array(image, _WAY_OUT, reading)
     raise DataError(
-        f"An image is {described}; give a file, a Pillow image, or RGB pixels 0-255 as uint8 "
-        "[height, width, 3].",
+        f"An image is a {type(image).__name__}; give a file's name, a Pillow image, or an array "
+        "of RGB pixels 0-255, uint8 [height, width, 3].",
         "unreadable_image",
     )
 
@@ -282,7 +282,12 @@ def _from_run(
     detector = create_detector_for_inference(config, len(categories))
     everywhere = placement.replicated(detector.mesh)
     variables = checkpoints.read_variables(workdir, checkpoint, everywhere, ema=ema)
-    return ObjectDetector(detector, variables, categories, batch_size)
+    reading = _reading(config.data, bit_depth.of_run(workdir, config.data))
+    return ObjectDetector(detector, variables, categories, batch_size, reading)
+
+
+def _reading(config: Any, depth: int) -> images.Reading:
+    return images.Reading(exif=config.get("exif", "ignore"), bit_depth=depth)
 
 
 def _from_weights(
@@ -297,4 +302,6 @@ def _from_weights(
     config = configuration.with_changes(ml_collections.FrozenConfigDict(imported.config), changes)
     configuration.check_ssd(config)
     detector = create_detector_for_inference(config, imported.num_classes)
-    return ObjectDetector(detector, imported.variables, categories, batch_size)
+    depth = config.data.get("bit_depth") or images.AS_STORED.bit_depth
+    reading = _reading(config.data, depth)
+    return ObjectDetector(detector, imported.variables, categories, batch_size, reading)

@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,6 +95,14 @@ def test_a_batch_is_an_array_of_images_and_nothing_is_nothing(detector):
     assert detector([]) == []
 
 
+def test_arrays_of_jax_are_images_alone_and_as_a_batch(detector):
+    batch = np.stack([random_image(seed) for seed in range(2)])
+    alone, together = detector(jnp.asarray(batch[0])), detector(jnp.asarray(batch))
+    assert len(together) == 2
+    np.testing.assert_array_equal(alone.scores, detector(batch[0]).scores)
+    np.testing.assert_array_equal(together[0].scores, alone.scores)
+
+
 def test_grey_and_transparent_images_become_rgb(detector):
     grey = random_image(2)[:, :, 0]
     rgb = np.repeat(grey[:, :, None], 3, axis=2)
@@ -113,10 +122,13 @@ def test_scores_can_be_bounded(detector):
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (np.zeros((4, 4, 3), np.float32), r"An image is float32 \[4, 4, 3\]; give a file"),
-        (np.zeros((4, 4, 2), np.uint8), r"An image is uint8 \[4, 4, 2\]"),
-        (np.zeros((0, 4, 3), np.uint8), r"An image is uint8 \[0, 4, 3\]"),
-        (3.5, "An image is float"),
+        (
+            np.zeros((4, 4, 3), np.float32),
+            r"array of float32 \[4, 4, 3\]; its values must be uint8",
+        ),
+        (np.zeros((4, 4, 2), np.uint8), r"array of uint8 \[4, 4, 2\]; its shape must be \[height"),
+        (np.zeros((0, 4, 3), np.uint8), r"array of uint8 \[0, 4, 3\]; its shape must be \[height"),
+        (3.5, "An image is a float; give a file's name, a Pillow"),
         ("no_such_file.png", r"no_such_file\.png: cannot be read .*; restore the file, or leave"),
     ],
 )

@@ -12,6 +12,7 @@ ON_ERROR = ("raise", "skip")
 KINDS = {
     "missing_image": "image files that are missing",
     "unreadable_image": "image files that cannot be decoded",
+    "bit_depth": "16-bit images with values beyond config.data.bit_depth",
     "image_size": "images whose size is not the annotated one",
     "missing_annotation": "images whose annotation file is missing",
     "broken_annotation": "annotation files, or entries of them, that cannot be read",

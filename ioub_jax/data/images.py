@@ -1,11 +1,29 @@
-"""Image files to RGB arrays."""
+"""Images to RGB arrays of 8 bits: files, Pillow images and arrays by the same rules."""
 
+import contextlib
+import dataclasses
+import io
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.image_headers import (
+    UPRIGHT,
+    Header,
+    has_lost_bits,
+    is_sideways,
+    open_with_pillow,
+    orientation_of,
+    read_header,
+    read_orientation,
+    refusal_of_tiff,
+    upright_size,
+)
 
 _START, _END, _SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
 _PNG = b"\x89PNG"
@@ -18,6 +36,31 @@ _REDUCTIONS = {
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
     1: 0,
 }
+#: Bits that the values of 16-bit images may have: `config.data.bit_depth`.
+BIT_DEPTHS = (8, 10, 12, 14, 16)
+# Modes of Pillow that have 8 bits and an RGB; transparency is dropped.
+_PLAIN_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV")
+# Formats whose images beyond the first are images of their own, not previews (as in a MPO).
+_OF_SEVERAL = ("GIF", "PNG", "TIFF", "WEBP")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How images become pixels: the same in training, evaluation and detection of a run.
+
+    Attributes:
+        exif: `config.data.exif`: 'ignore' takes pixels as they are stored, 'apply' turns them as
+            their EXIF orientation says.
+        bit_depth: How many bits the values of 16-bit images have, one of `BIT_DEPTHS`; the eight
+            highest of them are the pixels.
+    """
+
+    exif: str = "ignore"
+    bit_depth: int = 16
+
+
+#: What is read where nothing is configured.
+AS_STORED = Reading()
 
 
 def read_image(
@@ -25,24 +68,28 @@ def read_image(
     size: tuple[int, int] | None = None,
     at_least: tuple[int, int] | None = None,
     way_out: str = _WAY_OUT,
+    reading: Reading = AS_STORED,
 ) -> np.ndarray:
     """Reads an image file as RGB.
 
-    Greyscale, palette, CMYK, 16-bit and transparent images become RGB. An EXIF rotation is not
-    applied, because the boxes of VOC and COCO refer to the pixels as they are stored.
+    Greyscale, palette, CMYK, 16-bit and transparent images become RGB. What has several pages or
+    frames, float values or more bands is refused.
 
     Args:
         path: The file.
-        size: Height and width that the annotations give the image, checked.
+        size: Height and width that the annotations give the image, checked; of the upright image
+            where `reading` turns it.
         at_least: Height and width that suffice. A JPEG of more than twice that is decoded at a
             half, quarter or eighth of its size; needs `size`.
         way_out: The end of an error's sentence: what else can be done than to mend the file.
+        reading: What becomes of EXIF orientations and of more than 8 bits.
 
     Returns:
         uint8 `[H, W, 3]`.
 
     Raises:
-        DataError: If the file is missing, empty, cut off, no image or not of that size.
+        DataError: If the file is missing, empty, cut off, no image, not of that size, of a kind
+            that is not read or has values beyond the bit depth.
     """
     try:
         data = path.read_bytes()
@@ -51,7 +98,7 @@ def read_image(
             f"{path}: cannot be read ({error.strerror}); restore the file, {way_out}",
             "missing_image",
         ) from error
-    return decode_image(data, str(path), size, at_least, way_out)
+    return decode_image(data, str(path), size, at_least, way_out, reading)
 
 
 def decode_image(
@@ -60,8 +107,40 @@ def decode_image(
     size: tuple[int, int] | None = None,
     at_least: tuple[int, int] | None = None,
     way_out: str = _WAY_OUT,
+    reading: Reading = AS_STORED,
 ) -> np.ndarray:
     """As `read_image`, for the bytes of a file; `name` is what an error calls it."""
+    header = _checked_header(data, name, way_out)
+    orientation = read_orientation(io.BytesIO(data)) if reading.exif == "apply" else UPRIGHT
+    reduction = 1
+    is_jpeg = data.startswith(_START) and header.size is not None and not header.by_pillow
+    if is_jpeg and size is not None and at_least is not None:
+        reduction = reduction_for(size, at_least)
+    values = _decode(data, name, header, reduction, way_out)
+    stored = values.shape[:2] if reduction == 1 or header.size is None else header.size
+    if size is not None and upright_size(stored, orientation) != size:
+        told = explain_size(stored, size, read_orientation(io.BytesIO(data)), reading.exif)
+        raise DataError(f"{name}: {told}, {way_out}", "image_size")
+    return _turned(_to_rgb(values, name, reading.bit_depth, way_out), orientation)
+
+
+def value_span(data: bytes, name: str) -> tuple[int, int]:
+    """The smallest and largest value of a 16-bit image file, whatever the bit depth.
+
+    Raises:
+        DataError: As `decode_image`.
+    """
+    values = _decode(data, name, _checked_header(data, name, _WAY_OUT), 1, _WAY_OUT)
+    return int(values.min()), int(values.max())
+
+
+def bit_depth_of(largest: int) -> int:
+    """The smallest bit depth that holds a value; the largest there is where none does."""
+    return next((depth for depth in BIT_DEPTHS if largest < 2**depth), BIT_DEPTHS[-1])
+
+
+def _checked_header(data: bytes, name: str, way_out: str) -> Header:
+    """The header of an image file that is whole and of a kind that is read."""
     # OpenCV fills the missing rows of a truncated JPEG with grey and reports nothing.
     if is_truncated(data):
         raise DataError(
@@ -69,25 +148,230 @@ def decode_image(
             f"copy or download it again, {way_out}",
             "unreadable_image",
         )
-    reduction = 1
-    if size is not None and at_least is not None and data.startswith(_START):
-        reduction = reduction_for(size, at_least)
-    # A file of zero bytes raises inside OpenCV, any other unreadable one gives None.
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCTIONS[reduction]
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    header = read_header(io.BytesIO(data))
+    if header.refusal:
+        raise DataError(f"{name}: {header.refusal}, {way_out}", "unreadable_image")
+    return header
+
+
+def _decode(data: bytes, name: str, header: Header, reduction: int, way_out: str) -> np.ndarray:
+    """uint8 `[H, W, 3]` RGB, or the values of a 16-bit image, `[H, W]` or `[H, W, 3]`."""
+    if header.by_pillow:
+        with _told(name, way_out):
+            return _values_of(open_with_pillow(io.BytesIO(data)), name, way_out)
+    # IMREAD_ANYDEPTH with IMREAD_COLOR_RGB would mix up a 16-bit TIFF (OpenCV 5.0).
+    plain = header.deep is False
+    flags = cv2.IMREAD_COLOR_RGB if plain else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    flags |= cv2.IMREAD_IGNORE_ORIENTATION | _REDUCTIONS[reduction]
+    image: Any = None
+    # A file of zero bytes, one of too many pixels, and others raise inside OpenCV; most that are
+    # unreadable give None.
+    with contextlib.suppress(cv2.error):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise DataError(
             f"{name}: is empty or no image that OpenCV can decode; replace the file, {way_out}",
             "unreadable_image",
         )
-    if size is not None and image.shape[:2] != tuple(-(-side // reduction) for side in size):
-        height, width = (side * reduction for side in image.shape[:2])
+    if image.dtype not in (np.uint8, np.uint16):
         raise DataError(
-            f"{name}: is {'about ' * (reduction > 1)}{width}x{height} pixels but its annotation "
-            f"says {size[1]}x{size[0]}; make them agree, {way_out}",
-            "image_size",
+            f"{name}: is of {image.dtype}, which is not read; convert it to 8 or 16 bits, "
+            f"{way_out}",
+            "unreadable_image",
         )
-    return image
+    return image if plain else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+@contextlib.contextmanager
+def _told(name: str, way_out: str) -> Iterator[None]:
+    """Makes one sentence of what Pillow raises: SyntaxError, OSError, struct.error, its own."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(
+            f"{name}: cannot be decoded ({why}); replace it, {way_out}", "unreadable_image"
+        ) from error
+
+
+def pixels_of_pillow(
+    image: PIL.Image.Image, way_out: str = "or leave it out.", reading: Reading = AS_STORED
+) -> np.ndarray:
+    """The pixels of a Pillow image, as `read_image` gives them for its file.
+
+    Args:
+        image: An image of any mode, opened or made.
+        way_out: The end of an error's sentence.
+        reading: As for `read_image`.
+
+    Returns:
+        uint8 `[H, W, 3]` RGB.
+
+    Raises:
+        DataError: If it cannot be decoded, or its mode or file is of a kind that is not read.
+    """
+    name = str(getattr(image, "filename", "")) or "A Pillow image"
+    tags = getattr(image, "tag_v2", None)
+    with _told(name, way_out):
+        frames = getattr(image, "n_frames", 1) if image.format in _OF_SEVERAL else 1
+        refusal = refusal_of_tiff(tags) if tags is not None else ""
+        if frames > 1:
+            refusal = (
+                f"has {frames:,} frames or pages, of which none is chosen here; "
+                "give image.copy() of one"
+            )
+        elif has_lost_bits(image) and reading.bit_depth != 16:
+            refusal = (
+                f"has 16-bit colours, of which Pillow's mode {image.mode} keeps 8 bits, while the "
+                f"bit depth is {reading.bit_depth}; give the file's name or a uint16 array"
+            )
+        if refusal:
+            raise DataError(f"{name}: {refusal}, {way_out}", "unreadable_image")
+        values = _values_of(image, name, way_out)
+        orientation = orientation_of(image) if reading.exif == "apply" else UPRIGHT
+    return _turned(_to_rgb(values, name, reading.bit_depth, way_out), orientation)
+
+
+def _values_of(image: PIL.Image.Image, name: str, way_out: str) -> np.ndarray:
+    """As `_decode`, of a Pillow image."""
+    if image.mode in _PLAIN_MODES:
+        return np.asarray(image.convert("RGB"))
+    if image.mode.startswith("I"):  # 16 bits in one order of bytes or another, or 32
+        values = np.asarray(image)
+        if values.size and values.min() >= 0 and values.max() < 2**16:
+            return values.astype(np.uint16)
+        spans = f"{values.min()} to {values.max()}" if values.size else "none"
+        raise DataError(
+            f"{name}: is of mode {image.mode} with the values {spans}, of which 0 to 65535 are "
+            f"read; convert it to 8 or 16 bits, {way_out}",
+            "unreadable_image",
+        )
+    kind = "32-bit float (mode F)" if image.mode == "F" else f"of mode {image.mode}"
+    raise DataError(
+        f"{name}: is {kind}, which is not read; convert it to RGB or to grey of 8 or 16 bits, "
+        f"{way_out}",
+        "unreadable_image",
+    )
+
+
+def pixels_of_array(
+    image: Any, way_out: str = "or leave it out.", reading: Reading = AS_STORED
+) -> np.ndarray:
+    """The pixels of an array: of numpy, jax, torch or anything that numpy can make one of.
+
+    Args:
+        image: uint8 `[H, W, 3]`, RGB values 0-255; also `[H, W]` or `[H, W, 1]`, grey, and
+            `[H, W, 4]`, whose last channel is dropped. uint16: as an image file of 16 bits.
+        way_out: The end of an error's sentence.
+        reading: As for `read_image`.
+
+    Returns:
+        uint8 `[H, W, 3]`.
+
+    Raises:
+        DataError: It is none of these; the sentence says what it is and what to give.
+    """
+    values = as_array(image)
+    shape = f"{values.dtype} {list(values.shape)}"
+    if values.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"An image is an array of {shape}; its values must be uint8, 0 to 255, so convert "
+            "them: (255 * image).round().astype('uint8') where they are in 0 to 1, "
+            "image.astype('uint8') where they are in 0 to 255.",
+            "unreadable_image",
+        )
+    if values.ndim == 2:
+        values = values[:, :, None]
+    if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or not values.size:
+        turned = values.ndim == 3 and values.shape[0] in (1, 3, 4) and min(values.shape[1:]) > 4
+        advice = " (its channels come first: move them to the end)" if turned else ""
+        raise DataError(
+            f"An image is an array of {shape}{advice}; its shape must be [height, width, 3], RGB, "
+            "or [height, width], grey.",
+            "unreadable_image",
+        )
+    values = values[:, :, 0] if values.shape[2] == 1 else values[:, :, :3]
+    return _to_rgb(values, "An image", reading.bit_depth, way_out)
+
+
+def is_array(value: Any) -> bool:
+    """Whether something is an array, of whatever library; Pillow's images are none."""
+    return hasattr(value, "__array__") and not isinstance(value, PIL.Image.Image)
+
+
+def as_array(value: Any) -> np.ndarray:
+    """A numpy array of anything with `__array__`.
+
+    Raises:
+        DataError: It cannot be made one, such as a torch tensor on an accelerator.
+    """
+    try:
+        return np.asarray(value)
+    # Each library raises its own; the sentence names it.
+    except Exception as error:
+        raise DataError(
+            f"An image is a {type(value).__module__}.{type(value).__name__} of which numpy can "
+            f"make no array ({' '.join(str(error).split())}); give a numpy array.",
+            "unreadable_image",
+        ) from error
+
+
+def _to_rgb(values: np.ndarray, name: str, bit_depth: int, way_out: str) -> np.ndarray:
+    """uint8 `[H, W, 3]` of 8- or 16-bit values, `[H, W]` or `[H, W, 3]`."""
+    if values.dtype == np.uint16:
+        largest = int(values.max())
+        if largest >> bit_depth:
+            raise DataError(
+                f"{name}: has the value {largest:,}, and {bit_depth} bits end at "
+                f"{2**bit_depth - 1:,}; set config.data.bit_depth={bit_depth_of(largest)}, "
+                f"{way_out}",
+                "bit_depth",
+            )
+        values = (values >> (bit_depth - 8)).astype(np.uint8)
+    return np.repeat(values[:, :, None], 3, axis=2) if values.ndim == 2 else values
+
+
+def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
+    """An image as its EXIF orientation says it is to be looked at."""
+    if orientation == UPRIGHT:
+        return image
+    if is_sideways(orientation):  # first rows and columns are exchanged
+        image = image.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(image[::rows, ::columns])
+
+
+def explain_size(
+    stored: tuple[int, int], size: tuple[int, int], orientation: int, exif: str
+) -> str:
+    """How the size of an image differs from the annotated one, and what may be the reason.
+
+    Args:
+        stored: Height and width of the image as stored.
+        size: The annotated ones.
+        orientation: Its EXIF orientation.
+        exif: `config.data.exif`.
+
+    Returns:
+        A part of a sentence, after the name of the file.
+    """
+    seen = upright_size(stored, orientation) if exif == "apply" else stored
+    turned = f" once EXIF orientation {orientation} is applied" if seen != stored else ""
+    start = f"is {seen[1]}x{seen[0]} pixels{turned} but its annotation says {size[1]}x{size[0]}"
+    if exif != "apply" and is_sideways(orientation) and size == stored[::-1]:
+        return (
+            f"{start}: it was annotated as turned by its EXIF orientation {orientation}, which is "
+            "ignored here; set config.data.exif='apply'"
+        )
+    if size == seen[::-1]:
+        return f"{start}: width and height are exchanged in the annotation; correct it"
+    return (
+        f"{start}; if the image was resized after it had been annotated, scale its boxes too, "
+        "else correct the annotation"
+    )
 
 
 def reduction_for(size: tuple[int, int], at_least: tuple[int, int]) -> int:

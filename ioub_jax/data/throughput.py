@@ -17,9 +17,9 @@ import numpy as np
 from ioub_jax.data import pipeline
 from ioub_jax.data.augmentation import create_augmentation
 from ioub_jax.data.batching import BatchPlan, assemble_batch, create_plan, keep_largest
-from ioub_jax.data.images import decode_image
+from ioub_jax.data.images import AS_STORED, decode_image
 from ioub_jax.data.sources.example import Source
-from ioub_jax.data.sources.files import scale_to_image
+from ioub_jax.data.sources.files import AnnotatedImages, scale_to_image
 from ioub_jax.data.transforms import resize
 
 Size = tuple[int, int]
@@ -40,6 +40,7 @@ class InputBenchmark:
     def __init__(self, config: Any, source: Source, num_batches: int) -> None:
         self._config = config
         self._source = source
+        self._reading = source.reading if isinstance(source, AnnotatedImages) else AS_STORED
         self._num_batches = num_batches
         self._plan: BatchPlan = create_plan(config, source.sizes)
         planned = [self._plan[step] for step in range(num_batches)]
@@ -120,7 +121,7 @@ class InputBenchmark:
 
     def _decoded(self, position: int, content: bytes) -> Any:
         size = self._original(position)
-        image = decode_image(content, "", size, self._target(position))
+        image = decode_image(content, "", size, self._target(position), reading=self._reading)
         return scale_to_image(self._source.annotations(self._indices[position]), image, size)
 
     def _rate(self, work: Callable[[], Any]) -> float:

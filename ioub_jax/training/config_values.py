@@ -12,10 +12,12 @@ from typing import Any
 import ml_collections
 
 from ioub_jax import matching
+from ioub_jax.data.images import BIT_DEPTHS
 from ioub_jax.training.configuration import ConfigError
 
 _OBJECTS = ("ignore", "drop", "keep")
 _CHOICES: dict[str, tuple[str, ...]] = {
+    "data.exif": ("ignore", "apply"),
     "data.on_error": ("raise", "skip"),
     "data.voc.unannotated": ("problem", "empty"),
     "evaluation.backend": ("pycocotools", "faster_coco_eval"),
@@ -90,6 +92,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "four numbers above 0, as (1.0, 1.0, 1.0, 1.0)",
     ),
     "anchors.ratios": (lambda value: len(value) > 0, "at least one, as (0.5, 1.0, 2.0)"),
+    "data.bit_depth": (lambda value: value in BIT_DEPTHS, "8, 10, 12, 14 or 16"),
     "data.canvases": (_are_canvases, "heights and widths in pixels, as ((800, 1344), (1344, 800))"),
     "data.resize.scales": (_are_numbers, "numbers, as (0.8, 1.0)"),
     "data.shapes.image_size": (_is_size, "a height and a width in pixels, as (128, 128)"),

@@ -19,10 +19,11 @@ import ml_collections
 import numpy as np
 from tqdm import auto as tqdm
 
-from ioub_jax.data import batching, pipeline
+from ioub_jax.data import batching, pipeline, sources
 from ioub_jax.data.sources.example import Source
 from ioub_jax.data.sources.fingerprint import Fingerprint
 from ioub_jax.training import (
+    bit_depth,
     checkpoints,
     class_list,
     compilations,
@@ -170,6 +171,9 @@ class Run:
         configuration.claim_workdir(self.workdir, self.config)
         class_list.claim(self.workdir, self.source)
         resumption.record_data(self.workdir, data)
+        depth = bit_depth.claim(self.workdir, self.config.data, self.source)
+        self.source = sources.with_bit_depth(self.source, depth)
+        self.validation = sources.with_bit_depth(self.validation, depth)
         if hosts.is_first():
             hosts.check_shared(self.workdir)
 
@@ -425,9 +429,9 @@ def train_and_evaluate(
 
     Args:
       config: a configuration as those in `configs/`.
-      workdir: the run's folder: `config.json`, `classes.json`, `data.json`, `train.jsonl`,
-        `histograms.jsonl`, `evaluation.jsonl`, `tensorboard/`, `checkpoints/{last,best}/` and
-        `evaluation/` are written there.
+      workdir: the run's folder: `config.json`, `classes.json`, `data.json`, `bit_depth.json` (of
+        image files), `train.jsonl`, `histograms.jsonl`, `evaluation.jsonl`, `tensorboard/`,
+        `checkpoints/{last,best}/` and `evaluation/` are written there.
       profile: whether a few steps are traced, into `profile/`.
 
     Raises:

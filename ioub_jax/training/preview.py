@@ -13,6 +13,7 @@ from ioub_jax.data import batching
 from ioub_jax.data.sources.example import Source
 from ioub_jax.models import pretrained
 from ioub_jax.training import (
+    bit_depth,
     checkpoint_folders,
     checkpoints,
     class_list,
@@ -56,6 +57,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     keep_every = config.runtime.checkpoint_every_images
     found = checkpoint_folders.find(workdir)
     warmup = config.schedule.warmup_images
+    depth = "bit_depth.json, " if bit_depth.is_kept(config.data, setup.source) else ""
     warm_up = f"; the first {warmup:,} images are warm-up" if warmup else ""
     return [
         f"Data: {config.data.source}, {describe_source(setup.source)} for training, "
@@ -67,7 +69,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
         f"{every:,} images, a checkpoint every {keep_every:,}{warm_up}.",
         _start(setup, workdir, total),
         *resumption.changes(before, config, data, found[0].step if found else 0),
-        "Files: config.json, classes.json, data.json, train.jsonl, histograms.jsonl, "
+        f"Files: config.json, classes.json, data.json, {depth}train.jsonl, histograms.jsonl, "
         "evaluation.jsonl, checkpoints/, evaluation/, "
         f"{writers.describe_writers(config)} in {workdir}.",
     ]

@@ -105,7 +105,10 @@ def open_data(
     )
     unlearned.check_classes(learned, config.data)
     validation = sources.create_source(
-        config.data, "val", categories=class_list.categories_of(source)
+        config.data,
+        "val",
+        categories=class_list.categories_of(source),
+        bit_depth=sources.bit_depth_of(source),
     )
     evaluator.check_metrics(config)
     writers.check_writers(config)

@@ -8,7 +8,14 @@ from typing import Any
 
 from ioub_jax.data import sources
 from ioub_jax.data.sources.example import Source
-from ioub_jax.training import checkpoints, class_list, configuration, evaluator, placement
+from ioub_jax.training import (
+    bit_depth,
+    checkpoints,
+    class_list,
+    configuration,
+    evaluator,
+    placement,
+)
 from ioub_jax.training import step as steps
 from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, create_detector
@@ -48,7 +55,11 @@ def open_run(
     config = configuration.with_changes(configuration.read_workdir(workdir), changes or {})
     check_values(config)
     source = sources.create_source(
-        config.data, split, config.matcher, categories=class_list.read(workdir)
+        config.data,
+        split,
+        config.matcher,
+        categories=class_list.read(workdir),
+        bit_depth=bit_depth.of_run(workdir, config.data),
     )
     return create_detector(config, len(source.classes)), source
 

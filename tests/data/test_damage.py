@@ -29,6 +29,7 @@ from tests.data.coco_folder import (
     write_image,
     write_json,
 )
+from tests.encoded import encoded, huge_png
 
 
 def _dangling_link(folder):
@@ -502,7 +503,10 @@ def test_damage_gets_one_sentence_or_is_left_out_and_counted(folder, name):
 def test_the_table_has_many_rows():
     assert len(DAMAGE) > 60
     assert {damage.kind for damage in DAMAGE.values()} >= KINDS.keys() - {
+        "bit_depth",
+        "empty_class",
         "image_size",
+        "nothing_learned",
         "too_many_objects",
     }
 
@@ -543,10 +547,20 @@ DECODED = {
         "unreadable_image",
         r"a\.jpg: the image is truncated, .*; copy or download it again",
     ),
+    "image of more pixels than OpenCV decodes": (
+        write_image(1, huge_png()),
+        "unreadable_image",
+        r"a\.jpg: is 40000x40000 pixels, more than the 1,073,741,824 \(or .*; cut it",
+    ),
+    "image of several pages": (
+        write_image(1, encoded(64, 48, "TIFF", pages=3)),
+        "unreadable_image",
+        r"a\.jpg: has 3 pages, of which none is chosen here; save one of them as a file",
+    ),
     "image of another size": (
         edit_image(0, height=64, width=48),
         "image_size",
-        r"a\.jpg: is 64x48 pixels but its annotation says 48x64; make them agree",
+        r"a\.jpg: is 64x48 pixels but its annotation says 48x64: width and height are exchanged",
     ),
     "image vanished during training": (
         lambda folder: None,

@@ -17,6 +17,7 @@ def test_the_whole_command(workdir, tmp_path):
     )  # fmt: skip
     assert code == 0, output
     described = json.loads((tmp_path / "detector.json").read_text())
+    assert (described["pixels"]["exif"], described["pixels"]["bit_depth"]) == ("ignore", 16)
     assert described["platforms"] == ["cpu"] and described["batch_size"] == 2
     for program in described["programs"]:
         assert (tmp_path / program["file"]).stat().st_size > 10_000

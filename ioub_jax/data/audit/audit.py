@@ -104,19 +104,21 @@ def audit_data_set(config: Any, split: str, decode: bool = False) -> Audit:
         return Audit(tuple(group_problems([sentence], must_be_fixed=True)), None)
     data = _read(source, rules_of(config.data, config.matcher, split))
     problems = list(source.skipped)
-    header_problems, exif = check_headers(source)
+    header_problems, about_images = check_headers(source)
     problems += header_problems
     if decode:
         # What its header gave away needs no second sentence.
         known = {problem.sentence.split(": ")[0] for problem in header_problems}
-        problems += [p for p in decode_all(source) if p.sentence.split(": ")[0] not in known]
+        decoded, values = decode_all(source)
+        problems += [p for p in decoded if p.sentence.split(": ")[0] not in known]
+        about_images += values
     if not raises:  # what the configuration does already is no advice
         problems = [dataclasses.replace(problem, sentence=str(problem)) for problem in problems]
     findings = [
         *_format_mistakes(source, config.data, split),
         *group_problems(problems, must_be_fixed=raises),
         *_nothing_learned(data, config.data, split),
-        *exif,
+        *about_images,
         *_too_many_objects(data, config.data.max_boxes),
         *find_dense_images(source, data.annotations, config),
         *_worth_knowing(data),

@@ -8,29 +8,59 @@ from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
 
-import PIL.Image
-
 from ioub_jax.data.audit.findings import Finding
 from ioub_jax.data.audit.progress import progress
 from ioub_jax.data.checks import DataError, Problem
-from ioub_jax.data.sources import FileSource, Source
-
-_ORIENTATION = 0x0112  # the tag of EXIF
-_UPRIGHT = 1
-_SIDEWAYS = (5, 6, 7, 8)  # the orientations that exchange width and height
-_EXIF_ADVICE = (
-    "The orientation is ignored, as COCO's own tools do: the boxes must refer to the pixels as "
-    "they are stored. Draw these images with their boxes; where those are beside the objects, "
-    "rotate the pixels and remove the tag."
+from ioub_jax.data.image_headers import (
+    UPRIGHT,
+    open_with_pillow,
+    orientation_of,
+    read_header,
+    upright_size,
 )
+from ioub_jax.data.images import bit_depth_of, explain_size, value_span
+from ioub_jax.data.sources import FileSource, Source
+from ioub_jax.data.sources.files import AnnotatedImages
+
+_SKIP = "or set config.data.on_error='skip' to train without it."
+
+_IGNORED = (
+    "The orientation is ignored, as COCO's own tools do: the boxes must refer to the pixels as "
+    "they are stored. Draw these images with their boxes; where those are beside the objects, set "
+    "config.data.exif='apply'."
+)
+_APPLIED = (
+    "The images are turned as their orientation says (config.data.exif='apply'), so the boxes must "
+    "refer to the upright images. Draw these images with their boxes; where those are beside the "
+    "objects, set it to 'ignore'."
+)
+# Below this share of the values that there could be, a data set is called nearly black.
+_DARK = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class _Header:
+class _Stored:
     """What the first bytes of an image file say."""
 
     size: tuple[int, int]
     orientation: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Values:
+    """What decoding an image gave.
+
+    Attributes:
+        problem: Why training could not read it.
+        low: Its smallest value; of a 16-bit image whatever the bit depth.
+        high: Its largest.
+        deep: Whether it has more than 8 bits a channel.
+    """
+
+    problem: Problem | None = None
+    low: int = 0
+    high: int = -1
+    deep: bool = False
 
 
 def check_headers(source: Source) -> tuple[list[Problem], list[Finding]]:
@@ -47,6 +77,7 @@ def check_headers(source: Source) -> tuple[list[Problem], list[Finding]]:
         return [], []
     problems: list[Problem] = []
     turned = []
+    exif = source.reading.exif
     paths = [source.describe(index) for index in range(len(source))]
     sizes = [(int(height), int(width)) for height, width in source.sizes]
     headers = _in_threads(_read_header, paths, "Reading headers")
@@ -54,34 +85,83 @@ def check_headers(source: Source) -> tuple[list[Problem], list[Finding]]:
         if isinstance(header, Problem):
             problems.append(header)
             continue
-        if header.orientation != _UPRIGHT:
+        if header.orientation != UPRIGHT:
             turned.append(f"{path}: EXIF orientation {header.orientation}.")
-        if header.size != size:
-            problems.append(Problem("image_size", _size_sentence(path, header, size)))
+        seen = upright_size(header.size, header.orientation) if exif == "apply" else header.size
+        if seen != size:
+            told = explain_size(header.size, size, header.orientation, exif)
+            problems.append(Problem("image_size", f"{path}: {told}."))
     if not turned:
         return problems, []
-    return problems, [Finding("exif_orientation", False, len(turned), _EXIF_ADVICE, tuple(turned))]
+    kind, advice = "exif_orientation", _IGNORED
+    if exif == "apply":
+        kind, advice = "exif_applied", _APPLIED
+    return problems, [Finding(kind, False, len(turned), advice, tuple(turned))]
 
 
-def decode_all(source: Source) -> list[Problem]:
+def decode_all(source: Source) -> tuple[list[Problem], list[Finding]]:
     """Decodes every image.
 
     Args:
         source: The data set.
 
     Returns:
-        A problem for every image that training could not read.
+        A problem for every image that training could not read, and what is worth knowing of the
+        values: what those of 16-bit images span, and where all are nearly black.
     """
 
-    def decode(index: int) -> Problem | None:
+    def decode(index: int) -> _Values:
         try:
-            source[index]
+            image = source[index].image
         except DataError as error:
-            return Problem(error.kind, str(error))
-        return None
+            # Of an image beyond the bit depth, what it has is worth knowing all the more.
+            found = _deep_values(source, index) if error.kind == "bit_depth" else _Values()
+            return dataclasses.replace(found, problem=Problem(error.kind, str(error)))
+        assert image is not None
+        found = _deep_values(source, index)
+        return found if found.deep else _Values(None, int(image.min()), int(image.max()))
 
-    found = _in_threads(decode, range(len(source)), "Decoding images")
-    return [problem for problem in found if problem is not None]
+    found = list(_in_threads(decode, range(len(source)), "Decoding images"))
+    problems = [values.problem for values in found if values.problem is not None]
+    return problems, _describe_values(source, [values for values in found if values.high >= 0])
+
+
+def _deep_values(source: Source, index: int) -> _Values:
+    """The span of a 16-bit image; of another nothing."""
+    if not isinstance(source, AnnotatedImages):
+        return _Values()
+    with source.open_image(index) as file:
+        if not read_header(file).deep:
+            return _Values()
+        file.seek(0)
+        return _Values(None, *value_span(file.read(), source.describe(index)), deep=True)
+
+
+def _describe_values(source: Source, values: list[_Values]) -> list[Finding]:
+    findings = []
+    deep = [one for one in values if one.deep]
+    bit_depth = source.reading.bit_depth if isinstance(source, AnnotatedImages) else 8
+    if deep:
+        low, high = min(one.low for one in deep), max(one.high for one in deep)
+        fits = bit_depth_of(high)
+        advice = (
+            f"Their values span {low:,} to {high:,}, which {fits} bits hold; they are read as "
+            f"{bit_depth} bits. Unset, the depth is measured on the training images; to fix it: "
+            f"--config.data.bit_depth={fits}."
+        )
+        findings.append(Finding("deep_image", False, len(deep), advice))
+    for bits, chosen in ((bit_depth, deep), (8, [one for one in values if not one.deep])):
+        high = max((one.high for one in chosen), default=0)
+        if chosen and high < _DARK * 2**bits:
+            way_out = "rescale the images"
+            if bits > 8 and bit_depth_of(high) < bits:
+                way_out = f"set config.data.bit_depth={bit_depth_of(high)}, or {way_out}"
+            advice = (
+                f"The largest value of these images is {high:,}, below a tenth of the "
+                f"{2**bits - 1:,} that {bits} bits have; {way_out}."
+            )
+            findings.append(Finding("nearly_black", False, len(chosen), advice))
+    return findings
 
 
 def _in_threads(function: Any, items: Any, description: str) -> Iterator[Any]:
@@ -95,38 +175,22 @@ def _in_threads(function: Any, items: Any, description: str) -> Iterator[Any]:
         yield from progress(threads.map(function, items), description, len(items))
 
 
-def _read_header(path: str) -> _Header | Problem:
+def _read_header(path: str) -> _Stored | Problem:
     try:
-        with PIL.Image.open(path) as image:
-            width, height = image.size
-            orientation = image.getexif().get(_ORIENTATION, _UPRIGHT)
+        with open(path, "rb") as file:
+            refusal = read_header(file).refusal
+            file.seek(0)
+            if refusal:
+                return Problem("unreadable_image", f"{path}: {refusal}, {_SKIP}")
+            image = open_with_pillow(file)
+            return _Stored((image.height, image.width), orientation_of(image))
     except FileNotFoundError:
         return Problem("missing_image", f"{path}: is missing; restore the file.")
-    # PIL raises whatever its plugins do: SyntaxError, ValueError, struct.error, its own bomb error.
+    # PIL raises whatever its plugins do: SyntaxError, ValueError, struct.error.
     except Exception as error:
         name = pathlib.Path(path).name
         why = str(error).replace(path, name).splitlines()[0] if str(error) else "no reason given"
         return Problem(
             "unreadable_image",
-            f"{path}: its header cannot be read ({why}); replace the file, "
-            "or set config.data.on_error='skip' to train without it.",
+            f"{path}: its header cannot be read ({why}); replace the file, {_SKIP}",
         )
-    return _Header((height, width), orientation if orientation in range(2, 9) else _UPRIGHT)
-
-
-def _size_sentence(path: str, header: _Header, size: tuple[int, int]) -> str:
-    start = (
-        f"{path}: is {header.size[1]}x{header.size[0]} pixels but its annotation says "
-        f"{size[1]}x{size[0]}"
-    )
-    if header.orientation in _SIDEWAYS and header.size == size[::-1]:
-        return (
-            f"{start}: it was annotated as turned by its EXIF orientation {header.orientation}, "
-            "which is ignored here; rotate the pixels and remove the tag."
-        )
-    if header.size == size[::-1]:
-        return f"{start}: width and height are exchanged in the annotation; correct it."
-    return (
-        f"{start}; if the image was resized after it had been annotated, scale its boxes too, "
-        "else correct the annotation."
-    )

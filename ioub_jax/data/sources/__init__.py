@@ -1,5 +1,6 @@
 """Data sets, each a random-access sequence of `Example`."""
 
+import dataclasses
 import logging
 import pathlib
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from ioub_jax.data.sources.cityscapes import CityscapesSource
 from ioub_jax.data.sources.class_order import with_classes
 from ioub_jax.data.sources.coco import CocoSource
 from ioub_jax.data.sources.example import Example, Source
-from ioub_jax.data.sources.files import FileSource, annotations_of
+from ioub_jax.data.sources.files import AnnotatedImages, FileSource, annotations_of
+from ioub_jax.data.sources.image_survey import with_reading
 from ioub_jax.data.sources.learned import (
     Learned,
     Rules,
@@ -36,9 +38,11 @@ __all__ = [
     "TfdsSource",
     "VocSource",
     "annotations_of",
+    "bit_depth_of",
     "create_source",
     "open_counted",
     "open_source",
+    "with_bit_depth",
 ]
 
 SPLITS = ("train", "val", "test")
@@ -48,19 +52,26 @@ Categories = Sequence[tuple[int | str, str]]
 
 
 def create_source(
-    config: Any, split: str, matcher: Any = None, *, categories: Categories | None = None
+    config: Any,
+    split: str,
+    matcher: Any = None,
+    *,
+    categories: Categories | None = None,
+    bit_depth: int | None = None,
 ) -> Source:
     """Opens the data set that a config names, with the images that a split is used with.
 
     Args:
-        config: `config.data`: `source`, `on_error`, `keep_empty` and the source's own options under
-            its name.
+        config: `config.data`: `source`, `on_error`, `keep_empty`, `exif`, `bit_depth` and the
+            source's own options under its name.
         split: 'train', 'val' or 'test'.
         matcher: `config.matcher`, whose `crowd` and `difficult` say what is learned of those; None
             for its defaults.
         categories: The id and name of each label of a detector. The data set then has its labels,
             by the names of its own classes, some of which it may lack. None: the labels of the data
             set.
+        bit_depth: What the 16-bit images of the training data have, where the configuration does
+            not say; None: measured on this split.
 
     Returns:
         The data set; for training without the images that have no box to learn, unless they are
@@ -71,11 +82,16 @@ def create_source(
         DataError: If the source is unknown, something is wrong with its files, there is no box to
             learn, or there are objects of a class that `categories` lacks.
     """
-    return open_counted(config, split, matcher, categories=categories)[0]
+    return open_counted(config, split, matcher, categories=categories, bit_depth=bit_depth)[0]
 
 
 def open_counted(
-    config: Any, split: str, matcher: Any = None, *, categories: Categories | None = None
+    config: Any,
+    split: str,
+    matcher: Any = None,
+    *,
+    categories: Categories | None = None,
+    bit_depth: int | None = None,
 ) -> tuple[Source, Learned]:
     """As `create_source`, with what of the data set is learned.
 
@@ -84,11 +100,12 @@ def open_counted(
         split: 'train', 'val' or 'test'.
         matcher: `config.matcher`; None for its defaults.
         categories: As for `create_source`.
+        bit_depth: As for `create_source`.
 
     Returns:
         The data set and the counts; raises alike.
     """
-    source = open_source(config, split, categories)
+    source = open_source(config, split, categories, bit_depth)
     rules = rules_of(config, matcher, split)
     learned = count_learned(source, rules)
     if split == "train" and learned.boxes is not None:
@@ -102,13 +119,19 @@ def open_counted(
     return source, learned
 
 
-def open_source(config: Any, split: str, categories: Categories | None = None) -> Source:
+def open_source(
+    config: Any,
+    split: str,
+    categories: Categories | None = None,
+    bit_depth: int | None = None,
+) -> Source:
     """Opens the data set that a config names, with every image that can be read.
 
     Args:
         config: `config.data`.
         split: 'train', 'val' or 'test'.
         categories: As for `create_source`.
+        bit_depth: As for `create_source`.
 
     Returns:
         The data set; raises as `create_source`, but for a lack of boxes.
@@ -131,7 +154,21 @@ def open_source(config: Any, split: str, categories: Categories | None = None) -
             sum(problem.count for problem in source.skipped),
             source.skipped[0],
         )
+    if isinstance(source, AnnotatedImages):
+        return with_reading(source, config, split, bit_depth)
     return source
+
+
+def bit_depth_of(source: Source) -> int | None:
+    """With how many bits a data set's 16-bit images are read; None where it has no image files."""
+    return source.reading.bit_depth if isinstance(source, AnnotatedImages) else None
+
+
+def with_bit_depth(source: Source, bit_depth: int | None) -> Source:
+    """A data set whose 16-bit images are read with so many bits; None, as they are read now."""
+    if bit_depth is None or not isinstance(source, AnnotatedImages):
+        return source
+    return source.read_with(dataclasses.replace(source.reading, bit_depth=bit_depth))
 
 
 def _title(config: Any, split: str) -> str:
@@ -168,6 +205,7 @@ def _coco(config: Any, split: str, categories: Categories | None) -> Source:
         may_lack=split != "train",
         on_error=config.on_error,
         split=split,
+        exif=config.get("exif", "ignore"),
     )
 
 
@@ -182,6 +220,7 @@ def _voc(config: Any, split: str, categories: Categories | None) -> Source:
         on_error=config.on_error,
         one_based=voc.one_based,
         unannotated=voc.get("unannotated", "problem"),
+        exif=config.get("exif", "ignore"),
     )
 
 
@@ -192,6 +231,12 @@ def _cityscapes(config: Any, split: str, categories: Categories | None) -> Sourc
 
 def _tfds(config: Any, split: str, categories: Categories | None) -> Source:
     tfds = config.tfds
+    if config.get("exif", "ignore") == "apply":
+        raise DataError(
+            "config.data.exif='apply' is for data sets of files: TFDS keeps boxes as shares of "
+            "the images as stored, so set it to 'ignore'.",
+            "folder",
+        )
     return TfdsSource(
         tfds.name,
         tfds[f"{split}_split"],

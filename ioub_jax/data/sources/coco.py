@@ -10,6 +10,7 @@ from ioub_jax.data.sources.coco_images import read_images
 from ioub_jax.data.sources.coco_objects import read_objects
 from ioub_jax.data.sources.example import Census
 from ioub_jax.data.sources.files import FileSource
+from ioub_jax.data.sources.image_sizes import upright_sizes
 
 # The share of boxes that stick out of their images above which that is told. Cut objects are fewer.
 _MANY = 1 / 3
@@ -43,6 +44,8 @@ class CocoSource(FileSource):
         may_lack: Whether the file may lack some of `classes`, as a split for validation may.
         on_error: 'raise' or 'skip'.
         split: 'train', 'val' or 'test': whose keys of the configuration the sentences name.
+        exif: 'apply' where images are turned upright as they are read: sizes and boxes are then
+            of the upright ones.
 
     Raises:
         DataError: With one sentence, about the first thing that is wrong: in the categories, then
@@ -59,6 +62,7 @@ class CocoSource(FileSource):
         split: str = "*",
         *,
         may_lack: bool = False,
+        exif: str = "ignore",
     ) -> None:
         problems = Problems(on_error)
         keys = Keys(split)
@@ -75,6 +79,8 @@ class CocoSource(FileSource):
                 "folder",
             )
         images = read_images(content, path, folder, keys, problems)
+        if exif == "apply":
+            images.sizes[:] = upright_sizes(images.paths, images.sizes)
         annotations, other_classes = read_objects(
             content["annotations"],
             images,

@@ -11,7 +11,7 @@ from ioub_jax.coco_values import id_of, is_text, side_of
 from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.sources.coco_file import Keys
 from ioub_jax.data.sources.file_names import Listing, find_fitting, find_other_suffixes
-from ioub_jax.data.sources.image_headers import read_size
+from ioub_jax.data.sources.image_sizes import read_size
 
 #: What an annotation may refer to besides the position of an image or a label.
 UNKNOWN, LEFT_OUT = -1, -2

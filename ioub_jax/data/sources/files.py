@@ -1,14 +1,15 @@
 """What data sets with annotations in memory have in common, and those whose images are files."""
 
+import copy
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 
 from ioub_jax.data.checks import Problem
-from ioub_jax.data.images import read_image
+from ioub_jax.data.images import Reading, read_image
 from ioub_jax.data.sources.annotations import Annotations, collect_annotations
 from ioub_jax.data.sources.example import Census, Example, Source
 
@@ -50,7 +51,12 @@ class AnnotatedImages:
         skipped: What was left out on the way here.
         census: What the files list; None for what the annotations hold.
         written_ids: The ids of images that the files have as strings, by their numbers.
+
+    Attributes:
+        reading: How the images become pixels.
     """
+
+    reading = Reading()
 
     def __init__(
         self,
@@ -87,6 +93,20 @@ class AnnotatedImages:
             at_least: Height and width that suffice; None for the image as it is.
         """
         raise NotImplementedError
+
+    def open_image(self, index: int) -> BinaryIO:
+        """The encoded image, to look into; raises `OSError` where there is none."""
+        raise NotImplementedError
+
+    def describe(self, index: int) -> str:
+        """How an error message calls an image."""
+        raise NotImplementedError
+
+    def read_with(self, reading: Reading) -> Self:
+        """The same data set with its images read in another way."""
+        other = copy.copy(self)
+        other.reading = reading
+        return other
 
     def annotations(self, index: int) -> Example:
         """The objects of image `index`, without its pixels."""
@@ -166,8 +186,12 @@ class FileSource(AnnotatedImages):
         """As `AnnotatedImages.load`, from the file."""
         height, width = (int(side) for side in self.sizes[index])
         path = pathlib.Path(self._paths[index])
-        image = read_image(path, size=(height, width), at_least=at_least)
+        image = read_image(path, (height, width), at_least, reading=self.reading)
         return scale_to_image(self.annotations(index), image, (height, width))
+
+    def open_image(self, index: int) -> BinaryIO:
+        """As `AnnotatedImages.open_image`."""
+        return open(self._paths[index], "rb")
 
     def describe(self, index: int) -> str:
         """The path of the image file."""

@@ -1,9 +1,10 @@
 """Data sets prepared by TensorFlow Datasets (TFDS), read without TensorFlow."""
 
 import dataclasses
+import io
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -105,11 +106,20 @@ class TfdsSource(AnnotatedImages):
     def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
         """As `AnnotatedImages.load`, from the record."""
         height, width = (int(side) for side in self.sizes[index])
+        data = self._encoded(index)
+        name = self.describe(index)
+        image = decode_image(data, name, (height, width), at_least, reading=self.reading)
+        return scale_to_image(self.annotations(index), image, (height, width))
+
+    def _encoded(self, index: int) -> bytes:
         if self._records is None:  # threads may open it at once, which does no harm
             self._records = open_split(self._folder, self._split).records
-        data = self._records[int(self._positions[index])]["image"]
-        image = decode_image(data, self.describe(index), (height, width), at_least)
-        return scale_to_image(self.annotations(index), image, (height, width))
+        data: bytes = self._records[int(self._positions[index])]["image"]
+        return data
+
+    def open_image(self, index: int) -> BinaryIO:
+        """As `AnnotatedImages.open_image`."""
+        return io.BytesIO(self._encoded(index))
 
     def describe(self, index: int) -> str:
         """The data set, the number of the record, and the file it was made from."""

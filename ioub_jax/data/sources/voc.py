@@ -13,7 +13,7 @@ from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.data.sources.corners import find_repeated, judge_boxes
 from ioub_jax.data.sources.example import Census
 from ioub_jax.data.sources.files import FileSource
-from ioub_jax.data.sources.image_headers import read_size
+from ioub_jax.data.sources.image_sizes import read_size, upright_sizes
 from ioub_jax.data.sources.regions import ignored_regions
 from ioub_jax.data.sources.voc_classes import choose_classes, describe_unknown
 from ioub_jax.data.sources.voc_files import SKIP_IMAGE, Entry, VocFolder, list_entries
@@ -89,6 +89,8 @@ class VocSource(FileSource):
         one_based: Whether coordinates are the devkit's; False takes them as written, 0-based with
             exclusive right and bottom edge.
         unannotated: What an image without XML is: a 'problem', or 'empty', one without objects.
+        exif: 'apply' where images are turned upright as they are read: sizes and boxes are then
+            of the upright ones.
 
     Raises:
         ValueError: If `on_error` or `unannotated` is unknown, or `classes` has a name twice.
@@ -104,6 +106,7 @@ class VocSource(FileSource):
         on_error: str = "raise",
         one_based: bool = True,
         unannotated: str = "problem",
+        exif: str = "ignore",
     ) -> None:
         problems = Problems(on_error)
         if unannotated not in UNANNOTATED:
@@ -124,6 +127,8 @@ class VocSource(FileSource):
                 f"{root}: split {split!r} has no images to load, check config.data.voc{reason}",
                 "folder",
             )
+        if exif == "apply":
+            images = _turned_upright(images)
         chosen, annotations = _read_objects(images, classes, one_based, problems)
         super().__init__(
             annotations,
@@ -181,6 +186,15 @@ def _read_images(
         problems.add("missing_annotation", _no_xml(unannotated, images), len(unannotated))
     found.sort(key=lambda image: image.image_id)
     return found, Census(images, boxes, changes=problems.changes)
+
+
+def _turned_upright(images: Sequence[_Image]) -> list[_Image]:
+    """The images with the sizes that they have once they are turned upright."""
+    paths = [str(image.path) for image in images]
+    sizes = upright_sizes(paths, [image.size for image in images])
+    return [
+        dataclasses.replace(image, size=size) for image, size in zip(images, sizes, strict=True)
+    ]
 
 
 _NO_OBJECTS = VocAnnotation(None, "", np.zeros((0, 4)), (), ())

@@ -8,6 +8,7 @@ from ioub_jax.data.audit.image_files import check_headers, decode_all
 from ioub_jax.data.sources import FileSource, ShapesSource
 from ioub_jax.data.sources.annotations import collect_annotations
 from ioub_jax.data.sources.example import create_example
+from tests.encoded import encoded, huge_png, tiff
 
 
 def write_image(path, size=(24, 32), orientation=None):
@@ -34,7 +35,7 @@ def folder(tmp_path):
 def test_good_images_have_nothing_to_tell(folder):
     source = open_source([folder / "good.jpg"] * 3)
     assert check_headers(source) == ([], [])
-    assert decode_all(source) == []
+    assert decode_all(source) == ([], [])
 
 
 def test_every_bad_header_is_told(folder):
@@ -58,6 +59,23 @@ def test_every_bad_header_is_told(folder):
     assert "width and height are exchanged in the annotation" in str(problems[4])
 
 
+def test_kinds_that_are_not_read_are_told_without_decoding(folder):
+    contents = {
+        "float.tif": tiff(np.zeros((24, 32, 1), np.float32), kind=3),
+        "pages.tif": encoded(24, 32, "TIFF", pages=2),
+        "huge.png": huge_png(),
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    problems, _ = check_headers(open_source([folder / name for name in contents]))
+    assert [problem.kind for problem in problems] == ["unreadable_image"] * 3
+    for problem, words in zip(
+        problems, ("is 32-bit float", "has 2 pages", "is 40000x40000 pixels"), strict=True
+    ):
+        assert words in str(problem.sentence)
+        assert problem.sentence.endswith("or set config.data.on_error='skip' to train without it.")
+
+
 def test_exif_orientations_are_counted_and_named(folder):
     for orientation in (1, 3, 8):
         write_image(folder / f"{orientation}.jpg", orientation=orientation)
@@ -69,7 +87,7 @@ def test_exif_orientations_are_counted_and_named(folder):
     assert finding.sentences == tuple(
         f"{folder / name}: EXIF orientation {name[0]}." for name in ("3.jpg", "8.jpg")
     )
-    assert decode_all(source) == []
+    assert decode_all(source) == ([], [])
 
 
 def test_a_size_annotated_as_turned_by_exif_is_explained(folder):
@@ -85,7 +103,8 @@ def test_decoding_finds_what_headers_do_not_tell_and_goes_on(folder):
     paths = [folder / f"{name}.jpg" for name in ("cut", "good", "gone", "cut")]
     source = open_source(paths)
     assert [p.kind for p in check_headers(source)[0]] == ["missing_image"]
-    found = decode_all(source)
+    found, findings = decode_all(source)
+    assert findings == []
     assert [p.kind for p in found] == ["unreadable_image", "missing_image", "unreadable_image"]
     assert "truncated" in str(found[0])
 
@@ -93,4 +112,4 @@ def test_decoding_finds_what_headers_do_not_tell_and_goes_on(folder):
 def test_a_source_without_files_has_no_headers():
     source = ShapesSource(num_images=2, image_size=(32, 32), seed=0, split="train")
     assert check_headers(source) == ([], [])
-    assert decode_all(source) == []
+    assert decode_all(source) == ([], [])

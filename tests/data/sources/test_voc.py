@@ -232,7 +232,7 @@ DECODING_DAMAGE = {
     "not an image": (_write_image(b"<html>404</html>" * 9), r"is empty or no image"),
     "other size": (
         _write_image(_jpeg(32, 48)),
-        r"is 32x48 pixels but its annotation says 64x48; make them agree",
+        r"is 32x48 pixels but its annotation says 64x48; if the image was resized",
     ),
     "vanished": (lambda root: None, r"cannot be read \(No such file or directory\); restore"),
 }

@@ -1,0 +1,254 @@
+"""What the first bytes of an image file say, read without decoding it."""
+
+import dataclasses
+import io
+from typing import Any, BinaryIO
+
+import PIL.GifImagePlugin
+import PIL.Image
+import PIL.JpegImagePlugin
+import PIL.PngImagePlugin
+import PIL.TiffImagePlugin
+import PIL.WebPImagePlugin
+
+#: OpenCV refuses larger images, and longer sides.
+MOST_PIXELS, LONGEST_SIDE = 2**30, 2**20
+UPRIGHT = 1
+_ORIENTATION = 0x0112  # the tag of EXIF
+_SIDEWAYS = (5, 6, 7, 8)  # the orientations that exchange width and height
+
+_JPEG, _PNG, _GIF, _RIFF, _WEBP = b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF", b"WEBP"
+_TIFF = (b"II*\0", b"MM\0*")
+_BIG_TIFF = (b"II+\0", b"MM\0+")
+# Start of frame: how a JPEG is coded, its precision, size and number of channels.
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_SCAN = 0xDA
+
+# Tags of TIFF, and what some of their values mean.
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COLOURS, _SAMPLES, _EXTRA, _FORMAT = (
+    254, 256, 257, 258, 262, 277, 338, 339,
+)  # fmt: skip
+_REDUCED_OR_MASK = 0b101
+_CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # of a kind of colours
+_RGB = 2
+_ALPHA = (1, 2)
+_FORMATS = {2: "signed", 3: "float", 5: "complex", 6: "complex float"}
+_MOST_PAGES = 10_000  # a file whose pages are a circle has no more
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What decides how an image file is read.
+
+    Attributes:
+        size: Height and width of what is decoded; None where the header does not tell here.
+        by_pillow: Whether Pillow decodes it: what OpenCV does not read, or reads otherwise.
+        deep: Whether its channels have more than 8 bits; None where the header does not tell here.
+        refusal: What is wrong with it and the way out, as part of a sentence; '' if nothing is.
+    """
+
+    size: tuple[int, int] | None = None
+    by_pillow: bool = False
+    deep: bool | None = None
+    refusal: str = ""
+
+
+def read_header(file: BinaryIO) -> Header:
+    """What decides how an image is read; of a format that OpenCV alone knows, nothing.
+
+    Args:
+        file: The image file, at its beginning.
+    """
+    start = file.read(32)
+    file.seek(0)
+    try:
+        if start.startswith(_JPEG):
+            header = _read_jpeg(file)
+        elif start.startswith(_PNG):
+            header = _read_png(file)
+        elif start.startswith(_GIF):
+            header = _read_gif(file)
+        elif start.startswith((*_TIFF, *_BIG_TIFF)):
+            header = _read_tiff(file)
+        elif start.startswith(_RIFF) and start[8:12] == _WEBP:
+            is_animated = start[12:16] == b"VP8X" and start[20] & 2
+            header = Header(deep=False, refusal=_several("frames") if is_animated else "")
+        else:
+            header = Header()
+    # Pillow raises whatever its plugins do: SyntaxError, ValueError, struct.error.
+    except Exception:
+        return Header()  # the decoder will tell
+    height, width = header.size or (0, 0)
+    if height * width <= MOST_PIXELS and max(height, width) <= LONGEST_SIDE:
+        return header
+    return dataclasses.replace(
+        header,
+        refusal=f"is {width}x{height} pixels, more than the {MOST_PIXELS:,} (or {LONGEST_SIDE:,} "
+        "along a side) that can be decoded; cut it into parts or shrink it",
+    )
+
+
+def _several(what: str, count: int | None = None) -> str:
+    number = "several" if count is None else f"{count:,}"
+    return f"has {number} {what}, of which none is chosen here; save one of them as a file"
+
+
+def _read_jpeg(file: BinaryIO) -> Header:
+    """Goes from segment to segment to the start of the frame."""
+    file.seek(2)
+    while len(marker := file.read(2)) == 2 and marker[0] == 0xFF and marker[1] != _SCAN:
+        if marker[1] == 0xFF:  # a fill byte before the marker
+            file.seek(-1, io.SEEK_CUR)
+            continue
+        length = int.from_bytes(file.read(2), "big")
+        if marker[1] not in _FRAMES:
+            file.seek(length - 2, io.SEEK_CUR)
+            continue
+        frame = file.read(6)
+        bits, channels = frame[0], frame[5]
+        size = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
+        if bits != 8:
+            return Header(size, refusal=f"is a JPEG of {bits} bits; convert it to 8 or 16-bit PNG")
+        return Header(size, by_pillow=channels == 4, deep=False)
+    return Header()
+
+
+def _read_png(file: BinaryIO) -> Header:
+    image = PIL.PngImagePlugin.PngImageFile(file)
+    refusal = _several("frames", image.n_frames) if image.n_frames > 1 else ""
+    return Header(image.size[::-1], deep=_is_deep_png(image), refusal=refusal)
+
+
+def _read_gif(file: BinaryIO) -> Header:
+    image = PIL.GifImagePlugin.GifImageFile(file)
+    refusal = _several("frames") if image.is_animated else ""
+    return Header(image.size[::-1], by_pillow=True, deep=False, refusal=refusal)
+
+
+def _read_tiff(file: BinaryIO) -> Header:
+    """Looks at the tags themselves: Pillow opens only files of which it knows the pixels."""
+    pages = _tiff_pages(file)
+    tags = pages[0]
+    # Every reader turns a TIFF upright, whatever it is told to do with EXIF.
+    size = upright_size((int(tags[_HEIGHT]), int(tags[_WIDTH])), tags.get(_ORIENTATION, UPRIGHT))
+    if len(pages) > 1:
+        return Header(size, refusal=_several("pages", len(pages)))
+    refusal = refusal_of_tiff(tags)
+    bits = max(tags.get(_BITS, (1,)))
+    # Pillow takes the high byte of 16-bit colours; OpenCV has all of it.
+    return Header(size, _channels(tags) == 1 or bits <= 8, bits > 8, refusal)
+
+
+def _tiff_pages(file: BinaryIO) -> list[Any]:
+    """The tags of each page, those of its small copies and masks left out."""
+    start = file.read(8)
+    if start.startswith(_BIG_TIFF):
+        start += file.read(8)
+    directory = PIL.TiffImagePlugin.ImageFileDirectory_v2
+    pages: list[Any] = []
+    tags: Any = directory(start)
+    for _ in range(_MOST_PAGES):
+        if not tags.next:
+            break
+        offset, tags = tags.next, directory(start)
+        file.seek(offset)
+        tags.load(file)
+        if not pages or not tags.get(_SUBFILE, 0) & _REDUCED_OR_MASK:
+            pages.append(tags)
+    return pages
+
+
+def _channels(tags: Any) -> int:
+    return _CHANNELS.get(tags.get(_COLOURS, 1), 0)
+
+
+def refusal_of_tiff(tags: Any) -> str:
+    """Why a page with these tags cannot be read, as `Header.refusal`."""
+    bits = max(tags.get(_BITS, (1,)))
+    kind = max(tags.get(_FORMAT, (1,)))
+    bands, channels = tags.get(_SAMPLES, 1), _channels(tags)
+    has_alpha = bands == channels + 1 and tags.get(_EXTRA, (0,))[0] in _ALPHA
+    if kind in _FORMATS and not (kind == 2 and bits == 32):  # as which Pillow writes its mode I
+        return f"is {bits}-bit {_FORMATS[kind]}, which is not read; convert it to 8 or 16 bits"
+    if channels == 0 or not (bands == channels or has_alpha):
+        return (
+            f"has {bands} bands that are not RGB, grey or either with transparency; "
+            "convert it to three bands or one"
+        )
+    if bits > 16 and not (bits == 32 and bands == 1):
+        return f"has {bands} bands of {bits} bits, which are not read; convert it to 8 or 16 bits"
+    if bits > 8 and channels > 1 and (tags.get(_COLOURS) != _RGB or bits != 16):
+        return f"has {bits}-bit colours other than RGB of 16 bits; convert it to RGB"
+    return ""
+
+
+def _is_deep_png(image: Any) -> bool:
+    """Whether a PNG whose pixels Pillow has not decoded yet has 16 bits a channel."""
+    return any(str(tile[3]).endswith(";16B") for tile in image.tile)
+
+
+def has_lost_bits(image: PIL.Image.Image) -> bool:
+    """Whether Pillow keeps only the high byte of what an image's file has, as far as is known.
+
+    It is known of a TIFF, and of a PNG before its pixels are decoded.
+    """
+    if image.mode.startswith("I"):
+        return False
+    if isinstance(image, PIL.TiffImagePlugin.TiffImageFile):
+        return max(image.tag_v2.get(_BITS, (1,))) > 8
+    return isinstance(image, PIL.PngImagePlugin.PngImageFile) and _is_deep_png(image)
+
+
+def open_with_pillow(file: BinaryIO) -> PIL.Image.Image:
+    """Opens an image; the formats that Pillow decodes here, and the frequent ones, by their class.
+
+    `PIL.Image.open` warns of large images, refuses larger ones, and knows formats that run
+    programs once they are decoded.
+
+    Raises:
+        Exception: Whatever Pillow's plugins raise where the file is broken or of another format.
+    """
+    start = file.read(12)
+    file.seek(0)
+    if start.startswith(_JPEG):
+        return PIL.JpegImagePlugin.JpegImageFile(file)
+    if start.startswith(_PNG):
+        return PIL.PngImagePlugin.PngImageFile(file)
+    if start.startswith((*_TIFF, *_BIG_TIFF)):
+        return PIL.TiffImagePlugin.TiffImageFile(file)
+    if start.startswith(_GIF):
+        return PIL.GifImagePlugin.GifImageFile(file)
+    if start.startswith(_RIFF) and start[8:12] == _WEBP:
+        return PIL.WebPImagePlugin.WebPImageFile(file)
+    return PIL.Image.open(file)
+
+
+def orientation_of(image: PIL.Image.Image) -> int:
+    """The EXIF orientation of an opened image, 1 to 8; 1 also where there is none.
+
+    A TIFF has none: Pillow and OpenCV alike turn it upright as they decode it.
+    """
+    if image.format == "TIFF":
+        return UPRIGHT
+    # A PNG's own getexif would decode the pixels to see whether EXIF comes after them.
+    orientation = PIL.Image.Image.getexif(image).get(_ORIENTATION, UPRIGHT)
+    return orientation if orientation in range(2, 9) else UPRIGHT
+
+
+def read_orientation(file: BinaryIO) -> int:
+    """The EXIF orientation of an image file; 1 also where it has none or cannot be read."""
+    try:
+        return orientation_of(open_with_pillow(file))
+    # Pillow raises whatever its plugins do.
+    except Exception:
+        return UPRIGHT
+
+
+def is_sideways(orientation: int) -> bool:
+    """Whether an EXIF orientation exchanges width and height."""
+    return orientation in _SIDEWAYS
+
+
+def upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Height and width of an image of `size` once it is turned upright."""
+    return size[::-1] if is_sideways(orientation) else size

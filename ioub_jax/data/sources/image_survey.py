@@ -1,0 +1,138 @@
+"""What the images of a data set have besides colours: EXIF orientations, more than 8 bits."""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ioub_jax.data.checks import DataError
+from ioub_jax.data.image_headers import UPRIGHT, read_header, read_orientation
+from ioub_jax.data.images import BIT_DEPTHS, bit_depth_of, value_span
+from ioub_jax.data.sources.files import AnnotatedImages
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T", bound=AnnotatedImages)
+#: Images that are looked into when a data set is opened: a thousand headers take a second where
+#: files are slow, those of COCO minutes.
+LOOKED_INTO = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What was found in images spread evenly over a data set.
+
+    Attributes:
+        images: How many the data set has.
+        looked_into: How many were looked into: all, or `LOOKED_INTO`.
+        turned: How many of those have an EXIF orientation other than upright.
+        deep: The positions of those that have more than 8 bits a channel.
+    """
+
+    images: int
+    looked_into: int
+    turned: int
+    deep: tuple[int, ...]
+
+    def of_how_many(self) -> str:
+        """What the counts are of, in words."""
+        if self.looked_into == self.images:
+            return f"{self.images:,} images"
+        return f"{self.looked_into:,} images looked into (of {self.images:,})"
+
+
+def survey_images(source: AnnotatedImages) -> Survey:
+    """Reads the headers of at most `LOOKED_INTO` images; the same ones every time.
+
+    Args:
+        source: A data set whose images are encoded files.
+    """
+
+    def look(index: int) -> tuple[bool, bool]:
+        try:
+            with source.open_image(index) as file:
+                deep = bool(read_header(file).deep)
+                file.seek(0)
+                return read_orientation(file) != UPRIGHT, deep
+        except OSError:  # reading it tells
+            return False, False
+
+    count = min(len(source), LOOKED_INTO)
+    chosen = np.linspace(0, len(source) - 1, count).astype(int).tolist()
+    found = _in_threads(look, chosen)
+    turned = sum(is_turned for is_turned, _ in found)
+    deep = tuple(index for index, (_, is_deep) in zip(chosen, found, strict=True) if is_deep)
+    return Survey(len(source), count, turned, deep)
+
+
+def measured_bit_depth(source: AnnotatedImages, survey: Survey) -> tuple[int, int] | None:
+    """The smallest bit depth that holds the values of the 16-bit images looked into.
+
+    A function of the images alone.
+
+    Returns:
+        The bit depth and the largest value; None where no such image can be read.
+    """
+
+    def largest(index: int) -> int:
+        try:
+            with source.open_image(index) as file:
+                return value_span(file.read(), source.describe(index))[1]
+        except (OSError, DataError):  # reading it tells
+            return -1
+
+    highest = max(_in_threads(largest, survey.deep), default=-1)
+    return (bit_depth_of(highest), highest) if highest >= 0 else None
+
+
+def with_reading(source: _T, config: Any, split: str, bit_depth: int | None) -> _T:
+    """A data set whose images are read as configured; tells what is measured or ignored.
+
+    Args:
+        source: The data set.
+        config: `config.data`.
+        split: Its name.
+        bit_depth: What the 16-bit images of the training data have, where the configuration does
+            not say; None: measured on these.
+    """
+    survey = survey_images(source)
+    exif = config.get("exif", "ignore")
+    if survey.turned and exif == "ignore":
+        _log.warning("%s %s: %s", config.source, split, orientation_sentence(survey))
+    bit_depth = config.get("bit_depth") or bit_depth
+    if bit_depth is None:
+        measured = measured_bit_depth(source, survey)
+        bit_depth = BIT_DEPTHS[-1] if measured is None else measured[0]
+        if measured is not None:
+            _log.info(
+                "%s %s: %d of %s have 16 bits a channel; their largest value is %s, so they are "
+                "read as %d bits (config.data.bit_depth=%d).",
+                config.source,
+                split,
+                len(survey.deep),
+                survey.of_how_many(),
+                f"{measured[1]:,}",
+                bit_depth,
+                bit_depth,
+            )
+    reading = dataclasses.replace(source.reading, exif=exif, bit_depth=bit_depth)
+    return source.read_with(reading)
+
+
+def orientation_sentence(survey: Survey) -> str:
+    """That images have an EXIF orientation, and what to do."""
+    verb = "has" if survey.turned == 1 else "have"
+    return (
+        f"{survey.turned:,} of {survey.of_how_many()} {verb} an EXIF orientation, which is "
+        "ignored: boxes are of the pixels as stored. If they were drawn on upright images, set "
+        "config.data.exif='apply'."
+    )
+
+
+def _in_threads(function: Callable[[int], Any], indices: Any) -> list[Any]:
+    """`function` of every index, in order; reading and decoding release the interpreter's lock."""
+    with futures.ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as threads:
+        return list(threads.map(function, indices))
