@@ -4,27 +4,30 @@ python -m experiments.predict --model=runs/shapes images/ --output=found
 python -m experiments.predict --model=retinanet_resnet50_fpn.pth 'photos/*.jpg' --output=found
 
 `--model` is the workdir of a run, or one of torchvision's detectors, by file or by name. The exit
-code is 1 where an image could not be read; the others are done all the same.
+code is 1 where an image could not be read; the others are done all the same. What is found is
+written image by image: the same command goes on where one was ended.
 """
 
+import contextlib
 import glob
+import io
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import tqdm
 from absl import flags
 from PIL import Image
 
 import ioub_jax
 from experiments import command_line
-from ioub_jax import files, inference
+from ioub_jax import files, inference, prediction_files
+from ioub_jax.data import image_headers
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.images import read_image
 from ioub_jax.plotting import draw_on_image
-from ioub_jax.training import preview
+from ioub_jax.training import checkpoint_folders, configuration, preview
 
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
@@ -65,7 +68,7 @@ def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
 
 def main(*arguments: str) -> None:
     """Detects, writes and draws."""
-    paths = find_images(arguments)
+    paths = existing_images(arguments)
     out = pathlib.Path(_OUTPUT.value)
     files.check_can_write(out)
     detector = ioub_jax.load(
@@ -75,28 +78,112 @@ def main(*arguments: str) -> None:
         batch_size=_BATCH.value,
         changes=_CHANGES.value,
     )
-    names = picture_names(paths)
-    out.mkdir(parents=True, exist_ok=True)
-    found: dict[int, inference.Detections] = {}
-    problems: dict[int, str] = {}
-    for index, detections in progress(detector, paths):
-        if isinstance(detections, DataError):
-            problems[index] = str(detections)
-            continue
-        found[index] = detections.above(_SCORE.value)
-        if _DRAW.value:
-            draw(
-                paths[index], found[index].above(_DRAWN.value), detector.classes, out / names[index]
-            )
-    files.write_json(out / "predictions.json", to_coco(paths, found, detector), indent=1)
-    print(
-        f"{sum(map(len, found.values()))} detections in {len(found)} images: "
-        f"{out / 'predictions.json'}."
+    results = prediction_files.PredictionFiles(
+        out, [str(path) for path in paths], detector.category_ids, detector.classes, made_by()
     )
+    if results.kept is not None:
+        print(f"What another command had found is kept as {results.kept}.", file=sys.stderr)
+    if results.records:
+        print(f"{len(results.records)} images were done before.", file=sys.stderr)
+    with contextlib.closing(results):
+        try:
+            problems = detect(detector, paths, results)
+        except BaseException:
+            print(
+                f"{len(results.records)} images are in {results.path}; the same command goes on "
+                "from there.",
+                file=sys.stderr,
+            )
+            raise
+        images, found = len(results.records), results.finish()
+    print(f"{found} detections in {images} images: {results.final}.")
+    if detector.reading.exif == "ignore" and (told := orientations(paths)):
+        print(told)
     if problems:
         for index in sorted(problems):
             print(f"Not read: {problems[index]}", file=sys.stderr)
         sys.exit(f"{len(problems)} of {len(paths)} images could not be read.")
+
+
+def existing_images(arguments: Sequence[str]) -> list[pathlib.Path]:
+    """As `find_images`, where at least one of them is a file.
+
+    Raises:
+      DataError: as `find_images`, or none of them is there.
+    """
+    paths = find_images(arguments)
+    if not any(path.is_file() for path in paths):
+        others = f", nor do the other {len(paths) - 1}" if len(paths) > 1 else ""
+        raise DataError(
+            f"{paths[0]} does not exist{others}; give files, folders or globs.", "missing_image"
+        )
+    return paths
+
+
+def made_by() -> dict[str, Any]:
+    """What the results depend on: another command with the same goes on where this one ended."""
+    found = checkpoint_folders.find(pathlib.Path(_MODEL.value), _CHECKPOINT.value)
+    return {
+        "model": _MODEL.value,
+        "checkpoint": _CHECKPOINT.value,
+        "step": found[0].step if found else None,
+        "ema": _EMA.value,
+        "score": _SCORE.value,
+        "changes": dict(_CHANGES.value or {}),
+    }
+
+
+def detect(
+    detector: inference.ObjectDetector,
+    paths: Sequence[pathlib.Path],
+    results: prediction_files.PredictionFiles,
+) -> dict[int, str]:
+    """Looks at every file not done before; each is written, then drawn.
+
+    Returns:
+      Why files could not be read, by their position.
+    """
+    names = picture_names(paths)
+    problems: dict[int, str] = {}
+    left = [position for position in range(len(paths)) if position not in results.records]
+    for number, detections in progress(detector, [paths[position] for position in left]):
+        position = left[number]
+        if isinstance(detections, DataError):
+            problems[position] = str(detections)
+            continue
+        found = detections.above(_SCORE.value)
+        results.add(position, found)
+        if _DRAW.value:
+            target = pathlib.Path(_OUTPUT.value) / names[position]
+            draw(paths[position], found.above(_DRAWN.value), detector, target)
+    return problems
+
+
+def exif_of_model() -> str:
+    """`data.exif` that the detector would have."""
+    model, changes = pathlib.Path(_MODEL.value), _CHANGES.value or {}
+    trained = configuration.read_workdir(model).data.get("exif") if model.is_dir() else None
+    return changes.get("data.exif") or trained or "ignore"
+
+
+def orientations(paths: Sequence[pathlib.Path]) -> str:
+    """How many files have an EXIF orientation, where any has."""
+
+    def is_turned(path: pathlib.Path) -> bool:
+        try:
+            with path.open("rb") as file:
+                return image_headers.read_orientation(file) != image_headers.UPRIGHT
+        except OSError:
+            return False
+
+    turned = sum(map(is_turned, paths))
+    if not turned:
+        return ""
+    return (
+        f"{turned} of {len(paths)} images {'has' if turned == 1 else 'have'} an EXIF orientation, "
+        "which is ignored, as in training: boxes are of the pixels as stored, where objects may "
+        "lie on their side; --config.data.exif=apply turns the images upright."
+    )
 
 
 def progress(
@@ -124,57 +211,22 @@ def picture_names(paths: Sequence[pathlib.Path]) -> list[str]:
 def draw(
     path: pathlib.Path,
     detections: inference.Detections,
-    classes: Sequence[str],
+    detector: inference.ObjectDetector,
     target: pathlib.Path,
 ) -> None:
     """Writes one picture."""
-    image = read_image(path)
-    drawn = draw_on_image(image, detections.boxes, detections.labels, detections.scores, classes)
-    Image.fromarray(drawn).save(target)
-
-
-def to_coco(
-    paths: Sequence[pathlib.Path],
-    found: dict[int, inference.Detections],
-    detector: inference.ObjectDetector,
-) -> dict[str, Any]:
-    """Images, categories and annotations with a score, as COCO's JSON has them.
-
-    `annotations` is what pycocotools' `loadRes` takes. Boxes are [x, y, width, height] in pixels.
-    """
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for index in sorted(found):
-        height, width = found[index].image_size
-        images.append(
-            {"id": index + 1, "file_name": str(paths[index]), "width": width, "height": height}
-        )
-        detections = found[index]
-        boxes = detections.boxes.astype(np.float64)
-        corners = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-        corners = np.round(corners, 2).tolist()
-        for box, label, score in zip(corners, detections.labels, detections.scores, strict=True):
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": index + 1,
-                    "category_id": detector.category_ids[label],
-                    "bbox": box,
-                    "area": round(box[2] * box[3], 2),
-                    "iscrowd": 0,
-                    "score": round(float(score), 5),
-                }
-            )
-    categories = [
-        {"id": id_, "name": name}
-        for id_, name in zip(detector.category_ids, detector.classes, strict=True)
-    ]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    image = read_image(path, reading=detector.reading)
+    drawn = draw_on_image(
+        image, detections.boxes, detections.labels, detections.scores, detector.classes
+    )
+    content = io.BytesIO()
+    Image.fromarray(drawn).save(content, "PNG")
+    files.write_bytes(target, content.getvalue())
 
 
 def dry_run(*arguments: str) -> Sequence[str]:
     """In what it would detect, and with which detector."""
-    paths, out = find_images(arguments), pathlib.Path(_OUTPUT.value)
+    paths, out = existing_images(arguments), pathlib.Path(_OUTPUT.value)
     lines = preview.preview_inference(
         _MODEL.value, _CHECKPOINT.value, ema=_EMA.value, changes=_CHANGES.value
     )
@@ -183,9 +235,12 @@ def dry_run(*arguments: str) -> Sequence[str]:
     if missing:
         raise DataError(f"{missing[0]} does not exist; leave it out.", "missing_image")
     pictures = f" and {len(paths)} pictures" if _DRAW.value else ""
+    applied = exif_of_model() == "apply"
+    told = [] if applied else filter(None, [orientations(paths)])
     return [
         *lines,
         f"Images: {len(paths)}, the first {paths[0]}.",
+        *told,
         f"Files: predictions.json{pictures} in {out}.",
     ]
 
