@@ -205,9 +205,11 @@ def _schedule() -> ml_collections.ConfigDict:
             "base_learning_rate": 0.01,
             "reference_batch_size": 16,
             "images": 12 * 118_287,  # images seen in the whole run
-            "warmup_images": 8_000,
+            "warmup_images": 8_000,  # fewer than those of the run
             "warmup_factor": 0.333,
-            "decay_at": (8 / 12, 11 / 12),  # for 'step': fractions of the run
+            # For 'step': fractions of the run, above 0 and below 1, and by what the rate is
+            # multiplied at each; at two that come to one step, twice.
+            "decay_at": (8 / 12, 11 / 12),
             "decay_factor": 0.1,
         }
     )

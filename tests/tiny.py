@@ -23,7 +23,7 @@ def get_config(arm: str = "both") -> ml_collections.ConfigDict:
     config.data.canvases = ((64, 64),)
     config.data.shapes.update({"num_train": 50, "num_val": 12, "image_size": (64, 64)})
     config.loss.calibration_batches = 2
-    config.schedule.update({"images": 24 * 8, "warmup_images": 4 * 8})
+    config.schedule.update({"images": 24 * 8, "warmup_images": 8})
     # After so few steps no score is far above the prior probability.
     config.evaluation.update({"every_images": 12 * 8, "batch_size": 8, "score_threshold": 0.0})
     config.evaluation.metrics = ("coco", "voc")

@@ -204,6 +204,7 @@ def check_runs(runs: Sequence[PlannedRun]) -> None:
     for run in pending:
         config_values.check_values(run.config)
         detector.check_choices(run.config)
+        setup.check_schedule(run.config)
     if pending:
         setup.open_data(pending[0].config)
 

@@ -48,6 +48,7 @@ _AT_LEAST = {
     "runtime.workers": 0,
     "schedule.base_learning_rate": 0,
     "schedule.images": 1,
+    "schedule.warmup_factor": 0,
     "schedule.warmup_images": 0,
     "seed": 0,
 }
@@ -56,6 +57,7 @@ _POSITIVE = (
     "anchors.base_scale",
     "evaluation.nms_iou",
     "optimizer.clip_global_norm",
+    "schedule.decay_factor",
     "schedule.reference_batch_size",
 )
 

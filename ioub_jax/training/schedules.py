@@ -1,5 +1,6 @@
 """Learning-rate schedules, in images seen, and the optimizer."""
 
+import collections
 from typing import Any
 
 import jax
@@ -33,10 +34,9 @@ def learning_rate_schedule(config: ml_collections.ConfigDict, batch_size: int) -
     elif config.name == "cosine":
         main = optax.cosine_decay_schedule(peak, max(total - warmup, 1))
     elif config.name == "step":
-        boundaries = {
-            max(round(total * fraction) - warmup, 0): config.decay_factor
-            for fraction in config.decay_at
-        }
+        # Decays of one step, or inside the warm-up and so at its end, are all made.
+        counts = collections.Counter(max(step - warmup, 0) for step in _decay_steps(config, total))
+        boundaries = {step: config.decay_factor**count for step, count in counts.items()}
         main = optax.piecewise_constant_schedule(peak, boundaries)
     else:
         raise ValueError(
@@ -46,6 +46,62 @@ def learning_rate_schedule(config: ml_collections.ConfigDict, batch_size: int) -
         return main
     ramp = optax.linear_schedule(peak * config.warmup_factor, peak, warmup)
     return optax.join_schedules([ramp, main], [warmup])
+
+
+def _decay_steps(config: ml_collections.ConfigDict, total: int) -> list[int]:
+    """The first step with each decay of a step schedule."""
+    return [round(total * fraction) for fraction in config.decay_at]
+
+
+def check_points(config: ml_collections.ConfigDict, batch_size: int) -> list[str]:
+    """Finds points of a schedule that no step of the run comes to as they are meant.
+
+    Not part of `learning_rate_schedule`: a run that was trained with them is still evaluated.
+
+    Args:
+      config: `config.schedule`.
+      batch_size: images of the global batch.
+
+    Returns:
+      A sentence for each that the run is only to be warned of: a decay before the learning rate
+      has its full value, or at the very end.
+
+    Raises:
+      ValueError: the warm-up takes the whole run, or a decay lies outside of it.
+    """
+    total = steps_of(config.images, batch_size)
+    warmup = steps_of(config.warmup_images, batch_size)
+    if warmup >= total:
+        raise ValueError(
+            f"schedule.warmup_images is {config.warmup_images:,} and schedule.images "
+            f"{config.images:,}, in steps of {batch_size:,} images: the warm-up takes the whole "
+            "run, and the learning rate never reaches its full value; set "
+            f"--config.schedule.warmup_images={total // 10 * batch_size}, or "
+            f"--config.schedule.images above {warmup * batch_size}."
+        )
+    if config.name != "step":
+        return []
+    outside = [fraction for fraction in config.decay_at if not 0 < fraction < 1]
+    if outside:
+        inside = tuple(fraction for fraction in config.decay_at if 0 < fraction < 1)
+        raise ValueError(
+            f"schedule.decay_at has {outside[0]}, which is no fraction of the run, above 0 and "
+            f"below 1; set --config.schedule.decay_at='{inside}', or leave out what is not."
+        )
+    warnings = []
+    for fraction, step in zip(config.decay_at, _decay_steps(config, total), strict=True):
+        if step <= warmup:
+            warnings.append(
+                f"schedule.decay_at has {fraction}, which is step {step:,} of {total:,}, and the "
+                f"warm-up ends at step {warmup:,}: the learning rate decays before it has its "
+                "full value; lower schedule.warmup_images or raise schedule.decay_at."
+            )
+        elif step == total:
+            warnings.append(
+                f"schedule.decay_at has {fraction}, which is the end of the run of {total:,} "
+                "steps: that decay changes nothing; lower it or leave it out."
+            )
+    return warnings
 
 
 def steps_of(images: int, batch_size: int) -> int:

@@ -8,8 +8,9 @@ import ml_collections
 from ioub_jax.data import sources
 from ioub_jax.data.sources import FileSource, Learned, unlearned
 from ioub_jax.data.sources.example import Source
-from ioub_jax.training import class_list, evaluator, hosts, writers
+from ioub_jax.training import class_list, evaluator, hosts, schedules, writers
 from ioub_jax.training.config_values import check_values
+from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import Detector, create_detector
 
 logger = logging.getLogger("ioub_jax")
@@ -47,22 +48,27 @@ def create_setup(
     """
     source, validation, learned = open_data(config, categories)
     detector = create_detector(config, len(source.classes))
+    warnings = check_schedule(config)
     if hosts.is_first():
-        _warn_of_warm_up_alone(config.schedule)
+        for warning in warnings:
+            logger.warning("%s", warning)
         _warn_of_shared_images(source, validation)
     return Setup(source, validation, detector, learned.lines())
 
 
-def _warn_of_warm_up_alone(schedule: ml_collections.ConfigDict) -> None:
-    """Warns of a run that ends before its warm-up does: its AP says little of the configuration."""
-    if schedule.images <= schedule.warmup_images:
-        logger.warning(
-            "schedule.images is %s and schedule.warmup_images %s: the whole run is warm-up, and "
-            "the learning rate never reaches its full value; lower schedule.warmup_images or "
-            "raise schedule.images.",
-            f"{schedule.images:,}",
-            f"{schedule.warmup_images:,}",
-        )
+def check_schedule(config: ml_collections.ConfigDict) -> list[str]:
+    """Checks the points of the learning rate's schedule.
+
+    Returns:
+      Sentences to warn of.
+
+    Raises:
+      ConfigError: the warm-up takes the whole run, or a decay lies outside of it.
+    """
+    try:
+        return schedules.check_points(config.schedule, config.batch_size)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _warn_of_shared_images(source: Source, validation: Source) -> None:

@@ -146,7 +146,7 @@ def test_a_dry_run_of_a_training_tells_its_size(run, places):
     assert "Canvases: 64x64 (50 images)." in output
     # 24 steps of 8 images are 192, of 50.
     assert "Training: 24 steps of 8 images, 3.8 epochs; evaluated every 96 images, " in output
-    assert "a checkpoint every 40; the first 32 images are warm-up.\n" in output
+    assert "a checkpoint every 40; the first 8 images are warm-up.\n" in output
     assert "schedule.warmup_images" not in output  # a warning of it would be false
     assert "measure w_loc on 2 batches" in output
     assert "Devices: 1 (cpu)." in output
@@ -164,19 +164,33 @@ def test_a_dry_run_of_a_training_tells_where_it_would_go_on(places, monkeypatch,
     assert filled([words], places)[0] in "\n".join(lines)
 
 
-@pytest.mark.parametrize("more", [["--dry_run"], pytest.param([], marks=pytest.mark.slow)])
-def test_a_run_that_never_leaves_warm_up_is_warned_of_once(run, tmp_path, more):
-    short = [f"--config.schedule.{key}=8" for key in ("images", "warmup_images")]
+@pytest.mark.parametrize("more", [["--dry_run"], []])
+def test_a_run_that_never_leaves_warm_up_is_refused(run, tmp_path, more):
+    short = [f"--config.schedule.{key}=48" for key in ("images", "warmup_images")]
     code, output = run("train", TINY, *short, f"--workdir={tmp_path}/run", *more)
+    assert code == 1, output
+    assert output.splitlines()[-1] == (
+        "Error: schedule.warmup_images is 48 and schedule.images 48, in steps of 8 images: the "
+        "warm-up takes the whole run, and the learning rate never reaches its full value; set "
+        "--config.schedule.warmup_images=0, or --config.schedule.images above 48."
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_decay_inside_the_warm_up_is_told_once(run, tmp_path):
+    flags = ["--config.schedule.name=step", "--config.schedule.decay_at=(.01,.5)"]
+    code, output = run("train", TINY, *flags, f"--workdir={tmp_path}/run", "--dry_run")
     assert code == 0, output
-    assert output.count("schedule.images is 8 and schedule.warmup_images 8: the whole run is") == 1
+    # .01 of 24 steps is step 0, and the 8 images of warm-up are one step.
+    assert output.count("schedule.decay_at has 0.01, which is step 0 of 24, and the warm-up") == 1
+    assert "schedule.decay_at has 0.5" not in output
 
 
-def test_a_run_that_just_leaves_warm_up_is_not_warned_of(run, tmp_path):
+def test_a_run_that_just_leaves_warm_up_is_trained(run, tmp_path):
     short = ["--config.schedule.images=9", "--config.schedule.warmup_images=8"]
     code, output = run("train", TINY, *short, f"--workdir={tmp_path}/run", "--dry_run")
     assert code == 0, output
-    assert "the whole run is warm-up" not in output
+    assert "takes the whole run" not in output
     assert "the first 8 images are warm-up." in output
 
 

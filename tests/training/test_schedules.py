@@ -49,6 +49,66 @@ def test_constant_schedule_without_warm_up():
     assert rates([0, 99], name="constant", warmup_images=0) == pytest.approx([0.05, 0.05])
 
 
+def test_decays_of_one_step_are_all_made():
+    # Batch 8 of a reference of 16: the peak is .05. 16 images are 2 steps, all three decays step 1.
+    short = {"images": 16, "warmup_images": 0, "decay_at": (0.4, 0.5, 0.6)}
+    assert rates([0, 1], **short) == pytest.approx([0.05, 0.05 * 0.1**3])
+    assert rates([0, 99], decay_at=(0.5, 0.5)) == pytest.approx([0.025, 0.05 * 0.1**2])
+
+
+def test_decays_inside_the_warm_up_are_all_made_at_its_end():
+    # 640 of 800 images are 80 of 100 steps: decays at 50 and 70 are both behind from step 80 on.
+    inside = {"warmup_images": 640, "decay_at": (0.7, 0.5, 0.9)}
+    assert rates([79, 80, 89, 90], **inside) == pytest.approx(
+        [0.05 - 0.025 / 80, 0.0005, 0.0005, 0.00005], rel=1e-5
+    )
+
+
+def test_decays_are_made_in_whatever_order_they_stand():
+    steps = [49, 50, 74, 75]
+    assert rates(steps, decay_at=(0.75, 0.5)) == rates(steps, decay_at=(0.5, 0.75))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        # 800 images are 100 steps.
+        ({"warmup_images": 800}, "800 and schedule.images 800, in steps of 8 images: the warm-up"),
+        ({"warmup_images": 9_000}, "warmup_images=80, or --config.schedule.images above 9000."),
+        # 3 and 3 steps: the last of them is the first that would have the full rate.
+        ({"warmup_images": 17, "images": 24}, "the learning rate never reaches its full value"),
+        ({"warmup_images": 1, "images": 8}, "set --config.schedule.warmup_images=0, or"),
+        ({"decay_at": (0.5, 1.0)}, r"decay_at has 1.0, .* --config.schedule.decay_at='\(0.5,\)'"),
+        ({"decay_at": (8, 11)}, r"decay_at has 8, which is no fraction of the run, .*'\(\)'"),
+        ({"decay_at": (0.0, 0.5)}, "decay_at has 0.0, which is no fraction of the run"),
+        ({"decay_at": (0.5, -0.5)}, "decay_at has -0.5, which is no fraction of the run"),
+    ],
+)
+def test_points_that_no_run_can_have(changes, words):
+    with pytest.raises(ValueError, match=words):
+        schedules.check_points(schedule_config(**changes), 8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, []),
+        ({"warmup_images": 0}, []),
+        ({"warmup_images": 792, "name": "constant"}, []),
+        ({"decay_at": (8, 11), "name": "cosine"}, []),  # it has none
+        # The full rate would be that of step 10, where the decay already is.
+        ({"decay_at": (0.1, 0.5)}, ["has 0.1, which is step 10 of 100, and the warm-up ends at"]),
+        ({"decay_at": (0.05, 0.996)}, ["has 0.05, which is step 5", "has 0.996, which is the end"]),
+        ({"decay_at": (0.001,), "warmup_images": 0}, ["step 0 of 100, and the warm-up ends at"]),
+    ],
+)
+def test_points_that_a_run_is_warned_of(changes, words):
+    warnings = schedules.check_points(schedule_config(**changes), 8)
+    assert [word in warning for word, warning in zip(words, warnings, strict=True)] == [
+        True for _ in words
+    ]
+
+
 def test_the_schedule_is_in_images_and_the_rate_linear_in_the_batch():
     config = schedule_config()
     small = schedules.learning_rate_schedule(config, 8)
