@@ -39,10 +39,16 @@ class Detector:
         return jax.device_put(canvas_anchors(self.config, canvas), placement.replicated(self.mesh))
 
     def on_devices(
-        self, batch: Mapping[str, np.ndarray]
+        self, batch: Mapping[str, np.ndarray], batch_size: int | None = None
     ) -> tuple[dict[str, jax.Array], steps.Anchors]:
-        """A batch of the host and the anchors of its canvas, as the compiled steps take them."""
-        return placement.put_batch(self.mesh, batch), self.anchors_of(batch["image"].shape[1:3])
+        """A batch of the host and the anchors of its canvas, as the compiled steps take them.
+
+        Args:
+          batch: this process's part of it.
+          batch_size: images of the whole; None: this process has all of them.
+        """
+        anchors = self.anchors_of(batch["image"].shape[1:3])
+        return placement.put_batch(self.mesh, batch, batch_size), anchors
 
 
 def canvas_levels(

@@ -157,7 +157,7 @@ def evaluate_source(
                 return None
             # Every process collects the detections of all, so that all know the same metrics.
             names = {key: batch[key] for key in ("image_id", "is_real")}
-            predicted = predict(*detector.on_devices(batch))
+            predicted = predict(*detector.on_devices(batch, detector.config.evaluation.batch_size))
             detections, names = hosts.gather(detector.mesh, predicted, names)
             collect(collector, names, detections)
             scores = detections.scores[names["is_real"]]

@@ -16,8 +16,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
+from ioub_jax.training import placement
 from ioub_jax.training.configuration import ConfigError
 
 #: After so long without a sign of life a process counts as gone.
@@ -150,14 +151,17 @@ def gather(mesh: Mesh, on_devices: Any, on_host: Mapping[str, np.ndarray]) -> tu
 
     Returns:
       Both, in numpy.
+
+    Raises:
+      ValueError: this process has fewer rows, or more, of the one than of the other.
     """
     if jax.process_count() == 1:
         return jax.device_get(on_devices), dict(on_host)
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    rows = jax.tree.leaves(on_devices)[0].shape[0]
     # As bytes, because a device may not know numbers of 64 bits.
     as_bytes = {
-        name: jax.make_array_from_process_local_data(
-            sharding, np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
+        name: placement.put_rows(
+            mesh, np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8), rows
         )
         for name, array in on_host.items()
     }

@@ -81,7 +81,8 @@ def with_measured_w_loc(
     plain, balanced = 0.0, 0.0
     with training_batches(0, detector.config.loss.calibration_batches) as batches:
         for batch in batches:
-            sums = measure(state, *detector.on_devices(batch))
+            on_devices = detector.on_devices(batch, detector.config.batch_size)
+            sums = measure(state, *on_devices)
             plain, balanced = plain + float(sums[0]), balanced + float(sums[1])
     # Without any positive, or where no box overlaps its target yet, there is nothing to keep.
     w_loc = plain / balanced if balanced > 0 else 1.0
@@ -216,7 +217,9 @@ class Run:
             unread = None
             for batch in progress.timed(batches, stop):
                 with trace.step(self.step + 1):
-                    on_devices = self.detector.on_devices(stop.told_to_all(batch))
+                    on_devices = self.detector.on_devices(
+                        stop.told_to_all(batch), self.config.batch_size
+                    )
                     self.state, values = self.train_step(self.state, *on_devices)
                 self.step += 1
                 trace.after(values)

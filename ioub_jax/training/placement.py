@@ -62,14 +62,34 @@ def abstract_batch(
     }
 
 
-def put_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+def put_batch(
+    mesh: Mesh, batch: Mapping[str, np.ndarray], batch_size: int | None = None
+) -> dict[str, jax.Array]:
     """Puts this process's part of a batch onto the devices, split along its first axis.
 
     What only names the images stays on the host: `image_id` may need 64 bits.
+
+    Args:
+      mesh: the devices.
+      batch: this process's part.
+      batch_size: images of the global batch; None: `batch` is all of it.
+
+    Raises:
+      ValueError: this process has another part of the global batch than its devices.
     """
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
     return {
-        name: jax.make_array_from_process_local_data(sharding, array)
+        name: put_rows(mesh, array, len(array) if batch_size is None else batch_size)
         for name, array in batch.items()
         if name not in ("image_id", "is_real")
     }
+
+
+def put_rows(mesh: Mesh, array: np.ndarray, rows: int) -> jax.Array:
+    """Puts this process's rows of an array of `rows` rows onto the devices, split between them.
+
+    Raises:
+      ValueError: it has others than its devices. (Without the number of all rows two processes
+        could have different parts, and each an array of another length, with no error.)
+    """
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    return jax.make_array_from_process_local_data(sharding, array, (rows, *array.shape[1:]))

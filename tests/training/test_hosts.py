@@ -247,3 +247,17 @@ def test_one_process_gathers_what_it_has():
     on_devices, on_host = hosts.gather(mesh, {"a": jax.numpy.arange(4)}, {"id": ids})
     np.testing.assert_array_equal(on_devices["a"], [0, 1, 2, 3])
     np.testing.assert_array_equal(on_host["id"], ids)
+
+
+def test_a_part_of_another_size_than_the_devices_is_refused(monkeypatch):
+    mesh = placement.create_mesh(2)
+    batch = {"image": np.zeros((3, 4, 4, 3), np.uint8), "image_id": np.arange(3)}
+    # Of one process alone 3 rows of 8 are too few. (Of two that have 3 and 5 jax would make arrays
+    # of 6 and of 10.)
+    with pytest.raises(ValueError, match="shape"):
+        placement.put_batch(mesh, batch, 8)
+    whole = {"image": np.zeros((8, 4, 4, 3), np.uint8)}
+    assert placement.put_batch(mesh, whole, 8)["image"].shape == (8, 4, 4, 3)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match="shape"):
+        hosts.gather(mesh, {"a": placement.put_rows(mesh, np.arange(8), 8)}, {"id": np.arange(3)})
