@@ -8,7 +8,7 @@ import ml_collections
 from ioub_jax.data import sources
 from ioub_jax.data.sources import FileSource, Learned, unlearned
 from ioub_jax.data.sources.example import Source
-from ioub_jax.training import class_list, evaluator, hosts, schedules, writers
+from ioub_jax.training import class_list, evaluator, hosts, schedules, self_test, writers
 from ioub_jax.training.config_values import check_values
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import Detector, create_detector
@@ -43,12 +43,14 @@ def create_setup(
         training data.
 
     Raises:
-      ConfigError: the configuration cannot be run.
+      ConfigError: the configuration cannot be run, or not on this machine.
       DataError: the data set is broken.
     """
     source, validation, learned = open_data(config, categories)
     detector = create_detector(config, len(source.classes))
     warnings = check_schedule(config)
+    if config.model.dtype != "float32":  # the one that is known to go wrong
+        self_test.check_convolution(config.model.dtype, detector.mesh.local_devices[0])
     if hosts.is_first():
         for warning in warnings:
             logger.warning("%s", warning)
