@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 import re
@@ -125,6 +126,25 @@ assert "ioub_jax" not in [name for name, module in sys.modules.items() if module
     assert found["boxes"].shape == (3, 20, 4)
     check(found, 0, detector(several[0]))
     assert found["boxes"][1, :, 3].max() <= 40.0 and found["boxes"][2, :, 2].max() <= 33.0
+
+
+def test_a_program_of_another_jax_is_a_sentence(detector, tmp_path):
+    # What jax 0.12 writes for any batch, 0.10 cannot read; it says so when it is called.
+    *_, description = exporting.write_programs(detector, tmp_path / "exported", batch_size=1)
+    described = json.loads(description.read_text()) | {"jax": "9.8.7"}
+    description.write_text(json.dumps(described))
+    program = tmp_path / "exported" / described["programs"][0]["file"]
+    exported = jax.export.deserialize(bytearray(program.read_bytes()))
+    unknown = dataclasses.replace(exported, mlir_module_serialized=b"of another version")
+    program.write_bytes(unknown.serialize())
+    Image.fromarray(random_images(1, 48, 80)[0]).save(tmp_path / "image.png")
+    with pytest.raises(AssertionError) as failure:
+        run_as_a_stranger(tmp_path, documented_program("jax.export.deserialize"))
+    assert (
+        f"detector_64x64.stablehlo was written by jax 9.8.7 and cannot be run by {jax.__version__}:"
+        in str(failure.value)
+    )
+    assert "Traceback" not in str(failure.value)
 
 
 def check(found, row, expected):
