@@ -232,14 +232,18 @@ def test_another_configuration_is_refused_and_a_longer_run_is_not(finished, tmp_
     assert_bit_identical(state_in(finished), before)
 
 
-def test_a_finished_run_has_nothing_left_to_do(finished):
-    before = state_in(finished)
-    code, output = tiny.run("train", *train_arguments(finished))
+@pytest.mark.parametrize(("images", "total"), [(24 * 8, 24), (12 * 8, 12)])
+def test_a_finished_run_has_nothing_left_to_do(finished, tmp_path, images, total):
+    """Nor has one that was made shorter than it is."""
+    before, workdir = state_in(finished), tmp_path / "run"
+    shutil.copytree(finished, workdir)
+    code, output = tiny.run("train", *train_arguments(workdir, f"schedule.images={images}"))
     assert code == 0, output
-    assert "Boxes: known when their images are drawn, all are trained on." in output
-    assert "Images: all 50 are trained on." in output
-    assert_bit_identical(state_in(finished), before)
-    assert len(records(finished)) == 24
+    assert f"is finished already (step 24 of {total})" in output
+    assert ("The schedule is now that of 96 images (before: 192)." in output) == (total == 12)
+    assert_bit_identical(state_in(workdir), before)
+    assert len(records(workdir)) == 24
+    assert records(workdir, "evaluation") == records(finished, "evaluation")
 
 
 @pytest.mark.parametrize(
