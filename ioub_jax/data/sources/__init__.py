@@ -144,8 +144,8 @@ def open_source(
         )
     source = _OPEN[config.source](config, split, categories)
     if categories is not None:
-        key = f"data.{config.source}.classes" if "classes" in config[config.source] else None
-        source = with_classes(source, categories, _title(config, split), key)
+        chooser = "coco" if config.source == "coco" else None
+        source = with_classes(source, categories, _title(config, split), chooser)
     if source.skipped:
         logging.getLogger(__name__).warning(
             "%s %s: %d left out, the first: %s",
@@ -217,6 +217,7 @@ def _voc(config: Any, split: str, categories: Categories | None) -> Source:
         voc[f"{split}_split"],
         folders=tuple(voc[f"{split}_folders"]),
         classes=voc.classes or trained,
+        may_learn_more=trained is None,
         on_error=config.on_error,
         one_based=voc.one_based,
         unannotated=voc.get("unannotated", "problem"),

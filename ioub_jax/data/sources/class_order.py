@@ -1,7 +1,6 @@
 """A data set with the labels of a detector: classes are matched by their names."""
 
 import difflib
-import shlex
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,10 +8,14 @@ import numpy as np
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.example import Source
 from ioub_jax.data.sources.files import AnnotatedImages
+from ioub_jax.data.sources.unlearned import classes_flag
 
 
 def with_classes(
-    source: Source, categories: Sequence[tuple[int | str, str]], title: str, key: str | None
+    source: Source,
+    categories: Sequence[tuple[int | str, str]],
+    title: str,
+    chooser: str | None = None,
 ) -> Source:
     """The same data set with the labels of a detector, whatever the order and ids of its own.
 
@@ -24,7 +27,8 @@ def with_classes(
         source: A data set.
         categories: The id and name of each label of the detector, or of its training data.
         title: What a sentence calls the data set.
-        key: The key that chooses among its classes, None where there is none.
+        chooser: The `config.data.source` whose `classes` leave others out; None where there is no
+            such key.
 
     Returns:
         The data set itself if it has these classes in this order, else another view of it.
@@ -38,10 +42,12 @@ def with_classes(
     labels = {name: label for label, name in enumerate(names)}
     new_labels = np.array([labels.get(name, -1) for name in source.classes], np.int64)
     if not isinstance(source, AnnotatedImages):  # what it draws or computes has fixed classes
-        raise _unknown(dict.fromkeys(source.classes), names, title, key)
+        raise _unknown(dict.fromkeys(source.classes), names, title, chooser)
     counts = dict(zip(source.classes, source.boxes_of_classes().tolist(), strict=True))
     if any(count for name, count in counts.items() if name not in labels):
-        raise _unknown({name: count for name, count in counts.items() if count}, names, title, key)
+        raise _unknown(
+            {name: count for name, count in counts.items() if count}, names, title, chooser
+        )
     ids = dict(zip(source.classes, source.category_ids, strict=True))
     return source.with_labels(new_labels, names, _ids(categories, ids))
 
@@ -61,7 +67,7 @@ def _ids(categories: Sequence[tuple[int | str, str]], own: dict[str, int | str])
 
 
 def _unknown(
-    counts: Mapping[str, int | None], names: Sequence[str], title: str, key: str | None
+    counts: Mapping[str, int | None], names: Sequence[str], title: str, chooser: str | None
 ) -> DataError:
     """The error of a data set with boxes of classes that the detector lacks."""
     lacking = [name for name in names if name not in counts]
@@ -72,19 +78,10 @@ def _unknown(
             near = difflib.get_close_matches(name, lacking, 1)
             told.append(f"{name!r}{boxes}{f', perhaps meant as {near[0]!r}' if near else ''}")
     way_out = "use data of the classes that were trained."
-    if key is not None:
-        way_out = f"correct their names, or set {flag_of(key, names)} to leave them out."
+    if chooser is not None:
+        way_out = f"correct their names, or set {classes_flag(chooser, names)} to leave them out."
     return DataError(
         f"{title}: has objects of classes that the training data lacks: {'; '.join(told)}; "
         f"{way_out}",
         "unknown_category",
     )
-
-
-def flag_of(key: str, names: Sequence[str]) -> str:
-    """The flag that sets a key to names, as a shell takes it."""
-    text = ",".join(names)
-    is_plain = all(name == name.strip() and not set(name) & set(",'\"()[]{}") for name in names)
-    if not is_plain or text == "None":
-        text = repr(tuple(names))
-    return f"--config.{key}={shlex.quote(text)}"

@@ -91,6 +91,7 @@ class VocSource(FileSource):
         unannotated: What an image without XML is: a 'problem', or 'empty', one without objects.
         exif: 'apply' where images are turned upright as they are read: sizes and boxes are then
             of the upright ones.
+        may_learn_more: Whether other classes may be added to `classes`; not to those of a detector.
 
     Raises:
         ValueError: If `on_error` or `unannotated` is unknown, or `classes` has a name twice.
@@ -107,6 +108,8 @@ class VocSource(FileSource):
         one_based: bool = True,
         unannotated: str = "problem",
         exif: str = "ignore",
+        *,
+        may_learn_more: bool = True,
     ) -> None:
         problems = Problems(on_error)
         if unannotated not in UNANNOTATED:
@@ -129,7 +132,7 @@ class VocSource(FileSource):
             )
         if exif == "apply":
             images = _turned_upright(images)
-        chosen, annotations = _read_objects(images, classes, one_based, problems)
+        chosen, annotations = _read_objects(images, classes, one_based, may_learn_more, problems)
         super().__init__(
             annotations,
             [str(image.path) for image in images],
@@ -221,7 +224,11 @@ def _no_xml(images: Sequence[pathlib.Path], listed: int) -> str:
 
 
 def _read_objects(
-    images: Sequence[_Image], classes: Sequence[str] | None, one_based: bool, problems: Problems
+    images: Sequence[_Image],
+    classes: Sequence[str] | None,
+    one_based: bool,
+    may_learn_more: bool,
+    problems: Problems,
 ) -> tuple[tuple[str, ...], Annotations]:
     """The class list, and the objects of all images with their labels."""
     counts = np.array([len(image.content.names) for image in images])
@@ -235,7 +242,7 @@ def _read_objects(
     labels = np.array([label_of.get(name, -1) for name in names], np.int64)
     judged = judge_boxes(corners, sizes[owners], one_based)
     xmls = [image.xml for image in images for _ in image.content.names]
-    _tell_unknown(xmls, names, labels, chosen, problems)
+    _tell_unknown(xmls, names, labels, chosen, may_learn_more, problems)
     for kind, is_faulty in judged.faults.items():
         for index in np.flatnonzero(is_faulty & (labels >= 0)):
             image = images[owners[index]]
@@ -286,6 +293,7 @@ def _tell_unknown(
     names: Sequence[str],
     labels: np.ndarray,
     classes: Sequence[str],
+    may_learn_more: bool,
     problems: Problems,
 ) -> None:
     """Tells in one sentence of all objects that are of no class."""
@@ -295,7 +303,7 @@ def _tell_unknown(
         leave = "box" if len(unknown) == 1 else "boxes"
         problems.add(
             "unknown_category",
-            f"{xmls[unknown[0]]}: {describe_unknown(counts, classes)}, or set "
+            f"{xmls[unknown[0]]}: {describe_unknown(counts, classes, may_learn_more)}, or set "
             f"config.data.on_error='skip' to leave the {leave} out.",
             len(unknown),
         )

@@ -54,12 +54,15 @@ def _quote(name: str) -> str:
     return name if name.isprintable() and "," not in name else repr(name)
 
 
-def describe_unknown(unknown: Mapping[str, int], classes: Sequence[str]) -> str:
+def describe_unknown(
+    unknown: Mapping[str, int], classes: Sequence[str], may_learn_more: bool = True
+) -> str:
     """What objects of other names than the classes are called, and the way out.
 
     Args:
         unknown: How many objects have each of these names; '' for no name.
         classes: The class list.
+        may_learn_more: Whether others may be added to it.
 
     Returns:
         A sentence without its beginning, which names the files, and its end.
@@ -72,7 +75,9 @@ def describe_unknown(unknown: Mapping[str, int], classes: Sequence[str]) -> str:
     names = sorted(name for name in unknown if name)
     way_out = "name them"
     if names:
-        way_out = f"correct the names, or learn these too with {classes_flag([*classes, *names])}"
+        way_out = "correct the names"
+    if names and may_learn_more:
+        way_out += f", or learn these too with {classes_flag([*classes, *names])}"
     objects = "has an object" if total == 1 else f"has the first of {total:,} objects"
     return f"{objects} of no class of the list: {', '.join(told)}; {way_out}"
 

@@ -9,7 +9,7 @@ import pytest
 
 from configs import defaults
 from ioub_jax.data.checks import DataError
-from ioub_jax.data.sources import class_order, create_source
+from ioub_jax.data.sources import create_source
 from ioub_jax.evaluation import coco_format
 from tests.data.sources import tfds_builders
 
@@ -137,6 +137,8 @@ def test_voc_files_may_lack_classes_of_training(data, shared_data):
     categories = [(1, "unicorn"), *((20 - i, name) for i, name in enumerate(own.classes[::-1]))]
     source = create_source(data, "val", categories=categories)
     assert source.classes == ("unicorn", *own.classes[::-1])
+    with pytest.raises(DataError, match=r"correct the names, or set config\.data\.on_error='skip'"):
+        create_source(data, "val", categories=[(1, "unicorn"), *categories[3:]])
     for index in range(5):
         first, second = own.annotations(index).labels, source.annotations(index).labels
         assert [own.classes[i] for i in first] == [source.classes[i] for i in second]
@@ -155,17 +157,3 @@ def test_tfds_is_matched_by_name(data, tmp_path, shared_data):
     assert source.annotations(0).labels.tolist() == [len(own.classes) - 1 - i for i in labels]
     with pytest.raises(DataError, match=r"The val split of tfds: .* use data of the classes"):
         create_source(data, "val", categories=categories[40:])
-
-
-@pytest.mark.parametrize(
-    ("names", "flag"),
-    [
-        (("cat", "dog"), "--config.data.k=cat,dog"),
-        (("traffic light", "x"), "--config.data.k='traffic light,x'"),
-        (("a,b", "c"), "--config.data.k='('\"'\"'a,b'\"'\"', '\"'\"'c'\"'\"')'"),
-        (("None",), "--config.data.k='('\"'\"'None'\"'\"',)'"),
-        (("$HOME",), "--config.data.k='$HOME'"),
-    ],
-)
-def test_a_flag_of_names_can_be_pasted(names, flag):
-    assert class_order.flag_of("data.k", names) == flag

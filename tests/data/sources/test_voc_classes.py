@@ -37,3 +37,5 @@ def test_of_many_unknown_names_the_most_frequent_are_told():
     )
     assert ", 'name11' (11), and 10 more names; correct" in sentence
     assert sentence.count("name10") == 1  # in the flag
+    # A detector that is there learns no more.
+    assert describe_unknown(unknown, ("cat",), False).endswith("10 more names; correct the names")
