@@ -17,16 +17,14 @@ VALID = np.ones((1, ANCHORS), bool)
 INDEX = np.array([[0, 1, 0, 0]])
 
 
-def _objective(labels, name="focal", isr_p=False):
-    columns = CLASSES + (name == "softmax")
-    logits = np.pad(LOGITS, [(0, 0), (0, 0), (0, columns - CLASSES)])
+def _objective(labels):
     options = objective.ObjectiveOptions(
-        objective.ClassificationOptions(name=name, isr_p=isr_p, eta=0.0 if isr_p else 1.5),
+        objective.ClassificationOptions(name="focal", isr_p=True, eta=0.0),
         objective.LocalizationOptions(),
         "positives",
     )
     return objective.detection_objective(
-        (jnp.asarray(logits),),
+        (jnp.asarray(LOGITS),),
         (jnp.zeros((1, ANCHORS, 4)),),
         (jnp.asarray(SQUARES[0]),),
         matching.Matches(labels, np.asarray(INDEX, np.asarray(labels).dtype), IOUS),
@@ -59,9 +57,7 @@ LOSSES = {
         LOSS, IOUS, np.array([[2, 2, 2, -1]], np.int32), abs(np.asarray(x))
     ),
     "match": lambda x: matching.match(SQUARES[0], SQUARES, x, VALID, ~VALID),
-    "detection_objective": lambda x: _objective(x),
-    "detection_objective, softmax": lambda x: _objective(x, "softmax"),
-    "detection_objective, ISR-P": lambda x: _objective(x, isr_p=True),
+    "detection_objective": _objective,
     "suppress": _suppressed,
 }
 # Each with numbers that it can hold; beside class 255, what is -1 in 8 bits.
