@@ -6,7 +6,7 @@ from experiments.__main__ import commands
 from tests import tiny
 
 # Of the package's files, those that only serve the commands.
-PARTS = {"__init__", "__main__", "command_line"}
+PARTS = {"__init__", "__main__", "command_line", "machine", "overrides"}
 
 
 def listing(*arguments):
