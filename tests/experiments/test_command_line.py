@@ -158,7 +158,6 @@ def test_a_dry_run_of_a_training_tells_its_size(run, places):
         (24, "It would go on in RUN at step 2 of 3."),
         (24, "The schedule is now that of 24 images (before: 16): the learning rate of the next"),
         (16, "holds the finished run (step 2 of 2): nothing is left to do."),
-        (8, "holds the finished run (step 2 of 1): nothing is left to do."),
     ],
 )
 def test_a_dry_run_of_a_training_tells_where_it_would_go_on(places, monkeypatch, images, words):
