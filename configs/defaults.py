@@ -225,8 +225,8 @@ def _data() -> ml_collections.ConfigDict:
             "resize": _resize(),
             # Ground-truth slots of an image; of more objects the largest are kept.
             "max_boxes": 100,
-            # raise, or skip: leave out what is broken and count it. Where a box is left out, its
-            # image is ignored.
+            # raise, or skip: leave out what is broken and count it. The place of a box that is left
+            # out is ignored, not background.
             "on_error": "raise",
             # ignore: pixels as stored; apply: turned as their EXIF orientation says, at training,
             # evaluation and detection alike. Sizes and boxes are then those of the upright images.

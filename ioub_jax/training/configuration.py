@@ -49,6 +49,14 @@ _WHERE_DATA_LIES = re.compile(
     r"data\.\w+\.(root|data_dir|\w*folders?|\w*images|\w*annotations|num_val|(val|test)_\w+)"
 )
 _LABELS = re.compile(r"data\.\w+\.classes")
+# Keys that runs of earlier versions lack, with what those did.
+_ADDED = {
+    "data.exif": "ignore",
+    "data.bit_depth": None,
+    "data.voc.unannotated": "problem",
+}
+# What is only a check of the data, and changes nothing of what is trained.
+_CHECKS = ("data.allow_empty_classes",)
 
 
 def differing_keys(
@@ -68,12 +76,14 @@ def differing_keys(
     Returns:
       One 'key: old -> new' a difference, sorted.
     """
-    before, after = (traverse_util.flatten_dict(values, sep=".") for values in (old, new))
+    before, after = (_ADDED | traverse_util.flatten_dict(values, sep=".") for values in (old, new))
     missing = object()
     differences = []
     for key in sorted(before.keys() | after.keys()):
         first, second = before.get(key, missing), after.get(key, missing)
-        if first == second or key.startswith("runtime.") or _WHERE_DATA_LIES.fullmatch(key):
+        if first == second or key.startswith("runtime.") or key in _CHECKS:
+            continue
+        if _WHERE_DATA_LIES.fullmatch(key):
             continue
         if not evaluated and (key.startswith("evaluation.") or key == "schedule.images"):
             continue

@@ -43,6 +43,20 @@ def test_what_may_change_on_resume():
     assert configuration.differing_keys(old, missing) == ["seed: 0 -> absent"]
 
 
+def test_a_run_of_an_earlier_version_goes_on_as_it_began():
+    config = defaults.get_config()
+    old = configuration.to_dict(config)
+    for key in ("exif", "bit_depth", "allow_empty_classes"):
+        del old["data"][key]
+    del old["data"]["voc"]["unannotated"]
+    assert configuration.differing_keys(old, configuration.to_dict(config), evaluated=True) == []
+    config.data.allow_empty_classes = True
+    config.data.exif = "apply"
+    assert configuration.differing_keys(old, configuration.to_dict(config)) == [
+        "data.exif: 'ignore' -> 'apply'"
+    ]
+
+
 def test_a_result_is_of_one_evaluation_and_one_length():
     old = configuration.to_dict(defaults.get_config())
     config = defaults.get_config()
