@@ -74,7 +74,7 @@ def run(source, metrics=("coco",), find=find_what_is_annotated):
     config = tiny.get_config()
     config.evaluation.metrics = metrics
     detector = types.SimpleNamespace(
-        config=config, mesh=None, on_devices=lambda batch: (batch, None)
+        config=config, mesh=None, on_devices=lambda batch, _: (batch, None)
     )
     return evaluator.evaluate_source(lambda batch, anchors: find(batch), source, detector)
 
