@@ -35,6 +35,7 @@ def first_steps(devices, count):
     return metrics, jax.device_get(state.params)
 
 
+@pytest.mark.slow
 def test_twenty_steps_agree_on_one_and_eight_devices():
     one, params_one = first_steps(1, 20)
     eight, params_eight = first_steps(8, 20)
