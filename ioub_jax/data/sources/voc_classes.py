@@ -3,8 +3,9 @@
 import collections
 import difflib
 import logging
-import shlex
 from collections.abc import Mapping, Sequence
+
+from ioub_jax.data.sources.unlearned import classes_flag
 
 _log = logging.getLogger(__name__)
 # More names than this in one sentence are read by nobody.
@@ -77,7 +78,7 @@ def describe_unknown(
     if names:
         way_out = "correct the names"
     if names and may_learn_more:
-        way_out += f", or learn these too with {classes_flag([*classes, *names])}"
+        way_out += f", or learn these too with {classes_flag('voc', [*classes, *names])}"
     objects = "has an object" if total == 1 else f"has the first of {total:,} objects"
     return f"{objects} of no class of the list: {', '.join(told)}; {way_out}"
 
@@ -90,11 +91,3 @@ def _describe(name: str, count: int, classes: Sequence[str]) -> str:
         return f"{name!r} ({count:,}; write it {meant!r} as in the list)"
     near = difflib.get_close_matches(name, classes, 1)
     return f"{name!r} ({count:,}; perhaps {near[0]!r})" if near else f"{name!r} ({count:,})"
-
-
-def classes_flag(names: Sequence[str]) -> str:
-    """The flag that sets the class list, as a shell takes it."""
-    text = ",".join(names)
-    if len(names) == 1 or not all(name.replace("-", "_").isidentifier() for name in names):
-        text = repr(tuple(names))
-    return f"--config.data.voc.classes={shlex.quote(text)}"

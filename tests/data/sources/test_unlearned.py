@@ -139,7 +139,19 @@ def test_no_boxes_at_all(data):
 
 
 def test_flags_can_be_pasted():
-    names = ["bolt", "it's", 'a "b"', "$HOME", "`ls`", "back\\slash", "café", "a,b", "!"]
+    names = [
+        "bolt",
+        "it's",
+        'a "b"',
+        "$HOME",
+        "`ls`",
+        "back\\slash",
+        "café",
+        "a,b",
+        "1",
+        "écrou_2",
+        "!",
+    ]
     flags = [classes_flag("coco", names), classes_flag("coco", names[-1:])]
     shell = ["bash", "-c", f"printf '%s\\n' {' '.join(flags)}"]
     first, second = subprocess.run(shell, capture_output=True, text=True).stdout.splitlines()

@@ -1,23 +1,4 @@
-import shlex
-
-import pytest
-
-from ioub_jax.data.sources.voc_classes import classes_flag, describe_unknown, resembling
-
-
-@pytest.mark.parametrize(
-    ("names", "flag"),
-    [
-        (("bolt", "nut"), "--config.data.voc.classes=bolt,nut"),
-        (("M-8", "écrou_2"), "--config.data.voc.classes=M-8,écrou_2"),
-        (("bolt",), "--config.data.voc.classes=('bolt',)"),
-        (("traffic light", "it's"), "--config.data.voc.classes=('traffic light', \"it's\")"),
-        (("1", "2"), "--config.data.voc.classes=('1', '2')"),
-        (("$HOME", "a,b"), "--config.data.voc.classes=('$HOME', 'a,b')"),
-    ],
-)
-def test_the_flag_is_what_a_shell_takes(names, flag):
-    assert shlex.split(classes_flag(names)) == [flag]
+from ioub_jax.data.sources.voc_classes import describe_unknown, resembling
 
 
 def test_names_resemble_in_case_spaces_and_dashes_alone():
