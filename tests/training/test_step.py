@@ -67,7 +67,7 @@ def test_retinanet_trains():
     history = []
     # Whoever writes a loop of their own compiles the step once, too.
     with Compilations("jit(train_step)") as compiled:
-        for _ in range(30):
+        for _ in range(60):
             state, metrics = trainer.train_step(state, *on_devices)
             history.append(jax.device_get(metrics))
         assert compiled.count == 1
