@@ -10,6 +10,9 @@ from ioub_jax.data.sources.example import Source
 from ioub_jax.data.sources.files import AnnotatedImages
 from ioub_jax.data.sources.unlearned import classes_flag
 
+# Classes that one sentence names.
+_MOST_TOLD = 10
+
 
 def with_classes(
     source: Source,
@@ -42,12 +45,11 @@ def with_classes(
     labels = {name: label for label, name in enumerate(names)}
     new_labels = np.array([labels.get(name, -1) for name in source.classes], np.int64)
     if not isinstance(source, AnnotatedImages):  # what it draws or computes has fixed classes
-        raise _unknown(dict.fromkeys(source.classes), names, title, chooser)
+        raise _unknown(dict.fromkeys(source.classes), names, (), title, chooser)
     counts = dict(zip(source.classes, source.boxes_of_classes().tolist(), strict=True))
     if any(count for name, count in counts.items() if name not in labels):
-        raise _unknown(
-            {name: count for name, count in counts.items() if count}, names, title, chooser
-        )
+        found = {name: count for name, count in counts.items() if count}
+        raise _unknown(found, names, source.classes, title, chooser)
     ids = dict(zip(source.classes, source.category_ids, strict=True))
     return source.with_labels(new_labels, names, _ids(categories, ids))
 
@@ -67,7 +69,11 @@ def _ids(categories: Sequence[tuple[int | str, str]], own: dict[str, int | str])
 
 
 def _unknown(
-    counts: Mapping[str, int | None], names: Sequence[str], title: str, chooser: str | None
+    counts: Mapping[str, int | None],
+    names: Sequence[str],
+    listed: Sequence[str],
+    title: str,
+    chooser: str | None,
 ) -> DataError:
     """The error of a data set with boxes of classes that the detector lacks."""
     lacking = [name for name in names if name not in counts]
@@ -77,9 +83,17 @@ def _unknown(
             boxes = "" if count is None else f" ({count:,} {'box' if count == 1 else 'boxes'})"
             near = difflib.get_close_matches(name, lacking, 1)
             told.append(f"{name!r}{boxes}{f', perhaps meant as {near[0]!r}' if near else ''}")
+    if len(told) > _MOST_TOLD:
+        told[_MOST_TOLD:] = [f"and {len(told) - _MOST_TOLD:,} more"]
     way_out = "use data of the classes that were trained."
-    if chooser is not None:
+    # All of the training data's names, since the flag may be given to a training, too; but a file
+    # that lists none of them refuses it.
+    if chooser is not None and any(name in listed for name in names):
         way_out = f"correct their names, or set {classes_flag(chooser, names)} to leave them out."
+    elif chooser is not None:
+        way_out = (
+            f"correct their names, or use data of the classes {', '.join(names[:_MOST_TOLD])}."
+        )
     return DataError(
         f"{title}: has objects of classes that the training data lacks: {'; '.join(told)}; "
         f"{way_out}",

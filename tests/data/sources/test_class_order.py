@@ -103,6 +103,18 @@ def test_a_class_that_training_lacks_is_named_with_the_flag(data, tmp_path):
     assert opened(data).annotations(0).labels.tolist() == [0]
 
 
+def test_where_no_class_is_shared_no_flag_is_advised(data, tmp_path):
+    others = [(number, f"thing {number}") for number in range(1, 14)]
+    write(tmp_path, others, [number for number, _ in others])
+    with pytest.raises(DataError) as error:
+        opened(data)
+    told = "; ".join(f"'thing {number}' (1 box)" for number in range(1, 11))
+    assert str(error.value) == (
+        f"{tmp_path}/val.json: has objects of classes that the training data lacks: {told}; and 3 "
+        "more; correct their names, or use data of the classes bolt, nut, screw."
+    )
+
+
 def test_chosen_classes_may_be_lacking_in_all_splits_but_training(data, tmp_path):
     write(tmp_path, [(1, "bolt"), (5, "rivet")], [1, 5])
     data.coco.classes = ("nut", "bolt")
