@@ -7,6 +7,7 @@ import numpy as np
 
 from ioub_jax.data.audit.findings import Finding
 from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.data.sources.corners import find_repeated
 from ioub_jax.data.sources.learned import ClassCount
 
 #: COCO's size classes: the area at which each begins, in square pixels (pycocotools, `areaRng`).
@@ -124,10 +125,7 @@ def find_duplicate_boxes(annotations: Annotations) -> np.ndarray:
         int64, positions among all objects, in order.
     """
     images = np.repeat(np.arange(len(annotations)), annotations.counts)
-    keys = np.column_stack([images, annotations.labels, annotations.boxes.view(np.int32)])
-    _, first = np.unique(_as_single_values(keys), return_index=True)
-    repeated = np.ones(len(images), bool)
-    repeated[first] = False
+    repeated = find_repeated(images, annotations.labels, annotations.boxes)
     return np.flatnonzero(repeated & ~annotations.ignored)
 
 
@@ -165,12 +163,6 @@ def find_odd_areas(annotations: Annotations) -> list[Finding]:
         "the mask or the box, or remove it for that of the box."
     )
     return [Finding("odd_area", False, int(odd.sum()) or len(odd), advice)]
-
-
-def _as_single_values(rows: np.ndarray) -> np.ndarray:
-    """Each row as one opaque value: sorting those is many times faster than sorting rows."""
-    rows = np.ascontiguousarray(rows)
-    return rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).reshape(-1)
 
 
 def _histogram(values: np.ndarray, edges: Sequence[float]) -> Histogram:
