@@ -9,11 +9,12 @@ python -m experiments.benchmark growth --png=growth.png
 python -m experiments.benchmark export --config=configs/shapes_retinanet.py --repeats=100
 python -m experiments.benchmark saving --config=configs/coco_retinanet.py
 python -m experiments.benchmark step --peer=torchvision
+python -m experiments.benchmark compile
 
 For `models`, `matching` and `losses` nothing is run, so any machine will do. The others are timed:
 compare the figures of one run with each other, not with those of another machine. `step`,
 `inference`, `objective`, `nms` and `iou` are timed beside a peer, whose environment `make peers`
-makes.
+makes; `compile` is what it takes to compile our train step.
 """
 
 import functools
@@ -35,8 +36,12 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "growth": growth.growth,
     "export": exported.exported_beside_jitted,
     "saving": saving.saving_cost,
+    "compile": beside_peer.compile_cost,
     **{name: functools.partial(beside_peer.compare, name) for name in beside_peer.NAMES},
 }
+
+#: Measured in processes of their own, which say what they run on.
+_IN_WORKERS = ("compile", *beside_peer.NAMES)
 
 #: What a measurement needs and works on, where it is not always the same.
 _CHECKS: dict[str, Callable[[], str]] = {
@@ -45,14 +50,17 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "growth": growth.check_png,
     "export": exported.check_configuration,
     "saving": saving.check_saving,
+    "compile": beside_peer.check_compile,
     **{name: functools.partial(beside_peer.check_peer, name) for name in beside_peer.NAMES},
 }
 
 
 def main(measurement: str) -> None:
     """Measures what the one argument names."""
-    result = {"jax": jax.__version__, "backend": jax.default_backend()}
-    print(json.dumps(result | _MEASUREMENTS[measurement](), indent=2))
+    result = _MEASUREMENTS[measurement]()
+    if measurement not in _IN_WORKERS:  # there it would take the device's memory, too
+        result = {"jax": jax.__version__, "backend": jax.default_backend()} | result
+    print(json.dumps(result, indent=2))
 
 
 def dry_run(measurement: str) -> Sequence[str]:

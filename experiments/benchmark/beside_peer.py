@@ -1,19 +1,17 @@
 """Speed beside a peer: both do the same work in turns, in one run on one machine."""
 
-import contextlib
 import pathlib
-import statistics
-import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
-import jax
 from absl import flags
 
-from experiments.benchmark import ours
+from experiments.benchmark import timing, worker
 from experiments.benchmark.compiled import BATCH, BOXES, CLASSES
-from experiments.benchmark.rates import REPEATS, rounded, spread
+from experiments.benchmark.rates import REPEATS
 from experiments.benchmark.workloads import Workload
 from ioub_jax.training.configuration import ConfigError
 
@@ -24,56 +22,70 @@ _PEER_PYTHON = flags.DEFINE_string(
 _SIZE = flags.DEFINE_string("size", None, "Height and width of the images, as 256x320.")
 _CANDIDATES = flags.DEFINE_integer("candidates", None, "Boxes of `nms` and `iou`.", lower_bound=1)
 
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_ARM = flags.DEFINE_string(
+    "arm", "baseline", "Losses of `step` and `objective`; baseline has torchvision's own."
+)
+_DTYPE = flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    ["float32", "bfloat16"],
+    "Of `step`, `inference` and `objective`; a peer computes in bfloat16 under its autocast.",
+)
+
 # However short the work is, it is repeated for at least so long.
 _LEAST_SECONDS = 3.0
 
 #: What is measured, and how large the inputs are if no flag says otherwise.
-_MEASUREMENTS: dict[str, tuple[Callable[[Workload], Callable[[], Any]], Workload]] = {
-    "step": (ours.train_step, Workload(batch=4, height=256, width=256, classes=20, boxes=10)),
-    "inference": (ours.inference, Workload(batch=4, height=256, width=256, classes=20, boxes=10)),
-    "objective": (
-        ours.objective,
-        Workload(batch=2, height=800, width=1344, classes=80, boxes=10),
-    ),
-    "nms": (ours.nms, Workload(batch=1, height=800, width=1344, classes=80, boxes=1)),
-    "iou": (
-        ours.iou,
-        Workload(batch=1, height=800, width=1344, classes=1, boxes=100, candidates=200_000),
-    ),
+_MEASUREMENTS = {
+    "step": Workload(batch=4, height=256, width=256, classes=20, boxes=10),
+    "inference": Workload(batch=4, height=256, width=256, classes=20, boxes=10),
+    "objective": Workload(batch=2, height=800, width=1344, classes=80, boxes=10),
+    "nms": Workload(batch=1, height=800, width=1344, classes=80, boxes=1),
+    "iou": Workload(batch=1, height=800, width=1344, classes=1, boxes=100, candidates=200_000),
 }
+# What a convolution is part of, or what it gives.
+_IN_BFLOAT16 = ("step", "inference", "objective")
 
 NAMES = tuple(_MEASUREMENTS)
 
 
 def compare(name: str) -> dict[str, Any]:
-    """Seconds of one repetition, ours and the peer's, and their ratio.
+    """Seconds of one repetition, ours and the peer's, their ratios, and the memory of both.
 
     The two take turns, so that a machine that slows down slows both; a ratio is the peer's seconds
-    over ours in one turn, so above 1 we are faster.
+    over ours in one turn, so above 1 we are faster. Each is a process that holds nothing else, and
+    its memory is the most that it ever had, imports and compilation included.
     """
     check_peer(name)
-    make, default = _MEASUREMENTS[name]
-    workload = _with_flags(default)
-    work = make(workload)
-    for _ in range(2):  # compile, and warm up
-        jax.block_until_ready(work())
-    turns: list[tuple[float, float]] = []
-    with _peer(name, workload) as (description, ask):
-        began = time.perf_counter()
-        while len(turns) < REPEATS.value or time.perf_counter() - began < _LEAST_SECONDS:
-            start = time.perf_counter()
-            jax.block_until_ready(work())
-            turns.append((time.perf_counter() - start, ask()))
-    ratios = [theirs / own for own, theirs in turns]
-    return {
-        "peer": description,
+    workload = _with_flags(name)
+    turns: list[tuple[timing.Seconds, timing.Seconds]] = []
+    try:
+        with _ours(name, workload) as ours, _peer(name, workload) as peer:
+            ours.turn(), peer.turn()  # warm up
+            began = time.perf_counter()
+            while len(turns) < REPEATS.value or time.perf_counter() - began < _LEAST_SECONDS:
+                turns.append((ours.turn(), peer.turn()))
+            peak, peers_peak = ours.peak_mib(), peer.peak_mib()
+    except worker.WorkerError as error:
+        raise ConfigError(str(error)) from error
+    own, theirs = zip(*turns, strict=True)
+    result = {
         "workload": workload.arguments(),
         "turns": len(turns),
-        "ours, seconds": rounded(statistics.median(own for own, _ in turns)),
-        "peer, seconds": rounded(statistics.median(theirs for _, theirs in turns)),
-        "times as fast as the peer": spread(ratios),
+        "ours": _side(ours, own, peak),
+        "peer": _side(peer, theirs, peers_peak),
+        "times as fast as the peer": timing.times_as_fast(own, theirs),
     }
+    if peak and peers_peak:
+        result["peak memory over the peer's"] = timing.rounded(peak / peers_peak)
+    return result
+
+
+def _side(
+    side: worker.Worker, turns: Sequence[timing.Seconds], peak: float | None
+) -> dict[str, Any]:
+    before = {"before the first turn": side.before}
+    return {"is": side.what, **timing.of_turns(turns), "peak, MiB": peak} | before
 
 
 def check_peer(name: str) -> str:
@@ -81,11 +93,42 @@ def check_peer(name: str) -> str:
     python = pathlib.Path(_PEER_PYTHON.value)
     if not python.exists():
         raise ConfigError(f"{python} does not exist; `make peers` makes the peers' environment.")
-    workload = _with_flags(_MEASUREMENTS[name][1])
-    return f"{' '.join(workload.arguments())}, beside {_PEER.value} of {python}"
+    return f"{' '.join(_with_flags(name).arguments())}, beside {_PEER.value} of {python}"
 
 
-def _with_flags(default: Workload) -> Workload:
+def compile_cost() -> dict[str, Any]:
+    """What our train step takes until it has run once, part by part; nothing is kept or read."""
+    workload = _with_flags("step")
+    parts: dict[str, list[dict[str, float]]] = {}
+    try:
+        for _ in range(REPEATS.value):
+            with _ours("step", workload) as ours:
+                what = ours.what
+                for name, figures in ours.before.items():
+                    parts.setdefault(name, []).append(figures)
+    except worker.WorkerError as error:
+        raise ConfigError(str(error)) from error
+    return {
+        "ours": what,
+        "workload": workload.arguments(),
+        "turns": REPEATS.value,
+        **{
+            name: {key: timing.spread([turn[key] for turn in turns]) for key in turns[0]}
+            for name, turns in parts.items()
+        },
+    }
+
+
+def check_compile() -> str:
+    """What `compile_cost` would compile."""
+    return f"the train step, {' '.join(_with_flags('step').arguments())}"
+
+
+def _with_flags(name: str) -> Workload:
+    """The inputs of a measurement, as the flags have them."""
+    if _DTYPE.value != "float32" and name not in _IN_BFLOAT16:
+        raise ConfigError(f"--dtype={_DTYPE.value} is of {', '.join(_IN_BFLOAT16)}, not of {name}.")
+    default = _MEASUREMENTS[name]
     height, width = default.height, default.width
     if _SIZE.value is not None:
         try:
@@ -101,36 +144,18 @@ def _with_flags(default: Workload) -> Workload:
         classes=CLASSES.value or default.classes,
         boxes=BOXES.value or default.boxes,
         candidates=_CANDIDATES.value or default.candidates,
+        dtype=_DTYPE.value,
+        arm=_ARM.value,
     )
 
 
-@contextlib.contextmanager
-def _peer(name: str, workload: Workload) -> Iterator[tuple[str, Callable[[], float]]]:
-    """The peer's versions, and what lets it do its work once and gives the seconds."""
-    python = pathlib.Path(_PEER_PYTHON.value)
+def _ours(name: str, workload: Workload) -> AbstractContextManager[worker.Worker]:
+    arguments = [name, *workload.arguments()]
+    return worker.started(
+        pathlib.Path(sys.executable), "experiments.benchmark.our_worker", arguments
+    )
+
+
+def _peer(name: str, workload: Workload) -> AbstractContextManager[worker.Worker]:
     module = f"experiments.benchmark.{_PEER.value}_peer"
-    process = subprocess.Popen(
-        [python.absolute(), "-m", module, name, *workload.arguments()],
-        cwd=_ROOT,
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-
-    def read() -> str:
-        line = process.stdout.readline()  # type: ignore[union-attr]
-        if not line:
-            raise ConfigError(f"{module} ended; what it said is above.")
-        return line.strip()
-
-    def ask() -> float:
-        print(file=process.stdin, flush=True)
-        return float(read())
-
-    try:
-        yield read().removeprefix("ready "), ask
-    finally:
-        process.stdin.close()
-        process.wait()
+    return worker.started(pathlib.Path(_PEER_PYTHON.value), module, [name, *workload.arguments()])

@@ -10,7 +10,8 @@ import jax.export
 import numpy as np
 
 from experiments.benchmark.compiled import BATCH, CLASSES
-from experiments.benchmark.rates import CONFIG, REPEATS, rounded, spread
+from experiments.benchmark.rates import CONFIG, REPEATS
+from experiments.benchmark.timing import rounded, spread
 from ioub_jax import exporting
 from ioub_jax.inference import ObjectDetector
 from ioub_jax.training import state as states

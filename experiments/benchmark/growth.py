@@ -15,7 +15,8 @@ from matplotlib.ticker import LogLocator
 
 from configs import defaults
 from experiments.benchmark import ours
-from experiments.benchmark.rates import REPEATS, rounded
+from experiments.benchmark.rates import REPEATS
+from experiments.benchmark.timing import rounded
 from experiments.benchmark.workloads import Workload
 from ioub_jax import files
 from ioub_jax.plotting.drawing import BLUE, DPI, GREY, ORANGE, tidy
@@ -50,7 +51,12 @@ def growth() -> dict[str, Any]:
     check_png()
     result: dict[str, Any] = {"base": dataclasses.asdict(_BASE)}
     for name, workloads in _GROWING.items():
-        seconds = _seconds({(w, arm): ours.objective(w, arm) for w in workloads for arm in _ARMS})
+        works = {
+            (w, arm): ours.objective(dataclasses.replace(w, arm=arm))
+            for w in workloads
+            for arm in _ARMS
+        }
+        seconds = _seconds(works)
         result[name] = {
             str(_amount(name, workload)): {arm: rounded(seconds[workload, arm]) for arm in _ARMS}
             for workload in workloads

@@ -7,28 +7,58 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from absl import flags
 
 from configs import torchvision
+from experiments.benchmark import timing
 from experiments.benchmark.workloads import Workload
 from ioub_jax import boxes, postprocess
 from ioub_jax import objective as objectives
 from ioub_jax.training import detector as detectors
 from ioub_jax.training import step as steps
 
-_ARM = flags.DEFINE_string(
-    "arm", "baseline", "Losses of `step` and `objective`; baseline has torchvision's own."
-)
 
-
-def configuration(workload: Workload, arm: str | None = None) -> ml_collections.ConfigDict:
-    """Torchvision's RetinaNet, on one device; the weights it names are not needed to time it.
+class Program:
+    """A jitted function with what it is called with; a call ends when its result is there.
 
     Args:
-      workload: the inputs.
-      arm: the losses; None: those of `--arm`.
+      function: the jitted function.
+      *arguments: what it is called with.
+      carries: whether the first part of its result is its first argument in the next call.
     """
-    config = torchvision.get_config(f"retinanet_resnet50_fpn,{arm or _ARM.value}")
+
+    def __init__(
+        self, function: Callable[..., Any], *arguments: Any, carries: bool = False
+    ) -> None:
+        self._function: Any = function
+        self._arguments, self._carries = arguments, carries
+
+    def compile(self) -> dict[str, timing.Seconds]:
+        """What it takes to trace, lower, compile and run it once; calls run that from then on."""
+        moments = [timing.now()]
+        traced = self._function.trace(*self._arguments)
+        moments.append(timing.now())
+        lowered = traced.lower()
+        moments.append(timing.now())
+        self._function = lowered.compile()
+        moments.append(timing.now())
+        self()
+        moments.append(timing.now())
+        names = ("trace", "lower", "compile", "first run")
+        ends = zip(moments[1:], moments[:-1], strict=True)
+        return {name: end - start for name, (end, start) in zip(names, ends, strict=True)}
+
+    def __call__(self) -> Any:
+        """Runs it once."""
+        result = jax.block_until_ready(self._function(*self._arguments))
+        if self._carries:
+            self._arguments = (result[0], *self._arguments[1:])
+        return result
+
+
+def configuration(workload: Workload) -> ml_collections.ConfigDict:
+    """Torchvision's RetinaNet, on one device; the weights it names are not needed to time it."""
+    config = torchvision.get_config(f"retinanet_resnet50_fpn,{workload.arm}")
+    config.model.dtype = workload.dtype
     config.batch_size = config.evaluation.batch_size = workload.batch
     config.data.canvases = ((workload.height, workload.width),)
     config.evaluation.score_threshold = 0.0
@@ -54,41 +84,34 @@ def _batch(workload: Workload) -> dict[str, np.ndarray]:
     }
 
 
-def train_step(workload: Workload) -> Callable[[], Any]:
+def train_step(workload: Workload) -> Program:
     """Forward, matching, losses, backward and SGD."""
     detector = detectors.create_detector(configuration(workload), workload.classes)
     trainer = detectors.create_trainer(detector)
     state = trainer.create_state()
     state = state.replace(w_loc=jnp.ones_like(state.w_loc))
     inputs = detector.on_devices(_batch(workload))
-
-    def step() -> Any:
-        nonlocal state
-        state, metrics = trainer.train_step(state, *inputs)
-        return state, metrics
-
-    return step
+    return Program(trainer.train_step, state, *inputs, carries=True)
 
 
-def inference(workload: Workload) -> Callable[[], Any]:
+def inference(workload: Workload) -> Program:
     """Images to detections, 1,000 candidates of every level."""
     detector = detectors.create_detector(configuration(workload), workload.classes)
     variables = detectors.create_trainer(detector).create_state().variables
     predict = steps.make_predict_step(detector.model, detector.config)
-    inputs = detector.on_devices(_batch(workload))
-    return lambda: predict(variables, *inputs)
+    return Program(predict, variables, *detector.on_devices(_batch(workload)))
 
 
-def objective(workload: Workload, arm: str | None = None) -> Callable[[], Any]:
-    """Matching, both losses and their gradients by the predictions; `arm` as `configuration`."""
-    config = configuration(workload, arm)
+def objective(workload: Workload) -> Program:
+    """Matching, both losses and their gradients by the predictions."""
+    config = configuration(workload)
     options = steps.objective_options(config)
     anchors = tuple(
         map(jnp.asarray, detectors.canvas_anchors(config, (workload.height, workload.width)))
     )
     ends = np.cumsum([len(level) for level in anchors])
     predictions = tuple(
-        tuple(map(jnp.asarray, np.split(part, ends[:-1], axis=1)))
+        tuple(jnp.asarray(level, workload.dtype) for level in np.split(part, ends[:-1], axis=1))
         for part in workload.predictions(ends[-1])
     )
     batch = {name: jnp.asarray(array) for name, array in _batch(workload).items()}
@@ -108,11 +131,10 @@ def objective(workload: Workload, arm: str | None = None) -> Callable[[], Any]:
         )
         return result.loss
 
-    value_and_gradient = jax.jit(jax.value_and_grad(loss_of))
-    return lambda: value_and_gradient(predictions, batch)
+    return Program(jax.jit(jax.value_and_grad(loss_of)), predictions, batch)
 
 
-def nms(workload: Workload) -> Callable[[], Any]:
+def nms(workload: Workload) -> Program:
     """Class-wise NMS of one image."""
     candidates = [jnp.asarray(part) for part in workload.candidate_boxes()]
     valid = jnp.ones(workload.candidates, bool)
@@ -121,12 +143,11 @@ def nms(workload: Workload) -> Callable[[], Any]:
     def suppress(*candidates: jax.Array) -> Any:
         return postprocess.class_wise_nms(*candidates, iou_threshold=0.5, max_detections=300)
 
-    return lambda: suppress(*candidates, valid)
+    return Program(suppress, *candidates, valid)
 
 
-def iou(workload: Workload) -> Callable[[], Any]:
+def iou(workload: Workload) -> Program:
     """IoUs of the candidates with the ground truth of the first image."""
     candidates = jnp.asarray(workload.candidate_boxes()[0])
     ground_truth = jnp.asarray(workload.ground_truth()[0][0])
-    pairwise_iou = jax.jit(boxes.pairwise_iou)
-    return lambda: pairwise_iou(candidates, ground_truth)
+    return Program(jax.jit(boxes.pairwise_iou), candidates, ground_truth)

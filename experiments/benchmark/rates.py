@@ -5,7 +5,6 @@ import pathlib
 import statistics
 import time
 import tracemalloc
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -25,20 +24,6 @@ CONFIG = command_line.define_config(required=False)
 _BATCHES = flags.DEFINE_integer("batches", 8, "Batches of input, each time.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 5, "Times it is measured.", lower_bound=1)
 _WEIGHTS = flags.DEFINE_string("weights", None, "File or name of a backbone or of a detector.")
-
-
-def rounded(value: float) -> float:
-    """A figure with the three digits that a timing has."""
-    return float(f"{value:.3g}")
-
-
-def spread(ratios: Sequence[float]) -> dict[str, float]:
-    """The ratios of all turns in three figures."""
-    return {
-        "median": rounded(statistics.median(ratios)),
-        "lowest": rounded(min(ratios)),
-        "highest": rounded(max(ratios)),
-    }
 
 
 def import_cost() -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 import jax
 
 from experiments.benchmark.compiled import CLASSES
-from experiments.benchmark.rates import CONFIG, REPEATS, rounded, spread
+from experiments.benchmark.rates import CONFIG, REPEATS
+from experiments.benchmark.timing import rounded, spread
 from ioub_jax.training import checkpoints, checksums, configuration
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import create_detector, create_trainer

@@ -1,12 +1,10 @@
 """Torchvision's side of a comparison, in an environment of its own (`make peers`).
 
-It says `ready`, and from then on does its work once for each line that it reads, and answers with
-the seconds that took. `experiments.benchmark` starts it.
+`experiments.benchmark` starts it, as the worker that `worker.py` describes.
 """
 
 import functools
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +17,7 @@ from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from experiments.benchmark import workloads
+from experiments.benchmark import timing, worker, workloads
 
 
 def create_model(workload: workloads.Workload) -> nn.Module:
@@ -41,6 +39,11 @@ def create_model(workload: workloads.Workload) -> nn.Module:
     )
 
 
+def _autocast(workload: workloads.Workload) -> torch.autocast:
+    """The network in bfloat16 as torch has it, where the workload asks for it."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=workload.dtype == "bfloat16")
+
+
 def _inputs(workload: workloads.Workload) -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
     images = torch.from_numpy(workload.images()).permute(0, 3, 1, 2).float() / 255.0
     boxes, labels = (torch.from_numpy(part) for part in workload.ground_truth())
@@ -57,7 +60,9 @@ def train_step(workload: workloads.Workload) -> Callable[[], Any]:
 
     def step() -> None:
         optimizer.zero_grad()
-        sum(model(images, targets).values()).backward()
+        with _autocast(workload):
+            loss = sum(model(images, targets).values())
+        loss.backward()
         optimizer.step()
 
     return step
@@ -67,7 +72,12 @@ def inference(workload: workloads.Workload) -> Callable[[], Any]:
     """Images to detections, 1,000 candidates of every level."""
     model = create_model(workload).eval()
     images, _ = _inputs(workload)
-    return torch.no_grad()(functools.partial(model, images))
+
+    def infer() -> None:
+        with torch.no_grad(), _autocast(workload):
+            model(images)
+
+    return infer
 
 
 def objective(workload: workloads.Workload) -> Callable[[], Any]:
@@ -81,7 +91,8 @@ def objective(workload: workloads.Workload) -> Callable[[], Any]:
     )
     anchors = model.anchor_generator(images, [torch.zeros(1, 1, *side) for side in sides])
     logits, deltas = (
-        torch.from_numpy(part).requires_grad_() for part in workload.predictions(len(anchors[0]))
+        torch.from_numpy(part).to(getattr(torch, workload.dtype)).requires_grad_()
+        for part in workload.predictions(len(anchors[0]))
     )
 
     def step() -> None:
@@ -118,12 +129,11 @@ def main() -> None:
     """Answers every line with the seconds of one repetition."""
     measurement, workload = workloads.parse(sys.argv[1:])
     work = MEASUREMENTS[measurement](workload)
+    start = timing.now()
     work()
-    print(f"ready torch {torch.__version__}, torchvision {torchvision.__version__}", flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        work()
-        print(time.perf_counter() - start, flush=True)
+    before = {"first run": timing.now() - start}
+    what = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    worker.serve(f"{what}, {torch.get_num_threads()} threads", work, before)
 
 
 if __name__ == "__main__":

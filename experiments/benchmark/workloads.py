@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """How large the inputs are.
+    """How large the inputs are, and what is made of them.
 
     Attributes:
       batch: images.
@@ -17,6 +17,8 @@ class Workload:
       classes: C.
       boxes: ground-truth boxes of an image.
       candidates: boxes that go into NMS.
+      dtype: of the network's computation, float32 or bfloat16.
+      arm: losses of ours; a peer has its own, which are those of baseline.
     """
 
     batch: int
@@ -25,6 +27,8 @@ class Workload:
     classes: int
     boxes: int
     candidates: int = 5_000
+    dtype: str = "float32"
+    arm: str = "baseline"
 
     def arguments(self) -> list[str]:
         """What `parse` understands."""
@@ -67,6 +71,6 @@ def parse(arguments: list[str]) -> tuple[str, Workload]:
     parser = argparse.ArgumentParser()
     parser.add_argument("measurement")
     for field in dataclasses.fields(Workload):
-        parser.add_argument(f"--{field.name}", type=int, required=True)
+        parser.add_argument(f"--{field.name}", type=field.type, required=True)
     values = vars(parser.parse_args(arguments))
     return values.pop("measurement"), Workload(**values)

@@ -1,10 +1,13 @@
 import json
 import pathlib
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
+from experiments.benchmark import timing, worker
 from experiments.benchmark.__main__ import _MEASUREMENTS
 from experiments.benchmark.workloads import Workload, parse
 from tests import tiny
@@ -31,10 +34,12 @@ def test_both_sides_make_the_same_inputs():
 
 
 PEER = """
-import sys
-print("ready a peer that needs 2 seconds", flush=True)
+import json, sys
+before = {"first run": {"wall, s": 3.0, "CPU, s": 4.0}}
+print(json.dumps({"is": "a peer that needs 2 seconds", "before": before}), flush=True)
 for line in sys.stdin:
-    print(2.0, flush=True)
+    peak = line.strip() == "peak"
+    print(json.dumps({"MiB": 1024.0} if peak else {"wall": 2.0, "cpu": 4.0}), flush=True)
 """
 
 
@@ -47,20 +52,69 @@ def peer_python(tmp_path):
     return program
 
 
-@pytest.mark.parametrize("name", ["nms", "iou", "objective"])
+@pytest.mark.parametrize("name", ["nms", "objective"])
 def test_we_and_a_peer_take_turns(peer_python, name):
     small = [f"--{key}" for key in ("size=64x96", "batch=1", "classes=2", "candidates=40")]
     code, output = tiny.run("benchmark", name, f"--peer_python={peer_python}", *small)
     assert code == 0, output
     report = json.loads(output[output.index("{") :])
-    assert report["peer"] == "a peer that needs 2 seconds"
+    ours, peer = report["ours"], report["peer"]
+    assert peer["is"] == "a peer that needs 2 seconds"
     assert "--height=64" in report["workload"]
-    assert report["peer, seconds"] == 2.0
-    speed = report["times as fast as the peer"]
-    assert speed["lowest"] <= speed["median"] <= speed["highest"]
-    # The ratio of the medians need not be the median of the ratios, but it lies between them.
-    assert speed["lowest"] <= 2.0 / report["ours, seconds"] * 1.01
-    assert speed["highest"] >= 2.0 / report["ours, seconds"] * 0.99
+    assert peer["CPU, s"] == {"median": 4.0, "lowest": 4.0, "highest": 4.0}
+    assert peer["before the first turn"]["first run"]["wall, s"] == 3.0
+    assert set(ours["before the first turn"]) == {"trace", "lower", "compile", "first run"}
+    for by, measure, theirs in (("by wall time", "wall, s", 2.0), ("by CPU time", "CPU, s", 4.0)):
+        speed = report["times as fast as the peer"][by]
+        assert speed["lowest"] <= speed["median"] <= speed["highest"]
+        # The peer always takes the same, so our slowest turn has the lowest ratio; three digits.
+        assert speed["lowest"] == pytest.approx(theirs / ours[measure]["highest"], rel=0.02)
+        assert speed["of the fastest turns"] == speed["highest"]
+    assert report["peak memory over the peer's"] == pytest.approx(
+        ours["peak, MiB"] / 1024, rel=0.01
+    )
+
+
+def test_a_processs_memory_is_its_own_and_not_that_of_what_started_it():
+    code = "from experiments.benchmark import timing; print(timing.peak_mib())"
+    held = np.ones(2**25)  # 256 MiB, which `ru_maxrss` of what is started would have, too
+    answer = subprocess.run([sys.executable, "-c", code], cwd=tiny.ROOT, capture_output=True)
+    assert 1.0 < float(answer.stdout) < 100.0
+    assert timing.peak_mib() > held.nbytes / 2**20
+
+
+def test_seconds_of_the_processors_are_those_of_all_threads_without_waiting():
+    start = timing.now()
+    time.sleep(0.05)
+    waited = timing.now() - start
+    assert waited.wall >= 0.05 > waited.cpu
+
+
+def test_ratios_are_of_turns_and_of_the_fastest_ones():
+    ours = [timing.Seconds(1.0, 2.0), timing.Seconds(2.0, 2.0)]
+    theirs = [timing.Seconds(3.0, 2.0), timing.Seconds(2.0, 1.0)]
+    # By the clock 3 / 1 and 2 / 2, of the fastest 2 / 1; of the processors 2 / 2 and 1 / 2.
+    assert timing.times_as_fast(ours, theirs) == {
+        "by wall time": {"median": 2.0, "lowest": 1.0, "highest": 3.0, "of the fastest turns": 2.0},
+        "by CPU time": {"median": 0.75, "lowest": 0.5, "highest": 1.0, "of the fastest turns": 0.5},
+    }
+
+
+def test_a_peer_that_ends_is_one_sentence(tmp_path):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho no torch >&2\nexit 1\n")
+    program.chmod(0o755)
+    with (
+        pytest.raises(worker.WorkerError, match="some_peer ended; what it said is above"),
+        worker.started(program, "some_peer", []),
+    ):
+        pass
+
+
+def test_bfloat16_is_refused_where_it_says_nothing(peer_python):
+    code, output = tiny.run("benchmark", "nms", f"--peer_python={peer_python}", "--dtype=bfloat16")
+    assert code == 1
+    assert "--dtype=bfloat16 is of step, inference, objective, not of nms." in output
 
 
 def test_without_the_peers_environment_one_sentence_says_how_to_make_it():

@@ -1,0 +1,113 @@
+"""A process that does one piece of work whenever it is told to, and the one that tells it.
+
+One JSON object a line: the worker begins by saying what it `is` and what it took `before` it was
+ready, answers `turn` with the seconds of one repetition and `peak` with its memory, and ends with
+its input. The standard library alone, as a peer is.
+"""
+
+import contextlib
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from experiments.benchmark import timing
+from experiments.benchmark.timing import Seconds
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+class WorkerError(Exception):
+    """A worker ended before it was told to."""
+
+
+def serve(what: str, work: Callable[[], Any], before: Mapping[str, Seconds]) -> None:
+    """Answers every line of the input until it ends.
+
+    Args:
+      what: who does the work, with versions.
+      work: ends when its result is there.
+      before: what was done before the first turn.
+    """
+    _say({"is": what, "before": {name: spent.figures() for name, spent in before.items()}})
+    for line in sys.stdin:
+        if line.strip() == "peak":
+            _say({"MiB": timing.peak_mib()})
+        else:
+            start = timing.now()
+            work()
+            _say((timing.now() - start)._asdict())
+
+
+def _say(answer: Mapping[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+class Worker:
+    """A started worker that is ready.
+
+    Attributes:
+      what: who does the work, with versions.
+      before: what was done before the first turn.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], module: str) -> None:
+        self._process, self._module = process, module
+        ready = self._read()
+        self.what: str = ready["is"]
+        self.before: dict[str, Any] = ready["before"]
+
+    def turn(self) -> Seconds:
+        """Lets it do its work once."""
+        return Seconds(**self._ask("turn"))
+
+    def peak_mib(self) -> float | None:
+        """The largest resident memory it has had so far."""
+        mib: float | None = self._ask("peak")["MiB"]
+        return mib
+
+    def _ask(self, what: str) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which reading tells
+            print(what, file=self._process.stdin, flush=True)
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise WorkerError(f"{self._module} ended; what it said is above.")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@contextlib.contextmanager
+def started(python: pathlib.Path, module: str, arguments: Sequence[str]) -> Iterator[Worker]:
+    """A worker, which ends with the block.
+
+    Args:
+      python: the interpreter.
+      module: what it runs as its main one.
+      arguments: its command line.
+
+    Raises:
+      WorkerError: it ended instead of becoming ready.
+    """
+    process = subprocess.Popen(
+        [python.absolute(), "-m", module, *arguments],
+        cwd=_ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        yield Worker(process, module)
+    finally:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        process.wait()
+        process.stdout.close()
