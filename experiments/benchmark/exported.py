@@ -1,7 +1,5 @@
 """What an exported detector weighs and how fast it is, beside the jitted one."""
 
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +7,10 @@ import jax
 import jax.export
 import numpy as np
 
+from experiments.benchmark import timing
 from experiments.benchmark.compiled import BATCH, CLASSES
 from experiments.benchmark.rates import CONFIG, REPEATS
-from experiments.benchmark.timing import rounded, spread
+from experiments.benchmark.timing import Seconds
 from ioub_jax import exporting
 from ioub_jax.inference import ObjectDetector
 from ioub_jax.training import state as states
@@ -34,9 +33,9 @@ def exported_beside_jitted() -> dict[str, Any]:
     detector = ObjectDetector(model, variables, categories, BATCH.value or 1)
     canvas = detector.canvases[0]
 
-    start = time.perf_counter()
+    start = timing.now()
     serialized = exporting.export_detector(detector, canvas).serialize(vjp_order=0)
-    seconds = {"export": time.perf_counter() - start}
+    before = {"export": timing.now() - start}
     images = np.random.default_rng(0).integers(
         0, 256, (detector.batch_size, *canvas, 3), dtype=np.uint8
     )
@@ -45,24 +44,19 @@ def exported_beside_jitted() -> dict[str, Any]:
         "exported": _exported(serialized, images),
     }
     for name, work in works.items():
-        start = time.perf_counter()
-        jax.block_until_ready(work())
-        seconds[f"first batch, {name}"] = time.perf_counter() - start
+        before[f"first batch, {name}"] = _seconds(work)
     turns = [{name: _seconds(work) for name, work in works.items()} for _ in range(REPEATS.value)]
-    ratios = [turn["jitted"] / turn["exported"] for turn in turns]
+    jitted, exported = ([turn[name] for turn in turns] for name in works)
     return {
         "images": list(images.shape),
         "classes": count,
         "weights, MiB": _mib(sum(x.nbytes for x in jax.tree.leaves(variables))),
         "program, MiB": _mib(len(serialized)),
         "turns": len(turns),
-        "seconds": {
-            name: rounded(value)
-            for name, value in (
-                seconds | {name: statistics.median(t[name] for t in turns) for name in works}
-            ).items()
-        },
-        "times as fast as the jitted": spread(ratios),
+        **{name: spent.figures() for name, spent in before.items()},
+        "jitted": timing.of_turns(jitted),
+        "exported": timing.of_turns(exported),
+        "times as fast as the jitted": timing.times_as_fast(exported, jitted),
     }
 
 
@@ -95,10 +89,10 @@ def _exported(serialized: bytearray, images: np.ndarray) -> Callable[[], Any]:
     return lambda: detect(images, sizes)
 
 
-def _seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+def _seconds(work: Callable[[], Any]) -> Seconds:
+    start = timing.now()
     jax.block_until_ready(work())
-    return time.perf_counter() - start
+    return timing.now() - start
 
 
 def _mib(count: int) -> float:

@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 import statistics
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from configs import defaults
-from experiments.benchmark import ours
+from experiments.benchmark import ours, timing
 from experiments.benchmark.rates import REPEATS
-from experiments.benchmark.timing import rounded
+from experiments.benchmark.timing import Seconds
 from experiments.benchmark.workloads import Workload
 from ioub_jax import files
 from ioub_jax.plotting.drawing import BLUE, DPI, GREY, ORANGE, tidy
@@ -44,9 +43,9 @@ _DEVICES_BATCH, _DEVICES_CANVAS = 8, (256, 256)
 def growth() -> dict[str, Any]:
     """Seconds of matching, losses and gradients of both arms, and what a device has to do.
 
-    The seconds are medians of turns, in each of which every size of both arms has its own. The
-    flops and bytes are XLA's, of the program of one device, for the train step of a ResNet-18 with
-    a batch that all devices share.
+    The seconds, by the clock and of the processors, are medians of turns, in each of which every
+    size of both arms has its own. The flops and bytes are XLA's, of the program of one device, for
+    the train step of a ResNet-18 with a batch that all devices share.
     """
     check_png()
     result: dict[str, Any] = {"base": dataclasses.asdict(_BASE)}
@@ -58,7 +57,7 @@ def growth() -> dict[str, Any]:
         }
         seconds = _seconds(works)
         result[name] = {
-            str(_amount(name, workload)): {arm: rounded(seconds[workload, arm]) for arm in _ARMS}
+            str(_amount(name, workload)): {arm: seconds[workload, arm].figures() for arm in _ARMS}
             for workload in workloads
         }
     counts = [n for n in (1, 2, 4, 8) if n <= jax.device_count()]
@@ -84,17 +83,20 @@ def _amount(name: str, workload: Workload) -> int:
     return amount
 
 
-def _seconds(work: Mapping[Any, Any]) -> dict[Any, float]:
-    """The median time of each piece of work."""
+def _seconds(work: Mapping[Any, Any]) -> dict[Any, Seconds]:
+    """The median times of each piece of work."""
     for run in work.values():
-        jax.block_until_ready(run())  # compile
-    turns: dict[Any, list[float]] = {key: [] for key in work}
+        run()  # compile
+    turns: dict[Any, list[Seconds]] = {key: [] for key in work}
     for _ in range(REPEATS.value):
         for key, run in work.items():
-            start = time.perf_counter()
-            jax.block_until_ready(run())
-            turns[key].append(time.perf_counter() - start)
-    return {key: statistics.median(times) for key, times in turns.items()}
+            start = timing.now()
+            run()
+            turns[key].append(timing.now() - start)
+    return {
+        key: Seconds(*map(statistics.median, zip(*times, strict=True)))
+        for key, times in turns.items()
+    }
 
 
 def _cost_of_a_device(count: int) -> dict[str, float]:
@@ -114,7 +116,7 @@ def _draw(path: pathlib.Path, result: dict[str, Any]) -> None:
     for axes, name in zip(panels, _GROWING, strict=False):
         amounts = np.array([int(amount) for amount in result[name]])
         for arm, color, marker in (("baseline", GREY, "o"), ("both", ORANGE, "^")):
-            seconds = np.array([row[arm] for row in result[name].values()])
+            seconds = np.array([row[arm]["wall, s"] for row in result[name].values()])
             axes.plot(amounts, 1e3 * seconds, color=color, marker=marker, label=arm)
         axes.plot(
             amounts,

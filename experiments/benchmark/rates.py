@@ -3,7 +3,6 @@
 import functools
 import pathlib
 import statistics
-import time
 import tracemalloc
 from typing import Any
 
@@ -13,6 +12,7 @@ from absl import flags
 
 from configs import defaults
 from experiments import command_line
+from experiments.benchmark import timing
 from experiments.benchmark.compiled import BACKBONE
 from ioub_jax import models
 from ioub_jax.data import sources, throughput
@@ -34,11 +34,11 @@ def import_cost() -> dict[str, Any]:
     way to the device: most variables are views of the mapped file until then.
     """
     path = pretrained.find_weights(_weights())
-    seconds = []
+    turns = []
     for _ in range(REPEATS.value + 1):
-        start = time.perf_counter()
+        start = timing.now()
         variables = jax.block_until_ready(jax.device_put(_import_weights(path)))
-        seconds.append(time.perf_counter() - start)
+        turns.append(timing.now() - start)
     del variables
     tracemalloc.start()
     variables = _import_weights(path)
@@ -46,7 +46,7 @@ def import_cost() -> dict[str, Any]:
     return {
         "file MiB": round(path.stat().st_size / 2**20, 1),
         "variables MiB": round(sum(x.nbytes for x in jax.tree.leaves(variables)) / 2**20, 1),
-        "seconds": round(statistics.median(seconds[1:]), 3),
+        **timing.of_turns(turns[1:]),
         "peak MiB": round(peak / 2**20, 1),
     }
 
@@ -94,24 +94,33 @@ def input_rates() -> dict[str, Any]:
     """Images/s of the input pipeline beside a bare loop of decoding and resizing.
 
     The bare loop and every pipeline take turns; a ratio is the median of those of each turn.
+    Seconds of the processors are those of the workers, too, on Linux.
     """
     benchmark = _input_benchmark()
-    turns = []
+    turns: list[dict[str, throughput.Rate]] = []
+    memory: dict[str, float] = {}
     for _ in range(REPEATS.value):
         turn = {"bare loop": benchmark.bare_loop()} | benchmark.stages()
         for workers in (0, 1, 2):
-            whole = benchmark.whole_pipeline(workers)
-            turn[f"pipeline, {workers} workers"] = whole["images/s"]
-            turn[f"MiB a worker, {workers} workers"] = whole["MiB a worker"]
+            name = f"pipeline, {workers} workers"
+            turn[name], mib = benchmark.whole_pipeline(workers)
+            memory[name] = max(round(mib, 1), memory.get(name, 0.0))
         turns.append(turn)
     one, two, bare = "pipeline, 1 workers", "pipeline, 2 workers", "bare loop"
     return {
         "images": len(benchmark),
-        "images/s": {
-            name: round(statistics.median(turn[name] for turn in turns), 1) for name in turns[0]
-        },
-        "one worker over the bare loop": _median_ratio(turns, one, bare),
-        "two workers over one": _median_ratio(turns, two, one),
+        "images/s": _medians(turns, "wall"),
+        "images a CPU second": _medians(turns, "cpu"),
+        "MiB a worker": memory,
+        "one worker over the bare loop": _ratios(turns, one, bare),
+        "two workers over one": _ratios(turns, two, one),
+    }
+
+
+def _medians(turns: list[dict[str, throughput.Rate]], by: str) -> dict[str, float]:
+    return {
+        name: round(statistics.median(getattr(turn[name], by) for turn in turns), 1)
+        for name in turns[0]
     }
 
 
@@ -133,6 +142,10 @@ def check_input() -> str:
     return f"{len(_input_benchmark()):,} images of data.source={CONFIG.value.data.source}"
 
 
-def _median_ratio(turns: list[dict[str, float]], first: str, second: str) -> dict[str, float]:
-    ratios = sorted(round(turn[first] / turn[second], 3) for turn in turns)
-    return {"median": statistics.median(ratios), "lowest": ratios[0], "highest": ratios[-1]}
+def _ratios(
+    turns: list[dict[str, throughput.Rate]], first: str, second: str
+) -> dict[str, dict[str, float]]:
+    return {
+        name: timing.spread([getattr(t[first], by) / getattr(t[second], by) for t in turns])
+        for name, by in (("by wall time", "wall"), ("by CPU time", "cpu"))
+    }

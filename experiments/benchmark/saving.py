@@ -1,16 +1,15 @@
 """What saving a checkpoint takes, and how much of it are the checksums."""
 
 import pathlib
-import statistics
 import tempfile
-import time
 from typing import Any
 
 import jax
 
+from experiments.benchmark import timing
 from experiments.benchmark.compiled import CLASSES
 from experiments.benchmark.rates import CONFIG, REPEATS
-from experiments.benchmark.timing import rounded, spread
+from experiments.benchmark.timing import Seconds
 from ioub_jax.training import checkpoints, checksums, configuration
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import create_detector, create_trainer
@@ -31,12 +30,15 @@ def saving_cost() -> dict[str, Any]:
         "arrays": len(jax.tree.leaves(state)),
         "MiB": round(sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 2**20, 1),
         "turns": len(turns),
-        "seconds": {
-            name: rounded(statistics.median(turn[name] for turn in turns)) for name in turns[0]
+        **{name: timing.of_turns([turn[name] for turn in turns]) for name in turns[0]},
+        "checksums over the whole save": {
+            "by wall time": timing.spread(
+                [turn["checksums"].wall / turn["whole save"].wall for turn in turns]
+            ),
+            "by CPU time": timing.spread(
+                [turn["checksums"].cpu / turn["whole save"].cpu for turn in turns]
+            ),
         },
-        "checksums over the whole save": spread(
-            [turn["checksums"] / turn["whole save"] for turn in turns]
-        ),
     }
 
 
@@ -47,16 +49,16 @@ def check_saving() -> str:
     return f"the state of a {CONFIG.value.model.name} of {CLASSES.value or 80} classes"
 
 
-def _one_save(state: Any, config: dict[str, Any]) -> dict[str, float]:
+def _one_save(state: Any, config: dict[str, Any]) -> dict[str, Seconds]:
     with tempfile.TemporaryDirectory() as folder:
         saved = checkpoints.Checkpoints(pathlib.Path(folder))
-        start = time.perf_counter()
+        start = timing.now()
         checksums.checksums_of(state)
-        summed = time.perf_counter()
+        summed = timing.now()
         saved.save_last(state, config)
-        returned = time.perf_counter()
+        returned = timing.now()
         saved.close()
-        whole = time.perf_counter()
+        whole = timing.now()
     return {
         "checksums": summed - start,
         "until the training goes on": returned - summed,

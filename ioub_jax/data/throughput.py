@@ -6,10 +6,11 @@ beside the least that any loader must do: a single-threaded loop of `cv2.imdecod
 
 import itertools
 import multiprocessing
+import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,6 +24,19 @@ from ioub_jax.data.sources.files import AnnotatedImages, scale_to_image
 from ioub_jax.data.transforms import resize
 
 Size = tuple[int, int]
+
+
+class Rate(NamedTuple):
+    """Images of a second.
+
+    Attributes:
+        wall: Of a second by the clock.
+        cpu: Of a second of the processors, worker processes included; infinite where they have
+            taken less than their clock shows.
+    """
+
+    wall: float
+    cpu: float
 
 
 class InputBenchmark:
@@ -64,8 +78,8 @@ class InputBenchmark:
     def _target(self, position: int) -> Size:
         return self._plan.resize.size(self._original(position), self._canvases[position])
 
-    def bare_loop(self) -> float:
-        """Images/s of reading, `cv2.imdecode` and `cv2.resize` to the sizes of the training."""
+    def bare_loop(self) -> Rate:
+        """The rate of reading, `cv2.imdecode` and `cv2.resize` to the sizes of the training."""
 
         def work() -> None:
             for position, path in enumerate(self._paths):
@@ -75,8 +89,8 @@ class InputBenchmark:
 
         return self._rate(work)
 
-    def stages(self) -> dict[str, float]:
-        """Images/s of every stage by itself, single-threaded."""
+    def stages(self) -> dict[str, Rate]:
+        """The rate of every stage by itself, single-threaded."""
         config = self._config
         augmentation = create_augmentation(config)
         data = [path.read_bytes() for path in self._paths]
@@ -124,27 +138,30 @@ class InputBenchmark:
         image = decode_image(content, "", size, self._target(position), reading=self._reading)
         return scale_to_image(self._source.annotations(self._indices[position]), image, size)
 
-    def _rate(self, work: Callable[[], Any]) -> float:
-        """Images/s of a piece of work over all images; OpenCV on one thread, as in a worker."""
+    def _rate(self, work: Callable[[], Any]) -> Rate:
+        """That of a piece of work over all images; OpenCV on one thread, as in a worker."""
         threads = cv2.getNumThreads()
         cv2.setNumThreads(0)
         try:
-            start = time.perf_counter()
+            start, start_cpu = time.perf_counter(), time.process_time()
             work()
-            return len(self) / (time.perf_counter() - start)
+            return self._rate_of(time.perf_counter() - start, time.process_time() - start_cpu)
         finally:
             cv2.setNumThreads(threads)
 
-    def whole_pipeline(self, workers: int) -> dict[str, float]:
-        """Images/s of the training's own batches, and the memory they take.
+    def _rate_of(self, wall: float, cpu: float) -> Rate:
+        return Rate(len(self) / wall, len(self) / cpu if cpu > 0.0 else float("inf"))
+
+    def whole_pipeline(self, workers: int) -> tuple[Rate, float]:
+        """The rate of the training's own batches, and the memory they take.
 
         Args:
             workers: Worker processes; 0 loads in threads of this one.
 
         Returns:
-            `images/s` once the workers are up and every one has given its first batch, and
-            `MiB a worker`, the largest resident memory of a worker (0 without workers, and where
-            the system does not tell).
+            The rate once the workers are up and every one has given its first batch, and the MiB of
+            the largest resident memory of a worker (0 without workers, and where the system does
+            not tell).
         """
         config = self._config.copy_and_resolve_references()
         config.runtime.workers = workers
@@ -152,11 +169,11 @@ class InputBenchmark:
         steps = warm_up + self._num_batches
         with pipeline.training_batches_of(config, self._source, self._plan, 0, steps) as batches:
             _consume(batches, warm_up)
-            start = time.perf_counter()
+            start, start_cpu = time.perf_counter(), _cpu_seconds()
             _consume(batches, self._num_batches)
-            elapsed = time.perf_counter() - start
+            rate = self._rate_of(time.perf_counter() - start, _cpu_seconds() - start_cpu)
             memory = max(map(_resident_mib, multiprocessing.active_children()), default=0.0)
-        return {"images/s": len(self) / elapsed, "MiB a worker": memory}
+        return rate, memory
 
 
 def _consume(batches: Iterator[Any], count: int) -> None:
@@ -172,3 +189,17 @@ def _resident_mib(process: Any) -> float:
         return 0.0
     lines = dict(line.split(":", 1) for line in status.splitlines())
     return int(lines["VmHWM"].split()[0]) / 1024
+
+
+def _cpu_seconds() -> float:
+    """Seconds of the processors of this process and its workers, while these live; Linux tells."""
+    seconds = time.process_time()
+    for process in multiprocessing.active_children():
+        try:
+            status = pathlib.Path(f"/proc/{process.pid}/stat").read_text()
+        except OSError:
+            continue
+        # Behind the name, which may have blanks: fields 14 and 15 of proc_pid_stat(5).
+        user, system = status.rpartition(")")[2].split()[11:13]
+        seconds += (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return seconds
