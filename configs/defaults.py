@@ -362,7 +362,8 @@ def _evaluation() -> ml_collections.ConfigDict:
             "max_detections": 100,
             # coco, voc or both; the AP of the first picks the best checkpoint.
             "metrics": ("coco",),
-            "backend": "pycocotools",  # or faster_coco_eval, the same numbers sooner
+            # Who computes COCO's metrics, or pycocotools: the same numbers, ten times as slowly.
+            "backend": "faster_coco_eval",
         }
     )
 

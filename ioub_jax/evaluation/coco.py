@@ -1,8 +1,9 @@
 """COCO detection metrics, as pycocotools computes them.
 
-The matching and the precision/recall tensors are pycocotools' own (or faster-coco-eval's, a drop-in
-in C++ that gives the same tensors); this module feeds them from memory, keeps them silent, and
-reads every number of a report from the one precision tensor.
+The matching and the precision/recall tensors are those of faster-coco-eval, a drop-in for
+pycocotools in C++, or pycocotools' own; this module feeds them from memory, keeps them silent, and
+reads every number of a report from the one precision tensor. Both give the same numbers to the last
+bit, but for boxes whose area is too small for a float (sides around 1e-160 pixels).
 
 Two things of COCO's own to know when reading a number:
 
@@ -23,7 +24,7 @@ import numpy as np
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input
 from ioub_jax.printing import printable
 
-Backend = Literal["pycocotools", "faster_coco_eval"]
+Backend = Literal["faster_coco_eval", "pycocotools"]
 
 # Positions in the evaluators' tensors: precision [T, R, K, A, M] and recall [T, K, A, M].
 # T is IoU .50, .55, ... .95; A is all, small, medium, large; M is 1, 10, 100 detections.
@@ -88,7 +89,7 @@ def evaluate_detections(
     ground_truth: Mapping[str, Any],
     detections: Sequence[Mapping[str, Any]],
     *,
-    backend: Backend = "pycocotools",
+    backend: Backend = "faster_coco_eval",
 ) -> CocoMetrics:
     """Computes the COCO metrics of a set of detections.
 
@@ -102,7 +103,7 @@ def evaluate_detections(
             (`image_id`, `category_id`, `bbox`; `iscrowd` is 0 and `area` is the box's where they
             are absent) and `categories` (`id`, `name`). It is not changed.
         detections: COCO results: `image_id`, `category_id`, `bbox` and `score`. Not changed either.
-        backend: `pycocotools`, or the faster `faster_coco_eval`, which gives the same numbers.
+        backend: `faster_coco_eval`, or `pycocotools`, which gives the same numbers more slowly.
 
     Returns:
         The metrics.
@@ -115,10 +116,11 @@ def evaluate_detections(
     return metrics_of(checked, run_evaluator(checked, backend))
 
 
-def run_evaluator(checked: CheckedInput, backend: Backend = "pycocotools") -> Any:
+def run_evaluator(checked: CheckedInput, backend: Backend) -> Any:
     """The backend's `COCOeval` of checked input, evaluated and accumulated, in silence.
 
-    Its images are renumbered, its categories in the order of `checked.categories`.
+    Its categories are in the order of `checked.categories`. What a single object has matched is
+    only in that of pycocotools.
 
     Raises:
         ImportError: The backend is not installed.
@@ -157,7 +159,7 @@ def counted_boxes(matches: Mapping[str, Any]) -> int:
 def metrics_of(checked: CheckedInput, evaluator: Any) -> CocoMetrics:
     """The metrics that `run_evaluator` has found."""
     boxes_of = Counter(item["category_id"] for item in checked.annotations if not item["iscrowd"])
-    precision = np.asarray(evaluator.eval["precision"])
+    precision = precision_of(evaluator)
     recall = np.asarray(evaluator.eval["recall"])
     return CocoMetrics(
         summary=_summary(precision, recall),
@@ -171,13 +173,18 @@ def metrics_of(checked: CheckedInput, evaluator: Any) -> CocoMetrics:
     )
 
 
+def precision_of(evaluator: Any) -> np.ndarray:
+    """The precision `[T, R, K, A, M]` that `run_evaluator` has found; -1 where it does not exist.
+
+    Pycocotools divides the n true ones of n detections by n + 2.2e-16, which is n but for n = 1:
+    there its precision is .9999999999999998, and is 1 here, as with the other backend.
+    """
+    precision = np.asarray(evaluator.eval["precision"])
+    return np.where(precision == 1.0 / (1.0 + np.spacing(1)), 1.0, precision)
+
+
 def _load_backend(backend: Backend) -> tuple[Any, Any]:
     """The classes `COCO` and `COCOeval` of a backend."""
-    if backend == "pycocotools":
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-
-        return COCO, COCOeval
     if backend == "faster_coco_eval":
         try:
             from faster_coco_eval import COCO as FasterCOCO
@@ -185,24 +192,28 @@ def _load_backend(backend: Backend) -> tuple[Any, Any]:
         except ImportError as error:
             raise ImportError(
                 "backend='faster_coco_eval' needs the package faster-coco-eval: install"
-                " 'ioub_jax[faster-eval]' or use backend='pycocotools'"
+                " 'ioub_jax[train]' or use backend='pycocotools'"
             ) from error
         return FasterCOCO, COCOeval_faster
-    raise ValueError(f"backend {backend!r} is neither 'pycocotools' nor 'faster_coco_eval'")
+    if backend == "pycocotools":
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        return COCO, COCOeval
+    raise ValueError(f"backend {backend!r} is neither 'faster_coco_eval' nor 'pycocotools'")
 
 
 def _index(coco_class: Any, checked: CheckedInput, annotations: list[dict[str, Any]]) -> Any:
     """An indexed `COCO` object made in memory (`loadRes` fails on an empty list).
 
-    The images are renumbered in the order of their ids, since faster-coco-eval takes two ids above
-    2**53 for one where float64 does.
+    Its annotations are those of `checked`: evaluators write keys of their own into them, which they
+    set anew every time.
     """
-    numbers = {image_id: number for number, image_id in enumerate(sorted(checked.images), start=1)}
     index = coco_class()
     index.dataset = {
-        "images": [{"id": number} for number in numbers.values()],
+        "images": [{"id": number} for number in sorted(checked.images)],
         "categories": checked.categories,
-        "annotations": [entry | {"image_id": numbers[entry["image_id"]]} for entry in annotations],
+        "annotations": annotations,
     }
     index.createIndex()
     return index

@@ -22,7 +22,7 @@ from ioub_jax.coco_values import (
     upright_corners,
 )
 
-# What an id means -> the integer that stands for it.
+# What an id means -> the number that stands for it.
 _Numbers = Mapping[int | str | None, int]
 
 _FLAGS = ("iscrowd", "difficult", "ignored")
@@ -33,8 +33,8 @@ class CheckedInput:
     """Ground truth and detections that a metric can trust.
 
     Attributes:
-        images: The ids of all images, integers: their own or, where one is a name, numbers from 1.
-        categories: `id` (an integer likewise), `written_id` (as the ground truth has it) and `name`
+        images: A number for every image, from 1 in the order of the ids.
+        categories: `id` (a number likewise), `written_id` (as the ground truth has it) and `name`
             of each category, in the order of the ids.
         annotations: The ground-truth boxes, each with `id` (renumbered from 1), `image_id`,
             `category_id`, `bbox`, `area`, `iscrowd`, `difficult` and `ignored` (0 or 1).
@@ -98,7 +98,10 @@ def check_input(
 
 
 def _number_ids(ground_truth: Mapping[str, Any], key: str) -> _Numbers:
-    """An integer for every id that is listed: itself, or its place where any id is a name."""
+    """The place of every id in their order, names behind integers, from 1.
+
+    The evaluators' own code takes some integers for one, as two above 2**53 that one float64 is.
+    """
     entries = ground_truth[key]
     identities = [id_of(entry.get("id")) for entry in entries]
     for entry, identity in zip(entries, identities, strict=True):
@@ -109,8 +112,6 @@ def _number_ids(ground_truth: Mapping[str, Any], key: str) -> _Numbers:
     for identity, count in collections.Counter(identities).items():
         if count > 1:
             raise ValueError(f"the ground truth lists id {identity} {count} times in {key!r}")
-    if all(isinstance(identity, int) for identity in identities):
-        return {identity: int(identity or 0) for identity in identities}
     by_meaning = sorted(identities, key=lambda identity: (isinstance(identity, str), identity))
     return {identity: number for number, identity in enumerate(by_meaning, start=1)}
 

@@ -98,7 +98,7 @@ def curves_of(checked: CheckedInput, evaluator: Any) -> list[PrecisionCurves]:
         checked: What was evaluated.
         evaluator: From `coco.run_evaluator`.
     """
-    precision = np.asarray(evaluator.eval["precision"])[:, :, :, coco.ALL_AREAS, coco.AT_100]
+    precision = coco.precision_of(evaluator)[:, :, :, coco.ALL_AREAS, coco.AT_100]
     existing = precision[0, 0] > -1
     mean = precision[:, :, existing].mean(axis=2) if existing.any() else None
     result = [PrecisionCurves(None, _at_thresholds(mean))]

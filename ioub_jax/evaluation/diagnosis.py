@@ -42,7 +42,7 @@ def diagnose(ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, 
         ValueError: A detection or an annotation is malformed or names an unknown image or category.
     """
     checked = check_input(ground_truth, detections)
-    evaluator = coco.run_evaluator(checked)
+    evaluator = coco.run_evaluator(checked, "pycocotools")  # which tells every match
     matches = matches_of(checked, evaluator)
     lrp = [optimal_lrp(of_class) for of_class in matches]
     return Diagnosis(

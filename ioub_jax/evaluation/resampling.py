@@ -55,7 +55,7 @@ def resampled_ap(
     Raises:
         ValueError: A detection or an annotation is malformed or names an unknown image or category.
     """
-    evaluator = coco.run_evaluator(check_input(ground_truth, detections))
+    evaluator = coco.run_evaluator(check_input(ground_truth, detections), "pycocotools")
     matches = [_class_matches(of_images) for of_images in coco.matches_by_class(evaluator)]
     images = len(evaluator.params.imgIds)
     generator = np.random.default_rng(seed)

@@ -20,7 +20,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "data.exif": ("ignore", "apply"),
     "data.on_error": ("raise", "skip"),
     "data.voc.unannotated": ("problem", "empty"),
-    "evaluation.backend": ("pycocotools", "faster_coco_eval"),
+    "evaluation.backend": ("faster_coco_eval", "pycocotools"),
     "matcher.crowd": _OBJECTS,
     "matcher.difficult": _OBJECTS,
     "model.dtype": ("float32", "bfloat16"),
@@ -161,5 +161,5 @@ def _check_backend(backend: str) -> None:
     if backend == "faster_coco_eval" and importlib.util.find_spec(backend) is None:
         raise ConfigError(
             "evaluation.backend is 'faster_coco_eval', which is not installed: "
-            "pip install 'ioub_jax[train,faster-eval]', or set it to 'pycocotools'."
+            "pip install 'ioub_jax[train]', or --config.evaluation.backend=pycocotools."
         )

@@ -17,7 +17,7 @@ def matches(true, ious, boxes):
 
 def matches_in(truth, found):
     checked = check_input(truth, found)
-    return matches_of(checked, coco.run_evaluator(checked))
+    return matches_of(checked, coco.run_evaluator(checked, "pycocotools"))
 
 
 def test_optimal_lrp_by_hand():
@@ -84,7 +84,7 @@ def test_curves_are_cocos_precision():
     truth = data_set([annotation(1, [0, 0, 10, 10]), annotation(2, [0, 0, 10, 10])])
     found = [detection(1, [0, 0, 10, 8], 0.9), detection(2, [30, 30, 10, 10], 0.8)]
     checked = check_input(truth, found)
-    mean, cell, cat = curves_of(checked, coco.run_evaluator(checked))
+    mean, cell, cat = curves_of(checked, coco.run_evaluator(checked, "pycocotools"))
     # The best detection finds one of two objects: precision 1 up to recall .5, that is 51 points.
     assert cell.precision["0.50"] == pytest.approx([1.0] * 51 + [0.0] * 50)
     assert cell.precision["0.75"] == cell.precision["0.50"]  # its IoU is .8

@@ -1,3 +1,4 @@
+import importlib.util
 import pathlib
 
 import pytest
@@ -29,7 +30,7 @@ def with_value(key, value):
         ("runtime.devices", 0, "at least 1"),
         ("schedule.reference_batch_size", 0, "above 0"),
         ("schedule.base_learning_rate", float("nan"), "at least 0"),
-        ("evaluation.backend", "cocoapi", "one of pycocotools, faster_coco_eval"),
+        ("evaluation.backend", "cocoapi", "one of faster_coco_eval, pycocotools"),
         ("matcher.crowd", "hide", "one of ignore, drop, keep"),
         ("data.canvases", (64, 64), "heights and widths in pixels"),
         ("data.canvases", ((64, 0),), "heights and widths in pixels"),
@@ -51,6 +52,13 @@ def test_a_value_that_no_run_can_have_names_its_key(key, value, words):
 def test_thresholds_that_contradict_each_other():
     with pytest.raises(ConfigError, match="must satisfy 0 < background_iou <= foreground_iou"):
         check_values(with_value("matcher.background_iou", 0.9))
+
+
+def test_an_absent_backend_is_told_with_both_ways_out(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'ioub_jax\[train\]', or --config.eval"):
+        check_values(tiny.get_config())
+    check_values(with_value("evaluation.backend", "pycocotools"))
 
 
 def test_what_is_shipped_can_be_run():
