@@ -8,6 +8,7 @@ python -m experiments.benchmark input --config=configs/coco_retinanet.py
 python -m experiments.benchmark growth --png=growth.png
 python -m experiments.benchmark export --config=configs/shapes_retinanet.py --repeats=100
 python -m experiments.benchmark saving --config=configs/coco_retinanet.py
+python -m experiments.benchmark metrics
 python -m experiments.benchmark step --peer=torchvision
 python -m experiments.benchmark compile
 
@@ -25,7 +26,15 @@ from typing import Any
 import jax
 
 from experiments import command_line
-from experiments.benchmark import beside_peer, compiled, exported, growth, rates, saving
+from experiments.benchmark import (
+    beside_peer,
+    compiled,
+    detection_metrics,
+    exported,
+    growth,
+    rates,
+    saving,
+)
 
 _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "models": compiled.model_cost,
@@ -36,6 +45,7 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "growth": growth.growth,
     "export": exported.exported_beside_jitted,
     "saving": saving.saving_cost,
+    "metrics": detection_metrics.metrics_cost,
     "compile": beside_peer.compile_cost,
     **{name: functools.partial(beside_peer.compare, name) for name in beside_peer.NAMES},
 }
@@ -50,6 +60,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "growth": growth.check_png,
     "export": exported.check_configuration,
     "saving": saving.check_saving,
+    "metrics": detection_metrics.check_metrics_input,
     "compile": beside_peer.check_compile,
     **{name: functools.partial(beside_peer.check_peer, name) for name in beside_peer.NAMES},
 }

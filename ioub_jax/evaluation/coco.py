@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ioub_jax.evaluation.coco_input import CheckedInput, check_input
+from ioub_jax.evaluation.coco_input import CheckedInput, check_input, without_collection
 from ioub_jax.printing import printable
 
 Backend = Literal["faster_coco_eval", "pycocotools"]
@@ -116,6 +116,7 @@ def evaluate_detections(
     return metrics_of(checked, run_evaluator(checked, backend))
 
 
+@without_collection()
 def run_evaluator(checked: CheckedInput, backend: Backend) -> Any:
     """The backend's `COCOeval` of checked input, evaluated and accumulated, in silence.
 

@@ -5,10 +5,12 @@ area means is what `data.sources.CocoSource` takes it for (`coco_values`).
 """
 
 import collections
+import contextlib
 import dataclasses
+import gc
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,22 @@ class CheckedInput:
     detections: list[dict[str, Any]]
 
 
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Keeps Python from looking for cycles meanwhile; it would again and again, in many new dicts.
+
+    There are none among them, and the search takes longer than making them.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@without_collection()
 def check_input(
     ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
 ) -> CheckedInput:
@@ -90,10 +108,7 @@ def check_input(
             key=lambda category: category["id"],
         ),
         annotations=_read_annotations(ground_truth["annotations"], images, categories),
-        detections=[
-            _detection(number, detection, images, categories)
-            for number, detection in enumerate(detections, start=1)
-        ],
+        detections=_read_detections(detections, images, categories),
     )
 
 
@@ -178,6 +193,61 @@ def _read(
         return read(entry.get(key))
     except ValueError as error:
         raise ValueError(f"{name} {describe_fault(key, entry.get(key), error)}") from None
+
+
+def _read_detections(
+    detections: Sequence[Mapping[str, Any]], images: _Numbers, categories: _Numbers
+) -> list[dict[str, Any]]:
+    """What the metrics read of the detections."""
+    plain = _plain_detections(detections, images, categories)
+    if plain is not None:
+        return plain
+    return [
+        _detection(number, detection, images, categories)
+        for number, detection in enumerate(detections, start=1)
+    ]
+
+
+def _plain_detections(
+    detections: Sequence[Mapping[str, Any]], images: _Numbers, categories: _Numbers
+) -> list[dict[str, Any]] | None:
+    """What `_detection` makes of each, looked at all together, which takes a fifth of the time.
+
+    None where any is not as our own are, integers as ids and floats: then each is to be looked at.
+    """
+    try:
+        rows = [
+            (entry["image_id"], entry["category_id"], entry["score"], *entry["bbox"])
+            for entry in detections
+        ]
+        image, category, score, *box = zip(*rows, strict=True)
+        kinds = [set(map(type, column)) for column in (image, category, score, *box)]
+        numbers = np.array([score, *box], np.float64).T
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    if len(box) != 4 or any(kind != {int} for kind in kinds[:2]):
+        return None
+    if any(kind != {float} for kind in kinds[2:]) or not np.isfinite(numbers).all():
+        return None
+    of_images, of_categories = list(map(images.get, image)), list(map(categories.get, category))
+    if None in of_images or None in of_categories or np.any(numbers[:, 3:] < 0):
+        return None
+    areas = (numbers[:, 3] * numbers[:, 4]).tolist()
+    return [
+        {
+            "id": number,
+            "image_id": image_number,
+            "category_id": category_number,
+            "bbox": box,
+            "score": score,
+            "area": area,
+            "iscrowd": 0,
+        }
+        for number, (image_number, category_number, box, score, area) in enumerate(
+            zip(of_images, of_categories, numbers[:, 1:].tolist(), score, areas, strict=True),
+            start=1,
+        )
+    ]
 
 
 def _detection(

@@ -1,5 +1,6 @@
 """Ground truth as other tools write it: both readers of COCO's format take it for the same."""
 
+import gc
 import json
 import pathlib
 
@@ -9,6 +10,7 @@ import pytest
 
 from ioub_jax import evaluation
 from ioub_jax.data.sources.coco import CocoSource
+from ioub_jax.evaluation import coco_input
 from ioub_jax.evaluation.coco_input import check_input
 
 PERFECT = [{"image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 16], "score": 0.5}]
@@ -165,3 +167,56 @@ def test_files_that_other_libraries_wrote(name):
         assert one["category_id"] == other["category_id"] and one["iscrowd"] == other["iscrowd"]
     found = [entry | {"score": 0.5} for entry in truth["annotations"] if not entry["iscrowd"]]
     assert precision(written, found) == pytest.approx(1)
+
+
+def test_plain_detections_are_read_together_as_they_are_one_by_one():
+    images, categories = {7: 1, 9: 2}, {3: 1}
+    rows = [(9, [1.5, -2.0, 3.0, 0.0], 0.5), (7, [0.0, 0.0, 2.0, 4.0], -1.0), (9, [1e9] * 4, 0.1)]
+    plain = [
+        {"image_id": image, "category_id": 3, "bbox": box, "score": score}
+        for image, box, score in rows
+    ]
+    read = coco_input._plain_detections(plain, images, categories)
+    one_by_one = [
+        coco_input._detection(number, entry, images, categories)
+        for number, entry in enumerate(plain, start=1)
+    ]
+    assert read == one_by_one
+    assert [entry["area"] for entry in read] == [0.0, 8.0, 1e18]
+    assert [entry["image_id"] for entry in read] == [2, 1, 2]
+    assert read[0]["bbox"] is not plain[0]["bbox"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_id": "9"},
+        {"image_id": 9.0},
+        {"image_id": 8},
+        {"category_id": True},
+        {"category_id": 4},
+        {"score": 1},
+        {"score": float("nan")},
+        {"bbox": [0.0, 0.0, -1.0, 1.0]},
+        {"bbox": [0.0, 0.0, float("inf"), 1.0]},
+        {"bbox": [0.0, 0.0, 1.0]},
+        {"bbox": [0.0, 0.0, 1.0, "1"]},
+        {"bbox": 5.0},
+        {"bbox": [0, 0, 10**400, 1]},
+    ],
+)
+def test_what_is_not_plain_is_left_to_be_looked_at_one_by_one(change):
+    plain = {"image_id": 9, "category_id": 3, "bbox": [0.0, 0.0, 1.0, 1.0], "score": 0.5}
+    assert coco_input._plain_detections([plain], {9: 1}, {3: 1}) is not None
+    assert coco_input._plain_detections([plain, plain | change], {9: 1}, {3: 1}) is None
+
+
+def test_the_search_for_cycles_is_as_it_was_after_an_error():
+    for is_on in (True, False):
+        (gc.enable if is_on else gc.disable)()
+        try:
+            with pytest.raises(ValueError, match="no 'images'"):
+                coco_input.check_input({}, [])
+            assert gc.isenabled() == is_on
+        finally:
+            gc.enable()

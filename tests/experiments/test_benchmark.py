@@ -6,10 +6,13 @@ import time
 
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
-from experiments.benchmark import timing, worker
+from experiments.benchmark import detection_metrics, timing, worker
 from experiments.benchmark.__main__ import _MEASUREMENTS
 from experiments.benchmark.workloads import Workload, parse
+from ioub_jax.training.configuration import ConfigError
 from tests import tiny
 
 SMALL = Workload(batch=2, height=64, width=96, classes=3, boxes=4, candidates=50)
@@ -121,6 +124,30 @@ def test_without_the_peers_environment_one_sentence_says_how_to_make_it():
     code, output = tiny.run("benchmark", "iou", "--peer_python=nowhere", "--candidates=4")
     assert code == 1
     assert "nowhere does not exist; `make peers` makes" in output.splitlines()[-1]
+
+
+def test_cocos_metrics_are_timed_with_both_backends():
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(images=20, detections=220, classes=3, repeats=2):
+        report = detection_metrics.metrics_cost()
+    counts = [report[key] for key in ("images", "boxes", "detections", "classes", "turns")]
+    assert counts == [20, 140, 220, 3, 2]
+    assert report["same numbers"] and 0.0 < report["AP"] < 1.0
+    for backend in ("faster_coco_eval", "pycocotools"):
+        parts = report[backend]
+        assert set(parts) == {"input checks", "backend", "reading the numbers", "whole"}
+        assert parts["whole"]["wall, s"]["lowest"] >= parts["backend"]["wall, s"]["lowest"] > 0.0
+
+
+def test_metrics_of_fewer_detections_than_images_are_refused():
+    flags.FLAGS.mark_as_parsed()
+    with (
+        flagsaver.flagsaver(images=20, detections=19),
+        pytest.raises(
+            ConfigError, match="--detections=19 is less than one for each of --images=20"
+        ),
+    ):
+        detection_metrics.check_metrics_input()
 
 
 def test_importing_weights_is_measured():
