@@ -10,6 +10,7 @@ python -m experiments.benchmark export --config=configs/shapes_retinanet.py --re
 python -m experiments.benchmark saving --config=configs/coco_retinanet.py
 python -m experiments.benchmark metrics
 python -m experiments.benchmark step --peer=torchvision
+python -m experiments.benchmark layers --direct
 python -m experiments.benchmark compile
 
 For `models`, `matching` and `losses` nothing is run, so any machine will do. The others are timed:
@@ -32,6 +33,7 @@ from experiments.benchmark import (
     detection_metrics,
     exported,
     growth,
+    layers,
     rates,
     saving,
 )
@@ -46,6 +48,7 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "export": exported.exported_beside_jitted,
     "saving": saving.saving_cost,
     "metrics": detection_metrics.metrics_cost,
+    "layers": layers.layer_rates,
     "compile": beside_peer.compile_cost,
     **{name: functools.partial(beside_peer.compare, name) for name in beside_peer.NAMES},
 }
@@ -61,6 +64,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "export": exported.check_configuration,
     "saving": saving.check_saving,
     "metrics": detection_metrics.check_metrics_input,
+    "layers": layers.check_layers,
     "compile": beside_peer.check_compile,
     **{name: functools.partial(beside_peer.check_peer, name) for name in beside_peer.NAMES},
 }
@@ -71,7 +75,8 @@ def main(measurement: str) -> None:
     result = _MEASUREMENTS[measurement]()
     if measurement not in _IN_WORKERS:  # there it would take the device's memory, too
         result = {"jax": jax.__version__, "backend": jax.default_backend()} | result
-    print(json.dumps(result, indent=2))
+    table = result.pop("markdown", [])
+    print("\n".join([json.dumps(result, indent=2), *table]))
 
 
 def dry_run(measurement: str) -> Sequence[str]:

@@ -15,7 +15,9 @@ from experiments.benchmark.rates import REPEATS
 from experiments.benchmark.workloads import Workload
 from ioub_jax.training.configuration import ConfigError
 
-_PEER = flags.DEFINE_enum("peer", "torchvision", ["torchvision"], "Who does the same work.")
+PEER = flags.DEFINE_enum(
+    "peer", "torchvision", ["torchvision", "none"], "Who does the same work; `layers` goes without."
+)
 _PEER_PYTHON = flags.DEFINE_string(
     "peer_python", ".venv-peers/bin/python", "The Python that has the peer; `make peers`."
 )
@@ -57,15 +59,15 @@ def compare(name: str) -> dict[str, Any]:
     its memory is the most that it ever had, imports and compilation included.
     """
     check_peer(name)
-    workload = _with_flags(name)
+    workload = with_flags(name)
     turns: list[tuple[timing.Seconds, timing.Seconds]] = []
     try:
-        with _ours(name, workload) as ours, _peer(name, workload) as peer:
-            ours.turn(), peer.turn()  # warm up
+        with _ours(name, workload) as ours, peer(name, workload) as other:
+            ours.turn(), other.turn()  # warm up
             began = time.perf_counter()
             while len(turns) < REPEATS.value or time.perf_counter() - began < _LEAST_SECONDS:
-                turns.append((ours.turn(), peer.turn()))
-            peak, peers_peak = ours.peak_mib(), peer.peak_mib()
+                turns.append((ours.turn(), other.turn()))
+            peak, peers_peak = ours.peak_mib(), other.peak_mib()
     except worker.WorkerError as error:
         raise ConfigError(str(error)) from error
     own, theirs = zip(*turns, strict=True)
@@ -73,7 +75,7 @@ def compare(name: str) -> dict[str, Any]:
         "workload": workload.arguments(),
         "turns": len(turns),
         "ours": _side(ours, own, peak),
-        "peer": _side(peer, theirs, peers_peak),
+        "peer": _side(other, theirs, peers_peak),
         "times as fast as the peer": timing.times_as_fast(own, theirs),
     }
     if peak and peers_peak:
@@ -91,14 +93,16 @@ def _side(
 def check_peer(name: str) -> str:
     """On what `compare` would work; raises `ConfigError` where there is no peer."""
     python = pathlib.Path(_PEER_PYTHON.value)
+    if PEER.value == "none":
+        raise ConfigError(f"--peer=none: there is nothing that {name} could be compared with.")
     if not python.exists():
         raise ConfigError(f"{python} does not exist; `make peers` makes the peers' environment.")
-    return f"{' '.join(_with_flags(name).arguments())}, beside {_PEER.value} of {python}"
+    return f"{' '.join(with_flags(name).arguments())}, beside {PEER.value} of {python}"
 
 
 def compile_cost() -> dict[str, Any]:
     """What our train step takes until it has run once, part by part; nothing is kept or read."""
-    workload = _with_flags("step")
+    workload = with_flags("step")
     parts: dict[str, list[dict[str, float]]] = {}
     try:
         for _ in range(REPEATS.value):
@@ -121,10 +125,10 @@ def compile_cost() -> dict[str, Any]:
 
 def check_compile() -> str:
     """What `compile_cost` would compile."""
-    return f"the train step, {' '.join(_with_flags('step').arguments())}"
+    return f"the train step, {' '.join(with_flags('step').arguments())}"
 
 
-def _with_flags(name: str) -> Workload:
+def with_flags(name: str) -> Workload:
     """The inputs of a measurement, as the flags have them."""
     if _DTYPE.value != "float32" and name not in _IN_BFLOAT16:
         raise ConfigError(f"--dtype={_DTYPE.value} is of {', '.join(_IN_BFLOAT16)}, not of {name}.")
@@ -156,6 +160,7 @@ def _ours(name: str, workload: Workload) -> AbstractContextManager[worker.Worker
     )
 
 
-def _peer(name: str, workload: Workload) -> AbstractContextManager[worker.Worker]:
-    module = f"experiments.benchmark.{_PEER.value}_peer"
+def peer(name: str, workload: Workload) -> AbstractContextManager[worker.Worker]:
+    """The peer that `--peer` names, for a measurement of its own."""
+    module = f"experiments.benchmark.{PEER.value}_peer"
     return worker.started(pathlib.Path(_PEER_PYTHON.value), module, [name, *workload.arguments()])

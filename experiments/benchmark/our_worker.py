@@ -25,7 +25,7 @@ def main() -> None:
     jax.config.update("jax_enable_compilation_cache", False)
     program = MEASUREMENTS[measurement](workload)
     before = program.compile()
-    worker.serve(f"jax {jax.__version__} on {jax.default_backend()}", program, before)
+    worker.serve(f"jax {jax.__version__} on {jax.default_backend()}", lambda _: program, before)
 
 
 if __name__ == "__main__":

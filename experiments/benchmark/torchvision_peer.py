@@ -4,6 +4,7 @@
 """
 
 import functools
+import json
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -116,6 +117,29 @@ def iou(workload: workloads.Workload) -> Callable[[], Any]:
     return functools.partial(torchvision.ops.box_iou, candidates, boxes)
 
 
+def convolution(line: str) -> Callable[[], Any]:
+    """A part of a convolution of several maps by one kernel, as `layers.Layer.ask` describes it."""
+    asked = json.loads(line)
+    dtype = getattr(torch, asked["dtype"])
+    size, _, inputs, features = asked["kernel"]
+    kernel = torch.randn(features, inputs, size, size, dtype=dtype)
+    of_all = ([asked["stride"]] * 2, [size // 2] * 2, [1, 1], False, [0, 0], asked["groups"])
+    maps = [torch.randn(b, c, h, w, dtype=dtype) for b, h, w, c in asked["maps"]]
+    convolve = torch.ops.aten.convolution
+    gradients = [torch.randn_like(convolve(x, kernel, None, *of_all)) for x in maps]
+    wanted = [asked["part"] == part for part in ("by inputs", "by kernel", "by bias")]
+
+    def work() -> None:
+        for _ in range(asked["times"]):
+            for x, gradient in zip(maps, gradients, strict=True):
+                if asked["part"] == "forward":
+                    convolve(x, kernel, None, *of_all)
+                else:
+                    torch.ops.aten.convolution_backward(gradient, x, kernel, None, *of_all, wanted)
+
+    return work
+
+
 MEASUREMENTS = {
     "step": train_step,
     "inference": inference,
@@ -128,12 +152,17 @@ MEASUREMENTS = {
 def main() -> None:
     """Answers every line with the seconds of one repetition."""
     measurement, workload = workloads.parse(sys.argv[1:])
+    what = (
+        f"torch {torch.__version__}, torchvision {torchvision.__version__}, "
+        f"{torch.get_num_threads()} threads"
+    )
+    if measurement == "layers":
+        worker.serve(what, convolution, {})
+        return
     work = MEASUREMENTS[measurement](workload)
     start = timing.now()
     work()
-    before = {"first run": timing.now() - start}
-    what = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
-    worker.serve(f"{what}, {torch.get_num_threads()} threads", work, before)
+    worker.serve(what, lambda _: work, {"first run": timing.now() - start})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A process that does one piece of work whenever it is told to, and the one that tells it.
 
-One JSON object a line: the worker begins by saying what it `is` and what it took `before` it was
-ready, answers `turn` with the seconds of one repetition and `peak` with its memory, and ends with
-its input. The standard library alone, as a peer is.
+The worker answers one JSON object a line: at first what it `is` and what it took `before` it was
+ready, to `peak` its memory, and to anything else the seconds of one repetition. It ends with its
+input. The standard library alone, as a peer is.
 """
 
 import contextlib
@@ -23,12 +23,14 @@ class WorkerError(Exception):
     """A worker ended before it was told to."""
 
 
-def serve(what: str, work: Callable[[], Any], before: Mapping[str, Seconds]) -> None:
+def serve(
+    what: str, work_of: Callable[[str], Callable[[], Any]], before: Mapping[str, Seconds]
+) -> None:
     """Answers every line of the input until it ends.
 
     Args:
       what: who does the work, with versions.
-      work: ends when its result is there.
+      work_of: makes the work of a line, which ends when its result is there; only that is timed.
       before: what was done before the first turn.
     """
     _say({"is": what, "before": {name: spent.figures() for name, spent in before.items()}})
@@ -36,6 +38,7 @@ def serve(what: str, work: Callable[[], Any], before: Mapping[str, Seconds]) -> 
         if line.strip() == "peak":
             _say({"MiB": timing.peak_mib()})
         else:
+            work = work_of(line)
             start = timing.now()
             work()
             _say((timing.now() - start)._asdict())
@@ -59,9 +62,9 @@ class Worker:
         self.what: str = ready["is"]
         self.before: dict[str, Any] = ready["before"]
 
-    def turn(self) -> Seconds:
-        """Lets it do its work once."""
-        return Seconds(**self._ask("turn"))
+    def turn(self, what: str = "turn") -> Seconds:
+        """Lets it do its work once, or what it makes of the line `what`."""
+        return Seconds(**self._ask(what))
 
     def peak_mib(self) -> float | None:
         """The largest resident memory it has had so far."""
