@@ -12,6 +12,7 @@ python -m experiments.benchmark metrics
 python -m experiments.benchmark step --peer=torchvision
 python -m experiments.benchmark layers --direct
 python -m experiments.benchmark compile
+python -m experiments.benchmark gpu --folder=runs/gpu
 
 For `models`, `matching` and `losses` nothing is run, so any machine will do. The others are timed:
 compare the figures of one run with each other, not with those of another machine. `step`,
@@ -32,6 +33,7 @@ from experiments.benchmark import (
     compiled,
     detection_metrics,
     exported,
+    gpu,
     growth,
     layers,
     rates,
@@ -50,11 +52,12 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "metrics": detection_metrics.metrics_cost,
     "layers": layers.layer_rates,
     "compile": beside_peer.compile_cost,
+    "gpu": gpu.gpu_rates,
     **{name: functools.partial(beside_peer.compare, name) for name in beside_peer.NAMES},
 }
 
 #: Measured in processes of their own, which say what they run on.
-_IN_WORKERS = ("compile", *beside_peer.NAMES)
+_IN_WORKERS = ("compile", "gpu", *beside_peer.NAMES)
 
 #: What a measurement needs and works on, where it is not always the same.
 _CHECKS: dict[str, Callable[[], str]] = {
@@ -66,6 +69,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "metrics": detection_metrics.check_metrics_input,
     "layers": layers.check_layers,
     "compile": beside_peer.check_compile,
+    "gpu": gpu.check_gpu,
     **{name: functools.partial(beside_peer.check_peer, name) for name in beside_peer.NAMES},
 }
 

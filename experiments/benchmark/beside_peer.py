@@ -16,9 +16,12 @@ from experiments.benchmark.workloads import Workload
 from ioub_jax.training.configuration import ConfigError
 
 PEER = flags.DEFINE_enum(
-    "peer", "torchvision", ["torchvision", "none"], "Who does the same work; `layers` goes without."
+    "peer",
+    "torchvision",
+    ["torchvision", "none"],
+    "Who does the same work; `layers` and `gpu` may go without.",
 )
-_PEER_PYTHON = flags.DEFINE_string(
+PEER_PYTHON = flags.DEFINE_string(
     "peer_python", ".venv-peers/bin/python", "The Python that has the peer; `make peers`."
 )
 _SIZE = flags.DEFINE_string("size", None, "Height and width of the images, as 256x320.")
@@ -92,7 +95,7 @@ def _side(
 
 def check_peer(name: str) -> str:
     """On what `compare` would work; raises `ConfigError` where there is no peer."""
-    python = pathlib.Path(_PEER_PYTHON.value)
+    python = pathlib.Path(PEER_PYTHON.value)
     if PEER.value == "none":
         raise ConfigError(f"--peer=none: there is nothing that {name} could be compared with.")
     if not python.exists():
@@ -128,11 +131,11 @@ def check_compile() -> str:
     return f"the train step, {' '.join(with_flags('step').arguments())}"
 
 
-def with_flags(name: str) -> Workload:
-    """The inputs of a measurement, as the flags have them."""
+def with_flags(name: str, default: Workload | None = None) -> Workload:
+    """The inputs of a measurement, as the flags have them; `default` in the place of its own."""
     if _DTYPE.value != "float32" and name not in _IN_BFLOAT16:
         raise ConfigError(f"--dtype={_DTYPE.value} is of {', '.join(_IN_BFLOAT16)}, not of {name}.")
-    default = _MEASUREMENTS[name]
+    default = default or _MEASUREMENTS[name]
     height, width = default.height, default.width
     if _SIZE.value is not None:
         try:
@@ -163,4 +166,4 @@ def _ours(name: str, workload: Workload) -> AbstractContextManager[worker.Worker
 def peer(name: str, workload: Workload) -> AbstractContextManager[worker.Worker]:
     """The peer that `--peer` names, for a measurement of its own."""
     module = f"experiments.benchmark.{PEER.value}_peer"
-    return worker.started(pathlib.Path(_PEER_PYTHON.value), module, [name, *workload.arguments()])
+    return worker.started(pathlib.Path(PEER_PYTHON.value), module, [name, *workload.arguments()])

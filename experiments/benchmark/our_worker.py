@@ -1,10 +1,13 @@
 """Our side of a comparison, in a process of its own that holds nothing else.
 
-`experiments.benchmark` starts it. It keeps no compiled program and reads none: compiling is part of
-what is measured.
+`experiments.benchmark` starts it. Unless the workload names a folder for them, it keeps no compiled
+program and reads none: compiling is part of what is measured.
 """
 
+import functools
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -22,10 +25,28 @@ MEASUREMENTS = {
 def main() -> None:
     """Answers every line with the seconds of one repetition."""
     measurement, workload = workloads.parse(sys.argv[1:])
-    jax.config.update("jax_enable_compilation_cache", False)
+    jax.config.update("jax_enable_compilation_cache", bool(workload.cache))
+    if workload.cache:
+        jax.config.update("jax_compilation_cache_dir", workload.cache)
     program = MEASUREMENTS[measurement](workload)
     before = program.compile()
-    worker.serve(f"jax {jax.__version__} on {jax.default_backend()}", lambda _: program, before)
+
+    def work_of(line: str) -> Callable[[], Any]:
+        asked, _, folder = line.strip().partition(" ")
+        return functools.partial(_traced, program, folder) if asked == "trace" else program
+
+    device = jax.local_devices()[0]
+    what = f"jax {jax.__version__} on {device.device_kind}"
+    worker.serve(
+        what, work_of, before, lambda: (device.memory_stats() or {}).get("peak_bytes_in_use")
+    )
+
+
+def _traced(program: ours.Program, folder: str) -> None:
+    """Three repetitions, with their profile written into a folder."""
+    with jax.profiler.trace(folder):
+        for _ in range(3):
+            program()
 
 
 if __name__ == "__main__":

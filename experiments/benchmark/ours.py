@@ -59,6 +59,7 @@ def configuration(workload: Workload) -> ml_collections.ConfigDict:
     """Torchvision's RetinaNet, on one device; the weights it names are not needed to time it."""
     config = torchvision.get_config(f"retinanet_resnet50_fpn,{workload.arm}")
     config.model.dtype = workload.dtype
+    config.runtime.rematerialize = workload.rematerialize
     config.batch_size = config.evaluation.batch_size = workload.batch
     config.data.canvases = ((workload.height, workload.width),)
     config.evaluation.score_threshold = 0.0

@@ -1,17 +1,20 @@
 """A process that does one piece of work whenever it is told to, and the one that tells it.
 
 The worker answers one JSON object a line: at first what it `is` and what it took `before` it was
-ready, to `peak` its memory, and to anything else the seconds of one repetition. It ends with its
-input. The standard library alone, as a peer is.
+ready, to `peak` its memory and its device's, and to anything else the seconds of one repetition. It
+ends with its input. The standard library alone, as a peer is.
 """
 
 import contextlib
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 from experiments.benchmark import timing
 from experiments.benchmark.timing import Seconds
@@ -24,7 +27,10 @@ class WorkerError(Exception):
 
 
 def serve(
-    what: str, work_of: Callable[[str], Callable[[], Any]], before: Mapping[str, Seconds]
+    what: str,
+    work_of: Callable[[str], Callable[[], Any]],
+    before: Mapping[str, Seconds],
+    device_bytes: Callable[[], int | None] = lambda: None,
 ) -> None:
     """Answers every line of the input until it ends.
 
@@ -32,11 +38,14 @@ def serve(
       what: who does the work, with versions.
       work_of: makes the work of a line, which ends when its result is there; only that is timed.
       before: what was done before the first turn.
+      device_bytes: the most that was held of the device's own memory; None where it has none.
     """
     _say({"is": what, "before": {name: spent.figures() for name, spent in before.items()}})
     for line in sys.stdin:
         if line.strip() == "peak":
-            _say({"MiB": timing.peak_mib()})
+            device = device_bytes()
+            device_mib = None if device is None else round(device / 2**20, 1)
+            _say({"MiB": timing.peak_mib(), "device MiB": device_mib})
         else:
             work = work_of(line)
             start = timing.now()
@@ -71,6 +80,11 @@ class Worker:
         mib: float | None = self._ask("peak")["MiB"]
         return mib
 
+    def device_peak_mib(self) -> float | None:
+        """The most it has held of its device's own memory; None where there is none."""
+        mib: float | None = self._ask("peak")["device MiB"]
+        return mib
+
     def _ask(self, what: str) -> dict[str, Any]:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended, which reading tells
@@ -87,30 +101,62 @@ class Worker:
 
 
 @contextlib.contextmanager
-def started(python: pathlib.Path, module: str, arguments: Sequence[str]) -> Iterator[Worker]:
+def started(
+    python: pathlib.Path,
+    module: str,
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    seconds: float | None = None,
+    errors: IO[str] | None = None,
+) -> Iterator[Worker]:
     """A worker, which ends with the block.
 
     Args:
       python: the interpreter.
       module: what it runs as its main one.
       arguments: its command line.
+      environment: what is added to that of this process.
+      seconds: after so many it is ended by force; None: never.
+      errors: where its stderr goes; None: to that of this process.
 
     Raises:
-      WorkerError: it ended instead of becoming ready.
+      WorkerError: it ended before the block.
     """
     process = subprocess.Popen(
         [python.absolute(), "-m", module, *arguments],
         cwd=_ROOT,
+        env=os.environ | dict(environment or {}),
         text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=errors,
+        start_new_session=seconds is not None,
     )
-    try:
-        yield Worker(process, module)
-    finally:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        process.wait()
-        process.stdout.close()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.ExitStack() as stack:
+        stack.callback(process.stdout.close)
+        stack.callback(process.wait)
+        stack.callback(_close, process.stdin)
+        if seconds is not None:
+            # Also what it has started itself: compilers, above all.
+            timer = threading.Timer(seconds, _kill_group, [process.pid])
+            stack.callback(timer.cancel)
+            timer.start()
+        try:
+            yield Worker(process, module)
+        except BaseException:
+            if seconds is not None:  # Ctrl-C does not reach it, and a turn may take long
+                _kill_group(process.pid)
+            raise
+
+
+def _close(pipe: IO[str]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        pipe.close()
+
+
+def _kill_group(number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(number, signal.SIGKILL)

@@ -19,6 +19,10 @@ class Workload:
       candidates: boxes that go into NMS.
       dtype: of the network's computation, float32 or bfloat16.
       arm: losses of ours; a peer has its own, which are those of baseline.
+      rematerialize: what our step computes once more; a peer does nothing of the kind.
+      device: of a peer, cpu or cuda; ours is jax's.
+      compiled: whether a peer is to compile its network.
+      cache: folder in which ours keeps what it has compiled; '' keeps nothing.
     """
 
     batch: int
@@ -29,6 +33,10 @@ class Workload:
     candidates: int = 5_000
     dtype: str = "float32"
     arm: str = "baseline"
+    rematerialize: str = "nothing"
+    device: str = "cpu"
+    compiled: int = 0
+    cache: str = ""
 
     def arguments(self) -> list[str]:
         """What `parse` understands."""
