@@ -1,12 +1,21 @@
 """Data sets in the format of COCO's instances_*.json."""
 
+import dataclasses
 import logging
 import pathlib
 from collections.abc import Sequence
 
-from ioub_jax.data.checks import DataError, Problems
-from ioub_jax.data.sources.coco_file import Keys, choose_categories, read_categories, read_json
+from ioub_jax.data.checks import DataError, Problems, check_on_error
+from ioub_jax.data.sources.coco_document import Document, read_document
+from ioub_jax.data.sources.coco_file import (
+    Keys,
+    check_format,
+    choose_categories,
+    load_json,
+    read_categories,
+)
 from ioub_jax.data.sources.coco_images import read_images
+from ioub_jax.data.sources.coco_index import Contents, load_or_read
 from ioub_jax.data.sources.coco_objects import read_objects
 from ioub_jax.data.sources.example import Census
 from ioub_jax.data.sources.files import FileSource
@@ -64,43 +73,94 @@ class CocoSource(FileSource):
         may_lack: bool = False,
         exif: str = "ignore",
     ) -> None:
-        problems = Problems(on_error)
-        keys = Keys(split)
-        path = pathlib.Path(annotation_file).expanduser()
-        folder = pathlib.Path(image_folder).expanduser()
-        content = read_json(path, keys)
-        categories = read_categories(content["categories"], path, keys)
-        if may_lack and classes:
+        check_on_error(on_error)
+        opening = _Opening(
+            pathlib.Path(annotation_file).expanduser(),
+            pathlib.Path(image_folder).expanduser(),
+            tuple(classes or ()),
+            may_lack,
+            on_error,
+            split,
+            exif,
+        )
+        contents = opening.contents()
+        census = contents.census
+        _warn_of_clipping(
+            census.changes.get("clipped", 0), len(contents.annotations.boxes), opening.path
+        )
+        super().__init__(
+            contents.annotations,
+            contents.paths,
+            contents.classes,
+            contents.category_ids,
+            contents.skipped,
+            census,
+            contents.written_ids,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Opening:
+    """What a file is opened with, as `CocoSource` takes it."""
+
+    path: pathlib.Path
+    folder: pathlib.Path
+    classes: tuple[str, ...]
+    may_lack: bool
+    on_error: str
+    split: str
+    exif: str
+
+    def contents(self) -> Contents:
+        """What the file says, read or remembered."""
+        options = {
+            "classes": self.classes,
+            "may_lack": self.may_lack,
+            "on_error": self.on_error,
+            "split": self.split,
+            "exif": self.exif,
+        }
+        return load_or_read(self.path, self.folder, options, self._contents)
+
+    def _contents(self) -> Contents:
+        keys = Keys(self.split)
+        return read_document(self.path, lambda: load_json(self.path, keys), self._read)
+
+    def _read(self, document: Document) -> Contents:
+        keys, problems = Keys(self.split), Problems(self.on_error)
+        check_format(document.head, self.path, keys)
+        categories = read_categories(document.head["categories"], self.path, keys)
+        classes: Sequence[str] = self.classes
+        if self.may_lack:
             classes = [name for name in classes if name in categories] or classes
-        chosen = choose_categories(categories, classes, path)
-        if not folder.is_dir():
+        chosen = choose_categories(categories, classes, self.path)
+        if not self.folder.is_dir():
             raise DataError(
-                f"{folder}: there is no such folder; {keys.check_root} {keys.check_folder}.",
+                f"{self.folder}: there is no such folder; {keys.check_root} {keys.check_folder}.",
                 "folder",
             )
-        images = read_images(content, path, folder, keys, problems)
-        if exif == "apply":
-            images.sizes[:] = upright_sizes(images.paths, images.sizes)
-        annotations, other_classes = read_objects(
-            content["annotations"],
+        images = read_images(document, self.path, self.folder, keys, problems)
+        if self.exif == "apply":
+            sizes = [(height, width) for height, width in images.sizes.tolist()]
+            images.sizes[:] = upright_sizes(images.paths, sizes)
+        annotations, listed, other_classes = read_objects(
+            document.pieces("annotations"),
             images,
             list(categories.values()),
             list(chosen.values()),
-            path,
+            self.path,
             problems,
         )
-        _warn_of_clipping(problems.changes["clipped"], len(annotations.boxes), path)
-        census = Census(
-            len(content["images"]), len(content["annotations"]), other_classes, problems.changes
-        )
-        super().__init__(
+        return Contents(
             annotations,
             images.paths,
             tuple(chosen),
             tuple(chosen.values()),
             problems.found,
-            census,
+            Census(images.listed, listed, other_classes, problems.changes),
             images.written_ids,
+            document.digest,
+            None if self.exif == "apply" else images.seen,
         )
 
 

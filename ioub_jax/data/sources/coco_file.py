@@ -5,12 +5,11 @@ import pathlib
 import re
 import reprlib
 from collections.abc import Sequence
+from typing import Any
 
 from ioub_jax.coco_values import id_of, is_text
 from ioub_jax.data.checks import DataError
-
-#: What is kept of a segmentation: that there was one.
-SEGMENTED = True
+from ioub_jax.data.sources.coco_document import without_segmentation
 
 # A key that only another format has, in the file or in its first entry, and what it is.
 _OTHER_FORMATS = {
@@ -63,14 +62,14 @@ class Keys:
         self.check_folder = f"set {self.images} to the folder of the images"
 
 
-def read_json(path: pathlib.Path, keys: Keys) -> dict:
-    """The content of the file, with at least an empty list under each of its three keys.
+def load_json(path: pathlib.Path, keys: Keys) -> Any:
+    """The content of the file, whatever it is.
 
     Raises:
-        DataError: It is missing, no JSON, or of another format.
+        DataError: It is missing or no JSON.
     """
     try:
-        content = json.loads(path.read_bytes(), object_hook=_without_segmentation)
+        return json.loads(path.read_bytes(), object_hook=without_segmentation)
     except OSError as error:
         several = re.search(r"[,*?]", path.name)
         advice = "one file is read, join them or" if several else keys.check_root
@@ -83,22 +82,16 @@ def read_json(path: pathlib.Path, keys: Keys) -> dict:
         if other := _OTHER_FILES.get(path.suffix.lower()):
             fault = f"is no COCO instances file, it looks like {other}"
         raise DataError(f"{path}: {fault}, or {keys.check_file}", "broken_annotation") from error
-    _check_format(content, path, keys)
-    content.setdefault("annotations", [])
-    if not content["images"]:
-        raise DataError(f"{path}: lists no images; {keys.check_file}", "folder")
-    return content
 
 
-def _without_segmentation(entry: dict) -> dict:
-    """Drops what takes nine tenths of the memory as soon as an annotation is parsed."""
-    if entry.pop("segmentation", None) and not entry.get("bbox"):
-        entry["segmentation"] = SEGMENTED
-    return entry
+def check_format(content: object, path: pathlib.Path, keys: Keys) -> None:
+    """Raises `DataError` unless the content has the lists of an instances file, and images.
 
-
-def _check_format(content: object, path: pathlib.Path, keys: Keys) -> None:
-    """Raises `DataError` unless the content has the lists of an instances file."""
+    Args:
+        content: That of the file; of its lists the first entry will do.
+        path: The file.
+        keys: How sentences name the keys of the configuration.
+    """
     known = _first_keys(content)
     fault = None
     if not isinstance(content, dict):
@@ -120,6 +113,9 @@ def _check_format(content: object, path: pathlib.Path, keys: Keys) -> None:
             f"{path}: is no COCO instances file, {fault}{''.join(hints[:1])}; {keys.check_file}",
             "broken_annotation",
         )
+    assert isinstance(content, dict)
+    if not content["images"]:
+        raise DataError(f"{path}: lists no images; {keys.check_file}", "folder")
 
 
 def _first_keys(content: object) -> set[str]:

@@ -6,91 +6,165 @@ import functools
 import os
 import pathlib
 import reprlib
+from collections.abc import Iterable
+from typing import Any
 
-from ioub_jax.coco_values import id_of, is_text, side_of
+import msgspec
+import numpy as np
+
+from ioub_jax.coco_values import are_texts, id_of, is_text, side_of
 from ioub_jax.data.checks import DataError, Problems
+from ioub_jax.data.sources.coco_document import Document, Piece
 from ioub_jax.data.sources.coco_file import Keys
+from ioub_jax.data.sources.coco_ids import LEFT_OUT, Places, kinds_of
 from ioub_jax.data.sources.file_names import Listing, find_fitting, find_other_suffixes
 from ioub_jax.data.sources.image_sizes import read_size
 
-#: What an annotation may refer to besides the position of an image or a label.
-UNKNOWN, LEFT_OUT = -1, -2
-
 _SKIP_IMAGE = "or set config.data.on_error='skip' to leave the image out"
+_LONGEST_SIDE = 2**31
 
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """The images that can be used.
+    """The n images that can be used.
 
     Attributes:
-        keys: What the id of each means, an integer or a name.
-        written: The id of each as the file has it.
-        numbers: The id of each as an integer of 64 bits: its own, or the image's place in the
-            file, from 1, where the id of any image is a name.
+        numbers: int64 `[n]`, the id of each: its own, or the image's place in the file, from 1,
+            where the id of any image is a name.
         names: The name of the file of each.
         paths: The file of each.
-        sizes: Height and width of each.
-        positions: Where in these lists the image of an id is; `LEFT_OUT` for one that is not.
+        sizes: int64 `[n, 2]`, height and width of each.
+        listed: How many images the file has.
+        places: Where in these the image of an id is; `LEFT_OUT` for one that is not.
+        kinds: int8 `[n]`, as which type the id of each is written (`coco_ids.kinds_of`).
+        written_ids: The ids that are written as strings, by the numbers that stand for them.
+        seen: What this depends on besides the file, as `coco_index.Contents.seen`.
     """
 
-    keys: list[int | str] = dataclasses.field(default_factory=list)
-    written: list[object] = dataclasses.field(default_factory=list)
-    numbers: list[int] = dataclasses.field(default_factory=list)
-    names: list[str] = dataclasses.field(default_factory=list)
-    paths: list[str] = dataclasses.field(default_factory=list)
-    sizes: list[tuple[int, int]] = dataclasses.field(default_factory=list)
-    positions: dict[int | str, int] = dataclasses.field(default_factory=dict)
+    numbers: np.ndarray
+    names: list[str]
+    paths: list[str]
+    sizes: np.ndarray
+    listed: int
+    places: Places
+    kinds: np.ndarray
+    written_ids: dict[int, str]
+    seen: dict[str, Any] | None
 
-    @property
-    def written_ids(self) -> dict[int, str]:
-        """The ids that are written as strings, by the integers that stand for them."""
-        pairs = zip(self.numbers, self.written, strict=True)
-        return {number: written for number, written in pairs if isinstance(written, str)}
+    def named(self, position: int) -> tuple[str, int, int] | None:
+        """The name, height and width of an image; None for one that is not there."""
+        if position < 0:
+            return None
+        return self.names[position], int(self.sizes[position, 0]), int(self.sizes[position, 1])
+
+
+class _Image(msgspec.Struct, gc=False):
+    """An image as nearly all are listed."""
+
+    id: int
+    file_name: str
+    height: int
+    width: int
+
+
+_PLAIN = msgspec.json.Decoder(list[_Image])
 
 
 def read_images(
-    content: dict, path: pathlib.Path, folder: pathlib.Path, keys: Keys, problems: Problems
+    document: Document, path: pathlib.Path, folder: pathlib.Path, keys: Keys, problems: Problems
 ) -> Images:
     """The images of the file that are on disk, in its order.
 
     Raises:
         DataError: None can be used, or under 'raise' the first that cannot.
     """
-    entries = content["images"]
-    images = Images()
-    reader = _Reader(content, path, Listing(folder), keys)
+    listing = Listing(folder)
+    images = _read_plain(document.pieces("images"), listing)
+    if images is None:
+        images = _read_with_care(document, path, listing, keys, problems)
+    return images
+
+
+def _read_plain(pieces: Iterable[Piece], listing: Listing) -> Images | None:
+    """All images at once; None where one of them is not as it should be."""
+    numbers: list[int] = []
+    names: list[str] = []
+    sizes: list[np.ndarray] = []
+    for piece in pieces:
+        images = piece.decode(_PLAIN)
+        if images is None:
+            return None
+        numbers += [image.id for image in images]
+        names += [image.file_name for image in images]
+        sides = np.array([(image.height, image.width) for image in images])
+        if sides.dtype != np.int64 or sides.min() <= 0 or sides.max() >= _LONGEST_SIDE:
+            return None
+        sizes.append(sides)
+    ids = np.array(numbers)
+    if ids.dtype != np.int64 or len(np.unique(ids)) < len(ids) or len(set(names)) < len(names):
+        return None
+    paths = listing.plain_paths(names) if are_texts(names) else None
+    if paths is None:
+        return None
+    kinds = np.zeros(len(ids), np.int8)
+    places = Places.of_numbers(ids)
+    return Images(ids, names, paths, np.concatenate(sizes), len(ids), places, kinds, {}, {})
+
+
+def _read_with_care(
+    document: Document, path: pathlib.Path, listing: Listing, keys: Keys, problems: Problems
+) -> Images:
+    """One image after the other."""
+    positions: dict[int | str, int] = {}
+    written: list[object] = []
+    numbers: list[int] = []
+    names: list[str] = []
+    paths: list[str] = []
+    sizes: list[tuple[int, int]] = []
+    reader = _Reader(document, path, listing, keys)
+    entries = (entry for piece in document.pieces("images") for entry in piece.entries())
+    number = 0
     for number, entry in enumerate(entries, start=1):
         fields = entry if isinstance(entry, dict) else {}
         which = f"{path}: image number {number}"
         try:
-            key, name = reader.read_name(fields, which, images.positions)
+            key, name = reader.read_name(fields, which, positions)
             image_path = reader.find(name, fields["id"])
             reader.check_owner(image_path, fields, which)
-            size = _read_size(fields, image_path, f"{which} (id {key}, {name!r})")
+            size = reader.read_size(fields, image_path, f"{which} (id {key}, {name!r})")
         except DataError as error:
             problems.add_error(error)
             if (identity := id_of(fields.get("id"))) is not None:
-                images.positions.setdefault(identity, LEFT_OUT)
+                positions.setdefault(identity, LEFT_OUT)
             continue
-        problems.note("renamed", image_path != os.path.join(folder, name))
-        images.positions[key] = len(images.keys)
+        problems.note("renamed", image_path != os.path.join(listing.folder, name))
+        positions[key] = len(names)
         reader.owners[os.path.normpath(image_path)] = fields["id"]
-        images.keys.append(key)
-        images.written.append(fields["id"])
-        images.numbers.append(number)
-        images.names.append(name)
-        images.paths.append(image_path)
-        images.sizes.append(size)
-    if not images.keys:
+        written.append(fields["id"])
+        numbers.append(number)
+        names.append(name)
+        paths.append(image_path)
+        sizes.append(size)
+    if not names:
         raise DataError(
-            f"{path}: none of its {len(entries)} images can be used, the first because of "
+            f"{path}: none of its {number} images can be used, the first because of "
             f"{problems.found[0]}",
             "folder",
         )
-    if all(isinstance(key, int) for key in images.positions):
-        images.numbers[:] = [int(key) for key in images.keys]
-    return images
+    if all(isinstance(key, int) for key in positions):
+        numbers = [int(key) for key, position in positions.items() if position >= 0]
+    pairs = zip(numbers, written, strict=True)
+    return Images(
+        np.array(numbers, np.int64),
+        names,
+        paths,
+        np.array(sizes, np.int64),
+        number,
+        Places(positions),
+        kinds_of(written),
+        {number: name for number, name in pairs if isinstance(name, str)},
+        None if reader.looked_into_files else listing.seen(),
+    )
 
 
 class _Reader:
@@ -98,12 +172,16 @@ class _Reader:
 
     Attributes:
         owners: The id of the image that each file belongs to.
+        looked_into_files: Whether an image file itself was opened.
     """
 
-    def __init__(self, content: dict, path: pathlib.Path, listing: Listing, keys: Keys) -> None:
+    def __init__(
+        self, document: Document, path: pathlib.Path, listing: Listing, keys: Keys
+    ) -> None:
         self.owners: dict[str, object] = {}
+        self.looked_into_files = False
         self._ids_of_names: dict[str, int | str] = {}
-        self._content = content
+        self._document = document
         self._path = path
         self._listing = listing
         self._keys = keys
@@ -181,27 +259,30 @@ class _Reader:
             fault += "; list it once"
         raise DataError(f"{fault}, {_SKIP_IMAGE}.", "duplicate_image")
 
+    def read_size(self, entry: dict, image_path: str, which: str) -> tuple[int, int]:
+        """The annotated height and width of an image, or its file's where one is missing."""
+        height, width = entry.get("height"), entry.get("width")
+        try:
+            sides = side_of(height), side_of(width)
+        except ValueError as error:
+            raise DataError(
+                f"{which} has the height {reprlib.repr(height)} and width {reprlib.repr(width)}; "
+                f"correct them or remove them, {_SKIP_IMAGE}.",
+                "broken_annotation",
+            ) from error
+        if sides[0] is None or sides[1] is None:
+            self.looked_into_files = True
+            return read_size(image_path)
+        return sides[0], sides[1]
+
     @functools.cached_property
     def _boxes_of_images(self) -> collections.Counter:
         """How many annotations the image of each id has."""
-        return collections.Counter(
-            id_of(annotation.get("image_id"))
-            for annotation in self._content["annotations"]
-            if isinstance(annotation, dict)
-        )
-
-
-def _read_size(entry: dict, image_path: str, which: str) -> tuple[int, int]:
-    """The annotated height and width of an image, or those of its file where one is missing."""
-    height, width = entry.get("height"), entry.get("width")
-    try:
-        sides = side_of(height), side_of(width)
-    except ValueError as error:
-        raise DataError(
-            f"{which} has the height {reprlib.repr(height)} and width {reprlib.repr(width)}; "
-            f"correct them or remove them, {_SKIP_IMAGE}.",
-            "broken_annotation",
-        ) from error
-    if sides[0] is None or sides[1] is None:
-        return read_size(image_path)
-    return sides[0], sides[1]
+        counts: collections.Counter = collections.Counter()
+        for piece in self._document.pieces("annotations"):
+            counts.update(
+                id_of(annotation.get("image_id"))
+                for annotation in piece.entries()
+                if isinstance(annotation, dict)
+            )
+        return counts

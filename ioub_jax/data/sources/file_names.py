@@ -1,10 +1,12 @@
 """Which file of a folder a name means that was written on another system, or by a server."""
 
+import hashlib
 import os
 import pathlib
 import unicodedata
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 
 class Listing:
@@ -20,12 +22,35 @@ class Listing:
         self.folder = os.fspath(folder)
         self._entries: dict[str, tuple[set[str], set[str]]] = {}
         self._alike: dict[str, dict[str, list[str]]] = {}
+        self._asked: dict[str, bool] = {}
 
     def __contains__(self, path: str) -> bool:
         """Whether a path is that of a file."""
         folder, name = os.path.split(path)
+        if name in self._list(folder)[0]:
+            return True
         # A file system that ignores case or normalises Unicode has files under other names.
-        return name in self._list(folder)[0] or os.path.isfile(path)
+        if path not in self._asked:
+            self._asked[path] = os.path.isfile(path)
+        return self._asked[path]
+
+    def seen(self) -> dict[str, Any]:
+        """All that was seen: digests of the folders that were listed, and files asked for."""
+        return {
+            "folders": {folder: self._digest(folder) for folder in self._entries},
+            "asked": self._asked,
+        }
+
+    def sees(self, seen: Mapping[str, Any]) -> bool:
+        """Whether all is as another listing has `seen` it."""
+        return all(
+            self._digest(folder) == digest for folder, digest in seen["folders"].items()
+        ) and all(os.path.isfile(path) == is_there for path, is_there in seen["asked"].items())
+
+    def _digest(self, folder: str) -> str:
+        names = ("\0".join(sorted(names)) for names in self._list(folder))
+        text = "\0\0".join(names).encode(errors="surrogateescape")
+        return hashlib.sha256(text).hexdigest()
 
     def files(self, folder: str) -> set[str]:
         """The names of the files of a folder; none where there is no such folder."""
@@ -39,6 +64,32 @@ class Listing:
         """The path of a file below the folder by the parts of its name, as they are written."""
         path = os.path.join(self.folder, *parts)
         return path if parts[-1] in self._list(os.path.dirname(path))[0] else None
+
+    def plain_paths(self, names: Sequence[str]) -> list[str] | None:
+        """The paths of many files, each of which is called exactly as its name says.
+
+        Args:
+            names: Relative to the folder, their parts separated by `/`.
+
+        Returns:
+            The paths; None where a name says otherwise or there is no such file.
+        """
+        if os.sep != "/":  # Windows reads more into a name
+            return None
+        within: dict[str, list[str]] = {}
+        for name in names:
+            folder, _, last = name.rpartition("/")
+            within.setdefault(folder, []).append(last)
+        begins: dict[str, str] = {}
+        for folder, files in within.items():
+            parts = folder.split("/") if folder else []
+            if not {"", ".", ".."}.isdisjoint(parts):
+                return None
+            path = os.path.join(self.folder, *parts)
+            if not self.files(path).issuperset(files):
+                return None
+            begins[folder] = os.path.join(path, "")
+        return [begins[folder] + last for folder, _, last in (n.rpartition("/") for n in names)]
 
     def find_alike(self, parts: tuple[str, ...]) -> list[str]:
         """As `find`, in any letter case and any normal form of Unicode."""

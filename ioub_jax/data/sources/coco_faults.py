@@ -1,0 +1,54 @@
+"""What is wrong with an annotation of COCO's JSON, in words."""
+
+import reprlib
+
+_SKIP_BOX = "or set config.data.on_error='skip' to ignore the place of the box."
+_SKIP_ENTRY = "or set config.data.on_error='skip' to leave it out."
+
+#: The kinds of problem that are not called as they are found.
+KINDS = {"no_object": "broken_annotation", "bad_value": "broken_annotation"}
+
+
+def explain(
+    fault: str, written: object, number: int, image: tuple[str, int, int] | None, of_value: str
+) -> str:
+    """What is wrong with an annotation and the way out, as the rest of a sentence.
+
+    Args:
+        fault: A kind of problem, or a key of `KINDS`.
+        written: The annotation.
+        number: Its place in the file, from 1.
+        image: The name, height and width of its image; None where it has none.
+        of_value: What is wrong with a value of it.
+
+    Returns:
+        The part of the sentence after the file.
+    """
+    entry = written if isinstance(written, dict) else {}
+    identity, owner, category, box = (
+        reprlib.repr(entry.get(key)) for key in ("id", "image_id", "category_id", "bbox")
+    )
+    which = f"annotation {identity if 'id' in entry else f'number {number}'}"
+    if image is not None:
+        name, height, width = image
+        which += f" (of image {owner}, {name!r}, {width}x{height})"
+    told = {
+        "no_object": f"annotation number {number} is no object; repair or delete it",
+        "unknown_image": f"{which} is of image {owner}, which is not listed; list it",
+        "unknown_category": f"{which} has the category {category}, which is not listed; list it",
+        "bad_box": f"{which} has the bbox {box}, not four finite numbers; correct or delete it",
+        "no_area": f"{which} has the bbox {box}, which has no area; correct or delete it",
+        "outside": f"{which} has the bbox {box}, all of it outside its image; correct or delete it",
+        "bad_value": f"{which} {of_value}; correct or remove it",
+    }[fault]
+    for missing, key in (("unknown_image", "image_id"), ("unknown_category", "category_id")):
+        if fault == missing and entry.get(key) in (None, ""):
+            told = f"{which} has no {key} ({'null' if key in entry else 'missing'}); give it one"
+    if fault == "bad_box" and entry.get("bbox") in (None, []):
+        others = {"segmentation": "a segmentation", "keypoints": "keypoints"}
+        if has := [name for key, name in others.items() if entry.get(key)]:
+            told = (
+                f"{which} has no bbox but {has[0]}; write the box around it as its bbox "
+                "(pycocotools.mask.toBbox makes one of a segmentation)"
+            )
+    return f"{told}, {_SKIP_ENTRY if image is None else _SKIP_BOX}"

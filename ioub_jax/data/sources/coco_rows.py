@@ -1,0 +1,161 @@
+"""What the annotations of COCO's JSON say, some thousands at once."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ioub_jax.coco_values import area_of, describe_fault, flag_of, rotation_of
+from ioub_jax.data.sources.coco_document import Piece
+from ioub_jax.data.sources.coco_ids import Ids
+
+# No coordinate, and no area, is larger. The comparison is also False for NaN.
+_HUGE = 1e15
+FLAGS = ("iscrowd", "difficult", "ignored")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """n annotations as they are written.
+
+    Attributes:
+        image_ids: The image of each.
+        category_ids: The category of each.
+        ids: The id of each.
+        boxes: float64 `[n, 4]`, its bbox; NaN where that is not four numbers.
+        degrees: float64 `[n]`, by how many its box is turned, clockwise.
+        flags: bool `[n]` each, by the name in the file.
+        areas: float64 `[n]`, NaN where there is none.
+        is_object: bool `[n]`, whether it is an object of JSON at all.
+        faults: What is wrong with a flag or an area, by their positions.
+    """
+
+    image_ids: Ids
+    category_ids: Ids
+    ids: Ids
+    boxes: np.ndarray
+    degrees: np.ndarray
+    flags: dict[str, np.ndarray]
+    areas: np.ndarray
+    is_object: np.ndarray
+    faults: dict[int, str]
+
+
+class _Annotation(msgspec.Struct, gc=False):
+    """An annotation as nearly all are; one that is otherwise is read with care."""
+
+    bbox: tuple[float, float, float, float]
+    image_id: int | float | str | None = None
+    category_id: int | float | str | None = None
+    id: int | float | str | None = None
+    area: float | None = None
+    iscrowd: int | bool | None = None
+    difficult: int | bool | None = None
+    ignored: int | bool | None = None
+    rotation: Any = None
+    attributes: Any = None
+
+
+_PLAIN = msgspec.json.Decoder(list[_Annotation])
+
+
+def read_rows(piece: Piece) -> Rows:
+    """What the annotations of a piece say."""
+    annotations = piece.decode(_PLAIN)
+    rows = None if annotations is None else _read_plain(annotations)
+    return _read_with_care(piece.entries()) if rows is None else rows
+
+
+def _read_plain(annotations: list[_Annotation]) -> Rows | None:
+    """Without a look at each; None where a flag or an area is not as nearly all are."""
+    areas = np.array([one.area for one in annotations], np.float64)  # NaN of None
+    flags = {}
+    for name in FLAGS:
+        written = np.array([getattr(one, name) for one in annotations], np.float64)
+        flags[name] = written == 1
+        if not np.all(flags[name] | (written == 0) | np.isnan(written)):
+            return None
+    if np.any(areas > _HUGE):
+        return None
+    corners = itertools.chain.from_iterable([one.bbox for one in annotations])
+    boxes = np.fromiter(corners, np.float64, 4 * len(annotations)).reshape(-1, 4)
+    boxes[np.any(np.abs(boxes) >= _HUGE, axis=1)] = np.nan
+    degrees = np.zeros(len(annotations))
+    for index, one in enumerate(annotations):
+        if one.attributes is not None or one.rotation is not None:
+            degrees[index] = rotation_of({"rotation": one.rotation, "attributes": one.attributes})
+    return Rows(
+        Ids([one.image_id for one in annotations], is_typed=True),
+        Ids([one.category_id for one in annotations], is_typed=True),
+        Ids([one.id for one in annotations], is_typed=True),
+        boxes,
+        degrees,
+        flags,
+        np.where(areas >= 0, areas, np.nan),
+        np.ones(len(annotations), bool),
+        {},
+    )
+
+
+def _read_with_care(entries: list[Any]) -> Rows:
+    """One by one, as whatever it may be; what is wrong with one is the first thing wrong."""
+    fields = [entry if isinstance(entry, dict) else {} for entry in entries]
+    nothing = [np.nan] * 4
+    written = (entry.get("bbox") for entry in fields)
+    boxes = np.array([box if _is_box(box) else nothing for box in written], np.float64)
+    faults: dict[int, str] = {}
+    areas = _read_column(fields, "area", area_of, lambda column: column >= 0, faults)
+    flags: dict[str, np.ndarray] = {}
+    for key in FLAGS:
+        column = _read_column(fields, key, flag_of, lambda values: np.isin(values, (0, 1)), faults)
+        flags[key] = np.asarray(column > 0)
+    return Rows(
+        Ids([entry.get("image_id") for entry in fields]),
+        Ids([entry.get("category_id") for entry in fields]),
+        Ids([entry.get("id") for entry in fields]),
+        boxes.reshape(-1, 4),
+        np.fromiter(map(_rotation_of, fields), np.float64, len(fields)),
+        flags,
+        areas,
+        np.array([isinstance(entry, dict) for entry in entries], bool),
+        faults,
+    )
+
+
+def _rotation_of(entry: dict) -> float:
+    return rotation_of(entry) if "rotation" in entry or "attributes" in entry else 0.0
+
+
+def _read_column(
+    entries: list[dict],
+    key: str,
+    read: Callable[[Any], float | None],
+    is_plain: Callable[[np.ndarray], np.ndarray],
+    faults: dict[int, str],
+) -> np.ndarray:
+    """The values of one key as `read` takes them, float64 `[n]`; 0 where it does not.
+
+    Numbers that `is_plain` (a mask of float64 `[n]`, False for NaN) mean themselves.
+    """
+    values = [entry.get(key) for entry in entries]
+    column = np.array([value if _is_coordinate(value) else np.nan for value in values], np.float64)
+    absent = read(None)
+    for index in np.flatnonzero(~is_plain(column)):
+        value = values[index]
+        try:
+            column[index] = absent if value is None else read(value)
+        except ValueError as error:
+            column[index] = 0
+            faults.setdefault(int(index), describe_fault(key, value, error))
+    return column
+
+
+def _is_box(value: Any) -> bool:
+    return type(value) is list and len(value) == 4 and all(map(_is_coordinate, value))
+
+
+def _is_coordinate(value: Any) -> bool:
+    return type(value) in (int, float) and -_HUGE < value < _HUGE

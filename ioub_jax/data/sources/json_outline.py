@@ -1,0 +1,188 @@
+"""Where the entries of a large JSON file's lists lie, found without reading them.
+
+A file of COCO's format is an object of a few lists, one of which may have millions of entries. To
+read those a few thousand at a time, the file must be cut between entries. What is inside a string
+and how deep every bracket lies is found by numpy, block by block, at a gigabyte or two a second;
+whether the pieces are JSON is for the parser of each to say.
+"""
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Collection
+from typing import BinaryIO
+
+import numpy as np
+
+#: Bytes that are looked at, and of which a piece is made, at once.
+BLOCK = 1 << 21
+# What stands before a list in an object; longer keys are none that anybody asks for.
+_KEY = re.compile(rb'(?<!\\)"([A-Za-z_]{1,40})"[ \t\r\n]*:[ \t\r\n]*\Z')
+_BEFORE = 256
+_SPACE = b" \t\r\n"
+_QUOTE, _BACKSLASH = ord('"'), ord("\\")
+_OPEN_LIST, _CLOSE_LIST = ord("["), ord("]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outline:
+    """How a file is cut.
+
+    Attributes:
+        pieces: By the name of a list, the bytes of the file `[start, end)` that hold some of its
+            entries, in their order. A comma lies between two pieces, and nothing else. What is
+            left out of the file by them is JSON with an empty list in their place.
+        size: Bytes of the file.
+        digest: SHA-256 of the file.
+    """
+
+    pieces: dict[str, list[tuple[int, int]]]
+    size: int
+    digest: str
+
+
+def outline(file: BinaryIO, names: Collection[str], block: int = BLOCK) -> Outline | None:
+    """Finds the lists of some names in the object that a file holds.
+
+    Args:
+        file: JSON in UTF-8 without a byte order mark, at its beginning; it can be sought.
+        names: Of the lists.
+        block: Bytes that are read at once.
+
+    Returns:
+        The outline; None where the file is no object whose brackets all fit, or has a list twice.
+        It may be no JSON even so: each piece is if it can be read, and so is the rest of the file.
+    """
+    scanner = _Scanner(file, names)
+    digest = hashlib.sha256()
+    buffer = bytearray(block)
+    while count := file.readinto(buffer):  # type: ignore[attr-defined]
+        digest.update(memoryview(buffer)[:count])
+        if not scanner.read(np.frombuffer(buffer, np.uint8, count)):
+            return None
+    return Outline(scanner.pieces, scanner.start, digest.hexdigest()) if scanner.is_closed else None
+
+
+class _Scanner:
+    """What is known where a block of the file begins.
+
+    Attributes:
+        pieces: Those found so far.
+        start: Where the next block begins in the file.
+    """
+
+    def __init__(self, file: BinaryIO, names: Collection[str]) -> None:
+        self.pieces: dict[str, list[tuple[int, int]]] = {}
+        self.start = 0
+        self._file = file
+        self._names = frozenset(names)
+        self._depth = 0
+        self._in_string = False
+        self._is_escaped = False  # whether an odd number of backslashes ends the last block
+        self._list: str | None = None  # the list that is open, and where its next piece begins
+        self._piece = 0
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether every bracket of one object, and every string, was closed."""
+        return self.start > 0 and self._depth == 0 and not self._in_string
+
+    def read(self, block: np.ndarray) -> bool:
+        """Takes in the next block, uint8 `[n]`; False where this is no object as it must be."""
+        if self.start == 0 and block.tobytes().lstrip(_SPACE)[:1] != b"{":
+            return False
+        marks = self._find_marks(block)
+        kinds = block[marks]
+        is_quote = kinds == _QUOTE
+        quotes = np.cumsum(is_quote, dtype=np.int32) + self._in_string
+        # `|` and the backslash pass the test of `_find_marks` too.
+        brackets = (quotes & 1 == 0) & ~is_quote & ((kinds & 0x1F) != 0x1C)
+        places, kinds = marks[brackets], kinds[brackets]
+        # The second bit tells [ and { (0x5B, 0x7B) from ] and } (0x5D, 0x7D).
+        steps = (kinds & 2).astype(np.int32) - 1
+        depths = self._depth + np.cumsum(steps, dtype=np.int32)
+        fits = True
+        if len(depths):
+            is_inside = self._depth > 0 or self.start == 0
+            fits = is_inside and self._follow(block, places, kinds, steps, depths)
+        self._in_string = bool(quotes[-1] & 1) if len(quotes) else self._in_string
+        self._depth = int(depths[-1]) if len(depths) else self._depth
+        self.start += len(block)
+        return fits
+
+    def _find_marks(self, block: np.ndarray) -> np.ndarray:
+        """Where brackets and quotes are, those that a backslash escapes left out."""
+        is_mark = ((block | 0x20) - np.uint8(0x7B)) <= 2
+        is_mark |= block == _QUOTE
+        marks = np.flatnonzero(is_mark)
+        if (block == _BACKSLASH).any() or self._is_escaped:
+            text = block.tobytes()
+            quotes = np.flatnonzero(block[marks] == _QUOTE)
+            before = marks[quotes] - 1
+            suspects = quotes[(before < 0) | (block[before] == _BACKSLASH)]
+            escaped = [at for at in suspects if self._backslashes(text, int(marks[at])) % 2]
+            self._is_escaped = self._backslashes(text, len(text)) % 2 == 1
+            marks = np.delete(marks, escaped)
+        return marks
+
+    def _backslashes(self, text: bytes, end: int) -> int:
+        """How many backslashes, or one more or less in pairs, are before a place of a block."""
+        begin = end
+        while begin and text[begin - 1] == _BACKSLASH:
+            begin -= 1
+        return end - begin + (self._is_escaped if begin == 0 else 0)
+
+    def _follow(
+        self,
+        block: np.ndarray,
+        places: np.ndarray,
+        kinds: np.ndarray,
+        steps: np.ndarray,
+        depths: np.ndarray,
+    ) -> bool:
+        """Follows the lists through the brackets of a block; False where brackets do not fit."""
+        # Nothing is deeper than nothing, and after the object nothing may be opened.
+        if depths.min() < 0 or np.any(depths[:-1] == 0):
+            return False
+        edges = np.flatnonzero(np.where(steps > 0, depths == 2, depths == 1))
+        begin = 0
+        for edge in edges:
+            if steps[edge] > 0:
+                if not self._open(int(places[edge]), int(kinds[edge])):
+                    return False
+                begin = int(edge) + 1
+            elif self._list is not None:
+                if kinds[edge] != _CLOSE_LIST:
+                    return False
+                self._cut(self.start + int(places[edge]))
+                self._list = None
+        if self._list is not None:
+            ends = np.flatnonzero((steps[begin:] < 0) & (depths[begin:] == 2))
+            if len(ends):
+                after = int(places[begin + ends[-1]]) + 1
+                rest = block[after:].tobytes().lstrip(_SPACE)
+                if rest[:1] == b",":
+                    comma = self.start + len(block) - len(rest)
+                    self._cut(comma)
+                    self._piece = comma + 1
+        return True
+
+    def _open(self, place: int, kind: int) -> bool:
+        """Notes that a list of the object begins; False where one of its name did before."""
+        at = self.start + place
+        here = self._file.tell()
+        self._file.seek(max(0, at - _BEFORE))
+        before = self._file.read(min(at, _BEFORE))
+        self._file.seek(here)
+        key = _KEY.search(before)
+        name = key[1].decode() if key else ""
+        if kind == _OPEN_LIST and name in self._names:
+            if name in self.pieces:
+                return False
+            self.pieces[name] = []
+            self._list, self._piece = name, at + 1
+        return True
+
+    def _cut(self, end: int) -> None:
+        assert self._list is not None
+        self.pieces[self._list].append((self._piece, end))
