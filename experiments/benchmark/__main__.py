@@ -9,6 +9,7 @@ python -m experiments.benchmark growth --png=growth.png
 python -m experiments.benchmark export --config=configs/shapes_retinanet.py --repeats=100
 python -m experiments.benchmark saving --config=configs/coco_retinanet.py
 python -m experiments.benchmark metrics
+python -m experiments.benchmark open
 python -m experiments.benchmark step --peer=torchvision
 python -m experiments.benchmark layers --direct
 python -m experiments.benchmark compile
@@ -36,6 +37,7 @@ from experiments.benchmark import (
     gpu,
     growth,
     layers,
+    opening,
     rates,
     saving,
 )
@@ -53,6 +55,7 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "layers": layers.layer_rates,
     "compile": beside_peer.compile_cost,
     "gpu": gpu.gpu_rates,
+    "open": opening.opening_cost,
     **{name: functools.partial(beside_peer.compare, name) for name in beside_peer.NAMES},
 }
 
@@ -70,6 +73,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "layers": layers.check_layers,
     "compile": beside_peer.check_compile,
     "gpu": gpu.check_gpu,
+    "open": opening.check_opening,
     **{name: functools.partial(beside_peer.check_peer, name) for name in beside_peer.NAMES},
 }
 

@@ -20,7 +20,9 @@ from ioub_jax.training.placement import abstract_batch
 
 _CANVAS = (800, 1344)
 BATCH = flags.DEFINE_integer("batch", None, "Images.", lower_bound=1)
-BOXES = flags.DEFINE_integer("boxes", None, "Ground-truth slots of an image.", lower_bound=1)
+BOXES = flags.DEFINE_integer(
+    "boxes", None, "Ground-truth slots of an image, or all of a file.", lower_bound=1
+)
 CLASSES = flags.DEFINE_integer("classes", None, "Classes.", lower_bound=1)
 BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Of the train step, or of the weights.")
 

@@ -241,7 +241,7 @@ class _Reader:
         fitting = [
             str(other)
             for other in near - {here}
-            if last in self._listing.files(os.path.join(other, within))
+            if self._listing.has_elsewhere(os.path.join(other, within), last)
         ]
         return fitting[0] if len(fitting) == 1 else None
 

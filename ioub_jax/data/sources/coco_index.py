@@ -27,9 +27,7 @@ from typing import Any
 
 import numpy as np
 
-import ioub_jax.coco_values
-import ioub_jax.printing
-from ioub_jax import caches
+from ioub_jax import caches, coco_values, printing
 from ioub_jax.data import checks
 from ioub_jax.data.checks import Problem
 from ioub_jax.data.sources.annotations import Annotations
@@ -119,14 +117,19 @@ def _key(path: pathlib.Path, folder: pathlib.Path, options: Mapping[str, Any]) -
 @functools.cache
 def _code() -> str:
     """SHA-256 of what reads a file: another version of this package may read it otherwise."""
-    files = sorted(pathlib.Path(__file__).parent.glob("*.py"))
-    modules = (checks, ioub_jax.coco_values, ioub_jax.printing)
-    files += [pathlib.Path(str(module.__file__)) for module in modules]
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in _code_files())).hexdigest()
+
+
+def _code_files() -> list[pathlib.Path]:
+    modules = (checks, coco_values, printing)
+    files = [pathlib.Path(str(module.__file__)) for module in modules]
+    return [*sorted(pathlib.Path(__file__).parent.glob("*.py")), *files]
 
 
 def _stat(path: pathlib.Path) -> dict[str, int]:
-    stat = path.stat()
+    # A network file system asks anew when a file is opened, and not always before.
+    with path.open("rb") as file:
+        stat = os.fstat(file.fileno())
     return {
         "size": stat.st_size,
         "modified": stat.st_mtime_ns,

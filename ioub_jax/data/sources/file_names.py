@@ -21,8 +21,10 @@ class Listing:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = os.fspath(folder)
         self._entries: dict[str, tuple[set[str], set[str]]] = {}
+        self._listed: set[str] = set()
         self._alike: dict[str, dict[str, list[str]]] = {}
         self._asked: dict[str, bool] = {}
+        self._elsewhere: dict[str, bool] = {}
 
     def __contains__(self, path: str) -> bool:
         """Whether a path is that of a file."""
@@ -34,21 +36,37 @@ class Listing:
             self._asked[path] = os.path.isfile(path)
         return self._asked[path]
 
+    def has_elsewhere(self, folder: str, name: str) -> bool:
+        """Whether a folder, which may be anywhere, has a file of a name.
+
+        What else it has is no matter (`seen`): a folder beside that of the images changes whenever
+        something is written there.
+        """
+        path = os.path.join(folder, name)
+        self._elsewhere[path] = name in self._read(folder)[0]
+        return self._elsewhere[path]
+
     def seen(self) -> dict[str, Any]:
         """All that was seen: digests of the folders that were listed, and files asked for."""
         return {
-            "folders": {folder: self._digest(folder) for folder in self._entries},
+            "folders": {folder: self._digest(folder) for folder in self._listed},
             "asked": self._asked,
+            "elsewhere": self._elsewhere,
         }
 
     def sees(self, seen: Mapping[str, Any]) -> bool:
         """Whether all is as another listing has `seen` it."""
-        return all(
-            self._digest(folder) == digest for folder, digest in seen["folders"].items()
-        ) and all(os.path.isfile(path) == is_there for path, is_there in seen["asked"].items())
+        return (
+            all(self._digest(folder) == digest for folder, digest in seen["folders"].items())
+            and all(os.path.isfile(path) == is_file for path, is_file in seen["asked"].items())
+            and all(
+                self.has_elsewhere(*os.path.split(path)) == is_file
+                for path, is_file in seen["elsewhere"].items()
+            )
+        )
 
     def _digest(self, folder: str) -> str:
-        names = ("\0".join(sorted(names)) for names in self._list(folder))
+        names = ("\0".join(sorted(names)) for names in self._read(folder))
         text = "\0\0".join(names).encode(errors="surrogateescape")
         return hashlib.sha256(text).hexdigest()
 
@@ -100,6 +118,11 @@ class Listing:
 
     def _list(self, folder: str) -> tuple[set[str], set[str]]:
         """The names of the files of a folder, and those of its folders."""
+        self._listed.add(folder)
+        return self._read(folder)
+
+    def _read(self, folder: str) -> tuple[set[str], set[str]]:
+        """As `_list`; what is made of it does not depend on all names."""
         if folder not in self._entries:
             files: set[str] = set()
             folders: set[str] = set()

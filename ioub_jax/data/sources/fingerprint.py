@@ -58,9 +58,9 @@ def fingerprint_of(source: Source) -> Fingerprint:
         annotations = annotations_of(source)
         boxes = len(annotations.boxes)
         arrays = [
-            annotations.counts.astype("<i8"),
-            annotations.boxes.astype("<f4"),
-            annotations.labels.astype("<i4"),
+            annotations.counts.astype("<i8", copy=False),
+            annotations.boxes.astype("<f4", copy=False),
+            annotations.labels.astype("<i4", copy=False),
             annotations.crowd,
             annotations.difficult,
             annotations.ignored,
@@ -70,11 +70,11 @@ def fingerprint_of(source: Source) -> Fingerprint:
         boxes=boxes,
         names=_digest([names.encode(errors="surrogateescape")]),
         sizes=_digest([np.asarray(source.sizes).astype("<i8").tobytes()]),
-        objects=_digest(array.tobytes() for array in arrays),
+        objects=_digest(np.ascontiguousarray(array) for array in arrays),
     )
 
 
-def _digest(parts: Iterable[bytes]) -> str:
+def _digest(parts: Iterable[bytes | np.ndarray]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.sources.coco_document import read_document
 from ioub_jax.data.sources.learned import ClassCount, Learned
 
 _KEEP = "--config.data.allow_empty_classes=True"
@@ -171,6 +172,8 @@ def _supercategories(data: Any, split: str) -> dict[str, str]:
         path = pathlib.Path(data.coco.root).expanduser() / str(data.coco[f"{split}_annotations"])
         # It is only an explanation: what is odd here is told, or read, elsewhere.
         with contextlib.suppress(OSError, ValueError, AttributeError, KeyError, TypeError):
-            for category in json.loads(path.read_bytes())["categories"]:
+            for category in read_document(
+                path, lambda: json.loads(path.read_bytes()), lambda document: document.head
+            )["categories"]:
                 found[category["name"]] = category.get("supercategory")
     return found

@@ -1,0 +1,235 @@
+"""A file says the same read by pieces, where most entries are as they should be, and as a whole."""
+
+import json
+import logging
+import pathlib
+import tempfile
+
+import PIL.Image
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ioub_jax.data.checks import DataError
+from ioub_jax.data.sources import coco_document, coco_rows, json_outline
+from ioub_jax.data.sources.coco import CocoSource
+from ioub_jax.data.sources.coco_document import read_document
+
+NAN, HUGE = float("nan"), 10**30
+IMAGES = ("a.jpg", "b.jpg", "sub/c.jpg")
+ODD_IDS = st.sampled_from([99, None, "1", 1.0, 2.5, "a", "", True, [], {}, HUGE])
+# What is there instead of a plain value, or `...` for nothing: good, put right, left out.
+ODD = {
+    "image_id": ODD_IDS,
+    "category_id": ODD_IDS,
+    "id": ODD_IDS,
+    "bbox": st.sampled_from(
+        [
+            [1, 2, 3],
+            [1, 2, 0, 5],
+            [9, 9, -3, -4],
+            [-5, -5, 100, 100],
+            [100, 100, 5, 5],
+            [1, 2, 1e-30, 4],
+            [NAN, 1, 2, 3],
+            [1, 2, 1e15, 4],
+            [1, 2, HUGE, 4],
+            [1, 2, "3", 4],
+            [True, 1, 2, 3],
+            None,
+            [],
+            {"x": 1},
+            ...,
+        ]
+    ),
+    "area": st.sampled_from([-1, None, "5", "", "x", 1e15, 1e16, True, [], NAN, ...]),
+    "iscrowd": st.sampled_from([0, 1, 2, -1, True, None, "1", "x", 1.0, []]),
+    "difficult": st.sampled_from([0, 1, True, 2, "true"]),
+    "ignored": st.sampled_from([0, 1, False, "0"]),
+    "rotation": st.sampled_from([0, 90, 45.0, "90", "x", None, True, [1]]),
+    "attributes": st.sampled_from([{"rotation": 45}, {"occluded": False}, {}, [], None, 5]),
+    "segmentation": st.sampled_from([[[1, 2, 3, 4]], {"counts": 'a"}],[{\\'}, []]),
+    "keypoints": st.just([1, 2, 3]),
+}
+PLAIN = st.fixed_dictionaries(
+    {
+        "id": st.integers(1, 40),
+        "image_id": st.sampled_from([1, 2, 3]),
+        "category_id": st.sampled_from([5, 7]),
+        "bbox": st.tuples(*[st.sampled_from([1, 2.5, 4])] * 4).map(list),
+        "area": st.sampled_from([5, 12.5]),
+        "iscrowd": st.sampled_from([0, 0, 1]),
+    }
+)
+
+
+def _without_gaps(entry):
+    return {key: value for key, value in entry.items() if value is not ...}
+
+
+@st.composite
+def _annotations(draw):
+    """Some annotations, of which few are odd, and some are there twice."""
+    entries = draw(st.lists(PLAIN, max_size=12))
+    for _ in range(draw(st.integers(0, 3)) if entries else 0):
+        at = draw(st.integers(0, len(entries) - 1))
+        key = draw(st.sampled_from([*ODD, "copy", "no object"]))
+        if key == "copy":
+            entries.append(entries[at])
+        elif key == "no object":
+            entries.append(draw(st.sampled_from([None, 5, [], "x", {}])))
+        elif isinstance(entries[at], dict):
+            entries[at] = _without_gaps(entries[at] | {key: draw(ODD[key])})
+    return entries
+
+
+ODD_IMAGES = st.sampled_from(
+    [
+        {},
+        {},
+        {},
+        {"file_name": "A.jpg"},
+        {"file_name": "missing.jpg"},
+        {"file_name": "./a.jpg"},
+        {"file_name": "b.jpg"},
+        {"file_name": "x\x01"},
+        {"file_name": " "},
+        {"height": 0},
+        {"height": 30.0},
+        {"height": -1},
+        {"width": 2**31},
+        {"width": True},
+        {"id": "1"},
+        {"id": "name"},
+        {"id": 2},
+        {"id": HUGE},
+    ]
+)
+BREAKS = st.sampled_from(
+    [
+        lambda text: text,
+        lambda text: text,
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace("},", "},,", 1),
+        lambda text: text.replace('"area"', '"area": 7, "area"', 1),
+        lambda text: text.replace('"bbox"', '"bbox": 5, "bbox"', 1),
+        lambda text: text.replace('"annotations"', '"\\u0061nnotations"', 1),
+        lambda text: text.replace('"annotations"', '"annotations": [1], "annotations"', 1),
+        lambda text: text.replace("]", "],]", 1),
+        lambda text: "\ufeff" + text,
+        lambda text: text + "}",
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def folder():
+    with tempfile.TemporaryDirectory() as name:
+        root = pathlib.Path(name)
+        (root / "images/sub").mkdir(parents=True)
+        for image in IMAGES:
+            PIL.Image.new("RGB", (40, 30)).save(root / "images" / image)
+        yield root
+
+
+class _Told(logging.Handler):
+    """Collects what is logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.sentences = []
+
+    def emit(self, record):
+        self.sentences.append(record.getMessage())
+
+
+def _said(folder, on_error):
+    """All that opening the file says."""
+    told = _Told()
+    logger = logging.getLogger("ioub_jax")
+    logger.addHandler(told)
+    try:
+        source = CocoSource(folder / "instances.json", folder / "images", on_error=on_error)
+    except DataError as error:
+        return error.kind, str(error)
+    finally:
+        logger.removeHandler(told)
+    arrays = vars(source._annotations).items()
+    return [
+        {name: (array.dtype.str, array.tolist()) for name, array in arrays},
+        [source.describe(index) for index in range(len(source))],
+        source.classes,
+        source.category_ids,
+        source.skipped,
+        source.census,
+        source.written_ids,
+        told.sentences,
+    ]
+
+
+@settings(max_examples=150, deadline=None)
+@given(_annotations(), ODD_IMAGES, BREAKS, st.sampled_from([80, 300, 10**6]), st.booleans())
+def test_pieces_say_what_the_whole_file_says(folder, annotations, odd, break_, block, is_first):
+    images = [
+        {"id": number, "file_name": name, "height": 30, "width": 40}
+        for number, name in enumerate(IMAGES, start=1)
+    ]
+    images[0] |= odd
+    content = {"images": images, "annotations": annotations}
+    if is_first:
+        content = dict(reversed(content.items()))
+    content["categories"] = [{"id": 7, "name": "bee"}, {"id": 5, "name": "ant"}]
+    (folder / "instances.json").write_text(break_(json.dumps(content)), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_outline, "BLOCK", block)
+        by_pieces = [_said(folder, on_error) for on_error in ("raise", "skip")]
+        patch.setattr(coco_document, "_by_pieces", lambda file: None)
+        whole = [_said(folder, on_error) for on_error in ("raise", "skip")]
+    assert by_pieces == whole
+
+
+def _entries(path):
+    return read_document(
+        path,
+        lambda: pytest.fail("is read as a whole"),
+        lambda document: [
+            (len(piece.entries()), piece.decode(coco_rows._PLAIN) is not None)
+            for piece in document.pieces("annotations")
+        ],
+    )
+
+
+def test_only_the_piece_of_an_odd_entry_is_read_with_care(tmp_path, monkeypatch):
+    # 30 entries of 29 to 30 bytes: two pieces or more, in blocks of 512.
+    monkeypatch.setattr(json_outline, "BLOCK", 512)
+    entries = [{"bbox": [1, 2, 3, 4], "id": 10 + number} for number in range(30)]
+    entries[0]["bbox"] = [1, 2, NAN, 4]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"images": [1], "categories": [], "annotations": entries}))
+    counts, are_plain = zip(*_entries(path), strict=True)
+    assert sum(counts) == 30 and len(counts) > 1
+    assert are_plain == (False,) + (True,) * (len(counts) - 1)
+
+
+def test_strings_that_are_left_out_must_be_text_too(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(
+        b'{"images": [{"id": 1, "file_name": "a.jpg", "height": 1, "width": 1}], "categories": '
+        b'[{"id": 7, "name": "bee"}], "annotations": [{"bbox": [0, 0, 1, 1], "note": "\xff"}]}'
+    )
+    with pytest.raises(DataError, match=r"no JSON .*can't decode byte 0xff"):
+        CocoSource(path, tmp_path)
+
+
+def test_broken_json_is_told_before_a_wrong_entry_or_category(folder):
+    images = [{"id": 1, "file_name": "a.jpg", "height": 30, "width": 40}]
+    wrong = [{"image_id": 9, "category_id": 7, "bbox": [1, 2, 3, 4]}, "end"]
+    text = json.dumps({"images": images, "categories": [], "annotations": wrong})
+    for text_now, words in (
+        (text.replace("[]", '[{"id": 7, "name": "bee"}]'), "is of image 9, which is not listed"),
+        (text, "lists no categories"),
+        (text.replace('"end"', "'end'"), "is empty, cut off or no JSON"),
+    ):
+        (folder / "instances.json").write_text(text_now)
+        with pytest.raises(DataError, match=words):
+            CocoSource(folder / "instances.json", folder / "images")
