@@ -68,8 +68,14 @@ class Annotations:
         """The annotations of some images, in the order of `images` (int64 positions)."""
         counts = self.counts[images]
         offsets = np.concatenate([[0], np.cumsum(counts)])
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
-        objects = np.repeat(self.offsets[:-1][images], counts) + within
+        if np.all(images[1:] > images[:-1]):
+            # A mask takes an eighth of the memory of positions.
+            is_chosen = np.zeros(len(self), bool)
+            is_chosen[images] = True
+            objects = np.repeat(is_chosen, self.counts)
+        else:
+            within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+            objects = np.repeat(self.offsets[:-1][images], counts) + within
         return Annotations(
             self.image_ids[images], self.sizes[images], offsets, **self._of_objects(objects)
         )

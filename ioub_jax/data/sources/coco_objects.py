@@ -70,6 +70,74 @@ class _Objects:
         return (self.bits & _BITS[name]) != 0
 
 
+_NOTHING: dict[str, np.ndarray] = {
+    "images": np.zeros(0, np.int32),
+    "boxes": np.zeros((0, 4), np.float32),
+    "labels": np.zeros(0, np.int32),
+    "areas": np.zeros(0, np.float32),
+    "bits": np.zeros(0, np.uint8),
+    "digests": np.zeros(0, np.uint64),
+}
+
+
+class _Growing:
+    """An array that grows at its end; joining its parts would need twice the memory.
+
+    Args:
+        empty: `[0, ...]`, of its type and shape.
+    """
+
+    def __init__(self, empty: np.ndarray) -> None:
+        self._array = empty.copy()
+        self._count = 0
+
+    def extend(self, part: np.ndarray) -> None:
+        """Appends `[k, ...]`."""
+        end = self._count + len(part)
+        if end > len(self._array):
+            # Large arrays grow where they are or are moved by the system, which copies nothing.
+            self._array.resize((end + end // 8, *self._array.shape[1:]), refcheck=False)
+        self._array[self._count : end] = part
+        self._count = end
+
+    def finish(self) -> np.ndarray:
+        """The array."""
+        self._array.resize((self._count, *self._array.shape[1:]), refcheck=False)
+        return self._array
+
+
+class _WrittenIds:
+    """The ids of all objects, in the order of the file."""
+
+    def __init__(self) -> None:
+        self._numbers = _Growing(np.zeros(0, np.int64))
+        self._meanings: list[int | str | None] | None = None  # where some are no integers
+
+    def extend(self, ids: Ids) -> None:
+        """Appends those of a piece."""
+        if self._meanings is None and ids.numbers is None:
+            self._meanings = self._numbers.finish().tolist()
+        if self._meanings is not None:
+            self._meanings += ids.meanings()
+        elif ids.numbers is not None:
+            self._numbers.extend(ids.numbers)
+
+    def count_repeated(self, among: np.ndarray) -> int:
+        """How many of those that a mask chooses are the id of an earlier one of them."""
+        if self._meanings is not None:
+            chosen = [
+                value
+                for value in itertools.compress(self._meanings, among.tolist())
+                if value is not None
+            ]
+            return len(chosen) - len(set(chosen))
+        numbers = self._numbers.finish()
+        if np.all(numbers[1:] > numbers[:-1]):
+            return 0
+        numbers = np.sort(numbers[among])
+        return int(np.sum(numbers[1:] == numbers[:-1]))
+
+
 def read_objects(
     pieces: Iterable[Piece],
     images: Images,
@@ -96,21 +164,23 @@ def read_objects(
         DataError: Under 'raise', about the first annotation that cannot be used.
     """
     reader = _Reader(images, categories, category_ids, path, problems)
-    found: list[_Objects] = []
-    ids: list[Ids] = []
+    columns = {name: _Growing(empty) for name, empty in _NOTHING.items()}
+    ids = _WrittenIds()
     for piece in pieces:
         objects, of_objects = reader.read(piece)
-        found.append(objects)
-        ids.append(of_objects)
-    objects = _join(found)
+        for name, column in columns.items():
+            column.extend(getattr(objects, name))
+        ids.extend(of_objects)
+    objects = _Objects(**{name: column.finish() for name, column in columns.items()})
     is_region = objects.has("region")
     repeated = _find_repeated(objects)
     problems.note("repeated", repeated.sum())
     good = ~(is_region | repeated)
     for change in _CHANGES[:-1]:
         problems.note(change, (objects.has(change) & good).sum())
-    problems.note("renumbered", _count_renumbered(ids, good))
+    problems.note("renumbered", ids.count_repeated(good))
     problems.note("converted", (objects.has("converted") & good).sum())
+    del ids
     annotations = _arrange(objects, good | is_region, images)
     return annotations, reader.count, reader.other_classes
 
@@ -237,23 +307,6 @@ def _digests(columns: Sequence[np.ndarray]) -> np.ndarray:
     return digests
 
 
-def _join(found: list[_Objects]) -> _Objects:
-    """The objects of all pieces; `found` is emptied."""
-    none = np.zeros(0)
-    empty = _Objects(
-        none.astype(np.int32),
-        np.zeros((0, 4), np.float32),
-        none.astype(np.int32),
-        none.astype(np.float32),
-        none.astype(np.uint8),
-        none.astype(np.uint64),
-    )
-    columns = {name: [vars(one)[name] for one in (empty, *found)] for name in vars(empty)}
-    found.clear()
-    # The parts of a column go before the next is joined: only one is there twice.
-    return _Objects(**{name: np.concatenate(columns.pop(name)) for name in vars(empty)})
-
-
 def _find_repeated(objects: _Objects) -> np.ndarray:
     """Which objects are in all respects an earlier one, bool `[m]`; regions are not compared."""
     among = ~objects.has("region")
@@ -276,33 +329,18 @@ def _find_repeated(objects: _Objects) -> np.ndarray:
     return repeated
 
 
-def _count_renumbered(ids: list[Ids], among: np.ndarray) -> int:
-    """How many of some annotations have the id of an earlier one of them.
-
-    Args:
-        ids: Those of m annotations, piece by piece.
-        among: bool `[m]`.
-    """
-    numbers = [piece.numbers for piece in ids if piece.numbers is not None]
-    if len(numbers) == len(ids):
-        all_numbers = np.concatenate([np.zeros(0, np.int64), *numbers])
-        if np.all(all_numbers[1:] > all_numbers[:-1]):
-            return 0
-        all_numbers = np.sort(all_numbers[among])
-        return int(np.sum(all_numbers[1:] == all_numbers[:-1]))
-    meanings = itertools.chain.from_iterable(piece.meanings() for piece in ids)
-    chosen = [value for value in itertools.compress(meanings, among) if value is not None]
-    return len(chosen) - len(set(chosen))
-
-
 def _arrange(objects: _Objects, kept: np.ndarray, images: Images) -> Annotations:
     """Annotations of the objects that a mask keeps, image after image; `objects` is emptied."""
     counts = np.bincount(objects.images[kept], minlength=len(images.sizes))
     order = np.flatnonzero(kept)
     if np.any(objects.images[1:] < objects.images[:-1]):
-        # Sorting pairs of an image and a position as one number is many times faster than argsort.
-        pairs = np.sort((objects.images[order].astype(np.int64) << 32) | order)
-        order = pairs & 0xFFFFFFFF
+        # Pairs of an image and a position as one number: sorted many times faster than argsort.
+        pairs = objects.images[order].astype(np.int64)
+        pairs <<= 32
+        pairs |= order
+        pairs.sort()
+        pairs &= 0xFFFFFFFF
+        order = pairs
     of_objects = vars(objects)
     bits = of_objects.pop("bits")[order]
     crowd, difficult, ignored, is_region = (
