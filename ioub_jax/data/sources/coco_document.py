@@ -114,9 +114,12 @@ def read_document(
         DataError: What `load` raises, and else what `read` does: what is wrong with a file as a
             whole comes before what is wrong with an entry.
     """
+    # What comes through a pipe comes once.
     try:
-        file = path.open("rb")
+        file = path.open("rb") if path.is_file() else None
     except OSError:
+        file = None
+    if file is None:
         return read(_as_a_whole(load()))
     with file:
         try:
@@ -134,7 +137,7 @@ def read_document(
 
 def _by_pieces(file: BinaryIO) -> Document | None:
     """A document that reads the file as it goes; None where the file has no outline."""
-    found = json_outline.outline(file, _LISTS, json_outline.BLOCK) if file.seekable() else None
+    found = json_outline.outline(file, _LISTS, json_outline.BLOCK)
     if found is None:
         return None
     try:

@@ -92,9 +92,9 @@ def load_or_read(
         The contents.
     """
     try:
-        before = _stat(path)
-        if before["size"] < SMALLEST:
+        if not path.is_file() or path.stat().st_size < SMALLEST:
             return read()
+        before = _stat(path)
         key = _key(path, folder, options)
         digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
         kept = caches.cache_folder() / "annotations" / f"{digest[:32]}.npz"

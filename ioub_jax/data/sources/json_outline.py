@@ -6,6 +6,7 @@ and how deep every bracket lies is found by numpy, block by block, at a gigabyte
 whether the pieces are JSON is for the parser of each to say.
 """
 
+import codecs
 import dataclasses
 import hashlib
 import re
@@ -45,7 +46,7 @@ def outline(file: BinaryIO, names: Collection[str], block: int = BLOCK) -> Outli
     """Finds the lists of some names in the object that a file holds.
 
     Args:
-        file: JSON in UTF-8 without a byte order mark, at its beginning; it can be sought.
+        file: JSON in UTF-8, at its beginning; it can be sought.
         names: Of the lists.
         block: Bytes that are read at once.
 
@@ -89,8 +90,10 @@ class _Scanner:
 
     def read(self, block: np.ndarray) -> bool:
         """Takes in the next block, uint8 `[n]`; False where this is no object as it must be."""
-        if self.start == 0 and block.tobytes().lstrip(_SPACE)[:1] != b"{":
-            return False
+        if self.start == 0:
+            text = block.tobytes().removeprefix(codecs.BOM_UTF8)
+            if not text.lstrip(_SPACE).startswith(b"{"):
+                return False
         marks = self._find_marks(block)
         kinds = block[marks]
         is_quote = kinds == _QUOTE

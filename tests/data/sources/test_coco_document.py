@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import pathlib
 import tempfile
+import threading
 
 import PIL.Image
 import pytest
@@ -233,3 +235,16 @@ def test_broken_json_is_told_before_a_wrong_entry_or_category(folder):
         (folder / "instances.json").write_text(text_now)
         with pytest.raises(DataError, match=words):
             CocoSource(folder / "instances.json", folder / "images")
+
+
+def test_a_pipe_is_read_once(folder, tmp_path):
+    """Its writer would be ended by a reader that goes away."""
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 30, "width": 40}],
+        "categories": [{"id": 7, "name": "bee"}],
+    }
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=(json.dumps(content),))
+    writer.start()
+    assert len(CocoSource(tmp_path / "pipe", folder / "images")) == 1
+    writer.join()

@@ -85,12 +85,17 @@ def test_a_long_list_is_cut_into_pieces_of_about_a_block():
         '{"images": [1], "info": "abc}',
         '{"images": [}',
         "}{",
-        "\ufeff{}",
+        "\ufeff[]",
     ],
 )
 @pytest.mark.parametrize("block", [3, 100])
 def test_what_is_no_object_with_fitting_brackets_has_no_outline(text, block):
     assert outline(io.BytesIO(text.encode()), NAMES, block) is None
+
+
+def test_a_byte_order_mark_is_left_in_the_rest():
+    text = '\ufeff {"images": [1]}'.encode()
+    assert outline(io.BytesIO(text), NAMES, 100).pieces == {"images": [(16, 17)]}
 
 
 def test_lists_that_nobody_asks_for_are_left_in_the_rest():
