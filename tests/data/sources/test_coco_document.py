@@ -19,39 +19,37 @@ from ioub_jax.data.sources.coco_document import read_document
 
 NAN, HUGE = float("nan"), 10**30
 IMAGES = ("a.jpg", "b.jpg", "sub/c.jpg")
-ODD_IDS = st.sampled_from([99, None, "1", 1.0, 2.5, "a", "", True, [], {}, HUGE])
+ODD_IDS = [99, None, "1", 1.0, 2.0, 2.5, 5.0, "7", "a", "", True, [], {}, HUGE, ...]
 # What is there instead of a plain value, or `...` for nothing: good, put right, left out.
 ODD = {
     "image_id": ODD_IDS,
     "category_id": ODD_IDS,
     "id": ODD_IDS,
-    "bbox": st.sampled_from(
-        [
-            [1, 2, 3],
-            [1, 2, 0, 5],
-            [9, 9, -3, -4],
-            [-5, -5, 100, 100],
-            [100, 100, 5, 5],
-            [1, 2, 1e-30, 4],
-            [NAN, 1, 2, 3],
-            [1, 2, 1e15, 4],
-            [1, 2, HUGE, 4],
-            [1, 2, "3", 4],
-            [True, 1, 2, 3],
-            None,
-            [],
-            {"x": 1},
-            ...,
-        ]
-    ),
-    "area": st.sampled_from([-1, None, "5", "", "x", 1e15, 1e16, True, [], NAN, ...]),
-    "iscrowd": st.sampled_from([0, 1, 2, -1, True, None, "1", "x", 1.0, []]),
-    "difficult": st.sampled_from([0, 1, True, 2, "true"]),
-    "ignored": st.sampled_from([0, 1, False, "0"]),
-    "rotation": st.sampled_from([0, 90, 45.0, "90", "x", None, True, [1]]),
-    "attributes": st.sampled_from([{"rotation": 45}, {"occluded": False}, {}, [], None, 5]),
-    "segmentation": st.sampled_from([[[1, 2, 3, 4]], {"counts": 'a"}],[{\\'}, []]),
-    "keypoints": st.just([1, 2, 3]),
+    "bbox": [
+        [1, 2, 3],
+        [1, 2, 0, 5],
+        [9, 9, -3, -4],
+        [-5, -5, 100, 100],
+        [100, 100, 5, 5],
+        [1, 2, 1e-30, 4],
+        [NAN, 1, 2, 3],
+        [1, 2, 1e15, 4],
+        [1, 2, HUGE, 4],
+        [1, 2, "3", 4],
+        [True, 1, 2, 3],
+        None,
+        [],
+        {"x": 1},
+        ...,
+    ],
+    "area": [-1, None, "5", "", "x", 1e15, 1e16, True, [], NAN, ...],
+    "iscrowd": [0, 1, 2, -1, True, None, "1", "x", 1.0, []],
+    "difficult": [0, 1, True, 2, "true"],
+    "ignored": [0, 1, False, "0"],
+    "rotation": [0, 90, 45.0, "90", "x", None, True, [1]],
+    "attributes": [{"rotation": 45}, {"occluded": False}, {}, [], None, 5],
+    "segmentation": [[[1, 2, 3, 4]], {"counts": 'a"}],[{\\'}, []],
+    "keypoints": [1, 2, 3],
 }
 PLAIN = st.fixed_dictionaries(
     {
@@ -81,14 +79,12 @@ def _annotations(draw):
         elif key == "no object":
             entries.append(draw(st.sampled_from([None, 5, [], "x", {}])))
         elif isinstance(entries[at], dict):
-            entries[at] = _without_gaps(entries[at] | {key: draw(ODD[key])})
+            entries[at] = _without_gaps(entries[at] | {key: draw(st.sampled_from(ODD[key]))})
     return entries
 
 
 ODD_IMAGES = st.sampled_from(
     [
-        {},
-        {},
         {},
         {"file_name": "A.jpg"},
         {"file_name": "missing.jpg"},
@@ -109,7 +105,6 @@ ODD_IMAGES = st.sampled_from(
 )
 BREAKS = st.sampled_from(
     [
-        lambda text: text,
         lambda text: text,
         lambda text: text[: len(text) // 2],
         lambda text: text.replace("},", "},,", 1),
@@ -169,14 +164,13 @@ def _said(folder, on_error):
     ]
 
 
-@settings(max_examples=150, deadline=None)
-@given(_annotations(), ODD_IMAGES, BREAKS, st.sampled_from([80, 300, 10**6]), st.booleans())
-def test_pieces_say_what_the_whole_file_says(folder, annotations, odd, break_, block, is_first):
+def _check_both_ways(folder, annotations, odd_image=None, break_=str, block=10**6, is_first=False):
+    """Checks that what the file says does not depend on how it is read."""
     images = [
         {"id": number, "file_name": name, "height": 30, "width": 40}
         for number, name in enumerate(IMAGES, start=1)
     ]
-    images[0] |= odd
+    images[0] |= odd_image or {}
     content = {"images": images, "annotations": annotations}
     if is_first:
         content = dict(reversed(content.items()))
@@ -188,6 +182,59 @@ def test_pieces_say_what_the_whole_file_says(folder, annotations, odd, break_, b
         patch.setattr(coco_document, "_by_pieces", lambda file: None)
         whole = [_said(folder, on_error) for on_error in ("raise", "skip")]
     assert by_pieces == whole
+
+
+ENTRY = {"id": 1, "image_id": 2, "category_id": 5, "bbox": [1, 2, 3, 4], "area": 5, "iscrowd": 0}
+ODD_ENTRIES = [(key, value) for key, values in ODD.items() for value in values]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), ODD_ENTRIES, ids=[f"{key}={value!r:.30}" for key, value in ODD_ENTRIES]
+)
+def test_an_odd_value_is_taken_for_the_same(folder, key, value):
+    odd = _without_gaps(ENTRY | {key: value})
+    # Beside it one that is the same but for that, and one that is just the same.
+    entries = [ENTRY, odd | ({} if key == "id" else {"id": 2}), odd | {"id": 3}]
+    _check_both_ways(folder, entries)
+    # In pieces of their own, one entry each.
+    _check_both_ways(folder, entries, block=len(json.dumps(ENTRY)))
+
+
+@settings(max_examples=80, deadline=None)
+@given(_annotations(), st.sampled_from([80, 300, 10**6]), st.booleans())
+def test_odd_annotations_are_taken_for_the_same(folder, annotations, block, is_first):
+    _check_both_ways(folder, annotations, block=block, is_first=is_first)
+
+
+@settings(max_examples=60, deadline=None)
+@given(_annotations(), ODD_IMAGES, BREAKS, st.sampled_from([80, 300, 10**6]))
+def test_odd_images_and_broken_files_are_taken_for_the_same(
+    folder, annotations, odd_image, break_, block
+):
+    _check_both_ways(folder, annotations, odd_image, break_, block)
+
+
+@pytest.mark.parametrize(
+    ("here", "instead"),
+    [
+        ('}, {"id": 13', '},, {"id": 13'),
+        ('}, {"id": 13', '},] {"id": 13'),
+        ('}, {"id": 13', '} {"id": 13'),
+        ('}], "categories"', '},], "categories"'),
+        ('[{"id": 10', '[,{"id": 10'),
+    ],
+)
+def test_a_comma_too_many_or_too_few_is_told_wherever_it_is(folder, here, instead):
+    entries = [ENTRY | {"id": number} for number in range(10, 16)]
+
+    def break_(text):
+        assert here in text
+        return text.replace(here, instead)
+
+    for block in range(70, 130):  # one of them ends just behind the comma
+        _check_both_ways(folder, entries, break_=break_, block=block)
+    with pytest.raises(DataError, match="no JSON"):
+        CocoSource(folder / "instances.json", folder / "images")
 
 
 def _entries(path):
@@ -223,13 +270,15 @@ def test_strings_that_are_left_out_must_be_text_too(tmp_path):
         CocoSource(path, tmp_path)
 
 
-def test_broken_json_is_told_before_a_wrong_entry_or_category(folder):
+def test_broken_json_is_told_before_a_wrong_entry_or_category(folder, monkeypatch):
+    monkeypatch.setattr(json_outline, "BLOCK", 64)  # an entry each
     images = [{"id": 1, "file_name": "a.jpg", "height": 30, "width": 40}]
-    wrong = [{"image_id": 9, "category_id": 7, "bbox": [1, 2, 3, 4]}, "end"]
+    wrong = [ENTRY | {"image_id": 9}, ENTRY, ENTRY | {"note": "end"}]
     text = json.dumps({"images": images, "categories": [], "annotations": wrong})
     for text_now, words in (
-        (text.replace("[]", '[{"id": 7, "name": "bee"}]'), "is of image 9, which is not listed"),
+        (text.replace("[]", '[{"id": 5, "name": "bee"}]'), "is of image 9, which is not listed"),
         (text, "lists no categories"),
+        (text.replace("[]", '[{"id": 5, "name": "b"}]').replace('"end"', "'end'"), "or no JSON"),
         (text.replace('"end"', "'end'"), "is empty, cut off or no JSON"),
     ):
         (folder / "instances.json").write_text(text_now)

@@ -183,6 +183,15 @@ def test_a_file_that_only_looks_the_same_is_read(folder, reads, change, pause):
     assert len(reads) == 2
 
 
+def test_a_file_that_is_written_again_within_one_tick_is_read(folder, reads, monkeypatch):
+    stat = coco_index._stat(folder.json)  # of a clock that stands still
+    monkeypatch.setattr(coco_index, "_stat", lambda path: stat)
+    assert _open(folder).annotations(0).boxes[0, 0] == 8
+    _rewrite(folder)
+    assert _open(folder).annotations(0).boxes[0, 0] == 9
+    assert len(reads) == 2
+
+
 def test_a_file_that_was_touched_moved_or_copied_is_known_by_its_content(folder, reads, settled):
     said = _said(_open(folder))
     folder.json.touch()
@@ -284,6 +293,15 @@ def test_a_file_that_a_name_may_mean_now_is_seen(folder, reads, settled):
     assert _open(folder).describe(0).endswith("/a.jpg") and len(reads) == 1
     (folder.root / "images/A.JPG").write_bytes(folder.image(1).read_bytes())
     assert _open(folder).describe(0).endswith("/A.JPG") and len(reads) == 2
+
+
+def test_a_file_system_that_ignores_case_is_asked_again(folder, reads, settled, monkeypatch):
+    folder.edit("images", 0, file_name="A.JPG")
+    with monkeypatch.context() as patch:
+        patch.setattr(os.path, "isfile", lambda path: path.endswith("/A.JPG"))
+        for _ in range(2):
+            assert _open(folder).describe(0).endswith("/A.JPG") and len(reads) == 1
+    assert _open(folder).describe(0).endswith("/a.jpg") and len(reads) == 2
 
 
 def test_an_image_that_was_missing_is_found(folder, reads, settled):
