@@ -231,8 +231,10 @@ def test_a_comma_too_many_or_too_few_is_told_wherever_it_is(folder, here, instea
         assert here in text
         return text.replace(here, instead)
 
-    for block in range(70, 130):  # one of them ends just behind the comma
-        _check_both_ways(folder, entries, break_=break_, block=block)
+    _check_both_ways(folder, entries, break_=break_, block=80)
+    place = (folder / "instances.json").read_text().index(instead)
+    for end in range(1, len(instead)):  # a block ends before the comma, behind it, ...
+        _check_both_ways(folder, entries, break_=break_, block=place + end)
     with pytest.raises(DataError, match="no JSON"):
         CocoSource(folder / "instances.json", folder / "images")
 
