@@ -6,7 +6,7 @@ padding of TensorFlow's models, is asked for by name.
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
@@ -14,21 +14,16 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-Norm = Literal["frozen_bn", "batch_norm", "group_norm"]
+from ioub_jax.models import convolutions
+from ioub_jax.models.convolutions import Maps, Padding
 
-#: 'symmetric' pads by half the kernel on every side, 'same' as TensorFlow's 'SAME': with stride 2
-#: and an even size, one row and one column less at the top and left. Outputs are as large.
-Padding = Literal["symmetric", "same"]
+Norm = Literal["frozen_bn", "batch_norm", "group_norm"]
 
 he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
-# Where the gradient by a kernel is summed in blocks of rows.
-_PLACES_OF_A_BLOCK = 1024
-_MOST_BLOCKS = 4
-
-#: Names of the results of convolutions and of blocks, for `jax.checkpoint`.
-CONVOLUTION, BLOCK = "convolution", "block"
+#: Name of the results of blocks, for `jax.checkpoint`.
+BLOCK = "block"
 
 
 def block_result(x: Any) -> Any:
@@ -119,9 +114,9 @@ def convolution(
     """A square convolution, `[B, H, W, C]` -> `[B, ceil(H/stride), ceil(W/stride), features]`."""
     by: Any
     if kernel == 1:
-        by = pointwise_convolution
+        by = convolutions.pointwise_convolution
     else:
-        by = functools.partial(spatial_convolution, stride=stride, padding=padding)
+        by = functools.partial(convolutions.spatial_convolution, stride=stride, padding=padding)
     return nn.Conv(
         features,
         (kernel, kernel),
@@ -136,110 +131,37 @@ def convolution(
     )
 
 
-def pointwise_convolution(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], *_: Any, **__: Any
-) -> jax.Array:
-    """A 1x1 convolution as the matrix product that it is; for `nn.Conv`.
+class SharedConvolution(nn.Module):
+    """A 3x3 convolution with bias of several maps, as the levels below the head of a detector.
 
-    On CPUs the gradient by the kernel takes XLA two to six times as long when it is a convolution.
+    Its `kernel` `[3, 3, C, features]` and its `bias` are those of `nn.Conv`.
+
+    Attributes:
+      features: channels of the outputs.
+      use_bias: whether a bias is added.
+      kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
+      dtype: dtype of the computation; the parameters are float32.
     """
-    product = _product(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
-    named: jax.Array = checkpoint_name(product, CONVOLUTION)
-    return named
 
+    features: int
+    use_bias: bool = True
+    kernel_init: Any = he_normal_fan_out
+    bias_init: Any = nn.initializers.zeros
+    dtype: Any = jnp.float32
 
-@jax.custom_vjp
-def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`[B, H, W, C]` times `[C, F]`."""
-    return jax.lax.dot_general(x, kernel, (((3,), (0,)), ((), ())))
-
-
-def _product_forward(
-    x: jax.Array, kernel: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _product(x, kernel), (x, kernel)
-
-
-def _product_backward(
-    kept: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    x, kernel = kept
-    by_x = jax.lax.dot_general(gradient, kernel, (((3,), (1,)), ((), ())))
-    # A CPU transposes the first factor, so that should be the one with fewer channels.
-    places = (((0, 1, 2), (0, 1, 2)), ((), ()))
-    if x.shape[-1] <= gradient.shape[-1]:
-        return by_x, jax.lax.dot_general(x, gradient, places)
-    return by_x, jax.lax.dot_general(gradient, x, places).T
-
-
-_product.defvjp(_product_forward, _product_backward)
-
-
-def spatial_convolution(
-    x: jax.Array, kernel: jax.Array, *_: Any, stride: int, padding: Padding, **__: Any
-) -> jax.Array:
-    """A convolution for `nn.Conv`; on CPUs its gradient by the kernel is a sum over blocks of rows.
-
-    In one piece XLA takes up to four times as long for it there.
-    """
-    named: jax.Array = checkpoint_name(_convolve(x, kernel, stride, padding), CONVOLUTION)
-    return named
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    return grouped_convolution_by_xla(x, kernel, stride=stride, groups=1, padding=padding)
-
-
-def _convolve_forward(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _convolve(x, kernel, stride, padding), (x, kernel)
-
-
-def _convolve_backward(
-    stride: int, padding: Padding, kept: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    x, kernel = kept
-    convolve = functools.partial(
-        grouped_convolution_by_xla, stride=stride, groups=1, padding=padding
-    )
-    (by_x,) = jax.linear_transpose(lambda x: convolve(x, kernel), x)(gradient)
-
-    def in_one_piece(x: jax.Array, gradient: jax.Array) -> jax.Array:
-        (by_kernel,) = jax.linear_transpose(lambda kernel: convolve(x, kernel), kernel)(gradient)
-        return by_kernel
-
-    in_blocks = functools.partial(
-        _kernel_gradient_in_blocks, kernel=kernel, stride=stride, padding=padding
-    )
-    by_kernel = jax.lax.platform_dependent(x, gradient, cpu=in_blocks, default=in_one_piece)
-    return by_x, by_kernel
-
-
-def _kernel_gradient_in_blocks(
-    x: jax.Array, gradient: jax.Array, *, kernel: jax.Array, stride: int, padding: Padding
-) -> jax.Array:
-    """The gradient by the kernel, of about 1,024 places of the output at a time."""
-    size, (batch, height, width, _) = kernel.shape[0], gradient.shape
-    blocks = min(_MOST_BLOCKS, height, -(-batch * height * width // _PLACES_OF_A_BLOCK))
-    x = jnp.pad(x, [(0, 0), *_pads(x.shape[1:3], size, stride, padding), (0, 0)])
-    total = jnp.zeros_like(kernel)
-    rows = -(-height // blocks)
-    for first in range(0, height, rows):
-        block = gradient[:, first : first + rows]
-        seen = x[:, stride * first : stride * (first + block.shape[1] - 1) + size]
-
-        def convolve(kernel: jax.Array, seen: jax.Array = seen) -> jax.Array:
-            return jax.lax.conv_general_dilated(
-                seen, kernel, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-            )
-
-        total = total + jax.linear_transpose(convolve, kernel)(block)[0]
-    return total
-
-
-_convolve.defvjp(_convolve_forward, _convolve_backward)
+    @nn.compact
+    def __call__(self, maps: Maps) -> Maps:
+        """Maps `[B, H, W, C]` to `[B, H, W, features]`, each."""
+        kernel = self.param("kernel", self.kernel_init, (3, 3, maps[0].shape[-1], self.features))
+        maps = tuple(x.astype(self.dtype) for x in maps)
+        outputs = convolutions.convolve_maps(
+            maps, kernel.astype(self.dtype), stride=1, padding="symmetric"
+        )
+        if not self.use_bias:
+            return outputs
+        bias = self.param("bias", self.bias_init, (self.features,)).astype(self.dtype)
+        return tuple(y + bias.reshape(1, 1, 1, -1) for y in outputs)
 
 
 class GroupedConvolution(nn.Module):
@@ -276,67 +198,14 @@ class GroupedConvolution(nn.Module):
             functools.partial(
                 function, stride=self.stride, groups=self.groups, padding=self.padding
             )
-            for function in (grouped_convolution_by_shifts, grouped_convolution_by_xla)
+            for function in (
+                convolutions.grouped_convolution_by_shifts,
+                convolutions.grouped_convolution_by_xla,
+            )
         )
         return jax.lax.platform_dependent(
             x.astype(self.dtype), kernel.astype(self.dtype), cpu=by_shifts, default=by_xla
         )
-
-
-def grouped_convolution_by_xla(
-    x: jax.Array, kernel: jax.Array, *, stride: int, groups: int, padding: Padding
-) -> jax.Array:
-    """`[B, H, W, C]`, `[k, k, C / groups, F]` -> `[B, ceil(H/stride), ceil(W/stride), F]`."""
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        _pads(x.shape[1:3], kernel.shape[0], stride, padding),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-
-
-def grouped_convolution_by_shifts(
-    x: jax.Array, kernel: jax.Array, *, stride: int, groups: int, padding: Padding
-) -> jax.Array:
-    """What `grouped_convolution_by_xla` computes, as a sum over the k * k places of the kernel."""
-    size, _, inputs, features = kernel.shape
-    if inputs == 1 and features == groups:
-        windows = _windows(x, size, stride, padding)
-        # A place of the kernel stays [1, 1, 1, C].
-        terms = (window * kernel[i : i + 1, j : j + 1] for i, j, window in windows)
-        return functools.reduce(jnp.add, terms)
-    # Groups come first, so that every place is one batched matrix product.
-    x = jnp.moveaxis(x.reshape(*x.shape[:3], groups, inputs), 3, 0)
-    kernel = kernel.reshape(size, size, inputs, groups, features // groups)
-    windows = _windows(x, size, stride, padding)
-    terms = (jnp.einsum("gbhwi,igo->gbhwo", window, kernel[i, j]) for i, j, window in windows)
-    y = jnp.moveaxis(functools.reduce(jnp.add, terms), 0, 3)
-    return y.reshape(*y.shape[:3], features)
-
-
-def _pads(
-    sizes: tuple[int, ...], kernel: int, stride: int, padding: Padding
-) -> list[tuple[int, int]]:
-    """The rows and the columns to add before and after."""
-    if padding == "symmetric":
-        return [(kernel // 2, kernel // 2)] * 2
-    strides = (stride, stride)
-    return [(a, b) for a, b in jax.lax.padtype_to_pads(sizes, (kernel, kernel), strides, "SAME")]
-
-
-def _windows(
-    x: jax.Array, kernel: int, stride: int, padding: Padding
-) -> Iterator[tuple[int, int, jax.Array]]:
-    """Each place (i, j) of the kernel and what it sees of `[..., H, W, C]`."""
-    pads = _pads(x.shape[-3:-1], kernel, stride, padding)
-    x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + pads + [(0, 0)])
-    # Where windows may begin.
-    rows, columns = (size - kernel + 1 for size in x.shape[-3:-1])
-    for i in range(kernel):
-        for j in range(kernel):
-            yield i, j, x[..., i : i + rows : stride, j : j + columns : stride, :]
 
 
 def max_pool(x: jax.Array) -> jax.Array:

@@ -43,9 +43,8 @@ class Head(nn.Module):
             )
         init = nn.initializers.normal(0.01)
         self.tower = [
-            layers.convolution(
+            layers.SharedConvolution(
                 self.width,
-                3,
                 use_bias=self.norm == "none" or self.bias_before_norm,
                 kernel_init=init,
                 dtype=self.dtype,
@@ -56,23 +55,21 @@ class Head(nn.Module):
             self.norms = [
                 layers.group_norm(self.width, dtype=self.dtype) for _ in range(self.depth)
             ]
-        self.output = layers.convolution(
+        self.output = layers.SharedConvolution(
             self.outputs * self.anchors,
-            3,
-            use_bias=True,
             kernel_init=init,
             bias_init=nn.initializers.constant(self.bias),
             dtype=self.dtype,
         )
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[B, h, w, channels]` to `[B, h, w, anchors * outputs]`."""
+    def __call__(self, levels: layers.Maps) -> layers.Maps:
+        """Maps `[B, h, w, channels]` to `[B, h, w, anchors * outputs]`, each level."""
         for i, layer in enumerate(self.tower):
-            x = layer(x)
+            levels = layer(levels)
             if self.norm == "group_norm":
-                x = self.norms[i](x)
-            x = nn.relu(x)
-        return self.output(x)
+                levels = tuple(self.norms[i](x) for x in levels)
+            levels = tuple(nn.relu(x) for x in levels)
+        return self.output(levels)
 
 
 class RetinaNet(nn.Module):
@@ -111,8 +108,8 @@ class RetinaNet(nn.Module):
         features = self.backbone(images, train=train)
         levels = layers.block_result(self.pyramid(features[1:]))
         return Predictions(
-            logits=tuple(self.classification_head(level) for level in levels),
-            deltas=tuple(self.localization_head(level) for level in levels),
+            logits=self.classification_head(levels),
+            deltas=self.localization_head(levels),
         )
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ioub_jax.models import layers
+from ioub_jax.models import convolutions
 from ioub_jax.training.configuration import ConfigError
 
 # Images, height, width and channels. oneDNN 3.12's kernels for CPUs with AMX, which torch has as
@@ -46,7 +46,7 @@ def check_convolution(dtype: Any, device: jax.Device) -> None:
 @jax.jit
 def _by_jax(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
     def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return layers.spatial_convolution(x, kernel, stride=1, padding="symmetric")
+        return convolutions.spatial_convolution(x, kernel, stride=1, padding="symmetric")
 
     result, backward = jax.vjp(convolve, x, kernel)
     by_x, by_kernel = backward(gradient)

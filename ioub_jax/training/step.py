@@ -16,7 +16,7 @@ import optax
 from jax.sharding import Mesh
 
 from ioub_jax import boxes, matching, objective, postprocess
-from ioub_jax.models import Predictions, layers
+from ioub_jax.models import Predictions, convolutions, layers
 from ioub_jax.training import gradients, placement
 from ioub_jax.training import state as states
 from ioub_jax.training.state import TrainState
@@ -96,7 +96,7 @@ def _forward(model: nn.Module, rematerialize: str = "nothing") -> gradients.Forw
         "activations": jax.checkpoint_policies.save_from_both_policies(
             jax.checkpoint_policies.dots_saveable,
             # It does not see inside of those that have a gradient of ours.
-            jax.checkpoint_policies.save_only_these_names(layers.CONVOLUTION),
+            jax.checkpoint_policies.save_only_these_names(convolutions.CONVOLUTION),
         ),
         "blocks": jax.checkpoint_policies.save_only_these_names(layers.BLOCK),
     }

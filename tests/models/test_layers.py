@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ioub_jax.models import layers
+from ioub_jax.models import convolutions, layers
 
 
 def test_max_pool_equals_the_windowed_maximum_and_its_gradient():
@@ -143,7 +143,10 @@ def test_both_forms_of_the_grouped_convolution_are_equal(size, kernel, stride, s
     weights = jax.random.normal(keys[1], (kernel, kernel, inputs, groups * outputs))
     ours, theirs = (
         value_and_gradients(function, x, weights, stride=stride, groups=groups, padding=padding)
-        for function in (layers.grouped_convolution_by_shifts, layers.grouped_convolution_by_xla)
+        for function in (
+            convolutions.grouped_convolution_by_shifts,
+            convolutions.grouped_convolution_by_xla,
+        )
     )
     rows, columns = (-(-pixels // stride) for pixels in size)
     assert ours[0].shape == (2, rows, columns, groups * outputs)
@@ -208,38 +211,30 @@ def test_an_unknown_norm_is_refused():
         layers.make_norm("layer_norm", 4, train=True, name="norm")
 
 
-@pytest.mark.parametrize(
-    ("size", "stride", "padding", "shape"),
-    [
-        (1, 1, "symmetric", (2, 5, 4, 6)),
-        (1, 2, "symmetric", (2, 5, 4, 2)),
-        (3, 1, "symmetric", (2, 7, 6, 3)),
-        (3, 2, "symmetric", (3, 9, 8, 3)),
-        (3, 2, "same", (2, 8, 9, 3)),
-        (7, 2, "symmetric", (1, 16, 13, 3)),
-    ],
-)
-@pytest.mark.parametrize("places", [1024, 9])
-def test_gradients_of_convolutions_are_xlas(monkeypatch, size, stride, padding, shape, places):
-    # A block of at most 9 places cuts every one of these into several.
-    monkeypatch.setattr(layers, "_PLACES_OF_A_BLOCK", places)
-    keys = jax.random.split(jax.random.key(0), 3)
-    x = jax.random.normal(keys[0], shape)
-    kernel = jax.random.normal(keys[1], (size, size, shape[-1], 4))
-    layer = layers.convolution(4, size, stride=stride, padding=padding)
-    of_xla = nn.Conv(
-        4,
-        (size, size),
-        strides=(stride, stride),
-        padding="SAME" if padding == "same" else size // 2,
-        use_bias=False,
+def test_a_shared_convolution_has_the_parameters_of_flax():
+    options = {"kernel_init": nn.initializers.normal(0.01), "bias_init": nn.initializers.normal()}
+    maps = tuple(jax.random.normal(jax.random.key(2), (2, size, 3, 5)) for size in (4, 1))
+
+    class Model(nn.Module):
+        shared: bool
+
+        @nn.compact
+        def __call__(self, maps):
+            if self.shared:
+                return layers.SharedConvolution(6, name="layer", **options)(maps)
+            layer = nn.Conv(6, (3, 3), padding=1, name="layer", **options)
+            return tuple(layer(x) for x in maps)
+
+    (ours, of_ours), (theirs, of_theirs) = (
+        jax.jit(Model(shared).init_with_output)(jax.random.key(1), maps) for shared in (True, False)
     )
+    jax.tree.map(np.testing.assert_array_equal, of_ours, of_theirs)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), ours, theirs)
 
-    def gradients(module):
-        value, pull_back = jax.vjp(
-            lambda x, kernel: module.apply({"params": {"kernel": kernel}}, x), x, kernel
-        )
-        return value, *pull_back(jax.random.normal(keys[2], value.shape))
 
-    for ours, xlas in zip(gradients(layer), gradients(of_xla), strict=True):
-        np.testing.assert_allclose(ours, xlas, rtol=1e-4, atol=1e-4)
+def test_a_shared_convolution_computes_in_its_dtype():
+    layer = layers.SharedConvolution(4, use_bias=False, dtype=jnp.bfloat16)
+    maps = (jnp.ones((1, 2, 2, 3)),)
+    (y,), variables = jax.jit(layer.init_with_output)(jax.random.key(0), maps)
+    assert (y.dtype, set(variables["params"])) == (jnp.bfloat16, {"kernel"})
+    assert variables["params"]["kernel"].dtype == jnp.float32

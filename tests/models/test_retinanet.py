@@ -37,12 +37,12 @@ def test_one_prediction_for_every_anchor(canvas):
 def test_the_order_of_predictions_is_row_column_anchor():
     head = retinanet.Head(outputs=2, anchors=3, width=4, depth=0, norm="none")
     x = jnp.zeros((1, 2, 2, 5)).at[0, 1, 0].set(1.0)
-    variables = head.init(jax.random.key(0), x)
+    variables = head.init(jax.random.key(0), (x,))
     # Only the centre tap of the kernel, which then sees nothing but its own location; output
     # channel c of a location is anchor c // 2, value c % 2.
     kernel = jnp.zeros((3, 3, 5, 6)).at[1, 1, 0].set(jnp.arange(1.0, 7.0))
     variables = {"params": {"output": {"kernel": kernel, "bias": jnp.zeros(6)}}}
-    y = head.apply(variables, x)
+    (y,) = head.apply(variables, (x,))
     expected = np.zeros((4, 3, 2))
     # Row 1, column 0 is location 2 of four.
     expected[2] = [[1, 2], [3, 4], [5, 6]]

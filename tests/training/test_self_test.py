@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from ioub_jax.models import layers
+from ioub_jax.models import convolutions
 from ioub_jax.training import self_test, setup
 from ioub_jax.training.configuration import ConfigError
 from tests import tiny
@@ -12,7 +12,7 @@ DEVICE = jax.devices()[0]
 
 def wrong(what):
     """A convolution that is wrong in one of its three results."""
-    right = layers.spatial_convolution
+    right = convolutions.spatial_convolution
 
     @jax.custom_vjp
     def convolve(x, kernel):
@@ -53,7 +53,7 @@ def test_this_machine_computes_convolutions(fresh, dtype):
     ],
 )
 def test_wrong_numbers_are_a_sentence(fresh, monkeypatch, what, words):
-    monkeypatch.setattr(layers, "spatial_convolution", wrong(what))
+    monkeypatch.setattr(convolutions, "spatial_convolution", wrong(what))
     with pytest.raises(ConfigError, match=f"{words}.*; set --config.model.dtype=float32, or"):
         self_test.check_convolution(jnp.bfloat16, DEVICE)
 

@@ -1,0 +1,354 @@
+"""Convolutions and their gradients: XLA's own on accelerators, what is faster on CPUs.
+
+On a CPU XLA is slow at the gradient by a kernel, at small maps and at strides in a gradient, and
+every direct convolution is slower than Winograd's algorithm where there are channels enough.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+from ioub_jax.models import winograd
+from ioub_jax.models.winograd import Maps
+
+#: 'symmetric' pads by half the kernel on every side, 'same' as TensorFlow's 'SAME': with stride 2
+#: and an even size, one row and one column less at the top and left. Outputs are as large.
+Padding = Literal["symmetric", "same"]
+
+#: How a CPU computes a convolution and its gradients.
+Algorithm = Literal["winograd_4x4", "winograd_2x2", "patches", "direct"]
+
+#: Name of the results of convolutions, for `jax.checkpoint`.
+CONVOLUTION = "convolution"
+
+# What makes an algorithm the fastest on a CPU, as `experiments.benchmark layers` measures it; in
+# docs/performance.md are the figures. Winograd's transforms take as long for few channels as for
+# many, so few do not pay; maps that share a kernel share its transform. The transformed kernel has
+# 36 or 16 numbers for 9, and reading it takes longer than all else where tiles are few.
+_LEAST_CHANNELS, _LEAST_CHANNELS_OF_SEVERAL_MAPS = 96, 64
+_LEAST_TILES_4X4, _LEAST_TILES_2X2 = 24, 4
+
+# Where the gradient by a kernel is summed in blocks of rows.
+_PLACES_OF_A_BLOCK = 1024
+_MOST_BLOCKS = 4
+
+
+def algorithm_on_cpu(maps: Maps, kernel: jax.Array, *, stride: int) -> Algorithm:
+    """What computes a convolution of several maps by one kernel the fastest on a CPU.
+
+    'winograd_4x4' and 'winograd_2x2' are `ioub_jax.models.winograd`'s; 'patches' is the product of
+    what every place sees with the kernel; 'direct' is XLA's own.
+
+    Args:
+      maps: `[B, H, W, C]` each.
+      kernel: `[k, k, C, F]`.
+      stride: of the convolution.
+    """
+    if maps[0].dtype != jnp.float32:
+        return "direct"
+    size, _, channels, _ = kernel.shape
+    least = _LEAST_CHANNELS if len(maps) == 1 else _LEAST_CHANNELS_OF_SEVERAL_MAPS
+    if (size, stride) == (3, 1) and channels >= least:
+        # Of the larger side also where 2x2 is taken: both then see as many places.
+        tiles = sum(winograd.tile_count(x.shape, 4) for x in maps)
+        if tiles >= _LEAST_TILES_4X4:
+            return "winograd_4x4"
+        if tiles >= _LEAST_TILES_2X2:
+            return "winograd_2x2"
+    places = sum(x.shape[0] * -(-x.shape[1] // stride) * -(-x.shape[2] // stride) for x in maps)
+    # The kernel is larger than all that it sees: XLA would rearrange it, or the gradient by it.
+    return "patches" if places <= channels else "direct"
+
+
+def pointwise_convolution(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], *_: Any, **__: Any
+) -> jax.Array:
+    """A 1x1 convolution as the matrix product that it is; for `nn.Conv`.
+
+    On CPUs the gradient by the kernel takes XLA two to six times as long when it is a convolution.
+    """
+    if strides != (1, 1):
+        x = _strided(x, strides)
+    product = _product(x, kernel[0, 0])
+    named: jax.Array = checkpoint_name(product, CONVOLUTION)
+    return named
+
+
+def _strided(x: jax.Array, strides: tuple[int, ...]) -> jax.Array:
+    def stride(x: jax.Array) -> jax.Array:
+        return x[:, :: strides[0], :: strides[1]]
+
+    # On a CPU it is fused into the transposition of the gradient by the kernel otherwise, which
+    # then makes the whole block before it anew, row by row of the kernel.
+    strided: jax.Array = jax.lax.platform_dependent(
+        x, cpu=lambda x: jax.lax.optimization_barrier(stride(x)), default=stride
+    )
+    return strided
+
+
+@jax.custom_vjp
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`[B, H, W, C]` times `[C, F]`."""
+    return jax.lax.dot_general(x, kernel, (((3,), (0,)), ((), ())))
+
+
+def _product_forward(
+    x: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _product(x, kernel), (x, kernel)
+
+
+def _product_backward(
+    kept: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    by_x = jax.lax.dot_general(gradient, kernel, (((3,), (1,)), ((), ())))
+    by_kernel: jax.Array = jax.lax.platform_dependent(
+        x, gradient, cpu=_kernel_gradient_of_product_on_cpu, default=_kernel_gradient_of_product
+    )
+    return by_x, by_kernel
+
+
+def _kernel_gradient_of_product(x: jax.Array, gradient: jax.Array) -> jax.Array:
+    return jax.lax.dot_general(x, gradient, (((0, 1, 2), (0, 1, 2)), ((), ())))
+
+
+def _kernel_gradient_of_product_on_cpu(x: jax.Array, gradient: jax.Array) -> jax.Array:
+    # The first factor is transposed, so that should be the one with fewer channels; and a product
+    # that is transposed itself is turned into the product of the factors in the other order.
+    if x.shape[-1] <= gradient.shape[-1]:
+        return _kernel_gradient_of_product(x, gradient)
+    return jax.lax.optimization_barrier(_kernel_gradient_of_product(gradient, x)).T
+
+
+_product.defvjp(_product_forward, _product_backward)
+
+
+def spatial_convolution(
+    x: jax.Array, kernel: jax.Array, *_: Any, stride: int, padding: Padding, **__: Any
+) -> jax.Array:
+    """A convolution by a kernel `[k, k, C, F]`; for `nn.Conv`."""
+    (y,) = convolve_maps((x,), kernel, stride=stride, padding=padding)
+    return y
+
+
+def convolve_maps(maps: Maps, kernel: jax.Array, *, stride: int, padding: Padding) -> Maps:
+    """Convolutions of several maps by one kernel.
+
+    Args:
+      maps: `[B, H, W, C]` each.
+      kernel: `[k, k, C, F]`, of the dtype of the maps.
+      stride: in both directions.
+      padding: of every map.
+
+    Returns:
+      `[B, ceil(H/stride), ceil(W/stride), F]` for each map.
+    """
+    return tuple(checkpoint_name(y, CONVOLUTION) for y in _convolve(maps, kernel, stride, padding))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(maps: Maps, kernel: jax.Array, stride: int, padding: Padding) -> Maps:
+    direct = functools.partial(_directly, stride=stride, padding=padding)
+    on_cpu: dict[Algorithm, Callable[[Maps, jax.Array], Maps]] = {
+        "direct": direct,
+        "patches": functools.partial(_by_patches, stride=stride, padding=padding),
+        "winograd_4x4": functools.partial(winograd.convolve, tile=4),
+        "winograd_2x2": functools.partial(winograd.convolve, tile=2),
+    }
+    algorithm = algorithm_on_cpu(maps, kernel, stride=stride)
+    if algorithm == "direct":
+        return direct(maps, kernel)
+    convolved: Maps = jax.lax.platform_dependent(
+        maps, kernel, cpu=on_cpu[algorithm], default=direct
+    )
+    return convolved
+
+
+def _convolve_forward(
+    maps: Maps, kernel: jax.Array, stride: int, padding: Padding
+) -> tuple[Maps, tuple[Maps, jax.Array]]:
+    return _convolve(maps, kernel, stride, padding), (maps, kernel)
+
+
+def _convolve_backward(
+    stride: int, padding: Padding, kept: tuple[Maps, jax.Array], gradients: Maps
+) -> tuple[Maps, jax.Array]:
+    maps, kernel = kept
+    direct, patches = (
+        functools.partial(convolve, stride=stride, padding=padding)
+        for convolve in (_directly, _by_patches)
+    )
+    algorithm = algorithm_on_cpu(maps, kernel, stride=stride)
+
+    def by_maps(convolve: Callable[..., Maps], gradients: Maps, kernel: jax.Array) -> Maps:
+        transposed = jax.linear_transpose(lambda maps: convolve(maps, kernel), maps)
+        result: Maps = transposed(gradients)[0]
+        return result
+
+    by_maps_on_cpu: dict[Algorithm, Callable[[Maps, jax.Array], Maps]] = {
+        "direct": functools.partial(by_maps, direct),
+        "patches": functools.partial(by_maps, patches),
+        "winograd_4x4": functools.partial(winograd.gradient_by_maps, tile=4),
+        "winograd_2x2": functools.partial(winograd.gradient_by_maps, tile=2),
+    }
+    by_kernel, in_blocks, of_patches = (
+        functools.partial(
+            _summed, functools.partial(gradient, kernel=kernel, stride=stride, padding=padding)
+        )
+        for gradient in (_kernel_gradient, _kernel_gradient_in_blocks, _kernel_gradient_of_patches)
+    )
+    by_kernel_on_cpu: dict[Algorithm, Callable[[Maps, Maps], jax.Array]] = {
+        "direct": in_blocks,
+        "patches": of_patches,
+        "winograd_4x4": functools.partial(winograd.gradient_by_kernel, tile=4),
+        "winograd_2x2": functools.partial(winograd.gradient_by_kernel, tile=2),
+    }
+    if algorithm == "direct":
+        for_maps = by_maps(direct, gradients, kernel)
+    else:
+        for_maps = jax.lax.platform_dependent(
+            gradients,
+            kernel,
+            cpu=by_maps_on_cpu[algorithm],
+            default=functools.partial(by_maps, direct),
+        )
+    for_kernel = jax.lax.platform_dependent(
+        maps, gradients, cpu=by_kernel_on_cpu[algorithm], default=by_kernel
+    )
+    return for_maps, for_kernel
+
+
+_convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+def _directly(maps: Maps, kernel: jax.Array, *, stride: int, padding: Padding) -> Maps:
+    return tuple(
+        grouped_convolution_by_xla(x, kernel, stride=stride, groups=1, padding=padding)
+        for x in maps
+    )
+
+
+def _by_patches(maps: Maps, kernel: jax.Array, *, stride: int, padding: Padding) -> Maps:
+    flat = kernel.reshape(-1, kernel.shape[-1])
+    return tuple(
+        jax.lax.dot_general(
+            _patches(x, kernel.shape[0], stride, padding), flat, (((3,), (0,)), ((), ()))
+        )
+        for x in maps
+    )
+
+
+def _patches(x: jax.Array, size: int, stride: int, padding: Padding) -> jax.Array:
+    """`[B, H, W, C]` -> `[B, ceil(H/stride), ceil(W/stride), size * size * C]`."""
+    windows = (window for _, _, window in _windows(x, size, stride, padding))
+    return jnp.concatenate(list(windows), axis=-1)
+
+
+def _summed(
+    gradient_of: Callable[[jax.Array, jax.Array], jax.Array], maps: Maps, gradients: Maps
+) -> jax.Array:
+    """The gradient by a kernel of several maps; the last comes first, as jax would have it."""
+    pairs = zip(reversed(maps), reversed(gradients), strict=True)
+    return functools.reduce(jnp.add, (gradient_of(x, gradient) for x, gradient in pairs))
+
+
+def _kernel_gradient(
+    x: jax.Array, gradient: jax.Array, *, kernel: jax.Array, stride: int, padding: Padding
+) -> jax.Array:
+    """By one convolution."""
+
+    def convolve(kernel: jax.Array) -> jax.Array:
+        return grouped_convolution_by_xla(x, kernel, stride=stride, groups=1, padding=padding)
+
+    (by_kernel,) = jax.linear_transpose(convolve, kernel)(gradient)
+    return by_kernel
+
+
+def _kernel_gradient_of_patches(
+    x: jax.Array, gradient: jax.Array, *, kernel: jax.Array, stride: int, padding: Padding
+) -> jax.Array:
+    patches = _patches(x, kernel.shape[0], stride, padding)
+    return _kernel_gradient_of_product_on_cpu(patches, gradient).reshape(kernel.shape)
+
+
+def _kernel_gradient_in_blocks(
+    x: jax.Array, gradient: jax.Array, *, kernel: jax.Array, stride: int, padding: Padding
+) -> jax.Array:
+    """The gradient by the kernel, of about 1,024 places of the output at a time."""
+    size, (batch, height, width, _) = kernel.shape[0], gradient.shape
+    blocks = min(_MOST_BLOCKS, height, -(-batch * height * width // _PLACES_OF_A_BLOCK))
+    x = jnp.pad(x, [(0, 0), *_pads(x.shape[1:3], size, stride, padding), (0, 0)])
+    total = jnp.zeros_like(kernel)
+    rows = -(-height // blocks)
+    for first in range(0, height, rows):
+        block = gradient[:, first : first + rows]
+        seen = x[:, stride * first : stride * (first + block.shape[1] - 1) + size]
+
+        def convolve(kernel: jax.Array, seen: jax.Array = seen) -> jax.Array:
+            return jax.lax.conv_general_dilated(
+                seen, kernel, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+
+        total = total + jax.linear_transpose(convolve, kernel)(block)[0]
+    return total
+
+
+def grouped_convolution_by_xla(
+    x: jax.Array, kernel: jax.Array, *, stride: int, groups: int, padding: Padding
+) -> jax.Array:
+    """`[B, H, W, C]`, `[k, k, C / groups, F]` -> `[B, ceil(H/stride), ceil(W/stride), F]`."""
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        _pads(x.shape[1:3], kernel.shape[0], stride, padding),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def grouped_convolution_by_shifts(
+    x: jax.Array, kernel: jax.Array, *, stride: int, groups: int, padding: Padding
+) -> jax.Array:
+    """What `grouped_convolution_by_xla` computes, as a sum over the k * k places of the kernel."""
+    size, _, inputs, features = kernel.shape
+    if inputs == 1 and features == groups:
+        windows = _windows(x, size, stride, padding)
+        # A place of the kernel stays [1, 1, 1, C].
+        terms = (window * kernel[i : i + 1, j : j + 1] for i, j, window in windows)
+        return functools.reduce(jnp.add, terms)
+    # Groups come first, so that every place is one batched matrix product.
+    x = jnp.moveaxis(x.reshape(*x.shape[:3], groups, inputs), 3, 0)
+    kernel = kernel.reshape(size, size, inputs, groups, features // groups)
+    windows = _windows(x, size, stride, padding)
+    terms = (jnp.einsum("gbhwi,igo->gbhwo", window, kernel[i, j]) for i, j, window in windows)
+    y = jnp.moveaxis(functools.reduce(jnp.add, terms), 0, 3)
+    return y.reshape(*y.shape[:3], features)
+
+
+def _pads(
+    sizes: tuple[int, ...], kernel: int, stride: int, padding: Padding
+) -> list[tuple[int, int]]:
+    """The rows and the columns to add before and after."""
+    if padding == "symmetric":
+        return [(kernel // 2, kernel // 2)] * 2
+    strides = (stride, stride)
+    return [(a, b) for a, b in jax.lax.padtype_to_pads(sizes, (kernel, kernel), strides, "SAME")]
+
+
+def _windows(
+    x: jax.Array, kernel: int, stride: int, padding: Padding
+) -> Iterator[tuple[int, int, jax.Array]]:
+    """Each place (i, j) of the kernel and what it sees of `[..., H, W, C]`."""
+    pads = _pads(x.shape[-3:-1], kernel, stride, padding)
+    x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + pads + [(0, 0)])
+    # Where windows may begin.
+    rows, columns = (size - kernel + 1 for size in x.shape[-3:-1])
+    for i in range(kernel):
+        for j in range(kernel):
+            yield i, j, x[..., i : i + rows : stride, j : j + columns : stride, :]

@@ -1,0 +1,191 @@
+"""3x3 convolutions with stride 1 by Winograd's algorithms F(4x4, 3x3) and F(2x2, 3x3).
+
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308, section 4. A
+tile of 4x4 outputs takes 36 products of numbers instead of 144, one of 2x2 takes 16 instead of 36:
+it is `A^T ((G k G^T) * (B^T d B)) A` of the `d` below it, two rows and columns more. Over channels
+the products are 36 or 16 matrix products; the transforms are products with one constant matrix
+each. Both gradients are as few products.
+
+Maps of several sizes that share a kernel, as the levels below a detector's head, share its
+transform and its gradient, and small ones share the products.
+
+In float32 and with 256 channels results are off by 3e-6 of their norm with tiles of 4x4, which
+sums numbers of unlike size, and by 6e-7 with 2x2; those of a direct convolution by 4e-7.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+#: Several, of one size each.
+Maps = tuple[jax.Array, ...]
+
+# By the side of a tile: B^T, G and A^T of the paper.
+_INPUTS = {
+    2: np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
+    4: np.array(
+        [
+            [4, 0, -5, 0, 1, 0],
+            [0, -4, -4, 1, 1, 0],
+            [0, 4, -4, -1, 1, 0],
+            [0, -2, -1, 2, 1, 0],
+            [0, 2, -1, -2, 1, 0],
+            [0, 4, 0, -5, 0, 1],
+        ]
+    ),
+}
+_KERNEL = {
+    2: np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]) / 2,
+    4: np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24,
+}
+_OUTPUTS = {
+    2: np.array([[1, 1, 1, 0], [0, 1, -1, -1]]),
+    4: np.array(
+        [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
+    ),
+}
+
+# Maps of fewer tiles share one product: that of few rows takes as long as reading the kernel.
+_FEW_TILES = 64
+
+
+@functools.partial(jax.jit, static_argnames="tile")
+def convolve(maps: Maps, kernel: jax.Array, *, tile: int) -> Maps:
+    """Convolutions with one zero of padding on every side.
+
+    Args:
+      maps: `[B, H, W, C]` each.
+      kernel: `[3, 3, C, F]`.
+      tile: side of a tile of outputs, 4 or 2.
+
+    Returns:
+      `[B, H, W, F]` for each map.
+    """
+    transformed = _of_kernel(kernel, tile)
+    return _convolve(maps, transformed, contracted=1, tile=tile)
+
+
+@functools.partial(jax.jit, static_argnames="tile")
+def gradient_by_maps(gradients: Maps, kernel: jax.Array, *, tile: int) -> Maps:
+    """The gradients of `convolve` by its maps `[B, H, W, C]`.
+
+    Args:
+      gradients: by each result `[B, H, W, F]`.
+      kernel: `[3, 3, C, F]`.
+      tile: as `convolve`.
+    """
+    # A convolution with the kernel turned by half a turn.
+    transformed = _of_kernel(kernel[::-1, ::-1], tile)
+    return _convolve(gradients, transformed, contracted=2, tile=tile)
+
+
+@functools.partial(jax.jit, static_argnames="tile")
+def gradient_by_kernel(maps: Maps, gradients: Maps, *, tile: int) -> jax.Array:
+    """The gradient of `convolve` by its kernel `[3, 3, C, F]`.
+
+    Args:
+      maps: `[B, H, W, C]` each.
+      gradients: by each result `[B, H, W, F]`.
+      tile: as `convolve`.
+    """
+    sums = []
+    for group in _groups(maps, tile):
+        inputs = _joined([_of_inputs(maps[i], tile) for i in group])
+        outputs = _joined([_of_outputs(gradients[i], tile) for i in group])
+        sums.append(_products(inputs, outputs, 1, 1))
+    products = sum(sums[1:], sums[0])
+    return _transformed(_KERNEL[tile].T, products).reshape(3, 3, *products.shape[1:])
+
+
+def tile_count(shape: tuple[int, ...], tile: int) -> int:
+    """How many tiles a batch of maps `[B, H, W, C]` has."""
+    return shape[0] * _tiles(shape[1], tile) * _tiles(shape[2], tile)
+
+
+def _convolve(maps: Maps, kernel: jax.Array, *, contracted: int, tile: int) -> Maps:
+    """Convolutions with a transformed kernel `[n * n, C, F]`, over its axis `contracted`."""
+    results: list[jax.Array] = []
+    for group in _groups(maps, tile):
+        inputs = [_of_inputs(maps[i], tile) for i in group]
+        ends = np.cumsum([part.shape[1] for part in inputs])[:-1]
+        products = _products(_joined(inputs), kernel, 2, contracted)
+        for i, tiles in zip(group, jnp.split(products, ends, axis=1), strict=True):
+            results.append(_from_tiles(tiles, maps[i].shape, tile))
+    return tuple(results)
+
+
+def _groups(maps: Maps, tile: int) -> list[list[int]]:
+    """Which maps share a product, in their order: neighbours of few tiles each."""
+    groups: list[list[int]] = []
+    few_before = False
+    for i, x in enumerate(maps):
+        few = tile_count(x.shape, tile) < _FEW_TILES
+        if few and few_before:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+        few_before = few
+    return groups
+
+
+def _joined(parts: Sequence[jax.Array]) -> jax.Array:
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
+
+
+def _products(first: jax.Array, second: jax.Array, axis: int, other_axis: int) -> jax.Array:
+    """Of `[n * n, ...]` and `[n * n, ...]`, a matrix product each over an axis of both."""
+    return jax.lax.dot_general(first, second, (((axis,), (other_axis,)), ((0,), (0,))))
+
+
+def _transformed(matrix: np.ndarray, places: jax.Array) -> jax.Array:
+    """`matrix` on the rows and the columns of `[n * n, ...]` -> `[m * m, all else]`."""
+    both = jnp.asarray(np.kron(matrix, matrix), places.dtype)
+    return both @ places.reshape(both.shape[1], -1)
+
+
+def _of_kernel(kernel: jax.Array, tile: int) -> jax.Array:
+    """`[3, 3, C, F]` -> `[n * n, C, F]`."""
+    return _transformed(_KERNEL[tile], kernel).reshape(-1, *kernel.shape[2:])
+
+
+def _of_inputs(x: jax.Array, tile: int) -> jax.Array:
+    """`[B, H, W, C]` -> `[n * n, tiles, C]`."""
+    # Blocks of tiles, the places in a block first; a tile sees two rows and columns of the next.
+    rows, columns = (_tiles(size, tile) for size in x.shape[1:3])
+    blocks = _blocks(x, rows + 1, columns + 1, tile, before=1)
+    blocks = jnp.concatenate([blocks[:, :, :, :rows], blocks[:2, :, :, 1:]], axis=0)
+    blocks = jax.lax.optimization_barrier(blocks)  # fused with what follows it is slower
+    seen = jnp.concatenate([blocks[..., :columns, :], blocks[:, :2, :, :, 1:]], axis=1)
+    return _transformed(_INPUTS[tile], seen).reshape((tile + 2) ** 2, -1, x.shape[3])
+
+
+def _of_outputs(gradient: jax.Array, tile: int) -> jax.Array:
+    """`[B, H, W, F]` -> `[n * n, tiles, F]`: the transpose of `_from_tiles`."""
+    rows, columns = (_tiles(size, tile) for size in gradient.shape[1:3])
+    blocks = _blocks(gradient, rows, columns, tile, before=0)
+    return _transformed(_OUTPUTS[tile].T, blocks).reshape((tile + 2) ** 2, -1, gradient.shape[3])
+
+
+def _from_tiles(tiles: jax.Array, shape: tuple[int, ...], tile: int) -> jax.Array:
+    """`[n * n, tiles, F]` -> `[B, H, W, F]`."""
+    batch, height, width, _ = shape
+    rows, columns = (_tiles(size, tile) for size in (height, width))
+    y = _transformed(_OUTPUTS[tile], tiles).reshape(tile, tile, batch, rows, columns, -1)
+    y = y.transpose(2, 3, 0, 4, 1, 5).reshape(batch, rows * tile, columns * tile, -1)
+    return y[:, :height, :width]
+
+
+def _tiles(size: int, tile: int) -> int:
+    return -(-size // tile)
+
+
+def _blocks(x: jax.Array, rows: int, columns: int, tile: int, *, before: int) -> jax.Array:
+    """`[B, H, W, C]` -> `[tile, tile, B, rows, columns, C]`, with zeros before and behind."""
+    batch, height, width, channels = x.shape
+    after = [n * tile - before - size for n, size in ((rows, height), (columns, width))]
+    x = jnp.pad(x, ((0, 0), (before, after[0]), (before, after[1]), (0, 0)))
+    x = x.reshape(batch, rows, tile, columns, tile, channels)
+    return x.transpose(2, 4, 0, 1, 3, 5)
