@@ -47,7 +47,7 @@ def test_what_a_layer_takes_on_a_cpu(maps, kernel, stride, algorithm):
 
 def gradients(convolve, x, kernel):
     value, pull_back = jax.vjp(convolve, x, kernel)
-    weights = jax.random.normal(jax.random.key(7), value.shape, value.dtype)
+    weights = jax.random.normal(jax.random.key(7), value.shape).astype(value.dtype)
     return value, *pull_back(weights)
 
 
