@@ -21,7 +21,8 @@ import numpy as np
 from absl import flags
 
 from experiments.benchmark.compiled import BOXES
-from experiments.benchmark.rates import REPEATS, rounded
+from experiments.benchmark.rates import REPEATS
+from experiments.benchmark.timing import rounded
 from ioub_jax.training.configuration import ConfigError
 
 _IMAGES = flags.DEFINE_integer("images", 118_000, "Images of the file of `open`.", lower_bound=1)
