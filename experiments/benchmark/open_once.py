@@ -6,18 +6,14 @@ The folder has `instances.json` and `images`. Nothing here imports jax, whose me
 """
 
 import json
-import pathlib
-import re
-import resource
 import sys
 import time
 
 import ml_collections
 
+from experiments.benchmark import timing
 from ioub_jax.data import sources
 from ioub_jax.data.sources.fingerprint import fingerprint_of
-
-_STATUS = pathlib.Path("/proc/self/status")
 
 
 def data_config(folder: str) -> ml_collections.ConfigDict:
@@ -37,7 +33,7 @@ def data_config(folder: str) -> ml_collections.ConfigDict:
 
 
 def main(folder: str) -> None:
-    """Prints seconds and bytes as JSON."""
+    """Prints seconds and memory as JSON."""
     processor, wall = time.process_time(), time.perf_counter()
     source, learned = sources.open_counted(data_config(folder), "train")
     fingerprint = fingerprint_of(source)
@@ -45,20 +41,10 @@ def main(folder: str) -> None:
     took = {
         "CPU seconds": time.process_time() - processor,
         "wall seconds": time.perf_counter() - wall,
-        "peak bytes": _peak_bytes(),
+        "peak MiB": timing.peak_mib(),
         "learned": [learned.images.listed, learned.boxes.listed, fingerprint.objects],
     }
     print(json.dumps(took))
-
-
-def _peak_bytes() -> int:
-    """The most memory that this process has had."""
-    if _STATUS.exists():
-        # What `getrusage` says has the memory of the process that started this one in it.
-        found = re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text())
-        if found:
-            return 1024 * int(found[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts in bytes
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def _figures(taken: list[dict[str, Any]]) -> dict[str, float]:
     return {
         "CPU seconds": rounded(statistics.median(took["CPU seconds"] for took in taken)),
         "wall seconds": rounded(statistics.median(took["wall seconds"] for took in taken)),
-        "peak MiB": _mib(max(took["peak bytes"] for took in taken)),
+        "peak MiB": max(took["peak MiB"] or 0.0 for took in taken),
     }
 
 
