@@ -77,6 +77,10 @@ def gradient_by_maps(gradients: Maps, kernel: jax.Array, *, tile: int) -> Maps:
       kernel: `[3, 3, C, F]`.
       tile: as `convolve`.
     """
+    # XLA transforms all kernels before the first of these convolutions, and keeps them, unless they
+    # need what is known no earlier: a gradient that is NaN makes all NaN in any case.
+    known = jax.lax.index_in_dim(gradients[0].reshape(-1), 0)
+    kernel = jnp.where(known == known, kernel, jnp.nan)
     # A convolution with the kernel turned by half a turn.
     transformed = _of_kernel(kernel[::-1, ::-1], tile)
     return _convolve(gradients, transformed, contracted=2, tile=tile)
