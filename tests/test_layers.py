@@ -12,6 +12,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "ioub_jax"
 #: part of the package -> the parts it may import, itself apart.
 ALLOWED = {
     "boxes": set(),
+    "caches": set(),
     "files": set(),
     "coco_values": set(),
     "printing": set(),
@@ -21,7 +22,7 @@ ALLOWED = {
     "postprocess": {"boxes"},
     "objective": {"boxes", "losses", "matching"},
     "models": {"boxes", "anchors"},
-    "data": {"coco_values", "printing"},
+    "data": {"caches", "coco_values", "printing"},
     "evaluation": {"coco_values", "printing"},
     "plotting": {"printing"},
     "inference": {"data", "models", "training"},

@@ -20,6 +20,7 @@ from ioub_jax.training.placement import abstract_batch
 
 _CANVAS = (800, 1344)
 BATCH = flags.DEFINE_integer("batch", None, "Images.", lower_bound=1)
+IMAGES = flags.DEFINE_integer("images", None, "Images of a whole data set.", lower_bound=1)
 BOXES = flags.DEFINE_integer(
     "boxes", None, "Ground-truth slots of an image, or all of a file.", lower_bound=1
 )

@@ -6,14 +6,13 @@ import numpy as np
 from absl import flags
 
 from experiments.benchmark import timing
-from experiments.benchmark.compiled import CLASSES
+from experiments.benchmark.compiled import CLASSES, IMAGES
 from experiments.benchmark.rates import REPEATS
 from experiments.benchmark.timing import Seconds
 from ioub_jax.evaluation import coco, coco_input
 from ioub_jax.evaluation.coco_format import DetectionCollector
 from ioub_jax.training.configuration import ConfigError
 
-_IMAGES = flags.DEFINE_integer("images", 5_000, "Images of `metrics`.", lower_bound=1)
 _DETECTIONS = flags.DEFINE_integer(
     "detections", 500_000, "Detections of `metrics`; at least one an image.", lower_bound=1
 )
@@ -36,7 +35,7 @@ def metrics_cost() -> dict[str, Any]:
     start = timing.now()
     results = _collected(ground_truth)
     result: dict[str, Any] = {
-        "images": _IMAGES.value,
+        "images": _images(),
         "boxes": len(ground_truth["annotations"]),
         "detections": len(results),
         "classes": len(ground_truth["categories"]),
@@ -61,16 +60,19 @@ def metrics_cost() -> dict[str, Any]:
 
 def check_metrics_input() -> str:
     """What `metrics_cost` would compute; raises `ConfigError` where images lack detections."""
-    each = _DETECTIONS.value // _IMAGES.value
+    each = _DETECTIONS.value // _images()
     if each < 1:
         raise ConfigError(
-            f"--detections={_DETECTIONS.value} is less than one for each of --images="
-            f"{_IMAGES.value}."
+            f"--detections={_DETECTIONS.value} is less than one for each of --images={_images()}."
         )
     return (
-        f"{_IMAGES.value:,} images with {each * _IMAGES.value:,} detections of "
+        f"{_images():,} images with {each * _images():,} detections of "
         f"{CLASSES.value or 80} classes, generated, by {' and '.join(_BACKENDS)}"
     )
+
+
+def _images() -> int:
+    return IMAGES.value or 5_000
 
 
 def _one_turn(
@@ -96,10 +98,10 @@ def _ground_truth() -> dict[str, Any]:
     """Boxes of all sizes, one in a hundred of them a crowd, in COCO's JSON format."""
     rng = np.random.default_rng(0)
     classes = CLASSES.value or 80
-    count = _IMAGES.value * _BOXES_OF_AN_IMAGE
+    count = _images() * _BOXES_OF_AN_IMAGE
     sides = np.exp(rng.uniform(np.log(8.0), np.log(400.0), (count, 2)))
     boxes = np.concatenate([rng.uniform(0.0, _SIZE - sides), sides], axis=1)
-    image, label = rng.integers(0, _IMAGES.value, count), rng.integers(0, classes, count)
+    image, label = rng.integers(0, _images(), count), rng.integers(0, classes, count)
     annotations = [
         {
             "id": number + 1,
@@ -114,7 +116,7 @@ def _ground_truth() -> dict[str, Any]:
         )
     ]
     return {
-        "images": [{"id": number + 1} for number in range(_IMAGES.value)],
+        "images": [{"id": number + 1} for number in range(_images())],
         "annotations": annotations,
         "categories": [{"id": number + 1, "name": str(number)} for number in range(classes)],
     }
@@ -123,13 +125,13 @@ def _ground_truth() -> dict[str, Any]:
 def _collected(ground_truth: dict[str, Any]) -> list[dict[str, Any]]:
     """As many detections in every image, most of them near a box of their class."""
     rng = np.random.default_rng(1)
-    each = _DETECTIONS.value // _IMAGES.value
-    of_images: list[list[tuple[int, list[float]]]] = [[] for _ in range(_IMAGES.value)]
+    each = _DETECTIONS.value // _images()
+    of_images: list[list[tuple[int, list[float]]]] = [[] for _ in range(_images())]
     for entry in ground_truth["annotations"]:
         of_images[entry["image_id"] - 1].append((entry["category_id"] - 1, entry["bbox"]))
     classes = len(ground_truth["categories"])
     collector = DetectionCollector(tuple(range(1, classes + 1)))
-    for first in range(0, _IMAGES.value, _BATCH):
+    for first in range(0, _images(), _BATCH):
         batch = of_images[first : first + _BATCH]
         boxes = np.empty((len(batch), each, 4))
         labels = rng.integers(0, classes, boxes.shape[:2])

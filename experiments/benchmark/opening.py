@@ -20,12 +20,11 @@ import cv2
 import numpy as np
 from absl import flags
 
-from experiments.benchmark.compiled import BOXES
+from experiments.benchmark.compiled import BOXES, IMAGES
 from experiments.benchmark.rates import REPEATS
 from experiments.benchmark.timing import rounded
 from ioub_jax.training.configuration import ConfigError
 
-_IMAGES = flags.DEFINE_integer("images", 118_000, "Images of the file of `open`.", lower_bound=1)
 _POLYGONS = flags.DEFINE_boolean("polygons", True, "Whether its boxes have segmentations.")
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -52,7 +51,7 @@ def opening_cost() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="ioub_jax_open_") as temporary:
         folder = pathlib.Path(temporary)
         path = folder / "instances.json"
-        _make(folder, _IMAGES.value, _boxes(), _POLYGONS.value)
+        _make(folder, _images(), _boxes(), _POLYGONS.value)
         time.sleep(_SETTLED_SECONDS)
         first = _open(folder)
         turns = [_open(folder) for _ in range(REPEATS.value)]
@@ -63,7 +62,7 @@ def opening_cost() -> dict[str, Any]:
         if any(took["learned"] != first["learned"] for took in taken):
             raise AssertionError("an index says something else than its file")
         return {
-            "images": _IMAGES.value,
+            "images": _images(),
             "boxes": _boxes(),
             "file MiB": _mib(path.stat().st_size),
             "index MiB": _mib(sum(file.stat().st_size for file in kept)),
@@ -75,9 +74,7 @@ def opening_cost() -> dict[str, Any]:
 
 def check_opening() -> str:
     """What would be opened; raises `ConfigError` where there is no room for it."""
-    size = _IMAGES.value * _IMAGE_BYTES + _boxes() * (
-        _POLYGON_BYTES if _POLYGONS.value else _BOX_BYTES
-    )
+    size = _images() * _IMAGE_BYTES + _boxes() * (_POLYGON_BYTES if _POLYGONS.value else _BOX_BYTES)
     place = tempfile.gettempdir()
     free = shutil.disk_usage(place).free
     if free < 1.5 * size:
@@ -86,9 +83,13 @@ def check_opening() -> str:
             "folder with room."
         )
     return (
-        f"a COCO file of {_IMAGES.value:,} images and {_boxes():,} boxes, about {_mib(size):,} "
+        f"a COCO file of {_images():,} images and {_boxes():,} boxes, about {_mib(size):,} "
         f"MiB, made in {place} and deleted"
     )
+
+
+def _images() -> int:
+    return IMAGES.value or 118_000
 
 
 def _boxes() -> int:

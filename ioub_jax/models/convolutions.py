@@ -59,7 +59,10 @@ def algorithm_on_cpu(maps: Maps, kernel: jax.Array, *, stride: int) -> Algorithm
             return "winograd_4x4"
         if tiles >= _LEAST_TILES_2X2:
             return "winograd_2x2"
-    places = sum(x.shape[0] * -(-x.shape[1] // stride) * -(-x.shape[2] // stride) for x in maps)
+    places = sum(
+        winograd.known_batch(x.shape) * -(-x.shape[1] // stride) * -(-x.shape[2] // stride)
+        for x in maps
+    )
     # The kernel is larger than all that it sees: XLA would rearrange it, or the gradient by it.
     return "patches" if places <= channels else "direct"
 

@@ -16,8 +16,8 @@ def multiply_adds(function: Callable[..., Any], *arguments: Any) -> int:
     """Multiply-adds of the convolutions and matrix products that a function traces to.
 
     This is what the literature calls the FLOPs of a network. Nothing is computed or compiled. Of
-    the alternatives of a `cond`, as of `jax.lax.platform_dependent`, the dearest counts: one that
-    adds shifted images instead of convolving has no convolution to be counted.
+    what `jax.lax.platform_dependent` chooses from the default counts, which is the convolution
+    itself; of the alternatives of another `cond` the dearest.
 
     Args:
       function: anything that `jax.jit` takes.
@@ -42,6 +42,11 @@ def _of_equation(equation: Any) -> int:
         contracted, _ = parameters["dimension_numbers"]
         return outputs * math.prod(shapes[0][axis] for axis in contracted[0])
     if name == "cond":
-        return max(_of_jaxpr(branch.jaxpr) for branch in parameters["branches"])
+        branches = parameters["branches"]
+        # Which platforms each is for, None for the default; None where the choice is another.
+        platforms = parameters.get("branches_platforms")
+        if platforms is not None:
+            branches = [branches[platforms.index(None)]]
+        return max(_of_jaxpr(branch.jaxpr) for branch in branches)
     repeats = parameters["length"] if name == "scan" else 1
     return repeats * sum(_of_jaxpr(v) for v in parameters.values() if hasattr(v, "eqns"))

@@ -104,9 +104,14 @@ def gradient_by_kernel(maps: Maps, gradients: Maps, *, tile: int) -> jax.Array:
     return _transformed(_KERNEL[tile].T, products).reshape(3, 3, *products.shape[1:])
 
 
+def known_batch(shape: tuple[int, ...]) -> int:
+    """B of `[B, H, W, C]`; 1 in an export, which is for any B."""
+    return shape[0] if isinstance(shape[0], int) else 1
+
+
 def tile_count(shape: tuple[int, ...], tile: int) -> int:
-    """How many tiles a batch of maps `[B, H, W, C]` has."""
-    return shape[0] * _tiles(shape[1], tile) * _tiles(shape[2], tile)
+    """How many tiles a batch of maps `[B, H, W, C]` has; of one image where B is symbolic."""
+    return known_batch(shape) * _tiles(shape[1], tile) * _tiles(shape[2], tile)
 
 
 def _convolve(maps: Maps, kernel: jax.Array, *, contracted: int, tile: int) -> Maps:
@@ -114,10 +119,12 @@ def _convolve(maps: Maps, kernel: jax.Array, *, contracted: int, tile: int) -> M
     results: list[jax.Array] = []
     for group in _groups(maps, tile):
         inputs = [_of_inputs(maps[i], tile) for i in group]
-        ends = np.cumsum([part.shape[1] for part in inputs])[:-1]
         products = _products(_joined(inputs), kernel, 2, contracted)
-        for i, tiles in zip(group, jnp.split(products, ends, axis=1), strict=True):
+        first = 0
+        for i, part in zip(group, inputs, strict=True):
+            tiles = jax.lax.slice_in_dim(products, first, first + part.shape[1], axis=1)
             results.append(_from_tiles(tiles, maps[i].shape, tile))
+            first += part.shape[1]
     return tuple(results)
 
 

@@ -12,7 +12,7 @@ from ioub_jax.training.configuration import ConfigError
 def chosen(monkeypatch):
     """The flags of the command, of a small file."""
     flags.FLAGS.mark_as_parsed()
-    for flag, value in ((opening._IMAGES, 30), (opening.BOXES, 200), (opening.REPEATS, 1)):
+    for flag, value in ((opening.IMAGES, 30), (opening.BOXES, 200), (opening.REPEATS, 1)):
         monkeypatch.setattr(flags.FLAGS[flag.name], "value", value)
     monkeypatch.setattr(opening, "_SETTLED_SECONDS", 0)
 
