@@ -16,10 +16,21 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from absl import flags
 
 from experiments import command_line
+
+_CONFIG = command_line.define_config()
+_SPLIT = command_line.define_split("train")
+_DECODE = flags.DEFINE_bool("decode", False, "Also decode every image.")
+_OUTPUT = flags.DEFINE_string("output", None, "A folder for check.json and contact_sheet.png.")
+_IMAGES = flags.DEFINE_integer("images", 12, "Images on the contact sheet.", lower_bound=1)
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+import numpy as np
+
 from ioub_jax import files, plotting
 from ioub_jax.data import audit
 from ioub_jax.data.audit import network_scale, report
@@ -29,12 +40,6 @@ from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.training import anchor_fit, preview
 from ioub_jax.training.config_values import check_values
 from ioub_jax.training.configuration import ConfigError
-
-_CONFIG = command_line.define_config()
-_SPLIT = command_line.define_split("train")
-_DECODE = flags.DEFINE_bool("decode", False, "Also decode every image.")
-_OUTPUT = flags.DEFINE_string("output", None, "A folder for check.json and contact_sheet.png.")
-_IMAGES = flags.DEFINE_integer("images", 12, "Images on the contact sheet.", lower_bound=1)
 
 
 def what_suits(

@@ -1,5 +1,11 @@
-"""What every command does around its main: flags, log lines, one sentence for a user's error."""
+"""What every command does around its main: flags, log lines, one sentence for a user's error.
 
+A command defines its flags, has `parse_flags` read them, imports what it works with, and has `run`
+do the work. So `--help` and a mistake in the flags wait neither for jax nor for anything that
+imports it, and nothing that this module imports does so.
+"""
+
+import importlib.metadata
 import io
 import logging
 import os
@@ -13,28 +19,19 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 import absl.logging
-import jax
-import jaxlib
 import tqdm
 from absl import app, flags
 from ml_collections import config_flags
 
 from experiments import machine, overrides
-from ioub_jax.data.checks import DataError
-from ioub_jax.models import pretrained
-from ioub_jax.models.pretrained.errors import WeightsError
+from ioub_jax import caches
+from ioub_jax.errors import UserError
 from ioub_jax.printing import printable, printable_lines
-from ioub_jax.training import hosts
-from ioub_jax.training.configuration import ConfigError
-from ioub_jax.training.metrics import NonFiniteError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Check everything, say what would be done, and write nothing."
 )
-
-#: What is told in one sentence; anything else is a bug of ours and keeps its traceback.
-USER_ERRORS = (ConfigError, DataError, NonFiniteError, WeightsError)
 
 
 def define_config(*, required: bool = True) -> flags.FlagHolder:
@@ -49,6 +46,8 @@ def define_config(*, required: bool = True) -> flags.FlagHolder:
 
 # What a command has called `define_changes` with: the flags are defined when others are parsed.
 _CHANGES: list[overrides.Changes] = []
+# The command line without its flags, once they are parsed.
+_ARGUMENTS: list[str] = []
 
 
 def define_changes(run_flag: str) -> overrides.Changes:
@@ -93,6 +92,8 @@ def join_processes() -> None:
     Raises:
       ConfigError: the flags contradict each other, or the processes do not find each other.
     """
+    from ioub_jax.training import hosts  # with jax, for which --help does not wait
+
     values = flags.FLAGS
     hosts.join(values.coordinator_address, values.num_processes, values.process_id)
     if not hosts.is_first():
@@ -107,7 +108,7 @@ USER_ERROR, BUG = 1, 2
 
 def sentence_of(error: BaseException) -> str | None:
     """What a user is told of an error in one sentence; None for a bug, which has a traceback."""
-    if isinstance(error, USER_ERRORS):
+    if isinstance(error, UserError):
         return str(error)
     return machine.sentence_of(error)
 
@@ -120,7 +121,7 @@ def _end(error: BaseException) -> NoReturn:
     if isinstance(error, BrokenPipeError) and _reader_is_gone():
         sys.exit(128 + signal.SIGPIPE)
     sentence = sentence_of(error)
-    if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
+    if _may_be_of_another_process(error):
         _end_without_the_others(sentence)
     if sentence is not None:
         _refuse(sentence)
@@ -139,8 +140,18 @@ def _reader_is_gone() -> bool:
     return bool(gone)
 
 
+def _may_be_of_another_process(error: BaseException) -> bool:
+    """Whether it is an error of jax where there are several processes."""
+    jax = sys.modules.get("jax")  # what fails before it is imported is no error of it
+    if jax is None or not isinstance(error, jax.errors.JaxRuntimeError):
+        return False
+    return jax.process_count() > 1
+
+
 def _end_without_the_others(sentence: str | None) -> NoReturn:
     """Ends this process at once: leaving in good order would wait for one that is gone."""
+    from ioub_jax.training import hosts  # as in `join_processes`
+
     if sentence is not None:  # not of another process: the others are left by this one
         print(f"Error: {sentence}", file=sys.stderr, flush=True)
         os._exit(USER_ERROR)
@@ -152,8 +163,21 @@ def _end_without_the_others(sentence: str | None) -> NoReturn:
 # ------------------------------------------------------------------ how a command begins
 
 
-def _parse_flags(arguments: list[str]) -> list[str]:
-    """Parses as absl does, with one sentence for what is wrong, and exit code 0 after --help."""
+def parse_flags() -> None:
+    """Parses as absl does, with one sentence for what is wrong, and exit code 0 after --help.
+
+    Comes when all flags are defined, and before what takes long to import.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # else somebody has put something in its place
+        sys.stdout.reconfigure(errors="backslashreplace")  # as that of stderr
+    _show_log_lines()
+    _tell_of_faulty_jax()
+    app.define_help_flags()
+    _ARGUMENTS[:] = _parsed(sys.argv)
+
+
+def _parsed(arguments: list[str]) -> list[str]:
+    """The arguments without the flags in them."""
     try:
         for changes in _CHANGES:
             changes.define(arguments)
@@ -266,14 +290,15 @@ FAULTY_JAX = {
 
 def _tell_of_faulty_jax() -> None:
     """Tells in one sentence that the installed jax is one that must not be used on a CPU."""
-    for package in (jaxlib, jax):  # jax takes some jaxlibs of other versions
-        fault = FAULTY_JAX.get(package.__version__)
+    for package in ("jaxlib", "jax"):  # jax takes some jaxlibs of other versions
+        version = importlib.metadata.version(package)  # without importing it
+        fault = FAULTY_JAX.get(version)
         if fault is not None:
             logging.getLogger("ioub_jax").warning(
                 "%s %s %s; install another: pip install -U 'jax!=0.10.2,!=0.11.0' "
                 "'jaxlib!=0.10.2,!=0.11.0'",
-                package.__name__,
-                package.__version__,
+                package,
+                version,
                 fault,
             )
             return
@@ -282,7 +307,9 @@ def _tell_of_faulty_jax() -> None:
 def _keep_compiled_programs() -> None:
     """Lets what was compiled once be read from a folder the next time."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = pretrained.cache_folder() / "compiled"
+        import jax  # which a command has imported when it runs
+
+        folder = caches.cache_folder() / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
@@ -293,7 +320,7 @@ def run(
     *,
     takes_arguments: bool = False,
 ) -> None:
-    """Parses the flags, and runs a command or, under --dry_run, says what it would do.
+    """Runs a command whose flags are parsed or, under --dry_run, says what it would do.
 
     Ends with exit code 0, or as docs/commands.md says.
 
@@ -304,10 +331,6 @@ def run(
       choices: where there are any, the command takes one of them as its one argument.
       takes_arguments: whether the command takes arguments besides its flags, at least one.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # else somebody has put something in its place
-        sys.stdout.reconfigure(errors="backslashreplace")  # as that of stderr
-    _show_log_lines()
-    _tell_of_faulty_jax()
     _keep_compiled_programs()
 
     def checked(arguments: Sequence[str]) -> None:
@@ -330,4 +353,4 @@ def run(
         except (Exception, KeyboardInterrupt) as error:
             _end(error)
 
-    app.run(checked, flags_parser=_parse_flags)
+    app.run(checked, flags_parser=lambda _: _ARGUMENTS)

@@ -17,10 +17,6 @@ from absl import flags
 
 from configs import defaults
 from experiments import command_line
-from ioub_jax import files
-from ioub_jax.plotting import comparison as plotting
-from ioub_jax.training import comparison, comparison_report, parallel, preview
-from ioub_jax.training.configuration import ConfigError
 
 _CONFIG = command_line.define_config(required=False)
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the comparison.", required=True)
@@ -42,6 +38,14 @@ _DEVICES = flags.DEFINE_integer(
 _RESAMPLINGS = flags.DEFINE_integer(
     "resamplings", 200, "Bootstrap samples of the validation images.", lower_bound=20
 )
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+from ioub_jax import files
+from ioub_jax.plotting import comparison as plotting
+from ioub_jax.training import comparison, comparison_report, parallel, preview
+from ioub_jax.training.configuration import ConfigError
 
 
 def _arms() -> list[tuple[str, comparison.Change]]:

@@ -15,11 +15,6 @@ from typing import Any
 from absl import flags
 
 from experiments import command_line
-from ioub_jax import files, plotting
-from ioub_jax.objective import gradient_norm
-from ioub_jax.training import preview, trained
-from ioub_jax.training.configuration import ConfigError
-from ioub_jax.training.diagnosis import diagnose_file, diagnose_workdir, names_of, read_json
 
 _WORKDIRS = flags.DEFINE_list("workdir", [], "Folders of runs, with commas between them.")
 _CHECKPOINT, _EMA = command_line.define_weights()
@@ -30,6 +25,15 @@ _ANNOTATIONS = flags.DEFINE_string("annotations", None, "Their ground truth in C
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for the results; of one workdir: diagnostics/ in it."
 )
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+from ioub_jax import files, plotting
+from ioub_jax.objective import gradient_norm
+from ioub_jax.training import preview, trained
+from ioub_jax.training.configuration import ConfigError
+from ioub_jax.training.diagnosis import diagnose_file, diagnose_workdir, names_of, read_json
 
 
 def diagnose_all(

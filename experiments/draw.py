@@ -8,16 +8,9 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-import jax
-import numpy as np
 from absl import flags
 
 from experiments import command_line
-from ioub_jax import files, plotting
-from ioub_jax.data import pipeline
-from ioub_jax.data.sources.example import select_objects
-from ioub_jax.training import metrics, preview, trained
-from ioub_jax.training import step as steps
 
 _WORKDIR, _CHECKPOINT, _EMA, _SPLIT = command_line.define_run()
 _CHANGES = command_line.define_changes("workdir")
@@ -26,6 +19,18 @@ _OUTPUT = flags.DEFINE_string(
 )
 _IMAGES = flags.DEFINE_integer("images", 12, "Images on the contact sheet.", lower_bound=1)
 _SCORE = flags.DEFINE_float("score", 0.4, "Lowest score of a detection that is drawn.")
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+import jax
+import numpy as np
+
+from ioub_jax import files, plotting
+from ioub_jax.data import pipeline
+from ioub_jax.data.sources.example import select_objects
+from ioub_jax.training import metrics, preview, trained
+from ioub_jax.training import step as steps
 
 
 def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> None:

@@ -6,10 +6,21 @@ python -m experiments.draw_data --config=configs/shapes_retinanet.py --output=da
 import pathlib
 from collections.abc import Sequence
 
-import numpy as np
 from absl import flags
 
 from experiments import command_line
+
+_CONFIG = command_line.define_config()
+_OUTPUT = flags.DEFINE_string("output", None, "The PNG to write.", required=True)
+_IMAGES = flags.DEFINE_integer("images", 16, "How many images.", lower_bound=1)
+_STEP = flags.DEFINE_integer("step", 0, "The training step of the first image.", lower_bound=0)
+_COLUMNS = flags.DEFINE_integer("columns", 4, "Images in a row.", lower_bound=1)
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+import numpy as np
+
 from ioub_jax import files, plotting
 from ioub_jax.data import batching, pipeline
 from ioub_jax.data.sources import Example, Source, create_source
@@ -17,12 +28,6 @@ from ioub_jax.data.sources.example import create_example
 from ioub_jax.training import preview
 from ioub_jax.training.config_values import check_values
 from ioub_jax.training.configuration import ConfigError
-
-_CONFIG = command_line.define_config()
-_OUTPUT = flags.DEFINE_string("output", None, "The PNG to write.", required=True)
-_IMAGES = flags.DEFINE_integer("images", 16, "How many images.", lower_bound=1)
-_STEP = flags.DEFINE_integer("step", 0, "The training step of the first image.", lower_bound=0)
-_COLUMNS = flags.DEFINE_integer("columns", 4, "Images in a row.", lower_bound=1)
 
 
 def _training_examples(source: Source, count: int, first_step: int) -> list[Example]:

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from absl import flags
 
 from experiments import command_line
-from ioub_jax import files
-from ioub_jax.training import checkpoints, hosts, preview, trained
 
 _WORKDIR, _CHECKPOINT, _EMA, _SPLIT = command_line.define_run()
 _CHANGES = command_line.define_changes("workdir")
@@ -20,6 +18,12 @@ _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for the results; by default evaluation/ in the workdir."
 )
 command_line.define_processes()
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+from ioub_jax import files
+from ioub_jax.training import checkpoints, hosts, preview, trained
 
 
 def main() -> None:

@@ -14,11 +14,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-import ioub_jax
 from experiments import command_line
-from ioub_jax import exporting, files, onnx_program
-from ioub_jax.training import preview
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax import export_platforms
 
 _MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the files.", required=True)
@@ -32,12 +29,20 @@ _BATCH = flags.DEFINE_integer(
 )
 _PLATFORMS = flags.DEFINE_list(
     "platforms",
-    list(exporting.DEFAULT_PLATFORMS),
-    f"Of StableHLO: {', '.join(exporting.PLATFORMS)}.",
+    list(export_platforms.DEFAULT_PLATFORMS),
+    f"Of StableHLO: {', '.join(export_platforms.PLATFORMS)}.",
 )
 _CANVASES = flags.DEFINE_list(
     "canvases", None, "Inputs, as 800x1344,1344x800; unset: those of the configuration."
 )
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+import ioub_jax
+from ioub_jax import exporting, files, onnx_program
+from ioub_jax.training import preview
+from ioub_jax.training.configuration import ConfigError
 
 
 def main() -> None:
@@ -87,7 +92,7 @@ def dry_run() -> Sequence[str]:
         onnx_program.check_packages()
         what = "in ONNX, of one image"
     else:
-        exporting.check_platforms(_PLATFORMS.value)
+        export_platforms.check_platforms(_PLATFORMS.value)
         images = _BATCH.value or "any number of"
         what = f"for {', '.join(_PLATFORMS.value)}, of {images} images"
     return [

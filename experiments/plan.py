@@ -11,12 +11,9 @@ that detects.
 import pathlib
 from collections.abc import Sequence
 
-import jax
 from absl import flags
 
 from experiments import command_line
-from ioub_jax import files
-from ioub_jax.training import plan, preview
 
 _CONFIG = command_line.define_config()
 _TOPOLOGY = flags.DEFINE_string(
@@ -28,6 +25,14 @@ _PROGRAM = flags.DEFINE_enum("program", "train", ["train", "evaluation"], "Which
 _SEARCH = flags.DEFINE_bool("search", False, "Find the largest batch that fits.")
 _JSON = flags.DEFINE_string("json", None, "A file for the numbers.")
 _HLO = flags.DEFINE_string("hlo", None, "A file for the compiled program, to see what costs.")
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+import jax
+
+from ioub_jax import files
+from ioub_jax.training import plan, preview
 
 
 def main() -> None:

@@ -18,16 +18,8 @@ from typing import Any
 
 import tqdm
 from absl import flags
-from PIL import Image
 
-import ioub_jax
 from experiments import command_line
-from ioub_jax import files, inference, prediction_files
-from ioub_jax.data import image_headers
-from ioub_jax.data.checks import DataError
-from ioub_jax.data.images import read_image
-from ioub_jax.plotting import draw_on_image
-from ioub_jax.training import checkpoint_folders, configuration, preview
 
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
@@ -39,6 +31,19 @@ _DRAWN = flags.DEFINE_float("drawn_score", 0.4, "Lowest score of a box that is d
 _DRAW = flags.DEFINE_bool("draw", True, "Whether to draw PNGs.")
 _BATCH = flags.DEFINE_integer("batch_size", None, "Images at a time.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 4, "Threads that read images.", lower_bound=1)
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+from PIL import Image
+
+import ioub_jax
+from ioub_jax import files, inference, prediction_files
+from ioub_jax.data import image_headers
+from ioub_jax.data.checks import DataError
+from ioub_jax.data.images import read_image
+from ioub_jax.plotting import draw_on_image
+from ioub_jax.training import checkpoint_folders, configuration, preview
 
 
 def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from absl import flags
 
 from experiments import command_line
-from ioub_jax.training import hosts, loop, preview
 
 _CONFIG = command_line.define_config()
 command_line.define_processes()
@@ -22,6 +21,11 @@ _WORKDIR = flags.DEFINE_string(
 _PROFILE = flags.DEFINE_bool(
     "profile", False, "Write a trace of steps 11 to 15 into the workdir's profile/, for xprof."
 )
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+from ioub_jax.training import hosts, loop, preview
 
 
 def main() -> None:

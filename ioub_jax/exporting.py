@@ -16,16 +16,13 @@ from jax import export
 
 from ioub_jax import files, onnx_program
 from ioub_jax.data.batching import PADDING_COLOUR
+from ioub_jax.export_platforms import DEFAULT_PLATFORMS, check_platforms
 from ioub_jax.inference import ObjectDetector
 from ioub_jax.models import pretrained
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import canvas_anchors
 
 Canvas = tuple[int, int]
-
-#: Platforms that `jax.export` has a name for.
-PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-DEFAULT_PLATFORMS = ("cpu", "cuda", "tpu")
 
 #: How `data.resize.mode` makes (h, w) of an image of (H, W), for a reader of the JSON.
 _RESIZE = {
@@ -90,16 +87,6 @@ def _inputs(batch: Any, canvas: Canvas) -> tuple[jax.ShapeDtypeStruct, jax.Shape
         jax.ShapeDtypeStruct((batch, *canvas, 3), jnp.uint8),
         jax.ShapeDtypeStruct((batch, 2), jnp.int32),
     )
-
-
-def check_platforms(platforms: Sequence[str]) -> None:
-    """Raises `ConfigError` where there is no platform, or an unknown one."""
-    unknown = [platform for platform in platforms if platform not in PLATFORMS]
-    if unknown or not platforms:
-        raise ConfigError(
-            f"There is no platform {', '.join(map(repr, unknown)) or 'given'}; they are "
-            f"{', '.join(PLATFORMS)}."
-        )
 
 
 def _check_canvas(detector: ObjectDetector, canvas: Canvas) -> None:

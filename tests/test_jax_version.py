@@ -41,7 +41,8 @@ def test_the_versions_that_commands_tell_of_are_those_that_are_excluded():
 def test_a_faulty_version_is_told_once(package, monkeypatch, caplog):
     command_line._tell_of_faulty_jax()
     assert not caplog.messages  # of what is installed
-    monkeypatch.setattr(getattr(command_line, package), "__version__", "0.10.2")
+    versions = {"jax": "0.10.1", "jaxlib": "0.10.1"} | {package: "0.10.2"}
+    monkeypatch.setattr(command_line.importlib.metadata, "version", versions.get)
     command_line._tell_of_faulty_jax()
     assert caplog.messages == [
         f"{package} 0.10.2 computes wrong numbers and may crash on CPUs (jax issues 39103 and "

@@ -94,4 +94,5 @@ def dry_run(measurement: str) -> Sequence[str]:
 
 
 if __name__ == "__main__":
+    command_line.parse_flags()
     command_line.run(main, dry_run, choices=tuple(_MEASUREMENTS))

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import re
 
+from ioub_jax.errors import UserError
 from ioub_jax.printing import printable
 
 ON_ERROR = ("raise", "skip")
@@ -51,7 +52,7 @@ _OF_IMAGES = (
 )
 
 
-class DataError(ValueError):
+class DataError(UserError, ValueError):
     """Something is wrong with a file of the data set; the message is the sentence for the user.
 
     It carries nothing but that sentence and its kind, so it crosses from a worker process

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
-from flax import traverse_util
 from ml_collections import config_dict
 
 from ioub_jax import files
+from ioub_jax.errors import UserError
 from ioub_jax.training import checkpoint_folders
 
 logger = logging.getLogger("ioub_jax")
@@ -21,7 +21,7 @@ logger = logging.getLogger("ioub_jax")
 CHANGEABLE = ("data", "evaluation", "runtime")
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A configuration that cannot be run; its message is one sentence for the user."""
 
 
@@ -76,6 +76,8 @@ def differing_keys(
     Returns:
       One 'key: old -> new' a difference, sorted.
     """
+    from flax import traverse_util  # brings jax, and every command imports this module
+
     before, after = (_ADDED | traverse_util.flatten_dict(values, sep=".") for values in (old, new))
     missing = object()
     differences = []
@@ -214,6 +216,8 @@ def with_changes(
                 f"{key} is what the run was trained with; only keys of "
                 f"{', '.join(CHANGEABLE)} can be changed."
             )
+    from flax import traverse_util  # as in `differing_keys`
+
     values = traverse_util.flatten_dict(config.to_dict(), keep_empty_nodes=True, sep=".")
     return from_dict(traverse_util.unflatten_dict(values | changes, sep="."))
 

@@ -11,12 +11,13 @@ from typing import Any, Self
 import numpy as np
 
 from ioub_jax import files
+from ioub_jax.errors import UserError
 from ioub_jax.training.writers import Writer
 
 logger = logging.getLogger("ioub_jax")
 
 
-class NonFiniteError(RuntimeError):
+class NonFiniteError(UserError, RuntimeError):
     """A metric is infinite or not a number; its message is one sentence for the user."""
 
 

@@ -377,6 +377,23 @@ def test_help_lists_all_flags_and_is_no_error(run):
         assert flag in output
 
 
+# `benchmark` defines its flags beside what it measures.
+QUICK = [(verb, "--help") for verb in sorted(set(commands()) - {"benchmark"})]
+QUICK += [("train", "--config=nowhere.py"), ("evaluate", "--config.data.max_box=2")]
+
+
+@pytest.mark.parametrize(("verb", "argument"), QUICK)
+def test_help_and_mistakes_in_flags_wait_for_no_library(verb, argument):
+    """They take a tenth of a second: jax, numpy and what imports them would be one and more."""
+    words = ["-X", "importtime", "-m", f"experiments.{verb}", "--workdir=nowhere", argument]
+    done = subprocess.run([sys.executable, *words], cwd=tiny.ROOT, capture_output=True, text=True)
+    assert done.returncode == (0 if argument == "--help" else command_line.USER_ERROR)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    found = {line.rpartition("|")[2].split(".")[0].strip() for line in lines}
+    assert "ml_collections" in found
+    assert not found & {"jax", "numpy", "flax", "orbax", "grain", "cv2", "PIL", "matplotlib"}
+
+
 def chain(first, cause):
     first.__cause__ = cause
     return first

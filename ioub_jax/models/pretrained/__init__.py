@@ -7,7 +7,7 @@
 
 from ioub_jax.models.pretrained.backbones import backbone_variables
 from ioub_jax.models.pretrained.errors import WeightsError
-from ioub_jax.models.pretrained.published import cache_folder, find_weights, local_weights
+from ioub_jax.models.pretrained.published import find_weights, local_weights
 from ioub_jax.models.pretrained.torchvision_configs import torchvision_config
 from ioub_jax.models.pretrained.torchvision_detectors import (
     ImportedDetector,
@@ -22,7 +22,6 @@ __all__ = [
     "TorchvisionDetector",
     "WeightsError",
     "backbone_variables",
-    "cache_folder",
     "detector_of",
     "find_weights",
     "is_class_output",

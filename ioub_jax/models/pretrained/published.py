@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 import tqdm
 
+from ioub_jax.caches import cache_folder, folder_of
 from ioub_jax.models.pretrained.errors import WeightsError
 
 logger = logging.getLogger("ioub_jax")
@@ -144,17 +145,8 @@ def local_weights(name_or_path: str) -> pathlib.Path | None:
     return None
 
 
-def cache_folder() -> pathlib.Path:
-    """Where downloads and compiled programs are kept; it may not exist."""
-    return _folder("IOUB_JAX_CACHE", "~/.cache/ioub_jax")
-
-
 def _torch_folder() -> pathlib.Path:
-    return _folder("TORCH_HOME", "~/.cache/torch") / "hub" / "checkpoints"
-
-
-def _folder(variable: str, default: str) -> pathlib.Path:
-    return pathlib.Path(os.environ.get(variable) or default).expanduser()
+    return folder_of("TORCH_HOME", "~/.cache/torch") / "hub" / "checkpoints"
 
 
 def _packaged_file(name: str, packaged: Packaged) -> pathlib.Path:

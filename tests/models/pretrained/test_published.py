@@ -8,6 +8,7 @@ import urllib.parse
 
 import pytest
 
+from ioub_jax import caches
 from ioub_jax.models.pretrained import WeightsError, find_weights, published
 from ioub_jax.models.pretrained.published import Download, Packaged
 
@@ -150,7 +151,7 @@ def test_the_caches_are_in_the_home_by_default(publish, server, tmp_path, monkey
     monkeypatch.delenv("IOUB_JAX_CACHE")
     monkeypatch.setenv("TORCH_HOME", "")  # as if it were not there
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert published.cache_folder() == tmp_path / ".cache" / "ioub_jax"
+    assert caches.cache_folder() == tmp_path / ".cache" / "ioub_jax"
     theirs = tmp_path / ".cache" / "torch" / "hub" / "checkpoints" / f"ours-{DIGEST}.pth"
     theirs.parent.mkdir(parents=True)
     theirs.touch()
