@@ -72,7 +72,7 @@ def train_step_cost(arm: str, *, with_metrics: bool) -> dict[str, float]:
     anchors = jax.eval_shape(
         lambda: tuple(jnp.asarray(level) for level in canvas_anchors(config, _CANVAS))
     )
-    state, step = jax.eval_shape(trainer.create_state), trainer.train_step
+    state, step = trainer.abstract_state, trainer.train_step
     if not with_metrics:
         step = jax.jit(lambda *arguments, step=step: step(*arguments)[0], donate_argnums=0)
     compiled: Any = step.lower(state, batch, anchors).compile()

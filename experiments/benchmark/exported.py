@@ -65,7 +65,7 @@ def check_configuration() -> str:
     if CONFIG.value is None:
         raise ConfigError("Give the configuration of the detector, --config=FILE.")
     try:
-        states.abstract_variables(create_detector_for_inference(CONFIG.value, 1).model)
+        _ = create_detector_for_inference(CONFIG.value, 1).abstract_variables
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return f"a {CONFIG.value.model.name} of {CLASSES.value or 80} classes"

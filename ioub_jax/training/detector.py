@@ -3,12 +3,14 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from ioub_jax import anchors as anchor_grids
@@ -49,6 +51,16 @@ class Detector:
         """
         anchors = self.anchors_of(batch["image"].shape[1:3])
         return placement.put_batch(self.mesh, batch, batch_size), anchors
+
+    @functools.cached_property
+    def init_variables(self) -> jax.stages.Wrapped:
+        """`init_variables(seed)`, seed an int32: the model is traced when it is first asked for."""
+        return jax.jit(functools.partial(states.init_variables, self.model))
+
+    @functools.cached_property
+    def abstract_variables(self) -> dict[str, Any]:
+        """The variables without values: shapes and dtypes, and nothing is computed."""
+        return jax.eval_shape(self.init_variables, jax.ShapeDtypeStruct((), jnp.int32))
 
 
 def canvas_levels(
@@ -94,13 +106,13 @@ def create_detector(
     try:
         mesh = placement.create_mesh(config.runtime.devices, devices)
         configuration.check_config(config, mesh.size)
-        model = _create_model(config, num_classes)
+        detector = Detector(config, _create_model(config, num_classes), mesh)
         # Nothing is computed: the choices in the configuration are looked at before anything is.
-        states.abstract_variables(model)
+        _ = detector.abstract_variables
     except ValueError as error:
         raise configuration.ConfigError(str(error)) from error
     check_choices(config)
-    return Detector(config, model, mesh)
+    return detector
 
 
 def check_choices(config: ml_collections.ConfigDict) -> None:
@@ -141,31 +153,54 @@ class Trainer(NamedTuple):
     """What trains a detector.
 
     Attributes:
-      create_state: makes the state before the first step, on every device; compiled, so that its
-        values do not depend on their number.
+      create_state: makes the state before the first step, on every device.
+      abstract_state: the same without values.
       train_step: `train_step(state, batch, anchors) -> (state, metrics)`; the old state is donated.
     """
 
     create_state: Callable[[], states.TrainState]
+    abstract_state: states.TrainState
     train_step: jax.stages.Wrapped
 
 
 def create_trainer(detector: Detector) -> Trainer:
     """The optimizer, the state and the compiled step that a detector's configuration describes."""
-    config, model = detector.config, detector.model
+    config = detector.config
     schedule = schedules.learning_rate_schedule(config.schedule, config.batch_size)
-    template = states.abstract_variables(model)
-    frozen = states.frozen_parameters(template["params"], config.model.frozen_stages)
+    params = detector.abstract_variables["params"]
+    frozen = states.frozen_parameters(params, config.model.frozen_stages)
     optimizer = schedules.create_optimizer(config.optimizer, schedule, frozen)
-    create_state = functools.partial(
-        states.create_state,
-        model,
-        optimizer,
-        seed=config.seed,
-        w_loc=steps.objective_options(config).localization.initial_w_loc,
-        has_ema=config.optimizer.ema_decay is not None,
-    )
+    train_step = steps.make_train_step(detector.model, optimizer, schedule, config, detector.mesh)
+    return Trainer(*_initial_state(detector, optimizer), train_step)
+
+
+def _initial_state(
+    detector: Detector, optimizer: optax.GradientTransformation
+) -> tuple[Callable[[], states.TrainState], states.TrainState]:
+    """What makes the state before the first step, and that state without values.
+
+    It is a compiled program, so that its values do not depend on the number of devices, and takes
+    what differs between the runs of a comparison as arguments: it is the same for all of them.
+    """
+    config = detector.config
+    w_loc = steps.objective_options(config).localization.initial_w_loc
+    arguments = np.int64(config.seed), np.float32(np.nan if w_loc is None else w_loc)
+
+    def create_state(seed: jax.Array, w_loc: jax.Array) -> states.TrainState:
+        has_ema = config.optimizer.ema_decay is not None
+        variables = detector.init_variables(seed)
+        return states.create_state(variables, optimizer, w_loc, has_ema=has_ema)
+
     # Placed as the steps leave it: anywhere else, the second step would compile once more.
-    placed = jax.jit(create_state, out_shardings=placement.replicated(detector.mesh))
-    train_step = steps.make_train_step(model, optimizer, schedule, config, detector.mesh)
-    return Trainer(placed, train_step)
+    program = jax.jit(create_state, out_shardings=placement.replicated(detector.mesh))
+
+    def compiled() -> states.TrainState:
+        # It runs once, and the kernels for every array take as long to compile as the train step:
+        # on a CPU half as long with less effort, which changes no bit. (Tests ask for still less.)
+        options: dict[str, str | bool] = {}
+        on_cpu = detector.mesh.devices.flat[0].platform == "cpu"
+        if on_cpu and not jax.config.values["jax_disable_most_optimizations"]:
+            options["xla_backend_optimization_level"] = "1"
+        return program.lower(*arguments).compile(compiler_options=options)(*arguments)
+
+    return compiled, jax.eval_shape(program, *arguments)

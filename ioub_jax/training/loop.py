@@ -58,8 +58,7 @@ def start_state(
 ) -> states.TrainState:
     """The state a run goes on from: its newest checkpoint that is whole, or a new one."""
     everywhere = placement.replicated(detector.mesh)
-    template = jax.eval_shape(trainer.create_state)
-    if (state := checkpoints.resume(workdir, template, everywhere)) is not None:
+    if (state := checkpoints.resume(workdir, trainer.abstract_state, everywhere)) is not None:
         return state
     return initial_weights.with_initial_weights(
         trainer.create_state(), detector.config, class_list.categories_of(source), everywhere

@@ -241,7 +241,7 @@ def plan_step(
     """
     detector, batch, anchors = _inputs(config, num_classes, batch_per_chip, devices)
     trainer = create_trainer(detector)
-    state = _replicated(detector, jax.eval_shape(trainer.create_state))
+    state = _replicated(detector, trainer.abstract_state)
     step: Any = trainer.train_step
     weights = state
     if program == "evaluation":

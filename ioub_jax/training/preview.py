@@ -80,9 +80,8 @@ def _trace(detector: Detector) -> None:
     config = detector.config
     canvas = config.data.canvases[0]
     trainer = create_trainer(detector)
-    state, anchors = jax.eval_shape(
-        lambda: (trainer.create_state(), canvas_anchors(config, canvas))
-    )
+    state = trainer.abstract_state
+    anchors = jax.eval_shape(lambda: canvas_anchors(config, canvas))
     for step, given, size in (
         (trainer.train_step, state, config.batch_size),
         (
@@ -112,7 +111,7 @@ def _start(setup: Setup, workdir: pathlib.Path, total: int) -> str:
     ]
     if not absent:
         initial_weights.initial_variables(
-            states.abstract_variables(setup.detector.model),
+            setup.detector.abstract_variables,
             config,
             class_list.categories_of(setup.source),
             placement.replicated(setup.detector.mesh),
@@ -223,7 +222,7 @@ def describe_canvases(config: Any, source: Source) -> str:
 def describe_detector(detector: Detector) -> Sequence[str]:
     """Its size and its devices."""
     config = detector.config
-    params = states.abstract_variables(detector.model)["params"]
+    params = detector.abstract_variables["params"]
     frozen = states.frozen_parameters(params, config.model.frozen_stages)
     leaves = zip(jax.tree.leaves(params), jax.tree.leaves(frozen), strict=True)
     trained_count = sum(leaf.size for leaf, is_frozen in leaves if not is_frozen)

@@ -42,30 +42,27 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def create_state(
-    model: nn.Module,
+    variables: dict[str, Any],
     optimizer: optax.GradientTransformation,
+    w_loc: jax.typing.ArrayLike,
     *,
-    seed: int,
-    w_loc: float | None,
     has_ema: bool,
 ) -> TrainState:
     """The state before the first step: a pure function of its arguments.
 
     Args:
-      model: the detector.
-      optimizer: its optimizer.
-      seed: seed of the initial parameters.
-      w_loc: the configured constant, None where it is to be measured.
+      variables: the initial ones of the model.
+      optimizer: what trains them.
+      w_loc: the configured constant, not a number where it is to be measured.
       has_ema: whether an average of the variables is kept.
     """
-    variables = init_variables(model, seed)
     params = variables["params"]
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=variables.get("batch_stats", {}),
         opt_state=optimizer.init(params),
-        w_loc=jnp.asarray(jnp.nan if w_loc is None else w_loc, jnp.float32),
+        w_loc=jnp.asarray(w_loc, jnp.float32),
         moving_average=jnp.asarray(_MOVING_AVERAGE_START, jnp.float32),
     )
     if not has_ema:
@@ -94,15 +91,10 @@ def with_average(state: TrainState, decay: float) -> TrainState:
     return state.replace(ema=ema)
 
 
-def init_variables(model: nn.Module, seed: int) -> dict[str, Any]:
+def init_variables(model: nn.Module, seed: int | jax.Array) -> dict[str, Any]:
     """Initial variables; no parameter's shape depends on the size of the image."""
     images = jnp.zeros((1, 64, 64, 3), jnp.float32)
     return dict(model.init(jax.random.key(seed), images, train=False))
-
-
-def abstract_variables(model: nn.Module) -> dict[str, Any]:
-    """`init_variables` without values: shapes and dtypes, and nothing is computed."""
-    return jax.eval_shape(lambda: init_variables(model, 0))
 
 
 def frozen_parameters(params: Any, frozen_stages: int) -> Any:

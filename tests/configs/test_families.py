@@ -59,7 +59,7 @@ def trace(config, num_classes=20):
     anchors = jax.eval_shape(
         lambda: tuple(jnp.asarray(level) for level in canvas_anchors(config, canvas))
     )
-    state = jax.eval_shape(trainer.create_state)
+    state = trainer.abstract_state
     return state, jax.eval_shape(trainer.train_step, state, batch, anchors)
 
 

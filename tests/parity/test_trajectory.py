@@ -29,7 +29,7 @@ def test_losses_of_twenty_steps():
     detector = create_detector(config, found.num_classes)
     trainer = create_trainer(detector)
     # Nothing has moved yet: the momentum is 0.
-    shapes = jax.eval_shape(trainer.create_state)
+    shapes = trainer.abstract_state
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     state = state.replace(
         params=found.variables["params"],
