@@ -1,10 +1,16 @@
-"""Whether the train step is compiled once for each canvas, and never again."""
+"""Whether the train step is compiled once for each canvas and never again, and what it takes."""
 
+import logging
 from typing import Any
 
 import jax
 
+logger = logging.getLogger("ioub_jax")
+
+# The events of jax for every program: it is there, and before that where it came from or went to.
 _COMPILED = "/jax/core/compile/backend_compile_duration"
+_READ = "/jax/compilation_cache/cache_hits"
+_KEPT = "/jax/compilation_cache/cache_misses"
 
 
 class CompilationError(RuntimeError):
@@ -14,22 +20,29 @@ class CompilationError(RuntimeError):
 class Compilations:
     """Counts, while it is entered, how often a program is compiled or read from the cache.
 
+    Each time it tells what that took, and whether the next start will be quicker.
+
     Args:
       name: of the program, as jax calls it: 'jit(train_step)'.
+      title: of the program, as the user is told: 'Step'.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, title: str) -> None:
         """Nothing is counted yet."""
         self.count = 0
         self._name = name
+        self._title = title
         self._canvases: set[tuple[int, ...]] = set()
+        self._cache_event: str | None = None
 
     def __enter__(self) -> "Compilations":
+        jax.monitoring.register_event_listener(self._hear_of_cache)
         jax.monitoring.register_event_duration_secs_listener(self._hear)
         return self
 
     def __exit__(self, *error: Any) -> None:
         jax.monitoring.unregister_event_duration_listener(self._hear)
+        jax.monitoring.unregister_event_listener(self._hear_of_cache)
 
     def check(self, step: int, canvas: tuple[int, ...]) -> None:
         """Looks at the count after a step.
@@ -49,5 +62,20 @@ class Compilations:
                 "runtime.check_compilations=False goes on nevertheless."
             )
 
+    def _hear_of_cache(self, event: str, **about: str | int) -> None:
+        if event in (_READ, _KEPT):  # which do not say of what, but come before that is there
+            self._cache_event = event
+
     def _hear(self, event: str, duration_secs: float, **about: str | int) -> None:
-        self.count += event == _COMPILED and about.get("fun_name") == self._name
+        if event != _COMPILED:
+            return
+        cache_event, self._cache_event = self._cache_event, None
+        if about.get("fun_name") != self._name:
+            return
+        self.count += 1
+        seconds = f"{duration_secs:.1f} s" if duration_secs < 10 else f"{duration_secs:.0f} s"
+        if cache_event == _READ:
+            logger.info("%s read from the cache of compiled programs in %s.", self._title, seconds)
+        else:
+            kept = ", kept for the next start" if cache_event == _KEPT else ""
+            logger.info("%s compiled in %s%s.", self._title, seconds, kept)

@@ -207,7 +207,7 @@ class Run:
             StopRequest() as stop,
             self.training_batches(self.step, remaining) as batches,
             Progress(self) as progress,
-            compilations.Compilations("jit(train_step)") as compiled,
+            compilations.Compilations("jit(train_step)", "Step") as compiled,
             profiling.Profile(self.trace_folder) as trace,
         ):
             if self.evaluation_is_missing():
