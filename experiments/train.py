@@ -25,11 +25,12 @@ _PROFILE = flags.DEFINE_bool(
 if __name__ == "__main__":
     command_line.parse_flags()
 
-from ioub_jax.training import hosts, loop, preview
+from ioub_jax.training import freed_memory, hosts, loop, preview
 
 
 def main() -> None:
     """Trains."""
+    freed_memory.keep()
     command_line.join_processes()
     loop.train_and_evaluate(_CONFIG.value, _WORKDIR.value, profile=_PROFILE.value)
 

@@ -10,6 +10,7 @@ python -m experiments.benchmark export --config=configs/shapes_retinanet.py --re
 python -m experiments.benchmark saving --config=configs/coco_retinanet.py
 python -m experiments.benchmark metrics
 python -m experiments.benchmark open
+python -m experiments.benchmark start
 python -m experiments.benchmark step --peer=torchvision
 python -m experiments.benchmark layers --direct
 python -m experiments.benchmark compile
@@ -40,6 +41,7 @@ from experiments.benchmark import (
     opening,
     rates,
     saving,
+    start,
 )
 
 _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -56,6 +58,7 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "compile": beside_peer.compile_cost,
     "gpu": gpu.gpu_rates,
     "open": opening.opening_cost,
+    "start": start.start_cost,
     **{name: functools.partial(beside_peer.compare, name) for name in beside_peer.NAMES},
 }
 
@@ -74,6 +77,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "compile": beside_peer.check_compile,
     "gpu": gpu.check_gpu,
     "open": opening.check_opening,
+    "start": start.check_start,
     **{name: functools.partial(beside_peer.check_peer, name) for name in beside_peer.NAMES},
 }
 

@@ -99,8 +99,8 @@ def layers_of(workload: Workload) -> dict[Layer, tuple[nn.Module, int]]:
     Nothing is computed: the model is traced with shapes alone.
     """
     config = ours.configuration(workload)
-    model = detectors.create_detector(config, workload.classes).model
-    variables = states.abstract_variables(model)
+    detector = detectors.create_detector(config, workload.classes)
+    model, variables = detector.model, detector.abstract_variables
     frozen = states.frozen_parameters(variables["params"], config.model.frozen_stages)
     modules: dict[Layer, nn.Module] = {}
     counts: collections.Counter[Layer] = collections.Counter()

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from experiments.benchmark import ours, worker, workloads
+from ioub_jax.training import freed_memory
 
 MEASUREMENTS = {
     "step": ours.train_step,
@@ -24,6 +25,7 @@ MEASUREMENTS = {
 
 def main() -> None:
     """Answers every line with the seconds of one repetition."""
+    freed_memory.keep()  # as a training does
     measurement, workload = workloads.parse(sys.argv[1:])
     jax.config.update("jax_enable_compilation_cache", bool(workload.cache))
     if workload.cache:

@@ -14,6 +14,7 @@ from experiments.benchmark.workloads import Workload
 from ioub_jax import boxes, postprocess
 from ioub_jax import objective as objectives
 from ioub_jax.training import detector as detectors
+from ioub_jax.training import freed_memory
 from ioub_jax.training import step as steps
 
 
@@ -40,6 +41,7 @@ class Program:
         lowered = traced.lower()
         moments.append(timing.now())
         self._function = lowered.compile()
+        freed_memory.give_back()  # as a training does
         moments.append(timing.now())
         self()
         moments.append(timing.now())
@@ -68,30 +70,13 @@ def configuration(workload: Workload) -> ml_collections.ConfigDict:
     return config
 
 
-def _batch(workload: Workload) -> dict[str, np.ndarray]:
-    ground_truth, labels = workload.ground_truth()
-    size = np.array([[workload.height, workload.width]] * workload.batch)
-    nothing = np.zeros(labels.shape, bool)
-    return {
-        "image": workload.images(),
-        "image_size": size.astype(np.int32),
-        "scale": np.ones(size.shape, np.float32),
-        "boxes": ground_truth,
-        "labels": labels,
-        "valid": ~nothing,
-        "crowd": nothing,
-        "difficult": nothing,
-        "ignored": nothing,
-    }
-
-
 def train_step(workload: Workload) -> Program:
     """Forward, matching, losses, backward and SGD."""
     detector = detectors.create_detector(configuration(workload), workload.classes)
     trainer = detectors.create_trainer(detector)
     state = trainer.create_state()
     state = state.replace(w_loc=jnp.ones_like(state.w_loc))
-    inputs = detector.on_devices(_batch(workload))
+    inputs = detector.on_devices(workload.training_batch())
     return Program(trainer.train_step, state, *inputs, carries=True)
 
 
@@ -100,7 +85,7 @@ def inference(workload: Workload) -> Program:
     detector = detectors.create_detector(configuration(workload), workload.classes)
     variables = detectors.create_trainer(detector).create_state().variables
     predict = steps.make_predict_step(detector.model, detector.config)
-    return Program(predict, variables, *detector.on_devices(_batch(workload)))
+    return Program(predict, variables, *detector.on_devices(workload.training_batch()))
 
 
 def objective(workload: Workload) -> Program:
@@ -115,7 +100,7 @@ def objective(workload: Workload) -> Program:
         tuple(jnp.asarray(level, workload.dtype) for level in np.split(part, ends[:-1], axis=1))
         for part in workload.predictions(ends[-1])
     )
-    batch = {name: jnp.asarray(array) for name, array in _batch(workload).items()}
+    batch = {name: jnp.asarray(array) for name, array in workload.training_batch().items()}
 
     def loss_of(predictions: Any, batch: Any) -> jax.Array:
         matches, targets = steps.match_batch(batch, anchors, config.matcher)

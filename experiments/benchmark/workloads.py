@@ -53,6 +53,23 @@ class Workload:
         boxes = self._boxes(rng, (self.batch, self.boxes))
         return boxes, rng.integers(0, self.classes, boxes.shape[:2], np.int32)
 
+    def training_batch(self) -> dict[str, np.ndarray]:
+        """Images and ground truth as the input pipeline would hand them over."""
+        boxes, labels = self.ground_truth()
+        size = np.array([[self.height, self.width]] * self.batch)
+        nothing = np.zeros(labels.shape, bool)
+        return {
+            "image": self.images(),
+            "image_size": size.astype(np.int32),
+            "scale": np.ones(size.shape, np.float32),
+            "boxes": boxes,
+            "labels": labels,
+            "valid": ~nothing,
+            "crowd": nothing,
+            "difficult": nothing,
+            "ignored": nothing,
+        }
+
     def candidate_boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes `[P, 4]`, scores `[P]` in 0..1 and labels `[P]` of one image."""
         rng = np.random.default_rng(2)

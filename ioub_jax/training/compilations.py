@@ -5,6 +5,8 @@ from typing import Any
 
 import jax
 
+from ioub_jax.training import freed_memory
+
 logger = logging.getLogger("ioub_jax")
 
 # The events of jax for every program: it is there, and before that where it came from or went to.
@@ -20,7 +22,8 @@ class CompilationError(RuntimeError):
 class Compilations:
     """Counts, while it is entered, how often a program is compiled or read from the cache.
 
-    Each time it tells what that took, and whether the next start will be quicker.
+    Each time it tells what that took, and whether the next start will be quicker, and gives back
+    the memory that the compiler needed.
 
     Args:
       name: of the program, as jax calls it: 'jit(train_step)'.
@@ -73,6 +76,7 @@ class Compilations:
         if about.get("fun_name") != self._name:
             return
         self.count += 1
+        freed_memory.give_back()
         seconds = f"{duration_secs:.1f} s" if duration_secs < 10 else f"{duration_secs:.0f} s"
         if cache_event == _READ:
             logger.info("%s read from the cache of compiled programs in %s.", self._title, seconds)

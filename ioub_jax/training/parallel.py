@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from ioub_jax.training import configuration, loop
+from ioub_jax.training import configuration, freed_memory, loop
 from ioub_jax.training.comparison import PlannedRun, is_finished, is_trained, make_result
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.stopping import StopSignals
@@ -170,6 +170,7 @@ def _train(
     logger.addHandler(logging.StreamHandler())
     logger.propagate = False  # libraries give the root handlers, which would tell all again
     # Before jax looks for devices and makes its threads.
+    freed_memory.keep()
     if share.cores:
         os.sched_setaffinity(0, share.cores)
     if share.devices:

@@ -163,6 +163,19 @@ def test_importing_weights_is_measured():
     assert report["wall, s"]["lowest"] > 0.0 and report["CPU, s"]["lowest"] > 0.0
 
 
+def test_a_start_is_told_phase_by_phase():
+    code, output = tiny.run("benchmark", "start", "--config=tests/tiny.py", "--repeats=1")
+    assert code == 0, output
+    report = json.loads(output[output.index("{") :])
+    assert report["configuration"] == "tests/tiny.py"
+    for start in (report["first start"], report["second start"]):
+        phases = {name: part["CPU s"] for name, part in start.items() if "CPU s" in part}
+        beyond, step = phases.pop("beyond the step"), phases.pop("a step")
+        assert phases.keys() >= {"imports", "state", "compile or read", "first step"}
+        assert sum(phases.values()) == pytest.approx(beyond + step, rel=0.02)  # of 3 digits each
+        assert phases["imports"] > report["help"]["CPU s"]
+
+
 def test_the_measurements_that_the_docs_name_exist():
     root = pathlib.Path(__file__).resolve().parents[2]
     text = "\n".join(path.read_text() for path in [root / "README.md", *root.glob("docs/*.md")])

@@ -104,6 +104,7 @@ DRY_RUNS = [
     ),
     ("benchmark", ["models"], "Measurement: models"),
     ("benchmark", ["export", TINY], "a retinanet of 80 classes"),
+    ("benchmark", ["start", TINY, "--repeats=2"], f"--help, and 3 starts of {TINY}"),
     ("diagnose", ["--workdir=RUN"], "the weights at step 2"),
     (
         "diagnose",

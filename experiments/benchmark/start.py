@@ -1,0 +1,107 @@
+"""What a start takes: `--help`, and the way of a training to its first step, in fresh processes."""
+
+import json
+import os
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.benchmark.compiled import CLASSES
+from experiments.benchmark.rates import CONFIG, REPEATS
+from experiments.benchmark.timing import rounded
+from ioub_jax.training.configuration import ConfigError
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+# The model and the inputs of `step`.
+_DEFAULT = (
+    "--config=configs/torchvision.py:retinanet_resnet50_fpn,baseline",
+    "--config.batch_size=4",
+    "--config.evaluation.batch_size=4",
+    "--config.data.canvases=((256,256),)",
+    "--config.runtime.devices=1",
+)
+
+
+def start_cost() -> dict[str, Any]:
+    """Seconds of `--help`, of a first start and of those after it, which read what it compiled.
+
+    The CPU seconds are those of all threads: on a machine with other work they are steadier than
+    the wall's. A start is told phase by phase; `beyond the step` is all of it but for one step.
+    """
+    check_start()
+    helps = [_help() for _ in range(REPEATS.value)]
+    with tempfile.TemporaryDirectory() as cache:
+        first = _start(cache)
+        again = [_start(cache) for _ in range(REPEATS.value)]
+    return {
+        "configuration": _configuration()[0].partition("=")[2],
+        "turns": REPEATS.value,
+        "help": _medians(helps),
+        "first start": {name: _medians([each]) for name, each in first.items()},
+        "second start": {name: _medians([turn[name] for turn in again]) for name in first},
+    }
+
+
+def check_start() -> str:
+    """What would be started; raises `ConfigError` where the processes would not find it."""
+    if not _configuration():
+        raise ConfigError("Write the configuration that is started as --config=FILE.")
+    return f"--help, and {REPEATS.value + 1} starts of {' '.join(_configuration())}"
+
+
+def _configuration() -> Sequence[str]:
+    """The flags that say what is started: those of this command, or else the default."""
+    if CONFIG.value is None:
+        return _DEFAULT
+    return [word for word in sys.argv if word.startswith(("--config=", "--config."))]
+
+
+def _help() -> dict[str, float]:
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.time()
+    _run("experiments.train", "--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"CPU s": used, "wall s": time.time() - began}
+
+
+def _start(cache: str) -> dict[str, dict[str, float]]:
+    """CPU and wall seconds of every phase of one start."""
+    output = _run(
+        "experiments.benchmark.one_start",
+        *_configuration(),
+        f"--classes={CLASSES.value or 20}",
+        f"--began={time.time()}",
+        JAX_COMPILATION_CACHE_DIR=cache,
+    )
+    told = json.loads(output.splitlines()[-1])
+    phases = told["phases"]
+    step, beyond = {}, {}
+    for unit in ("CPU s", "wall s"):
+        step[unit] = min(each[unit] for each in told["later steps"])
+        beyond[unit] = sum(each[unit] for each in phases.values()) - step[unit]
+    peak = {"MiB": told["peak MiB"]}
+    return {**phases, "a step": step, "beyond the step": beyond, "peak memory": peak}
+
+
+def _run(*words: str, **environment: str) -> str:
+    """What a command of ours prints; what it logs is shown."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=_ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if done.returncode:
+        raise ConfigError(f"{' '.join(words)} ended with exit code {done.returncode}.")
+    return done.stdout
+
+
+def _medians(turns: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {unit: rounded(statistics.median(turn[unit] for turn in turns)) for unit in turns[0]}
