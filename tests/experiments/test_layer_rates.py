@@ -16,7 +16,6 @@ from experiments.benchmark.timing import Seconds
 from experiments.benchmark.workloads import Workload
 from ioub_jax.models import cost
 from ioub_jax.training import detector as detectors
-from ioub_jax.training import state as states
 
 SMALL = Workload(batch=1, height=64, width=96, classes=3, boxes=4)
 STRIDED = layers.Layer(((2, 8, 6, 4),), (3, 3, 4, 5), 2, 1, "float32", frozen=False)
@@ -28,10 +27,10 @@ def found():
 
 
 def test_the_layers_are_all_products_of_the_model(found):
-    model = detectors.create_detector(ours.configuration(SMALL), SMALL.classes).model
+    detector = detectors.create_detector(ours.configuration(SMALL), SMALL.classes)
     products = cost.multiply_adds(
-        lambda variables, images: model.apply(variables, images, train=False),
-        states.abstract_variables(model),
+        lambda variables, images: detector.model.apply(variables, images, train=False),
+        detector.abstract_variables,
         jax.ShapeDtypeStruct((1, 64, 96, 3), jnp.uint8),
     )
     # A product and a sum are two flops.
