@@ -1,11 +1,11 @@
 """Ground truth to anchors: which anchor is trained to find which box, under jit, in fixed shapes.
 
-Every function maps images independently of each other, so a batch sharded over devices is matched
-without any communication, and no array is larger than `[B, N]`: the `[B, N, M]` IoUs never exist.
+Images are matched independently of each other: devices that share a batch tell each other nothing
+but how many slots hold a box. No array is larger than `[B, N]`: the `[B, N, M]` IoUs never exist.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,8 @@ _IOU_ROUNDING = 1e-6
 # Boxes that a pass over the anchors looks at: what is known of the anchors is read and written once
 # for so many.
 _SLOTS_AT_ONCE = 5
+
+_State = TypeVar("_State")
 
 
 class Matches(NamedTuple):
@@ -79,6 +81,8 @@ def match(
     RetinaNet does not), also takes positives away.
 
     Images without boxes, and boxes in any order and with any values in their padding, are fine.
+    Slots behind the last one in the batch that holds a box take no time: those that hold some
+    should be the first. No gradient flows through a matching.
 
     Args:
       anchors: `[N, 4]` xyxy, pixels.
@@ -94,19 +98,21 @@ def match(
 
     Returns:
       The matches, `[B, N]` each. Under `jit` and `shard_map` with the batch axis of the boxes
-      sharded and the anchors replicated, they are sharded alike.
+      sharded and the anchors replicated, they are sharded alike. Under `jit` devices then send one
+      number, the slots to visit; under `shard_map` each visits those of its own images.
 
     Raises:
       ValueError: if a threshold or `low_quality` is not one of the possible values.
     """
     check_options(foreground_iou, background_iou, low_quality, ignore_iof)
-    anchors, boxes = box_ops.at_least_float32(anchors, boxes)
+    # What a loop repeats as often as its input says, jax cannot differentiate backwards.
+    anchors, boxes = jax.lax.stop_gradient(box_ops.at_least_float32(anchors, boxes))
     valid, ignored = jnp.asarray(valid), jnp.asarray(ignored)
     found = _scan_boxes(anchors, boxes, valid & ~ignored, valid & ignored, low_quality, ignore_iof)
 
     positive = found.is_a_best_anchor | (found.iou >= foreground_iou)
     unmatched = jnp.where(found.in_ignored_region | (found.iou >= background_iou), -2, -1)
-    own_label = _gather(box_ops.as_int32(labels), found.gt_index)
+    own_label = _gather(box_ops.as_int32(labels)[:, None], found.gt_index)[:, 0]
     return Matches(jnp.where(positive, own_label, unmatched), found.gt_index, found.iou)
 
 
@@ -121,13 +127,12 @@ def gather_boxes(boxes: ArrayLike, gt_index: ArrayLike) -> jax.Array:
       `[B, N, 4]` of the dtype of `boxes`.
     """
     boxes, gt_index = jnp.asarray(boxes), box_ops.as_int32(gt_index, "gt_index")
-    coordinates = [_gather(boxes[..., i], gt_index) for i in range(boxes.shape[-1])]
-    # Coordinates are stacked in front and then called the last: a compiler may leave them there.
-    return jnp.moveaxis(jnp.stack(coordinates), 0, -1)
+    # Coordinates come before anchors and are then called the last: a compiler may leave them there.
+    return _gather(boxes.swapaxes(1, 2), gt_index).swapaxes(1, 2)
 
 
 def _gather(values: jax.Array, gt_index: jax.Array) -> jax.Array:
-    """`[B, M]` and `[B, N]` to `[B, N]`."""
+    """`[B, D, M]` and `[B, N]` to `[B, D, N]`."""
     gathered: jax.Array = jax.lax.platform_dependent(
         values, gt_index, tpu=_gather_by_product, default=_gather_by_index
     )
@@ -135,7 +140,7 @@ def _gather(values: jax.Array, gt_index: jax.Array) -> jax.Array:
 
 
 def _gather_by_index(values: jax.Array, gt_index: jax.Array) -> jax.Array:
-    return jnp.take_along_axis(values, gt_index, axis=1)
+    return jnp.take_along_axis(values, gt_index[:, None], axis=2)
 
 
 def _gather_by_product(values: jax.Array, gt_index: jax.Array) -> jax.Array:
@@ -144,8 +149,8 @@ def _gather_by_product(values: jax.Array, gt_index: jax.Array) -> jax.Array:
     Of integers that is exact below 2^24.
     """
     (factors,) = box_ops.at_least_float32(values)
-    is_it = jax.nn.one_hot(gt_index, values.shape[1], axis=1, dtype=factors.dtype)
-    product = jnp.einsum("bm,bmn->bn", factors, is_it, precision=jax.lax.Precision.HIGHEST)
+    is_it = jax.nn.one_hot(gt_index, values.shape[2], axis=1, dtype=factors.dtype)
+    product = jnp.einsum("bdm,bmn->bdn", factors, is_it, precision=jax.lax.Precision.HIGHEST)
     return product.astype(values.dtype)
 
 
@@ -158,26 +163,26 @@ def _scan_boxes(
     ignore_iof: float,
 ) -> _Running:
     """Visits the slots in order, the m-th of all images at once, with `[B, N]` of memory."""
+    slots = (boxes.swapaxes(0, 1), is_object.T, is_region.T)
 
-    def visit(running: _Running, slot: tuple[jax.Array, ...]) -> tuple[_Running, None]:
-        index, box, is_object, is_region, best = slot
+    def visit(index: jax.Array, slot: Any, running: _Running) -> _Running:
+        box, is_object, is_region, best = slot
         iou = _iou_with_one_box(anchors, box, is_object)
         covered = _with_one_box(box_ops.pairwise_intersection_over_first_area, anchors, box)
         takes = _taken_anchors(iou, best, low_quality)
         goes_to_box = iou > running.iou
         if low_quality in ("authors", "ssd"):
             goes_to_box = takes | (goes_to_box & ~running.is_a_best_anchor)
-        running = _Running(
+        return _Running(
             iou=jnp.where(goes_to_box, iou, running.iou),
             gt_index=jnp.where(goes_to_box, index, running.gt_index),
             is_a_best_anchor=running.is_a_best_anchor | takes,
             in_ignored_region=running.in_ignored_region
             | (is_region[:, None] & (covered >= ignore_iof)),
         )
-        return running, None
 
     # The IoUs with no box, all 0: a compiler takes them for that, and `shard_map` for what differs
-    # between devices, as what the scan carries on must.
+    # between devices, as what a loop carries on must.
     iou = _iou_with_one_box(anchors, boxes[:, 0], (is_object | is_region)[:, 0] & False)
     nothing = _Running(
         iou=iou,
@@ -185,10 +190,35 @@ def _scan_boxes(
         is_a_best_anchor=iou > 0.0,
         in_ignored_region=iou > 0.0,
     )
-    indices = jnp.arange(boxes.shape[1], dtype=jnp.int32)
-    slots = (indices, boxes.swapaxes(0, 1), is_object.T, is_region.T)
-    best = _best_of_boxes(anchors, slots[1], slots[2], low_quality)
-    return jax.lax.scan(visit, nothing, (*slots, best), unroll=_SLOTS_AT_ONCE)[0]
+    positions = jnp.arange(1, boxes.shape[1] + 1, dtype=jnp.int32)
+    used = jnp.max(jnp.where(is_object | is_region, positions[None], 0))
+    best = _best_of_boxes(anchors, slots, used, iou, low_quality)
+    return _visit_slots(visit, (*slots, best), used, nothing)
+
+
+def _visit_slots(
+    visit: Callable[[jax.Array, Any, _State], _State], slots: Any, used: jax.Array, state: _State
+) -> _State:
+    """`state = visit(m, slot, state)` for the first `used` of M slots, a few at a time.
+
+    Those of a group that are not used any more are visited, too, and the last one of all again
+    where the groups are larger: a second visit must change nothing.
+    """
+    count = jax.tree.leaves(slots)[0].shape[0]
+    at_once = -(-count // -(-count // _SLOTS_AT_ONCE))
+
+    def visit_some(group: jax.Array, state: _State) -> _State:
+        for i in range(at_once):
+            m = jnp.minimum(group * at_once + i, count - 1)
+            slot = jax.tree.map(
+                lambda array, m=m: jax.lax.dynamic_index_in_dim(array, m, keepdims=False), slots
+            )
+            state = visit(m, slot, state)
+        return state
+
+    groups = (used + at_once - 1) // at_once
+    last: _State = jax.lax.fori_loop(0, groups, visit_some, state)
+    return last
 
 
 def _iou_with_one_box(anchors: jax.Array, box: jax.Array, is_object: jax.Array) -> jax.Array:
@@ -197,18 +227,23 @@ def _iou_with_one_box(anchors: jax.Array, box: jax.Array, is_object: jax.Array) 
 
 
 def _best_of_boxes(
-    anchors: jax.Array, boxes: jax.Array, is_object: jax.Array, low_quality: str
+    anchors: jax.Array, slots: Any, used: jax.Array, zeros: jax.Array, low_quality: str
 ) -> jax.Array:
-    """What `_taken_anchors` must know of each box, `[M, B, 1]`.
+    """What `_taken_anchors` must know of each of the `used` boxes, `[M, B, 1]`.
 
     That is its highest IoU with an anchor; for 'ssd' the index of the first anchor that has it.
+    `zeros` are `[B, N]`.
     """
     best = jnp.argmax if low_quality == "ssd" else jnp.max
 
-    def visit(_: None, slot: tuple[jax.Array, jax.Array]) -> tuple[None, jax.Array]:
-        return None, best(_iou_with_one_box(anchors, *slot), axis=1, keepdims=True)
+    def visit(index: jax.Array, slot: Any, found: jax.Array) -> jax.Array:
+        box, is_object, _ = slot
+        of_box = best(_iou_with_one_box(anchors, box, is_object), axis=1, keepdims=True)
+        return jax.lax.dynamic_update_index_in_dim(found, of_box.astype(found.dtype), index, 0)
 
-    return jax.lax.scan(visit, None, (boxes, is_object), unroll=_SLOTS_AT_ONCE)[1]
+    dtype = jnp.int32 if low_quality == "ssd" else zeros.dtype
+    nothing = jnp.broadcast_to(zeros[None, :, :1], (*slots[1].shape, 1)).astype(dtype)
+    return _visit_slots(visit, slots, used, nothing)
 
 
 def _with_one_box(

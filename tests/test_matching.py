@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ioub_jax import boxes as box_ops
 from ioub_jax import matching
 from ioub_jax.anchors import retinanet_anchors
 from ioub_jax.matching import gather_boxes, match
@@ -202,10 +203,10 @@ def flags(*shape):
 @pytest.mark.parametrize("rule", RULES)
 @hypothesis.settings(max_examples=25, deadline=None)
 @hypothesis.given(
-    anchors=grid_boxes(12), boxes=grid_boxes(2, 5), valid=flags(2, 5), ignored=flags(2, 5)
+    anchors=grid_boxes(12), boxes=grid_boxes(2, 7), valid=flags(2, 7), ignored=flags(2, 7)
 )
 def test_equals_the_rules_as_loops(rule, anchors, boxes, valid, ignored):
-    labels = np.arange(10, dtype=np.int32).reshape(2, 5)
+    labels = np.arange(14, dtype=np.int32).reshape(2, 7)
     result = matched(anchors, boxes, labels, valid, ignored, low_quality=rule)
     for image in range(2):
         expected = reference_match(
@@ -255,11 +256,46 @@ def test_gather_boxes():
 
 def test_a_product_gathers_the_same_bits():
     rng = np.random.default_rng(0)
-    values = jnp.asarray(rng.uniform(0, 1344, (2, 100)), jnp.float32)
+    values = jnp.asarray(rng.uniform(0, 1344, (2, 5, 100)), jnp.float32)
     index = jnp.asarray(rng.integers(0, 100, (2, 500)), jnp.int32)
     np.testing.assert_array_equal(
         matching._gather_by_product(values, index), matching._gather_by_index(values, index)
     )
+
+
+def test_slots_behind_the_last_box_of_the_batch_are_not_visited(monkeypatch):
+    counted = []
+
+    def counting(*arguments):
+        jax.debug.callback(lambda: counted.append(1))
+        return matching._with_one_box(box_ops.pairwise_iou, *arguments[:2])
+
+    monkeypatch.setattr(matching, "_iou_with_one_box", counting)
+    # 100 slots are visited five at a time, 7 four at a time, the seventh of them twice.
+    expected = {100: {0: 0, 1: 5, 10: 10, 11: 15, 100: 100}, 7: {4: 4, 5: 8, 7: 8}}
+    for slots, visits in expected.items():
+        visit = jax.jit(lambda *given: match(*given))  # compiled with the counting
+        for last, number in visits.items():
+            valid = np.zeros((2, slots), bool)
+            valid[1, last - 1 : last] = True  # the others of the batch are empty
+            boxes = np.zeros((2, slots, 4), np.float32)
+            counted.clear()
+            visit(np.float32(SQUARES), boxes, np.zeros((2, slots), np.int32), valid, valid)
+            jax.effects_barrier()
+            # Once for the best anchors, once to match; and one that begins the loop.
+            assert len(counted) == 2 * number + 1
+
+
+def test_no_gradient_flows_through_a_matching():
+    def total(boxes):
+        valid = jnp.ones((1, 2), bool)
+        matches = match(jnp.float32(SQUARES), boxes, jnp.int32([[0, 1]]), valid, ~valid)
+        targets = gather_boxes(boxes, matches.gt_index)
+        return jnp.sum(matches.iou) + jnp.sum(jnp.where(matches.labels[..., None] == 1, targets, 0))
+
+    boxes = jnp.float32([[[0, 0, 10, 8], [100, 100, 110, 110]]])
+    # Each coordinate of the second box comes back once, in the last square; the IoUs give nothing.
+    np.testing.assert_array_equal(jax.jit(jax.grad(total))(boxes), [[[0] * 4, [1] * 4]])
 
 
 def test_options_that_make_no_sense():
@@ -295,7 +331,7 @@ def test_memory_at_full_size(rule):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_sharded_batch_needs_no_communication(rule):
+def test_devices_tell_each_other_only_how_many_slots_to_visit(rule):
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
     arguments = full_size_arguments(NamedSharding(mesh, PartitionSpec("data")))
 
@@ -305,6 +341,11 @@ def test_a_sharded_batch_needs_no_communication(rule):
         return matches, gather_boxes(boxes, matches.gt_index)
 
     compiled = match_and_gather.lower(*arguments).compile()
-    assert not COLLECTIVE.findall(compiled.as_text())
+    communication = [line for line in compiled.as_text().splitlines() if COLLECTIVE.search(line)]
+    # `%all-reduce = s32[] all-reduce(...), to_apply=%maximum`, before any loop.
+    reductions = [line for line in communication if re.search(r"= s32\[\]\S* all-reduce\(", line)]
+    assert len(reductions) == 1
+    assert communication == [line for line in communication if "all-reduce" in line]
+    assert "while" not in reductions[0]
     for sharding in jax.tree.leaves(compiled.output_shardings):
         assert sharding.spec[0] == "data"
