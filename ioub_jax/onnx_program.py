@@ -43,10 +43,10 @@ def convert(
     names = sorted(expected)  # the order of a dict's leaves
     # Traced before the converter puts its own primitives in the place of Flax's layers: with those
     # it lays out some convolutions wrongly.
-    traced = jax.extend.core.jaxpr_as_fun(jax.make_jaxpr(jax.jit(detect))(*inputs))
+    traced = jax.make_jaxpr(jax.jit(detect))(*inputs)
     try:
         model = jax2onnx.to_onnx(
-            lambda *arguments: tuple(traced(*arguments)),
+            lambda *arguments: tuple(evaluate_for_any_platform(traced, *arguments)),
             list(inputs),
             model_name="detector",
             input_names=["images", "sizes"],
@@ -63,6 +63,43 @@ def convert(
         ) from error
     check_same(expected, dict(zip(names, found, strict=True)), max(height, width))
     return bytes(model)
+
+
+def evaluate_for_any_platform(
+    closed: jax.extend.core.ClosedJaxpr, *arguments: jax.Array
+) -> list[Any]:
+    """A traced function as it is for no platform in particular.
+
+    Of `jax.lax.platform_dependent`, which the converter does not know, the default; one that is
+    inside of a loop stays.
+
+    Args:
+      closed: the function.
+      *arguments: its arguments; may be tracers.
+    """
+    values: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    values.update(zip(closed.jaxpr.invars, arguments, strict=True))
+
+    def value_of(variable: Any) -> Any:
+        is_literal = isinstance(variable, jax.extend.core.Literal)
+        return variable.val if is_literal else values[variable]
+
+    for equation in closed.jaxpr.eqns:
+        operands = [value_of(variable) for variable in equation.invars]
+        parameters = equation.params
+        if equation.primitive.name == "platform_index":
+            results = [None]  # nothing but a cond takes it
+        elif equation.primitive.name == "cond" and operands[0] is None:
+            default = parameters["branches"][parameters["branches_platforms"].index(None)]
+            results = evaluate_for_any_platform(default, *operands[1:])
+        elif equation.primitive.name in ("jit", "custom_jvp_call", "custom_vjp_call"):
+            inner = parameters["jaxpr" if equation.primitive.name == "jit" else "call_jaxpr"]
+            results = evaluate_for_any_platform(inner, *operands)
+        else:
+            results = equation.primitive.bind(*operands, **parameters)
+            results = results if equation.primitive.multiple_results else [results]
+        values.update(zip(equation.outvars, results, strict=True))
+    return [value_of(variable) for variable in closed.jaxpr.outvars]
 
 
 def check_packages() -> None:

@@ -2,6 +2,7 @@ import json
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -45,6 +46,27 @@ def test_a_missing_package_is_named(monkeypatch, tmp_path):
     with pytest.raises(ConfigError, match=r"package jax2onnx: pip install 'ioub_jax\[onnx\]'"):
         exporting.write_onnx(create(retinanet()), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_of_what_depends_on_the_platform_the_default_is_converted():
+    def twice(x):
+        return jax.lax.platform_dependent(x, cpu=lambda x: x + 1.0, default=lambda x: x * 2.0)
+
+    def function(x):
+        chosen = jax.lax.cond(x > 5.0, jax.jit(twice), lambda x: x, jax.nn.relu(x))
+        return chosen, jnp.split(x[None], 1)[0][0]
+
+    closed = jax.make_jaxpr(jax.jit(lambda x: function(twice(x))))(1.0)
+    # 2 * 3, and inside of another cond the one of this platform: 6 + 1.
+    (first, second) = onnx_program.evaluate_for_any_platform(closed, jnp.float32(3.0))
+    assert (first, second) == (7.0, 6.0)
+    names = [
+        equation.primitive.name
+        for equation in jax.make_jaxpr(
+            lambda x: onnx_program.evaluate_for_any_platform(jax.make_jaxpr(jax.jit(twice))(x), x)
+        )(1.0).eqns
+    ]
+    assert names == ["mul"]
 
 
 @pytest.mark.slow

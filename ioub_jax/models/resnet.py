@@ -164,7 +164,7 @@ class ResNet(nn.Module):
             dtype=self.dtype,
             name="stem_norm",
         )(x)
-        x = block_result(max_pool(nn.relu(x)))
+        x = block_result(max_pool(nn.relu(x), 3, stride=2, pads=[(1, 1)] * 2))
         if self.frozen_stages >= 0:
             x = jax.lax.stop_gradient(x)
         features = []

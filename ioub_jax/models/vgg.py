@@ -4,43 +4,30 @@ The fully connected layers are convolutions: fc6 has holes (dilation 6), and poo
 resolution, so that fc7 has the stride of conv5_3. There is no batch norm and no dropout.
 """
 
-import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ioub_jax.models.layers import block_result, convolution
+from ioub_jax.models.layers import block_result, convolution, max_pool
 
 # Convolutions of each stage, and their channels over the width.
 _STAGES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
-
-
-def _window_maximum(x: jax.Array, window: int, stride: int, axis: int) -> jax.Array:
-    """Maximum of `window` neighbours along an axis, every `stride`; the axis is padded already."""
-    last = x.shape[axis] - window
-    slices = [
-        jax.lax.slice_in_dim(x, i, i + last + 1, stride=stride, axis=axis) for i in range(window)
-    ]
-    return functools.reduce(jnp.maximum, slices)
 
 
 def halving_pool(x: jax.Array) -> jax.Array:
     """2x2 maximum with stride 2, `[B, H, W, C]` -> `[B, ceil(H/2), ceil(W/2), C]`.
 
     A last single row or column is its own window, as in Caffe and with torchvision's `ceil_mode`:
-    75 becomes 38. (The maximum of slices for the reason that `layers.max_pool` gives.)
+    75 becomes 38.
     """
-    padding = ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0))
-    x = jnp.pad(x, padding, constant_values=jnp.finfo(x.dtype).min)
-    return _window_maximum(_window_maximum(x, 2, 2, axis=1), 2, 2, axis=2)
+    return max_pool(x, 2, stride=2, pads=[(0, x.shape[1] % 2), (0, x.shape[2] % 2)])
 
 
 def smoothing_pool(x: jax.Array) -> jax.Array:
     """3x3 maximum with stride 1 and padding 1, `[B, H, W, C]` -> `[B, H, W, C]`."""
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=jnp.finfo(x.dtype).min)
-    return _window_maximum(_window_maximum(x, 3, 1, axis=1), 3, 1, axis=2)
+    return max_pool(x, 3, stride=1, pads=[(1, 1)] * 2)
 
 
 class VGG16(nn.Module):

@@ -2,6 +2,7 @@ import functools
 
 import flax.linen as nn
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,19 +10,37 @@ import pytest
 from ioub_jax.models import convolutions, layers
 
 
-def test_max_pool_equals_the_windowed_maximum_and_its_gradient():
-    def reference(x):
-        return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+@pytest.mark.parametrize(("window", "stride", "pad"), [(3, 2, 1), (3, 1, 1), (2, 2, 0)])
+def test_a_maximum_of_slices_is_that_of_windows_and_so_is_its_gradient(window, stride, pad):
+    options = {"window": window, "stride": stride, "pads": [(pad, pad), (pad, 1)]}
+
+    def by_windows(x, **options):
+        strides, pads = (options["stride"],) * 2, options["pads"]
+        return nn.max_pool(x, (options["window"],) * 2, strides=strides, padding=pads)
 
     @functools.partial(jax.jit, static_argnums=0)
     def value_and_gradient(pool, x):
-        return pool(x), jax.grad(lambda x: jnp.sum(pool(x) ** 2))(x)
+        return pool(x, **options), jax.grad(lambda x: jnp.sum(pool(x, **options) ** 2))(x)
 
-    for height, width in ((7, 8), (8, 7), (1, 2)):
+    for height, width in ((7, 8), (8, 7), (2, 1)):
         x = jax.random.normal(jax.random.key(0), (2, height, width, 3))
-        ours, theirs = (value_and_gradient(pool, x) for pool in (layers.max_pool, reference))
-        np.testing.assert_array_equal(ours[0], theirs[0])
-        np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-6)
+        results = [
+            value_and_gradient(pool, x)
+            for pool in (layers.max_pool_by_slices, by_windows, layers.max_pool)
+        ]
+        for ours in (results[0], results[2]):
+            np.testing.assert_array_equal(ours[0], results[1][0])
+            np.testing.assert_allclose(ours[1], results[1][1], rtol=1e-6)
+
+
+def test_accelerators_pool_by_windows():
+    def text(platform):
+        x = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
+        pool = functools.partial(layers.max_pool, window=3, stride=2, pads=[(1, 1)] * 2)
+        return jax.export.export(jax.jit(pool), platforms=[platform])(x).mlir_module()
+
+    windowed = {platform: "reduce_window" in text(platform) for platform in ("cpu", "cuda", "tpu")}
+    assert windowed == {"cpu": False, "cuda": True, "tpu": True}
 
 
 @pytest.mark.parametrize("stride", [1, 2])
