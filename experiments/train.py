@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from experiments import command_line
+from ioub_jax.training import host_memory
 
 _CONFIG = command_line.define_config()
 command_line.define_processes()
@@ -24,13 +25,13 @@ _PROFILE = flags.DEFINE_bool(
 
 if __name__ == "__main__":
     command_line.parse_flags()
+    host_memory.restart_with_huge_pages()
 
-from ioub_jax.training import freed_memory, hosts, loop, preview
+from ioub_jax.training import hosts, loop, preview
 
 
 def main() -> None:
     """Trains."""
-    freed_memory.keep()
     command_line.join_processes()
     loop.train_and_evaluate(_CONFIG.value, _WORKDIR.value, profile=_PROFILE.value)
 

@@ -103,7 +103,7 @@ class ObjectDetector:
         self.reading = reading
         self._detector = detector
         self.variables = jax.device_put(variables, placement.replicated(detector.mesh))
-        self.predict = steps.make_predict_step(detector.model, detector.config)
+        self.predict = steps.make_predict_step(detector.model, detector.config, detector.mesh)
         self._resize = batching.create_resize(detector.config)
         self.canvases = tuple(tuple(canvas) for canvas in detector.config.data.canvases)
 

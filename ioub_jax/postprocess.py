@@ -1,9 +1,12 @@
 """Predictions to detections: scores, decoding, class-wise NMS, under jit, in fixed shapes.
 
-Images do not interact, so a batch sharded over devices needs no communication: everything here has
-a fixed number of steps, and no image waits for another.
+Images do not interact, but NMS goes on until the slowest image of a batch is done, and XLA does not
+partition `top_k`. So a batch that is sharded over devices belongs under `jax.shard_map`
+(`training.placement.on_each_device`), where devices do not communicate; elsewhere results are the
+same, with much communication.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +15,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ioub_jax import boxes as box_ops
+
+# Boxes that NMS looks at together. Fewer are more turns of its loop, which on a GPU cost most; more
+# are more overlaps, in proportion to their square. On a CPU 128 are a little faster.
+_BLOCK = 256
 
 
 class Detections(NamedTuple):
@@ -243,10 +250,12 @@ def class_wise_nms(
     """Greedy non-maximum suppression within each class, exact, of one image.
 
     The best box that is left is kept and removes the boxes of its class that it overlaps by more
-    than `iou_threshold`, `max_detections` times. What the i-th pick is depends only on the picks
-    before it, so these are the first `max_detections` of a complete class-wise NMS over all boxes,
-    without its P x P IoUs. The number of steps is fixed: a loop that ended with the last box would,
-    under `vmap`, make all images (and, sharded, all devices) wait for the slowest.
+    than `iou_threshold`, `max_detections` times. These are the first `max_detections` of a complete
+    class-wise NMS over all boxes, without its P x P IoUs: boxes are taken in descending order, a
+    block at a time, until there are enough. What is left of a block after the boxes kept before it
+    is settled at once: those that no better one left overlaps stay and remove what they overlap,
+    until none is left. Each turn of that keeps a box at least, so a block has at most as many turns
+    as it keeps boxes; of one object's candidates, or of many objects', a few.
 
     Args:
       boxes: `[P, 4]` xyxy, pixels; P is at least 1.
@@ -262,25 +271,90 @@ def class_wise_nms(
     """
     boxes, scores = box_ops.at_least_float32(boxes, scores)
     labels = box_ops.as_int32(labels)
-    positions = jnp.arange(scores.shape[0], dtype=jnp.int32)
-    used = -jnp.inf
+    # No area is below 0 and no label another one than itself. `shard_map` asks that what a loop
+    # begins with differs between devices wherever what it goes on with does.
+    possible = ~(box_ops.area(boxes) < 0.0) & (labels == labels) & (scores > -jnp.inf)
+    scores = jnp.where(possible & jnp.asarray(valid), scores, -jnp.inf)
+    order = _highest(scores, scores.shape[0])
+    size = min(_BLOCK, scores.shape[0])
+    ordered = _Ordered(boxes[order], labels[order], scores[order] > -jnp.inf)
+    ordered = jax.tree.map(functools.partial(_padded, multiple=size), ordered)
+    slots = jnp.arange(max_detections, dtype=jnp.int32)
 
-    def pick(left: jax.Array, _: None) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        best = jnp.argmax(left).astype(jnp.int32)
-        found = left[best] > used
-        overlap = box_ops.pairwise_iou(boxes, boxes[best][None, :])[:, 0]
-        suppressed = (labels == labels[best]) & (overlap > iou_threshold)
-        # A box without area has IoU 0 with itself: what is picked is used up in any case.
-        return jnp.where(suppressed | (positions == best), used, left), (
-            jnp.where(found, best, 0),
-            found,
+    def goes_on(state: _Picked) -> jax.Array:
+        # Boxes that are no candidates come last.
+        more = jax.lax.dynamic_slice_in_dim(ordered.there, state.begin, 1)[0]
+        return (state.number < max_detections) & (state.begin < scores.shape[0]) & more
+
+    def pick(state: _Picked) -> _Picked:
+        begin, number, picked = state
+        block = jax.tree.map(
+            lambda array: jax.lax.dynamic_slice_in_dim(array, begin, size), ordered
+        )
+        better = jax.tree.map(lambda array: array[picked], ordered)
+        better = better._replace(there=slots < number)
+        suppressed = jnp.any(_suppresses(better, block, iou_threshold), axis=0)
+        kept = _settle(block._replace(there=block.there & ~suppressed), iou_threshold)
+        slot_of = number + jnp.cumsum(kept.astype(jnp.int32)) - 1
+        goes_there = kept[None, :] & (slot_of[None, :] == slots[:, None])
+        positions = begin + jnp.arange(size, dtype=jnp.int32)
+        return _Picked(
+            begin=begin + size,
+            number=number + jnp.sum(kept, dtype=jnp.int32),
+            picked=picked + jnp.sum(jnp.where(goes_there, positions[None, :], 0), axis=1),
         )
 
-    # No area is below 0 and no label another one than itself. `shard_map` asks that what a scan
-    # begins with differs between devices wherever what it goes on with does.
-    possible = ~(box_ops.area(boxes) < 0.0) & (labels == labels)
-    left = jnp.where(possible & jnp.asarray(valid) & (scores > used), scores, used)
-    return jax.lax.scan(pick, left, None, length=max_detections)[1]
+    nothing = (order[0] < 0).astype(jnp.int32)  # 0, and for `shard_map` like the others
+    start = _Picked(nothing, nothing, jnp.broadcast_to(nothing[None], slots.shape))
+    end = jax.lax.while_loop(goes_on, pick, start)
+    found = slots < end.number
+    return jnp.where(found, order[end.picked], 0), found
+
+
+class _Ordered(NamedTuple):
+    """Boxes `[N, 4]` in descending order, their labels `[N]` and which of them count `[N]`."""
+
+    boxes: jax.Array
+    labels: jax.Array
+    there: jax.Array
+
+
+class _Picked(NamedTuple):
+    """State of an NMS: where the next block begins, and how many are picked `[K]`, and which."""
+
+    begin: jax.Array
+    number: jax.Array
+    picked: jax.Array
+
+
+def _suppresses(better: _Ordered, others: _Ordered, iou_threshold: float) -> jax.Array:
+    """Which boxes of `better` remove which of `others`, bool `[N, M]`."""
+    overlap = box_ops.pairwise_iou(others.boxes, better.boxes).T
+    same_class = better.labels[:, None] == others.labels[None, :]
+    return better.there[:, None] & same_class & (overlap > iou_threshold)
+
+
+def _settle(block: _Ordered, iou_threshold: float) -> jax.Array:
+    """Which boxes of a block survive each other, bool `[N]`."""
+    positions = jnp.arange(len(block.there), dtype=jnp.int32)
+    is_better = positions[:, None] < positions[None, :]
+    suppresses = is_better & _suppresses(block, block, iou_threshold)
+
+    def settle(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        kept, left = state
+        safe = left & ~jnp.any(suppresses & left[:, None], axis=0)
+        removed = jnp.any(suppresses & safe[:, None], axis=0)
+        return kept | safe, left & ~safe & ~removed
+
+    kept, _ = jax.lax.while_loop(
+        lambda state: jnp.any(state[1]), settle, (block.there & False, block.there)
+    )
+    return kept
+
+
+def _padded(array: jax.Array, multiple: int) -> jax.Array:
+    """Zeros, or False, behind an array, so that its length is a multiple."""
+    return jnp.pad(array, [(0, -len(array) % multiple)] + [(0, 0)] * (array.ndim - 1))
 
 
 def _level_candidates(
@@ -333,6 +407,24 @@ def _with_nan_last(values: jax.Array, lowest: float) -> jax.Array:
 def _highest(values: jax.Array, count: int) -> jax.Array:
     """Indices `[..., min(count, P)]` of the highest of `[..., P]`, descending, of equals the lower.
 
-    Not `jax.lax.top_k`: XLA does not partition it, so every device would gather the whole batch.
+    On a TPU `top_k` of as many as these is two sorts.
     """
-    return jnp.argsort(values, axis=-1, descending=True)[..., :count].astype(jnp.int32)
+    count = min(count, values.shape[-1])
+    indices: jax.Array = jax.lax.platform_dependent(
+        values,
+        tpu=functools.partial(_highest_by_sort, count=count),
+        default=functools.partial(_highest_by_top_k, count=count),
+    )
+    return indices
+
+
+def _highest_by_sort(values: jax.Array, count: int) -> jax.Array:
+    order = jnp.argsort(values, axis=-1, descending=True)[..., :count].astype(jnp.int32)
+    # `shard_map` takes the order for the same on all devices; so it is one of their values.
+    return jnp.where(values[..., :count] > 0.0, order, order)
+
+
+def _highest_by_top_k(values: jax.Array, count: int) -> jax.Array:
+    # It takes -0 for less than 0, and on CPUs it is fast for float32 and nothing else.
+    (values,) = box_ops.at_least_float32(values)
+    return jax.lax.top_k(jnp.where(values == 0.0, 0.0, values), count)[1]

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from ioub_jax import boxes as box_ops
+from ioub_jax import postprocess
 from ioub_jax.anchors import retinanet_anchors
 from ioub_jax.postprocess import class_wise_nms, detect, detect_softmax
 
@@ -46,8 +47,20 @@ def reference_nms(boxes, scores, labels, valid, iou_threshold):
     return kept
 
 
-def picked(boxes, scores, labels, valid, **options):
-    indices, found = suppressed(
+def in_blocks_of(size):
+    def nms(*boxes, **options):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(postprocess, "_BLOCK", size)
+            return class_wise_nms(*boxes, **options)
+
+    return jax.jit(nms, static_argnames=("iou_threshold", "max_detections"))
+
+
+in_blocks_of_3 = in_blocks_of(3)
+
+
+def picked(boxes, scores, labels, valid, nms=suppressed, **options):
+    indices, found = nms(
         np.float32(boxes), np.float32(scores), np.int32(labels), np.array(valid, bool), **options
     )
     assert indices.dtype == jnp.int32
@@ -106,9 +119,59 @@ def test_nms_is_the_start_of_the_complete_one(boxes, scores, labels, valid, thre
         [np.minimum(boxes[:, :2], boxes[:, 2:]), boxes.max(1)[:, None] + [0, 1]], 1
     )
     expected = reference_nms(boxes, scores, labels, valid, threshold)
-    for count in (4, 16):
-        kept = picked(boxes, scores, labels, valid, iou_threshold=threshold, max_detections=count)
-        assert kept == expected[:count]
+    for nms in (suppressed, in_blocks_of_3):
+        for count in (4, 16):
+            options = {"iou_threshold": threshold, "max_detections": count}
+            assert picked(boxes, scores, labels, valid, nms, **options) == expected[:count]
+
+
+def test_nms_of_chains_in_which_each_box_removes_the_next():
+    # Squares of 10 pixels 3 apart: IoU 7 / 13 with the next one, 4 / 16 with the one after that. So
+    # every second one stays, and which it is only the one before it can say. 600 are three blocks.
+    order = np.random.default_rng(0).permutation(600)
+    left = np.float32(3 * order)
+    boxes = np.stack([left, 0 * left, left + 10, 0 * left + 10], axis=1)
+    scores, labels, valid = 1 - order / 1000, [0] * 600, [1] * 600
+    expected = np.argsort(order)[::2].tolist()
+    options = {"iou_threshold": 0.5, "max_detections": 299}
+    assert picked(boxes, scores, labels, valid, **options) == expected[:299]
+
+
+def test_nms_of_many_candidates_of_a_few_objects():
+    random = np.random.default_rng(1)
+    objects = random.uniform(0, 90, (40, 4))[random.integers(0, 40, 700)]
+    boxes = objects + np.concatenate([random.normal(0, 3, (700, 2))] * 2, axis=1)
+    boxes[:, 2:] += 60
+    boxes, scores = np.float32(boxes), np.float32(random.random(700))
+    scores[::7] = scores[0]  # ties
+    boxes[5] = np.nan  # overlaps nothing
+    labels, valid = random.integers(0, 2, 700), random.random(700) < 0.9
+    expected = reference_nms(np.nan_to_num(boxes), scores, labels, valid, 0.5)
+    assert len(expected) > 100
+    kept = picked(boxes, scores, labels, valid, iou_threshold=0.5, max_detections=700)
+    assert kept == expected
+
+
+def test_nms_of_the_same_box_again_and_again():
+    boxes, labels = [[0, 0, 10, 10]] * 600, [0, 1, 2] * 200
+    options = {"iou_threshold": 0.5, "max_detections": 300}
+    assert picked(boxes, [0.5] * 600, labels, [1] * 600, **options) == [0, 1, 2]
+    # An IoU of 1 is not above 1: all stay.
+    options = {"iou_threshold": 1.0, "max_detections": 300}
+    assert picked(boxes, [0.5] * 600, labels, [1] * 600, **options) == list(range(300))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_highest_are_the_same_by_sort_and_by_top_k(dtype):
+    few = [-np.inf, -1.0, -0.0, 0.0, 0.5, np.inf]
+    values = jnp.asarray(np.random.default_rng(0).choice(few, (2, 3, 50)), dtype)
+    for count in (7, 50):
+        by_sort, by_top_k = (
+            jax.jit(function, static_argnums=1)(values, count)
+            for function in (postprocess._highest_by_sort, postprocess._highest_by_top_k)
+        )
+        assert by_top_k.dtype == jnp.int32
+        np.testing.assert_array_equal(by_sort, by_top_k)
 
 
 ANCHORS = retinanet_anchors((32, 48), strides=(8, 16))
@@ -222,25 +285,34 @@ def test_what_is_not_a_number_is_no_detection_and_hides_none():
     logits[0, 10, 1] = 1.0
     logits[0, 11, 1] = 2.0
     deltas, sizes = np.zeros((1, 1000, 4), np.float32), np.float32([[1e6, 1e6]])
-    anchors = anchors.astype(np.float32)
-    found = detect([logits], [deltas], [anchors], sizes, candidates_per_level=2)
+    images = [logits], [deltas], [anchors.astype(np.float32)], sizes
+    found = jax.jit(functools.partial(detect, candidates_per_level=2))(*images)
     np.testing.assert_allclose(found.scores[0, :3], [1 / (1 + np.exp(-2)), 1 / (1 + np.exp(-1)), 0])
     np.testing.assert_array_equal(found.labels[0, :3], [1, 1, -1])
     # A softmax of NaN is NaN in all columns: anchor 10 has none.
-    found = detect_softmax([logits], [deltas], [anchors], sizes, candidates_per_class=1)
-    np.testing.assert_array_equal(found.boxes[0, :2], [anchors[11], np.zeros(4)])
+    found = jax.jit(functools.partial(detect_softmax, candidates_per_class=1))(*images)
+    np.testing.assert_array_equal(found.boxes[0, :2], [images[2][0][11], np.zeros(4)])
 
 
-def test_a_sharded_batch_needs_no_communication():
-    mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
+@pytest.mark.parametrize(
+    ("detect_in", "columns"), [(detect, NUM_CLASSES), (detect_softmax, NUM_CLASSES + 1)]
+)
+def test_devices_that_share_a_batch_do_not_communicate(detect_in, columns):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = PartitionSpec("data")
 
     def batch(*shape, dtype=jnp.float32):
-        return jax.ShapeDtypeStruct((8, *shape), dtype, sharding=sharding)
+        return jax.ShapeDtypeStruct((8, *shape), dtype, sharding=NamedSharding(mesh, split))
 
-    logits = tuple(batch(len(level), NUM_CLASSES, dtype=jnp.bfloat16) for level in ANCHORS)
+    logits = tuple(batch(len(level), columns, dtype=jnp.bfloat16) for level in ANCHORS)
     deltas = tuple(batch(len(level), 4) for level in ANCHORS)
-    compiled = detected.lower(logits, deltas, image_sizes=batch(2)).compile()
+    on_devices = jax.shard_map(
+        lambda *images: detect_in(*images[:2], ANCHORS, images[2]),
+        mesh=mesh,
+        in_specs=split,
+        out_specs=split,
+    )
+    compiled = jax.jit(on_devices).lower(logits, deltas, batch(2)).compile()
     assert not COLLECTIVE.findall(compiled.as_text())
     for output in jax.tree.leaves(compiled.output_shardings):
         assert output.spec[0] == "data"
@@ -346,18 +418,3 @@ def test_extreme_softmax_predictions_stay_finite():
     assert np.isfinite(result.boxes).all()
     assert np.isfinite(result.scores).all()
     assert result.scores.dtype == jnp.float32
-
-
-def test_a_sharded_batch_of_an_ssd_needs_no_communication():
-    mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
-
-    def batch(*shape):
-        return jax.ShapeDtypeStruct((8, *shape), jnp.float32, sharding=sharding)
-
-    logits = tuple(batch(len(level), 1 + NUM_CLASSES) for level in ANCHORS)
-    deltas = tuple(batch(len(level), 4) for level in ANCHORS)
-    compiled = softmax_detected.lower(logits, deltas, image_sizes=batch(2)).compile()
-    assert not COLLECTIVE.findall(compiled.as_text())
-    for output in jax.tree.leaves(compiled.output_shardings):
-        assert output.spec[0] == "data"

@@ -11,6 +11,7 @@ from typing import Any
 from absl import flags
 
 from experiments import command_line
+from ioub_jax.training import host_memory
 
 _CONFIG = command_line.define_config()
 _CLASSES = flags.DEFINE_integer("classes", 20, "Classes of the data set.", lower_bound=1)
@@ -18,13 +19,14 @@ _BEGAN = flags.DEFINE_float("began", None, "When the process was started, in Uni
 
 if __name__ == "__main__":
     command_line.parse_flags()
+    host_memory.restart_with_huge_pages()
 
 import jax
 import jax.numpy as jnp
 
 from experiments.benchmark import timing
 from experiments.benchmark.workloads import Workload
-from ioub_jax.training import freed_memory, hosts, loop, preview  # noqa: F401  (as `experiments.train` does)
+from ioub_jax.training import hosts, loop, preview  # noqa: F401  (as `experiments.train` does)
 from ioub_jax.training.detector import create_detector, create_trainer
 
 
@@ -45,7 +47,6 @@ class _Clock:
 def main() -> None:
     """Prints CPU and wall seconds of every phase, and the most memory, as JSON."""
     clock = _Clock(_BEGAN.value or time.time())
-    freed_memory.keep()
     phases = {"imports": clock.phase()}
     config = _CONFIG.value
     height, width = config.data.canvases[0]
@@ -60,7 +61,7 @@ def main() -> None:
     lowered = trainer.train_step.lower(state, *inputs)
     phases["trace and lower"] = clock.phase()
     step: Any = lowered.compile()
-    freed_memory.give_back()
+    host_memory.give_back()
     phases["compile or read"] = clock.phase()
     state, _ = jax.block_until_ready(step(state, *inputs))
     phases["first step"] = clock.phase()

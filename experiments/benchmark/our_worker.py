@@ -9,10 +9,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from ioub_jax.training import host_memory
+
+if __name__ == "__main__":
+    host_memory.restart_with_huge_pages()  # as a training does
+
 import jax
 
 from experiments.benchmark import ours, worker, workloads
-from ioub_jax.training import freed_memory
 
 MEASUREMENTS = {
     "step": ours.train_step,
@@ -25,7 +29,6 @@ MEASUREMENTS = {
 
 def main() -> None:
     """Answers every line with the seconds of one repetition."""
-    freed_memory.keep()  # as a training does
     measurement, workload = workloads.parse(sys.argv[1:])
     jax.config.update("jax_enable_compilation_cache", bool(workload.cache))
     if workload.cache:

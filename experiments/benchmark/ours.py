@@ -14,7 +14,7 @@ from experiments.benchmark.workloads import Workload
 from ioub_jax import boxes, postprocess
 from ioub_jax import objective as objectives
 from ioub_jax.training import detector as detectors
-from ioub_jax.training import freed_memory
+from ioub_jax.training import host_memory
 from ioub_jax.training import step as steps
 
 
@@ -41,7 +41,7 @@ class Program:
         lowered = traced.lower()
         moments.append(timing.now())
         self._function = lowered.compile()
-        freed_memory.give_back()  # as a training does
+        host_memory.give_back()  # as a training does
         moments.append(timing.now())
         self()
         moments.append(timing.now())
@@ -84,7 +84,7 @@ def inference(workload: Workload) -> Program:
     """Images to detections, 1,000 candidates of every level."""
     detector = detectors.create_detector(configuration(workload), workload.classes)
     variables = detectors.create_trainer(detector).create_state().variables
-    predict = steps.make_predict_step(detector.model, detector.config)
+    predict = steps.make_predict_step(detector.model, detector.config, detector.mesh)
     return Program(predict, variables, *detector.on_devices(workload.training_batch()))
 
 

@@ -226,8 +226,10 @@ def max_pool(
     by_slices = functools.partial(max_pool_by_slices, window=window, stride=stride, pads=pads)
     # On CPUs XLA's windowed maximum takes two to four times as long, and its gradient, a
     # select-and-scatter, longer still. On TPUs slices access one and a half to three times the
-    # bytes.
-    pooled: jax.Array = jax.lax.platform_dependent(x, cpu=by_slices, default=by_windows)
+    # bytes. The default is what jax2onnx converts; its own MaxPool has too many dimensions.
+    pooled: jax.Array = jax.lax.platform_dependent(
+        x, cuda=by_windows, rocm=by_windows, tpu=by_windows, default=by_slices
+    )
     return pooled
 
 

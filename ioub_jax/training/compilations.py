@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from ioub_jax.training import freed_memory
+from ioub_jax.training import host_memory
 
 logger = logging.getLogger("ioub_jax")
 
@@ -76,7 +76,7 @@ class Compilations:
         if about.get("fun_name") != self._name:
             return
         self.count += 1
-        freed_memory.give_back()
+        host_memory.give_back()
         seconds = f"{duration_secs:.1f} s" if duration_secs < 10 else f"{duration_secs:.0f} s"
         if cache_event == _READ:
             logger.info("%s read from the cache of compiled programs in %s.", self._title, seconds)

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from ioub_jax import anchors as anchor_grids
 from ioub_jax.data import augmentation, batching
 from ioub_jax.models import create_model
-from ioub_jax.training import configuration, freed_memory, placement, schedules
+from ioub_jax.training import configuration, host_memory, placement, schedules
 from ioub_jax.training import state as states
 from ioub_jax.training import step as steps
 
@@ -202,7 +202,7 @@ def _initial_state(
         if on_cpu and not jax.config.values["jax_disable_most_optimizations"]:
             options["xla_backend_optimization_level"] = "1"
         executable = program.lower(*arguments).compile(compiler_options=options)
-        freed_memory.give_back()
+        host_memory.give_back()
         return executable(*arguments)
 
     return compiled, jax.eval_shape(program, *arguments)

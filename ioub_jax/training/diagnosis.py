@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from ioub_jax import boxes, postprocess
 from ioub_jax.data import pipeline
@@ -62,17 +63,15 @@ class Found(NamedTuple):
     kept_ious: jax.Array
 
 
-def make_search(model: Any, config: Any) -> Callable[..., Found]:
+def make_search(model: Any, config: Any, mesh: Mesh) -> Callable[..., Found]:
     """Builds `search(variables, batch, anchors)`: what `predict` finds, and what NMS lost."""
-    find_candidates = steps.make_candidates(model, config)
-    options = config.evaluation
+    find_candidates = steps.make_candidates(model, config, mesh)
+    suppress = steps.make_suppression(config, mesh)
 
     @jax.jit
     def search(variables: Any, batch: steps.Batch, anchors: steps.Anchors) -> Found:
         candidates = find_candidates(variables, batch, anchors)
-        kept = postprocess.suppress(
-            candidates, nms_iou=options.nms_iou, max_detections=options.max_detections
-        )
+        kept = suppress(candidates)
         return Found(
             detections=steps.in_original_pixels(kept, batch),
             candidate_ious=best_ious(batch["boxes"], batch["labels"], candidates),
@@ -121,7 +120,7 @@ def search_source(
       DataError: an image is broken.
     """
     config, detector = model.detector.config, model.detector
-    search = functools.partial(make_search(detector.model, config), model.variables)
+    search = functools.partial(make_search(detector.model, config, detector.mesh), model.variables)
     collector = coco_format.DetectionCollector(model.source.category_ids, model.source.written_ids)
     candidate_ious, kept_ious = [], []
     with pipeline.evaluation_batches_of(config, model.source) as batches:

@@ -135,7 +135,7 @@ class Run:
         self.plan = batching.create_plan(config, self.source.sizes)
         trainer = create_trainer(self.detector)
         self.train_step = trainer.train_step
-        self.predict = steps.make_predict_step(self.detector.model, config)
+        self.predict = steps.make_predict_step(self.detector.model, config, self.detector.mesh)
 
         self.state = start_state(self.detector, trainer, self.source, workdir)
         self.checkpoints = checkpoints.Checkpoints(workdir, evaluator.headline_key(config))

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from ioub_jax.training import configuration, freed_memory, loop
+from ioub_jax.training import configuration, host_memory, loop
 from ioub_jax.training.comparison import PlannedRun, is_finished, is_trained, make_result
 from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.stopping import StopSignals
@@ -140,6 +140,7 @@ def _start(run: PlannedRun, share: Share, resamplings: int) -> Any:
     run.workdir.parent.mkdir(parents=True, exist_ok=True)
     values = configuration.to_dict(run.config)  # a ConfigDict may not reach another process whole
     cache = jax.config.values["jax_compilation_cache_dir"]
+    os.environ |= host_memory.environment()
     process = multiprocessing.get_context("spawn").Process(
         target=_train,
         args=(run.arm, values, run.workdir, run.result, share, resamplings, cache),
@@ -170,7 +171,6 @@ def _train(
     logger.addHandler(logging.StreamHandler())
     logger.propagate = False  # libraries give the root handlers, which would tell all again
     # Before jax looks for devices and makes its threads.
-    freed_memory.keep()
     if share.cores:
         os.sched_setaffinity(0, share.cores)
     if share.devices:

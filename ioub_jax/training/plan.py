@@ -245,7 +245,7 @@ def plan_step(
     step: Any = trainer.train_step
     weights = state
     if program == "evaluation":
-        step = steps.make_predict_step(detector.model, detector.config)
+        step = steps.make_predict_step(detector.model, detector.config, detector.mesh)
         weights = state.variables
     return _compile(step, (weights, batch, anchors), topology, batch_per_chip, detector)
 

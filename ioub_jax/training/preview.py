@@ -85,7 +85,7 @@ def _trace(detector: Detector) -> None:
     for step, given, size in (
         (trainer.train_step, state, config.batch_size),
         (
-            steps.make_predict_step(detector.model, config),
+            steps.make_predict_step(detector.model, config, detector.mesh),
             state.variables,
             config.evaluation.batch_size,
         ),

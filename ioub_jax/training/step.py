@@ -251,22 +251,20 @@ def make_inspection_step(
 
 
 def make_predict_step(
-    model: nn.Module, config: ml_collections.ConfigDict
+    model: nn.Module, config: ml_collections.ConfigDict, mesh: Mesh
 ) -> Callable[[Any, Batch, Anchors], postprocess.Detections]:
     """Builds `predict(variables, batch, anchors)`: detections in pixels of the original images.
 
     In the slots without a detection `scores` has the highest score of the image's candidates, which
     tells why there is none.
     """
-    find_candidates = make_candidates(model, config)
-    options = config.evaluation
+    find_candidates = make_candidates(model, config, mesh)
+    suppress = make_suppression(config, mesh)
 
     @jax.jit
     def predict(variables: Any, batch: Batch, anchors: Anchors) -> postprocess.Detections:
         candidates = find_candidates(variables, batch, anchors)
-        detections = postprocess.suppress(
-            candidates, nms_iou=options.nms_iou, max_detections=options.max_detections
-        )
+        detections = suppress(candidates)
         highest = jnp.max(candidates.scores, axis=1, keepdims=True)
         scores = jnp.where(detections.valid, detections.scores, highest)
         return in_original_pixels(detections._replace(scores=scores), batch)
@@ -274,8 +272,19 @@ def make_predict_step(
     return predict
 
 
+def make_suppression(
+    config: ml_collections.ConfigDict, mesh: Mesh
+) -> Callable[[postprocess.Candidates], postprocess.Detections]:
+    """Builds `suppress(candidates)`, NMS as configured; not compiled."""
+    options = config.evaluation
+    suppress = functools.partial(
+        postprocess.suppress, nms_iou=options.nms_iou, max_detections=options.max_detections
+    )
+    return placement.on_each_device(suppress, mesh)
+
+
 def make_candidates(
-    model: nn.Module, config: ml_collections.ConfigDict
+    model: nn.Module, config: ml_collections.ConfigDict, mesh: Mesh
 ) -> Callable[[Any, Batch, Anchors], postprocess.Candidates]:
     """Builds `find_candidates(variables, batch, anchors)`, what goes into NMS; not compiled."""
     options = config.evaluation
@@ -289,16 +298,21 @@ def make_candidates(
             postprocess.candidates, candidates_per_level=options.candidates_per_level
         )
 
-    def find_candidates(variables: Any, batch: Batch, anchors: Anchors) -> postprocess.Candidates:
-        predictions = _predictions(model, variables, batch)
+    def of_images(images: tuple[Predictions, jax.Array], anchors: Anchors) -> Any:
+        predictions, sizes = images
         return candidates(
             predictions.logits,
             predictions.deltas,
             anchors,
-            batch["image_size"],
+            sizes,
             score_threshold=options.score_threshold,
             box_weights=tuple(config.anchors.box_weights),
         )
+
+    def find_candidates(variables: Any, batch: Batch, anchors: Anchors) -> postprocess.Candidates:
+        images = _predictions(model, variables, batch), batch["image_size"]
+        found: postprocess.Candidates = placement.on_each_device(of_images, mesh)(images, anchors)
+        return found
 
     return find_candidates
 

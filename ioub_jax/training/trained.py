@@ -38,7 +38,8 @@ class Trained:
     @functools.cached_property
     def predict(self) -> Any:
         """`predict(batch, anchors) -> Detections` in pixels of the original images."""
-        predict = steps.make_predict_step(self.detector.model, self.detector.config)
+        detector = self.detector
+        predict = steps.make_predict_step(detector.model, detector.config, detector.mesh)
         return functools.partial(predict, self.variables)
 
     def evaluate(self) -> evaluator.Evaluation:

@@ -102,7 +102,7 @@ def outputs(name: str) -> Outputs:
     (_, (metrics, predictions, features, decoded, matches)), gradients = gradient_of(
         imported.variables["params"], imported.variables.get("batch_stats", {}), on_devices, anchors
     )
-    predict = steps.make_predict_step(detector.model, config)
+    predict = steps.make_predict_step(detector.model, config, detector.mesh)
     found = jax.device_get(predict(imported.variables, on_devices, anchors))
     tensors = {
         f"{kind}/{i}": np.asarray(level)

@@ -66,7 +66,7 @@ def test_retinanet_trains():
         on_devices = detector.on_devices(next(iter(batches)))
     history = []
     # Whoever writes a loop of their own compiles the step once, too.
-    with Compilations("jit(train_step)") as compiled:
+    with Compilations("jit(train_step)", "Step") as compiled:
         for _ in range(60):
             state, metrics = trainer.train_step(state, *on_devices)
             history.append(jax.device_get(metrics))
