@@ -11,6 +11,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "ioub_jax"
 
 #: part of the package -> the parts it may import, itself apart.
 ALLOWED = {
+    "errors": set(),
     "boxes": set(),
     "caches": set(),
     "files": set(),
@@ -21,14 +22,16 @@ ALLOWED = {
     "matching": {"boxes"},
     "postprocess": {"boxes"},
     "objective": {"boxes", "losses", "matching"},
-    "models": {"boxes", "anchors"},
-    "data": {"caches", "coco_values", "printing"},
+    "models": {"errors", "caches", "boxes", "anchors"},
+    "data": {"errors", "caches", "coco_values", "printing"},
     "evaluation": {"coco_values", "printing"},
     "plotting": {"printing"},
     "inference": {"data", "models", "training"},
     "prediction_files": {"files", "inference"},
     "onnx_program": {"training"},
+    "export_platforms": {"training"},
     "exporting": {
+        "export_platforms",
         "data",
         "files",
         "models",
@@ -39,6 +42,7 @@ ALLOWED = {
         "boxes",
     },
     "training": {
+        "errors",
         "anchors",
         "boxes",
         "data",
