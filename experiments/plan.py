@@ -17,7 +17,7 @@ from experiments import command_line
 
 _CONFIG = command_line.define_config()
 _TOPOLOGY = flags.DEFINE_string(
-    "topology", None, "A chip (v4, v5e, v5p, v6e) and its grid, as v5e:4x4.", required=True
+    "topology", None, "A chip (v4, v5e, v5p, v6e, tpu7x) and its grid, as v5e:4x4.", required=True
 )
 _BATCH = flags.DEFINE_integer("batch_per_chip", 1, "Images on each chip.", lower_bound=1)
 _CLASSES = flags.DEFINE_integer("classes", 80, "Classes of the data set.", lower_bound=1)
@@ -33,6 +33,7 @@ import jax
 
 from ioub_jax import files
 from ioub_jax.training import plan, preview
+from ioub_jax.training.configuration import ConfigError
 
 
 def main() -> None:
@@ -41,26 +42,38 @@ def main() -> None:
     # What is compiled for a TPU that is not there cannot be read back.
     jax.config.update("jax_enable_compilation_cache", False)
     devices = plan.topology_devices(_TOPOLOGY.value)
+    first = _batch_per_device()
 
-    def plan_of(batch_per_chip: int) -> plan.Plan:
+    def plan_of(batch_per_device: int) -> plan.Plan:
         made = plan.plan_step(
             _PROGRAM.value,
             _CONFIG.value,
             _CLASSES.value,
             _TOPOLOGY.value,
-            batch_per_chip,
+            batch_per_device,
             devices,
         )
         print(made.describe(), flush=True)
         return made
 
-    made = plan.largest_batch(plan_of, _BATCH.value) if _SEARCH.value else plan_of(_BATCH.value)
+    made = plan.largest_batch(plan_of, first) if _SEARCH.value else plan_of(first)
     if _SEARCH.value and made.fits:
         print(f"The largest batch that fits is {made.batch_per_chip} on each chip.")
     if _JSON.value is not None:
         files.write_json(pathlib.Path(_JSON.value), made.record(), indent=2)
     if _HLO.value is not None:
         files.write_text(pathlib.Path(_HLO.value), made.program)
+
+
+def _batch_per_device() -> int:
+    """What `--batch_per_chip` is of each device that a chip is."""
+    parts = plan.devices_of_chip(_TOPOLOGY.value)
+    if _BATCH.value % parts:
+        raise ConfigError(
+            f"--batch_per_chip={_BATCH.value} cannot be shared by the {parts} devices that a chip "
+            f"of {_TOPOLOGY.value} is; give a multiple of {parts}."
+        )
+    return _BATCH.value // parts
 
 
 def _check_files() -> None:
@@ -74,13 +87,14 @@ def dry_run() -> Sequence[str]:
     """What would be compiled."""
     _check_files()
     devices = plan.topology_devices(_TOPOLOGY.value)
-    detector = plan.planned_detector(_CONFIG.value, _CLASSES.value, _BATCH.value, devices)
+    detector = plan.planned_detector(_CONFIG.value, _CLASSES.value, _batch_per_device(), devices)
     height, width = detector.config.data.canvases[0]
+    parts = plan.devices_of_chip(_TOPOLOGY.value)
     written = [flag.value for flag in (_JSON, _HLO) if flag.value is not None]
     return [
         *preview.describe_detector(detector),
         f"Program: {_PROGRAM.value}, {_CLASSES.value} classes, {_BATCH.value} images of "
-        f"{height}x{width} on each of {len(devices)} chips of {_TOPOLOGY.value}"
+        f"{height}x{width} on each of {len(devices) // parts} chips of {_TOPOLOGY.value}"
         f"{', then more and fewer to find the most that fit' if _SEARCH.value else ''}.",
         f"Files: {', '.join(written) or 'none'}.",
     ]

@@ -29,19 +29,21 @@ from ioub_jax.training.detector import Detector, canvas_anchors, create_detector
 
 
 class Chip(NamedTuple):
-    """What Google publishes of a chip (docs.cloud.google.com/tpu/docs/v4, v5e, v5p and v6e).
+    """What Google publishes of a chip (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e and tpu7x).
 
     Attributes:
       memory: HBM in GB.
       teraflops: peak of bfloat16, in TFLOP/s.
       bandwidth: of the HBM, in GB/s.
       options: what makes one device of the whole chip; v4 and v5p have two TensorCores.
+      devices: as how many jax sees it, each with its part of the three; a tpu7x is two.
     """
 
     memory: float
     teraflops: float
     bandwidth: float
     options: dict[str, Any] = {}  # noqa: RUF012  (never changed)
+    devices: int = 1
 
 
 CHIPS = {
@@ -49,6 +51,7 @@ CHIPS = {
     "v5e": Chip(16.0, 197.0, 819.0),
     "v5p": Chip(95.0, 459.0, 2765.0, {"chip_config_name": "megacore"}),
     "v6e": Chip(32.0, 918.0, 1640.0),
+    "tpu7x": Chip(192.0, 2307.0, 7380.0, devices=2),
 }
 
 
@@ -58,7 +61,7 @@ class Collective(NamedTuple):
     Attributes:
       kind: 'all-reduce', 'all-gather', ...
       operations: how many.
-      total_bytes: of their results, on one chip.
+      total_bytes: of their results, on one device.
       largest_bytes: of the largest of them.
     """
 
@@ -70,21 +73,23 @@ class Collective(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A program compiled for a topology. Bytes and flops are those of one chip.
+    """A program compiled for a topology. Bytes and flops are those of one device.
+
+    A device is a chip, but of a tpu7x half of one.
 
     Attributes:
       topology: 'v5e:4x4'.
       chips: how many.
       batch_per_chip: images of one chip.
       canvas: height and width of the images.
-      fits: whether the program fits into the chip's memory.
+      fits: whether the program fits into the device's memory.
       reason: why it does not, in XLA's words.
       argument_bytes: of the state, the batch and the anchors.
       output_bytes: of the results that are not written where an argument was.
       temporary_bytes: needed in between.
       flops: floating-point operations.
       bytes_accessed: read and written by all operations.
-      collectives: communication between chips.
+      collectives: communication between devices.
       compile_seconds: how long compiling took.
       program: the text of the compiled program.
     """
@@ -107,17 +112,22 @@ class Plan:
     @property
     def chip(self) -> Chip:
         """What is published of the chip."""
-        return CHIPS[self.topology.partition(":")[0]]
+        return _chip(self.topology)
+
+    @property
+    def batch_per_device(self) -> int:
+        """Images of one device."""
+        return self.batch_per_chip // self.chip.devices
 
     @property
     def compute_seconds(self) -> float:
         """Time of the flops at the chip's peak."""
-        return self.flops / (self.chip.teraflops * 1e12)
+        return self.chip.devices * self.flops / (self.chip.teraflops * 1e12)
 
     @property
     def memory_seconds(self) -> float:
         """Time of the bytes at the chip's bandwidth."""
-        return self.bytes_accessed / (self.chip.bandwidth * 1e9)
+        return self.chip.devices * self.bytes_accessed / (self.chip.bandwidth * 1e9)
 
     @property
     def images_per_second(self) -> float:
@@ -134,27 +144,30 @@ class Plan:
                 "compute_seconds": self.compute_seconds,
                 "memory_seconds": self.memory_seconds,
                 "images_per_second": self.images_per_second,
-                "bytes_accessed_per_image": self.bytes_accessed / self.batch_per_chip,
-                "temporary_bytes_per_image": self.temporary_bytes / self.batch_per_chip,
+                "bytes_accessed_per_image": self.bytes_accessed / self.batch_per_device,
+                "temporary_bytes_per_image": self.temporary_bytes / self.batch_per_device,
             }
         return record
 
     def describe(self) -> str:
         """The plan as a person reads it."""
+        parts, images = self.chip.devices, self.batch_per_device
+        device, of_devices = ("chip", "") if parts == 1 else ("device", f" of {parts} devices")
         title = (
-            f"{self.topology}: {self.chips} chips, {self.batch_per_chip} images of "
-            f"{self.canvas[0]}x{self.canvas[1]} on each"
+            f"{self.topology}: {self.chips} chips{of_devices}, {images} images of "
+            f"{self.canvas[0]}x{self.canvas[1]} on each{'' if parts == 1 else ' device'}"
         )
         if not self.fits:
             return f"{title}\n  does not fit: {self.reason}"
         memory = self.argument_bytes + self.output_bytes + self.temporary_bytes
+        capacity = f"{self.chip.memory / parts:g} GB"
         lines = [
-            f"  fits: {_gib(memory)} of {self.chip.memory:g} GB on each chip (arguments "
+            f"  fits: {_gib(memory)} of {capacity} on each {device} (arguments "
             f"{_gib(self.argument_bytes)}, output {_gib(self.output_bytes)}, temporary "
             f"{_gib(self.temporary_bytes)})",
-            f"  an image: {self.flops / self.batch_per_chip / 1e9:,.0f} GFLOP, "
-            f"{self.bytes_accessed / self.batch_per_chip / 1e9:.2f} GB accessed, "
-            f"{_gib(self.temporary_bytes / self.batch_per_chip)} temporary",
+            f"  an image: {self.flops / images / 1e9:,.0f} GFLOP, "
+            f"{self.bytes_accessed / images / 1e9:.2f} GB accessed, "
+            f"{_gib(self.temporary_bytes / images)} temporary",
             f"  at the chip's peaks {1e3 * self.compute_seconds:.1f} ms for the flops and "
             f"{1e3 * self.memory_seconds:.1f} ms for the bytes: "
             f"{self.images_per_second:,.0f} images/s",
@@ -172,6 +185,15 @@ def _gib(count: float) -> str:
 
 
 # ------------------------------------------------------------------ topologies
+
+
+def _chip(topology: str) -> Chip:
+    return CHIPS[topology.partition(":")[0]]
+
+
+def devices_of_chip(topology: str) -> int:
+    """As how many devices jax sees a chip of a topology that `topology_devices` knows."""
+    return _chip(topology).devices
 
 
 def topology_devices(topology: str) -> Sequence[Any]:
@@ -222,7 +244,7 @@ def plan_step(
     config: ml_collections.ConfigDict,
     num_classes: int,
     topology: str,
-    batch_per_chip: int,
+    batch_per_device: int,
     devices: Sequence[Any],
 ) -> Plan:
     """Compiles a step for the devices of a topology.
@@ -233,13 +255,13 @@ def plan_step(
         are read.
       num_classes: C.
       topology: its name.
-      batch_per_chip: images on one chip.
+      batch_per_device: images on one device, which is a chip, but of a tpu7x half of one.
       devices: of the topology.
 
     Raises:
       ConfigError: the configuration cannot be run.
     """
-    detector, batch, anchors = _inputs(config, num_classes, batch_per_chip, devices)
+    detector, batch, anchors = _inputs(config, num_classes, batch_per_device, devices)
     trainer = create_trainer(detector)
     state = _replicated(detector, trainer.abstract_state)
     step: Any = trainer.train_step
@@ -247,16 +269,16 @@ def plan_step(
     if program == "evaluation":
         step = steps.make_predict_step(detector.model, detector.config, detector.mesh)
         weights = state.variables
-    return _compile(step, (weights, batch, anchors), topology, batch_per_chip, detector)
+    return _compile(step, (weights, batch, anchors), topology, batch_per_device, detector)
 
 
 def largest_batch(plan_of: Callable[[int], Plan], first: int = 1) -> Plan:
-    """The plan with the most images on a chip that still fits.
+    """The plan with the most images on a device that still fits.
 
     Doubles from `first` until it fits no more, then halves the interval.
 
     Args:
-      plan_of: makes the plan of so many images.
+      plan_of: makes the plan of so many images on a device.
       first: where to begin.
 
     Returns:
@@ -280,11 +302,11 @@ def largest_batch(plan_of: Callable[[int], Plan], first: int = 1) -> Plan:
 def _inputs(
     config: ml_collections.ConfigDict,
     num_classes: int,
-    batch_per_chip: int,
+    batch_per_device: int,
     devices: Sequence[Any],
 ) -> tuple[Detector, dict[str, jax.ShapeDtypeStruct], steps.Anchors]:
     """The detector on the devices, and a batch and its anchors without values."""
-    detector = planned_detector(config, num_classes, batch_per_chip, devices)
+    detector = planned_detector(config, num_classes, batch_per_device, devices)
     config, canvas = detector.config, detector.config.data.canvases[0]
     split = NamedSharding(detector.mesh, PartitionSpec("data"))
     batch = placement.abstract_batch(config.batch_size, canvas, config.data.max_boxes, split)
@@ -294,7 +316,7 @@ def _inputs(
 def planned_detector(
     config: ml_collections.ConfigDict,
     num_classes: int,
-    batch_per_chip: int,
+    batch_per_device: int,
     devices: Sequence[Any],
 ) -> Detector:
     """The detector that `plan_step` compiles, with its largest canvas alone; arguments as there."""
@@ -304,7 +326,7 @@ def planned_detector(
     config = ml_collections.ConfigDict(values)
     canvas = max((tuple(canvas) for canvas in config.data.canvases), key=math.prod)
     config.data.canvases = (canvas,)
-    config.batch_size = config.evaluation.batch_size = batch_per_chip * len(devices)
+    config.batch_size = config.evaluation.batch_size = batch_per_device * len(devices)
     return create_detector(config, num_classes, devices)
 
 
@@ -319,11 +341,16 @@ def _compile(
     program: Any,
     arguments: tuple[Any, ...],
     topology: str,
-    batch_per_chip: int,
+    batch_per_device: int,
     detector: Detector,
 ) -> Plan:
     canvas = detector.config.data.canvases[0]
-    size = {"chips": detector.mesh.size, "batch_per_chip": batch_per_chip, "canvas": canvas}
+    parts = devices_of_chip(topology)
+    size = {
+        "chips": detector.mesh.size // parts,
+        "batch_per_chip": batch_per_device * parts,
+        "canvas": canvas,
+    }
     start = time.perf_counter()
     try:
         compiled = program.lower(*arguments).compile()

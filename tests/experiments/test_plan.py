@@ -45,3 +45,17 @@ def test_a_dry_run_compiles_and_writes_nothing(tmp_path):
     assert code == 0, output
     assert "train, 3 classes, 1 images of 64x64 on each of 4 chips of v5e:2x2." in output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_chip_of_two_devices_takes_an_even_batch():
+    pytest.importorskip("libtpu")
+    flags = [*FLAGS[:2], "--topology=tpu7x:2x2x1", "--dry_run"]
+    code, output = tiny.run("plan", *flags, "--batch_per_chip=2")
+    assert code == 0, output
+    assert "train, 3 classes, 2 images of 64x64 on each of 4 chips of tpu7x:2x2x1." in output
+    code, output = tiny.run("plan", *flags, "--batch_per_chip=3")
+    assert code == 1
+    assert output.splitlines()[-1] == (
+        "Error: --batch_per_chip=3 cannot be shared by the 2 devices that a chip of tpu7x:2x2x1 "
+        "is; give a multiple of 2."
+    )

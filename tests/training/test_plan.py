@@ -31,6 +31,27 @@ def test_memory_is_shown_beside_that_of_the_chip():
     assert "0.75 GiB temporary" in text
 
 
+def test_a_chip_of_two_devices_is_planned_by_the_device():
+    # Of a chip's 2,307 TFLOP/s and 7,380 GB/s a device has half: 11.535e12 flops take 10 ms,
+    # 73.8e9 bytes 20 ms; 4 chips with 2 devices of 8 images in 20 ms are 3,200 images/s.
+    numbers = {"flops": 11.535e12, "bytes_accessed": 73.8e9, "temporary_bytes": 4 * 2**30}
+    bound = plan.Plan("tpu7x:2x2x1", 4, 16, (800, 1344), True, **numbers)
+    assert bound.compute_seconds == pytest.approx(0.010)
+    assert bound.memory_seconds == pytest.approx(0.020)
+    assert bound.images_per_second == pytest.approx(3200.0)
+    text = bound.describe()
+    assert text.startswith("tpu7x:2x2x1: 4 chips of 2 devices, 8 images of 800x1344 on each device")
+    # 4 GiB and 73.8 GB for 8 images are .5 GiB and 9.225 GB an image.
+    assert "fits: 4.00 GiB of 96 GB on each device" in text
+    assert "9.22 GB accessed, 0.50 GiB temporary" in text
+    assert bound.record()["temporary_bytes_per_image"] == 2**29
+
+
+def test_a_step_for_chips_of_two_devices_counts_chips_and_their_images():
+    found = plan.plan_step("evaluation", tiny.get_config(), 3, "tpu7x:1x1x1", 1, jax.devices()[:2])
+    assert (found.chips, found.batch_per_chip, found.batch_per_device) == (1, 2, 1)
+
+
 @pytest.mark.parametrize("largest", [1, 2, 3, 4, 5, 7, 8, 21])
 @pytest.mark.parametrize("first", [1, 3, 16])
 def test_the_search_finds_the_largest_batch_that_fits(largest, first):
