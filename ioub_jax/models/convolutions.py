@@ -22,8 +22,9 @@ Padding = Literal["symmetric", "same"]
 #: How a CPU computes a convolution and its gradients.
 Algorithm = Literal["winograd_4x4", "winograd_2x2", "patches", "direct"]
 
-#: Name of the results of convolutions, for `jax.checkpoint`.
-CONVOLUTION = "convolution"
+#: Name of what `jax.checkpoint` keeps where all else is made anew: the results of convolutions,
+#: and those of blocks whose convolutions the gradient does not ask for.
+ACTIVATION = "activation"
 
 # What makes an algorithm the fastest on a CPU, as `experiments.benchmark layers` measures it; in
 # docs/performance.md are the figures. Winograd's transforms take as long for few channels as for
@@ -77,7 +78,7 @@ def pointwise_convolution(
     if strides != (1, 1):
         x = _strided(x, strides)
     product = _product(x, kernel[0, 0])
-    named: jax.Array = checkpoint_name(product, CONVOLUTION)
+    named: jax.Array = checkpoint_name(product, ACTIVATION)
     return named
 
 
@@ -151,7 +152,7 @@ def convolve_maps(maps: Maps, kernel: jax.Array, *, stride: int, padding: Paddin
     Returns:
       `[B, ceil(H/stride), ceil(W/stride), F]` for each map.
     """
-    return tuple(checkpoint_name(y, CONVOLUTION) for y in _convolve(maps, kernel, stride, padding))
+    return tuple(checkpoint_name(y, ACTIVATION) for y in _convolve(maps, kernel, stride, padding))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -31,6 +31,25 @@ def block_result(x: Any) -> Any:
     return checkpoint_name(x, BLOCK)
 
 
+@jax.custom_jvp
+def kept_relu(x: jax.Array) -> jax.Array:
+    """ReLU whose result `jax.checkpoint` keeps as it keeps a convolution's.
+
+    Its gradient asks for nothing but that result, where `nn.relu`'s asks for `x`. So a convolution
+    itself is not kept where only a bias or a norm that is constant lies between, nor are the two of
+    a residual sum.
+    """
+    return checkpoint_name(jnp.maximum(x, 0), convolutions.ACTIVATION)
+
+
+@kept_relu.defjvp
+def _kept_relu_jvp(
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    y = checkpoint_name(jnp.maximum(primals[0], 0), convolutions.ACTIVATION)
+    return y, jnp.where(y > 0, tangents[0], 0)
+
+
 class FrozenBatchNorm(nn.Module):
     """Batch norm as a fixed affine map: statistics, scale and bias are constants.
 

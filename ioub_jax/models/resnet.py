@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
+from ioub_jax.models.convolutions import ACTIVATION
 from ioub_jax.models.layers import (
     GroupedConvolution,
     block_result,
     convolution,
+    kept_relu,
     make_norm,
     max_pool,
 )
@@ -81,17 +84,19 @@ class ResidualBlock(nn.Module):
             layers = [(inner, 1, 1), (inner, 3, self.stride), (4 * self.channels, 1, 1)]
         else:
             layers = [(self.channels, 3, self.stride), (self.channels, 3, 1)]
+        # A norm that learns has gradients of its own, which ask for the convolution's result.
+        relu = kept_relu if self.norm == "frozen_bn" else nn.relu
         y = x
         for i, (features, kernel, stride) in enumerate(layers, start=1):
             y = self._convolution(features, kernel, stride, f"conv{i}")(y)
             y = self._norm(features, train, f"norm{i}")(y)
             if i < len(layers):
-                y = nn.relu(y)
+                y = relu(y)
         out = layers[-1][0]
         if x.shape[-1] != out or self.stride != 1:
             x = self._convolution(out, 1, self.stride, "shortcut_conv")(x)
             x = self._norm(out, train, "shortcut_norm")(x)
-        return nn.relu(x + y)
+        return relu(x + y)
 
     def _convolution(
         self, features: int, kernel: int, stride: int, name: str
@@ -166,7 +171,7 @@ class ResNet(nn.Module):
         )(x)
         x = block_result(max_pool(nn.relu(x), 3, stride=2, pads=[(1, 1)] * 2))
         if self.frozen_stages >= 0:
-            x = jax.lax.stop_gradient(x)
+            x = _constant(x)
         features = []
         for stage, count in enumerate(blocks, start=1):
             frozen = stage <= self.frozen_stages
@@ -184,6 +189,11 @@ class ResNet(nn.Module):
                 )(x, train=train and not frozen)
                 x = block_result(x)
             if frozen:
-                x = jax.lax.stop_gradient(x)
+                x = _constant(x)
             features.append(x)
         return tuple(features)
+
+
+def _constant(x: jax.Array) -> jax.Array:
+    """What no gradient flows through; `jax.checkpoint` keeps it, and not what it is made of."""
+    return jax.lax.stop_gradient(checkpoint_name(x, ACTIVATION))

@@ -67,8 +67,9 @@ class Head(nn.Module):
         for i, layer in enumerate(self.tower):
             levels = layer(levels)
             if self.norm == "group_norm":
-                levels = tuple(self.norms[i](x) for x in levels)
-            levels = tuple(nn.relu(x) for x in levels)
+                levels = tuple(nn.relu(self.norms[i](x)) for x in levels)
+            else:
+                levels = tuple(layers.kept_relu(x) for x in levels)
         return self.output(levels)
 
 

@@ -74,8 +74,10 @@ class ExtraLayers(nn.Module):
         levels = []
         for number, block in enumerate(EXTRA_BLOCKS[self.input_size], start=8):
             reduced, channels, kernel, stride, padding = block
-            x = nn.relu(self._convolution(reduced, 1, 1, 0, f"conv{number}_1")(x))
-            x = nn.relu(self._convolution(channels, kernel, stride, padding, f"conv{number}_2")(x))
+            x = layers.kept_relu(self._convolution(reduced, 1, 1, 0, f"conv{number}_1")(x))
+            x = layers.kept_relu(
+                self._convolution(channels, kernel, stride, padding, f"conv{number}_2")(x)
+            )
             levels.append(x)
         return tuple(levels)
 

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ioub_jax.models.layers import block_result, convolution, max_pool
+from ioub_jax.models.layers import block_result, convolution, kept_relu, max_pool
 
 # Convolutions of each stage, and their channels over the width.
 _STAGES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
@@ -66,7 +66,7 @@ class VGG16(nn.Module):
                 x = convolution(
                     multiple * self.width, 3, use_bias=True, dtype=self.dtype, name=name
                 )(x)
-                x = nn.relu(x)
+                x = kept_relu(x)
             if stage <= self.frozen_stages:
                 x = jax.lax.stop_gradient(x)
             if stage == 4:
@@ -87,6 +87,6 @@ class VGG16(nn.Module):
             name="fc6",
         )(x)
         x = convolution(channels, 1, use_bias=True, kernel_init=init, dtype=self.dtype, name="fc7")(
-            nn.relu(x)
+            kept_relu(x)
         )
-        return nn.relu(x)
+        return kept_relu(x)

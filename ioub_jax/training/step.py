@@ -96,7 +96,7 @@ def _forward(model: nn.Module, rematerialize: str = "nothing") -> gradients.Forw
         "activations": jax.checkpoint_policies.save_from_both_policies(
             jax.checkpoint_policies.dots_saveable,
             # It does not see inside of those that have a gradient of ours.
-            jax.checkpoint_policies.save_only_these_names(convolutions.CONVOLUTION),
+            jax.checkpoint_policies.save_only_these_names(convolutions.ACTIVATION),
         ),
         "blocks": jax.checkpoint_policies.save_only_these_names(layers.BLOCK),
     }

@@ -6,6 +6,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.ad_checkpoint import checkpoint_name
 
 from ioub_jax.models import convolutions, layers
 
@@ -257,3 +258,32 @@ def test_a_shared_convolution_computes_in_its_dtype():
     (y,), variables = jax.jit(layer.init_with_output)(jax.random.key(0), maps)
     assert (y.dtype, set(variables["params"])) == (jnp.bfloat16, {"kernel"})
     assert variables["params"]["kernel"].dtype == jnp.float32
+
+
+def test_kept_relu_is_relu():
+    x = jnp.asarray([-2.0, -0.0, 0.0, 3.0, jnp.inf, -jnp.inf, jnp.nan])
+    np.testing.assert_array_equal(layers.kept_relu(x), nn.relu(x))
+    for derivative in (jax.jacrev, jax.jacfwd):
+        found, expected = derivative(layers.kept_relu)(x), derivative(nn.relu)(x)
+        np.testing.assert_array_equal(jnp.diagonal(found), jnp.diagonal(expected))
+    assert layers.kept_relu(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+def test_what_kept_relu_is_made_of_is_not_kept(capsys):
+    def kept(relu):
+        def residual(x, kernels):
+            first, second = (
+                checkpoint_name(x @ kernel, convolutions.ACTIVATION) for kernel in kernels[:2]
+            )
+            return jnp.sum(relu(2.0 * first + second) @ kernels[2])
+
+        policy = jax.checkpoint_policies.save_only_these_names(convolutions.ACTIVATION)
+        x, kernels = jnp.ones((2, 3)), (jnp.ones((3, 4)), jnp.ones((3, 4)), jnp.ones((4, 5)))
+        capsys.readouterr()
+        jax.ad_checkpoint.print_saved_residuals(jax.checkpoint(residual, policy=policy), x, kernels)
+        lines = capsys.readouterr().out.splitlines()
+        return [line.partition(" ")[0] for line in lines if "from the argument" not in line]
+
+    # Both products of a residual sum, or what it is after the ReLU.
+    assert kept(nn.relu) == ["f32[2,4]", "f32[2,4]"]
+    assert kept(layers.kept_relu) == ["f32[2,4]"]
