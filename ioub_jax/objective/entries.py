@@ -8,7 +8,7 @@ say of an anchor is brought to `[B, N]`. Elsewhere such a reshape costs nothing.
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,11 +52,11 @@ def sum_of_entries(entries: jax.Array, anchors: int) -> jax.Array:
     """Sums the entries of every anchor.
 
     Args:
-      entries: `[B, ..., A * D]`, float32.
+      entries: `[B, ..., A * D]`, float32; or bfloat16, of which one is not 0.
       anchors: N.
 
     Returns:
-      `[B, N]`.
+      `[B, N]` of the same dtype.
     """
     at_location = _anchors_of_a_location(anchors, entries.shape)
     sums = jax.lax.platform_dependent(
@@ -116,14 +116,37 @@ def _anchors_of_a_location(anchors: int, shape: tuple[int, ...]) -> int:
 
 
 def _repeat_by_product(values: jax.Array, *, entries: int) -> jax.Array:
-    belongs = jnp.asarray(np.kron(np.eye(values.shape[-1]), np.ones((1, entries))), values.dtype)
-    return jnp.matmul(values, belongs, precision=jax.lax.Precision.HIGHEST)
+    """Repeats the last axis, to the last bit: sums of one number's parts and of zeros."""
+    # Three bfloat16 have the 24 bits of a float32, and fit beside each other into one product; at
+    # the highest precision a product of float32 is six of them.
+    parts, left = [], values.astype(jnp.float32)
+    for _ in range(3):
+        # Two casts would be taken for none.
+        part = jax.lax.reduce_precision(left, exponent_bits=8, mantissa_bits=7)
+        parts.append(part.astype(jnp.bfloat16))
+        left = left - part
+    belongs = np.kron(np.eye(values.shape[-1]), np.ones((1, entries)))
+    return _product(jnp.concatenate(parts, axis=-1), np.tile(belongs, (3, 1)), jnp.float32)
 
 
 def _sum_by_product(values: jax.Array, *, anchors: int) -> jax.Array:
     entries = values.shape[-1] // anchors
-    belongs = jnp.asarray(np.kron(np.eye(anchors), np.ones((entries, 1))), values.dtype)
-    return jnp.matmul(values, belongs, precision=jax.lax.Precision.HIGHEST)
+    return _product(values, np.kron(np.eye(anchors), np.ones((entries, 1))), values.dtype)
+
+
+def _product(x: jax.Array, matrix: np.ndarray, dtype: Any) -> jax.Array:
+    """`[B, ..., D]` times `[D, E]`, computed with the images beside the entries.
+
+    So a TPU lays out what a convolution of eight images or a multiple makes; XLA gives a product
+    the layout in which it is written, and would copy it.
+    """
+    product = jnp.matmul(
+        jnp.moveaxis(x, 0, -2),
+        jnp.asarray(matrix, x.dtype),
+        precision=jax.lax.Precision.HIGHEST if x.dtype == jnp.float32 else None,
+        preferred_element_type=dtype,
+    )
+    return jnp.moveaxis(product, -2, 0)
 
 
 def _sum_by_reshape(values: jax.Array, *, anchors: int) -> jax.Array:

@@ -1,7 +1,11 @@
 """Entries of a head's output, anchor beside anchor; and what TPUs do instead of reshapes."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from ioub_jax.objective import entries
 
@@ -56,3 +60,35 @@ def test_products_equal_reshapes_to_the_bit():
         rtol=1e-5,
         atol=1e-6,
     )
+
+
+@given(arrays(np.float32, (2, 3), elements=st.floats(-(2.0**99), 2.0**99, width=32)))
+def test_any_number_is_repeated_to_the_bit(values):
+    # The last part of a smaller one can be subnormal, which processors may take for 0.
+    values = np.where(np.abs(values) < 2.0**-100, 0, values)
+    repeated = jax.jit(entries._repeat_by_product, static_argnames="entries")(values, entries=4)
+    np.testing.assert_array_equal(repeated, np.repeat(values, 4, axis=-1))
+
+
+def test_one_bfloat16_each_is_summed_and_differentiated_to_the_bit():
+    rng = np.random.default_rng(1)
+    values = jnp.asarray(rng.normal(size=(4, 45)), jnp.bfloat16)
+    factors = jnp.asarray(rng.normal(size=(4, 9)), jnp.float32)
+    mask = np.arange(45)[None] % 5 == 2
+
+    def value_and_gradient(sum_of):
+        def total(values):
+            sums = sum_of(jnp.where(mask, values, 0.0), anchors=9)
+            assert sums.dtype == jnp.bfloat16
+            return jnp.sum(factors * sums), sums
+
+        gradient, sums = jax.grad(total, has_aux=True)(values)
+        return sums, gradient
+
+    sums, gradient = value_and_gradient(entries._sum_by_product)
+    np.testing.assert_array_equal(sums, values[:, 2::5])
+    expected = np.where(mask, np.repeat(factors, 5, axis=1).astype(jnp.bfloat16), 0)
+    np.testing.assert_array_equal(gradient, expected)
+    by_reshape = value_and_gradient(entries._sum_by_reshape)
+    np.testing.assert_array_equal(by_reshape[0], sums)
+    np.testing.assert_array_equal(by_reshape[1], gradient)
