@@ -83,7 +83,8 @@ def matched_logits(sigmoids: Sigmoids, anchors: int) -> jax.Array:
     """
     # A product of bfloat16 is one on a TPU, of float32 six; and half the bytes.
     logits = sum_of_entries(jnp.where(sigmoids.labels == 0, sigmoids.logits, 0.0), anchors)
-    return logits.astype(jnp.float32)
+    # XLA would otherwise make float32 of it first, and then lay it out as [B, N].
+    return jax.lax.optimization_barrier(logits).astype(jnp.float32)
 
 
 def _level_scalars(
