@@ -6,7 +6,23 @@ import pathlib
 import cv2
 import numpy as np
 
+from ioub_jax.data.sources.coco import CocoSource
+
 SIZES = ((30, 40), (40, 30), (36, 36))
+
+
+def all_that_is_read(source: CocoSource) -> list:
+    """All that a source has read of its file, as values that can be compared."""
+    arrays = vars(source._annotations).items()
+    return [
+        {name: (array.dtype.str, array.tolist()) for name, array in arrays},
+        [source.describe(index) for index in range(len(source))],
+        source.classes,
+        source.category_ids,
+        source.skipped,
+        source.census,
+        source.written_ids,
+    ]
 
 
 def write(folder: pathlib.Path, count: int = 22, most_objects: int = 5) -> pathlib.Path:

@@ -20,7 +20,6 @@ import json
 import logging
 import os
 import pathlib
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,6 +32,7 @@ from ioub_jax.data.checks import Problem
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.data.sources.example import Census
 from ioub_jax.data.sources.file_names import Listing
+from ioub_jax.data.sources.index_files import PARTIAL, write_index
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,6 @@ SMALLEST = 4 << 20
 # being others: clocks of file systems tick up to every two seconds.
 _SETTLED_SECONDS = 4
 _ABANDONED_SECONDS = 86_400
-_READ = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,11 +138,8 @@ def _stat(path: pathlib.Path) -> dict[str, int]:
 
 
 def _digest(path: pathlib.Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_READ):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _load(
@@ -233,24 +229,15 @@ def _save(
         arrays = {name: getattr(contents.annotations, name) for name in _COLUMNS}
         arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
         arrays["names"] = _joined(names)
-        kept.parent.mkdir(parents=True, exist_ok=True)
         _clear(kept)
-        # Its name is new on every host: process ids are not.
-        descriptor, partial = tempfile.mkstemp(".partial", f".{kept.name}.", kept.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                np.savez(file, **arrays)
-            os.chmod(partial, 0o644)
-            os.replace(partial, kept)
-        finally:
-            pathlib.Path(partial).unlink(missing_ok=True)
+        write_index(kept, arrays)
     except (OSError, ValueError) as error:
         _log.debug("%s is not kept: %r", kept, error)
 
 
 def _clear(kept: pathlib.Path) -> None:
     """Deletes what processes have left that were killed while they wrote this index."""
-    for partial in kept.parent.glob(f".{kept.name}.*.partial"):
+    for partial in kept.parent.glob(f".{kept.name}.*{PARTIAL}"):
         if time.time() - partial.stat().st_mtime > _ABANDONED_SECONDS:
             partial.unlink(missing_ok=True)
 

@@ -11,13 +11,14 @@ import json
 import logging
 import os
 import pathlib
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 import tqdm
+
+from ioub_jax.data.sources.index_files import write_index
 
 _VERSION = 1  # of the file; another one is read again
 
@@ -168,7 +169,7 @@ def load_or_read(
     failures = []
     for path in places:
         try:
-            _save(path, key, index)
+            write_index(path, {"key": np.array(key), **vars(index)})
             return index
         except OSError as error:
             failures.append(f"{path.parent} ({error.strerror})")
@@ -195,16 +196,3 @@ def _load(path: pathlib.Path, key: str) -> RecordIndex | None:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     return index if index.is_consistent() else None
-
-
-def _save(path: pathlib.Path, key: str, index: RecordIndex) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Its name is new on every host: process ids are not.
-    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, key=np.array(key), **vars(index))
-        os.chmod(partial, 0o644)  # others may read the data set too
-        os.replace(partial, path)
-    finally:
-        pathlib.Path(partial).unlink(missing_ok=True)

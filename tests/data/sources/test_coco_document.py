@@ -16,6 +16,7 @@ from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources import coco_document, coco_rows, json_outline
 from ioub_jax.data.sources.coco import CocoSource
 from ioub_jax.data.sources.coco_document import read_document
+from tests import small_coco
 
 NAN, HUGE = float("nan"), 10**30
 IMAGES = ("a.jpg", "b.jpg", "sub/c.jpg")
@@ -151,17 +152,7 @@ def _said(folder, on_error):
         return error.kind, str(error)
     finally:
         logger.removeHandler(told)
-    arrays = vars(source._annotations).items()
-    return [
-        {name: (array.dtype.str, array.tolist()) for name, array in arrays},
-        [source.describe(index) for index in range(len(source))],
-        source.classes,
-        source.category_ids,
-        source.skipped,
-        source.census,
-        source.written_ids,
-        told.sentences,
-    ]
+    return [*small_coco.all_that_is_read(source), told.sentences]
 
 
 def _check_both_ways(folder, annotations, odd_image=None, break_=str, block=10**6, is_first=False):

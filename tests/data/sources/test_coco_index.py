@@ -13,6 +13,7 @@ import pytest
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources import coco, coco_index
 from ioub_jax.data.sources.coco import CocoSource
+from tests.small_coco import all_that_is_read
 
 
 @pytest.fixture(autouse=True)
@@ -44,22 +45,9 @@ def _open(folder, on_error="raise", **options):
     return CocoSource(folder.json, folder.root / "images", on_error=on_error, **options)
 
 
-def _said(source):
-    arrays = vars(source._annotations).items()
-    return [
-        {name: (array.dtype.str, array.tolist()) for name, array in arrays},
-        [source.describe(index) for index in range(len(source))],
-        source.classes,
-        source.category_ids,
-        source.skipped,
-        source.census,
-        source.written_ids,
-    ]
-
-
 def test_a_file_is_read_once(folder, cache, reads, settled):
     first = _open(folder)
-    assert _said(_open(folder)) == _said(first) and len(reads) == 1
+    assert all_that_is_read(_open(folder)) == all_that_is_read(first) and len(reads) == 1
     (kept,) = cache.iterdir()
     assert kept.suffix == ".npz" and kept.stat().st_mode & 0o777 == 0o644
     again = _open(folder)
@@ -76,7 +64,7 @@ def test_what_is_told_and_left_out_is_the_same_again(folder, reads, settled, cap
     said, told = [], []
     for _ in range(2):
         caplog.clear()
-        said.append(_said(_open(folder, "skip")))
+        said.append(all_that_is_read(_open(folder, "skip")))
         told.append(caplog.messages)
     assert len(reads) == 1 and said[0] == said[1] and told[0] == told[1]
     problems, census = said[0][4:6]
@@ -122,22 +110,22 @@ DAMAGE = {
 
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_damaged_index_is_made_anew_silently(folder, cache, reads, settled, caplog, name):
-    said = _said(_open(folder))
+    said = all_that_is_read(_open(folder))
     (kept,) = cache.iterdir()
     whole = kept.read_bytes()
     kept.write_bytes(DAMAGE[name](whole))
-    assert _said(_open(folder)) == said and len(reads) == 2
-    assert _said(_open(folder)) == said and len(reads) == 2
+    assert all_that_is_read(_open(folder)) == said and len(reads) == 2
+    assert all_that_is_read(_open(folder)) == said and len(reads) == 2
     assert not caplog.records and [file.name for file in cache.iterdir()] == [kept.name]
 
 
 def test_no_flipped_byte_changes_what_an_index_says(folder, cache, settled):
-    said = _said(_open(folder))
+    said = all_that_is_read(_open(folder))
     (kept,) = cache.iterdir()
     whole = kept.read_bytes()
     for place in range(0, len(whole), 41):
         kept.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
-        assert _said(_open(folder)) == said, place
+        assert all_that_is_read(_open(folder)) == said, place
 
 
 def test_an_index_of_pickled_objects_is_not_read(folder, cache, reads, settled):
@@ -193,13 +181,13 @@ def test_a_file_that_is_written_again_within_one_tick_is_read(folder, reads, mon
 
 
 def test_a_file_that_was_touched_moved_or_copied_is_known_by_its_content(folder, reads, settled):
-    said = _said(_open(folder))
+    said = all_that_is_read(_open(folder))
     folder.json.touch()
-    assert _said(_open(folder)) == said
+    assert all_that_is_read(_open(folder)) == said
     copy = folder.root / "copy.json"
     copy.write_bytes(folder.json.read_bytes())
     copy.replace(folder.json)
-    assert _said(_open(folder)) == said and len(reads) == 1
+    assert all_that_is_read(_open(folder)) == said and len(reads) == 1
 
 
 def test_a_file_that_nobody_has_touched_is_not_even_hashed(folder, reads, settled, monkeypatch):
@@ -232,9 +220,12 @@ OPTIONS = {
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_other_options_have_their_own_index(folder, cache, reads, settled, name):
-    expected = _said(CocoSource(folder.json, folder.root / "images", **OPTIONS[name]))
-    said = _said(_open(folder))
-    assert _said(_open(folder, **OPTIONS[name])) == expected and _said(_open(folder)) == said
+    expected = all_that_is_read(CocoSource(folder.json, folder.root / "images", **OPTIONS[name]))
+    said = all_that_is_read(_open(folder))
+    assert (
+        all_that_is_read(_open(folder, **OPTIONS[name])) == expected
+        and all_that_is_read(_open(folder)) == said
+    )
     assert len(reads) == 2 and len(list(cache.iterdir())) == 2
 
 
@@ -282,9 +273,9 @@ def test_a_folder_that_is_gone_is_told_though_the_file_is_known(folder, settled)
 
 
 def test_another_file_beside_the_images_changes_nothing(folder, reads, settled):
-    said = _said(_open(folder))
+    said = all_that_is_read(_open(folder))
     (folder.root / "images/more.txt").write_text("")
-    assert _said(_open(folder)) == said and len(reads) == 1
+    assert all_that_is_read(_open(folder)) == said and len(reads) == 1
 
 
 def test_a_file_that_a_name_may_mean_now_is_seen(folder, reads, settled):
@@ -364,13 +355,13 @@ def test_what_killed_processes_have_left_goes_after_a_day(folder, cache, settled
 
 
 def test_many_at_once_do_not_harm_each_other(folder, cache, settled):
-    said = _said(_open(folder))
+    said = all_that_is_read(_open(folder))
     (kept,) = cache.iterdir()
 
     def open_(number):
         if number % 5 == 0:
             kept.unlink(missing_ok=True)
-        return _said(_open(folder))
+        return all_that_is_read(_open(folder))
 
     with concurrent.futures.ThreadPoolExecutor(8) as threads:
         assert all(one == said for one in threads.map(open_, range(40)))
@@ -385,5 +376,5 @@ def test_names_and_sentences_of_any_bytes_are_kept(folder, reads, settled):
     except OSError:
         pytest.skip("the file system has names in UTF-8 alone")
     folder.edit("images", 2, file_name="gone\u202e.jpg")
-    said = [_said(_open(folder, "skip")) for _ in range(2)]
+    said = [all_that_is_read(_open(folder, "skip")) for _ in range(2)]
     assert said[0] == said[1] and len(reads) == 1 and len(said[0][4]) == 1
