@@ -44,7 +44,7 @@ test-onnx:
 	$(MAKE) setup VENV=.venv-onnx
 	.venv-onnx/bin/python -m pip install --quiet --disable-pip-version-check \
 		jax2onnx==0.17.1 onnxruntime==1.32.0
-	.venv-onnx/bin/python -m pytest tests/test_onnx_program.py
+	.venv-onnx/bin/python -m pytest tests/export/test_onnx_program.py
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -17,8 +17,8 @@ python -m experiments.train --config=configs/cityscapes_retinanet.py:r50,both \
 
 import ml_collections
 
-from configs import arguments, defaults
-from configs.backbones import BACKBONES, use_backbone
+from ioub_jax.configs import arguments, defaults
+from ioub_jax.configs.backbones import BACKBONES, use_backbone
 
 TRAINING_IMAGES = 2_975
 

@@ -23,14 +23,14 @@ PATH has annotations/, train2017/ and val2017/; the same through TFDS by
 
 import ml_collections
 
-from configs import arguments, defaults
-from configs.backbones import BACKBONES, use_backbone
+from ioub_jax.configs import arguments, defaults
+from ioub_jax.configs.backbones import BACKBONES, use_backbone
+from ioub_jax.configs.data_sets import COCO_TRAINING_IMAGES
 
 #: Pads COCO's images by 6 % (docs/results); a single canvas for all would pad them by 105 %.
 CANVASES = ((800, 1344), (800, 1216), (800, 1088), (1088, 800), (1344, 800))
 #: By 8 % at 600x1000.
 ABLATION_CANVASES = ((608, 1024), (608, 928), (608, 800), (832, 608), (1024, 608))
-TRAINING_IMAGES = 118_287
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
@@ -44,9 +44,9 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     if scale == "ablation":
         config.data.canvases = ABLATION_CANVASES
         config.data.resize.update({"short_side": 600, "long_side": 1000})
-    config.schedule.images = 12 * TRAINING_IMAGES
+    config.schedule.images = 12 * COCO_TRAINING_IMAGES
     config.optimizer.clip_global_norm = 35.0
-    config.evaluation.every_images = TRAINING_IMAGES
+    config.evaluation.every_images = COCO_TRAINING_IMAGES
     config.runtime.workers = 8
     # Cheaper on TPUs than to keep and to read them again: docs/performance.md.
     config.runtime.rematerialize = "activations"

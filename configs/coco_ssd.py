@@ -17,8 +17,8 @@ python -m experiments.train --config=configs/coco_ssd.py:300,both --workdir=runs
 
 import ml_collections
 
-from configs import arguments, defaults, ssd_defaults
-from configs.coco_retinanet import TRAINING_IMAGES
+from ioub_jax.configs import arguments, defaults, ssd_defaults
+from ioub_jax.configs.data_sets import COCO_TRAINING_IMAGES
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
@@ -29,9 +29,9 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     config.batch_size = 64
     config.data.source = "coco"
     config.schedule.update({"base_learning_rate": 2e-3, "reference_batch_size": 64})
-    config.schedule.images = 120 * TRAINING_IMAGES
+    config.schedule.images = 120 * COCO_TRAINING_IMAGES
     config.schedule.warmup_images = 500 * 64
     config.schedule.decay_at = (16 / 24, 22 / 24)
-    config.evaluation.every_images = 10 * TRAINING_IMAGES
+    config.evaluation.every_images = 10 * COCO_TRAINING_IMAGES
     config.runtime.workers = 8
     return config

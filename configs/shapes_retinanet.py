@@ -6,7 +6,7 @@ is the arm: `--config=configs/shapes_retinanet.py:baseline`.
 
 import ml_collections
 
-from configs import defaults
+from ioub_jax.configs import defaults
 
 
 def get_config(arm: str = "both") -> ml_collections.ConfigDict:

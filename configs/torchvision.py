@@ -17,8 +17,8 @@ The schedule is one for fine-tuning: 12 epochs of a data set of COCO's size divi
 
 import ml_collections
 
-from configs import arguments, defaults, ssd_defaults
-from ioub_jax.models import pretrained
+from ioub_jax.configs import arguments, defaults, ssd_defaults
+from ioub_jax.configs.torchvision_models import torchvision_config
 
 ARCHITECTURES = ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2", "ssd300_vgg16")
 
@@ -31,7 +31,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
         config = ssd_defaults.get_config(arm, 300, "coco")
     else:
         config = defaults.get_config(arm)
-    config.update(pretrained.torchvision_config(architecture))
+    config.update(torchvision_config(architecture))
     config.init_from = architecture
     if architecture == "retinanet_resnet50_fpn":
         # Torchvision sets it so wherever it starts from these weights.

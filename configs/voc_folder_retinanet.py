@@ -20,8 +20,8 @@ python -m experiments.check_data --config=configs/voc_folder_retinanet.py \
 
 import ml_collections
 
-from configs import arguments, defaults
-from configs.backbones import BACKBONES, use_backbone
+from ioub_jax.configs import arguments, defaults
+from ioub_jax.configs.backbones import BACKBONES, use_backbone
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:

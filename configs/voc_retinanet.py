@@ -21,18 +21,9 @@ python -m experiments.train --config=configs/voc_retinanet.py:r50,both --workdir
 
 import ml_collections
 
-from configs import arguments, defaults
-from configs.backbones import BACKBONES, use_backbone
-
-TRAINING_IMAGES = 5_011 + 11_540  # trainval of 2007 and of 2012
-
-
-def use_data(data: ml_collections.ConfigDict) -> None:
-    """Makes `config.data` read 2007+2012 trainval and 2007 test."""
-    data.source = "voc"
-    data.voc.train_folders = ("VOC2007", "VOC2012")
-    data.voc.val_folders = ("VOC2007",)
-    data.voc.test_folders = ("VOC2007",)
+from ioub_jax.configs import arguments, defaults
+from ioub_jax.configs.backbones import BACKBONES, use_backbone
+from ioub_jax.configs.data_sets import VOC_TRAINING_IMAGES, use_voc
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
@@ -40,12 +31,12 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     backbone, arm = arguments.parse(argument, BACKBONES, defaults.ARMS)
     config = defaults.get_config(arm)
     use_backbone(config.model, backbone)
-    use_data(config.data)
+    use_voc(config.data)
     config.data.resize.update({"mode": "short_side", "short_side": 600, "long_side": 1000})
     config.data.canvases = ((608, 1024), (608, 800), (800, 608), (1024, 608))
-    config.schedule.images = 12 * TRAINING_IMAGES
+    config.schedule.images = 12 * VOC_TRAINING_IMAGES
     config.optimizer.clip_global_norm = 35.0
-    config.evaluation.every_images = TRAINING_IMAGES
+    config.evaluation.every_images = VOC_TRAINING_IMAGES
     config.evaluation.metrics = ("voc", "coco")
     config.runtime.workers = 8
     # Cheaper on TPUs than to keep and to read them again: docs/performance.md.

@@ -19,8 +19,8 @@ python -m experiments.train --config=configs/voc_ssd.py:300,both --workdir=runs/
 
 import ml_collections
 
-from configs import arguments, defaults, ssd_defaults
-from configs.voc_retinanet import TRAINING_IMAGES, use_data
+from ioub_jax.configs import arguments, defaults, ssd_defaults
+from ioub_jax.configs.data_sets import VOC_TRAINING_IMAGES, use_voc
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
@@ -29,12 +29,12 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     config = ssd_defaults.get_config(arm, int(input_size), "voc")
     config.model.pretrained = "vgg16"
     config.batch_size = 32
-    use_data(config.data)
+    use_voc(config.data)
     config.schedule.update({"base_learning_rate": 1e-3, "reference_batch_size": 32})
-    config.schedule.images = 120 * TRAINING_IMAGES
+    config.schedule.images = 120 * VOC_TRAINING_IMAGES
     config.schedule.warmup_images = 500 * 32
     config.schedule.decay_at = (16 / 24, 20 / 24)
-    config.evaluation.every_images = 10 * TRAINING_IMAGES
+    config.evaluation.every_images = 10 * VOC_TRAINING_IMAGES
     config.evaluation.metrics = ("voc", "coco")
     config.runtime.workers = 8
     return config

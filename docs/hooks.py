@@ -1,6 +1,6 @@
 """What mkdocs does besides: pages for the files of the repository that a page links to.
 
-`../configs/defaults.py` is a link that works where the repository is read. mkdocs knows only what
+`../ioub_jax/errors.py` is a link that works where the repository is read. mkdocs knows only what
 is below docs/; so each such file becomes a page of its own below source/, and the link goes there.
 The README is the first page.
 """

@@ -1,8 +1,16 @@
-"""What every error has in common whose message is one sentence for the user."""
+"""The errors whose message is one sentence for the user, who can mend what it names."""
 
 
 class UserError(Exception):
     """Something that the user can mend: commands tell the message, and no traceback.
 
-    Everything else is a bug, or of the machine (`experiments.machine`).
+    Everything else is a bug, or of the machine (`ioub_jax.commands.machine`).
     """
+
+
+class ConfigError(UserError, ValueError):
+    """A configuration, a run or a choice of parts that cannot be used."""
+
+
+class WeightsError(UserError, ValueError):
+    """A file of weights that cannot be used."""

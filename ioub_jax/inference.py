@@ -14,16 +14,17 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
+from ioub_jax import weights
 from ioub_jax.data import batching, images, transforms
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.images import as_array, is_array
 from ioub_jax.data.sources import coco_categories
 from ioub_jax.data.sources.example import Example, create_example
-from ioub_jax.models import pretrained
-from ioub_jax.training import bit_depth, checkpoints, class_list, configuration, placement
-from ioub_jax.training import step as steps
+from ioub_jax.devices import placement
+from ioub_jax.training import steps
 from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, create_detector_for_inference
+from ioub_jax.workdirs import bit_depth, checkpoints, class_list, configuration
 
 #: A file, a Pillow image, or an array of any library (jax, torch on the CPU, ...) with RGB pixels:
 #: uint8 `[H, W, 3]`, or `[H, W]` for grey; uint16 as a 16-bit file.
@@ -84,7 +85,7 @@ class ObjectDetector:
       canvases: heights and widths of the network's input.
       reading: how images become pixels.
       variables: `params` and `batch_stats`, on the device.
-      predict: `predict(variables, batch, anchors)` of `training.step.make_predict_step`.
+      predict: `predict(variables, batch, anchors)` of `training.steps.make_predict_step`.
     """
 
     def __init__(
@@ -269,7 +270,7 @@ def load(
     path = pathlib.Path(source)
     if path.is_dir():
         return _from_run(path, checkpoint, ema, batch_size, changes or {})
-    return _from_weights(pretrained.find_weights(os.fspath(source)), batch_size, changes or {})
+    return _from_weights(weights.find_weights(os.fspath(source)), batch_size, changes or {})
 
 
 def _from_run(
@@ -293,7 +294,7 @@ def _reading(config: Any, depth: int) -> images.Reading:
 def _from_weights(
     path: pathlib.Path, batch_size: int, changes: Mapping[str, Any]
 ) -> ObjectDetector:
-    imported = pretrained.detector_of(pretrained.read_state_dict(path), name=str(path))
+    imported = weights.detector_of(weights.read_state_dict(path), name=str(path))
     if imported.is_of_coco:
         categories = [(id_, name) for name, id_ in coco_categories.COCO_IDS.items()]
         imported = imported.with_classes([id_ for id_, _ in categories])

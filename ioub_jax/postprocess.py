@@ -2,7 +2,7 @@
 
 Images do not interact, but NMS goes on until the slowest image of a batch is done, and XLA does not
 partition `top_k`. So a batch that is sharded over devices belongs under `jax.shard_map`
-(`training.placement.on_each_device`), where devices do not communicate; elsewhere results are the
+(`devices.placement.on_each_device`), where devices do not communicate; elsewhere results are the
 same, with much communication.
 """
 

@@ -24,10 +24,10 @@ import nbclient
 import nbformat
 import safetensors.numpy
 
-from ioub_jax import files
+from ioub_jax import files, weights
 from ioub_jax.data.sources import coco_categories, shapes
+from ioub_jax.errors import WeightsError
 from ioub_jax.evaluation import coco_format
-from ioub_jax.models import pretrained
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 NAMES = ("losses", "train", "torchvision")
@@ -90,8 +90,8 @@ def inputs(scratch: pathlib.Path) -> dict[str, str]:
     if "WEIGHTS" not in os.environ:
         chosen["WEIGHTS"] = WEIGHTS
         try:
-            pretrained.find_weights(WEIGHTS)
-        except pretrained.WeightsError:
+            weights.find_weights(WEIGHTS)
+        except WeightsError:
             path = scratch / f"random_numbers_in_the_shape_of_{WEIGHTS}.safetensors"
             random_weights(path)
             chosen["WEIGHTS"] = str(path)

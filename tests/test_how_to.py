@@ -73,7 +73,7 @@ def test_add_a_loss(copy):
 
 YOLO = """
 import cv2, numpy, pathlib
-from configs import defaults
+from ioub_jax.configs import defaults
 from ioub_jax.data.sources import create_source
 root = pathlib.Path("data")
 for part in ("images/train", "labels/train"):

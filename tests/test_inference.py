@@ -6,8 +6,9 @@ from PIL import Image
 import ioub_jax
 from ioub_jax.data import sources
 from ioub_jax.data.checks import DataError
-from ioub_jax.training import configuration, trained
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax.errors import ConfigError
+from ioub_jax.training import trained
+from ioub_jax.workdirs import configuration
 from tests import tiny
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
-from experiments import command_line
+from ioub_jax.commands import command_line
 
 PYPROJECT = pathlib.Path(__file__).resolve().parents[1] / "pyproject.toml"
 

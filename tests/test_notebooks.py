@@ -17,7 +17,8 @@ import pytest
 from nbformat import v4
 
 import ioub_jax
-from ioub_jax.models import pretrained
+from ioub_jax import weights
+from ioub_jax.errors import WeightsError
 from notebooks import execute
 
 FOLDER = pathlib.Path(execute.__file__).parent
@@ -126,24 +127,24 @@ def test_elsewhere_it_clones_and_installs(tmp_path, monkeypatch, devices, packag
 
 def test_without_weights_and_images_there_are_some_that_say_what_they_are(tmp_path, monkeypatch):
     def unreachable(name):
-        raise pretrained.WeightsError(name)
+        raise WeightsError(name)
 
-    monkeypatch.setattr(pretrained, "find_weights", unreachable)
+    monkeypatch.setattr(weights, "find_weights", unreachable)
     for name in ("WEIGHTS", "COCO", "SHORT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RUNS", "mine")
     chosen = execute.inputs(tmp_path)
     assert chosen["SHORT"] == "1"
     assert chosen["RUNS"] == "mine"
-    weights = pathlib.Path(chosen["WEIGHTS"])
-    assert weights.name.startswith("random_numbers")
+    weights_file = pathlib.Path(chosen["WEIGHTS"])
+    assert weights_file.name.startswith("random_numbers")
     assert 'startswith("random_numbers")' in (FOLDER / "torchvision.ipynb").read_text().replace(
         "\\", ""
     )
     images = sorted(pathlib.Path(chosen["COCO"], "val2017").iterdir())
     assert len(images) == 8
     monkeypatch.undo()
-    assert len(ioub_jax.load(weights).classes) == 80
+    assert len(ioub_jax.load(weights_file).classes) == 80
 
 
 def test_a_failing_cell_fails_and_is_kept(tmp_path, monkeypatch):

@@ -7,8 +7,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from ioub_jax import plotting
-from ioub_jax.evaluation.diagnosis import diagnose, diagnosis_to_json
-from ioub_jax.objective import gradient_norm, histograms
+from ioub_jax.diagnostics import gradient_norm
+from ioub_jax.diagnostics.of_detections import diagnose, diagnosis_to_json
+from ioub_jax.objective import histograms
 from ioub_jax.plotting import positives
 from ioub_jax.plotting.drawing import RUN_COLORS
 from tests.evaluation.small_data import annotation, data_set, detection

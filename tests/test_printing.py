@@ -10,7 +10,7 @@ from ioub_jax.data.audit import report
 from ioub_jax.data.audit.findings import Finding
 from ioub_jax.data.checks import DataError, Problem
 from ioub_jax.data.sources.learned import ClassCount
-from ioub_jax.evaluation import coco, voc
+from ioub_jax.evaluation import coco_metrics, voc_metrics
 from ioub_jax.plotting import draw_on_image
 from ioub_jax.printing import printable, printable_lines
 
@@ -66,8 +66,8 @@ def test_names_do_nothing_in_sentences_tables_and_pictures(tmp_path):
     }
     found = [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.5}]
     for table in (
-        coco.format_table(coco.evaluate_detections(ground_truth, found)),
-        voc.format_voc_table(voc.evaluate_voc(ground_truth, found)),
+        coco_metrics.format_table(coco_metrics.evaluate_detections(ground_truth, found)),
+        voc_metrics.format_voc_table(voc_metrics.evaluate_voc(ground_truth, found)),
     ):
         assert SHOWN in table and "\n# forged" not in table
         files.write_text(tmp_path / "table.txt", table)

@@ -29,7 +29,6 @@ from typing import Any
 
 import jax
 
-from experiments import command_line
 from experiments.benchmark import (
     beside_peer,
     compiled,
@@ -37,12 +36,13 @@ from experiments.benchmark import (
     exported,
     gpu,
     growth,
-    layers,
+    layer_rates,
     opening,
     rates,
     saving,
     start,
 )
+from ioub_jax.commands import command_line
 
 _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "models": compiled.model_cost,
@@ -54,7 +54,7 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "export": exported.exported_beside_jitted,
     "saving": saving.saving_cost,
     "metrics": detection_metrics.metrics_cost,
-    "layers": layers.layer_rates,
+    "layers": layer_rates.layer_rates,
     "compile": beside_peer.compile_cost,
     "gpu": gpu.gpu_rates,
     "open": opening.opening_cost,
@@ -73,7 +73,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "export": exported.check_configuration,
     "saving": saving.check_saving,
     "metrics": detection_metrics.check_metrics_input,
-    "layers": layers.check_layers,
+    "layers": layer_rates.check_layers,
     "compile": beside_peer.check_compile,
     "gpu": gpu.check_gpu,
     "open": opening.check_opening,

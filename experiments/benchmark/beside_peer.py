@@ -13,7 +13,7 @@ from experiments.benchmark import timing, worker
 from experiments.benchmark.compiled import BATCH, BOXES, CLASSES
 from experiments.benchmark.rates import REPEATS
 from experiments.benchmark.workloads import Workload
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax.errors import ConfigError
 
 PEER = flags.DEFINE_enum(
     "peer",

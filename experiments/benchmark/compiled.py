@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-from configs import defaults, torchvision
+from configs import torchvision
 from ioub_jax import matching, models
+from ioub_jax.configs import defaults
+from ioub_jax.devices.placement import abstract_batch
 from ioub_jax.models import cost
 from ioub_jax.training.detector import (
     canvas_anchors,
@@ -16,7 +18,6 @@ from ioub_jax.training.detector import (
     create_detector,
     create_trainer,
 )
-from ioub_jax.training.placement import abstract_batch
 
 _CANVAS = (800, 1344)
 BATCH = flags.DEFINE_integer("batch", None, "Images.", lower_bound=1)

@@ -9,15 +9,15 @@ from experiments.benchmark import timing
 from experiments.benchmark.compiled import CLASSES, IMAGES
 from experiments.benchmark.rates import REPEATS
 from experiments.benchmark.timing import Seconds
-from ioub_jax.evaluation import coco, coco_input
+from ioub_jax.errors import ConfigError
+from ioub_jax.evaluation import coco_input, coco_metrics
 from ioub_jax.evaluation.coco_format import DetectionCollector
-from ioub_jax.training.configuration import ConfigError
 
 _DETECTIONS = flags.DEFINE_integer(
     "detections", 500_000, "Detections of `metrics`; at least one an image.", lower_bound=1
 )
 
-_BACKENDS: tuple[coco.Backend, ...] = get_args(coco.Backend)
+_BACKENDS: tuple[coco_metrics.Backend, ...] = get_args(coco_metrics.Backend)
 _SIZE = 640
 _BOXES_OF_AN_IMAGE = 7  # COCO's val2017 has 36,781 in 5,000
 _BATCH = 16
@@ -42,7 +42,7 @@ def metrics_cost() -> dict[str, Any]:
         "turns": REPEATS.value,
         "collecting": (timing.now() - start).figures(),
     }
-    turns: dict[coco.Backend, list[dict[str, Seconds]]] = {name: [] for name in _BACKENDS}
+    turns: dict[coco_metrics.Backend, list[dict[str, Seconds]]] = {name: [] for name in _BACKENDS}
     numbers = {}
     for _ in range(REPEATS.value):
         for backend, of_backend in turns.items():
@@ -76,15 +76,15 @@ def _images() -> int:
 
 
 def _one_turn(
-    ground_truth: dict[str, Any], results: list[dict[str, Any]], backend: coco.Backend
-) -> tuple[dict[str, Seconds], coco.CocoMetrics]:
+    ground_truth: dict[str, Any], results: list[dict[str, Any]], backend: coco_metrics.Backend
+) -> tuple[dict[str, Seconds], coco_metrics.CocoMetrics]:
     """What `coco.evaluate_detections` does."""
     start = timing.now()
     checked = coco_input.check_input(ground_truth, results)
     is_checked = timing.now()
-    evaluator = coco.run_evaluator(checked, backend)
+    evaluator = coco_metrics.run_evaluator(checked, backend)
     is_evaluated = timing.now()
-    metrics = coco.metrics_of(checked, evaluator)
+    metrics = coco_metrics.metrics_of(checked, evaluator)
     end = timing.now()
     return {
         "input checks": is_checked - start,

@@ -11,10 +11,10 @@ from experiments.benchmark import timing
 from experiments.benchmark.compiled import BATCH, CLASSES
 from experiments.benchmark.rates import CONFIG, REPEATS
 from experiments.benchmark.timing import Seconds
-from ioub_jax import exporting
+from ioub_jax.errors import ConfigError
+from ioub_jax.export import programs
 from ioub_jax.inference import ObjectDetector
-from ioub_jax.training import state as states
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax.training import train_state
 from ioub_jax.training.detector import create_detector_for_inference
 
 
@@ -28,13 +28,13 @@ def exported_beside_jitted() -> dict[str, Any]:
     config = CONFIG.value
     count = CLASSES.value or 80
     model = create_detector_for_inference(config, count)
-    variables = states.init_variables(model.model, config.seed)
+    variables = train_state.init_variables(model.model, config.seed)
     categories = [(id_, str(id_)) for id_ in range(count)]
     detector = ObjectDetector(model, variables, categories, BATCH.value or 1)
     canvas = detector.canvases[0]
 
     start = timing.now()
-    serialized = exporting.export_detector(detector, canvas).serialize(vjp_order=0)
+    serialized = programs.export_detector(detector, canvas).serialize(vjp_order=0)
     before = {"export": timing.now() - start}
     images = np.random.default_rng(0).integers(
         0, 256, (detector.batch_size, *canvas, 3), dtype=np.uint8

@@ -24,7 +24,7 @@ from experiments.benchmark import beside_peer, timing, worker
 from experiments.benchmark.rates import REPEATS
 from experiments.benchmark.workloads import Workload
 from ioub_jax import files
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax.errors import ConfigError
 
 _MINUTES = flags.DEFINE_float("minutes", 8.0, "What `gpu` may take in all.", lower_bound=0.0)
 _FOLDER = flags.DEFINE_string("folder", "runs/gpu", "Where `gpu` writes its results.")

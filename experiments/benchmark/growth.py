@@ -12,14 +12,13 @@ from absl import flags
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from configs import defaults
 from experiments.benchmark import ours, timing
 from experiments.benchmark.rates import REPEATS
 from experiments.benchmark.timing import Seconds
 from experiments.benchmark.workloads import Workload
-from ioub_jax import files
+from ioub_jax import files, tpu_plan
+from ioub_jax.configs import defaults
 from ioub_jax.plotting.drawing import BLUE, DPI, GREY, ORANGE, tidy
-from ioub_jax.training import plan
 from ioub_jax.training.detector import canvas_anchors
 
 _PNG = flags.DEFINE_string("png", None, "A file for the curves of `growth`.")
@@ -105,7 +104,7 @@ def _cost_of_a_device(count: int) -> dict[str, float]:
     config.data.canvases = (_DEVICES_CANVAS,)
     config.data.max_boxes = 50
     devices = jax.devices()[:count]
-    made = plan.plan_step("train", config, 80, "cpu", _DEVICES_BATCH // count, devices)
+    made = tpu_plan.plan_step("train", config, 80, "cpu", _DEVICES_BATCH // count, devices)
     return {"flops": made.flops, "bytes accessed": made.bytes_accessed}
 
 

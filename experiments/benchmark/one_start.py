@@ -10,8 +10,8 @@ from typing import Any
 
 from absl import flags
 
-from experiments import command_line
-from ioub_jax.training import host_memory
+from ioub_jax.commands import command_line
+from ioub_jax.devices import host_memory
 
 _CONFIG = command_line.define_config()
 _CLASSES = flags.DEFINE_integer("classes", 20, "Classes of the data set.", lower_bound=1)
@@ -26,7 +26,6 @@ import jax.numpy as jnp
 
 from experiments.benchmark import timing
 from experiments.benchmark.workloads import Workload
-from ioub_jax.training import hosts, loop, preview  # noqa: F401  (as `experiments.train` does)
 from ioub_jax.training.detector import create_detector, create_trainer
 
 

@@ -23,7 +23,7 @@ from absl import flags
 from experiments.benchmark.compiled import BOXES, IMAGES
 from experiments.benchmark.rates import REPEATS
 from experiments.benchmark.timing import rounded
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax.errors import ConfigError
 
 _POLYGONS = flags.DEFINE_boolean("polygons", True, "Whether its boxes have segmentations.")
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ioub_jax.training import host_memory
+from ioub_jax.devices import host_memory
 
 if __name__ == "__main__":
     host_memory.restart_with_huge_pages()  # as a training does

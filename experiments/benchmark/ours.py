@@ -13,9 +13,9 @@ from experiments.benchmark import timing
 from experiments.benchmark.workloads import Workload
 from ioub_jax import boxes, postprocess
 from ioub_jax import objective as objectives
+from ioub_jax.devices import host_memory
 from ioub_jax.training import detector as detectors
-from ioub_jax.training import host_memory
-from ioub_jax.training import step as steps
+from ioub_jax.training import steps
 
 
 class Program:

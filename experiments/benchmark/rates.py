@@ -10,15 +10,15 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-from configs import defaults
-from experiments import command_line
 from experiments.benchmark import timing
 from experiments.benchmark.compiled import BACKBONE
-from ioub_jax import models
+from ioub_jax import models, weights
+from ioub_jax.commands import command_line
+from ioub_jax.configs import defaults
 from ioub_jax.data import sources, throughput
 from ioub_jax.data.checks import DataError
-from ioub_jax.models import pretrained, vgg
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax.errors import ConfigError, WeightsError
+from ioub_jax.models import vgg
 
 CONFIG = command_line.define_config(required=False)
 _BATCHES = flags.DEFINE_integer("batches", 8, "Batches of input, each time.", lower_bound=1)
@@ -33,7 +33,7 @@ def import_cost() -> dict[str, Any]:
     system has read the file for. The memory is the most that Python and numpy hold at once on the
     way to the device: most variables are views of the mapped file until then.
     """
-    path = pretrained.find_weights(_weights())
+    path = weights.find_weights(_weights())
     turns = []
     for _ in range(REPEATS.value + 1):
         start = timing.now()
@@ -53,7 +53,7 @@ def import_cost() -> dict[str, Any]:
 
 def check_weights() -> str:
     """What `import_cost` would read; raises `ConfigError` or `WeightsError` as it would."""
-    path = pretrained.local_weights(_weights())
+    path = weights.local_weights(_weights())
     return f"weights {path or f'{_weights()}, after a download'}"
 
 
@@ -65,16 +65,16 @@ def _weights() -> str:
 
 def _import_weights(path: pathlib.Path) -> Any:
     """The variables of the detector in a file, or else of the backbone that a flag names."""
-    state_dict = pretrained.read_state_dict(path)
+    state_dict = weights.read_state_dict(path)
     try:
-        return pretrained.detector_of(state_dict, name=str(path)).variables
-    except pretrained.WeightsError as not_a_detector:
+        return weights.detector_of(state_dict, name=str(path)).variables
+    except WeightsError as not_a_detector:
         try:
-            return pretrained.backbone_variables(
+            return weights.backbone_variables(
                 state_dict, _backbone_template(), backbone=BACKBONE.value, name=str(path)
             )
-        except pretrained.WeightsError as not_a_backbone:
-            raise pretrained.WeightsError(
+        except WeightsError as not_a_backbone:
+            raise WeightsError(
                 f"Neither a detector ({not_a_detector}) nor a backbone ({not_a_backbone})"
             ) from None
 

@@ -10,9 +10,9 @@ from experiments.benchmark import timing
 from experiments.benchmark.compiled import CLASSES
 from experiments.benchmark.rates import CONFIG, REPEATS
 from experiments.benchmark.timing import Seconds
-from ioub_jax.training import checkpoints, checksums, configuration
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax.errors import ConfigError
 from ioub_jax.training.detector import create_detector, create_trainer
+from ioub_jax.workdirs import checkpoints, checksums, configuration
 
 
 def saving_cost() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from experiments.benchmark.compiled import CLASSES
 from experiments.benchmark.rates import CONFIG, REPEATS
 from experiments.benchmark.timing import rounded
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax.errors import ConfigError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 # The model and the inputs of `step`.

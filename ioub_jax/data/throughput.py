@@ -20,7 +20,7 @@ from ioub_jax.data.augmentation import create_augmentation
 from ioub_jax.data.batching import BatchPlan, assemble_batch, create_plan, keep_largest
 from ioub_jax.data.images import AS_STORED, decode_image
 from ioub_jax.data.sources.example import Source
-from ioub_jax.data.sources.files import AnnotatedImages, scale_to_image
+from ioub_jax.data.sources.file_source import AnnotatedImages, scale_to_image
 from ioub_jax.data.transforms import resize
 
 Size = tuple[int, int]

@@ -1,18 +1,18 @@
 """How good detections are: COCO's metrics and VOC's, from plain arrays and dicts, without jax."""
 
-from ioub_jax.evaluation.coco import (
+from ioub_jax.evaluation.coco_format import (
+    DetectionCollector,
+    to_coco_ground_truth,
+    to_coco_results,
+)
+from ioub_jax.evaluation.coco_metrics import (
     ClassMetrics,
     CocoMetrics,
     evaluate_detections,
     format_table,
     metrics_to_json,
 )
-from ioub_jax.evaluation.coco_format import (
-    DetectionCollector,
-    to_coco_ground_truth,
-    to_coco_results,
-)
-from ioub_jax.evaluation.voc import (
+from ioub_jax.evaluation.voc_metrics import (
     VocClassMetrics,
     VocMetrics,
     evaluate_voc,

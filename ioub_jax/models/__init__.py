@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ioub_jax.models import efficientnet, fpn, resnet, retinanet, ssd, vgg
+from ioub_jax.models import efficientnet, fpn, resnet, retinanet_network, ssd_network, vgg
 from ioub_jax.models.interface import Predictions
 
 __all__ = ["Predictions", "create_backbone", "create_model"]
@@ -14,12 +14,12 @@ __all__ = ["Predictions", "create_backbone", "create_model"]
 
 def create_model(
     config: Any, *, num_classes: int, anchors_per_location: Sequence[int]
-) -> retinanet.RetinaNet | ssd.SSD:
+) -> retinanet_network.RetinaNet | ssd_network.SSD:
     """The detector that a configuration describes.
 
     Args:
-      config: `config.model`; its keys are explained in `configs/defaults.py` and
-        `configs/ssd_defaults.py`.
+      config: `config.model`; its keys are explained in `ioub_jax/configs/defaults.py` and
+        `ioub_jax/configs/ssd_defaults.py`.
       num_classes: C.
       anchors_per_location: for every level, the anchors that share a location.
 
@@ -60,11 +60,11 @@ def create_backbone(config: Any) -> nn.Module:
     return efficientnet.EfficientNetLite0(**options)
 
 
-def _create_retinanet(config: Any, num_classes: int, anchors: int) -> retinanet.RetinaNet:
+def _create_retinanet(config: Any, num_classes: int, anchors: int) -> retinanet_network.RetinaNet:
     dtype = jnp.dtype(config.dtype)
 
-    def head(outputs: int, bias: float) -> retinanet.Head:
-        return retinanet.Head(
+    def head(outputs: int, bias: float) -> retinanet_network.Head:
+        return retinanet_network.Head(
             outputs=outputs,
             anchors=anchors,
             width=config.head.width,
@@ -75,7 +75,7 @@ def _create_retinanet(config: Any, num_classes: int, anchors: int) -> retinanet.
             dtype=dtype,
         )
 
-    return retinanet.RetinaNet(
+    return retinanet_network.RetinaNet(
         backbone=create_backbone(config),
         pyramid=fpn.FeaturePyramid(
             channels=config.fpn.channels,
@@ -85,7 +85,7 @@ def _create_retinanet(config: Any, num_classes: int, anchors: int) -> retinanet.
             dtype=dtype,
         ),
         classification_head=head(
-            num_classes, retinanet.prior_probability_bias(config.head.prior_probability)
+            num_classes, retinanet_network.prior_probability_bias(config.head.prior_probability)
         ),
         localization_head=head(4, 0.0),
         pixel_mean=tuple(config.pixel_mean),
@@ -94,16 +94,16 @@ def _create_retinanet(config: Any, num_classes: int, anchors: int) -> retinanet.
     )
 
 
-def _create_ssd(config: Any, outputs: int, anchors_per_location: Sequence[int]) -> ssd.SSD:
+def _create_ssd(config: Any, outputs: int, anchors_per_location: Sequence[int]) -> ssd_network.SSD:
     """An SSD whose heads put out `outputs` logits an anchor, the background's included."""
     if config.backbone != "vgg16":
         raise ValueError(f"model.backbone is {config.backbone!r}; that of an SSD must be 'vgg16'.")
-    if config.input_size not in ssd.EXTRA_BLOCKS:
+    if config.input_size not in ssd_network.EXTRA_BLOCKS:
         raise ValueError(
             f"model.input_size is {config.input_size}; it must be one of "
-            f"{', '.join(map(str, ssd.EXTRA_BLOCKS))}."
+            f"{', '.join(map(str, ssd_network.EXTRA_BLOCKS))}."
         )
-    levels = 2 + len(ssd.EXTRA_BLOCKS[config.input_size])
+    levels = 2 + len(ssd_network.EXTRA_BLOCKS[config.input_size])
     if len(anchors_per_location) != levels:
         raise ValueError(
             f"An SSD of model.input_size {config.input_size} has {levels} levels, but anchors are "
@@ -112,15 +112,18 @@ def _create_ssd(config: Any, outputs: int, anchors_per_location: Sequence[int]) 
     dtype = jnp.dtype(config.dtype)
     # Weights published for SSD are of VGG16 at its own width, which a configuration may leave out.
     width = config.get("width", 64)
-    return ssd.SSD(
+    return ssd_network.SSD(
         backbone=vgg.VGG16(width=width, frozen_stages=config.frozen_stages, dtype=dtype),
-        l2_norm=ssd.ChannelNorm(dtype=dtype),
-        extra_layers=ssd.ExtraLayers(input_size=config.input_size, width=width, dtype=dtype),
+        l2_norm=ssd_network.ChannelNorm(dtype=dtype),
+        extra_layers=ssd_network.ExtraLayers(
+            input_size=config.input_size, width=width, dtype=dtype
+        ),
         classification_heads=tuple(
-            ssd.head_convolution(anchors * outputs, dtype) for anchors in anchors_per_location
+            ssd_network.head_convolution(anchors * outputs, dtype)
+            for anchors in anchors_per_location
         ),
         localization_heads=tuple(
-            ssd.head_convolution(anchors * 4, dtype) for anchors in anchors_per_location
+            ssd_network.head_convolution(anchors * 4, dtype) for anchors in anchors_per_location
         ),
         pixel_mean=tuple(config.pixel_mean),
         pixel_std=tuple(config.pixel_std),

@@ -11,13 +11,7 @@ from ioub_jax.matching import Matches
 from ioub_jax.objective.entries import Sigmoids, repeat_for_entries, split_levels
 from ioub_jax.objective.histograms import positive_histograms
 from ioub_jax.objective.options import ClassificationOptions, ObjectiveOptions
-from ioub_jax.objective.per_anchor import (
-    Labelled,
-    PerAnchor,
-    labelled,
-    scalars_of,
-    with_int32,
-)
+from ioub_jax.objective.per_anchor import Labelled, PerAnchor, labelled, scalars_of, with_int32
 from ioub_jax.objective.weights import carl_weights, classification_weights, localization_weights
 
 

@@ -5,10 +5,10 @@ and never pyplot's global state, so that it can run in a loop, in a thread and w
 Boxes are `[..., 4]` xyxy in pixels of the image they are drawn on.
 """
 
-from ioub_jax.plotting.anchors import positive_anchors
 from ioub_jax.plotting.curves import learning_curves
 from ioub_jax.plotting.diagnostics import diagnostics
 from ioub_jax.plotting.overlay import draw_on_image
+from ioub_jax.plotting.positive_anchors_on_image import positive_anchors
 from ioub_jax.plotting.sheets import contact_sheet, labelled_sheet
 
 __all__ = [

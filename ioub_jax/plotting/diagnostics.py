@@ -5,11 +5,11 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from ioub_jax.plotting.correlation import correlation_by_class, iou_bins, score_against_iou
-from ioub_jax.plotting.gradient_norm import gradient_norm
+from ioub_jax.plotting.gradient_norms import gradient_norm
+from ioub_jax.plotting.lost_by_nms import suppression
 from ioub_jax.plotting.positives import positives
 from ioub_jax.plotting.precision import calibration, lrp, precision_recall
-from ioub_jax.plotting.suppression import suppression
+from ioub_jax.plotting.score_and_iou import correlation_by_class, iou_bins, score_against_iou
 
 
 def diagnostics(folder: str | os.PathLike[str], report: Mapping[str, Any]) -> list[str]:

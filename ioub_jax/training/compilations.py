@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from ioub_jax.training import host_memory
+from ioub_jax.devices import host_memory
 
 logger = logging.getLogger("ioub_jax")
 

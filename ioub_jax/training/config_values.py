@@ -13,7 +13,7 @@ import ml_collections
 
 from ioub_jax import matching
 from ioub_jax.data.images import BIT_DEPTHS
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax.errors import ConfigError
 
 _OBJECTS = ("ignore", "drop", "keep")
 _CHOICES: dict[str, tuple[str, ...]] = {

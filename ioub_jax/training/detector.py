@@ -15,10 +15,11 @@ from jax.sharding import Mesh
 
 from ioub_jax import anchors as anchor_grids
 from ioub_jax.data import augmentation, batching
+from ioub_jax.devices import host_memory, placement
+from ioub_jax.errors import ConfigError
 from ioub_jax.models import create_model
-from ioub_jax.training import configuration, host_memory, placement, schedules
-from ioub_jax.training import state as states
-from ioub_jax.training import step as steps
+from ioub_jax.training import schedules, steps, train_state
+from ioub_jax.workdirs import configuration
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ class Detector:
     @functools.cached_property
     def init_variables(self) -> jax.stages.Wrapped:
         """`init_variables(seed)`, seed an int32: the model is traced when it is first asked for."""
-        return jax.jit(functools.partial(states.init_variables, self.model))
+        return jax.jit(functools.partial(train_state.init_variables, self.model))
 
     @functools.cached_property
     def abstract_variables(self) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def create_detector(
         # Nothing is computed: the choices in the configuration are looked at before anything is.
         _ = detector.abstract_variables
     except ValueError as error:
-        raise configuration.ConfigError(str(error)) from error
+        raise ConfigError(str(error)) from error
     check_choices(config)
     return detector
 
@@ -127,7 +128,7 @@ def check_choices(config: ml_collections.ConfigDict) -> None:
         batching.create_plan(config, np.ones((1, 2)))
         augmentation.create_augmentation(config)
     except ValueError as error:
-        raise configuration.ConfigError(str(error)) from error
+        raise ConfigError(str(error)) from error
 
 
 def create_detector_for_inference(config: ml_collections.ConfigDict, num_classes: int) -> Detector:
@@ -158,8 +159,8 @@ class Trainer(NamedTuple):
       train_step: `train_step(state, batch, anchors) -> (state, metrics)`; the old state is donated.
     """
 
-    create_state: Callable[[], states.TrainState]
-    abstract_state: states.TrainState
+    create_state: Callable[[], train_state.TrainState]
+    abstract_state: train_state.TrainState
     train_step: jax.stages.Wrapped
 
 
@@ -168,7 +169,7 @@ def create_trainer(detector: Detector) -> Trainer:
     config = detector.config
     schedule = schedules.learning_rate_schedule(config.schedule, config.batch_size)
     params = detector.abstract_variables["params"]
-    frozen = states.frozen_parameters(params, config.model.frozen_stages)
+    frozen = train_state.frozen_parameters(params, config.model.frozen_stages)
     optimizer = schedules.create_optimizer(config.optimizer, schedule, frozen)
     train_step = steps.make_train_step(detector.model, optimizer, schedule, config, detector.mesh)
     return Trainer(*_initial_state(detector, optimizer), train_step)
@@ -176,7 +177,7 @@ def create_trainer(detector: Detector) -> Trainer:
 
 def _initial_state(
     detector: Detector, optimizer: optax.GradientTransformation
-) -> tuple[Callable[[], states.TrainState], states.TrainState]:
+) -> tuple[Callable[[], train_state.TrainState], train_state.TrainState]:
     """What makes the state before the first step, and that state without values.
 
     It is a compiled program, so that its values do not depend on the number of devices, and takes
@@ -186,15 +187,15 @@ def _initial_state(
     w_loc = steps.objective_options(config).localization.initial_w_loc
     arguments = np.int64(config.seed), np.float32(np.nan if w_loc is None else w_loc)
 
-    def create_state(seed: jax.Array, w_loc: jax.Array) -> states.TrainState:
+    def create_state(seed: jax.Array, w_loc: jax.Array) -> train_state.TrainState:
         has_ema = config.optimizer.ema_decay is not None
         variables = detector.init_variables(seed)
-        return states.create_state(variables, optimizer, w_loc, has_ema=has_ema)
+        return train_state.create_state(variables, optimizer, w_loc, has_ema=has_ema)
 
     # Placed as the steps leave it: anywhere else, the second step would compile once more.
     program = jax.jit(create_state, out_shardings=placement.replicated(detector.mesh))
 
-    def compiled() -> states.TrainState:
+    def compiled() -> train_state.TrainState:
         # It runs once, and the kernels for every array take as long to compile as the train step:
         # on a CPU half as long with less effort, which changes no bit. (Tests ask for still less.)
         options: dict[str, str | bool] = {}

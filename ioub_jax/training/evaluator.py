@@ -12,9 +12,9 @@ import numpy as np
 from ioub_jax import files
 from ioub_jax.data import pipeline
 from ioub_jax.data.sources.example import Source
-from ioub_jax.evaluation import coco, coco_format, voc
-from ioub_jax.training import hosts
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax.devices import hosts
+from ioub_jax.errors import ConfigError
+from ioub_jax.evaluation import coco_format, coco_metrics, voc_metrics
 from ioub_jax.training.detector import Detector
 
 
@@ -32,8 +32,8 @@ class Evaluation:
       score_threshold: `config.evaluation.score_threshold`, which detections exceed.
     """
 
-    coco: coco.CocoMetrics | None
-    voc: voc.VocMetrics | None
+    coco: coco_metrics.CocoMetrics | None
+    voc: voc_metrics.VocMetrics | None
     headline: float | None
     results: list[dict[str, Any]]
     highest_score: float | None = None
@@ -80,9 +80,9 @@ class Evaluation:
 
     def _tables(self) -> Iterator[tuple[str, str]]:
         if self.coco:
-            yield "COCO", coco.format_table(self.coco)
+            yield "COCO", coco_metrics.format_table(self.coco)
         if self.voc:
-            yield "PASCAL VOC", voc.format_voc_table(self.voc)
+            yield "PASCAL VOC", voc_metrics.format_voc_table(self.voc)
 
     def write(self, folder: pathlib.Path, name: str) -> None:
         """Writes `NAME_detections.json` (COCO results) and what there is of metrics.
@@ -93,14 +93,16 @@ class Evaluation:
         folder.mkdir(parents=True, exist_ok=True)
         files.write_json(folder / f"{name}_detections.json", self.results)
         if self.coco:
-            report = coco.metrics_to_json(self.coco)
+            report = coco_metrics.metrics_to_json(self.coco)
             files.write_json(folder / f"{name}_metrics.json", report, indent=2)
-            files.write_text(folder / f"{name}_table.txt", coco.format_table(self.coco) + "\n")
+            files.write_text(
+                folder / f"{name}_table.txt", coco_metrics.format_table(self.coco) + "\n"
+            )
         if self.voc:
-            report = voc.voc_metrics_to_json(self.voc)
+            report = voc_metrics.voc_metrics_to_json(self.voc)
             files.write_json(folder / f"{name}_voc_metrics.json", report, indent=2)
             files.write_text(
-                folder / f"{name}_voc_table.txt", voc.format_voc_table(self.voc) + "\n"
+                folder / f"{name}_voc_table.txt", voc_metrics.format_voc_table(self.voc) + "\n"
             )
 
 
@@ -185,10 +187,10 @@ def compare(
         return Evaluation(coco=None, voc=None, headline=None, results=results)
     of_coco, of_voc, headlines = None, None, {}
     if "coco" in config.metrics:
-        of_coco = coco.evaluate_detections(ground_truth, results, backend=config.backend)
+        of_coco = coco_metrics.evaluate_detections(ground_truth, results, backend=config.backend)
         headlines["coco"] = of_coco.summary["AP"]
     if "voc" in config.metrics:
-        of_voc = voc.evaluate_voc(ground_truth, results)
+        of_voc = voc_metrics.evaluate_voc(ground_truth, results)
         headlines["voc"] = of_voc.eleven_point["AP"]
     return Evaluation(of_coco, of_voc, headlines[config.metrics[0]], results)
 

@@ -9,11 +9,11 @@ import jax
 import ml_collections
 from jax.sharding import Sharding
 
+from ioub_jax import weights
 from ioub_jax.data.sources import coco_categories
-from ioub_jax.models import pretrained
-from ioub_jax.training import checkpoints, class_list, configuration
-from ioub_jax.training.configuration import ConfigError
-from ioub_jax.training.state import TrainState
+from ioub_jax.errors import ConfigError
+from ioub_jax.training.train_state import TrainState
+from ioub_jax.workdirs import checkpoints, class_list, configuration
 
 logger = logging.getLogger("ioub_jax")
 
@@ -66,7 +66,7 @@ def initial_variables(
         variables = _merged(
             variables,
             source,
-            lambda path: same_classes or not pretrained.is_class_output(path),
+            lambda path: same_classes or not weights.is_class_output(path),
             "init_from",
         )
         if not same_classes:
@@ -85,10 +85,10 @@ def _read_backbone(
     workdir = pathlib.Path(config.pretrained)
     if workdir.is_dir():
         return checkpoints.read_variables(workdir, "best", sharding)
-    path = pretrained.find_weights(config.pretrained)
+    path = weights.find_weights(config.pretrained)
     template = {kind: tree.get("backbone", {}) for kind, tree in variables.items()}
-    backbone = pretrained.backbone_variables(
-        pretrained.read_state_dict(path), template, backbone=config.backbone, name=str(path)
+    backbone = weights.backbone_variables(
+        weights.read_state_dict(path), template, backbone=config.backbone, name=str(path)
     )
     return {kind: {"backbone": tree} for kind, tree in backbone.items()}
 
@@ -102,8 +102,8 @@ def _read_detector(
         _log_differences(config, configuration.read_workdir(workdir))
         same_classes = class_list.read(workdir) == list(categories)
         return checkpoints.read_variables(workdir, "best", sharding), same_classes
-    path = pretrained.find_weights(config.init_from)
-    detector = pretrained.detector_of(pretrained.read_state_dict(path), name=str(path))
+    path = weights.find_weights(config.init_from)
+    detector = weights.detector_of(weights.read_state_dict(path), name=str(path))
     _log_differences(config, ml_collections.ConfigDict(detector.config))
     same_classes = detector.is_of_coco and all(
         coco_categories.COCO_IDS.get(name) == id_ for id_, name in categories

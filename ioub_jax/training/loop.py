@@ -22,28 +22,29 @@ from tqdm import auto as tqdm
 from ioub_jax.data import batching, pipeline, sources
 from ioub_jax.data.sources.example import Source
 from ioub_jax.data.sources.fingerprint import Fingerprint
+from ioub_jax.devices import hosts, placement
 from ioub_jax.training import (
-    bit_depth,
-    checkpoints,
-    class_list,
     compilations,
-    configuration,
     evaluator,
-    hosts,
     initial_weights,
-    lock,
-    metrics,
-    placement,
     profiling,
     resumption,
     schedules,
-    writers,
+    steps,
+    train_state,
 )
-from ioub_jax.training import state as states
-from ioub_jax.training import step as steps
 from ioub_jax.training.detector import Detector, Trainer, create_trainer
 from ioub_jax.training.setup import create_setup
 from ioub_jax.training.stopping import StopSignals
+from ioub_jax.workdirs import (
+    bit_depth,
+    checkpoints,
+    class_list,
+    configuration,
+    lock,
+    records,
+    writers,
+)
 
 logger = logging.getLogger("ioub_jax")
 
@@ -55,7 +56,7 @@ def start_state(
     trainer: Trainer,
     source: Source,
     workdir: pathlib.Path,
-) -> states.TrainState:
+) -> train_state.TrainState:
     """The state a run goes on from: its newest checkpoint that is whole, or a new one."""
     everywhere = placement.replicated(detector.mesh)
     if (state := checkpoints.resume(workdir, trainer.abstract_state, everywhere)) is not None:
@@ -69,8 +70,8 @@ def start_state(
 
 
 def with_measured_w_loc(
-    detector: Detector, state: states.TrainState, training_batches: Any
-) -> states.TrainState:
+    detector: Detector, state: train_state.TrainState, training_batches: Any
+) -> train_state.TrainState:
     """Sets an unset `w_loc` so that the first batches' localization loss keeps its sum.
 
     `w_loc = sum SL1 / sum iou^lambda SL1` (arXiv 1908.05641, section 3.2) over the first
@@ -143,7 +144,7 @@ class Run:
             self.state = with_measured_w_loc(self.detector, self.state, self.training_batches)
         self.step = int(self.state.step)
         self.total_steps = schedules.steps_of(config.schedule.images, config.batch_size)
-        self.writer = metrics.MetricWriter(
+        self.writer = records.MetricWriter(
             workdir,
             ("train", "histograms", "evaluation"),
             self.step,
@@ -393,8 +394,8 @@ class Progress:
         Raises:
           NonFiniteError: a metric is infinite or not a number.
         """
-        values, histograms = metrics.split_histograms(jax.device_get(on_device))
-        metrics.check_finite(step, values)
+        values, histograms = records.split_histograms(jax.device_get(on_device))
+        records.check_finite(step, values)
         self._bar.update(step - self._bar.n)
         if step % self._run.config.runtime.log_every_steps and step != self._run.total_steps:
             return values

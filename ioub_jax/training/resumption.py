@@ -10,7 +10,9 @@ import ml_collections
 from ioub_jax import files
 from ioub_jax.data.sources.example import Source
 from ioub_jax.data.sources.fingerprint import Fingerprint, fingerprint_of
-from ioub_jax.training import configuration, schedules
+from ioub_jax.errors import ConfigError
+from ioub_jax.training import schedules
+from ioub_jax.workdirs import configuration
 
 _DATA = "data.json"
 # Of an evaluation, what leaves its AP as it is.
@@ -44,8 +46,8 @@ def read(workdir: pathlib.Path) -> Before:
                 for split, values in configuration.read_json(recorded).items()
             }
         except (AttributeError, TypeError):
-            raise configuration.ConfigError(
-                f"{recorded} is not what experiments.train wrote; put it back, or remove it."
+            raise ConfigError(
+                f"{recorded} is not what ioub train wrote; put it back, or remove it."
             ) from None
     return Before(configuration.read_stored(workdir), data)
 

@@ -8,10 +8,12 @@ import ml_collections
 from ioub_jax.data import sources
 from ioub_jax.data.sources import FileSource, Learned, unlearned
 from ioub_jax.data.sources.example import Source
-from ioub_jax.training import class_list, evaluator, hosts, schedules, self_test, writers
+from ioub_jax.devices import hosts, self_test
+from ioub_jax.errors import ConfigError
+from ioub_jax.training import evaluator, schedules
 from ioub_jax.training.config_values import check_values
-from ioub_jax.training.configuration import ConfigError
 from ioub_jax.training.detector import Detector, create_detector
+from ioub_jax.workdirs import class_list, writers
 
 logger = logging.getLogger("ioub_jax")
 

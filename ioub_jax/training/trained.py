@@ -8,17 +8,11 @@ from typing import Any
 
 from ioub_jax.data import sources
 from ioub_jax.data.sources.example import Source
-from ioub_jax.training import (
-    bit_depth,
-    checkpoints,
-    class_list,
-    configuration,
-    evaluator,
-    placement,
-)
-from ioub_jax.training import step as steps
+from ioub_jax.devices import placement
+from ioub_jax.training import evaluator, steps
 from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, create_detector
+from ioub_jax.workdirs import bit_depth, checkpoints, class_list, configuration
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

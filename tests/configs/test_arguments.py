@@ -1,6 +1,6 @@
 import pytest
 
-from configs import arguments
+from ioub_jax.configs import arguments
 
 BACKBONES, ARMS = ("r50", "r101"), ("both", "cls")
 

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import defaults
+from ioub_jax.configs import defaults
+from ioub_jax.devices.placement import abstract_batch
 from ioub_jax.models import resnet
 from ioub_jax.training.detector import canvas_anchors, create_detector, create_trainer
-from ioub_jax.training.placement import abstract_batch
 
 #: file -> the words of its models, of those that differ by the depth of their backbone one.
 FAMILIES = {

@@ -9,7 +9,7 @@ from ioub_jax.data.checks import DataError
 from ioub_jax.data.images import decode_image, read_image, reduction_for
 from ioub_jax.data.sources.annotations import collect_annotations
 from ioub_jax.data.sources.example import create_example
-from ioub_jax.data.sources.files import FileSource
+from ioub_jax.data.sources.file_source import FileSource
 
 HEIGHT, WIDTH = 48, 64
 

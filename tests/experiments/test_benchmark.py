@@ -12,7 +12,7 @@ from absl.testing import flagsaver
 from experiments.benchmark import detection_metrics, timing, worker
 from experiments.benchmark.__main__ import _MEASUREMENTS
 from experiments.benchmark.workloads import Workload, parse
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax.errors import ConfigError
 from tests import tiny
 
 SMALL = Workload(batch=2, height=64, width=96, classes=3, boxes=4, candidates=50)

@@ -10,7 +10,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments.benchmark import gpu, worker
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax.errors import ConfigError
 from tests import tiny
 
 # Both sides: ours takes 2 seconds a turn, torch compiled 4 and eager 8. Ours has no memory for both

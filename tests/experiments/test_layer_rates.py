@@ -11,19 +11,19 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments.benchmark import layers, ours, worker
+from experiments.benchmark import layer_rates, ours, worker
 from experiments.benchmark.timing import Seconds
 from experiments.benchmark.workloads import Workload
 from ioub_jax.models import cost
 from ioub_jax.training import detector as detectors
 
 SMALL = Workload(batch=1, height=64, width=96, classes=3, boxes=4)
-STRIDED = layers.Layer(((2, 8, 6, 4),), (3, 3, 4, 5), 2, 1, "float32", frozen=False)
+STRIDED = layer_rates.Layer(((2, 8, 6, 4),), (3, 3, 4, 5), 2, 1, "float32", frozen=False)
 
 
 @pytest.fixture(scope="module")
 def found():
-    return layers.layers_of(SMALL)
+    return layer_rates.layers_of(SMALL)
 
 
 def test_the_layers_are_all_products_of_the_model(found):
@@ -58,17 +58,17 @@ def test_every_layer_can_be_run_as_the_model_runs_it(found):
         kernel = jax.ShapeDtypeStruct(layer.kernel, jnp.float32)
         own, direct = (
             jax.tree.leaves(jax.eval_shape(convolve, kernel, maps))
-            for convolve in (layers._by_module(layer, module), layers._directly(layer))
+            for convolve in (layer_rates._by_module(layer, module), layer_rates._directly(layer))
         )
         assert [x.shape for x in own] == [x.shape for x in direct]
 
 
 def test_a_part_is_the_gradient_by_what_it_says():
-    convolve = layers._directly(STRIDED)
+    convolve = layer_rates._directly(STRIDED)
     # 4 * 3 places, two images: of the result, the inputs and the kernel.
     shapes = {"forward": (2, 4, 3, 5), "by inputs": (2, 8, 6, 4), "by kernel": (3, 3, 4, 5)}
     for part, shape in shapes.items():
-        (result,) = jax.tree.leaves(layers._work(STRIDED, part, convolve)())
+        (result,) = jax.tree.leaves(layer_rates._work(STRIDED, part, convolve)())
         assert result.shape == shape and np.any(result != 0.0)
     # 24 places of 3 * 3 * 4 * 5 products.
     assert STRIDED.gigaflops == pytest.approx(2e-9 * 24 * 180)
@@ -90,13 +90,13 @@ def test_a_peer_is_asked_for_every_part(tmp_path, monkeypatch):
     program.write_text(f"#!{sys.executable}\n{PEER}")
     program.chmod(0o755)
     module = nn.Conv(5, (3, 3), strides=2, padding=1)
-    monkeypatch.setattr(layers, "layers_of", lambda workload: {STRIDED: (module, 3)})
+    monkeypatch.setattr(layer_rates, "layers_of", lambda workload: {STRIDED: (module, 3)})
     flags.FLAGS.mark_as_parsed()
     with flagsaver.flagsaver(peer_python=str(program), repeats=2, direct=True):
-        report = layers.layer_rates()
+        report = layer_rates.layer_rates()
     (row,) = report["layers"]
     assert row["times"] == 3
-    seconds = {part: row[part]["peer"]["CPU, s"]["median"] for part in layers.PARTS}
+    seconds = {part: row[part]["peer"]["CPU, s"]["median"] for part in layer_rates.PARTS}
     assert seconds == {"forward": 1.0, "by inputs": 2.0, "by kernel": 4.0}
     assert row["forward"]["direct"]["CPU, s"]["lowest"] > 0.0
     assert report["sums over the step"]["all"]["by kernel"]["peer, CPU s"] == 12.0
@@ -105,13 +105,13 @@ def test_a_peer_is_asked_for_every_part(tmp_path, monkeypatch):
 
 
 def test_sums_are_by_kind():
-    pointwise = layers.Layer(((1, 10, 10, 50),), (1, 1, 50, 100), 1, 1, "float32", frozen=True)
+    pointwise = layer_rates.Layer(((1, 10, 10, 50),), (1, 1, 50, 100), 1, 1, "float32", frozen=True)
     turns = {"ours": [Seconds(9.0, 2.0)]}
     rows = [
         (pointwise, 2, {"forward": turns}),
-        (STRIDED, 1, dict.fromkeys(layers.PARTS, turns)),
+        (STRIDED, 1, dict.fromkeys(layer_rates.PARTS, turns)),
     ]
-    sums = layers._sums(rows)
+    sums = layer_rates._sums(rows)
     # Two flops for each of 100 * 50 * 100 products, twice.
     assert sums["1x1"] == {"forward": {"GFLOP": 0.002, "ours, CPU s": 4.0}}
     assert {part: of["ours, CPU s"] for part, of in sums["all"].items()} == {
@@ -133,5 +133,5 @@ def test_torch_does_every_part(torch_python):
     with worker.started(
         torch_python, "experiments.benchmark.torchvision_peer", ["layers", *SMALL.arguments()]
     ) as peer:
-        for part in layers.PARTS:
+        for part in layer_rates.PARTS:
             assert 0.0 < peer.turn(STRIDED.ask(part, 2)).wall < 60.0

@@ -5,7 +5,7 @@ from absl import flags
 
 from experiments.benchmark import open_once, opening
 from ioub_jax.data.sources.coco import CocoSource
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax.errors import ConfigError
 
 
 @pytest.fixture

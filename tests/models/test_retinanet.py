@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import defaults
 from ioub_jax import anchors
-from ioub_jax.models import Predictions, create_model, fpn, interface, retinanet
+from ioub_jax.configs import defaults
+from ioub_jax.models import Predictions, create_model, fpn, interface, retinanet_network
 
 
 def small_config(**model):
@@ -35,7 +35,7 @@ def test_one_prediction_for_every_anchor(canvas):
 
 
 def test_the_order_of_predictions_is_row_column_anchor():
-    head = retinanet.Head(outputs=2, anchors=3, width=4, depth=0, norm="none")
+    head = retinanet_network.Head(outputs=2, anchors=3, width=4, depth=0, norm="none")
     x = jnp.zeros((1, 2, 2, 5)).at[0, 1, 0].set(1.0)
     variables = head.init(jax.random.key(0), (x,))
     # Only the centre tap of the kernel, which then sees nothing but its own location; output
@@ -61,7 +61,7 @@ def test_every_anchor_starts_at_the_prior_probability():
     # Around the bias the untrained towers' logits differ by some tenths.
     assert float(jnp.mean(probabilities)) == pytest.approx(0.01, rel=0.05)
     # log(.99 / .01) = log 99
-    assert retinanet.prior_probability_bias(0.01) == pytest.approx(-np.log(99.0))
+    assert retinanet_network.prior_probability_bias(0.01) == pytest.approx(-np.log(99.0))
 
 
 def test_the_published_retinanet_has_torchvisions_parameters():

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import ssd_defaults
 from ioub_jax import anchors
-from ioub_jax.models import Predictions, create_model, ssd
+from ioub_jax.configs import ssd_defaults
+from ioub_jax.models import Predictions, create_model, ssd_network
 from ioub_jax.training.detector import canvas_levels
 
 # Of the paper: 8732 boxes at 300, 24564 at 512.
@@ -80,7 +80,7 @@ def test_no_parameter_depends_on_the_size_of_the_image():
     assert jax.tree.map(jnp.shape, of_size[0]) == jax.tree.map(jnp.shape, of_size[1])
 
 
-class Identity(ssd.nn.Module):
+class Identity(ssd_network.nn.Module):
     """A backbone whose two features are its images, and levels that are those features."""
 
     levels: int = 2
@@ -89,19 +89,19 @@ class Identity(ssd.nn.Module):
         return (x, x)[: self.levels]
 
 
-class NoLayers(ssd.nn.Module):
+class NoLayers(ssd_network.nn.Module):
     def __call__(self, x):
         return ()
 
 
 def test_the_order_of_predictions_is_row_column_anchor():
     # Two levels of 2 x 2 cells; a head of 3 anchors with 2 values has output channels anchor-major.
-    model = ssd.SSD(
+    model = ssd_network.SSD(
         backbone=Identity(),
-        l2_norm=ssd.ChannelNorm(initial_scale=1.0),
+        l2_norm=ssd_network.ChannelNorm(initial_scale=1.0),
         extra_layers=NoLayers(),
-        classification_heads=tuple(ssd.head_convolution(6, jnp.float32) for _ in range(2)),
-        localization_heads=tuple(ssd.head_convolution(12, jnp.float32) for _ in range(2)),
+        classification_heads=tuple(ssd_network.head_convolution(6, jnp.float32) for _ in range(2)),
+        localization_heads=tuple(ssd_network.head_convolution(12, jnp.float32) for _ in range(2)),
         pixel_mean=(0.0, 0.0, 0.0),
         pixel_std=(1.0, 1.0, 1.0),
     )
@@ -126,7 +126,7 @@ def test_the_order_of_predictions_is_row_column_anchor():
 def test_the_norm_over_channels_by_hand():
     # |(3, 4)| = 5, so 20 * (3, 4) / 5 = (12, 16); the scale is of the channel.
     x = jnp.array([[3.0, 4.0], [0.0, 0.0], [0.0, -2.0]])
-    norm = ssd.ChannelNorm()
+    norm = ssd_network.ChannelNorm()
     variables = norm.init(jax.random.key(0), x)
     np.testing.assert_allclose(norm.apply(variables, x), [[12, 16], [0, 0], [0, -20]], rtol=1e-6)
     scaled = norm.apply({"params": {"scale": jnp.array([1.0, 10.0])}}, x)
@@ -136,7 +136,7 @@ def test_the_norm_over_channels_by_hand():
 
 @pytest.mark.parametrize("value", [0.0, 1e-30, 1e-13, 1e18])
 def test_the_norm_and_its_gradient_are_finite(value):
-    norm = ssd.ChannelNorm()
+    norm = ssd_network.ChannelNorm()
     x = jnp.full((2, 3), value).at[0, 0].set(0.0)
     variables = norm.init(jax.random.key(0), x)
     value, gradient = jax.value_and_grad(lambda x: jnp.sum(norm.apply(variables, x)))(x)
@@ -145,7 +145,7 @@ def test_the_norm_and_its_gradient_are_finite(value):
 
 
 def test_extra_levels_are_after_their_relu():
-    extra = ssd.ExtraLayers(input_size=300, width=1)
+    extra = ssd_network.ExtraLayers(input_size=300, width=1)
     x = jax.random.normal(jax.random.key(0), (1, 19, 19, 16))
     levels, variables = jax.jit(extra.init_with_output)(jax.random.key(1), x)
     assert [level.shape for level in levels] == [

@@ -7,9 +7,9 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from configs import defaults
 from ioub_jax import objective
-from ioub_jax.training import step as steps
+from ioub_jax.configs import defaults
+from ioub_jax.training import steps
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "losses.md").read_text(encoding="utf-8")

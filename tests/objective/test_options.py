@@ -6,9 +6,9 @@ import re
 import ml_collections
 import pytest
 
-from configs import defaults
 from ioub_jax import objective
-from ioub_jax.training import step as steps
+from ioub_jax.configs import defaults
+from ioub_jax.training import steps
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from ioub_jax import objective
 from ioub_jax.data import batching, pipeline, sources
-from ioub_jax.training import step as steps
+from ioub_jax.training import steps
 from ioub_jax.training.detector import create_detector, create_trainer
 from tests import tiny
 

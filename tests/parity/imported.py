@@ -10,10 +10,9 @@ import ml_collections
 import numpy as np
 
 from configs import torchvision
-from ioub_jax import boxes, objective
-from ioub_jax.models import pretrained
+from ioub_jax import boxes, objective, weights
 from ioub_jax.training import detector as detectors
-from ioub_jax.training import step as steps
+from ioub_jax.training import steps
 from tests.parity import synthetic
 from tests.parity.comparison import Reference, pair_detections
 
@@ -30,7 +29,7 @@ _SSD_LEVELS = ("l2_norm", "backbone", "extra_layers")
 
 
 def configuration(
-    imported: pretrained.ImportedDetector, shape: tuple[int, int, int]
+    imported: weights.ImportedDetector, shape: tuple[int, int, int]
 ) -> ml_collections.ConfigDict:
     """What a user writes to train the imported detector with torchvision's losses."""
     config = torchvision.get_config(imported.architecture)
@@ -89,7 +88,7 @@ def outputs(name: str) -> Outputs:
     """Runs our counterpart of a detector of torchvision."""
     reference = Reference(name)
     state = reference.state_dict()
-    imported = pretrained.detector_of(state, name=name)
+    imported = weights.detector_of(state, name=name)
     assert imported.architecture == name
     config = configuration(imported, reference.settings["images"])
     detector = detectors.create_detector(config, imported.num_classes)
@@ -182,7 +181,7 @@ def _gradients(
         numbered[name] = np.arange(start, stop, dtype=np.float32).reshape(state[name].shape)
         start = stop
     assert start < 2**24  # exact in float32
-    positions = pretrained.detector_of(numbered, name=reference.name).variables["params"]
+    positions = weights.detector_of(numbered, name=reference.name).variables["params"]
     flat = np.full(start, np.nan, np.float32)
 
     def scatter(position: np.ndarray, gradient: jax.Array) -> None:

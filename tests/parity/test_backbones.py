@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from configs import defaults
-from ioub_jax.models import create_backbone, interface, pretrained
+from ioub_jax import weights
+from ioub_jax.configs import defaults
+from ioub_jax.models import create_backbone, interface
 from tests.parity import imported, synthetic
 from tests.parity.comparison import Reference
 
@@ -33,7 +34,7 @@ def test_features(name):
     backbone = create_backbone(config)
     key = jax.eval_shape(lambda: jax.random.key(0))
     template = jax.eval_shape(lambda key: backbone.init(key, inputs, train=False), key)
-    variables = pretrained.backbone_variables(
+    variables = weights.backbone_variables(
         reference.state_dict(), template, backbone=config.backbone, name=name
     )
     apply = jax.jit(

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from ioub_jax.models import pretrained
-from ioub_jax.training import placement
+from ioub_jax import weights
+from ioub_jax.devices import placement
 from ioub_jax.training.detector import create_detector, create_trainer
 from tests.parity import imported, synthetic
 from tests.parity.comparison import Reference
@@ -18,8 +18,8 @@ TOLERANCE = 1e-3
 def test_losses_of_twenty_steps():
     reference = Reference("trajectory")
     settings = reference.settings
-    weights = synthetic.untrained_heads(Reference("retinanet_resnet50_fpn").state_dict())
-    found = pretrained.detector_of(weights, name="trajectory")
+    state_dict = synthetic.untrained_heads(Reference("retinanet_resnet50_fpn").state_dict())
+    found = weights.detector_of(state_dict, name="trajectory")
     config = imported.configuration(found, settings["images"])
     config.schedule.update({"name": "constant", "warmup_images": 0})
     config.schedule.base_learning_rate = settings["learning_rate"]

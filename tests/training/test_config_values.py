@@ -4,9 +4,10 @@ import pathlib
 import pytest
 
 from configs import coco_retinanet, coco_ssd, torchvision
-from ioub_jax.training import configuration, setup, trained
+from ioub_jax.errors import ConfigError
+from ioub_jax.training import setup, trained
 from ioub_jax.training.config_values import check_values
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax.workdirs import configuration
 from tests import tiny
 
 HALVES = (0.5, 0.5, 0.5)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from configs import defaults, ssd_defaults
 from ioub_jax.anchors import retinanet_anchors, ssd_anchors
-from ioub_jax.training.configuration import ConfigError, check_config
+from ioub_jax.configs import defaults, ssd_defaults
+from ioub_jax.errors import ConfigError
 from ioub_jax.training.detector import canvas_anchors, canvas_levels, create_detector
+from ioub_jax.workdirs.configuration import check_config
 
 
 def equal(levels, expected):
@@ -83,7 +84,7 @@ def test_an_ssd_sees_images_of_one_size():
 def test_a_retinanet_does_not_become_an_ssd_by_name():
     config = defaults.get_config()
     config.model.name = "ssd"
-    refused(config, "keys of a RetinaNet; start from configs/ssd_defaults.py")
+    refused(config, "keys of a RetinaNet; start from ioub_jax/configs/ssd_defaults.py")
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ioub_jax.data.sources.coco import CocoSource
+from ioub_jax.errors import ConfigError
 from ioub_jax.postprocess import Detections
 from ioub_jax.training import evaluator
-from ioub_jax.training.configuration import ConfigError
 from tests import tiny
 
 BIG = 2**63 - 1  # an image id that neither int32 nor float64 holds

@@ -9,9 +9,9 @@ import pytest
 
 from ioub_jax import matching, objective
 from ioub_jax.data import batching, pipeline, sources
+from ioub_jax.devices import placement
 from ioub_jax.models import Predictions
-from ioub_jax.training import gradients, placement
-from ioub_jax.training import step as steps
+from ioub_jax.training import gradients, steps
 from ioub_jax.training.detector import create_detector, create_trainer
 from tests import tiny
 

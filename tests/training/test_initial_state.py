@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ioub_jax.devices import placement
 from ioub_jax.models import layers
-from ioub_jax.training import placement
-from ioub_jax.training import state as states
+from ioub_jax.training import train_state
 from ioub_jax.training.detector import Detector, create_detector, create_trainer
 from tests import tiny
 
@@ -29,13 +29,13 @@ class TwoLayers(nn.Module):
 
 def test_the_model_is_traced_once(monkeypatch):
     traced = []
-    init_variables = states.init_variables
+    init_variables = train_state.init_variables
 
     def counted(*arguments):
         traced.append(arguments)
         return init_variables(*arguments)
 
-    monkeypatch.setattr(states, "init_variables", counted)
+    monkeypatch.setattr(train_state, "init_variables", counted)
     detector = create_detector(tiny.get_config(), 8)
     trainer = create_trainer(detector)
     assert shapes_of(trainer.abstract_state.variables) == shapes_of(detector.abstract_variables)
@@ -50,7 +50,7 @@ def test_a_seed_has_the_values_that_the_model_itself_gives_it():
     detector = Detector(config, TwoLayers(), placement.create_mesh(4))
     trainer = create_trainer(detector)
     state = trainer.create_state()
-    expected = jax.jit(functools.partial(states.init_variables, detector.model, 7))()
+    expected = jax.jit(functools.partial(train_state.init_variables, detector.model, 7))()
     jax.tree.map(np.testing.assert_array_equal, state.variables, {"batch_stats": {}} | expected)
     assert np.isnan(state.w_loc)  # that arm measures it
     assert shapes_of(state) == shapes_of(trainer.abstract_state)

@@ -4,10 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from ioub_jax.models import pretrained
-from ioub_jax.training import checkpoints, class_list, initial_weights, placement
-from ioub_jax.training.configuration import ConfigError
+from ioub_jax import weights
+from ioub_jax.devices import placement
+from ioub_jax.errors import ConfigError
+from ioub_jax.training import initial_weights
 from ioub_jax.training.detector import create_detector, create_trainer
+from ioub_jax.workdirs import checkpoints, class_list
 from tests import tiny
 
 CLASSES = 8  # of `shapes`
@@ -105,15 +107,15 @@ def test_an_imported_detector_keeps_the_outputs_of_coco_classes(monkeypatch, tmp
     """COCO's classes are found by id and name; others get a new last layer."""
     config = tiny.get_config()
     state, _ = new_state(config, 91)
-    imported = pretrained.ImportedDetector(
+    imported = weights.ImportedDetector(
         "retinanet_resnet50_fpn",
         {key: config[key].to_dict() for key in ("model", "anchors")},
         jax.device_get({"params": state.params, "batch_stats": state.batch_stats}),
         tuple(range(91)),
     )
-    monkeypatch.setattr(pretrained, "find_weights", lambda source: tmp_path / source)
-    monkeypatch.setattr(pretrained, "read_state_dict", lambda path: {})
-    monkeypatch.setattr(pretrained, "detector_of", lambda values, name: imported)
+    monkeypatch.setattr(weights, "find_weights", lambda source: tmp_path / source)
+    monkeypatch.setattr(weights, "read_state_dict", lambda path: {})
+    monkeypatch.setattr(weights, "detector_of", lambda values, name: imported)
     config.init_from = "detector.pth"
     config.seed = 5
     with caplog.at_level(logging.WARNING, "ioub_jax"):

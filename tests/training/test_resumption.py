@@ -6,7 +6,9 @@ import json
 import pytest
 
 from ioub_jax.data.sources.fingerprint import Fingerprint
-from ioub_jax.training import configuration, resumption
+from ioub_jax.errors import ConfigError
+from ioub_jax.training import resumption
+from ioub_jax.workdirs import configuration
 from tests import tiny
 
 DATA = {"train": Fingerprint(50, 120, "a", "b", "c"), "val": Fingerprint(12, 30, "d", "e", "f")}
@@ -105,5 +107,5 @@ def test_a_run_of_an_earlier_version_has_no_record_and_gets_one(tmp_path):
 @pytest.mark.parametrize("text", ["[1]", json.dumps({"train": {"images": 3}}), "{"])
 def test_a_broken_record_is_named(tmp_path, text):
     (tmp_path / "data.json").write_text(text)
-    with pytest.raises(configuration.ConfigError, match=r"data.json is (not what|no JSON)"):
+    with pytest.raises(ConfigError, match=r"data.json is (not what|no JSON)"):
         resumption.read(tmp_path)

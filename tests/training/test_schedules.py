@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import defaults
+from ioub_jax.configs import defaults
 from ioub_jax.training import schedules
 
 

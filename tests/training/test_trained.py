@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ioub_jax.data.checks import DataError
+from ioub_jax.errors import ConfigError
 from ioub_jax.training import loop, trained
-from ioub_jax.training.configuration import ConfigError
 from tests import tiny
 
 NAMES = {17: "cat", 18: "dog"}

@@ -20,7 +20,7 @@ from ioub_jax.data.image_headers import (
 )
 from ioub_jax.data.images import bit_depth_of, explain_size, value_span
 from ioub_jax.data.sources import FileSource, Source
-from ioub_jax.data.sources.files import AnnotatedImages
+from ioub_jax.data.sources.file_source import AnnotatedImages
 
 _SKIP = "or set config.data.on_error='skip' to train without it."
 

@@ -13,15 +13,9 @@ from ioub_jax.data.sources.cityscapes import CityscapesSource
 from ioub_jax.data.sources.class_order import with_classes
 from ioub_jax.data.sources.coco import CocoSource
 from ioub_jax.data.sources.example import Example, Source
-from ioub_jax.data.sources.files import AnnotatedImages, FileSource, annotations_of
+from ioub_jax.data.sources.file_source import AnnotatedImages, FileSource, annotations_of
 from ioub_jax.data.sources.image_survey import with_reading
-from ioub_jax.data.sources.learned import (
-    Learned,
-    Rules,
-    count_learned,
-    learned_objects,
-    rules_of,
-)
+from ioub_jax.data.sources.learned import Learned, Rules, count_learned, learned_objects, rules_of
 from ioub_jax.data.sources.shapes import ShapesSource
 from ioub_jax.data.sources.tfds import TfdsSource
 from ioub_jax.data.sources.unlearned import nothing_learned

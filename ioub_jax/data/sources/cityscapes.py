@@ -11,7 +11,7 @@ import numpy as np
 from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.sources.annotations import collect_annotations
 from ioub_jax.data.sources.example import Census, Example, create_example
-from ioub_jax.data.sources.files import FileSource
+from ioub_jax.data.sources.file_source import FileSource
 from ioub_jax.data.sources.regions import ignored_regions
 
 #: The classes that Cityscapes evaluates instances of, with the devkit's label ids.

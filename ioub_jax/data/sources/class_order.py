@@ -7,7 +7,7 @@ import numpy as np
 
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.example import Source
-from ioub_jax.data.sources.files import AnnotatedImages
+from ioub_jax.data.sources.file_source import AnnotatedImages
 from ioub_jax.data.sources.unlearned import classes_flag
 
 # Classes that one sentence names.

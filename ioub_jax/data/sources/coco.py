@@ -18,7 +18,7 @@ from ioub_jax.data.sources.coco_images import read_images
 from ioub_jax.data.sources.coco_index import Contents, load_or_read
 from ioub_jax.data.sources.coco_objects import read_objects
 from ioub_jax.data.sources.example import Census
-from ioub_jax.data.sources.files import FileSource
+from ioub_jax.data.sources.file_source import FileSource
 from ioub_jax.data.sources.image_sizes import upright_sizes
 
 # The share of boxes that stick out of their images above which that is told. Cut objects are fewer.
@@ -169,7 +169,7 @@ def _warn_of_clipping(clipped: int, boxes: int, path: pathlib.Path) -> None:
     if clipped > _MANY * boxes:
         logging.getLogger(__name__).warning(
             "%s: %d of %d boxes stick out of their images and are clipped; if their numbers are "
-            "not x, y, width and height, experiments.check_data tells what they are.",
+            "not x, y, width and height, ioub check_data tells what they are.",
             path,
             clipped,
             boxes,

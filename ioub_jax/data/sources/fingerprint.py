@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ioub_jax.data.sources.example import Source
-from ioub_jax.data.sources.files import AnnotatedImages, annotations_of
+from ioub_jax.data.sources.file_source import AnnotatedImages, annotations_of
 
 
 @dataclasses.dataclass(frozen=True)

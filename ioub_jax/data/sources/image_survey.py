@@ -12,7 +12,7 @@ import numpy as np
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.image_headers import UPRIGHT, read_header, read_orientation
 from ioub_jax.data.images import BIT_DEPTHS, bit_depth_of, value_span
-from ioub_jax.data.sources.files import AnnotatedImages
+from ioub_jax.data.sources.file_source import AnnotatedImages
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=AnnotatedImages)

@@ -10,7 +10,7 @@ import numpy as np
 from ioub_jax.data.checks import CHANGES, KINDS, Problem
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.data.sources.example import Source, largest_boxes
-from ioub_jax.data.sources.files import AnnotatedImages, annotations_of
+from ioub_jax.data.sources.file_source import AnnotatedImages, annotations_of
 
 # Why a box is not learned, after how many are not. What is left out is under the kind of its
 # problem; {s} is the ending of more than one.

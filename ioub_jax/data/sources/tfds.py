@@ -14,7 +14,7 @@ from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.data.sources.coco_categories import COCO_IDS
 from ioub_jax.data.sources.corners import find_repeated, judge_boxes
 from ioub_jax.data.sources.example import Census, Example
-from ioub_jax.data.sources.files import AnnotatedImages, scale_to_image
+from ioub_jax.data.sources.file_source import AnnotatedImages, scale_to_image
 from ioub_jax.data.sources.regions import ignored_regions
 from ioub_jax.data.sources.tfds_index import RecordIndex, describe_files, load_or_read
 from ioub_jax.data.sources.tfds_records import OpenedSplit, Records, find_folder, open_split

@@ -58,7 +58,7 @@ def nothing_learned(learned: Learned, data: Any) -> str:
     known = ("crowd", "difficult", "other_classes")
     if left_out := boxes.listed - sum(boxes.left_out.get(key, 0) for key in known):
         reasons.append(f"{_what(left_out, boxes.listed)} left out")
-        ways_out.append("mend what experiments.check_data names")
+        ways_out.append("mend what ioub check_data names")
     return (
         f"no image of the training split has an object to learn from: {', '.join(reasons)}. "
         f"{_join(ways_out)}."

@@ -12,7 +12,7 @@ from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.data.sources.corners import find_repeated, judge_boxes
 from ioub_jax.data.sources.example import Census
-from ioub_jax.data.sources.files import FileSource
+from ioub_jax.data.sources.file_source import FileSource
 from ioub_jax.data.sources.image_sizes import read_size, upright_sizes
 from ioub_jax.data.sources.regions import ignored_regions
 from ioub_jax.data.sources.voc_classes import choose_classes, describe_unknown

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import PIL.Image
 
-from configs import defaults
+from ioub_jax.configs import defaults
 
 SIZE = (48, 64)  # height and width of every image
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from configs import defaults
+from ioub_jax.configs import defaults
 from ioub_jax.data.audit.dense_images import coco_ceiling, find_dense_images
 from ioub_jax.data.sources import FileSource
 from ioub_jax.data.sources.annotations import collect_annotations
 from ioub_jax.data.sources.example import create_example
-from ioub_jax.evaluation import coco, coco_format
+from ioub_jax.evaluation import coco_format, coco_metrics
 
 
 def source_of(*label_counts, crowds=0):
@@ -67,5 +67,5 @@ def test_the_ceiling_is_that_of_pycocotools(label_counts):
     counts = np.array(label_counts)
     images, labels = np.nonzero(counts)
     ceiling = coco_ceiling(labels, counts[images, labels])
-    expected = coco.evaluate_detections(truth, detections).summary["AP"]
+    expected = coco_metrics.evaluate_detections(truth, detections).summary["AP"]
     assert ceiling == pytest.approx(expected, abs=1e-9) and ceiling < 1

@@ -5,12 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from configs import defaults
-from ioub_jax.data.audit.network_scale import (
-    configured_canvases,
-    resize_boxes,
-    suggested_canvases,
-)
+from ioub_jax.configs import defaults
+from ioub_jax.data.audit.network_scale import configured_canvases, resize_boxes, suggested_canvases
 from ioub_jax.data.sources.annotations import collect_annotations
 from ioub_jax.data.sources.example import create_example
 

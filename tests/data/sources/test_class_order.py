@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from configs import defaults
+from ioub_jax.configs import defaults
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources import create_source
 from ioub_jax.evaluation import coco_format

@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from configs import defaults
+from ioub_jax.configs import defaults
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources import CocoSource, ShapesSource, TfdsSource, VocSource, create_source
 from tests import small_coco

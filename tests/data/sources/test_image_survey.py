@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from configs import defaults
+from ioub_jax.configs import defaults
 from ioub_jax.data import sources
 from ioub_jax.data.audit import audit_data_set
 from ioub_jax.data.checks import DataError

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from configs import defaults
+from ioub_jax.configs import defaults
 from ioub_jax.data.batching import keep_largest
 from ioub_jax.data.checks import CHANGES, KINDS, DataError, Problem
 from ioub_jax.data.sources import FileSource, ShapesSource, create_source, open_source

@@ -25,7 +25,7 @@ from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.coco import CocoSource
 from ioub_jax.data.sources.coco_categories import COCO_IDS
 from ioub_jax.data.sources.example import Census
-from ioub_jax.data.sources.files import annotations_of
+from ioub_jax.data.sources.file_source import annotations_of
 from ioub_jax.data.sources.tfds import TfdsSource, _to_pixels
 from ioub_jax.data.sources.tfds_index import RecordIndex
 from ioub_jax.data.sources.voc import VOC_CLASSES, VocSource

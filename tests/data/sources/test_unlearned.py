@@ -7,7 +7,7 @@ import subprocess
 import ml_collections
 import pytest
 
-from configs import defaults
+from ioub_jax.configs import defaults
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.learned import ClassCount, Learned, Tally
 from ioub_jax.data.sources.unlearned import (
@@ -124,7 +124,7 @@ def test_the_name_of_a_project_is_told_as_that(data, tmp_path):
             {"difficult": 1, "no_area": 10, "other_classes": 1},
             "1 of 12 boxes is difficult, 1 of 12 boxes is of other classes, 10 of 12 boxes are "
             "left out. Train on difficult objects: --config.matcher.difficult=keep; or choose "
-            "classes in config.data.voc.classes; or mend what experiments.check_data names.",
+            "classes in config.data.voc.classes; or mend what ioub check_data names.",
         ),
     ],
 )

@@ -1,0 +1,144 @@
+"""Checks a data set before it is trained on: what it has, what is wrong with it, what suits it.
+
+ioub check_data --config=voc_folder_retinanet --split=train \
+  --config.data.voc.root=PATH --output=runs/check
+
+The exit code is 1 if something must be fixed: what training with this configuration would stop at,
+and boxes that are near-certainly in another format than they should be. Under
+`--config.data.on_error=skip`, what training leaves out is merely worth knowing.
+
+`--output` gets the whole report as check.json and a contact sheet of labelled images.
+"""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from ioub_jax.commands import command_line
+
+_CONFIG = command_line.define_config()
+_SPLIT = command_line.define_split("train")
+_DECODE = flags.DEFINE_bool("decode", False, "Also decode every image.")
+_OUTPUT = flags.DEFINE_string("output", None, "A folder for check.json and contact_sheet.png.")
+_IMAGES = flags.DEFINE_integer("images", 12, "Images on the contact sheet.", lower_bound=1)
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+import numpy as np
+
+from ioub_jax import files, plotting
+from ioub_jax.commands import preview
+from ioub_jax.data import audit
+from ioub_jax.data.audit import network_scale, report
+from ioub_jax.data.checks import DataError
+from ioub_jax.data.sources import open_source
+from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.diagnostics import anchor_fit
+from ioub_jax.errors import ConfigError
+from ioub_jax.training.config_values import check_values
+
+
+def what_suits(
+    annotations: Annotations, config: Any
+) -> tuple[list[audit.Finding], str, dict[str, Any]]:
+    """How well the anchors and canvases of the configuration suit the data.
+
+    Returns:
+      what is worth knowing about it, the text and the JSON.
+    """
+    fit = anchor_fit.measure_anchor_fit(annotations, config)
+    sizes = annotations.sizes
+    configured = network_scale.configured_canvases(sizes, config)
+    suggested = network_scale.suggested_canvases(sizes, config)
+    text = f"{fit}\n\n{report.format_canvases(configured, suggested)}"
+    details = {
+        "anchors": dataclasses.asdict(fit),
+        "canvases": dataclasses.asdict(configured),
+        "suggested_canvases": [dataclasses.asdict(canvases) for canvases in suggested],
+    }
+    return anchor_fit.unreached_finding(fit, annotations, config), text, details
+
+
+def draw_sample(path: pathlib.Path, data: audit.OpenedData, count: int) -> None:
+    """Draws images with objects, from all over the data set."""
+    labelled = np.flatnonzero(data.annotations.counts)
+    chosen = np.unique(np.linspace(0, len(labelled) - 1, count, dtype=int))
+    examples = []
+    for index in labelled[chosen]:
+        try:
+            examples.append(data.source.load(int(index), at_least=(300, 300)))
+        except DataError:
+            continue  # it is among the findings or, without --decode, was not looked for
+    plotting.labelled_sheet(
+        path,
+        [np.asarray(example.image) for example in examples],
+        examples,
+        data.source.classes,
+        columns=4,
+        title=f"{len(examples)} of {len(data.source):,} images, as annotated",
+    )
+
+
+def write(folder: pathlib.Path, found: audit.Audit, details: dict[str, Any]) -> None:
+    """Writes check.json and, if there is something to draw, the contact sheet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(folder / "check.json", report.to_json(found) | details, indent=1)
+    if found.data is not None and found.data.statistics.boxes:
+        draw_sample(folder / "contact_sheet.png", found.data, _IMAGES.value)
+
+
+def main() -> None:
+    """Checks."""
+    config = _CONFIG.value
+    check_values(config)
+    if _OUTPUT.value is not None:
+        files.check_can_write(pathlib.Path(_OUTPUT.value))
+    details = {"source": config.data.source, "split": _SPLIT.value, "decoded": _DECODE.value}
+    try:
+        found = audit.audit_data_set(config, _SPLIT.value, decode=_DECODE.value)
+        if (data := found.data) is not None:
+            more, suits, measured = what_suits(data.annotations, config)
+            found = dataclasses.replace(found, findings=(*found.findings, *more))
+            details |= measured
+            lines = "\n".join(data.learned.lines())
+            print(f"{report.format_statistics(data.statistics)}\n\n{suits}\n\n{lines}\n")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    print(report.format_findings(found.findings))
+    if _OUTPUT.value is not None:
+        write(pathlib.Path(_OUTPUT.value), found, details)
+        print(f"\nThe whole report is in {_OUTPUT.value}.")
+    if found.must_be_fixed:
+        sys.exit(1)
+
+
+def dry_run() -> Sequence[str]:
+    """What would be checked; what cannot be opened at all is an error here too."""
+    config = _CONFIG.value
+    check_values(config)
+    try:
+        opening = audit.opening_options(config.data)
+        source = open_source(opening, _SPLIT.value)
+    except DataError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    decoded = "every image is decoded" if _DECODE.value else "the header of every image is read"
+    lines = [
+        f"Data: {config.data.source}, {_SPLIT.value}: {preview.describe_source(source)}.",
+        f"Canvases: {preview.describe_canvases(config, source)}.",
+        f"Checks: annotations, anchors and canvases; {decoded}.",
+    ]
+    if _OUTPUT.value is not None:
+        files.check_can_write(pathlib.Path(_OUTPUT.value))
+        lines.append(f"Files: check.json and contact_sheet.png in {_OUTPUT.value}.")
+    return lines
+
+
+if __name__ == "__main__":
+    command_line.run(main, dry_run)

@@ -1,0 +1,386 @@
+"""What every command does around its main: flags, log lines, one sentence for a user's error.
+
+A command defines its flags, has `parse_flags` read them, imports what it works with, and has `run`
+do the work. So `--help` and a mistake in the flags wait neither for jax nor for anything that
+imports it, and nothing that this module imports does so.
+"""
+
+import gc
+import importlib.metadata
+import io
+import logging
+import os
+import pathlib
+import re
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
+
+import absl.logging
+import tqdm
+from absl import app, flags
+from ml_collections import config_flags
+
+from ioub_jax import caches, configs
+from ioub_jax.commands import machine, overrides
+from ioub_jax.errors import UserError
+from ioub_jax.printing import printable, printable_lines
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Check everything, say what would be done, and write nothing."
+)
+
+
+def define_config(*, required: bool = True) -> flags.FlagHolder:
+    """The flag --config of a command that starts from a configuration file."""
+    holder = config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "The name of a configuration, or a file with a get_config, with its arm behind a colon.",
+        lock_config=True,
+    )
+    if required:
+        flags.mark_flag_as_required("config")
+    return holder
+
+
+# What a command has called `define_changes` with: the flags are defined when others are parsed.
+_CHANGES: list[overrides.Changes] = []
+# The command line without its flags, once they are parsed.
+_ARGUMENTS: list[str] = []
+
+
+def define_changes(run_flag: str) -> overrides.Changes:
+    """The flags --config.KEY=VALUE of a command that uses the run that another flag names."""
+    _CHANGES.append(overrides.Changes(run_flag))
+    return _CHANGES[-1]
+
+
+def define_run() -> tuple[flags.FlagHolder, flags.FlagHolder, flags.FlagHolder, flags.FlagHolder]:
+    """The flags --workdir, --checkpoint, --ema and --split of a command that looks at a run."""
+    workdir = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
+    return (workdir, *define_weights(), define_split())
+
+
+def define_weights() -> tuple[flags.FlagHolder, flags.FlagHolder]:
+    """The flags --checkpoint and --ema of a command that uses a run's weights."""
+    return (
+        flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint of a workdir."),
+        flags.DEFINE_bool(
+            "ema", True, "Whether with the moving average of the weights, where the run keeps one."
+        ),
+    )
+
+
+def define_split(default: str = "val") -> flags.FlagHolder:
+    """The flag --split of a command that reads a data set."""
+    return flags.DEFINE_enum("split", default, ["train", "val", "test"], "Which images.")
+
+
+def define_processes() -> None:
+    """The flags of a command that several processes may run together."""
+    flags.DEFINE_string(
+        "coordinator_address", None, "HOST:PORT of the first process; on TPU pods and SLURM unset."
+    )
+    flags.DEFINE_integer("num_processes", None, "How many processes run this command together.")
+    flags.DEFINE_integer("process_id", None, "The number of this one, from 0.")
+
+
+def join_processes() -> None:
+    """Joins the processes that those flags, a TPU pod or SLURM name; only the first one talks.
+
+    Raises:
+      ConfigError: the flags contradict each other, or the processes do not find each other.
+    """
+    from ioub_jax.devices import hosts  # with jax, for which --help does not wait
+
+    values = flags.FLAGS
+    hosts.join(values.coordinator_address, values.num_processes, values.process_id)
+    if not hosts.is_first():
+        logging.getLogger("ioub_jax").setLevel(logging.WARNING)
+
+
+# ------------------------------------------------------------------ how a command ends
+
+#: Exit codes besides 0 and `hosts.GONE_EXIT_CODE`; docs/commands.md tells them to the user.
+USER_ERROR, BUG = 1, 2
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """What a user is told of an error in one sentence; None for a bug, which has a traceback."""
+    if isinstance(error, UserError):
+        return str(error)
+    return machine.sentence_of(error)
+
+
+def _end(error: BaseException) -> NoReturn:
+    """Tells an error and ends with its exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    if isinstance(error, BrokenPipeError) and _reader_is_gone():
+        sys.exit(128 + signal.SIGPIPE)
+    sentence = sentence_of(error)
+    if _may_be_of_another_process(error):
+        _end_without_the_others(sentence)
+    if sentence is not None:
+        _refuse(sentence)
+    traceback.print_exception(error)
+    sys.exit(BUG)
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads what is printed, as after `| head`; then nothing is printed any more."""
+    poll, numbers = select.poll(), (sys.stdout.fileno(), sys.stderr.fileno())
+    for number in numbers:
+        poll.register(number, 0)
+    gone = [number for number, event in poll.poll(0) if event & select.POLLERR]
+    for number in gone:  # Python flushes once more when it ends, and would complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return bool(gone)
+
+
+def _may_be_of_another_process(error: BaseException) -> bool:
+    """Whether it is an error of jax where there are several processes."""
+    jax = sys.modules.get("jax")  # what fails before it is imported is no error of it
+    if jax is None or not isinstance(error, jax.errors.JaxRuntimeError):
+        return False
+    return jax.process_count() > 1
+
+
+def _end_without_the_others(sentence: str | None) -> NoReturn:
+    """Ends this process at once: leaving in good order would wait for one that is gone."""
+    from ioub_jax.devices import hosts  # as in `join_processes`
+
+    if sentence is not None:  # not of another process: the others are left by this one
+        print(f"Error: {sentence}", file=sys.stderr, flush=True)
+        os._exit(USER_ERROR)
+    traceback.print_exc()
+    print(hosts.OTHERS_ARE_GONE, file=sys.stderr, flush=True)
+    os._exit(hosts.GONE_EXIT_CODE)
+
+
+# ------------------------------------------------------------------ how a command begins
+
+
+def parse_flags() -> None:
+    """Parses as absl does, with one sentence for what is wrong, and exit code 0 after --help.
+
+    Comes when all flags are defined, and before what takes long to import.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # else somebody has put something in its place
+        sys.stdout.reconfigure(errors="backslashreplace")  # as that of stderr
+    _show_log_lines()
+    _tell_of_faulty_jax()
+    app.define_help_flags()
+    _ARGUMENTS[:] = _parsed(sys.argv)
+    gc.disable()  # until `run`: while modules are imported nothing becomes garbage
+
+
+def _parsed(arguments: list[str]) -> list[str]:
+    """The arguments without the flags in them."""
+    try:
+        arguments = _with_recipe_paths(arguments)
+        for changes in _CHANGES:
+            changes.define(arguments)
+        _show_all_flags_in_help()
+        remaining = flags.FLAGS(arguments)
+        if "config" in flags.FLAGS and (_CHANGES or flags.FLAGS["config"].present):
+            _check_config()
+            overrides.check(flags.FLAGS)
+        return remaining
+    except SystemExit:  # absl has printed help
+        sys.exit(0)
+    except flags.Error as error:
+        _refuse(_sentence_of_flags(error))
+    except (AttributeError, KeyError) as error:
+        _refuse(_sentence_of_key(error, arguments))
+    except (ValueError, TypeError, OSError, SyntaxError, ImportError) as error:
+        words = " ".join(str(error).split())
+        missing = re.search(r"No such file or directory: '(.+?)'", words)
+        if isinstance(error, OSError) and missing:
+            names = ", ".join(configs.recipes())
+            _refuse(f"There is no configuration file {missing[1]}; ours are {names}.")
+        _refuse(f"The configuration cannot be read: {words}")
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        if _ROOT in pathlib.Path(place.filename).resolve().parents:
+            _end(error)
+        where = f"{place.filename}:{place.lineno}: {type(error).__name__}"
+        _refuse(f"The configuration cannot be read: {where}: {error}")
+
+
+def _with_recipe_paths(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the file of a configuration where `--config` gives its name.
+
+    Raises:
+      ValueError: it gives a name that is none.
+    """
+    changed = list(arguments)
+    for place, argument in enumerate(arguments):
+        flag, separator, value = argument.partition("=")
+        if flag not in ("--config", "-config"):
+            continue
+        if not separator and place + 1 < len(arguments):  # the next one is the value
+            place, flag, value = place + 1, "", arguments[place + 1]
+        name, colon, word = value.partition(":")
+        if re.fullmatch(r"\w+", name) and not pathlib.Path(name).exists():
+            changed[place] = f"{flag}{separator}{configs.recipe_path(name)}{colon}{word}"
+    return changed
+
+
+def _check_config() -> None:
+    """Looks at the configuration: only then is it told that its file is not there."""
+    config = flags.FLAGS.config
+    if not hasattr(config, "copy_and_resolve_references"):
+        raise TypeError("its get_config must return an ml_collections.ConfigDict.")
+
+
+def _sentence_of_key(error: AttributeError | KeyError, arguments: Sequence[str]) -> str:
+    """What is told of a key that the configuration does not have."""
+    # ml_collections wraps one error in another, whose text has quotes around the text of the first:
+    # 'image', and on a line of its own: Did you mean "images" instead of "image"?
+    beneath = error.args[0]
+    text = str(beneath.args[0] if isinstance(beneath, KeyError) else beneath)
+    part, *advice = text.splitlines()
+    # Of what is below a number it says what that is, and at its end the key.
+    part = part.rpartition("Attempting to lookup: ")[2].strip("'")
+    sentence = f"No such key in the configuration: {_whole_key(part, arguments)}"
+    return " ".join([f"{sentence.removesuffix('.')}.", *advice])
+
+
+def _whole_key(part: str, arguments: Sequence[str]) -> str:
+    """The key that a flag sets and that has this part; the part where that is not one key."""
+    keys = {
+        argument.lstrip("-").removeprefix("config.").partition("=")[0]
+        for argument in arguments
+        if argument.startswith(("--config.", "-config."))
+    }
+    found = [key for key in keys if part in key.split(".")]
+    return found[0] if len(found) == 1 else part
+
+
+def _sentence_of_flags(error: flags.Error) -> str:
+    text = str(error)
+    if "must have a value other than None" in text:
+        flag = text.partition("=None")[0].rpartition("--")[2]
+        return f"--{flag} must be given (--help lists the flags)."
+    if "Traceback (most recent call last)" in text:  # of a configuration's own code
+        last = text.strip().splitlines()[-1]
+        places = re.findall(r'File "(.+)", line (\d+)', text)
+        where = "" if last.startswith("ValueError: ") or not places else ":".join(places[-1]) + ": "
+        flag = text.partition(": Error whilst")[0].removeprefix("flag ")
+        return f"{flag} cannot be read: {where}{last.removeprefix('ValueError: ')}"
+    return f"{' '.join(text.split()).removeprefix('flag ')} (--help lists the flags)."
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"Error: {printable_lines(sentence)}", file=sys.stderr)
+    sys.exit(USER_ERROR)
+
+
+def _show_log_lines() -> None:
+    """Our own log lines as plain sentences on stderr, above the progress bar where there is one."""
+
+    class AboveProgressBar(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            tqdm.tqdm.write(printable_lines(self.format(record)), file=sys.stderr)
+
+    logger = logging.getLogger("ioub_jax")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(AboveProgressBar())
+    logger.propagate = False
+    # Orbax tells every step of every save, and shows in each of its threads what goes wrong; that
+    # is raised as well.
+    absl.logging.set_verbosity(absl.logging.FATAL)
+
+
+def _show_all_flags_in_help() -> None:
+    """Lets --help list the command's flags that are defined in a module besides its main one."""
+    for module, of_module in flags.FLAGS.flags_by_module_dict().items():
+        if module.startswith(("ioub_jax.", "experiments.")):
+            for flag in of_module:
+                flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+
+
+#: Versions that pyproject.toml excludes, and why.
+FAULTY_JAX = {
+    "0.10.2": "computes wrong numbers and may crash on CPUs (jax issues 39103 and 39257)",
+    "0.11.0": "may crash on CPUs (jax issue 39257)",
+}
+
+
+def _tell_of_faulty_jax() -> None:
+    """Tells in one sentence that the installed jax is one that must not be used on a CPU."""
+    for package in ("jaxlib", "jax"):  # jax takes some jaxlibs of other versions
+        version = importlib.metadata.version(package)  # without importing it
+        fault = FAULTY_JAX.get(version)
+        if fault is not None:
+            logging.getLogger("ioub_jax").warning(
+                "%s %s %s; install another: pip install -U 'jax!=0.10.2,!=0.11.0' "
+                "'jaxlib!=0.10.2,!=0.11.0'",
+                package,
+                version,
+                fault,
+            )
+            return
+
+
+def _keep_compiled_programs() -> None:
+    """Lets what was compiled once be read from a folder the next time."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        import jax  # which a command has imported when it runs
+
+        folder = caches.cache_folder() / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def run(
+    main: Callable[..., None],
+    dry_run: Callable[..., Iterable[str]],
+    choices: Sequence[str] = (),
+    *,
+    takes_arguments: bool = False,
+) -> None:
+    """Runs a command whose flags are parsed or, under --dry_run, says what it would do.
+
+    Ends with exit code 0, or as docs/commands.md says.
+
+    Args:
+      main: the command.
+      dry_run: takes what `main` takes; checks what can be checked without doing the work, raises
+        as `main` would, writes nothing, and gives the lines that say what `main` would do.
+      choices: where there are any, the command takes one of them as its one argument.
+      takes_arguments: whether the command takes arguments besides its flags, at least one.
+    """
+    _keep_compiled_programs()
+    # What was imported stays to the end: no collection has to look through it, which takes a fifth
+    # off the tracing of a model.
+    gc.freeze()
+    gc.enable()
+
+    def checked(arguments: Sequence[str]) -> None:
+        words = arguments[1:]
+        if choices and (len(words) != 1 or words[0] not in choices):
+            _refuse(f"Say what to do: one of {', '.join(choices)}.")
+        if takes_arguments and not words:
+            _refuse("Say what to work on: files, folders or globs after the flags.")
+        if words and not (choices or takes_arguments):
+            _refuse(f"Unknown argument {words[0]!r}; every option is a --flag=value.")
+        try:
+            if _DRY_RUN.value:
+                lines = list(dry_run(*words))
+                if lines:  # only the first of several processes has any
+                    lines = [*map(printable, lines), "This was a dry run: nothing was written."]
+                    print("\n".join(lines))
+            else:
+                main(*words)
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:
+            _end(error)
+
+    app.run(checked, flags_parser=lambda _: _ARGUMENTS)

@@ -1,0 +1,141 @@
+"""Trains arms with several seeds and reports their paired differences.
+
+ioub compare --config=shapes_retinanet --workdir=runs/compare \
+  --arms=baseline,cls,loc,both,loc_weight_only --seeds=5
+
+The same command goes on where it stopped. --sweep=loss.classification.eta=0,0.5,1,1.5,2 compares
+values of a key instead, --runs=NAME=GLOB (once an arm) workdirs that are there already.
+"""
+
+import contextlib
+import functools
+import glob
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from ioub_jax.commands import command_line
+from ioub_jax.configs import defaults
+
+_CONFIG = command_line.define_config(required=False)
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the comparison.", required=True)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Where report and results are written; by default the workdir."
+)
+_ARMS = flags.DEFINE_list(
+    "arms",
+    sorted(defaults.ARMS, key=lambda arm: arm != "baseline"),  # the paper's first
+    "Which arms; the others are compared with the first.",
+)
+_SWEEP = flags.DEFINE_string("sweep", None, "KEY=VALUE,VALUE: arms that differ in one key.")
+_RUNS = flags.DEFINE_multi_string("runs", None, "NAME=GLOB of an arm's finished workdirs.")
+_SEEDS = flags.DEFINE_integer("seeds", 5, "How many seeds, from config.seed on.", lower_bound=1)
+_PROCESSES = flags.DEFINE_integer("processes", 1, "How many runs at once.", lower_bound=1)
+_DEVICES = flags.DEFINE_integer(
+    "devices", None, "How many GPUs or TPU chips the processes share; on a CPU unset."
+)
+_RESAMPLINGS = flags.DEFINE_integer(
+    "resamplings", 200, "Bootstrap samples of the validation images.", lower_bound=20
+)
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+from ioub_jax import files
+from ioub_jax.commands import preview
+from ioub_jax.errors import ConfigError
+from ioub_jax.plotting import arms as plotting
+from ioub_jax.studies import parallel_runs, planned_runs, study_report
+
+
+def _arms() -> list[tuple[str, planned_runs.Change]]:
+    """The arms of --arms or --sweep, and what each changes."""
+    if _SWEEP.value:
+        key, _, values = _SWEEP.value.partition("=")
+        return [
+            (f"{key}={value}", planned_runs.setting(key, value))
+            for value in values.split(",")
+            if value
+        ]
+    for arm in _ARMS.value:
+        if arm not in defaults.ARMS:
+            raise ConfigError(f"Unknown arm {arm!r}; it must be one of {', '.join(defaults.ARMS)}.")
+    return [(arm, functools.partial(defaults.set_arm, arm=arm)) for arm in _ARMS.value]
+
+
+def _existing(texts: list[str], output: pathlib.Path) -> list[planned_runs.PlannedRun]:
+    """The runs of --runs."""
+    arms = []
+    for text in texts:
+        name, separator, pattern = text.partition("=")
+        folders = sorted(map(pathlib.Path, glob.glob(pattern)))
+        folders = [folder for folder in folders if (folder / "config.json").is_file()]
+        if not separator or not folders:
+            raise ConfigError(f"--runs={text} names no run; write NAME=GLOB of finished workdirs.")
+        arms.append((name, folders))
+    return planned_runs.existing_runs(arms, output / "results")
+
+
+def _runs(workdir: pathlib.Path, output: pathlib.Path) -> list[planned_runs.PlannedRun]:
+    """The runs that the flags name, whether they are finished or not."""
+    files.check_can_write(output)
+    if _RUNS.value:
+        return _existing(_RUNS.value, output)
+    if _CONFIG.value is None:
+        raise ConfigError("Give --config to train, or --runs to compare finished workdirs.")
+    return planned_runs.plan_runs(_CONFIG.value, _arms(), _SEEDS.value, workdir, output / "results")
+
+
+def dry_run() -> Sequence[str]:
+    """Which runs would be trained, gone on with, or only read."""
+    workdir = pathlib.Path(_WORKDIR.value)
+    output = pathlib.Path(_OUTPUT.value or workdir)
+    runs = _runs(workdir, output)
+    lines = [f"{run.name}: {planned_runs.progress_of(run)}" for run in runs]
+    if not _RUNS.value:
+        slots = parallel_runs.shares(_PROCESSES.value, _DEVICES.value)
+        pending = [run for run in runs if not planned_runs.is_finished(run)]
+        # The first run of each arm: a value that only one of them has can be wrong.
+        seen = {run.arm: run for run in reversed(pending)}
+        previews = [preview.preview_training(run.config, run.workdir) for run in seen.values()]
+        data = previews[-1][:-2] if previews else []
+        lines = [*data, *lines, planned_runs.time_left(runs, len(slots))]
+    return [*lines, f"Files: report.md, report.json, report.png and results/ in {output}."]
+
+
+def main() -> None:
+    """Compares."""
+    workdir = pathlib.Path(_WORKDIR.value)
+    output = pathlib.Path(_OUTPUT.value or workdir)
+    runs = _runs(workdir, output)
+
+    def report() -> str:
+        return study_report.write(runs, output, _RESAMPLINGS.value, plotting.comparison)
+
+    def report_so_far() -> None:
+        with contextlib.suppress(ConfigError):  # as long as the first arm has no run
+            report()
+
+    problems: list[str] = []
+    if not _RUNS.value:
+        slots = parallel_runs.shares(_PROCESSES.value, _DEVICES.value)
+        planned_runs.check_runs(runs)
+        print(planned_runs.time_left(runs, len(slots)))
+        outcome = parallel_runs.train_all(runs, slots, _RESAMPLINGS.value, report_so_far)
+        problems = outcome.failures
+        if outcome.stopped:
+            report_so_far()
+            problems += ["Stopped by a signal with everything saved; the same command goes on."]
+            raise ConfigError(" ".join(problems))
+    try:
+        print(report(), end="")
+        print(f"The report is {output}/report.md, report.json and report.png.")
+    except ConfigError as error:
+        problems.append(str(error))  # after what failed, which may explain it
+    if problems:
+        raise ConfigError(" ".join(problems))
+
+
+if __name__ == "__main__":
+    command_line.run(main, dry_run)

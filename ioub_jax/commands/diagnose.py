@@ -1,0 +1,146 @@
+"""Draws why detections are as good as they are: score against IoU, NMS, LRP, calibration and more.
+
+ioub diagnose --workdir=runs/shapes
+ioub diagnose --workdir=runs/baseline,runs/both --output=runs/compared
+ioub diagnose --detections=found.json --annotations=instances.json --output=why
+
+Several workdirs, or several files of detections, are drawn into the same pictures. How to read them
+is in docs/diagnostics.md.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from ioub_jax.commands import command_line
+
+_WORKDIRS = flags.DEFINE_list("workdir", [], "Folders of runs, with commas between them.")
+_CHECKPOINT, _EMA = command_line.define_weights()
+_SPLIT = command_line.define_split()
+_CHANGES = command_line.define_changes("workdir")
+_DETECTIONS = flags.DEFINE_list("detections", [], "Instead: files in COCO's results format.")
+_ANNOTATIONS = flags.DEFINE_string("annotations", None, "Their ground truth in COCO's format.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for the results; of one workdir: diagnostics/ in it."
+)
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+from ioub_jax import files, plotting
+from ioub_jax.commands import preview
+from ioub_jax.diagnostics import gradient_norm
+from ioub_jax.diagnostics.of_runs import diagnose_file, diagnose_workdir, names_of, read_json
+from ioub_jax.errors import ConfigError
+from ioub_jax.training import trained
+
+
+def diagnose_all(
+    workdirs: Sequence[pathlib.Path],
+    detections: Sequence[pathlib.Path],
+    annotations: pathlib.Path | None,
+) -> dict[str, Any]:
+    """Name -> diagnosis of every run or file.
+
+    Raises:
+      ConfigError: their classes differ, or as `trained.load`.
+      DataError: as `diagnose_file` and `trained.load`.
+    """
+    runs = {}
+    if annotations:
+        ground_truth = read_json(annotations, dict)
+        for name, path in zip(names_of(detections), detections, strict=True):
+            runs[name] = diagnose_file(path, annotations, ground_truth)
+    for name, workdir in zip(names_of(workdirs) if workdirs else [], workdirs, strict=True):
+        model = trained.load(
+            workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
+        )
+        runs[name] = diagnose_workdir(workdir, model)
+    classes = {tuple(row["name"] for row in run["metrics"]["per_class"]) for run in runs.values()}
+    if len(classes) > 1:
+        raise ConfigError("The runs have different classes; compare runs of the same data.")
+    return runs
+
+
+def check_flags() -> None:
+    """Raises `ConfigError` where the flags do not say what to diagnose, or where to write it."""
+    if bool(_WORKDIRS.value) == bool(_DETECTIONS.value):
+        raise ConfigError("Give either --workdir or --detections.")
+    if bool(_DETECTIONS.value) != bool(_ANNOTATIONS.value):
+        raise ConfigError("--detections and --annotations go together; give both or neither.")
+    if _CHANGES.value and not _WORKDIRS.value:
+        raise ConfigError("--config goes with --workdir: files of detections have none.")
+    if _OUTPUT.value is None and len(_WORKDIRS.value or ()) != 1:
+        raise ConfigError("Say with --output into which folder the results are to be written.")
+
+
+def chosen_paths() -> tuple[
+    list[pathlib.Path], list[pathlib.Path], pathlib.Path | None, pathlib.Path
+]:
+    """Workdirs, files of detections, their ground truth, and the folder for the results.
+
+    Raises:
+      ConfigError: as `check_flags`.
+      OSError: nothing can be written into that folder.
+    """
+    check_flags()
+    workdirs, detections = (
+        [pathlib.Path(name) for name in value or ()]
+        for value in (_WORKDIRS.value, _DETECTIONS.value)
+    )
+    annotations = pathlib.Path(_ANNOTATIONS.value) if _ANNOTATIONS.value else None
+    out = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else workdirs[0] / "diagnostics"
+    files.check_can_write(out)
+    return workdirs, detections, annotations, out
+
+
+def main() -> None:
+    """Diagnoses, writes the numbers and draws them."""
+    workdirs, detections, annotations, out = chosen_paths()
+    report: dict[str, Any] = {
+        "runs": diagnose_all(workdirs, detections, annotations),
+        "gradient_norm": gradient_norm.gradient_norms(),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    files.write_json(out / "diagnostics.json", report)
+    pictures = plotting.diagnostics(out, report)
+    for name, run in report["runs"].items():
+        print(describe(name, run))
+    print(f"In {out}: diagnostics.json, {', '.join(pictures)}.")
+
+
+def describe(name: str, run: dict[str, Any]) -> str:
+    """The numbers of a run that say most, in one line."""
+    numbers = {
+        "AP": run["metrics"]["AP"],
+        "oLRP": run["lrp"][0]["error"],
+        "Spearman of score and IoU": run["correlation"]["spearman"],
+        "IoU lost by NMS": run.get("suppression", {}).get("lost_iou"),
+        "D-ECE": run["calibration"]["d_ece"],
+        "LaECE": run["calibration"]["la_ece"],
+    }
+    known = [f"{key} {value:.3f}" for key, value in numbers.items() if value is not None]
+    return f"{name}: {', '.join(known)}"
+
+
+def dry_run() -> Sequence[str]:
+    """What would be diagnosed."""
+    workdirs, detections, annotations, out = chosen_paths()
+    lines = []
+    if annotations:
+        images = len(read_json(annotations, dict).get("images", ()))
+        lines.append(f"Ground truth: {annotations}, {images:,} images.")
+        for name, path in zip(names_of(detections), detections, strict=True):
+            lines.append(f"{name}: {len(read_json(path, list)):,} detections.")
+    for name, workdir in zip(names_of(workdirs) if workdirs else [], workdirs, strict=True):
+        seen = preview.preview_run(
+            workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
+        )
+        lines += [f"{name}:", *(f"  {line}" for line in seen)]
+    return [*lines, f"Files: diagnostics.json and the pictures in {out}."]
+
+
+if __name__ == "__main__":
+    command_line.run(main, dry_run)

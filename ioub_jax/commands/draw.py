@@ -1,0 +1,128 @@
+"""Draws what a run has learned: detections, what the losses weigh, and the learning curves.
+
+ioub draw --workdir=runs/shapes
+"""
+
+import itertools
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from ioub_jax.commands import command_line
+
+_WORKDIR, _CHECKPOINT, _EMA, _SPLIT = command_line.define_run()
+_CHANGES = command_line.define_changes("workdir")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for the pictures; by default pictures/ in the workdir."
+)
+_IMAGES = flags.DEFINE_integer("images", 12, "Images on the contact sheet.", lower_bound=1)
+_SCORE = flags.DEFINE_float("score", 0.4, "Lowest score of a detection that is drawn.")
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+import jax
+import numpy as np
+
+from ioub_jax import files, plotting
+from ioub_jax.commands import preview
+from ioub_jax.data import pipeline
+from ioub_jax.data.sources.example import select_objects
+from ioub_jax.training import steps, trained
+from ioub_jax.workdirs import records
+
+
+def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> None:
+    """Draws the first images of the source, with ground truth and detections."""
+    config = model.detector.config
+    found = {}
+    with pipeline.evaluation_batches_of(config, model.source) as batches:
+        for batch in itertools.islice(batches, -(-count // config.evaluation.batch_size)):
+            detections = jax.device_get(model.predict(*model.detector.on_devices(batch)))
+            for image_id, boxes, scores, labels, valid in zip(
+                batch["image_id"], *detections, strict=True
+            ):
+                found[int(image_id)] = (boxes[valid], labels[valid], scores[valid])
+    indices = [i for i in range(len(model.source)) if model.source.image_id(i) in found]
+    examples = [
+        select_objects(example, ~example.ignored)
+        for example in (model.source[index] for index in indices[:count])
+    ]
+    plotting.contact_sheet(
+        path,
+        [np.asarray(example.image) for example in examples],
+        [(example.boxes, example.labels) for example in examples],
+        [found[example.image_id] for example in examples],
+        model.source.classes,
+        score_threshold=_SCORE.value,
+        title=f"{pathlib.Path(_WORKDIR.value).name}: ground truth dashed, detections solid",
+    )
+
+
+def draw_positive_anchors(path: pathlib.Path, model: trained.Trained) -> None:
+    """Draws the image with the most positive anchors of the first batch."""
+    config = model.detector.config
+    inspect = steps.make_inspection_step(model.detector.model, config)
+    with pipeline.evaluation_batches_of(config, model.source) as batches:
+        batch = next(batches)
+    on_device, anchors = model.detector.on_devices(batch)
+    seen = jax.device_get(inspect(model.variables, on_device, anchors))
+    row = int(seen.positive.sum(axis=1).argmax())
+    positive = seen.positive[row]
+    height, width = batch["image_size"][row].astype(int)
+    plotting.positive_anchors(
+        path,
+        batch["image"][row, :height, :width],
+        batch["boxes"][row][batch["valid"][row]],
+        np.concatenate(jax.device_get(anchors))[positive],
+        seen.boxes[row][positive],
+        seen.ious[row][positive],
+        seen.weights[row][positive],
+        title=f"Image {batch['image_id'][row]}: its {positive.sum()} positive anchors, "
+        f"eta = {config.loss.classification.eta}",
+    )
+
+
+def main() -> None:
+    """Draws three pictures into the workdir's `pictures/`, or --output."""
+    workdir, folder = pathlib.Path(_WORKDIR.value), _folder()
+    files.check_can_write(folder)
+    model = trained.load(
+        workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_detections(folder / "detections.png", model, _IMAGES.value)
+    draw_positive_anchors(folder / "positive_anchors.png", model)
+    evaluations = records.read_records(workdir / "evaluation.jsonl", sys.maxsize)
+    if not any("AP" in record for record in evaluations):  # VOC's metric alone
+        evaluations = [
+            {key.removeprefix("voc_"): value for key, value in record.items()}
+            for record in evaluations
+        ]
+    plotting.learning_curves(
+        folder / "learning_curves.png",
+        records.read_records(workdir / "train.jsonl", sys.maxsize),
+        evaluations,
+    )
+    print(f"Pictures are in {folder}: {', '.join(sorted(p.name for p in folder.glob('*.png')))}.")
+
+
+def _folder() -> pathlib.Path:
+    return pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value) / "pictures")
+
+
+def dry_run() -> Sequence[str]:
+    """What would be drawn."""
+    workdir = pathlib.Path(_WORKDIR.value)
+    lines = preview.preview_run(
+        workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
+    )
+    files.check_can_write(_folder())
+    names = "detections.png, positive_anchors.png, learning_curves.png"
+    return [*lines, f"Files: {names} in {_folder()}; {_IMAGES.value} images are drawn."]
+
+
+if __name__ == "__main__":
+    command_line.run(main, dry_run)

@@ -1,0 +1,110 @@
+"""Draws what the network is given in training: augmented images on their canvas, with their boxes.
+
+ioub draw_data --config=shapes_retinanet --output=data.png
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from ioub_jax.commands import command_line
+
+_CONFIG = command_line.define_config()
+_OUTPUT = flags.DEFINE_string("output", None, "The PNG to write.", required=True)
+_IMAGES = flags.DEFINE_integer("images", 16, "How many images.", lower_bound=1)
+_STEP = flags.DEFINE_integer("step", 0, "The training step of the first image.", lower_bound=0)
+_COLUMNS = flags.DEFINE_integer("columns", 4, "Images in a row.", lower_bound=1)
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+import numpy as np
+
+from ioub_jax import files, plotting
+from ioub_jax.commands import preview
+from ioub_jax.data import batching, pipeline
+from ioub_jax.data.sources import Example, Source, create_source
+from ioub_jax.data.sources.example import create_example
+from ioub_jax.errors import ConfigError
+from ioub_jax.training.config_values import check_values
+
+
+def _training_examples(source: Source, count: int, first_step: int) -> list[Example]:
+    """The first images of the batches from a step on, each with its objects on its canvas."""
+    config = _CONFIG.value
+    batches = _training_batches(source, count, first_step)
+    with batches:
+        examples = [_example(batch, row) for batch in batches for row in range(config.batch_size)]
+    return examples[:count]
+
+
+def _training_batches(source: Source, count: int, first_step: int) -> pipeline.BatchIterator:
+    """Those batches, of which none is loaded yet."""
+    config = _CONFIG.value
+    # A few batches are loaded sooner than worker processes are started.
+    config.runtime.workers = 0
+    num_steps = -(-count // config.batch_size)
+    try:
+        plan = batching.create_plan(config, source.sizes)
+        return pipeline.training_batches_of(config, source, plan, first_step, num_steps)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _example(batch: pipeline.Batch, row: int) -> Example:
+    valid = batch["valid"][row]
+    boxes, labels, crowd, difficult, ignored = (
+        batch[name][row][valid] for name in ("boxes", "labels", "crowd", "difficult", "ignored")
+    )
+    return create_example(
+        boxes,
+        labels,
+        int(batch["image_id"][row]),
+        image=batch["image"][row],
+        crowd=crowd,
+        difficult=difficult,
+        ignored=ignored,
+    )
+
+
+def main() -> None:
+    """Draws the sheet and says where it is."""
+    config = _CONFIG.value
+    check_values(config)
+    path = pathlib.Path(_OUTPUT.value)
+    files.check_can_write(path.parent)
+    source = create_source(config.data, "train", config.matcher)
+    examples = _training_examples(source, _IMAGES.value, _STEP.value)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        plotting.labelled_sheet(
+            path,
+            [np.asarray(example.image) for example in examples],
+            examples,
+            source.classes,
+            columns=_COLUMNS.value,
+            title=f"{config.data.source}: what the network is given from step {_STEP.value} on",
+        )
+    except OSError as error:
+        raise ConfigError(f"--output={path} cannot be written: {error.strerror}.") from error
+    boxes = sum(len(example.labels) for example in examples)
+    print(f"{path}: {len(examples)} images of {len(source)}, {boxes} boxes.")
+
+
+def dry_run() -> Sequence[str]:
+    """What would be drawn."""
+    config, path = _CONFIG.value, pathlib.Path(_OUTPUT.value)
+    check_values(config)
+    source = create_source(config.data, "train", config.matcher)
+    _training_batches(source, _IMAGES.value, _STEP.value).close()
+    files.check_can_write(path.parent)
+    return [
+        f"Data: {config.data.source}, {preview.describe_source(source)} for training.",
+        f"Canvases: {preview.describe_canvases(config, source)}.",
+        f"File: {path}, with {_IMAGES.value} images from step {_STEP.value} on.",
+    ]
+
+
+if __name__ == "__main__":
+    command_line.run(main, dry_run)

@@ -1,0 +1,82 @@
+"""Evaluates the detector of a finished or running run and prints its metrics.
+
+ioub evaluate --workdir=runs/shapes
+ioub evaluate --workdir=runs/mine --split=test \
+  --config.data.coco.root=OTHER --config.data.coco.test_annotations=test.json --output=runs/other
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from ioub_jax.commands import command_line
+
+_WORKDIR, _CHECKPOINT, _EMA, _SPLIT = command_line.define_run()
+_CHANGES = command_line.define_changes("workdir")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for the results; by default evaluation/ in the workdir."
+)
+command_line.define_processes()
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+from ioub_jax import files
+from ioub_jax.commands import preview
+from ioub_jax.devices import hosts
+from ioub_jax.training import trained
+from ioub_jax.workdirs import checkpoints
+
+
+def main() -> None:
+    """Evaluates."""
+    command_line.join_processes()
+    folder = _folder()
+    files.check_can_write(folder)
+    model = trained.load(
+        pathlib.Path(_WORKDIR.value),
+        _CHECKPOINT.value,
+        _SPLIT.value,
+        ema=_EMA.value,
+        changes=_CHANGES.value,
+    )
+    evaluation = model.evaluate()
+    if not hosts.is_first():
+        return
+    evaluation.write(folder, _name())
+    print(evaluation.describe())
+    print(f"The files of this evaluation are {folder / _name()}_*.")
+
+
+def _folder() -> pathlib.Path:
+    return pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value) / "evaluation")
+
+
+def _name() -> str:
+    """How the names of the files begin; what --config changes is no evaluation of the run's own."""
+    found = checkpoints.to_read(pathlib.Path(_WORKDIR.value), _CHECKPOINT.value)
+    parts = [_SPLIT.value, found.kind]
+    parts += [] if _EMA.value else ["without_ema"]
+    parts += ["changed"] if _CHANGES.value else []
+    return "_".join(parts)
+
+
+def dry_run() -> Sequence[str]:
+    """What would be evaluated."""
+    command_line.join_processes()
+    lines = preview.preview_run(
+        pathlib.Path(_WORKDIR.value),
+        _CHECKPOINT.value,
+        _SPLIT.value,
+        ema=_EMA.value,
+        changes=_CHANGES.value,
+    )
+    files.check_can_write(_folder())
+    if not hosts.is_first():
+        return ()
+    return [*lines, f"Files: {_folder() / _name()}_*."]
+
+
+if __name__ == "__main__":
+    command_line.run(main, dry_run)

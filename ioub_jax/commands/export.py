@@ -1,0 +1,107 @@
+"""Writes a trained detector for programs that do not have this package.
+
+ioub export --model=runs/shapes --output=exported
+ioub export --model=runs/mine --output=exported --format=safetensors
+
+`stablehlo` writes one program for every canvas, with the weights, the decoding and the NMS in it,
+which jax alone runs on CPU, CUDA and TPU; `onnx` the same for one image at a time, for what runs
+ONNX; `safetensors` writes the parameters as torchvision names them. docs/export.md says how to use
+them. `--model` is the workdir of a run, or one of torchvision's detectors, by file or by name.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from ioub_jax.commands import command_line
+from ioub_jax.export import platforms
+
+_MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for the files.", required=True)
+_FORMAT = flags.DEFINE_enum(
+    "format", "stablehlo", ["stablehlo", "onnx", "safetensors"], "What to write."
+)
+_CHECKPOINT, _EMA = command_line.define_weights()
+_CHANGES = command_line.define_changes("model")
+_BATCH = flags.DEFINE_integer(
+    "batch_size", None, "Of StableHLO; unset: a program that takes any.", lower_bound=1
+)
+_PLATFORMS = flags.DEFINE_list(
+    "platforms",
+    list(platforms.DEFAULT_PLATFORMS),
+    f"Of StableHLO: {', '.join(platforms.PLATFORMS)}.",
+)
+_CANVASES = flags.DEFINE_list(
+    "canvases", None, "Inputs, as 800x1344,1344x800; unset: those of the configuration."
+)
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+import ioub_jax
+from ioub_jax import files
+from ioub_jax.commands import preview
+from ioub_jax.errors import ConfigError
+from ioub_jax.export import onnx_program, programs
+
+
+def main() -> None:
+    """Reads the detector and writes the files."""
+    files.check_can_write(pathlib.Path(_OUTPUT.value))
+    detector = ioub_jax.load(
+        _MODEL.value, checkpoint=_CHECKPOINT.value, ema=_EMA.value, changes=_CHANGES.value
+    )
+    out = pathlib.Path(_OUTPUT.value)
+    if _FORMAT.value == "safetensors":
+        written = programs.write_torchvision_weights(detector, out, name=_MODEL.value)
+    elif _FORMAT.value == "onnx":
+        written = programs.write_onnx(detector, out, canvases=_canvases())
+    else:
+        written = programs.write_programs(
+            detector,
+            out,
+            canvases=_canvases(),
+            batch_size=_BATCH.value,
+            platforms=_PLATFORMS.value,
+        )
+    for path in written:
+        print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+
+
+def _canvases() -> list[tuple[int, int]] | None:
+    canvases = []
+    for text in _CANVASES.value or ():
+        height, _, width = text.partition("x")
+        if not (height.isdecimal() and width.isdecimal()):
+            raise ConfigError(f"--canvases has {text!r}; write height and width as 800x1344.")
+        canvases.append((int(height), int(width)))
+    return canvases or None
+
+
+def dry_run() -> Sequence[str]:
+    """What would be exported."""
+    files.check_can_write(pathlib.Path(_OUTPUT.value))
+    lines = preview.preview_inference(
+        _MODEL.value, _CHECKPOINT.value, ema=_EMA.value, changes=_CHANGES.value
+    )
+    if _FORMAT.value == "safetensors":
+        return [*lines, f"Files: the weights as safetensors in {_OUTPUT.value}."]
+    canvases = _canvases()
+    shown = ", ".join(f"{h}x{w}" for h, w in canvases) if canvases else "the configuration's"
+    if _FORMAT.value == "onnx":
+        onnx_program.check_packages()
+        what = "in ONNX, of one image"
+    else:
+        platforms.check_platforms(_PLATFORMS.value)
+        images = _BATCH.value or "any number of"
+        what = f"for {', '.join(_PLATFORMS.value)}, of {images} images"
+    return [
+        *lines,
+        f"Files: detector.json and one program for each canvas ({shown}) in {_OUTPUT.value}, "
+        f"{what}.",
+    ]
+
+
+if __name__ == "__main__":
+    command_line.run(main, dry_run)

@@ -1,0 +1,206 @@
+"""What --config.KEY=VALUE takes: None, tuples as users write them, and keys of a trained run."""
+
+import ast
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from ioub_jax.configs import defaults
+from ioub_jax.errors import ConfigError
+from ioub_jax.workdirs import configuration
+
+# ------------------------------------------------------------------ values
+
+
+class _OrNone(flags.ArgumentParser):
+    """Takes None beside what another parser takes; `check` refuses it where a key has to be set."""
+
+    def __init__(self, parser: flags.ArgumentParser) -> None:
+        self._parser = parser
+        self.syntactic_help = parser.syntactic_help
+
+    def parse(self, argument: Any) -> Any:
+        return None if argument == "None" else self._parser.parse(argument)
+
+    def flag_type(self) -> str:
+        return self._parser.flag_type()
+
+
+class _Tuple(flags.ArgumentParser):
+    """A tuple as Python writes it, or its members with commas between them.
+
+    ml_collections' own parser makes one tuple of all flags of a key, and takes no bare names.
+    """
+
+    def parse(self, argument: Any) -> tuple[Any, ...]:
+        if not isinstance(argument, str):
+            return tuple(argument)
+        try:
+            value = ast.literal_eval(argument.strip())
+        except (SyntaxError, ValueError):
+            return tuple(map(_name, _members(argument)))
+        return _as_tuples(value) if isinstance(value, tuple | list) else (value,)
+
+    def flag_type(self) -> str:
+        return "tuple"
+
+
+def _members(text: str) -> list[str]:
+    """What stands between the commas, without the brackets around all."""
+    inner = text.strip()
+    if inner[:1] + inner[-1:] in ("()", "[]"):
+        inner = inner[1:-1]
+    members = [member.strip() for member in inner.removesuffix(",").split(",")]
+    if not all(members) or re.search(r"[()\[\]{}]", inner):
+        raise ValueError("it is no tuple; write it as \"('a','b')\" or as a,b")
+    return members
+
+
+def _name(member: str) -> str:
+    quoted = len(member) > 1 and member[0] == member[-1] and member[0] in "'\""
+    return member[1:-1] if quoted else member
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, tuple | list) else value
+
+
+for _kind, _parser in (
+    (bool, flags.BooleanParser()),
+    (float, flags.FloatParser()),
+    (int, flags.IntegerParser()),
+    (str, flags.ArgumentParser()),
+    (tuple, _Tuple()),
+):
+    config_flags.register_flag_parser_for_type(_kind, _OrNone(_parser))
+
+
+def check(values: flags.FlagValues) -> None:
+    """Refuses None for keys that have to be set, and turns numbers among names into names.
+
+    Args:
+      values: the parsed flags, `--config` among them.
+
+    Raises:
+      flags.Error: names the flag.
+    """
+    config_flag: Any = values["config"]
+    for key, value in config_flag.override_values.items():
+        *path, last = key.split(".")
+        node = config_flag.value
+        for name in path:
+            node = node[name]
+        if value is None and not configuration.is_optional(node, last):
+            kind = type(values[f"config.{key}"].default).__name__
+            raise flags.IllegalFlagValueError(
+                f"flag --config.{key}=None: the key cannot be None, give a value of type {kind}"
+            )
+        if isinstance(value, tuple) and _has_names(values[f"config.{key}"].default):
+            # Classes may be called 1 and 2.
+            names = tuple(member if isinstance(member, str) else str(member) for member in value)
+            node[last] = config_flag.override_values[key] = names
+
+
+def _has_names(default: Any) -> bool:
+    """Whether the members of a tuple are names; those that are None by default are of classes."""
+    return default is None or (
+        isinstance(default, tuple) and all(isinstance(member, str) for member in default)
+    )
+
+
+# ------------------------------------------------------------------ the keys of a run
+
+
+class Changes:
+    """The flags `--config.KEY=VALUE` of a command that uses a run.
+
+    Which keys there are is in the run's folder, so they are defined when the flags are parsed.
+
+    Args:
+      run_flag: the name of the flag that names the run, or several with commas between them.
+    """
+
+    def __init__(self, run_flag: str) -> None:
+        self._run_flag = run_flag
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """Key with dots -> the value that a flag gives it."""
+        flag: Any = flags.FLAGS["config"]
+        return dict(flag.override_values)
+
+    def define(self, arguments: Sequence[str]) -> None:
+        """Defines them.
+
+        Args:
+          arguments: the command line.
+
+        Raises:
+          flags.Error: a key is none that can be changed.
+          KeyError, AttributeError: there is no such key.
+        """
+        arguments = flags.FLAGS.read_flags_from_files(list(arguments), force_gnu=False)
+        template = _template(self._workdirs(arguments))
+        _check_parts(arguments, template)
+        config_flags.DEFINE_config_dict(
+            "config",
+            template,
+            "Keys of the run's configuration that are to be other ones here, "
+            + ", ".join(f"--config.{part}.KEY=VALUE" for part in configuration.CHANGEABLE),
+            sys_argv=arguments,
+        )
+        flags.FLAGS["config"].default_as_str = "the run's own"  # not all its lines
+
+    def _workdirs(self, arguments: Sequence[str]) -> list[pathlib.Path]:
+        """The folders of runs that the arguments name, as far as they are there."""
+        found = flags.FlagValues()
+        flags.DEFINE_string(self._run_flag, "", "", flag_values=found)
+        try:
+            found(arguments, known_only=True)
+        except flags.Error:  # which is told when all flags are parsed
+            return []
+        text = found[self._run_flag].value or ""
+        return [path for path in map(pathlib.Path, {text, *text.split(",")}) if path.is_dir()]
+
+
+def _template(workdirs: Sequence[pathlib.Path]) -> ml_collections.ConfigDict:
+    """Every key that can be changed, with its type: those of `defaults.py` and of the runs."""
+    full = defaults.get_config()
+    template = ml_collections.ConfigDict({part: full[part] for part in configuration.CHANGEABLE})
+    for workdir in workdirs:
+        try:
+            stored = configuration.read_workdir(workdir)
+        except ConfigError:  # which is told when the run is opened
+            continue
+        with template.ignore_type():
+            template.update(
+                {
+                    part: stored[part].to_dict()
+                    for part in configuration.CHANGEABLE
+                    if part in stored
+                }
+            )
+    return template
+
+
+def _check_parts(arguments: Sequence[str], template: ml_collections.ConfigDict) -> None:
+    """Refuses a configuration file, and keys of what the run was trained with."""
+    allowed = ", ".join(f"config.{part}" for part in template)
+    fixed = set(defaults.get_config()) - set(template)
+    for argument in arguments:
+        found = re.match(r"--?(?:no)?config(?:\.(?P<key>[^=]*))?(?:=|$)", argument)
+        if found and found["key"] is None:
+            raise flags.Error(
+                "flag --config takes no file here, the run has its own configuration; set keys of "
+                f"{allowed}"
+            )
+        if found and found["key"].split(".")[0] in fixed:
+            raise flags.Error(
+                f"flag --config.{found['key']} is what the run was trained with; only keys of "
+                f"{allowed} can be changed"
+            )

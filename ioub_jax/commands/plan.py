@@ -1,0 +1,106 @@
+"""Compiles a step for TPUs that are not there, and says what it needs.
+
+ioub plan --config=coco_retinanet:r50,both --topology=v5e:4x4 \
+  --batch_per_chip=4
+
+Needs `pip install 'ioub_jax[train,tpu]'` and no TPU, no data set and no weights. `--search` finds
+the largest batch that fits, beginning at `--batch_per_chip`; `--program=evaluation` plans the step
+that detects.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from ioub_jax.commands import command_line
+
+_CONFIG = command_line.define_config()
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "A chip (v4, v5e, v5p, v6e, tpu7x) and its grid, as v5e:4x4.", required=True
+)
+_BATCH = flags.DEFINE_integer("batch_per_chip", 1, "Images on each chip.", lower_bound=1)
+_CLASSES = flags.DEFINE_integer("classes", 80, "Classes of the data set.", lower_bound=1)
+_PROGRAM = flags.DEFINE_enum("program", "train", ["train", "evaluation"], "Which step.")
+_SEARCH = flags.DEFINE_bool("search", False, "Find the largest batch that fits.")
+_JSON = flags.DEFINE_string("json", None, "A file for the numbers.")
+_HLO = flags.DEFINE_string("hlo", None, "A file for the compiled program, to see what costs.")
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+import jax
+
+from ioub_jax import files, tpu_plan
+from ioub_jax.commands import preview
+from ioub_jax.errors import ConfigError
+
+
+def main() -> None:
+    """Plans, and prints what was found."""
+    _check_files()
+    # What is compiled for a TPU that is not there cannot be read back.
+    jax.config.update("jax_enable_compilation_cache", False)
+    devices = tpu_plan.topology_devices(_TOPOLOGY.value)
+    first = _batch_per_device()
+
+    def plan_of(batch_per_device: int) -> tpu_plan.Plan:
+        made = tpu_plan.plan_step(
+            _PROGRAM.value,
+            _CONFIG.value,
+            _CLASSES.value,
+            _TOPOLOGY.value,
+            batch_per_device,
+            devices,
+        )
+        print(made.describe(), flush=True)
+        return made
+
+    made = tpu_plan.largest_batch(plan_of, first) if _SEARCH.value else plan_of(first)
+    if _SEARCH.value and made.fits:
+        print(f"The largest batch that fits is {made.batch_per_chip} on each chip.")
+    if _JSON.value is not None:
+        files.write_json(pathlib.Path(_JSON.value), made.record(), indent=2)
+    if _HLO.value is not None:
+        files.write_text(pathlib.Path(_HLO.value), made.program)
+
+
+def _batch_per_device() -> int:
+    """What `--batch_per_chip` is of each device that a chip is."""
+    parts = tpu_plan.devices_of_chip(_TOPOLOGY.value)
+    if _BATCH.value % parts:
+        raise ConfigError(
+            f"--batch_per_chip={_BATCH.value} cannot be shared by the {parts} devices that a chip "
+            f"of {_TOPOLOGY.value} is; give a multiple of {parts}."
+        )
+    return _BATCH.value // parts
+
+
+def _check_files() -> None:
+    """Compiling takes minutes: where nothing can be written is known before."""
+    for flag in (_JSON, _HLO):
+        if flag.value is not None:
+            files.check_file(pathlib.Path(flag.value), f"--{flag.name}")
+
+
+def dry_run() -> Sequence[str]:
+    """What would be compiled."""
+    _check_files()
+    devices = tpu_plan.topology_devices(_TOPOLOGY.value)
+    detector = tpu_plan.planned_detector(
+        _CONFIG.value, _CLASSES.value, _batch_per_device(), devices
+    )
+    height, width = detector.config.data.canvases[0]
+    parts = tpu_plan.devices_of_chip(_TOPOLOGY.value)
+    written = [flag.value for flag in (_JSON, _HLO) if flag.value is not None]
+    return [
+        *preview.describe_detector(detector),
+        f"Program: {_PROGRAM.value}, {_CLASSES.value} classes, {_BATCH.value} images of "
+        f"{height}x{width} on each of {len(devices) // parts} chips of {_TOPOLOGY.value}"
+        f"{', then more and fewer to find the most that fit' if _SEARCH.value else ''}.",
+        f"Files: {', '.join(written) or 'none'}.",
+    ]
+
+
+if __name__ == "__main__":
+    command_line.run(main, dry_run)

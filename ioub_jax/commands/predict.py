@@ -1,0 +1,255 @@
+"""Detects objects in files, folders and globs: COCO-format JSON, and PNGs with the boxes.
+
+ioub predict --model=runs/shapes images/ --output=found
+ioub predict --model=retinanet_resnet50_fpn.pth 'photos/*.jpg' --output=found
+
+`--model` is the workdir of a run, or one of torchvision's detectors, by file or by name. The exit
+code is 1 where an image could not be read; the others are done all the same. What is found is
+written image by image: the same command goes on where one was ended.
+"""
+
+import contextlib
+import glob
+import io
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import tqdm
+from absl import flags
+
+from ioub_jax.commands import command_line
+
+_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+_MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for the results, made anew.", required=True)
+_CHECKPOINT, _EMA = command_line.define_weights()
+_CHANGES = command_line.define_changes("model")
+_SCORE = flags.DEFINE_float("score", 0.05, "Lowest score in the JSON.", 0.0, 1.0)
+_DRAWN = flags.DEFINE_float("drawn_score", 0.4, "Lowest score of a box that is drawn.", 0.0, 1.0)
+_DRAW = flags.DEFINE_bool("draw", True, "Whether to draw PNGs.")
+_BATCH = flags.DEFINE_integer("batch_size", None, "Images at a time.", lower_bound=1)
+_THREADS = flags.DEFINE_integer("threads", 4, "Threads that read images.", lower_bound=1)
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+from PIL import Image
+
+import ioub_jax
+from ioub_jax import files, inference
+from ioub_jax.commands import prediction_files, preview
+from ioub_jax.data import image_headers
+from ioub_jax.data.checks import DataError
+from ioub_jax.data.images import read_image
+from ioub_jax.plotting import draw_on_image
+from ioub_jax.workdirs import checkpoint_folders, configuration
+
+
+def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
+    """The files that arguments name, each once: files as they are, folders and globs searched.
+
+    Raises:
+      DataError: an argument names nothing.
+    """
+    found: dict[pathlib.Path, None] = {}
+    for argument in arguments:
+        path = pathlib.Path(argument)
+        if path.is_dir():
+            matches = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES)
+        elif path.is_file() or not glob.has_magic(argument):
+            matches = [path]  # one that is not there is named when it is read
+        else:
+            matches = sorted(pathlib.Path(p) for p in glob.glob(argument, recursive=True))
+        if not matches:
+            raise DataError(
+                f"{argument}: there is no image ({', '.join(sorted(_SUFFIXES))}) there; give "
+                "files, folders or globs.",
+                "missing_image",
+            )
+        found |= dict.fromkeys(matches)
+    return list(found)
+
+
+def main(*arguments: str) -> None:
+    """Detects, writes and draws."""
+    paths = existing_images(arguments)
+    out = pathlib.Path(_OUTPUT.value)
+    files.check_can_write(out)
+    detector = ioub_jax.load(
+        _MODEL.value,
+        checkpoint=_CHECKPOINT.value,
+        ema=_EMA.value,
+        batch_size=_BATCH.value,
+        changes=_CHANGES.value,
+    )
+    results = prediction_files.PredictionFiles(
+        out, [str(path) for path in paths], detector.category_ids, detector.classes, made_by()
+    )
+    if results.kept is not None:
+        print(f"What another command had found is kept as {results.kept}.", file=sys.stderr)
+    if results.records:
+        print(f"{len(results.records)} images were done before.", file=sys.stderr)
+    with contextlib.closing(results):
+        try:
+            problems = detect(detector, paths, results)
+        except BaseException:
+            print(
+                f"{len(results.records)} images are in {results.path}; the same command goes on "
+                "from there.",
+                file=sys.stderr,
+            )
+            raise
+        images, found = len(results.records), results.finish()
+    print(f"{found} detections in {images} images: {results.final}.")
+    if detector.reading.exif == "ignore" and (told := orientations(paths)):
+        print(told)
+    if problems:
+        for index in sorted(problems):
+            print(f"Not read: {problems[index]}", file=sys.stderr)
+        sys.exit(f"{len(problems)} of {len(paths)} images could not be read.")
+
+
+def existing_images(arguments: Sequence[str]) -> list[pathlib.Path]:
+    """As `find_images`, where at least one of them is a file.
+
+    Raises:
+      DataError: as `find_images`, or none of them is there.
+    """
+    paths = find_images(arguments)
+    if not any(path.is_file() for path in paths):
+        others = f", nor do the other {len(paths) - 1}" if len(paths) > 1 else ""
+        raise DataError(
+            f"{paths[0]} does not exist{others}; give files, folders or globs.", "missing_image"
+        )
+    return paths
+
+
+def made_by() -> dict[str, Any]:
+    """What the results depend on: another command with the same goes on where this one ended."""
+    found = checkpoint_folders.find(pathlib.Path(_MODEL.value), _CHECKPOINT.value)
+    return {
+        "model": _MODEL.value,
+        "checkpoint": _CHECKPOINT.value,
+        "step": found[0].step if found else None,
+        "ema": _EMA.value,
+        "score": _SCORE.value,
+        "changes": dict(_CHANGES.value or {}),
+    }
+
+
+def detect(
+    detector: inference.ObjectDetector,
+    paths: Sequence[pathlib.Path],
+    results: prediction_files.PredictionFiles,
+) -> dict[int, str]:
+    """Looks at every file not done before; each is written, then drawn.
+
+    Returns:
+      Why files could not be read, by their position.
+    """
+    names = picture_names(paths)
+    problems: dict[int, str] = {}
+    left = [position for position in range(len(paths)) if position not in results.records]
+    for number, detections in progress(detector, [paths[position] for position in left]):
+        position = left[number]
+        if isinstance(detections, DataError):
+            problems[position] = str(detections)
+            continue
+        found = detections.above(_SCORE.value)
+        results.add(position, found)
+        if _DRAW.value:
+            target = pathlib.Path(_OUTPUT.value) / names[position]
+            draw(paths[position], found.above(_DRAWN.value), detector, target)
+    return problems
+
+
+def exif_of_model() -> str:
+    """`data.exif` that the detector would have."""
+    model, changes = pathlib.Path(_MODEL.value), _CHANGES.value or {}
+    trained = configuration.read_workdir(model).data.get("exif") if model.is_dir() else None
+    return changes.get("data.exif") or trained or "ignore"
+
+
+def orientations(paths: Sequence[pathlib.Path]) -> str:
+    """How many files have an EXIF orientation, where any has."""
+
+    def is_turned(path: pathlib.Path) -> bool:
+        try:
+            with path.open("rb") as file:
+                return image_headers.read_orientation(file) != image_headers.UPRIGHT
+        except OSError:
+            return False
+
+    turned = sum(map(is_turned, paths))
+    if not turned:
+        return ""
+    return (
+        f"{turned} of {len(paths)} images {'has' if turned == 1 else 'have'} an EXIF orientation, "
+        "which is ignored, as in training: boxes are of the pixels as stored, where objects may "
+        "lie on their side; --config.data.exif=apply turns the images upright."
+    )
+
+
+def progress(
+    detector: inference.ObjectDetector, paths: Sequence[pathlib.Path]
+) -> Iterator[tuple[int, inference.Detections | DataError]]:
+    """What is found in each file, under a progress bar."""
+    with tqdm.tqdm(total=len(paths), unit="image", disable=None, dynamic_ncols=True) as bar:
+        for item in detector.stream(paths, threads=_THREADS.value):
+            yield item
+            bar.update()
+
+
+def picture_names(paths: Sequence[pathlib.Path]) -> list[str]:
+    """A file name for the picture of each image, none twice."""
+    names: dict[str, None] = {}
+    for path in paths:
+        name, number = f"{path.stem}.png", 1
+        while name in names:
+            number += 1
+            name = f"{path.stem}_{number}.png"
+        names[name] = None
+    return list(names)
+
+
+def draw(
+    path: pathlib.Path,
+    detections: inference.Detections,
+    detector: inference.ObjectDetector,
+    target: pathlib.Path,
+) -> None:
+    """Writes one picture."""
+    image = read_image(path, reading=detector.reading)
+    drawn = draw_on_image(
+        image, detections.boxes, detections.labels, detections.scores, detector.classes
+    )
+    content = io.BytesIO()
+    Image.fromarray(drawn).save(content, "PNG")
+    files.write_bytes(target, content.getvalue())
+
+
+def dry_run(*arguments: str) -> Sequence[str]:
+    """In what it would detect, and with which detector."""
+    paths, out = existing_images(arguments), pathlib.Path(_OUTPUT.value)
+    lines = preview.preview_inference(
+        _MODEL.value, _CHECKPOINT.value, ema=_EMA.value, changes=_CHANGES.value
+    )
+    files.check_can_write(out)
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(f"{missing[0]} does not exist; leave it out.", "missing_image")
+    pictures = f" and {len(paths)} pictures" if _DRAW.value else ""
+    applied = exif_of_model() == "apply"
+    told = [] if applied else filter(None, [orientations(paths)])
+    return [
+        *lines,
+        f"Images: {len(paths)}, the first {paths[0]}.",
+        *told,
+        f"Files: predictions.json{pictures} in {out}.",
+    ]
+
+
+if __name__ == "__main__":
+    command_line.run(main, dry_run, takes_arguments=True)

@@ -1,0 +1,49 @@
+"""Trains a detector, or goes on with the run in the workdir.
+
+ioub train --config=shapes_retinanet --workdir=runs/shapes
+
+On every host of a TPU pod and in every task of SLURM the same command, with a workdir that all of
+them see; elsewhere with --coordinator_address, --num_processes and --process_id.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from ioub_jax.commands import command_line
+from ioub_jax.devices import host_memory
+
+_CONFIG = command_line.define_config()
+command_line.define_processes()
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The run's folder, new or to be resumed.", required=True
+)
+_PROFILE = flags.DEFINE_bool(
+    "profile", False, "Write a trace of steps 11 to 15 into the workdir's profile/, for xprof."
+)
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+    host_memory.restart_with_huge_pages()
+
+from ioub_jax.commands import preview
+from ioub_jax.devices import hosts
+from ioub_jax.training import loop
+
+
+def main() -> None:
+    """Trains."""
+    command_line.join_processes()
+    loop.train_and_evaluate(_CONFIG.value, _WORKDIR.value, profile=_PROFILE.value)
+
+
+def dry_run() -> Sequence[str]:
+    """What would be trained, and from which step on."""
+    command_line.join_processes()
+    lines = preview.preview_training(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+    return lines if hosts.is_first() else ()
+
+
+if __name__ == "__main__":
+    command_line.run(main, dry_run)

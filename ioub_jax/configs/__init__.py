@@ -1,0 +1,57 @@
+"""Configurations: every key with its default, and the recipes by their names."""
+
+import importlib.util
+import pathlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ml_collections
+
+__all__ = ["load", "recipe_path", "recipes"]
+
+_PACKAGE = pathlib.Path(__file__).parent
+
+
+def _folder() -> pathlib.Path:
+    """Where the recipes lie: beside this file in an installed package, else in the clone."""
+    installed = _PACKAGE / "recipes"
+    return installed if installed.is_dir() else _PACKAGE.parents[1] / "configs"
+
+
+def recipes() -> tuple[str, ...]:
+    """The names of the recipes, such as 'coco_folder_retinanet', in alphabetical order."""
+    return tuple(sorted(path.stem for path in _folder().glob("[a-z]*.py")))
+
+
+def recipe_path(name: str) -> pathlib.Path:
+    """The file of a recipe: a Python file with a `get_config`, to read, to copy and to change.
+
+    Args:
+      name: one of `recipes`.
+
+    Raises:
+      ValueError: there is none of that name.
+    """
+    if name not in recipes():
+        raise ValueError(f"There is no configuration {name!r}; there are {', '.join(recipes())}.")
+    return _folder() / f"{name}.py"
+
+
+def load(name: str) -> "ml_collections.ConfigDict":
+    """A recipe's configuration, whose keys can be changed and not added to.
+
+    Args:
+      name: the name of a recipe, and its argument behind a colon:
+        'coco_folder_retinanet:lite0,baseline'.
+
+    Raises:
+      ValueError: there is no such recipe, or it takes no such argument.
+    """
+    recipe, _, argument = name.partition(":")
+    path = recipe_path(recipe)
+    specification = importlib.util.spec_from_file_location(f"ioub_jax_recipe_{recipe}", path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    config: ml_collections.ConfigDict = module.get_config(*([argument] if argument else []))
+    return config.lock()

@@ -1,0 +1,115 @@
+"""The configurations that equal torchvision's detectors: their model, anchors, matcher and test."""
+
+import copy
+from typing import Any
+
+_RETINANET: dict[str, Any] = {
+    "model": {
+        "name": "retinanet",
+        "backbone": "resnet50",
+        "width": 64,
+        "norm": "frozen_bn",
+        "norm_epsilon": 1e-5,
+        "frozen_stages": 1,
+        "pretrained": None,
+        "pixel_mean": (123.675, 116.28, 103.53),
+        "pixel_std": (58.395, 57.12, 57.375),
+        "dtype": "float32",
+        "fpn": {"channels": 256, "p6_from": "p5", "relu_before_p7": True, "norm": "none"},
+        "head": {
+            "width": 256,
+            "depth": 4,
+            "norm": "none",
+            "bias_before_norm": True,
+            "prior_probability": 0.01,
+        },
+    },
+    "anchors": {
+        "base_scale": 4.0,
+        "scales_per_octave": 3,
+        "ratios": (0.5, 1.0, 2.0),
+        "center_offset": 0.0,
+        "rounded": True,
+        "whole_sizes": True,
+        "stride_from_grid": True,
+        "box_weights": (1.0, 1.0, 1.0, 1.0),
+    },
+    "matcher": {"foreground_iou": 0.5, "background_iou": 0.4, "low_quality": "torchvision"},
+    "loss": {
+        "classification": {"name": "focal", "alpha": 0.25, "gamma": 2.0, "weight": 1.0},
+        "localization": {"name": "smooth_l1", "beta": 0.0, "weight": 1.0},  # L1
+        "normalizer": "per_image",
+    },
+    "evaluation": {
+        "score_threshold": 0.05,
+        "candidates_per_level": 1000,
+        "nms_iou": 0.5,
+        "max_detections": 300,
+    },
+    "data": {
+        "canvases": ((800, 1344), (800, 1216), (800, 1088), (1088, 800), (1344, 800)),
+        "resize": {"mode": "short_side", "short_side": 800, "long_side": 1333, "scales": (1.0,)},
+    },
+}
+
+_SSD300: dict[str, Any] = {
+    "model": {
+        "name": "ssd",
+        "backbone": "vgg16",
+        "input_size": 300,
+        "width": 64,
+        "frozen_stages": 1,
+        "pretrained": None,
+        # Caffe's: the mean is subtracted, nothing is divided.
+        "pixel_mean": (0.48235 * 255, 0.45882 * 255, 0.40784 * 255),
+        "pixel_std": (1.0, 1.0, 1.0),
+        "dtype": "float32",
+    },
+    "anchors": {
+        "sizes": (21.0, 45.0, 99.0, 153.0, 207.0, 261.0, 315.0),
+        "ratios": ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0, 3.0), (2.0,), (2.0,)),
+        "strides": (8, 16, 32, 64, 100, 300),
+        "rounded": False,
+        "clip_sizes": True,
+        "box_weights": (10.0, 10.0, 5.0, 5.0),
+    },
+    "matcher": {"foreground_iou": 0.5, "background_iou": 0.5, "low_quality": "ssd"},
+    "loss": {
+        "classification": {"name": "softmax", "weight": 1.0},
+        "localization": {"name": "smooth_l1", "beta": 1.0, "weight": 1.0},
+        "normalizer": "positives",
+    },
+    "evaluation": {
+        "score_threshold": 0.01,
+        "candidates_per_class": 400,
+        "nms_iou": 0.45,
+        "max_detections": 200,
+    },
+    "data": {
+        "canvases": ((300, 300),),
+        "resize": {"mode": "stretch", "short_side": 300, "long_side": 300, "scales": (1.0,)},
+    },
+}
+
+
+def torchvision_config(architecture: str) -> dict[str, Any]:
+    """What a configuration must say to be one of torchvision's detectors.
+
+    Args:
+      architecture: 'retinanet_resnet50_fpn', 'retinanet_resnet50_fpn_v2' or 'ssd300_vgg16'.
+
+    Returns:
+      Nested dicts with some keys of `model`, `anchors`, `matcher`, `loss`, `evaluation` and `data`
+      of `ioub_jax/configs/defaults.py`, to update a configuration with.
+    """
+    if architecture == "ssd300_vgg16":
+        return copy.deepcopy(_SSD300)
+    config = copy.deepcopy(_RETINANET)
+    if architecture == "retinanet_resnet50_fpn_v2":
+        config["model"]["norm"] = "batch_norm"
+        config["model"]["fpn"]["p6_from"] = "c5"
+        config["model"]["head"].update({"norm": "group_norm", "bias_before_norm": False})
+        config["loss"]["localization"].update({"name": "giou"})
+    elif architecture != "retinanet_resnet50_fpn":
+        raise ValueError(f"{architecture!r} is none of torchvision's detectors.")
+    return config

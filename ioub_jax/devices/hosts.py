@@ -1,0 +1,193 @@
+"""The processes of one run: one a host of a TPU pod, one a task of SLURM, or as many as are told.
+
+Every process runs the same program and has its own part of each batch. What is written into the
+workdir, which all of them must see, the first process writes alone; checkpoints are written by all.
+"""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from ioub_jax.devices import placement
+from ioub_jax.errors import ConfigError
+
+#: After so long without a sign of life a process counts as gone.
+HEARTBEAT_TIMEOUT_SECONDS = 30
+
+#: What a user reads last where one of several processes is gone.
+OTHERS_ARE_GONE = (
+    "Error: another process of this run has ended or cannot be reached, so this one ends too; the "
+    "same command on all of them goes on from the last checkpoint."
+)
+
+#: The exit code of a process that ends because another one is gone: it is worth trying again.
+GONE_EXIT_CODE = 3
+
+# Tells a process that another one supervises it, and at which end of a pipe it hears of its end.
+_SUPERVISED = "IOUB_JAX_SUPERVISED"
+
+
+def join(address: str | None, count: int | None, index: int | None) -> None:
+    """Joins the other processes of this run, if there are any.
+
+    With an address the three say who they are; without one, a pod of TPU hosts and several tasks of
+    SLURM are recognised, and anything else is one process alone. Comes before anything asks jax for
+    its devices.
+
+    Args:
+      address: host and port of the first process, the same for all.
+      count: how many processes there are.
+      index: the number of this one, from 0.
+
+    Raises:
+      ConfigError: not all three are given, or they contradict each other.
+    """
+    if not _is_one_of_several(address, count, index):
+        return
+    _supervise()
+    # The one that CPUs have; other devices bring their own.
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(
+            address, count, index, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS
+        )
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"The processes of this run do not find each other ({error}); start all of them with "
+            "the same --coordinator_address=HOST:PORT and --num_processes."
+        ) from error
+
+
+def _is_one_of_several(address: str | None, count: int | None, index: int | None) -> bool:
+    if address is None and count is None and index is None:
+        return _has_peers()
+    if address is None or count is None or index is None:
+        raise ConfigError(
+            "Of --coordinator_address, --num_processes and --process_id some are missing; give all "
+            "three, with the same address and number to all processes."
+        )
+    if not 0 <= index < count:
+        raise ConfigError(
+            f"--process_id={index} is none of the {count} processes, which are numbered from 0."
+        )
+    return True
+
+
+def _supervise() -> None:
+    """Runs this command once more, as a child, and says in a sentence if that is ended by force.
+
+    Where another process is gone, jax ends this one from C++, with stacks of all threads and no
+    chance to say anything after them. Returns in the child alone.
+    """
+    if _SUPERVISED in os.environ:
+        pipe = int(os.environ[_SUPERVISED])
+        threading.Thread(target=_end_with_supervisor, args=(pipe,), daemon=True).start()
+        return
+    pipe, held_open = os.pipe()
+    child = subprocess.Popen(
+        sys.orig_argv, env=os.environ | {_SUPERVISED: str(pipe)}, pass_fds=[pipe]
+    )
+    os.close(pipe)
+    # Ctrl-C reaches the child too; a scheduler's signal may be for this process alone.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM))
+    code = child.wait()
+    os.close(held_open)
+    if code == -signal.SIGABRT:  # how jax ends it
+        print(OTHERS_ARE_GONE, file=sys.stderr, flush=True)
+        code = GONE_EXIT_CODE
+    elif code < 0:
+        print(
+            f"Error: this process was ended by {signal.Signals(-code).name} (SIGKILL is often a "
+            "lack of memory); the same command on all of them goes on from the last checkpoint.",
+            file=sys.stderr,
+            flush=True,
+        )
+    os._exit(code if code >= 0 else 1)
+
+
+def _end_with_supervisor(pipe: int) -> None:
+    """Ends this process when its supervisor is gone, however that was killed."""
+    os.read(pipe, 1)
+    os._exit(1)
+
+
+def _has_peers() -> bool:
+    """Whether the environment says that this is one of several processes."""
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS", "1")
+    if "SLURM_PROCID" in os.environ and int(tasks) > 1:
+        return True
+    return "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes what is written once."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(name: str) -> None:
+    """Returns when every process has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def gather(mesh: Mesh, on_devices: Any, on_host: Mapping[str, np.ndarray]) -> tuple[Any, Any]:
+    """All rows of arrays that are split over the processes, in one order, for every process.
+
+    Args:
+      mesh: the devices.
+      on_devices: a tree of arrays that are split along their first axis over the mesh.
+      on_host: this process's rows of others, in the order of its rows of those; of any dtype.
+
+    Returns:
+      Both, in numpy.
+
+    Raises:
+      ValueError: this process has fewer rows, or more, of the one than of the other.
+    """
+    if jax.process_count() == 1:
+        return jax.device_get(on_devices), dict(on_host)
+    rows = jax.tree.leaves(on_devices)[0].shape[0]
+    # As bytes, because a device may not know numbers of 64 bits.
+    as_bytes = {
+        name: placement.put_rows(
+            mesh, np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8), rows
+        )
+        for name, array in on_host.items()
+    }
+    gathered, gathered_bytes = multihost_utils.process_allgather((on_devices, as_bytes), tiled=True)
+    return gathered, {
+        name: np.asarray(gathered_bytes[name]).view(array.dtype).reshape(-1, *array.shape[1:])
+        for name, array in on_host.items()
+    }
+
+
+def all_agree(answer: bool) -> bool:
+    """Whether the answer of every process is yes; all of them ask together."""
+    if jax.process_count() == 1:
+        return answer
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(answer))))
+
+
+def check_shared(workdir: pathlib.Path) -> None:
+    """Checks that all processes see what the first one has written into the workdir.
+
+    Raises:
+      ConfigError: they do not.
+    """
+    wait_for_all("workdir")
+    if not all_agree((workdir / "config.json").exists()):
+        raise ConfigError(
+            f"Not every process sees what is in --workdir={workdir}; put it on a file system that "
+            "all hosts share."
+        )

@@ -1,0 +1,75 @@
+"""Whether the machine computes what the training rests on: a convolution and its gradients."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ioub_jax.errors import ConfigError
+from ioub_jax.models import convolutions
+
+# Images, height, width and channels. oneDNN 3.12's kernels for CPUs with AMX, which torch has as
+# well and XLA only with a flag, give a wrong gradient by the kernel where the images are few and
+# even, and a multiple of 32 together with the width.
+_SHAPE = (4, 16, 16, 64)
+# Of its norm. Rounding to bfloat16 is .003, what is wrong about 1.
+_LARGEST_ERROR = 0.05
+
+
+def check_convolution(dtype: Any, device: jax.Device) -> None:
+    """Compares a small 3x3 convolution and its gradients with products of matrices by numpy.
+
+    Args:
+      dtype: that the network computes in.
+      device: where to.
+
+    Raises:
+      ConfigError: they differ by more than rounding.
+    """
+    random = np.random.default_rng(0)
+    shapes = {"x": _SHAPE, "kernel": (3, 3, _SHAPE[-1], _SHAPE[-1]), "gradient": _SHAPE}
+    given = {name: jnp.asarray(random.normal(size=shape), dtype) for name, shape in shapes.items()}
+    found = _by_jax(**jax.device_put(given, device))
+    expected = _by_matrices(**{name: np.asarray(a, np.float32) for name, a in given.items()})
+    for name, right in expected.items():
+        error = np.linalg.norm(np.asarray(found[name], np.float32) - right) / np.linalg.norm(right)
+        if not error < _LARGEST_ERROR:
+            raise ConfigError(
+                f"jax {jax.__version__} computes {name} in {jnp.dtype(dtype)} wrongly on this "
+                f"{device.device_kind} (it is off by {error:.0%}); set "
+                "--config.model.dtype=float32, or where the environment has XLA_FLAGS with "
+                "--xla_cpu_experimental_onednn_custom_call take that out."
+            )
+
+
+@jax.jit
+def _by_jax(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
+    def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return convolutions.spatial_convolution(x, kernel, stride=1, padding="symmetric")
+
+    result, backward = jax.vjp(convolve, x, kernel)
+    by_x, by_kernel = backward(gradient)
+    return _named(result, by_x, by_kernel)
+
+
+def _by_matrices(x: np.ndarray, kernel: np.ndarray, gradient: np.ndarray) -> dict[str, np.ndarray]:
+    """The same, place by place of the kernel."""
+    height, width = x.shape[1:3]
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    result, by_kernel = np.zeros_like(x), np.zeros_like(kernel)
+    by_padded = np.zeros_like(padded)
+    for i, j in np.ndindex(3, 3):
+        window = np.s_[:, i : i + height, j : j + width]
+        result += padded[window] @ kernel[i, j]
+        by_padded[window] += gradient @ kernel[i, j].T
+        by_kernel[i, j] = np.tensordot(padded[window], gradient, axes=([0, 1, 2], [0, 1, 2]))
+    return _named(result, by_padded[:, 1:-1, 1:-1], by_kernel)
+
+
+def _named(result: Any, by_x: Any, by_kernel: Any) -> dict[str, Any]:
+    return {
+        "a convolution": result,
+        "the gradient of a convolution by its input": by_x,
+        "the gradient of a convolution by its kernel": by_kernel,
+    }

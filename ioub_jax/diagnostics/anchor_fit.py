@@ -1,0 +1,134 @@
+"""Whether the anchors of a configuration can reach the boxes of a data set."""
+
+import dataclasses
+
+import ml_collections
+import numpy as np
+
+from ioub_jax.data.audit import Finding
+from ioub_jax.data.audit.network_scale import canvases_of, resize_boxes
+from ioub_jax.data.audit.statistics import SIZE_CLASSES, size_classes
+from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.diagnostics.anchor_advice import NOTEWORTHY, REACHED, Remedy, best_ious, find_remedy
+from ioub_jax.training.detector import canvas_levels
+
+
+@dataclasses.dataclass(frozen=True)
+class Reach:
+    """How many boxes no anchor reaches.
+
+    Attributes:
+      boxes: how many boxes there are.
+      unreached: how many of them have IoU below `REACHED` with every anchor.
+    """
+
+    boxes: int
+    unreached: int
+
+    def __str__(self) -> str:
+        return f"{self.unreached / max(self.boxes, 1):.1%} of {self.boxes:,}"
+
+
+@dataclasses.dataclass(frozen=True)
+class AnchorFit:
+    """Which boxes the anchors reach; crowds are left out.
+
+    Attributes:
+      all: of all boxes.
+      by_network_size: of COCO's small, medium and large by the area of the box at the size the
+        network sees it.
+      by_original_size: of the same by the annotated area in original pixels, as COCO's evaluation
+        counts them.
+      too_small: unreached boxes that even the smallest anchor around their centre would not reach.
+    """
+
+    all: Reach
+    by_network_size: dict[str, Reach]
+    by_original_size: dict[str, Reach]
+    too_small: int
+
+    def __str__(self) -> str:
+        lines = [f"Boxes that no anchor reaches at IoU {REACHED:g}: {self.all}"]
+        for scale, reaches in (
+            ("at the size the network sees", self.by_network_size),
+            ("by annotated area in original pixels", self.by_original_size),
+        ):
+            parts = ", ".join(f"{name} {reach}" for name, reach in reaches.items())
+            lines.append(f"  {scale}: {parts}")
+        return "\n".join(lines)
+
+
+def measure_anchor_fit(annotations: Annotations, config: ml_collections.ConfigDict) -> AnchorFit:
+    """Compares every box with the anchors of its image's canvas.
+
+    Args:
+      annotations: of a whole data set.
+      config: the whole configuration; `data.canvases`, `data.resize`, `model.name` and `anchors`
+        are used.
+
+    Returns:
+      the fit, without augmentation.
+    """
+    resized = resize_boxes(annotations, config)
+    unreached = best_ious(resized, config) < REACHED
+    area = (resized.boxes[:, 2:] - resized.boxes[:, :2]).prod(axis=1)
+    # The IoU with an anchor is at most the ratio of the areas.
+    smallest_area = REACHED * min(_smallest_area(config, canvas) for canvas in canvases_of(config))
+    return AnchorFit(
+        Reach(len(unreached), int(unreached.sum())),
+        _by_size(area, unreached),
+        _by_size(annotations.area[resized.objects], unreached),
+        int((unreached & (area < smallest_area)).sum()),
+    )
+
+
+def unreached_finding(
+    fit: AnchorFit, annotations: Annotations, config: ml_collections.ConfigDict
+) -> list[Finding]:
+    """A finding if many boxes are out of reach, with values that reach them; else nothing.
+
+    Args:
+      fit: of the annotations.
+      annotations: of a whole data set.
+      config: the whole configuration.
+    """
+    if fit.all.unreached <= NOTEWORTHY * fit.all.boxes:
+        return []
+    are_too_small = 2 * fit.too_small > fit.all.unreached
+    where = "lie in shape or size between the anchors or beyond the largest"
+    if are_too_small:
+        where = "are too small for the smallest anchors"
+    remedy = find_remedy(annotations, config, too_small=are_too_small)
+    present = Remedy((), fit.all.unreached / fit.all.boxes)
+    further = ""
+    if are_too_small and config.model.name == "ssd":
+        further = "; take SSD512 instead of SSD300"
+    elif are_too_small:
+        further = "; cut the images into parts, so that objects are larger in them"
+    advice = (
+        f"Only config.matcher.low_quality gives them an anchor. Most {where}: "
+        f"{_in_words(remedy or present, present, further)}."
+    )
+    return [Finding("unreached_box", False, fit.all.unreached, advice)]
+
+
+def _in_words(remedy: Remedy, present: Remedy, further: str) -> str:
+    """What to set, with the share that it leaves, as the rest of a sentence."""
+    if 2 * remedy.share > present.share:
+        return f"no values that were tried leave less than {remedy.share:.1%} of all boxes{further}"
+    words = f"{' '.join(remedy.flags)} leaves {remedy.share:.1%} of all boxes out of reach"
+    return words if remedy.suffices else f"{words}, the least of what was tried{further}"
+
+
+def _smallest_area(config: ml_collections.ConfigDict, canvas: tuple[int, int]) -> float:
+    """Area of the smallest anchor of a canvas."""
+    cells = np.concatenate([level.cell for level in canvas_levels(config, canvas)])
+    return float((cells[:, 2:] - cells[:, :2]).prod(axis=1).min())
+
+
+def _by_size(areas: np.ndarray, unreached: np.ndarray) -> dict[str, Reach]:
+    members = size_classes(areas)
+    return {
+        name: Reach(int((members == number).sum()), int(unreached[members == number].sum()))
+        for number, name in enumerate(SIZE_CLASSES)
+    }

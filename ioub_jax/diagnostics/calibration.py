@@ -1,0 +1,114 @@
+"""Calibration: whether a score says how often a detection is true, and how well it is localized.
+
+Two errors, both from detections that are true by COCO's matching at IoU .5, in bins of equal width:
+
+- D-ECE (Kueppers et al., arXiv 2004.13546), here by score alone: the mean over the detections of
+  |precision - mean score| of their bin.
+- LaECE (Oksuz et al., arXiv 2307.00934): that of |precision * mean IoU of the true - mean score|,
+  in 25 bins, averaged over the classes. A score that says how well a box fits has little of it.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from ioub_jax.diagnostics.binning import mean, mean_of_existing
+from ioub_jax.diagnostics.coco_matches import ClassMatches
+
+_BINS, _LOCALIZATION_AWARE_BINS = 10, 25
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreBin:
+    """The detections whose scores lie between two numbers.
+
+    Attributes:
+        lower: The lower edge of the bin.
+        upper: The upper edge, itself in the next bin but for 1.
+        detections: How many there are; where 0, the others are None.
+        score: Their mean score.
+        precision: The share of true ones.
+        mean_iou: The mean IoU of the true ones; None where there is none.
+    """
+
+    lower: float
+    upper: float
+    detections: int
+    score: float | None
+    precision: float | None
+    mean_iou: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """How well scores are calibrated.
+
+    Attributes:
+        bins: Ten, over all classes.
+        d_ece: The detection expected calibration error over them; None without a detection.
+        la_ece: The localization-aware one; None without a detection.
+        per_class: Name and LaECE of every class; None without a detection.
+    """
+
+    bins: tuple[ScoreBin, ...]
+    d_ece: float | None
+    la_ece: float | None
+    per_class: tuple[tuple[str, float | None], ...]
+
+
+def calibration_of(classes: Sequence[ClassMatches]) -> Calibration:
+    """The calibration of a detector; scores outside 0..1 count in the first or last bin."""
+    scores, true, ious = (
+        np.concatenate([np.zeros(0), *(getattr(row, name) for row in classes)])
+        for name in ("scores", "true", "ious")
+    )
+    bins = _bins(scores, true.astype(bool), ious, _BINS)
+    per_class = [
+        _localization_aware_error(_bins(row.scores, row.true, row.ious, _LOCALIZATION_AWARE_BINS))
+        for row in classes
+    ]
+    names = [row.name for row in classes]
+    return Calibration(
+        bins=bins,
+        d_ece=_expected(bins, [row.precision or 0.0 for row in bins]),
+        la_ece=mean_of_existing(per_class),
+        per_class=tuple(zip(names, per_class, strict=True)),
+    )
+
+
+def _bins(
+    scores: np.ndarray, true: np.ndarray, ious: np.ndarray, count: int
+) -> tuple[ScoreBin, ...]:
+    index = np.clip(np.floor(scores * count), 0, count - 1).astype(int)
+    result = []
+    for number in range(count):
+        inside = index == number
+        found = true & inside
+        result.append(
+            ScoreBin(
+                lower=number / count,
+                upper=(number + 1) / count,
+                detections=int(inside.sum()),
+                score=mean(scores[inside]),
+                precision=mean(true[inside]),
+                mean_iou=mean(ious[found]),
+            )
+        )
+    return tuple(result)
+
+
+def _localization_aware_error(bins: Sequence[ScoreBin]) -> float | None:
+    return _expected(bins, [(row.precision or 0.0) * (row.mean_iou or 0.0) for row in bins])
+
+
+def _expected(bins: Sequence[ScoreBin], targets: Sequence[float]) -> float | None:
+    """The mean over detections of the distance between their bin's mean score and its target."""
+    total = sum(row.detections for row in bins)
+    if total == 0:
+        return None
+    return sum(
+        row.detections / total * abs(row.score - target)
+        for row, target in zip(bins, targets, strict=True)
+        if row.score is not None
+    )

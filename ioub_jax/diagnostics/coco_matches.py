@@ -1,0 +1,117 @@
+"""Which detections COCO's metric takes for true, and how precision falls with recall.
+
+Both are read from pycocotools' own evaluator (`coco.run_evaluator`): all sizes of objects, the 100
+best detections of a class in an image.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from ioub_jax.evaluation import coco_metrics
+from ioub_jax.evaluation.box_arrays import box_arrays, paired_ious
+from ioub_jax.evaluation.coco_input import CheckedInput
+
+#: IoU from which a detection may be true.
+MATCHED_IOU = 0.5
+_CURVES = {"0.50": "AP50", "0.75": "AP75", "0.90": "AP90"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassMatches:
+    """The d detections of a class, best first, each matched at IoU .50 or not.
+
+    Attributes:
+        name: The class's name.
+        boxes: Its ground-truth boxes, crowds not counted.
+        scores: float64 `[d]`, descending.
+        true: bool `[d]`: COCO has given the detection a ground-truth box of its own. What COCO
+            ignores (detections in crowds) is not here.
+        ious: float64 `[d]`, the IoU with that box; 0 where not true.
+    """
+
+    name: str
+    boxes: int
+    scores: np.ndarray
+    true: np.ndarray
+    ious: np.ndarray
+
+
+def matches_of(checked: CheckedInput, evaluator: Any) -> list[ClassMatches]:
+    """The matches of every category.
+
+    Args:
+        checked: What was evaluated.
+        evaluator: From `coco.run_evaluator` with the backend pycocotools.
+    """
+    objects, found = (
+        box_arrays(entries).corners for entries in (checked.annotations, checked.detections)
+    )
+    result = []
+    of_classes = coco_metrics.matches_by_class(evaluator)
+    for category, of_images in zip(checked.categories, of_classes, strict=True):
+        seen = [entry for entry in of_images if entry is not None]
+        detection, annotation, ignored = (
+            _joined([np.asarray(part, kind) for part in parts], kind)
+            for parts, kind in (
+                ([entry["dtIds"] for entry in seen], np.int64),
+                ([entry["dtMatches"][0] for entry in seen], np.int64),
+                ([entry["dtIgnore"][0] for entry in seen], np.bool_),
+            )
+        )
+        scores = _joined([np.asarray(entry["dtScores"], np.float64) for entry in seen], np.float64)
+        order = np.argsort(-scores, kind="stable")
+        order = order[~ignored[order]]
+        true = annotation[order] > 0  # ids begin with 1
+        ious = np.zeros(len(order))
+        ious[true] = paired_ious(
+            found[detection[order[true]] - 1], objects[annotation[order[true]] - 1]
+        )
+        boxes = sum(map(coco_metrics.counted_boxes, seen))
+        result.append(ClassMatches(category["name"], boxes, scores[order], true, ious))
+    return result
+
+
+def _joined(parts: list[np.ndarray], kind: Any) -> np.ndarray:
+    return np.concatenate([np.zeros(0, kind), *parts])
+
+
+@dataclasses.dataclass(frozen=True)
+class PrecisionCurves:
+    """Interpolated precision of a class at COCO's 101 recalls 0, .01, ... 1.
+
+    Attributes:
+        name: The class's name; None for the mean over the classes.
+        precision: IoU threshold ('0.50', '0.75', '0.90') -> 101 numbers; None where the class has
+            no ground-truth box.
+    """
+
+    name: str | None
+    precision: dict[str, list[float] | None]
+
+
+def curves_of(checked: CheckedInput, evaluator: Any) -> list[PrecisionCurves]:
+    """The mean over the classes with ground truth, then every category.
+
+    Args:
+        checked: What was evaluated.
+        evaluator: From `coco.run_evaluator`.
+    """
+    precision = coco_metrics.precision_of(evaluator)[
+        :, :, :, coco_metrics.ALL_AREAS, coco_metrics.AT_100
+    ]
+    existing = precision[0, 0] > -1
+    mean = precision[:, :, existing].mean(axis=2) if existing.any() else None
+    result = [PrecisionCurves(None, _at_thresholds(mean))]
+    for k, category in enumerate(checked.categories):
+        of_class = precision[:, :, k] if existing[k] else None
+        result.append(PrecisionCurves(category["name"], _at_thresholds(of_class)))
+    return result
+
+
+def _at_thresholds(precision: np.ndarray | None) -> dict[str, list[float] | None]:
+    return {
+        name: None if precision is None else precision[coco_metrics.AP_AT_IOU[key]].tolist()
+        for name, key in _CURVES.items()
+    }

@@ -1,0 +1,89 @@
+"""Localisation Recall Precision: an error that says what is wrong (arXiv 1807.01696, 2011.10772).
+
+With N_TP true and N_FP false detections above a score threshold s and N_FN boxes not found,
+
+`LRP(s) = (sum_TP (1 - IoU) / (1 - tau) + N_FP + N_FN) / (N_TP + N_FP + N_FN)`,
+
+tau being the IoU from which a detection is true, here .5. The optimal LRP error of a class, oLRP,
+is the least over all s; the detector's is the mean over the classes that have ground truth. 0 is
+perfect, 1 is nothing right. Matching is COCO's. As in its authors' code (kemaloksuz/LRP-Error) a
+threshold may fall between detections of equal score, and the components of a class without a true
+detection do not exist and are left out of their means.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from ioub_jax.diagnostics.binning import mean_of_existing
+from ioub_jax.diagnostics.coco_matches import MATCHED_IOU, ClassMatches
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimalLrp:
+    """The optimal LRP error of a class, or the mean over classes.
+
+    Attributes:
+        name: The class's name; None for the mean.
+        error: oLRP in 0..1; None without ground truth, and then all the others too.
+        localization: oLRP_loc, the mean of 1 - IoU over the true detections above the threshold;
+            None without any.
+        false_positive: oLRP_FP, the share of false ones among the detections above it; likewise.
+        false_negative: oLRP_FN, the share of boxes that are not found.
+        threshold: The score of the last detection above the threshold; likewise None.
+        parts: What localization, false positives and false negatives add to `error`; they sum to
+            it.
+    """
+
+    name: str | None
+    error: float | None
+    localization: float | None = None
+    false_positive: float | None = None
+    false_negative: float | None = None
+    threshold: float | None = None
+    parts: tuple[float, float, float] | None = None
+
+
+def optimal_lrp(matches: ClassMatches) -> OptimalLrp:
+    """The optimal LRP error of one class."""
+    if matches.boxes == 0:
+        return OptimalLrp(matches.name, None)
+    if not matches.true.any():
+        return OptimalLrp(matches.name, 1.0, false_negative=1.0, parts=(0.0, 0.0, 1.0))
+    true = np.cumsum(matches.true)
+    false = np.cumsum(~matches.true)
+    missed = matches.boxes - true
+    inaccuracy = true - np.cumsum(matches.ious)
+    total = true + false + missed
+    errors = (inaccuracy / (1 - MATCHED_IOU) + false + missed) / total
+    best = int(np.argmin(errors))
+    # Before the first true detection the error is 1, so the best has one or is no better.
+    best = best if true[best] else int(np.argmax(matches.true))
+    return OptimalLrp(
+        name=matches.name,
+        error=float(errors[best]),
+        localization=float(inaccuracy[best] / true[best]),
+        false_positive=float(false[best] / (true[best] + false[best])),
+        false_negative=float(missed[best] / matches.boxes),
+        threshold=float(matches.scores[best]),
+        parts=(
+            float(inaccuracy[best] / (1 - MATCHED_IOU) / total[best]),
+            float(false[best] / total[best]),
+            float(missed[best] / total[best]),
+        ),
+    )
+
+
+def mean_optimal_lrp(classes: Sequence[OptimalLrp]) -> OptimalLrp:
+    """The mean of each number over the classes in which it exists."""
+    existing = [row.parts for row in classes if row.parts is not None]
+    parts = tuple(np.mean(existing, axis=0).tolist()) if existing else None
+    return OptimalLrp(
+        name=None,
+        error=mean_of_existing([row.error for row in classes]),
+        localization=mean_of_existing([row.localization for row in classes]),
+        false_positive=mean_of_existing([row.false_positive for row in classes]),
+        false_negative=mean_of_existing([row.false_negative for row in classes]),
+        parts=parts,
+    )

@@ -1,0 +1,65 @@
+"""Everything about a file of detections that explains its average precision."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ioub_jax.diagnostics.calibration import Calibration, calibration_of
+from ioub_jax.diagnostics.coco_matches import PrecisionCurves, curves_of, matches_of
+from ioub_jax.diagnostics.correlation import Correlation, correlation_of
+from ioub_jax.diagnostics.lrp import OptimalLrp, mean_optimal_lrp, optimal_lrp
+from ioub_jax.evaluation import coco_metrics
+from ioub_jax.evaluation.coco_input import check_input
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What detections are worth, and why.
+
+    Attributes:
+        metrics: COCO's.
+        correlation: Of score and IoU with ground truth.
+        lrp: The optimal LRP error: the mean over the classes, then every class.
+        curves: Precision over recall: the mean over the classes, then every class.
+        calibration: Of the scores.
+    """
+
+    metrics: coco_metrics.CocoMetrics
+    correlation: Correlation
+    lrp: tuple[OptimalLrp, ...]
+    curves: tuple[PrecisionCurves, ...]
+    calibration: Calibration
+
+
+def diagnose(ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> Diagnosis:
+    """Diagnoses the detections of any detector.
+
+    Args:
+        ground_truth: A data set in COCO's JSON format, as `coco.evaluate_detections` takes it.
+        detections: COCO results.
+
+    Raises:
+        ValueError: A detection or an annotation is malformed or names an unknown image or category.
+    """
+    checked = check_input(ground_truth, detections)
+    evaluator = coco_metrics.run_evaluator(checked, "pycocotools")  # which tells every match
+    matches = matches_of(checked, evaluator)
+    lrp = [optimal_lrp(of_class) for of_class in matches]
+    return Diagnosis(
+        metrics=coco_metrics.metrics_of(checked, evaluator),
+        correlation=correlation_of(checked),
+        lrp=(mean_optimal_lrp(lrp), *lrp),
+        curves=tuple(curves_of(checked, evaluator)),
+        calibration=calibration_of(matches),
+    )
+
+
+def diagnosis_to_json(diagnosis: Diagnosis) -> dict[str, Any]:
+    """The diagnosis as a dict that `json` writes, under the names of the attributes."""
+    return {
+        "metrics": coco_metrics.metrics_to_json(diagnosis.metrics),
+        "correlation": dataclasses.asdict(diagnosis.correlation),
+        "lrp": [dataclasses.asdict(row) for row in diagnosis.lrp],
+        "curves": [dataclasses.asdict(row) for row in diagnosis.curves],
+        "calibration": dataclasses.asdict(diagnosis.calibration),
+    }

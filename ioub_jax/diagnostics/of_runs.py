@@ -1,0 +1,202 @@
+"""A trained detector's diagnosis, with what NMS takes away, and that of a file of detections."""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from ioub_jax import boxes, postprocess
+from ioub_jax.data import pipeline
+from ioub_jax.data.checks import DataError
+from ioub_jax.diagnostics import of_detections, suppression
+from ioub_jax.errors import ConfigError
+from ioub_jax.evaluation import coco_format
+from ioub_jax.objective import histograms
+from ioub_jax.training import evaluator, steps
+from ioub_jax.training.trained import Trained
+from ioub_jax.workdirs import records
+
+
+def diagnose_workdir(workdir: pathlib.Path, model: Trained) -> dict[str, Any]:
+    """Everything that is known of a run, as JSON takes it.
+
+    Args:
+      workdir: the run's folder.
+      model: its detector, with the images to use it on.
+
+    Returns:
+      What `evaluation.diagnosis_to_json` gives, `suppression`, and `histograms` with their `ranges`
+      and the `records` of `histograms.jsonl`, unless the run is from before these.
+
+    Raises:
+      DataError: an image is broken.
+    """
+    ground_truth, results, summary = search_source(model)
+    report = of_detections.diagnosis_to_json(of_detections.diagnose(ground_truth, results))
+    report["suppression"] = dataclasses.asdict(summary)
+    recorded = records.read_records(workdir / "histograms.jsonl", sys.maxsize)
+    if recorded:
+        report["histograms"] = {"ranges": histograms.RANGES, "records": recorded}
+    return report
+
+
+class Found(NamedTuple):
+    """Detections of a batch, and how well each ground-truth box is localized on the way to them.
+
+    Attributes:
+      detections: in pixels of the original images.
+      candidate_ious: `[B, M]`, of every ground-truth slot the highest IoU among the candidates of
+        its class.
+      kept_ious: `[B, M]`, the same among the detections.
+    """
+
+    detections: postprocess.Detections
+    candidate_ious: jax.Array
+    kept_ious: jax.Array
+
+
+def make_search(model: Any, config: Any, mesh: Mesh) -> Callable[..., Found]:
+    """Builds `search(variables, batch, anchors)`: what `predict` finds, and what NMS lost."""
+    find_candidates = steps.make_candidates(model, config, mesh)
+    suppress = steps.make_suppression(config, mesh)
+
+    @jax.jit
+    def search(variables: Any, batch: steps.Batch, anchors: steps.Anchors) -> Found:
+        candidates = find_candidates(variables, batch, anchors)
+        kept = suppress(candidates)
+        return Found(
+            detections=steps.in_original_pixels(kept, batch),
+            candidate_ious=best_ious(batch["boxes"], batch["labels"], candidates),
+            kept_ious=best_ious(batch["boxes"], batch["labels"], kept),
+        )
+
+    return search
+
+
+def best_ious(
+    targets: jax.Array, labels: jax.Array, found: postprocess.Candidates | postprocess.Detections
+) -> jax.Array:
+    """The highest IoU of every ground-truth box with what was found of its class.
+
+    Args:
+      targets: `[B, M, 4]` xyxy, in the pixels of `found`.
+      labels: `[B, M]` int32.
+      found: `[B, P]` boxes.
+
+    Returns:
+      `[B, M]` float32; 0 where nothing overlaps.
+    """
+
+    # One slot of all images after the other: M x P IoUs an image would be large.
+    def best_of(slot: tuple[jax.Array, jax.Array]) -> jax.Array:
+        target, label = slot
+        ious = jax.vmap(boxes.pairwise_iou)(found.boxes, target[:, None])[..., 0]
+        counts = found.valid & (found.labels == label[:, None])
+        return jnp.max(jnp.where(counts, ious, 0.0), axis=1)
+
+    slots = (jnp.swapaxes(targets, 0, 1), jnp.swapaxes(labels, 0, 1))
+    return jnp.swapaxes(jax.lax.map(best_of, slots), 0, 1)
+
+
+def search_source(
+    model: Trained,
+) -> tuple[dict[str, Any], list[dict[str, Any]], suppression.Suppression]:
+    """Detects in every image of a trained detector's source; one process alone.
+
+    Objects beyond `data.max_boxes` of an image do not count for the suppression.
+
+    Returns:
+      Ground truth in COCO's format, detections in COCO's results format, and what NMS lost.
+
+    Raises:
+      DataError: an image is broken.
+    """
+    config, detector = model.detector.config, model.detector
+    search = functools.partial(make_search(detector.model, config, detector.mesh), model.variables)
+    collector = coco_format.DetectionCollector(model.source.category_ids, model.source.written_ids)
+    candidate_ious, kept_ious = [], []
+    with pipeline.evaluation_batches_of(config, model.source) as batches:
+        for batch in batches:
+            found = jax.device_get(search(*detector.on_devices(batch)))
+            evaluator.collect(collector, batch, found.detections)
+            regions = batch["crowd"] | batch["ignored"]
+            objects = batch["valid"] & ~regions & batch["is_real"][:, None]
+            candidate_ious.append(found.candidate_ious[objects])
+            kept_ious.append(found.kept_ious[objects])
+    ground_truth = evaluator.ground_truth_of(model.source, collector)
+    summary = suppression.suppression_of(np.concatenate(candidate_ious), np.concatenate(kept_ious))
+    return ground_truth, collector.results, summary
+
+
+# ------------------------------------------------------------------ detections of any detector
+
+
+def names_of(paths: Sequence[pathlib.Path]) -> list[str]:
+    """The name of each path, with as many of its folders as tell them all apart.
+
+    Raises:
+      ConfigError: a path is given twice.
+    """
+    parts = [pathlib.Path(os.path.abspath(path).removesuffix(".json")).parts for path in paths]
+    if len(set(parts)) < len(parts):
+        raise ConfigError("The same workdir or file is given twice; give every one once.")
+    length = next(
+        length
+        for length in range(1, max(map(len, parts)) + 1)
+        if len({part[-length:] for part in parts}) == len(parts)
+    )
+    return ["/".join(part[-length:]) for part in parts]
+
+
+def read_json(path: pathlib.Path, kind: type) -> Any:
+    """A file of detections or of ground truth.
+
+    Raises:
+      DataError: it is not there, or no JSON, or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.", "broken_annotation") from None
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON file: {error}.", "broken_annotation") from None
+    if not isinstance(value, kind):
+        wanted = "a list of detections" if kind is list else "a data set in COCO's format"
+        raise DataError(f"{path} does not hold {wanted}{_way_to(value)}.", "broken_annotation")
+    return value
+
+
+def _way_to(value: Any) -> str:
+    """The way from a file with images, detections and categories, as ioub predict's."""
+    if not isinstance(value, dict) or not isinstance(value.get("annotations"), list):
+        return ""
+    return "; its 'annotations' are a list, write them alone into a file and give that"
+
+
+def diagnose_file(
+    path: pathlib.Path, annotations: pathlib.Path, ground_truth: dict[str, Any]
+) -> dict[str, Any]:
+    """The diagnosis of a file of detections; `annotations` is where `ground_truth` is from.
+
+    Raises:
+      DataError: the file is broken, or is not of this ground truth.
+    """
+    try:
+        found = of_detections.diagnose(ground_truth, read_json(path, list))
+    except (AttributeError, KeyError, TypeError) as error:
+        sentence = f"{path} or {annotations} is not in COCO's format: {error!r}."
+        raise DataError(sentence, "broken_annotation") from error
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: {error}.", "broken_annotation") from None
+    return of_detections.diagnosis_to_json(found)

@@ -1,0 +1,112 @@
+"""What non-maximum suppression keeps and loses of how well objects are localized.
+
+NMS keeps the box with the best score, not the one that fits best. For every object two boxes of its
+class are compared: the one with the highest IoU among all candidates, and the one with the highest
+IoU among those kept. The difference is lost: a better localized box was suppressed by one with a
+better score (or fell to the limit on the detections of an image). This is the argument of the
+IoU-balanced classification loss (arXiv 1908.05641): the better scores follow IoU, the less is lost.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from ioub_jax.diagnostics.binning import bin_of, mean
+
+_REACHED_IOU = 0.5
+_BINS = 20
+#: IoU thresholds at which objects are counted.
+_THRESHOLDS = np.arange(50, 100) / 100
+
+
+@dataclasses.dataclass(frozen=True)
+class LossInBin:
+    """What is lost of objects whose best candidate has an IoU between two numbers.
+
+    Attributes:
+        lower: The lower edge.
+        upper: The upper edge.
+        objects: How many there are.
+        lost: The mean IoU lost; None where there is none.
+    """
+
+    lower: float
+    upper: float
+    objects: int
+    lost: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Suppression:
+    """What NMS does to the localization of objects.
+
+    The means are over the objects that are reached: a candidate has an IoU of at least .5.
+
+    Attributes:
+        objects: All ground-truth boxes, crowds not counted.
+        reached: How many are reached.
+        candidate_iou: Mean IoU of their best candidate; None where no object is reached.
+        kept_iou: Mean IoU of their best detection after NMS, 0 where none is left; likewise.
+        lost_iou: The difference; likewise.
+        lost_share: The share of them that lose more than .05; likewise.
+        thresholds: IoU .50, .51, ... .99.
+        candidate_recall: The share of all objects with a candidate of at least that IoU.
+        kept_recall: The share with such a detection after NMS.
+        bins: What is lost by the IoU of the best candidate, from .5.
+    """
+
+    objects: int
+    reached: int
+    candidate_iou: float | None
+    kept_iou: float | None
+    lost_iou: float | None
+    lost_share: float | None
+    thresholds: tuple[float, ...]
+    candidate_recall: tuple[float, ...]
+    kept_recall: tuple[float, ...]
+    bins: tuple[LossInBin, ...]
+
+
+def suppression_of(candidate_ious: np.ndarray, kept_ious: np.ndarray) -> Suppression:
+    """Summarizes what NMS keeps and loses.
+
+    Args:
+        candidate_ious: `[n]`, of every object the highest IoU among the candidates of its class.
+        kept_ious: `[n]`, the same among what NMS has kept.
+    """
+    candidate_ious, kept_ious = (
+        np.asarray(values, np.float64) for values in (candidate_ious, kept_ious)
+    )
+    reached = candidate_ious >= _REACHED_IOU
+    lost = candidate_ious - kept_ious
+    return Suppression(
+        objects=len(candidate_ious),
+        reached=int(reached.sum()),
+        candidate_iou=mean(candidate_ious[reached]),
+        kept_iou=mean(kept_ious[reached]),
+        lost_iou=mean(lost[reached]),
+        lost_share=mean(lost[reached] > 0.05),
+        thresholds=tuple(_THRESHOLDS.tolist()),
+        candidate_recall=_recall(candidate_ious),
+        kept_recall=_recall(kept_ious),
+        bins=tuple(_bins(candidate_ious, lost)),
+    )
+
+
+def _recall(ious: np.ndarray) -> tuple[float, ...]:
+    found = ious[None, :] >= _THRESHOLDS[:, None]
+    return tuple((found.sum(axis=1) / max(len(ious), 1)).tolist())
+
+
+def _bins(candidate_ious: np.ndarray, lost: np.ndarray) -> list[LossInBin]:
+    edges = np.arange(_BINS // 2, _BINS + 1) / _BINS
+    index = bin_of(candidate_ious, edges)
+    return [
+        LossInBin(
+            lower=float(edges[number]),
+            upper=float(edges[number + 1]),
+            objects=int(np.sum(index == number)),
+            lost=mean(lost[index == number]),
+        )
+        for number in range(len(edges) - 1)
+    ]

@@ -1,0 +1,279 @@
+"""PASCAL VOC's detection metric, by the rules of the challenge's devkit (VOCevaldet.m, VOCap.m).
+
+A class's detections are sorted by score over all images; those of equal score stay in the order in
+which they were given. Each is compared with the one ground-truth box of its image and class that it
+overlaps most, the first of several equals, **whether or not that box is already taken**:
+
+- IoU below the threshold: a false positive.
+- The box is difficult: neither true nor false. Difficult boxes are not counted as objects either.
+- The box has not been found yet: a true positive.
+- It has: a false positive, even where the detection also overlaps another box enough. COCO's metric
+  gives it that other box.
+
+A region to ignore (`ignored`, where something was left out of the ground truth) is no box of the
+challenge's. A detection that overlaps no box enough and lies in one to at least a half is neither
+true nor false.
+
+There is no limit on the detections of an image, and a class without an object that counts has no
+number and is left out of the mean over classes.
+
+Average precision is the mean of the interpolated precision (the highest one at any recall at least
+as large) at recall 0, .1, ... 1 in VOC2007 to VOC2009, here `eleven_point`, and over all recalls
+since VOC2010, here `all_points`. The challenge looks at IoU .50 only: `AP50`. The VOC numbers of
+the IoU-balanced losses' paper (arXiv 1908.05641) are the eleven-point ones, and its `AP` is, as
+COCO's, the mean over IoU .50, .55, ... .95, the same rules applied at each.
+
+The devkit's corners are inclusive and 1-based, with + 1 in every width. Boxes here are 0-based with
+exclusive right and bottom edge, where the very same widths, areas and IoUs come without it.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ioub_jax.evaluation.box_arrays import (
+    BoxArrays,
+    box_arrays,
+    nearest_objects,
+    paired_covered_shares,
+)
+from ioub_jax.evaluation.coco_input import CheckedInput, check_input
+from ioub_jax.evaluation.coco_metrics import AP_AT_IOU, AP_KEYS
+from ioub_jax.printing import printable
+
+# Quotients, which are rounded like the literals .5, .55, ... and like an IoU that equals one.
+IOU_THRESHOLDS = np.arange(10, 20) / 20
+_IN_A_REGION = 0.5  # of the area of a detection
+
+
+@dataclasses.dataclass(frozen=True)
+class VocClassMetrics:
+    """The metrics of one class.
+
+    Attributes:
+        name: The class's name in the ground truth.
+        category_id: Its id there.
+        boxes: How many ground-truth boxes it has that count.
+        difficult: How many it has that do not.
+        eleven_point: As `VocMetrics.eleven_point`, of this class; None where `boxes` is 0.
+        all_points: As `VocMetrics.all_points`, likewise.
+    """
+
+    name: str
+    category_id: int | str
+    boxes: int
+    difficult: int
+    eleven_point: Mapping[str, float | None]
+    all_points: Mapping[str, float | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class VocMetrics:
+    """What an evaluation found; all numbers in [0, 1], None where there is no object that counts.
+
+    Attributes:
+        eleven_point: VOC2007's AP averaged over the classes, under `AP` (mean over the ten IoU
+            thresholds), `AP50`, `AP60`, `AP70`, `AP75`, `AP80`, `AP90`.
+        all_points: VOC2010's and later, under the same keys.
+        per_class: One entry a category, in the order of the category ids.
+        images: How many images the ground truth has.
+        boxes: How many ground-truth boxes count as objects.
+        difficult: How many do not: difficult ones, and COCO's crowds.
+        detections: How many detections were handed in.
+    """
+
+    eleven_point: Mapping[str, float | None]
+    all_points: Mapping[str, float | None]
+    per_class: tuple[VocClassMetrics, ...]
+    images: int
+    boxes: int
+    difficult: int
+    detections: int
+
+
+def evaluate_voc(
+    ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
+) -> VocMetrics:
+    """Computes the PASCAL VOC metrics of a set of detections.
+
+    Args:
+        ground_truth: A data set in COCO's JSON format, with `images` (`id`), `annotations`
+            (`image_id`, `category_id`, `bbox`, and where they apply `difficult`, `iscrowd` or
+            `ignored`) and `categories` (`id`, `name`). VOC has no crowds; one counts as difficult.
+        detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        ValueError: A detection or an annotation is malformed or names an unknown image or category.
+    """
+    checked = check_input(ground_truth, detections)
+    rows = [row for row in checked.annotations if not row["ignored"]]
+    objects = box_arrays(rows)
+    difficult = np.array([row["difficult"] or row["iscrowd"] for row in rows], bool)
+    regions = box_arrays([row for row in checked.annotations if row["ignored"]])
+    scores = np.array([row["score"] for row in checked.detections], np.float64)
+    best_first = np.argsort(-scores, kind="stable")
+    found = box_arrays(checked.detections)[best_first]
+
+    per_class, precisions = [], []
+    for category in checked.categories:
+        of_class = objects.categories == category["id"]
+        precision = _precision_at_recall(
+            found[found.categories == category["id"]],
+            objects[of_class],
+            difficult[of_class],
+            regions[regions.categories == category["id"]],
+        )
+        precisions.append(precision)
+        per_class.append(_class_metrics(category, difficult[of_class], precision))
+    return _metrics(checked, per_class, precisions)
+
+
+# From the boxes of a class to its interpolated precision.
+
+
+def _precision_at_recall(
+    found: BoxArrays, objects: BoxArrays, difficult: np.ndarray, regions: BoxArrays
+) -> np.ndarray:
+    """Interpolated precision of one class.
+
+    Args:
+        found: Its d detections, the best first.
+        objects: Its m ground-truth boxes.
+        difficult: bool `[m]`, which of them do not count.
+        regions: Its regions to ignore.
+
+    Returns:
+        float64 `[T, n]`: for each of the T IoU thresholds the highest precision with which at least
+        1, 2, ... n of the n boxes that count are found; 0 where so many never are.
+    """
+    count = int(np.sum(~difficult))
+    result = np.zeros((len(IOU_THRESHOLDS), count))
+    if count == 0:
+        return result
+    ious, nearest = nearest_objects(found, objects)
+    in_region = nearest_objects(found, regions, paired_covered_shares)[0] >= _IN_A_REGION
+    for row, threshold in zip(result, IOU_THRESHOLDS, strict=True):
+        overlapping = ious >= threshold
+        counted = np.where(overlapping, ~difficult[nearest], ~in_region)
+        true = _first_of_each(nearest, overlapping & counted)
+        # Detections that do not count leave the precision of those before them as it is.
+        precision = np.cumsum(true) / np.maximum(np.cumsum(counted), 1)
+        # It can only be highest where one more object has just been found.
+        at_hits = precision[true]
+        row[: len(at_hits)] = np.maximum.accumulate(at_hits[::-1])[::-1]
+    return result
+
+
+def _first_of_each(values: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Whether each of `values` `[d]` is the first of its kind among those where `among` is True."""
+    chosen = np.flatnonzero(among)
+    _, first = np.unique(values[chosen], return_index=True)
+    result = np.zeros(len(values), bool)
+    result[chosen[first]] = True
+    return result
+
+
+# From interpolated precision to the numbers of a report.
+
+
+def _eleven_point(precision: np.ndarray) -> np.ndarray:
+    """AP `[T]` of a class of n > 0 objects from its interpolated precision `[T, n]`.
+
+    Recall k / 10 is reached with ceil(k * n / 10) objects. In floats, 3 objects of 10 would miss
+    the third of the recalls 0, .1, ... 1, which is .30000000000000004 when counted up.
+    """
+    count = precision.shape[1]
+    objects = -(-np.arange(11) * count // 10)
+    # Any detection has recall 0; the best precision is there at the first object.
+    return precision[:, np.maximum(objects, 1) - 1].mean(axis=1)
+
+
+def _all_points(precision: np.ndarray) -> np.ndarray:
+    """AP `[T]` likewise: the area under the curve, which is a step for each object."""
+    return precision.mean(axis=1)
+
+
+def _named(aps: Sequence[np.ndarray]) -> dict[str, float | None]:
+    """The mean over some classes of AP at each IoU threshold `[T]`, under the names of a report."""
+    if not aps:
+        return dict.fromkeys(AP_KEYS)
+    mean = np.mean(aps, axis=0)
+    return {"AP": float(mean.mean()), **{key: float(mean[at]) for key, at in AP_AT_IOU.items()}}
+
+
+def _class_metrics(
+    category: Mapping[str, Any], difficult: np.ndarray, precision: np.ndarray
+) -> VocClassMetrics:
+    existing = [precision] if precision.shape[1] > 0 else []
+    return VocClassMetrics(
+        name=category["name"],
+        category_id=category["written_id"],
+        boxes=precision.shape[1],
+        difficult=int(difficult.sum()),
+        eleven_point=_named([_eleven_point(each) for each in existing]),
+        all_points=_named([_all_points(each) for each in existing]),
+    )
+
+
+def _metrics(
+    checked: CheckedInput, per_class: list[VocClassMetrics], precisions: list[np.ndarray]
+) -> VocMetrics:
+    existing = [precision for precision in precisions if precision.shape[1] > 0]
+    return VocMetrics(
+        eleven_point=_named([_eleven_point(each) for each in existing]),
+        all_points=_named([_all_points(each) for each in existing]),
+        per_class=tuple(per_class),
+        images=len(checked.images),
+        boxes=sum(row.boxes for row in per_class),
+        difficult=sum(row.difficult for row in per_class),
+        detections=len(checked.detections),
+    )
+
+
+def voc_metrics_to_json(metrics: VocMetrics) -> dict[str, Any]:
+    """The metrics as a dict that `json` writes, under the names of their attributes."""
+    return {
+        "eleven_point": dict(metrics.eleven_point),
+        "all_points": dict(metrics.all_points),
+        "images": metrics.images,
+        "boxes": metrics.boxes,
+        "difficult": metrics.difficult,
+        "detections": metrics.detections,
+        "per_class": [dataclasses.asdict(row) for row in metrics.per_class],
+    }
+
+
+def format_voc_table(metrics: VocMetrics) -> str:
+    """The metrics as text for a terminal: the means over the classes, then a line a class.
+
+    The classes' names stand last in their lines, where a name of any width and script breaks no
+    column. A number that does not exist is `-`.
+    """
+    return "\n".join(_table_lines(metrics))
+
+
+def _table_lines(metrics: VocMetrics) -> Iterator[str]:
+    yield (
+        f"{metrics.images} images, {metrics.boxes} ground-truth boxes,"
+        f" {metrics.difficult} difficult, {metrics.detections} detections"
+    )
+    yield ""
+    yield "".join(f"{key:>8}" for key in metrics.eleven_point)
+    yield f"{_decimals(metrics.eleven_point.values())}  11 points (VOC2007)"
+    yield f"{_decimals(metrics.all_points.values())}  all points (VOC2010 and later)"
+    yield ""
+    yield f"{'11 points':>24}{'all points':>24}"
+    columns = ("AP", "AP50", "AP75")
+    yield "".join(f"{key:>8}" for key in (*columns, *columns, "boxes")) + "  class"
+    for row in metrics.per_class:
+        numbers = (scores[key] for scores in (row.eleven_point, row.all_points) for key in columns)
+        yield f"{_decimals(numbers)}{row.boxes:>8}  {printable(row.name)}"
+
+
+def _decimals(values: Iterable[float | None]) -> str:
+    return "".join(f"{'-' if value is None else f'{value:.3f}':>8}" for value in values)

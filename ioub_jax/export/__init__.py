@@ -1,0 +1,1 @@
+"""A trained detector for programs that do not have this package."""

@@ -1,0 +1,142 @@
+"""From a function of jax to ONNX by jax2onnx, checked by onnxruntime before anybody gets it."""
+
+import importlib
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.extend.core
+import numpy as np
+
+from ioub_jax.errors import ConfigError
+
+# Of scores, and of boxes in sides of the image: other sums of the same numbers differ by some 1e-6.
+_TOLERANCE = 1e-3
+# Where two scores tie in all but the last bits, another of them may be the last that is kept.
+_LEAST_SAME = 0.95
+
+
+def convert(
+    detect: Callable[..., dict[str, jax.Array]], inputs: Sequence[jax.ShapeDtypeStruct]
+) -> bytes:
+    """A detection program as an ONNX model.
+
+    Args:
+      detect: `detect(images, sizes)` -> `boxes`, `labels`, `scores` and `valid`.
+      inputs: shapes and dtypes of `images` `[1, H, W, 3]` and `sizes` `[1, 2]`.
+
+    Returns:
+      The file's content. Inputs and outputs have the names above.
+
+    Raises:
+      ConfigError: a package is missing, the conversion fails, or the result finds something else.
+    """
+    check_packages()
+    import jax2onnx
+    import onnxruntime
+
+    height, width = inputs[0].shape[1:3]
+    images = np.random.default_rng(0).integers(0, 256, inputs[0].shape, np.uint8)
+    sizes = np.array([[height, width]], np.int32)
+    expected = jax.device_get(jax.jit(detect)(images, sizes))
+    names = sorted(expected)  # the order of a dict's leaves
+    # Traced before the converter puts its own primitives in the place of Flax's layers: with those
+    # it lays out some convolutions wrongly.
+    traced = jax.make_jaxpr(jax.jit(detect))(*inputs)
+    try:
+        model = jax2onnx.to_onnx(
+            lambda *arguments: tuple(evaluate_for_any_platform(traced, *arguments)),
+            list(inputs),
+            model_name="detector",
+            input_names=["images", "sizes"],
+            output_names=names,
+        ).SerializeToString()
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        found = session.run(names, {"images": images, "sizes": sizes})
+    except Exception as error:  # both raise whatever their parts do
+        version = importlib.metadata.version("jax2onnx")
+        reason = (str(error).splitlines() or [""])[0]
+        raise ConfigError(
+            f"jax2onnx {version} cannot convert this detector ({type(error).__name__}: {reason}); "
+            "export to StableHLO."
+        ) from error
+    check_same(expected, dict(zip(names, found, strict=True)), max(height, width))
+    return bytes(model)
+
+
+def evaluate_for_any_platform(
+    closed: jax.extend.core.ClosedJaxpr, *arguments: jax.Array
+) -> list[Any]:
+    """A traced function as it is for no platform in particular.
+
+    Of `jax.lax.platform_dependent`, which the converter does not know, the default; one that is
+    inside of a loop stays.
+
+    Args:
+      closed: the function.
+      *arguments: its arguments; may be tracers.
+    """
+    values: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    values.update(zip(closed.jaxpr.invars, arguments, strict=True))
+
+    def value_of(variable: Any) -> Any:
+        is_literal = isinstance(variable, jax.extend.core.Literal)
+        return variable.val if is_literal else values[variable]
+
+    for equation in closed.jaxpr.eqns:
+        operands = [value_of(variable) for variable in equation.invars]
+        parameters = equation.params
+        if equation.primitive.name == "platform_index":
+            results = [None]  # nothing but a cond takes it
+        elif equation.primitive.name == "cond" and operands[0] is None:
+            default = parameters["branches"][parameters["branches_platforms"].index(None)]
+            results = evaluate_for_any_platform(default, *operands[1:])
+        elif equation.primitive.name in ("jit", "custom_jvp_call", "custom_vjp_call"):
+            inner = parameters["jaxpr" if equation.primitive.name == "jit" else "call_jaxpr"]
+            results = evaluate_for_any_platform(inner, *operands)
+        else:
+            results = equation.primitive.bind(*operands, **parameters)
+            results = results if equation.primitive.multiple_results else [results]
+        values.update(zip(equation.outvars, results, strict=True))
+    return [value_of(variable) for variable in closed.jaxpr.outvars]
+
+
+def check_packages() -> None:
+    """Raises `ConfigError` where the converter, or what runs its result, is not installed."""
+    for name in ("jax2onnx", "onnxruntime"):
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            raise ConfigError(
+                f"ONNX needs the package {name}: pip install 'ioub_jax[onnx]'."
+            ) from None
+
+
+def check_same(expected: Mapping[str, Any], found: Mapping[str, Any], side: int) -> None:
+    """Refuses a program whose detections of one image are others.
+
+    Detections whose scores differ in the last bits may have changed places with their neighbours.
+
+    Args:
+      expected: what the detector finds: `boxes` `[1, K, 4]`, `labels`, `scores`, `valid` `[1, K]`.
+      found: what the program finds.
+      side: of the image, in pixels.
+
+    Raises:
+      ConfigError: they differ.
+    """
+    limits = {"boxes": _TOLERANCE * side, "scores": _TOLERANCE, "labels": 0.0, "valid": 0.0}
+    same = np.zeros(expected["valid"].shape[1], bool)
+    for shift in (-1, 0, 1):
+        agrees = np.ones_like(same)
+        for name, limit in limits.items():
+            theirs = np.asarray(found[name][0], np.float64)
+            ours = np.roll(np.asarray(expected[name][0], np.float64), shift, axis=0)
+            agrees &= np.abs(ours - theirs).reshape(len(same), -1).max(axis=1) <= limit
+        same |= agrees
+    if same.mean() < _LEAST_SAME:
+        raise ConfigError(
+            f"What jax2onnx makes of this detector finds other boxes ({same.mean():.0%} are the "
+            "same); export to StableHLO."
+        )

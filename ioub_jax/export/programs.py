@@ -1,0 +1,272 @@
+"""A trained detector for programs that do not have this package.
+
+`export_detector` makes it one StableHLO program with its weights inside (`jax.export`),
+`write_programs` writes one for every canvas and a JSON that says how to use them, `write_onnx` does
+so in ONNX, and `write_torchvision_weights` writes the weights alone, as torchvision names them.
+"""
+
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import safetensors.numpy
+from jax import export
+
+from ioub_jax import files, weights
+from ioub_jax.data.batching import PADDING_COLOUR
+from ioub_jax.errors import ConfigError
+from ioub_jax.export import onnx_program
+from ioub_jax.export.platforms import DEFAULT_PLATFORMS, check_platforms
+from ioub_jax.inference import ObjectDetector
+from ioub_jax.training.detector import canvas_anchors
+
+Canvas = tuple[int, int]
+
+#: How `data.resize.mode` makes (h, w) of an image of (H, W), for a reader of the JSON.
+_RESIZE = {
+    "fit": "f = min(canvas_h / H, canvas_w / W), on the canvas of the nearest aspect ratio; "
+    "h = round(H * f), w = round(W * f)",
+    "short_side": "f = min(short_side / min(H, W), long_side / max(H, W)), on the smallest canvas "
+    "that holds it; h = round(H * f), w = round(W * f)",
+    "stretch": "h = canvas_h, w = canvas_w, whatever the aspect ratio",
+}
+
+
+def export_detector(
+    detector: ObjectDetector,
+    canvas: Canvas,
+    *,
+    batch_size: int | None = None,
+    platforms: Sequence[str] = DEFAULT_PLATFORMS,
+) -> export.Exported:
+    """The whole detector for images of one canvas: one StableHLO program, weights inside.
+
+    It takes `images` uint8 `[B, H, W, 3]`, RGB, each image in the top left of the canvas, and
+    `sizes` int32 `[B, 2]`, height and width of each image on it; what is outside of them does not
+    matter. It gives a dict of `boxes` float32 `[B, K, 4]`, xyxy in pixels of the canvas, `scores`
+    float32 `[B, K]`, `labels` int32 `[B, K]` and `valid` bool `[B, K]`, best first, as
+    `postprocess.Detections`.
+
+    Args:
+      detector: the detector.
+      canvas: height and width.
+      batch_size: B, or None for a program that takes any.
+      platforms: what it can be compiled for; none of them need be here.
+
+    Raises:
+      ConfigError: a platform is unknown, or the canvas is no input of the model.
+    """
+    check_platforms(platforms)
+    batch = batch_size if batch_size is not None else export.symbolic_shape("batch")[0]
+    detect = _program(detector, canvas)
+    return export.export(jax.jit(detect), platforms=tuple(platforms))(*_inputs(batch, canvas))
+
+
+def _program(detector: ObjectDetector, canvas: Canvas) -> Callable[..., dict[str, jax.Array]]:
+    """The function that is exported: `detect(images, sizes)`."""
+    _check_canvas(detector, canvas)
+    variables = jax.device_get(detector.variables)
+    anchors: Any = canvas_anchors(detector.config, canvas)  # constants, as the variables
+
+    def detect(images: jax.Array, sizes: jax.Array) -> dict[str, jax.Array]:
+        batch = {
+            "image": _padded(images, sizes),
+            "image_size": sizes.astype(jnp.float32),
+            "scale": jnp.ones(sizes.shape, jnp.float32),
+        }
+        found: dict[str, jax.Array] = detector.predict(variables, batch, anchors)._asdict()
+        return found
+
+    return detect
+
+
+def _inputs(batch: Any, canvas: Canvas) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    return (
+        jax.ShapeDtypeStruct((batch, *canvas, 3), jnp.uint8),
+        jax.ShapeDtypeStruct((batch, 2), jnp.int32),
+    )
+
+
+def _check_canvas(detector: ObjectDetector, canvas: Canvas) -> None:
+    height, width = canvas
+    if height < 1 or width < 1:
+        raise ConfigError(f"The canvas {height}x{width} is empty; give height and width in pixels.")
+    if detector.config.model.name == "ssd" and canvas not in detector.canvases:
+        sizes = ", ".join(f"{h}x{w}" for h, w in detector.canvases)
+        raise ConfigError(
+            f"An SSD has one input size: the canvas {height}x{width} must be {sizes}."
+        )
+
+
+def _padded(images: jax.Array, sizes: jax.Array) -> jax.Array:
+    """The images with the padding that the detector was trained with."""
+    rows = jnp.arange(images.shape[1])[None, :, None, None] < sizes[:, 0, None, None, None]
+    columns = jnp.arange(images.shape[2])[None, None, :, None] < sizes[:, 1, None, None, None]
+    padding = jnp.asarray(PADDING_COLOUR, jnp.uint8)[None, None, None]
+    return jnp.where(rows & columns, images, padding)
+
+
+def write_programs(
+    detector: ObjectDetector,
+    folder: pathlib.Path,
+    *,
+    canvases: Sequence[Canvas] | None = None,
+    batch_size: int | None = None,
+    platforms: Sequence[str] = DEFAULT_PLATFORMS,
+) -> list[pathlib.Path]:
+    """Writes `detector_HxW.stablehlo` for each canvas, and `detector.json` last.
+
+    Args:
+      detector: the detector.
+      folder: where to; made if it is not there.
+      canvases: heights and widths; None: those of the configuration.
+      batch_size: as `export_detector`.
+      platforms: as `export_detector`.
+
+    Returns:
+      The files, the JSON last.
+
+    Raises:
+      ConfigError: as `export_detector`.
+    """
+    contents = {}
+    for canvas in canvases or detector.canvases:
+        exported = export_detector(detector, canvas, batch_size=batch_size, platforms=platforms)
+        contents[canvas] = bytes(exported.serialize(vjp_order=0))
+    heading = {
+        "format": "jax.export",
+        "jax": jax.__version__,
+        "calling_convention_version": exported.calling_convention_version,
+        "platforms": list(platforms),
+        "batch_size": batch_size or "any",
+    }
+    return _write(detector, folder, contents, "stablehlo", heading)
+
+
+def write_onnx(
+    detector: ObjectDetector, folder: pathlib.Path, *, canvases: Sequence[Canvas] | None = None
+) -> list[pathlib.Path]:
+    """Writes `detector_HxW.onnx` for each canvas, for one image at a time, and `detector.json`.
+
+    The converter is jax2onnx. What it makes is run by onnxruntime beside the detector, and written
+    if both find the same.
+
+    Args:
+      detector: the detector.
+      folder: where to; made if it is not there.
+      canvases: heights and widths; None: those of the configuration.
+
+    Returns:
+      The files, the JSON last.
+
+    Raises:
+      ConfigError: jax2onnx or onnxruntime is missing, or cannot convert this detector, or the
+        canvas is no input of the model.
+    """
+    contents = {
+        canvas: onnx_program.convert(_program(detector, canvas), _inputs(1, canvas))
+        for canvas in canvases or detector.canvases
+    }
+    return _write(detector, folder, contents, "onnx", {"format": "onnx", "batch_size": 1})
+
+
+def _write(
+    detector: ObjectDetector,
+    folder: pathlib.Path,
+    contents: Mapping[Canvas, bytes],
+    suffix: str,
+    heading: dict[str, Any],
+) -> list[pathlib.Path]:
+    """Writes the programs and then `detector.json`, which so names none that is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written, programs = [], []
+    for canvas, content in contents.items():
+        written.append(folder / f"detector_{canvas[0]}x{canvas[1]}.{suffix}")
+        files.write_bytes(written[-1], content)
+        programs.append({"file": written[-1].name, "canvas": list(canvas)})
+    description = folder / "detector.json"
+    described = {**heading, "programs": programs, **_description(detector)}
+    files.write_json(description, described, indent=1)
+    return [*written, description]
+
+
+def _description(detector: ObjectDetector) -> dict[str, Any]:
+    """What somebody without this package has to know to use the programs."""
+    config = detector.config
+    resize = {key: config.data.resize[key] for key in ("mode", "short_side", "long_side")}
+    if resize["mode"] != "short_side":
+        resize = {"mode": resize["mode"]}
+    return {
+        "classes": _classes(detector),
+        "inputs": [
+            "images: uint8 [batch, canvas_h, canvas_w, 3], RGB, 0-255, the image in the top left "
+            "of the canvas; what is outside of it does not matter",
+            "sizes: int32 [batch, 2], height h and width w of the image on the canvas, in pixels",
+        ],
+        "outputs": {
+            "boxes": f"float32 [batch, {config.evaluation.max_detections}, 4], xmin, ymin, xmax, "
+            "ymax in pixels of the canvas, right and bottom edge exclusive, best first; times "
+            "W / w and H / h they are pixels of an original image of (H, W)",
+            "scores": "float32 [batch, detections], 0-1",
+            "labels": "int32 [batch, detections], positions in classes",
+            "valid": "bool [batch, detections], false in the padding, which comes last",
+        },
+        "pixels": {
+            "exif": detector.reading.exif,
+            "bit_depth": detector.reading.bit_depth,
+            "rule": "'apply': images are turned as their EXIF orientation says; of 16-bit images "
+            "the pixels are value >> (bit_depth - 8)",
+        },
+        "resize": {
+            **resize,
+            "rule": _RESIZE[resize["mode"]],
+            "interpolation": "mean of the area where it shrinks in both directions, else linear",
+        },
+        "score_threshold": config.evaluation.score_threshold,
+        "nms_iou": config.evaluation.nms_iou,
+    }
+
+
+def _classes(detector: ObjectDetector) -> list[dict[str, Any]]:
+    return [
+        {"id": id_, "name": name}
+        for id_, name in zip(detector.category_ids, detector.classes, strict=True)
+    ]
+
+
+def write_torchvision_weights(
+    detector: ObjectDetector, folder: pathlib.Path, *, name: str
+) -> list[pathlib.Path]:
+    """Writes `torchvision.safetensors`, and `torchvision.json` with how to build the model.
+
+    Args:
+      detector: the detector.
+      folder: where to; made if it is not there.
+      name: what an error calls the detector: its workdir.
+
+    Returns:
+      The files, the JSON last.
+
+    Raises:
+      WeightsError: torchvision has no such model.
+    """
+    there = weights.torchvision_export(
+        detector.variables, detector.config, num_classes=len(detector.classes), name=name
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    weights_file, described = folder / "torchvision.safetensors", folder / "torchvision.json"
+    # Some readers ask the metadata whose layout the tensors have, and refuse a file without it.
+    files.write_bytes(weights_file, safetensors.numpy.save(there.state_dict, {"format": "pt"}))
+    first = 1 if there.architecture == "ssd300_vgg16" else 0
+    content = {
+        "model": there.architecture,
+        "arguments": {"weights": None, "weights_backbone": None, **there.arguments},
+        "weights": weights_file.name,
+        "classes": [
+            {"label": label, **class_} for label, class_ in enumerate(_classes(detector), first)
+        ],
+    }
+    files.write_json(described, content, indent=1)
+    return [weights_file, described]

@@ -1,0 +1,1 @@
+"""The runs of several arms with several seeds, trained and compared."""

@@ -1,0 +1,408 @@
+"""What several runs of several arms say: means, paired differences, and what can be concluded.
+
+A result is what one run reached: its arm, its seed, its metrics and, where there are any, the same
+metrics on resampled images (`resampling.resampled_ap`). Runs of one seed start from the same
+weights and see the same data, so arms are compared seed by seed.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from ioub_jax.diagnostics.binning import mean_of_existing
+from ioub_jax.evaluation.coco_metrics import AP_KEYS
+
+#: Coverage of the intervals.
+CONFIDENCE = 0.95
+
+#: The rank correlation of score and IoU (`correlation.Correlation.spearman`): what the IoU-balanced
+#: classification loss is for.
+SPEARMAN = "Spearman"
+METRICS = (*AP_KEYS, SPEARMAN)
+
+#: The AP below which a report says that hardly anything was learned.
+_TRAINED = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What one run reached.
+
+    Attributes:
+        arm: The name of its arm.
+        seed: Its seed.
+        metrics: Those of `METRICS` that are known, after its last step.
+        resampled: Some of them on resampled images, a list a metric; empty where unknown.
+        seconds: Its wall time; None where unknown.
+        images: What tells its validation images and their boxes from others, such as a digest;
+            None where unknown.
+    """
+
+    arm: str
+    seed: int
+    metrics: Mapping[str, float | None]
+    resampled: Mapping[str, Sequence[float | None]] = dataclasses.field(default_factory=dict)
+    seconds: float | None = None
+    images: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Mean and spread of one metric of one arm.
+
+    Attributes:
+        mean: Over the seeds.
+        deviation: Standard deviation over the seeds; None for a single one.
+        count: How many seeds.
+    """
+
+    mean: float
+    deviation: float | None
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """An arm less the first arm, in one metric, over the seeds that both have.
+
+    Attributes:
+        mean: Mean of the differences seed by seed.
+        count: How many seeds are paired.
+        by_seeds: 95 % interval of Student's t over those differences: what another training could
+            give. None for a single seed.
+        by_images: 95 % interval of the bootstrap over the validation images, the seeds as they
+            are: what other images could give. None without resampled metrics.
+    """
+
+    mean: float
+    count: int
+    by_seeds: tuple[float, float] | None
+    by_images: tuple[float, float] | None
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the interval over the seeds excludes no difference."""
+        return self.by_seeds is not None and not self.by_seeds[0] <= 0.0 <= self.by_seeds[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Several arms beside the first one.
+
+    Attributes:
+        arms: The names, the reference first.
+        spreads: arm -> metric -> spread.
+        differences: arm (but the reference) -> metric -> paired difference.
+        between: arm -> other arm -> paired difference of AP, for every two arms that share a seed.
+        seconds: arm -> mean wall time of its runs; None where unknown.
+    """
+
+    arms: tuple[str, ...]
+    spreads: Mapping[str, Mapping[str, Spread]]
+    differences: Mapping[str, Mapping[str, Difference]]
+    between: Mapping[str, Mapping[str, Difference]]
+    seconds: Mapping[str, float | None]
+
+
+def compare(results: Sequence[Result], arms: Sequence[str]) -> Comparison:
+    """Compares arms with the first of them.
+
+    Args:
+        results: What the runs reached, each arm and seed once.
+        arms: The arms, the reference first; one without any result is left out.
+
+    Raises:
+        ValueError: An arm has two results of one seed, or the reference has none, or results are
+            of different images.
+    """
+    _check_images(results)
+    by_arm: dict[str, dict[int, Result]] = {arm: {} for arm in arms}
+    for result in results:
+        if result.seed in by_arm[result.arm]:
+            raise ValueError(f"arm {result.arm!r} has two results with seed {result.seed}")
+        by_arm[result.arm][result.seed] = result
+    if not by_arm[arms[0]]:
+        raise ValueError(f"arm {arms[0]!r}, which the others are compared with, has no result")
+    by_arm = {arm: of_seeds for arm, of_seeds in by_arm.items() if of_seeds}
+    reference = by_arm[arms[0]]
+    return Comparison(
+        arms=tuple(by_arm),
+        spreads={arm: _spreads(list(of_seeds.values())) for arm, of_seeds in by_arm.items()},
+        differences={
+            arm: _differences(of_seeds, reference)
+            for arm, of_seeds in by_arm.items()
+            if arm != arms[0]
+        },
+        between={
+            arm: {
+                other: difference
+                for other, of_other in by_arm.items()
+                if other != arm and (difference := _difference_in("AP", of_seeds, of_other))
+            }
+            for arm, of_seeds in by_arm.items()
+        },
+        seconds={
+            arm: mean_of_existing([result.seconds for result in of_seeds.values()])
+            for arm, of_seeds in by_arm.items()
+        },
+    )
+
+
+def _check_images(results: Sequence[Result]) -> None:
+    known = [result for result in results if result.images is not None]
+    for result in known:
+        if result.images != known[0].images:
+            raise ValueError(
+                f"arm {result.arm!r}, seed {result.seed}, and arm {known[0].arm!r}, seed "
+                f"{known[0].seed}, were evaluated on different images or boxes"
+            )
+
+
+def _spreads(results: Sequence[Result]) -> dict[str, Spread]:
+    spreads = {}
+    for metric in METRICS:
+        known = [result.metrics.get(metric) for result in results]
+        values = [value for value in known if value is not None]
+        if values:
+            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            spreads[metric] = Spread(float(np.mean(values)), deviation, len(values))
+    return spreads
+
+
+def _differences(
+    arm: Mapping[int, Result], reference: Mapping[int, Result]
+) -> dict[str, Difference]:
+    found = {metric: _difference_in(metric, arm, reference) for metric in METRICS}
+    return {metric: difference for metric, difference in found.items() if difference}
+
+
+def _difference_in(
+    metric: str, arm: Mapping[int, Result], reference: Mapping[int, Result]
+) -> Difference | None:
+    """The paired difference in one metric; None where no seed has it in both."""
+    pairs, of_pairs = [], []
+    for seed in sorted(arm.keys() & reference.keys()):
+        value, other = arm[seed].metrics.get(metric), reference[seed].metrics.get(metric)
+        if value is not None and other is not None:
+            pairs.append((arm[seed], reference[seed]))
+            of_pairs.append(value - other)
+    if not pairs:
+        return None
+    of_seeds = np.array(of_pairs)
+    return Difference(
+        mean=float(of_seeds.mean()),
+        count=len(pairs),
+        by_seeds=t_interval(of_seeds),
+        by_images=_image_interval(pairs, metric),
+    )
+
+
+def t_interval(values: np.ndarray) -> tuple[float, float] | None:
+    """The 95 % interval of Student's t for the mean of values `[n]`; None for less than two."""
+    if len(values) < 2:
+        return None
+    quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1)
+    half = quantile * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def _image_interval(
+    pairs: Sequence[tuple[Result, Result]], metric: str
+) -> tuple[float, float] | None:
+    """Percentiles of the mean difference over the resampled images, one resampling at a time."""
+    rows = []
+    for one, other in pairs:
+        first, second = one.resampled.get(metric), other.resampled.get(metric)
+        if not first or not second or len(first) != len(second):
+            return None
+        rows.append(np.array(first, np.float64) - np.array(second, np.float64))
+    means = np.mean(rows, axis=0)
+    means = means[np.isfinite(means)]
+    if not means.size:
+        return None
+    low, high = np.percentile(means, [50 - 50 * CONFIDENCE, 50 + 50 * CONFIDENCE])
+    return float(low), float(high)
+
+
+def to_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain dicts for a JSON file."""
+    return {
+        "confidence": CONFIDENCE,
+        "reference": comparison.arms[0],
+        "arms": {
+            arm: {
+                "seconds": comparison.seconds[arm],
+                "metrics": {
+                    metric: dataclasses.asdict(spread)
+                    for metric, spread in comparison.spreads[arm].items()
+                },
+                "differences": {
+                    metric: _difference_to_json(difference)
+                    for metric, difference in comparison.differences.get(arm, {}).items()
+                },
+                "AP_less_that_of": {
+                    other: _difference_to_json(difference)
+                    for other, difference in comparison.between[arm].items()
+                },
+            }
+            for arm in comparison.arms
+        },
+    }
+
+
+def _difference_to_json(difference: Difference) -> dict[str, Any]:
+    return dataclasses.asdict(difference) | {"resolved": difference.resolved}
+
+
+# ------------------------------------------------------------------ as text
+
+
+def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
+    """The report: what can be concluded, means and spreads, paired differences.
+
+    Args:
+        comparison: What it is of.
+        title: Its heading.
+        what: What was trained and evaluated, in words.
+    """
+    known = [m for m in METRICS if any(m in spreads for spreads in comparison.spreads.values())]
+    lines = [f"# {title}", "", *([what, ""] if what else []), *conclusions(comparison), ""]
+    lines += _table_of_means(comparison, known)
+    lines += _table_of_differences(
+        comparison,
+        known,
+        "by_seeds",
+        "over the seeds",
+        "another training: Student's t over the seeds",
+    )
+    lines += _table_of_differences(
+        comparison,
+        [metric for metric in known if metric in AP_KEYS],  # no other one is resampled
+        "by_images",
+        "over the images",
+        "other validation images: bootstrap, these trainings",
+    )
+    if len(comparison.arms) > 2:
+        lines += _table_of_pairs(comparison)
+    return "\n".join(lines) + "\n"
+
+
+def _table_of_means(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
+    lines = ["## Mean and spread", ""]
+    lines += _row("arm", "seeds", *metrics, "minutes a run")
+    lines += _row(*["---"] * (len(metrics) + 3))
+    for arm in comparison.arms:
+        spreads = comparison.spreads[arm]
+        seconds = comparison.seconds[arm]
+        lines += _row(
+            arm,
+            str(spreads["AP"].count if "AP" in spreads else 0),
+            *(_spread(spreads.get(metric)) for metric in metrics),
+            "-" if seconds is None else f"{seconds / 60:.1f}",
+        )
+    lines += ["", "Mean and, behind the sign, standard deviation over the seeds."]
+    if SPEARMAN in metrics:
+        lines += [f"{SPEARMAN}: rank correlation of score and IoU, of detections from IoU .5 on."]
+    return lines
+
+
+def _table_of_differences(
+    comparison: Comparison, metrics: Sequence[str], interval: str, head: str, what: str
+) -> list[str]:
+    lines = ["", f"## Difference from `{comparison.arms[0]}`, {head}", ""]
+    lines += _row("arm", "pairs", *metrics) + _row(*["---"] * (len(metrics) + 2))
+    for arm, differences in comparison.differences.items():
+        pairs = max((one.count for one in differences.values()), default=0)
+        cells = (_difference(differences.get(metric), interval) for metric in metrics)
+        lines += _row(arm, str(pairs), *cells)
+    return [*lines, "", f"Mean of the paired differences and its 95 % interval for {what}."]
+
+
+def _table_of_pairs(comparison: Comparison) -> list[str]:
+    arms = comparison.arms
+    lines = ["", "## AP of every two arms", ""]
+    lines += _row("arm less ...", *(f"... {arm}" for arm in arms))
+    lines += _row(*["---"] * (len(arms) + 1))
+    for arm in arms:
+        of_arm = comparison.between[arm]
+        cells = (
+            "" if arm == other else _difference(of_arm.get(other), "by_seeds") for other in arms
+        )
+        lines += _row(arm, *cells)
+    return [*lines, "", "As over the seeds: the arm of the row less the arm of the column."]
+
+
+def _row(*cells: str) -> list[str]:
+    return [f"| {' | '.join(cells)} |"]
+
+
+def _spread(spread: Spread | None) -> str:
+    if spread is None:
+        return "-"
+    deviation = "" if spread.deviation is None else f" ± {spread.deviation:.3f}"
+    return f"{spread.mean:.3f}{deviation}"
+
+
+def _difference(difference: Difference | None, interval: str) -> str:
+    if difference is None:
+        return "-"
+    bounds = getattr(difference, interval)
+    shown = "no interval" if bounds is None else f"{bounds[0]:+.3f} to {bounds[1]:+.3f}"
+    return f"{difference.mean:+.3f} ({shown})"
+
+
+def conclusions(comparison: Comparison) -> list[str]:
+    """What can be concluded of AP and what cannot, a sentence an arm, as a Markdown list."""
+    reference = comparison.arms[0]
+    lines = []
+    for arm, differences in comparison.differences.items():
+        difference = differences.get("AP")
+        if difference is None:
+            lines.append(f"- `{arm}`: nothing, since it shares no seed with `{reference}`.")
+        else:
+            lines.append(f"- {_sentence(arm, reference, difference)}{_of_scores(differences)}")
+    reached = comparison.spreads[reference].get("AP")
+    if lines and reached is not None and reached.mean < _TRAINED:
+        lines.append(
+            f"- `{reference}` reaches no more than {100 * reached.mean:.1f} AP: differences of "
+            "what has hardly been trained say little of what is."
+        )
+    return lines or [f"- Only `{reference}` has results: there is nothing to compare it with."]
+
+
+def _of_scores(differences: Mapping[str, Difference]) -> str:
+    """Whether scores follow IoU more than the reference's, behind what is said of AP."""
+    difference = differences.get(SPEARMAN)
+    if difference is None or difference.by_seeds is None:
+        return ""
+    low, high = difference.by_seeds
+    values = f"({difference.mean:+.3f}, {low:+.3f} to {high:+.3f})"
+    if not difference.resolved:
+        return f" Whether its scores follow IoU more or less closely is not shown {values}."
+    return f" Its scores follow IoU {'more' if difference.mean > 0 else 'less'} closely {values}."
+
+
+def _sentence(arm: str, reference: str, difference: Difference) -> str:
+    points = 100 * difference.mean
+    if difference.by_seeds is None:
+        return (
+            f"`{arm}`: nothing can be concluded from one seed ({points:+.1f} AP against "
+            f"`{reference}`): chance of training is unknown; run at least two, better eight."
+        )
+    low, high = (100 * bound for bound in difference.by_seeds)
+    interval = f"95 % interval {low:+.1f} to {high:+.1f}, {difference.count} seeds"
+    if difference.resolved:
+        word = "higher" if points > 0 else "lower"
+        return (
+            f"`{arm}` is {word} than `{reference}` by {abs(points):.1f} AP ({interval}): on this "
+            "data, with this schedule and model; it says nothing of others."
+        )
+    return (
+        f"`{arm}`: no difference from `{reference}` is shown ({points:+.1f} AP, {interval}): "
+        f"these runs cannot tell a gain of up to {max(high, 0):.1f} or a loss of up to "
+        f"{max(-low, 0):.1f} AP from none."
+    )

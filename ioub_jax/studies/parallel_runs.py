@@ -1,0 +1,200 @@
+"""Trains the runs of a comparison, several at once, each in a process of its own."""
+
+import dataclasses
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import pathlib
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import ml_collections
+
+from ioub_jax.devices import host_memory
+from ioub_jax.errors import ConfigError
+from ioub_jax.studies.planned_runs import PlannedRun, is_finished, is_trained, make_result
+from ioub_jax.training import loop
+from ioub_jax.training.stopping import StopSignals
+from ioub_jax.workdirs import configuration
+
+logger = logging.getLogger("ioub_jax")
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """What one of several processes may use.
+
+    Attributes:
+      cores: numbers of CPU cores; empty: all.
+      devices: numbers of GPUs or TPU chips; empty: all.
+    """
+
+    cores: tuple[int, ...] = ()
+    devices: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How the training of several runs ended.
+
+    Attributes:
+      failures: a sentence for each run that failed.
+      stopped: whether a signal ended it before all were trained.
+    """
+
+    failures: list[str]
+    stopped: bool
+
+
+def shares(processes: int, devices: int | None) -> list[Share]:
+    """Shares cores and, where their number is given, devices out among processes.
+
+    Raises:
+      ConfigError: there are fewer devices than processes.
+    """
+    if processes == 1:
+        return [Share()]
+    if devices is not None and devices < processes:
+        raise ConfigError(
+            f"{processes} processes cannot share {devices} devices; give as many --devices as "
+            "--processes at least, or none on a CPU."
+        )
+    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cores = available if len(available) >= processes else []
+    numbers = list(range(devices or 0))
+    return [
+        Share(tuple(cores[slot::processes]), tuple(numbers[slot::processes]))
+        for slot in range(processes)
+    ]
+
+
+def train_all(
+    runs: Iterable[PlannedRun],
+    slots: Sequence[Share],
+    resamplings: int,
+    after_each: Callable[[], object] = lambda: None,
+) -> Outcome:
+    """Trains what is not finished, as many at once as there are slots, and keeps their results.
+
+    A run that fails does not end the others. After SIGTERM or Ctrl-C the running ones save what
+    they have, and nothing is started any more.
+
+    Args:
+      runs: in the order in which they are to be trained.
+      slots: what each of the runs at once may use.
+      resamplings: as `make_result`.
+      after_each: called when the result of one more run is kept.
+    """
+    pending = [run for run in runs if not is_finished(run)]
+    running: dict[int, tuple[Any, PlannedRun]] = {}
+    failures = []
+    with _StopAll(running) as stop:
+        while (pending and not stop.requested) or running:
+            for slot, share in enumerate(slots):
+                if slot not in running and pending and not stop.requested:
+                    run = pending.pop(0)
+                    running[slot] = (_start(run, share, resamplings), run)
+                    if stop.requested:  # the signal came while it was started
+                        running[slot][0].terminate()
+                    logger.info(
+                        "Training %s (%d to go); it tells how far it is in %s.",
+                        run.name,
+                        len(pending),
+                        _log_of(run),
+                    )
+            ended = multiprocessing.connection.wait([p.sentinel for p, _ in running.values()])
+            for slot, (process, run) in list(running.items()):
+                if process.sentinel in ended:
+                    process.join()
+                    del running[slot]
+                    if process.exitcode and not stop.requested:
+                        failures.append(_failure(run, process.exitcode))
+                        logger.warning(failures[-1])
+                    elif not process.exitcode:
+                        after_each()
+    return Outcome(failures, stop.requested)
+
+
+class _StopAll(StopSignals):
+    """Hands SIGTERM and Ctrl-C on to the running processes, which save and end."""
+
+    def __init__(self, running: dict[int, tuple[Any, PlannedRun]]) -> None:
+        super().__init__()
+        self._running = running
+
+    def _request(self, signum: int, frame: Any) -> None:
+        super()._request(signum, frame)
+        for process, _ in self._running.values():
+            process.terminate()
+
+
+def _log_of(run: PlannedRun) -> pathlib.Path:
+    return run.workdir.with_name(f"{run.workdir.name}.log")
+
+
+def _start(run: PlannedRun, share: Share, resamplings: int) -> Any:
+    """Starts a process that trains a run, keeps its result, and tells of it in `seed_N.log`."""
+    run.workdir.parent.mkdir(parents=True, exist_ok=True)
+    values = configuration.to_dict(run.config)  # a ConfigDict may not reach another process whole
+    cache = jax.config.values["jax_compilation_cache_dir"]
+    os.environ |= host_memory.environment()
+    process = multiprocessing.get_context("spawn").Process(
+        target=_train,
+        args=(run.arm, values, run.workdir, run.result, share, resamplings, cache),
+    )
+    process.start()
+    return process
+
+
+def _train(
+    arm: str,
+    values: dict[str, Any],
+    workdir: pathlib.Path,
+    result: pathlib.Path,
+    share: Share,
+    resamplings: int,
+    cache: str | None,
+) -> None:
+    """What such a process does."""
+    config = ml_collections.ConfigDict(configuration.from_dict(values))
+    run = PlannedRun(arm, config, workdir, result)
+    # A Ctrl-C is for the parent alone, which hands it on; without a parent nobody would.
+    os.setsid()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with open(_log_of(run), "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    logger.setLevel(logging.INFO)
+    logger.addHandler(logging.StreamHandler())
+    logger.propagate = False  # libraries give the root handlers, which would tell all again
+    # Before jax looks for devices and makes its threads.
+    if share.cores:
+        os.sched_setaffinity(0, share.cores)
+    if share.devices:
+        names = ",".join(map(str, share.devices))
+        os.environ |= {"CUDA_VISIBLE_DEVICES": names, "TPU_VISIBLE_CHIPS": names}
+    jax.config.update("jax_compilation_cache_dir", cache)
+    loop.train_and_evaluate(run.config, run.workdir)
+    if is_trained(run):  # it was not stopped
+        make_result(run, resamplings)
+
+
+def _end_with_parent() -> None:
+    """Asks this process to save and end once the one that started it is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _failure(run: PlannedRun, exit_code: int) -> str:
+    """What a run failed with: the last line it wrote."""
+    lines = _log_of(run).read_text(errors="replace").strip().splitlines()
+    last = lines[-1] if lines else f"exit code {exit_code}"
+    last = re.sub(r"^ioub_jax[\w.]*Error: ", "", last)  # a sentence for the user
+    return f"{run.name} failed: {last} (all of it: {_log_of(run)})"

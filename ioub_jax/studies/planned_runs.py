@@ -1,0 +1,347 @@
+"""The runs of several arms with several seeds, and what they reached; `parallel` trains them.
+
+Runs of one seed start from the same weights and see the same batches, whatever their arm: both
+follow from `config.seed` and the arm changes `config.loss` alone. A run that is finished is found
+and not run again; one that was interrupted goes on.
+"""
+
+import ast
+import copy
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import pathlib
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ml_collections
+
+from ioub_jax import files
+from ioub_jax.data import sources
+from ioub_jax.diagnostics.correlation import correlation_of
+from ioub_jax.errors import ConfigError
+from ioub_jax.evaluation import coco_format, coco_metrics
+from ioub_jax.evaluation.coco_input import check_input
+from ioub_jax.studies import paired_differences, resampling
+from ioub_jax.training import config_values, detector, schedules, setup
+from ioub_jax.workdirs import class_list, configuration, records
+
+#: What makes an arm of a configuration.
+Change = Callable[[ml_collections.ConfigDict], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedRun:
+    """One run of a comparison.
+
+    Attributes:
+      arm: the name of its arm.
+      config: its configuration, with its seed.
+      workdir: its folder.
+      result: where what it reached is kept, a small JSON file that can outlive the folder.
+    """
+
+    arm: str
+    config: ml_collections.ConfigDict
+    workdir: pathlib.Path
+    result: pathlib.Path
+
+    @property
+    def name(self) -> str:
+        """The run in words."""
+        return f"arm {self.arm}, seed {self.config.seed}"
+
+
+# ------------------------------------------------------------------ which runs
+
+
+def plan_runs(
+    config: ml_collections.ConfigDict,
+    arms: Sequence[tuple[str, Change]],
+    seeds: int,
+    workdir: pathlib.Path,
+    results: pathlib.Path,
+) -> list[PlannedRun]:
+    """The runs of a comparison, in the order in which they say most: seed by seed.
+
+    Args:
+      config: what all runs share.
+      arms: names and what each changes in a configuration.
+      seeds: how many seeds, from `config.seed` on.
+      workdir: the folder of the comparison; a run's is `ARM/seed_N` in it.
+      results: the folder of the results, `ARM/seed_N.json`.
+    """
+    runs = []
+    for seed in range(config.seed, config.seed + seeds):
+        for name, change in arms:
+            of_run = copy.deepcopy(config)  # which keeps what may be None
+            of_run.unlock()
+            change(of_run)
+            of_run.seed = seed
+            place = pathlib.Path(name) / f"seed_{seed}"
+            runs.append(PlannedRun(name, of_run, workdir / place, results / f"{place}.json"))
+    return runs
+
+
+def setting(key: str, text: str) -> Change:
+    """The change that sets a key, `loss.classification.eta`, to a value as Python writes it.
+
+    It raises `ConfigError` where there is no such key, or it takes no such value.
+    """
+
+    def change(config: ml_collections.ConfigDict) -> None:
+        *path, last = key.split(".")
+        node = config
+        for name in path:
+            node = node.get(name) if isinstance(node, ml_collections.ConfigDict) else None
+        if not isinstance(node, ml_collections.ConfigDict) or last not in node:
+            raise ConfigError(f"No such key in the configuration: {key!r}, in --sweep.")
+        kind = node.get_type(last)
+        try:
+            if text == "None" and configuration.is_optional(node, last):
+                node[last] = None
+                return
+            value = text if kind is str else ast.literal_eval(text)
+            if value is None:
+                raise TypeError
+            node[last] = value
+        except (SyntaxError, TypeError, ValueError):
+            raise ConfigError(
+                f"--sweep sets {key} to {text!r}, which is no {kind.__name__}."
+            ) from None
+
+    return change
+
+
+def steps_done(run: PlannedRun) -> int | None:
+    """How many steps of a run have been evaluated last; None where its folder is not there.
+
+    Raises:
+      ConfigError: the folder holds a run of another configuration.
+    """
+    if not (run.workdir / "config.json").is_file():
+        return None
+    configuration.check_workdir(run.workdir, run.config, evaluated=True)
+    recorded = records.read_records(run.workdir / "evaluation.jsonl", sys.maxsize)
+    return max((record["step"] for record in recorded), default=0)
+
+
+def is_finished(run: PlannedRun) -> bool:
+    """Whether a run has been trained and evaluated to its end, or its result is kept.
+
+    Raises:
+      ConfigError: what is there is of another configuration.
+    """
+    return read_result(run) is not None or is_trained(run)
+
+
+def is_trained(run: PlannedRun) -> bool:
+    """Whether the run in the folder is at its end; raises as `steps_done`."""
+    total = schedules.steps_of(run.config.schedule.images, run.config.batch_size)
+    return steps_done(run) == total
+
+
+def progress_of(run: PlannedRun) -> str:
+    """In words whether a run is finished, begun or new; raises as `is_finished`."""
+    if is_finished(run):
+        return "finished"
+    total = schedules.steps_of(run.config.schedule.images, run.config.batch_size)
+    done = steps_done(run)
+    if done is None:
+        return f"new, {total:,} steps"
+    if not done:
+        return f"begun, not yet evaluated, {total:,} steps"
+    return f"begun, evaluated at step {done:,} of {total:,}"
+
+
+def time_left(runs: Sequence[PlannedRun], processes: int) -> str:
+    """In words how many runs are left and how long they take; raises as `is_finished`.
+
+    Args:
+      runs: all runs of the comparison; the finished ones tell how long a run takes.
+      processes: how many are trained at once.
+    """
+    results = [read_result(run) for run in runs]
+    pending = sum(
+        result is None and not is_trained(run) for run, result in zip(runs, results, strict=True)
+    )
+    if not pending:
+        return f"All {len(runs)} runs are finished."
+    told = f"{pending} of {len(runs)} runs are to be trained, {processes} at once"
+    seconds = [result.seconds for result in results if result and result.seconds]
+    if not seconds:
+        return f"{told}; how long a run takes is not known before one is finished."
+    each = statistics.fmean(seconds)
+    total = math.ceil(pending / processes) * each
+    return f"{told}: {_duration(total)}, {_duration(each)} for each; evaluations are not counted."
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    if minutes < 10:
+        return f"{minutes:.1f} minutes"
+    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:,.1f} hours"
+
+
+def check_runs(runs: Sequence[PlannedRun]) -> None:
+    """Finds what every run would fail with before any is started; devices are left to the runs.
+
+    Raises:
+      ConfigError: a configuration cannot be run, or a folder holds a run of another one.
+      DataError: the data set is broken.
+    """
+    pending = [run for run in runs if not is_finished(run)]
+    for run in pending:
+        config_values.check_values(run.config)
+        detector.check_choices(run.config)
+        setup.check_schedule(run.config)
+    if pending:
+        setup.open_data(pending[0].config)
+
+
+# ------------------------------------------------------------------ what they reached
+
+
+def read_result(run: PlannedRun) -> paired_differences.Result | None:
+    """The kept result of a run; None where there is none.
+
+    Raises:
+      ConfigError: it is of another configuration.
+    """
+    if not run.result.is_file():
+        return None
+    kept = configuration.read_json(run.result)
+    if kept["config"]["schedule"]["images"] < run.config.schedule.images:
+        return None  # the run is to become longer
+    differences = configuration.differing_keys(
+        kept["config"], configuration.to_dict(run.config), evaluated=True
+    )
+    if differences:
+        raise ConfigError(
+            f"{run.result} is the result of another configuration ({'; '.join(differences)}); "
+            "choose another --output."
+        )
+    return paired_differences.Result(
+        run.arm,
+        run.config.seed,
+        kept["metrics"],
+        kept["resampled"],
+        kept["seconds"],
+        kept.get("images"),
+    )
+
+
+def result_of(run: PlannedRun, resamplings: int) -> paired_differences.Result | None:
+    """The result of a finished run, kept or made from its folder; None of an unfinished one.
+
+    Args:
+      run: the run.
+      resamplings: how many times its images are to be resampled; a result that is kept with
+        another number stands where the folder is gone.
+
+    Raises:
+      ConfigError: as `read_result`, `steps_done` and `make_result`.
+    """
+    kept = read_result(run)
+    if kept is not None and len(kept.resampled.get("AP", ())) == resamplings:
+        return kept
+    return make_result(run, resamplings) if is_trained(run) else kept
+
+
+def make_result(run: PlannedRun, resamplings: int) -> paired_differences.Result:
+    """Reads what a finished run reached, resamples its images, and keeps both as a small file.
+
+    Where some images could not be read (`data.on_error='skip'`) nothing is resampled: which they
+    were is not known any more.
+
+    Raises:
+      ConfigError: the run has not been evaluated at its end.
+    """
+    step = steps_done(run)
+    name = run.workdir / "evaluation" / f"val_{step}"
+    paths = [name.with_name(f"{name.name}_{kind}.json") for kind in ("metrics", "detections")]
+    for path in paths:
+        if not path.is_file():
+            raise ConfigError(
+                f"{path} is not there: train {run.workdir} to its end, with 'coco' among "
+                "evaluation.metrics."
+            )
+    of_run, detections = map(configuration.read_json, paths)
+    data = json.dumps(configuration.to_dict(run.config)["data"])
+    categories = class_list.read(run.workdir)
+    ground_truth, digest = _ground_truth(data, None if categories is None else tuple(categories))
+    spearman = correlation_of(check_input(ground_truth, detections)).spearman
+    resampled: dict[str, list[float | None]] = {}
+    if of_run["images"] == len(ground_truth["images"]):
+        resampled = resampling.resampled_ap(ground_truth, detections, resamplings=resamplings)
+    rounded = {
+        key: [None if value is None else round(value, 5) for value in values]
+        for key, values in resampled.items()
+    }
+    result = paired_differences.Result(
+        run.arm,
+        run.config.seed,
+        {key: of_run[key] for key in coco_metrics.AP_KEYS}
+        | {paired_differences.SPEARMAN: spearman},
+        rounded,
+        training_seconds(run.workdir, run.config.batch_size),
+        f"{of_run['images']} of {digest}",
+    )
+    run.result.parent.mkdir(parents=True, exist_ok=True)
+    values = dataclasses.asdict(result) | {"config": configuration.to_dict(run.config)}
+    files.write_json(run.result, values)
+    return result
+
+
+@functools.lru_cache(maxsize=1)  # the runs of a comparison have the same data
+def _ground_truth(
+    data: str, categories: tuple[tuple[int, str], ...] | None
+) -> tuple[dict[str, Any], str]:
+    """The validation images of `config.data`, given as JSON, in COCO's format, and their digest."""
+    config = configuration.from_dict(json.loads(data))
+    source = sources.create_source(config, "val", categories=categories)
+    ground_truth = coco_format.to_coco_ground_truth(source)
+    # Without the names of files, which are other ones on another machine.
+    sizes = [(image["id"], image["height"], image["width"]) for image in ground_truth["images"]]
+    told = json.dumps([sizes, ground_truth["annotations"], ground_truth["categories"]])
+    return ground_truth, hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def training_seconds(workdir: pathlib.Path, batch_size: int) -> float | None:
+    """The time that a run's steps took, evaluations and interruptions apart; None if unknown."""
+    recorded = records.read_records(workdir / "train.jsonl", sys.maxsize)
+    seconds, before = 0.0, 0
+    for record in recorded:
+        seconds += (record["step"] - before) * batch_size / record["images_per_second"]
+        before = record["step"]
+    return seconds or None
+
+
+def existing_runs(
+    arms: Sequence[tuple[str, Sequence[pathlib.Path]]], results: pathlib.Path
+) -> list[PlannedRun]:
+    """The runs in workdirs that are there already.
+
+    Args:
+      arms: names and workdirs of the arms.
+      results: the folder of the results.
+
+    Raises:
+      ConfigError: a folder holds no run, or an arm has two of one seed.
+    """
+    runs: dict[tuple[str, int], PlannedRun] = {}
+    for name, workdirs in arms:
+        for workdir in workdirs:
+            config = ml_collections.ConfigDict(configuration.read_workdir(workdir))
+            run = PlannedRun(name, config, workdir, results / name / f"seed_{config.seed}.json")
+            other = runs.setdefault((name, config.seed), run)
+            if other is not run:
+                raise ConfigError(
+                    f"{other.workdir} and {workdir} are both seed {config.seed} of arm {name}; "
+                    "give each seed once."
+                )
+    return list(runs.values())

@@ -1,0 +1,91 @@
+"""The report of a comparison: `report.md`, `report.json` and `report.png`."""
+
+import pathlib
+from collections.abc import Callable, Sequence
+
+import ml_collections
+
+from ioub_jax import files
+from ioub_jax.errors import ConfigError
+from ioub_jax.studies import paired_differences as statistics
+from ioub_jax.studies.planned_runs import PlannedRun, result_of
+
+
+def write(
+    runs: Sequence[PlannedRun],
+    output: pathlib.Path,
+    resamplings: int,
+    draw: Callable[..., None],
+) -> str:
+    """Writes the report of the runs that are finished.
+
+    Args:
+      runs: the runs of all arms, the reference's among the first.
+      output: the folder to write into.
+      resamplings: how many times the validation images are resampled.
+      draw: `plotting.arms.comparison`.
+
+    Returns:
+      The Markdown of the report.
+
+    Raises:
+      ConfigError: no run of the reference is finished, or a run's evaluation is not there.
+    """
+    arms = list(dict.fromkeys(run.arm for run in runs))
+    results = [result for run in runs if (result := result_of(run, resamplings)) is not None]
+    try:
+        comparison = statistics.compare(results, arms)
+    except ValueError as error:
+        raise ConfigError(f"There is nothing to report: {error}.") from None
+    missing = len(runs) - len(results)
+    title = " against ".join((", ".join(arms[1:]), arms[0]))
+    text = statistics.format_markdown(comparison, title, _what(runs))
+    if missing:
+        text += f"\n{missing} of {len(runs)} runs are not finished and not in these numbers.\n"
+    output.mkdir(parents=True, exist_ok=True)
+    files.write_text(output / "report.md", text)
+    files.write_json(output / "report.json", statistics.to_json(comparison), indent=2)
+    _draw(draw, output / "report.png", results, comparison)
+    return text
+
+
+def _what(runs: Sequence[PlannedRun]) -> str:
+    """What was trained and evaluated; what differs among the runs is told of each kind of them."""
+    described = " And: ".join(dict.fromkeys(_describe(run.config) for run in runs))
+    return (
+        f"{described} Metrics are of the validation images after the last step; AP in sentences is "
+        "in hundredths. The whole configuration of a run is in its result."
+    )
+
+
+def _describe(config: ml_collections.ConfigDict) -> str:
+    canvases = ", ".join(f"{height}x{width}" for height, width in config.data.canvases)
+    source = config.data.source
+    options = config.data.get(source, {})
+    where = options.get("root") or options.get("name")
+    return (
+        f"Data `{source}`{f' in `{where}`' if where else ''} at {canvases}; {config.model.name}, "
+        f"{config.model.get('backbone', 'vgg16')}; {config.schedule.images:,} images in batches of "
+        f"{config.batch_size}, schedule {config.schedule.name}."
+    )
+
+
+def _draw(
+    draw: Callable[..., None],
+    path: pathlib.Path,
+    results: Sequence[statistics.Result],
+    comparison: statistics.Comparison,
+) -> None:
+    values: dict[str, dict[str, dict[int, float]]] = {arm: {} for arm in comparison.arms}
+    for result in results:
+        for metric, value in result.metrics.items():
+            if value is not None:
+                values[result.arm].setdefault(metric, {})[result.seed] = value
+    intervals = {
+        arm: {
+            metric: None if one.by_seeds is None else (one.mean, *one.by_seeds)
+            for metric, one in differences.items()
+        }
+        for arm, differences in comparison.differences.items()
+    }
+    draw(path, values, intervals, title="What each arm reached, and what it gains")

@@ -1,0 +1,26 @@
+"""Weights from elsewhere: torchvision's and timm's state dicts, read without executing anything.
+
+`find_weights` finds a file by its path or published name, `read_state_dict` reads it,
+`backbone_variables` and `detector_of` turn it into our variables and account for every key.
+`torchvision_export` is the way back.
+"""
+
+from ioub_jax.errors import WeightsError
+from ioub_jax.weights.backbone_variables import backbone_variables
+from ioub_jax.weights.published import find_weights, local_weights
+from ioub_jax.weights.torchvision_detectors import ImportedDetector, detector_of, is_class_output
+from ioub_jax.weights.torchvision_export import TorchvisionDetector, torchvision_export
+from ioub_jax.weights.weight_files import read_state_dict
+
+__all__ = [
+    "ImportedDetector",
+    "TorchvisionDetector",
+    "WeightsError",
+    "backbone_variables",
+    "detector_of",
+    "find_weights",
+    "is_class_output",
+    "local_weights",
+    "read_state_dict",
+    "torchvision_export",
+]

@@ -1,0 +1,96 @@
+"""From a torch state dict to Flax variables, with every key accounted for, and back."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ioub_jax.errors import WeightsError
+
+StateDict = Mapping[str, np.ndarray]
+Path = tuple[str, ...]
+
+
+def fill(
+    template: Any,
+    state_dict: StateDict,
+    torch_key: Callable[[Path], str],
+    *,
+    ignored: Sequence[str] = (),
+    name: str,
+    architecture: str,
+) -> dict[str, Any]:
+    """Variables with the values of a state dict.
+
+    Args:
+      template: `{'params': ..., 'batch_stats': ...}` of arrays or `jax.ShapeDtypeStruct`.
+      state_dict: torch's names to arrays; kernels are `[out, in, height, width]`.
+      torch_key: from the path of one of our variables, without its collection, to torch's name.
+      ignored: regular expressions of keys that have no counterpart here, such as a classifier's.
+      name: what an error calls the weights: a file.
+      architecture: what it calls the model.
+
+    Returns:
+      The template's tree of float32 numpy arrays, kernels `[height, width, in, out]`.
+
+    Raises:
+      WeightsError: keys are missing, unexpected or of another shape; it lists all of them.
+    """
+    missing, misshaped, used = [], [], set()
+
+    def value_of(path: tuple[Any, ...], leaf: Any) -> np.ndarray | None:
+        key = torch_key(tuple(entry.key for entry in path[1:]))
+        if key not in state_dict:
+            missing.append(key)
+            return None
+        used.add(key)
+        value = _as_ours(np.asarray(state_dict[key]))
+        if value.shape != leaf.shape:
+            misshaped.append(f"{key} {value.shape} instead of {leaf.shape}")
+        return value
+
+    variables = jax.tree_util.tree_map_with_path(value_of, dict(template))
+    # Batch norms count their batches in torch.
+    known = re.compile("|".join((*ignored, r".*num_batches_tracked$")))
+    unexpected = [key for key in state_dict if key not in used and not known.match(key)]
+    problems = [
+        f"{kind}: {', '.join(keys)}"
+        for kind, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape (here in our order of axes)", misshaped),
+        )
+        if keys
+    ]
+    if problems:
+        raise WeightsError(
+            f"{name} does not hold the weights of {architecture}; give the file of the model that "
+            f"the configuration describes. Keys {'; '.join(problems)}."
+        )
+    return variables
+
+
+def _as_ours(value: np.ndarray) -> np.ndarray:
+    value = value.astype(np.float32, copy=False)
+    return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
+
+
+def collect(variables: Any, torch_key: Callable[[Path], str]) -> dict[str, np.ndarray]:
+    """The state dict that `fill` makes these variables of.
+
+    Args:
+      variables: `{'params': ..., 'batch_stats': ...}` of arrays.
+      torch_key: as for `fill`.
+
+    Returns:
+      Torch's names to float32 arrays, kernels `[out, in, height, width]`.
+    """
+    state_dict = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        value = np.asarray(leaf, np.float32)
+        value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
+        key = torch_key(tuple(entry.key for entry in path[1:]))
+        state_dict[key] = np.ascontiguousarray(value)
+    return state_dict

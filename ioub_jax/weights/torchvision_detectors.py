@@ -1,0 +1,227 @@
+"""Torchvision's detectors: what their keys are called, and the configuration that equals each."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from ioub_jax.configs.torchvision_models import torchvision_config
+from ioub_jax.errors import WeightsError
+from ioub_jax.models import create_model
+from ioub_jax.weights import backbone_names, mapping
+from ioub_jax.weights.backbone_variables import vgg_key
+
+# Torchvision's detectors on COCO have an output for each category id up to 90, and one for id 0.
+COCO_OUTPUTS = 91
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportedDetector:
+    """A detector from another library.
+
+    Attributes:
+      architecture: 'retinanet_resnet50_fpn', 'retinanet_resnet50_fpn_v2' or 'ssd300_vgg16'.
+      config: the part of a configuration that equals it: `model`, `anchors`, `matcher`,
+        `loss`, `evaluation` and `data`.
+      variables: `params` and `batch_stats`, float32 numpy arrays.
+      category_ids: for each of our labels the number of the output it comes from; on COCO that is
+        the category id.
+    """
+
+    architecture: str
+    config: dict[str, Any]
+    variables: dict[str, Any]
+    category_ids: tuple[int, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.category_ids)
+
+    @property
+    def is_of_coco(self) -> bool:
+        """Whether its outputs are those of COCO's category ids up to 90."""
+        return self.category_ids in (tuple(range(COCO_OUTPUTS)), tuple(range(1, COCO_OUTPUTS)))
+
+    def with_classes(self, category_ids: Sequence[int]) -> "ImportedDetector":
+        """The same detector with some of its classes alone.
+
+        Args:
+          category_ids: the outputs to keep, in the order of the labels they become.
+
+        Raises:
+          WeightsError: there is no such output.
+        """
+        unknown = set(category_ids) - set(self.category_ids)
+        if unknown:
+            raise WeightsError(f"The detector has no output for the classes {sorted(unknown)}.")
+        rows = [self.category_ids.index(id_) for id_ in category_ids]
+        if self.architecture == "ssd300_vgg16":
+            rows = [0, *(row + 1 for row in rows)]  # column 0 is the background
+        outputs = self.num_classes + (self.architecture == "ssd300_vgg16")
+        params = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: (
+                _columns(leaf, outputs, rows)
+                if is_class_output(tuple(entry.key for entry in path))
+                else leaf
+            ),
+            self.variables["params"],
+        )
+        return dataclasses.replace(
+            self,
+            variables={**self.variables, "params": params},
+            category_ids=tuple(category_ids),
+        )
+
+
+def is_class_output(path: mapping.Path) -> bool:
+    """Whether a parameter belongs to the layer that puts out the classes.
+
+    Args:
+      path: its names from the root of a detector's parameters.
+    """
+    return path[:2] == ("classification_head", "output") or path[0].startswith(
+        "classification_heads"
+    )
+
+
+def _columns(leaf: np.ndarray, outputs: int, rows: Sequence[int]) -> np.ndarray:
+    """Some outputs of every anchor of `[..., anchors * outputs]`."""
+    by_anchor = leaf.reshape(*leaf.shape[:-1], -1, outputs)[..., list(rows)]
+    return by_anchor.reshape(*leaf.shape[:-1], -1)
+
+
+def detector_of(state_dict: mapping.StateDict, *, name: str) -> ImportedDetector:
+    """The detector whose weights a state dict holds, with all of its outputs.
+
+    The epsilon of the batch norms is what torchvision uses: 0 for `retinanet_resnet50_fpn` with
+    COCO's 91 outputs, 1e-5 elsewhere.
+
+    Args:
+      state_dict: of torchvision's `retinanet_resnet50_fpn`, `retinanet_resnet50_fpn_v2` or
+        `ssd300_vgg16`, with any number of classes.
+      name: what an error calls it: a file.
+
+    Raises:
+      WeightsError: it is none of these detectors, or keys are missing, unexpected or mis-shaped.
+    """
+    state_dict = _with_current_names(state_dict)
+    architecture = _recognise(state_dict, name)
+    config = torchvision_config(architecture)
+    anchors = _anchors_per_location(config)
+    kernel = state_dict[_FIRST_OUTPUT_KERNEL[architecture]]
+    ids = tuple(range(kernel.shape[0] // anchors[0]))
+    if architecture == "ssd300_vgg16":
+        ids = ids[1:]  # the first output is the background
+    elif architecture == "retinanet_resnet50_fpn" and len(ids) == COCO_OUTPUTS:
+        # Its statistics have the epsilon of the network they came from in them already.
+        config["model"]["norm_epsilon"] = 0.0
+    model = create_model(
+        ml_collections.ConfigDict(config["model"]),
+        num_classes=len(ids),
+        anchors_per_location=anchors,
+    )
+    images = jax.ShapeDtypeStruct((1, *config["data"]["canvases"][0], 3), jnp.float32)
+    template = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    variables = mapping.fill(
+        template, state_dict, KEYS[architecture], name=name, architecture=architecture
+    )
+    return ImportedDetector(architecture, config, variables, ids)
+
+
+def _anchors_per_location(config: dict[str, Any]) -> list[int]:
+    """For every level."""
+    anchors = config["anchors"]
+    if config["model"]["name"] == "ssd":
+        return [2 * (1 + len(ratios)) for ratios in anchors["ratios"]]
+    return [anchors["scales_per_octave"] * len(anchors["ratios"])] * 5
+
+
+def _recognise(state_dict: mapping.StateDict, name: str) -> str:
+    if "backbone.scale_weight" in state_dict:
+        return "ssd300_vgg16"
+    if _FIRST_OUTPUT_KERNEL["retinanet_resnet50_fpn"] in state_dict:
+        second = "head.classification_head.conv.0.1.weight" in state_dict
+        return "retinanet_resnet50_fpn" + "_v2" * second
+    raise WeightsError(
+        f"{name} is none of torchvision's retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2 and "
+        "ssd300_vgg16; weights of a backbone alone go into config.model.pretrained."
+    )
+
+
+def _with_current_names(state_dict: mapping.StateDict) -> dict[str, np.ndarray]:
+    """Keys as torchvision writes them today: its published RetinaNet has those of before 0.13."""
+
+    def current(key: str) -> str:
+        key = re.sub(r"((?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", key)
+        old = re.match(r"(head\.\w+\.conv)\.(\d+)\.(weight|bias)$", key)
+        # A convolution and its ReLU were two entries of one list.
+        return f"{old[1]}.{int(old[2]) // 2}.0.{old[3]}" if old else key
+
+    return {current(key): value for key, value in state_dict.items()}
+
+
+_SUFFIXES = {"kernel": "weight", "bias": "bias", "scale": "weight"}
+
+
+def _retinanet_key(path: mapping.Path) -> str:
+    part, layer, *_ = path
+    if part == "backbone":
+        return "backbone.body." + backbone_names.resnet_key(path[1:])
+    suffix = _SUFFIXES[path[-1]]
+    if part == "pyramid":
+        kind, level = layer[:-1], int(layer[-1])
+        if level > 5:
+            return f"backbone.fpn.extra_blocks.p{level}.{suffix}"
+        blocks = "inner_blocks" if kind == "lateral" else "layer_blocks"
+        return f"backbone.fpn.{blocks}.{level - 3}.0.{suffix}"
+    head, output = {
+        "classification_head": ("classification_head", "cls_logits"),
+        "localization_head": ("regression_head", "bbox_reg"),
+    }[part]
+    if layer == "output":
+        return f"head.{head}.{output}.{suffix}"
+    kind, number = layer.split("_")
+    return f"head.{head}.conv.{number}.{'0' if kind == 'tower' else '1'}.{suffix}"
+
+
+def _ssd_key(path: mapping.Path) -> str:
+    part, suffix = path[0], _SUFFIXES[path[-1]]
+    if part == "l2_norm":
+        return "backbone.scale_weight"
+    if part == "backbone":
+        return f"backbone.{_ssd_backbone_module(path[1])}.{suffix}"
+    if part == "extra_layers":
+        block, place = (int(number) for number in path[1].removeprefix("conv").split("_"))
+        # A convolution, its ReLU, and the second convolution; conv8 is the second extra block.
+        return f"backbone.extra.{block - 7}.{2 * (place - 1)}.{suffix}"
+    head = {"classification": "classification_head", "localization": "regression_head"}
+    kind, _, level = part.split("_")
+    return f"head.{head[kind]}.module_list.{level}.{suffix}"
+
+
+def _ssd_backbone_module(layer: str) -> str:
+    """Torchvision's features end with conv4_3; what follows is its first extra block."""
+    if layer in ("fc6", "fc7"):
+        return f"extra.0.7.{'1' if layer == 'fc6' else '3'}"
+    if layer.startswith("stage5"):
+        return f"extra.0.{2 * int(layer[-1]) - 1}"
+    return vgg_key((layer, "kernel")).removesuffix(".weight")
+
+
+#: Architecture -> from the path of one of our variables, without its collection, to its key.
+KEYS: dict[str, Callable[[mapping.Path], str]] = {
+    "retinanet_resnet50_fpn": _retinanet_key,
+    "retinanet_resnet50_fpn_v2": _retinanet_key,
+    "ssd300_vgg16": _ssd_key,
+}
+_FIRST_OUTPUT_KERNEL = {
+    "retinanet_resnet50_fpn": "head.classification_head.cls_logits.weight",
+    "retinanet_resnet50_fpn_v2": "head.classification_head.cls_logits.weight",
+    "ssd300_vgg16": "head.classification_head.module_list.0.weight",
+}

@@ -1,0 +1,163 @@
+"""A detector of ours as one of torchvision's: its state dict and how to build the model for it."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from ioub_jax.configs.torchvision_models import torchvision_config
+from ioub_jax.errors import WeightsError
+from ioub_jax.weights import mapping
+from ioub_jax.weights.torchvision_detectors import KEYS
+
+# What torchvision's batch norms add to the variance, but for its own weights on COCO.
+_EPSILON = 1e-5
+# The largest pixel: torchvision's detectors take images in 0..1.
+_WHITE = 255.0
+
+# What a trained model does not depend on, or torchvision takes as an argument.
+_FREE = {
+    "model": {
+        "dtype",
+        "frozen_stages",
+        "norm_epsilon",
+        "pixel_mean",
+        "pixel_std",
+        "pretrained",
+        "head.prior_probability",
+    },
+    "anchors": set(),
+}
+# Both compute the same with fixed statistics.
+_BATCH_NORMS = ("frozen_bn", "batch_norm")
+
+
+@dataclasses.dataclass(frozen=True)
+class TorchvisionDetector:
+    """What makes a detector in torchvision.
+
+    Attributes:
+      architecture: the function of `torchvision.models.detection` that builds it.
+      arguments: what to call it with, besides `weights=None, weights_backbone=None`.
+      state_dict: for `load_state_dict` with `strict=True`; float32, but for the batch counts int64.
+    """
+
+    architecture: str
+    arguments: dict[str, Any]
+    state_dict: dict[str, np.ndarray]
+
+
+def torchvision_export(
+    variables: Any, config: Any, *, num_classes: int, name: str
+) -> TorchvisionDetector:
+    """One of torchvision's detectors that equals one of ours.
+
+    Its labels are ours: output k of a RetinaNet is class k (torchvision reserves no output for the
+    background); in an SSD output 0 is the background, so label k there is class k - 1.
+
+    Where the epsilon of the batch norms is not torchvision's 1e-5, their scales are changed so that
+    the model is the same with 1e-5.
+
+    Args:
+      variables: `params` and `batch_stats`.
+      config: a configuration, of which `model`, `anchors`, `evaluation` and `data` are used.
+      num_classes: C.
+      name: what an error calls it: a workdir.
+
+    Raises:
+      WeightsError: torchvision has no such model; it names the options that stand in the way.
+    """
+    architecture = _architecture(config, name)
+    variables = jax.device_get(variables)
+    epsilon = config.model.get("norm_epsilon", _EPSILON)
+    if epsilon != _EPSILON and "batch_stats" in variables:
+        params = _with_epsilon(variables["params"], variables["batch_stats"], epsilon)
+        variables = {**variables, "params": params}
+    state_dict = mapping.collect(variables, KEYS[architecture])
+    if config.model.get("norm") == "batch_norm":
+        means = [key for key in state_dict if key.endswith("running_mean")]
+        state_dict |= {
+            key.replace("running_mean", "num_batches_tracked"): np.zeros((), np.int64)
+            for key in means
+        }
+    outputs = num_classes + (architecture == "ssd300_vgg16")
+    return TorchvisionDetector(architecture, _arguments(config, outputs), state_dict)
+
+
+def _architecture(config: Any, name: str) -> str:
+    """The one that the configuration describes, or the options in which it is near to none."""
+    if config.model.name == "ssd":
+        candidates = ["ssd300_vgg16"]
+    else:
+        candidates = ["retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"]
+    differences = {
+        architecture: list(_differences(config, torchvision_config(architecture)))
+        for architecture in candidates
+    }
+    nearest = min(candidates, key=lambda architecture: len(differences[architecture]))
+    if differences[nearest]:
+        raise WeightsError(
+            f"{name} is no detector that torchvision can build, its nearest is {nearest}: "
+            f"{'; '.join(differences[nearest])}. Train with configs/torchvision.py to load in "
+            "torchvision, or export to StableHLO."
+        )
+    return nearest
+
+
+def _differences(config: Any, published: dict[str, Any]) -> Iterator[str]:
+    """The keys in which a model differs, each with both values."""
+    for part, free in _FREE.items():
+        ours, theirs = (
+            traverse_util.flatten_dict(values, sep=".")
+            for values in (config[part].to_dict(), published[part])
+        )
+        for key in theirs:
+            mine = ours.get(key, 64 if key == "width" else None)
+            if key in free or _comparable(mine) == _comparable(theirs[key]):
+                continue
+            if key == "norm" and mine in _BATCH_NORMS and theirs[key] in _BATCH_NORMS:
+                continue
+            if key == "head.bias_before_norm" and ours["head.norm"] == "none":
+                continue
+            yield f"{part}.{key} is {mine!r}, there {theirs[key]!r}"
+
+
+def _comparable(value: Any) -> Any:
+    """Lists, such as a JSON has, as tuples."""
+    return tuple(map(_comparable, value)) if isinstance(value, list | tuple) else value
+
+
+def _with_epsilon(params: Any, batch_stats: Any, epsilon: float) -> Any:
+    """The scale of every batch norm so that the norm is the same with torchvision's epsilon."""
+    if "mean" not in batch_stats:
+        return {
+            key: _with_epsilon(value, batch_stats[key], epsilon) if key in batch_stats else value
+            for key, value in params.items()
+        }
+    variance = np.asarray(batch_stats["var"], np.float64)
+    scale = params["scale"] * np.sqrt((variance + _EPSILON) / (variance + epsilon))
+    return {**params, "scale": scale.astype(np.float32)}
+
+
+def _arguments(config: Any, outputs: int) -> dict[str, Any]:
+    """What the constructor takes."""
+    evaluation, data = config.evaluation, config.data
+    candidates = "candidates_per_class" if config.model.name == "ssd" else "candidates_per_level"
+    arguments = {
+        "num_classes": outputs,
+        "image_mean": [mean / _WHITE for mean in config.model.pixel_mean],
+        "image_std": [std / _WHITE for std in config.model.pixel_std],
+        "score_thresh": evaluation.score_threshold,
+        "nms_thresh": evaluation.nms_iou,
+        "detections_per_img": evaluation.max_detections,
+        "topk_candidates": evaluation[candidates],
+    }
+    if config.model.name == "ssd":
+        return arguments  # its size is fixed
+    sides = (min(data.canvases[0]), max(data.canvases[0]))
+    if data.resize.mode == "short_side":
+        sides = (data.resize.short_side, data.resize.long_side)
+    return {**arguments, "min_size": sides[0], "max_size": sides[1]}

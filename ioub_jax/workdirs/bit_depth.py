@@ -1,0 +1,79 @@
+"""With how many bits a run's 16-bit images are read: as measured on its training data, for good.
+
+A second measurement, on other images, could have another result, and the detector would see
+brighter or darker pixels than those it was trained on.
+"""
+
+import pathlib
+from typing import Any
+
+from ioub_jax import files
+from ioub_jax.data import sources
+from ioub_jax.data.images import BIT_DEPTHS
+from ioub_jax.data.sources.example import Source
+from ioub_jax.errors import ConfigError
+from ioub_jax.workdirs import checkpoint_folders, configuration
+
+_NAME = "bit_depth.json"
+
+
+def is_kept(config: Any, source: Source) -> bool:
+    """Whether the bit depth of a run with this training data is kept: it is measured on files.
+
+    Args:
+      config: the run's `config.data`.
+      source: its training data.
+    """
+    return config.get("bit_depth") is None and sources.bit_depth_of(source) is not None
+
+
+def claim(workdir: pathlib.Path, config: Any, source: Source) -> int | None:
+    """The bit depth of a run; of a new one the measured one, which is kept in `bit_depth.json`.
+
+    Args:
+      workdir: the run's folder.
+      config: the run's `config.data`.
+      source: its training data as it is now.
+
+    Returns:
+      The bit depth; None where the data is not made of image files.
+
+    Raises:
+      ConfigError: the file is broken.
+    """
+    measured = sources.bit_depth_of(source)
+    if not is_kept(config, source):
+        return measured
+    kept = _read(workdir)
+    if kept is None:
+        # A run that goes on without the file is of a version that measured nothing.
+        kept = BIT_DEPTHS[-1] if checkpoint_folders.find(workdir) else measured
+        files.write_json(workdir / _NAME, {"bit_depth": kept})
+    return kept
+
+
+def of_run(workdir: pathlib.Path, config: Any) -> int:
+    """The bit depth of a run: as configured, else as measured when it began.
+
+    Args:
+      workdir: the run's folder.
+      config: the run's `config.data`, or another in its place.
+
+    Raises:
+      ConfigError: the file is broken.
+    """
+    return config.get("bit_depth") or _read(workdir) or BIT_DEPTHS[-1]
+
+
+def _read(workdir: pathlib.Path) -> int | None:
+    path = workdir / _NAME
+    if not path.exists():
+        return None
+    content = configuration.read_json(path)
+    depth = content.get("bit_depth") if isinstance(content, dict) else None
+    if depth not in BIT_DEPTHS:
+        raise ConfigError(
+            f"{path} does not have a `bit_depth` of {', '.join(map(str, BIT_DEPTHS))}; put back "
+            "what ioub train wrote."
+        )
+    return int(depth)

@@ -1,0 +1,329 @@
+"""Checkpoints by orbax: the last two and the best one, each whole or not there.
+
+`checkpoints/last/STEP` is where a run goes on; `checkpoints/best/STEP` has the best AP so far.
+Writing is asynchronous; an unfinished write leaves a folder with another name, which the next run
+removes, and an older one is deleted only after the new one is complete.
+
+A checkpoint that cannot be read, or whose arrays have other checksums than what was saved, is
+damaged. Whoever reads one then gets another one of the run, and the user a sentence.
+"""
+
+import logging
+import pathlib
+import re
+import shutil
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from jax.sharding import Sharding
+
+from ioub_jax.devices import hosts
+from ioub_jax.errors import ConfigError
+from ioub_jax.workdirs import abandoned_reads, checkpoint_folders, checksums, records
+from ioub_jax.workdirs.checkpoint_folders import Folder
+
+logger = logging.getLogger("ioub_jax")
+
+# A tree of arrays, of which `step` is one: `training.train_state.TrainState`.
+State = Any
+
+
+def _manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep,
+        create=True,
+        cleanup_tmp_directories=True,
+        enable_async_checkpointing=True,
+        # Where several processes write, two managers at once must not wait at the same barriers.
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            barrier_sync_key_prefix=folder.name
+        ),
+    )
+    return ocp.CheckpointManager(
+        folder.absolute(), options=options, item_names=("state", "metadata")
+    )
+
+
+class Checkpoints:
+    """The checkpoints of one run, for writing.
+
+    Args:
+      workdir: the run's folder.
+      headline: the key of `evaluation.jsonl` by which the best one is the best.
+    """
+
+    def __init__(self, workdir: pathlib.Path, headline: str = "AP") -> None:
+        """Opens the folders and removes what a killed writer left."""
+        self._workdir = workdir
+        # Two, because a disk may damage one.
+        self._last = _manager(workdir / "checkpoints" / "last", keep=2)
+        self._best = _manager(workdir / "checkpoints" / "best", keep=1)
+        self._best_ap = self._read_best_ap(headline)
+
+    def _read_best_ap(self, headline: str) -> float | None:
+        step = self._best.latest_step()
+        if step is None:
+            return None
+        try:
+            return float(Folder(self._workdir, "best", step).metadata()["AP"])
+        except (KeyError, TypeError, ValueError):
+            recorded = records.read_records(self._workdir / "evaluation.jsonl", step)
+            found = [record.get(headline) for record in recorded if record["step"] == step]
+            ap = found[-1] if found else None
+            taken = (
+                "that is not known either, so the next evaluation is the best so far"
+                if ap is None
+                else f"{ap:.3f} is taken from evaluation.jsonl"
+            )
+            _warn(
+                f"The metadata of the 'best' checkpoint of step {step} in {self._workdir} is "
+                f"damaged, which has its AP; {taken}."
+            )
+            return ap
+
+    def best_ap(self) -> float | None:
+        """The AP of the best checkpoint, None where there is none."""
+        return self._best_ap
+
+    def save_last(self, state: State, config: dict[str, Any]) -> None:
+        """Saves where the run goes on; returns as soon as the arrays are copied."""
+        self._save(self._last, state, {"config": config})
+
+    def save_best(self, state: State, config: dict[str, Any], ap: float) -> None:
+        """Saves `state` as the best one if its AP is above the best so far."""
+        if self._best_ap is not None and ap <= self._best_ap:
+            return
+        # Of a run that had to go back one may be ahead, which would be taken for newer.
+        for step in self._best.all_steps():
+            if step >= int(state.step):
+                self._best.delete(step)
+        self._save(self._best, state, {"config": config, "AP": ap})
+        self._best.wait_until_finished()
+        self._best_ap = ap
+
+    @staticmethod
+    def _save(manager: ocp.CheckpointManager, state: State, metadata: dict[str, Any]) -> None:
+        step = int(state.step)
+        if step in manager.all_steps():
+            return
+        metadata = metadata | {"checksums": checksums.checksums_of(state)}
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), metadata=ocp.args.JsonSave(metadata)
+        )
+        manager.save(step, args=args, force=True)
+
+    def close(self) -> None:
+        """Waits and releases the writers."""
+        self._last.close()
+        self._best.close()
+
+
+# ------------------------------------------------------------------ reading
+
+
+def resume(workdir: pathlib.Path, template: State, sharding: Sharding) -> State | None:
+    """The state of the newest checkpoint that is whole, None where there is none at all.
+
+    Damaged ones that are newer are told of and moved to `checkpoints/damaged/`, since the run will
+    reach their steps again. All processes of a run come here together.
+
+    Args:
+      workdir: the run's folder.
+      template: a state of the same shapes, or its `jax.eval_shape`.
+      sharding: where every array goes, whatever devices wrote it.
+
+    Raises:
+      ConfigError: every checkpoint is damaged.
+    """
+    if not checkpoint_folders.find(workdir):
+        return None
+    folder, state, damages = _first_whole(workdir, "last", sharding, template)
+    if damages:
+        if hosts.is_first():
+            for damaged in damages:
+                _move_away(damaged)
+        hosts.wait_for_all("damaged checkpoints")
+        _warn(
+            f"{_describe(damages)}: the run goes on from {folder}, and what is damaged is in "
+            f"{workdir / 'checkpoints' / 'damaged'} now."
+        )
+    return state
+
+
+def _move_away(folder: Folder) -> None:
+    place = folder.workdir / "checkpoints" / "damaged" / f"{folder.kind}_{folder.step}"
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(exist_ok=True)
+    folder.path.rename(place)
+
+
+def read_variables(
+    workdir: pathlib.Path, which: str, sharding: Sharding, *, ema: bool = True
+) -> dict[str, Any]:
+    """Parameters and running statistics of a checkpoint, whatever optimizer trained them.
+
+    Args:
+      workdir: the run's folder.
+      which: 'last' or 'best'; where that one is damaged or not there, another one is read, and
+        the user told.
+      sharding: where every array goes.
+      ema: whether the moving average is read where the run keeps one.
+
+    Returns:
+      The variables of the model: `params` and `batch_stats`.
+
+    Raises:
+      ConfigError: there is no checkpoint, or every one is damaged.
+    """
+    state, _ = read_tree(workdir, which, sharding)
+    if ema and state.get("ema"):  # earlier versions had none
+        return state["ema"]
+    return {"params": state["params"], "batch_stats": state["batch_stats"]}
+
+
+def read_tree(workdir: pathlib.Path, which: str, sharding: Sharding) -> tuple[dict[str, Any], int]:
+    """Everything in a checkpoint as nested dicts, and its step; raises as `read_variables`."""
+    folder, tree, damages = _first_whole(workdir, which, sharding, None)
+    if damages:
+        _warn(f"{_describe(damages)}: {folder} is used instead.")
+    elif folder.kind != which:
+        _warn(f"{workdir} has no '{which}' checkpoint: {folder} is used instead.")
+    return tree, folder.step
+
+
+def to_read(workdir: pathlib.Path, which: str) -> Folder:
+    """The checkpoint that is read unless it is damaged; nothing is opened.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    folders = checkpoint_folders.find(workdir, which)
+    if not folders:
+        raise ConfigError(f"{workdir} has no '{which}' checkpoint; let ioub train reach one first.")
+    return folders[0]
+
+
+# ------------------------------------------------------------------ one that is whole
+
+
+class _DamageError(Exception):
+    """A checkpoint cannot be used; its message says why, for the middle of a sentence."""
+
+
+def _first_whole(
+    workdir: pathlib.Path, which: str, sharding: Sharding, template: State | None
+) -> tuple[Folder, Any, dict[Folder, str]]:
+    """The first checkpoint that is whole, what is in it, and why each before it is not used.
+
+    Args:
+      workdir: the run's folder.
+      which: 'last' or 'best', which one to begin with.
+      sharding: where every array goes.
+      template: a state of the same shapes; None for nested dicts.
+
+    Raises:
+      ConfigError: there is no checkpoint, or every one is damaged.
+    """
+    to_read(workdir, which)
+    folders = checkpoint_folders.find(workdir, which)
+    damages: dict[Folder, str] = {}
+    # Where only checksums are lost the arrays may still be whole, and better than nothing.
+    for must_be_checked in (True, False):
+        for folder in folders:
+            try:
+                tree = _read_on_all(folder, template, sharding, must_be_checked)
+            except _DamageError as damage:
+                damages[folder] = str(damage)
+                continue
+            if folder in damages:
+                _warn(
+                    f"Whether {folder} in {workdir} is what was saved cannot be checked "
+                    f"({damages[folder]}), and no other one is better."
+                )
+            before = folders[: folders.index(folder)]
+            return folder, tree, {other: damages[other] for other in before}
+    raise ConfigError(
+        f"{_describe(damages)}, or of another version, and there is no other one; put back a copy, "
+        "or train in another --workdir."
+    )
+
+
+def _read_on_all(
+    folder: Folder, template: State | None, sharding: Sharding, must_be_checked: bool
+) -> Any:
+    """As `_read`; what one process of a run cannot read, none of them uses."""
+    try:
+        tree, damage = _read(folder, template, sharding, must_be_checked), None
+    except _DamageError as error:
+        tree, damage = None, error
+    if not hosts.all_agree(damage is None):
+        raise damage or _DamageError("another process cannot read it")
+    return tree
+
+
+def _read(folder: Folder, template: State | None, sharding: Sharding, must_be_checked: bool) -> Any:
+    """The arrays of one checkpoint, if they are what was saved."""
+    try:
+        saved = folder.metadata().get("checksums")  # earlier versions had none
+    except ValueError as error:
+        if must_be_checked:
+            raise _DamageError(str(error)) from error
+        saved = None
+    try:
+        with abandoned_reads.kept_quiet():
+            tree = _read_arrays(folder, template, sharding)
+    except (MemoryError, jax.errors.JaxRuntimeError):
+        raise  # of this machine, not of the file
+    except Exception as error:  # orbax has no type of its own for it, and once a bare Exception
+        raise _DamageError(_in_short(error)) from error
+    difference = checksums.difference(saved, checksums.checksums_of(tree)) if saved else None
+    if difference is not None:
+        raise _DamageError(difference)
+    return tree
+
+
+def _read_arrays(folder: Folder, template: State | None, sharding: Sharding) -> Any:
+    # Nothing is written without `create`. With `read_only`, orbax would warn at every opening, and
+    # without a handler of the metadata at every reading.
+    reader = ocp.CheckpointManager(
+        folder.path.parent.absolute(),
+        options=ocp.CheckpointManagerOptions(create=False),
+        item_names=("state", "metadata"),
+        item_handlers={
+            "state": ocp.StandardCheckpointHandler(),
+            "metadata": ocp.JsonCheckpointHandler(),
+        },
+    )
+    with reader:
+        shapes = reader.item_metadata(folder.step)["state"].tree if template is None else template
+        abstract = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+        )
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        return reader.restore(folder.step, args=args)["state"]
+
+
+def _in_short(error: BaseException) -> str:
+    """What lies beneath an error: the array that cannot be read, or else its first line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    # "NAME.WITH.DOTS/.zarray" in OCDBT database at local file ...
+    if array := re.search(r'"([\w.]+)/[^"]*" in OCDBT', str(error)):
+        return f"{array[1].replace('.', '/')} cannot be read"
+    words = str(error).strip().splitlines() or [type(error).__name__]
+    return f"it cannot be read: {textwrap.shorten(words[0], 120, placeholder=' ...')}"
+
+
+def _describe(damages: Mapping[Folder, str]) -> str:
+    """Which checkpoints of a run are damaged and how, as the beginning of a sentence."""
+    each = ", ".join(f"{folder} ({why})" for folder, why in damages.items())
+    workdir = next(iter(damages)).workdir
+    return f"{each[0].upper()}{each[1:]} in {workdir} {'are' if len(damages) > 1 else 'is'} damaged"
+
+
+def _warn(sentence: str) -> None:
+    if hosts.is_first():
+        logger.warning("%s", sentence)

@@ -1,0 +1,75 @@
+"""The classes a run was trained with: a label keeps its meaning whatever data comes later.
+
+A network's output number 3 is the third class of the data set it was trained on. Another data set,
+or the same one with its categories listed otherwise, may give label 3 to another class. So a run
+keeps the list, and whatever data comes later is opened with it: `sources.create_source` matches the
+classes by name.
+"""
+
+import pathlib
+
+from ioub_jax import files
+from ioub_jax.data.sources.example import Source
+from ioub_jax.errors import ConfigError
+from ioub_jax.workdirs import configuration
+
+
+def claim(workdir: pathlib.Path, source: Source) -> None:
+    """Writes `classes.json` into a run's folder, or checks that the classes there are the source's.
+
+    The file holds `categories`, the `id` and `name` of each label from 0.
+
+    Args:
+      workdir: the run's folder; without the file in a new run, or one of an earlier version.
+      source: the training data, opened with the labels in that file where it was there.
+
+    Raises:
+      ConfigError: another process of a new run has found other classes.
+    """
+    trained = read(workdir)
+    if trained is None:
+        categories = [{"id": id_, "name": name} for id_, name in categories_of(source)]
+        files.write_json(workdir / "classes.json", {"categories": categories}, indent=2)
+    elif [name for _, name in trained] != list(source.classes):
+        raise ConfigError(
+            f"The training data has the classes {', '.join(source.classes)}, and the run in "
+            f"{workdir} {', '.join(name for _, name in trained)}; give all processes the same data."
+        )
+
+
+def read(workdir: pathlib.Path) -> list[tuple[int | str, str]] | None:
+    """The id and name of each label of a run, None where it has not recorded them.
+
+    Raises:
+      ConfigError: the file is broken.
+    """
+    path = workdir / "classes.json"
+    if not path.exists():
+        return None
+    recorded = configuration.read_json(path)
+    try:
+        return [(category["id"], category["name"]) for category in recorded["categories"]]
+    except (KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} does not list `categories` with `id` and `name`; put back what "
+            "ioub train wrote."
+        ) from error
+
+
+def read_required(workdir: pathlib.Path) -> list[tuple[int | str, str]]:
+    """As `read`, of a run that must have recorded them.
+
+    Raises:
+      ConfigError: it has not.
+    """
+    categories = read(workdir)
+    if categories is None:
+        raise ConfigError(
+            f"{workdir} has no classes.json; go on with the run by ioub train to have it written."
+        )
+    return categories
+
+
+def categories_of(source: Source) -> list[tuple[int | str, str]]:
+    """The id, as the data set has it, and name of each label of a data set."""
+    return list(zip(source.category_ids, source.classes, strict=True))

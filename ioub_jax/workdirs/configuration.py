@@ -1,0 +1,286 @@
+"""A run's configuration: as JSON in the workdir, and what of it may change on resume."""
+
+import functools
+import json
+import logging
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+from ioub_jax import files
+from ioub_jax.errors import ConfigError
+from ioub_jax.workdirs import checkpoint_folders
+
+logger = logging.getLogger("ioub_jax")
+
+#: The parts of a configuration that can be others where a run is used.
+CHANGEABLE = ("data", "evaluation", "runtime")
+
+
+def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The configuration as plain nested dicts, tuples as lists: what JSON can hold."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_with_tuples(item) for item in value)
+    return value
+
+
+def from_dict(values: dict[str, Any]) -> ml_collections.FrozenConfigDict:
+    """The inverse of `to_dict`; sequences come back as tuples."""
+    return ml_collections.FrozenConfigDict(_with_tuples(values))
+
+
+# Where the training data lies, not what it is: that is known by its fingerprint (`resumption`).
+# What is validated and tested on may be any data of the run's classes.
+_WHERE_DATA_LIES = re.compile(
+    r"data\.\w+\.(root|data_dir|\w*folders?|\w*images|\w*annotations|num_val|(val|test)_\w+)"
+)
+_LABELS = re.compile(r"data\.\w+\.classes")
+# Keys that runs of earlier versions lack, with what those did.
+_ADDED = {
+    "data.exif": "ignore",
+    "data.bit_depth": None,
+    "data.voc.unannotated": "problem",
+}
+# What is only a check of the data, and changes nothing of what is trained.
+_CHECKS = ("data.allow_empty_classes",)
+
+
+def differing_keys(
+    old: dict[str, Any], new: dict[str, Any], *, evaluated: bool = False
+) -> list[str]:
+    """Which keys forbid that `new` goes on with the run that `old` began.
+
+    `runtime.*`, `evaluation.*`, the length of the run (`schedule.images`) and where data lies may
+    change.
+
+    Args:
+      old: the configuration of the run, as `to_dict` gives it.
+      new: the one it is to be resumed with.
+      evaluated: whether it is the result that has to be the same: then evaluation and length may
+        not change, but that a run may be made longer.
+
+    Returns:
+      One 'key: old -> new' a difference, sorted.
+    """
+    from flax import traverse_util  # brings jax, and every command imports this module
+
+    before, after = (_ADDED | traverse_util.flatten_dict(values, sep=".") for values in (old, new))
+    missing = object()
+    differences = []
+    for key in sorted(before.keys() | after.keys()):
+        first, second = before.get(key, missing), after.get(key, missing)
+        if first == second or key.startswith("runtime.") or key in _CHECKS:
+            continue
+        if _WHERE_DATA_LIES.fullmatch(key):
+            continue
+        if not evaluated and (key.startswith("evaluation.") or key == "schedule.images"):
+            continue
+        if key == "schedule.images" and missing not in (first, second) and second > first:
+            continue
+        shown = ["absent" if value is missing else repr(value) for value in (first, second)]
+        differences.append(f"{key}: {shown[0]} -> {shown[1]}")
+    return differences
+
+
+def check_workdir(
+    workdir: pathlib.Path, config: ml_collections.ConfigDict, *, evaluated: bool = False
+) -> None:
+    """Checks that a workdir is new or holds the run of a configuration.
+
+    Args:
+      workdir: the run's folder.
+      config: the configuration.
+      evaluated: as for `differing_keys`.
+
+    Raises:
+      ConfigError: the workdir holds a run of another configuration.
+    """
+    stored = read_stored(workdir)
+    if stored is None:
+        return
+    differences = differing_keys(stored, to_dict(config), evaluated=evaluated)
+    if (workdir / "classes.json").exists():  # then labels are those, whatever else is chosen
+        differences = [line for line in differences if not _LABELS.match(line)]
+    if differences:
+        raise ConfigError(
+            f"{workdir} holds a run of another configuration ({'; '.join(differences)}); "
+            "choose another --workdir, or resume with the configuration it began with."
+        )
+
+
+def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+    """Writes `config.json` into the workdir, or checks that the run there is this one.
+
+    Raises:
+      ConfigError: the workdir holds a run of another configuration.
+    """
+    check_workdir(workdir, config)
+    files.check_can_write(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    files.write_json(workdir / "config.json", to_dict(config), indent=2)
+
+
+def read_stored(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """The configuration of the run in a workdir, None where there is none.
+
+    Where `config.json` is gone or broken it is what the newest checkpoint was saved with.
+
+    Raises:
+      ConfigError: it is broken, and there is no checkpoint.
+    """
+    path, broken = workdir / "config.json", None
+    if path.exists():
+        try:
+            return read_json(path)
+        except ConfigError as error:
+            broken = error
+    stored = checkpoint_folders.stored_configuration(workdir)
+    if stored is not None:
+        _tell_of_lost(path, "broken" if broken else "gone")
+    elif broken:
+        raise broken
+    return stored
+
+
+@functools.cache  # once, however often it is read
+def _tell_of_lost(path: pathlib.Path, what: str) -> None:
+    logger.warning("%s is %s: the configuration is taken from the newest checkpoint.", path, what)
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """What a JSON file of a workdir holds.
+
+    Raises:
+      ConfigError: it is broken.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is no JSON ({error}); put back what ioub train wrote.") from None
+
+
+def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
+    """The configuration of the run in a workdir.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    stored = read_stored(workdir)
+    if stored is None:
+        raise ConfigError(
+            f"{workdir} holds no run (there is no config.json in it); "
+            "give the --workdir that ioub train wrote."
+        )
+    return from_dict(stored)
+
+
+def is_optional(node: ml_collections.ConfigDict, key: str) -> bool:
+    """Whether a part of a configuration allows None for a key: it has a placeholder there."""
+    fields = dict(node.items(preserve_field_references=True))
+    return isinstance(fields[key], config_dict.FieldReference)
+
+
+def with_changes(
+    config: ml_collections.FrozenConfigDict, changes: Mapping[str, Any]
+) -> ml_collections.FrozenConfigDict:
+    """A run's configuration with other values of some keys, to use the run on other data.
+
+    Args:
+      config: as `read_workdir` gives it.
+      changes: key with dots -> value, of keys of `data`, `evaluation` and `runtime`: the rest is
+        what the run was trained with. A key that the configuration of an earlier version lacks is
+        added.
+
+    Raises:
+      ConfigError: a key is of another part.
+    """
+    for key in changes:
+        if key.split(".")[0] not in CHANGEABLE:
+            raise ConfigError(
+                f"{key} is what the run was trained with; only keys of "
+                f"{', '.join(CHANGEABLE)} can be changed."
+            )
+    from flax import traverse_util  # as in `differing_keys`
+
+    values = traverse_util.flatten_dict(config.to_dict(), keep_empty_nodes=True, sep=".")
+    return from_dict(traverse_util.unflatten_dict(values | changes, sep="."))
+
+
+def check_config(config: ml_collections.ConfigDict, device_count: int) -> None:
+    """Refuses what would fail later, or train something else than was meant.
+
+    Raises:
+      ConfigError: one sentence that names the key.
+    """
+    check_ssd(config)
+    if (
+        config.model.get("norm") == "frozen_bn"
+        and config.model.pretrained is None
+        and config.init_from is None
+    ):
+        raise ConfigError(
+            "model.norm is 'frozen_bn' but model.pretrained and init_from are None: frozen batch "
+            "norm keeps the statistics it starts with, so without pretrained weights the network "
+            "would not be normalised at all; set one of them, or model.norm to 'batch_norm' or "
+            "'group_norm'."
+        )
+    if config.batch_size % device_count:
+        raise ConfigError(
+            f"batch_size is {config.batch_size}, which {device_count} devices cannot share "
+            "evenly; make it a multiple, or set runtime.devices."
+        )
+    parts = config.runtime.get("gradient_accumulation", 1)  # not in the runs of earlier versions
+    if parts < 1 or (config.batch_size // device_count) % parts:
+        raise ConfigError(
+            f"runtime.gradient_accumulation is {parts}, which cannot cut the "
+            f"{config.batch_size // device_count} images of a device into equal parts; it must "
+            "divide them."
+        )
+    rematerialize = config.runtime.get("rematerialize", "nothing")
+    if rematerialize not in ("nothing", "activations", "blocks"):
+        raise ConfigError(
+            f"runtime.rematerialize is {rematerialize!r}; it must be 'nothing', 'activations' or "
+            "'blocks'."
+        )
+    decay = config.optimizer.get("ema_decay")
+    if decay is not None and not 0.0 <= decay < 1.0:
+        raise ConfigError(
+            f"optimizer.ema_decay is {decay}; it must be at least 0 and below 1, such as 0.999."
+        )
+    if config.evaluation.batch_size % device_count:
+        raise ConfigError(
+            f"evaluation.batch_size is {config.evaluation.batch_size}, which {device_count} "
+            "devices cannot share evenly; make it a multiple, or set runtime.devices."
+        )
+
+
+def check_ssd(config: ml_collections.ConfigDict) -> None:
+    """Refuses images of another size than the one that an SSD is made for.
+
+    Raises:
+      ConfigError: names the keys that contradict each other.
+    """
+    if config.model.name != "ssd":
+        return
+    if "input_size" not in config.model:
+        raise ConfigError(
+            "model.name is 'ssd', but the configuration has the keys of a RetinaNet; start from "
+            "ioub_jax/configs/ssd_defaults.py."
+        )
+    size, canvases = config.model.input_size, tuple(map(tuple, config.data.canvases))
+    if canvases != ((size, size),) or config.data.resize.mode != "stretch":
+        raise ConfigError(
+            f"model.input_size is {size}, but data.canvases is {canvases} and data.resize.mode "
+            f"{config.data.resize.mode!r}; an SSD sees every image stretched to one size, so they "
+            f"must be (({size}, {size}),) and 'stretch'."
+        )

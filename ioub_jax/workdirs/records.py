@@ -1,0 +1,146 @@
+"""Where the numbers of a run go: JSON lines, which are the record, and what shows them."""
+
+import contextlib
+import json
+import logging
+import math
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from ioub_jax import files
+from ioub_jax.errors import UserError
+from ioub_jax.workdirs.writers import Writer
+
+logger = logging.getLogger("ioub_jax")
+
+
+class NonFiniteError(UserError, RuntimeError):
+    """A metric is infinite or not a number; its message is one sentence for the user."""
+
+
+def check_finite(step: int, metrics: Mapping[str, float]) -> None:
+    """Stops a run that has diverged.
+
+    Raises:
+      NonFiniteError: names the step and the metrics.
+    """
+    broken = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
+    if broken:
+        raise NonFiniteError(
+            f"Step {step}: {', '.join(broken)}; the last checkpoint before it stands, so lower "
+            "schedule.base_learning_rate or set optimizer.clip_global_norm and start a new run."
+        )
+
+
+def split_histograms(
+    values: Mapping[str, np.ndarray],
+) -> tuple[dict[str, float], dict[str, list[int]]]:
+    """A step's single numbers and its histograms, as the records hold them."""
+    scalars = {name: float(value) for name, value in values.items() if np.ndim(value) == 0}
+    return scalars, {name: value.tolist() for name, value in values.items() if name not in scalars}
+
+
+def read_records(path: pathlib.Path, last_step: int) -> list[dict[str, Any]]:
+    """The records of a JSON-lines file up to `last_step`; a line that a kill cut off is dropped."""
+    records = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            record = json.loads(line)
+            is_earlier = record["step"] <= last_step
+        except (KeyError, TypeError, ValueError):  # also of a disk that has flipped a bit
+            continue
+        if is_earlier:
+            records.append(record)
+    return records
+
+
+class MetricWriter:
+    """Writes `NAME.jsonl`, each step once, and shows every record to the writers.
+
+    On opening, records after `last_step` (of a run that went further than its last checkpoint) are
+    dropped, and the writers are given what stays. A writer that fails is told of in a sentence and
+    left out from then on: only the files are the record.
+
+    Args:
+      workdir: the run's folder.
+      names: kinds of records, for instance 'train' and 'evaluation'.
+      last_step: the step from which the run goes on.
+      writers: what else shows the records; None in a process that leaves all writing to another.
+    """
+
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        names: tuple[str, ...],
+        last_step: int,
+        writers: Sequence[Writer] | None,
+    ) -> None:
+        """Opens the files, cutting them back to `last_step`."""
+        self._paths = {name: workdir / f"{name}.jsonl" for name in names}
+        self._writers = None if writers is None else list(writers)
+        if writers is None:
+            return
+        lost = [path.name for path in self._paths.values() if not path.exists()]
+        if last_step > 0 and lost:
+            logger.warning(
+                "%s %s gone from %s: what was recorded there up to step %d is lost.",
+                ", ".join(lost),
+                "are" if len(lost) > 1 else "is",
+                workdir,
+                last_step,
+            )
+        for name, path in self._paths.items():
+            records = read_records(path, last_step)
+            files.write_text(path, "".join(json.dumps(record) + "\n" for record in records))
+            for record in records:
+                self._show(name, record)
+
+    def _show(self, name: str, record: Mapping[str, Any]) -> None:
+        self._for_each_writer(lambda writer: writer.write(name, record))
+
+    def _for_each_writer(self, do: Callable[[Writer], None]) -> None:
+        for writer in list(self._writers or ()):
+            try:
+                do(writer)
+            # Whatever a library, its server or a full disk brings: no training may end by it.
+            except Exception as error:
+                self._leave_out(writer, error)
+
+    def _leave_out(self, writer: Writer, error: Exception) -> None:
+        """Goes on without a writer that has failed."""
+        assert self._writers is not None
+        self._writers.remove(writer)
+        words = " ".join(str(error).split()) or type(error).__name__
+        logger.warning(
+            "%s failed (%s) and is left out from now on; nothing else of the run needs it, and the "
+            "next start shows it all records.",
+            writer.name,
+            words,
+        )
+        with contextlib.suppress(Exception):
+            writer.close(failed=True)
+
+    def write(self, name: str, step: int, values: Mapping[str, Any]) -> None:
+        """Appends one record, and shows it."""
+        if self._writers is None:
+            return
+        record = {"step": step, **values}
+        path = self._paths[name]
+        with files.naming(path), path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        self._show(name, record)
+
+    def has(self, name: str, step: int) -> bool:
+        """Whether a record of that kind and step is there."""
+        return any(record["step"] == step for record in read_records(self._paths[name], step))
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        """Closes the writers, which are told whether there was an error."""
+        self._for_each_writer(lambda writer: writer.close(failed=kind is not None))

@@ -1,0 +1,204 @@
+"""Where the records of a run are shown besides its JSON lines: TensorBoard, Weights & Biases."""
+
+import importlib.util
+import math
+import pathlib
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import ml_collections
+import tensorboardX
+from tensorboardX import summary
+from tensorboardX.proto import event_pb2
+
+from ioub_jax import files
+from ioub_jax.errors import ConfigError
+from ioub_jax.workdirs import configuration
+
+# As often as tensorboardX does.
+_FLUSH_SECONDS = 120.0
+
+
+class Writer(Protocol):
+    """Shows records. When a run is opened it is given all that stay, then each new one.
+
+    Attributes:
+      name: what a sentence calls it.
+    """
+
+    name: str
+
+    def write(self, name: str, record: Mapping[str, Any]) -> None:
+        """Shows the numbers of a record of the kind `name`; `step` is among its values."""
+
+    def close(self, *, failed: bool) -> None:
+        """Ends; `failed` after an error."""
+
+
+def check_writers(config: ml_collections.ConfigDict) -> None:
+    """Checks that the packages are there which the configuration's writers take.
+
+    Raises:
+      ConfigError: one is not.
+    """
+    if _project_of(config) is None:
+        return
+    spec = importlib.util.find_spec("wandb")
+    # Python also takes a mere folder wandb/, which W&B leaves where it runs, for a package.
+    if spec is None or spec.origin is None:
+        raise ConfigError(
+            "runtime.wandb_project takes the package wandb, which is not installed: "
+            "pip install 'ioub_jax[train,wandb]', or leave the key unset."
+        )
+
+
+def open_writers(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> list[Writer]:
+    """The writers of a run: TensorBoard, and Weights & Biases under `runtime.wandb_project`.
+
+    Args:
+      workdir: the run's folder.
+      config: the whole configuration.
+
+    Raises:
+      ConfigError: Weights & Biases is not installed, or does not let the run begin.
+    """
+    check_writers(config)
+    opened: list[Writer] = []
+    if (project := _project_of(config)) is not None:
+        opened.append(WeightsAndBiases(workdir, project, configuration.to_dict(config)))
+    return [TensorBoard(workdir), *opened]
+
+
+def describe_writers(config: ml_collections.ConfigDict) -> str:
+    """The folders that they write into the workdir, in words."""
+    project = _project_of(config)
+    return "tensorboard/" + (f", wandb/ (project {project})" if project else "")
+
+
+def _project_of(config: ml_collections.ConfigDict) -> str | None:
+    return config.runtime.get("wandb_project")  # not in the runs of earlier versions
+
+
+def _numbers(name: str, record: Mapping[str, Any]) -> dict[str, float]:
+    """`NAME/KEY` -> value of what is one number, the step apart."""
+    return {
+        f"{name}/{key}": value
+        for key, value in record.items()
+        if key != "step" and isinstance(value, int | float)
+    }
+
+
+class TensorBoard:
+    """Scalars `NAME/...` in the workdir's `tensorboard/`, which is written anew.
+
+    Everything is written by the thread that calls: tensorboardX's `SummaryWriter` has one of its
+    own behind a queue, and where that ends by an error, as on a full disk, whoever adds to the
+    queue waits for ever.
+
+    Args:
+      workdir: the run's folder.
+    """
+
+    name = "TensorBoard"
+
+    def __init__(self, workdir: pathlib.Path) -> None:
+        """Opens nothing yet."""
+        self._folder = workdir / "tensorboard"
+        self._file: tensorboardX.RecordWriter | None = None
+        self._flushed = -math.inf
+
+    def _open(self) -> tensorboardX.RecordWriter:
+        """Drops the events of an earlier process: the records that stay come again."""
+        self._folder.mkdir(exist_ok=True)
+        for events in self._folder.glob("events.out.tfevents.*"):
+            events.unlink(missing_ok=True)
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
+        return tensorboardX.RecordWriter(str(self._folder / name))
+
+    def write(self, name: str, record: Mapping[str, Any]) -> None:
+        """Adds the scalars of a record, and every two minutes sees that they are in the file."""
+        if self._file is None:
+            self._file = self._open()
+            self._add(file_version="brain.Event:2")
+        for key, value in _numbers(name, record).items():
+            self._add(step=record["step"], summary=summary.scalar(key, value))
+        if time.monotonic() > self._flushed + _FLUSH_SECONDS:
+            self._file.flush()
+            self._flushed = time.monotonic()
+
+    def _add(self, **fields: Any) -> None:
+        assert self._file is not None
+        self._file.write(event_pb2.Event(wall_time=time.time(), **fields).SerializeToString())
+
+    def close(self, *, failed: bool) -> None:
+        """Flushes and closes the file."""
+        del failed
+        if self._file is not None:
+            self._file.close()
+
+
+class WeightsAndBiases:
+    """Metrics `NAME/...` over `NAME/step` in one W&B run, whose id the workdir keeps.
+
+    W&B tells a run that goes on which step of each kind it has last; up to there nothing is sent
+    again, and what a kill has kept from it is sent now. Without a connection (WANDB_MODE=offline)
+    it tells nothing, so each start writes the whole run into a folder of its own in `wandb/`.
+
+    Args:
+      workdir: the run's folder.
+      project: the W&B project.
+      config: the configuration as JSON can hold it.
+
+    Raises:
+      ConfigError: W&B does not let the run begin.
+    """
+
+    name = "Weights & Biases"
+
+    def __init__(self, workdir: pathlib.Path, project: str, config: dict[str, Any]) -> None:
+        """Begins the run, or goes on with it."""
+        import wandb  # an extra, and seconds of every start
+
+        try:
+            self._run = wandb.init(
+                project=project,
+                id=_run_id(workdir),
+                name="/".join(workdir.absolute().parts[-2:]),
+                resume="allow",
+                dir=str(workdir),
+                config=config,
+                allow_val_change=True,  # `runtime.*`, and a longer run
+            )
+        except wandb.Error as error:
+            raise ConfigError(
+                f"Weights & Biases cannot begin ({' '.join(str(error).split())}); run `wandb "
+                "login`, set WANDB_MODE=offline, or leave runtime.wandb_project unset."
+            ) from error
+        self._sent: dict[str, int] = {}
+
+    def write(self, name: str, record: Mapping[str, Any]) -> None:
+        """Sends the numbers of a record, unless W&B has them."""
+        numbers, step_key = _numbers(name, record), f"{name}/step"
+        if not numbers:
+            return
+        if name not in self._sent:
+            self._run.define_metric(f"{name}/*", step_metric=step_key)
+            self._sent[name] = int(self._run.summary.get(step_key, -1))
+        if record["step"] > self._sent[name]:
+            self._run.log({step_key: record["step"], **numbers})
+            self._sent[name] = record["step"]
+
+    def close(self, *, failed: bool) -> None:
+        """Ends the W&B run, as failed after an error."""
+        self._run.finish(exit_code=int(failed))
+
+
+def _run_id(workdir: pathlib.Path) -> str:
+    """The id of the workdir's W&B run, made up once and kept in `wandb.json`."""
+    path = workdir / "wandb.json"
+    if not path.exists():
+        files.write_json(path, {"id": secrets.token_hex(4)})
+    return str(configuration.read_json(path)["id"])

@@ -1,0 +1,82 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ioub_jax.commands import predict
+from ioub_jax.data.checks import DataError
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return tiny.train_two_steps(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Two folders with images of the same name, one of them nested, and a file of another kind."""
+    generator = np.random.default_rng(0)
+    names = ["a.png", "b.jpg", "inner/a.png", "inner/c.JPG"]
+    for number, name in enumerate(names):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 255, (50 + 10 * number, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(path)
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    return tmp_path / "images"
+
+
+def test_files_folders_and_globs_are_found_once(images):
+    found = predict.find_images([str(images), str(images / "*.png"), str(images / "b.jpg")])
+    assert [str(path.relative_to(images)) for path in found] == [
+        "a.png", "b.jpg", "inner/a.png", "inner/c.JPG"
+    ]  # fmt: skip
+    assert len(predict.find_images([str(images / "**" / "*.png")])) == 2
+
+
+@pytest.mark.parametrize("argument", ["*.gif", "empty"])
+def test_an_argument_that_names_nothing_is_refused(tmp_path, argument):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"there is no image \(\.bmp"):
+        predict.find_images([str(tmp_path / argument)])
+
+
+def test_the_whole_command(workdir, images, tmp_path):
+    out = tmp_path / "found"
+    code, output = tiny.run(
+        "predict", f"--model={workdir}", images, f"--output={out}", "--score=0", "--batch_size=2"
+    )
+    assert code == 0, output
+    report = json.loads((out / "predictions.json").read_text())
+    assert [image["height"] for image in report["images"]] == [50, 60, 70, 80]
+    assert {annotation["image_id"] for annotation in report["annotations"]} == {1, 2, 3, 4}
+    assert {c["name"] for c in report["categories"]} >= {"disc"} or report["categories"]
+    sizes = {image["id"]: (image["width"], image["height"]) for image in report["images"]}
+    for annotation in report["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        limit = sizes[annotation["image_id"]]
+        assert x >= 0 and y >= 0 and x + width <= limit[0] + 0.02 and y + height <= limit[1] + 0.02
+    pictures = sorted(path.name for path in out.glob("*.png"))
+    assert pictures == ["a.png", "a_2.png", "b.png", "c.png"]
+    with Image.open(out / "a_2.png") as picture:
+        assert picture.size == (64, 70)
+    assert f"{len(report['annotations'])} detections in 4 images" in output
+
+
+def test_an_unreadable_image_is_named_and_the_others_are_done(workdir, images, tmp_path):
+    (images / "b.jpg").write_bytes(b"\xff\xd8 broken")
+    out = tmp_path / "found"
+    code, output = tiny.run("predict", f"--model={workdir}", images, f"--output={out}", "--nodraw")
+    assert code == 1
+    assert "b.jpg" in output and "1 of 4 images could not be read." in output
+    assert "Traceback" not in output
+    report = json.loads((out / "predictions.json").read_text())
+    assert len(report["images"]) == 3
+    assert not list(out.glob("*.png"))
+
+
+def test_without_images_the_command_says_what_it_wants(workdir, tmp_path):
+    code, output = tiny.run("predict", f"--model={workdir}", f"--output={tmp_path / 'found'}")
+    assert code == 1 and "Say what to work on" in output

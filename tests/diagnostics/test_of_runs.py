@@ -1,0 +1,114 @@
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ioub_jax import postprocess
+from ioub_jax.data import sources
+from ioub_jax.data.checks import DataError
+from ioub_jax.diagnostics import of_runs
+from ioub_jax.errors import ConfigError
+from ioub_jax.training import train_state, trained
+from ioub_jax.training.detector import create_detector
+from tests import tiny
+from tests.evaluation.small_data import data_set
+
+
+def test_the_best_iou_of_every_box_is_with_what_was_found_of_its_class():
+    targets = jnp.array([[[0, 0, 10, 10], [20, 0, 30, 10], [0, 0, 10, 10]]] * 2, jnp.float32)
+    labels = jnp.array([[0, 1, 2]] * 2)
+    found = postprocess.Candidates(
+        # The second box fits best but does not count; the third is of another class.
+        boxes=jnp.array(
+            [[[0, 0, 10, 8], [0, 0, 10, 10], [20, 0, 30, 9], [0, 0, 10, 5]]] * 2, float
+        ),
+        scores=jnp.full((2, 4), 0.5),
+        labels=jnp.array([[0, 0, 0, 0], [0, 0, 1, 2]]),
+        valid=jnp.array([[True, False, True, True]] * 2),
+    )
+    ious = jax.jit(of_runs.best_ious)(targets, labels, found)
+    np.testing.assert_allclose(ious, [[0.8, 0, 0], [0.8, 0.9, 0.5]], rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    """A detector with its first parameters: some boxes overlap, and all have a score above 0."""
+    with jax.numpy_dtype_promotion("standard"):
+        config = tiny.get_config()
+        source = sources.create_source(config.data, "val")
+        detector = create_detector(config, len(source.classes))
+        variables = jax.jit(functools.partial(train_state.init_variables, detector.model, 0))()
+    return trained.Trained(detector, variables, source)
+
+
+def test_a_search_finds_what_an_evaluation_finds(untrained):
+    ground_truth, results, lost = of_runs.search_source(untrained)
+    assert results == untrained.evaluate().results
+    # Twelve images in batches of eight: what fills the second one does not count.
+    assert lost.objects == len(ground_truth["annotations"]) > 0
+    assert 0 < lost.kept_iou <= lost.candidate_iou
+    assert all(
+        kept <= before for kept, before in zip(lost.kept_recall, lost.candidate_recall, strict=True)
+    )
+
+
+def test_the_records_of_a_run_are_part_of_its_diagnosis(untrained, tmp_path, monkeypatch):
+    found = of_runs.search_source(untrained)
+    monkeypatch.setattr(of_runs, "search_source", lambda _: found)
+    assert "histograms" not in of_runs.diagnose_workdir(tmp_path, untrained)
+    (tmp_path / "histograms.jsonl").write_text('{"step": 1, "histogram_positive_iou": [3]}\n')
+    report = of_runs.diagnose_workdir(tmp_path, untrained)
+    assert report.keys() >= {"metrics", "suppression", "histograms"}
+    assert report["histograms"]["records"] == [{"step": 1, "histogram_positive_iou": [3]}]
+
+
+def test_names_are_as_long_as_they_must_be(tmp_path):
+    paths = [tmp_path / name for name in ("a/run", "b/run", "b/run.v2")]
+    assert of_runs.names_of(paths[1:]) == ["run", "run.v2"]
+    assert of_runs.names_of(paths) == [
+        "a/run",
+        "b/run",
+        "b/run.v2",
+    ]
+    with pytest.raises(ConfigError, match="given twice"):
+        of_runs.names_of([tmp_path / "a", tmp_path / "b" / ".." / "a"])
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "sentence"),
+    [
+        (None, list, "cannot be read: No such file"),
+        ("[1, 2", list, "is no JSON file"),
+        ("{}", list, r"does not hold a list of detections\.$"),
+        ('{"annotations": 3}', list, r"does not hold a list of detections\.$"),
+        (
+            '{"images": [], "annotations": []}',
+            list,
+            "does not hold a list of detections; its 'annotations' are a list, write them alone ",
+        ),
+        ("[]", dict, r"does not hold a data set in COCO's format\.$"),
+    ],
+)
+def test_a_file_that_is_none_is_told_in_one_sentence(tmp_path, text, kind, sentence):
+    path = tmp_path / "found.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(DataError, match=sentence):
+        of_runs.read_json(path, kind)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ([{"image_id": 7}], "found.json: .*image_id 7, which the ground truth does not list"),
+        ([3], "is not in COCO's format"),
+    ],
+)
+def test_detections_of_something_else_are_refused(tmp_path, content, sentence):
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=sentence):
+        of_runs.diagnose_file(path, tmp_path / "truth.json", data_set([]))

@@ -1,0 +1,202 @@
+import json
+import re
+
+import numpy as np
+import pytest
+
+from ioub_jax.configs import defaults
+from ioub_jax.data import sources
+from ioub_jax.errors import ConfigError
+from ioub_jax.evaluation import coco_format, evaluate_detections, metrics_to_json
+from ioub_jax.plotting import arms as plotting
+from ioub_jax.studies import planned_runs, study_report
+from ioub_jax.workdirs import configuration
+from tests import tiny
+
+ARMS = [(arm, lambda config, arm=arm: defaults.set_arm(config, arm)) for arm in defaults.ARMS]
+
+
+def plan(folder, seeds=2, arms=ARMS, config=None):
+    return planned_runs.plan_runs(
+        config or tiny.get_config("cls"), arms, seeds, folder / "runs", folder / "results"
+    )
+
+
+def pretend_trained(run, noise):
+    """The files of a finished run whose detections are the ground truth, `noise` pixels off."""
+    source = sources.create_source(run.config.data, "val")
+    ground_truth = coco_format.to_coco_ground_truth(source)
+    generator = np.random.default_rng(run.config.seed)
+    detections = [
+        {key: entry[key] for key in ("image_id", "category_id")}
+        | {"bbox": (np.array(entry["bbox"]) + generator.normal(0, noise, 4)).clip(1).tolist()}
+        | {"score": float(generator.random())}
+        for entry in ground_truth["annotations"]
+    ]
+    folder = run.workdir / "evaluation"
+    folder.mkdir(parents=True)
+    (run.workdir / "config.json").write_text(json.dumps(configuration.to_dict(run.config)))
+    metrics = metrics_to_json(evaluate_detections(ground_truth, detections))
+    (folder / "val_24_metrics.json").write_text(json.dumps(metrics))
+    (folder / "val_24_detections.json").write_text(json.dumps(detections))
+    (run.workdir / "evaluation.jsonl").write_text('{"step": 12}\n{"step": 24}\n')
+    # 24 steps of 8 images at 16 images a second.
+    lines = [json.dumps({"step": step, "images_per_second": 16.0}) for step in range(4, 25, 4)]
+    (run.workdir / "train.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_runs_differ_in_arm_and_seed_alone(tmp_path):
+    runs = plan(tmp_path)
+    assert [run.name for run in runs[:2]] == ["arm both, seed 0", "arm baseline, seed 0"]
+    assert runs[0].workdir == tmp_path / "runs/both/seed_0"
+    assert runs[-1].result == tmp_path / "results/loc_weight_only/seed_1.json"
+    for run in runs:
+        expected = tiny.get_config(run.arm)
+        expected.seed = run.config.seed
+        assert configuration.to_dict(run.config) == configuration.to_dict(expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("loss.classification.eta", "2", 2.0),
+        ("loss.localization.w_loc", "2.5", 2.5),
+        ("loss.localization.dynamic", "False", False),
+        ("loss.localization.dynamic", "True", True),
+        ("schedule.name", "step", "step"),
+        ("optimizer.ema_decay", "None", None),
+        ("model.pretrained", "None", None),
+        ("model.pretrained", "resnet50.pth", "resnet50.pth"),
+    ],
+)
+def test_a_sweep_sets_what_is_written(key, text, value):
+    config = tiny.get_config()
+    planned_runs.setting(key, text)(config)
+    found = configuration.to_dict(config)
+    for name in key.split("."):
+        found = found[name]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "sentence"),
+    [
+        ("seed", "2.5", "--sweep sets seed to '2.5', which is no int."),
+        ("seed", "None", "--sweep sets seed to 'None', which is no int."),
+        ("anchors.ratios", "(1.0", "--sweep sets anchors.ratios to '(1.0', which is no tuple."),
+        ("seed.more", "1", "No such key in the configuration: 'seed.more', in --sweep."),
+    ],
+)
+def test_a_sweep_of_something_else_is_refused(key, text, sentence):
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        planned_runs.setting(key, text)(tiny.get_config())
+
+
+def test_a_swept_key_may_be_none_in_the_configuration(tmp_path):
+    """A plan is made of copies, which have to know what None stands for."""
+    arms = [(text, planned_runs.setting("model.pretrained", text)) for text in ("None", "x")]
+    runs = planned_runs.plan_runs(tiny.get_config(), arms, 1, tmp_path, tmp_path)
+    assert [run.config.model.pretrained for run in runs] == [None, "x"]
+
+
+def test_finished_runs_are_found(tmp_path):
+    run = plan(tmp_path)[0]
+    assert not planned_runs.is_finished(run)
+    pretend_trained(run, noise=1.0)
+    assert planned_runs.is_finished(run)
+    (run.workdir / "evaluation.jsonl").write_text('{"step": 12}\n')
+    assert not planned_runs.is_finished(run)
+    other = tiny.get_config()
+    other.batch_size = 16
+    with pytest.raises(ConfigError, match=r"another configuration \(batch_size: 8 -> 16\)"):
+        planned_runs.is_finished(plan(tmp_path, config=other)[0])
+
+
+def test_report_of_runs_and_of_their_kept_results(tmp_path):
+    arms = [arm for arm in ARMS if arm[0] in ("baseline", "both")][::-1]
+    runs = plan(tmp_path, arms=arms)
+    for run in runs:
+        pretend_trained(run, noise=3.0 if run.arm == "baseline" else 0.5)
+    text = study_report.write(runs, tmp_path / "out", resamplings=20, draw=plotting.comparison)
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["reference"] == "baseline"
+    difference = report["arms"]["both"]["differences"]["AP"]
+    assert difference["mean"] > 0.1
+    # The scores are random: as random for both.
+    assert abs(report["arms"]["both"]["metrics"]["Spearman"]["mean"]) < 0.5
+    assert "Whether its scores follow IoU more or less closely is not shown (" in text
+    assert "Data `shapes` at 64x64; retinanet, resnet18; 192 images in batches of 8," in text
+    assert difference["by_images"][0] > 0
+    assert report["arms"]["both"]["seconds"] == pytest.approx(24 * 8 / 16)
+    assert (tmp_path / "out/report.md").read_text() == text
+    assert (tmp_path / "out/report.png").read_bytes().startswith(b"\x89PNG")
+
+    # The small files are enough: runs that were trained elsewhere count as finished.
+    runs[0].workdir.rename(tmp_path / "moved away")
+    assert planned_runs.is_finished(runs[0])
+    assert (
+        study_report.write(runs, tmp_path / "out", resamplings=20, draw=plotting.comparison) == text
+    )
+    longer = runs[0].config.copy_and_resolve_references()
+    longer.schedule.images *= 2
+    assert not planned_runs.is_finished(
+        planned_runs.PlannedRun("baseline", longer, runs[0].workdir, runs[0].result)
+    )
+
+
+def test_what_is_left_takes_as_long_as_what_is_done(tmp_path):
+    runs = plan(tmp_path, seeds=1)
+    assert planned_runs.time_left(runs, 2) == (
+        "5 of 5 runs are to be trained, 2 at once; how long a run takes is not known before one is "
+        "finished."
+    )
+    for run in runs[:2]:
+        pretend_trained(run, noise=1.0)
+        made = planned_runs.make_result(run, resamplings=20)
+        values = json.loads(run.result.read_text()) | {"seconds": made.seconds * 10}
+        run.result.write_text(json.dumps(values))
+    # 24 steps of 8 at 16 images a second, times 10, are 2 minutes; 3 runs, 2 at once, take 4.
+    assert planned_runs.time_left(runs, 2) == (
+        "3 of 5 runs are to be trained, 2 at once: 4.0 minutes, 2.0 minutes for each; evaluations "
+        "are not counted."
+    )
+    assert planned_runs.time_left(runs[:2], 2) == "All 2 runs are finished."
+
+
+def test_a_report_without_the_reference_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="nothing to report: arm 'both', which"):
+        study_report.write(
+            plan(tmp_path), tmp_path / "out", resamplings=20, draw=plotting.comparison
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_validation_images_are_refused(tmp_path):
+    runs = plan(tmp_path, seeds=1, arms=ARMS[:2])
+    runs[1].config.data.shapes.num_val += 1
+    for run in runs:
+        pretend_trained(run, noise=1.0)
+    with pytest.raises(ConfigError, match="were evaluated on different images or boxes"):
+        study_report.write(runs, tmp_path / "out", resamplings=20, draw=plotting.comparison)
+
+
+def test_nothing_is_resampled_where_images_could_not_be_read(tmp_path):
+    (run,) = plan(tmp_path, seeds=1, arms=ARMS[:1])
+    pretend_trained(run, noise=1.0)
+    path = run.workdir / "evaluation/val_24_metrics.json"
+    metrics = json.loads(path.read_text())
+    path.write_text(json.dumps(metrics | {"images": metrics["images"] - 1}))
+    result = planned_runs.make_result(run, resamplings=20)
+    assert (result.resampled, result.metrics["AP"]) == ({}, metrics["AP"])
+    assert planned_runs.result_of(run, resamplings=20) == result
+
+
+def test_existing_workdirs_are_compared(tmp_path):
+    run = plan(tmp_path)[0]
+    pretend_trained(run, noise=1.0)
+    (found,) = planned_runs.existing_runs([("mine", [run.workdir])], tmp_path / "results")
+    assert (found.name, found.result) == ("arm mine, seed 0", tmp_path / "results/mine/seed_0.json")
+    assert planned_runs.is_finished(found)
+    with pytest.raises(ConfigError, match="are both seed 0 of arm mine"):
+        planned_runs.existing_runs([("mine", [run.workdir, run.workdir])], tmp_path)

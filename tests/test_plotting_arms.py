@@ -1,0 +1,77 @@
+"""The picture of a comparison: whatever the arms are called, nothing written covers anything."""
+
+import itertools
+
+import pytest
+from matplotlib.figure import Figure
+
+from ioub_jax.plotting import arms as plotting
+
+METRICS = ("AP", "AP50")
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are written while a test runs."""
+    figures = []
+    save = Figure.savefig
+
+    def savefig(figure, *arguments, **options):
+        figures.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return figures
+
+
+def draw(path, arms):
+    """Two seeds of every arm, the first of which the others are compared with."""
+    values = {
+        arm: {metric: {seed: 0.4 + 0.01 * seed for seed in range(2)} for metric in METRICS}
+        for arm in arms
+    }
+    intervals = {arm: dict.fromkeys(METRICS, (0.01, -0.02, 0.04)) for arm in arms[1:]}
+    plotting.comparison(path, values, intervals, metrics=METRICS, title="A title")
+
+
+def around(figure):
+    """The words left of and below the panels, with the boxes that they take."""
+    figure.draw_without_rendering()
+    first, below = figure.axes[0], figure.axes[len(METRICS)]
+    words = [first.yaxis.label, below.yaxis.label, *below.get_xticklabels()]
+    return {text.get_text(): text.get_tightbbox() for text in words}
+
+
+@pytest.mark.parametrize(
+    ("arms", "key", "names"),
+    [
+        (("loss.a.eta=0", "loss.a.eta=1.5"), "loss.a.eta", ["0", "1.5"]),
+        (("loss.a.eta=0", "loss.b.eta=1.5"), "", ["loss.a.eta=0", "loss.b.eta=1.5"]),
+        (("baseline", "both"), "", ["baseline", "both"]),
+    ],
+)
+def test_values_of_one_key_are_named_by_it_once(tmp_path, drawn, arms, key, names):
+    draw(tmp_path / "a.png", arms)
+    (figure,) = drawn
+    assert figure.get_supxlabel() == key
+    assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == names
+
+
+@pytest.mark.parametrize(
+    "arms",
+    [
+        tuple(f"loss.localization.lambda_={value}" for value in (0, 0.5, 1, 1.5, 1.8)),
+        ("baseline", "cls", "loc", "both", "loc_weight_only"),
+        ("somebody's long name of a run", "another long name of a run, longer by far"),
+        ("one",),
+    ],
+)
+def test_no_words_cover_others(tmp_path, drawn, arms):
+    draw(tmp_path / "a.png", arms)
+    (figure,) = drawn
+    boxes = around(figure)
+    assert len(boxes) == 2 + len(arms)
+    for first, second in itertools.combinations(boxes, 2):
+        # Of names side by side that are turned only the boxes meet, not the words.
+        if not ({first, second} <= set(arms) and max(map(len, arms)) <= 16):
+            assert not boxes[first].overlaps(boxes[second]), (first, second)

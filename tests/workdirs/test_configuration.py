@@ -1,0 +1,197 @@
+import json
+
+import pytest
+
+from configs import shapes_retinanet
+from ioub_jax.configs import defaults
+from ioub_jax.errors import ConfigError
+from ioub_jax.workdirs import configuration
+
+
+def test_json_and_back():
+    config = shapes_retinanet.get_config()
+    values = json.loads(json.dumps(configuration.to_dict(config)))
+    again = configuration.from_dict(values)
+    assert again.data.canvases == ((128, 128),)
+    assert again.loss.localization.w_loc is None
+    assert configuration.to_dict(again) == configuration.to_dict(config)
+
+
+def test_what_may_change_on_resume():
+    old = configuration.to_dict(defaults.get_config())
+    config = defaults.get_config()
+    config.runtime.workers = 7
+    config.schedule.images -= 1
+    config.evaluation.nms_iou = 0.6
+    config.data.coco.update({"root": "/new", "train_images": "a", "val_annotations": "b.json"})
+    config.data.voc.update({"train_folders": ("b",), "val_split": "all", "test_folders": ("c",)})
+    config.data.tfds.update({"data_dir": "/new", "val_split": "test"})
+    config.data.cityscapes.root = "/new"
+    config.data.shapes.num_val = 3
+    assert configuration.differing_keys(old, configuration.to_dict(config)) == []
+    config.loss.classification.eta = 1.0
+    config.model.norm = "group_norm"
+    config.data.voc.train_split = "train"
+    config.data.shapes.num_train = 3
+    config.data.canvases = ((80, 96),)
+    assert configuration.differing_keys(old, configuration.to_dict(config)) == [
+        "data.canvases: [[800, 1344]] -> [[80, 96]]",
+        "data.shapes.num_train: 20000 -> 3",
+        "data.voc.train_split: 'trainval' -> 'train'",
+        "loss.classification.eta: 1.5 -> 1.0",
+        "model.norm: 'batch_norm' -> 'group_norm'",
+    ]
+    missing = {key: value for key, value in old.items() if key != "seed"}
+    assert configuration.differing_keys(old, missing) == ["seed: 0 -> absent"]
+
+
+def test_a_run_of_an_earlier_version_goes_on_as_it_began():
+    config = defaults.get_config()
+    old = configuration.to_dict(config)
+    for key in ("exif", "bit_depth", "allow_empty_classes"):
+        del old["data"][key]
+    del old["data"]["voc"]["unannotated"]
+    assert configuration.differing_keys(old, configuration.to_dict(config), evaluated=True) == []
+    config.data.allow_empty_classes = True
+    config.data.exif = "apply"
+    assert configuration.differing_keys(old, configuration.to_dict(config)) == [
+        "data.exif: 'ignore' -> 'apply'"
+    ]
+
+
+def test_a_result_is_of_one_evaluation_and_one_length():
+    old = configuration.to_dict(defaults.get_config())
+    config = defaults.get_config()
+    config.runtime.workers = 7
+    config.data.coco.root = "/new"
+    config.schedule.images += 1
+    new = configuration.to_dict(config)
+    assert configuration.differing_keys(old, new, evaluated=True) == []
+    config.schedule.images -= 2
+    config.evaluation.nms_iou = 0.6
+    new = configuration.to_dict(config)
+    assert configuration.differing_keys(old, new, evaluated=True) == [
+        "evaluation.nms_iou: 0.5 -> 0.6",
+        f"schedule.images: {12 * 118287} -> {12 * 118287 - 1}",
+    ]
+
+
+def test_which_classes_are_chosen_may_change_where_a_run_has_recorded_its_labels(tmp_path):
+    config = defaults.get_config()
+    configuration.claim_workdir(tmp_path, config)
+    config.data.coco.classes = ("cat", "dog")
+    with pytest.raises(ConfigError, match=r"data.coco.classes: None -> \['cat'"):
+        configuration.check_workdir(tmp_path, config)
+    (tmp_path / "classes.json").write_text("{}")
+    configuration.check_workdir(tmp_path, config)
+
+
+def test_a_workdir_of_another_configuration_is_refused(tmp_path):
+    workdir = tmp_path / "run"
+    configuration.claim_workdir(workdir, defaults.get_config("both"))
+    configuration.claim_workdir(workdir, defaults.get_config("both"))
+    before = (workdir / "config.json").read_text()
+    words = (
+        r"another configuration \(loss.classification.eta: 1.5 -> 0.0; loss.localization.lambda_"
+    )
+    with pytest.raises(ConfigError, match=words):
+        configuration.claim_workdir(workdir, defaults.get_config("baseline"))
+    assert (workdir / "config.json").read_text() == before
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"holds no run \(there is no config.json"):
+        configuration.read_workdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "devices", "words"),
+    [
+        ({"model.norm": "frozen_bn"}, 1, "frozen batch norm keeps the statistics it starts with"),
+        ({"batch_size": 12}, 8, "batch_size is 12, which 8 devices cannot share evenly"),
+        ({"evaluation.batch_size": 9}, 2, "evaluation.batch_size is 9, which 2 devices"),
+        (
+            {"batch_size": 12, "runtime.gradient_accumulation": 4},
+            2,
+            "runtime.gradient_accumulation is 4, which cannot cut the 6 images of a device",
+        ),
+        ({"runtime.rematerialize": "all"}, 1, "runtime.rematerialize is 'all'; it must be"),
+        ({"optimizer.ema_decay": 1.0}, 1, "optimizer.ema_decay is 1.0; it must be at least 0"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(changes, devices, words):
+    config = defaults.get_config()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(ConfigError, match=words):
+        configuration.check_config(config, devices)
+
+
+def test_frozen_batch_norm_with_weights_is_accepted():
+    config = defaults.get_config()
+    config.model.norm = "frozen_bn"
+    config.model.pretrained = "runs/shapes"
+    configuration.check_config(config, 1)
+
+
+def test_a_run_is_used_with_other_values_of_some_keys():
+    config = configuration.from_dict(configuration.to_dict(shapes_retinanet.get_config()))
+    changes = {"data.canvases": ((64, 96),), "evaluation.nms_iou": 0.6, "data.coco.classes": ("a",)}
+    changed = configuration.with_changes(config, changes | {"data.of_a_later_version": None})
+    assert changed.data.canvases == ((64, 96),)
+    assert changed.evaluation.nms_iou == 0.6
+    assert changed.data.coco.classes == ("a",)
+    assert changed.data.of_a_later_version is None
+    # The rest is as it was, empty tuples and None included.
+    back = changes | {
+        "data.canvases": config.data.canvases,
+        "evaluation.nms_iou": config.evaluation.nms_iou,
+        "data.coco.classes": None,
+    }
+    assert configuration.with_changes(changed, back).evaluation == config.evaluation
+    assert configuration.with_changes(config, {}) == config
+    with pytest.raises(ConfigError, match=r"model\.width is what the run"):
+        configuration.with_changes(config, {"model.width": 3})
+
+
+@pytest.mark.parametrize("arm", defaults.ARMS)
+def test_arms(arm):
+    loss = defaults.get_config(arm).loss
+    assert (loss.classification.eta == 1.5) == (arm in ("cls", "both"))
+    assert (loss.localization.lambda_ == 1.5) == (arm in ("loc", "both"))
+    assert (loss.localization.w_loc is None) == (arm in ("loc", "both", "loc_weight_only"))
+    # The control measures w_loc for the lambda of the arm it is the control of.
+    expected = 1.5 if arm == "loc_weight_only" else None
+    assert loss.localization.calibration_lambda == expected
+
+
+def test_unknown_arm():
+    with pytest.raises(ValueError, match="Unknown arm 'bith'; it must be one of both"):
+        defaults.get_config("bith")
+
+
+@pytest.mark.parametrize("lost", ["gone", "broken"])
+def test_a_lost_configuration_is_that_of_the_newest_checkpoint(tmp_path, caplog, lost):
+    workdir = tmp_path / "run"
+    configuration.claim_workdir(workdir, defaults.get_config("both"))
+    whole = (workdir / "config.json").read_text()
+    for kind, step, text in (
+        ("last", 9, "{"),  # damaged
+        ("best", 8, json.dumps({"config": json.loads(whole), "AP": 0.1})),
+        ("last", 7, json.dumps({"config": {"seed": 1}})),
+    ):
+        metadata = workdir / "checkpoints" / kind / str(step) / "metadata"
+        metadata.mkdir(parents=True)
+        (metadata / "metadata").write_text(text)
+    if lost == "gone":
+        (workdir / "config.json").unlink()
+    else:
+        (workdir / "config.json").write_text(whole[: len(whole) // 2])
+    assert configuration.to_dict(configuration.read_workdir(workdir)) == json.loads(whole)
+    with pytest.raises(ConfigError, match="holds a run of another configuration"):
+        configuration.claim_workdir(workdir, defaults.get_config("baseline"))
+    configuration.claim_workdir(workdir, defaults.get_config("both"))
+    assert (workdir / "config.json").read_text() == whole
+    assert caplog.messages == [
+        f"{workdir / 'config.json'} is {lost}: the configuration is taken from the newest "
+        "checkpoint."
+    ]
