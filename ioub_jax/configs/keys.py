@@ -1,0 +1,917 @@
+"""All keys of a configuration: what each means, what it must be, and its default.
+
+`ioub config` prints this table. Any key can be set on the command line:
+`--config.loss.classification.eta=1.0`. A default is the choice of the paper (arXiv 1908.05641)
+where it made one.
+"""
+
+import dataclasses
+from typing import Any
+
+from ioub_jax.configs.arms import ARMS
+from ioub_jax.configs.data_sets import COCO_TRAINING_IMAGES
+from ioub_jax.configs.rules import (
+    Rule,
+    above,
+    at_least,
+    between,
+    canvases,
+    flag,
+    metrics,
+    names,
+    number,
+    numbers,
+    numbers_above,
+    one_of,
+    one_whole_of,
+    or_none,
+    probability,
+    ratios_of_levels,
+    size,
+    text,
+    whole,
+)
+from ioub_jax.configs.ssd_boxes import RATIOS, SIZES, STRIDES
+
+__all__ = ["FAMILIES", "KEYS", "NO_KEY", "SECTIONS", "Key", "of_family"]
+
+
+class _Marker:
+    def __init__(self, words: str) -> None:
+        self._words = words
+
+    def __repr__(self) -> str:
+        return self._words
+
+
+#: In the place of a default: the family has no such key.
+NO_KEY = _Marker("NO_KEY")
+_THE_SAME = _Marker("_THE_SAME")
+
+#: The families of detectors, as `model.name` has them.
+FAMILIES = ("retinanet", "ssd")
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """A key of a configuration.
+
+    Attributes:
+      name: the key with its dots.
+      default: its value in a RetinaNet where nothing else is said; `NO_KEY` where only an SSD has
+        the key.
+      must_be: what its value must be.
+      meaning: what it says, in a sentence or two.
+      ssd: its value in an SSD (SSD300 with the default boxes for COCO) where that is another one;
+        `NO_KEY` where an SSD does not have the key.
+    """
+
+    name: str
+    default: Any
+    must_be: Rule
+    meaning: str
+    ssd: Any = _THE_SAME
+
+    def default_of(self, family: str) -> Any:
+        """The default in a family, `NO_KEY` where it does not have the key."""
+        return self.default if family == "retinanet" or self.ssd is _THE_SAME else self.ssd
+
+
+def of_family(family: str) -> dict[str, Key]:
+    """Name -> key of all keys that one of `FAMILIES` has."""
+    return {key.name: key for key in KEYS if key.default_of(family) is not NO_KEY}
+
+
+#: First part of a name -> what its keys are about; '' of those without a dot.
+SECTIONS = {
+    "": "The run",
+    "model": "The network",
+    "anchors": "The anchors",
+    "matcher": "Which anchors learn which box",
+    "loss": "The losses",
+    "optimizer": "The optimizer",
+    "schedule": "The learning rate and the length of the run",
+    "data": "The data",
+    "evaluation": "The evaluation",
+    "runtime": "How it is run: all of it may change when a run is resumed",
+}
+
+# What the arm is that a configuration has by default.
+_ETA, _LAMBDA, _ = next(iter(ARMS.values()))
+_SSD300_OF_COCO = ("coco", 300)
+
+_NORM = one_of("none", "group_norm")
+_OBJECTS = one_of("ignore", "drop", "keep")
+_DTYPE = one_of("float32", "bfloat16")
+_SHARE = between(lambda value: 0 < value <= 1, "above 0 and at most 1")
+
+KEYS = (
+    Key(
+        "seed",
+        0,
+        whole(at_least=0),
+        "Fixes the initial parameters, the order of the data and its augmentation.",
+    ),
+    Key("batch_size", 16, whole(at_least=1), "Images of the global batch, over all devices."),
+    Key(
+        "init_from",
+        None,
+        or_none(text()),
+        "A whole detector to start from: the workdir of a run, or the file or published name of "
+        "one of torchvision's detectors. With other classes its last layer is made anew.",
+    ),
+    # ------------------------------------------------------------------ the network
+    Key(
+        "model.name",
+        "retinanet",
+        one_of(*FAMILIES),
+        "The detector. The two have other keys, and so other defaults to start from: "
+        "ioub_jax.configs.defaults and ioub_jax.configs.ssd_defaults.",
+        ssd="ssd",
+    ),
+    Key(
+        "model.backbone",
+        "resnet50",
+        one_of(
+            "resnet18",
+            "resnet34",
+            "resnet50",
+            "resnet101",
+            "resnext101_32x4d",
+            "resnext101_64x4d",
+            "efficientnet_lite0",
+        ),
+        "The network that the features are of.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "model.backbone",
+        NO_KEY,
+        one_of("vgg16"),
+        "The network that the features of an SSD are of.",
+        ssd="vgg16",
+    ),
+    Key(
+        "model.input_size",
+        NO_KEY,
+        one_whole_of(*STRIDES),
+        "Height and width of the images that an SSD sees; data.canvases has to agree.",
+        ssd=300,
+    ),
+    Key(
+        "model.width",
+        64,
+        whole(at_least=1),
+        "Channels of the stem, in an SSD of the first stage; less makes a small detector.",
+    ),
+    Key(
+        "model.norm",
+        "batch_norm",
+        one_of("frozen_bn", "batch_norm", "group_norm"),
+        "The norms of the backbone. Those of batch_norm are over the global batch, those of "
+        "frozen_bn keep the statistics that they start with.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "model.norm_epsilon", 1e-5, at_least(0), "What batch norms add to the variance.", ssd=NO_KEY
+    ),
+    Key(
+        "model.frozen_stages",
+        -1,
+        whole(at_least=-1),
+        "What of the backbone does not learn. -1: nothing; 0: the stem, of which an SSD has none; "
+        "1: the stem and stage 1; and so on.",
+    ),
+    Key(
+        "model.pretrained",
+        None,
+        or_none(text()),
+        "What gives the backbone: a file of torchvision's or timm's (.pth, .safetensors), a name "
+        "of ioub_jax/weights/published.py, or a run's workdir (its best checkpoint).",
+    ),
+    Key(
+        "model.pixel_mean",
+        (123.675, 116.28, 103.53),
+        numbers(lambda value: len(value) == 3, "three numbers, of red, green and blue"),
+        "Mean of the RGB pixels (0-255) that the backbone was trained on, which is subtracted: "
+        "ImageNet's.",
+        ssd=(123.0, 117.0, 104.0),
+    ),
+    Key(
+        "model.pixel_std",
+        (58.395, 57.12, 57.375),
+        numbers_above(0, 3, "three numbers above 0, of red, green and blue"),
+        "Their standard deviation, by which is divided.",
+        ssd=(1.0, 1.0, 1.0),
+    ),
+    Key(
+        "model.dtype",
+        "float32",
+        _DTYPE,
+        "The type of the numbers in the computation; parameters are float32.",
+    ),
+    Key(
+        "model.fpn.channels", 256, whole(at_least=1), "Channels of the feature pyramid.", ssd=NO_KEY
+    ),
+    Key(
+        "model.fpn.p6_from",
+        "c5",
+        one_of("c5", "p5"),
+        "What the level P6 is made of: c5 (the authors) or p5 (torchvision's first version).",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "model.fpn.relu_before_p7",
+        False,
+        flag(),
+        "Whether P7 is made of the positive part of P6; True in detectron2 and torchvision.",
+        ssd=NO_KEY,
+    ),
+    Key("model.fpn.norm", "none", _NORM, "The norms of the feature pyramid.", ssd=NO_KEY),
+    Key("model.head.width", 256, whole(at_least=1), "Channels of the heads.", ssd=NO_KEY),
+    Key(
+        "model.head.depth",
+        4,
+        whole(at_least=0),
+        "Convolutions of a head before its last one.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "model.head.norm",
+        "none",
+        _NORM,
+        "The norms of the heads; group_norm in torchvision's second version.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "model.head.bias_before_norm",
+        True,
+        flag(),
+        "Whether convolutions before a norm have a bias; False in torchvision and detectron2.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "model.head.prior_probability",
+        0.01,
+        between(lambda value: 0 < value < 1, "above 0 and below 1"),
+        "Score of every anchor before training.",
+        ssd=NO_KEY,
+    ),
+    # ------------------------------------------------------------------ the anchors
+    Key(
+        "anchors.base_scale",
+        4.0,
+        above(0),
+        "Smallest anchor of a level over its stride: 4 * 8 = 32 pixels on P3.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "anchors.scales_per_octave",
+        3,
+        whole(at_least=1),
+        "Sizes of the anchors of a level, evenly spread over a factor of 2.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "anchors.sizes",
+        NO_KEY,
+        numbers(lambda value: len(value) > 1 and min(value) > 0, "numbers above 0, in pixels"),
+        "Sizes of the default boxes of an SSD in pixels, one more than it has levels.",
+        ssd=SIZES[_SSD300_OF_COCO],
+    ),
+    Key(
+        "anchors.ratios",
+        (0.5, 1.0, 2.0),
+        numbers(
+            lambda value: len(value) > 0 and min(value) > 0,
+            "at least one number above 0, as (0.5, 1.0, 2.0)",
+        ),
+        "Heights over widths.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "anchors.ratios",
+        NO_KEY,
+        ratios_of_levels(),
+        "Longer side over shorter, for every level of an SSD; each is a lying and a standing box.",
+        ssd=RATIOS[300],
+    ),
+    Key(
+        "anchors.strides",
+        NO_KEY,
+        numbers(
+            lambda value: len(value) > 0 and all(isinstance(n, int) and n > 0 for n in value),
+            "whole numbers above 0, in pixels",
+        ),
+        "Pixels between the centres of the boxes of an SSD, for every level.",
+        ssd=STRIDES[300],
+    ),
+    Key(
+        "anchors.center_offset",
+        0.5,
+        number(),
+        "Centre of an anchor in its cell, in strides; 0 in torchvision and detectron2.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "anchors.rounded",
+        True,
+        flag(),
+        "Whether base anchors are rounded to whole pixels, as the authors do; False in "
+        "detectron2, and of an SSD in SSD's own code and torchvision.",
+    ),
+    Key(
+        "anchors.whole_sizes",
+        False,
+        flag(),
+        "Whether sizes are cut to whole pixels before the ratio is applied; True in torchvision.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "anchors.stride_from_grid",
+        False,
+        flag(),
+        "Whether cells are `image size // grid size` pixels apart; True in torchvision.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "anchors.clip_sizes",
+        NO_KEY,
+        flag(),
+        "Whether no box of an SSD is larger than the image; True in torchvision.",
+        ssd=False,
+    ),
+    Key(
+        "anchors.box_weights",
+        (1.0, 1.0, 1.0, 1.0),
+        numbers_above(0, 4, "four numbers above 0, as (1.0, 1.0, 1.0, 1.0)"),
+        "Weights of dx, dy, dw and dh; in an SSD 1 / its variances.",
+        ssd=(10.0, 10.0, 5.0, 5.0),
+    ),
+    # ------------------------------------------------------------------ matching
+    Key(
+        "matcher.foreground_iou",
+        0.5,
+        _SHARE,
+        "Least IoU with a box from which an anchor is to find it.",
+    ),
+    Key(
+        "matcher.background_iou",
+        0.4,
+        _SHARE,
+        "IoU below which an anchor is background, at most foreground_iou; between the two it gets "
+        "no loss. In an SSD nothing is between them.",
+        ssd=0.5,
+    ),
+    Key(
+        "matcher.low_quality",
+        "authors",
+        one_of("authors", "torchvision", "ssd", "none"),
+        "What a box gets whose best anchor is below foreground_iou, as the authors, torchvision or "
+        "SSD (one anchor a box) do; none: nothing.",
+        ssd="ssd",
+    ),
+    Key(
+        "matcher.crowd",
+        "ignore",
+        _OBJECTS,
+        "What becomes of crowds (COCO): ignore the anchors inside, drop the box, or keep it as an "
+        "object.",
+    ),
+    Key(
+        "matcher.difficult",
+        "keep",
+        _OBJECTS,
+        "What becomes of difficult objects (VOC), as of crowds.",
+    ),
+    Key(
+        "matcher.ignore_iof",
+        0.5,
+        _SHARE,
+        "Share of an anchor inside an ignored region from which it gets no loss.",
+    ),
+    # ------------------------------------------------------------------ the losses
+    Key(
+        "loss.classification.name",
+        "focal",
+        one_of("focal", "quality_focal", "varifocal", "softmax"),
+        "The classification loss, softmax for SSD alone. docs/losses.md has all losses and how "
+        "they are chosen.",
+        ssd="softmax",
+    ),
+    Key(
+        "loss.classification.eta",
+        _ETA,
+        number(),
+        "Exponent of the IoU-balanced weights, 0 for the plain loss: of the arm.",
+    ),
+    Key(
+        "loss.classification.alpha",
+        0.25,
+        at_least(0),
+        "Weight of positives in focal, of negatives in varifocal; the others have none.",
+    ),
+    Key("loss.classification.gamma", 2.0, at_least(0), "Focusing exponent; softmax has none."),
+    Key(
+        "loss.classification.normalizer_scope",
+        "level",
+        one_of("batch", "level", "image"),
+        "Over what the normaliser of eq. 2 sums. The authors' RetinaNet sums it over each pyramid "
+        "level, their SSD over each image; the paper's formula is 'batch'.",
+        ssd="image",
+    ),
+    Key(
+        "loss.classification.negatives_per_positive",
+        3,
+        whole(at_least=1),
+        "Hard negatives that softmax keeps in an image for each positive.",
+    ),
+    Key(
+        "loss.classification.isr_p",
+        False,
+        flag(),
+        "Whether positives have PISA's weights by rank; with eta 0 only.",
+    ),
+    Key("loss.classification.isr_p_k", 2.0, number(), "Exponent of those weights."),
+    Key(
+        "loss.classification.isr_p_bias",
+        0.0,
+        between(lambda value: 0 <= value <= 1, "at least 0 and at most 1"),
+        "Least value of their base.",
+    ),
+    Key("loss.classification.weight", 1.0, at_least(0), "Factor of the whole classification loss."),
+    Key(
+        "loss.localization.name",
+        "smooth_l1",
+        one_of("smooth_l1", "balanced_l1", "iou", "giou", "diou", "ciou"),
+        "The localization loss.",
+    ),
+    Key(
+        "loss.localization.lambda_",
+        _LAMBDA,
+        number(),
+        "Exponent of the IoU-balanced weights, 0 for the plain loss: of the arm.",
+    ),
+    Key(
+        "loss.localization.w_loc",
+        None,
+        or_none(above(0)),
+        "Constant of eq. 4. None: measured on the first batches and kept in the checkpoint. The "
+        "authors have 3.049 (R50) and 2.878 (R101) on COCO, 2.34 and 2.369 on VOC.",
+    ),
+    Key(
+        "loss.localization.calibration_lambda",
+        None,
+        or_none(number()),
+        "With which lambda w_loc is measured; None: with lambda_.",
+    ),
+    Key(
+        "loss.localization.dynamic",
+        False,
+        flag(),
+        "Whether the weights are normalised in every batch instead (eq. 5).",
+    ),
+    Key(
+        "loss.localization.beta",
+        0.11,
+        at_least(0),
+        "Where smooth_l1 (0: L1) and balanced_l1 turn linear.",
+        ssd=1.0,
+    ),
+    Key(
+        "loss.localization.power",
+        1.0,
+        above(0),
+        "Exponent in iou, giou, diou and ciou; 3.0 in alpha-IoU.",
+    ),
+    Key(
+        "loss.localization.carl_weight",
+        0.0,
+        at_least(0),
+        "Factor of PISA's CARL, added to the localization loss (1.0 there); with lambda_ 0 only.",
+    ),
+    Key("loss.localization.carl_k", 1.0, number(), "Exponent of its weights."),
+    Key(
+        "loss.localization.carl_bias",
+        0.2,
+        between(lambda value: 0 <= value <= 1, "at least 0 and at most 1"),
+        "Least value of their base.",
+    ),
+    Key(
+        "loss.localization.weight",
+        1.0,
+        at_least(0),
+        "Factor of the whole localization loss, without CARL.",
+    ),
+    Key(
+        "loss.normalizer",
+        "positives",
+        one_of("positives", "positives_at_least_one_per_image", "per_image", "moving_average"),
+        "What both sums are divided by: positives, positives_at_least_one_per_image (the authors), "
+        "per_image (torchvision), moving_average (detectron2).",
+    ),
+    Key("loss.calibration_batches", 8, whole(at_least=1), "Batches that w_loc is measured on."),
+    # ------------------------------------------------------------------ the optimizer
+    Key(
+        "optimizer.momentum",
+        0.9,
+        between(lambda value: 0 <= value < 1, "at least 0 and below 1"),
+        "Momentum of SGD.",
+    ),
+    Key(
+        "optimizer.weight_decay",
+        1e-4,
+        at_least(0),
+        "Weight decay, of kernels only; norms, biases and frozen parameters are not decayed.",
+        ssd=5e-4,
+    ),
+    Key(
+        "optimizer.clip_global_norm",
+        None,
+        or_none(above(0)),
+        "Largest norm of the whole gradient; None: no clipping.",
+    ),
+    Key(
+        "optimizer.ema_decay",
+        None,
+        or_none(between(lambda value: 0 <= value < 1, "at least 0 and below 1, such as 0.999")),
+        "Decay a step of the moving average of the weights that is evaluated: the best checkpoint "
+        "is chosen by it. None: no average.",
+    ),
+    # ------------------------------------------------------------------ the schedule
+    Key(
+        "schedule.name",
+        "step",
+        one_of("constant", "step", "cosine"),
+        "How the learning rate goes on after the warm-up.",
+    ),
+    Key(
+        "schedule.base_learning_rate",
+        0.01,
+        at_least(0),
+        "The rate at reference_batch_size images a step; it follows batch_size linearly.",
+    ),
+    Key(
+        "schedule.reference_batch_size",
+        16,
+        whole(at_least=1),
+        "The batch size that base_learning_rate is meant for.",
+    ),
+    Key(
+        "schedule.images",
+        12 * COCO_TRAINING_IMAGES,
+        whole(at_least=1),
+        "Images seen in the whole run.",
+    ),
+    Key(
+        "schedule.warmup_images",
+        8_000,
+        whole(at_least=0),
+        "Images over which the rate rises to its full value; fewer than those of the run.",
+    ),
+    Key(
+        "schedule.warmup_factor",
+        0.333,
+        at_least(0),
+        "Factor of the rate at the first step of the warm-up.",
+    ),
+    Key(
+        "schedule.decay_at",
+        (8 / 12, 11 / 12),
+        numbers(lambda value: True, "fractions of the run, as (0.67, 0.92)"),
+        "For 'step': where the rate is multiplied by decay_factor, above 0 and below 1; at two "
+        "that come to one step, twice.",
+    ),
+    Key(
+        "schedule.decay_factor",
+        0.1,
+        above(0),
+        "By what the rate is multiplied at each of decay_at.",
+    ),
+    # ------------------------------------------------------------------ the data
+    Key(
+        "data.source",
+        "shapes",
+        one_of("coco", "voc", "cityscapes", "tfds", "shapes"),
+        "Of what kind the data set is: its own keys have the same name.",
+    ),
+    Key(
+        "data.canvases",
+        ((800, 1344),),
+        canvases(),
+        "Heights and widths that images are padded to, at most five: each is a compilation. "
+        "`ioub check_data` says which suit a data set.",
+        ssd=((300, 300),),
+    ),
+    Key(
+        "data.resize.mode",
+        "fit",
+        one_of("fit", "short_side", "stretch"),
+        "fit: the largest size that fits the canvas of the nearest aspect ratio. short_side: the "
+        "shorter side becomes short_side, unless the longer one would exceed long_side; into the "
+        "smallest canvas that holds that. stretch: the canvas itself, whatever the aspect ratio "
+        "(SSD).",
+        ssd="stretch",
+    ),
+    Key(
+        "data.resize.short_side",
+        800,
+        whole(at_least=1),
+        "Pixels of the shorter side, at most long_side; for short_side.",
+    ),
+    Key(
+        "data.resize.long_side",
+        1333,
+        whole(at_least=1),
+        "Most pixels of the longer side; for short_side.",
+    ),
+    Key(
+        "data.resize.scales",
+        (1.0,),
+        numbers(
+            lambda value: len(value) > 0 and all(0 < scale <= 1 for scale in value),
+            "numbers, as (0.8, 1.0), above 0 and at most 1: data.resize and data.canvases are the "
+            "largest size of the training",
+        ),
+        "Multi-scale training: each batch draws one of these factors of the size above.",
+    ),
+    Key(
+        "data.max_boxes",
+        100,
+        whole(at_least=1),
+        "Ground-truth slots of an image; of more objects the largest are kept.",
+    ),
+    Key(
+        "data.on_error",
+        "raise",
+        one_of("raise", "skip"),
+        "raise, or skip: leave out what is broken and count it. The place of a box that is left "
+        "out is ignored, not background.",
+    ),
+    Key(
+        "data.exif",
+        "ignore",
+        one_of("ignore", "apply"),
+        "ignore: pixels as stored; apply: turned as their EXIF orientation says, at training, "
+        "evaluation and detection alike. Sizes and boxes are then those of the upright images.",
+    ),
+    Key(
+        "data.bit_depth",
+        None,
+        or_none(one_whole_of(8, 10, 12, 14, 16)),
+        "How many bits the values of 16-bit images have. None: what holds the largest value of the "
+        "training images, measured at the start of a run and kept.",
+    ),
+    Key(
+        "data.keep_empty",
+        False,
+        flag(),
+        "Whether images without a box to learn are trained on, as background. The authors skip "
+        "them.",
+    ),
+    Key(
+        "data.allow_empty_classes",
+        False,
+        flag(),
+        "Whether training may have classes without a box to learn, as part of COCO or VOC does.",
+    ),
+    Key(
+        "data.augmentation.horizontal_flip",
+        0.5,
+        probability(),
+        "Probability of mirroring left and right.",
+    ),
+    Key(
+        "data.augmentation.vertical_flip",
+        0.0,
+        probability(),
+        "Probability of mirroring top and bottom.",
+    ),
+    Key(
+        "data.augmentation.scale_jitter",
+        (1.0, 1.0),
+        numbers(
+            lambda value: len(value) == 2 and 0 < value[0] <= value[1],
+            "two factors above 0, the smaller one first",
+        ),
+        "Range of a factor drawn for each image: smaller leaves padding, larger is cropped. "
+        "(1.0, 1.0): none.",
+    ),
+    Key(
+        "data.augmentation.photometric_distortion",
+        False,
+        flag(),
+        "Whether brightness, contrast, saturation and hue are changed, as SSD does.",
+        ssd=True,
+    ),
+    Key(
+        "data.augmentation.expand_ratio",
+        1.0,
+        at_least(1),
+        "Of SSD's set, too: the image is put on a mean-coloured canvas of up to so many times its "
+        "sides. 1.0: none.",
+        ssd=4.0,
+    ),
+    Key(
+        "data.augmentation.minimum_iou_crop",
+        False,
+        flag(),
+        "Of SSD's set, too: whether a random part is cut out that overlaps every object in it well "
+        "enough.",
+        ssd=True,
+    ),
+    Key(
+        "data.coco.root",
+        "",
+        text(),
+        "The folder below which the files and folders of the next keys lie: a JSON in COCO's "
+        "format and a folder of images for each split.",
+    ),
+    Key(
+        "data.coco.train_annotations",
+        "annotations/instances_train2017.json",
+        text(),
+        "The JSON of the training images.",
+    ),
+    Key("data.coco.train_images", "train2017", text(), "Their folder."),
+    Key(
+        "data.coco.val_annotations",
+        "annotations/instances_val2017.json",
+        text(),
+        "The JSON of the validation images, by which the best checkpoint is chosen.",
+    ),
+    Key("data.coco.val_images", "val2017", text(), "Their folder."),
+    Key(
+        "data.coco.test_annotations",
+        "annotations/image_info_test-dev2017.json",
+        text(),
+        "The JSON of the test images.",
+    ),
+    Key("data.coco.test_images", "test2017", text(), "Their folder."),
+    Key(
+        "data.coco.classes",
+        None,
+        or_none(names()),
+        "Names of the categories to learn, None: all of the file.",
+    ),
+    Key(
+        "data.voc.root",
+        "",
+        text(),
+        "A folder with Annotations/, JPEGImages/ (or images/) and ImageSets/Main/, one with XMLs "
+        "beside their images, or one that holds several such folders, whose union a split is: "
+        "('VOC2007', 'VOC2012').",
+    ),
+    Key("data.voc.train_folders", (".",), names(), "The folders of the training images."),
+    Key(
+        "data.voc.train_split",
+        "trainval",
+        text(),
+        "Which of them are trained on: a list of ImageSets/Main, or 'all'.",
+    ),
+    Key("data.voc.val_folders", (".",), names(), "The folders of the validation images."),
+    Key("data.voc.val_split", "test", text(), "Their list, or 'all'."),
+    Key("data.voc.test_folders", (".",), names(), "The folders of the test images."),
+    Key("data.voc.test_split", "test", text(), "Their list, or 'all'."),
+    Key(
+        "data.voc.classes",
+        None,
+        or_none(names()),
+        "Names of the classes, in the order of their labels. None: all that the objects of the "
+        "training split have, sorted.",
+    ),
+    Key(
+        "data.voc.unannotated",
+        "problem",
+        one_of("problem", "empty"),
+        "What an image without XML is: a 'problem' (see data.on_error), or 'empty', one without "
+        "objects.",
+    ),
+    Key(
+        "data.voc.one_based",
+        True,
+        flag(),
+        "Whether the first pixel is 1, as in the devkit; some exporters write 0.",
+    ),
+    Key("data.cityscapes.root", "", text(), "The devkit's folder, with leftImg8bit/ and gtFine/."),
+    Key("data.cityscapes.train_split", "train", text(), "The split that is trained on."),
+    Key("data.cityscapes.val_split", "val", text(), "The split that is validated on."),
+    Key("data.cityscapes.test_split", "val", text(), "The split that is tested on."),
+    Key(
+        "data.tfds.name",
+        "coco/2017",
+        text(),
+        "A prepared data set with `image` and `objects/bbox`: coco/2017, voc/2007, ...",
+    ),
+    Key(
+        "data.tfds.data_dir",
+        None,
+        or_none(text()),
+        "The folder of prepared data sets; None: where TFDS looks by itself.",
+    ),
+    Key("data.tfds.train_split", "train", text(), "The split that is trained on."),
+    Key("data.tfds.val_split", "validation", text(), "The split that is validated on."),
+    Key("data.tfds.test_split", "test", text(), "The split that is tested on."),
+    Key(
+        "data.tfds.one_based",
+        None,
+        or_none(flag()),
+        "Whether its boxes were made from VOC's 1-based pixels. None: if its name is 'voc'.",
+    ),
+    Key("data.shapes.num_train", 20_000, whole(at_least=1), "Images that are drawn to train on."),
+    Key("data.shapes.num_val", 400, whole(at_least=1), "Images that are drawn to validate on."),
+    Key("data.shapes.image_size", (128, 128), size(), "Their height and width."),
+    Key("data.shapes.seed", 0, whole(at_least=0), "Fixes what is drawn."),
+    # ------------------------------------------------------------------ the evaluation
+    Key(
+        "evaluation.every_images",
+        COCO_TRAINING_IMAGES,
+        whole(at_least=1),
+        "After how many images of the training it is evaluated.",
+    ),
+    Key(
+        "evaluation.batch_size",
+        16,
+        whole(at_least=1),
+        "Images that are detected in at once, over all devices.",
+    ),
+    Key("evaluation.score_threshold", 0.05, number(), "Least score of a detection.", ssd=0.02),
+    Key(
+        "evaluation.candidates_per_level",
+        1000,
+        whole(at_least=1),
+        "Scores of each level that are looked at, the highest.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "evaluation.nms_iou",
+        0.5,
+        above(0),
+        "IoU with a better detection of its class from which a detection is left out.",
+        ssd=0.45,
+    ),
+    Key(
+        "evaluation.max_detections",
+        100,
+        whole(at_least=1),
+        "Detections of an image, the best.",
+        ssd=200,
+    ),
+    Key(
+        "evaluation.metrics",
+        ("coco",),
+        metrics(),
+        "What is computed; the AP of the first picks the best checkpoint.",
+    ),
+    Key(
+        "evaluation.backend",
+        "faster_coco_eval",
+        one_of("faster_coco_eval", "pycocotools"),
+        "Who computes COCO's metrics: pycocotools has the same numbers, ten times as slowly.",
+    ),
+    Key(
+        "evaluation.candidates_per_class",
+        NO_KEY,
+        whole(at_least=1),
+        "Scores of each class that are looked at, the highest, in an SSD.",
+        ssd=400,
+    ),
+    # ------------------------------------------------------------------ how it is run
+    Key("runtime.devices", None, or_none(whole(at_least=1)), "How many devices; None: all."),
+    Key(
+        "runtime.workers", 0, whole(at_least=0), "Processes that load data; 0: threads of this one."
+    ),
+    Key(
+        "runtime.gradient_accumulation",
+        1,
+        whole(at_least=1),
+        "Parts of a batch that go through the network one after another: the memory of one part "
+        "and one more forward pass, the same gradient. Batch norms see a part.",
+    ),
+    Key(
+        "runtime.rematerialize",
+        "nothing",
+        one_of("nothing", "activations", "blocks"),
+        "What the backward pass computes once more instead of keeping it: activations is what lies "
+        "between convolutions, blocks is all inside of blocks.",
+    ),
+    Key("runtime.log_every_steps", 20, whole(at_least=1), "Steps between two records."),
+    Key(
+        "runtime.wandb_project",
+        None,
+        or_none(text()),
+        "The project of Weights & Biases that gets the metrics too (extra `wandb`); None: none.",
+    ),
+    Key(
+        "runtime.checkpoint_every_images",
+        20_000,
+        whole(at_least=1),
+        "Images between two checkpoints.",
+    ),
+    Key(
+        "runtime.check_compilations",
+        True,
+        flag(),
+        "Whether training ends where the step is compiled more than once for a canvas.",
+    ),
+)

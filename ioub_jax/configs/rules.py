@@ -1,0 +1,183 @@
+"""What the value of a key must be: its type, its range, and how both are written."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What a value must be.
+
+    Attributes:
+      kind: the type that a configuration holds.
+      is_kind: whether a value is of the type.
+      kind_words: how the type is written.
+      is_allowed: whether a value of the type is one of those allowed.
+      words: how the range is written; empty where every value of the type is allowed.
+      optional: whether None is allowed, too.
+    """
+
+    kind: type
+    is_kind: Callable[[Any], bool]
+    kind_words: str
+    is_allowed: Callable[[Any], bool] = lambda value: True
+    words: str = ""
+    optional: bool = False
+
+    def __str__(self) -> str:
+        """The whole rule in words: 'a whole number, at least 1, or None'."""
+        parts = [self.kind_words, self.words, "or None" if self.optional else ""]
+        return ", ".join(part for part in parts if part)
+
+    def fault(self, value: Any) -> str | None:
+        """What a value must be and is not, in words; None where it is as it must be."""
+        if value is None and self.optional:
+            return None
+        if not self.is_kind(value):
+            return str(self)
+        return None if self.is_allowed(value) else self.words
+
+
+def or_none(rule: Rule) -> Rule:
+    """What a rule allows, and None."""
+    return dataclasses.replace(rule, optional=True)
+
+
+# ------------------------------------------------------------------ single values
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def whole(at_least: int) -> Rule:
+    """A whole number of at least so much."""
+    return Rule(
+        int, _is_whole, "a whole number", lambda value: value >= at_least, f"at least {at_least}"
+    )
+
+
+def number() -> Rule:
+    """Any number."""
+    return Rule(float, _is_number, "a number")
+
+
+def at_least(low: float) -> Rule:
+    """A number of at least so much."""
+    return Rule(float, _is_number, "a number", lambda value: value >= low, f"at least {low:g}")
+
+
+def above(low: float) -> Rule:
+    """A number above another."""
+    return Rule(float, _is_number, "a number", lambda value: value > low, f"above {low:g}")
+
+
+def between(is_allowed: Callable[[float], bool], words: str) -> Rule:
+    """A number within two limits, written as in `words`."""
+    return Rule(float, _is_number, "a number", is_allowed, words)
+
+
+def probability() -> Rule:
+    """A number from 0 to 1."""
+    return between(lambda value: 0 <= value <= 1, "a probability, 0 to 1")
+
+
+def flag() -> Rule:
+    """True or False."""
+    return Rule(bool, lambda value: isinstance(value, bool), "True or False")
+
+
+def text() -> Rule:
+    """Any text."""
+    return Rule(str, _is_text, "a text")
+
+
+def one_of(*choices: str) -> Rule:
+    """One of several words."""
+    return Rule(str, lambda value: value in choices, _listed(choices))
+
+
+def one_whole_of(*choices: int) -> Rule:
+    """One of several whole numbers."""
+    return Rule(int, lambda value: value in choices, _listed(choices))
+
+
+def _listed(choices: tuple[Any, ...]) -> str:
+    return f"one of {', '.join(map(str, choices))}" if len(choices) > 1 else str(choices[0])
+
+
+# ------------------------------------------------------------------ tuples
+
+
+def _is_tuple_of(is_member: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    # A list where a tuple is meant, as of a configuration that was read from JSON.
+    return lambda value: isinstance(value, tuple | list) and all(map(is_member, value))
+
+
+_are_numbers = _is_tuple_of(_is_number)
+
+
+def _is_size(value: Any) -> bool:
+    """Whether it is a height and a width in pixels."""
+    return _is_tuple_of(_is_whole)(value) and len(value) == 2 and min(value) > 0
+
+
+def names() -> Rule:
+    """A tuple of names."""
+    return Rule(tuple, _is_tuple_of(_is_text), "names, as ('bolt', 'nut')")
+
+
+def numbers(is_allowed: Callable[[Any], bool], words: str) -> Rule:
+    """A tuple of numbers that is as `words` say, which tell that it is one."""
+    return Rule(tuple, lambda value: _are_numbers(value) and is_allowed(value), words)
+
+
+def numbers_above(low: float, count: int, words: str) -> Rule:
+    """A tuple of so many numbers above another."""
+    return numbers(lambda value: len(value) == count and min(value) > low, words)
+
+
+def size() -> Rule:
+    """The height and the width of an image."""
+    return Rule(tuple, _is_size, "a height and a width in pixels, as (128, 128)")
+
+
+def canvases() -> Rule:
+    """The heights and widths of at least one image."""
+    return Rule(
+        tuple,
+        lambda value: _is_tuple_of(_is_size)(value) and len(value) > 0,
+        "heights and widths in pixels, as ((800, 1344), (1344, 800))",
+    )
+
+
+def ratios_of_levels() -> Rule:
+    """For each level of an SSD the ratios of its boxes."""
+
+    def are_ratios(value: Any) -> bool:
+        return _are_numbers(value) and all(ratio > 0 for ratio in value)
+
+    return Rule(
+        tuple, _is_tuple_of(are_ratios), "numbers above 0 for each level, as ((2.0,), (2.0, 3.0))"
+    )
+
+
+def metrics() -> Rule:
+    """Which metrics an evaluation has."""
+
+    def are_metrics(value: Any) -> bool:
+        known = _is_tuple_of(lambda name: name in ("coco", "voc"))(value)
+        return known and len(value) > 0 and len(set(value)) == len(value)
+
+    words = "'coco', 'voc' or both, first the one whose AP picks the best checkpoint"
+    return Rule(tuple, are_metrics, words)

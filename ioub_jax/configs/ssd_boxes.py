@@ -1,0 +1,17 @@
+"""The default boxes of SSD300 and SSD512, as in the scripts of SSD's authors and mmdetection."""
+
+#: (data set, input size) -> sizes of the default boxes in pixels, one more than levels: 4 %, 10 %,
+#: 26 %, ... of the input for SSD512 on COCO.
+SIZES = {
+    ("coco", 300): (21.0, 45.0, 99.0, 153.0, 207.0, 261.0, 315.0),
+    ("coco", 512): (20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72),
+    ("voc", 300): (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0),
+    ("voc", 512): (35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.6),
+}
+#: input size -> pixels between the centres of the boxes of each level.
+STRIDES = {300: (8, 16, 32, 64, 100, 300), 512: (8, 16, 32, 64, 128, 256, 512)}
+#: input size -> the longer side of a box over its shorter one, for each level.
+RATIOS = {
+    size: ((2.0,), *((2.0, 3.0),) * (len(strides) - 3), (2.0,), (2.0,))
+    for size, strides in STRIDES.items()
+}

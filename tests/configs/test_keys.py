@@ -1,0 +1,126 @@
+"""The table of all keys: what it says is what the code does, and nothing stands there twice."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import typing
+
+import pytest
+from ml_collections import config_dict
+
+from ioub_jax import objective
+from ioub_jax.configs import defaults, keys, ssd_defaults
+from ioub_jax.data import checks as data_checks
+from ioub_jax.data import images, resizing, sources
+from ioub_jax.models import layers, resnet, ssd_network
+from tests import tiny
+
+#: Every key with its value, its type and whether it may be None, before there was a table.
+BEFORE = json.loads(pathlib.Path(__file__).with_name("keys_before.json").read_text())
+
+
+def leaves(config, prefix=""):
+    """Key with dots -> value, name of the type, whether None is allowed."""
+    found = {}
+    for name, value in config.items(preserve_field_references=True):
+        optional = isinstance(value, config_dict.FieldReference)
+        value = value.get() if optional else value
+        if isinstance(value, config_dict.ConfigDict):
+            found |= leaves(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = [value, config.get_type(name).__name__, optional]
+    return found
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_the_configurations_are_those_from_before_the_table(name):
+    family, *arguments = name.split()
+    if family == "retinanet":
+        config = defaults.get_config(*arguments)
+    else:
+        arm, size, data_set = arguments
+        config = ssd_defaults.get_config(arm, int(size), data_set)
+    found = leaves(config)
+    assert json.loads(json.dumps(found)) == BEFORE[name]
+    assert list(found) == list(BEFORE[name])
+
+
+def test_every_default_is_what_it_must_be():
+    for family in keys.FAMILIES:
+        for name, key in keys.of_family(family).items():
+            default = key.default_of(family)
+            assert key.must_be.fault(default) is None, name
+            assert default is None or type(default) is key.must_be.kind, name
+
+
+def test_every_key_stands_once_in_a_family_and_in_its_section():
+    for family in keys.FAMILIES:
+        names = [key.name for key in keys.KEYS if key.default_of(family) is not keys.NO_KEY]
+        assert len(names) == len(set(names))
+    sections = [key.name.rpartition(".")[0].partition(".")[0] for key in keys.KEYS]
+    assert list(dict.fromkeys(sections)) == list(keys.SECTIONS)
+    # Each section in one piece.
+    assert sections == sorted(sections, key=list(keys.SECTIONS).index)
+
+
+def test_every_meaning_is_a_sentence_that_names_what_is_there():
+    names = {key.name for key in keys.KEYS}
+    for key in keys.KEYS:
+        assert key.meaning.endswith(".")
+        for word in re.findall(r"\b(?:data|model|loss|schedule|runtime)\.[\w.]*\w", key.meaning):
+            assert word in names or any(name.startswith(f"{word}.") for name in names), word
+
+
+#: Key -> the values that the part takes which it describes.
+CHOICES = {
+    "model.norm": typing.get_args(layers.Norm),
+    "loss.classification.name": objective.CLASSIFICATION_LOSSES,
+    "loss.classification.normalizer_scope": objective.options.NORMALIZER_SCOPES,
+    "loss.localization.name": objective.options.LOCALIZATION_LOSSES,
+    "loss.normalizer": objective.options.NORMALIZERS,
+    "data.source": tuple(sources._OPEN),
+    "data.resize.mode": resizing.MODES,
+    "data.on_error": data_checks.ON_ERROR,
+    "data.bit_depth": images.BIT_DEPTHS,
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_the_choices_are_those_of_the_parts(name):
+    must_be = keys.of_family("retinanet")[name].must_be
+    written = must_be.kind_words.removeprefix("one of ").split(", ")
+    assert set(written) == set(map(str, CHOICES[name]))
+    assert all(must_be.fault(choice) is None for choice in CHOICES[name])
+    assert must_be.fault("none of them") is not None
+
+
+def test_the_backbones_and_sizes_are_those_of_the_models():
+    retinanet, ssd = map(keys.of_family, keys.FAMILIES)
+    written = retinanet["model.backbone"].must_be.kind_words.removeprefix("one of ").split(", ")
+    assert written == [*resnet.RESNETS, "efficientnet_lite0"]
+    for size in ssd_network.EXTRA_BLOCKS:
+        assert ssd["model.input_size"].must_be.fault(size) is None
+    assert ssd["model.input_size"].must_be.fault(400) == "one of 300, 512"
+
+
+def test_the_rules_in_words():
+    retinanet = keys.of_family("retinanet")
+    written = {name: str(key.must_be) for name, key in retinanet.items()}
+    assert written["batch_size"] == "a whole number, at least 1"
+    assert written["loss.localization.w_loc"] == "a number, above 0, or None"
+    assert written["loss.classification.eta"] == "a number"
+    assert written["data.keep_empty"] == "True or False"
+    assert written["data.coco.classes"] == "names, as ('bolt', 'nut'), or None"
+
+
+def test_the_table_imports_nothing_that_takes_long():
+    program = (
+        "import sys, ioub_jax.configs.keys, ioub_jax.configs.defaults\n"
+        "print([name for name in ('jax', 'numpy') if name in sys.modules])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], cwd=tiny.ROOT, capture_output=True, text=True
+    )
+    assert shown.stdout.strip() == "[]", shown.stdout + shown.stderr
