@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ioub_jax import weights
+from ioub_jax.configs import checks
 from ioub_jax.data import batching, images, transforms
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.images import as_array, is_array
@@ -22,7 +23,6 @@ from ioub_jax.data.sources import coco_categories
 from ioub_jax.data.sources.example import Example, create_example
 from ioub_jax.devices import placement
 from ioub_jax.training import steps
-from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, create_detector_for_inference
 from ioub_jax.workdirs import bit_depth, checkpoints, class_list, configuration
 
@@ -277,8 +277,7 @@ def _from_run(
     workdir: pathlib.Path, checkpoint: str, ema: bool, batch_size: int, changes: Mapping[str, Any]
 ) -> ObjectDetector:
     config = configuration.with_changes(configuration.read_workdir(workdir), changes)
-    check_values(config)
-    configuration.check_ssd(config)
+    checks.check(config, to_train=False)
     categories = class_list.read_required(workdir)
     detector = create_detector_for_inference(config, len(categories))
     everywhere = placement.replicated(detector.mesh)
@@ -301,7 +300,7 @@ def _from_weights(
     else:
         categories = [(id_, str(id_)) for id_ in imported.category_ids]
     config = configuration.with_changes(ml_collections.FrozenConfigDict(imported.config), changes)
-    configuration.check_ssd(config)
+    checks.check(config, to_train=False)
     detector = create_detector_for_inference(config, imported.num_classes)
     depth = config.data.get("bit_depth") or images.AS_STORED.bit_depth
     reading = _reading(config.data, depth)

@@ -21,10 +21,10 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import NamedSharding, PartitionSpec
 
+from ioub_jax.configs import checks
 from ioub_jax.devices import placement
 from ioub_jax.errors import ConfigError
 from ioub_jax.training import steps
-from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, canvas_anchors, create_detector, create_trainer
 
 
@@ -320,7 +320,7 @@ def planned_detector(
     devices: Sequence[Any],
 ) -> Detector:
     """The detector that `plan_step` compiles, with its largest canvas alone; arguments as there."""
-    check_values(config)
+    checks.check(config)
     values = config.to_dict()
     values["runtime"]["devices"] = None  # all of the topology's
     config = ml_collections.ConfigDict(values)

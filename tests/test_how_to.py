@@ -55,6 +55,10 @@ def test_add_a_loss(copy):
     program = (
         "import jax.numpy as jnp, ioub_jax\n"
         "from ioub_jax import objective\n"
+        "from ioub_jax.configs import checks, defaults\n"
+        "config = defaults.get_config()\n"
+        "config.loss.localization.name = 'log_cosh'\n"
+        "checks.check(config)\n"
         "options = objective.LocalizationOptions(name='log_cosh')\n"
         "from ioub_jax.objective import ObjectiveOptions, per_anchor\n"
         "deltas, anchors = jnp.full((1, 4), 0.5), jnp.array([[0.0, 0.0, 10.0, 10.0]])\n"
@@ -73,7 +77,7 @@ def test_add_a_loss(copy):
 
 YOLO = """
 import cv2, numpy, pathlib
-from ioub_jax.configs import defaults
+from ioub_jax.configs import checks, defaults
 from ioub_jax.data.sources import create_source
 root = pathlib.Path("data")
 for part in ("images/train", "labels/train"):
@@ -81,9 +85,11 @@ for part in ("images/train", "labels/train"):
 for name in ("a", "b"):
     cv2.imwrite(f"data/images/train/{name}.png", numpy.zeros((100, 200, 3), numpy.uint8))
 (root / "labels/train/a.txt").write_text("1 0.5 0.5 0.2 0.4\\n7 0.5 0.5 0.2 0.4\\n")
-data = defaults.get_config().data
+config = defaults.get_config()
+data = config.data
 data.update({"source": "yolo", "on_error": "skip", "keep_empty": True})
 data.yolo.update({"root": "data", "classes": ("cat", "dog")})
+checks.check(config)
 source = create_source(data, "train")
 print(len(source), source[0].boxes.tolist(), source[0].labels.tolist(), source[0].image.shape)
 print(source.skipped[0])

@@ -17,7 +17,7 @@ ALLOWED = {
     "files": set(),
     "coco_values": set(),
     "printing": set(),
-    "configs": set(),
+    "configs": {"errors"},
     "anchors": {"boxes"},
     "losses": {"boxes"},
     "matching": {"boxes"},
@@ -46,7 +46,7 @@ ALLOWED = {
         "weights",
         "workdirs",
     },
-    "inference": {"data", "devices", "models", "training", "weights", "workdirs"},
+    "inference": {"configs", "data", "devices", "models", "training", "weights", "workdirs"},
     "export": {
         "boxes",
         "data",
@@ -57,7 +57,7 @@ ALLOWED = {
         "training",
         "weights",
     },
-    "tpu_plan": {"devices", "errors", "training"},
+    "tpu_plan": {"configs", "devices", "errors", "training"},
     "diagnostics": {
         "anchors",
         "boxes",
@@ -71,6 +71,7 @@ ALLOWED = {
         "workdirs",
     },
     "studies": {
+        "configs",
         "data",
         "devices",
         "diagnostics",

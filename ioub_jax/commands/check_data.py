@@ -33,6 +33,7 @@ import numpy as np
 
 from ioub_jax import files, plotting
 from ioub_jax.commands import preview
+from ioub_jax.configs import checks
 from ioub_jax.data import audit
 from ioub_jax.data.audit import network_scale, report
 from ioub_jax.data.checks import DataError
@@ -40,7 +41,6 @@ from ioub_jax.data.sources import open_source
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.diagnostics import anchor_fit
 from ioub_jax.errors import ConfigError
-from ioub_jax.training.config_values import check_values
 
 
 def what_suits(
@@ -95,7 +95,7 @@ def write(folder: pathlib.Path, found: audit.Audit, details: dict[str, Any]) -> 
 def main() -> None:
     """Checks."""
     config = _CONFIG.value
-    check_values(config)
+    checks.check(config)
     if _OUTPUT.value is not None:
         files.check_can_write(pathlib.Path(_OUTPUT.value))
     details = {"source": config.data.source, "split": _SPLIT.value, "decoded": _DECODE.value}
@@ -120,7 +120,7 @@ def main() -> None:
 def dry_run() -> Sequence[str]:
     """What would be checked; what cannot be opened at all is an error here too."""
     config = _CONFIG.value
-    check_values(config)
+    checks.check(config)
     try:
         opening = audit.opening_options(config.data)
         source = open_source(opening, _SPLIT.value)

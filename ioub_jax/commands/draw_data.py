@@ -23,11 +23,11 @@ import numpy as np
 
 from ioub_jax import files, plotting
 from ioub_jax.commands import preview
+from ioub_jax.configs import checks
 from ioub_jax.data import batching, pipeline
 from ioub_jax.data.sources import Example, Source, create_source
 from ioub_jax.data.sources.example import create_example
 from ioub_jax.errors import ConfigError
-from ioub_jax.training.config_values import check_values
 
 
 def _training_examples(source: Source, count: int, first_step: int) -> list[Example]:
@@ -71,7 +71,7 @@ def _example(batch: pipeline.Batch, row: int) -> Example:
 def main() -> None:
     """Draws the sheet and says where it is."""
     config = _CONFIG.value
-    check_values(config)
+    checks.check(config)
     path = pathlib.Path(_OUTPUT.value)
     files.check_can_write(path.parent)
     source = create_source(config.data, "train", config.matcher)
@@ -95,7 +95,7 @@ def main() -> None:
 def dry_run() -> Sequence[str]:
     """What would be drawn."""
     config, path = _CONFIG.value, pathlib.Path(_OUTPUT.value)
-    check_values(config)
+    checks.check(config)
     source = create_source(config.data, "train", config.matcher)
     _training_batches(source, _IMAGES.value, _STEP.value).close()
     files.check_can_write(path.parent)

@@ -9,6 +9,7 @@ import ml_collections
 import numpy as np
 
 from ioub_jax import files, weights
+from ioub_jax.configs import checks
 from ioub_jax.data import batching
 from ioub_jax.data.sources.example import Source
 from ioub_jax.devices import placement
@@ -21,7 +22,6 @@ from ioub_jax.training import (
     train_state,
     trained,
 )
-from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, canvas_anchors, create_trainer
 from ioub_jax.training.setup import Setup, create_setup
 from ioub_jax.workdirs import (
@@ -162,7 +162,7 @@ def preview_inference(
     workdir = pathlib.Path(source)
     if workdir.is_dir():
         config = configuration.with_changes(configuration.read_workdir(workdir), changes)
-        check_values(config)
+        checks.check(config, to_train=False)
         categories = class_list.read_required(workdir)
         canvases = ", ".join(f"{h}x{w}" for h, w in config.data.canvases)
         return [

@@ -21,13 +21,14 @@ from typing import Any
 import ml_collections
 
 from ioub_jax import files
+from ioub_jax.configs import checks
 from ioub_jax.data import sources
 from ioub_jax.diagnostics.correlation import correlation_of
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation import coco_format, coco_metrics
 from ioub_jax.evaluation.coco_input import check_input
 from ioub_jax.studies import paired_differences, resampling
-from ioub_jax.training import config_values, detector, schedules, setup
+from ioub_jax.training import detector, schedules, setup
 from ioub_jax.workdirs import class_list, configuration, records
 
 #: What makes an arm of a configuration.
@@ -196,9 +197,8 @@ def check_runs(runs: Sequence[PlannedRun]) -> None:
     """
     pending = [run for run in runs if not is_finished(run)]
     for run in pending:
-        config_values.check_values(run.config)
+        checks.check(run.config)
         detector.check_choices(run.config)
-        setup.check_schedule(run.config)
     if pending:
         setup.open_data(pending[0].config)
 

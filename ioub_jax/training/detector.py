@@ -14,12 +14,12 @@ import optax
 from jax.sharding import Mesh
 
 from ioub_jax import anchors as anchor_grids
+from ioub_jax.configs import checks
 from ioub_jax.data import augmentation, batching
 from ioub_jax.devices import host_memory, placement
 from ioub_jax.errors import ConfigError
 from ioub_jax.models import create_model
 from ioub_jax.training import schedules, steps, train_state
-from ioub_jax.workdirs import configuration
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,7 +106,8 @@ def create_detector(
     """
     try:
         mesh = placement.create_mesh(config.runtime.devices, devices)
-        configuration.check_config(config, mesh.size)
+        checks.check(config, to_train=False)
+        checks.check_devices(config, mesh.size)
         detector = Detector(config, _create_model(config, num_classes), mesh)
         # Nothing is computed: the choices in the configuration are looked at before anything is.
         _ = detector.abstract_variables

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import ml_collections
 
+from ioub_jax.configs import checks
 from ioub_jax.data import sources
 from ioub_jax.data.sources import FileSource, Learned, unlearned
 from ioub_jax.data.sources.example import Source
 from ioub_jax.devices import hosts, self_test
 from ioub_jax.errors import ConfigError
-from ioub_jax.training import evaluator, schedules
-from ioub_jax.training.config_values import check_values
+from ioub_jax.training import schedules
 from ioub_jax.training.detector import Detector, create_detector
 from ioub_jax.workdirs import class_list, writers
 
@@ -109,7 +109,7 @@ def open_data(
       ConfigError: the configuration cannot be run.
       DataError: the data set is broken, or has a class without a box to learn.
     """
-    check_values(config)
+    checks.check(config)
     source, learned = sources.open_counted(
         config.data, "train", config.matcher, categories=categories
     )
@@ -120,6 +120,5 @@ def open_data(
         categories=class_list.categories_of(source),
         bit_depth=sources.bit_depth_of(source),
     )
-    evaluator.check_metrics(config)
     writers.check_writers(config)
     return source, validation, learned

@@ -6,11 +6,11 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from ioub_jax.configs import checks
 from ioub_jax.data import sources
 from ioub_jax.data.sources.example import Source
 from ioub_jax.devices import placement
 from ioub_jax.training import evaluator, steps
-from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, create_detector
 from ioub_jax.workdirs import bit_depth, checkpoints, class_list, configuration
 
@@ -48,7 +48,7 @@ def open_run(
 ) -> tuple[Detector, Source]:
     """The detector of a run, without its variables, and a split of its data; raises as `load`."""
     config = configuration.with_changes(configuration.read_workdir(workdir), changes or {})
-    check_values(config)
+    checks.check(config, to_train=False)
     source = sources.create_source(
         config.data,
         split,

@@ -117,7 +117,7 @@ def test_the_rules_in_words():
 
 def test_the_table_imports_nothing_that_takes_long():
     program = (
-        "import sys, ioub_jax.configs.keys, ioub_jax.configs.defaults\n"
+        "import sys, ioub_jax.configs.keys, ioub_jax.configs.checks, ioub_jax.configs.defaults\n"
         "print([name for name in ('jax', 'numpy') if name in sys.modules])"
     )
     shown = subprocess.run(

@@ -7,7 +7,6 @@ from ioub_jax.anchors import retinanet_anchors, ssd_anchors
 from ioub_jax.configs import defaults, ssd_defaults
 from ioub_jax.errors import ConfigError
 from ioub_jax.training.detector import canvas_anchors, canvas_levels, create_detector
-from ioub_jax.workdirs.configuration import check_config
 
 
 def equal(levels, expected):
@@ -60,31 +59,6 @@ def test_there_is_no_ssd_of_other_sizes():
         ssd_defaults.get_config("both", 400)
     with pytest.raises(ValueError, match="There is no SSD300 for 'cityscapes'"):
         ssd_defaults.get_config("both", 300, "cityscapes")
-
-
-def refused(config, words):
-    with pytest.raises(ConfigError, match=words) as error:
-        check_config(config, 1)
-    assert str(error.value).count(". ") == 0, "one sentence"
-
-
-def test_an_ssd_sees_images_of_one_size():
-    check_config(ssd_defaults.get_config(), 1)
-    for canvases in (((300, 512),), ((300, 300), (512, 512)), ((512, 512),)):
-        config = ssd_defaults.get_config()
-        config.data.canvases = canvases
-        refused(
-            config, r"model.input_size is 300, but data.canvases is .* must be \(\(300, 300\),\)"
-        )
-    config = ssd_defaults.get_config()
-    config.data.resize.mode = "fit"
-    refused(config, "data.resize.mode 'fit'; an SSD sees every image stretched")
-
-
-def test_a_retinanet_does_not_become_an_ssd_by_name():
-    config = defaults.get_config()
-    config.model.name = "ssd"
-    refused(config, "keys of a RetinaNet; start from ioub_jax/configs/ssd_defaults.py")
 
 
 @pytest.mark.parametrize(

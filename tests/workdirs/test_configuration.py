@@ -104,35 +104,6 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         configuration.read_workdir(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("changes", "devices", "words"),
-    [
-        ({"model.norm": "frozen_bn"}, 1, "frozen batch norm keeps the statistics it starts with"),
-        ({"batch_size": 12}, 8, "batch_size is 12, which 8 devices cannot share evenly"),
-        ({"evaluation.batch_size": 9}, 2, "evaluation.batch_size is 9, which 2 devices"),
-        (
-            {"batch_size": 12, "runtime.gradient_accumulation": 4},
-            2,
-            "runtime.gradient_accumulation is 4, which cannot cut the 6 images of a device",
-        ),
-        ({"runtime.rematerialize": "all"}, 1, "runtime.rematerialize is 'all'; it must be"),
-        ({"optimizer.ema_decay": 1.0}, 1, "optimizer.ema_decay is 1.0; it must be at least 0"),
-    ],
-)
-def test_what_cannot_be_run_is_refused(changes, devices, words):
-    config = defaults.get_config()
-    config.update_from_flattened_dict(changes)
-    with pytest.raises(ConfigError, match=words):
-        configuration.check_config(config, devices)
-
-
-def test_frozen_batch_norm_with_weights_is_accepted():
-    config = defaults.get_config()
-    config.model.norm = "frozen_bn"
-    config.model.pretrained = "runs/shapes"
-    configuration.check_config(config, 1)
-
-
 def test_a_run_is_used_with_other_values_of_some_keys():
     config = configuration.from_dict(configuration.to_dict(shapes_retinanet.get_config()))
     changes = {"data.canvases": ((64, 96),), "evaluation.nms_iou": 0.6, "data.coco.classes": ("a",)}

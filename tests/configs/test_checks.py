@@ -1,0 +1,271 @@
+import importlib.util
+import pathlib
+
+import ml_collections
+import pytest
+
+from configs import coco_retinanet, coco_ssd, torchvision
+from ioub_jax import configs
+from ioub_jax.configs import checks, defaults, keys, ssd_defaults
+from ioub_jax.configs.torchvision_models import torchvision_config
+from ioub_jax.errors import ConfigError
+from ioub_jax.training import setup, trained
+from ioub_jax.training.detector import create_detector
+from ioub_jax.workdirs import configuration
+from tests import tiny
+
+HALVES = (0.5, 0.5, 0.5)
+
+
+def with_value(key, value):
+    config = tiny.get_config()
+    node = config
+    *path, last = key.split(".")
+    for name in path:
+        node = node[name]
+    with node.ignore_type():
+        node[last] = value
+    return config
+
+
+def refused(config, words):
+    with pytest.raises(ConfigError, match=words) as error:
+        checks.check(config)
+    assert str(error.value).count(". ") == 0, "one sentence"
+
+
+# ------------------------------------------------------------------ every key for itself
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("batch_size", 0, "at least 1"),
+        ("batch_size", "16", "a whole number, at least 1"),
+        ("batch_size", 16.0, "a whole number, at least 1"),
+        ("batch_size", True, "a whole number, at least 1"),
+        ("batch_size", None, "a whole number, at least 1"),
+        ("model.pretrained", 3, "a text, or None"),
+        ("model.norm", None, "one of frozen_bn, batch_norm, group_norm"),
+        ("data.keep_empty", 1, "True or False"),
+        ("data.coco.classes", (1, 2), "names, as ('bolt', 'nut'), or None"),
+        ("runtime.workers", -1, "at least 0"),
+        ("runtime.devices", 0, "at least 1"),
+        ("runtime.rematerialize", "all", "one of nothing, activations, blocks"),
+        ("runtime.gradient_accumulation", 0, "at least 1"),
+        ("schedule.reference_batch_size", 0, "at least 1"),
+        ("schedule.base_learning_rate", float("nan"), "a number, at least 0"),
+        ("optimizer.clip_global_norm", 0.0, "above 0"),
+        ("optimizer.ema_decay", 1.0, "at least 0 and below 1, such as 0.999"),
+        ("evaluation.backend", "cocoapi", "one of faster_coco_eval, pycocotools"),
+        ("evaluation.metrics", (), "'coco', 'voc' or both, first the one whose AP picks the best"),
+        ("evaluation.metrics", ("coco", "coco"), "'coco', 'voc' or both"),
+        ("evaluation.metrics", ("AP",), "'coco', 'voc' or both"),
+        ("matcher.crowd", "hide", "one of ignore, drop, keep"),
+        ("matcher.ignore_iof", 0.0, "above 0 and at most 1"),
+        ("data.bit_depth", 9, "one of 8, 10, 12, 14, 16"),
+        ("data.canvases", (64, 64), "heights and widths in pixels"),
+        ("data.canvases", ((64, 0),), "heights and widths in pixels"),
+        ("data.canvases", (), "heights and widths in pixels"),
+        ("data.resize.scales", ("a",), "numbers"),
+        ("data.resize.scales", (0.5, 1.5), "numbers, as (0.8, 1.0), above 0 and at most 1: data."),
+        ("data.augmentation.vertical_flip", 1.5, "a probability, 0 to 1"),
+        ("data.augmentation.scale_jitter", (2.0, 1.0), "two factors above 0, the smaller one fir"),
+        ("data.shapes.image_size", (64,), "a height and a width in pixels"),
+        ("anchors.ratios", (), "at least one"),
+        ("anchors.box_weights", (1.0, 1.0, 1.0, 0.0), "four numbers above 0"),
+        ("model.pixel_std", (0.0, *HALVES[1:]), "three numbers above 0"),
+        ("model.head.prior_probability", 1.0, "above 0 and below 1"),
+    ],
+)
+def test_a_value_that_no_run_can_have_names_its_key(key, value, words):
+    with pytest.raises(ConfigError) as raised:
+        checks.check(with_value(key, value))
+    assert str(raised.value).startswith(f"{key} is {value!r}; it must be {words}")
+
+
+@pytest.mark.parametrize("key", keys.KEYS, ids=lambda key: f"{key.name}{key.ssd}")
+def test_no_key_of_the_table_is_left_out(key):
+    """Nothing of the type `object` is what any key must be."""
+    family = "ssd" if key.default is keys.NO_KEY else "retinanet"
+    config = defaults.of_family(family, "both")
+    *path, last = key.name.split(".")
+    node = config
+    for name in path:
+        node = node[name]
+    wrong = object()
+    with node.ignore_type():
+        node[last] = wrong
+    if key.name == "model.name" or (family == "ssd" and key.name == "model.input_size"):
+        words = "model.name is|model.input_size is"
+    else:
+        words = f"^{key.name} is <object"
+    with pytest.raises(ConfigError, match=words):
+        checks.check(config)
+
+
+def test_whole_numbers_are_numbers_and_lists_are_tuples():
+    # As they come from JSON that another program has written.
+    checks.check(with_value("matcher.foreground_iou", 1))
+    checks.check(with_value("data.canvases", [[64, 64]]))
+
+
+def test_what_is_shipped_can_be_run():
+    for config in (
+        coco_retinanet.get_config("r101,cls"),
+        coco_ssd.get_config("512,both"),
+        torchvision.get_config(),
+        *map(configs.load, configs.recipes()),
+        *(defaults.of_family(family, arm) for family in keys.FAMILIES for arm in defaults.ARMS),
+    ):
+        checks.check(config)
+
+
+def test_a_key_that_an_earlier_version_did_not_have_is_not_looked_at():
+    values = tiny.get_config().to_dict()
+    del values["runtime"]["workers"], values["model"]["head"]["prior_probability"]
+    del values["optimizer"], values["init_from"], values["schedule"]["warmup_images"]
+    checks.check(configuration.from_dict(values))
+    checks.check(ml_collections.ConfigDict())
+
+
+def test_parts_of_a_configuration_are_enough():
+    for architecture in torchvision.ARCHITECTURES:
+        checks.check(ml_collections.FrozenConfigDict(torchvision_config(architecture)))
+
+
+def test_a_key_that_is_not_in_the_table_is_no_error():
+    config = tiny.get_config()
+    config.mine = object()
+    config.data.yolo = {"root": 3}
+    checks.check(config)
+
+
+# ------------------------------------------------------------------ keys that go together
+
+
+def test_thresholds_that_contradict_each_other():
+    with pytest.raises(ConfigError, match="must satisfy 0 < background_iou <= foreground_iou"):
+        checks.check(with_value("matcher.background_iou", 0.9))
+
+
+def test_an_absent_backend_is_told_with_both_ways_out(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'ioub_jax\[train\]', or --config.eval"):
+        checks.check(tiny.get_config())
+    checks.check(with_value("evaluation.backend", "pycocotools"))
+
+
+def test_frozen_batch_norm_takes_weights():
+    config = defaults.get_config()
+    config.model.norm = "frozen_bn"
+    refused(config, "frozen batch norm keeps the statistics it starts with")
+    config.model.pretrained = "runs/shapes"
+    checks.check(config)
+    config.model.pretrained, config.init_from = None, "runs/shapes"
+    checks.check(config)
+
+
+def test_an_ssd_sees_images_of_one_size():
+    checks.check(ssd_defaults.get_config())
+    for canvases in (((300, 512),), ((300, 300), (512, 512)), ((512, 512),)):
+        config = ssd_defaults.get_config()
+        config.data.canvases = canvases
+        refused(
+            config, r"model.input_size is 300, but data.canvases is .* must be \(\(300, 300\),\)"
+        )
+    config = ssd_defaults.get_config()
+    config.data.resize.mode = "fit"
+    refused(config, "data.resize.mode 'fit'; an SSD sees every image stretched")
+
+
+def test_a_retinanet_does_not_become_an_ssd_by_name():
+    config = defaults.get_config()
+    config.model.name = "ssd"
+    refused(config, "keys of a RetinaNet; start from ioub_jax/configs/ssd_defaults.py")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        # 48 images are 6 steps of 8, of which 41 images of warm-up are all.
+        (
+            {"images": 48, "warmup_images": 41},
+            "schedule.warmup_images is 41 and schedule.images 48, in steps of 8 images: the warm-up"
+            " takes the whole run, .*; set --config.schedule.warmup_images=0, or "
+            "--config.schedule.images above 48.",
+        ),
+        (
+            {"name": "step", "decay_at": (0.5, 1.0)},
+            r"schedule.decay_at has 1.0, .*; set --config.schedule.decay_at='\(0.5,\)', or leave",
+        ),
+    ],
+)
+def test_a_schedule_that_is_none_is_refused_where_a_run_is_trained(changes, words):
+    config = tiny.get_config()
+    config.schedule.update(changes)
+    refused(config, words)
+    checks.check(config, to_train=False)
+
+
+def test_points_of_a_schedule_that_has_none():
+    config = tiny.get_config()
+    config.schedule.update({"images": 48, "warmup_images": 40})
+    assert config.schedule.name == "cosine"
+    config.schedule.decay_at = (1.5,)
+    checks.check(config)
+
+
+# ------------------------------------------------------------------ devices
+
+
+@pytest.mark.parametrize(
+    ("changes", "devices", "words"),
+    [
+        ({"batch_size": 12}, 8, "batch_size is 12, which 8 devices cannot share evenly"),
+        ({"evaluation.batch_size": 9}, 2, "evaluation.batch_size is 9, which 2 devices"),
+        (
+            {"batch_size": 12, "runtime.gradient_accumulation": 4},
+            2,
+            "runtime.gradient_accumulation is 4, which cannot cut the 6 images of a device",
+        ),
+    ],
+)
+def test_what_devices_cannot_share_is_refused(changes, devices, words):
+    config = defaults.get_config()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(ConfigError, match=words):
+        checks.check_devices(config, devices)
+    checks.check_devices(defaults.get_config(), devices)
+
+
+# ------------------------------------------------------------------ where it is done
+
+
+def test_a_run_is_refused_before_its_data_is_opened(tmp_path, monkeypatch):
+    config = with_value("data.max_boxes", 0)
+    monkeypatch.setattr(setup.sources, "create_source", None)
+    with pytest.raises(ConfigError, match=r"data\.max_boxes is 0"):
+        setup.create_setup(config)
+    configuration.claim_workdir(tmp_path, config)
+    with pytest.raises(ConfigError, match=r"data\.max_boxes is 0"):
+        trained.open_run(tmp_path, "val")
+
+
+def test_a_detector_is_refused_before_it_is_built():
+    config = tiny.get_config()
+    config.model.norm = "frozen_bn"
+    with pytest.raises(ConfigError, match="frozen batch norm"):
+        create_detector(config, 3)
+    config = tiny.get_config()
+    config.runtime.gradient_accumulation = 3
+    with pytest.raises(ConfigError, match="cannot cut the 8 images"):
+        create_detector(config, 3)
+
+
+@pytest.mark.parametrize("name", ["config.json", "classes.json"])
+def test_a_damaged_file_of_a_workdir_is_named(tmp_path, name):
+    configuration.claim_workdir(tmp_path, tiny.get_config())
+    pathlib.Path(tmp_path, name).write_text('{"a')
+    with pytest.raises(ConfigError, match=rf"{name} is no JSON \(.*\); put back what"):
+        trained.open_run(tmp_path, "val")
