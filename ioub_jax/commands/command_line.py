@@ -332,9 +332,8 @@ def _tell_of_faulty_jax() -> None:
 
 def _keep_compiled_programs() -> None:
     """Lets what was compiled once be read from a folder the next time."""
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        import jax  # which a command has imported when it runs
-
+    jax = sys.modules.get("jax")  # a command that computes has imported it when it runs
+    if jax is not None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = caches.cache_folder() / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))
 
@@ -344,7 +343,7 @@ def run(
     dry_run: Callable[..., Iterable[str]],
     choices: Sequence[str] = (),
     *,
-    takes_arguments: bool = False,
+    least_arguments: int | None = None,
 ) -> None:
     """Runs a command whose flags are parsed or, under --dry_run, says what it would do.
 
@@ -355,7 +354,8 @@ def run(
       dry_run: takes what `main` takes; checks what can be checked without doing the work, raises
         as `main` would, writes nothing, and gives the lines that say what `main` would do.
       choices: where there are any, the command takes one of them as its one argument.
-      takes_arguments: whether the command takes arguments besides its flags, at least one.
+      least_arguments: how many arguments besides its flags the command takes at least; None: it
+        takes none.
     """
     _keep_compiled_programs()
     # What was imported stays to the end: no collection has to look through it, which takes a fifth
@@ -367,9 +367,9 @@ def run(
         words = arguments[1:]
         if choices and (len(words) != 1 or words[0] not in choices):
             _refuse(f"Say what to do: one of {', '.join(choices)}.")
-        if takes_arguments and not words:
+        if len(words) < (least_arguments or 0):
             _refuse("Say what to work on: files, folders or globs after the flags.")
-        if words and not (choices or takes_arguments):
+        if words and not choices and least_arguments is None:
             _refuse(f"Unknown argument {words[0]!r}; every option is a --flag=value.")
         try:
             if _DRY_RUN.value:

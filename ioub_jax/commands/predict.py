@@ -252,4 +252,4 @@ def dry_run(*arguments: str) -> Sequence[str]:
 
 
 if __name__ == "__main__":
-    command_line.run(main, dry_run, takes_arguments=True)
+    command_line.run(main, dry_run, least_arguments=1)

@@ -93,7 +93,7 @@ SECTIONS = {
     "schedule": "The learning rate and the length of the run",
     "data": "The data",
     "evaluation": "The evaluation",
-    "runtime": "How it is run: all of it may change when a run is resumed",
+    "runtime": "How it is run",
 }
 
 # What the arm is that a configuration has by default.

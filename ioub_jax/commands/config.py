@@ -1,0 +1,185 @@
+"""Lists every key of a configuration: its default, what it must be, what it means.
+
+ioub config loss.classification
+
+The arguments are keys or parts of keys; without any, all keys are listed, and the recipes. With
+`--config=coco_folder_retinanet:lite0` the values of that configuration are printed, those that are
+not the default with a star.
+"""
+
+import ast
+import difflib
+import itertools
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ioub_jax.commands import command_line
+
+_CONFIG = command_line.define_config(required=False)
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+import ml_collections
+
+from ioub_jax import configs
+from ioub_jax.configs import keys
+from ioub_jax.errors import ConfigError
+
+_ABOUT = (
+    "All keys with their defaults; a command takes --config.KEY=VALUE for any of them. "
+    "`ioub config loss` prints those of a part."
+)
+
+
+def main(*asked: str) -> None:
+    """Prints the keys that are asked for."""
+    print("\n".join(_lines(asked)))
+
+
+def dry_run(*asked: str) -> Sequence[str]:
+    """How many lines would be printed."""
+    return [f"Printed: {len(_lines(asked))} lines about the keys of a configuration."]
+
+
+def _lines(asked: Sequence[str]) -> list[str]:
+    if _CONFIG.value is not None:
+        return list(_lines_of_values(_CONFIG.value, asked))
+    lines = list(_lines_of_table(asked))
+    return lines if asked else [*_wrapped(_ABOUT), "", *lines, *_lines_of_recipes()]
+
+
+# ------------------------------------------------------------------ the table
+
+
+def _lines_of_table(asked: Sequence[str]) -> Iterator[str]:
+    """Every key with its default, what it must be and what it means."""
+    rows: dict[str, list[keys.Key]] = {}  # two of what is something else in an SSD
+    for key in keys.KEYS:
+        rows.setdefault(key.name, []).append(key)
+    for section, names in _sections(_chosen(list(rows), asked)):
+        yield from _title(section)
+        for name in names:
+            for key in rows[name]:
+                yield from _wrapped(_with_default(key), "  ", "      ")
+                yield from _wrapped(f"It must be {key.must_be}.", "      ")
+                yield from _wrapped(key.meaning, "      ")
+        yield ""
+
+
+def _with_default(key: keys.Key) -> str:
+    """A key and its default, with the family that it is of where it is not of both."""
+    retinanet, ssd = map(key.default_of, keys.FAMILIES)
+    if retinanet is keys.NO_KEY:
+        return f"{key.name} = {ssd!r} (SSD alone)"
+    if ssd is keys.NO_KEY:
+        return f"{key.name} = {retinanet!r} (RetinaNet alone)"
+    return f"{key.name} = {retinanet!r}" + (f" (SSD: {ssd!r})" if ssd != retinanet else "")
+
+
+def _lines_of_recipes() -> Iterator[str]:
+    """Every recipe with the first sentence of its docstring, and how its values are seen."""
+    yield "Recipes, whose values `ioub config --config=NAME` prints:"
+    yield ""
+    for name in configs.recipes():
+        program = ast.parse(configs.recipe_path(name).read_text(encoding="utf-8"))
+        yield f"  {name}"
+        yield from _wrapped((ast.get_docstring(program) or "").partition("\n\n")[0], "      ")
+
+
+# ------------------------------------------------------------------ a configuration
+
+
+def _lines_of_values(config: ml_collections.ConfigDict, asked: Sequence[str]) -> Iterator[str]:
+    """Every key of a configuration with its value, starred where it is not the default."""
+    family = config.get("model", {}).get("name")
+    known = keys.of_family(family if family in keys.FAMILIES else keys.FAMILIES[0])
+    values = dict(_leaves(config))
+    names = [*(name for name in known if name in values), *(values.keys() - known.keys())]
+    yield from _wrapped("A star: the value is not the default, which stands behind it.")
+    yield ""
+    for section, of_section in _sections(_chosen(names, asked)):
+        yield from _title(section)
+        for name in of_section:
+            told, star = f"{name} = {values[name]!r}", "  "
+            if name not in known:
+                told += " (a key of its own, not in the table)"
+            elif values[name] != known[name].default_of(family):
+                told += f" (default: {known[name].default_of(family)!r})"
+                star = "* "
+            yield from _wrapped(told, star, "      ")
+        yield ""
+
+
+def _leaves(config: ml_collections.ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The keys of a configuration with their dots, and their values."""
+    for name, value in config.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+# ------------------------------------------------------------------ which keys, and how
+
+
+def _chosen(names: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """The names that are asked for, or lie below what is asked for; all where nothing is.
+
+    Raises:
+      ConfigError: there is nothing of the name.
+    """
+    chosen = set() if asked else set(names)
+    for part in (words.removeprefix("config.").rstrip(".") for words in asked):
+        found = {name for name in names if name == part or name.startswith(f"{part}.")}
+        if not found:
+            raise ConfigError(f"No such key in the configuration: {part}.{_advice(part, names)}")
+        chosen |= found
+    return [name for name in names if name in chosen]
+
+
+def _advice(part: str, names: Sequence[str]) -> str:
+    """Which keys may be meant."""
+    last = part.rpartition(".")[2]
+    meant = [name for name in names if last in name.split(".")]
+    meant = meant or difflib.get_close_matches(part, names, n=1)
+    return f" Did you mean {' or '.join(meant[:3])}?" if meant else ""
+
+
+def _sections(names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Part of a configuration -> its names, in the order of the table; what it lacks comes last."""
+    order = list(keys.SECTIONS)
+
+    def section_of(name: str) -> str:
+        part, dot, _ = name.partition(".")
+        return part if dot else ""
+
+    def place(name: str) -> int:
+        section = section_of(name)
+        return order.index(section) if section in order else len(order)
+
+    for section, of_section in itertools.groupby(sorted(names, key=place), section_of):
+        yield section, list(of_section)
+
+
+def _title(section: str) -> list[str]:
+    title = keys.SECTIONS.get(section, "Of its own")
+    return [f"{title}: {section}.*" if section else title, ""]
+
+
+def _wrapped(text: str, first: str = "", others: str | None = None) -> list[str]:
+    """Lines that fit the terminal; 100 columns where there is none."""
+    return textwrap.wrap(
+        text,
+        max(shutil.get_terminal_size((100, 24)).columns, 40),
+        initial_indent=first,
+        subsequent_indent=first if others is None else others,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main, dry_run, least_arguments=0)
