@@ -14,6 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+VERBS = ROOT / "ioub_jax" / "commands"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md"]
 PAGES += sorted([*(ROOT / "docs").rglob("*.md"), *(ROOT / "tests").rglob("*.md")])
 #: What the pages on adding something show is not in the package: tests/test_how_to.py has it.
@@ -178,25 +179,32 @@ def commands(page):
                 yield [word for word in words if word != "&"]
 
 
+def source_of(command):
+    """The file or folder of a command, None where there is no such command."""
+    places = (VERBS / f"{command}.py", ROOT / "experiments" / command)
+    return next((place for place in places if place.exists()), None)
+
+
 @functools.cache
 def flags_of(command):
     """The names of a command's own flags, from its source."""
-    folder = ROOT / "experiments"
-    path = next(p for p in (folder / f"{command}.py", folder / command) if p.exists())
+    path = source_of(command)
     sources = [path] if path.is_file() else [*path.glob("*.py")]
-    text = "".join(p.read_text(encoding="utf-8") for p in (*sources, folder / "command_line.py"))
+    text = "".join(p.read_text(encoding="utf-8") for p in (*sources, VERBS / "command_line.py"))
     return set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", text))
 
 
 def problem_of(words):
     """What is wrong with a command of this repository, None where nothing is."""
     command = next((w for w in words if w.startswith("experiments.")), None)
+    if words[0] == "ioub" and len(words) > 1:
+        command = f"experiments.{words[1]}"
     if words[0] == "make":
         rules = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
         return next((w for w in words[1:] if "=" not in w and w not in rules), None)
     if command is not None:
         name = command.removeprefix("experiments.")
-        if not any((ROOT / "experiments" / path).exists() for path in (f"{name}.py", name)):
+        if source_of(name) is None:
             return command
         for word in words:
             flag = re.match(r"--(\w+)", word)
@@ -218,7 +226,8 @@ def problem_of_configuration(words):
     file, _, argument = given.removeprefix("--config=").partition(":")
     values = flags.FlagValues()
     try:
-        config = importlib.import_module(f"configs.{pathlib.Path(file).stem}").get_config
+        package = "ioub_jax.configs" if file == "defaults" else "configs"
+        config = importlib.import_module(f"{package}.{pathlib.Path(file).stem}").get_config
         config_flags.DEFINE_config_dict(
             "config",
             config(argument) if argument else config(),
@@ -247,6 +256,9 @@ def test_commands_and_their_flags_exist(page, monkeypatch):
         "make dinner",
         "python -m experiments.trane --workdir=a",
         "python -m experiments.train --workdirs=a",
+        "ioub trane --workdir=a",
+        "ioub train --workdirs=a",
+        "ioub train --config=coco_folder_retinanet:lite1 --workdir=a",
         "python -m experiments.train --config=configs/coco_retinanet.py:r51",
         "python -m experiments.train --config=configs/coco_retinanet.py --config.batchsize=8",
         "--config.batch_size=many",

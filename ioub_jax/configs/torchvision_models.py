@@ -100,7 +100,7 @@ def torchvision_config(architecture: str) -> dict[str, Any]:
 
     Returns:
       Nested dicts with some keys of `model`, `anchors`, `matcher`, `loss`, `evaluation` and `data`
-      of `ioub_jax/configs/defaults.py`, to update a configuration with.
+      of `ioub_jax/configs/keys.py`, to update a configuration with.
     """
     if architecture == "ssd300_vgg16":
         return copy.deepcopy(_SSD300)
