@@ -21,6 +21,7 @@ from ioub_jax.data.images import as_array, is_array
 from ioub_jax.data.sources import coco_categories
 from ioub_jax.data.sources.example import Example, create_example
 from ioub_jax.devices import placement
+from ioub_jax.from_config import data_parts
 from ioub_jax.training import steps
 from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, create_detector_for_inference
@@ -105,7 +106,7 @@ class ObjectDetector:
         self._detector = detector
         self.variables = jax.device_put(variables, placement.replicated(detector.mesh))
         self.predict = steps.make_predict_step(detector.model, detector.config, detector.mesh)
-        self._resize = batching.create_resize(detector.config)
+        self._resize = data_parts.resize_of(detector.config.data)
         self.canvases = tuple(tuple(canvas) for canvas in detector.config.data.canvases)
 
     def __call__(
@@ -283,12 +284,9 @@ def _from_run(
     detector = create_detector_for_inference(config, len(categories))
     everywhere = placement.replicated(detector.mesh)
     variables = checkpoints.read_variables(workdir, checkpoint, everywhere, ema=ema)
-    reading = _reading(config.data, bit_depth.of_run(workdir, config.data))
+    depth = bit_depth.of_run(workdir, data_parts.chosen_bit_depth(config.data))
+    reading = data_parts.reading_of(config.data, depth)
     return ObjectDetector(detector, variables, categories, batch_size, reading)
-
-
-def _reading(config: Any, depth: int) -> images.Reading:
-    return images.Reading(exif=config.get("exif", "ignore"), bit_depth=depth)
 
 
 def _from_weights(
@@ -303,6 +301,5 @@ def _from_weights(
     config = configuration.with_changes(ml_collections.FrozenConfigDict(imported.config), changes)
     configuration.check_ssd(config)
     detector = create_detector_for_inference(config, imported.num_classes)
-    depth = config.data.get("bit_depth") or images.AS_STORED.bit_depth
-    reading = _reading(config.data, depth)
+    reading = data_parts.reading_of(config.data)
     return ObjectDetector(detector, imported.variables, categories, batch_size, reading)

@@ -74,7 +74,7 @@ def test_add_a_loss(copy):
 YOLO = """
 import cv2, numpy, pathlib
 from ioub_jax.configs import defaults
-from ioub_jax.data.sources import create_source
+from ioub_jax.from_config.data_parts import create_source
 root = pathlib.Path("data")
 for part in ("images/train", "labels/train"):
     (root / part).mkdir(parents=True)

@@ -4,9 +4,9 @@ import pytest
 from PIL import Image
 
 import ioub_jax
-from ioub_jax.data import sources
 from ioub_jax.data.checks import DataError
 from ioub_jax.errors import ConfigError
+from ioub_jax.from_config import data_parts
 from ioub_jax.training import trained
 from ioub_jax.workdirs import configuration
 from tests import tiny
@@ -55,7 +55,7 @@ def test_canvases_and_thresholds_can_be_others_than_those_of_the_run(workdir, de
 
 
 def test_classes_are_those_of_the_run(workdir, detector):
-    source = sources.create_source(configuration.read_workdir(workdir).data, "val")
+    source = data_parts.create_source(configuration.read_workdir(workdir).data, "val")
     assert detector.classes == tuple(source.classes)
     found = detector(random_image(0))
     assert found.class_names == tuple(detector.classes[label] for label in found.labels)

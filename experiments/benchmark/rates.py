@@ -15,9 +15,10 @@ from experiments.benchmark.compiled import BACKBONE
 from ioub_jax import models, weights
 from ioub_jax.commands import command_line
 from ioub_jax.configs import defaults
-from ioub_jax.data import sources, throughput
+from ioub_jax.data import throughput
 from ioub_jax.data.checks import DataError
 from ioub_jax.errors import ConfigError, WeightsError
+from ioub_jax.from_config import data_parts
 from ioub_jax.models import vgg
 
 CONFIG = command_line.define_config(required=False)
@@ -128,9 +129,9 @@ def _input_benchmark() -> throughput.InputBenchmark:
     config = CONFIG.value
     if config is None:
         raise ConfigError("Give the configuration whose input is to be measured, --config=FILE.")
-    source = sources.create_source(config.data, "train", config.matcher)
+    source = data_parts.create_source(config.data, "train", config.matcher)
     try:
-        return throughput.InputBenchmark(config, source, _BATCHES.value)
+        return data_parts.input_benchmark(config, source, _BATCHES.value)
     except DataError:
         raise
     except ValueError as error:

@@ -36,10 +36,10 @@ from ioub_jax.commands import preview
 from ioub_jax.data import audit
 from ioub_jax.data.audit import network_scale, report
 from ioub_jax.data.checks import DataError
-from ioub_jax.data.sources import open_source
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.diagnostics import anchor_fit
 from ioub_jax.errors import ConfigError
+from ioub_jax.from_config import data_parts
 from ioub_jax.training.config_values import check_values
 
 
@@ -53,13 +53,14 @@ def what_suits(
     """
     fit = anchor_fit.measure_anchor_fit(annotations, config)
     sizes = annotations.sizes
-    configured = network_scale.configured_canvases(sizes, config)
-    suggested = network_scale.suggested_canvases(sizes, config)
+    resize, canvases = data_parts.resize_of(config.data), data_parts.canvases_of(config.data)
+    configured = network_scale.with_padding(sizes, resize, canvases)
+    suggested = network_scale.suggested_canvases(sizes, resize, canvases)
     text = f"{fit}\n\n{report.format_canvases(configured, suggested)}"
     details = {
         "anchors": dataclasses.asdict(fit),
         "canvases": dataclasses.asdict(configured),
-        "suggested_canvases": [dataclasses.asdict(canvases) for canvases in suggested],
+        "suggested_canvases": [dataclasses.asdict(other) for other in suggested],
     }
     return anchor_fit.unreached_finding(fit, annotations, config), text, details
 
@@ -100,7 +101,7 @@ def main() -> None:
         files.check_can_write(pathlib.Path(_OUTPUT.value))
     details = {"source": config.data.source, "split": _SPLIT.value, "decoded": _DECODE.value}
     try:
-        found = audit.audit_data_set(config, _SPLIT.value, decode=_DECODE.value)
+        found = data_parts.audit_data_set(config, _SPLIT.value, decode=_DECODE.value)
         if (data := found.data) is not None:
             more, suits, measured = what_suits(data.annotations, config)
             found = dataclasses.replace(found, findings=(*found.findings, *more))
@@ -122,8 +123,7 @@ def dry_run() -> Sequence[str]:
     config = _CONFIG.value
     check_values(config)
     try:
-        opening = audit.opening_options(config.data)
-        source = open_source(opening, _SPLIT.value)
+        source = data_parts.open_leniently(config.data, _SPLIT.value)
     except DataError:
         raise
     except ValueError as error:

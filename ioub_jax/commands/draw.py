@@ -28,8 +28,8 @@ import numpy as np
 
 from ioub_jax import files, plotting
 from ioub_jax.commands import preview
-from ioub_jax.data import pipeline
 from ioub_jax.data.sources.example import select_objects
+from ioub_jax.from_config import data_parts
 from ioub_jax.training import steps, trained
 from ioub_jax.workdirs import records
 
@@ -38,7 +38,7 @@ def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> N
     """Draws the first images of the source, with ground truth and detections."""
     config = model.detector.config
     found = {}
-    with pipeline.evaluation_batches_of(config, model.source) as batches:
+    with data_parts.evaluation_batches_of(config, model.source) as batches:
         for batch in itertools.islice(batches, -(-count // config.evaluation.batch_size)):
             detections = jax.device_get(model.predict(*model.detector.on_devices(batch)))
             for image_id, boxes, scores, labels, valid in zip(
@@ -65,7 +65,7 @@ def draw_positive_anchors(path: pathlib.Path, model: trained.Trained) -> None:
     """Draws the image with the most positive anchors of the first batch."""
     config = model.detector.config
     inspect = steps.make_inspection_step(model.detector.model, config)
-    with pipeline.evaluation_batches_of(config, model.source) as batches:
+    with data_parts.evaluation_batches_of(config, model.source) as batches:
         batch = next(batches)
     on_device, anchors = model.detector.on_devices(batch)
     seen = jax.device_get(inspect(model.variables, on_device, anchors))

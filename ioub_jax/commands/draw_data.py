@@ -23,10 +23,11 @@ import numpy as np
 
 from ioub_jax import files, plotting
 from ioub_jax.commands import preview
-from ioub_jax.data import batching, pipeline
-from ioub_jax.data.sources import Example, Source, create_source
+from ioub_jax.data import pipeline
+from ioub_jax.data.sources import Example, Source
 from ioub_jax.data.sources.example import create_example
 from ioub_jax.errors import ConfigError
+from ioub_jax.from_config import data_parts
 from ioub_jax.training.config_values import check_values
 
 
@@ -46,8 +47,8 @@ def _training_batches(source: Source, count: int, first_step: int) -> pipeline.B
     config.runtime.workers = 0
     num_steps = -(-count // config.batch_size)
     try:
-        plan = batching.create_plan(config, source.sizes)
-        return pipeline.training_batches_of(config, source, plan, first_step, num_steps)
+        plan = data_parts.training_plan(config, source.sizes)
+        return data_parts.training_batches_of(config, source, plan, first_step, num_steps)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -74,7 +75,7 @@ def main() -> None:
     check_values(config)
     path = pathlib.Path(_OUTPUT.value)
     files.check_can_write(path.parent)
-    source = create_source(config.data, "train", config.matcher)
+    source = data_parts.create_source(config.data, "train", config.matcher)
     examples = _training_examples(source, _IMAGES.value, _STEP.value)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +97,7 @@ def dry_run() -> Sequence[str]:
     """What would be drawn."""
     config, path = _CONFIG.value, pathlib.Path(_OUTPUT.value)
     check_values(config)
-    source = create_source(config.data, "train", config.matcher)
+    source = data_parts.create_source(config.data, "train", config.matcher)
     _training_batches(source, _IMAGES.value, _STEP.value).close()
     files.check_can_write(path.parent)
     return [

@@ -9,10 +9,9 @@ import ml_collections
 import numpy as np
 
 from ioub_jax import files, weights
-from ioub_jax.data import batching
 from ioub_jax.data.sources.example import Source
 from ioub_jax.devices import placement
-from ioub_jax.errors import ConfigError
+from ioub_jax.from_config import data_parts
 from ioub_jax.training import (
     initial_weights,
     resumption,
@@ -58,7 +57,8 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     keep_every = config.runtime.checkpoint_every_images
     found = checkpoint_folders.find(workdir)
     warmup = config.schedule.warmup_images
-    depth = "bit_depth.json, " if bit_depth.is_kept(config.data, setup.source) else ""
+    chosen = data_parts.chosen_bit_depth(config.data)
+    depth = "bit_depth.json, " if bit_depth.is_kept(chosen, setup.source) else ""
     warm_up = f"; the first {warmup:,} images are warm-up" if warmup else ""
     return [
         f"Data: {config.data.source}, {describe_source(setup.source)} for training, "
@@ -208,11 +208,8 @@ def describe_canvases(config: Any, source: Source) -> str:
     Raises:
       ConfigError: the canvases contradict `data.resize`.
     """
-    canvases = tuple(tuple(canvas) for canvas in config.data.canvases)
-    try:
-        assigned = batching.create_resize(config).assign(source.sizes, canvases)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    canvases = data_parts.canvases_of(config.data)
+    assigned = data_parts.resize_of(config.data).assign(source.sizes, canvases)
     counts = np.bincount(assigned, minlength=len(canvases))
     return ", ".join(
         f"{height}x{width} ({images:,} images)"

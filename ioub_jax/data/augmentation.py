@@ -1,7 +1,6 @@
 """What happens to a training example between its file and its batch."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -39,18 +38,13 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name in ("horizontal_flip", "vertical_flip"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"data.augmentation.{name} is {getattr(self, name)}; "
-                    "it is a probability, 0 to 1."
-                )
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a probability, 0 to 1.")
         if self.expand_ratio < 1:
-            raise ValueError(
-                f"data.augmentation.expand_ratio is {self.expand_ratio}; it must be at least 1."
-            )
+            raise ValueError(f"expand_ratio is {self.expand_ratio}; it must be at least 1.")
         if len(self.scale_jitter) != 2 or not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
             raise ValueError(
-                f"data.augmentation.scale_jitter is {self.scale_jitter}; "
-                "it must be two factors above 0, the smaller one first."
+                f"scale_jitter is {self.scale_jitter}; it must be two factors above 0, the smaller "
+                "one first."
             )
 
     @property
@@ -99,13 +93,3 @@ class Augmentation:
         return transforms.scale_jitter(
             example, jitter, size=size, canvas=canvas, limits=self.scale_jitter, out=out
         )
-
-
-def create_augmentation(config: Any) -> Augmentation:
-    """The transforms that `config.data.augmentation` of a whole configuration asks for.
-
-    Raises:
-        ValueError: If it has values that `Augmentation` refuses.
-    """
-    options = config.data.augmentation
-    return Augmentation(**{**options, "scale_jitter": tuple(options.scale_jitter)})

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -93,13 +93,13 @@ class BatchPlan:
         _check(sizes, batch_size, canvases)
         if not scales or not all(0 < scale <= 1 for scale in scales):
             raise ValueError(
-                f"data.resize.scales is {tuple(scales)}; it must hold factors above 0, at most 1: "
-                "set data.resize and data.canvases to the largest size of the training."
+                f"scales is {tuple(scales)}; it must hold factors above 0, at most 1: "
+                "set resize and canvases to the largest size of the training."
             )
         if resize.mode == "stretch" and set(scales) != {1.0}:
             raise ValueError(
-                "data.resize.scales must be (1.0,) where data.resize.mode is 'stretch': a "
-                "stretched image has the size of its canvas."
+                "scales must be (1.0,) where resize.mode is 'stretch': a stretched image has the "
+                "size of its canvas."
             )
         self.batch_size = batch_size
         self.resize = resize
@@ -221,43 +221,6 @@ class EvaluationPlan:
         indices[: len(members)] = members
         is_real = np.arange(self.batch_size) < len(members)
         return PlannedBatch(self.canvases[canvas], indices, np.zeros_like(indices), is_real)
-
-
-def create_resize(config: Any) -> Resize:
-    """How `config.data.resize` scales images.
-
-    Raises:
-        ValueError: If it has values that `Resize` refuses.
-    """
-    resize = config.data.resize
-    return Resize(resize.mode, resize.short_side, resize.long_side)
-
-
-def create_plan(config: Any, sizes: np.ndarray) -> BatchPlan:
-    """The training batches of a whole configuration for images of these sizes.
-
-    Raises:
-        ValueError: As `BatchPlan` and `Resize`.
-    """
-    return BatchPlan(
-        sizes,
-        config.batch_size,
-        config.seed,
-        config.data.canvases,
-        resize=create_resize(config),
-        scales=tuple(config.data.resize.scales),
-    )
-
-
-def create_evaluation_plan(config: Any, sizes: np.ndarray) -> EvaluationPlan:
-    """The evaluation batches of a whole configuration for images of these sizes.
-
-    Raises:
-        ValueError: As `EvaluationPlan` and `Resize`.
-    """
-    return EvaluationPlan(
-        sizes, config.evaluation.batch_size, config.data.canvases, resize=create_resize(config)
-    )
 
 
 def keep_largest(example: Example, max_boxes: int) -> Example:

@@ -141,11 +141,11 @@ class Problems:
 
 
 def check_on_error(on_error: str) -> str:
-    """Returns `on_error` if it is a known value of `config.data.on_error`.
+    """Returns `on_error` if it is a known value of it.
 
     Raises:
         ValueError: If it is neither 'raise' nor 'skip'.
     """
     if on_error not in ON_ERROR:
-        raise ValueError(f"config.data.on_error is {on_error!r} and must be 'raise' or 'skip'.")
+        raise ValueError(f"on_error is {on_error!r} and must be 'raise' or 'skip'.")
     return on_error

@@ -36,7 +36,7 @@ _REDUCTIONS = {
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
     1: 0,
 }
-#: Bits that the values of 16-bit images may have: `config.data.bit_depth`.
+#: Bits that the values of 16-bit images may have.
 BIT_DEPTHS = (8, 10, 12, 14, 16)
 # Modes of Pillow that have 8 bits and an RGB; transparency is dropped.
 _PLAIN_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV")
@@ -49,7 +49,7 @@ class Reading:
     """How images become pixels: the same in training, evaluation and detection of a run.
 
     Attributes:
-        exif: `config.data.exif`: 'ignore' takes pixels as they are stored, 'apply' turns them as
+        exif: 'ignore' takes pixels as they are stored, 'apply' turns them as
             their EXIF orientation says.
         bit_depth: How many bits the values of 16-bit images have, one of `BIT_DEPTHS`; the eight
             highest of them are the pixels.
@@ -59,7 +59,7 @@ class Reading:
     bit_depth: int = 16
 
 
-#: What is read where nothing is configured.
+#: What is read where nothing is chosen.
 AS_STORED = Reading()
 
 
@@ -353,7 +353,7 @@ def explain_size(
         stored: Height and width of the image as stored.
         size: The annotated ones.
         orientation: Its EXIF orientation.
-        exif: `config.data.exif`.
+        exif: 'ignore' or 'apply', as in `Reading`.
 
     Returns:
         A part of a sentence, after the name of the file.

@@ -15,20 +15,19 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import cv2
 import grain
 import numpy as np
 from absl import flags
 
-from ioub_jax.data.augmentation import Augmentation, create_augmentation
+from ioub_jax.data.augmentation import Augmentation
 from ioub_jax.data.batching import (
     EvaluationPlan,
     Plan,
     PlannedBatch,
     assemble_batch,
-    create_evaluation_plan,
     keep_largest,
 )
 from ioub_jax.data.checks import KINDS, DataError, Problem, check_on_error
@@ -388,52 +387,3 @@ def evaluation_batches(
         process_count=process_count,
     )
     return BatchIterator(loader, num_workers, prefetch)
-
-
-def training_batches_of(
-    config: Any,
-    source: Source,
-    plan: Plan,
-    start_step: int,
-    num_steps: int,
-    *,
-    process_index: int = 0,
-    process_count: int = 1,
-) -> BatchIterator:
-    """`training_batches` with the options of a whole configuration.
-
-    Raises:
-        ValueError: As `training_batches` and `Augmentation`.
-    """
-    return training_batches(
-        source,
-        plan,
-        seed=config.seed,
-        start_step=start_step,
-        num_steps=num_steps,
-        max_boxes=config.data.max_boxes,
-        augmentation=create_augmentation(config),
-        on_error=config.data.on_error,
-        process_index=process_index,
-        process_count=process_count,
-        num_workers=config.runtime.workers,
-    )
-
-
-def evaluation_batches_of(
-    config: Any, source: Source, *, process_index: int = 0, process_count: int = 1
-) -> BatchIterator:
-    """`evaluation_batches` with the options of a whole configuration.
-
-    Raises:
-        ValueError: As `evaluation_batches` and `EvaluationPlan`.
-    """
-    return evaluation_batches(
-        source,
-        create_evaluation_plan(config, source.sizes),
-        max_boxes=config.data.max_boxes,
-        on_error=config.data.on_error,
-        process_index=process_index,
-        process_count=process_count,
-        num_workers=config.runtime.workers,
-    )

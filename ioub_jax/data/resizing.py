@@ -32,11 +32,11 @@ class Resize:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise ValueError(f"data.resize.mode is {self.mode!r} and must be one of {MODES}.")
+            raise ValueError(f"mode is {self.mode!r} and must be one of {MODES}.")
         if not 1 <= self.short_side <= self.long_side:
             raise ValueError(
-                f"data.resize.short_side is {self.short_side} and data.resize.long_side is "
-                f"{self.long_side}; they must be at least 1 and in that order."
+                f"short_side is {self.short_side} and long_side is {self.long_side}; they must be "
+                "at least 1 and in that order."
             )
 
     def size(self, image_size: Size, canvas: Size, scale: float = 1.0) -> Size:
@@ -139,7 +139,9 @@ def suggest_canvases(
         ValueError: If the mode is another: with those, the canvases decide the sizes.
     """
     if resize.mode != "short_side":
-        raise ValueError("Canvases can be suggested for data.resize.mode='short_side' only.")
+        raise ValueError(
+            f"The mode is {resize.mode!r}; canvases can be suggested for 'short_side' only."
+        )
     rounded = (np.ceil(resize._targets(sizes) / multiple) * multiple).astype(np.int64)
     shapes, weights = np.unique(rounded, axis=0, return_counts=True)
     order = np.argsort(shapes[:, 0] / shapes[:, 1], kind="stable")

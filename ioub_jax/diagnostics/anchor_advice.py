@@ -11,8 +11,9 @@ import ml_collections
 import numpy as np
 
 from ioub_jax.anchors import best_anchor_iou
-from ioub_jax.data.audit.network_scale import ResizedBoxes, canvases_of, resize_boxes
+from ioub_jax.data.audit.network_scale import ResizedBoxes
 from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.from_config import data_parts
 from ioub_jax.training.detector import canvas_levels
 
 #: A box is reached if its best anchor has at least this IoU with it.
@@ -57,7 +58,7 @@ def best_ious(resized: ResizedBoxes, config: ml_collections.ConfigDict) -> np.nd
       float32 `[m]`.
     """
     ious = np.zeros(len(resized.boxes), np.float32)
-    for number, canvas in enumerate(canvases_of(config)):
+    for number, canvas in enumerate(data_parts.canvases_of(config.data)):
         chosen = resized.canvases == number
         ious[chosen] = best_anchor_iou(resized.boxes[chosen], canvas_levels(config, canvas))
     return ious
@@ -104,7 +105,7 @@ def _verified(
     """What changes leave unreached of all boxes."""
     changed = _with(config, changes)
     flags = tuple(_flag(key, value) for key, value in changes.items())
-    ious = best_ious(resize_boxes(annotations, changed), changed)
+    ious = best_ious(data_parts.resized_boxes(annotations, changed.data), changed)
     return Remedy(flags, _lack(ious)[0])
 
 
@@ -177,7 +178,7 @@ def _canvases(
                 tuple(
                     int(-(-side * factor // _CANVAS_MULTIPLE)) * _CANVAS_MULTIPLE for side in pair
                 )
-                for pair in canvases_of(config)
+                for pair in data_parts.canvases_of(config.data)
             )
         }
 
@@ -206,7 +207,7 @@ def _with(
 
 def _sample(annotations: Annotations, config: ml_collections.ConfigDict) -> ResizedBoxes:
     """At most so many boxes, from all over the data set, at the size the network sees."""
-    resized = resize_boxes(annotations, config)
+    resized = data_parts.resized_boxes(annotations, config.data)
     count = len(resized.boxes)
     return _select(resized, np.unique(np.linspace(0, count - 1, min(count, _SAMPLE), dtype=int)))
 

@@ -6,10 +6,10 @@ import ml_collections
 import numpy as np
 
 from ioub_jax.data.audit import Finding
-from ioub_jax.data.audit.network_scale import canvases_of, resize_boxes
 from ioub_jax.data.audit.statistics import SIZE_CLASSES, size_classes
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.diagnostics.anchor_advice import NOTEWORTHY, REACHED, Remedy, best_ious, find_remedy
+from ioub_jax.from_config import data_parts
 from ioub_jax.training.detector import canvas_levels
 
 
@@ -69,11 +69,13 @@ def measure_anchor_fit(annotations: Annotations, config: ml_collections.ConfigDi
     Returns:
       the fit, without augmentation.
     """
-    resized = resize_boxes(annotations, config)
+    resized = data_parts.resized_boxes(annotations, config.data)
     unreached = best_ious(resized, config) < REACHED
     area = (resized.boxes[:, 2:] - resized.boxes[:, :2]).prod(axis=1)
     # The IoU with an anchor is at most the ratio of the areas.
-    smallest_area = REACHED * min(_smallest_area(config, canvas) for canvas in canvases_of(config))
+    smallest_area = REACHED * min(
+        _smallest_area(config, canvas) for canvas in data_parts.canvases_of(config.data)
+    )
     return AnchorFit(
         Reach(len(unreached), int(unreached.sum())),
         _by_size(area, unreached),

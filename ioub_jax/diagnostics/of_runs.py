@@ -15,11 +15,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ioub_jax import boxes, postprocess
-from ioub_jax.data import pipeline
 from ioub_jax.data.checks import DataError
 from ioub_jax.diagnostics import of_detections, suppression
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation import coco_format
+from ioub_jax.from_config import data_parts
 from ioub_jax.objective import histograms
 from ioub_jax.training import evaluator, steps
 from ioub_jax.training.trained import Trained
@@ -124,7 +124,7 @@ def search_source(
     search = functools.partial(make_search(detector.model, config, detector.mesh), model.variables)
     collector = coco_format.DetectionCollector(model.source.category_ids, model.source.written_ids)
     candidate_ious, kept_ious = [], []
-    with pipeline.evaluation_batches_of(config, model.source) as batches:
+    with data_parts.evaluation_batches_of(config, model.source) as batches:
         for batch in batches:
             found = jax.device_get(search(*detector.on_devices(batch)))
             evaluator.collect(collector, batch, found.detections)

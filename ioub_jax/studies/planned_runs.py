@@ -21,11 +21,11 @@ from typing import Any
 import ml_collections
 
 from ioub_jax import files
-from ioub_jax.data import sources
 from ioub_jax.diagnostics.correlation import correlation_of
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation import coco_format, coco_metrics
 from ioub_jax.evaluation.coco_input import check_input
+from ioub_jax.from_config import data_parts
 from ioub_jax.studies import paired_differences, resampling
 from ioub_jax.training import config_values, detector, schedules, setup
 from ioub_jax.workdirs import class_list, configuration, records
@@ -303,7 +303,7 @@ def _ground_truth(
 ) -> tuple[dict[str, Any], str]:
     """The validation images of `config.data`, given as JSON, in COCO's format, and their digest."""
     config = configuration.from_dict(json.loads(data))
-    source = sources.create_source(config, "val", categories=categories)
+    source = data_parts.create_source(config, "val", categories=categories)
     ground_truth = coco_format.to_coco_ground_truth(source)
     # Without the names of files, which are other ones on another machine.
     sizes = [(image["id"], image["height"], image["width"]) for image in ground_truth["images"]]

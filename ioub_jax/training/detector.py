@@ -14,9 +14,9 @@ import optax
 from jax.sharding import Mesh
 
 from ioub_jax import anchors as anchor_grids
-from ioub_jax.data import augmentation, batching
 from ioub_jax.devices import host_memory, placement
 from ioub_jax.errors import ConfigError
+from ioub_jax.from_config import data_parts
 from ioub_jax.models import create_model
 from ioub_jax.training import schedules, steps, train_state
 from ioub_jax.workdirs import configuration
@@ -125,8 +125,8 @@ def check_choices(config: ml_collections.ConfigDict) -> None:
     try:
         steps.objective_options(config)
         schedules.learning_rate_schedule(config.schedule, config.batch_size)
-        batching.create_plan(config, np.ones((1, 2)))
-        augmentation.create_augmentation(config)
+        data_parts.training_plan(config, np.ones((1, 2)))
+        data_parts.augmentation_of(config.data)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

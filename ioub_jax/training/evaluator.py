@@ -10,11 +10,11 @@ import ml_collections
 import numpy as np
 
 from ioub_jax import files
-from ioub_jax.data import pipeline
 from ioub_jax.data.sources.example import Source
 from ioub_jax.devices import hosts
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation import coco_format, coco_metrics, voc_metrics
+from ioub_jax.from_config import data_parts
 from ioub_jax.training.detector import Detector
 
 
@@ -148,7 +148,7 @@ def evaluate_source(
     check_metrics(detector.config)
     collector = coco_format.DetectionCollector(source.category_ids, source.written_ids)
     highest = -np.inf
-    with pipeline.evaluation_batches_of(
+    with data_parts.evaluation_batches_of(
         detector.config,
         source,
         process_index=jax.process_index(),

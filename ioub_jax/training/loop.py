@@ -19,10 +19,11 @@ import ml_collections
 import numpy as np
 from tqdm import auto as tqdm
 
-from ioub_jax.data import batching, pipeline, sources
+from ioub_jax.data import pipeline, sources
 from ioub_jax.data.sources.example import Source
 from ioub_jax.data.sources.fingerprint import Fingerprint
 from ioub_jax.devices import hosts, placement
+from ioub_jax.from_config import data_parts
 from ioub_jax.training import (
     compilations,
     evaluator,
@@ -133,7 +134,7 @@ class Run:
     def _open(self) -> None:
         """Makes what is computed, goes to where the run stands and opens its records."""
         config, workdir = self.config, self.workdir
-        self.plan = batching.create_plan(config, self.source.sizes)
+        self.plan = data_parts.training_plan(config, self.source.sizes)
         trainer = create_trainer(self.detector)
         self.train_step = trainer.train_step
         self.predict = steps.make_predict_step(self.detector.model, config, self.detector.mesh)
@@ -172,7 +173,8 @@ class Run:
         configuration.claim_workdir(self.workdir, self.config)
         class_list.claim(self.workdir, self.source)
         resumption.record_data(self.workdir, data)
-        depth = bit_depth.claim(self.workdir, self.config.data, self.source)
+        chosen = data_parts.chosen_bit_depth(self.config.data)
+        depth = bit_depth.claim(self.workdir, chosen, self.source)
         self.source = sources.with_bit_depth(self.source, depth)
         self.validation = sources.with_bit_depth(self.validation, depth)
         if hosts.is_first():
@@ -180,7 +182,7 @@ class Run:
 
     def training_batches(self, start: int, count: int) -> pipeline.BatchIterator:
         """The batches of steps `start` to `start + count - 1`."""
-        return pipeline.training_batches_of(
+        return data_parts.training_batches_of(
             self.config,
             self.source,
             self.plan,

@@ -6,10 +6,11 @@ from typing import NamedTuple
 import ml_collections
 
 from ioub_jax.data import sources
-from ioub_jax.data.sources import FileSource, Learned, unlearned
+from ioub_jax.data.sources import FileSource, Learned
 from ioub_jax.data.sources.example import Source
 from ioub_jax.devices import hosts, self_test
 from ioub_jax.errors import ConfigError
+from ioub_jax.from_config import data_parts
 from ioub_jax.training import evaluator, schedules
 from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, create_detector
@@ -110,11 +111,11 @@ def open_data(
       DataError: the data set is broken, or has a class without a box to learn.
     """
     check_values(config)
-    source, learned = sources.open_counted(
+    source, learned = data_parts.open_counted(
         config.data, "train", config.matcher, categories=categories
     )
-    unlearned.check_classes(learned, config.data)
-    validation = sources.create_source(
+    data_parts.check_classes(learned, config.data)
+    validation = data_parts.create_source(
         config.data,
         "val",
         categories=class_list.categories_of(source),

@@ -6,9 +6,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from ioub_jax.data import sources
 from ioub_jax.data.sources.example import Source
 from ioub_jax.devices import placement
+from ioub_jax.from_config import data_parts
 from ioub_jax.training import evaluator, steps
 from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, create_detector
@@ -49,12 +49,12 @@ def open_run(
     """The detector of a run, without its variables, and a split of its data; raises as `load`."""
     config = configuration.with_changes(configuration.read_workdir(workdir), changes or {})
     check_values(config)
-    source = sources.create_source(
+    source = data_parts.create_source(
         config.data,
         split,
         config.matcher,
         categories=class_list.read(workdir),
-        bit_depth=bit_depth.of_run(workdir, config.data),
+        bit_depth=bit_depth.of_run(workdir, data_parts.chosen_bit_depth(config.data)),
     )
     return create_detector(config, len(source.classes)), source
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from ioub_jax.boxes import pairwise_iou
 from ioub_jax.configs import defaults, ssd_defaults
-from ioub_jax.data.audit.network_scale import resize_boxes
 from ioub_jax.data.sources.annotations import collect_annotations
 from ioub_jax.data.sources.example import create_example
 from ioub_jax.diagnostics.anchor_advice import best_ious
 from ioub_jax.diagnostics.anchor_fit import Reach, measure_anchor_fit, unreached_finding
+from ioub_jax.from_config import data_parts
 from ioub_jax.training.detector import canvas_anchors
 
 
@@ -39,7 +39,9 @@ def test_the_anchors_are_those_of_the_detector(config, ratios):
     rng = np.random.default_rng(0)
     boxes = [rng.uniform(0, 60, (20, 2)) for _ in range(2)]
     boxes = [np.concatenate([low, low + rng.uniform(4, 60, (20, 2))], axis=1) for low in boxes]
-    resized = resize_boxes(annotations_of(*boxes, sizes=[(128, 192), (150, 100)]), config)
+    resized = data_parts.resized_boxes(
+        annotations_of(*boxes, sizes=[(128, 192), (150, 100)]), config.data
+    )
     expected = np.zeros(40)
     for number, canvas in enumerate(config.data.canvases):
         anchors = np.concatenate(canvas_anchors(config, canvas))
@@ -91,7 +93,7 @@ def test_the_default_boxes_are_those_of_the_ssd():
     config = ssd_defaults.get_config()
     boxes = np.array([[50.0, 40, 62, 52], [20, 20, 22, 23]])
     annotations = annotations_of(boxes, sizes=[(100, 150)])
-    resized = resize_boxes(annotations, config)
+    resized = data_parts.resized_boxes(annotations, config.data)
     np.testing.assert_allclose(resized.boxes, [[100, 120, 124, 156], [40, 60, 44, 69]])
     anchors = np.concatenate(canvas_anchors(config, (300, 300)))
     assert len(anchors) == 8732

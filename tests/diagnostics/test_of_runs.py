@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from ioub_jax import postprocess
-from ioub_jax.data import sources
 from ioub_jax.data.checks import DataError
 from ioub_jax.diagnostics import of_runs
 from ioub_jax.errors import ConfigError
+from ioub_jax.from_config import data_parts
 from ioub_jax.training import train_state, trained
 from ioub_jax.training.detector import create_detector
 from tests import tiny
@@ -38,7 +38,7 @@ def untrained():
     """A detector with its first parameters: some boxes overlap, and all have a score above 0."""
     with jax.numpy_dtype_promotion("standard"):
         config = tiny.get_config()
-        source = sources.create_source(config.data, "val")
+        source = data_parts.create_source(config.data, "val")
         detector = create_detector(config, len(source.classes))
         variables = jax.jit(functools.partial(train_state.init_variables, detector.model, 0))()
     return trained.Trained(detector, variables, source)

@@ -9,7 +9,8 @@ import optax
 import pytest
 
 from ioub_jax import objective
-from ioub_jax.data import batching, pipeline, sources
+from ioub_jax.data import batching, pipeline
+from ioub_jax.from_config import data_parts
 from ioub_jax.training import steps
 from ioub_jax.training.detector import create_detector, create_trainer
 from tests import tiny
@@ -47,7 +48,7 @@ LOCALIZATION = {
 def batch():
     """One batch of the tiny configuration, as the compiled steps take it."""
     config = tiny.get_config()
-    source = sources.create_source(config.data, "train")
+    source = data_parts.create_source(config.data, "train")
     plan = batching.BatchPlan(source.sizes, config.batch_size, 0, config.data.canvases)
     with pipeline.training_batches(
         source, plan, seed=0, start_step=0, num_steps=1, max_boxes=16

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from ioub_jax.configs import defaults
-from ioub_jax.data import sources
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation import coco_format, evaluate_detections, metrics_to_json
+from ioub_jax.from_config import data_parts
 from ioub_jax.plotting import arms as plotting
 from ioub_jax.studies import planned_runs, study_report
 from ioub_jax.workdirs import configuration
@@ -24,7 +24,7 @@ def plan(folder, seeds=2, arms=ARMS, config=None):
 
 def pretend_trained(run, noise):
     """The files of a finished run whose detections are the ground truth, `noise` pixels off."""
-    source = sources.create_source(run.config.data, "val")
+    source = data_parts.create_source(run.config.data, "val")
     ground_truth = coco_format.to_coco_ground_truth(source)
     generator = np.random.default_rng(run.config.seed)
     detections = [

@@ -79,7 +79,7 @@ def test_a_key_that_an_earlier_version_did_not_have_is_not_looked_at():
 
 def test_a_run_is_refused_before_its_data_is_opened(tmp_path, monkeypatch):
     config = with_value("data.max_boxes", 0)
-    monkeypatch.setattr(setup.sources, "create_source", None)
+    monkeypatch.setattr(setup.data_parts, "create_source", None)
     with pytest.raises(ConfigError, match=r"data\.max_boxes is 0"):
         setup.create_setup(config)
     configuration.claim_workdir(tmp_path, config)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from ioub_jax import matching, objective
-from ioub_jax.data import batching, pipeline, sources
+from ioub_jax.data import batching, pipeline
 from ioub_jax.devices import placement
+from ioub_jax.from_config import data_parts
 from ioub_jax.models import Predictions
 from ioub_jax.training import gradients, steps
 from ioub_jax.training.detector import create_detector, create_trainer
@@ -108,7 +109,7 @@ def two_steps(devices, **runtime):
     detector = create_detector(config, 8)
     trainer = create_trainer(detector)
     state = trainer.create_state()
-    source = sources.create_source(config.data, "train")
+    source = data_parts.create_source(config.data, "train")
     plan = batching.BatchPlan(source.sizes, 8, 0, config.data.canvases)
     metrics = []
     with pipeline.training_batches(

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from ioub_jax import matching
-from ioub_jax.data import batching, pipeline, sources
+from ioub_jax.data import batching, pipeline
 from ioub_jax.devices import placement
+from ioub_jax.from_config import data_parts
 from ioub_jax.training import steps
 from ioub_jax.training.compilations import Compilations
 from ioub_jax.training.detector import create_detector, create_trainer
@@ -23,7 +24,7 @@ def first_steps(devices, count):
     detector = create_detector(config, 8)
     trainer = create_trainer(detector)
     state = trainer.create_state()
-    source = sources.create_source(config.data, "train")
+    source = data_parts.create_source(config.data, "train")
     plan = batching.BatchPlan(source.sizes, 8, 0, config.data.canvases)
     metrics = []
     with pipeline.training_batches(
@@ -58,7 +59,7 @@ def test_retinanet_trains():
     detector = create_detector(config, 8)
     trainer = create_trainer(detector)
     state = trainer.create_state()
-    source = sources.create_source(config.data, "train")
+    source = data_parts.create_source(config.data, "train")
     plan = batching.BatchPlan(source.sizes, 8, 0, config.data.canvases)
     with pipeline.training_batches(
         source, plan, seed=0, start_step=0, num_steps=1, max_boxes=16

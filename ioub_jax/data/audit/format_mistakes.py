@@ -45,8 +45,8 @@ def find_format_mistakes(written: WrittenBoxes, one_based: bool | None = None) -
 
     Args:
         written: The numbers of the annotation file.
-        one_based: Where the first pixel is according to `config.data.voc.one_based`; None for a
-            format that has no such question.
+        one_based: Whether the first pixel is read as 1, and not as 0; None for a format that has
+            no such question.
 
     Returns:
         A sentence for each mistake.
@@ -214,7 +214,7 @@ def find_pixel_doubts(written: WrittenBoxes, one_based: bool) -> list[str]:
 
     Args:
         written: The numbers of the XMLs.
-        one_based: Where the first pixel is according to `config.data.voc.one_based`.
+        one_based: Whether the first pixel is read as 1, and not as 0.
 
     Returns:
         A sentence for each doubt.

@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -54,11 +53,11 @@ _OF_IMAGES, _LEAVES_OUT = ("converted", "renamed"), "repeated"
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """Which boxes and images of a split are learned.
+    """Which boxes and images of a split are learned; by default those that an evaluation has.
 
     Attributes:
-        crowd: `config.matcher.crowd`: 'keep', or else crowds are not learned.
-        difficult: `config.matcher.difficult`, likewise.
+        crowd: 'keep', or else crowds are not learned.
+        difficult: Likewise of difficult objects.
         keep_empty: Whether images without a box to learn stay.
         max_boxes: Slots of an image; None for as many as it has.
         verb: What is done with a box.
@@ -80,25 +79,6 @@ class Rules:
             if treatment != "keep":
                 learned = learned & ~flag
         return learned
-
-
-def rules_of(data: Any, matcher: Any, split: str) -> Rules:
-    """The rules of a configuration; evaluation has all images, and every object but crowds.
-
-    Args:
-        data: `config.data`.
-        matcher: `config.matcher`; None for its defaults.
-        split: 'train', 'val' or 'test'.
-
-    Returns:
-        The rules.
-    """
-    if split != "train":
-        return Rules()
-    crowd, difficult = Rules.crowd, Rules.difficult
-    if matcher is not None:
-        crowd, difficult = matcher.crowd, matcher.difficult
-    return Rules(crowd, difficult, data.keep_empty, data.max_boxes, verb="trained on")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,6 +256,23 @@ def _count_classes(
 def learned_objects(annotations: Annotations, rules: Rules) -> np.ndarray:
     """Which of m objects are learned, bool `[m]`."""
     return _fates(annotations, rules)["learned"]
+
+
+def with_learned_images(source: Source, rules: Rules) -> Source:
+    """The images with a box to learn: others, such as those of crowds alone, teach nothing.
+
+    Args:
+      source: a data set.
+      rules: those of its split.
+
+    Returns:
+      the data set itself where the rules keep all images, or where only drawing them would tell.
+    """
+    if rules.keep_empty or not isinstance(source, AnnotatedImages):
+        return source
+    annotations = annotations_of(source)
+    chosen = np.flatnonzero(annotations.images_with(learned_objects(annotations, rules)))
+    return source if len(chosen) == len(source) else source.select(chosen)
 
 
 def _fates(annotations: Annotations, rules: Rules) -> dict[str, np.ndarray]:

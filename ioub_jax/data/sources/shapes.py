@@ -167,8 +167,7 @@ class ShapesSource:
             raise ValueError(f"The shapes data set has no split {split!r}; use one of {SPLITS}.")
         if min(image_size) < 2 * SMALLEST:
             raise DataError(
-                f"config.data.shapes.image_size is {tuple(image_size)}; "
-                f"both sides must be at least {2 * SMALLEST}.",
+                f"image_size is {tuple(image_size)}; both sides must be at least {2 * SMALLEST}.",
                 "image_size",
             )
         self.image_size = (int(image_size[0]), int(image_size[1]))

@@ -96,6 +96,9 @@ class VocSource(FileSource):
     Raises:
         ValueError: If `on_error` or `unannotated` is unknown, or `classes` has a name twice.
         DataError: With one sentence, if something is wrong with a folder or a file.
+
+    Attributes:
+      one_based: whether the coordinates are read as the devkit's.
     """
 
     def __init__(
@@ -113,9 +116,7 @@ class VocSource(FileSource):
     ) -> None:
         problems = Problems(on_error)
         if unannotated not in UNANNOTATED:
-            raise ValueError(
-                f"config.data.voc.unannotated is {unannotated!r} and must be one of {UNANNOTATED}."
-            )
+            raise ValueError(f"unannotated is {unannotated!r} and must be one of {UNANNOTATED}.")
         root = pathlib.Path(root).expanduser()
         may_lack = unannotated == "empty"
         listed = [
@@ -141,6 +142,7 @@ class VocSource(FileSource):
             problems.found,
             census,
         )
+        self.one_based = one_based
         self._xmls = [image.xml for image in images]
 
     def annotation_file(self, index: int) -> pathlib.Path | None:

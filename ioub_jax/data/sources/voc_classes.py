@@ -25,7 +25,7 @@ def choose_classes(classes: Sequence[str] | None, counts: Mapping[str, int]) -> 
     """
     if classes is not None:
         if len(set(classes)) < len(classes):
-            raise ValueError(f"config.data.voc.classes has a name twice: {tuple(classes)!r}.")
+            raise ValueError(f"classes has a name twice: {tuple(classes)!r}.")
         return tuple(classes)
     chosen: list[str] = []
     for name in sorted(filter(None, counts), key=lambda name: (-counts[name], name)):
@@ -78,7 +78,8 @@ def describe_unknown(
     if names:
         way_out = "correct the names"
     if names and may_learn_more:
-        way_out += f", or learn these too with {classes_flag('voc', [*classes, *names])}"
+        flag = classes_flag("config.data.voc.classes", [*classes, *names])
+        way_out += f", or learn these too with {flag}"
     objects = "has an object" if total == 1 else f"has the first of {total:,} objects"
     return f"{objects} of no class of the list: {', '.join(told)}; {way_out}"
 

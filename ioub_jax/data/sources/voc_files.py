@@ -112,7 +112,7 @@ class VocFolder:
     images, either may have folders in it, and the XMLs may lie beside the images.
 
     Args:
-        root: `config.data.voc.root`, for what an error says.
+        root: The folder of all folders, for what an error says.
         name: The folder below it.
 
     Raises:
