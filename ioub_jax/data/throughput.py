@@ -30,9 +30,9 @@ class Rate(NamedTuple):
     """Images of a second.
 
     Attributes:
-        wall: Of a second by the clock.
-        cpu: Of a second of the processors, worker processes included; infinite where they have
-            taken less than their clock shows.
+      wall: of a second by the clock.
+      cpu: of a second of the processors, worker processes included; infinite where they have
+        taken less than their clock shows.
     """
 
     wall: float
@@ -171,12 +171,12 @@ class InputBenchmark:
         """The rate of the training's own batches, and the memory they take.
 
         Args:
-            workers: Worker processes; 0 loads in threads of this one.
+          workers: worker processes; 0 loads in threads of this one.
 
         Returns:
-            The rate once the workers are up and every one has given its first batch, and the MiB of
-            the largest resident memory of a worker (0 without workers, and where the system does
-            not tell).
+          the rate once the workers are up and every one has given its first batch, and the MiB of
+          the largest resident memory of a worker (0 without workers, and where the system does
+          not tell).
         """
         warm_up = max(2 * workers, 2)
         steps = warm_up + self._num_batches

@@ -34,7 +34,7 @@ def diagnose_workdir(workdir: pathlib.Path, model: Trained) -> dict[str, Any]:
       model: its detector, with the images to use it on.
 
     Returns:
-      What `evaluation.diagnosis_to_json` gives, `suppression`, and `histograms` with their `ranges`
+      what `evaluation.diagnosis_to_json` gives, `suppression`, and `histograms` with their `ranges`
       and the `records` of `histograms.jsonl`, unless the run is from before these.
 
     Raises:
@@ -115,7 +115,7 @@ def search_source(
     Objects beyond `data.max_boxes` of an image do not count for the suppression.
 
     Returns:
-      Ground truth in COCO's format, detections in COCO's results format, and what NMS lost.
+      ground truth in COCO's format, detections in COCO's results format, and what NMS lost.
 
     Raises:
       DataError: an image is broken.

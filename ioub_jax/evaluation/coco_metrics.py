@@ -46,12 +46,12 @@ class ClassMetrics:
     """The metrics of one class.
 
     Attributes:
-        name: The class's name in the ground truth.
-        category_id: Its id there.
-        boxes: How many ground-truth boxes it has, crowds not counted.
-        AP: Mean over the ten IoU thresholds; None where the class has no ground-truth box.
-        AP50: Average precision at IoU .50; None likewise.
-        AP75: Average precision at IoU .75; None likewise.
+      name: the class's name in the ground truth.
+      category_id: its id there.
+      boxes: how many ground-truth boxes it has, crowds not counted.
+      AP: mean over the ten IoU thresholds; None where the class has no ground-truth box.
+      AP50: average precision at IoU .50; None likewise.
+      AP75: average precision at IoU .75; None likewise.
     """
 
     name: str
@@ -70,12 +70,12 @@ class CocoMetrics:
     such as `APs` where no object is small. It is null in JSON and `-` in the table.
 
     Attributes:
-        summary: COCO's twelve numbers in [0, 1], under the keys `AP AP50 AP75 APs APm APl AR1 AR10
-            AR100 ARs ARm ARl`, and `AP60 AP70 AP80 AP90`.
-        per_class: One entry a category, in the order of the category ids.
-        images: How many images the ground truth has.
-        boxes: How many ground-truth boxes there are, crowds not counted.
-        detections: How many detections were handed in.
+      summary: COCO's twelve numbers in [0, 1], under the keys `AP AP50 AP75 APs APm APl AR1 AR10
+        AR100 ARs ARm ARl`, and `AP60 AP70 AP80 AP90`.
+      per_class: one entry a category, in the order of the category ids.
+      images: how many images the ground truth has.
+      boxes: how many ground-truth boxes there are, crowds not counted.
+      detections: how many detections were handed in.
     """
 
     summary: Mapping[str, float | None]
@@ -99,18 +99,18 @@ def evaluate_detections(
     missed.
 
     Args:
-        ground_truth: A data set in COCO's JSON format, with `images` (`id`), `annotations`
-            (`image_id`, `category_id`, `bbox`; `iscrowd` is 0 and `area` is the box's where they
-            are absent) and `categories` (`id`, `name`). It is not changed.
-        detections: COCO results: `image_id`, `category_id`, `bbox` and `score`. Not changed either.
-        backend: `faster_coco_eval`, or `pycocotools`, which gives the same numbers more slowly.
+      ground_truth: a data set in COCO's JSON format, with `images` (`id`), `annotations`
+        (`image_id`, `category_id`, `bbox`; `iscrowd` is 0 and `area` is the box's where they
+        are absent) and `categories` (`id`, `name`). It is not changed.
+      detections: COCO results: `image_id`, `category_id`, `bbox` and `score`. Not changed either.
+      backend: `faster_coco_eval`, or `pycocotools`, which gives the same numbers more slowly.
 
     Returns:
-        The metrics.
+      the metrics.
 
     Raises:
-        ValueError: A detection or an annotation is malformed or names an unknown image or category.
-        ImportError: The backend is not installed.
+      ValueError: a detection or an annotation is malformed or names an unknown image or category.
+      ImportError: the backend is not installed.
     """
     checked = check_input(ground_truth, detections)
     return metrics_of(checked, run_evaluator(checked, backend))
@@ -124,7 +124,7 @@ def run_evaluator(checked: CheckedInput, backend: Backend) -> Any:
     only in that of pycocotools.
 
     Raises:
-        ImportError: The backend is not installed.
+      ImportError: the backend is not installed.
     """
     coco_class, evaluator_class = _load_backend(backend)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -142,10 +142,10 @@ def matches_by_class(evaluator: Any) -> list[list[Mapping[str, Any] | None]]:
     """Pycocotools' matches of each category, for objects of all sizes.
 
     Args:
-        evaluator: From `run_evaluator` with the backend pycocotools.
+      evaluator: from `run_evaluator` with the backend pycocotools.
 
     Returns:
-        An entry of `evalImgs` for every image; None where the image has no box of the category.
+      an entry of `evalImgs` for every image; None where the image has no box of the category.
     """
     images, areas = len(evaluator.params.imgIds), len(evaluator.params.areaRng)
     starts = range(ALL_AREAS * images, len(evaluator.evalImgs), areas * images)

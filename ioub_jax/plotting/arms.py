@@ -26,13 +26,13 @@ def comparison(
     gain that chance of the seed does not. Below, an interval that keeps clear of 0 is a difference.
 
     Args:
-        path: The PNG to write.
-        values: arm -> metric -> seed -> value, the reference first.
-        intervals: arm -> metric -> mean, lower and upper bound of the difference from the
-            reference; None where there is no interval. Of arms `KEY=VALUE` that have the key in
-            common the values alone stand below the panels.
-        metrics: Which metrics, a column each.
-        title: A line above the panels, over what the colours mean.
+      path: the PNG to write.
+      values: arm -> metric -> seed -> value, the reference first.
+      intervals: arm -> metric -> mean, lower and upper bound of the difference from the
+        reference; None where there is no interval. Of arms `KEY=VALUE` that have the key in
+        common the values alone stand below the panels.
+      metrics: which metrics, a column each.
+      title: a line above the panels, over what the colours mean.
     """
     shown = [metric for metric in metrics if any(metric in of_arm for of_arm in values.values())]
     width = max(7.0, 0.9 * len(values) + 1.0) * max(1, len(shown)) / 2

@@ -26,12 +26,12 @@ def learning_curves(
     of the records. A key that no record has leaves its curve away.
 
     Args:
-        path: The PNG to write.
-        records: Training records in order of `step`, with any of `loss`, `loss_classification`,
-            `loss_localization`, `mean_positive_iou`, `learning_rate`.
-        evaluations: Evaluations in order of `step`, with any of `AP`, `AP50`, `AP75`,
-            `without_ema_AP`; None is a gap. Their axis begins at 0 and ends above the highest.
-        title: A line above the panels.
+      path: the PNG to write.
+      records: training records in order of `step`, with any of `loss`, `loss_classification`,
+        `loss_localization`, `mean_positive_iou`, `learning_rate`.
+      evaluations: evaluations in order of `step`, with any of `AP`, `AP50`, `AP75`,
+        `without_ema_AP`; None is a gap. Their axis begins at 0 and ends above the highest.
+      title: a line above the panels.
     """
     figure = Figure(figsize=(11, 7), dpi=DPI, layout="constrained")
     losses, iou, precision, rate = figure.subplots(2, 2).flat

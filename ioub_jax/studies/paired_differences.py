@@ -33,13 +33,13 @@ class Result:
     """What one run reached.
 
     Attributes:
-        arm: The name of its arm.
-        seed: Its seed.
-        metrics: Those of `METRICS` that are known, after its last step.
-        resampled: Some of them on resampled images, a list a metric; empty where unknown.
-        seconds: Its wall time; None where unknown.
-        images: What tells its validation images and their boxes from others, such as a digest;
-            None where unknown.
+      arm: the name of its arm.
+      seed: its seed.
+      metrics: those of `METRICS` that are known, after its last step.
+      resampled: some of them on resampled images, a list a metric; empty where unknown.
+      seconds: its wall time; None where unknown.
+      images: what tells its validation images and their boxes from others, such as a digest;
+        None where unknown.
     """
 
     arm: str
@@ -55,9 +55,9 @@ class Spread:
     """Mean and spread of one metric of one arm.
 
     Attributes:
-        mean: Over the seeds.
-        deviation: Standard deviation over the seeds; None for a single one.
-        count: How many seeds.
+      mean: over the seeds.
+      deviation: standard deviation over the seeds; None for a single one.
+      count: how many seeds.
     """
 
     mean: float
@@ -70,12 +70,12 @@ class Difference:
     """An arm less the first arm, in one metric, over the seeds that both have.
 
     Attributes:
-        mean: Mean of the differences seed by seed.
-        count: How many seeds are paired.
-        by_seeds: 95 % interval of Student's t over those differences: what another training could
-            give. None for a single seed.
-        by_images: 95 % interval of the bootstrap over the validation images, the seeds as they
-            are: what other images could give. None without resampled metrics.
+      mean: mean of the differences seed by seed.
+      count: how many seeds are paired.
+      by_seeds: 95 % interval of Student's t over those differences: what another training could
+        give. None for a single seed.
+      by_images: 95 % interval of the bootstrap over the validation images, the seeds as they
+        are: what other images could give. None without resampled metrics.
     """
 
     mean: float
@@ -94,11 +94,11 @@ class Comparison:
     """Several arms beside the first one.
 
     Attributes:
-        arms: The names, the reference first.
-        spreads: arm -> metric -> spread.
-        differences: arm (but the reference) -> metric -> paired difference.
-        between: arm -> other arm -> paired difference of AP, for every two arms that share a seed.
-        seconds: arm -> mean wall time of its runs; None where unknown.
+      arms: the names, the reference first.
+      spreads: arm -> metric -> spread.
+      differences: arm (but the reference) -> metric -> paired difference.
+      between: arm -> other arm -> paired difference of AP, for every two arms that share a seed.
+      seconds: arm -> mean wall time of its runs; None where unknown.
     """
 
     arms: tuple[str, ...]
@@ -112,12 +112,12 @@ def compare(results: Sequence[Result], arms: Sequence[str]) -> Comparison:
     """Compares arms with the first of them.
 
     Args:
-        results: What the runs reached, each arm and seed once.
-        arms: The arms, the reference first; one without any result is left out.
+      results: what the runs reached, each arm and seed once.
+      arms: the arms, the reference first; one without any result is left out.
 
     Raises:
-        ValueError: An arm has two results of one seed, or the reference has none, or results are
-            of different images.
+      ValueError: an arm has two results of one seed, or the reference has none, or results are
+        of different images.
     """
     _check_images(results)
     by_arm: dict[str, dict[int, Result]] = {arm: {} for arm in arms}
@@ -265,9 +265,9 @@ def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
     """The report: what can be concluded, means and spreads, paired differences.
 
     Args:
-        comparison: What it is of.
-        title: Its heading.
-        what: What was trained and evaluated, in words.
+      comparison: what it is of.
+      title: its heading.
+      what: what was trained and evaluated, in words.
     """
     known = [m for m in METRICS if any(m in spreads for spreads in comparison.spreads.values())]
     lines = [f"# {title}", "", *([what, ""] if what else []), *conclusions(comparison), ""]

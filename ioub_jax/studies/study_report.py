@@ -26,7 +26,7 @@ def write(
       draw: `plotting.arms.comparison`.
 
     Returns:
-      The Markdown of the report.
+      the Markdown of the report.
 
     Raises:
       ConfigError: no run of the reference is finished, or a run's evaluation is not there.

@@ -26,10 +26,10 @@ class OpenedData:
     """A data set that could be opened.
 
     Attributes:
-        source: It, with its images without objects and without what is broken.
-        annotations: All of its objects.
-        statistics: What it has.
-        learned: What of it is learned.
+      source: it, with its images without objects and without what is broken.
+      annotations: all of its objects.
+      statistics: what it has.
+      learned: what of it is learned.
     """
 
     source: Source
@@ -43,8 +43,8 @@ class Audit:
     """What was found.
 
     Attributes:
-        findings: Those that must be fixed first.
-        data: None if the data set could not be opened at all.
+      findings: those that must be fixed first.
+      data: None if the data set could not be opened at all.
     """
 
     findings: tuple[Finding, ...]

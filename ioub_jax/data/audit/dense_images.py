@@ -16,13 +16,13 @@ def find_dense_images(
     """Finds images whose objects cannot all be found, or not all be counted as found.
 
     Args:
-        source: The data set.
-        annotations: All of its objects.
-        max_detections: How many detections of an image are kept, of all classes together.
-        is_for_coco: Whether COCO's AP is computed.
+      source: the data set.
+      annotations: all of its objects.
+      max_detections: how many detections of an image are kept, of all classes together.
+      is_for_coco: whether COCO's AP is computed.
 
     Returns:
-        A finding for each of the two limits that some image exceeds.
+      a finding for each of the two limits that some image exceeds.
     """
     images, labels, counts = _count_by_class(annotations, len(source.classes))
     findings = []
@@ -61,11 +61,11 @@ def coco_ceiling(labels: np.ndarray, counts: np.ndarray) -> float:
     the mean precision at the recalls 0, .01, ... 1.
 
     Args:
-        labels: int `[k]`, the class of each pair of an image and a class.
-        counts: int `[k]`, the objects of each pair, without crowds.
+      labels: int `[k]`, the class of each pair of an image and a class.
+      counts: int `[k]`, the objects of each pair, without crowds.
 
     Returns:
-        The mean over the classes that have objects; 1 where there are none.
+      the mean over the classes that have objects; 1 where there are none.
     """
     totals = np.bincount(labels, counts)
     found = np.bincount(labels, np.minimum(counts, _COCO_DETECTIONS))[totals > 0]

@@ -19,9 +19,9 @@ class ResizedBoxes:
     """The boxes of m objects at the size the network sees them, crowds left out.
 
     Attributes:
-        objects: int64 `[m]`, positions among all objects of the data set.
-        canvases: int64 `[m]`, positions among the canvases.
-        boxes: float32 `[m, 4]`, xyxy in pixels of the canvas.
+      objects: int64 `[m]`, positions among all objects of the data set.
+      canvases: int64 `[m]`, positions among the canvases.
+      boxes: float32 `[m, 4]`, xyxy in pixels of the canvas.
     """
 
     objects: np.ndarray
@@ -34,8 +34,8 @@ class Canvases:
     """Canvases and what they cost.
 
     Attributes:
-        canvases: Height and width of each.
-        padding_share: Pixels of padding over pixels of image.
+      canvases: height and width of each.
+      padding_share: pixels of padding over pixels of image.
     """
 
     canvases: tuple[Size, ...]
@@ -48,12 +48,12 @@ def resize_boxes(
     """Scales every box as its image is scaled for training, without augmentation.
 
     Args:
-        annotations: Of n images.
-        resize: How images are scaled; where a batch draws a factor of that, it is 1 here.
-        canvases: Height and width of each canvas.
+      annotations: of n images.
+      resize: how images are scaled; where a batch draws a factor of that, it is 1 here.
+      canvases: height and width of each canvas.
 
     Returns:
-        The boxes.
+      the boxes.
     """
     # As many sizes as there are kinds of images, not as there are images.
     sizes, kind = np.unique(annotations.sizes, axis=0, return_inverse=True)
@@ -96,12 +96,12 @@ def suggested_canvases(
     A stretched image has no padding.
 
     Args:
-        sizes: `[n, 2]`, height and width of each image.
-        resize: How images are scaled.
-        canvases: The present ones.
+      sizes: `[n, 2]`, height and width of each image.
+      resize: how images are scaled.
+      canvases: the present ones.
 
     Returns:
-        Sets of canvases, each with less padding than the one before.
+      sets of canvases, each with less padding than the one before.
     """
     if resize.mode == "stretch":
         return []

@@ -27,17 +27,17 @@ def with_classes(
     A class that the detector lacks is left out if there is no object of it.
 
     Args:
-        source: A data set.
-        categories: The id and name of each label of the detector, or of its training data.
-        title: What a sentence calls the data set.
-        classes_key: The option whose classes leave others out, such as
-            'config.data.coco.classes'; None where there is none.
+      source: a data set.
+      categories: the id and name of each label of the detector, or of its training data.
+      title: what a sentence calls the data set.
+      classes_key: the option whose classes leave others out, such as
+        'config.data.coco.classes'; None where there is none.
 
     Returns:
-        The data set itself if it has these classes in this order, else another view of it.
+      the data set itself if it has these classes in this order, else another view of it.
 
     Raises:
-        DataError: There are objects of a class that the detector lacks.
+      DataError: there are objects of a class that the detector lacks.
     """
     names = tuple(name for _, name in categories)
     if tuple(source.classes) == names:

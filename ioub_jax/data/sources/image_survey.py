@@ -26,10 +26,10 @@ class Survey:
     """What was found in images spread evenly over a data set.
 
     Attributes:
-        images: How many the data set has.
-        looked_into: How many were looked into: all, or `LOOKED_INTO`.
-        turned: How many of those have an EXIF orientation other than upright.
-        deep: The positions of those that have more than 8 bits a channel.
+      images: how many the data set has.
+      looked_into: how many were looked into: all, or `LOOKED_INTO`.
+      turned: how many of those have an EXIF orientation other than upright.
+      deep: the positions of those that have more than 8 bits a channel.
     """
 
     images: int
@@ -48,7 +48,7 @@ def survey_images(source: AnnotatedImages) -> Survey:
     """Reads the headers of at most `LOOKED_INTO` images; the same ones every time.
 
     Args:
-        source: A data set whose images are encoded files.
+      source: a data set whose images are encoded files.
     """
 
     def look(index: int) -> tuple[bool, bool]:
@@ -74,7 +74,7 @@ def measured_bit_depth(source: AnnotatedImages, survey: Survey) -> tuple[int, in
     A function of the images alone.
 
     Returns:
-        The bit depth and the largest value; None where no such image can be read.
+      the bit depth and the largest value; None where no such image can be read.
     """
 
     def largest(index: int) -> int:

@@ -56,11 +56,11 @@ class Rules:
     """Which boxes and images of a split are learned; by default those that an evaluation has.
 
     Attributes:
-        crowd: 'keep', or else crowds are not learned.
-        difficult: Likewise of difficult objects.
-        keep_empty: Whether images without a box to learn stay.
-        max_boxes: Slots of an image; None for as many as it has.
-        verb: What is done with a box.
+      crowd: 'keep', or else crowds are not learned.
+      difficult: likewise of difficult objects.
+      keep_empty: whether images without a box to learn stay.
+      max_boxes: slots of an image; None for as many as it has.
+      verb: what is done with a box.
     """
 
     crowd: str = "ignore"
@@ -86,10 +86,10 @@ class Tally:
     """What becomes of the boxes, or of the images, that a data set lists.
 
     Attributes:
-        listed: How many the files list.
-        learned: How many are learned.
-        left_out: How many are not, by reason; these and `learned` add up to `listed`.
-        changed: How many were read otherwise than they are written, by the keys of `CHANGES`.
+      listed: how many the files list.
+      learned: how many are learned.
+      left_out: how many are not, by reason; these and `learned` add up to `listed`.
+      changed: how many were read otherwise than they are written, by the keys of `CHANGES`.
     """
 
     listed: int
@@ -103,15 +103,15 @@ class ClassCount:
     """What becomes of the boxes of a class.
 
     Attributes:
-        name: Its name.
-        category_id: The data set's own id.
-        boxes: Its boxes, crowds included.
-        usable: Those that are learned.
-        crowds: Those that are not because they are crowds.
-        difficult: Those that are not because they are difficult.
-        beyond_max_boxes: Those that are not because their image has too few slots.
-        left_out: Boxes besides that were left out, so that a region to ignore is there.
-        images: Images with at least one of its boxes.
+      name: its name.
+      category_id: the data set's own id.
+      boxes: its boxes, crowds included.
+      usable: those that are learned.
+      crowds: those that are not because they are crowds.
+      difficult: those that are not because they are difficult.
+      beyond_max_boxes: those that are not because their image has too few slots.
+      left_out: boxes besides that were left out, so that a region to ignore is there.
+      images: images with at least one of its boxes.
     """
 
     name: str
@@ -130,11 +130,11 @@ class Learned:
     """What of a data set is learned.
 
     Attributes:
-        boxes: Of boxes; None where only drawing every image would tell.
-        images: Of images.
-        classes: One entry a class, in the order of the labels; empty where `boxes` is None.
-        fullest: Objects of the fullest image, regions to ignore included; 0 where `boxes` is None.
-        verb: What is done with them, 'trained on' or 'evaluated on'.
+      boxes: of boxes; None where only drawing every image would tell.
+      images: of images.
+      classes: one entry a class, in the order of the labels; empty where `boxes` is None.
+      fullest: objects of the fullest image, regions to ignore included; 0 where `boxes` is None.
+      verb: what is done with them, 'trained on' or 'evaluated on'.
     """
 
     boxes: Tally | None
@@ -156,11 +156,11 @@ def count_learned(source: Source, rules: Rules) -> Learned:
     """Counts what of a data set is learned; vectorised, since COCO has 860,000 boxes.
 
     Args:
-        source: With all of its images that can be read, those without objects included.
-        rules: Those of its split.
+      source: with all of its images that can be read, those without objects included.
+      rules: those of its split.
 
     Returns:
-        The counts.
+      the counts.
     """
     if not isinstance(source, AnnotatedImages):
         images = Tally(len(source), len(source), {}, {})
@@ -210,13 +210,13 @@ def count_classes(
     """Counts what becomes of the boxes of each class.
 
     Args:
-        annotations: Of n images.
-        classes: Class names in the order of the labels.
-        category_ids: The data set's own id of each class.
-        rules: Those of the split.
+      annotations: of n images.
+      classes: class names in the order of the labels.
+      category_ids: the data set's own id of each class.
+      rules: those of the split.
 
     Returns:
-        One entry a class, in the order of the labels.
+      one entry a class, in the order of the labels.
     """
     return _count_classes(annotations, classes, category_ids, _fates(annotations, rules))
 

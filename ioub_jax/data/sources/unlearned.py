@@ -56,11 +56,11 @@ def nothing_learned(learned: Learned, origin: Origin) -> str:
     """Why there is no box to learn, and the way out.
 
     Args:
-        learned: The counts of a training split without a box to learn.
-        origin: Where they come from.
+      learned: the counts of a training split without a box to learn.
+      origin: where they come from.
 
     Returns:
-        A sentence without its beginning, which names the data.
+      a sentence without its beginning, which names the data.
     """
     boxes = learned.boxes
     assert boxes is not None and boxes.learned == 0
@@ -104,11 +104,11 @@ def check_classes(learned: Learned, origin: Origin) -> None:
     """Refuses training data that has a class without a box to learn.
 
     Args:
-        learned: The counts of the training data.
-        origin: Where they come from.
+      learned: the counts of the training data.
+      origin: where they come from.
 
     Raises:
-        DataError: Names the classes, the reasons and the way out.
+      DataError: names the classes, the reasons and the way out.
     """
     sentence = empty_classes(learned.classes, learned.fullest, origin)
     if sentence:
@@ -121,13 +121,13 @@ def empty_classes(
     """Which classes have no box to learn, why, and the way out; '' if all have some.
 
     Args:
-        classes: One entry a class.
-        fullest: Objects of the fullest image.
-        origin: Where they come from.
-        are_allowed: Whether training takes them as they are.
+      classes: one entry a class.
+      fullest: objects of the fullest image.
+      origin: where they come from.
+      are_allowed: whether training takes them as they are.
 
     Returns:
-        A sentence or more.
+      a sentence or more.
     """
     empty = [entry for entry in classes if entry.usable == 0]
     if not empty:
