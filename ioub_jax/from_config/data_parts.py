@@ -34,6 +34,7 @@ from ioub_jax.data.sources.learned import count_learned, with_learned_images
 from ioub_jax.from_config.key_names import below, naming
 
 SPLITS = ("train", "val", "test")
+_ON_ERROR = {"on_error": "config.data.on_error"}
 
 _log = logging.getLogger(__name__)
 
@@ -127,8 +128,7 @@ def open_source(
             f"config.data.source is {data.source!r} and must be one of {tuple(_OPEN)}.", "folder"
         )
     options = f"config.data.{data.source}"
-    keys = {"on_error": "config.data.on_error"}
-    with naming(keys | below(options, ("classes", "image_size", "unannotated"))):
+    with naming(_ON_ERROR | below(options, ("classes", "image_size", "unannotated"))):
         source = _OPEN[data.source](data, split, categories)
     name = f"{data.source} {split}"
     if categories is not None:
@@ -405,7 +405,7 @@ def training_batches_of(
       ValueError: the hosts cannot share the batch equally.
     """
     augmentation = augmentation_of(config.data)
-    with naming({"on_error": "config.data.on_error"}):
+    with naming(_ON_ERROR):
         return pipeline.training_batches(
             source,
             plan,
@@ -441,7 +441,7 @@ def evaluation_batches_of(
       ValueError: the hosts cannot share the batch equally.
     """
     plan = evaluation_plan(config, source.sizes)
-    with naming({"on_error": "config.data.on_error"}):
+    with naming(_ON_ERROR):
         return pipeline.evaluation_batches(
             source,
             plan,
@@ -492,7 +492,7 @@ def open_leniently(data: ml_collections.ConfigDict, split: str) -> Source:
     Returns:
       the data set; raises as `open_source`, of what cannot be left out.
     """
-    with naming({"on_error": "config.data.on_error"}):
+    with naming(_ON_ERROR):
         check_on_error(data.on_error)
     lenient = data.copy_and_resolve_references()
     lenient.on_error = "skip"
