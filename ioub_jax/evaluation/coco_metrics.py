@@ -17,11 +17,12 @@ import dataclasses
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input, without_collection
+from ioub_jax.evaluation.metric import Report
 from ioub_jax.printing import printable
 
 Backend = Literal["faster_coco_eval", "pycocotools"]
@@ -39,6 +40,8 @@ _TABLE_ROWS = (
     AP_KEYS,
     ("APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
+#: All numbers of a report.
+NUMBER_KEYS = tuple(key for row in _TABLE_ROWS for key in row)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +86,33 @@ class CocoMetrics:
     images: int
     boxes: int
     detections: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoMetric:
+    """COCO's metrics as a `metric.Metric`.
+
+    Attributes:
+        backend: As `evaluate_detections` has it.
+    """
+
+    backend: Backend = "faster_coco_eval"
+
+    name: ClassVar[str] = "coco"
+    headline_key: ClassVar[str] = "AP"
+
+    def compute(
+        self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
+    ) -> Report:
+        """The report; arguments and errors as `evaluate_detections`."""
+        metrics = evaluate_detections(ground_truth, detections, backend=self.backend)
+        return Report(
+            numbers=metrics.summary,
+            table=format_table(metrics),
+            title="COCO",
+            details=metrics_to_json(metrics),
+            file_infix="",
+        )
 
 
 def evaluate_detections(

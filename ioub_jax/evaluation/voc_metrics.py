@@ -29,7 +29,7 @@ exclusive right and bottom edge, where the very same widths, areas and IoUs come
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,7 @@ from ioub_jax.evaluation.box_arrays import (
 )
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input
 from ioub_jax.evaluation.coco_metrics import AP_AT_IOU, AP_KEYS
+from ioub_jax.evaluation.metric import Report
 from ioub_jax.printing import printable
 
 # Quotients, which are rounded like the literals .5, .55, ... and like an IoU that equals one.
@@ -91,6 +92,39 @@ class VocMetrics:
     boxes: int
     difficult: int
     detections: int
+
+
+def _numbers_of(
+    eleven_point: Mapping[str, float | None], all_points: Mapping[str, float | None]
+) -> dict[str, float | None]:
+    """The numbers of a report."""
+    return {f"voc_{key}": ap for key, ap in eleven_point.items()} | {
+        f"voc_all_points_{key}": ap for key, ap in all_points.items()
+    }
+
+
+#: All numbers of a report: `voc_AP`, `voc_AP50`, ... (11 points), `voc_all_points_AP`, ...
+NUMBER_KEYS = tuple(_numbers_of(dict.fromkeys(AP_KEYS), dict.fromkeys(AP_KEYS)))
+
+
+@dataclasses.dataclass(frozen=True)
+class VocMetric:
+    """VOC's metrics as a `metric.Metric`, whose headline is the AP over 11 points."""
+
+    name: ClassVar[str] = "voc"
+    headline_key: ClassVar[str] = "voc_AP"
+
+    def compute(
+        self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
+    ) -> Report:
+        """The report; arguments and errors as `evaluate_voc`."""
+        metrics = evaluate_voc(ground_truth, detections)
+        return Report(
+            numbers=_numbers_of(metrics.eleven_point, metrics.all_points),
+            table=format_voc_table(metrics),
+            title="PASCAL VOC",
+            details=voc_metrics_to_json(metrics),
+        )
 
 
 def evaluate_voc(

@@ -23,6 +23,8 @@ from ioub_jax.data import batching, pipeline, sources
 from ioub_jax.data.sources.example import Source
 from ioub_jax.data.sources.fingerprint import Fingerprint
 from ioub_jax.devices import hosts, placement
+from ioub_jax.evaluation.metric import Metric
+from ioub_jax.from_config.metric_parts import metrics_of
 from ioub_jax.training import (
     compilations,
     evaluator,
@@ -101,10 +103,16 @@ class Run:
       config: the configuration.
       workdir: the run's folder, new or of the same configuration.
       profile: whether a few steps are traced, into `profile/`.
+      metrics: what the validation is judged by; None for those that the configuration names.
     """
 
     def __init__(
-        self, config: ml_collections.ConfigDict, workdir: pathlib.Path, *, profile: bool = False
+        self,
+        config: ml_collections.ConfigDict,
+        workdir: pathlib.Path,
+        *,
+        profile: bool = False,
+        metrics: Sequence[Metric] | None = None,
     ) -> None:
         """Builds data and detector, and goes back to the last checkpoint where there is one."""
         self.config = config
@@ -116,6 +124,8 @@ class Run:
         self.source, self.validation, self.detector, learned = create_setup(
             config, class_list.read(workdir)
         )
+        self.metrics = metrics_of(config.evaluation) if metrics is None else tuple(metrics)
+        evaluator.check_metrics(self.metrics)
         data = resumption.fingerprints(self.source, self.validation)
         with contextlib.ExitStack() as opened:
             if hosts.is_first():
@@ -139,7 +149,7 @@ class Run:
         self.predict = steps.make_predict_step(self.detector.model, config, self.detector.mesh)
 
         self.state = start_state(self.detector, trainer, self.source, workdir)
-        self.checkpoints = checkpoints.Checkpoints(workdir, evaluator.headline_key(config))
+        self.checkpoints = checkpoints.Checkpoints(workdir, self.metrics[0].headline_key)
         if not np.isfinite(float(self.state.w_loc)):
             self.state = with_measured_w_loc(self.detector, self.state, self.training_batches)
         self.step = int(self.state.step)
@@ -290,6 +300,7 @@ class Run:
             functools.partial(self.predict, variables),
             self.validation,
             self.detector,
+            self.metrics,
             lambda: stop.agreed,
         )
         if evaluation is not None:
@@ -426,7 +437,11 @@ class Progress:
 
 
 def train_and_evaluate(
-    config: ml_collections.ConfigDict, workdir: str | pathlib.Path, *, profile: bool = False
+    config: ml_collections.ConfigDict,
+    workdir: str | pathlib.Path,
+    *,
+    profile: bool = False,
+    metrics: Sequence[Metric] | None = None,
 ) -> None:
     """Trains the detector of a configuration, or goes on where the workdir's run stopped.
 
@@ -436,6 +451,8 @@ def train_and_evaluate(
         image files), `train.jsonl`, `histograms.jsonl`, `evaluation.jsonl`, `tensorboard/`,
         `checkpoints/{last,best}/` and `evaluation/` are written there.
       profile: whether a few steps are traced, into `profile/`.
+      metrics: what the validation is judged by, the first of which picks the best checkpoint; None
+        for those that the configuration names.
 
     Raises:
       ConfigError: the configuration cannot be run, the workdir holds another one's run, or another
@@ -444,4 +461,4 @@ def train_and_evaluate(
       NonFiniteError: training diverged; the last checkpoint stands.
       CompilationError: the step was compiled more often than there are canvases.
     """
-    Run(config, pathlib.Path(workdir), profile=profile).train()
+    Run(config, pathlib.Path(workdir), profile=profile, metrics=metrics).train()

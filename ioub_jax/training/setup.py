@@ -10,7 +10,8 @@ from ioub_jax.data.sources import FileSource, Learned, unlearned
 from ioub_jax.data.sources.example import Source
 from ioub_jax.devices import hosts, self_test
 from ioub_jax.errors import ConfigError
-from ioub_jax.training import evaluator, schedules
+from ioub_jax.from_config import metric_parts
+from ioub_jax.training import schedules
 from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, create_detector
 from ioub_jax.workdirs import class_list, writers
@@ -120,6 +121,6 @@ def open_data(
         categories=class_list.categories_of(source),
         bit_depth=sources.bit_depth_of(source),
     )
-    evaluator.check_metrics(config)
+    metric_parts.metrics_of(config.evaluation)
     writers.check_writers(config)
     return source, validation, learned

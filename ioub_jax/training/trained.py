@@ -3,12 +3,14 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ioub_jax.data import sources
 from ioub_jax.data.sources.example import Source
 from ioub_jax.devices import placement
+from ioub_jax.evaluation.metric import Metric
+from ioub_jax.from_config.metric_parts import metrics_of
 from ioub_jax.training import evaluator, steps
 from ioub_jax.training.config_values import check_values
 from ioub_jax.training.detector import Detector, create_detector
@@ -36,9 +38,11 @@ class Trained:
         predict = steps.make_predict_step(detector.model, detector.config, detector.mesh)
         return functools.partial(predict, self.variables)
 
-    def evaluate(self) -> evaluator.Evaluation:
-        """The configured metrics over every image of the source."""
-        evaluation = evaluator.evaluate_source(self.predict, self.source, self.detector)
+    def evaluate(self, metrics: Sequence[Metric] | None = None) -> evaluator.Evaluation:
+        """The metrics over every image of the source; None: those of the run's configuration."""
+        if metrics is None:
+            metrics = metrics_of(self.detector.config.evaluation)
+        evaluation = evaluator.evaluate_source(self.predict, self.source, self.detector, metrics)
         assert evaluation is not None, "nothing asks this evaluation to stop"
         return evaluation
 

@@ -139,7 +139,7 @@ def test_a_run_is_evaluated_on_other_data(evaluated, tmp_path):
     model = trained.load(evaluated[1], "best", "test", changes=changes)
     assert (model.source.classes, model.source.category_ids) == (("cat", "dog"), (17, 3))
     evaluation = model.evaluate()
-    assert evaluation.coco.boxes == 8 and len(evaluation.results) <= 8
+    assert evaluation.reports["coco"].details["boxes"] == 8 and len(evaluation.results) <= 8
     assert {row["category_id"] for row in evaluation.results} <= {17, 3}
 
 
