@@ -30,8 +30,11 @@ from ioub_jax import files, plotting
 from ioub_jax.commands import preview
 from ioub_jax.data import pipeline
 from ioub_jax.data.sources.example import select_objects
+from ioub_jax.evaluation import recorded_numbers
 from ioub_jax.training import steps, trained
 from ioub_jax.workdirs import records
+
+_OWN_CURVES = 4  # of the numbers of the user's own metrics, the first
 
 
 def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> None:
@@ -96,15 +99,13 @@ def main() -> None:
     draw_detections(folder / "detections.png", model, _IMAGES.value)
     draw_positive_anchors(folder / "positive_anchors.png", model)
     evaluations = records.read_records(workdir / "evaluation.jsonl", sys.maxsize)
-    if not any("AP" in record for record in evaluations):  # VOC's metric alone
-        evaluations = [
-            {key.removeprefix("voc_"): value for key, value in record.items()}
-            for record in evaluations
-        ]
+    names = dict.fromkeys(key for record in evaluations for key in record)
     plotting.learning_curves(
         folder / "learning_curves.png",
         records.read_records(workdir / "train.jsonl", sys.maxsize),
         evaluations,
+        precision="voc_AP" if "voc_AP" in names and "AP" not in names else "AP",
+        others=list(recorded_numbers.own_numbers(names))[:_OWN_CURVES],
     )
     print(f"Pictures are in {folder}: {', '.join(sorted(p.name for p in folder.glob('*.png')))}.")
 

@@ -16,7 +16,7 @@ import pathlib
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_collections
 
@@ -24,7 +24,7 @@ from ioub_jax import files
 from ioub_jax.data import sources
 from ioub_jax.diagnostics.correlation import correlation_of
 from ioub_jax.errors import ConfigError
-from ioub_jax.evaluation import coco_format, coco_metrics
+from ioub_jax.evaluation import coco_format, coco_metrics, recorded_numbers
 from ioub_jax.evaluation.coco_input import check_input
 from ioub_jax.studies import paired_differences, resampling
 from ioub_jax.training import config_values, detector, schedules, setup
@@ -255,14 +255,56 @@ def result_of(run: PlannedRun, resamplings: int) -> paired_differences.Result | 
 def make_result(run: PlannedRun, resamplings: int) -> paired_differences.Result:
     """Reads what a finished run reached, resamples its images, and keeps both as a small file.
 
-    Where some images could not be read (`data.on_error='skip'`) nothing is resampled: which they
-    were is not known any more.
+    COCO's AP is resampled, and what other metrics the record of its evaluation has stands beside
+    it. A run without COCO's metric has the numbers of its record alone.
 
     Raises:
       ConfigError: the run has not been evaluated at its end.
     """
     step = steps_done(run)
     name = run.workdir / "evaluation" / f"val_{step}"
+    recorded = records.read_records(run.workdir / "evaluation.jsonl", sys.maxsize)
+    record = next((each for each in recorded[::-1] if each["step"] == step), {})
+    numbers = recorded_numbers.numbers_in(record)
+    if numbers and "AP" not in numbers:
+        reached = _Reached(numbers, {}, _images(run, None))
+    else:
+        of_coco = _reached_by_coco(run, name, resamplings)
+        metrics = {**of_coco.metrics, **recorded_numbers.own_numbers(record)}
+        reached = of_coco._replace(metrics=metrics)
+    result = paired_differences.Result(
+        run.arm,
+        run.config.seed,
+        reached.metrics,
+        reached.resampled,
+        training_seconds(run.workdir, run.config.batch_size),
+        reached.images,
+    )
+    run.result.parent.mkdir(parents=True, exist_ok=True)
+    values = dataclasses.asdict(result) | {"config": configuration.to_dict(run.config)}
+    files.write_json(run.result, values)
+    return result
+
+
+class _Reached(NamedTuple):
+    """Fields of a `paired_differences.Result`."""
+
+    metrics: dict[str, float | None]
+    resampled: dict[str, list[float | None]]
+    images: str | None
+
+
+def _reached_by_coco(run: PlannedRun, name: pathlib.Path, resamplings: int) -> _Reached:
+    """COCO's AP, on resampled images too, and what scores say of IoU.
+
+    Where some images could not be read (`data.on_error='skip'`) nothing is resampled: which they
+    were is not known any more.
+
+    Args:
+      run: the run.
+      name: how the names of its evaluation's files begin.
+      resamplings: how many times its images are resampled.
+    """
     paths = [name.with_name(f"{name.name}_{kind}.json") for kind in ("metrics", "detections")]
     for path in paths:
         if not path.is_file():
@@ -271,9 +313,7 @@ def make_result(run: PlannedRun, resamplings: int) -> paired_differences.Result:
                 "evaluation.metrics."
             )
     of_run, detections = map(configuration.read_json, paths)
-    data = json.dumps(configuration.to_dict(run.config)["data"])
-    categories = class_list.read(run.workdir)
-    ground_truth, digest = _ground_truth(data, None if categories is None else tuple(categories))
+    ground_truth, _ = _ground_truth_of(run)
     spearman = correlation_of(check_input(ground_truth, detections)).spearman
     resampled: dict[str, list[float | None]] = {}
     if of_run["images"] == len(ground_truth["images"]):
@@ -282,19 +322,31 @@ def make_result(run: PlannedRun, resamplings: int) -> paired_differences.Result:
         key: [None if value is None else round(value, 5) for value in values]
         for key, values in resampled.items()
     }
-    result = paired_differences.Result(
-        run.arm,
-        run.config.seed,
-        {key: of_run[key] for key in coco_metrics.AP_KEYS}
-        | {paired_differences.SPEARMAN: spearman},
-        rounded,
-        training_seconds(run.workdir, run.config.batch_size),
-        f"{of_run['images']} of {digest}",
+    metrics = {key: of_run[key] for key in coco_metrics.AP_KEYS}
+    return _Reached(
+        metrics | {paired_differences.SPEARMAN: spearman}, rounded, _images(run, of_run["images"])
     )
-    run.result.parent.mkdir(parents=True, exist_ok=True)
-    values = dataclasses.asdict(result) | {"config": configuration.to_dict(run.config)}
-    files.write_json(run.result, values)
-    return result
+
+
+def _images(run: PlannedRun, count: int | None) -> str | None:
+    """What tells a run's validation images from others; None where it is not known.
+
+    Args:
+      run: the run.
+      count: how many were read; None if that is known only where all must have been.
+    """
+    ground_truth, digest = _ground_truth_of(run)
+    if count is None:
+        if run.config.data.on_error == "skip":
+            return None
+        count = len(ground_truth["images"])
+    return f"{count} of {digest}"
+
+
+def _ground_truth_of(run: PlannedRun) -> tuple[dict[str, Any], str]:
+    data = json.dumps(configuration.to_dict(run.config)["data"])
+    categories = class_list.read(run.workdir)
+    return _ground_truth(data, None if categories is None else tuple(categories))
 
 
 @functools.lru_cache(maxsize=1)  # the runs of a comparison have the same data

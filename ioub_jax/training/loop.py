@@ -24,6 +24,7 @@ from ioub_jax.data.sources.example import Source
 from ioub_jax.data.sources.fingerprint import Fingerprint
 from ioub_jax.devices import hosts, placement
 from ioub_jax.evaluation.metric import Metric
+from ioub_jax.evaluation.recorded_numbers import WITHOUT_EMA
 from ioub_jax.from_config.metric_parts import metrics_of
 from ioub_jax.training import (
     compilations,
@@ -283,7 +284,7 @@ class Run:
             evaluation = self._evaluation_of(self.state.variables, "_without_ema", stop)
             if evaluation is None:
                 return
-            record = {f"without_ema_{key}": value for key, value in evaluation.record().items()}
+            record = {f"{WITHOUT_EMA}{key}": value for key, value in evaluation.record().items()}
         evaluation = self._evaluation_of(self.state.ema or self.state.variables, "", stop)
         if evaluation is None:
             return
