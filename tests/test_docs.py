@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md"]
 PAGES += sorted([*(ROOT / "docs").rglob("*.md"), *(ROOT / "tests").rglob("*.md")])
 #: What the pages on adding something show is not in the package: tests/test_how_to.py has it.
-ADDED = {"add-a-loss.md", "add-a-data-source.md"}
+ADDED = {"add-a-loss.md", "add-a-data-source.md", "add-a-metric.md"}
 
 FENCE = re.compile(r"^(`{3,})(\w*)\n(.*?)^\1$", flags=re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(\s*([^)\s]+)\s*\)")

@@ -1,5 +1,6 @@
 """What the pages about adding something say, done to a copy of the package."""
 
+import json
 import os
 import pathlib
 import re
@@ -103,3 +104,39 @@ def test_add_a_data_source(copy):
     assert "a.txt:2: '7 0.5 0.5 0.2 0.4' is no box" in skipped
     advice = ", or set config.data.on_error='skip' to leave the box out."
     assert raised == skipped.removesuffix(".") + advice
+
+
+TINY_TRAINING = """
+from configs import shapes_retinanet
+from tests import tiny
+get_config = shapes_retinanet.get_config
+def short(arm):
+    shapes_retinanet.get_config = get_config  # which the tiny one is made of
+    config = tiny.get_config(arm)
+    config.schedule.images = config.evaluation.every_images = 2 * config.batch_size
+    return config
+shapes_retinanet.get_config = short
+import train_counted
+import evaluate_counted
+"""
+
+
+def test_add_a_metric(copy):
+    follow("add-a-metric.md", copy)
+    first, *tables = run(copy, "try_counted.py").splitlines()
+    assert first == "0.5 0.5"
+    assert tables[0] == "Counts, 1 of 2 images are counted right, at score 0.5."
+    assert tables[2] == "COCO, 2 images, 3 ground-truth boxes, 3 detections"
+
+    shutil.copy(ROOT / "tests" / "tiny.py", copy / "tests")
+    output = run(copy, "-c", TINY_TRAINING)
+    assert re.search(r"Counts, \d+ of 12 images are counted right, at score 0.3", output)
+    (line,) = (copy / "runs/counted/evaluation.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    assert {"counted_right", "counted_off", "AP"} <= record.keys()
+    files = {path.name for path in (copy / "runs/counted/evaluation").iterdir()}
+    assert {"val_2_counted_metrics.json", "val_2_table.txt"} <= files
+    written = copy / "runs/counted/evaluation/val_counted_counted_metrics.json"
+    numbers = json.loads(written.read_text())
+    assert numbers["counted_right"] == record["counted_right"]
+    assert len(numbers["off_by"]) == 12
