@@ -9,6 +9,7 @@ import time
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from ioub_jax.workdirs import checkpoints, lock
@@ -17,9 +18,10 @@ from tests import tiny
 
 def state_in(workdir):
     """Every array of a workdir's last checkpoint."""
-    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    tree, step = checkpoints.read_tree(workdir, "last", one)
-    return step, jax.tree.map(np.asarray, tree)
+    newest = checkpoints.to_read(workdir, "last")
+    with ocp.StandardCheckpointer() as reader:
+        tree = reader.restore(newest.path.absolute() / "state")
+    return newest.step, jax.tree.map(np.asarray, tree)
 
 
 def assert_bit_identical(first, second):
