@@ -98,7 +98,7 @@ def check(values: flags.FlagValues) -> None:
         if value is None and not configuration.is_optional(node, last):
             kind = type(values[f"config.{key}"].default).__name__
             raise flags.IllegalFlagValueError(
-                f"flag --config.{key}=None: the key cannot be None, give a value of type {kind}"
+                f"--config.{key}=None: the key cannot be None, give a value of type {kind}"
             )
         if isinstance(value, tuple) and _has_names(values[f"config.{key}"].default):
             # Classes may be called 1 and 2.
@@ -196,11 +196,11 @@ def _check_parts(arguments: Sequence[str], template: ml_collections.ConfigDict) 
         found = re.match(r"--?(?:no)?config(?:\.(?P<key>[^=]*))?(?:=|$)", argument)
         if found and found["key"] is None:
             raise flags.Error(
-                "flag --config takes no file here, the run has its own configuration; set keys of "
+                "--config takes no file here, the run has its own configuration; set keys of "
                 f"{allowed}"
             )
         if found and found["key"].split(".")[0] in fixed:
             raise flags.Error(
-                f"flag --config.{found['key']} is what the run was trained with; only keys of "
+                f"--config.{found['key']} is what the run was trained with; only keys of "
                 f"{allowed} can be changed"
             )

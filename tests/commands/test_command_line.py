@@ -224,7 +224,7 @@ MISTAKES = [
     ("train", [TINY, "--workdir=FOLDER/file"], NO_FOLDER),
     ("train", [TINY, "--workdir=RUN", "--config.seed=1"], "another configuration (seed: 0 -> 1);"),
     ("train", ["--config=nowhere.py", "--workdir=RUN"], "no configuration file nowhere.py"),
-    ("train", ["--workdir=RUN"], "--config must be given"),
+    ("train", ["--workdir=RUN"], "--config must have a value"),
     ("train", [f"{TINY}:neither", "--workdir=RUN"], "Unknown arm 'neither'; it must be one of"),
     ("compare", [TINY, "--workdir=FOLDER/file"], NO_FOLDER),
     ("compare", ["--workdir=FOLDER/new"], "Give --config to train, or --runs"),
@@ -277,7 +277,7 @@ MISTAKES = [
             (".data.max_boxes=two", "--config.data.max_boxes=two: invalid literal for int()"),
             (".data.max_boxes=None", "--config.data.max_boxes=None: the key cannot be None"),
             (".seed=3", "--config.seed is what the run was trained with; only keys of config.data"),
-            (".zzz=3", "No such key in the configuration: zzz."),
+            (".zzz=3", "No such key in the configuration: 'zzz'"),
             ("=configs/shapes_retinanet.py", "--config takes no file here, the run has its own"),
         )
     ),
@@ -321,6 +321,10 @@ def test_what_a_user_gets_wrong_is_one_sentence(run, places, verb, arguments, wo
         ("import not_there\n", "No module named 'not_there'"),
         ("def get_config():\n  return missing\n", "mine.py:2: NameError: name 'missing'"),
         ("def get_config():\n  return 3\n", "must return an ml_collections.ConfigDict"),
+        ("def get_config():\n  raise ValueError('a\\nb')\n", "be read: a b\n"),
+        ("def get_config():\n  return {}['a']\n", "mine.py:2: KeyError: 'a'"),
+        ("def get_config():\n  return 1 + 'a'\n", "mine.py:2: TypeError: unsupported operand"),
+        ("missing\n", "mine.py:1: NameError: name 'missing'"),
     ],
 )
 def test_a_mistake_in_a_configuration_file_is_one_sentence(run, tmp_path, text, words):
