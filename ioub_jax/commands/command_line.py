@@ -120,7 +120,9 @@ def sentence_of(error: BaseException) -> str | None:
 def _end(error: BaseException) -> NoReturn:
     """Tells an error and ends with its exit code."""
     if isinstance(error, KeyboardInterrupt):
-        print("Interrupted.", file=sys.stderr)
+        print("Interrupted.", file=sys.stderr, flush=True)
+        if _has_others():  # which leaving in good order would wait for
+            os._exit(128 + signal.SIGINT)
         sys.exit(128 + signal.SIGINT)
     if isinstance(error, BrokenPipeError) and _reader_is_gone():
         sys.exit(128 + signal.SIGPIPE)
@@ -146,10 +148,13 @@ def _reader_is_gone() -> bool:
 
 def _may_be_of_another_process(error: BaseException) -> bool:
     """Whether it is an error of jax where there are several processes."""
-    jax = sys.modules.get("jax")  # what fails before it is imported is no error of it
-    if jax is None or not isinstance(error, jax.errors.JaxRuntimeError):
-        return False
-    return jax.process_count() > 1
+    return _has_others() and isinstance(error, sys.modules["jax"].errors.JaxRuntimeError)
+
+
+def _has_others() -> bool:
+    """Whether this is one of several processes."""
+    jax = sys.modules.get("jax")  # which need not be imported yet
+    return jax is not None and bool(jax.distributed.is_initialized())
 
 
 def _end_without_the_others(sentence: str | None) -> NoReturn:

@@ -368,6 +368,22 @@ def test_an_interruption_is_one_word(run, tmp_path):
     assert train(run, tmp_path, "KeyboardInterrupt") == (130, "Interrupted.\n")
 
 
+def test_an_interruption_of_one_of_several_processes_waits_for_no_other(monkeypatch, capsys):
+    class LeftAtOnceError(Exception):
+        pass
+
+    def leave_at_once(code):
+        raise LeftAtOnceError(code)
+
+    monkeypatch.setattr(os, "_exit", leave_at_once)
+    with pytest.raises(SystemExit, match="130"):
+        command_line._end(KeyboardInterrupt())
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    with pytest.raises(LeftAtOnceError, match="130"):
+        command_line._end(KeyboardInterrupt())
+    assert capsys.readouterr().err == "Interrupted.\n" * 2
+
+
 def test_a_reader_that_leaves_is_no_error(run):
     before = "import os\nread, write = os.pipe()\nos.close(read)\nos.dup2(write, 1)\n"
     code, output = run("benchmark", "models", "--dry_run", before=before)
