@@ -7,6 +7,7 @@ order inside the loop matters and is commented where it does.
 import contextlib
 import functools
 import logging
+import os
 import pathlib
 import signal
 import time
@@ -217,24 +218,23 @@ class Run:
             unread = None
             for batch in progress.timed(batches, stop):
                 with trace.step(self.step + 1):
-                    on_devices = self.detector.on_devices(
-                        stop.told_to_all(batch), self.config.batch_size
-                    )
+                    on_devices = self.detector.on_devices(batch, self.config.batch_size)
                     self.state, values = self.train_step(self.state, *on_devices)
                 self.step += 1
+                stop.ask_all(self.step)
                 trace.after(values)
                 if self.config.runtime.check_compilations:
                     compiled.check(self.step, batch["image"].shape[1:3])
                 # Metrics are read one step late: the device never waits for the host.
                 if unread is not None:
-                    stop.hear(progress.report(*unread))
+                    progress.report(*unread)
                 unread = (self.step, values)
 
                 evaluation_due = self.is_due(self.config.evaluation.every_images)
                 if not (stop.agreed or evaluation_due or self.checkpoint_is_due()):
                     continue
                 # Only a state whose own metrics were read and finite may be kept.
-                stop.hear(progress.report(*unread))
+                progress.report(*unread)
                 unread = None
                 with progress.waiting("checkpoint"):
                     self.checkpoints.save_last(self.state, self.config_dict)
@@ -303,32 +303,30 @@ class Run:
 class StopRequest(StopSignals):
     """Turns SIGTERM and SIGINT into a question that the loop asks after every step.
 
-    Of several processes all must stop at one step, whichever was asked to: each tells the others
-    with its part of the batch, and they hear of it with the metrics of that step.
+    Of several processes all must stop at one step, whichever was asked to: there SIGTERM is left to
+    jax (`hosts.reached_stop`), and Ctrl-C is handed on as one.
     """
 
     def __init__(self) -> None:
         """Nothing is requested yet."""
-        super().__init__()
-        self._heard = False
+        self._has_others = jax.process_count() > 1
+        super().__init__((signal.SIGINT,) if self._has_others else (signal.SIGTERM, signal.SIGINT))
+        self._reached = False
 
     @property
     def agreed(self) -> bool:
         """Whether to stop now: all processes have the same answer."""
-        return self.requested if jax.process_count() == 1 else self._heard
+        return self._reached if self._has_others else self.requested
 
-    def told_to_all(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """A batch with what this process was asked to do, where there are others."""
-        if jax.process_count() == 1:
-            return batch
-        return batch | {"stop": np.full(len(batch["image"]), self.requested)}
-
-    def hear(self, metrics: Mapping[str, float]) -> None:
-        """Learns from a step's metrics whether any process was asked to stop."""
-        self._heard = self._heard or metrics.get("stop", 0.0) > 0.0
+    def ask_all(self, step: int) -> None:
+        """Asks whether the step just done is where all stop; comes after every step."""
+        if self._has_others:
+            self._reached = self._reached or hosts.reached_stop(step)
 
     def _request(self, signum: int, frame: Any) -> None:
         super()._request(signum, frame)
+        if self._has_others:
+            os.kill(os.getpid(), signal.SIGTERM)
         # A second Ctrl-C interrupts at once.
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -385,11 +383,8 @@ class Progress:
                 return
             yield batch
 
-    def report(self, step: int, on_device: dict[str, jax.Array]) -> dict[str, float]:
+    def report(self, step: int, on_device: dict[str, jax.Array]) -> None:
         """Reads a step's metrics, checks that they are finite, and records some of them.
-
-        Returns:
-          The metrics that are single numbers.
 
         Raises:
           NonFiniteError: a metric is infinite or not a number.
@@ -398,7 +393,7 @@ class Progress:
         records.check_finite(step, values)
         self._bar.update(step - self._bar.n)
         if step % self._run.config.runtime.log_every_steps and step != self._run.total_steps:
-            return values
+            return
         # Evaluations stand apart.
         elapsed = time.perf_counter() - self._since - self._waited["evaluation"]
         done = step - self._last_step
@@ -422,7 +417,6 @@ class Progress:
             logger.info(
                 "Step %d/%d: %s, %d:%02d left", step, self._run.total_steps, line, minutes, seconds
             )
-        return values
 
 
 def train_and_evaluate(

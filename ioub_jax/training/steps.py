@@ -175,8 +175,6 @@ def make_train_step(
             "gradient_norm": optax.tree.norm(gradient.params),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
         }
-        if "stop" in batch:  # of several processes: whether any of them was asked to stop
-            metrics["stop"] = jnp.any(batch["stop"]).astype(jnp.float32)
         new_state = state.replace(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
