@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from ioub_jax import weights
+from ioub_jax import files, weights
 from ioub_jax.data import batching, images, transforms
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.images import as_array, is_array
@@ -267,7 +267,7 @@ def load(
     """
     if batch_size is None:
         batch_size = 1 if jax.default_backend() == "cpu" else 8
-    path = pathlib.Path(source)
+    path = files.path_of(source)
     if path.is_dir():
         return _from_run(path, checkpoint, ema, batch_size, changes or {})
     return _from_weights(weights.find_weights(os.fspath(source)), batch_size, changes or {})

@@ -14,7 +14,7 @@ ALLOWED = {
     "errors": set(),
     "boxes": set(),
     "caches": set(),
-    "files": set(),
+    "files": {"errors"},
     "coco_values": set(),
     "printing": set(),
     "configs": set(),
@@ -46,7 +46,7 @@ ALLOWED = {
         "weights",
         "workdirs",
     },
-    "inference": {"data", "devices", "models", "training", "weights", "workdirs"},
+    "inference": {"data", "devices", "files", "models", "training", "weights", "workdirs"},
     "export": {
         "boxes",
         "data",

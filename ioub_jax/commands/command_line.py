@@ -213,6 +213,8 @@ def _sentence_of_parsing(error: BaseException) -> str | None:
     What absl and ml_collections say is passed on as it is.
     """
     raised = _of_get_config(error)
+    if raised is None and isinstance(error, UserError):
+        return str(error)
     if raised is None and isinstance(error, flags.Error):
         return f"{_in_one_line(error)} (--help lists the flags)."
     if raised is None and isinstance(error, AttributeError | KeyError):

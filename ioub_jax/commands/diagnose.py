@@ -87,11 +87,12 @@ def chosen_paths() -> tuple[
     """
     check_flags()
     workdirs, detections = (
-        [pathlib.Path(name) for name in value or ()]
+        [files.path_of(name) for name in value or ()]
         for value in (_WORKDIRS.value, _DETECTIONS.value)
     )
     annotations = pathlib.Path(_ANNOTATIONS.value) if _ANNOTATIONS.value else None
-    out = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else workdirs[0] / "diagnostics"
+    out = files.path_of(_OUTPUT.value) if _OUTPUT.value else workdirs[0] / "diagnostics"
+    files.local(out, "where no pictures are written: give a folder as --output")
     files.check_can_write(out)
     return workdirs, detections, annotations, out
 

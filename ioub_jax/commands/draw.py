@@ -57,7 +57,7 @@ def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> N
         [found[example.image_id] for example in examples],
         model.source.classes,
         score_threshold=_SCORE.value,
-        title=f"{pathlib.Path(_WORKDIR.value).name}: ground truth dashed, detections solid",
+        title=f"{files.path_of(_WORKDIR.value).name}: ground truth dashed, detections solid",
     )
 
 
@@ -87,7 +87,7 @@ def draw_positive_anchors(path: pathlib.Path, model: trained.Trained) -> None:
 
 def main() -> None:
     """Draws three pictures into the workdir's `pictures/`, or --output."""
-    workdir, folder = pathlib.Path(_WORKDIR.value), _folder()
+    workdir, folder = files.path_of(_WORKDIR.value), _folder()
     files.check_can_write(folder)
     model = trained.load(
         workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
@@ -110,12 +110,13 @@ def main() -> None:
 
 
 def _folder() -> pathlib.Path:
-    return pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value) / "pictures")
+    folder = files.path_of(_OUTPUT.value or files.path_of(_WORKDIR.value) / "pictures")
+    return files.local(folder, "where no pictures are written: give a folder as --output")
 
 
 def dry_run() -> Sequence[str]:
     """What would be drawn."""
-    workdir = pathlib.Path(_WORKDIR.value)
+    workdir = files.path_of(_WORKDIR.value)
     lines = preview.preview_run(
         workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
     )

@@ -10,6 +10,7 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
+from ioub_jax import files
 from ioub_jax.configs import defaults
 from ioub_jax.errors import ConfigError
 from ioub_jax.workdirs import configuration
@@ -165,7 +166,7 @@ class Changes:
         except flags.Error:  # which is told when all flags are parsed
             return []
         text = found[self._run_flag].value or ""
-        return [path for path in map(pathlib.Path, {text, *text.split(",")}) if path.is_dir()]
+        return [path for path in map(files.path_of, {text, *text.split(",")}) if path.is_dir()]
 
 
 def _template(workdirs: Sequence[pathlib.Path]) -> ml_collections.ConfigDict:

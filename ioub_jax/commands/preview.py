@@ -59,6 +59,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     found = checkpoint_folders.find(workdir)
     warmup = config.schedule.warmup_images
     depth = "bit_depth.json, " if bit_depth.is_kept(config.data, setup.source) else ""
+    folders = ["checkpoints/", "evaluation/", *writers.describe_writers(workdir, config)]
     warm_up = f"; the first {warmup:,} images are warm-up" if warmup else ""
     return [
         f"Data: {config.data.source}, {describe_source(setup.source)} for training, "
@@ -71,8 +72,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
         _start(setup, workdir, total),
         *resumption.changes(before, config, data, found[0].step if found else 0),
         f"Files: config.json, classes.json, data.json, {depth}train.jsonl, histograms.jsonl, "
-        "evaluation.jsonl, checkpoints/, evaluation/, "
-        f"{writers.describe_writers(config)} in {workdir}.",
+        f"evaluation.jsonl, {', '.join(folders)} in {workdir}.",
     ]
 
 
@@ -159,7 +159,7 @@ def preview_inference(
       ConfigError: as it would.
       WeightsError: as it would, of weights that need no download.
     """
-    workdir = pathlib.Path(source)
+    workdir = files.path_of(source)
     if workdir.is_dir():
         config = configuration.with_changes(configuration.read_workdir(workdir), changes)
         check_values(config)

@@ -12,7 +12,6 @@ import functools
 import logging
 import pathlib
 import re
-import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -21,6 +20,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.sharding import Sharding
 
+from ioub_jax import files
 from ioub_jax.devices import hosts
 from ioub_jax.errors import ConfigError
 from ioub_jax.workdirs import abandoned_reads, checkpoint_folders, checksums, records
@@ -47,7 +47,7 @@ def _manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
         ),
     )
     return ocp.CheckpointManager(
-        folder.absolute(), options=options, item_names=("state", "metadata")
+        files.absolute(folder), options=options, item_names=("state", "metadata")
     )
 
 
@@ -160,7 +160,7 @@ def resume(workdir: pathlib.Path, template: State, sharding: Sharding) -> State 
 
 def _move_away(folder: Folder) -> None:
     place = folder.workdir / "checkpoints" / "damaged" / f"{folder.kind}_{folder.step}"
-    shutil.rmtree(place, ignore_errors=True)
+    files.remove_folder(place)
     place.parent.mkdir(exist_ok=True)
     folder.path.rename(place)
 
@@ -309,7 +309,7 @@ def _reader(folder: Folder) -> ocp.CheckpointManager:
     # Nothing is written without `create`. With `read_only`, orbax would warn at every opening, and
     # without a handler of the metadata at every reading.
     return ocp.CheckpointManager(
-        folder.path.parent.absolute(),
+        files.absolute(folder.path.parent),
         options=ocp.CheckpointManagerOptions(create=False),
         item_names=("state", "metadata"),
         item_handlers={

@@ -58,6 +58,8 @@ def check_writers(config: ml_collections.ConfigDict) -> None:
 def open_writers(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> list[Writer]:
     """The writers of a run: TensorBoard, and Weights & Biases under `runtime.wandb_project`.
 
+    TensorBoard's events grow by appending, so that a run in a bucket has none.
+
     Args:
       workdir: the run's folder.
       config: the whole configuration.
@@ -69,13 +71,15 @@ def open_writers(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> li
     opened: list[Writer] = []
     if (project := _project_of(config)) is not None:
         opened.append(WeightsAndBiases(workdir, project, configuration.to_dict(config)))
-    return [TensorBoard(workdir), *opened]
+    return opened if files.is_in_bucket(workdir) else [TensorBoard(workdir), *opened]
 
 
-def describe_writers(config: ml_collections.ConfigDict) -> str:
+def describe_writers(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> list[str]:
     """The folders that they write into the workdir, in words."""
+    if files.is_in_bucket(workdir):
+        return []
     project = _project_of(config)
-    return "tensorboard/" + (f", wandb/ (project {project})" if project else "")
+    return ["tensorboard/"] + ([f"wandb/ (project {project})"] if project else [])
 
 
 def _project_of(config: ml_collections.ConfigDict) -> str | None:
@@ -166,9 +170,10 @@ class WeightsAndBiases:
             self._run = wandb.init(
                 project=project,
                 id=_run_id(workdir),
-                name="/".join(workdir.absolute().parts[-2:]),
+                name="/".join(files.absolute(workdir).parts[-2:]),
                 resume="allow",
-                dir=str(workdir),
+                # Of a run in a bucket: wandb/ where the training is started.
+                dir=None if files.is_in_bucket(workdir) else str(workdir),
                 config=config,
                 allow_val_change=True,  # `runtime.*`, and a longer run
             )

@@ -315,6 +315,28 @@ def test_what_a_user_gets_wrong_is_one_sentence(run, places, verb, arguments, wo
 
 
 @pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        ("train", [TINY, "--workdir=gs://mine/run"]),
+        ("compare", [TINY, "--workdir=gs://mine/run"]),
+        ("evaluate", ["--workdir=gs://mine/run"]),
+        ("draw", ["--workdir=gs://mine/run"]),
+        ("diagnose", ["--workdir=gs://mine/run"]),
+        ("predict", ["--model=gs://mine/run", "--output=FOLDER/new", "FOLDER/empty.jpg"]),
+        ("export", ["--model=gs://mine/run", "--output=FOLDER/new"]),
+    ],
+)
+def test_a_bucket_without_its_package_is_one_sentence(run, places, verb, arguments):
+    before = "import sys\nsys.modules['gcsfs'] = None\n"
+    code, output = run(verb, *filled(arguments, places), before=before)
+    assert code == command_line.USER_ERROR
+    assert output == (
+        "Error: gs://mine/run takes the package gcsfs, which is not installed: pip install "
+        "'ioub_jax[train,gcs]'.\n"
+    )
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("def get_config(:\n", "mine.py, line 1"),
