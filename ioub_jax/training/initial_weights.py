@@ -1,7 +1,6 @@
 """What a new run starts from: a pretrained backbone, or a whole detector."""
 
 import logging
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ import jax
 import ml_collections
 from jax.sharding import Sharding
 
-from ioub_jax import weights
+from ioub_jax import files, weights
 from ioub_jax.data.sources import coco_categories
 from ioub_jax.errors import ConfigError
 from ioub_jax.training.train_state import TrainState
@@ -82,7 +81,7 @@ def _read_backbone(
     config: ml_collections.ConfigDict, variables: dict[str, Any], sharding: Sharding
 ) -> dict[str, Any]:
     """`{'params': {'backbone': ...}, 'batch_stats': {'backbone': ...}}` of `model.pretrained`."""
-    workdir = pathlib.Path(config.pretrained)
+    workdir = files.path_of(config.pretrained)
     if workdir.is_dir():
         return checkpoints.read_variables(workdir, "best", sharding)
     path = weights.find_weights(config.pretrained)
@@ -97,7 +96,7 @@ def _read_detector(
     config: ml_collections.ConfigDict, categories: Categories, sharding: Sharding
 ) -> tuple[dict[str, Any], bool]:
     """The variables of `init_from`, and whether its classes are those of the training data."""
-    workdir = pathlib.Path(config.init_from)
+    workdir = files.path_of(config.init_from)
     if workdir.is_dir():
         _log_differences(config, configuration.read_workdir(workdir))
         same_classes = class_list.read(workdir) == list(categories)

@@ -20,6 +20,7 @@ import ml_collections
 import numpy as np
 from tqdm import auto as tqdm
 
+from ioub_jax import files
 from ioub_jax.data import batching, pipeline, sources
 from ioub_jax.data.sources.example import Source
 from ioub_jax.data.sources.fingerprint import Fingerprint
@@ -111,7 +112,10 @@ class Run:
         self.config = config
         self.config_dict = configuration.to_dict(config)
         self.workdir = workdir
-        self.trace_folder = workdir / "profile" if profile else None
+        self.trace_folder = None
+        if profile:
+            files.local(workdir, "where no trace is written: leave --profile out")
+            self.trace_folder = workdir / "profile"
         configuration.check_workdir(workdir, config)
         before = resumption.read(workdir)
         self.source, self.validation, self.detector, learned = create_setup(
@@ -237,6 +241,7 @@ class Run:
                 progress.report(*unread)
                 unread = None
                 with progress.waiting("checkpoint"):
+                    self.writer.flush()
                     self.checkpoints.save_last(self.state, self.config_dict)
                 if evaluation_due and not stop.agreed:
                     with progress.waiting("evaluation"):
@@ -245,6 +250,7 @@ class Run:
                     break
             if unread is not None:  # a signal ended the batches too
                 progress.report(*unread)
+                self.writer.flush()
                 self.checkpoints.save_last(self.state, self.config_dict)
         if stop.agreed:
             logger.info(
@@ -438,4 +444,4 @@ def train_and_evaluate(
       NonFiniteError: training diverged; the last checkpoint stands.
       CompilationError: the step was compiled more often than there are canvases.
     """
-    Run(config, pathlib.Path(workdir), profile=profile).train()
+    Run(config, files.path_of(workdir), profile=profile).train()
