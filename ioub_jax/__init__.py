@@ -1,30 +1,70 @@
-"""Object detectors in JAX: the IoU-balanced losses and what trains and evaluates with them."""
+"""Object detectors in JAX: the IoU-balanced losses, and what trains and evaluates with them.
 
-import os
-from collections.abc import Mapping
+Importing the package imports nothing else. What it offers is imported when it is first asked for:
+`ioub_jax.losses` and its neighbours need jax alone, `build`, `train` and `load` the extra `train`.
+"""
+
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ioub_jax import inference
+    from ioub_jax import (
+        anchors,
+        boxes,
+        configs,
+        data,
+        detectors,
+        evaluation,
+        export,
+        losses,
+        matching,
+        models,
+        objective,
+        plotting,
+        postprocess,
+        weights,
+    )
+    from ioub_jax.building import build, train
+    from ioub_jax.inference import load
+    from ioub_jax.trained import load_run
 
-__all__ = ["load"]
+__all__ = [
+    "anchors",
+    "boxes",
+    "build",
+    "configs",
+    "data",
+    "detectors",
+    "evaluation",
+    "export",
+    "load",
+    "load_run",
+    "losses",
+    "matching",
+    "models",
+    "objective",
+    "plotting",
+    "postprocess",
+    "train",
+    "weights",
+]
 __version__ = "0.1.0"
 
+# What is no module of this package -> the module that has it.
+_HOMES = {"build": "building", "load": "inference", "load_run": "trained", "train": "building"}
 
-def load(
-    source: str | os.PathLike[str],
-    *,
-    checkpoint: str = "best",
-    ema: bool = True,
-    batch_size: int | None = None,
-    changes: Mapping[str, Any] | None = None,
-) -> "inference.ObjectDetector":
-    """A trained detector to call with images: see `ioub_jax.inference.load`.
 
-    Needs the extra `train`; whoever imports the losses alone needs jax and nothing else.
-    """
-    from ioub_jax import inference
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _HOMES:
+        found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    else:
+        found = importlib.import_module(f"{__name__}.{name}")
+    globals()[name] = found
+    return found
 
-    return inference.load(
-        source, checkpoint=checkpoint, ema=ema, batch_size=batch_size, changes=changes
-    )
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

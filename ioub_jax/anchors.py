@@ -4,8 +4,9 @@ Anchors are `[..., 4]` xyxy in absolute pixels of the network's input image, rig
 exclusive. They may reach over the edge of the image.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -28,6 +29,115 @@ class AnchorLevel(NamedTuple):
     columns: int
     stride_y: float
     stride_x: float
+
+
+@runtime_checkable
+class AnchorLayout(Protocol):
+    """The anchors of every canvas, in a form that can be changed to reach other boxes.
+
+    `RetinaNetAnchors` and `SSDAnchors` are such; their fields have the names of the keys below
+    `config.anchors`.
+    """
+
+    def __call__(self, image_shape: tuple[int, int], /) -> tuple[AnchorLevel, ...]:
+        """The levels for a network's input of (height, width) in pixels."""
+
+    @property
+    def anchors_per_location(self) -> tuple[int, ...]:
+        """Of every level."""
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether a ratio stands for a lying and for a standing anchor."""
+
+    def scaled(self, factor: float) -> Self:
+        """The same shapes with other sizes, to two or three digits."""
+
+    def with_ratios(self, ratios: Sequence[float], *, alone: bool = False) -> Self:
+        """More ratios at every location, or these `alone`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RetinaNetAnchors:
+    """The anchors of a RetinaNet; the attributes are the arguments of `retinanet_levels`."""
+
+    strides: tuple[int, ...] = (8, 16, 32, 64, 128)
+    base_scale: float = 4.0
+    scales_per_octave: int = 3
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    center_offset: float = 0.5
+    rounded: bool = True
+    whole_sizes: bool = False
+    stride_from_grid: bool = False
+
+    def __call__(self, image_shape: tuple[int, int], /) -> tuple[AnchorLevel, ...]:
+        """The levels for a network's input of (height, width) in pixels."""
+        return retinanet_levels(image_shape, **vars(self))
+
+    @property
+    def anchors_per_location(self) -> tuple[int, ...]:
+        """Of every level."""
+        return (self.scales_per_octave * len(self.ratios),) * len(self.strides)
+
+    @property
+    def is_symmetric(self) -> bool:
+        """A ratio stands for one anchor of every scale."""
+        return False
+
+    def scaled(self, factor: float) -> Self:
+        """The same shapes with other sizes, to two digits."""
+        return dataclasses.replace(self, base_scale=float(f"{self.base_scale * factor:.2g}"))
+
+    def with_ratios(self, ratios: Sequence[float], *, alone: bool = False) -> Self:
+        """More ratios at every location, or these `alone`."""
+        return dataclasses.replace(self, ratios=_joined(self.ratios, ratios, alone))
+
+
+@dataclasses.dataclass(frozen=True)
+class SSDAnchors:
+    """The default boxes of an SSD; the attributes are the arguments of `ssd_levels`.
+
+    Raises:
+      ValueError: they are not of as many levels.
+    """
+
+    sizes: tuple[float, ...]
+    ratios: tuple[tuple[float, ...], ...]
+    strides: tuple[int, ...]
+    rounded: bool = False
+    clip_sizes: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses what `ssd_levels` would."""
+        _check_levels(self.sizes, self.ratios, self.strides)
+
+    def __call__(self, image_shape: tuple[int, int], /) -> tuple[AnchorLevel, ...]:
+        """The levels for a network's input of (height, width) in pixels."""
+        return ssd_levels(image_shape, **vars(self))
+
+    @property
+    def anchors_per_location(self) -> tuple[int, ...]:
+        """Of every level."""
+        return tuple(2 + 2 * len(ratios) for ratios in self.ratios)
+
+    @property
+    def is_symmetric(self) -> bool:
+        """A ratio stands for a lying and for a standing box."""
+        return True
+
+    def scaled(self, factor: float) -> Self:
+        """The same shapes with other sizes, to three digits."""
+        sizes = tuple(float(f"{size * factor:.3g}") for size in self.sizes)
+        return dataclasses.replace(self, sizes=sizes)
+
+    def with_ratios(self, ratios: Sequence[float], *, alone: bool = False) -> Self:
+        """More ratios at every location, or these `alone`."""
+        levels = tuple(_joined(level, ratios, alone) for level in self.ratios)
+        return dataclasses.replace(self, ratios=levels)
+
+
+def _joined(present: Sequence[float], more: Sequence[float], alone: bool) -> tuple[float, ...]:
+    return tuple(sorted({*(() if alone else present), *more}))
 
 
 def retinanet_levels(
@@ -124,12 +234,7 @@ def ssd_levels(
     Raises:
       ValueError: `sizes`, `ratios` and `strides` are not of as many levels.
     """
-    if not len(sizes) - 1 == len(ratios) == len(strides):
-        raise ValueError(
-            f"anchors.sizes has {len(sizes)} entries, anchors.ratios {len(ratios)} and "
-            f"anchors.strides {len(strides)}; ratios and strides must have one for each level, "
-            "sizes one more."
-        )
+    _check_levels(sizes, ratios, strides)
     edges = np.floor(sizes) if rounded else np.asarray(sizes, np.float64)
     limits = np.array([image_shape[1], image_shape[0]], np.float64)
     levels = []
@@ -146,6 +251,14 @@ def ssd_levels(
         cell = np.concatenate([low, high], axis=-1)
         levels.append(AnchorLevel(cell, *_grid(image_shape, stride), stride, stride))
     return tuple(levels)
+
+
+def _check_levels(sizes: Sequence[Any], ratios: Sequence[Any], strides: Sequence[Any]) -> None:
+    if not len(sizes) - 1 == len(ratios) == len(strides):
+        raise ValueError(
+            f"sizes has {len(sizes)} entries, ratios {len(ratios)} and strides {len(strides)}; "
+            "ratios and strides must have one for each level, sizes one more."
+        )
 
 
 def retinanet_anchors(image_shape: tuple[int, int], **options: Any) -> tuple[np.ndarray, ...]:

@@ -26,11 +26,11 @@ def id_of(value: object) -> int | str | None:
     """What an id of an image, a category or an annotation means.
 
     Args:
-        value: As it is written.
+      value: as it is written.
 
     Returns:
-        An integer of 64 bits for an integer, a float such as 1.0 and a string such as '1'; any
-        other string itself, without spaces around it, as a name; None for what is no id.
+      An integer of 64 bits for an integer, a float such as 1.0 and a string such as '1'; any
+      other string itself, without spaces around it, as a name; None for what is no id.
     """
     if isinstance(value, str):
         name = value.strip()
@@ -69,13 +69,13 @@ def flag_of(value: object) -> bool:
     """What `iscrowd`, `difficult` and `ignored` mean.
 
     Args:
-        value: As it is written, None where there is none.
+      value: as it is written, None where there is none.
 
     Returns:
-        False for None and '', the flag for 0 and 1, as a number, a boolean or a string.
+      False for None and '', the flag for 0 and 1, as a number, a boolean or a string.
 
     Raises:
-        ValueError: It is anything else; the message says what a flag is.
+      ValueError: it is anything else; the message says what a flag is.
     """
     if is_absent(value):
         return False
@@ -92,14 +92,14 @@ def area_of(value: object) -> float | None:
     """What `area` means, in square pixels.
 
     Args:
-        value: As it is written, None where there is none.
+      value: as it is written, None where there is none.
 
     Returns:
-        The number, which may be written as a string; None where there is none or it is negative,
-        which is no area: the box's counts.
+      The number, which may be written as a string; None where there is none or it is negative,
+      which is no area: the box's counts.
 
     Raises:
-        ValueError: It is anything else; the message says what an area is.
+      ValueError: it is anything else; the message says what an area is.
     """
     if is_absent(value):
         return None
@@ -113,14 +113,14 @@ def side_of(value: object) -> int | None:
     """What `width` and `height` of an image mean, in pixels.
 
     Args:
-        value: As it is written, None where there is none.
+      value: as it is written, None where there is none.
 
     Returns:
-        The integer, which may be written as a float or a string; None where there is none or it
-        is 0, which tools write for one that they do not know.
+      The integer, which may be written as a float or a string; None where there is none or it
+      is 0, which tools write for one that they do not know.
 
     Raises:
-        ValueError: It is anything else.
+      ValueError: it is anything else.
     """
     side = None if is_absent(value) else _number_of(value)
     if is_absent(value) or side == 0:
@@ -153,11 +153,11 @@ def upright_corners(corners: np.ndarray, degrees: np.ndarray) -> np.ndarray:
     """The upright boxes around rectangles that are turned about their centres.
 
     Args:
-        corners: float64 `[n, 4]`, xyxy in pixels of the rectangles before they are turned.
-        degrees: float64 `[n]`.
+      corners: float64 `[n, 4]`, xyxy in pixels of the rectangles before they are turned.
+      degrees: float64 `[n]`.
 
     Returns:
-        float64 `[n, 4]`, xyxy.
+      float64 `[n, 4]`, xyxy.
     """
     centres = (corners[:, :2] + corners[:, 2:]) / 2
     width, height = ((corners[:, 2:] - corners[:, :2]) / 2).T

@@ -1,20 +1,97 @@
-"""Files that are whole or not there: written beside their place, then moved into it."""
+"""Files that are whole or not there, on this machine or in a bucket.
+
+On this machine a file is written beside its place, then moved into it. In a bucket an object is
+whole or not there by itself; it can be written anew, and not appended to.
+"""
 
 import contextlib
 import errno
+import importlib.util
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
+
+from ioub_jax.errors import ConfigError
+
+_BUCKET = "gs://"
+
+
+def path_of(text: str | os.PathLike[str]) -> pathlib.Path:
+    """The path that a user gives as text.
+
+    Args:
+      text: a path on this machine, or `gs://BUCKET/...` in Google's Cloud Storage.
+
+    Returns:
+      The path; one in a bucket is an `etils.epath.Path`, which has what is used of `pathlib.Path`.
+
+    Raises:
+      ConfigError: it is in a bucket for which a package is missing, or of another kind.
+    """
+    text = os.fspath(text)
+    if not text.startswith(_BUCKET):
+        if "://" in text:
+            raise ConfigError(f"{text} is no path: only {_BUCKET}BUCKET/... and local ones are.")
+        return pathlib.Path(text)
+    if importlib.util.find_spec("gcsfs") is None:
+        raise ConfigError(
+            f"{text} takes the package gcsfs, which is not installed: "
+            "pip install 'ioub_jax[train,gcs]'."
+        )
+    import fsspec.config  # with gcsfs
+    from etils import epath
+
+    # What another process has written since a folder was looked into has to be seen.
+    fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
+    return cast(pathlib.Path, epath.Path(text))
+
+
+def is_in_bucket(path: pathlib.Path) -> bool:
+    """Whether a path is one in a bucket."""
+    return not isinstance(path, pathlib.Path)
+
+
+def absolute(path: pathlib.Path) -> pathlib.Path:
+    """A path that does not depend on the current folder; one in a bucket never does."""
+    return path if is_in_bucket(path) else path.absolute()
+
+
+def remove_folder(path: pathlib.Path) -> None:
+    """Removes a folder with all that is in it, if it is there."""
+    if is_in_bucket(path):
+        cast(Any, path).rmtree(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def local(path: pathlib.Path, use: str) -> pathlib.Path:
+    """A path that must be one on this machine.
+
+    Args:
+      path: the path.
+      use: what for and how to give another, as the end of a sentence.
+
+    Raises:
+      ConfigError: it is one in a bucket.
+    """
+    if is_in_bucket(path):
+        raise ConfigError(f"{path} is in a bucket, {use}.")
+    return path
 
 
 def check_can_write(folder: pathlib.Path) -> None:
     """Checks that files can be written into a folder, which may have to be made first.
 
+    A bucket tells it when the first one is written.
+
     Raises:
       OSError: they cannot; it says where and why.
     """
+    if is_in_bucket(folder):
+        return
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     told = f"Nothing can be written into {folder}, choose another folder; "
     if not place.is_dir():
@@ -70,6 +147,9 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 def write_bytes(path: pathlib.Path, content: bytes | bytearray) -> None:
     """Writes a file, whole or not at all; its folder must exist."""
+    if is_in_bucket(path):
+        path.write_bytes(content)
+        return
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with naming(path), partial.open("wb") as file:

@@ -7,24 +7,27 @@ import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
 from PIL import Image
 
-from ioub_jax import weights
-from ioub_jax.configs import checks
+from ioub_jax import files, weights
+from ioub_jax.configs import refusals
 from ioub_jax.data import batching, images, transforms
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.images import as_array, is_array
+from ioub_jax.data.loading import Loading
 from ioub_jax.data.sources import coco_categories
 from ioub_jax.data.sources.example import Example, create_example
+from ioub_jax.detectors import Detector, PlacedDetector
 from ioub_jax.devices import placement
-from ioub_jax.training import steps
-from ioub_jax.training.detector import Detector, create_detector_for_inference
-from ioub_jax.workdirs import bit_depth, checkpoints, class_list, configuration
+from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.workdirs import bit_depth, checkpoints, class_list, configuration, given_parts
 
 #: A file, a Pillow image, or an array of any library (jax, torch on the CPU, ...) with RGB pixels:
 #: uint8 `[H, W, 3]`, or `[H, W]` for grey; uint16 as a 16-bit file.
@@ -71,42 +74,48 @@ class ObjectDetector:
     """A trained detector to call with images.
 
     Args:
-      detector: its model and configuration.
+      placed: the detector on its devices.
       variables: `params` and `batch_stats`.
       categories: the id and name of each label.
-      batch_size: images that go through the network together.
+      loading: canvases, and how images are brought to them.
+      batch_size: images that go through the network together; None: 1 on a CPU, else 8.
       reading: how images become pixels, as in training.
+      settings: its configuration as JSON can hold it, where it has one.
 
     Attributes:
-      config: the configuration.
+      placed: the detector on its devices.
       classes: the name of each label.
       category_ids: the id of each label in its data set.
       batch_size: images that go through the network together.
       canvases: heights and widths of the network's input.
+      resize: how images are scaled.
       reading: how images become pixels.
       variables: `params` and `batch_stats`, on the device.
-      predict: `predict(variables, batch, anchors)` of `training.steps.make_predict_step`.
+      settings: its configuration as JSON can hold it.
     """
 
     def __init__(
         self,
-        detector: Detector,
+        placed: PlacedDetector,
         variables: dict[str, Any],
         categories: Sequence[tuple[int | str, str]],
-        batch_size: int,
+        loading: Loading,
+        *,
+        batch_size: int | None = None,
         reading: images.Reading = images.AS_STORED,
+        settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """Puts the variables onto the device; nothing is compiled yet."""
-        self.config = detector.config
+        if batch_size is None:
+            batch_size = 1 if jax.default_backend() == "cpu" else 8
+        self.placed = placed
         self.category_ids = tuple(id_ for id_, _ in categories)
         self.classes = tuple(name for _, name in categories)
         self.batch_size = batch_size
+        self.canvases, self.resize = loading.canvases, loading.resize
         self.reading = reading
-        self._detector = detector
-        self.variables = jax.device_put(variables, placement.replicated(detector.mesh))
-        self.predict = steps.make_predict_step(detector.model, detector.config, detector.mesh)
-        self._resize = batching.create_resize(detector.config)
-        self.canvases = tuple(tuple(canvas) for canvas in detector.config.data.canvases)
+        self.variables = jax.device_put(variables, placement.replicated(placed.mesh))
+        self.settings = settings
 
     def __call__(
         self, images: ImageLike | Sequence[ImageLike], *, score_threshold: float = 0.0
@@ -188,9 +197,9 @@ class ObjectDetector:
         except DataError as error:
             return error
         size = (pixels.shape[0], pixels.shape[1])
-        canvas = self.canvases[int(self._resize.assign(np.array([size]), self.canvases)[0])]
+        canvas = self.canvases[int(self.resize.assign(np.array([size]), self.canvases)[0])]
         example = create_example(np.zeros(0), np.zeros(0), 0, image=pixels)
-        return canvas, transforms.resize(example, self._resize.size(size, canvas)), size
+        return canvas, transforms.resize(example, self.resize.size(size, canvas)), size
 
     def _detect(
         self, canvas: tuple[int, int], rows: list[tuple[int, Example, tuple[int, int]]]
@@ -209,7 +218,8 @@ class ObjectDetector:
             max_boxes=1,
             is_real=[True] * self.batch_size,
         )
-        found = jax.device_get(self.predict(self.variables, *self._detector.on_devices(batch)))
+        on_devices = self.placed.on_devices(batch)
+        found = jax.device_get(self.placed.predict(self.variables, *on_devices))
         for row, (index, _, size) in enumerate(rows):
             valid = found.valid[row]
             labels = found.labels[row][valid]
@@ -247,6 +257,8 @@ def load(
     ema: bool = True,
     batch_size: int | None = None,
     changes: Mapping[str, Any] | None = None,
+    network: nn.Module | None = None,
+    detector: Detector | None = None,
 ) -> ObjectDetector:
     """A trained detector, ready to be called with images.
 
@@ -260,38 +272,42 @@ def load(
       batch_size: images that go through the network together; None: 1 on a CPU, else 8.
       changes: values of keys of its configuration that are to be other ones here, such as
         `{"data.canvases": ((640, 640),), "evaluation.nms_iou": 0.6}`.
+      network: of a run that was trained with a network of its own, the same.
+      detector: of a run that was trained with a detector of its own, the same.
 
     Raises:
-      ConfigError: the workdir holds no run or no checkpoint, or a change is none that can be made.
+      ConfigError: the workdir holds no run or no checkpoint, or a change is none that can be made,
+        or a part of its own is not given.
       WeightsError: the file is none of these detectors.
     """
-    if batch_size is None:
-        batch_size = 1 if jax.default_backend() == "cpu" else 8
-    path = pathlib.Path(source)
-    if path.is_dir():
-        return _from_run(path, checkpoint, ema, batch_size, changes or {})
-    return _from_weights(weights.find_weights(os.fspath(source)), batch_size, changes or {})
-
-
-def _from_run(
-    workdir: pathlib.Path, checkpoint: str, ema: bool, batch_size: int, changes: Mapping[str, Any]
-) -> ObjectDetector:
-    config = configuration.with_changes(configuration.read_workdir(workdir), changes)
-    checks.check(config, to_train=False)
-    categories = class_list.read_required(workdir)
-    detector = create_detector_for_inference(config, len(categories))
-    everywhere = placement.replicated(detector.mesh)
-    variables = checkpoints.read_variables(workdir, checkpoint, everywhere, ema=ema)
-    reading = _reading(config.data, bit_depth.of_run(workdir, config.data))
-    return ObjectDetector(detector, variables, categories, batch_size, reading)
-
-
-def _reading(config: Any, depth: int) -> images.Reading:
-    return images.Reading(exif=config.get("exif", "ignore"), bit_depth=depth)
+    path = files.path_of(source)
+    if not path.is_dir():
+        return _from_weights(weights.find_weights(os.fspath(source)), batch_size, changes or {})
+    config = configuration.with_changes(configuration.read_workdir(path), changes or {})
+    refusals.check(config, to_train=False)
+    training_parts.check_given(network, detector)
+    given_parts.check_detector(
+        path, network=network, detector=None if detector is None else detector.network
+    )
+    categories = class_list.read_required(path)
+    placed = training_parts.detector_for_inference(config, len(categories), network, detector)
+    everywhere = placement.replicated(placed.mesh)
+    variables = checkpoints.read_variables(path, checkpoint, everywhere, ema=ema)
+    if network is not None or detector is not None:
+        checkpoints.check_variables(path, variables, placed.abstract_variables)
+    return ObjectDetector(
+        placed,
+        variables,
+        categories,
+        data_parts.loading_of(config),
+        batch_size=batch_size,
+        reading=data_parts.reading_of(config, bit_depth.of_run(path, None)),
+        settings=configuration.to_dict(config),
+    )
 
 
 def _from_weights(
-    path: pathlib.Path, batch_size: int, changes: Mapping[str, Any]
+    path: pathlib.Path, batch_size: int | None, changes: Mapping[str, Any]
 ) -> ObjectDetector:
     imported = weights.detector_of(weights.read_state_dict(path), name=str(path))
     if imported.is_of_coco:
@@ -300,8 +316,13 @@ def _from_weights(
     else:
         categories = [(id_, str(id_)) for id_ in imported.category_ids]
     config = configuration.with_changes(ml_collections.FrozenConfigDict(imported.config), changes)
-    checks.check(config, to_train=False)
-    detector = create_detector_for_inference(config, imported.num_classes)
-    depth = config.data.get("bit_depth") or images.AS_STORED.bit_depth
-    reading = _reading(config.data, depth)
-    return ObjectDetector(detector, imported.variables, categories, batch_size, reading)
+    refusals.check(config, to_train=False)
+    return ObjectDetector(
+        training_parts.detector_for_inference(config, imported.num_classes),
+        imported.variables,
+        categories,
+        data_parts.loading_of(config),
+        batch_size=batch_size,
+        reading=data_parts.reading_of(config),
+        settings=configuration.to_dict(config),
+    )

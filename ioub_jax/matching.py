@@ -23,6 +23,10 @@ _SLOTS_AT_ONCE = 5
 _State = TypeVar("_State")
 
 
+#: What becomes of the best anchors of a box that are not foreground.
+LowQuality = Literal["authors", "torchvision", "ssd", "none"]
+
+
 class Matches(NamedTuple):
     """What every anchor is trained on.
 
@@ -56,7 +60,7 @@ def match(
     *,
     foreground_iou: float = 0.5,
     background_iou: float = 0.4,
-    low_quality: Literal["authors", "torchvision", "ssd", "none"] = "authors",
+    low_quality: LowQuality = "authors",
     ignore_iof: float = 0.5,
 ) -> Matches:
     """Matches anchors to ground-truth boxes by their IoU.

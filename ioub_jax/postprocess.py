@@ -53,52 +53,6 @@ class Candidates(NamedTuple):
     valid: jax.Array
 
 
-def detect(
-    logits: Sequence[ArrayLike],
-    deltas: Sequence[ArrayLike],
-    anchors: Sequence[ArrayLike],
-    image_sizes: ArrayLike,
-    *,
-    score_threshold: float = 0.05,
-    candidates_per_level: int = 1000,
-    nms_iou: float = 0.5,
-    max_detections: int = 100,
-    box_weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
-) -> Detections:
-    """Detections of a RetinaNet (arXiv 1708.02002, section 4.1).
-
-    Of every level the `candidates_per_level` highest (anchor, class) scores are decoded, all levels
-    are joined and overlapping boxes of one class are suppressed. (mmdetection 0.6 instead takes the
-    anchors with the highest scores, each with all of its classes; detectron2 and torchvision do as
-    here.) A box left without area by the clipping to its image is dropped.
-
-    Args:
-      logits: `[B, N_l, C]` of every level, any float dtype; the score is their sigmoid, in float32.
-      deltas: `[B, N_l, 4]` of every level, as `boxes.decode` takes them.
-      anchors: `[N_l, 4]` of every level, xyxy, pixels.
-      image_sizes: `[B, 2]` (height, width) in pixels of the image inside the network's input, whose
-        top left it fills.
-      score_threshold: a detection has a score above this.
-      candidates_per_level: candidates of one level that are decoded.
-      nms_iou: a box is suppressed by a better one of its class with an IoU above this.
-      max_detections: K, the most detections of an image.
-      box_weights: weights of (dx, dy, dw, dh) in the deltas, as in `boxes.encode`.
-
-    Returns:
-      The detections. Equal scores keep the order level, anchor, class; NaN is never a score.
-    """
-    found = candidates(
-        logits,
-        deltas,
-        anchors,
-        image_sizes,
-        score_threshold=score_threshold,
-        candidates_per_level=candidates_per_level,
-        box_weights=box_weights,
-    )
-    return suppress(found, nms_iou=nms_iou, max_detections=max_detections)
-
-
 def candidates(
     logits: Sequence[ArrayLike],
     deltas: Sequence[ArrayLike],
@@ -109,60 +63,32 @@ def candidates(
     candidates_per_level: int = 1000,
     box_weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
 ) -> Candidates:
-    """What `detect` does before NMS; arguments as there."""
+    """What goes into NMS of a RetinaNet's predictions (arXiv 1708.02002, section 4.1).
+
+    Of every level the `candidates_per_level` highest (anchor, class) scores are decoded, and all
+    levels are joined. (mmdetection 0.6 instead takes the anchors with the highest scores, each with
+    all of its classes; detectron2 and torchvision do as here.) A box left without area by the
+    clipping to its image is none.
+
+    Args:
+      logits: `[B, N_l, C]` of every level, any float dtype; the score is their sigmoid, in float32.
+      deltas: `[B, N_l, 4]` of every level, as `boxes.decode` takes them.
+      anchors: `[N_l, 4]` of every level, xyxy, pixels.
+      image_sizes: `[B, 2]` (height, width) in pixels of the image inside the network's input, whose
+        top left it fills.
+      score_threshold: a candidate has a score above this.
+      candidates_per_level: candidates of one level that are decoded.
+      box_weights: weights of (dx, dy, dw, dh) in the deltas, as in `boxes.encode`.
+
+    Returns:
+      The candidates. Equal scores are in the order level, anchor, class; NaN is never a score.
+    """
     levels = [
         _level_candidates(*level, candidates_per_level, box_weights)
         for level in zip(logits, deltas, anchors, strict=True)
     ]
     boxes, scores, labels = (jnp.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
     return _checked(boxes, scores, labels, image_sizes, score_threshold)
-
-
-def detect_softmax(
-    logits: Sequence[ArrayLike],
-    deltas: Sequence[ArrayLike],
-    anchors: Sequence[ArrayLike],
-    image_sizes: ArrayLike,
-    *,
-    score_threshold: float = 0.02,
-    candidates_per_class: int = 400,
-    nms_iou: float = 0.45,
-    max_detections: int = 200,
-    box_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
-) -> Detections:
-    """Detections of an SSD (arXiv 1512.02325, section 3.3).
-
-    Of every class the `candidates_per_class` anchors with the highest scores, whatever their level,
-    are decoded, and overlapping boxes of one class are suppressed. This is what Caffe and
-    torchvision do, whose thresholds are .01; mmdetection 0.6 has .02 and takes all anchors. A box
-    left without area by the clipping to its image is dropped; torchvision keeps it.
-
-    Args:
-      logits: `[B, N_l, C + 1]` of every level, the background in column 0, any float dtype; the
-        scores are their softmax, in float32.
-      deltas: `[B, N_l, 4]` of every level, as `boxes.decode` takes them.
-      anchors: `[N_l, 4]` of every level, xyxy, pixels.
-      image_sizes: `[B, 2]` (height, width) in pixels of the image inside the network's input, whose
-        top left it fills.
-      score_threshold: a detection has a score above this.
-      candidates_per_class: candidates of one class that are decoded.
-      nms_iou: a box is suppressed by a better one of its class with an IoU above this.
-      max_detections: K, the most detections of an image.
-      box_weights: weights of (dx, dy, dw, dh) in the deltas, as in `boxes.encode`.
-
-    Returns:
-      The detections. Equal scores keep the order class, level, anchor; NaN is never a score.
-    """
-    found = candidates_softmax(
-        logits,
-        deltas,
-        anchors,
-        image_sizes,
-        score_threshold=score_threshold,
-        candidates_per_class=candidates_per_class,
-        box_weights=box_weights,
-    )
-    return suppress(found, nms_iou=nms_iou, max_detections=max_detections)
 
 
 def candidates_softmax(
@@ -175,7 +101,26 @@ def candidates_softmax(
     candidates_per_class: int = 400,
     box_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
 ) -> Candidates:
-    """What `detect_softmax` does before NMS; arguments as there."""
+    """What goes into NMS of an SSD's predictions (arXiv 1512.02325, section 3.3).
+
+    Of every class the `candidates_per_class` anchors with the highest scores, whatever their level,
+    are decoded. This is what Caffe and torchvision do, whose thresholds are .01; mmdetection 0.6
+    has .02 and takes all anchors. A box left without area by the clipping to its image is none;
+    torchvision keeps it.
+
+    Args:
+      logits: `[B, N_l, C + 1]` of every level, the background in column 0, any float dtype; the
+        scores are their softmax, in float32.
+      deltas: as `candidates`, as are the next three.
+      anchors: see there.
+      image_sizes: see there.
+      score_threshold: see there.
+      candidates_per_class: candidates of one class that are decoded.
+      box_weights: as `candidates`.
+
+    Returns:
+      The candidates. Equal scores are in the order class, level, anchor; NaN is never a score.
+    """
     (all_logits,) = box_ops.at_least_float32(
         jnp.concatenate([jnp.asarray(level) for level in logits], axis=1)
     )

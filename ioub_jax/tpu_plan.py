@@ -21,11 +21,11 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ioub_jax.configs import checks
+from ioub_jax.configs import refusals
+from ioub_jax.detectors import PlacedDetector
 from ioub_jax.devices import placement
 from ioub_jax.errors import ConfigError
-from ioub_jax.training import steps
-from ioub_jax.training.detector import Detector, canvas_anchors, create_detector, create_trainer
+from ioub_jax.from_config import data_parts, training_parts
 
 
 class Chip(NamedTuple):
@@ -261,15 +261,24 @@ def plan_step(
     Raises:
       ConfigError: the configuration cannot be run.
     """
-    detector, batch, anchors = _inputs(config, num_classes, batch_per_device, devices)
-    trainer = create_trainer(detector)
-    state = _replicated(detector, trainer.abstract_state)
+    config, detector = planned_detector(config, num_classes, batch_per_device, devices)
+    loading, options = data_parts.loading_of(config), training_parts.options_of(config)
+    (canvas,), replicated = loading.canvases, placement.replicated(detector.mesh)
+    split = NamedSharding(detector.mesh, PartitionSpec("data"))
+    batch = placement.abstract_batch(options.batch_size, canvas, loading.max_boxes, split)
+    anchors = _placed(detector.host_anchors(canvas), replicated)
+    trainer = training_parts.trainer_of(config, detector)
+    state = _placed(trainer.abstract_state, replicated)
     step: Any = trainer.train_step
     weights = state
     if program == "evaluation":
-        step = steps.make_predict_step(detector.model, detector.config, detector.mesh)
-        weights = state.variables
-    return _compile(step, (weights, batch, anchors), topology, batch_per_device, detector)
+        step, weights = detector.predict, state.variables
+    size = {
+        "chips": detector.mesh.size // devices_of_chip(topology),
+        "batch_per_chip": batch_per_device * devices_of_chip(topology),
+        "canvas": canvas,
+    }
+    return _compile(step, (weights, batch, anchors), topology, size)
 
 
 def largest_batch(plan_of: Callable[[int], Plan], first: int = 1) -> Plan:
@@ -299,58 +308,28 @@ def largest_batch(plan_of: Callable[[int], Plan], first: int = 1) -> Plan:
     return best if best is not None else plan
 
 
-def _inputs(
-    config: ml_collections.ConfigDict,
-    num_classes: int,
-    batch_per_device: int,
-    devices: Sequence[Any],
-) -> tuple[Detector, dict[str, jax.ShapeDtypeStruct], steps.Anchors]:
-    """The detector on the devices, and a batch and its anchors without values."""
-    detector = planned_detector(config, num_classes, batch_per_device, devices)
-    config, canvas = detector.config, detector.config.data.canvases[0]
-    split = NamedSharding(detector.mesh, PartitionSpec("data"))
-    batch = placement.abstract_batch(config.batch_size, canvas, config.data.max_boxes, split)
-    return detector, batch, _replicated(detector, canvas_anchors(config, canvas))
-
-
 def planned_detector(
     config: ml_collections.ConfigDict,
     num_classes: int,
     batch_per_device: int,
     devices: Sequence[Any],
-) -> Detector:
-    """The detector that `plan_step` compiles, with its largest canvas alone; arguments as there."""
-    checks.check(config)
-    values = config.to_dict()
-    values["runtime"]["devices"] = None  # all of the topology's
-    config = ml_collections.ConfigDict(values)
-    canvas = max((tuple(canvas) for canvas in config.data.canvases), key=math.prod)
-    config.data.canvases = (canvas,)
-    config.batch_size = config.evaluation.batch_size = batch_per_device * len(devices)
-    return create_detector(config, num_classes, devices)
+) -> tuple[ml_collections.ConfigDict, PlacedDetector]:
+    """The configuration that `plan_step` compiles, with its largest canvas alone, and its detector.
+
+    The arguments are as there.
+    """
+    refusals.check(config)
+    config = training_parts.planned(config, batch_per_device * len(devices))
+    return config, training_parts.detector_of(config, num_classes, devices=devices)
 
 
-def _replicated(detector: Detector, tree: Any) -> Any:
-    everywhere = placement.replicated(detector.mesh)
+def _placed(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), tree
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
     )
 
 
-def _compile(
-    program: Any,
-    arguments: tuple[Any, ...],
-    topology: str,
-    batch_per_device: int,
-    detector: Detector,
-) -> Plan:
-    canvas = detector.config.data.canvases[0]
-    parts = devices_of_chip(topology)
-    size = {
-        "chips": detector.mesh.size // parts,
-        "batch_per_chip": batch_per_device * parts,
-        "canvas": canvas,
-    }
+def _compile(program: Any, arguments: tuple[Any, ...], topology: str, size: dict[str, Any]) -> Plan:
     start = time.perf_counter()
     try:
         compiled = program.lower(*arguments).compile()

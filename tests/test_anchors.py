@@ -184,7 +184,7 @@ def test_clipped_sizes():
 
 
 def test_default_boxes_need_a_size_more_than_levels():
-    with pytest.raises(ValueError, match=r"anchors.sizes has 2 entries, anchors.ratios 2 and"):
+    with pytest.raises(ValueError, match=r"^sizes has 2 entries, ratios 2 and"):
         ssd_levels((16, 16), **TWO_LEVELS | {"sizes": (21.0, 45.0)})
 
 

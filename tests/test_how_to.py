@@ -1,5 +1,6 @@
 """What the pages about adding something say, done to a copy of the package."""
 
+import json
 import os
 import pathlib
 import re
@@ -55,10 +56,10 @@ def test_add_a_loss(copy):
     program = (
         "import jax.numpy as jnp, ioub_jax\n"
         "from ioub_jax import objective\n"
-        "from ioub_jax.configs import checks, defaults\n"
+        "from ioub_jax.configs import refusals, defaults\n"
         "config = defaults.get_config()\n"
         "config.loss.localization.name = 'log_cosh'\n"
-        "checks.check(config)\n"
+        "refusals.check(config)\n"
         "options = objective.LocalizationOptions(name='log_cosh')\n"
         "from ioub_jax.objective import ObjectiveOptions, per_anchor\n"
         "deltas, anchors = jnp.full((1, 4), 0.5), jnp.array([[0.0, 0.0, 10.0, 10.0]])\n"
@@ -77,8 +78,8 @@ def test_add_a_loss(copy):
 
 YOLO = """
 import cv2, numpy, pathlib
-from ioub_jax.configs import checks, defaults
-from ioub_jax.data.sources import create_source
+from ioub_jax.configs import refusals, defaults
+from ioub_jax.from_config.data_parts import create_source
 root = pathlib.Path("data")
 for part in ("images/train", "labels/train"):
     (root / part).mkdir(parents=True)
@@ -89,7 +90,7 @@ config = defaults.get_config()
 data = config.data
 data.update({"source": "yolo", "on_error": "skip", "keep_empty": True})
 data.yolo.update({"root": "data", "classes": ("cat", "dog")})
-checks.check(config)
+refusals.check(config)
 source = create_source(data, "train")
 print(len(source), source[0].boxes.tolist(), source[0].labels.tolist(), source[0].image.shape)
 print(source.skipped[0])
@@ -109,3 +110,106 @@ def test_add_a_data_source(copy):
     assert "a.txt:2: '7 0.5 0.5 0.2 0.4' is no box" in skipped
     advice = ", or set config.data.on_error='skip' to leave the box out."
     assert raised == skipped.removesuffix(".") + advice
+
+
+TINY_TRAINING = """
+import ioub_jax
+from tests import tiny
+def short(name):
+    config = tiny.get_config(name.partition(":")[2])
+    config.schedule.images = config.evaluation.every_images = 2 * config.batch_size
+    return config
+ioub_jax.configs.load = short
+import train_counted
+import evaluate_counted
+"""
+
+
+def test_add_a_metric(copy):
+    follow("add-a-metric.md", copy)
+    first, *tables = run(copy, "try_counted.py").splitlines()
+    assert first == "0.5 0.5"
+    assert tables[0] == "Counts, 1 of 2 images are counted right, at score 0.5."
+    assert tables[2] == "COCO, 2 images, 3 ground-truth boxes, 3 detections"
+
+    shutil.copy(ROOT / "tests" / "tiny.py", copy / "tests")
+    output = run(copy, "-c", TINY_TRAINING)
+    assert re.search(r"Counts, \d+ of 12 images are counted right, at score 0.3", output)
+    (line,) = (copy / "runs/counted/evaluation.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    assert {"counted_right", "counted_off", "AP"} <= record.keys()
+    files = {path.name for path in (copy / "runs/counted/evaluation").iterdir()}
+    assert {"val_2_counted_metrics.json", "val_2_table.txt"} <= files
+    written = copy / "runs/counted/evaluation/val_counted_counted_metrics.json"
+    numbers = json.loads(written.read_text())
+    assert numbers["counted_right"] == record["counted_right"]
+    assert len(numbers["off_by"]) == 12
+
+
+SHORT = """
+config.update({"batch_size": 8})
+config.data.canvases = ((64, 64),)
+config.data.shapes.update({"num_train": 24, "num_val": 8, "image_size": (64, 64)})
+config.schedule.update({"images": 16, "warmup_images": 8})
+config.evaluation.update({"every_images": 16, "batch_size": 8, "score_threshold": 0.0})
+config.runtime.checkpoint_every_images = 16
+config.runtime.devices = 1
+config.loss.calibration_batches = 1
+config.model.width = 4
+config.model.fpn.channels = 8
+config.model.head.update({"width": 8, "depth": 1})
+"""
+
+
+def test_add_a_detector(copy):
+    follow("add-a-detector.md", copy)
+    # Two steps instead of a training.
+    text = (copy / "train_points.py").read_text().replace("experiment =", f"{SHORT}\nexperiment =")
+    text += (
+        "detector = ioub_jax.load('runs/points', detector=points.create(config, num_classes=8))\n"
+        "print('found', len(detector(trained.source[0].image)))\n"
+    )
+    output = run(copy, "-c", text)
+    assert "COCO, 8 images" in output
+    assert int(output.split("found ")[-1]) > 0
+    parts = json.loads((copy / "runs/points/parts.json").read_text())
+    assert parts == {"detector": "ioub_jax.detectors.points.Points"}
+
+
+@pytest.mark.slow
+def test_a_detector_of_ones_own_is_known_to_the_commands(copy):
+    follow("add-a-detector.md", copy)
+    recipe = copy / "configs" / "shapes_points.py"
+    short = SHORT.replace("\n", "\n    ")
+    text = recipe.read_text().replace("    return config", f"{short}\n    return config")
+    recipe.write_text(text)
+    verb = ("-c", "from ioub_jax.commands.listing import main; main()")
+    run(copy, *verb, "train", "--config=shapes_points", "--workdir=runs/named")
+    rows = [json.loads(line) for line in (copy / "runs/named/train.jsonl").read_text().splitlines()]
+    assert "loss_centreness" in rows[-1]
+    pictures = run(copy, *verb, "draw", "--workdir=runs/named")
+    assert "detections.png" in pictures and "positive_anchors.png" not in pictures
+    run(copy, *verb, "diagnose", "--workdir=runs/named")
+    run(copy, *verb, "export", "--model=runs/named", "--output=exported")
+    assert (copy / "exported/detector.json").exists()
+    run(copy, *verb, "check_data", "--config=shapes_points")
+
+
+def test_train_from_python(tmp_path):
+    """Every program of the page, one after another, with two steps for each training."""
+    text = (ROOT / "docs/how-to/train-from-python.md").read_text(encoding="utf-8")
+    programs = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    program = "\n".join(programs)
+    begin = 'config = ioub_jax.configs.load("shapes_retinanet")'
+    program = re.sub(f"{re.escape(begin)}.*", f"{begin}\n{SHORT}", program)
+    program = program.replace("config.schedule.images = 18_000", "")
+    program = program.replace("num_steps=20", "num_steps=2").replace("(2_000, ", "(24, ")
+    program = program.replace("image_size=(128, 128)", "image_size=(64, 64)").replace(
+        "(100, ", "(8, "
+    )
+    image = "import cv2, numpy; cv2.imwrite('image.png', numpy.zeros((64, 64, 3), numpy.uint8))\n"
+    output = run(tmp_path, "-c", image + program)
+    assert "COCO, 8 images" in output
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"mine", "plain"}
+    parts = json.loads((tmp_path / "runs/plain/parts.json").read_text())
+    assert parts == {"network": "__main__.Plain"}

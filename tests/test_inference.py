@@ -4,10 +4,10 @@ import pytest
 from PIL import Image
 
 import ioub_jax
-from ioub_jax.data import sources
+from ioub_jax import trained
 from ioub_jax.data.checks import DataError
 from ioub_jax.errors import ConfigError
-from ioub_jax.training import trained
+from ioub_jax.from_config import data_parts
 from ioub_jax.workdirs import configuration
 from tests import tiny
 
@@ -27,7 +27,7 @@ def random_image(seed, height=64, width=64):
 
 
 def test_it_finds_what_an_evaluation_finds(workdir, detector):
-    model = trained.load(workdir, "best", "val")
+    model = trained.load_run(workdir, "best", "val")
     results = model.evaluate().results
     for index in range(3):
         example = model.source[index]
@@ -55,7 +55,7 @@ def test_canvases_and_thresholds_can_be_others_than_those_of_the_run(workdir, de
 
 
 def test_classes_are_those_of_the_run(workdir, detector):
-    source = sources.create_source(configuration.read_workdir(workdir).data, "val")
+    source = data_parts.create_source(configuration.read_workdir(workdir).data, "val")
     assert detector.classes == tuple(source.classes)
     found = detector(random_image(0))
     assert found.class_names == tuple(detector.classes[label] for label in found.labels)

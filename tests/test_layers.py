@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import ioub_jax
+
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "ioub_jax"
 
 #: part of the package -> the parts it may import, itself apart.
@@ -14,63 +16,113 @@ ALLOWED = {
     "errors": set(),
     "boxes": set(),
     "caches": set(),
-    "files": set(),
+    "files": {"errors"},
     "coco_values": set(),
     "printing": set(),
+    "log_lines": {"printing"},
     "configs": {"errors"},
     "anchors": {"boxes"},
     "losses": {"boxes"},
     "matching": {"boxes"},
     "postprocess": {"boxes"},
     "objective": {"boxes", "losses", "matching"},
-    "models": {"errors", "caches", "boxes", "anchors"},
-    "weights": {"errors", "caches", "configs", "models"},
     "data": {"errors", "caches", "coco_values", "printing"},
+    "key_names": {"data", "errors"},
     "evaluation": {"coco_values", "printing"},
     "plotting": {"printing"},
+    "models": {"errors", "caches", "boxes", "anchors"},
     "devices": {"errors", "models"},
-    "workdirs": {"errors", "files", "data", "devices"},
-    "training": {
-        "errors",
+    "detectors": {
         "anchors",
         "boxes",
-        "configs",
-        "data",
         "devices",
-        "evaluation",
-        "files",
+        "errors",
+        "key_names",
         "matching",
         "models",
         "objective",
         "postprocess",
+    },
+    "weights": {"errors", "caches", "configs", "detectors", "models"},
+    "workdirs": {"errors", "files", "data", "devices"},
+    "training": {
+        "data",
+        "detectors",
+        "devices",
+        "errors",
+        "evaluation",
+        "files",
+        "models",
+        "objective",
         "weights",
         "workdirs",
     },
-    "inference": {"configs", "data", "devices", "models", "training", "weights", "workdirs"},
-    "export": {
-        "boxes",
+    # The door: what is above it may hold a configuration, what is below cannot.
+    "from_config": {
+        "configs",
         "data",
+        "detectors",
+        "devices",
         "errors",
-        "files",
-        "inference",
-        "postprocess",
+        "evaluation",
+        "key_names",
         "training",
-        "weights",
+        "workdirs",
     },
-    "tpu_plan": {"configs", "devices", "errors", "training"},
+    "inference": {
+        "configs",
+        "data",
+        "detectors",
+        "devices",
+        "from_config",
+        "weights",
+        "workdirs",
+        "files",
+    },
+    "trained": {
+        "configs",
+        "data",
+        "detectors",
+        "devices",
+        "evaluation",
+        "from_config",
+        "inference",
+        "training",
+        "workdirs",
+        "files",
+    },
+    "building": {
+        "configs",
+        "data",
+        "detectors",
+        "devices",
+        "errors",
+        "evaluation",
+        "from_config",
+        "trained",
+        "training",
+        "workdirs",
+        "files",
+        "log_lines",
+    },
+    "export": {"boxes", "data", "errors", "files", "inference", "postprocess", "weights"},
+    "tpu_plan": {"configs", "detectors", "devices", "errors", "from_config", "training"},
     "diagnostics": {
         "anchors",
         "boxes",
         "data",
+        "detectors",
         "errors",
         "evaluation",
         "losses",
         "objective",
         "postprocess",
+        "trained",
         "training",
         "workdirs",
     },
     "studies": {
+        "building",
         "configs",
         "data",
         "devices",
@@ -78,6 +130,8 @@ ALLOWED = {
         "errors",
         "evaluation",
         "files",
+        "from_config",
+        "log_lines",
         "training",
         "workdirs",
     },
@@ -110,13 +164,50 @@ def test_a_part_imports_only_what_is_below_it(part):
         assert used <= ALLOWED[part], f"{path.name} imports {used - ALLOWED[part]}"
 
 
-def test_the_package_imports_without_the_extras():
-    forbidden = ("flax", "optax", "orbax", "grain", "tensorflow", "cv2", "ml_collections")
-    program = (
-        "import sys\n"
-        "import ioub_jax, ioub_jax.losses, ioub_jax.boxes, ioub_jax.matching\n"
-        "import ioub_jax.anchors, ioub_jax.postprocess, ioub_jax.objective\n"
-        f"print([name for name in {forbidden} if name in sys.modules])"
-    )
+def after(program):
+    """Which modules there are once a program has run."""
+    program += "\nimport sys; print(*sorted(sys.modules))"
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert output.stdout.strip() == "[]", output
+    assert output.returncode == 0, output.stderr
+    return set(output.stdout.split())
+
+
+EXTRAS = {"flax", "optax", "orbax", "grain", "tensorflow", "cv2", "ml_collections", "absl"}
+
+
+def test_the_package_itself_imports_nothing():
+    found = {name for name in after("import ioub_jax") if name.startswith("ioub_jax")}
+    assert found == {"ioub_jax"}
+    assert not after("import ioub_jax") & (EXTRAS | {"jax", "numpy"})
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["losses", "boxes", "matching", "anchors", "postprocess", "objective"],
+)
+def test_the_losses_and_their_neighbours_need_jax_alone(names):
+    modules = after(f"import ioub_jax; ioub_jax.{names}")
+    assert f"ioub_jax.{names}" in modules
+    assert not modules & EXTRAS
+
+
+def test_all_that_the_package_offers_is_there_when_asked_for():
+    for name in ioub_jax.__all__:
+        assert getattr(ioub_jax, name) is not None
+    assert set(ioub_jax.__all__) <= set(dir(ioub_jax))
+    with pytest.raises(AttributeError, match="has no attribute 'loses'"):
+        _ = ioub_jax.loses
+
+
+def test_the_page_of_the_face_has_all_of_it():
+    page = (PACKAGE.parent / "docs" / "reference" / "index.md").read_text(encoding="utf-8")
+    for name in ioub_jax.__all__:
+        assert f"`ioub_jax.{name}" in page, name
+
+
+PARTS = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+
+
+def test_no_two_files_have_one_name():
+    names = [path.name for path in PARTS]
+    assert len(set(names)) == len(names)

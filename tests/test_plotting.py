@@ -257,6 +257,37 @@ def test_learning_curves(tmp_path, records, evaluations):
     assert read(path).shape == (1050, 1650, 3)
 
 
+def test_other_numbers_have_panels_of_their_own(tmp_path, monkeypatch):
+    figures = []
+    save = Figure.savefig
+
+    def savefig(figure, *arguments, **options):
+        figures.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    evaluations = [
+        {"step": 5, "voc_AP": 0.5, "voc_AP75": 0.3, "found": 7.0, "without_ema_found": 2.0},
+        {"step": 9, "voc_AP": 0.6, "voc_AP75": 0.2, "found": None, "missed": 4.0},
+    ]
+    plotting.learning_curves(
+        tmp_path / "curves.png",
+        run_records([5]),
+        evaluations,
+        precision="voc_AP",
+        others=("found", "missed", "absent"),
+    )
+    drawn = [
+        {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+        for axes in figures[0].axes
+    ]
+    assert drawn[2] == {"voc_AP": [0.5, 0.6], "voc_AP75": [0.3, 0.2]}
+    np.testing.assert_equal(drawn[4], {"found": [7.0, np.nan], "found without EMA": [2.0]})
+    assert drawn[5:] == [{"missed": [4.0]}, {}, {}]
+    assert figures[0].axes[6].texts[0].get_text() == "not recorded"
+    assert not figures[0].axes[7].axison
+
+
 def test_single_points_are_seen(tmp_path):
     path = tmp_path / "curves.png"
     plotting.learning_curves(path, run_records([5]), [{"step": 5, "without_ema_AP": 0.5}])

@@ -14,10 +14,23 @@ from jax.sharding import NamedSharding, PartitionSpec
 from ioub_jax import boxes as box_ops
 from ioub_jax import postprocess
 from ioub_jax.anchors import retinanet_anchors
-from ioub_jax.postprocess import class_wise_nms, detect, detect_softmax
+from ioub_jax.postprocess import class_wise_nms
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "peer_losses.npz"
 COLLECTIVE = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter")
+
+
+def detect(*predictions, nms_iou=0.5, max_detections=100, **options):
+    """Detections of a RetinaNet."""
+    found = postprocess.candidates(*predictions, **options)
+    return postprocess.suppress(found, nms_iou=nms_iou, max_detections=max_detections)
+
+
+def detect_softmax(*predictions, nms_iou=0.45, max_detections=200, **options):
+    """Detections of an SSD."""
+    found = postprocess.candidates_softmax(*predictions, **options)
+    return postprocess.suppress(found, nms_iou=nms_iou, max_detections=max_detections)
+
 
 suppressed = jax.jit(class_wise_nms, static_argnames=("iou_threshold", "max_detections"))
 

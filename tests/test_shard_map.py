@@ -183,8 +183,6 @@ CASES = {
         "carl_weights": _carl,
     },
     postprocess: {
-        "detect": lambda x: _detect(postprocess.detect, x, max_detections=4),
-        "detect_softmax": lambda x: _detect(postprocess.detect_softmax, x, max_detections=4),
         "candidates": lambda x: _detect(postprocess.candidates, x),
         "candidates_softmax": lambda x: _detect(postprocess.candidates_softmax, x),
         "suppress": lambda x: postprocess.suppress(

@@ -8,7 +8,7 @@ import sys
 import ml_collections
 
 from configs import shapes_retinanet
-from ioub_jax.training import loop
+from ioub_jax import building
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -38,7 +38,7 @@ def train_two_steps(
     config = get_config()
     config.data.canvases = canvases
     config.schedule.images = config.evaluation.every_images = 2 * config.batch_size
-    loop.train_and_evaluate(config, workdir)
+    building.train_and_evaluate(config, workdir)
     return workdir
 
 

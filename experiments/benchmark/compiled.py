@@ -8,16 +8,12 @@ import jax.numpy as jnp
 from absl import flags
 
 from configs import torchvision
-from ioub_jax import matching, models
+from ioub_jax import anchors as anchor_grids
+from ioub_jax import detectors, matching, models
 from ioub_jax.configs import defaults
 from ioub_jax.devices.placement import abstract_batch
+from ioub_jax.from_config import training_parts
 from ioub_jax.models import cost
-from ioub_jax.training.detector import (
-    canvas_anchors,
-    canvas_levels,
-    create_detector,
-    create_trainer,
-)
 
 _CANVAS = (800, 1344)
 BATCH = flags.DEFINE_integer("batch", None, "Images.", lower_bound=1)
@@ -36,9 +32,8 @@ def _sizes() -> tuple[int, int, int]:
 
 def matching_cost() -> dict[str, Any]:
     """Temporary memory of the compiled matching, for every low-quality rule."""
-    anchors = jnp.concatenate(
-        [jnp.asarray(level) for level in canvas_anchors(defaults.get_config(), _CANVAS)]
-    )
+    levels = detectors.create(defaults.get_config(), num_classes=1).levels(_CANVAS)
+    anchors = jnp.concatenate(list(map(jnp.asarray, anchor_grids.place(levels))))
     slots = _sizes()[:2]
     flag = jax.ShapeDtypeStruct(slots, bool)
     arguments = (
@@ -67,12 +62,10 @@ def train_step_cost(arm: str, *, with_metrics: bool) -> dict[str, float]:
     config.batch_size = config.evaluation.batch_size = batch_size
     config.data.max_boxes = boxes
     config.runtime.devices = 1
-    detector = create_detector(config, classes)
-    trainer = create_trainer(detector)
+    detector = training_parts.detector_of(config, classes)
+    trainer = training_parts.trainer_of(config, detector)
     batch = abstract_batch(batch_size, _CANVAS, boxes)
-    anchors = jax.eval_shape(
-        lambda: tuple(jnp.asarray(level) for level in canvas_anchors(config, _CANVAS))
-    )
+    anchors = jax.eval_shape(lambda: detector.anchors_of(_CANVAS))
     state, step = trainer.abstract_state, trainer.train_step
     if not with_metrics:
         step = jax.jit(lambda *arguments, step=step: step(*arguments)[0], donate_argnums=0)
@@ -124,18 +117,11 @@ def model_cost() -> dict[str, Any]:
     result: dict[str, Any] = {"backbones at 224x224, without their classifier": {}, "detectors": {}}
     backbones = result["backbones at 224x224, without their classifier"]
     for name, published in _PUBLISHED_BACKBONES.items():
-        config = defaults.get_config().model
-        config.backbone = name
-        backbones[name] = _cost_of(models.create_backbone(config), (224, 224), published)
+        backbones[name] = _cost_of(models.create_backbone(name), (224, 224), published)
     for name, published in _PUBLISHED_DETECTORS.items():
         config = torchvision.get_config(name)
         canvas = (300, 300) if name == "ssd300_vgg16" else (800, 800)
-        levels = canvas_levels(config, canvas)
-        model = models.create_model(
-            config.model,
-            num_classes=90 if name == "ssd300_vgg16" else 91,
-            anchors_per_location=[len(level.cell) for level in levels],
-        )
+        model = detectors.create(config, 90 if name == "ssd300_vgg16" else 91).network
         result["detectors"][f"{name}, {canvas[0]}x{canvas[1]}"] = _cost_of(model, canvas, published)
     return result
 

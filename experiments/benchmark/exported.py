@@ -13,9 +13,8 @@ from experiments.benchmark.rates import CONFIG, REPEATS
 from experiments.benchmark.timing import Seconds
 from ioub_jax.errors import ConfigError
 from ioub_jax.export import programs
+from ioub_jax.from_config import data_parts, training_parts
 from ioub_jax.inference import ObjectDetector
-from ioub_jax.training import train_state
-from ioub_jax.training.detector import create_detector_for_inference
 
 
 def exported_beside_jitted() -> dict[str, Any]:
@@ -27,10 +26,11 @@ def exported_beside_jitted() -> dict[str, Any]:
     check_configuration()
     config = CONFIG.value
     count = CLASSES.value or 80
-    model = create_detector_for_inference(config, count)
-    variables = train_state.init_variables(model.model, config.seed)
+    model = training_parts.detector_for_inference(config, count)
+    variables = model.init_variables(np.int32(config.seed))
     categories = [(id_, str(id_)) for id_ in range(count)]
-    detector = ObjectDetector(model, variables, categories, BATCH.value or 1)
+    loading = data_parts.loading_of(config)
+    detector = ObjectDetector(model, variables, categories, loading, batch_size=BATCH.value or 1)
     canvas = detector.canvases[0]
 
     start = timing.now()
@@ -65,7 +65,7 @@ def check_configuration() -> str:
     if CONFIG.value is None:
         raise ConfigError("Give the configuration of the detector, --config=FILE.")
     try:
-        _ = create_detector_for_inference(CONFIG.value, 1).abstract_variables
+        _ = training_parts.detector_for_inference(CONFIG.value, 1).abstract_variables
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return f"a {CONFIG.value.model.name} of {CLASSES.value or 80} classes"
@@ -77,7 +77,7 @@ def _jitted(detector: ObjectDetector, model: Any, images: np.ndarray) -> Callabl
     batch = {"image": images, "image_size": sizes, "scale": np.ones_like(sizes)}
 
     def work() -> Any:
-        return detector.predict(detector.variables, *model.on_devices(batch))
+        return model.predict(detector.variables, *model.on_devices(batch))
 
     return work
 

@@ -16,10 +16,9 @@ from experiments.benchmark import ours, timing
 from experiments.benchmark.rates import REPEATS
 from experiments.benchmark.timing import Seconds
 from experiments.benchmark.workloads import Workload
-from ioub_jax import files, tpu_plan
+from ioub_jax import anchors, files, tpu_plan
 from ioub_jax.configs import defaults
 from ioub_jax.plotting.drawing import BLUE, DPI, GREY, ORANGE, tidy
-from ioub_jax.training.detector import canvas_anchors
 
 _PNG = flags.DEFINE_string("png", None, "A file for the curves of `growth`.")
 
@@ -75,7 +74,7 @@ def check_png() -> str:
 
 def _amount(name: str, workload: Workload) -> int:
     if name == "anchors":
-        levels = canvas_anchors(defaults.get_config(), (workload.height, workload.width))
+        levels = anchors.retinanet_anchors((workload.height, workload.width))
         return sum(map(len, levels))
     field = {"images": "batch", "ground-truth slots": "boxes", "classes": "classes"}[name]
     amount: int = getattr(workload, field)

@@ -23,7 +23,7 @@ from experiments.benchmark.rates import REPEATS
 from experiments.benchmark.timing import Seconds
 from experiments.benchmark.workloads import Workload
 from ioub_jax.errors import ConfigError
-from ioub_jax.training import detector as detectors
+from ioub_jax.from_config import training_parts
 from ioub_jax.training import train_state
 
 _DIRECT = flags.DEFINE_bool(
@@ -99,8 +99,8 @@ def layers_of(workload: Workload) -> dict[Layer, tuple[nn.Module, int]]:
     Nothing is computed: the model is traced with shapes alone.
     """
     config = ours.configuration(workload)
-    detector = detectors.create_detector(config, workload.classes)
-    model, variables = detector.model, detector.abstract_variables
+    detector = training_parts.detector_of(config, workload.classes)
+    model, variables = detector.network, detector.abstract_variables
     frozen = train_state.frozen_parameters(variables["params"], config.model.frozen_stages)
     modules: dict[Layer, nn.Module] = {}
     counts: collections.Counter[Layer] = collections.Counter()

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 
 from experiments.benchmark import timing
 from experiments.benchmark.workloads import Workload
-from ioub_jax.training.detector import create_detector, create_trainer
+from ioub_jax.from_config import training_parts
 
 
 class _Clock:
@@ -50,8 +50,8 @@ def main() -> None:
     config = _CONFIG.value
     height, width = config.data.canvases[0]
     workload = Workload(config.batch_size, height, width, _CLASSES.value, boxes=10)
-    detector = create_detector(config, _CLASSES.value)
-    trainer = create_trainer(detector)
+    detector = training_parts.detector_of(config, _CLASSES.value)
+    trainer = training_parts.trainer_of(config, detector)
     phases["detector"] = clock.phase()
     state = trainer.create_state()
     state = jax.block_until_ready(state.replace(w_loc=jnp.ones_like(state.w_loc)))

@@ -6,36 +6,29 @@ The folder has `instances.json` and `images`. Nothing here imports jax, whose me
 """
 
 import json
+import pathlib
 import sys
 import time
 
-import ml_collections
-
 from experiments.benchmark import timing
-from ioub_jax.data import sources
+from ioub_jax.data.sources import CocoSource, Learned, Rules, Source
 from ioub_jax.data.sources.fingerprint import fingerprint_of
+from ioub_jax.data.sources.image_survey import with_reading
+from ioub_jax.data.sources.learned import count_learned, with_learned_images
 
 
-def data_config(folder: str) -> ml_collections.ConfigDict:
-    """A `config.data` for the folder."""
-    coco = {"root": folder, "train_annotations": "instances.json", "train_images": "images"}
-    return ml_collections.ConfigDict(
-        {
-            "source": "coco",
-            "on_error": "raise",
-            "keep_empty": False,
-            "max_boxes": 100,
-            "exif": "ignore",
-            "bit_depth": None,
-            "coco": coco | {"classes": ()},
-        }
-    )
+def opened(folder: pathlib.Path) -> tuple[Source, Learned]:
+    """The training data and what of it is learned, as `from_config.data_parts` opens it."""
+    source = CocoSource(folder / "instances.json", folder / "images", split="train")
+    rules = Rules(keep_empty=False, max_boxes=100, verb="trained on")
+    source = with_reading(source, "coco train")
+    return with_learned_images(source, rules), count_learned(source, rules)
 
 
 def main(folder: str) -> None:
     """Prints seconds and memory as JSON."""
     processor, wall = time.process_time(), time.perf_counter()
-    source, learned = sources.open_counted(data_config(folder), "train")
+    source, learned = opened(pathlib.Path(folder))
     fingerprint = fingerprint_of(source)
     assert learned.boxes is not None
     took = {

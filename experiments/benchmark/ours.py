@@ -12,10 +12,10 @@ from configs import torchvision
 from experiments.benchmark import timing
 from experiments.benchmark.workloads import Workload
 from ioub_jax import boxes, postprocess
-from ioub_jax import objective as objectives
+from ioub_jax.detectors import Carried
 from ioub_jax.devices import host_memory
-from ioub_jax.training import detector as detectors
-from ioub_jax.training import steps
+from ioub_jax.from_config import training_parts
+from ioub_jax.models import Predictions
 
 
 class Program:
@@ -72,8 +72,9 @@ def configuration(workload: Workload) -> ml_collections.ConfigDict:
 
 def train_step(workload: Workload) -> Program:
     """Forward, matching, losses, backward and SGD."""
-    detector = detectors.create_detector(configuration(workload), workload.classes)
-    trainer = detectors.create_trainer(detector)
+    config = configuration(workload)
+    detector = training_parts.detector_of(config, workload.classes)
+    trainer = training_parts.trainer_of(config, detector)
     state = trainer.create_state()
     state = state.replace(w_loc=jnp.ones_like(state.w_loc))
     inputs = detector.on_devices(workload.training_batch())
@@ -82,41 +83,28 @@ def train_step(workload: Workload) -> Program:
 
 def inference(workload: Workload) -> Program:
     """Images to detections, 1,000 candidates of every level."""
-    detector = detectors.create_detector(configuration(workload), workload.classes)
-    variables = detectors.create_trainer(detector).create_state().variables
-    predict = steps.make_predict_step(detector.model, detector.config, detector.mesh)
-    return Program(predict, variables, *detector.on_devices(workload.training_batch()))
+    config = configuration(workload)
+    detector = training_parts.detector_of(config, workload.classes)
+    variables = training_parts.trainer_of(config, detector).create_state().variables
+    return Program(detector.predict, variables, *detector.on_devices(workload.training_batch()))
 
 
 def objective(workload: Workload) -> Program:
     """Matching, both losses and their gradients by the predictions."""
-    config = configuration(workload)
-    options = steps.objective_options(config)
-    anchors = tuple(
-        map(jnp.asarray, detectors.canvas_anchors(config, (workload.height, workload.width)))
-    )
+    detector = training_parts.detector_of(configuration(workload), workload.classes)
+    anchors = detector.anchors_of((workload.height, workload.width))
     ends = np.cumsum([len(level) for level in anchors])
-    predictions = tuple(
+    logits, deltas = (
         tuple(jnp.asarray(level, workload.dtype) for level in np.split(part, ends[:-1], axis=1))
         for part in workload.predictions(ends[-1])
     )
     batch = {name: jnp.asarray(array) for name, array in workload.training_batch().items()}
+    carried = Carried(jnp.ones((), jnp.float32), jnp.ones((), jnp.float32))
 
-    def loss_of(predictions: Any, batch: Any) -> jax.Array:
-        matches, targets = steps.match_batch(batch, anchors, config.matcher)
-        logits, deltas = predictions
-        result = objectives.detection_objective(
-            logits,
-            deltas,
-            anchors,
-            matches,
-            targets,
-            w_loc=jnp.ones((), jnp.float32),
-            moving_average=jnp.ones((), jnp.float32),
-            options=options,
-        )
-        return result.loss
+    def loss_of(predictions: Predictions, batch: Any) -> jax.Array:
+        return detector.detector.objective(predictions, batch, anchors, carried).loss
 
+    predictions = Predictions(logits, deltas)
     return Program(jax.jit(jax.value_and_grad(loss_of)), predictions, batch)
 
 

@@ -14,10 +14,10 @@ from experiments.benchmark import timing
 from experiments.benchmark.compiled import BACKBONE
 from ioub_jax import models, weights
 from ioub_jax.commands import command_line
-from ioub_jax.configs import defaults
-from ioub_jax.data import sources, throughput
+from ioub_jax.data import throughput
 from ioub_jax.data.checks import DataError
 from ioub_jax.errors import ConfigError, WeightsError
+from ioub_jax.from_config import data_parts
 from ioub_jax.models import vgg
 
 CONFIG = command_line.define_config(required=False)
@@ -81,12 +81,10 @@ def _import_weights(path: pathlib.Path) -> Any:
 
 @functools.cache
 def _backbone_template() -> Any:
-    config = defaults.get_config().model
-    config.backbone = BACKBONE.value
     images = jnp.zeros((1, 64, 64, 3), jnp.float32)
-    if config.backbone == "vgg16":
+    if BACKBONE.value == "vgg16":
         return jax.eval_shape(lambda: vgg.VGG16().init(jax.random.key(0), images))
-    backbone = models.create_backbone(config)
+    backbone = models.create_backbone(BACKBONE.value)
     return jax.eval_shape(lambda: backbone.init(jax.random.key(0), images, train=False))
 
 
@@ -128,9 +126,9 @@ def _input_benchmark() -> throughput.InputBenchmark:
     config = CONFIG.value
     if config is None:
         raise ConfigError("Give the configuration whose input is to be measured, --config=FILE.")
-    source = sources.create_source(config.data, "train", config.matcher)
+    source = data_parts.create_source(config.data, "train", config.matcher)
     try:
-        return throughput.InputBenchmark(config, source, _BATCHES.value)
+        return data_parts.input_benchmark(config, source, _BATCHES.value)
     except DataError:
         raise
     except ValueError as error:

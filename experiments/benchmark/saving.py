@@ -11,7 +11,7 @@ from experiments.benchmark.compiled import CLASSES
 from experiments.benchmark.rates import CONFIG, REPEATS
 from experiments.benchmark.timing import Seconds
 from ioub_jax.errors import ConfigError
-from ioub_jax.training.detector import create_detector, create_trainer
+from ioub_jax.from_config import training_parts
 from ioub_jax.workdirs import checkpoints, checksums, configuration
 
 
@@ -22,8 +22,8 @@ def saving_cost() -> dict[str, Any]:
     """
     check_saving()
     config = CONFIG.value
-    detector = create_detector(config, CLASSES.value or 80)
-    state = jax.block_until_ready(create_trainer(detector).create_state())
+    detector = training_parts.detector_of(config, CLASSES.value or 80)
+    state = jax.block_until_ready(training_parts.trainer_of(config, detector).create_state())
     turns = [_one_save(state, configuration.to_dict(config)) for _ in range(REPEATS.value + 1)]
     turns = turns[1:]  # the first one opens libraries
     return {

@@ -31,16 +31,17 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from ioub_jax import files, plotting
+from ioub_jax import detectors, files, plotting
 from ioub_jax.commands import preview
-from ioub_jax.configs import checks
+from ioub_jax.configs import refusals
 from ioub_jax.data import audit
 from ioub_jax.data.audit import network_scale, report
 from ioub_jax.data.checks import DataError
-from ioub_jax.data.sources import open_source
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.diagnostics import anchor_fit
+from ioub_jax.diagnostics.anchor_advice import Anchoring
 from ioub_jax.errors import ConfigError
+from ioub_jax.from_config import data_parts
 
 
 def what_suits(
@@ -51,17 +52,21 @@ def what_suits(
     Returns:
       what is worth knowing about it, the text and the JSON.
     """
-    fit = anchor_fit.measure_anchor_fit(annotations, config)
     sizes = annotations.sizes
-    configured = network_scale.configured_canvases(sizes, config)
-    suggested = network_scale.suggested_canvases(sizes, config)
+    loading = data_parts.loading_of(config)
+    resize, canvases = loading.resize, loading.canvases
+    detector = detectors.create(config, num_classes=1)
+    anchoring = Anchoring(detector.levels, canvases, resize, detector.canvas is not None)
+    fit = anchor_fit.measure_anchor_fit(annotations, anchoring)
+    configured = network_scale.with_padding(sizes, resize, canvases)
+    suggested = network_scale.suggested_canvases(sizes, resize, canvases)
     text = f"{fit}\n\n{report.format_canvases(configured, suggested)}"
     details = {
         "anchors": dataclasses.asdict(fit),
         "canvases": dataclasses.asdict(configured),
-        "suggested_canvases": [dataclasses.asdict(canvases) for canvases in suggested],
+        "suggested_canvases": [dataclasses.asdict(other) for other in suggested],
     }
-    return anchor_fit.unreached_finding(fit, annotations, config), text, details
+    return anchor_fit.unreached_finding(fit, annotations, anchoring), text, details
 
 
 def draw_sample(path: pathlib.Path, data: audit.OpenedData, count: int) -> None:
@@ -95,12 +100,16 @@ def write(folder: pathlib.Path, found: audit.Audit, details: dict[str, Any]) -> 
 def main() -> None:
     """Checks."""
     config = _CONFIG.value
-    checks.check(config)
+    refusals.check(config)
     if _OUTPUT.value is not None:
         files.check_can_write(pathlib.Path(_OUTPUT.value))
-    details = {"source": config.data.source, "split": _SPLIT.value, "decoded": _DECODE.value}
+    details = {
+        "source": data_parts.name_of(config),
+        "split": _SPLIT.value,
+        "decoded": _DECODE.value,
+    }
     try:
-        found = audit.audit_data_set(config, _SPLIT.value, decode=_DECODE.value)
+        found = data_parts.audit_data_set(config, _SPLIT.value, decode=_DECODE.value)
         if (data := found.data) is not None:
             more, suits, measured = what_suits(data.annotations, config)
             found = dataclasses.replace(found, findings=(*found.findings, *more))
@@ -120,18 +129,17 @@ def main() -> None:
 def dry_run() -> Sequence[str]:
     """What would be checked; what cannot be opened at all is an error here too."""
     config = _CONFIG.value
-    checks.check(config)
+    refusals.check(config)
     try:
-        opening = audit.opening_options(config.data)
-        source = open_source(opening, _SPLIT.value)
+        source = data_parts.open_leniently(config, _SPLIT.value)
     except DataError:
         raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
     decoded = "every image is decoded" if _DECODE.value else "the header of every image is read"
     lines = [
-        f"Data: {config.data.source}, {_SPLIT.value}: {preview.describe_source(source)}.",
-        f"Canvases: {preview.describe_canvases(config, source)}.",
+        f"Data: {data_parts.name_of(config)}, {_SPLIT.value}: {preview.describe_source(source)}.",
+        f"Canvases: {preview.describe_canvases(data_parts.loading_of(config), source)}.",
         f"Checks: annotations, anchors and canvases; {decoded}.",
     ]
     if _OUTPUT.value is not None:

@@ -20,11 +20,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 import absl.logging
-import tqdm
 from absl import app, flags
 from ml_collections import config_flags
 
-from ioub_jax import caches, configs
+from ioub_jax import caches, configs, log_lines
 from ioub_jax.commands import machine, overrides
 from ioub_jax.errors import UserError
 from ioub_jax.printing import printable, printable_lines
@@ -120,7 +119,9 @@ def sentence_of(error: BaseException) -> str | None:
 def _end(error: BaseException) -> NoReturn:
     """Tells an error and ends with its exit code."""
     if isinstance(error, KeyboardInterrupt):
-        print("Interrupted.", file=sys.stderr)
+        print("Interrupted.", file=sys.stderr, flush=True)
+        if _has_others():  # which leaving in good order would wait for
+            os._exit(128 + signal.SIGINT)
         sys.exit(128 + signal.SIGINT)
     if isinstance(error, BrokenPipeError) and _reader_is_gone():
         sys.exit(128 + signal.SIGPIPE)
@@ -146,10 +147,13 @@ def _reader_is_gone() -> bool:
 
 def _may_be_of_another_process(error: BaseException) -> bool:
     """Whether it is an error of jax where there are several processes."""
-    jax = sys.modules.get("jax")  # what fails before it is imported is no error of it
-    if jax is None or not isinstance(error, jax.errors.JaxRuntimeError):
-        return False
-    return jax.process_count() > 1
+    return _has_others() and isinstance(error, sys.modules["jax"].errors.JaxRuntimeError)
+
+
+def _has_others() -> bool:
+    """Whether this is one of several processes."""
+    jax = sys.modules.get("jax")  # which need not be imported yet
+    return jax is not None and bool(jax.distributed.is_initialized())
 
 
 def _end_without_the_others(sentence: str | None) -> NoReturn:
@@ -195,30 +199,58 @@ def _parsed(arguments: list[str]) -> list[str]:
         return remaining
     except SystemExit:  # absl has printed help
         sys.exit(0)
-    except flags.Error as error:
-        _refuse(_sentence_of_flags(error))
-    except (AttributeError, KeyError) as error:
-        _refuse(_sentence_of_key(error, arguments))
-    except (ValueError, TypeError, OSError, SyntaxError, ImportError) as error:
-        words = " ".join(str(error).split())
-        missing = re.search(r"No such file or directory: '(.+?)'", words)
-        if isinstance(error, OSError) and missing:
-            names = ", ".join(configs.recipes())
-            _refuse(f"There is no configuration file {missing[1]}; ours are {names}.")
-        _refuse(f"The configuration cannot be read: {words}")
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        if _ROOT in pathlib.Path(place.filename).resolve().parents:
+        sentence = _sentence_of_parsing(error)
+        if sentence is None:
             _end(error)
-        where = f"{place.filename}:{place.lineno}: {type(error).__name__}"
-        _refuse(f"The configuration cannot be read: {where}: {error}")
+        _refuse(sentence)
+
+
+def _sentence_of_parsing(error: BaseException) -> str | None:
+    """What is told of an error in the flags or in a configuration's file; None for a bug of ours.
+
+    What absl and ml_collections say is passed on as it is.
+    """
+    raised = _of_get_config(error)
+    if raised is None and isinstance(error, UserError):
+        return str(error)
+    if raised is None and isinstance(error, flags.Error):
+        return f"{_in_one_line(error)} (--help lists the flags)."
+    if raised is None and isinstance(error, AttributeError | KeyError):
+        # Its text, or an error that has it: as text of the upper one it is quoted once more.
+        beneath = error.args[0]
+        words = str(beneath.args[0] if isinstance(beneath, KeyError) else beneath).splitlines()
+        return f"No such key in the configuration: {'. '.join(words)}"
+    # What says by itself what is wrong; of what the code of a file brings, that is a ValueError.
+    plain = (ValueError,) if raised else (ValueError, TypeError, OSError, SyntaxError, ImportError)
+    error, unread = raised or error, "The configuration cannot be read: "
+    if isinstance(error, plain):
+        return unread + _in_one_line(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    if _ROOT in pathlib.Path(place.filename).resolve().parents:
+        return None
+    where = f"{place.filename}:{place.lineno}: {type(error).__name__}: "
+    return unread + where + _in_one_line(error)
+
+
+def _of_get_config(error: BaseException | None) -> BaseException | None:
+    """The error that a configuration's `get_config` has raised, beneath those of the libraries."""
+    while error is not None:
+        if any(frame.name == "get_config" for frame in traceback.extract_tb(error.__traceback__)):
+            return error
+        error = error.__context__
+    return None
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 def _with_recipe_paths(arguments: Sequence[str]) -> list[str]:
     """The arguments with the file of a configuration where `--config` gives its name.
 
     Raises:
-      ValueError: it gives a name that is none.
+      ValueError: it gives a name that is none, or a file that is not there.
     """
     changed = list(arguments)
     for place, argument in enumerate(arguments):
@@ -228,8 +260,12 @@ def _with_recipe_paths(arguments: Sequence[str]) -> list[str]:
         if not separator and place + 1 < len(arguments):  # the next one is the value
             place, flag, value = place + 1, "", arguments[place + 1]
         name, colon, word = value.partition(":")
-        if re.fullmatch(r"\w+", name) and not pathlib.Path(name).exists():
-            changed[place] = f"{flag}{separator}{configs.recipe_path(name)}{colon}{word}"
+        if pathlib.Path(name).exists():
+            continue
+        if not re.fullmatch(r"\w+", name):
+            names = ", ".join(configs.recipes())
+            raise ValueError(f"There is no configuration file {name}; ours are {names}.")
+        changed[place] = f"{flag}{separator}{configs.recipe_path(name)}{colon}{word}"
     return changed
 
 
@@ -240,60 +276,14 @@ def _check_config() -> None:
         raise TypeError("its get_config must return an ml_collections.ConfigDict.")
 
 
-def _sentence_of_key(error: AttributeError | KeyError, arguments: Sequence[str]) -> str:
-    """What is told of a key that the configuration does not have."""
-    # ml_collections wraps one error in another, whose text has quotes around the text of the first:
-    # 'image', and on a line of its own: Did you mean "images" instead of "image"?
-    beneath = error.args[0]
-    text = str(beneath.args[0] if isinstance(beneath, KeyError) else beneath)
-    part, *advice = text.splitlines()
-    # Of what is below a number it says what that is, and at its end the key.
-    part = part.rpartition("Attempting to lookup: ")[2].strip("'")
-    sentence = f"No such key in the configuration: {_whole_key(part, arguments)}"
-    return " ".join([f"{sentence.removesuffix('.')}.", *advice])
-
-
-def _whole_key(part: str, arguments: Sequence[str]) -> str:
-    """The key that a flag sets and that has this part; the part where that is not one key."""
-    keys = {
-        argument.lstrip("-").removeprefix("config.").partition("=")[0]
-        for argument in arguments
-        if argument.startswith(("--config.", "-config."))
-    }
-    found = [key for key in keys if part in key.split(".")]
-    return found[0] if len(found) == 1 else part
-
-
-def _sentence_of_flags(error: flags.Error) -> str:
-    text = str(error)
-    if "must have a value other than None" in text:
-        flag = text.partition("=None")[0].rpartition("--")[2]
-        return f"--{flag} must be given (--help lists the flags)."
-    if "Traceback (most recent call last)" in text:  # of a configuration's own code
-        last = text.strip().splitlines()[-1]
-        places = re.findall(r'File "(.+)", line (\d+)', text)
-        where = "" if last.startswith("ValueError: ") or not places else ":".join(places[-1]) + ": "
-        flag = text.partition(": Error whilst")[0].removeprefix("flag ")
-        return f"{flag} cannot be read: {where}{last.removeprefix('ValueError: ')}"
-    return f"{' '.join(text.split()).removeprefix('flag ')} (--help lists the flags)."
-
-
 def _refuse(sentence: str) -> NoReturn:
     print(f"Error: {printable_lines(sentence)}", file=sys.stderr)
     sys.exit(USER_ERROR)
 
 
 def _show_log_lines() -> None:
-    """Our own log lines as plain sentences on stderr, above the progress bar where there is one."""
-
-    class AboveProgressBar(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            tqdm.tqdm.write(printable_lines(self.format(record)), file=sys.stderr)
-
-    logger = logging.getLogger("ioub_jax")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(AboveProgressBar())
-    logger.propagate = False
+    """Our own log lines and nobody else's."""
+    log_lines.show()
     # Orbax tells every step of every save, and shows in each of its threads what goes wrong; that
     # is raised as well.
     absl.logging.set_verbosity(absl.logging.FATAL)

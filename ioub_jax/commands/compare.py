@@ -45,7 +45,7 @@ if __name__ == "__main__":
 from ioub_jax import files
 from ioub_jax.commands import preview
 from ioub_jax.errors import ConfigError
-from ioub_jax.plotting import arms as plotting
+from ioub_jax.plotting import gains as plotting
 from ioub_jax.studies import parallel_runs, planned_runs, study_report
 
 
@@ -87,10 +87,16 @@ def _runs(workdir: pathlib.Path, output: pathlib.Path) -> list[planned_runs.Plan
     return planned_runs.plan_runs(_CONFIG.value, _arms(), _SEEDS.value, workdir, output / "results")
 
 
+def _folders() -> tuple[pathlib.Path, pathlib.Path]:
+    """Where the runs are trained, and where the report is written."""
+    workdir = files.path_of(_WORKDIR.value)
+    files.local(workdir, "where ioub compare does not train: give a folder as --workdir")
+    return workdir, pathlib.Path(_OUTPUT.value or workdir)
+
+
 def dry_run() -> Sequence[str]:
     """Which runs would be trained, gone on with, or only read."""
-    workdir = pathlib.Path(_WORKDIR.value)
-    output = pathlib.Path(_OUTPUT.value or workdir)
+    workdir, output = _folders()
     runs = _runs(workdir, output)
     lines = [f"{run.name}: {planned_runs.progress_of(run)}" for run in runs]
     if not _RUNS.value:
@@ -106,8 +112,7 @@ def dry_run() -> Sequence[str]:
 
 def main() -> None:
     """Compares."""
-    workdir = pathlib.Path(_WORKDIR.value)
-    output = pathlib.Path(_OUTPUT.value or workdir)
+    workdir, output = _folders()
     runs = _runs(workdir, output)
 
     def report() -> str:

@@ -29,12 +29,11 @@ _OUTPUT = flags.DEFINE_string(
 if __name__ == "__main__":
     command_line.parse_flags()
 
-from ioub_jax import files, plotting
+from ioub_jax import files, plotting, trained
 from ioub_jax.commands import preview
 from ioub_jax.diagnostics import gradient_norm
 from ioub_jax.diagnostics.of_runs import diagnose_file, diagnose_workdir, names_of, read_json
 from ioub_jax.errors import ConfigError
-from ioub_jax.training import trained
 
 
 def diagnose_all(
@@ -45,8 +44,8 @@ def diagnose_all(
     """Name -> diagnosis of every run or file.
 
     Raises:
-      ConfigError: their classes differ, or as `trained.load`.
-      DataError: as `diagnose_file` and `trained.load`.
+      ConfigError: their classes differ, or as `trained.load_run`.
+      DataError: as `diagnose_file` and `trained.load_run`.
     """
     runs = {}
     if annotations:
@@ -54,7 +53,7 @@ def diagnose_all(
         for name, path in zip(names_of(detections), detections, strict=True):
             runs[name] = diagnose_file(path, annotations, ground_truth)
     for name, workdir in zip(names_of(workdirs) if workdirs else [], workdirs, strict=True):
-        model = trained.load(
+        model = trained.load_run(
             workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
         )
         runs[name] = diagnose_workdir(workdir, model)
@@ -87,11 +86,12 @@ def chosen_paths() -> tuple[
     """
     check_flags()
     workdirs, detections = (
-        [pathlib.Path(name) for name in value or ()]
+        [files.path_of(name) for name in value or ()]
         for value in (_WORKDIRS.value, _DETECTIONS.value)
     )
     annotations = pathlib.Path(_ANNOTATIONS.value) if _ANNOTATIONS.value else None
-    out = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else workdirs[0] / "diagnostics"
+    out = files.path_of(_OUTPUT.value) if _OUTPUT.value else workdirs[0] / "diagnostics"
+    files.local(out, "where no pictures are written: give a folder as --output")
     files.check_can_write(out)
     return workdirs, detections, annotations, out
 

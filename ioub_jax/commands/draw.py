@@ -7,6 +7,7 @@ import itertools
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -26,21 +27,22 @@ if __name__ == "__main__":
 import jax
 import numpy as np
 
-from ioub_jax import files, plotting
+from ioub_jax import files, plotting, trained
 from ioub_jax.commands import preview
-from ioub_jax.data import pipeline
 from ioub_jax.data.sources.example import select_objects
-from ioub_jax.training import steps, trained
+from ioub_jax.detectors import AnchorObjective, Anchors, Batch, Inspection
+from ioub_jax.evaluation import recorded_numbers
 from ioub_jax.workdirs import records
+
+_OWN_CURVES = 4  # of the numbers of the user's own metrics, the first
 
 
 def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> None:
     """Draws the first images of the source, with ground truth and detections."""
-    config = model.detector.config
     found = {}
-    with pipeline.evaluation_batches_of(config, model.source) as batches:
-        for batch in itertools.islice(batches, -(-count // config.evaluation.batch_size)):
-            detections = jax.device_get(model.predict(*model.detector.on_devices(batch)))
+    with model.loading.evaluation_batches(model.source, model.batch_size) as batches:
+        for batch in itertools.islice(batches, -(-count // model.batch_size)):
+            detections = jax.device_get(model.predict(*model.placed.on_devices(batch)))
             for image_id, boxes, scores, labels, valid in zip(
                 batch["image_id"], *detections, strict=True
             ):
@@ -57,17 +59,22 @@ def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> N
         [found[example.image_id] for example in examples],
         model.source.classes,
         score_threshold=_SCORE.value,
-        title=f"{pathlib.Path(_WORKDIR.value).name}: ground truth dashed, detections solid",
+        title=f"{files.path_of(_WORKDIR.value).name}: ground truth dashed, detections solid",
     )
 
 
-def draw_positive_anchors(path: pathlib.Path, model: trained.Trained) -> None:
+def draw_positive_anchors(
+    path: pathlib.Path, model: trained.Trained, objective: AnchorObjective
+) -> None:
     """Draws the image with the most positive anchors of the first batch."""
-    config = model.detector.config
-    inspect = steps.make_inspection_step(model.detector.model, config)
-    with pipeline.evaluation_batches_of(config, model.source) as batches:
+
+    @jax.jit
+    def inspect(variables: Any, batch: Batch, anchors: Anchors) -> Inspection:
+        return objective.inspect(model.placed.predictions(variables, batch), batch, anchors)
+
+    with model.loading.evaluation_batches(model.source, model.batch_size) as batches:
         batch = next(batches)
-    on_device, anchors = model.detector.on_devices(batch)
+    on_device, anchors = model.placed.on_devices(batch)
     seen = jax.device_get(inspect(model.variables, on_device, anchors))
     row = int(seen.positive.sum(axis=1).argmax())
     positive = seen.positive[row]
@@ -81,41 +88,42 @@ def draw_positive_anchors(path: pathlib.Path, model: trained.Trained) -> None:
         seen.ious[row][positive],
         seen.weights[row][positive],
         title=f"Image {batch['image_id'][row]}: its {positive.sum()} positive anchors, "
-        f"eta = {config.loss.classification.eta}",
+        f"eta = {objective.losses.classification.eta}",
     )
 
 
 def main() -> None:
     """Draws three pictures into the workdir's `pictures/`, or --output."""
-    workdir, folder = pathlib.Path(_WORKDIR.value), _folder()
+    workdir, folder = files.path_of(_WORKDIR.value), _folder()
     files.check_can_write(folder)
-    model = trained.load(
+    model = trained.load_run(
         workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
     )
     folder.mkdir(parents=True, exist_ok=True)
     draw_detections(folder / "detections.png", model, _IMAGES.value)
-    draw_positive_anchors(folder / "positive_anchors.png", model)
+    objective = model.placed.detector.objective
+    if isinstance(objective, AnchorObjective):  # another one need not match anchors
+        draw_positive_anchors(folder / "positive_anchors.png", model, objective)
     evaluations = records.read_records(workdir / "evaluation.jsonl", sys.maxsize)
-    if not any("AP" in record for record in evaluations):  # VOC's metric alone
-        evaluations = [
-            {key.removeprefix("voc_"): value for key, value in record.items()}
-            for record in evaluations
-        ]
+    names = dict.fromkeys(key for record in evaluations for key in record)
     plotting.learning_curves(
         folder / "learning_curves.png",
         records.read_records(workdir / "train.jsonl", sys.maxsize),
         evaluations,
+        precision="voc_AP" if "voc_AP" in names and "AP" not in names else "AP",
+        others=list(recorded_numbers.own_numbers(names))[:_OWN_CURVES],
     )
     print(f"Pictures are in {folder}: {', '.join(sorted(p.name for p in folder.glob('*.png')))}.")
 
 
 def _folder() -> pathlib.Path:
-    return pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value) / "pictures")
+    folder = files.path_of(_OUTPUT.value or files.path_of(_WORKDIR.value) / "pictures")
+    return files.local(folder, "where no pictures are written: give a folder as --output")
 
 
 def dry_run() -> Sequence[str]:
     """What would be drawn."""
-    workdir = pathlib.Path(_WORKDIR.value)
+    workdir = files.path_of(_WORKDIR.value)
     lines = preview.preview_run(
         workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
     )

@@ -3,6 +3,7 @@
 ioub draw_data --config=shapes_retinanet --output=data.png
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -23,19 +24,19 @@ import numpy as np
 
 from ioub_jax import files, plotting
 from ioub_jax.commands import preview
-from ioub_jax.configs import checks
-from ioub_jax.data import batching, pipeline
-from ioub_jax.data.sources import Example, Source, create_source
+from ioub_jax.configs import refusals
+from ioub_jax.data import pipeline
+from ioub_jax.data.sources import Example, Source
 from ioub_jax.data.sources.example import create_example
 from ioub_jax.errors import ConfigError
+from ioub_jax.from_config import data_parts, training_parts
 
 
 def _training_examples(source: Source, count: int, first_step: int) -> list[Example]:
     """The first images of the batches from a step on, each with its objects on its canvas."""
-    config = _CONFIG.value
     batches = _training_batches(source, count, first_step)
     with batches:
-        examples = [_example(batch, row) for batch in batches for row in range(config.batch_size)]
+        examples = [_example(batch, row) for batch in batches for row in range(len(batch["image"]))]
     return examples[:count]
 
 
@@ -43,13 +44,11 @@ def _training_batches(source: Source, count: int, first_step: int) -> pipeline.B
     """Those batches, of which none is loaded yet."""
     config = _CONFIG.value
     # A few batches are loaded sooner than worker processes are started.
-    config.runtime.workers = 0
-    num_steps = -(-count // config.batch_size)
-    try:
-        plan = batching.create_plan(config, source.sizes)
-        return pipeline.training_batches_of(config, source, plan, first_step, num_steps)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    loading = dataclasses.replace(data_parts.loading_of(config), workers=0)
+    options = training_parts.options_of(config)
+    plan = loading.training_plan(source.sizes, options.batch_size, options.seed)
+    num_steps = -(-count // options.batch_size)
+    return loading.training_batches(source, plan, first_step, num_steps, seed=options.seed)
 
 
 def _example(batch: pipeline.Batch, row: int) -> Example:
@@ -71,11 +70,12 @@ def _example(batch: pipeline.Batch, row: int) -> Example:
 def main() -> None:
     """Draws the sheet and says where it is."""
     config = _CONFIG.value
-    checks.check(config)
+    refusals.check(config)
     path = pathlib.Path(_OUTPUT.value)
     files.check_can_write(path.parent)
-    source = create_source(config.data, "train", config.matcher)
+    source = data_parts.open_split(config, "train")
     examples = _training_examples(source, _IMAGES.value, _STEP.value)
+    name = data_parts.name_of(config)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         plotting.labelled_sheet(
@@ -84,7 +84,7 @@ def main() -> None:
             examples,
             source.classes,
             columns=_COLUMNS.value,
-            title=f"{config.data.source}: what the network is given from step {_STEP.value} on",
+            title=f"{name}: what the network is given from step {_STEP.value} on",
         )
     except OSError as error:
         raise ConfigError(f"--output={path} cannot be written: {error.strerror}.") from error
@@ -95,13 +95,13 @@ def main() -> None:
 def dry_run() -> Sequence[str]:
     """What would be drawn."""
     config, path = _CONFIG.value, pathlib.Path(_OUTPUT.value)
-    checks.check(config)
-    source = create_source(config.data, "train", config.matcher)
+    refusals.check(config)
+    source = data_parts.open_split(config, "train")
     _training_batches(source, _IMAGES.value, _STEP.value).close()
     files.check_can_write(path.parent)
     return [
-        f"Data: {config.data.source}, {preview.describe_source(source)} for training.",
-        f"Canvases: {preview.describe_canvases(config, source)}.",
+        f"Data: {data_parts.name_of(config)}, {preview.describe_source(source)} for training.",
+        f"Canvases: {preview.describe_canvases(data_parts.loading_of(config), source)}.",
         f"File: {path}, with {_IMAGES.value} images from step {_STEP.value} on.",
     ]
 

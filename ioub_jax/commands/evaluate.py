@@ -22,10 +22,9 @@ command_line.define_processes()
 if __name__ == "__main__":
     command_line.parse_flags()
 
-from ioub_jax import files
+from ioub_jax import files, trained
 from ioub_jax.commands import preview
 from ioub_jax.devices import hosts
-from ioub_jax.training import trained
 from ioub_jax.workdirs import checkpoints
 
 
@@ -34,8 +33,8 @@ def main() -> None:
     command_line.join_processes()
     folder = _folder()
     files.check_can_write(folder)
-    model = trained.load(
-        pathlib.Path(_WORKDIR.value),
+    model = trained.load_run(
+        files.path_of(_WORKDIR.value),
         _CHECKPOINT.value,
         _SPLIT.value,
         ema=_EMA.value,
@@ -50,12 +49,12 @@ def main() -> None:
 
 
 def _folder() -> pathlib.Path:
-    return pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value) / "evaluation")
+    return files.path_of(_OUTPUT.value or files.path_of(_WORKDIR.value) / "evaluation")
 
 
 def _name() -> str:
     """How the names of the files begin; what --config changes is no evaluation of the run's own."""
-    found = checkpoints.to_read(pathlib.Path(_WORKDIR.value), _CHECKPOINT.value)
+    found = checkpoints.to_read(files.path_of(_WORKDIR.value), _CHECKPOINT.value)
     parts = [_SPLIT.value, found.kind]
     parts += [] if _EMA.value else ["without_ema"]
     parts += ["changed"] if _CHANGES.value else []
@@ -66,7 +65,7 @@ def dry_run() -> Sequence[str]:
     """What would be evaluated."""
     command_line.join_processes()
     lines = preview.preview_run(
-        pathlib.Path(_WORKDIR.value),
+        files.path_of(_WORKDIR.value),
         _CHECKPOINT.value,
         _SPLIT.value,
         ema=_EMA.value,

@@ -3,6 +3,7 @@
 import ast
 import pathlib
 import runpy
+import signal
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -41,6 +42,9 @@ def main(caller: str = "ioub ", more: Mapping[str, str] = MappingProxyType({})) 
     listed = {**verbs(), **more}
     name = sys.argv[1] if len(sys.argv) > 1 else "help"
     if name in ("--help", "-h", "help"):
+        # Whoever reads it may have read enough, as `head` does: no fault, and nothing to tell.
+        if hasattr(signal, "SIGPIPE"):  # not on Windows
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         print("\n".join(_lines(caller, listed)))
         return
     if name not in listed:

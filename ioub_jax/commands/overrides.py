@@ -10,6 +10,7 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
+from ioub_jax import files
 from ioub_jax.configs import defaults
 from ioub_jax.errors import ConfigError
 from ioub_jax.workdirs import configuration
@@ -98,7 +99,7 @@ def check(values: flags.FlagValues) -> None:
         if value is None and not configuration.is_optional(node, last):
             kind = type(values[f"config.{key}"].default).__name__
             raise flags.IllegalFlagValueError(
-                f"flag --config.{key}=None: the key cannot be None, give a value of type {kind}"
+                f"--config.{key}=None: the key cannot be None, give a value of type {kind}"
             )
         if isinstance(value, tuple) and _has_names(values[f"config.{key}"].default):
             # Classes may be called 1 and 2.
@@ -165,7 +166,7 @@ class Changes:
         except flags.Error:  # which is told when all flags are parsed
             return []
         text = found[self._run_flag].value or ""
-        return [path for path in map(pathlib.Path, {text, *text.split(",")}) if path.is_dir()]
+        return [path for path in map(files.path_of, {text, *text.split(",")}) if path.is_dir()]
 
 
 def _template(workdirs: Sequence[pathlib.Path]) -> ml_collections.ConfigDict:
@@ -196,11 +197,11 @@ def _check_parts(arguments: Sequence[str], template: ml_collections.ConfigDict) 
         found = re.match(r"--?(?:no)?config(?:\.(?P<key>[^=]*))?(?:=|$)", argument)
         if found and found["key"] is None:
             raise flags.Error(
-                "flag --config takes no file here, the run has its own configuration; set keys of "
+                "--config takes no file here, the run has its own configuration; set keys of "
                 f"{allowed}"
             )
         if found and found["key"].split(".")[0] in fixed:
             raise flags.Error(
-                f"flag --config.{found['key']} is what the run was trained with; only keys of "
+                f"--config.{found['key']} is what the run was trained with; only keys of "
                 f"{allowed} can be changed"
             )

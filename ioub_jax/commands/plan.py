@@ -34,6 +34,8 @@ import jax
 from ioub_jax import files, tpu_plan
 from ioub_jax.commands import preview
 from ioub_jax.errors import ConfigError
+from ioub_jax.from_config import data_parts
+from ioub_jax.workdirs import configuration
 
 
 def main() -> None:
@@ -87,14 +89,14 @@ def dry_run() -> Sequence[str]:
     """What would be compiled."""
     _check_files()
     devices = tpu_plan.topology_devices(_TOPOLOGY.value)
-    detector = tpu_plan.planned_detector(
+    config, detector = tpu_plan.planned_detector(
         _CONFIG.value, _CLASSES.value, _batch_per_device(), devices
     )
-    height, width = detector.config.data.canvases[0]
+    ((height, width),) = data_parts.loading_of(config).canvases
     parts = tpu_plan.devices_of_chip(_TOPOLOGY.value)
     written = [flag.value for flag in (_JSON, _HLO) if flag.value is not None]
     return [
-        *preview.describe_detector(detector),
+        *preview.describe_detector(detector, configuration.to_dict(config)["model"]),
         f"Program: {_PROGRAM.value}, {_CLASSES.value} classes, {_BATCH.value} images of "
         f"{height}x{width} on each of {len(devices) // parts} chips of {_TOPOLOGY.value}"
         f"{', then more and fewer to find the most that fit' if _SEARCH.value else ''}.",

@@ -128,7 +128,7 @@ def existing_images(arguments: Sequence[str]) -> list[pathlib.Path]:
 
 def made_by() -> dict[str, Any]:
     """What the results depend on: another command with the same goes on where this one ended."""
-    found = checkpoint_folders.find(pathlib.Path(_MODEL.value), _CHECKPOINT.value)
+    found = checkpoint_folders.find(files.path_of(_MODEL.value), _CHECKPOINT.value)
     return {
         "model": _MODEL.value,
         "checkpoint": _CHECKPOINT.value,
@@ -167,7 +167,7 @@ def detect(
 
 def exif_of_model() -> str:
     """`data.exif` that the detector would have."""
-    model, changes = pathlib.Path(_MODEL.value), _CHANGES.value or {}
+    model, changes = files.path_of(_MODEL.value), _CHANGES.value or {}
     trained = configuration.read_workdir(model).data.get("exif") if model.is_dir() else None
     return changes.get("data.exif") or trained or "ignore"
 

@@ -8,22 +8,15 @@ import jax
 import ml_collections
 import numpy as np
 
-from ioub_jax import files, weights
-from ioub_jax.configs import checks
-from ioub_jax.data import batching
+from ioub_jax import building, files, trained, weights
+from ioub_jax.configs import refusals
+from ioub_jax.data.loading import Loading
 from ioub_jax.data.sources.example import Source
+from ioub_jax.detectors import PlacedDetector
 from ioub_jax.devices import placement
-from ioub_jax.errors import ConfigError
-from ioub_jax.training import (
-    initial_weights,
-    resumption,
-    schedules,
-    steps,
-    train_state,
-    trained,
-)
-from ioub_jax.training.detector import Detector, canvas_anchors, create_trainer
-from ioub_jax.training.setup import Setup, create_setup
+from ioub_jax.key_names import naming
+from ioub_jax.training import initial_weights, resumption, train_state
+from ioub_jax.training.experiment import Experiment, create_trainer
 from ioub_jax.workdirs import (
     bit_depth,
     checkpoint_folders,
@@ -36,7 +29,7 @@ from ioub_jax.workdirs import (
 
 
 def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[str]:
-    """What `loop.train_and_evaluate` would do.
+    """What `building.train_and_evaluate` would do.
 
     Raises:
       ConfigError: as it would.
@@ -44,86 +37,82 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
       WeightsError: as it would, of weights that need no download.
       OSError: nothing can be written into the workdir.
     """
-    configuration.check_workdir(workdir, config)
+    settings = configuration.to_dict(config)
+    building.check_workdir(workdir, settings, {})
     before = resumption.read(workdir)
-    setup = create_setup(config, class_list.read(workdir))
-    data = resumption.fingerprints(setup.source, setup.validation)
+    experiment = building.build(config, categories=class_list.read(workdir))
+    options, source = experiment.options, experiment.source
+    data = resumption.fingerprints(source, experiment.validation)
     files.check_can_write(workdir)
     lock.check_free(workdir)
-    _trace(setup.detector)
-    size = config.batch_size
-    epochs = config.schedule.images / len(setup.source)
-    total = schedules.steps_of(config.schedule.images, size)
-    every = config.evaluation.every_images
-    keep_every = config.runtime.checkpoint_every_images
+    _trace(experiment)
     found = checkpoint_folders.find(workdir)
-    warmup = config.schedule.warmup_images
-    depth = "bit_depth.json, " if bit_depth.is_kept(config.data, setup.source) else ""
+    depth = "bit_depth.json, " if bit_depth.is_kept(options.bit_depth, source) else ""
+    warmup = settings["schedule"]["warmup_images"]
+    written = writers.describe_writers(workdir, options.wandb_project)
+    folders = ["checkpoints/", "evaluation/", *written]
     warm_up = f"; the first {warmup:,} images are warm-up" if warmup else ""
     return [
-        f"Data: {config.data.source}, {describe_source(setup.source)} for training, "
-        f"{len(setup.validation):,} for validation.",
-        *setup.learned,
-        f"Canvases: {describe_canvases(config, setup.source)}.",
-        *describe_detector(setup.detector),
-        f"Training: {total:,} steps of {size} images, {epochs:.1f} epochs; evaluated every "
-        f"{every:,} images, a checkpoint every {keep_every:,}{warm_up}.",
-        _start(setup, workdir, total),
-        *resumption.changes(before, config, data, found[0].step if found else 0),
+        f"Data: {settings['data']['source']}, {describe_source(source)} for training, "
+        f"{len(experiment.validation):,} for validation.",
+        *experiment.learned,
+        f"Canvases: {describe_canvases(experiment.loading, source)}.",
+        *describe_detector(experiment.detector, settings["model"]),
+        f"Training: {options.steps:,} steps of {options.batch_size} images, "
+        f"{options.images / len(source):.1f} epochs; evaluated every "
+        f"{options.evaluate_every_images:,} images, a checkpoint every "
+        f"{options.checkpoint_every_images:,}{warm_up}.",
+        _start(experiment, workdir),
+        *resumption.changes(before, experiment, data, found[0].step if found else 0),
         f"Files: config.json, classes.json, data.json, {depth}train.jsonl, histograms.jsonl, "
-        "evaluation.jsonl, checkpoints/, evaluation/, "
-        f"{writers.describe_writers(config)} in {workdir}.",
+        f"evaluation.jsonl, {', '.join(folders)} in {workdir}.",
     ]
 
 
-def _trace(detector: Detector) -> None:
+def _trace(experiment: Experiment) -> None:
     """Goes through a train step and an evaluation with shapes alone: nothing is computed."""
-    config = detector.config
-    canvas = config.data.canvases[0]
-    trainer = create_trainer(detector)
+    detector, options, loading = experiment.detector, experiment.options, experiment.loading
+    canvas = loading.canvases[0]
+    trainer = create_trainer(detector, experiment.optimizer, experiment.learning_rate, options)
     state = trainer.abstract_state
-    anchors = jax.eval_shape(lambda: canvas_anchors(config, canvas))
+    anchors = jax.eval_shape(lambda: detector.host_anchors(canvas))
     for step, given, size in (
-        (trainer.train_step, state, config.batch_size),
-        (
-            steps.make_predict_step(detector.model, config, detector.mesh),
-            state.variables,
-            config.evaluation.batch_size,
-        ),
+        (trainer.train_step, state, options.batch_size),
+        (detector.predict, state.variables, options.evaluation_batch_size),
     ):
-        batch = placement.abstract_batch(size, canvas, config.data.max_boxes)
+        batch = placement.abstract_batch(size, canvas, loading.max_boxes)
         jax.eval_shape(step, given, batch, anchors)
 
 
-def _start(setup: Setup, workdir: pathlib.Path, total: int) -> str:
+def _start(experiment: Experiment, workdir: pathlib.Path) -> str:
     """From where a run would go on."""
-    found = checkpoint_folders.find(workdir)
+    found, total = checkpoint_folders.find(workdir), experiment.options.steps
     if found:
         step = found[0].step
         if step >= total:
             done = f"step {step:,} of {total:,}"
             return f"{workdir} holds the finished run ({done}): nothing is left to do."
         return f"It would go on in {workdir} at step {step:,} of {total:,}."
-    config = setup.detector.config
+    initial = experiment.initial_weights
     absent = [
         name
-        for name in (config.model.pretrained, config.init_from)
+        for name in (initial.pretrained, initial.init_from)
         if name is not None and not _is_here(name)
     ]
     if not absent:
         initial_weights.initial_variables(
-            setup.detector.abstract_variables,
-            config,
-            class_list.categories_of(setup.source),
-            placement.replicated(setup.detector.mesh),
+            experiment.detector.abstract_variables,
+            initial,
+            class_list.categories_of(experiment.source),
+            placement.replicated(experiment.detector.mesh),
         )
     start = f"It would begin in {workdir}"
-    given = config.init_from or config.model.pretrained
+    given = initial.init_from or initial.pretrained
     start += f" from the weights {given}" if given else " from random weights"
     if absent:
         start += f", after a download of {' and '.join(absent)}"
-    if steps.objective_options(config).localization.initial_w_loc is None:
-        start += f", and measure w_loc on {config.loss.calibration_batches} batches"
+    if experiment.detector.detector.initial_w_loc is None:
+        start += f", and measure w_loc on {experiment.options.calibration_batches} batches"
     return f"{start}."
 
 
@@ -134,19 +123,19 @@ def _is_here(name: str) -> bool:
 def preview_run(
     workdir: pathlib.Path, checkpoint: str, split: str, *, ema: bool, changes: Mapping[str, Any]
 ) -> list[str]:
-    """What `trained.load` would read.
+    """What `trained.load_run` would read.
 
     Raises:
       ConfigError: as it would.
       DataError: as it would.
     """
-    detector, source = trained.open_run(workdir, split, changes)
-    config = detector.config
+    opened = trained.open_run(workdir, split, changes)
+    settings = opened.settings
     return [
         describe_checkpoint(workdir, checkpoint, ema=ema),
-        f"Data: {config.data.source}, {split}: {describe_source(source)}.",
-        f"Canvases: {describe_canvases(config, source)}.",
-        *describe_detector(detector),
+        f"Data: {settings['data']['source']}, {split}: {describe_source(opened.source)}.",
+        f"Canvases: {describe_canvases(opened.loading, opened.source)}.",
+        *describe_detector(opened.placed, settings["model"]),
     ]
 
 
@@ -159,15 +148,17 @@ def preview_inference(
       ConfigError: as it would.
       WeightsError: as it would, of weights that need no download.
     """
-    workdir = pathlib.Path(source)
+    workdir = files.path_of(source)
     if workdir.is_dir():
         config = configuration.with_changes(configuration.read_workdir(workdir), changes)
-        checks.check(config, to_train=False)
+        refusals.check(config, to_train=False)
+        settings = configuration.to_dict(config)
         categories = class_list.read_required(workdir)
-        canvases = ", ".join(f"{h}x{w}" for h, w in config.data.canvases)
+        name = settings["model"]["name"]
+        canvases = ", ".join(f"{h}x{w}" for h, w in settings["data"]["canvases"])
         return [
             describe_checkpoint(workdir, checkpoint, ema=ema),
-            f"Detector: {config.model.name}, {len(categories)} classes, canvases {canvases}.",
+            f"Detector: {name}, {len(categories)} classes, canvases {canvases}.",
         ]
     path = weights.local_weights(source)
     if path is None:
@@ -190,7 +181,8 @@ def describe_checkpoint(workdir: pathlib.Path, checkpoint: str, *, ema: bool) ->
     """
     folder = checkpoints.to_read(workdir, checkpoint)
     instead = "" if folder.kind == checkpoint else f" (there is no '{checkpoint}' one)"
-    averaged = configuration.read_workdir(workdir).optimizer.get("ema_decay") is not None and ema
+    optimizer = configuration.to_dict(configuration.read_workdir(workdir))["optimizer"]
+    averaged = optimizer.get("ema_decay") is not None and ema
     which = "the moving average of the weights" if averaged else "the weights"
     return f"Checkpoint: '{folder.kind}' of {workdir}, {which} at step {folder.step:,}{instead}."
 
@@ -202,17 +194,15 @@ def describe_source(source: Source) -> str:
     return f"{len(source):,} images of {len(source.classes)} classes{left_out}"
 
 
-def describe_canvases(config: Any, source: Source) -> str:
+def describe_canvases(loading: Loading, source: Source) -> str:
     """Every canvas and how many of the images go there.
 
     Raises:
       ConfigError: the canvases contradict `data.resize`.
     """
-    canvases = tuple(tuple(canvas) for canvas in config.data.canvases)
-    try:
-        assigned = batching.create_resize(config).assign(source.sizes, canvases)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    canvases = loading.canvases
+    with naming({"canvases": "data.canvases"}):
+        assigned = loading.resize.assign(source.sizes, canvases)
     counts = np.bincount(assigned, minlength=len(canvases))
     return ", ".join(
         f"{height}x{width} ({images:,} images)"
@@ -220,19 +210,18 @@ def describe_canvases(config: Any, source: Source) -> str:
     )
 
 
-def describe_detector(detector: Detector) -> Sequence[str]:
-    """Its size and its devices."""
-    config = detector.config
+def describe_detector(detector: PlacedDetector, model: Mapping[str, Any]) -> Sequence[str]:
+    """Its size and its devices; `model` is that part of the configuration."""
     params = detector.abstract_variables["params"]
-    frozen = train_state.frozen_parameters(params, config.model.frozen_stages)
+    frozen = train_state.frozen_parameters(params, model.get("frozen_stages", -1))
     leaves = zip(jax.tree.leaves(params), jax.tree.leaves(frozen), strict=True)
     trained_count = sum(leaf.size for leaf, is_frozen in leaves if not is_frozen)
     devices = list(detector.mesh.devices.flat)
     among = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    backbone = config.model.get("backbone", "vgg16")
+    backbone = model.get("backbone", "a network of its own")
     return [
-        f"Detector: {config.model.name}, {backbone}, {count(params):,} parameters, "
-        f"{trained_count:,} of them trained, computed in {config.model.dtype}.",
+        f"Detector: {model['name']}, {backbone}, {count(params):,} parameters, "
+        f"{trained_count:,} of them trained, computed in {model.get('dtype', 'float32')}.",
         f"Devices: {len(devices)} ({devices[0].device_kind}){among}.",
     ]
 

@@ -6,7 +6,6 @@ On every host of a TPU pod and in every task of SLURM the same command, with a w
 them see; elsewhere with --coordinator_address, --num_processes and --process_id.
 """
 
-import pathlib
 from collections.abc import Sequence
 
 from absl import flags
@@ -27,21 +26,21 @@ if __name__ == "__main__":
     command_line.parse_flags()
     host_memory.restart_with_huge_pages()
 
+from ioub_jax import building, files
 from ioub_jax.commands import preview
 from ioub_jax.devices import hosts
-from ioub_jax.training import loop
 
 
 def main() -> None:
     """Trains."""
     command_line.join_processes()
-    loop.train_and_evaluate(_CONFIG.value, _WORKDIR.value, profile=_PROFILE.value)
+    building.train_and_evaluate(_CONFIG.value, _WORKDIR.value, profile=_PROFILE.value)
 
 
 def dry_run() -> Sequence[str]:
     """What would be trained, and from which step on."""
     command_line.join_processes()
-    lines = preview.preview_training(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+    lines = preview.preview_training(_CONFIG.value, files.path_of(_WORKDIR.value))
     return lines if hosts.is_first() else ()
 
 

@@ -29,6 +29,7 @@ from ioub_jax.configs.rules import (
     ratios_of_levels,
     size,
     text,
+    two_shares,
     whole,
 )
 from ioub_jax.configs.ssd_boxes import RATIOS, SIZES, STRIDES
@@ -78,8 +79,19 @@ class Key:
 
 
 def of_family(family: str) -> dict[str, Key]:
-    """Name -> key of all keys that one of `FAMILIES` has."""
-    return {key.name: key for key in KEYS if key.default_of(family) is not NO_KEY}
+    """Name -> key of all keys that a family has; of one that is not here, those it cannot change.
+
+    Args:
+      family: one of `FAMILIES`, or another value of `model.name`.
+    """
+    if family in FAMILIES:
+        return {key.name: key for key in KEYS if key.default_of(family) is not NO_KEY}
+    own = ("model", "anchors", "matcher", "loss")
+    return {
+        key.name: key
+        for key in KEYS
+        if key.name.split(".")[0] not in own or key.name == "model.name"
+    }
 
 
 #: First part of a name -> what its keys are about; '' of those without a dot.
@@ -124,9 +136,9 @@ KEYS = (
     Key(
         "model.name",
         "retinanet",
-        one_of(*FAMILIES),
-        "The detector. The two have other keys, and so other defaults to start from: "
-        "ioub_jax.configs.defaults and ioub_jax.configs.ssd_defaults.",
+        text(),
+        "The detector: retinanet, ssd, or one of your own. The two have other keys, and so other "
+        "defaults to start from: ioub_jax.configs.defaults and ioub_jax.configs.ssd_defaults.",
         ssd="ssd",
     ),
     Key(
@@ -513,10 +525,37 @@ KEYS = (
     Key("loss.calibration_batches", 8, whole(at_least=1), "Batches that w_loc is measured on."),
     # ------------------------------------------------------------------ the optimizer
     Key(
+        "optimizer.name",
+        "sgd",
+        one_of("sgd", "adamw", "lion"),
+        "Stochastic gradient descent with momentum and the decay in the gradient, AdamW "
+        "(arXiv 1711.05101) or Lion (arXiv 2302.06675), whose decay is apart from the gradient.",
+    ),
+    Key(
         "optimizer.momentum",
         0.9,
         between(lambda value: 0 <= value < 1, "at least 0 and below 1"),
-        "Momentum of SGD.",
+        "Momentum of 'sgd'.",
+    ),
+    Key(
+        "optimizer.betas",
+        None,
+        or_none(two_shares()),
+        "Decay rates of the two averages of 'adamw' and 'lion'; None: (0.9, 0.999) and "
+        "(0.9, 0.99), as their authors.",
+    ),
+    Key(
+        "optimizer.backbone_factor",
+        1.0,
+        at_least(0),
+        "What the learning rate of the backbone is multiplied by.",
+    ),
+    Key(
+        "optimizer.layer_decay",
+        1.0,
+        between(lambda value: 0 < value <= 1, "above 0 and at most 1"),
+        "By what the learning rate of the backbone is multiplied once more for every stage below "
+        "the heads: once in the last stage, twice in the one before it.",
     ),
     Key(
         "optimizer.weight_decay",

@@ -147,6 +147,14 @@ def numbers_above(low: float, count: int, words: str) -> Rule:
     return numbers(lambda value: len(value) == count and min(value) > low, words)
 
 
+def two_shares() -> Rule:
+    """Two numbers of at least 0 and below 1."""
+    return numbers(
+        lambda value: len(value) == 2 and all(0 <= one < 1 for one in value),
+        "two numbers of at least 0 and below 1, as (0.9, 0.999)",
+    )
+
+
 def size() -> Rule:
     """The height and the width of an image."""
     return Rule(tuple, _is_size, "a height and a width in pixels, as (128, 128)")

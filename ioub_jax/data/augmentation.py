@@ -1,7 +1,6 @@
 """What happens to a training example between its file and its batch."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -16,17 +15,17 @@ class Augmentation:
     """The random transforms of an example, in their order.
 
     Attributes:
-        photometric_distortion: Whether brightness, contrast, saturation and hue are changed (SSD).
-        expand_ratio: The image is put on a mean-coloured canvas of up to so many times its sides
-            (SSD: 4); 1 for none.
-        minimum_iou_crop: Whether a random part that overlaps its objects well is cut out (SSD).
-        horizontal_flip: Probability of mirroring left and right.
-        vertical_flip: Probability of mirroring top and bottom.
-        scale_jitter: Range of a factor of the size; what exceeds the canvas is cropped. (1, 1) for
-            none.
+      photometric_distortion: whether brightness, contrast, saturation and hue are changed (SSD).
+      expand_ratio: the image is put on a mean-coloured canvas of up to so many times its sides
+        (SSD: 4); 1 for none.
+      minimum_iou_crop: whether a random part that overlaps its objects well is cut out (SSD).
+      horizontal_flip: probability of mirroring left and right.
+      vertical_flip: probability of mirroring top and bottom.
+      scale_jitter: range of a factor of the size; what exceeds the canvas is cropped. (1, 1) for
+        none.
 
     Raises:
-        ValueError: If a value is out of its range.
+      ValueError: a value is out of its range.
     """
 
     photometric_distortion: bool = False
@@ -39,18 +38,13 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name in ("horizontal_flip", "vertical_flip"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"data.augmentation.{name} is {getattr(self, name)}; "
-                    "it is a probability, 0 to 1."
-                )
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a probability, 0 to 1.")
         if self.expand_ratio < 1:
-            raise ValueError(
-                f"data.augmentation.expand_ratio is {self.expand_ratio}; it must be at least 1."
-            )
+            raise ValueError(f"expand_ratio is {self.expand_ratio}; it must be at least 1.")
         if len(self.scale_jitter) != 2 or not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
             raise ValueError(
-                f"data.augmentation.scale_jitter is {self.scale_jitter}; "
-                "it must be two factors above 0, the smaller one first."
+                f"scale_jitter is {self.scale_jitter}; it must be two factors above 0, the smaller "
+                "one first."
             )
 
     @property
@@ -69,15 +63,15 @@ class Augmentation:
         """Augments an example and brings it to its size on the canvas.
 
         Args:
-            example: The example as it was read.
-            rng: Gives every transform a stream of its own, so that switching one on or off does
-                not change the others.
-            resize: How images are scaled.
-            scale: The batch's factor of the size.
-            out: uint8 `[H, W, 3]`, the canvas; the image is written to its top left.
+          example: the example as it was read.
+          rng: gives every transform a stream of its own, so that switching one on or off does
+            not change the others.
+          resize: how images are scaled.
+          scale: the batch's factor of the size.
+          out: uint8 `[H, W, 3]`, the canvas; the image is written to its top left.
 
         Returns:
-            The example as the network sees it, but for the padding.
+          the example as the network sees it, but for the padding.
         """
         photometric, expand, crop, jitter = rng.spawn(4)
         if self.photometric_distortion:
@@ -99,13 +93,3 @@ class Augmentation:
         return transforms.scale_jitter(
             example, jitter, size=size, canvas=canvas, limits=self.scale_jitter, out=out
         )
-
-
-def create_augmentation(config: Any) -> Augmentation:
-    """The transforms that `config.data.augmentation` of a whole configuration asks for.
-
-    Raises:
-        ValueError: If it has values that `Augmentation` refuses.
-    """
-    options = config.data.augmentation
-    return Augmentation(**{**options, "scale_jitter": tuple(options.scale_jitter)})

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -20,11 +20,11 @@ class PlannedBatch:
     """One global batch.
 
     Attributes:
-        canvas: Height and width of its images.
-        indices: int64 `[B]`, positions in the source.
-        epochs: int64 `[B]`, how often each image has been seen before.
-        is_real: bool `[B]`, False where an example only fills the batch.
-        scale: What the size of its images is multiplied by.
+      canvas: height and width of its images.
+      indices: int64 `[B]`, positions in the source.
+      epochs: int64 `[B]`, how often each image has been seen before.
+      is_real: bool `[B]`, False where an example only fills the batch.
+      scale: what the size of its images is multiplied by.
     """
 
     canvas: tuple[int, int]
@@ -66,17 +66,17 @@ class BatchPlan:
     images of one canvas are seen in whole epochs, whatever the batch size.
 
     Args:
-        sizes: `[n, 2]`, height and width of each image.
-        batch_size: Images in a global batch.
-        seed: Seed of the order, at least 0.
-        canvases: Height and width of each canvas.
-        resize: How images are scaled, and so which canvas each goes to.
-        scales: Factors of that size in (0, 1]; each batch draws one.
-        shuffle: False keeps the source's order in every epoch.
+      sizes: `[n, 2]`, height and width of each image.
+      batch_size: images in a global batch.
+      seed: seed of the order, at least 0.
+      canvases: height and width of each canvas.
+      resize: how images are scaled, and so which canvas each goes to.
+      scales: factors of that size in (0, 1]; each batch draws one.
+      shuffle: False keeps the source's order in every epoch.
 
     Raises:
-        ValueError: If there are no images, the batch size is below 1, there are no or too many
-            canvases, or a scale is not in (0, 1].
+      ValueError: there are no images, the batch size is below 1, there are no or too many
+        canvases, or a scale is not in (0, 1].
     """
 
     def __init__(
@@ -93,13 +93,13 @@ class BatchPlan:
         _check(sizes, batch_size, canvases)
         if not scales or not all(0 < scale <= 1 for scale in scales):
             raise ValueError(
-                f"data.resize.scales is {tuple(scales)}; it must hold factors above 0, at most 1: "
-                "set data.resize and data.canvases to the largest size of the training."
+                f"scales is {tuple(scales)}; it must hold factors above 0, at most 1: "
+                "set resize and canvases to the largest size of the training."
             )
         if resize.mode == "stretch" and set(scales) != {1.0}:
             raise ValueError(
-                "data.resize.scales must be (1.0,) where data.resize.mode is 'stretch': a "
-                "stretched image has the size of its canvas."
+                "scales must be (1.0,) where resize.mode is 'stretch': a stretched image has the "
+                "size of its canvas."
             )
         self.batch_size = batch_size
         self.resize = resize
@@ -169,9 +169,9 @@ class _Epoch:
     """One epoch of a plan.
 
     Attributes:
-        members: For each canvas its images, in the order of the epoch.
-        batches: int64 `[b, 2]`, the canvas of each batch completed in this epoch and the batch's
-            number among those of its canvas.
+      members: for each canvas its images, in the order of the epoch.
+      batches: int64 `[b, 2]`, the canvas of each batch completed in this epoch and the batch's
+        number among those of its canvas.
     """
 
     members: list[np.ndarray]
@@ -182,13 +182,13 @@ class EvaluationPlan:
     """The evaluation batches: every image exactly once, the last batch of a canvas filled up.
 
     Args:
-        sizes: `[n, 2]`, height and width of each image.
-        batch_size: Images in a global batch.
-        canvases: Height and width of each canvas.
-        resize: How images are scaled.
+      sizes: `[n, 2]`, height and width of each image.
+      batch_size: images in a global batch.
+      canvases: height and width of each canvas.
+      resize: how images are scaled.
 
     Raises:
-        ValueError: As `BatchPlan`.
+      ValueError: as `BatchPlan`.
     """
 
     def __init__(
@@ -223,43 +223,6 @@ class EvaluationPlan:
         return PlannedBatch(self.canvases[canvas], indices, np.zeros_like(indices), is_real)
 
 
-def create_resize(config: Any) -> Resize:
-    """How `config.data.resize` scales images.
-
-    Raises:
-        ValueError: If it has values that `Resize` refuses.
-    """
-    resize = config.data.resize
-    return Resize(resize.mode, resize.short_side, resize.long_side)
-
-
-def create_plan(config: Any, sizes: np.ndarray) -> BatchPlan:
-    """The training batches of a whole configuration for images of these sizes.
-
-    Raises:
-        ValueError: As `BatchPlan` and `Resize`.
-    """
-    return BatchPlan(
-        sizes,
-        config.batch_size,
-        config.seed,
-        config.data.canvases,
-        resize=create_resize(config),
-        scales=tuple(config.data.resize.scales),
-    )
-
-
-def create_evaluation_plan(config: Any, sizes: np.ndarray) -> EvaluationPlan:
-    """The evaluation batches of a whole configuration for images of these sizes.
-
-    Raises:
-        ValueError: As `EvaluationPlan` and `Resize`.
-    """
-    return EvaluationPlan(
-        sizes, config.evaluation.batch_size, config.data.canvases, resize=create_resize(config)
-    )
-
-
 def keep_largest(example: Example, max_boxes: int) -> Example:
     """Drops the smallest boxes beyond `max_boxes`; the others stay in their order."""
     return select_objects(example, largest_boxes(example.boxes, max_boxes))
@@ -276,19 +239,19 @@ def assemble_batch(
     """Stacks the objects of B examples and pads their images.
 
     Args:
-        images: uint8 `[B, Hc, Wc, 3]`, each example's image in the top left of its row; the rest is
-            overwritten here.
-        examples: B examples at their size on the canvas, none with more than `max_boxes` objects.
-        original_sizes: `[B, 2]`, height and width of each image in its data set.
-        max_boxes: M, the ground-truth slots of an image.
-        is_real: B flags, False for an example that only fills the batch.
+      images: uint8 `[B, Hc, Wc, 3]`, each example's image in the top left of its row; the rest is
+        overwritten here.
+      examples: B examples at their size on the canvas, none with more than `max_boxes` objects.
+      original_sizes: `[B, 2]`, height and width of each image in its data set.
+      max_boxes: M, the ground-truth slots of an image.
+      is_real: B flags, False for an example that only fills the batch.
 
     Returns:
-        image uint8 `[B, Hc, Wc, 3]`; boxes float32 `[B, M, 4]` in canvas pixels; labels int32
-        `[B, M]` (-1 in empty slots); valid, crowd, difficult, ignored bool `[B, M]`; image_size
-        float32 `[B, 2]`, height and width of the image inside the canvas; scale float32 `[B, 2]`,
-        canvas pixels per original pixel along y and x, where the whole image is on the canvas;
-        image_id int64 `[B]`; is_real bool `[B]`.
+      image uint8 `[B, Hc, Wc, 3]`; boxes float32 `[B, M, 4]` in canvas pixels; labels int32
+      `[B, M]` (-1 in empty slots); valid, crowd, difficult, ignored bool `[B, M]`; image_size
+      float32 `[B, 2]`, height and width of the image inside the canvas; scale float32 `[B, 2]`,
+      canvas pixels per original pixel along y and x, where the whole image is on the canvas;
+      image_id int64 `[B]`; is_real bool `[B]`.
     """
     slots = (len(examples), max_boxes)
     batch: dict[str, np.ndarray] = {

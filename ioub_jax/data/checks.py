@@ -59,7 +59,7 @@ class DataError(UserError, ValueError):
     unchanged.
 
     Attributes:
-        kind: A key of `KINDS`.
+      kind: a key of `KINDS`.
     """
 
     def __init__(self, sentence: str, kind: str) -> None:
@@ -76,9 +76,9 @@ class Problem:
     """Something that was left out of a data set under `on_error='skip'`.
 
     Attributes:
-        kind: A key of `KINDS`.
-        sentence: What is wrong, with the file, the id and the way out.
-        count: How many boxes or images it is about.
+      kind: a key of `KINDS`.
+      sentence: what is wrong, with the file, the id and the way out.
+      count: how many boxes or images it is about.
     """
 
     kind: str
@@ -108,14 +108,14 @@ class Problems:
     """What reading a data set does with a problem: it raises, or notes it and goes on.
 
     Args:
-        on_error: 'raise' or 'skip'.
+      on_error: 'raise' or 'skip'.
 
     Attributes:
-        found: The problems noted so far.
-        changes: How often each of `CHANGES` was done so far.
+      found: the problems noted so far.
+      changes: how often each of `CHANGES` was done so far.
 
     Raises:
-        ValueError: If `on_error` is neither.
+      ValueError: `on_error` is neither.
     """
 
     def __init__(self, on_error: str) -> None:
@@ -141,11 +141,11 @@ class Problems:
 
 
 def check_on_error(on_error: str) -> str:
-    """Returns `on_error` if it is a known value of `config.data.on_error`.
+    """Returns `on_error` if it is a known value of it.
 
     Raises:
-        ValueError: If it is neither 'raise' nor 'skip'.
+      ValueError: it is neither 'raise' nor 'skip'.
     """
     if on_error not in ON_ERROR:
-        raise ValueError(f"config.data.on_error is {on_error!r} and must be 'raise' or 'skip'.")
+        raise ValueError(f"on_error is {on_error!r} and must be 'raise' or 'skip'.")
     return on_error

@@ -41,10 +41,10 @@ class Header:
     """What decides how an image file is read.
 
     Attributes:
-        size: Height and width of what is decoded; None where the header does not tell here.
-        by_pillow: Whether Pillow decodes it: what OpenCV does not read, or reads otherwise.
-        deep: Whether its channels have more than 8 bits; None where the header does not tell here.
-        refusal: What is wrong with it and the way out, as part of a sentence; '' if nothing is.
+      size: height and width of what is decoded; None where the header does not tell here.
+      by_pillow: whether Pillow decodes it: what OpenCV does not read, or reads otherwise.
+      deep: whether its channels have more than 8 bits; None where the header does not tell here.
+      refusal: what is wrong with it and the way out, as part of a sentence; '' if nothing is.
     """
 
     size: tuple[int, int] | None = None
@@ -57,7 +57,7 @@ def read_header(file: BinaryIO) -> Header:
     """What decides how an image is read; of a format that OpenCV alone knows, nothing.
 
     Args:
-        file: The image file, at its beginning.
+      file: the image file, at its beginning.
     """
     start = file.read(32)
     file.seek(0)
@@ -206,7 +206,7 @@ def open_with_pillow(file: BinaryIO) -> PIL.Image.Image:
     programs once they are decoded.
 
     Raises:
-        Exception: Whatever Pillow's plugins raise where the file is broken or of another format.
+      Exception: whatever Pillow's plugins raise where the file is broken or of another format.
     """
     start = file.read(12)
     file.seek(0)

@@ -36,7 +36,7 @@ _REDUCTIONS = {
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
     1: 0,
 }
-#: Bits that the values of 16-bit images may have: `config.data.bit_depth`.
+#: Bits that the values of 16-bit images may have.
 BIT_DEPTHS = (8, 10, 12, 14, 16)
 # Modes of Pillow that have 8 bits and an RGB; transparency is dropped.
 _PLAIN_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV")
@@ -49,17 +49,17 @@ class Reading:
     """How images become pixels: the same in training, evaluation and detection of a run.
 
     Attributes:
-        exif: `config.data.exif`: 'ignore' takes pixels as they are stored, 'apply' turns them as
-            their EXIF orientation says.
-        bit_depth: How many bits the values of 16-bit images have, one of `BIT_DEPTHS`; the eight
-            highest of them are the pixels.
+      exif: 'ignore' takes pixels as they are stored, 'apply' turns them as
+        their EXIF orientation says.
+      bit_depth: how many bits the values of 16-bit images have, one of `BIT_DEPTHS`; the eight
+        highest of them are the pixels.
     """
 
     exif: str = "ignore"
     bit_depth: int = 16
 
 
-#: What is read where nothing is configured.
+#: What is read where nothing is chosen.
 AS_STORED = Reading()
 
 
@@ -76,20 +76,20 @@ def read_image(
     frames, float values or more bands is refused.
 
     Args:
-        path: The file.
-        size: Height and width that the annotations give the image, checked; of the upright image
-            where `reading` turns it.
-        at_least: Height and width that suffice. A JPEG of more than twice that is decoded at a
-            half, quarter or eighth of its size; needs `size`.
-        way_out: The end of an error's sentence: what else can be done than to mend the file.
-        reading: What becomes of EXIF orientations and of more than 8 bits.
+      path: the file.
+      size: height and width that the annotations give the image, checked; of the upright image
+        where `reading` turns it.
+      at_least: height and width that suffice. A JPEG of more than twice that is decoded at a
+        half, quarter or eighth of its size; needs `size`.
+      way_out: the end of an error's sentence: what else can be done than to mend the file.
+      reading: what becomes of EXIF orientations and of more than 8 bits.
 
     Returns:
-        uint8 `[H, W, 3]`.
+      uint8 `[H, W, 3]`.
 
     Raises:
-        DataError: If the file is missing, empty, cut off, no image, not of that size, of a kind
-            that is not read or has values beyond the bit depth.
+      DataError: the file is missing, empty, cut off, no image, not of that size, of a kind
+        that is not read or has values beyond the bit depth.
     """
     try:
         data = path.read_bytes()
@@ -128,7 +128,7 @@ def value_span(data: bytes, name: str) -> tuple[int, int]:
     """The smallest and largest value of a 16-bit image file, whatever the bit depth.
 
     Raises:
-        DataError: As `decode_image`.
+      DataError: as `decode_image`.
     """
     values = _decode(data, name, _checked_header(data, name, _WAY_OUT), 1, _WAY_OUT)
     return int(values.min()), int(values.max())
@@ -202,15 +202,15 @@ def pixels_of_pillow(
     """The pixels of a Pillow image, as `read_image` gives them for its file.
 
     Args:
-        image: An image of any mode, opened or made.
-        way_out: The end of an error's sentence.
-        reading: As for `read_image`.
+      image: an image of any mode, opened or made.
+      way_out: the end of an error's sentence.
+      reading: as for `read_image`.
 
     Returns:
-        uint8 `[H, W, 3]` RGB.
+      uint8 `[H, W, 3]` RGB.
 
     Raises:
-        DataError: If it cannot be decoded, or its mode or file is of a kind that is not read.
+      DataError: it cannot be decoded, or its mode or file is of a kind that is not read.
     """
     name = str(getattr(image, "filename", "")) or "A Pillow image"
     tags = getattr(image, "tag_v2", None)
@@ -262,16 +262,16 @@ def pixels_of_array(
     """The pixels of an array: of numpy, jax, torch or anything that numpy can make one of.
 
     Args:
-        image: uint8 `[H, W, 3]`, RGB values 0-255; also `[H, W]` or `[H, W, 1]`, grey, and
-            `[H, W, 4]`, whose last channel is dropped. uint16: as an image file of 16 bits.
-        way_out: The end of an error's sentence.
-        reading: As for `read_image`.
+      image: uint8 `[H, W, 3]`, RGB values 0-255; also `[H, W]` or `[H, W, 1]`, grey, and
+        `[H, W, 4]`, whose last channel is dropped. uint16: as an image file of 16 bits.
+      way_out: the end of an error's sentence.
+      reading: as for `read_image`.
 
     Returns:
-        uint8 `[H, W, 3]`.
+      uint8 `[H, W, 3]`.
 
     Raises:
-        DataError: It is none of these; the sentence says what it is and what to give.
+      DataError: it is none of these; the sentence says what it is and what to give.
     """
     values = as_array(image)
     shape = f"{values.dtype} {list(values.shape)}"
@@ -305,7 +305,7 @@ def as_array(value: Any) -> np.ndarray:
     """A numpy array of anything with `__array__`.
 
     Raises:
-        DataError: It cannot be made one, such as a torch tensor on an accelerator.
+      DataError: it cannot be made one, such as a torch tensor on an accelerator.
     """
     try:
         return np.asarray(value)
@@ -350,13 +350,13 @@ def explain_size(
     """How the size of an image differs from the annotated one, and what may be the reason.
 
     Args:
-        stored: Height and width of the image as stored.
-        size: The annotated ones.
-        orientation: Its EXIF orientation.
-        exif: `config.data.exif`.
+      stored: height and width of the image as stored.
+      size: the annotated ones.
+      orientation: its EXIF orientation.
+      exif: 'ignore' or 'apply', as in `Reading`.
 
     Returns:
-        A part of a sentence, after the name of the file.
+      a part of a sentence, after the name of the file.
     """
     seen = upright_size(stored, orientation) if exif == "apply" else stored
     turned = f" once EXIF orientation {orientation} is applied" if seen != stored else ""

@@ -15,20 +15,19 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import cv2
 import grain
 import numpy as np
 from absl import flags
 
-from ioub_jax.data.augmentation import Augmentation, create_augmentation
+from ioub_jax.data.augmentation import Augmentation
 from ioub_jax.data.batching import (
     EvaluationPlan,
     Plan,
     PlannedBatch,
     assemble_batch,
-    create_evaluation_plan,
     keep_largest,
 )
 from ioub_jax.data.checks import KINDS, DataError, Problem, check_on_error
@@ -200,7 +199,7 @@ class BatchIterator(Iterator[Batch]):
         """The next batch.
 
         Raises:
-            DataError: With the sentence about the file, wherever the batch was loaded.
+          DataError: with the sentence about the file, wherever the batch was loaded.
         """
         if self._iterator is None:
             raise StopIteration
@@ -310,26 +309,26 @@ def training_batches(
     """Loads the batches of steps `start_step` to `start_step + num_steps - 1`.
 
     Args:
-        source: The data set.
-        plan: What is in each global batch.
-        seed: Seed of the augmentation: an image draws from (seed, epoch, index).
-        start_step: The first step; a resumed run starts where it stopped.
-        num_steps: How many batches to give.
-        max_boxes: Ground-truth slots of an image; of more objects the largest are kept, and the
-            image is counted among what was skipped.
-        augmentation: The random transforms.
-        on_error: 'raise', or 'skip' to replace an unreadable image by the next readable one.
-        process_index: This host's number.
-        process_count: How many hosts share a batch; host k gets the k-th equal part of its rows.
-        num_workers: Worker processes; 0 loads in threads of this process.
-        prefetch: Batches held ready, for each worker; at least 1.
+      source: the data set.
+      plan: what is in each global batch.
+      seed: seed of the augmentation: an image draws from (seed, epoch, index).
+      start_step: the first step; a resumed run starts where it stopped.
+      num_steps: how many batches to give.
+      max_boxes: Ground-truth slots of an image; of more objects the largest are kept, and the
+        image is counted among what was skipped.
+      augmentation: the random transforms.
+      on_error: 'raise', or 'skip' to replace an unreadable image by the next readable one.
+      process_index: this host's number.
+      process_count: how many hosts share a batch; host k gets the k-th equal part of its rows.
+      num_workers: worker processes; 0 loads in threads of this process.
+      prefetch: batches held ready, for each worker; at least 1.
 
     Returns:
-        An iterator over `assemble_batch` dictionaries with this host's rows.
+      an iterator over `assemble_batch` dictionaries with this host's rows.
 
     Raises:
-        ValueError: If the hosts cannot share the batch equally or `on_error` is unknown.
-        DataError: From the iteration, under `on_error='raise'`.
+      ValueError: the hosts cannot share the batch equally or `on_error` is unknown.
+      DataError: from the iteration, under `on_error='raise'`.
     """
     loader = _BatchLoader(
         source=source,
@@ -360,22 +359,22 @@ def evaluation_batches(
     """Loads every image once, not augmented, in the batches of an `EvaluationPlan`.
 
     Args:
-        source: The data set.
-        plan: The evaluation plan.
-        max_boxes: Ground-truth slots of an image; of more objects the largest are kept, and the
-            image is counted among what was skipped.
-        on_error: 'raise', or 'skip' to give an unreadable image's row as not real.
-        process_index: This host's number.
-        process_count: How many hosts share a batch.
-        num_workers: Worker processes; 0 loads in threads of this process.
-        prefetch: Batches held ready, for each worker; at least 1.
+      source: the data set.
+      plan: the evaluation plan.
+      max_boxes: Ground-truth slots of an image; of more objects the largest are kept, and the
+        image is counted among what was skipped.
+      on_error: 'raise', or 'skip' to give an unreadable image's row as not real.
+      process_index: this host's number.
+      process_count: how many hosts share a batch.
+      num_workers: worker processes; 0 loads in threads of this process.
+      prefetch: batches held ready, for each worker; at least 1.
 
     Returns:
-        An iterator as `training_batches`; rows with `is_real` False must not be evaluated.
+      an iterator as `training_batches`; rows with `is_real` False must not be evaluated.
 
     Raises:
-        ValueError: If the hosts cannot share the batch equally or `on_error` is unknown.
-        DataError: From the iteration, under `on_error='raise'`.
+      ValueError: the hosts cannot share the batch equally or `on_error` is unknown.
+      DataError: from the iteration, under `on_error='raise'`.
     """
     loader = _BatchLoader(
         source=source,
@@ -388,52 +387,3 @@ def evaluation_batches(
         process_count=process_count,
     )
     return BatchIterator(loader, num_workers, prefetch)
-
-
-def training_batches_of(
-    config: Any,
-    source: Source,
-    plan: Plan,
-    start_step: int,
-    num_steps: int,
-    *,
-    process_index: int = 0,
-    process_count: int = 1,
-) -> BatchIterator:
-    """`training_batches` with the options of a whole configuration.
-
-    Raises:
-        ValueError: As `training_batches` and `Augmentation`.
-    """
-    return training_batches(
-        source,
-        plan,
-        seed=config.seed,
-        start_step=start_step,
-        num_steps=num_steps,
-        max_boxes=config.data.max_boxes,
-        augmentation=create_augmentation(config),
-        on_error=config.data.on_error,
-        process_index=process_index,
-        process_count=process_count,
-        num_workers=config.runtime.workers,
-    )
-
-
-def evaluation_batches_of(
-    config: Any, source: Source, *, process_index: int = 0, process_count: int = 1
-) -> BatchIterator:
-    """`evaluation_batches` with the options of a whole configuration.
-
-    Raises:
-        ValueError: As `evaluation_batches` and `EvaluationPlan`.
-    """
-    return evaluation_batches(
-        source,
-        create_evaluation_plan(config, source.sizes),
-        max_boxes=config.data.max_boxes,
-        on_error=config.data.on_error,
-        process_index=process_index,
-        process_count=process_count,
-        num_workers=config.runtime.workers,
-    )

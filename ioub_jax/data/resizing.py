@@ -16,14 +16,14 @@ class Resize:
     """The rule by which images are scaled.
 
     Attributes:
-        mode: 'fit', the largest size of the same aspect ratio that fits the canvas; 'short_side',
-            the shorter side becomes `short_side` unless the longer would exceed `long_side`;
-            'stretch', the size of the canvas.
-        short_side: In pixels, for 'short_side'.
-        long_side: In pixels, for 'short_side'.
+      mode: 'fit', the largest size of the same aspect ratio that fits the canvas; 'short_side',
+        the shorter side becomes `short_side` unless the longer would exceed `long_side`;
+        'stretch', the size of the canvas.
+      short_side: in pixels, for 'short_side'.
+      long_side: in pixels, for 'short_side'.
 
     Raises:
-        ValueError: If the mode is unknown or the sides are not in order.
+      ValueError: the mode is unknown or the sides are not in order.
     """
 
     mode: str = "fit"
@@ -32,23 +32,23 @@ class Resize:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise ValueError(f"data.resize.mode is {self.mode!r} and must be one of {MODES}.")
+            raise ValueError(f"mode is {self.mode!r} and must be one of {MODES}.")
         if not 1 <= self.short_side <= self.long_side:
             raise ValueError(
-                f"data.resize.short_side is {self.short_side} and data.resize.long_side is "
-                f"{self.long_side}; they must be at least 1 and in that order."
+                f"short_side is {self.short_side} and long_side is {self.long_side}; they must be "
+                "at least 1 and in that order."
             )
 
     def size(self, image_size: Size, canvas: Size, scale: float = 1.0) -> Size:
         """The size of an image on its canvas.
 
         Args:
-            image_size: Height and width of the image.
-            canvas: Height and width of its canvas.
-            scale: A factor of the size, at most 1.
+          image_size: height and width of the image.
+          canvas: height and width of its canvas.
+          scale: a factor of the size, at most 1.
 
         Returns:
-            Height and width, nowhere larger than the canvas.
+          height and width, nowhere larger than the canvas.
         """
         if self.mode == "stretch":
             return canvas
@@ -67,11 +67,11 @@ class Resize:
         aspect ratio.
 
         Args:
-            sizes: `[n, 2]`, height and width of each image.
-            canvases: Height and width of each canvas.
+          sizes: `[n, 2]`, height and width of each image.
+          canvases: height and width of each canvas.
 
         Returns:
-            int64 `[n]`, positions in `canvases`.
+          int64 `[n]`, positions in `canvases`.
         """
         shapes = np.asarray(canvases, np.float64)
         images = np.asarray(sizes, np.float64).reshape(-1, 2)
@@ -99,12 +99,12 @@ def padding_share(sizes: np.ndarray, canvases: Sequence[Size], resize: Resize) -
     """How many pixels are padding, as a share of the pixels that are image.
 
     Args:
-        sizes: `[n, 2]`, height and width of each image.
-        canvases: Height and width of each canvas.
-        resize: How images are scaled.
+      sizes: `[n, 2]`, height and width of each image.
+      canvases: height and width of each canvas.
+      resize: how images are scaled.
 
     Returns:
-        0 where the images fill their canvases; 1 where there is as much padding as image.
+      0 where the images fill their canvases; 1 where there is as much padding as image.
     """
     unique, counts = np.unique(np.asarray(sizes), axis=0, return_counts=True)
     canvas_of = resize.assign(unique, canvases)
@@ -127,19 +127,21 @@ def suggest_canvases(
     programming.
 
     Args:
-        sizes: `[n, 2]`, height and width of each image.
-        resize: How images are scaled; its mode must be 'short_side'.
-        count: The most canvases.
-        multiple: What the sides of a canvas are a multiple of.
+      sizes: `[n, 2]`, height and width of each image.
+      resize: how images are scaled; its mode must be 'short_side'.
+      count: the most canvases.
+      multiple: what the sides of a canvas are a multiple of.
 
     Returns:
-        At most `count` heights and widths, from the widest to the tallest.
+      at most `count` heights and widths, from the widest to the tallest.
 
     Raises:
-        ValueError: If the mode is another: with those, the canvases decide the sizes.
+      ValueError: the mode is another: with those, the canvases decide the sizes.
     """
     if resize.mode != "short_side":
-        raise ValueError("Canvases can be suggested for data.resize.mode='short_side' only.")
+        raise ValueError(
+            f"The mode is {resize.mode!r}; canvases can be suggested for 'short_side' only."
+        )
     rounded = (np.ceil(resize._targets(sizes) / multiple) * multiple).astype(np.int64)
     shapes, weights = np.unique(rounded, axis=0, return_counts=True)
     order = np.argsort(shapes[:, 0] / shapes[:, 1], kind="stable")

@@ -24,9 +24,9 @@ class SharedBatch:
     """A batch as it is sent: small, whatever the size of its images.
 
     Attributes:
-        name: Of the shared memory with the images.
-        shape: Of the images.
-        others: The batch's other arrays.
+      name: of the shared memory with the images.
+      shape: of the images.
+      others: the batch's other arrays.
     """
 
     name: str
@@ -38,10 +38,10 @@ class SharedImageMemory:
     """The pieces of shared memory that worker processes write images into.
 
     Args:
-        size: Bytes of the largest batch of images.
+      size: bytes of the largest batch of images.
 
     Attributes:
-        prefix: What the names of all pieces begin with.
+      prefix: what the names of all pieces begin with.
     """
 
     def __init__(self, size: int) -> None:
@@ -68,8 +68,8 @@ class SharedBatchReader:
     """Takes batches out of the workers' shared memory.
 
     Args:
-        prefix: Of the `SharedImageMemory`.
-        num_workers: How many workers have pieces of it.
+      prefix: of the `SharedImageMemory`.
+      num_workers: how many workers have pieces of it.
     """
 
     def __init__(self, prefix: str, num_workers: int) -> None:

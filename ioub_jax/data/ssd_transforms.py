@@ -39,11 +39,11 @@ def photometric_distortion(example: Example, rng: np.random.Generator) -> Exampl
     its hue of 18 is in OpenCV's 8-bit units of 2 degrees.
 
     Args:
-        example: The example.
-        rng: Gives five gates, four amounts, the place of the contrast and an order of channels.
+      example: the example.
+      rng: gives five gates, four amounts, the place of the contrast and an order of channels.
 
     Returns:
-        The example with another image; its objects stay.
+      the example with another image; its objects stay.
     """
     done = rng.random(5) < _PROBABILITY
     amounts = np.where(done[:4], rng.uniform(-1.0, 1.0, 4), 0.0)
@@ -98,13 +98,13 @@ def expand(
     has up to `max_ratio` squared times the pixels until it is cropped or resized.
 
     Args:
-        example: The example.
-        rng: Gives four numbers.
-        max_ratio: The largest ratio, at least 1.
-        colour: RGB of the canvas, the mean colour of the images that the backbone was trained on.
+      example: the example.
+      rng: gives four numbers.
+      max_ratio: the largest ratio, at least 1.
+      colour: RGB of the canvas, the mean colour of the images that the backbone was trained on.
 
     Returns:
-        The example on its canvas, its boxes shifted.
+      the example on its canvas, its boxes shifted.
     """
     image = pixels(example)
     height, width = image.shape[:2]
@@ -137,11 +137,11 @@ def minimum_iou_crop(example: Example, rng: np.random.Generator) -> Example:
     aspect ratio of the window instead of its sides; torchvision tries 40 windows.
 
     Args:
-        example: The example.
-        rng: Gives an order of the modes and 50 windows for each.
+      example: the example.
+      rng: gives an order of the modes and 50 windows for each.
 
     Returns:
-        The cropped example.
+      the cropped example.
     """
     height, width = pixels(example).shape[:2]
     regions = example.crowd | example.ignored

@@ -1,7 +1,7 @@
 """How many images a second the input pipeline delivers, stage by stage and as a whole.
 
-Everything is measured on the training images of a configuration, in the order of its batch plan,
-beside the least that any loader must do: a single-threaded loop of `cv2.imdecode` and `cv2.resize`.
+Everything is measured on training images, in the order of their batch plan, beside the least that
+any loader must do: a single-threaded loop of `cv2.imdecode` and `cv2.resize`.
 """
 
 import itertools
@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from ioub_jax.data import pipeline
-from ioub_jax.data.augmentation import create_augmentation
-from ioub_jax.data.batching import BatchPlan, assemble_batch, create_plan, keep_largest
+from ioub_jax.data.augmentation import Augmentation
+from ioub_jax.data.batching import BatchPlan, assemble_batch, keep_largest
 from ioub_jax.data.images import AS_STORED, decode_image
 from ioub_jax.data.sources.example import Source
 from ioub_jax.data.sources.file_source import AnnotatedImages, scale_to_image
@@ -30,9 +30,9 @@ class Rate(NamedTuple):
     """Images of a second.
 
     Attributes:
-        wall: Of a second by the clock.
-        cpu: Of a second of the processors, worker processes included; infinite where they have
-            taken less than their clock shows.
+      wall: of a second by the clock.
+      cpu: of a second of the processors, worker processes included; infinite where they have
+        taken less than their clock shows.
     """
 
     wall: float
@@ -43,28 +43,45 @@ class InputBenchmark:
     """The first images of a training, and what is measured on them.
 
     Args:
-        config: The whole configuration.
-        source: Its training images; they must be files.
-        num_batches: How many batches are looked at; their images are held decoded, in memory.
+      source: training images; they must be files.
+      plan: their batches.
+      num_batches: how many batches are looked at; their images are held decoded, in memory.
+      seed: as for `training_batches`, like the others.
+      max_boxes: ground-truth slots of an image.
+      augmentation: the random transforms.
+      on_error: 'raise' or 'skip'.
 
     Raises:
-        ValueError: If the images are not files.
+      ValueError: the images are not files.
     """
 
-    def __init__(self, config: Any, source: Source, num_batches: int) -> None:
-        self._config = config
+    def __init__(
+        self,
+        source: Source,
+        plan: BatchPlan,
+        num_batches: int,
+        *,
+        seed: int,
+        max_boxes: int,
+        augmentation: Augmentation = pipeline.NO_AUGMENTATION,
+        on_error: str = "raise",
+    ) -> None:
         self._source = source
+        self._plan = plan
+        self._seed = seed
+        self._max_boxes = max_boxes
+        self._augmentation = augmentation
+        self._on_error = on_error
         self._reading = source.reading if isinstance(source, AnnotatedImages) else AS_STORED
         self._num_batches = num_batches
-        self._plan: BatchPlan = create_plan(config, source.sizes)
-        planned = [self._plan[step] for step in range(num_batches)]
+        planned = [plan[step] for step in range(num_batches)]
         self._indices = [int(index) for batch in planned for index in batch.indices]
         self._canvases = [batch.canvas for batch in planned for _ in batch.indices]
         self._paths = [pathlib.Path(source.describe(index)) for index in self._indices]
         if not self._paths[0].is_file():
             raise ValueError(
-                f"config.data.source is {config.data.source!r}, whose images are not files; "
-                "the input benchmark needs 'coco', 'voc' or 'cityscapes'."
+                "source has images that are not files; the input benchmark needs those of 'coco', "
+                "'voc' or 'cityscapes'."
             )
 
     def __len__(self) -> int:
@@ -91,11 +108,9 @@ class InputBenchmark:
 
     def stages(self) -> dict[str, Rate]:
         """The rate of every stage by itself, single-threaded."""
-        config = self._config
-        augmentation = create_augmentation(config)
         data = [path.read_bytes() for path in self._paths]
         decoded = [
-            keep_largest(self._decoded(position, content), config.data.max_boxes)
+            keep_largest(self._decoded(position, content), self._max_boxes)
             for position, content in enumerate(data)
         ]
         rows = [np.zeros((*canvas, 3), np.uint8) for canvas in self._canvases]
@@ -106,18 +121,18 @@ class InputBenchmark:
 
         def augment() -> None:
             for position, example in enumerate(decoded):
-                rng = np.random.default_rng((config.seed, position))
-                augmentation(example, rng, self._plan.resize, 1.0, rows[position])
+                rng = np.random.default_rng((self._seed, position))
+                self._augmentation(example, rng, self._plan.resize, 1.0, rows[position])
 
         def batch() -> None:
-            size = config.batch_size
+            size = self._plan.batch_size
             for start in range(0, len(resized), size):
                 part = slice(start, start + size)
                 assemble_batch(
                     np.empty((size, *self._canvases[start], 3), np.uint8),
                     resized[part],
                     self._source.sizes[self._indices[part]],
-                    max_boxes=config.data.max_boxes,
+                    max_boxes=self._max_boxes,
                     is_real=[True] * size,
                 )
 
@@ -156,18 +171,26 @@ class InputBenchmark:
         """The rate of the training's own batches, and the memory they take.
 
         Args:
-            workers: Worker processes; 0 loads in threads of this one.
+          workers: worker processes; 0 loads in threads of this one.
 
         Returns:
-            The rate once the workers are up and every one has given its first batch, and the MiB of
-            the largest resident memory of a worker (0 without workers, and where the system does
-            not tell).
+          the rate once the workers are up and every one has given its first batch, and the MiB of
+          the largest resident memory of a worker (0 without workers, and where the system does
+          not tell).
         """
-        config = self._config.copy_and_resolve_references()
-        config.runtime.workers = workers
         warm_up = max(2 * workers, 2)
         steps = warm_up + self._num_batches
-        with pipeline.training_batches_of(config, self._source, self._plan, 0, steps) as batches:
+        with pipeline.training_batches(
+            self._source,
+            self._plan,
+            seed=self._seed,
+            start_step=0,
+            num_steps=steps,
+            max_boxes=self._max_boxes,
+            augmentation=self._augmentation,
+            on_error=self._on_error,
+            num_workers=workers,
+        ) as batches:
             _consume(batches, warm_up)
             start, start_cpu = time.perf_counter(), _cpu_seconds()
             _consume(batches, self._num_batches)

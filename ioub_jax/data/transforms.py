@@ -49,13 +49,13 @@ def random_flips(
     """Flips with the given probabilities.
 
     Args:
-        example: The example.
-        rng: Gives two numbers.
-        horizontal: Probability of a horizontal flip.
-        vertical: Probability of a vertical flip, for images that have no up.
+      example: the example.
+      rng: gives two numbers.
+      horizontal: probability of a horizontal flip.
+      vertical: probability of a vertical flip, for images that have no up.
 
     Returns:
-        The flipped example.
+      the flipped example.
     """
     draws = rng.random(2)
     if draws[0] < horizontal:
@@ -69,11 +69,11 @@ def fitted_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, in
     """The largest size of the same aspect ratio that fits a canvas.
 
     Args:
-        size: Height and width of an image.
-        canvas: Height and width to fit into.
+      size: height and width of an image.
+      canvas: height and width to fit into.
 
     Returns:
-        Height and width, rounded to whole pixels, at least 1.
+      height and width, rounded to whole pixels, at least 1.
     """
     scale = min(canvas[0] / size[0], canvas[1] / size[1])
     height, width = (
@@ -90,12 +90,12 @@ def short_side_size(size: tuple[int, int], short_side: int, long_side: int) -> t
     theirs: to the nearest whole pixel, halves up. (torchvision rounds down.)
 
     Args:
-        size: Height and width of an image.
-        short_side: What the shorter side becomes, in pixels.
-        long_side: What the longer side may become at most; then the shorter one is smaller.
+      size: height and width of an image.
+      short_side: what the shorter side becomes, in pixels.
+      long_side: what the longer side may become at most; then the shorter one is smaller.
 
     Returns:
-        Height and width, at least 1.
+      height and width, at least 1.
     """
     scale = min(short_side / min(size), long_side / max(size))
     height, width = (max(int(side * scale + 0.5), 1) for side in size)
@@ -109,13 +109,13 @@ def resize(example: Example, size: tuple[int, int], out: np.ndarray | None = Non
     do. Areas are scaled too.
 
     Args:
-        example: The example.
-        size: Height and width of the result.
-        out: uint8 `[H, W, 3]`, at least as large: the pixels are written to its top left. Memory
-            that is in use already takes half the time of new memory.
+      example: the example.
+      size: height and width of the result.
+      out: uint8 `[H, W, 3]`, at least as large: the pixels are written to its top left. Memory
+        that is in use already takes half the time of new memory.
 
     Returns:
-        The example at that size; without `out` the same object if it has it already.
+      the example at that size; without `out` the same object if it has it already.
     """
     image = pixels(example)
     height, width = image.shape[:2]
@@ -149,14 +149,14 @@ def crop(example: Example, window: tuple[int, int, int, int]) -> Example:
     dropped with its label and flags.
 
     Args:
-        example: The example.
-        window: Left, top, right and bottom in whole pixels, right and bottom exclusive.
+      example: the example.
+      window: left, top, right and bottom in whole pixels, right and bottom exclusive.
 
     Returns:
-        The example in the window, its areas scaled by the visible share of each box.
+      the example in the window, its areas scaled by the visible share of each box.
 
     Raises:
-        ValueError: If the window is empty or not inside the image.
+      ValueError: the window is empty or not inside the image.
     """
     image = pixels(example)
     height, width = image.shape[:2]
@@ -199,15 +199,15 @@ def scale_jitter(
     so nothing larger than the canvas is made.
 
     Args:
-        example: The example.
-        rng: Gives three numbers.
-        size: Height and width that the image has at factor 1.
-        canvas: Height and width that the result does not exceed.
-        limits: Smallest and largest factor.
-        out: As in `resize`.
+      example: the example.
+      rng: gives three numbers.
+      size: height and width that the image has at factor 1.
+      canvas: height and width that the result does not exceed.
+      limits: smallest and largest factor.
+      out: as in `resize`.
 
     Returns:
-        The example at its new size, not padded; what `crop` says holds for its boxes.
+      the example at its new size, not padded; what `crop` says holds for its boxes.
     """
     height, width = pixels(example).shape[:2]
     draws = rng.random(3)
@@ -221,10 +221,10 @@ def _jittered(side: int, scaled: float, limit: int, position: float) -> tuple[in
     """Along one axis: where the window begins and ends in the image, and its length in the result.
 
     Args:
-        side: Length of the image.
-        scaled: Length that the whole image would be scaled to.
-        limit: Length of the canvas.
-        position: Where the window lies, 0 at the beginning and 1 at the end.
+      side: length of the image.
+      scaled: length that the whole image would be scaled to.
+      limit: length of the canvas.
+      position: where the window lies, 0 at the beginning and 1 at the end.
     """
     if scaled <= limit:
         return 0, side, min(max(round(scaled), 1), limit)

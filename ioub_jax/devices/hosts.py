@@ -57,6 +57,8 @@ def join(address: str | None, count: int | None, index: int | None) -> None:
     _supervise()
     # The one that CPUs have; other devices bring their own.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # Takes SIGTERM from now on, for `reached_stop`.
+    jax.config.update("jax_enable_preemption_service", True)
     try:
         jax.distributed.initialize(
             address, count, index, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS
@@ -170,6 +172,20 @@ def gather(mesh: Mesh, on_devices: Any, on_host: Mapping[str, np.ndarray]) -> tu
         name: np.asarray(gathered_bytes[name]).view(array.dtype).reshape(-1, *array.shape[1:])
         for name, array in on_host.items()
     }
+
+
+def reached_stop(step: int) -> bool:
+    """Whether all of several processes stop after the step that each has just done.
+
+    One that gets a SIGTERM tells the others in the background, and they agree on a step that none
+    of them has done yet. All begin with the same step and ask after every one.
+
+    jax hears the signal beneath Python: a handler of Python's would take it away, for good.
+
+    Args:
+      step: the number of the step.
+    """
+    return bool(multihost_utils.reached_preemption_sync_point(step))
 
 
 def all_agree(answer: bool) -> bool:

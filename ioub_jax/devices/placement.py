@@ -22,7 +22,7 @@ def create_mesh(device_count: int | None, devices: Sequence[jax.Device] | None =
     devices = jax.devices() if devices is None else devices
     if device_count is not None and device_count > len(devices):
         raise ValueError(
-            f"runtime.devices is {device_count}, but there are {len(devices)} devices; "
+            f"device_count is {device_count}, but there are {len(devices)} devices; "
             "lower it or leave it None."
         )
     chosen = devices[: device_count or len(devices)]

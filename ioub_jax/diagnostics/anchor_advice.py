@@ -5,15 +5,14 @@ Every value that is advised has been tried on all boxes of the data set.
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-import ml_collections
 import numpy as np
 
-from ioub_jax.anchors import best_anchor_iou
-from ioub_jax.data.audit.network_scale import ResizedBoxes, canvases_of, resize_boxes
+from ioub_jax.anchors import AnchorLayout, AnchorLevel, best_anchor_iou
+from ioub_jax.data.audit.network_scale import ResizedBoxes, resize_boxes
+from ioub_jax.data.resizing import Resize, Size
 from ioub_jax.data.sources.annotations import Annotations
-from ioub_jax.training.detector import canvas_levels
 
 #: A box is reached if its best anchor has at least this IoU with it.
 REACHED = 0.5
@@ -46,25 +45,61 @@ class Remedy:
         return self.share <= NOTEWORTHY
 
 
-def best_ious(resized: ResizedBoxes, config: ml_collections.ConfigDict) -> np.ndarray:
+@dataclasses.dataclass(frozen=True)
+class Anchoring:
+    """The anchors of a detector on the canvases it is trained with.
+
+    Attributes:
+      levels: the anchors of a canvas; an `AnchorLayout` where others can be advised.
+      canvases: heights and widths.
+      resize: how images are scaled.
+      has_one_size: whether the network takes this one canvas and no other.
+    """
+
+    levels: Callable[[Size], tuple[AnchorLevel, ...]]
+    canvases: tuple[Size, ...]
+    resize: Resize
+    has_one_size: bool = False
+
+    def flags_to(self, other: "Anchoring") -> tuple[str, ...]:
+        """`--config.KEY=VALUE` of each key in which another one differs, as a shell takes it."""
+        changed: dict[str, object] = {}
+        if self.canvases != other.canvases:
+            changed["data.canvases"] = other.canvases
+        if isinstance(other.levels, AnchorLayout):
+            before = vars(self.levels)
+            changed |= {
+                f"anchors.{name}": value
+                for name, value in vars(other.levels).items()
+                if before[name] != value
+            }
+        return tuple(_flag(key, value) for key, value in changed.items())
+
+
+def best_ious(resized: ResizedBoxes, anchoring: Anchoring) -> np.ndarray:
     """The IoU of each of m boxes with its best anchor.
 
     Args:
       resized: the boxes on their canvases.
-      config: the whole configuration.
+      anchoring: the anchors and the canvases.
 
     Returns:
       float32 `[m]`.
     """
     ious = np.zeros(len(resized.boxes), np.float32)
-    for number, canvas in enumerate(canvases_of(config)):
+    for number, canvas in enumerate(anchoring.canvases):
         chosen = resized.canvases == number
-        ious[chosen] = best_anchor_iou(resized.boxes[chosen], canvas_levels(config, canvas))
+        ious[chosen] = best_anchor_iou(resized.boxes[chosen], anchoring.levels(canvas))
     return ious
 
 
+def resized_boxes(annotations: Annotations, anchoring: Anchoring) -> ResizedBoxes:
+    """The boxes of a data set at the size the network sees them, without augmentation."""
+    return resize_boxes(annotations, anchoring.resize, anchoring.canvases)
+
+
 def find_remedy(
-    annotations: Annotations, config: ml_collections.ConfigDict, *, too_small: bool
+    annotations: Annotations, anchoring: Anchoring, *, too_small: bool
 ) -> Remedy | None:
     """The smallest change of the anchors or canvases that reaches nearly all boxes.
 
@@ -73,39 +108,33 @@ def find_remedy(
 
     Args:
       annotations: of a whole data set.
-      config: the whole configuration.
+      anchoring: the present anchors and canvases.
       too_small: whether most unreached boxes are too small for the smallest anchor.
 
     Returns:
       the first that suffices, else the one that reaches most; None where nothing reaches more.
     """
     kinds = (_scales, _canvases, _ratios) if too_small else (_ratios, _scales, _canvases)
-    best: dict[str, object] = {}
-    least = _lack(best_ious(_sample(annotations, config), config))
+    best = anchoring
+    least = _lack(best_ious(_sample(annotations, anchoring), anchoring))
     for _ in range(2):
-        before, begun = best, _with(config, best)
+        begun = best
         for kind in kinds:
-            for more in kind(_sample(annotations, begun), begun):
-                changes = before | more
-                changed = _with(config, changes)
+            for changed in kind(_sample(annotations, begun), begun):
                 lack = _lack(best_ious(_sample(annotations, changed), changed))
                 if lack[0] <= NOTEWORTHY:
-                    found = _verified(changes, annotations, config)
+                    found = _verified(changed, annotations, anchoring)
                     if found.suffices:
                         return found
                 if lack < least:
-                    best, least = changes, lack
-    return _verified(best, annotations, config) if best else None
+                    best, least = changed, lack
+    return None if best is anchoring else _verified(best, annotations, anchoring)
 
 
-def _verified(
-    changes: dict[str, object], annotations: Annotations, config: ml_collections.ConfigDict
-) -> Remedy:
-    """What changes leave unreached of all boxes."""
-    changed = _with(config, changes)
-    flags = tuple(_flag(key, value) for key, value in changes.items())
-    ious = best_ious(resize_boxes(annotations, changed), changed)
-    return Remedy(flags, _lack(ious)[0])
+def _verified(changed: Anchoring, annotations: Annotations, present: Anchoring) -> Remedy:
+    """What a change leaves unreached of all boxes."""
+    ious = best_ious(resized_boxes(annotations, changed), changed)
+    return Remedy(present.flags_to(changed), _lack(ious)[0])
 
 
 def _lack(ious: np.ndarray) -> tuple[float, float]:
@@ -116,24 +145,28 @@ def _lack(ious: np.ndarray) -> tuple[float, float]:
     return float((missing > 0).mean()), float(missing.mean())
 
 
-def _ratios(sample: ResizedBoxes, config: ml_collections.ConfigDict) -> Iterator[dict[str, object]]:
+def _ratios(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
     """The one, two and three more ratios that reach most of the unreached boxes."""
-    unreached = _select(sample, best_ious(sample, config) < REACHED)
+    layout = anchoring.levels
+    if not isinstance(layout, AnchorLayout):
+        return
+    unreached = _select(sample, best_ious(sample, anchoring) < REACHED)
     sides = unreached.boxes[:, 2:] - unreached.boxes[:, :2]
     with_area = (sides > 0).all(axis=1)
     if not with_area.any():
         return
     logs = np.log(sides[with_area, 1] / sides[with_area, 0])
-    if config.model.name == "ssd":  # whose boxes are both lying and standing
+    if layout.is_symmetric:
         logs = np.abs(logs)
     values = np.exp(np.quantile(logs, np.linspace(0, 1, _QUANTILES)))
     candidates = sorted({float(f"{value:.2g}") for value in values})
+
+    def with_ratios(ratios: tuple[float, ...], *, alone: bool = False) -> Anchoring:
+        return dataclasses.replace(anchoring, levels=layout.with_ratios(ratios, alone=alone))
+
     # The best anchor of more ratios is that of one of them.
     ious = np.stack(
-        [
-            best_ious(unreached, _with(config, _with_ratios(config, (ratio,), alone=True)))
-            for ratio in candidates
-        ]
+        [best_ious(unreached, with_ratios((ratio,), alone=True)) for ratio in candidates]
     )
     least = np.inf
     for count in range(1, min(_MOST_RATIOS, len(candidates)) + 1):
@@ -145,68 +178,44 @@ def _ratios(sample: ResizedBoxes, config: ml_collections.ConfigDict) -> Iterator
         if share >= least:
             return
         least = share
-        yield _with_ratios(config, tuple(candidates[number] for number in chosen))
+        yield with_ratios(tuple(candidates[number] for number in chosen))
 
 
-def _scales(sample: ResizedBoxes, config: ml_collections.ConfigDict) -> Iterator[dict[str, object]]:
+def _scales(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
     """All anchors smaller or larger, in the order of how well they reach the sample."""
-    key = "anchors.sizes" if config.model.name == "ssd" else "anchors.base_scale"
+    layout = anchoring.levels
+    if not isinstance(layout, AnchorLayout):
+        return
     tried = []
     for factor in (*(1 / _SCALES), *_SCALES):
-        if config.model.name == "ssd":
-            value: object = tuple(float(f"{size * factor:.3g}") for size in config.anchors.sizes)
-        else:
-            value = float(f"{config.anchors.base_scale * factor:.2g}")
-        share, missing = _lack(best_ious(sample, _with(config, {key: value})))
+        changed = dataclasses.replace(anchoring, levels=layout.scaled(float(factor)))
+        share, missing = _lack(best_ious(sample, changed))
         # Of those that suffice the smallest change, else what leaves the least.
         rank = (NOTEWORTHY, abs(np.log(factor)))
-        tried.append((rank if share <= NOTEWORTHY else (share, missing), {key: value}))
+        tried.append((rank if share <= NOTEWORTHY else (share, missing), changed))
     yield min(tried, key=lambda entry: entry[0])[1]
 
 
-def _canvases(
-    sample: ResizedBoxes, config: ml_collections.ConfigDict
-) -> Iterator[dict[str, object]]:
-    """Larger canvases, the smallest first; an SSD has one size."""
+def _canvases(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
+    """Larger canvases, the smallest first, where the network takes any."""
     del sample  # which is at the size of the present canvases
-    if config.model.name == "ssd":
+    if anchoring.has_one_size:
         return
     for factor in _ENLARGEMENTS:
-        yield {
-            "data.canvases": tuple(
-                tuple(
-                    int(-(-side * factor // _CANVAS_MULTIPLE)) * _CANVAS_MULTIPLE for side in pair
-                )
-                for pair in canvases_of(config)
-            )
-        }
+        larger = tuple(
+            (_enlarged(height, factor), _enlarged(width, factor))
+            for height, width in anchoring.canvases
+        )
+        yield dataclasses.replace(anchoring, canvases=larger)
 
 
-def _with_ratios(
-    config: ml_collections.ConfigDict, more: tuple[float, ...], *, alone: bool = False
-) -> dict[str, object]:
-    """The configuration's ratios, of every level of an SSD, and more; or the others alone."""
-
-    def joined(present: tuple[float, ...]) -> tuple[float, ...]:
-        return tuple(sorted({*(() if alone else present), *more}))
-
-    ratios = config.anchors.ratios
-    if config.model.name == "ssd":
-        return {"anchors.ratios": tuple(joined(tuple(level)) for level in ratios)}
-    return {"anchors.ratios": joined(tuple(ratios))}
+def _enlarged(side: int, factor: float) -> int:
+    return int(-(-side * factor // _CANVAS_MULTIPLE)) * _CANVAS_MULTIPLE
 
 
-def _with(
-    config: ml_collections.ConfigDict, changes: dict[str, object]
-) -> ml_collections.ConfigDict:
-    changed = ml_collections.ConfigDict(config).copy_and_resolve_references()
-    changed.update_from_flattened_dict(changes)
-    return changed
-
-
-def _sample(annotations: Annotations, config: ml_collections.ConfigDict) -> ResizedBoxes:
+def _sample(annotations: Annotations, anchoring: Anchoring) -> ResizedBoxes:
     """At most so many boxes, from all over the data set, at the size the network sees."""
-    resized = resize_boxes(annotations, config)
+    resized = resized_boxes(annotations, anchoring)
     count = len(resized.boxes)
     return _select(resized, np.unique(np.linspace(0, count - 1, min(count, _SAMPLE), dtype=int)))
 

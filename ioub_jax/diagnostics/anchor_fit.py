@@ -2,15 +2,21 @@
 
 import dataclasses
 
-import ml_collections
 import numpy as np
 
 from ioub_jax.data.audit import Finding
-from ioub_jax.data.audit.network_scale import canvases_of, resize_boxes
 from ioub_jax.data.audit.statistics import SIZE_CLASSES, size_classes
+from ioub_jax.data.resizing import Size
 from ioub_jax.data.sources.annotations import Annotations
-from ioub_jax.diagnostics.anchor_advice import NOTEWORTHY, REACHED, Remedy, best_ious, find_remedy
-from ioub_jax.training.detector import canvas_levels
+from ioub_jax.diagnostics.anchor_advice import (
+    NOTEWORTHY,
+    REACHED,
+    Anchoring,
+    Remedy,
+    best_ious,
+    find_remedy,
+    resized_boxes,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,39 +64,38 @@ class AnchorFit:
         return "\n".join(lines)
 
 
-def measure_anchor_fit(annotations: Annotations, config: ml_collections.ConfigDict) -> AnchorFit:
+def measure_anchor_fit(annotations: Annotations, anchoring: Anchoring) -> AnchorFit:
     """Compares every box with the anchors of its image's canvas.
 
     Args:
       annotations: of a whole data set.
-      config: the whole configuration; `data.canvases`, `data.resize`, `model.name` and `anchors`
-        are used.
+      anchoring: the anchors and the canvases.
 
     Returns:
       the fit, without augmentation.
     """
-    resized = resize_boxes(annotations, config)
-    unreached = best_ious(resized, config) < REACHED
+    resized = resized_boxes(annotations, anchoring)
+    unreached = best_ious(resized, anchoring) < REACHED
     area = (resized.boxes[:, 2:] - resized.boxes[:, :2]).prod(axis=1)
     # The IoU with an anchor is at most the ratio of the areas.
-    smallest_area = REACHED * min(_smallest_area(config, canvas) for canvas in canvases_of(config))
+    smallest = min(_smallest_area(anchoring, canvas) for canvas in anchoring.canvases)
     return AnchorFit(
         Reach(len(unreached), int(unreached.sum())),
         _by_size(area, unreached),
         _by_size(annotations.area[resized.objects], unreached),
-        int((unreached & (area < smallest_area)).sum()),
+        int((unreached & (area < REACHED * smallest)).sum()),
     )
 
 
 def unreached_finding(
-    fit: AnchorFit, annotations: Annotations, config: ml_collections.ConfigDict
+    fit: AnchorFit, annotations: Annotations, anchoring: Anchoring
 ) -> list[Finding]:
     """A finding if many boxes are out of reach, with values that reach them; else nothing.
 
     Args:
       fit: of the annotations.
       annotations: of a whole data set.
-      config: the whole configuration.
+      anchoring: the anchors and the canvases.
     """
     if fit.all.unreached <= NOTEWORTHY * fit.all.boxes:
         return []
@@ -98,11 +103,11 @@ def unreached_finding(
     where = "lie in shape or size between the anchors or beyond the largest"
     if are_too_small:
         where = "are too small for the smallest anchors"
-    remedy = find_remedy(annotations, config, too_small=are_too_small)
+    remedy = find_remedy(annotations, anchoring, too_small=are_too_small)
     present = Remedy((), fit.all.unreached / fit.all.boxes)
     further = ""
-    if are_too_small and config.model.name == "ssd":
-        further = "; take SSD512 instead of SSD300"
+    if are_too_small and anchoring.has_one_size:
+        further = "; take a network of a larger input, as SSD512 instead of SSD300"
     elif are_too_small:
         further = "; cut the images into parts, so that objects are larger in them"
     advice = (
@@ -120,9 +125,9 @@ def _in_words(remedy: Remedy, present: Remedy, further: str) -> str:
     return words if remedy.suffices else f"{words}, the least of what was tried{further}"
 
 
-def _smallest_area(config: ml_collections.ConfigDict, canvas: tuple[int, int]) -> float:
+def _smallest_area(anchoring: Anchoring, canvas: Size) -> float:
     """Area of the smallest anchor of a canvas."""
-    cells = np.concatenate([level.cell for level in canvas_levels(config, canvas)])
+    cells = np.concatenate([level.cell for level in anchoring.levels(canvas)])
     return float((cells[:, 2:] - cells[:, :2]).prod(axis=1).min())
 
 

@@ -24,12 +24,12 @@ class ScoreBin:
     """The detections whose scores lie between two numbers.
 
     Attributes:
-        lower: The lower edge of the bin.
-        upper: The upper edge, itself in the next bin but for 1.
-        detections: How many there are; where 0, the others are None.
-        score: Their mean score.
-        precision: The share of true ones.
-        mean_iou: The mean IoU of the true ones; None where there is none.
+      lower: the lower edge of the bin.
+      upper: the upper edge, itself in the next bin but for 1.
+      detections: how many there are; where 0, the others are None.
+      score: their mean score.
+      precision: the share of true ones.
+      mean_iou: the mean IoU of the true ones; None where there is none.
     """
 
     lower: float
@@ -45,10 +45,10 @@ class Calibration:
     """How well scores are calibrated.
 
     Attributes:
-        bins: Ten, over all classes.
-        d_ece: The detection expected calibration error over them; None without a detection.
-        la_ece: The localization-aware one; None without a detection.
-        per_class: Name and LaECE of every class; None without a detection.
+      bins: ten, over all classes.
+      d_ece: the detection expected calibration error over them; None without a detection.
+      la_ece: the localization-aware one; None without a detection.
+      per_class: name and LaECE of every class; None without a detection.
     """
 
     bins: tuple[ScoreBin, ...]

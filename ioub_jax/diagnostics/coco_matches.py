@@ -23,12 +23,12 @@ class ClassMatches:
     """The d detections of a class, best first, each matched at IoU .50 or not.
 
     Attributes:
-        name: The class's name.
-        boxes: Its ground-truth boxes, crowds not counted.
-        scores: float64 `[d]`, descending.
-        true: bool `[d]`: COCO has given the detection a ground-truth box of its own. What COCO
-            ignores (detections in crowds) is not here.
-        ious: float64 `[d]`, the IoU with that box; 0 where not true.
+      name: the class's name.
+      boxes: its ground-truth boxes, crowds not counted.
+      scores: float64 `[d]`, descending.
+      true: bool `[d]`: COCO has given the detection a ground-truth box of its own. What COCO
+        ignores (detections in crowds) is not here.
+      ious: float64 `[d]`, the IoU with that box; 0 where not true.
     """
 
     name: str
@@ -42,8 +42,8 @@ def matches_of(checked: CheckedInput, evaluator: Any) -> list[ClassMatches]:
     """The matches of every category.
 
     Args:
-        checked: What was evaluated.
-        evaluator: From `coco.run_evaluator` with the backend pycocotools.
+      checked: what was evaluated.
+      evaluator: from `coco.run_evaluator` with the backend pycocotools.
     """
     objects, found = (
         box_arrays(entries).corners for entries in (checked.annotations, checked.detections)
@@ -82,9 +82,9 @@ class PrecisionCurves:
     """Interpolated precision of a class at COCO's 101 recalls 0, .01, ... 1.
 
     Attributes:
-        name: The class's name; None for the mean over the classes.
-        precision: IoU threshold ('0.50', '0.75', '0.90') -> 101 numbers; None where the class has
-            no ground-truth box.
+      name: the class's name; None for the mean over the classes.
+      precision: IoU threshold ('0.50', '0.75', '0.90') -> 101 numbers; None where the class has
+        no ground-truth box.
     """
 
     name: str | None
@@ -95,8 +95,8 @@ def curves_of(checked: CheckedInput, evaluator: Any) -> list[PrecisionCurves]:
     """The mean over the classes with ground truth, then every category.
 
     Args:
-        checked: What was evaluated.
-        evaluator: From `coco.run_evaluator`.
+      checked: what was evaluated.
+      evaluator: from `coco.run_evaluator`.
     """
     precision = coco_metrics.precision_of(evaluator)[
         :, :, :, coco_metrics.ALL_AREAS, coco_metrics.AT_100

@@ -31,10 +31,10 @@ class Overlaps:
     """The d detections that count.
 
     Attributes:
-        scores: float64 `[d]`.
-        ious: float64 `[d]`, as the module says.
-        categories: int64 `[d]`, the data set's own ids.
-        in_crowds: How many were left out.
+      scores: float64 `[d]`.
+      ious: float64 `[d]`, as the module says.
+      categories: int64 `[d]`, the data set's own ids.
+      in_crowds: how many were left out.
     """
 
     scores: np.ndarray
@@ -48,11 +48,11 @@ class ClassCorrelation:
     """The correlation within one class.
 
     Attributes:
-        name: The class's name.
-        detections: Its detections that count.
-        located: Those with an IoU of at least .5.
-        spearman: Over these; None where there are fewer than two, or all equal.
-        mean_iou: Mean of their IoU; None without any.
+      name: the class's name.
+      detections: its detections that count.
+      located: those with an IoU of at least .5.
+      spearman: over these; None where there are fewer than two, or all equal.
+      mean_iou: mean of their IoU; None without any.
     """
 
     name: str
@@ -67,12 +67,12 @@ class IouBin:
     """The detections whose IoU lies between two numbers.
 
     Attributes:
-        lower: The lower edge.
-        upper: The upper edge, itself in the next bin but for 1.
-        detections: How many there are.
-        share: Of all detections that count; None without any.
-        share_of_located: Of those with an IoU of at least .5; None for the others and without any.
-        score: Their mean score; None without any.
+      lower: the lower edge.
+      upper: the upper edge, itself in the next bin but for 1.
+      detections: how many there are.
+      share: of all detections that count; None without any.
+      share_of_located: of those with an IoU of at least .5; None for the others and without any.
+      score: their mean score; None without any.
     """
 
     lower: float
@@ -88,16 +88,16 @@ class Correlation:
     """How score and IoU go together.
 
     Attributes:
-        detections: The detections that count.
-        in_crowds: Those left out because they lie in a crowd.
-        located: Those with an IoU of at least .5.
-        spearman: Spearman's rank correlation over the located; None where undefined.
-        pearson: Pearson's over the same.
-        spearman_overlapping: Spearman's over all detections with an IoU above 0.
-        mean_iou: Mean IoU of the located.
-        per_class: Every category.
-        iou_bins: Ten bins of IoU.
-        density: 20 x 20 counts, `density[i][j]` those with IoU in bin i and score in bin j of 0..1.
+      detections: the detections that count.
+      in_crowds: those left out because they lie in a crowd.
+      located: those with an IoU of at least .5.
+      spearman: Spearman's rank correlation over the located; None where undefined.
+      pearson: Pearson's over the same.
+      spearman_overlapping: Spearman's over all detections with an IoU above 0.
+      mean_iou: mean IoU of the located.
+      per_class: every category.
+      iou_bins: ten bins of IoU.
+      density: 20 x 20 counts, `density[i][j]` those with IoU in bin i and score in bin j of 0..1.
     """
 
     detections: int

@@ -85,7 +85,7 @@ def gradient_norms(points: int = 101) -> list[dict[str, Any]]:
     """The curves of every kind and exponent, in closed form and by autodiff, over |delta| in 0..1.
 
     Returns:
-      A dict a curve, as JSON takes it: `kind`, `lambda`, `w_loc` (`calibrated_w_loc`), `beta`, and
+      a dict a curve, as JSON takes it: `kind`, `lambda`, `w_loc` (`calibrated_w_loc`), `beta`, and
       lists `delta`, `iou`, `closed_form`, `autodiff` of as many numbers.
     """
     delta = np.linspace(0, 1, points)

@@ -25,15 +25,15 @@ class OptimalLrp:
     """The optimal LRP error of a class, or the mean over classes.
 
     Attributes:
-        name: The class's name; None for the mean.
-        error: oLRP in 0..1; None without ground truth, and then all the others too.
-        localization: oLRP_loc, the mean of 1 - IoU over the true detections above the threshold;
-            None without any.
-        false_positive: oLRP_FP, the share of false ones among the detections above it; likewise.
-        false_negative: oLRP_FN, the share of boxes that are not found.
-        threshold: The score of the last detection above the threshold; likewise None.
-        parts: What localization, false positives and false negatives add to `error`; they sum to
-            it.
+      name: the class's name; None for the mean.
+      error: oLRP in 0..1; None without ground truth, and then all the others too.
+      localization: oLRP_loc, the mean of 1 - IoU over the true detections above the threshold;
+        None without any.
+      false_positive: oLRP_FP, the share of false ones among the detections above it; likewise.
+      false_negative: oLRP_FN, the share of boxes that are not found.
+      threshold: the score of the last detection above the threshold; likewise None.
+      parts: what localization, false positives and false negatives add to `error`; they sum to
+        it.
     """
 
     name: str | None

@@ -17,11 +17,11 @@ class Diagnosis:
     """What detections are worth, and why.
 
     Attributes:
-        metrics: COCO's.
-        correlation: Of score and IoU with ground truth.
-        lrp: The optimal LRP error: the mean over the classes, then every class.
-        curves: Precision over recall: the mean over the classes, then every class.
-        calibration: Of the scores.
+      metrics: COCO's.
+      correlation: of score and IoU with ground truth.
+      lrp: the optimal LRP error: the mean over the classes, then every class.
+      curves: precision over recall: the mean over the classes, then every class.
+      calibration: of the scores.
     """
 
     metrics: coco_metrics.CocoMetrics
@@ -35,11 +35,11 @@ def diagnose(ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, 
     """Diagnoses the detections of any detector.
 
     Args:
-        ground_truth: A data set in COCO's JSON format, as `coco.evaluate_detections` takes it.
-        detections: COCO results.
+      ground_truth: a data set in COCO's JSON format, as `coco.evaluate_detections` takes it.
+      detections: COCO results.
 
     Raises:
-        ValueError: A detection or an annotation is malformed or names an unknown image or category.
+      ValueError: a detection or an annotation is malformed or names an unknown image or category.
     """
     checked = check_input(ground_truth, detections)
     evaluator = coco_metrics.run_evaluator(checked, "pycocotools")  # which tells every match

@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from ioub_jax import boxes, postprocess
-from ioub_jax.data import pipeline
 from ioub_jax.data.checks import DataError
+from ioub_jax.detectors import Anchors, Batch
+from ioub_jax.detectors.placed import PlacedDetector, in_original_pixels
 from ioub_jax.diagnostics import of_detections, suppression
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation import coco_format
 from ioub_jax.objective import histograms
-from ioub_jax.training import evaluator, steps
-from ioub_jax.training.trained import Trained
+from ioub_jax.trained import Trained
+from ioub_jax.training import evaluator
 from ioub_jax.workdirs import records
 
 
@@ -34,7 +34,7 @@ def diagnose_workdir(workdir: pathlib.Path, model: Trained) -> dict[str, Any]:
       model: its detector, with the images to use it on.
 
     Returns:
-      What `evaluation.diagnosis_to_json` gives, `suppression`, and `histograms` with their `ranges`
+      what `evaluation.diagnosis_to_json` gives, `suppression`, and `histograms` with their `ranges`
       and the `records` of `histograms.jsonl`, unless the run is from before these.
 
     Raises:
@@ -43,7 +43,11 @@ def diagnose_workdir(workdir: pathlib.Path, model: Trained) -> dict[str, Any]:
     ground_truth, results, summary = search_source(model)
     report = of_detections.diagnosis_to_json(of_detections.diagnose(ground_truth, results))
     report["suppression"] = dataclasses.asdict(summary)
-    recorded = records.read_records(workdir / "histograms.jsonl", sys.maxsize)
+    recorded = [
+        record
+        for record in records.read_records(workdir / "histograms.jsonl", sys.maxsize)
+        if histograms.RANGES.keys() <= record.keys()  # an objective of one's own has none
+    ]
     if recorded:
         report["histograms"] = {"ranges": histograms.RANGES, "records": recorded}
     return report
@@ -64,17 +68,15 @@ class Found(NamedTuple):
     kept_ious: jax.Array
 
 
-def make_search(model: Any, config: Any, mesh: Mesh) -> Callable[..., Found]:
+def make_search(placed: PlacedDetector) -> Callable[..., Found]:
     """Builds `search(variables, batch, anchors)`: what `predict` finds, and what NMS lost."""
-    find_candidates = steps.make_candidates(model, config, mesh)
-    suppress = steps.make_suppression(config, mesh)
 
     @jax.jit
-    def search(variables: Any, batch: steps.Batch, anchors: steps.Anchors) -> Found:
-        candidates = find_candidates(variables, batch, anchors)
-        kept = suppress(candidates)
+    def search(variables: Any, batch: Batch, anchors: Anchors) -> Found:
+        candidates = placed.find_candidates(variables, batch, anchors)
+        kept = placed.suppress(candidates)
         return Found(
-            detections=steps.in_original_pixels(kept, batch),
+            detections=in_original_pixels(kept, batch),
             candidate_ious=best_ious(batch["boxes"], batch["labels"], candidates),
             kept_ious=best_ious(batch["boxes"], batch["labels"], kept),
         )
@@ -115,18 +117,17 @@ def search_source(
     Objects beyond `data.max_boxes` of an image do not count for the suppression.
 
     Returns:
-      Ground truth in COCO's format, detections in COCO's results format, and what NMS lost.
+      ground truth in COCO's format, detections in COCO's results format, and what NMS lost.
 
     Raises:
       DataError: an image is broken.
     """
-    config, detector = model.detector.config, model.detector
-    search = functools.partial(make_search(detector.model, config, detector.mesh), model.variables)
+    search = functools.partial(make_search(model.placed), model.variables)
     collector = coco_format.DetectionCollector(model.source.category_ids, model.source.written_ids)
     candidate_ious, kept_ious = [], []
-    with pipeline.evaluation_batches_of(config, model.source) as batches:
+    with model.loading.evaluation_batches(model.source, model.batch_size) as batches:
         for batch in batches:
-            found = jax.device_get(search(*detector.on_devices(batch)))
+            found = jax.device_get(search(*model.placed.on_devices(batch)))
             evaluator.collect(collector, batch, found.detections)
             regions = batch["crowd"] | batch["ignored"]
             objects = batch["valid"] & ~regions & batch["is_real"][:, None]

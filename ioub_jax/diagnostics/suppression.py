@@ -24,10 +24,10 @@ class LossInBin:
     """What is lost of objects whose best candidate has an IoU between two numbers.
 
     Attributes:
-        lower: The lower edge.
-        upper: The upper edge.
-        objects: How many there are.
-        lost: The mean IoU lost; None where there is none.
+      lower: the lower edge.
+      upper: the upper edge.
+      objects: how many there are.
+      lost: the mean IoU lost; None where there is none.
     """
 
     lower: float
@@ -43,16 +43,16 @@ class Suppression:
     The means are over the objects that are reached: a candidate has an IoU of at least .5.
 
     Attributes:
-        objects: All ground-truth boxes, crowds not counted.
-        reached: How many are reached.
-        candidate_iou: Mean IoU of their best candidate; None where no object is reached.
-        kept_iou: Mean IoU of their best detection after NMS, 0 where none is left; likewise.
-        lost_iou: The difference; likewise.
-        lost_share: The share of them that lose more than .05; likewise.
-        thresholds: IoU .50, .51, ... .99.
-        candidate_recall: The share of all objects with a candidate of at least that IoU.
-        kept_recall: The share with such a detection after NMS.
-        bins: What is lost by the IoU of the best candidate, from .5.
+      objects: all ground-truth boxes, crowds not counted.
+      reached: how many are reached.
+      candidate_iou: mean IoU of their best candidate; None where no object is reached.
+      kept_iou: mean IoU of their best detection after NMS, 0 where none is left; likewise.
+      lost_iou: the difference; likewise.
+      lost_share: the share of them that lose more than .05; likewise.
+      thresholds: IoU .50, .51, ... .99.
+      candidate_recall: the share of all objects with a candidate of at least that IoU.
+      kept_recall: the share with such a detection after NMS.
+      bins: what is lost by the IoU of the best candidate, from .5.
     """
 
     objects: int
@@ -71,8 +71,8 @@ def suppression_of(candidate_ious: np.ndarray, kept_ious: np.ndarray) -> Suppres
     """Summarizes what NMS keeps and loses.
 
     Args:
-        candidate_ious: `[n]`, of every object the highest IoU among the candidates of its class.
-        kept_ious: `[n]`, the same among what NMS has kept.
+      candidate_ious: `[n]`, of every object the highest IoU among the candidates of its class.
+      kept_ious: `[n]`, the same among what NMS has kept.
     """
     candidate_ious, kept_ious = (
         np.asarray(values, np.float64) for values in (candidate_ious, kept_ious)

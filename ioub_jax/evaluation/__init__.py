@@ -7,13 +7,16 @@ from ioub_jax.evaluation.coco_format import (
 )
 from ioub_jax.evaluation.coco_metrics import (
     ClassMetrics,
+    CocoMetric,
     CocoMetrics,
     evaluate_detections,
     format_table,
     metrics_to_json,
 )
+from ioub_jax.evaluation.metric import Metric, Report
 from ioub_jax.evaluation.voc_metrics import (
     VocClassMetrics,
+    VocMetric,
     VocMetrics,
     evaluate_voc,
     format_voc_table,
@@ -22,9 +25,13 @@ from ioub_jax.evaluation.voc_metrics import (
 
 __all__ = [
     "ClassMetrics",
+    "CocoMetric",
     "CocoMetrics",
     "DetectionCollector",
+    "Metric",
+    "Report",
     "VocClassMetrics",
+    "VocMetric",
     "VocMetrics",
     "evaluate_detections",
     "evaluate_voc",

@@ -37,13 +37,13 @@ def nearest_objects(
     """The object of its image that each detection overlaps most, the first of equals.
 
     Args:
-        found: d detections.
-        objects: m ground-truth boxes of the same class.
-        overlap: of a detection with an object, pair by pair; None for `paired_ious`.
+      found: d detections.
+      objects: m ground-truth boxes of the same class.
+      overlap: of a detection with an object, pair by pair; None for `paired_ious`.
 
     Returns:
-        The overlap with it, float64 `[d]` (0 where the detection overlaps none), and its position
-        in `objects`, int64 `[d]` (0 there too).
+      the overlap with it, float64 `[d]` (0 where the detection overlaps none), and its position
+      in `objects`, int64 `[d]` (0 there too).
     """
     overlap = overlap or paired_ious
     by_image = np.argsort(objects.images, kind="stable")

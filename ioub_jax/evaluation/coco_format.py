@@ -52,10 +52,10 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
     it count nowhere.
 
     Args:
-        source: A data source, boxes xyxy in the pixels of its original images.
+      source: a data source, boxes xyxy in the pixels of its original images.
 
     Returns:
-        `images`, `annotations` and `categories`, all of plain Python values.
+      `images`, `annotations` and `categories`, all of plain Python values.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -124,21 +124,21 @@ def to_coco_results(
     """Turns a batch of detections into COCO results.
 
     Args:
-        image_ids: Integers [B], the data set's own ids or what stands for them.
-        boxes: [B, K, 4] xyxy in pixels of the **original** images (divide the detector's boxes by
-            the batch's scale first).
-        scores: [B, K].
-        labels: Integers [B, K] in 0..C-1.
-        valid: Booleans [B, K]: which slots hold a detection.
-        category_ids: The data set's own id of each of the C labels.
-        written_ids: The ids of images that are no integers in the data set, by the integers that
-            stand for them in `image_ids`.
+      image_ids: integers [B], the data set's own ids or what stands for them.
+      boxes: [B, K, 4] xyxy in pixels of the **original** images (divide the detector's boxes by
+        the batch's scale first).
+      scores: [B, K].
+      labels: integers [B, K] in 0..C-1.
+      valid: booleans [B, K]: which slots hold a detection.
+      category_ids: the data set's own id of each of the C labels.
+      written_ids: the ids of images that are no integers in the data set, by the integers that
+        stand for them in `image_ids`.
 
     Returns:
-        One dict a valid slot, in order, of plain Python values at float32's full precision.
+      one dict a valid slot, in order, of plain Python values at float32's full precision.
 
     Raises:
-        ValueError: The shapes do not fit together, or a valid label is not in 0..C-1.
+      ValueError: the shapes do not fit together, or a valid label is not in 0..C-1.
     """
     image_ids, boxes, scores, labels, valid = (
         np.asarray(array) for array in (image_ids, boxes, scores, labels, valid)
@@ -181,9 +181,9 @@ class DetectionCollector:
     twice it would turn true positives into false ones.
 
     Attributes:
-        results: The COCO results so far.
-        image_ids: The images seen so far, those without detections too, by the data set's own ids.
-            After the last batch they should be the ground truth's.
+      results: the COCO results so far.
+      image_ids: the images seen so far, those without detections too, by the data set's own ids.
+        After the last batch they should be the ground truth's.
     """
 
     def __init__(
@@ -207,15 +207,15 @@ class DetectionCollector:
         """Adds a batch, without its padding examples.
 
         Args:
-            image_ids: Integers [B].
-            boxes: [B, K, 4] xyxy in pixels of the original images.
-            scores: [B, K].
-            labels: Integers [B, K] in 0..C-1.
-            valid: Booleans [B, K]: which slots hold a detection.
-            is_real: Booleans [B]: False for a padding example.
+          image_ids: integers [B].
+          boxes: [B, K, 4] xyxy in pixels of the original images.
+          scores: [B, K].
+          labels: integers [B, K] in 0..C-1.
+          valid: booleans [B, K]: which slots hold a detection.
+          is_real: booleans [B]: False for a padding example.
 
         Raises:
-            ValueError: An image arrives a second time, or as `to_coco_results` does.
+          ValueError: an image arrives a second time, or as `to_coco_results` does.
         """
         is_real = np.asarray(is_real)
         real_ids = [

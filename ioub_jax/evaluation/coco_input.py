@@ -35,13 +35,13 @@ class CheckedInput:
     """Ground truth and detections that a metric can trust.
 
     Attributes:
-        images: A number for every image, from 1 in the order of the ids.
-        categories: `id` (a number likewise), `written_id` (as the ground truth has it) and `name`
-            of each category, in the order of the ids.
-        annotations: The ground-truth boxes, each with `id` (renumbered from 1), `image_id`,
-            `category_id`, `bbox`, `area`, `iscrowd`, `difficult` and `ignored` (0 or 1).
-        detections: The detections, each with `id` (from 1), `image_id`, `category_id`, `bbox`,
-            `area`, `iscrowd` (0) and `score`.
+      images: a number for every image, from 1 in the order of the ids.
+      categories: `id` (a number likewise), `written_id` (as the ground truth has it) and `name`
+        of each category, in the order of the ids.
+      annotations: the ground-truth boxes, each with `id` (renumbered from 1), `image_id`,
+        `category_id`, `bbox`, `area`, `iscrowd`, `difficult` and `ignored` (0 or 1).
+      detections: the detections, each with `id` (from 1), `image_id`, `category_id`, `bbox`,
+        `area`, `iscrowd` (0) and `score`.
     """
 
     images: set[int]
@@ -77,17 +77,17 @@ def check_input(
     as pycocotools counts them.
 
     Args:
-        ground_truth: A data set in COCO's JSON format, with `images` (`id`), `annotations`
-            (`image_id`, `category_id`, `bbox`; `iscrowd`, `difficult` and `ignored` are 0 and
-            `area` is the box's where they are absent or null) and `categories` (`id`, `name`).
-            An id may also be a string, and 1.0 and '1' are the id 1.
-        detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
+      ground_truth: a data set in COCO's JSON format, with `images` (`id`), `annotations`
+        (`image_id`, `category_id`, `bbox`; `iscrowd`, `difficult` and `ignored` are 0 and
+        `area` is the box's where they are absent or null) and `categories` (`id`, `name`).
+        An id may also be a string, and 1.0 and '1' are the id 1.
+      detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
 
     Returns:
-        What the metrics read of it, as new dicts.
+      what the metrics read of it, as new dicts.
 
     Raises:
-        ValueError: A detection or an annotation is malformed or names an unknown image or category.
+      ValueError: a detection or an annotation is malformed or names an unknown image or category.
     """
     for key in ("images", "annotations", "categories"):
         if key not in ground_truth:

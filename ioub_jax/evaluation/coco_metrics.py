@@ -17,11 +17,12 @@ import dataclasses
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input, without_collection
+from ioub_jax.evaluation.metric import Report
 from ioub_jax.printing import printable
 
 Backend = Literal["faster_coco_eval", "pycocotools"]
@@ -39,6 +40,8 @@ _TABLE_ROWS = (
     AP_KEYS,
     ("APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
+#: All numbers of a report.
+NUMBER_KEYS = tuple(key for row in _TABLE_ROWS for key in row)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +49,12 @@ class ClassMetrics:
     """The metrics of one class.
 
     Attributes:
-        name: The class's name in the ground truth.
-        category_id: Its id there.
-        boxes: How many ground-truth boxes it has, crowds not counted.
-        AP: Mean over the ten IoU thresholds; None where the class has no ground-truth box.
-        AP50: Average precision at IoU .50; None likewise.
-        AP75: Average precision at IoU .75; None likewise.
+      name: the class's name in the ground truth.
+      category_id: its id there.
+      boxes: how many ground-truth boxes it has, crowds not counted.
+      AP: mean over the ten IoU thresholds; None where the class has no ground-truth box.
+      AP50: average precision at IoU .50; None likewise.
+      AP75: average precision at IoU .75; None likewise.
     """
 
     name: str
@@ -70,12 +73,12 @@ class CocoMetrics:
     such as `APs` where no object is small. It is null in JSON and `-` in the table.
 
     Attributes:
-        summary: COCO's twelve numbers in [0, 1], under the keys `AP AP50 AP75 APs APm APl AR1 AR10
-            AR100 ARs ARm ARl`, and `AP60 AP70 AP80 AP90`.
-        per_class: One entry a category, in the order of the category ids.
-        images: How many images the ground truth has.
-        boxes: How many ground-truth boxes there are, crowds not counted.
-        detections: How many detections were handed in.
+      summary: COCO's twelve numbers in [0, 1], under the keys `AP AP50 AP75 APs APm APl AR1 AR10
+        AR100 ARs ARm ARl`, and `AP60 AP70 AP80 AP90`.
+      per_class: one entry a category, in the order of the category ids.
+      images: how many images the ground truth has.
+      boxes: how many ground-truth boxes there are, crowds not counted.
+      detections: how many detections were handed in.
     """
 
     summary: Mapping[str, float | None]
@@ -83,6 +86,33 @@ class CocoMetrics:
     images: int
     boxes: int
     detections: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoMetric:
+    """COCO's metrics as a `metric.Metric`.
+
+    Attributes:
+      backend: as `evaluate_detections` has it.
+    """
+
+    backend: Backend = "faster_coco_eval"
+
+    name: ClassVar[str] = "coco"
+    headline_key: ClassVar[str] = "AP"
+
+    def compute(
+        self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
+    ) -> Report:
+        """The report; arguments and errors as `evaluate_detections`."""
+        metrics = evaluate_detections(ground_truth, detections, backend=self.backend)
+        return Report(
+            numbers=metrics.summary,
+            table=format_table(metrics),
+            title="COCO",
+            details=metrics_to_json(metrics),
+            file_infix="",
+        )
 
 
 def evaluate_detections(
@@ -99,18 +129,18 @@ def evaluate_detections(
     missed.
 
     Args:
-        ground_truth: A data set in COCO's JSON format, with `images` (`id`), `annotations`
-            (`image_id`, `category_id`, `bbox`; `iscrowd` is 0 and `area` is the box's where they
-            are absent) and `categories` (`id`, `name`). It is not changed.
-        detections: COCO results: `image_id`, `category_id`, `bbox` and `score`. Not changed either.
-        backend: `faster_coco_eval`, or `pycocotools`, which gives the same numbers more slowly.
+      ground_truth: a data set in COCO's JSON format, with `images` (`id`), `annotations`
+        (`image_id`, `category_id`, `bbox`; `iscrowd` is 0 and `area` is the box's where they
+        are absent) and `categories` (`id`, `name`). It is not changed.
+      detections: COCO results: `image_id`, `category_id`, `bbox` and `score`. Not changed either.
+      backend: `faster_coco_eval`, or `pycocotools`, which gives the same numbers more slowly.
 
     Returns:
-        The metrics.
+      the metrics.
 
     Raises:
-        ValueError: A detection or an annotation is malformed or names an unknown image or category.
-        ImportError: The backend is not installed.
+      ValueError: a detection or an annotation is malformed or names an unknown image or category.
+      ImportError: the backend is not installed.
     """
     checked = check_input(ground_truth, detections)
     return metrics_of(checked, run_evaluator(checked, backend))
@@ -124,7 +154,7 @@ def run_evaluator(checked: CheckedInput, backend: Backend) -> Any:
     only in that of pycocotools.
 
     Raises:
-        ImportError: The backend is not installed.
+      ImportError: the backend is not installed.
     """
     coco_class, evaluator_class = _load_backend(backend)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -142,10 +172,10 @@ def matches_by_class(evaluator: Any) -> list[list[Mapping[str, Any] | None]]:
     """Pycocotools' matches of each category, for objects of all sizes.
 
     Args:
-        evaluator: From `run_evaluator` with the backend pycocotools.
+      evaluator: from `run_evaluator` with the backend pycocotools.
 
     Returns:
-        An entry of `evalImgs` for every image; None where the image has no box of the category.
+      an entry of `evalImgs` for every image; None where the image has no box of the category.
     """
     images, areas = len(evaluator.params.imgIds), len(evaluator.params.areaRng)
     starts = range(ALL_AREAS * images, len(evaluator.evalImgs), areas * images)

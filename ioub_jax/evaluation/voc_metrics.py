@@ -29,7 +29,7 @@ exclusive right and bottom edge, where the very same widths, areas and IoUs come
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,7 @@ from ioub_jax.evaluation.box_arrays import (
 )
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input
 from ioub_jax.evaluation.coco_metrics import AP_AT_IOU, AP_KEYS
+from ioub_jax.evaluation.metric import Report
 from ioub_jax.printing import printable
 
 # Quotients, which are rounded like the literals .5, .55, ... and like an IoU that equals one.
@@ -53,12 +54,12 @@ class VocClassMetrics:
     """The metrics of one class.
 
     Attributes:
-        name: The class's name in the ground truth.
-        category_id: Its id there.
-        boxes: How many ground-truth boxes it has that count.
-        difficult: How many it has that do not.
-        eleven_point: As `VocMetrics.eleven_point`, of this class; None where `boxes` is 0.
-        all_points: As `VocMetrics.all_points`, likewise.
+      name: the class's name in the ground truth.
+      category_id: its id there.
+      boxes: how many ground-truth boxes it has that count.
+      difficult: how many it has that do not.
+      eleven_point: as `VocMetrics.eleven_point`, of this class; None where `boxes` is 0.
+      all_points: as `VocMetrics.all_points`, likewise.
     """
 
     name: str
@@ -74,14 +75,14 @@ class VocMetrics:
     """What an evaluation found; all numbers in [0, 1], None where there is no object that counts.
 
     Attributes:
-        eleven_point: VOC2007's AP averaged over the classes, under `AP` (mean over the ten IoU
-            thresholds), `AP50`, `AP60`, `AP70`, `AP75`, `AP80`, `AP90`.
-        all_points: VOC2010's and later, under the same keys.
-        per_class: One entry a category, in the order of the category ids.
-        images: How many images the ground truth has.
-        boxes: How many ground-truth boxes count as objects.
-        difficult: How many do not: difficult ones, and COCO's crowds.
-        detections: How many detections were handed in.
+      eleven_point: VOC2007's AP averaged over the classes, under `AP` (mean over the ten IoU
+        thresholds), `AP50`, `AP60`, `AP70`, `AP75`, `AP80`, `AP90`.
+      all_points: VOC2010's and later, under the same keys.
+      per_class: one entry a category, in the order of the category ids.
+      images: how many images the ground truth has.
+      boxes: how many ground-truth boxes count as objects.
+      difficult: how many do not: difficult ones, and COCO's crowds.
+      detections: how many detections were handed in.
     """
 
     eleven_point: Mapping[str, float | None]
@@ -93,22 +94,55 @@ class VocMetrics:
     detections: int
 
 
+def _numbers_of(
+    eleven_point: Mapping[str, float | None], all_points: Mapping[str, float | None]
+) -> dict[str, float | None]:
+    """The numbers of a report."""
+    return {f"voc_{key}": ap for key, ap in eleven_point.items()} | {
+        f"voc_all_points_{key}": ap for key, ap in all_points.items()
+    }
+
+
+#: All numbers of a report: `voc_AP`, `voc_AP50`, ... (11 points), `voc_all_points_AP`, ...
+NUMBER_KEYS = tuple(_numbers_of(dict.fromkeys(AP_KEYS), dict.fromkeys(AP_KEYS)))
+
+
+@dataclasses.dataclass(frozen=True)
+class VocMetric:
+    """VOC's metrics as a `metric.Metric`, whose headline is the AP over 11 points."""
+
+    name: ClassVar[str] = "voc"
+    headline_key: ClassVar[str] = "voc_AP"
+
+    def compute(
+        self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
+    ) -> Report:
+        """The report; arguments and errors as `evaluate_voc`."""
+        metrics = evaluate_voc(ground_truth, detections)
+        return Report(
+            numbers=_numbers_of(metrics.eleven_point, metrics.all_points),
+            table=format_voc_table(metrics),
+            title="PASCAL VOC",
+            details=voc_metrics_to_json(metrics),
+        )
+
+
 def evaluate_voc(
     ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
 ) -> VocMetrics:
     """Computes the PASCAL VOC metrics of a set of detections.
 
     Args:
-        ground_truth: A data set in COCO's JSON format, with `images` (`id`), `annotations`
-            (`image_id`, `category_id`, `bbox`, and where they apply `difficult`, `iscrowd` or
-            `ignored`) and `categories` (`id`, `name`). VOC has no crowds; one counts as difficult.
-        detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
+      ground_truth: a data set in COCO's JSON format, with `images` (`id`), `annotations`
+        (`image_id`, `category_id`, `bbox`, and where they apply `difficult`, `iscrowd` or
+        `ignored`) and `categories` (`id`, `name`). VOC has no crowds; one counts as difficult.
+      detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
 
     Returns:
-        The metrics.
+      the metrics.
 
     Raises:
-        ValueError: A detection or an annotation is malformed or names an unknown image or category.
+      ValueError: a detection or an annotation is malformed or names an unknown image or category.
     """
     checked = check_input(ground_truth, detections)
     rows = [row for row in checked.annotations if not row["ignored"]]
@@ -142,14 +176,14 @@ def _precision_at_recall(
     """Interpolated precision of one class.
 
     Args:
-        found: Its d detections, the best first.
-        objects: Its m ground-truth boxes.
-        difficult: bool `[m]`, which of them do not count.
-        regions: Its regions to ignore.
+      found: its d detections, the best first.
+      objects: its m ground-truth boxes.
+      difficult: bool `[m]`, which of them do not count.
+      regions: its regions to ignore.
 
     Returns:
-        float64 `[T, n]`: for each of the T IoU thresholds the highest precision with which at least
-        1, 2, ... n of the n boxes that count are found; 0 where so many never are.
+      float64 `[T, n]`: for each of the T IoU thresholds the highest precision with which at least
+      1, 2, ... n of the n boxes that count are found; 0 where so many never are.
     """
     count = int(np.sum(~difficult))
     result = np.zeros((len(IOU_THRESHOLDS), count))

@@ -5,6 +5,7 @@
 so in ONNX, and `write_torchvision_weights` writes the weights alone, as torchvision names them.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,7 +21,6 @@ from ioub_jax.errors import ConfigError
 from ioub_jax.export import onnx_program
 from ioub_jax.export.platforms import DEFAULT_PLATFORMS, check_platforms
 from ioub_jax.inference import ObjectDetector
-from ioub_jax.training.detector import canvas_anchors
 
 Canvas = tuple[int, int]
 
@@ -68,7 +68,7 @@ def _program(detector: ObjectDetector, canvas: Canvas) -> Callable[..., dict[str
     """The function that is exported: `detect(images, sizes)`."""
     _check_canvas(detector, canvas)
     variables = jax.device_get(detector.variables)
-    anchors: Any = canvas_anchors(detector.config, canvas)  # constants, as the variables
+    anchors: Any = detector.placed.host_anchors(canvas)  # constants, as the variables
 
     def detect(images: jax.Array, sizes: jax.Array) -> dict[str, jax.Array]:
         batch = {
@@ -76,7 +76,7 @@ def _program(detector: ObjectDetector, canvas: Canvas) -> Callable[..., dict[str
             "image_size": sizes.astype(jnp.float32),
             "scale": jnp.ones(sizes.shape, jnp.float32),
         }
-        found: dict[str, jax.Array] = detector.predict(variables, batch, anchors)._asdict()
+        found: dict[str, jax.Array] = detector.placed.predict(variables, batch, anchors)._asdict()
         return found
 
     return detect
@@ -93,10 +93,11 @@ def _check_canvas(detector: ObjectDetector, canvas: Canvas) -> None:
     height, width = canvas
     if height < 1 or width < 1:
         raise ConfigError(f"The canvas {height}x{width} is empty; give height and width in pixels.")
-    if detector.config.model.name == "ssd" and canvas not in detector.canvases:
-        sizes = ", ".join(f"{h}x{w}" for h, w in detector.canvases)
+    only = detector.placed.detector.canvas
+    if only is not None and canvas != only:
         raise ConfigError(
-            f"An SSD has one input size: the canvas {height}x{width} must be {sizes}."
+            f"The network has one input size: the canvas {height}x{width} must be "
+            f"{only[0]}x{only[1]}."
         )
 
 
@@ -194,8 +195,8 @@ def _write(
 
 def _description(detector: ObjectDetector) -> dict[str, Any]:
     """What somebody without this package has to know to use the programs."""
-    config = detector.config
-    resize = {key: config.data.resize[key] for key in ("mode", "short_side", "long_side")}
+    options = detector.placed.detector.options
+    resize = dataclasses.asdict(detector.resize)
     if resize["mode"] != "short_side":
         resize = {"mode": resize["mode"]}
     return {
@@ -206,7 +207,7 @@ def _description(detector: ObjectDetector) -> dict[str, Any]:
             "sizes: int32 [batch, 2], height h and width w of the image on the canvas, in pixels",
         ],
         "outputs": {
-            "boxes": f"float32 [batch, {config.evaluation.max_detections}, 4], xmin, ymin, xmax, "
+            "boxes": f"float32 [batch, {options.max_detections}, 4], xmin, ymin, xmax, "
             "ymax in pixels of the canvas, right and bottom edge exclusive, best first; times "
             "W / w and H / h they are pixels of an original image of (H, W)",
             "scores": "float32 [batch, detections], 0-1",
@@ -224,8 +225,8 @@ def _description(detector: ObjectDetector) -> dict[str, Any]:
             "rule": _RESIZE[resize["mode"]],
             "interpolation": "mean of the area where it shrinks in both directions, else linear",
         },
-        "score_threshold": config.evaluation.score_threshold,
-        "nms_iou": config.evaluation.nms_iou,
+        "score_threshold": options.score_threshold,
+        "nms_iou": options.nms_iou,
     }
 
 
@@ -253,7 +254,7 @@ def write_torchvision_weights(
       WeightsError: torchvision has no such model.
     """
     there = weights.torchvision_export(
-        detector.variables, detector.config, num_classes=len(detector.classes), name=name
+        detector.variables, detector.settings, num_classes=len(detector.classes), name=name
     )
     folder.mkdir(parents=True, exist_ok=True)
     weights_file, described = folder / "torchvision.safetensors", folder / "torchvision.json"

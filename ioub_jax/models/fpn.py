@@ -43,7 +43,7 @@ class FeaturePyramid(nn.Module):
           ValueError: `p6_from` or `norm` is unknown.
         """
         if self.p6_from not in ("c5", "p5"):
-            raise ValueError(f"model.fpn.p6_from is {self.p6_from!r}; it must be 'c5' or 'p5'.")
+            raise ValueError(f"p6_from is {self.p6_from!r}; it must be 'c5' or 'p5'.")
         c5 = features[-1]
         top_down = self._convolution(c5, 1, "lateral5")
         levels = [self._convolution(top_down, 3, "output5")]
@@ -69,4 +69,4 @@ class FeaturePyramid(nn.Module):
             return x
         if self.norm == "group_norm":
             return layers.group_norm(self.channels, dtype=self.dtype, name=f"{name}_norm")(x)
-        raise ValueError(f"model.fpn.norm is {self.norm!r}; it must be 'none' or 'group_norm'.")
+        raise ValueError(f"norm of a pyramid is {self.norm!r}; it must be 'none' or 'group_norm'.")

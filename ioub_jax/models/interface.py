@@ -18,22 +18,26 @@ class Predictions(NamedTuple):
       logits: one `[B, h, w, A * C]` a level; for a softmax C + 1 logits an anchor, the background
         first.
       deltas: one `[B, h, w, A * 4]` a level, (dx, dy, dw, dh) from anchor to box.
+      others: by name what a detector puts out besides, one `[B, h, w, A * k]` a level likewise: a
+        centreness, an IoU (k = 1), the bins of a distribution.
     """
 
     logits: tuple[jax.Array, ...]
     deltas: tuple[jax.Array, ...]
+    others: dict[str, tuple[jax.Array, ...]] = {}  # noqa: RUF012  (never changed)
 
     def per_anchor(self) -> "Predictions":
-        """The same as `[B, N_l, C]` and `[B, N_l, 4]`, ordered by row, column, anchor."""
+        """The same as `[B, N_l, C]`, `[B, N_l, 4]` and `[B, N_l, k]`, by row, column, anchor."""
         numbers = [math.prod(deltas.shape[1:]) // 4 for deltas in self.deltas]
-        logits, deltas = (
-            tuple(
+
+        def of_anchors(levels: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            return tuple(
                 values.reshape(values.shape[0], number, -1)
                 for values, number in zip(levels, numbers, strict=True)
             )
-            for levels in self
-        )
-        return Predictions(logits, deltas)
+
+        others = {name: of_anchors(levels) for name, levels in self.others.items()}
+        return Predictions(of_anchors(self.logits), of_anchors(self.deltas), others)
 
 
 def normalize_images(

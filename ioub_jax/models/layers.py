@@ -115,7 +115,7 @@ def make_norm(
         )
     if norm == "group_norm":
         return group_norm(channels, dtype=dtype, name=name)
-    raise ValueError(f"model.norm is {norm!r}; it must be one of {', '.join(get_args(Norm))}.")
+    raise ValueError(f"norm is {norm!r}; it must be one of {', '.join(get_args(Norm))}.")
 
 
 def convolution(
@@ -267,18 +267,28 @@ def max_pool_by_slices(
     return x
 
 
-def is_frozen(path: tuple[str, ...], frozen_stages: int) -> bool:
-    """Whether the backbone variable at `path` belongs to a frozen stage.
+def stage_of(path: tuple[str, ...]) -> int | None:
+    """The stage of a backbone that the variable at `path` belongs to; 0 is the stem.
 
-    A backbone names its modules `stem...`, `stage1...`, `stage2...`; others are never frozen.
+    A backbone names its modules `stem...`, `stage1...`, `stage2...`; None for any other.
 
     Args:
       path: names from the root of the backbone's variables, as ('stage1_block2', 'conv1',
         'kernel').
+    """
+    if path[0].startswith("stem"):
+        return 0
+    stage = re.match(r"stage(\d+)", path[0])
+    return None if stage is None else int(stage[1])
+
+
+def is_frozen(path: tuple[str, ...], frozen_stages: int) -> bool:
+    """Whether the backbone variable at `path` belongs to a frozen stage.
+
+    Args:
+      path: as `stage_of`; what is of no stage is never frozen.
       frozen_stages: the stem and so many stages are frozen; 0 freezes the stem alone, -1 nothing
         (the convention of mmdetection).
     """
-    if path[0].startswith("stem"):
-        return frozen_stages >= 0
-    stage = re.match(r"stage(\d+)", path[0])
-    return stage is not None and int(stage[1]) <= frozen_stages
+    stage = stage_of(path)
+    return stage is not None and stage <= frozen_stages

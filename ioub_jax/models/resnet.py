@@ -156,7 +156,7 @@ class ResNet(nn.Module):
         blocks, bottleneck, groups, width_per_group = RESNETS[self.depth_name]
         if self.width * width_per_group < 64:
             raise ValueError(
-                f"model.width is {self.width}, but the groups of {self.depth_name} need at least "
+                f"width is {self.width}, but the groups of {self.depth_name} need at least "
                 f"{64 // width_per_group}."
             )
         stem_train = train and self.frozen_stages < 0

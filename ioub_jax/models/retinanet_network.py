@@ -38,9 +38,7 @@ class Head(nn.Module):
     def setup(self) -> None:
         """Makes the layers that all levels share."""
         if self.norm not in ("none", "group_norm"):
-            raise ValueError(
-                f"model.head.norm is {self.norm!r}; it must be 'none' or 'group_norm'."
-            )
+            raise ValueError(f"norm of a head is {self.norm!r}; it must be 'none' or 'group_norm'.")
         init = nn.initializers.normal(0.01)
         self.tower = [
             layers.SharedConvolution(

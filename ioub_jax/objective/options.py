@@ -20,7 +20,7 @@ def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationOptions:
-    """The classification loss (DESIGN section 2, eq. 1-2 of arXiv 1908.05641).
+    """The classification loss (eq. 1-2 of arXiv 1908.05641).
 
     Attributes:
       name: 'focal', 'quality_focal' or 'varifocal' on C sigmoids, or 'softmax' on C + 1 columns,
@@ -53,25 +53,22 @@ class ClassificationOptions:
 
     def __post_init__(self) -> None:
         """Refuses what no formula knows."""
-        _check_choice("loss.classification.name", self.name, CLASSIFICATION_LOSSES)
-        _check_choice(
-            "loss.classification.normalizer_scope", self.normalizer_scope, NORMALIZER_SCOPES
-        )
-        follows_iou = f"loss.classification.name {self.name!r} already follows the IoU; "
+        _check_choice("name", self.name, CLASSIFICATION_LOSSES)
+        _check_choice("normalizer_scope", self.normalizer_scope, NORMALIZER_SCOPES)
+        follows_iou = f"name {self.name!r} already follows the IoU; "
         if self.name in ("quality_focal", "varifocal"):
             if self.eta != 0:
-                raise ValueError(follows_iou + "set loss.classification.eta to 0.")
+                raise ValueError(follows_iou + "set eta to 0.")
             if self.isr_p:
-                raise ValueError(follows_iou + "set loss.classification.isr_p to False.")
+                raise ValueError(follows_iou + "set isr_p to False.")
         if self.isr_p and self.eta != 0:
             raise ValueError(
-                "loss.classification.isr_p and loss.classification.eta both weigh the positives by "
-                "their IoU; set eta to 0, or isr_p to False."
+                "isr_p and eta both weigh the positives by their IoU; set eta to 0, or isr_p to "
+                "False."
             )
         if self.negatives_per_positive < 1:
             raise ValueError(
-                "loss.classification.negatives_per_positive is "
-                f"{self.negatives_per_positive}; it must be at least 1."
+                f"negatives_per_positive is {self.negatives_per_positive}; it must be at least 1."
             )
 
     @property
@@ -115,23 +112,23 @@ class LocalizationOptions:
 
     def __post_init__(self) -> None:
         """Refuses what no formula knows."""
-        _check_choice("loss.localization.name", self.name, LOCALIZATION_LOSSES)
+        _check_choice("name", self.name, LOCALIZATION_LOSSES)
         if self.power <= 0:
-            raise ValueError(f"loss.localization.power is {self.power}; it must be above 0.")
+            raise ValueError(f"power is {self.power}; it must be above 0.")
         if self.power != 1 and self.name in DELTA_LOSSES:
             raise ValueError(
-                f"loss.localization.power is {self.power}, but {self.name!r} on deltas has no "
-                f"power; set it to 1, or loss.localization.name to one of {', '.join(BOX_LOSSES)}."
+                f"power is {self.power}, but {self.name!r} on deltas has none; set power to 1, or "
+                f"name to one of {', '.join(BOX_LOSSES)}."
             )
         if self.carl_weight != 0 and self.lambda_ != 0:
             raise ValueError(
-                "loss.localization.carl_weight and loss.localization.lambda_ both weigh the "
-                "localization loss of positives; set one of them to 0."
+                "carl_weight and lambda_ both weigh the localization loss of positives; set one of "
+                "them to 0."
             )
         if self.dynamic and self.calibration_lambda is not None:
             raise ValueError(
-                "loss.localization.dynamic normalises in every batch and measures no w_loc; "
-                "set loss.localization.calibration_lambda to None."
+                "dynamic normalises in every batch and measures no w_loc; set calibration_lambda "
+                "to None."
             )
 
     @property
@@ -147,7 +144,7 @@ class ObjectiveOptions:
     Attributes:
       classification: the classification loss.
       localization: the localization loss.
-      normalizer: what both sums are divided by (DESIGN section 8). 'positives': the positives of
+      normalizer: what both sums are divided by. 'positives': the positives of
         the global batch, at least 1. 'positives_at_least_one_per_image': the authors' sum over
         images of max(positives, 1). 'per_image': torchvision's mean over images of each image's
         loss over its own positives. 'moving_average': detectron2's moving average of positives.
@@ -161,7 +158,7 @@ class ObjectiveOptions:
 
     def __post_init__(self) -> None:
         """Refuses what no formula knows."""
-        _check_choice("loss.normalizer", self.normalizer, NORMALIZERS)
+        _check_choice("normalizer", self.normalizer, NORMALIZERS)
 
     @property
     def calibration_lambda(self) -> float:

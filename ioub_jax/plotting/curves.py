@@ -18,6 +18,8 @@ def learning_curves(
     records: Sequence[Mapping[str, Any]],
     evaluations: Sequence[Mapping[str, Any]] = (),
     *,
+    precision: str = "AP",
+    others: Sequence[str] = (),
     title: str | None = None,
 ) -> None:
     """Draws how a run went: losses, IoU of its positives, average precision, learning rate.
@@ -26,15 +28,18 @@ def learning_curves(
     of the records. A key that no record has leaves its curve away.
 
     Args:
-        path: The PNG to write.
-        records: Training records in order of `step`, with any of `loss`, `loss_classification`,
-            `loss_localization`, `mean_positive_iou`, `learning_rate`.
-        evaluations: Evaluations in order of `step`, with any of `AP`, `AP50`, `AP75`,
-            `without_ema_AP`; None is a gap. Their axis begins at 0 and ends above the highest.
-        title: A line above the panels.
+      path: the PNG to write.
+      records: training records in order of `step`, with any of `loss`, `loss_classification`,
+        `loss_localization`, `mean_positive_iou`, `learning_rate`.
+      evaluations: evaluations in order of `step`, with any of `AP`, `AP50`, `AP75`,
+        `without_ema_AP`; None is a gap. Their axis begins at 0 and ends above the highest.
+      precision: what they call AP: `voc_AP` for `voc_AP`, `voc_AP50` and so on.
+      others: keys of further numbers of evaluations, a panel each.
+      title: A line above the panels.
     """
-    figure = Figure(figsize=(11, 7), dpi=DPI, layout="constrained")
-    losses, iou, precision, rate = figure.subplots(2, 2).flat
+    rows = 2 + (len(others) + 1) // 2
+    figure = Figure(figsize=(11, 3.5 * rows), dpi=DPI, layout="constrained")
+    losses, iou, average, rate, *below = figure.subplots(rows, 2).flat
 
     _plot_smoothed(losses, records, "loss", "total", GREY)
     _plot_smoothed(losses, records, "loss_classification", "classification", BLUE)
@@ -46,15 +51,14 @@ def learning_curves(
     iou.set_title("Mean IoU of the positive anchors' predicted boxes")
     iou.set_ylim(0, 1)
 
-    for key, color, marker in (("AP50", BLUE, "s"), ("AP", GREY, "o"), ("AP75", ORANGE, "^")):
-        steps, values = _series(evaluations, key)
+    for suffix, color, marker in (("50", BLUE, "s"), ("", GREY, "o"), ("75", ORANGE, "^")):
+        steps, values = _series(evaluations, precision + suffix)
         if steps.size:
-            precision.plot(steps, values, color=color, marker=marker, markersize=4, label=key)
-    steps, values = _series(evaluations, "without_ema_AP")
-    if steps.size:
-        precision.plot(steps, values, color=GREY, linestyle=":", marker=".", label="AP without EMA")
-    precision.set_title("Average precision on the validation images")
-    precision.set_ylim(0, _precision_end([line.get_ydata() for line in precision.lines]))
+            label = precision + suffix
+            average.plot(steps, values, color=color, marker=marker, markersize=4, label=label)
+    _plot_without_ema(average, evaluations, precision)
+    average.set_title("Average precision on the validation images")
+    average.set_ylim(0, _precision_end([line.get_ydata() for line in average.lines]))
 
     steps, values = _series(records, "learning_rate")
     if steps.size:
@@ -63,11 +67,34 @@ def learning_curves(
     rate.set_ylim(bottom=0)
 
     last_step = max((int(row["step"]) for row in (*records, *evaluations)), default=0)
-    for axes in (losses, iou, precision, rate):
+    for axes in (losses, iou, average, rate, *_plot_others(below, evaluations, others)):
         _finish_curves(axes, last_step)
     if title is not None:
         figure.suptitle(printable(title), fontsize=13)
     figure.savefig(path, format="png")
+
+
+def _plot_others(
+    panels: Sequence[Axes], evaluations: Sequence[Mapping[str, Any]], keys: Sequence[str]
+) -> Sequence[Axes]:
+    """Draws a number in each panel, and gives the panels that are needed."""
+    for axes, key in zip(panels[: len(keys)], keys, strict=True):
+        steps, values = _series(evaluations, key)
+        if steps.size:
+            axes.plot(steps, values, color=BLUE, marker="o", markersize=4, label=printable(key))
+        _plot_without_ema(axes, evaluations, key)
+        axes.set_title(f"{printable(key)} on the validation images")
+    for axes in panels[len(keys) :]:
+        axes.set_axis_off()
+    return panels[: len(keys)]
+
+
+def _plot_without_ema(axes: Axes, evaluations: Sequence[Mapping[str, Any]], key: str) -> None:
+    """Draws a number of the weights themselves, where their moving average is what counts."""
+    steps, values = _series(evaluations, f"without_ema_{key}")
+    if steps.size:
+        label = f"{printable(key)} without EMA"
+        axes.plot(steps, values, color=GREY, linestyle=":", marker=".", label=label)
 
 
 def _precision_end(curves: Sequence[ArrayLike]) -> float:

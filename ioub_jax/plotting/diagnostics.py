@@ -16,13 +16,13 @@ def diagnostics(folder: str | os.PathLike[str], report: Mapping[str, Any]) -> li
     """Draws every picture that a report has the numbers of, several runs in each.
 
     Args:
-        folder: Where the PNGs go; it must exist.
-        report: `runs`, name -> what `evaluation.diagnosis_to_json` gives, with `suppression` and
-            `histograms` (`records` and `ranges`) where they are known; and `gradient_norm`.
-            The runs must have the same classes.
+      folder: where the PNGs go; it must exist.
+      report: `runs`, name -> what `evaluation.diagnosis_to_json` gives, with `suppression` and
+        `histograms` (`records` and `ranges`) where they are known; and `gradient_norm`.
+        The runs must have the same classes.
 
     Returns:
-        The names of the files.
+      the names of the files.
     """
     folder, runs = pathlib.Path(folder), report["runs"]
     names = []

@@ -22,8 +22,8 @@ def gradient_norm(path: str | os.PathLike[str], curves: Sequence[Mapping[str, An
     """Draws the gradient's norm against |delta|, in closed form and by autodiff.
 
     Args:
-        path: The PNG to write.
-        curves: From `diagnostics.gradient_norm.gradient_norms`.
+      path: the PNG to write.
+      curves: from `diagnostics.gradient_norm.gradient_norms`.
     """
     figure = Figure(figsize=(13, 5.6), dpi=DPI, layout="constrained")
     for axes, (kind, title) in zip(

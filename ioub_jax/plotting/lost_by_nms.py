@@ -27,8 +27,8 @@ def suppression(path: str | os.PathLike[str], runs: Runs) -> None:
     """Draws how well objects are localized before NMS, after it, and what that costs.
 
     Args:
-        path: The PNG to write.
-        runs: Name -> a dict with `suppression`, `diagnostics.suppression.Suppression` as a dict.
+      path: the PNG to write.
+      runs: name -> a dict with `suppression`, `diagnostics.suppression.Suppression` as a dict.
     """
     figure = Figure(figsize=(14, 5), dpi=DPI, layout="constrained")
     recall, means, by_iou = figure.subplots(1, 3, width_ratios=(1.15, 0.9, 1))

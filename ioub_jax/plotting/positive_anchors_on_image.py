@@ -44,14 +44,14 @@ def positive_anchors(
     IoU. With an IoU-balanced loss the pictures agree: what is well localized weighs more.
 
     Args:
-        path: The PNG to write.
-        image: uint8 [H, W, 3].
-        boxes: Ground truth [M, 4].
-        anchors: The P positive anchors [P, 4].
-        predicted_boxes: The boxes decoded from them [P, 4].
-        ious: IoU of each predicted box with its ground-truth box [P], in [0, 1].
-        weights: The loss's weight of each [P]; 1 is the plain loss.
-        title: A line above the panels.
+      path: the PNG to write.
+      image: uint8 [H, W, 3].
+      boxes: ground truth [M, 4].
+      anchors: the P positive anchors [P, 4].
+      predicted_boxes: the boxes decoded from them [P, 4].
+      ious: IoU of each predicted box with its ground-truth box [P], in [0, 1].
+      weights: the loss's weight of each [P]; 1 is the plain loss.
+      title: a line above the panels.
     """
     anchors, predicted_boxes = (
         np.asarray(array, np.float64).reshape(-1, 4) for array in (anchors, predicted_boxes)
@@ -101,7 +101,7 @@ def _draw_anchors(
     """Draws predicted boxes and anchors' centres coloured by a value in [0, limit], largest on top.
 
     Returns:
-        What a colour bar needs.
+      what a colour bar needs.
     """
     mapped = ScalarMappable(Normalize(0, limit), cmap="viridis")
     order = np.argsort(values, kind="stable")

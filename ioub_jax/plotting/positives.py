@@ -27,10 +27,10 @@ def positives(
     """Draws the histograms of the positives over training, a row for each run.
 
     Args:
-        path: The PNG to write.
-        records: Name of the run -> its `histograms.jsonl`, at least one record each.
-        ranges: Key of a record -> where its first bin begins and its last one ends; the bins are
-            of equal width.
+      path: the PNG to write.
+      records: name of the run -> its `histograms.jsonl`, at least one record each.
+      ranges: key of a record -> where its first bin begins and its last one ends; the bins are
+        of equal width.
     """
     rows = len(records)
     figure = Figure(figsize=(13, 3.3 * rows + 1.2), dpi=DPI, layout="constrained")

@@ -31,8 +31,8 @@ def precision_recall(path: str | os.PathLike[str], runs: Runs) -> None:
     """Draws precision over recall: the mean over the classes, then a panel for each class.
 
     Args:
-        path: The PNG to write.
-        runs: Name -> what `evaluation.diagnosis_to_json` gives; `curves` and `metrics` are read.
+      path: the PNG to write.
+      runs: name -> what `evaluation.diagnosis_to_json` gives; `curves` and `metrics` are read.
     """
     first = next(iter(runs.values()))["curves"]
     columns = min(len(first), 4 if len(first) <= 24 else 8)
@@ -82,8 +82,8 @@ def lrp(path: str | os.PathLike[str], runs: Runs) -> None:
     """Draws the optimal LRP error and what it is made of, beside average precision.
 
     Args:
-        path: The PNG to write.
-        runs: Name -> what `evaluation.diagnosis_to_json` gives; `lrp` and `metrics` are read.
+      path: the PNG to write.
+      runs: name -> what `evaluation.diagnosis_to_json` gives; `lrp` and `metrics` are read.
     """
     first = next(iter(runs.values()))["lrp"]
     height = 0.8 / len(runs)
@@ -144,8 +144,8 @@ def calibration(path: str | os.PathLike[str], runs: Runs) -> None:
     """Draws what scores are worth: the precision and the localization of detections by score.
 
     Args:
-        path: The PNG to write.
-        runs: Name -> what `evaluation.diagnosis_to_json` gives; `calibration` is read.
+      path: the PNG to write.
+      runs: name -> what `evaluation.diagnosis_to_json` gives; `calibration` is read.
     """
     figure = Figure(figsize=(13, 5.6), dpi=DPI, layout="constrained")
     precision, located, fits, counts = figure.subplot_mosaic(

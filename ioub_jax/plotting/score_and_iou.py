@@ -28,8 +28,8 @@ def score_against_iou(path: str | os.PathLike[str], runs: Runs) -> None:
     """Draws how score and IoU with ground truth go together, a panel for each run.
 
     Args:
-        path: The PNG to write.
-        runs: Name -> what `evaluation.diagnosis_to_json` gives; `correlation` is read.
+      path: the PNG to write.
+      runs: name -> what `evaluation.diagnosis_to_json` gives; `correlation` is read.
     """
     columns = min(len(runs), _COLUMNS)
     rows = -(-len(runs) // columns)
@@ -82,8 +82,8 @@ def iou_bins(path: str | os.PathLike[str], runs: Runs) -> None:
     """Draws which share of the detections is localized how well, and with which scores.
 
     Args:
-        path: The PNG to write.
-        runs: As `score_against_iou`.
+      path: the PNG to write.
+      runs: as `score_against_iou`.
     """
     figure = Figure(figsize=(12, 4.6), dpi=DPI, layout="constrained")
     shares, scores = figure.subplots(1, 2)
@@ -128,8 +128,8 @@ def correlation_by_class(path: str | os.PathLike[str], runs: Runs) -> None:
     """Draws Spearman's correlation of score and IoU within every class with enough detections.
 
     Args:
-        path: The PNG to write.
-        runs: As `score_against_iou`.
+      path: the PNG to write.
+      runs: as `score_against_iou`.
     """
     first = next(iter(runs.values()))
     names = [row["name"] for row in first["correlation"]["per_class"]]

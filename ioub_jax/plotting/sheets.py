@@ -91,17 +91,17 @@ def contact_sheet(
     sheet, unless there are more than 20: then the classes on this sheet share the colours out.
 
     Args:
-        path: The PNG to write.
-        images: uint8 [H, W, 3] each, of any sizes; small ones are enlarged.
-        ground_truth: For each image, boxes [n, 4] and labels [n]; a negative label is not drawn.
-        detections: For each image, boxes [k, 4], labels [k] and scores [k].
-        classes: The name of each label. Characters that the font lacks appear as an empty box.
-        columns: Images in a row.
-        score_threshold: Detections with a lower score are not drawn.
-        title: A line above the sheet.
+      path: the PNG to write.
+      images: uint8 [H, W, 3] each, of any sizes; small ones are enlarged.
+      ground_truth: for each image, boxes [n, 4] and labels [n]; a negative label is not drawn.
+      detections: for each image, boxes [k, 4], labels [k] and scores [k].
+      classes: the name of each label. Characters that the font lacks appear as an empty box.
+      columns: images in a row.
+      score_threshold: detections with a lower score are not drawn.
+      title: a line above the sheet.
 
     Raises:
-        ValueError: `images`, `ground_truth` and `detections` differ in length.
+      ValueError: `images`, `ground_truth` and `detections` differ in length.
     """
     if not len(images) == len(ground_truth) == len(detections):
         raise ValueError(
@@ -135,15 +135,15 @@ def labelled_sheet(
     grey, dashed and hatched crosswise.
 
     Args:
-        path: The PNG to write.
-        images: uint8 [H, W, 3] each, of any sizes; small ones are enlarged.
-        examples: The objects of each image.
-        classes: The name of each label.
-        columns: Images in a row; with less than four the images are larger, not the sheet smaller.
-        title: A line above the sheet.
+      path: the PNG to write.
+      images: uint8 [H, W, 3] each, of any sizes; small ones are enlarged.
+      examples: the objects of each image.
+      classes: the name of each label.
+      columns: images in a row; with less than four the images are larger, not the sheet smaller.
+      title: a line above the sheet.
 
     Raises:
-        ValueError: `images` and `examples` differ in length.
+      ValueError: `images` and `examples` differ in length.
     """
     if len(images) != len(examples):
         raise ValueError(

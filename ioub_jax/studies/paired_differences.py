@@ -22,7 +22,7 @@ CONFIDENCE = 0.95
 #: The rank correlation of score and IoU (`correlation.Correlation.spearman`): what the IoU-balanced
 #: classification loss is for.
 SPEARMAN = "Spearman"
-METRICS = (*AP_KEYS, SPEARMAN)
+METRICS = (*AP_KEYS, SPEARMAN)  # those of COCO's results; other metrics stand behind them
 
 #: The AP below which a report says that hardly anything was learned.
 _TRAINED = 0.05
@@ -33,13 +33,14 @@ class Result:
     """What one run reached.
 
     Attributes:
-        arm: The name of its arm.
-        seed: Its seed.
-        metrics: Those of `METRICS` that are known, after its last step.
-        resampled: Some of them on resampled images, a list a metric; empty where unknown.
-        seconds: Its wall time; None where unknown.
-        images: What tells its validation images and their boxes from others, such as a digest;
-            None where unknown.
+      arm: the name of its arm.
+      seed: its seed.
+      metrics: those of `METRICS` that are known, after its last step, and others'; without
+        COCO's AP the first is what is concluded from.
+      resampled: some of them on resampled images, a list a metric; empty where unknown.
+      seconds: its wall time; None where unknown.
+      images: what tells its validation images and their boxes from others, such as a digest;
+        None where unknown.
     """
 
     arm: str
@@ -55,9 +56,9 @@ class Spread:
     """Mean and spread of one metric of one arm.
 
     Attributes:
-        mean: Over the seeds.
-        deviation: Standard deviation over the seeds; None for a single one.
-        count: How many seeds.
+      mean: over the seeds.
+      deviation: standard deviation over the seeds; None for a single one.
+      count: how many seeds.
     """
 
     mean: float
@@ -70,12 +71,12 @@ class Difference:
     """An arm less the first arm, in one metric, over the seeds that both have.
 
     Attributes:
-        mean: Mean of the differences seed by seed.
-        count: How many seeds are paired.
-        by_seeds: 95 % interval of Student's t over those differences: what another training could
-            give. None for a single seed.
-        by_images: 95 % interval of the bootstrap over the validation images, the seeds as they
-            are: what other images could give. None without resampled metrics.
+      mean: mean of the differences seed by seed.
+      count: how many seeds are paired.
+      by_seeds: 95 % interval of Student's t over those differences: what another training could
+        give. None for a single seed.
+      by_images: 95 % interval of the bootstrap over the validation images, the seeds as they
+        are: what other images could give. None without resampled metrics.
     """
 
     mean: float
@@ -94,30 +95,38 @@ class Comparison:
     """Several arms beside the first one.
 
     Attributes:
-        arms: The names, the reference first.
-        spreads: arm -> metric -> spread.
-        differences: arm (but the reference) -> metric -> paired difference.
-        between: arm -> other arm -> paired difference of AP, for every two arms that share a seed.
-        seconds: arm -> mean wall time of its runs; None where unknown.
+      arms: the names, the reference first.
+      metrics: the names of all metrics, COCO's first.
+      spreads: arm -> metric -> spread.
+      differences: arm (but the reference) -> metric -> paired difference.
+      between: arm -> other arm -> paired difference of the headline, for every two arms that
+        share a seed.
+      seconds: arm -> mean wall time of its runs; None where unknown.
     """
 
     arms: tuple[str, ...]
+    metrics: tuple[str, ...]
     spreads: Mapping[str, Mapping[str, Spread]]
     differences: Mapping[str, Mapping[str, Difference]]
     between: Mapping[str, Mapping[str, Difference]]
     seconds: Mapping[str, float | None]
+
+    @property
+    def headline(self) -> str:
+        """The metric that conclusions are about: AP, or the first of results without it."""
+        return _headline_of(self.metrics)
 
 
 def compare(results: Sequence[Result], arms: Sequence[str]) -> Comparison:
     """Compares arms with the first of them.
 
     Args:
-        results: What the runs reached, each arm and seed once.
-        arms: The arms, the reference first; one without any result is left out.
+      results: what the runs reached, each arm and seed once.
+      arms: the arms, the reference first; one without any result is left out.
 
     Raises:
-        ValueError: An arm has two results of one seed, or the reference has none, or results are
-            of different images.
+      ValueError: an arm has two results of one seed, or the reference has none, or results are
+        of different images.
     """
     _check_images(results)
     by_arm: dict[str, dict[int, Result]] = {arm: {} for arm in arms}
@@ -128,12 +137,16 @@ def compare(results: Sequence[Result], arms: Sequence[str]) -> Comparison:
     if not by_arm[arms[0]]:
         raise ValueError(f"arm {arms[0]!r}, which the others are compared with, has no result")
     by_arm = {arm: of_seeds for arm, of_seeds in by_arm.items() if of_seeds}
-    reference = by_arm[arms[0]]
+    reference, metrics = by_arm[arms[0]], _names_of_metrics(results)
+    headline = _headline_of(metrics)
     return Comparison(
         arms=tuple(by_arm),
-        spreads={arm: _spreads(list(of_seeds.values())) for arm, of_seeds in by_arm.items()},
+        metrics=metrics,
+        spreads={
+            arm: _spreads(list(of_seeds.values()), metrics) for arm, of_seeds in by_arm.items()
+        },
         differences={
-            arm: _differences(of_seeds, reference)
+            arm: _differences(of_seeds, reference, metrics)
             for arm, of_seeds in by_arm.items()
             if arm != arms[0]
         },
@@ -141,7 +154,7 @@ def compare(results: Sequence[Result], arms: Sequence[str]) -> Comparison:
             arm: {
                 other: difference
                 for other, of_other in by_arm.items()
-                if other != arm and (difference := _difference_in("AP", of_seeds, of_other))
+                if other != arm and (difference := _difference_in(headline, of_seeds, of_other))
             }
             for arm, of_seeds in by_arm.items()
         },
@@ -162,9 +175,22 @@ def _check_images(results: Sequence[Result]) -> None:
             )
 
 
-def _spreads(results: Sequence[Result]) -> dict[str, Spread]:
+def _names_of_metrics(results: Sequence[Result]) -> tuple[str, ...]:
+    """COCO's in their order, then the others as the results have them."""
+    named = dict.fromkeys(name for result in results for name in result.metrics)
+    return (
+        *(name for name in METRICS if name in named),
+        *(name for name in named if name not in METRICS),
+    )
+
+
+def _headline_of(metrics: Sequence[str]) -> str:
+    return metrics[0] if metrics else "AP"
+
+
+def _spreads(results: Sequence[Result], metrics: Sequence[str]) -> dict[str, Spread]:
     spreads = {}
-    for metric in METRICS:
+    for metric in metrics:
         known = [result.metrics.get(metric) for result in results]
         values = [value for value in known if value is not None]
         if values:
@@ -174,9 +200,9 @@ def _spreads(results: Sequence[Result]) -> dict[str, Spread]:
 
 
 def _differences(
-    arm: Mapping[int, Result], reference: Mapping[int, Result]
+    arm: Mapping[int, Result], reference: Mapping[int, Result], metrics: Sequence[str]
 ) -> dict[str, Difference]:
-    found = {metric: _difference_in(metric, arm, reference) for metric in METRICS}
+    found = {metric: _difference_in(metric, arm, reference) for metric in metrics}
     return {metric: difference for metric, difference in found.items() if difference}
 
 
@@ -244,7 +270,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
                     metric: _difference_to_json(difference)
                     for metric, difference in comparison.differences.get(arm, {}).items()
                 },
-                "AP_less_that_of": {
+                f"{comparison.headline}_less_that_of": {
                     other: _difference_to_json(difference)
                     for other, difference in comparison.between[arm].items()
                 },
@@ -265,11 +291,15 @@ def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
     """The report: what can be concluded, means and spreads, paired differences.
 
     Args:
-        comparison: What it is of.
-        title: Its heading.
-        what: What was trained and evaluated, in words.
+      comparison: what it is of.
+      title: its heading.
+      what: what was trained and evaluated, in words.
     """
-    known = [m for m in METRICS if any(m in spreads for spreads in comparison.spreads.values())]
+    known = [
+        metric
+        for metric in comparison.metrics
+        if any(metric in spreads for spreads in comparison.spreads.values())
+    ]
     lines = [f"# {title}", "", *([what, ""] if what else []), *conclusions(comparison), ""]
     lines += _table_of_means(comparison, known)
     lines += _table_of_differences(
@@ -279,13 +309,14 @@ def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
         "over the seeds",
         "another training: Student's t over the seeds",
     )
-    lines += _table_of_differences(
-        comparison,
-        [metric for metric in known if metric in AP_KEYS],  # no other one is resampled
-        "by_images",
-        "over the images",
-        "other validation images: bootstrap, these trainings",
-    )
+    if comparison.headline in AP_KEYS:  # no other one is resampled
+        lines += _table_of_differences(
+            comparison,
+            [metric for metric in known if metric in AP_KEYS],
+            "by_images",
+            "over the images",
+            "other validation images: bootstrap, these trainings",
+        )
     if len(comparison.arms) > 2:
         lines += _table_of_pairs(comparison)
     return "\n".join(lines) + "\n"
@@ -295,12 +326,13 @@ def _table_of_means(comparison: Comparison, metrics: Sequence[str]) -> list[str]
     lines = ["## Mean and spread", ""]
     lines += _row("arm", "seeds", *metrics, "minutes a run")
     lines += _row(*["---"] * (len(metrics) + 3))
+    headline = comparison.headline
     for arm in comparison.arms:
         spreads = comparison.spreads[arm]
         seconds = comparison.seconds[arm]
         lines += _row(
             arm,
-            str(spreads["AP"].count if "AP" in spreads else 0),
+            str(spreads[headline].count if headline in spreads else 0),
             *(_spread(spreads.get(metric)) for metric in metrics),
             "-" if seconds is None else f"{seconds / 60:.1f}",
         )
@@ -324,7 +356,7 @@ def _table_of_differences(
 
 def _table_of_pairs(comparison: Comparison) -> list[str]:
     arms = comparison.arms
-    lines = ["", "## AP of every two arms", ""]
+    lines = ["", f"## {comparison.headline} of every two arms", ""]
     lines += _row("arm less ...", *(f"... {arm}" for arm in arms))
     lines += _row(*["---"] * (len(arms) + 1))
     for arm in arms:
@@ -356,15 +388,16 @@ def _difference(difference: Difference | None, interval: str) -> str:
 
 
 def conclusions(comparison: Comparison) -> list[str]:
-    """What can be concluded of AP and what cannot, a sentence an arm, as a Markdown list."""
-    reference = comparison.arms[0]
+    """What can be concluded of the headline and what cannot, a sentence an arm, in Markdown."""
+    reference, headline = comparison.arms[0], comparison.headline
     lines = []
     for arm, differences in comparison.differences.items():
-        difference = differences.get("AP")
+        difference = differences.get(headline)
         if difference is None:
             lines.append(f"- `{arm}`: nothing, since it shares no seed with `{reference}`.")
         else:
-            lines.append(f"- {_sentence(arm, reference, difference)}{_of_scores(differences)}")
+            sentence = _sentence(arm, reference, headline, difference)
+            lines.append(f"- {sentence}{_of_scores(differences)}")
     reached = comparison.spreads[reference].get("AP")
     if lines and reached is not None and reached.mean < _TRAINED:
         lines.append(
@@ -386,23 +419,28 @@ def _of_scores(differences: Mapping[str, Difference]) -> str:
     return f" Its scores follow IoU {'more' if difference.mean > 0 else 'less'} closely {values}."
 
 
-def _sentence(arm: str, reference: str, difference: Difference) -> str:
-    points = 100 * difference.mean
+def _sentence(arm: str, reference: str, metric: str, difference: Difference) -> str:
+    # AP is told in hundredths; in what another metric is, nobody knows here.
+    factor, decimals = (100.0, 1) if metric == "AP" else (1.0, 3)
+    points = factor * difference.mean
     if difference.by_seeds is None:
         return (
-            f"`{arm}`: nothing can be concluded from one seed ({points:+.1f} AP against "
-            f"`{reference}`): chance of training is unknown; run at least two, better eight."
+            f"`{arm}`: nothing can be concluded from one seed ({points:+.{decimals}f} {metric} "
+            f"against `{reference}`): chance of training is unknown; run at least two, better "
+            "eight."
         )
-    low, high = (100 * bound for bound in difference.by_seeds)
-    interval = f"95 % interval {low:+.1f} to {high:+.1f}, {difference.count} seeds"
+    low, high = (factor * bound for bound in difference.by_seeds)
+    interval = (
+        f"95 % interval {low:+.{decimals}f} to {high:+.{decimals}f}, {difference.count} seeds"
+    )
     if difference.resolved:
         word = "higher" if points > 0 else "lower"
         return (
-            f"`{arm}` is {word} than `{reference}` by {abs(points):.1f} AP ({interval}): on this "
-            "data, with this schedule and model; it says nothing of others."
+            f"`{arm}` is {word} than `{reference}` by {abs(points):.{decimals}f} {metric} "
+            f"({interval}): on this data, with this schedule and model; it says nothing of others."
         )
     return (
-        f"`{arm}`: no difference from `{reference}` is shown ({points:+.1f} AP, {interval}): "
-        f"these runs cannot tell a gain of up to {max(high, 0):.1f} or a loss of up to "
-        f"{max(-low, 0):.1f} AP from none."
+        f"`{arm}`: no difference from `{reference}` is shown ({points:+.{decimals}f} {metric}, "
+        f"{interval}): these runs cannot tell a gain of up to {max(high, 0):.{decimals}f} or a "
+        f"loss of up to {max(-low, 0):.{decimals}f} {metric} from none."
     )

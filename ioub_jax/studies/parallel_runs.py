@@ -15,10 +15,10 @@ from typing import Any
 import jax
 import ml_collections
 
+from ioub_jax import building, log_lines
 from ioub_jax.devices import host_memory
 from ioub_jax.errors import ConfigError
 from ioub_jax.studies.planned_runs import PlannedRun, is_finished, is_trained, make_result
-from ioub_jax.training import loop
 from ioub_jax.training.stopping import StopSignals
 from ioub_jax.workdirs import configuration
 
@@ -169,9 +169,7 @@ def _train(
     with open(_log_of(run), "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    logger.setLevel(logging.INFO)
-    logger.addHandler(logging.StreamHandler())
-    logger.propagate = False  # libraries give the root handlers, which would tell all again
+    log_lines.show()
     # Before jax looks for devices and makes its threads.
     if share.cores:
         os.sched_setaffinity(0, share.cores)
@@ -179,7 +177,7 @@ def _train(
         names = ",".join(map(str, share.devices))
         os.environ |= {"CUDA_VISIBLE_DEVICES": names, "TPU_VISIBLE_CHIPS": names}
     jax.config.update("jax_compilation_cache_dir", cache)
-    loop.train_and_evaluate(run.config, run.workdir)
+    building.train_and_evaluate(run.config, run.workdir)
     if is_trained(run):  # it was not stopped
         make_result(run, resamplings)
 

@@ -16,19 +16,19 @@ import pathlib
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_collections
 
 from ioub_jax import files
-from ioub_jax.configs import checks
-from ioub_jax.data import sources
+from ioub_jax.configs import refusals
 from ioub_jax.diagnostics.correlation import correlation_of
 from ioub_jax.errors import ConfigError
-from ioub_jax.evaluation import coco_format, coco_metrics
+from ioub_jax.evaluation import coco_format, coco_metrics, recorded_numbers
 from ioub_jax.evaluation.coco_input import check_input
+from ioub_jax.from_config import data_parts, training_parts
 from ioub_jax.studies import paired_differences, resampling
-from ioub_jax.training import detector, schedules, setup
+from ioub_jax.training.experiment import TrainingOptions
 from ioub_jax.workdirs import class_list, configuration, records
 
 #: What makes an arm of a configuration.
@@ -54,7 +54,17 @@ class PlannedRun:
     @property
     def name(self) -> str:
         """The run in words."""
-        return f"arm {self.arm}, seed {self.config.seed}"
+        return f"arm {self.arm}, seed {self.options.seed}"
+
+    @property
+    def options(self) -> TrainingOptions:
+        """How long it trains, and with which seed."""
+        return training_parts.options_of(self.config)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its configuration as JSON can hold it."""
+        return configuration.to_dict(self.config)
 
 
 # ------------------------------------------------------------------ which runs
@@ -77,12 +87,13 @@ def plan_runs(
       results: the folder of the results, `ARM/seed_N.json`.
     """
     runs = []
-    for seed in range(config.seed, config.seed + seeds):
+    first = training_parts.options_of(config).seed
+    for seed in range(first, first + seeds):
         for name, change in arms:
             of_run = copy.deepcopy(config)  # which keeps what may be None
             of_run.unlock()
             change(of_run)
-            of_run.seed = seed
+            of_run.update({"seed": seed})
             place = pathlib.Path(name) / f"seed_{seed}"
             runs.append(PlannedRun(name, of_run, workdir / place, results / f"{place}.json"))
     return runs
@@ -126,7 +137,7 @@ def steps_done(run: PlannedRun) -> int | None:
     """
     if not (run.workdir / "config.json").is_file():
         return None
-    configuration.check_workdir(run.workdir, run.config, evaluated=True)
+    configuration.check_workdir(run.workdir, run.settings, evaluated=True)
     recorded = records.read_records(run.workdir / "evaluation.jsonl", sys.maxsize)
     return max((record["step"] for record in recorded), default=0)
 
@@ -142,7 +153,7 @@ def is_finished(run: PlannedRun) -> bool:
 
 def is_trained(run: PlannedRun) -> bool:
     """Whether the run in the folder is at its end; raises as `steps_done`."""
-    total = schedules.steps_of(run.config.schedule.images, run.config.batch_size)
+    total = run.options.steps
     return steps_done(run) == total
 
 
@@ -150,7 +161,7 @@ def progress_of(run: PlannedRun) -> str:
     """In words whether a run is finished, begun or new; raises as `is_finished`."""
     if is_finished(run):
         return "finished"
-    total = schedules.steps_of(run.config.schedule.images, run.config.batch_size)
+    total = run.options.steps
     done = steps_done(run)
     if done is None:
         return f"new, {total:,} steps"
@@ -197,10 +208,10 @@ def check_runs(runs: Sequence[PlannedRun]) -> None:
     """
     pending = [run for run in runs if not is_finished(run)]
     for run in pending:
-        checks.check(run.config)
-        detector.check_choices(run.config)
+        refusals.check(run.config)
+        training_parts.check_choices(run.config)
     if pending:
-        setup.open_data(pending[0].config)
+        data_parts.open_data(pending[0].config)
 
 
 # ------------------------------------------------------------------ what they reached
@@ -215,11 +226,9 @@ def read_result(run: PlannedRun) -> paired_differences.Result | None:
     if not run.result.is_file():
         return None
     kept = configuration.read_json(run.result)
-    if kept["config"]["schedule"]["images"] < run.config.schedule.images:
+    if kept["config"]["schedule"]["images"] < run.options.images:
         return None  # the run is to become longer
-    differences = configuration.differing_keys(
-        kept["config"], configuration.to_dict(run.config), evaluated=True
-    )
+    differences = configuration.differing_keys(kept["config"], run.settings, evaluated=True)
     if differences:
         raise ConfigError(
             f"{run.result} is the result of another configuration ({'; '.join(differences)}); "
@@ -227,7 +236,7 @@ def read_result(run: PlannedRun) -> paired_differences.Result | None:
         )
     return paired_differences.Result(
         run.arm,
-        run.config.seed,
+        run.options.seed,
         kept["metrics"],
         kept["resampled"],
         kept["seconds"],
@@ -255,14 +264,56 @@ def result_of(run: PlannedRun, resamplings: int) -> paired_differences.Result | 
 def make_result(run: PlannedRun, resamplings: int) -> paired_differences.Result:
     """Reads what a finished run reached, resamples its images, and keeps both as a small file.
 
-    Where some images could not be read (`data.on_error='skip'`) nothing is resampled: which they
-    were is not known any more.
+    COCO's AP is resampled, and what other metrics the record of its evaluation has stands beside
+    it. A run without COCO's metric has the numbers of its record alone.
 
     Raises:
       ConfigError: the run has not been evaluated at its end.
     """
     step = steps_done(run)
     name = run.workdir / "evaluation" / f"val_{step}"
+    recorded = records.read_records(run.workdir / "evaluation.jsonl", sys.maxsize)
+    record = next((each for each in recorded[::-1] if each["step"] == step), {})
+    numbers = recorded_numbers.numbers_in(record)
+    if numbers and "AP" not in numbers:
+        reached = _Reached(numbers, {}, _images(run, None))
+    else:
+        of_coco = _reached_by_coco(run, name, resamplings)
+        metrics = {**of_coco.metrics, **recorded_numbers.own_numbers(record)}
+        reached = of_coco._replace(metrics=metrics)
+    result = paired_differences.Result(
+        run.arm,
+        run.options.seed,
+        reached.metrics,
+        reached.resampled,
+        training_seconds(run.workdir, run.options.batch_size),
+        reached.images,
+    )
+    run.result.parent.mkdir(parents=True, exist_ok=True)
+    values = dataclasses.asdict(result) | {"config": run.settings}
+    files.write_json(run.result, values)
+    return result
+
+
+class _Reached(NamedTuple):
+    """Fields of a `paired_differences.Result`."""
+
+    metrics: dict[str, float | None]
+    resampled: dict[str, list[float | None]]
+    images: str | None
+
+
+def _reached_by_coco(run: PlannedRun, name: pathlib.Path, resamplings: int) -> _Reached:
+    """COCO's AP, on resampled images too, and what scores say of IoU.
+
+    Where some images could not be read (`data.on_error='skip'`) nothing is resampled: which they
+    were is not known any more.
+
+    Args:
+      run: the run.
+      name: how the names of its evaluation's files begin.
+      resamplings: how many times its images are resampled.
+    """
     paths = [name.with_name(f"{name.name}_{kind}.json") for kind in ("metrics", "detections")]
     for path in paths:
         if not path.is_file():
@@ -271,9 +322,7 @@ def make_result(run: PlannedRun, resamplings: int) -> paired_differences.Result:
                 "evaluation.metrics."
             )
     of_run, detections = map(configuration.read_json, paths)
-    data = json.dumps(configuration.to_dict(run.config)["data"])
-    categories = class_list.read(run.workdir)
-    ground_truth, digest = _ground_truth(data, None if categories is None else tuple(categories))
+    ground_truth, _ = _ground_truth_of(run)
     spearman = correlation_of(check_input(ground_truth, detections)).spearman
     resampled: dict[str, list[float | None]] = {}
     if of_run["images"] == len(ground_truth["images"]):
@@ -282,19 +331,31 @@ def make_result(run: PlannedRun, resamplings: int) -> paired_differences.Result:
         key: [None if value is None else round(value, 5) for value in values]
         for key, values in resampled.items()
     }
-    result = paired_differences.Result(
-        run.arm,
-        run.config.seed,
-        {key: of_run[key] for key in coco_metrics.AP_KEYS}
-        | {paired_differences.SPEARMAN: spearman},
-        rounded,
-        training_seconds(run.workdir, run.config.batch_size),
-        f"{of_run['images']} of {digest}",
+    metrics = {key: of_run[key] for key in coco_metrics.AP_KEYS}
+    return _Reached(
+        metrics | {paired_differences.SPEARMAN: spearman}, rounded, _images(run, of_run["images"])
     )
-    run.result.parent.mkdir(parents=True, exist_ok=True)
-    values = dataclasses.asdict(result) | {"config": configuration.to_dict(run.config)}
-    files.write_json(run.result, values)
-    return result
+
+
+def _images(run: PlannedRun, count: int | None) -> str | None:
+    """What tells a run's validation images from others; None where it is not known.
+
+    Args:
+      run: the run.
+      count: how many were read; None if that is known only where all must have been.
+    """
+    ground_truth, digest = _ground_truth_of(run)
+    if count is None:
+        if data_parts.loading_of(run.config).on_error == "skip":
+            return None
+        count = len(ground_truth["images"])
+    return f"{count} of {digest}"
+
+
+def _ground_truth_of(run: PlannedRun) -> tuple[dict[str, Any], str]:
+    data = json.dumps(run.settings["data"])
+    categories = class_list.read(run.workdir)
+    return _ground_truth(data, None if categories is None else tuple(categories))
 
 
 @functools.lru_cache(maxsize=1)  # the runs of a comparison have the same data
@@ -303,7 +364,7 @@ def _ground_truth(
 ) -> tuple[dict[str, Any], str]:
     """The validation images of `config.data`, given as JSON, in COCO's format, and their digest."""
     config = configuration.from_dict(json.loads(data))
-    source = sources.create_source(config, "val", categories=categories)
+    source = data_parts.create_source(config, "val", categories=categories)
     ground_truth = coco_format.to_coco_ground_truth(source)
     # Without the names of files, which are other ones on another machine.
     sizes = [(image["id"], image["height"], image["width"]) for image in ground_truth["images"]]
@@ -337,11 +398,12 @@ def existing_runs(
     for name, workdirs in arms:
         for workdir in workdirs:
             config = ml_collections.ConfigDict(configuration.read_workdir(workdir))
-            run = PlannedRun(name, config, workdir, results / name / f"seed_{config.seed}.json")
-            other = runs.setdefault((name, config.seed), run)
+            seed = training_parts.options_of(config).seed
+            run = PlannedRun(name, config, workdir, results / name / f"seed_{seed}.json")
+            other = runs.setdefault((name, seed), run)
             if other is not run:
                 raise ConfigError(
-                    f"{other.workdir} and {workdir} are both seed {config.seed} of arm {name}; "
+                    f"{other.workdir} and {workdir} are both seed {seed} of arm {name}; "
                     "give each seed once."
                 )
     return list(runs.values())

@@ -22,10 +22,10 @@ class _ClassMatches:
     """The detections of one class, best first, and how they matched.
 
     Attributes:
-        image: Position of each detection's image `[D]`.
-        counts: Whether a detection counts at each IoU threshold `[T, D]`; in a crowd it does not.
-        found: Whether it found an object `[T, D]`.
-        boxes: Objects of the class in each image `[I]`, crowds not counted.
+      image: position of each detection's image `[D]`.
+      counts: whether a detection counts at each IoU threshold `[T, D]`; in a crowd it does not.
+      found: whether it found an object `[T, D]`.
+      boxes: objects of the class in each image `[I]`, crowds not counted.
     """
 
     image: np.ndarray
@@ -44,16 +44,16 @@ def resampled_ap(
     """AP, AP50, AP60, AP70, AP75, AP80 and AP90 on resampled images.
 
     Args:
-        ground_truth: A data set in COCO's JSON format.
-        detections: COCO results.
-        resamplings: How many data sets are drawn.
-        seed: Of the draws.
+      ground_truth: a data set in COCO's JSON format.
+      detections: COCO results.
+      resamplings: how many data sets are drawn.
+      seed: of the draws.
 
     Returns:
-        One list of `resamplings` numbers a metric; None where no object was drawn.
+      one list of `resamplings` numbers a metric; None where no object was drawn.
 
     Raises:
-        ValueError: A detection or an annotation is malformed or names an unknown image or category.
+      ValueError: a detection or an annotation is malformed or names an unknown image or category.
     """
     evaluator = coco_metrics.run_evaluator(check_input(ground_truth, detections), "pycocotools")
     matches = [_class_matches(of_images) for of_images in coco_metrics.matches_by_class(evaluator)]

@@ -3,12 +3,15 @@
 import pathlib
 from collections.abc import Callable, Sequence
 
-import ml_collections
-
 from ioub_jax import files
+from ioub_jax.configs import words
 from ioub_jax.errors import ConfigError
 from ioub_jax.studies import paired_differences as statistics
 from ioub_jax.studies.planned_runs import PlannedRun, result_of
+
+#: Of COCO's results; other metrics are drawn beside them, as many as the picture has room for.
+_DRAWN = ("AP", "AP50", "AP75", "AP90", statistics.SPEARMAN)
+_COLUMNS = 8
 
 
 def write(
@@ -23,10 +26,10 @@ def write(
       runs: the runs of all arms, the reference's among the first.
       output: the folder to write into.
       resamplings: how many times the validation images are resampled.
-      draw: `plotting.arms.comparison`.
+      draw: `plotting.gains.comparison`.
 
     Returns:
-      The Markdown of the report.
+      the Markdown of the report.
 
     Raises:
       ConfigError: no run of the reference is finished, or a run's evaluation is not there.
@@ -39,7 +42,7 @@ def write(
         raise ConfigError(f"There is nothing to report: {error}.") from None
     missing = len(runs) - len(results)
     title = " against ".join((", ".join(arms[1:]), arms[0]))
-    text = statistics.format_markdown(comparison, title, _what(runs))
+    text = statistics.format_markdown(comparison, title, _what(runs, comparison.headline))
     if missing:
         text += f"\n{missing} of {len(runs)} runs are not finished and not in these numbers.\n"
     output.mkdir(parents=True, exist_ok=True)
@@ -49,24 +52,13 @@ def write(
     return text
 
 
-def _what(runs: Sequence[PlannedRun]) -> str:
+def _what(runs: Sequence[PlannedRun], headline: str) -> str:
     """What was trained and evaluated; what differs among the runs is told of each kind of them."""
-    described = " And: ".join(dict.fromkeys(_describe(run.config) for run in runs))
+    described = " And: ".join(dict.fromkeys(words.describe(run.settings) for run in runs))
+    of_ap = "; AP in sentences is in hundredths" if headline == "AP" else ""
     return (
-        f"{described} Metrics are of the validation images after the last step; AP in sentences is "
-        "in hundredths. The whole configuration of a run is in its result."
-    )
-
-
-def _describe(config: ml_collections.ConfigDict) -> str:
-    canvases = ", ".join(f"{height}x{width}" for height, width in config.data.canvases)
-    source = config.data.source
-    options = config.data.get(source, {})
-    where = options.get("root") or options.get("name")
-    return (
-        f"Data `{source}`{f' in `{where}`' if where else ''} at {canvases}; {config.model.name}, "
-        f"{config.model.get('backbone', 'vgg16')}; {config.schedule.images:,} images in batches of "
-        f"{config.batch_size}, schedule {config.schedule.name}."
+        f"{described} Metrics are of the validation images after the last step{of_ap}. The whole "
+        "configuration of a run is in its result."
     )
 
 
@@ -88,4 +80,13 @@ def _draw(
         }
         for arm, differences in comparison.differences.items()
     }
-    draw(path, values, intervals, title="What each arm reached, and what it gains")
+    others = [metric for metric in comparison.metrics if metric not in statistics.METRICS]
+    metrics = [metric for metric in _DRAWN if metric in comparison.metrics]
+    draw(
+        path,
+        values,
+        intervals,
+        metrics=(metrics + others)[:_COLUMNS],
+        hundredths=statistics.METRICS,
+        title="What each arm reached, and what it gains",
+    )

@@ -2,20 +2,21 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
 from ioub_jax import files
-from ioub_jax.data import pipeline
+from ioub_jax.data.loading import Loading
 from ioub_jax.data.sources.example import Source
+from ioub_jax.detectors import PlacedDetector
 from ioub_jax.devices import hosts
 from ioub_jax.errors import ConfigError
-from ioub_jax.evaluation import coco_format, coco_metrics, voc_metrics
-from ioub_jax.training.detector import Detector
+from ioub_jax.evaluation import coco_format
+from ioub_jax.evaluation.metric import Metric, Report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,39 +24,45 @@ class Evaluation:
     """Metrics of a detector on a data set, and what they were computed from.
 
     Attributes:
-      coco: the COCO metrics; None where they were not asked for, or nothing is annotated.
-      voc: the PASCAL VOC metrics; None likewise.
-      headline: the AP of the first of `config.evaluation.metrics`, VOC's over 11 points; None
-        without ground truth.
+      reports: what each metric says, by its name, in the order of the metrics; empty where nothing
+        is annotated.
       results: the detections, one COCO result dict each.
+      headline_key: which number of the first report picks the best checkpoint; None without one.
       highest_score: of all candidates, detections or not; None where it is not known.
-      score_threshold: `config.evaluation.score_threshold`, which detections exceed.
+      score_threshold: which the scores of detections exceed.
     """
 
-    coco: coco_metrics.CocoMetrics | None
-    voc: voc_metrics.VocMetrics | None
-    headline: float | None
+    reports: Mapping[str, Report]
     results: list[dict[str, Any]]
+    headline_key: str | None = None
     highest_score: float | None = None
     score_threshold: float = 0.0
 
-    def record(self) -> dict[str, float | None]:
-        """The numbers for `evaluation.jsonl`.
+    @property
+    def headline(self) -> float | None:
+        """The number that picks the best checkpoint; None without ground truth."""
+        return self.record()[self.headline_key] if self.headline_key else None
 
-        COCO's have their own keys (`AP`, `APs`, `AR100`, ...), VOC's are `voc_AP`, `voc_AP50`, ...
-        (11 points) and `voc_all_points_AP`, `voc_all_points_AP50`, ...
+    def record(self) -> dict[str, float | None]:
+        """The numbers for `evaluation.jsonl`, under the keys that the metrics give them.
+
+        COCO's are `AP`, `APs`, `AR100`, ..., VOC's `voc_AP`, `voc_AP50`, ... (11 points) and
+        `voc_all_points_AP`, `voc_all_points_AP50`, ...
         """
-        values: dict[str, float | None] = {}
-        if self.coco:
-            values |= self.coco.summary
-        if self.voc:
-            values |= {f"voc_{key}": ap for key, ap in self.voc.eleven_point.items()}
-            values |= {f"voc_all_points_{key}": ap for key, ap in self.voc.all_points.items()}
-        return values
+        values = {
+            key: number
+            for report in self.reports.values()
+            for key, number in report.numbers.items()
+        }
+        # The headline stands first, where a comparison looks for it.
+        return {key: values[key] for key in [self.headline_key] if key} | values
 
     def describe(self) -> str:
         """The tables for a terminal, or a sentence that says why there are none."""
-        tables = [f"{title}, {table}" for title, table in self._tables()] or [
+        tables = [
+            f"{name if report.title is None else report.title}, {report.table}"
+            for name, report in self.reports.items()
+        ] or [
             "The data set has no annotations, so there is nothing to compare the detections with; "
             "*_detections.json is the results file for its evaluation server, with the data set's "
             "own category ids."
@@ -63,7 +70,7 @@ class Evaluation:
         return "\n\n".join([*tables, *self._why_nothing()])
 
     def _why_nothing(self) -> Iterator[str]:
-        """Where AP is 0, or nothing was found, what scores there are."""
+        """Where the headline is 0, or nothing was found, what scores there are."""
         if self.highest_score is None or (self.results and self.headline != 0.0):
             return
         threshold = f"evaluation.score_threshold={self.score_threshold:g}"
@@ -73,84 +80,88 @@ class Evaluation:
                 "longer, or lower it to see what is found."
             )
         else:
+            # VOC's is called AP, too.
+            headline = str(self.headline_key).removeprefix(f"{next(iter(self.reports))}_")
             yield (
-                f"AP is 0 with {len(self.results):,} detections; the highest score was "
+                f"{headline} is 0 with {len(self.results):,} detections; the highest score was "
                 f"{self.highest_score:.3g} ({threshold})."
             )
 
-    def _tables(self) -> Iterator[tuple[str, str]]:
-        if self.coco:
-            yield "COCO", coco_metrics.format_table(self.coco)
-        if self.voc:
-            yield "PASCAL VOC", voc_metrics.format_voc_table(self.voc)
-
     def write(self, folder: pathlib.Path, name: str) -> None:
-        """Writes `NAME_detections.json` (COCO results) and what there is of metrics.
+        """Writes `NAME_detections.json` (COCO results) and two files of each metric.
 
-        COCO's are `NAME_metrics.json` and `NAME_table.txt`, VOC's `NAME_voc_metrics.json` and
-        `NAME_voc_table.txt`.
+        COCO's are `NAME_metrics.json` and `NAME_table.txt`, another's `NAME_METRIC_metrics.json`
+        and `NAME_METRIC_table.txt`.
         """
         folder.mkdir(parents=True, exist_ok=True)
         files.write_json(folder / f"{name}_detections.json", self.results)
-        if self.coco:
-            report = coco_metrics.metrics_to_json(self.coco)
-            files.write_json(folder / f"{name}_metrics.json", report, indent=2)
-            files.write_text(
-                folder / f"{name}_table.txt", coco_metrics.format_table(self.coco) + "\n"
-            )
-        if self.voc:
-            report = voc_metrics.voc_metrics_to_json(self.voc)
-            files.write_json(folder / f"{name}_voc_metrics.json", report, indent=2)
-            files.write_text(
-                folder / f"{name}_voc_table.txt", voc_metrics.format_voc_table(self.voc) + "\n"
-            )
+        for metric, report in self.reports.items():
+            infix = f"{metric}_" if report.file_infix is None else report.file_infix
+            details = report.numbers if report.details is None else report.details
+            files.write_json(folder / f"{name}_{infix}metrics.json", details, indent=2)
+            files.write_text(folder / f"{name}_{infix}table.txt", report.table + "\n")
 
 
-def check_metrics(config: ml_collections.ConfigDict) -> None:
-    """Checks `config.evaluation.metrics`.
+def check_metrics(metrics: Sequence[Metric]) -> None:
+    """Checks what can be known of metrics before they have computed anything.
 
     Raises:
-      ConfigError: it is empty, or names a metric twice or one that does not exist.
+      ConfigError: there is none, one is none, two have one name, or a name does not fit into those
+        of files.
     """
-    names = tuple(config.evaluation.metrics)
-    if not names or len(set(names)) < len(names) or not set(names) <= {"coco", "voc"}:
-        raise ConfigError(
-            f"evaluation.metrics is {names!r}; it must name 'coco', 'voc' or both, first the one "
-            "whose AP picks the best checkpoint."
-        )
-
-
-def headline_key(config: ml_collections.ConfigDict) -> str:
-    """What a record calls the headline: the key in `evaluation.jsonl` that says which is best."""
-    return {"coco": "AP", "voc": "voc_AP"}[config.evaluation.metrics[0]]
+    if not isinstance(metrics, Sequence):
+        raise ConfigError(f"metrics is {metrics!r}; give a sequence of them, such as (metric,).")
+    for metric in metrics:
+        if isinstance(metric, type) or not callable(getattr(metric, "compute", None)):
+            raise ConfigError(
+                f"A metric is {metric!r}; it must be an object with `name`, `headline_key` and "
+                "`compute`, such as ioub_jax.evaluation.CocoMetric()."
+            )
+    names = [metric.name for metric in metrics]
+    if not names:
+        raise ConfigError("There is no metric; give at least one: its headline picks the best.")
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"Two metrics have the name {name!r}; give each a name of its own.")
+        if not re.fullmatch(r"[\w-]+", name, re.ASCII):
+            raise ConfigError(
+                f"A metric has the name {name!r}, which files are called by; it must be of "
+                "letters, digits, '_' and '-'."
+            )
 
 
 def evaluate_source(
     predict: Callable[..., Any],
     source: Source,
-    detector: Detector,
+    detector: PlacedDetector,
+    loading: Loading,
+    metrics: Sequence[Metric],
+    batch_size: int,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
-    """The configured metrics of a detector over every image of a source, each counted once.
+    """The metrics of a detector over every image of a source, each counted once.
 
     Args:
-      predict: from `step.make_predict_step`, with the variables given.
+      predict: `PlacedDetector.predict` with the variables given.
       source: the data set.
       detector: the detector.
+      loading: how images become batches.
+      metrics: what is computed; the headline of the first picks the best checkpoint.
+      batch_size: images of all devices and processes that are looked at together.
       should_stop: asked before every batch; all processes of a run must get the same answer.
 
     Returns:
       The evaluation, or None where `should_stop` said so.
 
     Raises:
-      ConfigError: as `check_metrics`.
+      ConfigError: as `compare`.
     """
-    check_metrics(detector.config)
+    check_metrics(metrics)
     collector = coco_format.DetectionCollector(source.category_ids, source.written_ids)
     highest = -np.inf
-    with pipeline.evaluation_batches_of(
-        detector.config,
+    with loading.evaluation_batches(
         source,
+        batch_size,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     ) as batches:
@@ -159,40 +170,64 @@ def evaluate_source(
                 return None
             # Every process collects the detections of all, so that all know the same metrics.
             names = {key: batch[key] for key in ("image_id", "is_real")}
-            predicted = predict(*detector.on_devices(batch, detector.config.evaluation.batch_size))
+            predicted = predict(*detector.on_devices(batch, batch_size))
             detections, names = hosts.gather(detector.mesh, predicted, names)
             collect(collector, names, detections)
             scores = detections.scores[names["is_real"]]
             highest = np.fmax.reduce(scores, axis=None, initial=highest)
     ground_truth = ground_truth_of(source, collector)
-    evaluation = compare(ground_truth, collector.results, detector.config.evaluation)
+    evaluation = compare(ground_truth, collector.results, metrics)
     return dataclasses.replace(
         evaluation,
         highest_score=float(highest) if np.isfinite(highest) else None,
-        score_threshold=detector.config.evaluation.score_threshold,
+        score_threshold=detector.detector.options.score_threshold,
     )
 
 
 def compare(
-    ground_truth: dict[str, Any], results: list[dict[str, Any]], config: ml_collections.ConfigDict
+    ground_truth: dict[str, Any], results: list[dict[str, Any]], metrics: Sequence[Metric]
 ) -> Evaluation:
-    """The metrics that `config.evaluation` asks for; none where nothing is annotated.
+    """What metrics say of detections; nothing where nothing is annotated.
 
     Args:
       ground_truth: a data set in COCO's JSON format.
       results: the detections, one COCO result dict each.
-      config: `config.evaluation`: `metrics` and `backend`.
+      metrics: what is computed.
+
+    Raises:
+      ConfigError: as `check_metrics`; two metrics have a number of one name, or the first has no
+        number of the name that it calls its headline.
     """
+    check_metrics(metrics)
     if not ground_truth["annotations"]:
-        return Evaluation(coco=None, voc=None, headline=None, results=results)
-    of_coco, of_voc, headlines = None, None, {}
-    if "coco" in config.metrics:
-        of_coco = coco_metrics.evaluate_detections(ground_truth, results, backend=config.backend)
-        headlines["coco"] = of_coco.summary["AP"]
-    if "voc" in config.metrics:
-        of_voc = voc_metrics.evaluate_voc(ground_truth, results)
-        headlines["voc"] = of_voc.eleven_point["AP"]
-    return Evaluation(of_coco, of_voc, headlines[config.metrics[0]], results)
+        return Evaluation(reports={}, results=results)
+    reports = {metric.name: metric.compute(ground_truth, results) for metric in metrics}
+    _check_numbers(reports)
+    first = metrics[0]
+    if first.headline_key not in reports[first.name].numbers:
+        raise ConfigError(
+            f"The metric {first.name!r} calls {first.headline_key!r} its headline, but its numbers "
+            f"are {', '.join(reports[first.name].numbers) or 'none'}; name one of them."
+        )
+    return Evaluation(reports, results, first.headline_key)
+
+
+def _check_numbers(reports: Mapping[str, Report]) -> None:
+    """Checks that every number has a key of its own in `evaluation.jsonl`."""
+    owners = {"step": "the record of an evaluation"}
+    for name, report in reports.items():
+        if not isinstance(report, Report):
+            raise ConfigError(
+                f"The metric {name!r} computes a {type(report).__name__}; it must be an "
+                "ioub_jax.evaluation.Report."
+            )
+        for key in report.numbers:
+            if key in owners:
+                raise ConfigError(
+                    f"The metric {name!r} has a number {key!r}, which {owners[key]} has, too; give "
+                    f"it another key, such as {f'{name}_{key}'!r}."
+                )
+            owners[key] = f"the metric {name!r}"
 
 
 def collect(

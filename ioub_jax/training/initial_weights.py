@@ -1,15 +1,14 @@
 """What a new run starts from: a pretrained backbone, or a whole detector."""
 
+import dataclasses
 import logging
-import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import ml_collections
 from jax.sharding import Sharding
 
-from ioub_jax import weights
+from ioub_jax import files, weights
 from ioub_jax.data.sources import coco_categories
 from ioub_jax.errors import ConfigError
 from ioub_jax.training.train_state import TrainState
@@ -20,17 +19,33 @@ logger = logging.getLogger("ioub_jax")
 Categories = Sequence[tuple[int | str, str]]
 
 
+@dataclasses.dataclass(frozen=True)
+class InitialWeights:
+    """What a new run starts from, where it is not from random weights.
+
+    Attributes:
+      backbone: the name of the network's backbone.
+      pretrained: what gives the backbone: a file, a published name, or a run's workdir.
+      init_from: what gives the whole detector: a workdir, or a file or published name of one of
+        torchvision's.
+      settings: `model` and `anchors` of the configuration, to tell how `init_from` was trained
+        otherwise.
+    """
+
+    backbone: str = ""
+    pretrained: str | None = None
+    init_from: str | None = None
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
 def with_initial_weights(
-    state: TrainState,
-    config: ml_collections.ConfigDict,
-    categories: Categories,
-    sharding: Sharding,
+    state: TrainState, initial: InitialWeights, categories: Categories, sharding: Sharding
 ) -> TrainState:
-    """A new state with the weights that the configuration wants to start from.
+    """A new state with the weights that the run is to start from.
 
     Args:
       state: a new state.
-      config: the whole configuration; `model.pretrained` and `init_from` are used.
+      initial: what it starts from.
       categories: the id and name of each label of the training data.
       sharding: where every array goes.
 
@@ -38,7 +53,7 @@ def with_initial_weights(
       ConfigError: the weights are of another architecture; the sentence names the first difference.
       WeightsError: a file of weights cannot be used.
     """
-    variables = initial_variables(state.variables, config, categories, sharding)
+    variables = initial_variables(state.variables, initial, categories, sharding)
     return state.replace(
         params=jax.device_put(variables["params"], sharding),
         batch_stats=jax.device_put(variables["batch_stats"], sharding),
@@ -47,13 +62,13 @@ def with_initial_weights(
 
 def initial_variables(
     variables: dict[str, Any],
-    config: ml_collections.ConfigDict,
+    initial: InitialWeights,
     categories: Categories,
     sharding: Sharding,
 ) -> dict[str, Any]:
     """`variables` with what `with_initial_weights` puts into a state; of them only shapes count."""
-    if config.model.pretrained is not None:
-        backbone = _read_backbone(config.model, variables, sharding)
+    if initial.pretrained is not None:
+        backbone = _read_backbone(initial, variables, sharding)
         absent = {"fc6", "fc7"} - backbone["params"]["backbone"].keys()
         variables = _merged(
             variables,
@@ -61,8 +76,8 @@ def initial_variables(
             lambda path: path[0] == "backbone" and path[1] not in absent,
             "model.pretrained",
         )
-    if config.init_from is not None:
-        source, same_classes = _read_detector(config, categories, sharding)
+    if initial.init_from is not None:
+        source, same_classes = _read_detector(initial, categories, sharding)
         variables = _merged(
             variables,
             source,
@@ -73,38 +88,45 @@ def initial_variables(
             logger.info(
                 "init_from=%s has other classes: the last layer of the classification head is made "
                 "anew.",
-                config.init_from,
+                initial.init_from,
             )
     return variables
 
 
 def _read_backbone(
-    config: ml_collections.ConfigDict, variables: dict[str, Any], sharding: Sharding
+    initial: InitialWeights, variables: dict[str, Any], sharding: Sharding
 ) -> dict[str, Any]:
-    """`{'params': {'backbone': ...}, 'batch_stats': {'backbone': ...}}` of `model.pretrained`."""
-    workdir = pathlib.Path(config.pretrained)
+    """`{'params': {'backbone': ...}, 'batch_stats': {'backbone': ...}}` of `pretrained`."""
+    assert initial.pretrained is not None
+    if "backbone" not in variables["params"]:
+        raise ConfigError(
+            f"model.pretrained is {initial.pretrained!r}, but the network has no module called "
+            "'backbone' that could take the weights; set it to None, or name the module so."
+        )
+    workdir = files.path_of(initial.pretrained)
     if workdir.is_dir():
         return checkpoints.read_variables(workdir, "best", sharding)
-    path = weights.find_weights(config.pretrained)
+    path = weights.find_weights(initial.pretrained)
     template = {kind: tree.get("backbone", {}) for kind, tree in variables.items()}
     backbone = weights.backbone_variables(
-        weights.read_state_dict(path), template, backbone=config.backbone, name=str(path)
+        weights.read_state_dict(path), template, backbone=initial.backbone, name=str(path)
     )
     return {kind: {"backbone": tree} for kind, tree in backbone.items()}
 
 
 def _read_detector(
-    config: ml_collections.ConfigDict, categories: Categories, sharding: Sharding
+    initial: InitialWeights, categories: Categories, sharding: Sharding
 ) -> tuple[dict[str, Any], bool]:
     """The variables of `init_from`, and whether its classes are those of the training data."""
-    workdir = pathlib.Path(config.init_from)
+    assert initial.init_from is not None
+    workdir = files.path_of(initial.init_from)
     if workdir.is_dir():
-        _log_differences(config, configuration.read_workdir(workdir))
+        _log_differences(initial, configuration.to_dict(configuration.read_workdir(workdir)))
         same_classes = class_list.read(workdir) == list(categories)
         return checkpoints.read_variables(workdir, "best", sharding), same_classes
-    path = weights.find_weights(config.init_from)
+    path = weights.find_weights(initial.init_from)
     detector = weights.detector_of(weights.read_state_dict(path), name=str(path))
-    _log_differences(config, ml_collections.ConfigDict(detector.config))
+    _log_differences(initial, configuration.as_json(detector.config))
     same_classes = detector.is_of_coco and all(
         coco_categories.COCO_IDS.get(name) == id_ for id_, name in categories
     )
@@ -113,12 +135,12 @@ def _read_detector(
     return detector.variables, same_classes
 
 
-def _log_differences(config: ml_collections.ConfigDict, theirs: ml_collections.ConfigDict) -> None:
+def _log_differences(initial: InitialWeights, theirs: Mapping[str, Any]) -> None:
     """Names the keys of model and anchors in which a detector was trained otherwise."""
-    parts = []
-    for values in (theirs, config):
-        as_dict = configuration.to_dict(values)
-        parts.append({part: as_dict.get(part, {}) for part in ("model", "anchors")})
+    parts = [
+        {part: values.get(part, {}) for part in ("model", "anchors")}
+        for values in (theirs, initial.settings)
+    ]
     without = ("model.pretrained", "model.frozen_stages", "model.dtype", "prior_probability")
     differing = [
         line
@@ -129,7 +151,7 @@ def _log_differences(config: ml_collections.ConfigDict, theirs: ml_collections.C
         logger.warning(
             "init_from=%s was trained with another configuration (%s); its weights are worth more "
             "with its own.",
-            config.init_from,
+            initial.init_from,
             "; ".join(differing),
         )
 

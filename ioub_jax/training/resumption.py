@@ -5,13 +5,12 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import ml_collections
-
 from ioub_jax import files
 from ioub_jax.data.sources.example import Source
 from ioub_jax.data.sources.fingerprint import Fingerprint, fingerprint_of
 from ioub_jax.errors import ConfigError
-from ioub_jax.training import schedules
+from ioub_jax.training import optimization
+from ioub_jax.training.experiment import Experiment
 from ioub_jax.workdirs import configuration
 
 _DATA = "data.json"
@@ -66,7 +65,7 @@ def fingerprints(source: Source, validation: Source) -> dict[str, Fingerprint]:
 
 def changes(
     before: Before,
-    config: ml_collections.ConfigDict,
+    experiment: Experiment,
     data: Mapping[str, Fingerprint],
     step: int,
 ) -> list[str]:
@@ -74,13 +73,16 @@ def changes(
 
     Args:
       before: what the workdir held.
-      config: the configuration with which the run goes on.
+      experiment: with which the run goes on.
       data: the fingerprints of the data with which it goes on.
       step: the steps that are done.
     """
     if before.config is None:
         return []
-    told = [*_schedule_changes(before.config, config, step), *_evaluation_changes(before, config)]
+    told = [
+        *_schedule_changes(before.config, experiment, step),
+        *_evaluation_changes(before.config, experiment.settings),
+    ]
     for split, called, follows in (
         ("train", "training", "the run goes on with what is there now"),
         ("val", "validation", "APs from before and from now on do not compare"),
@@ -93,30 +95,21 @@ def changes(
     return told
 
 
-def _schedule_changes(
-    before: dict[str, Any], config: ml_collections.ConfigDict, step: int
-) -> list[str]:
-    old, new = before["schedule"]["images"], config.schedule.images
-    total = schedules.steps_of(new, config.batch_size)
+def _schedule_changes(before: dict[str, Any], experiment: Experiment, step: int) -> list[str]:
+    options = experiment.options
+    old, new, total = before["schedule"]["images"], options.images, options.steps
     if old == new:
         return []
     line = f"The schedule is now that of {new:,} images (before: {old:,})"
-    if 0 < step < total:
-        was = configuration.from_dict(before).schedule
-        rates = [
-            float(schedules.learning_rate_schedule(schedule, config.batch_size)(step))
-            for schedule in (config.schedule, was)
-        ]
+    if 0 < step < total and experiment.learning_rate is not None:
+        was = optimization.Schedule(**before["schedule"]).learning_rate(options.batch_size)
+        rates = [float(rate(step)) for rate in (experiment.learning_rate, was)]
         line += f": the learning rate of the next step is {rates[0]:.3g} (before: {rates[1]:.3g})"
     return [f"{line}."]
 
 
-def _evaluation_changes(before: Before, config: ml_collections.ConfigDict) -> list[str]:
-    assert before.config is not None
-    parts = [
-        {"evaluation": values["evaluation"]}
-        for values in (before.config, configuration.to_dict(config))
-    ]
+def _evaluation_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    parts = [{"evaluation": values["evaluation"]} for values in (before, now)]
     found = [
         line
         for line in configuration.differing_keys(*parts, evaluated=True)

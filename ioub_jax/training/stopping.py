@@ -8,12 +8,16 @@ from typing import Any, Self
 class StopSignals:
     """While it is entered, SIGTERM and SIGINT ask to stop instead of ending the process.
 
+    Args:
+      signals: which signals those are.
+
     Attributes:
       requested: whether a signal came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signals: tuple[int, ...] = (signal.SIGTERM, signal.SIGINT)) -> None:
         """Nothing is requested yet."""
+        self._signals = signals
         self.requested = False
         self._previous: dict[int, Any] = {}
 
@@ -24,7 +28,7 @@ class StopSignals:
     def __enter__(self) -> Self:
         # Signals belong to the main thread; a notebook's worker thread trains without.
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGTERM, signal.SIGINT):
+            for signum in self._signals:
                 self._previous[signum] = signal.signal(signum, self._request)
         return self
 

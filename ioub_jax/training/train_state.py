@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 
+from ioub_jax.detectors import Carried
 from ioub_jax.models import layers
 
 # Detectron2's start of its moving average of positives.
@@ -39,6 +39,11 @@ class TrainState(flax.struct.PyTreeNode):
     def variables(self) -> dict[str, Any]:
         """The variables of the model: `params` and `batch_stats`."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def carried(self) -> Carried:
+        """What the objective is given of the steps before."""
+        return Carried(self.w_loc, self.moving_average)
 
 
 def create_state(
@@ -91,14 +96,13 @@ def with_average(state: TrainState, decay: float) -> TrainState:
     return state.replace(ema=ema)
 
 
-def init_variables(model: nn.Module, seed: int | jax.Array) -> dict[str, Any]:
-    """Initial variables; no parameter's shape depends on the size of the image."""
-    images = jnp.zeros((1, 64, 64, 3), jnp.float32)
-    return dict(model.init(jax.random.key(seed), images, train=False))
-
-
 def frozen_parameters(params: Any, frozen_stages: int) -> Any:
-    """Tree of bool like `params`: True where the configuration freezes the parameter."""
+    """Tree of bool like `params`: True where a parameter of the backbone is frozen.
+
+    Args:
+      params: a tree like the parameters.
+      frozen_stages: as `models.layers.is_frozen`.
+    """
 
     def frozen(path: tuple[Any, ...], _: Any) -> bool:
         names = tuple(entry.key for entry in path)

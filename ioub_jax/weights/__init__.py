@@ -6,7 +6,7 @@
 """
 
 from ioub_jax.errors import WeightsError
-from ioub_jax.weights.backbone_variables import backbone_variables
+from ioub_jax.weights.imported_backbones import backbone_variables
 from ioub_jax.weights.published import find_weights, local_weights
 from ioub_jax.weights.torchvision_detectors import ImportedDetector, detector_of, is_class_output
 from ioub_jax.weights.torchvision_export import TorchvisionDetector, torchvision_export

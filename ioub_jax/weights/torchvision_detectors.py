@@ -5,16 +5,17 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
 from ioub_jax.configs.torchvision_models import torchvision_config
+from ioub_jax.detectors import retinanet, ssd
 from ioub_jax.errors import WeightsError
-from ioub_jax.models import create_model
 from ioub_jax.weights import backbone_names, mapping
-from ioub_jax.weights.backbone_variables import vgg_key
+from ioub_jax.weights.imported_backbones import vgg_key
 
 # Torchvision's detectors on COCO have an output for each category id up to 90, and one for id 0.
 COCO_OUTPUTS = 91
@@ -113,33 +114,27 @@ def detector_of(state_dict: mapping.StateDict, *, name: str) -> ImportedDetector
     state_dict = _with_current_names(state_dict)
     architecture = _recognise(state_dict, name)
     config = torchvision_config(architecture)
-    anchors = _anchors_per_location(config)
+    anchors = config["anchors"]
     kernel = state_dict[_FIRST_OUTPUT_KERNEL[architecture]]
-    ids = tuple(range(kernel.shape[0] // anchors[0]))
+    if architecture == "ssd300_vgg16":
+        per_location = [2 * (1 + len(ratios)) for ratios in anchors["ratios"]]
+        create_network: Callable[..., nn.Module] = ssd.create_network
+    else:
+        per_location = [anchors["scales_per_octave"] * len(anchors["ratios"])] * 5
+        create_network = retinanet.create_network
+    ids = tuple(range(kernel.shape[0] // per_location[0]))
     if architecture == "ssd300_vgg16":
         ids = ids[1:]  # the first output is the background
     elif architecture == "retinanet_resnet50_fpn" and len(ids) == COCO_OUTPUTS:
         # Its statistics have the epsilon of the network they came from in them already.
         config["model"]["norm_epsilon"] = 0.0
-    model = create_model(
-        ml_collections.ConfigDict(config["model"]),
-        num_classes=len(ids),
-        anchors_per_location=anchors,
-    )
+    network = create_network(ml_collections.ConfigDict(config["model"]), len(ids), per_location)
     images = jax.ShapeDtypeStruct((1, *config["data"]["canvases"][0], 3), jnp.float32)
-    template = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    template = jax.eval_shape(lambda x: network.init(jax.random.key(0), x, train=False), images)
     variables = mapping.fill(
         template, state_dict, KEYS[architecture], name=name, architecture=architecture
     )
     return ImportedDetector(architecture, config, variables, ids)
-
-
-def _anchors_per_location(config: dict[str, Any]) -> list[int]:
-    """For every level."""
-    anchors = config["anchors"]
-    if config["model"]["name"] == "ssd":
-        return [2 * (1 + len(ratios)) for ratios in anchors["ratios"]]
-    return [anchors["scales_per_octave"] * len(anchors["ratios"])] * 5
 
 
 def _recognise(state_dict: mapping.StateDict, name: str) -> str:

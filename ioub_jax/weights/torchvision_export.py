@@ -1,7 +1,7 @@
 """A detector of ours as one of torchvision's: its state dict and how to build the model for it."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -17,6 +17,12 @@ from ioub_jax.weights.torchvision_detectors import KEYS
 _EPSILON = 1e-5
 # The largest pixel: torchvision's detectors take images in 0..1.
 _WHITE = 255.0
+
+# `model.name` -> what of torchvision may equal it.
+_ARCHITECTURES = {
+    "retinanet": ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"),
+    "ssd": ("ssd300_vgg16",),
+}
 
 # What a trained model does not depend on, or torchvision takes as an argument.
 _FREE = {
@@ -51,7 +57,7 @@ class TorchvisionDetector:
 
 
 def torchvision_export(
-    variables: Any, config: Any, *, num_classes: int, name: str
+    variables: Any, settings: Mapping[str, Any], *, num_classes: int, name: str
 ) -> TorchvisionDetector:
     """One of torchvision's detectors that equals one of ours.
 
@@ -63,38 +69,44 @@ def torchvision_export(
 
     Args:
       variables: `params` and `batch_stats`.
-      config: a configuration, of which `model`, `anchors`, `evaluation` and `data` are used.
+      settings: its configuration as JSON can hold it, of which `model`, `anchors`, `evaluation` and
+        `data` are used.
       num_classes: C.
       name: what an error calls it: a workdir.
 
     Raises:
       WeightsError: torchvision has no such model; it names the options that stand in the way.
     """
-    architecture = _architecture(config, name)
+    architecture = _architecture(settings, name)
     variables = jax.device_get(variables)
-    epsilon = config.model.get("norm_epsilon", _EPSILON)
+    model = settings["model"]
+    epsilon = model.get("norm_epsilon", _EPSILON)
     if epsilon != _EPSILON and "batch_stats" in variables:
         params = _with_epsilon(variables["params"], variables["batch_stats"], epsilon)
         variables = {**variables, "params": params}
     state_dict = mapping.collect(variables, KEYS[architecture])
-    if config.model.get("norm") == "batch_norm":
+    if model.get("norm") == "batch_norm":
         means = [key for key in state_dict if key.endswith("running_mean")]
         state_dict |= {
             key.replace("running_mean", "num_batches_tracked"): np.zeros((), np.int64)
             for key in means
         }
     outputs = num_classes + (architecture == "ssd300_vgg16")
-    return TorchvisionDetector(architecture, _arguments(config, outputs), state_dict)
+    return TorchvisionDetector(
+        architecture, _arguments(settings, architecture, outputs), state_dict
+    )
 
 
-def _architecture(config: Any, name: str) -> str:
+def _architecture(settings: Mapping[str, Any], name: str) -> str:
     """The one that the configuration describes, or the options in which it is near to none."""
-    if config.model.name == "ssd":
-        candidates = ["ssd300_vgg16"]
-    else:
-        candidates = ["retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"]
+    candidates = _ARCHITECTURES.get(settings.get("model", {}).get("name"), ())
+    if not candidates:
+        raise WeightsError(
+            f"{name} is no detector that torchvision can build, which has RetinaNet and SSD; "
+            "export to StableHLO."
+        )
     differences = {
-        architecture: list(_differences(config, torchvision_config(architecture)))
+        architecture: list(_differences(settings, torchvision_config(architecture)))
         for architecture in candidates
     }
     nearest = min(candidates, key=lambda architecture: len(differences[architecture]))
@@ -107,12 +119,12 @@ def _architecture(config: Any, name: str) -> str:
     return nearest
 
 
-def _differences(config: Any, published: dict[str, Any]) -> Iterator[str]:
+def _differences(settings: Mapping[str, Any], published: dict[str, Any]) -> Iterator[str]:
     """The keys in which a model differs, each with both values."""
     for part, free in _FREE.items():
         ours, theirs = (
             traverse_util.flatten_dict(values, sep=".")
-            for values in (config[part].to_dict(), published[part])
+            for values in (settings[part], published[part])
         )
         for key in theirs:
             mine = ours.get(key, 64 if key == "width" else None)
@@ -142,22 +154,24 @@ def _with_epsilon(params: Any, batch_stats: Any, epsilon: float) -> Any:
     return {**params, "scale": scale.astype(np.float32)}
 
 
-def _arguments(config: Any, outputs: int) -> dict[str, Any]:
+def _arguments(settings: Mapping[str, Any], architecture: str, outputs: int) -> dict[str, Any]:
     """What the constructor takes."""
-    evaluation, data = config.evaluation, config.data
-    candidates = "candidates_per_class" if config.model.name == "ssd" else "candidates_per_level"
+    model, evaluation, data = (settings[part] for part in ("model", "evaluation", "data"))
+    has_one_size = architecture == "ssd300_vgg16"
+    candidates = "candidates_per_class" if has_one_size else "candidates_per_level"
     arguments = {
         "num_classes": outputs,
-        "image_mean": [mean / _WHITE for mean in config.model.pixel_mean],
-        "image_std": [std / _WHITE for std in config.model.pixel_std],
-        "score_thresh": evaluation.score_threshold,
-        "nms_thresh": evaluation.nms_iou,
-        "detections_per_img": evaluation.max_detections,
+        "image_mean": [mean / _WHITE for mean in model["pixel_mean"]],
+        "image_std": [std / _WHITE for std in model["pixel_std"]],
+        "score_thresh": evaluation["score_threshold"],
+        "nms_thresh": evaluation["nms_iou"],
+        "detections_per_img": evaluation["max_detections"],
         "topk_candidates": evaluation[candidates],
     }
-    if config.model.name == "ssd":
-        return arguments  # its size is fixed
-    sides = (min(data.canvases[0]), max(data.canvases[0]))
-    if data.resize.mode == "short_side":
-        sides = (data.resize.short_side, data.resize.long_side)
+    if has_one_size:
+        return arguments
+    canvas, resize = data["canvases"][0], data["resize"]
+    sides = (min(canvas), max(canvas))
+    if resize["mode"] == "short_side":
+        sides = (resize["short_side"], resize["long_side"])
     return {**arguments, "min_size": sides[0], "max_size": sides[1]}

@@ -8,6 +8,7 @@ tensorstore that the loop is closed, coroutines and tasks that nobody asked for 
 import contextlib
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +29,15 @@ def kept_quiet() -> Iterator[None]:
 
     sys.unraisablehook = show_others
     asyncio_logger.addFilter(is_another)
-    yield
+    with contextlib.ExitStack() as put_back:
+        put_back.enter_context(warnings.catch_warnings())
+        # Of one that had not begun when the loop was closed.
+        warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
+        try:
+            yield
+        except BaseException:
+            put_back.pop_all()
+            raise
     sys.unraisablehook = hook
     asyncio_logger.removeFilter(is_another)
 

@@ -5,7 +5,6 @@ brighter or darker pixels than those it was trained on.
 """
 
 import pathlib
-from typing import Any
 
 from ioub_jax import files
 from ioub_jax.data import sources
@@ -17,22 +16,22 @@ from ioub_jax.workdirs import checkpoint_folders, configuration
 _NAME = "bit_depth.json"
 
 
-def is_kept(config: Any, source: Source) -> bool:
+def is_kept(given: int | None, source: Source) -> bool:
     """Whether the bit depth of a run with this training data is kept: it is measured on files.
 
     Args:
-      config: the run's `config.data`.
+      given: the bit depth that the run was given; None: it is to be measured.
       source: its training data.
     """
-    return config.get("bit_depth") is None and sources.bit_depth_of(source) is not None
+    return given is None and sources.bit_depth_of(source) is not None
 
 
-def claim(workdir: pathlib.Path, config: Any, source: Source) -> int | None:
+def claim(workdir: pathlib.Path, given: int | None, source: Source) -> int | None:
     """The bit depth of a run; of a new one the measured one, which is kept in `bit_depth.json`.
 
     Args:
       workdir: the run's folder.
-      config: the run's `config.data`.
+      given: as `is_kept`.
       source: its training data as it is now.
 
     Returns:
@@ -42,7 +41,7 @@ def claim(workdir: pathlib.Path, config: Any, source: Source) -> int | None:
       ConfigError: the file is broken.
     """
     measured = sources.bit_depth_of(source)
-    if not is_kept(config, source):
+    if not is_kept(given, source):
         return measured
     kept = _read(workdir)
     if kept is None:
@@ -52,17 +51,17 @@ def claim(workdir: pathlib.Path, config: Any, source: Source) -> int | None:
     return kept
 
 
-def of_run(workdir: pathlib.Path, config: Any) -> int:
-    """The bit depth of a run: as configured, else as measured when it began.
+def of_run(workdir: pathlib.Path, given: int | None) -> int:
+    """The bit depth of a run: as given, else as measured when it began.
 
     Args:
       workdir: the run's folder.
-      config: the run's `config.data`, or another in its place.
+      given: the bit depth that the run, or whoever uses it, was given; None: none.
 
     Raises:
       ConfigError: the file is broken.
     """
-    return config.get("bit_depth") or _read(workdir) or BIT_DEPTHS[-1]
+    return given or _read(workdir) or BIT_DEPTHS[-1]
 
 
 def _read(workdir: pathlib.Path) -> int | None:

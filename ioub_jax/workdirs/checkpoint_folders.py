@@ -10,6 +10,11 @@ import json
 import pathlib
 from typing import Any
 
+from ioub_jax import files
+
+# What orbax writes into a checkpoint in a bucket when all else is there.
+_COMPLETE = "commit_success.txt"
+
 #: Where a run goes on, and what it has reached its best AP with.
 KINDS = ("last", "best")
 
@@ -69,6 +74,8 @@ def find(workdir: pathlib.Path, which: str = "last") -> list[Folder]:
         # One that is still being written, or was when its writer was killed, has a longer name.
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         found += [Folder(workdir, kind, int(name)) for name in names if name.isdecimal()]
+    if files.is_in_bucket(workdir):  # where nothing can be renamed, it lacks a file
+        found = [folder for folder in found if (folder.path / _COMPLETE).exists()]
     # Of one step both are the same state; the last one is the usual one.
     found.sort(key=lambda folder: (-folder.step, KINDS.index(folder.kind)))
     if which == "best":

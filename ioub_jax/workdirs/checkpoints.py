@@ -8,18 +8,19 @@ A checkpoint that cannot be read, or whose arrays have other checksums than what
 damaged. Whoever reads one then gets another one of the run, and the user a sentence.
 """
 
+import functools
 import logging
 import pathlib
 import re
-import shutil
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from jax.sharding import Sharding
 
+from ioub_jax import files
 from ioub_jax.devices import hosts
 from ioub_jax.errors import ConfigError
 from ioub_jax.workdirs import abandoned_reads, checkpoint_folders, checksums, records
@@ -29,6 +30,9 @@ logger = logging.getLogger("ioub_jax")
 
 # A tree of arrays, of which `step` is one: `training.train_state.TrainState`.
 State = Any
+
+#: Reads what is wanted of a checkpoint; gives it, and the names of all arrays that are there.
+ReadArrays = Callable[[Folder], tuple[Any, Iterable[str]]]
 
 
 def _manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
@@ -43,7 +47,7 @@ def _manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
         ),
     )
     return ocp.CheckpointManager(
-        folder.absolute(), options=options, item_names=("state", "metadata")
+        files.absolute(folder), options=options, item_names=("state", "metadata")
     )
 
 
@@ -140,7 +144,8 @@ def resume(workdir: pathlib.Path, template: State, sharding: Sharding) -> State 
     """
     if not checkpoint_folders.find(workdir):
         return None
-    folder, state, damages = _first_whole(workdir, "last", sharding, template)
+    read_arrays = functools.partial(_read_state, template=template, sharding=sharding)
+    folder, state, damages = _first_whole(workdir, "last", read_arrays)
     if damages:
         if hosts.is_first():
             for damaged in damages:
@@ -155,7 +160,7 @@ def resume(workdir: pathlib.Path, template: State, sharding: Sharding) -> State 
 
 def _move_away(folder: Folder) -> None:
     place = folder.workdir / "checkpoints" / "damaged" / f"{folder.kind}_{folder.step}"
-    shutil.rmtree(place, ignore_errors=True)
+    files.remove_folder(place)
     place.parent.mkdir(exist_ok=True)
     folder.path.rename(place)
 
@@ -164,6 +169,9 @@ def read_variables(
     workdir: pathlib.Path, which: str, sharding: Sharding, *, ema: bool = True
 ) -> dict[str, Any]:
     """Parameters and running statistics of a checkpoint, whatever optimizer trained them.
+
+    Nothing else is loaded: not the state of the optimizer, and of the variables and their moving
+    average only what is asked for.
 
     Args:
       workdir: the run's folder.
@@ -178,20 +186,14 @@ def read_variables(
     Raises:
       ConfigError: there is no checkpoint, or every one is damaged.
     """
-    state, _ = read_tree(workdir, which, sharding)
-    if ema and state.get("ema"):  # earlier versions had none
-        return state["ema"]
-    return {"params": state["params"], "batch_stats": state["batch_stats"]}
-
-
-def read_tree(workdir: pathlib.Path, which: str, sharding: Sharding) -> tuple[dict[str, Any], int]:
-    """Everything in a checkpoint as nested dicts, and its step; raises as `read_variables`."""
-    folder, tree, damages = _first_whole(workdir, which, sharding, None)
+    read_arrays = functools.partial(_read_parts, ema=ema, sharding=sharding)
+    folder, parts, damages = _first_whole(workdir, which, read_arrays)
     if damages:
         _warn(f"{_describe(damages)}: {folder} is used instead.")
     elif folder.kind != which:
         _warn(f"{workdir} has no '{which}' checkpoint: {folder} is used instead.")
-    return tree, folder.step
+    variables: dict[str, Any] = parts.get("ema", parts)
+    return variables
 
 
 def to_read(workdir: pathlib.Path, which: str) -> Folder:
@@ -213,16 +215,19 @@ class _DamageError(Exception):
     """A checkpoint cannot be used; its message says why, for the middle of a sentence."""
 
 
+class _OtherArraysError(ConfigError):
+    """A checkpoint is not of this network and optimizer, and nothing is wrong with it."""
+
+
 def _first_whole(
-    workdir: pathlib.Path, which: str, sharding: Sharding, template: State | None
+    workdir: pathlib.Path, which: str, read_arrays: ReadArrays
 ) -> tuple[Folder, Any, dict[Folder, str]]:
     """The first checkpoint that is whole, what is in it, and why each before it is not used.
 
     Args:
       workdir: the run's folder.
       which: 'last' or 'best', which one to begin with.
-      sharding: where every array goes.
-      template: a state of the same shapes; None for nested dicts.
+      read_arrays: reads what is wanted of a checkpoint.
 
     Raises:
       ConfigError: there is no checkpoint, or every one is damaged.
@@ -234,7 +239,7 @@ def _first_whole(
     for must_be_checked in (True, False):
         for folder in folders:
             try:
-                tree = _read_on_all(folder, template, sharding, must_be_checked)
+                tree = _read_on_all(folder, read_arrays, must_be_checked)
             except _DamageError as damage:
                 damages[folder] = str(damage)
                 continue
@@ -251,12 +256,10 @@ def _first_whole(
     )
 
 
-def _read_on_all(
-    folder: Folder, template: State | None, sharding: Sharding, must_be_checked: bool
-) -> Any:
+def _read_on_all(folder: Folder, read_arrays: ReadArrays, must_be_checked: bool) -> Any:
     """As `_read`; what one process of a run cannot read, none of them uses."""
     try:
-        tree, damage = _read(folder, template, sharding, must_be_checked), None
+        tree, damage = _read(folder, read_arrays, must_be_checked), None
     except _DamageError as error:
         tree, damage = None, error
     if not hosts.all_agree(damage is None):
@@ -264,8 +267,8 @@ def _read_on_all(
     return tree
 
 
-def _read(folder: Folder, template: State | None, sharding: Sharding, must_be_checked: bool) -> Any:
-    """The arrays of one checkpoint, if they are what was saved."""
+def _read(folder: Folder, read_arrays: ReadArrays, must_be_checked: bool) -> Any:
+    """What is wanted of one checkpoint, if it is what was saved."""
     try:
         saved = folder.metadata().get("checksums")  # earlier versions had none
     except ValueError as error:
@@ -274,36 +277,103 @@ def _read(folder: Folder, template: State | None, sharding: Sharding, must_be_ch
         saved = None
     try:
         with abandoned_reads.kept_quiet():
-            tree = _read_arrays(folder, template, sharding)
-    except (MemoryError, jax.errors.JaxRuntimeError):
-        raise  # of this machine, not of the file
+            tree, names = read_arrays(folder)
+    except (MemoryError, jax.errors.JaxRuntimeError, _OtherArraysError):
+        raise  # of this machine or this run, not of the file
     except Exception as error:  # orbax has no type of its own for it, and once a bare Exception
         raise _DamageError(_in_short(error)) from error
-    difference = checksums.difference(saved, checksums.checksums_of(tree)) if saved else None
-    if difference is not None:
-        raise _DamageError(difference)
+    if saved:
+        # What was not read counts as whole, but that it is there.
+        found = {name: saved.get(name) for name in names} | checksums.checksums_of(tree)
+        difference = checksums.difference(saved, found)
+        if difference is not None:
+            raise _DamageError(difference)
     return tree
 
 
-def _read_arrays(folder: Folder, template: State | None, sharding: Sharding) -> Any:
+def _read_state(folder: Folder, template: State, sharding: Sharding) -> tuple[State, list[str]]:
+    """The state in a checkpoint, of the template's structure."""
+    with _reader(folder) as reader:
+        saved = reader.item_metadata(folder.step)["state"].tree
+        _check_arrays(folder.workdir, str(folder), saved, template)
+        state = _restore(reader, folder.step, template, sharding, partial=False)
+    return state, checksums.names_of(state)
+
+
+def _read_parts(folder: Folder, ema: bool, sharding: Sharding) -> tuple[dict[str, Any], list[str]]:
+    """`params` and `batch_stats` as nested dicts, or `ema` where it is wanted and there."""
+    with _reader(folder) as reader:
+        shapes = reader.item_metadata(folder.step)["state"].tree
+        has_average = bool(shapes.get("ema"))  # earlier versions had none
+        parts = ("ema",) if ema and has_average else ("params", "batch_stats")
+        wanted = {part: shapes[part] for part in parts}
+        read = _restore(reader, folder.step, wanted, sharding, partial=True)
+    return read, checksums.names_of(shapes)
+
+
+def check_variables(workdir: pathlib.Path, variables: Any, wanted: Any) -> None:
+    """Checks that what was read of a run are the variables of a network that is given.
+
+    Args:
+      workdir: the run's folder.
+      variables: from `read_variables`.
+      wanted: those of the network, or their `jax.eval_shape`.
+
+    Raises:
+      ConfigError: the network has others.
+    """
+    _check_arrays(workdir, "its checkpoint", variables, wanted)
+
+
+def _check_arrays(workdir: pathlib.Path, place: str, saved: Any, template: Any) -> None:
+    """Checks that a checkpoint has the arrays of a template: in that, damage changes nothing."""
+    there, wanted = _shapes(saved), _shapes(template)
+    for name in sorted(there.keys() | wanted.keys()):
+        if there.get(name) != wanted.get(name):
+            before, now = (
+                "nothing" if shape is None else f"an array of shape {shape}"
+                for shape in (there.get(name), wanted.get(name))
+            )
+            raise _OtherArraysError(
+                f"{workdir} holds a run of another network or optimizer: of {name}, {place} has "
+                f"{before}, and what is given {now}; give what it was trained with, or another "
+                "workdir."
+            )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of every array by its path."""
+    shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(tree)]
+    return dict(zip(checksums.names_of(tree), shapes, strict=True))
+
+
+def _reader(folder: Folder) -> ocp.CheckpointManager:
     # Nothing is written without `create`. With `read_only`, orbax would warn at every opening, and
     # without a handler of the metadata at every reading.
-    reader = ocp.CheckpointManager(
-        folder.path.parent.absolute(),
+    return ocp.CheckpointManager(
+        files.absolute(folder.path.parent),
         options=ocp.CheckpointManagerOptions(create=False),
         item_names=("state", "metadata"),
         item_handlers={
-            "state": ocp.StandardCheckpointHandler(),
+            "state": ocp.PyTreeCheckpointHandler(),
             "metadata": ocp.JsonCheckpointHandler(),
         },
     )
-    with reader:
-        shapes = reader.item_metadata(folder.step)["state"].tree if template is None else template
-        abstract = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
-        )
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        return reader.restore(folder.step, args=args)["state"]
+
+
+def _restore(
+    reader: ocp.CheckpointManager, step: int, shapes: Any, sharding: Sharding, *, partial: bool
+) -> Any:
+    """Reads the arrays of `shapes`, which has the whole structure unless it is partial."""
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+    )
+    arguments = ocp.args.PyTreeRestore(
+        abstract,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
+        partial_restore=partial,
+    )
+    return reader.restore(step, args=ocp.args.Composite(state=arguments))["state"]
 
 
 def _in_short(error: BaseException) -> str:

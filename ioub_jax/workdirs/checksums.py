@@ -18,11 +18,17 @@ def checksums_of(tree: Any) -> dict[str, str]:
       The path of each leaf, with slashes as in `params/backbone/stem_conv/kernel`, and eight hex
       digits. A state and the nested dicts that it is restored as have the same paths.
     """
+    return dict(zip(names_of(tree), map(_checksum, jax.tree.leaves(tree)), strict=True))
+
+
+def names_of(tree: Any) -> list[str]:
+    """The path of each leaf with slashes, in the order of the leaves.
+
+    Args:
+      tree: arrays, or what stands for them.
+    """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): _checksum(leaf)
-        for path, leaf in leaves
-    }
+    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
 
 
 def _checksum(leaf: Any) -> str:

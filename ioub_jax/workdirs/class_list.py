@@ -2,8 +2,8 @@
 
 A network's output number 3 is the third class of the data set it was trained on. Another data set,
 or the same one with its categories listed otherwise, may give label 3 to another class. So a run
-keeps the list, and whatever data comes later is opened with it: `sources.create_source` matches the
-classes by name.
+keeps the list, and whatever data comes later is opened with it: `class_order.with_classes` matches
+the classes by name.
 """
 
 import pathlib

@@ -23,7 +23,13 @@ CHANGEABLE = ("data", "evaluation", "runtime")
 
 def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """The configuration as plain nested dicts, tuples as lists: what JSON can hold."""
-    return json.loads(json.dumps(config.to_dict()))
+    return as_json(config.to_dict())
+
+
+def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dicts as they come back from a JSON file: tuples as lists."""
+    copied: dict[str, Any] = json.loads(json.dumps(values))
+    return copied
 
 
 def _with_tuples(value: Any) -> Any:
@@ -50,6 +56,10 @@ _ADDED = {
     "data.exif": "ignore",
     "data.bit_depth": None,
     "data.voc.unannotated": "problem",
+    "optimizer.name": "sgd",
+    "optimizer.betas": None,
+    "optimizer.backbone_factor": 1.0,
+    "optimizer.layer_decay": 1.0,
 }
 # What is only a check of the data, and changes nothing of what is trained.
 _CHECKS = ("data.allow_empty_classes",)
@@ -93,13 +103,13 @@ def differing_keys(
 
 
 def check_workdir(
-    workdir: pathlib.Path, config: ml_collections.ConfigDict, *, evaluated: bool = False
+    workdir: pathlib.Path, settings: dict[str, Any], *, evaluated: bool = False
 ) -> None:
     """Checks that a workdir is new or holds the run of a configuration.
 
     Args:
       workdir: the run's folder.
-      config: the configuration.
+      settings: the configuration, as `to_dict` gives it.
       evaluated: as for `differing_keys`.
 
     Raises:
@@ -108,7 +118,7 @@ def check_workdir(
     stored = read_stored(workdir)
     if stored is None:
         return
-    differences = differing_keys(stored, to_dict(config), evaluated=evaluated)
+    differences = differing_keys(stored, settings, evaluated=evaluated)
     if (workdir / "classes.json").exists():  # then labels are those, whatever else is chosen
         differences = [line for line in differences if not _LABELS.match(line)]
     if differences:
@@ -118,16 +128,16 @@ def check_workdir(
         )
 
 
-def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+def claim_workdir(workdir: pathlib.Path, settings: dict[str, Any]) -> None:
     """Writes `config.json` into the workdir, or checks that the run there is this one.
 
     Raises:
       ConfigError: the workdir holds a run of another configuration.
     """
-    check_workdir(workdir, config)
+    check_workdir(workdir, settings)
     files.check_can_write(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    files.write_json(workdir / "config.json", to_dict(config), indent=2)
+    files.write_json(workdir / "config.json", settings, indent=2)
 
 
 def read_stored(workdir: pathlib.Path) -> dict[str, Any] | None:

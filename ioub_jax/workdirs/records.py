@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import pathlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -15,6 +16,9 @@ from ioub_jax.errors import UserError
 from ioub_jax.workdirs.writers import Writer
 
 logger = logging.getLogger("ioub_jax")
+
+# How old a file in a bucket may be, which is written anew as a whole.
+_FLUSH_SECONDS = 60.0
 
 
 class NonFiniteError(UserError, RuntimeError):
@@ -57,6 +61,36 @@ def read_records(path: pathlib.Path, last_step: int) -> list[dict[str, Any]]:
     return records
 
 
+class _Lines:
+    """The lines of a growing file. In a bucket, which cannot append, it is written anew at times.
+
+    Args:
+      path: the file.
+      lines: what it has to begin with.
+    """
+
+    def __init__(self, path: pathlib.Path, lines: Sequence[str]) -> None:
+        files.write_text(path, "".join(lines))
+        self._path = path
+        self._lines = list(lines) if files.is_in_bucket(path) else None
+        self._written, self._when = len(lines), time.monotonic()
+
+    def append(self, line: str) -> None:
+        if self._lines is None:
+            with files.naming(self._path), self._path.open("a", encoding="utf-8") as file:
+                file.write(line)
+            return
+        self._lines.append(line)
+        if time.monotonic() > self._when + _FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Sees that every line is in the file."""
+        if self._lines is not None and len(self._lines) > self._written:
+            files.write_text(self._path, "".join(self._lines))
+            self._written, self._when = len(self._lines), time.monotonic()
+
+
 class MetricWriter:
     """Writes `NAME.jsonl`, each step once, and shows every record to the writers.
 
@@ -80,6 +114,7 @@ class MetricWriter:
     ) -> None:
         """Opens the files, cutting them back to `last_step`."""
         self._paths = {name: workdir / f"{name}.jsonl" for name in names}
+        self._lines: dict[str, _Lines] = {}
         self._writers = None if writers is None else list(writers)
         if writers is None:
             return
@@ -94,7 +129,7 @@ class MetricWriter:
             )
         for name, path in self._paths.items():
             records = read_records(path, last_step)
-            files.write_text(path, "".join(json.dumps(record) + "\n" for record in records))
+            self._lines[name] = _Lines(path, [json.dumps(record) + "\n" for record in records])
             for record in records:
                 self._show(name, record)
 
@@ -128,10 +163,13 @@ class MetricWriter:
         if self._writers is None:
             return
         record = {"step": step, **values}
-        path = self._paths[name]
-        with files.naming(path), path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        self._lines[name].append(json.dumps(record) + "\n")
         self._show(name, record)
+
+    def flush(self) -> None:
+        """Sees that every record is in its file: before a checkpoint, which a run goes on from."""
+        for lines in self._lines.values():
+            lines.flush()
 
     def has(self, name: str, step: int) -> bool:
         """Whether a record of that kind and step is there."""
@@ -142,5 +180,8 @@ class MetricWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
-        """Closes the writers, which are told whether there was an error."""
-        self._for_each_writer(lambda writer: writer.close(failed=kind is not None))
+        """Closes the files, and the writers, which are told whether there was an error."""
+        try:
+            self.flush()
+        finally:
+            self._for_each_writer(lambda writer: writer.close(failed=kind is not None))

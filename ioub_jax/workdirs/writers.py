@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import ml_collections
 import tensorboardX
 from tensorboardX import summary
 from tensorboardX.proto import event_pb2
@@ -38,13 +37,13 @@ class Writer(Protocol):
         """Ends; `failed` after an error."""
 
 
-def check_writers(config: ml_collections.ConfigDict) -> None:
-    """Checks that the packages are there which the configuration's writers take.
+def check_project(project: str | None) -> None:
+    """Checks that the package is there that a project of Weights & Biases takes.
 
     Raises:
-      ConfigError: one is not.
+      ConfigError: it is not.
     """
-    if _project_of(config) is None:
+    if project is None:
         return
     spec = importlib.util.find_spec("wandb")
     # Python also takes a mere folder wandb/, which W&B leaves where it runs, for a package.
@@ -55,31 +54,33 @@ def check_writers(config: ml_collections.ConfigDict) -> None:
         )
 
 
-def open_writers(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> list[Writer]:
-    """The writers of a run: TensorBoard, and Weights & Biases under `runtime.wandb_project`.
+def open_writers(
+    workdir: pathlib.Path, project: str | None, settings: dict[str, Any]
+) -> list[Writer]:
+    """The writers of a run: TensorBoard and, where it has a project, Weights & Biases.
+
+    TensorBoard's events grow by appending, so that a run in a bucket has none.
 
     Args:
       workdir: the run's folder.
-      config: the whole configuration.
+      project: of Weights & Biases.
+      settings: what it shows of the run besides its records; as JSON can hold it.
 
     Raises:
       ConfigError: Weights & Biases is not installed, or does not let the run begin.
     """
-    check_writers(config)
+    check_project(project)
     opened: list[Writer] = []
-    if (project := _project_of(config)) is not None:
-        opened.append(WeightsAndBiases(workdir, project, configuration.to_dict(config)))
-    return [TensorBoard(workdir), *opened]
+    if project is not None:
+        opened.append(WeightsAndBiases(workdir, project, settings))
+    return opened if files.is_in_bucket(workdir) else [TensorBoard(workdir), *opened]
 
 
-def describe_writers(config: ml_collections.ConfigDict) -> str:
+def describe_writers(workdir: pathlib.Path, project: str | None) -> list[str]:
     """The folders that they write into the workdir, in words."""
-    project = _project_of(config)
-    return "tensorboard/" + (f", wandb/ (project {project})" if project else "")
-
-
-def _project_of(config: ml_collections.ConfigDict) -> str | None:
-    return config.runtime.get("wandb_project")  # not in the runs of earlier versions
+    if files.is_in_bucket(workdir):
+        return []
+    return ["tensorboard/"] + ([f"wandb/ (project {project})"] if project else [])
 
 
 def _numbers(name: str, record: Mapping[str, Any]) -> dict[str, float]:
@@ -166,9 +167,10 @@ class WeightsAndBiases:
             self._run = wandb.init(
                 project=project,
                 id=_run_id(workdir),
-                name="/".join(workdir.absolute().parts[-2:]),
+                name="/".join(files.absolute(workdir).parts[-2:]),
                 resume="allow",
-                dir=str(workdir),
+                # Of a run in a bucket: wandb/ where the training is started.
+                dir=None if files.is_in_bucket(workdir) else str(workdir),
                 config=config,
                 allow_val_change=True,  # `runtime.*`, and a longer run
             )

@@ -135,7 +135,7 @@ def test_what_is_learned_is_said_alike(commands, tmp_path):
     assert lines_of(dry) == expected
     assert "4 of the 5 validation images are trained on, too (the first: " in dry
     # Ends where the train step would be built.
-    before = "from ioub_jax.training import loop; loop.create_trainer = None"
+    before = "from ioub_jax.training import start; start.start_state = None"
     _, trained = commands("train", *arguments, workdir, before=before)
     assert lines_of(trained) == expected, trained
 

@@ -225,7 +225,7 @@ MISTAKES = [
     ("train", [TINY, "--workdir=FOLDER/file"], NO_FOLDER),
     ("train", [TINY, "--workdir=RUN", "--config.seed=1"], "another configuration (seed: 0 -> 1);"),
     ("train", ["--config=nowhere.py", "--workdir=RUN"], "no configuration file nowhere.py"),
-    ("train", ["--workdir=RUN"], "--config must be given"),
+    ("train", ["--workdir=RUN"], "--config must have a value"),
     ("train", [f"{TINY}:neither", "--workdir=RUN"], "Unknown arm 'neither'; it must be one of"),
     ("compare", [TINY, "--workdir=FOLDER/file"], NO_FOLDER),
     ("compare", ["--workdir=FOLDER/new"], "Give --config to train, or --runs"),
@@ -280,7 +280,7 @@ MISTAKES = [
             (".data.max_boxes=two", "--config.data.max_boxes=two: invalid literal for int()"),
             (".data.max_boxes=None", "--config.data.max_boxes=None: the key cannot be None"),
             (".seed=3", "--config.seed is what the run was trained with; only keys of config.data"),
-            (".zzz=3", "No such key in the configuration: zzz."),
+            (".zzz=3", "No such key in the configuration: 'zzz'"),
             ("=configs/shapes_retinanet.py", "--config takes no file here, the run has its own"),
         )
     ),
@@ -318,12 +318,38 @@ def test_what_a_user_gets_wrong_is_one_sentence(run, places, verb, arguments, wo
 
 
 @pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        ("train", [TINY, "--workdir=gs://mine/run"]),
+        ("compare", [TINY, "--workdir=gs://mine/run"]),
+        ("evaluate", ["--workdir=gs://mine/run"]),
+        ("draw", ["--workdir=gs://mine/run"]),
+        ("diagnose", ["--workdir=gs://mine/run"]),
+        ("predict", ["--model=gs://mine/run", "--output=FOLDER/new", "FOLDER/empty.jpg"]),
+        ("export", ["--model=gs://mine/run", "--output=FOLDER/new"]),
+    ],
+)
+def test_a_bucket_without_its_package_is_one_sentence(run, places, verb, arguments):
+    before = "import sys\nsys.modules['gcsfs'] = None\n"
+    code, output = run(verb, *filled(arguments, places), before=before)
+    assert code == command_line.USER_ERROR
+    assert output == (
+        "Error: gs://mine/run takes the package gcsfs, which is not installed: pip install "
+        "'ioub_jax[train,gcs]'.\n"
+    )
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("def get_config(:\n", "mine.py, line 1"),
         ("import not_there\n", "No module named 'not_there'"),
         ("def get_config():\n  return missing\n", "mine.py:2: NameError: name 'missing'"),
         ("def get_config():\n  return 3\n", "must return an ml_collections.ConfigDict"),
+        ("def get_config():\n  raise ValueError('a\\nb')\n", "be read: a b\n"),
+        ("def get_config():\n  return {}['a']\n", "mine.py:2: KeyError: 'a'"),
+        ("def get_config():\n  return 1 + 'a'\n", "mine.py:2: TypeError: unsupported operand"),
+        ("missing\n", "mine.py:1: NameError: name 'missing'"),
     ],
 )
 def test_a_mistake_in_a_configuration_file_is_one_sentence(run, tmp_path, text, words):
@@ -338,8 +364,8 @@ def test_a_mistake_in_a_configuration_file_is_one_sentence(run, tmp_path, text, 
 
 # ------------------------------------------------------------------ other ends
 
-TRAINING = "from ioub_jax.training import loop\ndef fail(*_, **__):\n  raise {}\n"
-TRAINING += "loop.train_and_evaluate = fail\n"
+TRAINING = "from ioub_jax import building\ndef fail(*_, **__):\n  raise {}\n"
+TRAINING += "building.train_and_evaluate = fail\n"
 
 
 def train(run, tmp_path, error, imports=""):
@@ -365,6 +391,22 @@ def test_a_full_disk_is_one_sentence(run, tmp_path):
 
 def test_an_interruption_is_one_word(run, tmp_path):
     assert train(run, tmp_path, "KeyboardInterrupt") == (130, "Interrupted.\n")
+
+
+def test_an_interruption_of_one_of_several_processes_waits_for_no_other(monkeypatch, capsys):
+    class LeftAtOnceError(Exception):
+        pass
+
+    def leave_at_once(code):
+        raise LeftAtOnceError(code)
+
+    monkeypatch.setattr(os, "_exit", leave_at_once)
+    with pytest.raises(SystemExit, match="130"):
+        command_line._end(KeyboardInterrupt())
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    with pytest.raises(LeftAtOnceError, match="130"):
+        command_line._end(KeyboardInterrupt())
+    assert capsys.readouterr().err == "Interrupted.\n" * 2
 
 
 def test_a_reader_that_leaves_is_no_error(run):

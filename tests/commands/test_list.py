@@ -41,6 +41,12 @@ def test_every_verb_is_listed_with_one_line(caller):
         assert len(line) <= 110
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no head")
+def test_who_reads_the_beginning_alone_is_told_no_more():
+    shown = start("bash", "-c", f"'{IOUB[0]}' | (exec <&-; sleep 1)")
+    assert shown.stderr == ""
+
+
 @pytest.mark.parametrize("caller", [IOUB, IN_A_CLONE])
 def test_a_wrong_name_ends_with_the_list(caller):
     shown = start(*caller, "trian")

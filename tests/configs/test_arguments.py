@@ -23,3 +23,13 @@ def test_unknown_and_double_words_are_refused():
         arguments.parse("r51,cls", BACKBONES, ARMS)
     with pytest.raises(ValueError, match="'r50,r101' has r50 and r101; give one of"):
         arguments.parse("r50,r101", BACKBONES, ARMS)
+
+
+def test_what_recipes_share_is_where_it_was_too():
+    from configs.backbones import BACKBONES, use_backbone
+
+    from configs import defaults
+
+    config = defaults.get_config("cls")
+    use_backbone(config.model, "r18")
+    assert config.model.backbone == BACKBONES["r18"] == "resnet18"

@@ -12,8 +12,8 @@ import pytest
 
 from ioub_jax.configs import defaults
 from ioub_jax.devices.placement import abstract_batch
+from ioub_jax.from_config import training_parts
 from ioub_jax.models import resnet
-from ioub_jax.training.detector import canvas_anchors, create_detector, create_trainer
 
 #: file -> the words of its models, of those that differ by the depth of their backbone one.
 FAMILIES = {
@@ -53,12 +53,11 @@ def config_of(name, argument):
 
 def trace(config, num_classes=20):
     """Shapes of the state and the metrics after a train step on the largest canvas."""
-    trainer = create_trainer(create_detector(config, num_classes))
+    detector = training_parts.detector_of(config, num_classes)
+    trainer = training_parts.trainer_of(config, detector)
     canvas = max(config.data.canvases)
     batch = abstract_batch(config.batch_size, canvas, config.data.max_boxes)
-    anchors = jax.eval_shape(
-        lambda: tuple(jnp.asarray(level) for level in canvas_anchors(config, canvas))
-    )
+    anchors = jax.eval_shape(lambda: detector.anchors_of(canvas))
     state = trainer.abstract_state
     return state, jax.eval_shape(trainer.train_step, state, batch, anchors)
 

@@ -174,11 +174,12 @@ def wait_for_step(workdir, wanted, processes):
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_process_stops_all_at_one_step(tmp_path, one_process):
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_one_process_stops_all_at_one_step(tmp_path, one_process, signum):
     workdir = tmp_path / "run"
     processes = start_two("train", *arguments(workdir))
     wait_for_step(workdir, 3, processes)
-    processes[1].send_signal(signal.SIGTERM)
+    os.killpg(processes[1].pid, signum)  # as a terminal does
     outputs = wait(processes)
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     assert "Stopped at step" in outputs[0]
@@ -189,6 +190,39 @@ def test_a_signal_to_one_process_stops_all_at_one_step(tmp_path, one_process):
     assert [process.returncode for process in resumed] == [0, 0], "\n".join(outputs)
     losses = [[record["loss"] for record in records(path)] for path in (one_process, workdir)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+
+
+def begin_two(workdir):
+    """Two processes of a training that have made its workdir and compute no step yet."""
+    processes = start_two("train", *arguments(workdir))
+    deadline = time.monotonic() + TIMEOUT
+    while not (workdir / "config.json").exists():
+        assert time.monotonic() < deadline, wait(processes)
+        time.sleep(0.05)
+    return processes
+
+
+@pytest.mark.slow
+def test_a_signal_before_the_first_step_is_not_lost(tmp_path):
+    workdir = tmp_path / "run"
+    processes = begin_two(workdir)
+    processes[1].send_signal(signal.SIGTERM)
+    outputs = wait(processes)
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    assert "Stopped at step" in outputs[0]
+    (checkpoint,) = (workdir / "checkpoints" / "last").iterdir()
+    assert int(checkpoint.name) == records(workdir)[-1]["step"] < 24
+
+
+@pytest.mark.slow
+def test_an_interruption_with_nothing_to_save_ends_one_process_at_once(tmp_path):
+    processes = begin_two(tmp_path / "run")
+    os.killpg(processes[0].pid, signal.SIGINT)
+    processes[0].wait(20)
+    outputs = wait(processes)
+    assert processes[0].returncode == 130, outputs[0]
+    assert outputs[0].strip().splitlines()[-1] == "Interrupted."
+    assert processes[1].returncode == hosts.GONE_EXIT_CODE, outputs[1]
 
 
 @pytest.mark.slow

@@ -2,10 +2,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from ioub_jax import building
 from ioub_jax.devices import self_test
 from ioub_jax.errors import ConfigError
 from ioub_jax.models import convolutions
-from ioub_jax.training import setup
 from tests import tiny
 
 DEVICE = jax.devices()[0]
@@ -66,7 +66,7 @@ def test_only_a_training_in_bfloat16_is_refused(monkeypatch):
         self_test, "_by_jax", lambda **given: computed(**given) | {key: -given["kernel"]}
     )
     config = tiny.get_config()
-    setup.create_setup(config)
+    building.build(config)
     config.model.dtype = "bfloat16"
     with pytest.raises(ConfigError, match="by its kernel in bfloat16 wrongly"):
-        setup.create_setup(config)
+        building.build(config)

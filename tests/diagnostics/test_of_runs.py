@@ -1,4 +1,3 @@
-import functools
 import json
 
 import jax
@@ -6,13 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ioub_jax import postprocess
-from ioub_jax.data import sources
+from ioub_jax import postprocess, trained
 from ioub_jax.data.checks import DataError
 from ioub_jax.diagnostics import of_runs
 from ioub_jax.errors import ConfigError
-from ioub_jax.training import train_state, trained
-from ioub_jax.training.detector import create_detector
+from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.objective import histograms
 from tests import tiny
 from tests.evaluation.small_data import data_set
 
@@ -38,10 +36,16 @@ def untrained():
     """A detector with its first parameters: some boxes overlap, and all have a score above 0."""
     with jax.numpy_dtype_promotion("standard"):
         config = tiny.get_config()
-        source = sources.create_source(config.data, "val")
-        detector = create_detector(config, len(source.classes))
-        variables = jax.jit(functools.partial(train_state.init_variables, detector.model, 0))()
-    return trained.Trained(detector, variables, source)
+        source = data_parts.create_source(config.data, "val")
+        placed = training_parts.detector_of(config, len(source.classes))
+        return trained.Trained(
+            placed=placed,
+            variables=placed.init_variables(np.int32(0)),
+            source=source,
+            loading=data_parts.loading_of(config),
+            metrics=training_parts.metrics_of(config),
+            batch_size=config.evaluation.batch_size,
+        )
 
 
 def test_a_search_finds_what_an_evaluation_finds(untrained):
@@ -59,10 +63,12 @@ def test_the_records_of_a_run_are_part_of_its_diagnosis(untrained, tmp_path, mon
     found = of_runs.search_source(untrained)
     monkeypatch.setattr(of_runs, "search_source", lambda _: found)
     assert "histograms" not in of_runs.diagnose_workdir(tmp_path, untrained)
-    (tmp_path / "histograms.jsonl").write_text('{"step": 1, "histogram_positive_iou": [3]}\n')
+    record = {"step": 1} | {name: [3] for name in histograms.RANGES}
+    lines = [json.dumps(record), '{"step": 2}']  # one of an objective that has none
+    (tmp_path / "histograms.jsonl").write_text("\n".join(lines))
     report = of_runs.diagnose_workdir(tmp_path, untrained)
     assert report.keys() >= {"metrics", "suppression", "histograms"}
-    assert report["histograms"]["records"] == [{"step": 1, "histogram_positive_iou": [3]}]
+    assert report["histograms"]["records"] == [record]
 
 
 def test_names_are_as_long_as_they_must_be(tmp_path):

@@ -14,8 +14,8 @@ from absl.testing import flagsaver
 from experiments.benchmark import layer_rates, ours, worker
 from experiments.benchmark.timing import Seconds
 from experiments.benchmark.workloads import Workload
+from ioub_jax.from_config import training_parts
 from ioub_jax.models import cost
-from ioub_jax.training import detector as detectors
 
 SMALL = Workload(batch=1, height=64, width=96, classes=3, boxes=4)
 STRIDED = layer_rates.Layer(((2, 8, 6, 4),), (3, 3, 4, 5), 2, 1, "float32", frozen=False)
@@ -27,9 +27,9 @@ def found():
 
 
 def test_the_layers_are_all_products_of_the_model(found):
-    detector = detectors.create_detector(ours.configuration(SMALL), SMALL.classes)
+    detector = training_parts.detector_of(ours.configuration(SMALL), SMALL.classes)
     products = cost.multiply_adds(
-        lambda variables, images: detector.model.apply(variables, images, train=False),
+        lambda variables, images: detector.network.apply(variables, images, train=False),
         detector.abstract_variables,
         jax.ShapeDtypeStruct((1, 64, 96, 3), jnp.uint8),
     )

@@ -14,10 +14,10 @@ from PIL import Image
 from configs import torchvision
 from ioub_jax.errors import ConfigError
 from ioub_jax.export import programs as exporting
+from ioub_jax.from_config import data_parts, training_parts
 from ioub_jax.inference import ObjectDetector
-from ioub_jax.training import train_state
-from ioub_jax.training.detector import create_detector_for_inference
 from ioub_jax.weights import WeightsError
+from ioub_jax.workdirs import configuration
 from tests import tiny
 
 DOCUMENT = tiny.ROOT / "docs" / "export.md"
@@ -32,7 +32,7 @@ for name in ("ioub_jax", "configs", "flax", "optax", "orbax", "ml_collections", 
 
 def create(config, num_classes=3):
     """A detector of random weights, whose scores differ."""
-    model = create_detector_for_inference(config, num_classes)
+    model = training_parts.detector_for_inference(config, num_classes)
     generator = np.random.default_rng(0)
 
     def fill(path, leaf):
@@ -43,10 +43,17 @@ def create(config, num_classes=3):
             deviation /= 10.0  # or most scores would be 0 or 1
         return generator.normal(0, deviation, leaf.shape).astype(np.float32)
 
-    shapes = jax.eval_shape(lambda: train_state.init_variables(model.model, 0))
+    shapes = model.abstract_variables
     variables = jax.tree_util.tree_map_with_path(fill, shapes)
     categories = [(3 * label + 1, f"class {label}") for label in range(num_classes)]
-    return ObjectDetector(model, variables, categories, batch_size=1)
+    return ObjectDetector(
+        model,
+        variables,
+        categories,
+        data_parts.loading_of(config),
+        batch_size=1,
+        settings=configuration.to_dict(config),
+    )
 
 
 def retinanet(**model):

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import pytest
 
 from configs import torchvision
-from ioub_jax.models import cost, create_model
+from ioub_jax import detectors
+from ioub_jax.models import cost
 
 
 def convolution(x, kernel, groups=1, stride=1):
@@ -51,17 +52,15 @@ def test_parameter_count():
 
 
 @pytest.mark.parametrize(
-    ("name", "canvas", "anchors", "classes", "billions"),
+    ("name", "canvas", "classes", "billions"),
     [
         # Torchvision's own counts, the `_ops` of its weights.
-        ("retinanet_resnet50_fpn", (800, 800), [9] * 5, 91, 151.54),
-        ("ssd300_vgg16", (300, 300), [4, 6, 6, 6, 4, 4], 90, 34.858),
+        ("retinanet_resnet50_fpn", (800, 800), 91, 151.54),
+        ("ssd300_vgg16", (300, 300), 90, 34.858),
     ],
 )
-def test_multiply_adds_of_torchvisions_detectors(name, canvas, anchors, classes, billions):
-    model = create_model(
-        torchvision.get_config(name).model, num_classes=classes, anchors_per_location=anchors
-    )
+def test_multiply_adds_of_torchvisions_detectors(name, canvas, classes, billions):
+    model = detectors.create(torchvision.get_config(name), classes).network
     images = jax.ShapeDtypeStruct((1, *canvas, 3), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), key, images)

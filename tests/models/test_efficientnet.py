@@ -1,5 +1,3 @@
-import types
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -122,46 +120,38 @@ def test_bfloat16_computes_with_float32_parameters(norm):
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
 
 
-def config(**changes):
-    values = {
-        "backbone": "efficientnet_lite0",
-        "width": 64,
-        "norm": "frozen_bn",
-        "norm_epsilon": 1e-3,
-        "frozen_stages": 1,
-        "dtype": "bfloat16",
-    }
-    return types.SimpleNamespace(**(values | changes))
+OPTIONS = {
+    "norm": "frozen_bn",
+    "norm_epsilon": 1e-3,
+    "frozen_stages": 1,
+    "dtype": jnp.dtype(jnp.bfloat16),
+}
 
 
-def test_create_backbone_passes_the_configuration_on():
-    options = {
-        "norm": "frozen_bn",
-        "norm_epsilon": 1e-3,
-        "frozen_stages": 1,
-        "dtype": jnp.dtype(jnp.bfloat16),
-    }
-    lite0 = models.create_backbone(config())
-    assert lite0 == efficientnet.EfficientNetLite0(**options)
-    resnext = models.create_backbone(config(backbone="resnext101_32x4d", width=32))
-    assert resnext == resnet.ResNet(depth_name="resnext101_32x4d", width=32, **options)
+def test_create_backbone_passes_its_options_on():
+    lite0 = models.create_backbone("efficientnet_lite0", **OPTIONS)
+    assert lite0 == efficientnet.EfficientNetLite0(**OPTIONS)
+    resnext = models.create_backbone("resnext101_32x4d", width=32, **OPTIONS)
+    assert resnext == resnet.ResNet(depth_name="resnext101_32x4d", width=32, **OPTIONS)
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("name", "width", "words"),
     [
         (
-            {"backbone": "resnet19"},
-            "model.backbone is 'resnet19'; it must be one of resnet18, resnet34, resnet50, "
+            "resnet19",
+            64,
+            "backbone is 'resnet19'; it must be one of resnet18, resnet34, resnet50, "
             "resnet101, resnext101_32x4d, resnext101_64x4d, efficientnet_lite0.",
         ),
         (
-            {"width": 32},
-            "model.width is 32, but efficientnet_lite0 has one width; leave it at 64.",
+            "efficientnet_lite0",
+            32,
+            "width is 32, but efficientnet_lite0 has one width; leave it at 64.",
         ),
     ],
 )
-def test_create_backbone_refuses_what_does_not_exist(changes, words):
+def test_create_backbone_refuses_what_does_not_exist(name, width, words):
     with pytest.raises(ValueError) as error:
-        models.create_backbone(config(**changes))
+        models.create_backbone(name, width=width)
     assert str(error.value) == words

@@ -227,7 +227,7 @@ def test_grouped_convolution_computes_in_bfloat16_with_float32_parameters(groups
 
 
 def test_an_unknown_norm_is_refused():
-    with pytest.raises(ValueError, match=r"model\.norm is 'layer_norm'; it must be one of frozen"):
+    with pytest.raises(ValueError, match=r"^norm is 'layer_norm'; it must be one of frozen"):
         layers.make_norm("layer_norm", 4, train=True, name="norm")
 
 

@@ -121,6 +121,6 @@ def test_a_width_without_a_channel_for_every_group_is_refused():
         return [feature.shape[-1] for feature in features]
 
     assert channels(16) == [64, 128, 256, 512]
-    words = "model.width is 8, but the groups of resnext101_32x4d need at least 16"
+    words = "width is 8, but the groups of resnext101_32x4d need at least 16"
     with pytest.raises(ValueError, match=words):
         channels(8)

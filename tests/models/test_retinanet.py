@@ -5,7 +5,8 @@ import pytest
 
 from ioub_jax import anchors
 from ioub_jax.configs import defaults
-from ioub_jax.models import Predictions, create_model, fpn, interface, retinanet_network
+from ioub_jax.detectors import retinanet
+from ioub_jax.models import Predictions, fpn, interface, retinanet_network
 
 
 def small_config(**model):
@@ -18,7 +19,7 @@ def small_config(**model):
 
 
 def predictions_of(config, canvas=(64, 96), dtype=None):
-    model = create_model(config, num_classes=3, anchors_per_location=(9,) * 5)
+    model = retinanet.create_network(config, 3, (9,) * 5)
     images = jnp.zeros((2, *canvas, 3), jnp.uint8)
     return jax.eval_shape(
         lambda key: model.init_with_output(key, images, train=True), jax.random.key(0)
@@ -29,7 +30,7 @@ def predictions_of(config, canvas=(64, 96), dtype=None):
 def test_one_prediction_for_every_anchor(canvas):
     predictions, _ = predictions_of(small_config(), canvas)
     sizes = [len(level) for level in anchors.retinanet_anchors(canvas)]
-    logits, deltas = jax.eval_shape(Predictions.per_anchor, predictions)
+    logits, deltas, _ = jax.eval_shape(Predictions.per_anchor, predictions)
     assert [level.shape for level in logits] == [(2, n, 3) for n in sizes]
     assert [level.shape for level in deltas] == [(2, n, 4) for n in sizes]
 
@@ -48,12 +49,12 @@ def test_the_order_of_predictions_is_row_column_anchor():
     expected[2] = [[1, 2], [3, 4], [5, 6]]
     deltas = (jnp.zeros((1, 2, 2, 3 * 4)),)
     assert y.shape == (1, 2, 2, 3 * 2)
-    (logits,), _ = Predictions((y,), deltas).per_anchor()
+    (logits,), _, _ = Predictions((y,), deltas).per_anchor()
     np.testing.assert_array_equal(logits, expected.reshape(1, 12, 2))
 
 
 def test_every_anchor_starts_at_the_prior_probability():
-    model = create_model(small_config(), num_classes=3, anchors_per_location=(9,) * 5)
+    model = retinanet.create_network(small_config(), 3, (9,) * 5)
     images = jax.random.uniform(jax.random.key(1), (1, 64, 64, 3), maxval=255.0)
     variables = model.init(jax.random.key(0), images, train=False)
     predictions = model.apply(variables, images, train=False)
@@ -69,7 +70,7 @@ def test_the_published_retinanet_has_torchvisions_parameters():
     # frozen batch norms' 53,120 are buffers and not counted.
     config = defaults.get_config().model
     config.fpn.p6_from = "p5"
-    model = create_model(config, num_classes=91, anchors_per_location=(9,) * 5)
+    model = retinanet.create_network(config, 91, (9,) * 5)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     variables = jax.eval_shape(
         lambda key, x: model.init(key, x, train=False), jax.random.key(0), images
@@ -127,9 +128,9 @@ def test_images_are_normalised_with_imagenets_statistics():
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("fpn.p6_from", "p4", "model.fpn.p6_from is 'p4'"),
-        ("fpn.norm", "batch_norm", "model.fpn.norm is 'batch_norm'"),
-        ("head.norm", "batch_norm", "model.head.norm is 'batch_norm'"),
+        ("fpn.p6_from", "p4", "p6_from is 'p4'"),
+        ("fpn.norm", "batch_norm", "norm of a pyramid is 'batch_norm'"),
+        ("head.norm", "batch_norm", "norm of a head is 'batch_norm'"),
     ],
 )
 def test_unknown_choices_are_refused(key, value, words):

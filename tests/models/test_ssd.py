@@ -3,10 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ioub_jax import anchors
+from ioub_jax import anchors, detectors
 from ioub_jax.configs import ssd_defaults
-from ioub_jax.models import Predictions, create_model, ssd_network
-from ioub_jax.training.detector import canvas_levels
+from ioub_jax.detectors import ssd
+from ioub_jax.models import Predictions, ssd_network
 
 # Of the paper: 8732 boxes at 300, 24564 at 512.
 GRIDS = {300: (38, 19, 10, 5, 3, 1), 512: (64, 32, 16, 8, 4, 2, 1)}
@@ -21,7 +21,7 @@ def small_config(size=300, **model):
 
 def predictions_of(config, num_classes=3, per_cell=None):
     per_cell = PER_CELL[config.input_size] if per_cell is None else per_cell
-    model = create_model(config, num_classes=num_classes, anchors_per_location=per_cell)
+    model = ssd.create_network(config, num_classes, per_cell)
     images = jax.ShapeDtypeStruct((2, config.input_size, config.input_size, 3), jnp.uint8)
     return jax.eval_shape(
         lambda key, x: model.init_with_output(key, x, train=True), jax.random.key(0), images
@@ -31,13 +31,13 @@ def predictions_of(config, num_classes=3, per_cell=None):
 @pytest.mark.parametrize("size", [300, 512])
 def test_one_prediction_for_every_default_box(size):
     config = ssd_defaults.get_config(input_size=size)
-    levels = canvas_levels(config, (size, size))
+    levels = detectors.create(config, 3).levels((size, size))
     assert tuple(level.rows for level in levels) == GRIDS[size]
     assert tuple(len(level.cell) for level in levels) == PER_CELL[size]
     boxes = [len(level) for level in anchors.place(levels)]
     assert sum(boxes) == {300: 8732, 512: 24564}[size]
     predictions, variables = predictions_of(small_config(size))
-    logits, deltas = jax.eval_shape(Predictions.per_anchor, predictions)
+    logits, deltas, _ = jax.eval_shape(Predictions.per_anchor, predictions)
     assert [level.shape for level in logits] == [(2, n, 4) for n in boxes]
     assert [level.shape for level in deltas] == [(2, n, 4) for n in boxes]
     assert variables.keys() == {"params"}
@@ -69,7 +69,7 @@ def test_the_extra_layers_of_ssd512_end_with_a_kernel_of_four():
 
 
 def test_no_parameter_depends_on_the_size_of_the_image():
-    model = create_model(small_config(), num_classes=3, anchors_per_location=PER_CELL[300])
+    model = ssd.create_network(small_config(), 3, PER_CELL[300])
     of_size = [
         jax.eval_shape(
             lambda key, size=size: model.init(key, jnp.zeros((1, size, size, 3)), train=False),

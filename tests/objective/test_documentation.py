@@ -9,7 +9,7 @@ from ml_collections import config_flags
 
 from ioub_jax import objective
 from ioub_jax.configs import defaults
-from ioub_jax.training import steps
+from ioub_jax.detectors import anchor_detector
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "losses.md").read_text(encoding="utf-8")
@@ -28,7 +28,8 @@ def options_of(choice):
         "config", defaults.get_config("baseline"), flag_values=values, sys_argv=arguments
     )
     values(arguments)
-    return steps.objective_options(values.config)
+    config = values.config
+    return anchor_detector.losses_of(config.loss, tuple(config.anchors.box_weights))
 
 
 def test_every_name_is_in_a_table():

@@ -8,10 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from ioub_jax import objective
-from ioub_jax.data import batching, pipeline, sources
-from ioub_jax.training import steps
-from ioub_jax.training.detector import create_detector, create_trainer
+from ioub_jax import detectors, objective
+from ioub_jax.data import batching, pipeline
+from ioub_jax.from_config import data_parts, training_parts
 from tests import tiny
 
 CLASSES, STRIDE = 8, 8
@@ -47,7 +46,7 @@ LOCALIZATION = {
 def batch():
     """One batch of the tiny configuration, as the compiled steps take it."""
     config = tiny.get_config()
-    source = sources.create_source(config.data, "train")
+    source = data_parts.create_source(config.data, "train")
     plan = batching.BatchPlan(source.sizes, config.batch_size, 0, config.data.canvases)
     with pipeline.training_batches(
         source, plan, seed=0, start_step=0, num_steps=1, max_boxes=16
@@ -139,9 +138,8 @@ def matched(batch):
     anchors = jnp.asarray(stand_in_anchors(), jnp.float32)
     flags = ("valid", "crowd", "difficult", "ignored")
     truth = {name: batch[name] for name in ("boxes", "labels", *flags)}
-    matches, targets = jax.jit(lambda truth: steps.match_batch(truth, (anchors,), config.matcher))(
-        truth
-    )
+    objective_of_anchors = detectors.create(config, CLASSES).objective
+    matches, targets = jax.jit(lambda truth: objective_of_anchors.match(truth, (anchors,)))(truth)
     return batch["image"], matches, targets, anchors
 
 
@@ -187,5 +185,5 @@ def test_dynamic_weights_leave_nothing_to_measure():
     for dynamic, measured in ((True, False), (False, True)):
         config = tiny.get_config("both")
         config.loss.localization.dynamic = dynamic
-        trainer = create_trainer(create_detector(config, CLASSES))
+        trainer = training_parts.trainer_of(config, training_parts.detector_of(config, CLASSES))
         assert bool(np.isnan(trainer.create_state().w_loc)) == measured

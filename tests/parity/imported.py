@@ -11,8 +11,9 @@ import numpy as np
 
 from configs import torchvision
 from ioub_jax import boxes, objective, weights
-from ioub_jax.training import detector as detectors
-from ioub_jax.training import steps
+from ioub_jax.detectors import AnchorObjective, PlacedDetector
+from ioub_jax.from_config import training_parts
+from ioub_jax.models import retinanet_network
 from tests.parity import synthetic
 from tests.parity.comparison import Reference, pair_detections
 
@@ -91,7 +92,7 @@ def outputs(name: str) -> Outputs:
     imported = weights.detector_of(state, name=name)
     assert imported.architecture == name
     config = configuration(imported, reference.settings["images"])
-    detector = detectors.create_detector(config, imported.num_classes)
+    detector = training_parts.detector_of(config, imported.num_classes)
     images = synthetic.images(reference.settings["images"], reference.settings["seed"])
     made = batch(reference.settings["targets"], images, imported.category_ids)
     on_devices, anchors = detector.on_devices(made)
@@ -101,8 +102,7 @@ def outputs(name: str) -> Outputs:
     (_, (metrics, predictions, features, decoded, matches)), gradients = gradient_of(
         imported.variables["params"], imported.variables.get("batch_stats", {}), on_devices, anchors
     )
-    predict = steps.make_predict_step(detector.model, config, detector.mesh)
-    found = jax.device_get(predict(imported.variables, on_devices, anchors))
+    found = jax.device_get(detector.predict(imported.variables, on_devices, anchors))
     tensors = {
         f"{kind}/{i}": np.asarray(level)
         for kind, levels in (
@@ -128,10 +128,11 @@ def outputs(name: str) -> Outputs:
     )
 
 
-def _loss_function(detector: detectors.Detector) -> Any:
+def _loss_function(detector: PlacedDetector) -> Any:
     """The loss as the training step has it, but for the statistics of trained batch norms."""
-    model, config = detector.model, detector.config
-    parts = ("pyramid",) if config.model.name == "retinanet" else _SSD_LEVELS
+    model, of_anchors = detector.network, detector.detector.objective
+    assert isinstance(of_anchors, AnchorObjective)
+    parts = ("pyramid",) if isinstance(model, retinanet_network.RetinaNet) else _SSD_LEVELS
 
     def loss_of(params: Any, batch_stats: Any, batch: Any, anchors: Any) -> Any:
         predictions, captured = model.apply(
@@ -140,8 +141,8 @@ def _loss_function(detector: detectors.Detector) -> Any:
             train=False,
             capture_intermediates=lambda module, _: module.name in parts,
         )
-        matches, targets = steps.match_batch(batch, anchors, config.matcher)
-        options = steps.objective_options(config)
+        matches, targets = of_anchors.match(batch, anchors)
+        options = of_anchors.losses
         result = objective.detection_objective(
             predictions.logits,
             predictions.deltas,

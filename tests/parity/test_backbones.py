@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from ioub_jax import weights
-from ioub_jax.configs import defaults
 from ioub_jax.models import create_backbone, interface
 from tests.parity import imported, synthetic
 from tests.parity.comparison import Reference
@@ -26,16 +25,13 @@ BACKBONES = {
 def test_features(name):
     reference = Reference(name)
     settings = reference.settings
-    config = defaults.get_config().model
-    config.backbone = BACKBONES[name]
-    config.norm_epsilon = settings["norm_epsilon"]
     images = synthetic.images(settings["images"], settings["seed"])
     inputs = interface.normalize_images(images, settings["pixel_mean"], settings["pixel_std"])
-    backbone = create_backbone(config)
+    backbone = create_backbone(BACKBONES[name], norm_epsilon=settings["norm_epsilon"])
     key = jax.eval_shape(lambda: jax.random.key(0))
     template = jax.eval_shape(lambda key: backbone.init(key, inputs, train=False), key)
     variables = weights.backbone_variables(
-        reference.state_dict(), template, backbone=config.backbone, name=name
+        reference.state_dict(), template, backbone=BACKBONES[name], name=name
     )
     apply = jax.jit(
         lambda v, x: backbone.apply(v, x, train=False), compiler_options=imported.COMPILED_ONCE

@@ -9,7 +9,7 @@ import pytest
 
 import ioub_jax
 from configs import torchvision
-from ioub_jax.training import loop
+from ioub_jax import building
 from tests import tiny
 from tests.parity import synthetic
 from tests.parity.comparison import pair_detections
@@ -48,7 +48,7 @@ def train(workdir, architecture, side):
     config.evaluation.update({"every_images": 4, "batch_size": 2, "score_threshold": 0.0})
     config.evaluation.nms_iou = 0.437
     config.runtime.update({"devices": 1, "workers": 0, "checkpoint_every_images": 4})
-    loop.train_and_evaluate(config, workdir)
+    building.train_and_evaluate(config, workdir)
 
 
 def with_area(found):

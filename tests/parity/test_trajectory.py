@@ -6,7 +6,7 @@ import pytest
 
 from ioub_jax import weights
 from ioub_jax.devices import placement
-from ioub_jax.training.detector import create_detector, create_trainer
+from ioub_jax.from_config import training_parts
 from tests.parity import imported, synthetic
 from tests.parity.comparison import Reference
 
@@ -26,8 +26,8 @@ def test_losses_of_twenty_steps():
     config.schedule.reference_batch_size = config.batch_size
     config.optimizer.momentum = settings["momentum"]
     config.optimizer.weight_decay = settings["weight_decay"]
-    detector = create_detector(config, found.num_classes)
-    trainer = create_trainer(detector)
+    detector = training_parts.detector_of(config, found.num_classes)
+    trainer = training_parts.trainer_of(config, detector)
     # Nothing has moved yet: the momentum is 0.
     shapes = trainer.abstract_state
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)

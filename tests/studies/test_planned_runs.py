@@ -5,14 +5,17 @@ import numpy as np
 import pytest
 
 from ioub_jax.configs import defaults
-from ioub_jax.data import sources
 from ioub_jax.errors import ConfigError
-from ioub_jax.evaluation import coco_format, evaluate_detections, metrics_to_json
-from ioub_jax.plotting import arms as plotting
+from ioub_jax.evaluation import CocoMetric, VocMetric, coco_format
+from ioub_jax.from_config import data_parts
+from ioub_jax.plotting import gains as plotting
 from ioub_jax.studies import planned_runs, study_report
+from ioub_jax.training import evaluator
 from ioub_jax.workdirs import configuration
 from tests import tiny
+from tests.own_metric import Caught
 
+COCO = CocoMetric()
 ARMS = [(arm, lambda config, arm=arm: defaults.set_arm(config, arm)) for arm in defaults.ARMS]
 
 
@@ -22,24 +25,35 @@ def plan(folder, seeds=2, arms=ARMS, config=None):
     )
 
 
-def pretend_trained(run, noise):
-    """The files of a finished run whose detections are the ground truth, `noise` pixels off."""
-    source = sources.create_source(run.config.data, "val")
+def pretend_trained(run, noise, metrics=(COCO,), every=1):
+    """The files of a finished run whose detections are the ground truth, `noise` pixels off.
+
+    Args:
+      run: the run.
+      noise: standard deviation of the corners.
+      metrics: what it was evaluated by.
+      every: of how many objects one is detected.
+    """
+    source = data_parts.create_source(run.config.data, "val")
     ground_truth = coco_format.to_coco_ground_truth(source)
     generator = np.random.default_rng(run.config.seed)
     detections = [
         {key: entry[key] for key in ("image_id", "category_id")}
         | {"bbox": (np.array(entry["bbox"]) + generator.normal(0, noise, 4)).clip(1).tolist()}
         | {"score": float(generator.random())}
-        for entry in ground_truth["annotations"]
+        for entry in ground_truth["annotations"][::every]
     ]
     folder = run.workdir / "evaluation"
     folder.mkdir(parents=True)
     (run.workdir / "config.json").write_text(json.dumps(configuration.to_dict(run.config)))
-    metrics = metrics_to_json(evaluate_detections(ground_truth, detections))
-    (folder / "val_24_metrics.json").write_text(json.dumps(metrics))
-    (folder / "val_24_detections.json").write_text(json.dumps(detections))
-    (run.workdir / "evaluation.jsonl").write_text('{"step": 12}\n{"step": 24}\n')
+    evaluation = evaluator.compare(ground_truth, detections, metrics)
+    evaluation.write(folder, "val_24")
+    # As under a moving average of the weights, without which the numbers are others.
+    without_ema = {f"without_ema_{key}": 0.0 for key in evaluation.record()}
+    recorded = [{"step": 12}, {"step": 24} | evaluation.record() | without_ema]
+    (run.workdir / "evaluation.jsonl").write_text(
+        "".join(f"{json.dumps(line)}\n" for line in recorded)
+    )
     # 24 steps of 8 images at 16 images a second.
     lines = [json.dumps({"step": step, "images_per_second": 16.0}) for step in range(4, 25, 4)]
     (run.workdir / "train.jsonl").write_text("\n".join(lines) + "\n")
@@ -143,6 +157,94 @@ def test_report_of_runs_and_of_their_kept_results(tmp_path):
     assert not planned_runs.is_finished(
         planned_runs.PlannedRun("baseline", longer, runs[0].workdir, runs[0].result)
     )
+
+
+def count_objects():
+    source = data_parts.create_source(tiny.get_config().data, "val")
+    return sum(len(source.annotations(index).labels) for index in range(len(source)))
+
+
+def report_of_half_found(tmp_path, metrics):
+    """The baseline finds every second object, `both` each; of two seeds."""
+    arms = [arm for arm in ARMS if arm[0] in ("baseline", "both")][::-1]
+    runs = plan(tmp_path, arms=arms)
+    for run in runs:
+        pretend_trained(run, 1.0, metrics, every=2 if run.arm == "baseline" else 1)
+    text = study_report.write(runs, tmp_path / "out", resamplings=20, draw=plotting.comparison)
+    assert (tmp_path / "out/report.png").read_bytes().startswith(b"\x89PNG")
+    # And once more from what is kept, the workdirs being elsewhere.
+    for run in runs:
+        run.workdir.rename(tmp_path / f"{run.arm}_{run.config.seed}")
+    again = study_report.write(runs, tmp_path / "again", resamplings=20, draw=plotting.comparison)
+    assert again == text
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    return text, report["arms"]["both"]
+
+
+def test_a_metric_of_ones_own_is_reported_beside_coco(tmp_path):
+    text, both = report_of_half_found(tmp_path, (Caught(), COCO, VocMetric()))
+    objects = count_objects()
+    left_out = objects // 2
+    difference = both["differences"]["caught"]
+    assert difference["mean"] == pytest.approx(left_out / objects)
+    assert (difference["by_images"], difference["count"]) == (None, 2)
+    per_image = both["differences"]["caught_per_image"]["mean"]
+    assert per_image == pytest.approx(left_out / tiny.get_config().data.shapes.num_val)
+    assert both["metrics"]["caught"]["mean"] == 1.0
+    assert both["differences"]["AP"]["by_images"] is not None
+    # VOC's is not of a comparison that has COCO's.
+    names = "AP | AP50 | AP60 | AP70 | AP75 | AP80 | AP90 | Spearman | caught | caught_per_image"
+    assert f"| arm | seeds | {names} | minutes a run |\n" in text
+    assert f"{difference['mean']:+.3f} (" in text
+    assert "AP in sentences is in hundredths" in text
+    assert re.search(r"no difference from `baseline` is shown \(\+\d\d\.\d AP, 95 %", text)
+
+
+def test_runs_without_coco_are_compared_by_what_there_is(tmp_path):
+    text, both = report_of_half_found(tmp_path, (Caught(), VocMetric()))
+    objects = count_objects()
+    gain = objects // 2 / objects
+    assert (
+        f"- `both` is higher than `baseline` by {gain:.3f} caught (95 % interval {gain:+.3f} to "
+        f"{gain:+.3f}, 2 seeds): on this data"
+    ) in text
+    assert "hundredths" not in text and "over the images" not in text
+    assert both["caught_less_that_of"]["baseline"]["mean"] == pytest.approx(gain)
+    assert {"caught_per_image", "voc_AP", "voc_all_points_AP90"} <= both["differences"].keys()
+    assert not any("without_ema" in metric for metric in both["metrics"])
+    assert both["differences"]["voc_AP50"]["mean"] > 0.1
+    assert "| arm | seeds | caught | caught_per_image | voc_AP | voc_AP50 |" in text
+
+
+def test_voc_alone_is_compared(tmp_path):
+    text, _ = report_of_half_found(tmp_path, (VocMetric(),))
+    assert re.search(r"no difference from `baseline` is shown \(\+0\.\d{3} voc_AP, 95 %", text)
+
+
+def test_cocos_file_that_is_gone_is_asked_for(tmp_path):
+    (run,) = plan(tmp_path, seeds=1, arms=ARMS[:1])
+    pretend_trained(run, noise=1.0)
+    (run.workdir / "evaluation/val_24_metrics.json").unlink()
+    sentence = r"val_24_metrics.json is not there: train .* with 'coco' among evaluation.metrics\."
+    with pytest.raises(ConfigError, match=sentence):
+        planned_runs.make_result(run, resamplings=20)
+
+
+def test_without_coco_other_validation_images_are_refused(tmp_path):
+    runs = plan(tmp_path, seeds=1, arms=ARMS[:2])
+    runs[1].config.data.shapes.num_val += 1
+    for run in runs:
+        pretend_trained(run, 1.0, (Caught(),))
+    with pytest.raises(ConfigError, match="were evaluated on different images or boxes"):
+        study_report.write(runs, tmp_path / "out", resamplings=20, draw=plotting.comparison)
+
+
+def test_without_coco_nobody_knows_which_images_could_be_read(tmp_path):
+    (run,) = plan(tmp_path, seeds=1, arms=ARMS[:1])
+    run.config.data.on_error = "skip"
+    pretend_trained(run, 1.0, (Caught(),))
+    result = planned_runs.make_result(run, resamplings=20)
+    assert (result.images, result.metrics["caught"]) == (None, 1.0)
 
 
 def test_what_is_left_takes_as_long_as_what_is_done(tmp_path):

@@ -3,7 +3,7 @@ import logging
 import jax
 import pytest
 
-from ioub_jax.training import loop
+from ioub_jax import building
 from tests import small_coco, tiny
 
 
@@ -23,8 +23,8 @@ def test_a_training_over_all_canvases_compiles_the_step_once_for_each(tmp_path, 
     config.loss.localization.w_loc = 1.0
     config.schedule.update({"images": 12 * 8, "warmup_images": 8})
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
-        run = loop.Run(config, tmp_path / "run", profile=True)
-        canvases = {run.plan[step].canvas for step in range(run.total_steps)}
+        run = building.begin_run(config, tmp_path / "run", profile=True)
+        canvases = {run.experiment.plan[step].canvas for step in range(run.total_steps)}
         run.train()
     assert canvases == set(config.data.canvases)
     compiled = [

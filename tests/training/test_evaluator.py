@@ -1,17 +1,33 @@
 """Evaluations by a detector that finds exactly what is annotated, or what it is told to."""
 
 import json
+import pickle
+import re
 import types
 
 import cv2
 import numpy as np
 import pytest
 
+from ioub_jax.data.loading import Loading
 from ioub_jax.data.sources.coco import CocoSource
+from ioub_jax.detectors import DetectionOptions
 from ioub_jax.errors import ConfigError
+from ioub_jax.evaluation import (
+    CocoMetric,
+    Report,
+    VocMetric,
+    coco_format,
+    evaluate_detections,
+    evaluate_voc,
+    format_table,
+    format_voc_table,
+    metrics_to_json,
+    voc_metrics_to_json,
+)
 from ioub_jax.postprocess import Detections
 from ioub_jax.training import evaluator
-from tests import tiny
+from tests.own_metric import Caught
 
 BIG = 2**63 - 1  # an image id that neither int32 nor float64 holds
 
@@ -69,14 +85,20 @@ def find_one_toothbrush(batch):
     return Detections(boxes, np.float32(0.5 * one), np.int32(one), one.astype(bool))
 
 
-def run(source, metrics=("coco",), find=find_what_is_annotated):
+LOADING = Loading(canvases=((64, 64),), max_boxes=16)
+COCO, VOC = CocoMetric("pycocotools"), VocMetric()
+
+
+def run(source, metrics=(COCO,), find=find_what_is_annotated):
     """Evaluates a detector; the canvas is as large as the images."""
-    config = tiny.get_config()
-    config.evaluation.metrics = metrics
     detector = types.SimpleNamespace(
-        config=config, mesh=None, on_devices=lambda batch, _: (batch, None)
+        detector=types.SimpleNamespace(options=DetectionOptions(score_threshold=0.0)),
+        mesh=None,
+        on_devices=lambda batch, _: (batch, None),
     )
-    return evaluator.evaluate_source(lambda batch, anchors: find(batch), source, detector)
+    return evaluator.evaluate_source(
+        lambda batch, anchors: find(batch), source, detector, LOADING, metrics, batch_size=8
+    )
 
 
 def test_detections_have_the_data_sets_own_ids(open_source):
@@ -89,20 +111,26 @@ def test_detections_have_the_data_sets_own_ids(open_source):
     assert all(type(row["image_id"]) is type(row["category_id"]) is int
                for row in evaluation.results)  # fmt: skip
     assert evaluation.headline == pytest.approx(1.0)
-    assert evaluation.coco.boxes == 3
+    assert evaluation.reports["coco"].details["boxes"] == 3
+
+
+COCO_FILES, VOC_FILES = {"metrics.json", "table.txt"}, {"voc_metrics.json", "voc_table.txt"}
 
 
 @pytest.mark.parametrize(
     ("metrics", "files"),
     [
-        (("coco",), {"metrics.json", "table.txt"}),
-        (("voc",), {"voc_metrics.json", "voc_table.txt"}),
-        (("coco", "voc"), {"metrics.json", "table.txt", "voc_metrics.json", "voc_table.txt"}),
-        (("voc", "coco"), {"metrics.json", "table.txt", "voc_metrics.json", "voc_table.txt"}),
+        ((COCO,), COCO_FILES),
+        ((VOC,), VOC_FILES),
+        ((COCO, VOC), COCO_FILES | VOC_FILES),
+        ((VOC, COCO), COCO_FILES | VOC_FILES),
+        ((Caught(),), {"caught_metrics.json", "caught_table.txt"}),
+        ((VOC, Caught()), VOC_FILES | {"caught_metrics.json", "caught_table.txt"}),
     ],
 )
 def test_the_metrics_asked_for_are_computed_and_written(open_source, tmp_path, metrics, files):
     evaluation = run(open_source(instances()), metrics)
+    assert list(evaluation.reports) == [metric.name for metric in metrics]
     folder = tmp_path / "evaluation"
     evaluation.write(folder, "val_3")
     assert {path.name for path in folder.iterdir()} == {
@@ -111,16 +139,38 @@ def test_the_metrics_asked_for_are_computed_and_written(open_source, tmp_path, m
     }
     record = evaluation.record()
     assert json.loads(json.dumps(record)) == record
-    assert ("AP" in record, "AR100" in record) == ("coco" in metrics,) * 2
+    assert ("AP" in record, "AR100" in record) == (COCO in metrics,) * 2
     for key in ("voc_AP", "voc_AP50", "voc_all_points_AP90"):
-        assert (key in record) == ("voc" in metrics)
+        assert (key in record) == (VOC in metrics)
     assert all(value == pytest.approx(1.0) for key, value in record.items() if "voc" in key)
-    assert ("COCO, 2 images" in evaluation.describe()) == ("coco" in metrics)
-    assert ("PASCAL VOC, 2 images" in evaluation.describe()) == ("voc" in metrics)
+    assert ("COCO, 2 images" in evaluation.describe()) == (COCO in metrics)
+    assert ("PASCAL VOC, 2 images" in evaluation.describe()) == (VOC in metrics)
+
+
+def test_files_hold_what_the_functions_say(open_source, tmp_path):
+    """The whole JSON and the whole table, of both metrics."""
+    source = open_source(instances())
+    evaluation = run(source, (COCO, VOC), find_one_toothbrush)
+    evaluation.write(tmp_path, "test_best")
+    truth = coco_format.to_coco_ground_truth(source)
+    of_coco = evaluate_detections(truth, evaluation.results, backend="pycocotools")
+    of_voc = evaluate_voc(truth, evaluation.results)
+    for infix, written, table in (
+        ("", metrics_to_json(of_coco), format_table(of_coco)),
+        ("voc_", voc_metrics_to_json(of_voc), format_voc_table(of_voc)),
+    ):
+        assert json.loads((tmp_path / f"test_best_{infix}metrics.json").read_text()) == written
+        assert (tmp_path / f"test_best_{infix}table.txt").read_text() == table + "\n"
+    assert evaluation.record() == {
+        **of_coco.summary,
+        **{f"voc_{key}": value for key, value in of_voc.eleven_point.items()},
+        **{f"voc_all_points_{key}": value for key, value in of_voc.all_points.items()},
+    }
 
 
 @pytest.mark.parametrize(
-    ("metrics", "expected"), [(("voc", "coco"), 6 / 11), (("coco", "voc"), 51 / 101)]
+    ("metrics", "expected"),
+    [((VOC, COCO), 6 / 11), ((COCO, VOC), 51 / 101), ((Caught(), COCO, VOC), 0.5)],
 )
 def test_the_first_metric_is_the_headline(metrics, expected):
     """One of two objects found: 6 of the 11 recalls are at most 1/2, and 51 of the 101."""
@@ -130,9 +180,9 @@ def test_the_first_metric_is_the_headline(metrics, expected):
         "categories": [{"id": 7, "name": "train"}],
     }
     results = [{"image_id": 1, "category_id": 7, "bbox": [0, 0, 9, 9], "score": 0.5}]
-    config = types.SimpleNamespace(metrics=metrics, backend="pycocotools")
-    evaluation = evaluator.compare(truth, results, config)
+    evaluation = evaluator.compare(truth, results, metrics)
     assert evaluation.headline == pytest.approx(expected)
+    assert next(iter(evaluation.record())) == metrics[0].headline_key
     assert evaluation.record()["voc_AP"] == pytest.approx(6 / 11)
     assert evaluation.record()["AP"] == pytest.approx(51 / 101)
 
@@ -168,13 +218,59 @@ def test_of_detections_that_are_all_wrong_the_highest_score_is_told(open_source)
     assert "highest" not in good
 
 
-@pytest.mark.parametrize("names", [(), ("COCO",), ("voc", "voc"), ("coco", "lvis")])
-def test_unknown_metrics_are_refused(names):
-    config = tiny.get_config()
-    config.evaluation.metrics = names
-    with pytest.raises(ConfigError, match="must name 'coco', 'voc' or both") as error:
-        evaluator.check_metrics(config)
-    assert repr(names) in str(error.value)
+def test_a_metric_of_ones_own(open_source, tmp_path):
+    """Of three objects on two images all are found, with score .5."""
+    source = open_source(instances())
+    evaluation = run(source, (Caught(0.5), COCO))
+    assert evaluation.headline == evaluation.record()["caught"] == 1.0
+    assert evaluation.record()["caught_per_image"] == 1.5
+    assert evaluation.describe().startswith("caught, 3 of 3 objects\n\nCOCO, 2 images")
+    evaluation.write(tmp_path, "val_7")
+    assert (tmp_path / "val_7_caught_table.txt").read_text() == "3 of 3 objects\n"
+    written = json.loads((tmp_path / "val_7_caught_metrics.json").read_text())
+    assert written == {"caught_per_image": 1.5, "caught": 1.0}
+    strict = run(source, (Caught(0.6), COCO))
+    assert strict.headline == 0.0 and strict.record()["AP"] == pytest.approx(1.0)
+    assert "caught is 0 with 3 detections; the highest score was 0.5" in strict.describe()
+
+
+@pytest.mark.parametrize("metric", [COCO, VOC, Caught(0.3)])
+def test_metrics_are_pickled(metric):
+    assert pickle.loads(pickle.dumps(metric)) == metric
+    report = metric.compute(instances(), [])
+    assert pickle.loads(pickle.dumps(report)) == report
+
+
+def named(name, numbers, headline_key="x"):
+    return types.SimpleNamespace(
+        name=name, headline_key=headline_key, compute=lambda *_: Report(numbers, "A table.")
+    )
+
+
+@pytest.mark.parametrize(
+    ("metrics", "sentence"),
+    [
+        ((), "There is no metric; give at least one"),
+        ((COCO, CocoMetric()), "Two metrics have the name 'coco'; give each a name of its own."),
+        ((named("a/b", {}),), "A metric has the name 'a/b', which files are called by"),
+        (
+            (COCO, named("mine", {"x": 1.0, "AP": 0.5})),
+            "The metric 'mine' has a number 'AP', which the metric 'coco' has, too; give it "
+            "another key, such as 'mine_AP'.",
+        ),
+        (
+            (named("mine", {"x": 1.0, "step": 5.0}),),
+            "The metric 'mine' has a number 'step', which the record of an evaluation has, too",
+        ),
+        (
+            (named("mine", {"a": 1.0, "b": 1.0}),),
+            "The metric 'mine' calls 'x' its headline, but its numbers are a, b; name one of them.",
+        ),
+    ],
+)
+def test_metrics_that_do_not_go_together_are_refused(metrics, sentence):
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        evaluator.compare(instances(), [], metrics)
 
 
 def test_without_annotations_there_are_results_only(open_source, tmp_path):
@@ -182,8 +278,8 @@ def test_without_annotations_there_are_results_only(open_source, tmp_path):
     content = instances()
     del content["annotations"]
     source = open_source(content)
-    evaluation = run(source, ("coco", "voc"), find_one_toothbrush)
-    assert (evaluation.coco, evaluation.voc, evaluation.headline) == (None, None, None)
+    evaluation = run(source, (COCO, VOC, Caught()), find_one_toothbrush)
+    assert (evaluation.reports, evaluation.headline) == ({}, None)
     assert evaluation.record() == {}
     assert "nothing to compare the detections with" in evaluation.describe()
     assert "own category ids" in evaluation.describe()
@@ -197,7 +293,8 @@ def test_without_annotations_there_are_results_only(open_source, tmp_path):
 
 
 def test_a_stop_ends_an_evaluation(open_source):
-    config = tiny.get_config()
-    detector = types.SimpleNamespace(config=config, mesh=None, on_devices=None)
     source = open_source(instances())
-    assert evaluator.evaluate_source(None, source, detector, lambda: True) is None
+    found = evaluator.evaluate_source(
+        None, source, None, LOADING, (COCO,), batch_size=8, should_stop=lambda: True
+    )
+    assert found is None

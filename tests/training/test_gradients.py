@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from ioub_jax import matching, objective
-from ioub_jax.data import batching, pipeline, sources
+from ioub_jax.data import batching, pipeline
 from ioub_jax.devices import placement
+from ioub_jax.from_config import data_parts, training_parts
 from ioub_jax.models import Predictions
 from ioub_jax.training import gradients, steps
-from ioub_jax.training.detector import create_detector, create_trainer
 from tests import tiny
 
 CLASSES = 3
@@ -55,7 +55,7 @@ def problem(options):
 
 def run_objective(predictions, **known):
     return objective.detection_objective(
-        *predictions, w_loc=jnp.float32(3.0), moving_average=jnp.float32(100.0), **known
+        *predictions[:2], w_loc=jnp.float32(3.0), moving_average=jnp.float32(100.0), **known
     )
 
 
@@ -105,10 +105,10 @@ def two_steps(devices, **runtime):
     config.loss.localization.w_loc = 3.0
     config.model.norm = "group_norm"
     config.runtime.update({"devices": devices, **runtime})
-    detector = create_detector(config, 8)
-    trainer = create_trainer(detector)
+    detector = training_parts.detector_of(config, 8)
+    trainer = training_parts.trainer_of(config, detector)
     state = trainer.create_state()
-    source = sources.create_source(config.data, "train")
+    source = data_parts.create_source(config.data, "train")
     plan = batching.BatchPlan(source.sizes, 8, 0, config.data.canvases)
     metrics = []
     with pipeline.training_batches(
@@ -123,10 +123,12 @@ def two_steps(devices, **runtime):
 def kept(capsys, rematerialize):
     """What a small detector keeps for the gradient by the images, one line an array."""
     config = tiny.get_config()
-    detector = create_detector(config, 3)
+    detector = training_parts.detector_of(config, 3)
     images = jnp.zeros((1, 64, 64, 3))
-    variables = jax.eval_shape(lambda: detector.model.init(jax.random.key(0), images, train=False))
-    forward = steps._forward(detector.model, rematerialize)
+    variables = jax.eval_shape(
+        lambda: detector.network.init(jax.random.key(0), images, train=False)
+    )
+    forward = steps._forward(detector.network, rematerialize)
 
     def loss_of(params, batch_stats):
         predictions, _ = forward(params, batch_stats, images)

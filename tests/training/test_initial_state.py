@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -5,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ioub_jax import detectors
+from ioub_jax.detectors import PlacedDetector, placed
 from ioub_jax.devices import placement
+from ioub_jax.from_config import training_parts
 from ioub_jax.models import layers
-from ioub_jax.training import train_state
-from ioub_jax.training.detector import Detector, create_detector, create_trainer
 from tests import tiny
 
 
@@ -29,15 +31,16 @@ class TwoLayers(nn.Module):
 
 def test_the_model_is_traced_once(monkeypatch):
     traced = []
-    init_variables = train_state.init_variables
+    init_variables = placed.init_variables
 
     def counted(*arguments):
         traced.append(arguments)
         return init_variables(*arguments)
 
-    monkeypatch.setattr(train_state, "init_variables", counted)
-    detector = create_detector(tiny.get_config(), 8)
-    trainer = create_trainer(detector)
+    monkeypatch.setattr(placed, "init_variables", counted)
+    config = tiny.get_config()
+    detector = training_parts.detector_of(config, 8)
+    trainer = training_parts.trainer_of(config, detector)
     assert shapes_of(trainer.abstract_state.variables) == shapes_of(detector.abstract_variables)
     assert len(traced) == 1
 
@@ -47,10 +50,11 @@ def test_a_seed_has_the_values_that_the_model_itself_gives_it():
     jax.config.update("jax_disable_most_optimizations", False)  # until the next test
     config = tiny.get_config("loc")
     config.seed = 7
-    detector = Detector(config, TwoLayers(), placement.create_mesh(4))
-    trainer = create_trainer(detector)
+    detector = dataclasses.replace(detectors.create(config, 8), network=TwoLayers())
+    detector = PlacedDetector(detector, placement.create_mesh(4))
+    trainer = training_parts.trainer_of(config, detector)
     state = trainer.create_state()
-    expected = jax.jit(functools.partial(train_state.init_variables, detector.model, 7))()
+    expected = jax.jit(functools.partial(placed.init_variables, detector.network, 7))()
     jax.tree.map(np.testing.assert_array_equal, state.variables, {"batch_stats": {}} | expected)
     assert np.isnan(state.w_loc)  # that arm measures it
     assert shapes_of(state) == shapes_of(trainer.abstract_state)

@@ -7,8 +7,8 @@ import pytest
 from ioub_jax import weights
 from ioub_jax.devices import placement
 from ioub_jax.errors import ConfigError
+from ioub_jax.from_config import training_parts
 from ioub_jax.training import initial_weights
-from ioub_jax.training.detector import create_detector, create_trainer
 from ioub_jax.workdirs import checkpoints, class_list
 from tests import tiny
 
@@ -16,8 +16,10 @@ CLASSES = 8  # of `shapes`
 
 
 def new_state(config, num_classes=CLASSES):
-    detector = create_detector(config, num_classes)
-    return create_trainer(detector).create_state(), placement.replicated(detector.mesh)
+    detector = training_parts.detector_of(config, num_classes)
+    return training_parts.trainer_of(config, detector).create_state(), placement.replicated(
+        detector.mesh
+    )
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,9 @@ def workdir(tmp_path_factory):
 
 def start(config, categories):
     state, sharding = new_state(config, len(categories))
-    return state, initial_weights.with_initial_weights(state, config, categories, sharding)
+    return state, initial_weights.with_initial_weights(
+        state, training_parts.initial_weights_of(config), categories, sharding
+    )
 
 
 def changed(before, after):

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import types
 
 import pytest
 
 from ioub_jax.data.sources.fingerprint import Fingerprint
 from ioub_jax.errors import ConfigError
+from ioub_jax.from_config import training_parts
 from ioub_jax.training import resumption
 from ioub_jax.workdirs import configuration
 from tests import tiny
@@ -14,20 +16,30 @@ from tests import tiny
 DATA = {"train": Fingerprint(50, 120, "a", "b", "c"), "val": Fingerprint(12, 30, "d", "e", "f")}
 
 
+def experiment_of(config):
+    """What of an experiment is compared with the one before."""
+    learning_rate = training_parts.schedule_of(config).learning_rate(config.batch_size)
+    return types.SimpleNamespace(
+        settings=configuration.to_dict(config),
+        options=training_parts.options_of(config),
+        learning_rate=learning_rate,
+    )
+
+
 def told(tmp_path, change=None, data=None, step=12):
     """What is told where a run of the tiny configuration goes on, changed, on such data."""
-    configuration.claim_workdir(tmp_path, tiny.get_config())
+    configuration.claim_workdir(tmp_path, configuration.to_dict(tiny.get_config()))
     resumption.record_data(tmp_path, DATA)
     config = tiny.get_config()
     if change is not None:
         change(config)
-    return resumption.changes(resumption.read(tmp_path), config, data or DATA, step)
+    return resumption.changes(resumption.read(tmp_path), experiment_of(config), data or DATA, step)
 
 
 def test_of_a_new_run_and_of_the_same_one_nothing_is_told(tmp_path):
     before = resumption.read(tmp_path)
     assert before == (None, {})
-    assert resumption.changes(before, tiny.get_config(), DATA, 0) == []
+    assert resumption.changes(before, experiment_of(tiny.get_config()), DATA, 0) == []
     assert told(tmp_path) == []
     assert told(tmp_path, lambda config: config.runtime.update(workers=2)) == []
 
@@ -96,10 +108,10 @@ def test_other_data_is_told_and_the_record_of_the_beginning_stays(tmp_path, spli
 
 
 def test_a_run_of_an_earlier_version_has_no_record_and_gets_one(tmp_path):
-    configuration.claim_workdir(tmp_path, tiny.get_config())
+    configuration.claim_workdir(tmp_path, configuration.to_dict(tiny.get_config()))
     before = resumption.read(tmp_path)
     assert before.data == {}
-    assert resumption.changes(before, tiny.get_config(), DATA, 3) == []
+    assert resumption.changes(before, experiment_of(tiny.get_config()), DATA, 3) == []
     resumption.record_data(tmp_path, DATA)
     assert resumption.read(tmp_path).data == DATA
 

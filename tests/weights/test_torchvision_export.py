@@ -1,4 +1,3 @@
-import ml_collections
 import numpy as np
 import pytest
 
@@ -7,6 +6,7 @@ from ioub_jax import weights
 from ioub_jax.errors import WeightsError
 from ioub_jax.weights import mapping
 from ioub_jax.weights.torchvision_export import _with_epsilon as with_epsilon
+from ioub_jax.workdirs import configuration
 from tests.parity.comparison import Reference
 
 
@@ -40,7 +40,7 @@ def test_weights_that_came_in_go_out_as_they_were(architecture):
     imported.config["model"]["norm_epsilon"] = 1e-5
     exported = weights.torchvision_export(
         imported.variables,
-        ml_collections.ConfigDict(imported.config),
+        imported.config,
         num_classes=imported.num_classes,
         name="file",
     )
@@ -61,7 +61,8 @@ def test_another_epsilon_goes_into_the_scale():
 
 
 def export(config):
-    return weights.torchvision_export({"params": {}}, config, num_classes=8, name="runs/mine")
+    settings = configuration.to_dict(config)
+    return weights.torchvision_export({"params": {}}, settings, num_classes=8, name="runs/mine")
 
 
 def test_the_arguments_are_those_of_the_constructor():

@@ -1,5 +1,6 @@
 """Every file of a checkpoint removed, cut and with a flipped bit: the right numbers or none."""
 
+import gc
 import json
 import logging
 import shutil
@@ -8,6 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+import tensorstore
 
 from ioub_jax.devices import placement
 from ioub_jax.errors import ConfigError
@@ -51,6 +53,7 @@ def hook_put_back():
     hook, logger = sys.unraisablehook, logging.getLogger("asyncio")
     filters = list(logger.filters)
     yield
+    gc.collect()  # what complains when it is collected does so now
     sys.unraisablehook, logger.filters = hook, filters
 
 
@@ -92,6 +95,14 @@ def spoil(workdir, kind, step):
         workdir / "checkpoints" / kind / str(step) / "state" / "ocdbt.process_0" / "d"
     ).iterdir()
     damage(max(files, key=lambda path: path.stat().st_size), "flipped")
+
+
+def overwrite(workdir, kind, step, array, by):
+    """Puts the numbers of one array of a checkpoint in the place of another's; None: nothing."""
+    place = (workdir / "checkpoints" / kind / str(step) / "state").as_uri() + "/"
+    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": place}).result()
+    assert f"{array}/0".encode() in store.list().result()
+    store.write(f"{array}/0", None if by is None else store[f"{by}/0"]).result()
 
 
 @pytest.mark.parametrize("how", ["removed", "cut", "flipped"])
@@ -152,18 +163,66 @@ def test_a_flipped_bit_is_found_by_its_array_and_the_next_whole_one_is_taken(wor
 )
 def test_whoever_reads_gets_another_one_and_is_told(workdir, caplog, which, spoiled, step, words):
     for kind, of_step in spoiled:
-        spoil(workdir, kind, of_step)
+        overwrite(workdir, kind, of_step, "params.head", "opt_state.0")
     before = folders(workdir)
-    tree, found = checkpoints.read_tree(workdir, which, one_device())
-    assert found == step
-    np.testing.assert_array_equal(tree["params"]["head"], state_of(step).params["head"])
+    variables = checkpoints.read_variables(workdir, which, one_device())
+    np.testing.assert_array_equal(variables["params"]["head"], state_of(step).params["head"])
     assert folders(workdir) == before  # readers move nothing
     assert [words in message for message in told(caplog)] == ([True] if words else [])
 
 
+@pytest.mark.parametrize(("array", "by"), [("opt_state.0", "params.head"), ("opt_state.0", None)])
+def test_what_is_not_read_may_be_damaged(workdir, caplog, array, by):
+    overwrite(workdir, "last", 6, array, by)
+    variables = checkpoints.read_variables(workdir, "last", one_device())
+    assert variables.keys() == {"params", "batch_stats"}
+    np.testing.assert_array_equal(variables["params"]["head"], state_of(6).params["head"])
+    assert told(caplog) == []
+    assert is_of(resume(workdir), 5)  # a run goes on with all of it
+
+
+@pytest.fixture
+def averaged(tmp_path):
+    """A workdir with `last` of the steps 4 and 6 with moving averages, of which 6 is broken."""
+    saved = checkpoints.Checkpoints(tmp_path / "averaged")
+    for step in (4, 6):
+        saved.save_last(test_checkpoints.with_ema(state_of(step)), CONFIG)
+    saved.close()
+    return tmp_path / "averaged"
+
+
+def head_of(workdir, ema):
+    read = checkpoints.read_variables(workdir, "last", one_device(), ema=ema)
+    return read["params"]["head"]
+
+
+@pytest.mark.parametrize("broken", ["params.head", "ema.params.head"])
+@pytest.mark.parametrize("ema", [False, True])
+def test_the_variables_and_their_average_are_checked_each_for_itself(averaged, caplog, broken, ema):
+    overwrite(averaged, "last", 6, broken, "opt_state.0")
+    expected = 4 if (broken == "ema.params.head") == ema else 6
+    head = state_of(expected).params["head"] + (1.0 if ema else 0.0)
+    np.testing.assert_array_equal(head_of(averaged, ema), head)
+    name = broken.replace(".", "/")
+    words = f"The 'last' checkpoint of step 6 ({name} has other bytes than were saved) in "
+    assert [words in message for message in told(caplog)] == ([] if expected == 6 else [True])
+
+
+def test_an_average_that_is_lost_is_not_replaced_by_the_weights(averaged, caplog):
+    described = averaged / "checkpoints" / "last" / "6" / "state" / "_METADATA"
+    content = json.loads(described.read_bytes())
+    names = content["tree_metadata"]
+    content["tree_metadata"] = {name: names[name] for name in names if "'ema'" not in name}
+    assert len(content["tree_metadata"]) < len(names)
+    described.write_text(json.dumps(content))
+    np.testing.assert_array_equal(head_of(averaged, True), state_of(4).params["head"] + 1.0)
+    assert "ema/batch_stats/backbone/stem/mean and 2 more arrays have other" in told(caplog)[0]
+
+
 def test_without_a_best_one_the_newest_is_read(workdir, caplog):
     shutil.rmtree(workdir / "checkpoints" / "best")
-    assert checkpoints.read_tree(workdir, "best", one_device())[1] == 6
+    variables = checkpoints.read_variables(workdir, "best", one_device())
+    np.testing.assert_array_equal(variables["params"]["head"], state_of(6).params["head"])
     assert told(caplog) == [
         f"{workdir} has no 'best' checkpoint: the 'last' checkpoint of step 6 is used instead."
     ]

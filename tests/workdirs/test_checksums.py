@@ -25,6 +25,13 @@ def test_every_bit_counts_and_every_leaf_has_a_path():
     assert not set(found.values()) & set(negative.values())
 
 
+def test_the_names_are_those_of_the_checksums_whatever_the_leaves_are():
+    tree = {"params": {"kernel": jnp.zeros((2, 3))}, "opt_state": ({}, [jnp.zeros(()), None])}
+    shapes = jax.eval_shape(lambda: tree)
+    assert checksums.names_of(shapes) == ["opt_state/1/0", "params/kernel"]
+    assert checksums.names_of(shapes) == list(checksums.checksums_of(tree))
+
+
 def test_an_array_on_eight_devices_has_the_checksum_of_its_values():
     values = np.arange(6.0, dtype=np.float32).reshape(2, 3)
     mesh = placement.create_mesh(8)

@@ -78,25 +78,37 @@ def test_a_result_is_of_one_evaluation_and_one_length():
 
 def test_which_classes_are_chosen_may_change_where_a_run_has_recorded_its_labels(tmp_path):
     config = defaults.get_config()
-    configuration.claim_workdir(tmp_path, config)
+    configuration.claim_workdir(tmp_path, configuration.to_dict(config))
     config.data.coco.classes = ("cat", "dog")
     with pytest.raises(ConfigError, match=r"data.coco.classes: None -> \['cat'"):
-        configuration.check_workdir(tmp_path, config)
+        configuration.check_workdir(tmp_path, configuration.to_dict(config))
     (tmp_path / "classes.json").write_text("{}")
-    configuration.check_workdir(tmp_path, config)
+    configuration.check_workdir(tmp_path, configuration.to_dict(config))
 
 
 def test_a_workdir_of_another_configuration_is_refused(tmp_path):
     workdir = tmp_path / "run"
-    configuration.claim_workdir(workdir, defaults.get_config("both"))
-    configuration.claim_workdir(workdir, defaults.get_config("both"))
+    configuration.claim_workdir(workdir, configuration.to_dict(defaults.get_config("both")))
+    configuration.claim_workdir(workdir, configuration.to_dict(defaults.get_config("both")))
     before = (workdir / "config.json").read_text()
     words = (
         r"another configuration \(loss.classification.eta: 1.5 -> 0.0; loss.localization.lambda_"
     )
     with pytest.raises(ConfigError, match=words):
-        configuration.claim_workdir(workdir, defaults.get_config("baseline"))
+        configuration.claim_workdir(workdir, configuration.to_dict(defaults.get_config("baseline")))
     assert (workdir / "config.json").read_text() == before
+
+
+def test_a_run_from_before_there_were_names_of_optimizers_goes_on():
+    old = configuration.to_dict(defaults.get_config())
+    for key in ("name", "betas", "backbone_factor", "layer_decay"):
+        del old["optimizer"][key]
+    config = defaults.get_config()
+    assert configuration.differing_keys(old, configuration.to_dict(config)) == []
+    config.optimizer.name = "lion"
+    assert configuration.differing_keys(old, configuration.to_dict(config)) == [
+        "optimizer.name: 'sgd' -> 'lion'"
+    ]
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
@@ -143,7 +155,7 @@ def test_unknown_arm():
 @pytest.mark.parametrize("lost", ["gone", "broken"])
 def test_a_lost_configuration_is_that_of_the_newest_checkpoint(tmp_path, caplog, lost):
     workdir = tmp_path / "run"
-    configuration.claim_workdir(workdir, defaults.get_config("both"))
+    configuration.claim_workdir(workdir, configuration.to_dict(defaults.get_config("both")))
     whole = (workdir / "config.json").read_text()
     for kind, step, text in (
         ("last", 9, "{"),  # damaged
@@ -159,8 +171,8 @@ def test_a_lost_configuration_is_that_of_the_newest_checkpoint(tmp_path, caplog,
         (workdir / "config.json").write_text(whole[: len(whole) // 2])
     assert configuration.to_dict(configuration.read_workdir(workdir)) == json.loads(whole)
     with pytest.raises(ConfigError, match="holds a run of another configuration"):
-        configuration.claim_workdir(workdir, defaults.get_config("baseline"))
-    configuration.claim_workdir(workdir, defaults.get_config("both"))
+        configuration.claim_workdir(workdir, configuration.to_dict(defaults.get_config("baseline")))
+    configuration.claim_workdir(workdir, configuration.to_dict(defaults.get_config("both")))
     assert (workdir / "config.json").read_text() == whole
     assert caplog.messages == [
         f"{workdir / 'config.json'} is {lost}: the configuration is taken from the newest "

@@ -58,18 +58,12 @@ def server(monkeypatch):
     return module
 
 
-def configuration(project="detectors"):
-    config = tiny.get_config()
-    config.runtime.wandb_project = project
-    return config
-
-
-def opened(workdir, last_step, config=None):
+def opened(workdir, last_step, project="detectors"):
     return records.MetricWriter(
         workdir,
         ("train", "histograms", "evaluation"),
         last_step,
-        writers.open_writers(workdir, config or configuration()),
+        writers.open_writers(workdir, project, {"seed": 3}),
     )
 
 
@@ -112,7 +106,7 @@ def test_what_a_kill_kept_from_the_server_is_sent_on_the_resume(server, tmp_path
 
 
 def test_the_project_may_be_set_later_and_an_error_is_told(server, tmp_path):
-    with opened(tmp_path, 0, configuration(None)) as writer:
+    with opened(tmp_path, 0, None) as writer:
         writer.write("train", 1, {"loss": 1.0})
     assert server.rows == {}
     with pytest.raises(RuntimeError), opened(tmp_path, 1) as writer:
@@ -153,12 +147,9 @@ def test_without_the_package_the_sentence_names_the_extra(tmp_path, folder):
         f"    importlib.machinery.PathFinder.find_spec(name, [{str(tmp_path)!r}])\n"
         "    if name == 'wandb' else find(name))\n"
         "from ioub_jax.workdirs import writers\n"
-        "from tests import tiny\n"
-        "config = tiny.get_config()\n"
-        "writers.check_writers(config)\n"
-        "config.runtime.wandb_project = 'detectors'\n"
+        "writers.check_project(None)\n"
         "try:\n"
-        "    writers.check_writers(config)\n"
+        "    writers.check_project('detectors')\n"
         "except writers.ConfigError as error:\n"
         "    print(error)\n"
     )
@@ -184,7 +175,7 @@ def test_offline_with_the_package_itself(tmp_path, monkeypatch):
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize("full_from", [1, 3])
 def test_a_full_disk_ends_tensorboard_and_nothing_else(tmp_path, caplog, full_from):
-    with opened(tmp_path, 0, configuration(None)) as writer:
+    with opened(tmp_path, 0, None) as writer:
         for step in (1, 2, 3, 4, 5):
             if step == full_from:
                 (shown,) = writer._writers
@@ -204,7 +195,7 @@ def test_a_full_disk_ends_tensorboard_and_nothing_else(tmp_path, caplog, full_fr
 
 
 def test_a_clock_that_is_set_back_is_nothing_to_tensorboard(tmp_path, monkeypatch, caplog):
-    with opened(tmp_path, 0, configuration(None)) as writer:
+    with opened(tmp_path, 0, None) as writer:
         now = time.time()
         for step in (1, 2, 3):
             # By 400 days; 24.8 are what poll can wait.

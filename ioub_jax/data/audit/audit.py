@@ -1,9 +1,6 @@
 """Reads a whole data set and finds everything that is wrong with it."""
 
 import dataclasses
-import logging
-import pathlib
-from typing import Any
 
 import numpy as np
 
@@ -18,12 +15,10 @@ from ioub_jax.data.audit.statistics import (
     find_odd_areas,
 )
 from ioub_jax.data.audit.written_boxes import read_coco_boxes, read_voc_boxes
-from ioub_jax.data.checks import DataError, Problem, check_on_error
-from ioub_jax.data.sources import Learned, Source, VocSource, annotations_of, open_source, unlearned
+from ioub_jax.data.checks import DataError, Problem
+from ioub_jax.data.sources import Learned, Source, VocSource, annotations_of, unlearned
 from ioub_jax.data.sources.annotations import Annotations
-from ioub_jax.data.sources.learned import Rules, count_classes, count_learned, rules_of
-
-_log = logging.getLogger(__name__)
+from ioub_jax.data.sources.learned import Rules, count_classes, count_learned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +26,10 @@ class OpenedData:
     """A data set that could be opened.
 
     Attributes:
-        source: It, with its images without objects and without what is broken.
-        annotations: All of its objects.
-        statistics: What it has.
-        learned: What of it the configuration learns.
+      source: it, with its images without objects and without what is broken.
+      annotations: all of its objects.
+      statistics: what it has.
+      learned: what of it is learned.
     """
 
     source: Source
@@ -48,8 +43,8 @@ class Audit:
     """What was found.
 
     Attributes:
-        findings: Those that must be fixed first.
-        data: None if the data set could not be opened at all.
+      findings: those that must be fixed first.
+      data: None if the data set could not be opened at all.
     """
 
     findings: tuple[Finding, ...]
@@ -61,48 +56,57 @@ class Audit:
         return any(finding.must_be_fixed for finding in self.findings)
 
 
-def opening_options(config: Any) -> Any:
-    """`config.data` with which a data set opens although things are wrong with it.
+@dataclasses.dataclass(frozen=True)
+class Use:
+    """What a data set is to be used for, and how.
 
-    Raises:
-        ValueError: If `on_error` is unknown.
+    Attributes:
+      split: 'train', 'val' or 'test': only training needs boxes.
+      origin: where the data set comes from.
+      rules: which boxes and images are learned.
+      on_error: what is done with what is broken: 'raise' or 'skip'.
+      max_boxes: ground-truth slots of an image.
+      max_detections: how many detections of an image are kept.
+      is_for_coco: whether COCO's AP is computed.
+      allow_empty_classes: whether classes may lack boxes.
     """
-    check_on_error(config.on_error)
-    opening = config.copy_and_resolve_references()
-    opening.on_error = "skip"
-    return opening
+
+    split: str
+    origin: unlearned.Origin
+    rules: Rules
+    on_error: str
+    max_boxes: int
+    max_detections: int
+    is_for_coco: bool
+    allow_empty_classes: bool
 
 
-def audit_data_set(config: Any, split: str, decode: bool = False) -> Audit:
-    """Reads the annotations of a split and, without decoding, the header of every image.
+def unopened(error: DataError) -> Audit:
+    """The audit of a data set that cannot be opened at all."""
+    problem = Problem(error.kind, str(error))
+    return Audit(tuple(group_problems([problem], must_be_fixed=True)), None)
 
-    **What must be fixed** is what training with this very configuration would stop at, or would
-    learn wrong boxes from: under `on_error='raise'` every broken file, box and id; under
+
+def audit_data_set(source: Source, use: Use, *, decode: bool = False) -> Audit:
+    """Looks at the annotations of a split and, without decoding, at the header of every image.
+
+    **What must be fixed** is what this very training would stop at, or would learn wrong boxes
+    from: under `on_error='raise'` every broken file, box and id; under
     `on_error='skip'` those are worth knowing, since they are left out. A near-certain mistake of
     the format, a file that cannot be opened at all, training data without a box to learn and,
     unless `allow_empty_classes` is set, a class without one must be fixed either way. What reading
     puts right, such as a box that sticks out of its image, is worth knowing.
 
     Args:
-        config: The whole configuration.
-        split: 'train', 'val' or 'test'.
-        decode: Whether to decode every image.
+      source: the data set, opened with `on_error='skip'`.
+      use: what it is to be used for.
+      decode: whether to decode every image.
 
     Returns:
-        The audit.
-
-    Raises:
-        ValueError: If the split or `on_error` is unknown.
+      the audit.
     """
-    raises = check_on_error(config.data.on_error) == "raise"
-    opening = opening_options(config.data)
-    _log.info("Opening the %r split of data.source=%r.", split, config.data.source)
-    try:
-        source = open_source(opening, split)
-    except DataError as error:
-        sentence = Problem(error.kind, str(error))
-        return Audit(tuple(group_problems([sentence], must_be_fixed=True)), None)
-    data = _read(source, rules_of(config.data, config.matcher, split))
+    raises = use.on_error == "raise"
+    data = _read(source, use.rules)
     problems = list(source.skipped)
     header_problems, about_images = check_headers(source)
     problems += header_problems
@@ -112,15 +116,20 @@ def audit_data_set(config: Any, split: str, decode: bool = False) -> Audit:
         decoded, values = decode_all(source)
         problems += [p for p in decoded if p.sentence.split(": ")[0] not in known]
         about_images += values
-    if not raises:  # what the configuration does already is no advice
+    if not raises:  # what is done already is no advice
         problems = [dataclasses.replace(problem, sentence=str(problem)) for problem in problems]
     findings = [
-        *_format_mistakes(source, config.data, split),
+        *_format_mistakes(source, use.origin),
         *group_problems(problems, must_be_fixed=raises),
-        *_nothing_learned(data, config.data, split),
+        *_nothing_learned(data, use),
         *about_images,
-        *_too_many_objects(data, config.data.max_boxes),
-        *find_dense_images(source, data.annotations, config),
+        *_too_many_objects(data, use.max_boxes),
+        *find_dense_images(
+            source,
+            data.annotations,
+            max_detections=use.max_detections,
+            is_for_coco=use.is_for_coco,
+        ),
         *_worth_knowing(data),
     ]
     return Audit(tuple(sorted(findings, key=lambda finding: not finding.must_be_fixed)), data)
@@ -133,14 +142,13 @@ def _read(source: Source, rules: Rules) -> OpenedData:
     return OpenedData(source, annotations, statistics, count_learned(source, rules))
 
 
-def _format_mistakes(source: Source, config: Any, split: str) -> list[Finding]:
+def _format_mistakes(source: Source, origin: unlearned.Origin) -> list[Finding]:
     one_based = None
-    if config.source == "coco":
-        path = pathlib.Path(config.coco.root).expanduser() / config.coco[f"{split}_annotations"]
-        written = read_coco_boxes(path)
+    if origin.annotations is not None:
+        written = read_coco_boxes(origin.annotations)
     elif isinstance(source, VocSource):
         xmls = [source.annotation_file(index) for index in range(len(source))]
-        written, one_based = read_voc_boxes(xmls, source.sizes), config.voc.one_based
+        written, one_based = read_voc_boxes(xmls, source.sizes), source.one_based
     else:  # the others are not written by hand
         return []
     mistakes = tuple(find_format_mistakes(written, one_based))
@@ -150,15 +158,15 @@ def _format_mistakes(source: Source, config: Any, split: str) -> list[Finding]:
     return [Finding("pixel_origin", False, len(doubts), sentences=doubts)] if doubts else []
 
 
-def _nothing_learned(data: OpenedData, options: Any, split: str) -> list[Finding]:
+def _nothing_learned(data: OpenedData, use: Use) -> list[Finding]:
     """Nothing, or classes, without a box to learn; evaluation may lack either."""
     classes = data.statistics.classes
     learned = data.learned
-    trains = split == "train"
+    trains = use.split == "train"
     if not any(entry.usable for entry in classes):
         advice = ""
         if trains and learned.boxes is not None:
-            advice = unlearned.nothing_learned(learned, options)
+            advice = unlearned.nothing_learned(learned, use.origin)
             advice = advice[:1].upper() + advice[1:]
         return [Finding("nothing_learned", trains, 1, advice)]
     empty = [entry.name for entry in classes if not entry.usable]
@@ -166,10 +174,9 @@ def _nothing_learned(data: OpenedData, options: Any, split: str) -> list[Finding
         return []
     if not trains:
         return [Finding("empty_class", False, len(empty), f"{', '.join(empty)}.")]
-    advice = unlearned.empty_classes(classes, learned.fullest, options, split)
-    return [
-        Finding("empty_class", not options.get("allow_empty_classes", False), len(empty), advice)
-    ]
+    are_allowed = use.allow_empty_classes
+    advice = unlearned.empty_classes(classes, learned.fullest, use.origin, are_allowed=are_allowed)
+    return [Finding("empty_class", not are_allowed, len(empty), advice)]
 
 
 def _too_many_objects(data: OpenedData, max_boxes: int) -> list[Finding]:

@@ -1,7 +1,5 @@
 """Images with more objects than are detected, or than a metric counts detections."""
 
-from typing import Any
-
 import numpy as np
 
 from ioub_jax.data.audit.findings import Finding
@@ -12,21 +10,24 @@ from ioub_jax.data.sources.annotations import Annotations
 _COCO_DETECTIONS = 100
 
 
-def find_dense_images(source: Source, annotations: Annotations, config: Any) -> list[Finding]:
+def find_dense_images(
+    source: Source, annotations: Annotations, *, max_detections: int, is_for_coco: bool
+) -> list[Finding]:
     """Finds images whose objects cannot all be found, or not all be counted as found.
 
     Args:
-        source: The data set.
-        annotations: All of its objects.
-        config: The whole configuration; `evaluation.metrics` and `max_detections` are used.
+      source: the data set.
+      annotations: all of its objects.
+      max_detections: how many detections of an image are kept, of all classes together.
+      is_for_coco: whether COCO's AP is computed.
 
     Returns:
-        A finding for each of the two limits that some image exceeds.
+      a finding for each of the two limits that some image exceeds.
     """
     images, labels, counts = _count_by_class(annotations, len(source.classes))
     findings = []
     dense = counts > _COCO_DETECTIONS
-    if "coco" in config.evaluation.metrics and dense.any():
+    if is_for_coco and dense.any():
         advice = (
             f"COCO's AP counts the {_COCO_DETECTIONS} best detections of a class in an image, so "
             f"that of a perfect detector would be {coco_ceiling(labels, counts):.3f} here; VOC's "
@@ -40,12 +41,11 @@ def find_dense_images(source: Source, annotations: Annotations, config: Any) -> 
         found = len(np.unique(images[dense]))
         findings.append(Finding("dense_class", False, found, advice, sentences))
     in_image = np.bincount(images, counts, minlength=len(annotations)).astype(np.int64)
-    most = config.evaluation.max_detections
-    too_many = np.flatnonzero(in_image > most)
+    too_many = np.flatnonzero(in_image > max_detections)
     if len(too_many):
         advice = (
-            f"config.evaluation.max_detections is {most}, of all classes together; for the fullest "
-            f"image it has to be --config.evaluation.max_detections={in_image.max()}."
+            f"config.evaluation.max_detections is {max_detections}, of all classes together; for "
+            f"the fullest image it has to be --config.evaluation.max_detections={in_image.max()}."
         )
         sentences = tuple(
             f"{source.describe(int(image))}: has {in_image[image]} objects." for image in too_many
@@ -61,11 +61,11 @@ def coco_ceiling(labels: np.ndarray, counts: np.ndarray) -> float:
     the mean precision at the recalls 0, .01, ... 1.
 
     Args:
-        labels: int `[k]`, the class of each pair of an image and a class.
-        counts: int `[k]`, the objects of each pair, without crowds.
+      labels: int `[k]`, the class of each pair of an image and a class.
+      counts: int `[k]`, the objects of each pair, without crowds.
 
     Returns:
-        The mean over the classes that have objects; 1 where there are none.
+      the mean over the classes that have objects; 1 where there are none.
     """
     totals = np.bincount(labels, counts)
     found = np.bincount(labels, np.minimum(counts, _COCO_DETECTIONS))[totals > 0]

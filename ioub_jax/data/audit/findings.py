@@ -32,12 +32,12 @@ class Finding:
     """Everything of one kind that was found.
 
     Attributes:
-        kind: A key of `HEADINGS`.
-        must_be_fixed: Whether training with this configuration would stop, or learn from wrong
-            boxes.
-        count: How many there are.
-        advice: One sentence about all of them, or ''.
-        sentences: A sentence for each, or none where the count says it all.
+      kind: a key of `HEADINGS`.
+      must_be_fixed: whether training with this configuration would stop, or learn from wrong
+        boxes.
+      count: how many there are.
+      advice: one sentence about all of them, or ''.
+      sentences: a sentence for each, or none where the count says it all.
     """
 
     kind: str

@@ -44,12 +44,12 @@ def find_format_mistakes(written: WrittenBoxes, one_based: bool | None = None) -
     """Looks for near-certain mistakes of the format.
 
     Args:
-        written: The numbers of the annotation file.
-        one_based: Where the first pixel is according to `config.data.voc.one_based`; None for a
-            format that has no such question.
+      written: the numbers of the annotation file.
+      one_based: whether the first pixel is read as 1, and not as 0; None for a format that has
+        no such question.
 
     Returns:
-        A sentence for each mistake.
+      a sentence for each mistake.
     """
     boxes = _distinct(written)
     mistakes = [_normalised(boxes) or _per_cent(boxes) or _layout(boxes), _categories(written)]
@@ -213,11 +213,11 @@ def find_pixel_doubts(written: WrittenBoxes, one_based: bool) -> list[str]:
     """Signs that VOC's corners are counted otherwise than configured: no proof, but by a pixel.
 
     Args:
-        written: The numbers of the XMLs.
-        one_based: Where the first pixel is according to `config.data.voc.one_based`.
+      written: the numbers of the XMLs.
+      one_based: whether the first pixel is read as 1, and not as 0.
 
     Returns:
-        A sentence for each doubt.
+      a sentence for each doubt.
     """
     boxes = _distinct(written)
     if len(boxes.boxes) < _FEWEST_CORNERS or _first_pixel(written, one_based) or not one_based:

@@ -51,10 +51,10 @@ class _Values:
     """What decoding an image gave.
 
     Attributes:
-        problem: Why training could not read it.
-        low: Its smallest value; of a 16-bit image whatever the bit depth.
-        high: Its largest.
-        deep: Whether it has more than 8 bits a channel.
+      problem: why training could not read it.
+      low: its smallest value; of a 16-bit image whatever the bit depth.
+      high: its largest.
+      deep: whether it has more than 8 bits a channel.
     """
 
     problem: Problem | None = None
@@ -67,11 +67,11 @@ def check_headers(source: Source) -> tuple[list[Problem], list[Finding]]:
     """Compares the header of every image file with the annotations, without decoding.
 
     Args:
-        source: The data set; one that is not made of files has no headers to check.
+      source: the data set; one that is not made of files has no headers to check.
 
     Returns:
-        A problem for every file that is no image or has another size than its annotation, and a
-        finding about the images with an EXIF orientation, if there are any.
+      a problem for every file that is no image or has another size than its annotation, and a
+      finding about the images with an EXIF orientation, if there are any.
     """
     if not isinstance(source, FileSource):
         return [], []
@@ -103,11 +103,11 @@ def decode_all(source: Source) -> tuple[list[Problem], list[Finding]]:
     """Decodes every image.
 
     Args:
-        source: The data set.
+      source: the data set.
 
     Returns:
-        A problem for every image that training could not read, and what is worth knowing of the
-        values: what those of 16-bit images span, and where all are nearly black.
+      a problem for every image that training could not read, and what is worth knowing of the
+      values: what those of 16-bit images span, and where all are nearly black.
     """
 
     def decode(index: int) -> _Values:

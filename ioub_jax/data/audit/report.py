@@ -95,7 +95,7 @@ def format_statistics(statistics: Statistics) -> str:
 
 
 def format_canvases(configured: Canvases, suggested: Sequence[Canvases]) -> str:
-    """What the canvases of the configuration cost, and what others would."""
+    """What the present canvases cost, and what others would."""
     lines = [
         f"Padding on config.data.canvases={configured.canvases}: "
         f"{configured.padding_share:.1%} of the images' pixels"

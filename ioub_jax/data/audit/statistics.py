@@ -24,8 +24,8 @@ class Histogram:
     """Counts of values in bins.
 
     Attributes:
-        edges: Where each bin begins, and where the last one ends; infinity is None.
-        counts: One a bin; a bin holds its lower edge and not its upper.
+      edges: where each bin begins, and where the last one ends; infinity is None.
+      counts: one a bin; a bin holds its lower edge and not its upper.
     """
 
     edges: tuple[float | None, ...]
@@ -37,21 +37,21 @@ class Statistics:
     """Counts and histograms of a data set; sizes are in pixels of the original images.
 
     Attributes:
-        images: How many.
-        empty_images: Images without objects.
-        boxes: How many, crowds included.
-        crowds: Boxes that are crowds.
-        difficult: Boxes flagged difficult.
-        ignored: Regions to ignore, which are no boxes: what was left out lies there.
-        classes: One entry a class, in the order of the labels.
-        size_classes: Boxes of each of COCO's size classes, by the annotation's area, as COCO's
-            evaluation counts them; crowds, which it ignores, are left out.
-        boxes_per_image: Histogram over images.
-        box_sides: Histogram over boxes of the square root of width times height.
-        box_aspects: Histogram over boxes with an area of width over height.
-        image_aspects: Histogram over images of width over height.
-        image_sizes: The most frequent (height, width, count), at most five.
-        most_boxes: Objects of the fullest image.
+      images: how many.
+      empty_images: images without objects.
+      boxes: how many, crowds included.
+      crowds: boxes that are crowds.
+      difficult: boxes flagged difficult.
+      ignored: regions to ignore, which are no boxes: what was left out lies there.
+      classes: one entry a class, in the order of the labels.
+      size_classes: boxes of each of COCO's size classes, by the annotation's area, as COCO's
+        evaluation counts them; crowds, which it ignores, are left out.
+      boxes_per_image: histogram over images.
+      box_sides: histogram over boxes of the square root of width times height.
+      box_aspects: histogram over boxes with an area of width over height.
+      image_aspects: histogram over images of width over height.
+      image_sizes: the most frequent (height, width, count), at most five.
+      most_boxes: objects of the fullest image.
     """
 
     images: int
@@ -74,11 +74,11 @@ def collect_statistics(annotations: Annotations, classes: Sequence[ClassCount]) 
     """Counts what a data set has.
 
     Args:
-        annotations: Of n images.
-        classes: One entry a class, in the order of the labels.
+      annotations: of n images.
+      classes: one entry a class, in the order of the labels.
 
     Returns:
-        The statistics.
+      the statistics.
     """
     ignored = int(annotations.ignored.sum())
     annotations = annotations.without_ignored()
@@ -119,10 +119,10 @@ def find_duplicate_boxes(annotations: Annotations) -> np.ndarray:
     """The objects that repeat the box and class of an earlier one in the same image.
 
     Args:
-        annotations: Of n images.
+      annotations: of n images.
 
     Returns:
-        int64, positions among all objects, in order.
+      int64, positions among all objects, in order.
     """
     images = np.repeat(np.arange(len(annotations)), annotations.counts)
     repeated = find_repeated(images, annotations.labels, annotations.boxes)
@@ -135,10 +135,10 @@ def find_odd_areas(annotations: Annotations) -> list[Finding]:
     The area of a mask is at most that of its box and, even of a scratch, no tiny part of it.
 
     Args:
-        annotations: Of n images.
+      annotations: of n images.
 
     Returns:
-        A finding if most areas are odd, or all are one number though boxes differ; else nothing.
+      a finding if most areas are odd, or all are one number though boxes differ; else nothing.
     """
     objects = ~annotations.crowd & ~annotations.ignored
     boxes, area = annotations.boxes[objects], annotations.area[objects]

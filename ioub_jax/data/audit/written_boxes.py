@@ -20,11 +20,11 @@ class WrittenBoxes:
     """Boxes as written; those that are not four finite numbers in a known image are left out.
 
     Attributes:
-        layout: What their format says the four numbers are: 'xywh' (COCO) or 'xyxy' (VOC).
-        boxes: float64 `[m, 4]`.
-        sizes: float64 `[m, 2]`, height and width that the file gives the image of each box.
-        used_categories: Category ids of the annotations.
-        listed_categories: Category ids of the list of categories; both are empty for VOC.
+      layout: what their format says the four numbers are: 'xywh' (COCO) or 'xyxy' (VOC).
+      boxes: float64 `[m, 4]`.
+      sizes: float64 `[m, 2]`, height and width that the file gives the image of each box.
+      used_categories: category ids of the annotations.
+      listed_categories: category ids of the list of categories; both are empty for VOC.
     """
 
     layout: str
@@ -38,10 +38,10 @@ def read_coco_boxes(path: pathlib.Path) -> WrittenBoxes:
     """Reads the boxes of an instances JSON that a `CocoSource` has opened before.
 
     Args:
-        path: The JSON.
+      path: the JSON.
 
     Returns:
-        Its boxes.
+      its boxes.
     """
     return read_document(path, lambda: json.loads(path.read_bytes()), _read_boxes)
 
@@ -95,11 +95,11 @@ def read_voc_boxes(xmls: Sequence[pathlib.Path | None], sizes: np.ndarray) -> Wr
     """Reads the boxes of the XMLs that a `VocSource` has opened before.
 
     Args:
-        xmls: The file of each image, if it has one; one that cannot be read is left out.
-        sizes: int64 `[n, 2]`, height and width of each image: not every XML says it.
+      xmls: the file of each image, if it has one; one that cannot be read is left out.
+      sizes: int64 `[n, 2]`, height and width of each image: not every XML says it.
 
     Returns:
-        Their boxes.
+      their boxes.
     """
     pairs = []
     files = zip(xmls, sizes, strict=True)

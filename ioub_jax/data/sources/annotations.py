@@ -16,15 +16,15 @@ class Annotations:
     process in a fraction of a second.
 
     Attributes:
-        image_ids: int64 `[n]`, the data set's own ids.
-        sizes: int64 `[n, 2]`, height and width of each image in pixels.
-        offsets: int64 `[n + 1]`, image i has objects `offsets[i]` to `offsets[i + 1] - 1`.
-        boxes: float32 `[m, 4]`, xyxy in pixels of the image, right and bottom edge exclusive.
-        labels: int32 `[m]`, contiguous classes 0..C-1.
-        crowd: bool `[m]`, COCO's iscrowd.
-        difficult: bool `[m]`, VOC's difficult.
-        ignored: bool `[m]`, regions that are neither objects nor background.
-        area: float32 `[m]`, the data set's own area of each object in square pixels.
+      image_ids: int64 `[n]`, the data set's own ids.
+      sizes: int64 `[n, 2]`, height and width of each image in pixels.
+      offsets: int64 `[n + 1]`, image i has objects `offsets[i]` to `offsets[i + 1] - 1`.
+      boxes: float32 `[m, 4]`, xyxy in pixels of the image, right and bottom edge exclusive.
+      labels: int32 `[m]`, contiguous classes 0..C-1.
+      crowd: bool `[m]`, COCO's iscrowd.
+      difficult: bool `[m]`, VOC's difficult.
+      ignored: bool `[m]`, regions that are neither objects nor background.
+      area: float32 `[m]`, the data set's own area of each object in square pixels.
     """
 
     image_ids: np.ndarray
@@ -100,11 +100,11 @@ def collect_annotations(examples: Sequence[Example], sizes: np.ndarray) -> Annot
     """Joins the objects of many images.
 
     Args:
-        examples: One for each of n images; their pixels are not looked at.
-        sizes: `[n, 2]`, height and width of each image.
+      examples: one for each of n images; their pixels are not looked at.
+      sizes: `[n, 2]`, height and width of each image.
 
     Returns:
-        The annotations.
+      the annotations.
     """
     empty = create_example(np.zeros(0), np.zeros(0), 0)
     joined = {

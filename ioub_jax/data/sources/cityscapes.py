@@ -62,13 +62,13 @@ class CityscapesSource(FileSource):
     ignore, and a bad image is left out of the data set, each with a `Problem` in `skipped`.
 
     Args:
-        root: The folder that holds leftImg8bit and gtFine.
-        split: 'train', 'val' or 'test'.
-        on_error: 'raise' or 'skip'.
+      root: the folder that holds leftImg8bit and gtFine.
+      split: 'train', 'val' or 'test'.
+      on_error: 'raise' or 'skip'.
 
     Raises:
-        DataError: With one sentence, about the first thing that is wrong.
-        ValueError: If `on_error` is unknown.
+      DataError: with one sentence, about the first thing that is wrong.
+      ValueError: `on_error` is unknown.
     """
 
     def __init__(self, root: str | pathlib.Path, split: str, on_error: str = "raise") -> None:
@@ -269,13 +269,13 @@ def visible_boxes(
     """The boxes of what is visible of some polygons, each of which covers those before it.
 
     Args:
-        polygons: int32 `[n, 2]` each, the pixels (x, y) of the corners, in the order of drawing.
-        chosen: int64 `[m]`, which of them are asked for, ascending.
-        size: Height and width of the image.
+      polygons: int32 `[n, 2]` each, the pixels (x, y) of the corners, in the order of drawing.
+      chosen: int64 `[m]`, which of them are asked for, ascending.
+      size: height and width of the image.
 
     Returns:
-        Boxes float32 `[m, 4]`, xyxy, right and bottom edge exclusive, and the number of visible
-        pixels float32 `[m]`. Both are 0 where nothing is visible.
+      boxes float32 `[m, 4]`, xyxy, right and bottom edge exclusive, and the number of visible
+      pixels float32 `[m]`. Both are 0 where nothing is visible.
     """
     boxes, area = np.zeros((len(chosen), 4), np.float32), np.zeros(len(chosen), np.float32)
     if len(chosen) == 0:

@@ -18,7 +18,7 @@ def with_classes(
     source: Source,
     categories: Sequence[tuple[int | str, str]],
     title: str,
-    chooser: str | None = None,
+    classes_key: str | None = None,
 ) -> Source:
     """The same data set with the labels of a detector, whatever the order and ids of its own.
 
@@ -27,17 +27,17 @@ def with_classes(
     A class that the detector lacks is left out if there is no object of it.
 
     Args:
-        source: A data set.
-        categories: The id and name of each label of the detector, or of its training data.
-        title: What a sentence calls the data set.
-        chooser: The `config.data.source` whose `classes` leave others out; None where there is no
-            such key.
+      source: a data set.
+      categories: the id and name of each label of the detector, or of its training data.
+      title: what a sentence calls the data set.
+      classes_key: the option whose classes leave others out, such as
+        'config.data.coco.classes'; None where there is none.
 
     Returns:
-        The data set itself if it has these classes in this order, else another view of it.
+      the data set itself if it has these classes in this order, else another view of it.
 
     Raises:
-        DataError: There are objects of a class that the detector lacks.
+      DataError: there are objects of a class that the detector lacks.
     """
     names = tuple(name for _, name in categories)
     if tuple(source.classes) == names:
@@ -45,11 +45,11 @@ def with_classes(
     labels = {name: label for label, name in enumerate(names)}
     new_labels = np.array([labels.get(name, -1) for name in source.classes], np.int64)
     if not isinstance(source, AnnotatedImages):  # what it draws or computes has fixed classes
-        raise _unknown(dict.fromkeys(source.classes), names, (), title, chooser)
+        raise _unknown(dict.fromkeys(source.classes), names, (), title, classes_key)
     counts = dict(zip(source.classes, source.boxes_of_classes().tolist(), strict=True))
     if any(count for name, count in counts.items() if name not in labels):
         found = {name: count for name, count in counts.items() if count}
-        raise _unknown(found, names, source.classes, title, chooser)
+        raise _unknown(found, names, source.classes, title, classes_key)
     ids = dict(zip(source.classes, source.category_ids, strict=True))
     return source.with_labels(new_labels, names, _ids(categories, ids))
 
@@ -73,7 +73,7 @@ def _unknown(
     names: Sequence[str],
     listed: Sequence[str],
     title: str,
-    chooser: str | None,
+    classes_key: str | None,
 ) -> DataError:
     """The error of a data set with boxes of classes that the detector lacks."""
     lacking = [name for name in names if name not in counts]
@@ -88,9 +88,11 @@ def _unknown(
     way_out = "use data of the classes that were trained."
     # All of the training data's names, since the flag may be given to a training, too; but a file
     # that lists none of them refuses it.
-    if chooser is not None and any(name in listed for name in names):
-        way_out = f"correct their names, or set {classes_flag(chooser, names)} to leave them out."
-    elif chooser is not None:
+    if classes_key is not None and any(name in listed for name in names):
+        way_out = (
+            f"correct their names, or set {classes_flag(classes_key, names)} to leave them out."
+        )
+    elif classes_key is not None:
         way_out = (
             f"correct their names, or use data of the classes {', '.join(names[:_MOST_TOLD])}."
         )

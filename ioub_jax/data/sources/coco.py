@@ -46,20 +46,20 @@ class CocoSource(FileSource):
     wrong with the file as a whole or with its categories raises either way.
 
     Args:
-        annotation_file: The JSON, in UTF-8 with or without a byte order mark.
-        image_folder: What the file names of the images are relative to.
-        classes: Names of categories, in the order of their labels: objects of the other categories
-            are no objects then. None or empty for all categories, sorted by id.
-        may_lack: Whether the file may lack some of `classes`, as a split for validation may.
-        on_error: 'raise' or 'skip'.
-        split: 'train', 'val' or 'test': whose keys of the configuration the sentences name.
-        exif: 'apply' where images are turned upright as they are read: sizes and boxes are then
-            of the upright ones.
+      annotation_file: the JSON, in UTF-8 with or without a byte order mark.
+      image_folder: what the file names of the images are relative to.
+      classes: names of categories, in the order of their labels: objects of the other categories
+        are no objects then. None or empty for all categories, sorted by id.
+      may_lack: whether the file may lack some of `classes`, as a split for validation may.
+      on_error: 'raise' or 'skip'.
+      split: 'train', 'val' or 'test': whose keys of the configuration the sentences name.
+      exif: 'apply' where images are turned upright as they are read: sizes and boxes are then
+        of the upright ones.
 
     Raises:
-        DataError: With one sentence, about the first thing that is wrong: in the categories, then
-            the images, then the annotations, each in the order of the file.
-        ValueError: If `on_error` is unknown.
+      DataError: with one sentence, about the first thing that is wrong: in the categories, then
+        the images, then the annotations, each in the order of the file.
+      ValueError: `on_error` is unknown.
     """
 
     def __init__(

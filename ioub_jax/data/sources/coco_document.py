@@ -30,7 +30,7 @@ class Piece:
     """Some entries of a list of the file that follow each other.
 
     Args:
-        text: JSON of a list of them, or else the entries themselves.
+      text: JSON of a list of them, or else the entries themselves.
     """
 
     def __init__(self, text: bytes | list[Any]) -> None:
@@ -66,13 +66,13 @@ class Document:
     """The content of a file.
 
     Args:
-        head: Its object; of its lists of images and of annotations the first entry, if any.
-        pieces: Those of these lists, as often as they are asked for.
-        digest: SHA-256 of the file; None where it is not known.
+      head: its object; of its lists of images and of annotations the first entry, if any.
+      pieces: those of these lists, as often as they are asked for.
+      digest: SHA-256 of the file; None where it is not known.
 
     Attributes:
-        head: As given.
-        digest: As given.
+      head: as given.
+      digest: as given.
     """
 
     def __init__(
@@ -103,16 +103,16 @@ def read_document(
     """Reads a file by pieces, or as a whole where it cannot be cut into any.
 
     Args:
-        path: The file.
-        load: Reads it as a whole; raises `DataError` where that cannot be done.
-        read: What is made of it; it may be called twice.
+      path: the file.
+      load: reads it as a whole; raises `DataError` where that cannot be done.
+      read: what is made of it; it may be called twice.
 
     Returns:
-        What `read` does.
+      what `read` does.
 
     Raises:
-        DataError: What `load` raises, and else what `read` does: what is wrong with a file as a
-            whole comes before what is wrong with an entry.
+      DataError: what `load` raises, and else what `read` does: what is wrong with a file as a
+        whole comes before what is wrong with an entry.
     """
     # What comes through a pipe comes once.
     try:

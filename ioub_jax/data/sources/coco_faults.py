@@ -15,14 +15,14 @@ def explain(
     """What is wrong with an annotation and the way out, as the rest of a sentence.
 
     Args:
-        fault: A kind of problem, or a key of `KINDS`.
-        written: The annotation.
-        number: Its place in the file, from 1.
-        image: The name, height and width of its image; None where it has none.
-        of_value: What is wrong with a value of it.
+      fault: a kind of problem, or a key of `KINDS`.
+      written: the annotation.
+      number: its place in the file, from 1.
+      image: the name, height and width of its image; None where it has none.
+      of_value: what is wrong with a value of it.
 
     Returns:
-        The part of the sentence after the file.
+      the part of the sentence after the file.
     """
     entry = written if isinstance(written, dict) else {}
     identity, owner, category, box = (

@@ -52,7 +52,7 @@ class Keys:
     """How sentences name the keys of the configuration.
 
     Args:
-        split: 'train', 'val' or 'test', or '*' where it is not known.
+      split: 'train', 'val' or 'test', or '*' where it is not known.
     """
 
     def __init__(self, split: str) -> None:
@@ -66,7 +66,7 @@ def load_json(path: pathlib.Path, keys: Keys) -> Any:
     """The content of the file, whatever it is.
 
     Raises:
-        DataError: It is missing or no JSON.
+      DataError: it is missing or no JSON.
     """
     try:
         return json.loads(path.read_bytes(), object_hook=without_segmentation)
@@ -88,9 +88,9 @@ def check_format(content: object, path: pathlib.Path, keys: Keys) -> None:
     """Raises `DataError` unless the content has the lists of an instances file, and images.
 
     Args:
-        content: That of the file; of its lists the first entry will do.
-        path: The file.
-        keys: How sentences name the keys of the configuration.
+      content: that of the file; of its lists the first entry will do.
+      path: the file.
+      keys: how sentences name the keys of the configuration.
     """
     known = _first_keys(content)
     fault = None
@@ -133,7 +133,7 @@ def read_categories(entries: list, path: pathlib.Path, keys: Keys) -> dict[str, 
     A float such as 1.0 is the integer; a string stays one.
 
     Raises:
-        DataError: A category has no name or no id, or those of another one.
+      DataError: a category has no name or no id, or those of another one.
     """
     ids: dict[str, int | str] = {}
     owners: dict[int | str, str] = {}
@@ -168,7 +168,7 @@ def choose_categories(
     """The categories that `classes` names, in that order; all where it names none.
 
     Raises:
-        DataError: It names one twice, or one that the file does not have.
+      DataError: it names one twice, or one that the file does not have.
     """
     chosen: dict[str, int | str] = {}
     for name in classes or categories:

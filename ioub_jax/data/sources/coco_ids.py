@@ -22,10 +22,10 @@ class Ids:
     """The ids of n entries as they are written.
 
     Args:
-        written: Numbers, strings and whatever else stands there. Integers of 64 bits alone are kept
-            as an array, which is looked up hundreds of times faster.
-        is_typed: Whether they are known to be integers, floats and strings, or None where there
-            is none.
+      written: numbers, strings and whatever else stands there. Integers of 64 bits alone are kept
+        as an array, which is looked up hundreds of times faster.
+      is_typed: whether they are known to be integers, floats and strings, or None where there
+        is none.
     """
 
     def __init__(self, written: list[Any], is_typed: bool = False) -> None:
@@ -75,7 +75,7 @@ class Places:
     """Where the entry of an id is in a list.
 
     Args:
-        places: The place of each id, by what it means.
+      places: the place of each id, by what it means.
     """
 
     def __init__(self, places: Mapping[int | str, int]) -> None:

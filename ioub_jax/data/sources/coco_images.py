@@ -29,16 +29,16 @@ class Images:
     """The n images that can be used.
 
     Attributes:
-        numbers: int64 `[n]`, the id of each: its own, or the image's place in the file, from 1,
-            where the id of any image is a name.
-        names: The name of the file of each.
-        paths: The file of each.
-        sizes: int64 `[n, 2]`, height and width of each.
-        listed: How many images the file has.
-        places: Where in these the image of an id is; `LEFT_OUT` for one that is not.
-        kinds: int8 `[n]`, as which type the id of each is written (`coco_ids.kinds_of`).
-        written_ids: The ids that are written as strings, by the numbers that stand for them.
-        seen: What this depends on besides the file, as `coco_index.Contents.seen`.
+      numbers: int64 `[n]`, the id of each: its own, or the image's place in the file, from 1,
+        where the id of any image is a name.
+      names: the name of the file of each.
+      paths: the file of each.
+      sizes: int64 `[n, 2]`, height and width of each.
+      listed: how many images the file has.
+      places: where in these the image of an id is; `LEFT_OUT` for one that is not.
+      kinds: int8 `[n]`, as which type the id of each is written (`coco_ids.kinds_of`).
+      written_ids: the ids that are written as strings, by the numbers that stand for them.
+      seen: what this depends on besides the file, as `coco_index.Contents.seen`.
     """
 
     numbers: np.ndarray
@@ -76,7 +76,7 @@ def read_images(
     """The images of the file that are on disk, in its order.
 
     Raises:
-        DataError: None can be used, or under 'raise' the first that cannot.
+      DataError: None can be used, or under 'raise' the first that cannot.
     """
     listing = Listing(folder)
     images = _read_plain(document.pieces("images"), listing)
@@ -171,8 +171,8 @@ class _Reader:
     """What reading an image needs to know of the whole file.
 
     Attributes:
-        owners: The id of the image that each file belongs to.
-        looked_into_files: Whether an image file itself was opened.
+      owners: the id of the image that each file belongs to.
+      looked_into_files: whether an image file itself was opened.
     """
 
     def __init__(

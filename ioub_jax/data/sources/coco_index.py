@@ -49,17 +49,17 @@ class Contents:
     """What is read of a file, as `FileSource` takes it, and what that depends on.
 
     Attributes:
-        annotations: The objects of n images.
-        paths: The file of each image.
-        classes: Class names in the order of the labels.
-        category_ids: The id of each class.
-        skipped: What was left out.
-        census: What the file lists.
-        written_ids: The ids of images that are written as strings, by their numbers.
-        digest: SHA-256 of the file; None where it is not known, so that nothing is kept.
-        seen: What was seen of the folders (`Listing.seen`), or nothing where each image has the
-            very name that the file gives it; None where image files themselves were looked into, so
-            that nothing is kept.
+      annotations: the objects of n images.
+      paths: the file of each image.
+      classes: class names in the order of the labels.
+      category_ids: the id of each class.
+      skipped: what was left out.
+      census: what the file lists.
+      written_ids: the ids of images that are written as strings, by their numbers.
+      digest: SHA-256 of the file; None where it is not known, so that nothing is kept.
+      seen: what was seen of the folders (`Listing.seen`), or nothing where each image has the
+        very name that the file gives it; None where image files themselves were looked into, so
+        that nothing is kept.
     """
 
     annotations: Annotations
@@ -82,13 +82,13 @@ def load_or_read(
     """What is kept of a file, or else what `read` reads, which is then kept.
 
     Args:
-        path: The file.
-        folder: Of the images.
-        options: What else decides what is read.
-        read: Reads the file.
+      path: the file.
+      folder: of the images.
+      options: what else decides what is read.
+      read: reads the file.
 
     Returns:
-        The contents.
+      the contents.
     """
     try:
         if not path.is_file() or path.stat().st_size < SMALLEST:

@@ -30,12 +30,12 @@ class _Boxes:
     """The boxes of n annotations, as far as they can be read.
 
     Attributes:
-        corners: float64 `[n, 4]`, xyxy in order; NaN where a bbox is not four numbers.
-        boxes: float32 `[n, 4]`, those inside the image.
-        changes: bool `[n]` each: 'exchanged', whose corners are written in another order, 'rotated'
-            (the upright boxes around rotated ones) and 'clipped', which leave their image by more
-            than rounding.
-        faults: What is wrong with some, bool `[n]` each, by the kind of problem.
+      corners: float64 `[n, 4]`, xyxy in order; NaN where a bbox is not four numbers.
+      boxes: float32 `[n, 4]`, those inside the image.
+      changes: bool `[n]` each: 'exchanged', whose corners are written in another order, 'rotated'
+        (the upright boxes around rotated ones) and 'clipped', which leave their image by more
+        than rounding.
+      faults: what is wrong with some, bool `[n]` each, by the kind of problem.
     """
 
     corners: np.ndarray
@@ -49,13 +49,13 @@ class _Objects:
     """m objects, regions to ignore among them, in the order of the file.
 
     Attributes:
-        images: int32 `[m]`, the position of the image of each.
-        boxes: float32 `[m, 4]`.
-        labels: int32 `[m]`.
-        areas: float32 `[m]`.
-        bits: uint8 `[m]`, of `_BITS`.
-        digests: uint64 `[m]`, of all that makes one the same as another, by which their numbers
-            are compared before they were rounded.
+      images: int32 `[m]`, the position of the image of each.
+      boxes: float32 `[m, 4]`.
+      labels: int32 `[m]`.
+      areas: float32 `[m]`.
+      bits: uint8 `[m]`, of `_BITS`.
+      digests: uint64 `[m]`, of all that makes one the same as another, by which their numbers
+        are compared before they were rounded.
     """
 
     images: np.ndarray
@@ -84,7 +84,7 @@ class _Growing:
     """An array that grows at its end; joining its parts would need twice the memory.
 
     Args:
-        empty: `[0, ...]`, of its type and shape.
+      empty: `[0, ...]`, of its type and shape.
     """
 
     def __init__(self, empty: np.ndarray) -> None:
@@ -149,19 +149,19 @@ def read_objects(
     """The objects of all images.
 
     Args:
-        pieces: The annotations of the file.
-        images: Those that can be used.
-        categories: The ids of the categories that are listed, as they are written.
-        category_ids: Those that are chosen, in the order of their labels.
-        path: The file.
-        problems: What to do with what is wrong, and with what is put right.
+      pieces: the annotations of the file.
+      images: those that can be used.
+      categories: the ids of the categories that are listed, as they are written.
+      category_ids: those that are chosen, in the order of their labels.
+      path: the file.
+      problems: what to do with what is wrong, and with what is put right.
 
     Returns:
-        The annotations, how many the file has, and how many of those are of categories that are
-        not chosen.
+      the annotations, how many the file has, and how many of those are of categories that are
+      not chosen.
 
     Raises:
-        DataError: Under 'raise', about the first annotation that cannot be used.
+      DataError: under 'raise', about the first annotation that cannot be used.
     """
     reader = _Reader(images, categories, category_ids, path, problems)
     columns = {name: _Growing(empty) for name, empty in _NOTHING.items()}
@@ -189,8 +189,8 @@ class _Reader:
     """Reads the annotations of a file piece by piece.
 
     Attributes:
-        count: How many were read.
-        other_classes: How many of them are of categories that are not chosen.
+      count: how many were read.
+      other_classes: how many of them are of categories that are not chosen.
     """
 
     def __init__(

@@ -22,15 +22,15 @@ class Rows:
     """n annotations as they are written.
 
     Attributes:
-        image_ids: The image of each.
-        category_ids: The category of each.
-        ids: The id of each.
-        boxes: float64 `[n, 4]`, its bbox; NaN where that is not four numbers.
-        degrees: float64 `[n]`, by how many its box is turned, clockwise.
-        flags: bool `[n]` each, by the name in the file.
-        areas: float64 `[n]`, NaN where there is none.
-        is_object: bool `[n]`, whether it is an object of JSON at all.
-        faults: What is wrong with a flag or an area, by their positions.
+      image_ids: the image of each.
+      category_ids: the category of each.
+      ids: the id of each.
+      boxes: float64 `[n, 4]`, its bbox; NaN where that is not four numbers.
+      degrees: float64 `[n]`, by how many its box is turned, clockwise.
+      flags: bool `[n]` each, by the name in the file.
+      areas: float64 `[n]`, NaN where there is none.
+      is_object: bool `[n]`, whether it is an object of JSON at all.
+      faults: what is wrong with a flag or an area, by their positions.
     """
 
     image_ids: Ids

@@ -14,13 +14,13 @@ class JudgedBoxes:
     """What became of m boxes.
 
     Attributes:
-        boxes: float32 `[m, 4]`, xyxy, corners in order, clipped to the image; of a faulty box
-            without meaning.
-        faults: Masks, bool `[m]`, by kinds of `checks.KINDS`: 'bad_box' (a number is missing),
-            'no_area' and 'outside' (all of it). A box has one of them at most.
-        exchanged: bool `[m]`, good boxes whose corners were put in order.
-        clipped: bool `[m]`, good boxes that stick out of their image by more than rounding.
-        ordered: float64 `[m, 4]`, the corners as written but in order.
+      boxes: float32 `[m, 4]`, xyxy, corners in order, clipped to the image; of a faulty box
+        without meaning.
+      faults: masks, bool `[m]`, by kinds of `checks.KINDS`: 'bad_box' (a number is missing),
+        'no_area' and 'outside' (all of it). A box has one of them at most.
+      exchanged: bool `[m]`, good boxes whose corners were put in order.
+      clipped: bool `[m]`, good boxes that stick out of their image by more than rounding.
+      ordered: float64 `[m, 4]`, the corners as written but in order.
     """
 
     boxes: np.ndarray
@@ -39,12 +39,12 @@ def judge_boxes(corners: np.ndarray, sizes: np.ndarray, one_based: bool = False)
     """Puts the corners of boxes in order, clips them and tells which cannot be used.
 
     Args:
-        corners: `[m, 4]`, xmin, ymin, xmax, ymax as written; NaN for a number that is missing.
-        sizes: `[m, 2]`, height and width of the image of each.
-        one_based: Whether pixels are counted from 1 and the last is part of the box (VOC).
+      corners: `[m, 4]`, xmin, ymin, xmax, ymax as written; NaN for a number that is missing.
+      sizes: `[m, 2]`, height and width of the image of each.
+      one_based: whether pixels are counted from 1 and the last is part of the box (VOC).
 
     Returns:
-        The boxes, 0-based with exclusive right and bottom edge.
+      the boxes, 0-based with exclusive right and bottom edge.
     """
     corners = np.asarray(corners, np.float64).reshape(-1, 4)
     limits = np.asarray(sizes, np.float64).reshape(-1, 2)[:, ::-1]
@@ -80,12 +80,12 @@ def find_repeated(images: np.ndarray, labels: np.ndarray, boxes: np.ndarray) -> 
     """Whether an object has the image, label and box of one before it.
 
     Args:
-        images: int64 `[m]`, the image of each object.
-        labels: int64 `[m]`.
-        boxes: `[m, 4]` of any number type.
+      images: int64 `[m]`, the image of each object.
+      labels: int64 `[m]`.
+      boxes: `[m, 4]` of any number type.
 
     Returns:
-        bool `[m]`.
+      bool `[m]`.
     """
     numbers = np.asarray(boxes, np.float64).reshape(-1, 4) + 0.0  # -0 becomes 0
     keys = np.column_stack([images, labels, numbers.view(np.int64)]).astype(np.int64)

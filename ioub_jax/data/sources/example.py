@@ -14,15 +14,15 @@ class Example:
     """An image and its objects.
 
     Attributes:
-        image: uint8 `[H, W, 3]` RGB, or None where only the annotations were asked for.
-        boxes: float32 `[n, 4]`, xyxy in pixels of the image, right and bottom edge exclusive.
-        labels: int32 `[n]`, contiguous classes 0..C-1.
-        crowd: bool `[n]`, COCO's iscrowd.
-        difficult: bool `[n]`, VOC's difficult.
-        ignored: bool `[n]`, regions that are neither objects nor background: what was left out
-            under `on_error='skip'` lies there. The label of one whose class is not known is -1.
-        area: float32 `[n]`, the data set's own area of each object in square pixels.
-        image_id: The data set's own number of the image.
+      image: uint8 `[H, W, 3]` RGB, or None where only the annotations were asked for.
+      boxes: float32 `[n, 4]`, xyxy in pixels of the image, right and bottom edge exclusive.
+      labels: int32 `[n]`, contiguous classes 0..C-1.
+      crowd: bool `[n]`, COCO's iscrowd.
+      difficult: bool `[n]`, VOC's difficult.
+      ignored: bool `[n]`, regions that are neither objects nor background: what was left out
+        under `on_error='skip'` lies there. The label of one whose class is not known is -1.
+      area: float32 `[n]`, the data set's own area of each object in square pixels.
+      image_id: the data set's own number of the image.
     """
 
     image: np.ndarray | None
@@ -40,11 +40,11 @@ class Census:
     """What the files of a data set list, before anything of it is left out.
 
     Attributes:
-        images: Images that are listed.
-        boxes: Boxes that are listed, those of images and classes that are left out included.
-        other_classes: Those of classes that the configuration does not choose.
-        changes: How many were read otherwise than they are written, by the keys of
-            `checks.CHANGES`.
+      images: images that are listed.
+      boxes: boxes that are listed, those of images and classes that are left out included.
+      other_classes: those of classes that the configuration does not choose.
+      changes: how many were read otherwise than they are written, by the keys of
+        `checks.CHANGES`.
     """
 
     images: int
@@ -57,13 +57,13 @@ class Source(Protocol):
     """A data set as a random-access sequence of examples; it can be pickled and shared by threads.
 
     Attributes:
-        sizes: int64 `[len, 2]`, height and width of each image, known without decoding it.
-        classes: Class names in the order of the contiguous labels.
-        category_ids: The data set's own id of each class, in the same order.
-        written_ids: The ids of images that the files have as strings, by the numbers of the images
-            (`image_id`): results are written with them.
-        skipped: Everything left out because of `on_error='skip'`.
-        census: What the files list; a selection of a source keeps that of the whole.
+      sizes: int64 `[len, 2]`, height and width of each image, known without decoding it.
+      classes: class names in the order of the contiguous labels.
+      category_ids: the data set's own id of each class, in the same order.
+      written_ids: the ids of images that the files have as strings, by the numbers of the images
+        (`image_id`): results are written with them.
+      skipped: everything left out because of `on_error='skip'`.
+      census: what the files list; a selection of a source keeps that of the whole.
     """
 
     sizes: np.ndarray
@@ -83,9 +83,9 @@ class Source(Protocol):
         """As `source[index]`, possibly decoded at a fraction of its size.
 
         Args:
-            index: The image.
-            at_least: Height and width that suffice: a larger image may be given at 1/2, 1/4 or
-                1/8, its boxes in pixels of what is given. None: the image as it is.
+          index: the image.
+          at_least: height and width that suffice: a larger image may be given at 1/2, 1/4 or
+            1/8, its boxes in pixels of what is given. None: the image as it is.
         """
 
     def annotations(self, index: int) -> Example:
@@ -112,17 +112,17 @@ def create_example(
     """Makes an `Example` with the promised shapes and dtypes; left-out flags are False.
 
     Args:
-        boxes: `[n, 4]` xyxy in pixels; any sequence that reshapes to it, an empty one included.
-        labels: `[n]`.
-        image_id: The data set's own number of the image.
-        image: uint8 `[H, W, 3]` RGB or None.
-        crowd: bool `[n]` or None.
-        difficult: bool `[n]` or None.
-        ignored: bool `[n]` or None.
-        area: `[n]`, or None for the area of the boxes.
+      boxes: `[n, 4]` xyxy in pixels; any sequence that reshapes to it, an empty one included.
+      labels: `[n]`.
+      image_id: the data set's own number of the image.
+      image: uint8 `[H, W, 3]` RGB or None.
+      crowd: bool `[n]` or None.
+      difficult: bool `[n]` or None.
+      ignored: bool `[n]` or None.
+      area: `[n]`, or None for the area of the boxes.
 
     Returns:
-        The example.
+      the example.
     """
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     none = np.zeros(len(boxes), bool)

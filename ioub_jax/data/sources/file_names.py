@@ -15,7 +15,7 @@ class Listing:
     Each folder is listed once, when it is first asked for: asking for each file is slow on NFS.
 
     Args:
-        folder: What the names are relative to.
+      folder: what the names are relative to.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -87,10 +87,10 @@ class Listing:
         """The paths of many files, each of which is called exactly as its name says.
 
         Args:
-            names: Relative to the folder, their parts separated by `/`.
+          names: relative to the folder, their parts separated by `/`.
 
         Returns:
-            The paths; None where a name says otherwise or there is no such file.
+          the paths; None where a name says otherwise or there is no such file.
         """
         if os.sep != "/":  # Windows reads more into a name
             return None
@@ -162,11 +162,11 @@ def resolve(name: str, listing: Listing) -> str | None:
     exactly one file fits.
 
     Args:
-        name: As it is written.
-        listing: The folder that the name is relative to.
+      name: as it is written.
+      listing: the folder that the name is relative to.
 
     Returns:
-        The path of the file, or None where no file fits or more than one.
+      the path of the file, or None where no file fits or more than one.
     """
     fitting = find_fitting(name, listing)
     return fitting[0] if len(fitting) == 1 else None

@@ -18,12 +18,12 @@ def scale_to_image(example: Example, image: np.ndarray, size: tuple[int, int]) -
     """Gives an example its pixels, which may have been decoded at a fraction of their size.
 
     Args:
-        example: The objects, in pixels of an image of `size`.
-        image: uint8 `[h, w, 3]`.
-        size: Height and width of the image the boxes refer to.
+      example: the objects, in pixels of an image of `size`.
+      image: uint8 `[h, w, 3]`.
+      size: height and width of the image the boxes refer to.
 
     Returns:
-        The example with the image, boxes and areas in pixels of that.
+      the example with the image, boxes and areas in pixels of that.
     """
     reduction = next(
         reduction
@@ -45,15 +45,15 @@ class AnnotatedImages:
     Subclasses load and describe an image and, in `select`, keep what they know about each.
 
     Args:
-        annotations: The objects of n images.
-        classes: Class names in the order of the labels.
-        category_ids: The data set's own id of each class.
-        skipped: What was left out on the way here.
-        census: What the files list; None for what the annotations hold.
-        written_ids: The ids of images that the files have as strings, by their numbers.
+      annotations: the objects of n images.
+      classes: class names in the order of the labels.
+      category_ids: the data set's own id of each class.
+      skipped: what was left out on the way here.
+      census: what the files list; None for what the annotations hold.
+      written_ids: the ids of images that the files have as strings, by their numbers.
 
     Attributes:
-        reading: How the images become pixels.
+      reading: how the images become pixels.
     """
 
     reading = Reading()
@@ -89,8 +89,8 @@ class AnnotatedImages:
         """As `source[index]`, its pixels and boxes possibly at 1/2, 1/4 or 1/8 of their size.
 
         Args:
-            index: The image.
-            at_least: Height and width that suffice; None for the image as it is.
+          index: the image.
+          at_least: height and width that suffice; None for the image as it is.
         """
         raise NotImplementedError
 
@@ -127,9 +127,9 @@ class AnnotatedImages:
         """The same data set with other labels.
 
         Args:
-            new_labels: int64 `[C]`, the new label of each label; -1 for one without boxes.
-            classes: Class names in the order of the new labels.
-            category_ids: The id of each of them.
+          new_labels: int64 `[C]`, the new label of each label; -1 for one without boxes.
+          classes: class names in the order of the new labels.
+          category_ids: the id of each of them.
         """
         chosen = self.select(np.arange(len(self)))
         labels = chosen._annotations.labels
@@ -160,13 +160,13 @@ class FileSource(AnnotatedImages):
     """A `Source` whose images are files on disk.
 
     Args:
-        annotations: The objects of n images.
-        paths: The file of each image.
-        classes: Class names in the order of the labels.
-        category_ids: The data set's own id of each class.
-        skipped: What was left out on the way here.
-        census: What the files list; None for what the annotations hold.
-        written_ids: The ids of images that the files have as strings, by their numbers.
+      annotations: the objects of n images.
+      paths: the file of each image.
+      classes: class names in the order of the labels.
+      category_ids: the data set's own id of each class.
+      skipped: what was left out on the way here, an empty list where nothing was.
+      census: what the files list; None for what the annotations hold.
+      written_ids: the ids of images that the files have as strings, by their numbers.
     """
 
     def __init__(

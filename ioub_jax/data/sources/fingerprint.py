@@ -16,12 +16,12 @@ class Fingerprint:
     """Counts and digests of a data set; of the names of files without their folders.
 
     Attributes:
-        images: How many images.
-        boxes: How many boxes, crowds and regions to ignore included; None where they are not kept
-            in memory (drawn images).
-        names: Digest of the file names, in their order.
-        sizes: Digest of the heights and widths.
-        objects: Digest of every image's boxes, labels and flags.
+      images: how many images.
+      boxes: how many boxes, crowds and regions to ignore included; None where they are not kept
+        in memory (drawn images).
+      names: digest of the file names, in their order.
+      sizes: digest of the heights and widths.
+      objects: digest of every image's boxes, labels and flags.
     """
 
     images: int

@@ -13,13 +13,13 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Height and width of an image whose annotation gives none.
 
     Args:
-        path: The file.
+      path: the file.
 
     Returns:
-        Height and width of the pixels as they are stored.
+      height and width of the pixels as they are stored.
 
     Raises:
-        DataError: If it is no image with a readable size.
+      DataError: it is no image with a readable size.
     """
     try:
         with pathlib.Path(path).open("rb") as file:
@@ -42,11 +42,11 @@ def upright_sizes(paths: Sequence[str], sizes: Sequence[tuple[int, int]]) -> lis
     be those of the upright one.
 
     Args:
-        paths: The file of each image; its header is read.
-        sizes: The annotated height and width of each.
+      paths: the file of each image; its header is read.
+      sizes: the annotated height and width of each.
 
     Returns:
-        Heights and widths; as annotated where they are neither, which decoding tells.
+      heights and widths; as annotated where they are neither, which decoding tells.
     """
 
     def judge(path: str, size: tuple[int, int]) -> tuple[int, int]:

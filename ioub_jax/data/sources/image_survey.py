@@ -26,10 +26,10 @@ class Survey:
     """What was found in images spread evenly over a data set.
 
     Attributes:
-        images: How many the data set has.
-        looked_into: How many were looked into: all, or `LOOKED_INTO`.
-        turned: How many of those have an EXIF orientation other than upright.
-        deep: The positions of those that have more than 8 bits a channel.
+      images: how many the data set has.
+      looked_into: how many were looked into: all, or `LOOKED_INTO`.
+      turned: how many of those have an EXIF orientation other than upright.
+      deep: the positions of those that have more than 8 bits a channel.
     """
 
     images: int
@@ -48,7 +48,7 @@ def survey_images(source: AnnotatedImages) -> Survey:
     """Reads the headers of at most `LOOKED_INTO` images; the same ones every time.
 
     Args:
-        source: A data set whose images are encoded files.
+      source: a data set whose images are encoded files.
     """
 
     def look(index: int) -> tuple[bool, bool]:
@@ -74,7 +74,7 @@ def measured_bit_depth(source: AnnotatedImages, survey: Survey) -> tuple[int, in
     A function of the images alone.
 
     Returns:
-        The bit depth and the largest value; None where no such image can be read.
+      the bit depth and the largest value; None where no such image can be read.
     """
 
     def largest(index: int) -> int:
@@ -88,30 +88,28 @@ def measured_bit_depth(source: AnnotatedImages, survey: Survey) -> tuple[int, in
     return (bit_depth_of(highest), highest) if highest >= 0 else None
 
 
-def with_reading(source: _T, config: Any, split: str, bit_depth: int | None) -> _T:
-    """A data set whose images are read as configured; tells what is measured or ignored.
+def with_reading(
+    source: _T, name: str, *, exif: str = "ignore", bit_depth: int | None = None
+) -> _T:
+    """A data set whose images are read in this way; tells what is measured or ignored.
 
     Args:
-        source: The data set.
-        config: `config.data`.
-        split: Its name.
-        bit_depth: What the 16-bit images of the training data have, where the configuration does
-            not say; None: measured on these.
+      source: the data set.
+      name: what the log calls it.
+      exif: 'ignore', or 'apply' to turn images as their EXIF orientation says.
+      bit_depth: how many bits the values of its 16-bit images have; None: measured on these.
     """
     survey = survey_images(source)
-    exif = config.get("exif", "ignore")
     if survey.turned and exif == "ignore":
-        _log.warning("%s %s: %s", config.source, split, orientation_sentence(survey))
-    bit_depth = config.get("bit_depth") or bit_depth
+        _log.warning("%s: %s", name, orientation_sentence(survey))
     if bit_depth is None:
         measured = measured_bit_depth(source, survey)
         bit_depth = BIT_DEPTHS[-1] if measured is None else measured[0]
         if measured is not None:
             _log.info(
-                "%s %s: %d of %s have 16 bits a channel; their largest value is %s, so they are "
+                "%s: %d of %s have 16 bits a channel; their largest value is %s, so they are "
                 "read as %d bits (config.data.bit_depth=%d).",
-                config.source,
-                split,
+                name,
                 len(survey.deep),
                 survey.of_how_many(),
                 f"{measured[1]:,}",

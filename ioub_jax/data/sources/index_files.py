@@ -16,11 +16,11 @@ def write_index(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
     """Writes an .npz, whole or not at all, which all may read; several hosts may do so at once.
 
     Args:
-        path: The file; its folder is made.
-        arrays: What it holds, by name.
+      path: the file; its folder is made.
+      arrays: what it holds, by name.
 
     Raises:
-        OSError: It cannot be written there.
+      OSError: it cannot be written there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Its name is new on every host: process ids are not.

@@ -30,11 +30,11 @@ class Outline:
     """How a file is cut.
 
     Attributes:
-        pieces: By the name of a list, the bytes of the file `[start, end)` that hold some of its
-            entries, in their order. A comma lies between two pieces, and nothing else. What is
-            left out of the file by them is JSON with an empty list in their place.
-        size: Bytes of the file.
-        digest: SHA-256 of the file.
+      pieces: by the name of a list, the bytes of the file `[start, end)` that hold some of its
+        entries, in their order. A comma lies between two pieces, and nothing else. What is
+        left out of the file by them is JSON with an empty list in their place.
+      size: bytes of the file.
+      digest: SHA-256 of the file.
     """
 
     pieces: dict[str, list[tuple[int, int]]]
@@ -46,13 +46,13 @@ def outline(file: BinaryIO, names: Collection[str], block: int = BLOCK) -> Outli
     """Finds the lists of some names in the object that a file holds.
 
     Args:
-        file: JSON in UTF-8, at its beginning; it can be sought.
-        names: Of the lists.
-        block: Bytes that are read at once.
+      file: JSON in UTF-8, at its beginning; it can be sought.
+      names: of the lists.
+      block: bytes that are read at once.
 
     Returns:
-        The outline; None where the file is no object whose brackets all fit, or has a list twice.
-        It may be no JSON even so: each piece is if it can be read, and so is the rest of the file.
+      the outline; None where the file is no object whose brackets all fit, or has a list twice.
+      It may be no JSON even so: each piece is if it can be read, and so is the rest of the file.
     """
     scanner = _Scanner(file, names)
     digest = hashlib.sha256()
@@ -68,8 +68,8 @@ class _Scanner:
     """What is known where a block of the file begins.
 
     Attributes:
-        pieces: Those found so far.
-        start: Where the next block begins in the file.
+      pieces: those found so far.
+      start: where the next block begins in the file.
     """
 
     def __init__(self, file: BinaryIO, names: Collection[str]) -> None:

@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -54,14 +53,14 @@ _OF_IMAGES, _LEAVES_OUT = ("converted", "renamed"), "repeated"
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """Which boxes and images of a split are learned.
+    """Which boxes and images of a split are learned; by default those that an evaluation has.
 
     Attributes:
-        crowd: `config.matcher.crowd`: 'keep', or else crowds are not learned.
-        difficult: `config.matcher.difficult`, likewise.
-        keep_empty: Whether images without a box to learn stay.
-        max_boxes: Slots of an image; None for as many as it has.
-        verb: What is done with a box.
+      crowd: 'keep', or else crowds are not learned.
+      difficult: likewise of difficult objects.
+      keep_empty: whether images without a box to learn stay.
+      max_boxes: slots of an image; None for as many as it has.
+      verb: what is done with a box.
     """
 
     crowd: str = "ignore"
@@ -82,34 +81,15 @@ class Rules:
         return learned
 
 
-def rules_of(data: Any, matcher: Any, split: str) -> Rules:
-    """The rules of a configuration; evaluation has all images, and every object but crowds.
-
-    Args:
-        data: `config.data`.
-        matcher: `config.matcher`; None for its defaults.
-        split: 'train', 'val' or 'test'.
-
-    Returns:
-        The rules.
-    """
-    if split != "train":
-        return Rules()
-    crowd, difficult = Rules.crowd, Rules.difficult
-    if matcher is not None:
-        crowd, difficult = matcher.crowd, matcher.difficult
-    return Rules(crowd, difficult, data.keep_empty, data.max_boxes, verb="trained on")
-
-
 @dataclasses.dataclass(frozen=True)
 class Tally:
     """What becomes of the boxes, or of the images, that a data set lists.
 
     Attributes:
-        listed: How many the files list.
-        learned: How many are learned.
-        left_out: How many are not, by reason; these and `learned` add up to `listed`.
-        changed: How many were read otherwise than they are written, by the keys of `CHANGES`.
+      listed: how many the files list.
+      learned: how many are learned.
+      left_out: how many are not, by reason; these and `learned` add up to `listed`.
+      changed: how many were read otherwise than they are written, by the keys of `CHANGES`.
     """
 
     listed: int
@@ -123,15 +103,15 @@ class ClassCount:
     """What becomes of the boxes of a class.
 
     Attributes:
-        name: Its name.
-        category_id: The data set's own id.
-        boxes: Its boxes, crowds included.
-        usable: Those that are learned.
-        crowds: Those that are not because they are crowds.
-        difficult: Those that are not because they are difficult.
-        beyond_max_boxes: Those that are not because their image has too few slots.
-        left_out: Boxes besides that were left out, so that a region to ignore is there.
-        images: Images with at least one of its boxes.
+      name: its name.
+      category_id: the data set's own id.
+      boxes: its boxes, crowds included.
+      usable: those that are learned.
+      crowds: those that are not because they are crowds.
+      difficult: those that are not because they are difficult.
+      beyond_max_boxes: those that are not because their image has too few slots.
+      left_out: boxes besides that were left out, so that a region to ignore is there.
+      images: images with at least one of its boxes.
     """
 
     name: str
@@ -150,11 +130,11 @@ class Learned:
     """What of a data set is learned.
 
     Attributes:
-        boxes: Of boxes; None where only drawing every image would tell.
-        images: Of images.
-        classes: One entry a class, in the order of the labels; empty where `boxes` is None.
-        fullest: Objects of the fullest image, regions to ignore included; 0 where `boxes` is None.
-        verb: What is done with them, 'trained on' or 'evaluated on'.
+      boxes: of boxes; None where only drawing every image would tell.
+      images: of images.
+      classes: one entry a class, in the order of the labels; empty where `boxes` is None.
+      fullest: objects of the fullest image, regions to ignore included; 0 where `boxes` is None.
+      verb: what is done with them, 'trained on' or 'evaluated on'.
     """
 
     boxes: Tally | None
@@ -176,11 +156,11 @@ def count_learned(source: Source, rules: Rules) -> Learned:
     """Counts what of a data set is learned; vectorised, since COCO has 860,000 boxes.
 
     Args:
-        source: With all of its images that can be read, those without objects included.
-        rules: Those of its split.
+      source: with all of its images that can be read, those without objects included.
+      rules: those of its split.
 
     Returns:
-        The counts.
+      the counts.
     """
     if not isinstance(source, AnnotatedImages):
         images = Tally(len(source), len(source), {}, {})
@@ -230,13 +210,13 @@ def count_classes(
     """Counts what becomes of the boxes of each class.
 
     Args:
-        annotations: Of n images.
-        classes: Class names in the order of the labels.
-        category_ids: The data set's own id of each class.
-        rules: Those of the split.
+      annotations: of n images.
+      classes: class names in the order of the labels.
+      category_ids: the data set's own id of each class.
+      rules: those of the split.
 
     Returns:
-        One entry a class, in the order of the labels.
+      one entry a class, in the order of the labels.
     """
     return _count_classes(annotations, classes, category_ids, _fates(annotations, rules))
 
@@ -276,6 +256,23 @@ def _count_classes(
 def learned_objects(annotations: Annotations, rules: Rules) -> np.ndarray:
     """Which of m objects are learned, bool `[m]`."""
     return _fates(annotations, rules)["learned"]
+
+
+def with_learned_images(source: Source, rules: Rules) -> Source:
+    """The images with a box to learn: others, such as those of crowds alone, teach nothing.
+
+    Args:
+      source: a data set.
+      rules: those of its split.
+
+    Returns:
+      the data set itself where the rules keep all images, or where only drawing them would tell.
+    """
+    if rules.keep_empty or not isinstance(source, AnnotatedImages):
+        return source
+    annotations = annotations_of(source)
+    chosen = np.flatnonzero(annotations.images_with(learned_objects(annotations, rules)))
+    return source if len(chosen) == len(source) else source.select(chosen)
 
 
 def _fates(annotations: Annotations, rules: Rules) -> dict[str, np.ndarray]:

@@ -15,11 +15,11 @@ def ignored_regions(corners: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     whole image.
 
     Args:
-        corners: `[n, 4]` xyxy in pixels as far as it is known, NaN where it is not.
-        sizes: `[n, 2]`, height and width of each image.
+      corners: `[n, 4]` xyxy in pixels as far as it is known, NaN where it is not.
+      sizes: `[n, 2]`, height and width of each image.
 
     Returns:
-        float32 `[n, 4]`, xyxy in pixels, inside the images and none without area.
+      float32 `[n, 4]`, xyxy in pixels, inside the images and none without area.
     """
     corners = np.asarray(corners, np.float64).reshape(-1, 4)
     corners = np.where(np.abs(corners) < _HUGE, corners, np.nan)

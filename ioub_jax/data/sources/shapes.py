@@ -75,11 +75,11 @@ class Shape:
     """One object of a scene.
 
     Attributes:
-        label: Its class.
-        outline: Polygons in pixels of the image.
-        rows: The rows of the image that it touches.
-        columns: The columns of the image that it touches.
-        cover: float32 `[rows, columns]`, the share of each pixel that it covers.
+      label: its class.
+      outline: polygons in pixels of the image.
+      rows: the rows of the image that it touches.
+      columns: the columns of the image that it touches.
+      cover: float32 `[rows, columns]`, the share of each pixel that it covers.
     """
 
     label: int
@@ -98,12 +98,12 @@ def coverage(outline: Outline, image_size: tuple[int, int]) -> tuple[slice, slic
     """How much of each pixel a filled outline covers.
 
     Args:
-        outline: Polygons `[k, 2]`, xy in pixels; pixel (0, 0) spans 0..1.
-        image_size: Height and width of the image.
+      outline: polygons `[k, 2]`, xy in pixels; pixel (0, 0) spans 0..1.
+      image_size: height and width of the image.
 
     Returns:
-        Rows, columns and float32 coverage in 0..1 of the part of the image around the outline. A
-        pixel belongs to the object where it is at least one half.
+      rows, columns and float32 coverage in 0..1 of the part of the image around the outline. A
+      pixel belongs to the object where it is at least one half.
     """
     corners = np.concatenate(outline)
     left, top = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 1, 0)
@@ -125,11 +125,11 @@ def visible_pixels(shapes: Sequence[Shape], image_size: tuple[int, int]) -> np.n
     """Which shape each pixel shows.
 
     Args:
-        shapes: The shapes, back to front.
-        image_size: Height and width of the image.
+      shapes: the shapes, back to front.
+      image_size: height and width of the image.
 
     Returns:
-        int32 `[H, W]`: the position of the front-most shape a pixel belongs to, -1 for none.
+      int32 `[H, W]`: the position of the front-most shape a pixel belongs to, -1 for none.
     """
     owner = np.full(image_size, -1, np.int32)
     for position, shape in enumerate(shapes):
@@ -141,15 +141,15 @@ class ShapesSource:
     """`num_images` images of one to six shapes; image i depends on (seed, split, i) alone.
 
     Args:
-        num_images: Length of the data set.
-        image_size: Height and width of every image.
-        seed: Seed of the data set, at least 0.
-        split: 'train', 'val' or 'test': disjoint streams of random numbers.
-        max_objects: The most objects in one image.
+      num_images: length of the data set.
+      image_size: height and width of every image.
+      seed: seed of the data set, at least 0.
+      split: 'train', 'val' or 'test': disjoint streams of random numbers.
+      max_objects: the most objects in one image.
 
     Raises:
-        ValueError: If the split is unknown.
-        DataError: If the images are too small for the smallest shape.
+      ValueError: the split is unknown.
+      DataError: the images are too small for the smallest shape.
     """
 
     classes: tuple[str, ...] = tuple(_OUTLINES)
@@ -167,8 +167,7 @@ class ShapesSource:
             raise ValueError(f"The shapes data set has no split {split!r}; use one of {SPLITS}.")
         if min(image_size) < 2 * SMALLEST:
             raise DataError(
-                f"config.data.shapes.image_size is {tuple(image_size)}; "
-                f"both sides must be at least {2 * SMALLEST}.",
+                f"image_size is {tuple(image_size)}; both sides must be at least {2 * SMALLEST}.",
                 "image_size",
             )
         self.image_size = (int(image_size[0]), int(image_size[1]))
@@ -264,12 +263,12 @@ def paint(
     """Paints shapes, back to front, on a random ground.
 
     Args:
-        shapes: The shapes.
-        image_size: Height and width of the image.
-        rng: Generator of the ground, colours, blur and noise.
+      shapes: the shapes.
+      image_size: height and width of the image.
+      rng: generator of the ground, colours, blur and noise.
 
     Returns:
-        uint8 `[H, W, 3]`.
+      uint8 `[H, W, 3]`.
     """
     # Streams of their own: one more shape changes nothing but the pixels it touches.
     ground_rng, fill_rng, camera_rng = rng.spawn(3)

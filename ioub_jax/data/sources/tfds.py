@@ -46,19 +46,19 @@ class TfdsSource(AnnotatedImages):
     beside the records or in `~/.cache/ioub_jax`.
 
     Args:
-        name: The data set and its config as TFDS names them, such as 'coco/2017'; the newest
-            version there is, unless it names one ('coco/2017:1.1.0').
-        split: A split of the builder ('validation', not 'val'), or a part: 'train[:1000]'.
-        data_dir: The folder that holds `name`; None for TFDS's own, `$TFDS_DATA_DIR` or
-            `~/tensorflow_datasets`.
-        on_error: 'raise' or 'skip'.
-        one_based: Whether boxes are written as in the VOC devkit, 1-based and inclusive. None:
-            for the builder `voc`, whose boxes are, alone.
+      name: the data set and its config as TFDS names them, such as 'coco/2017'; the newest
+        version there is, unless it names one ('coco/2017:1.1.0').
+      split: a split of the builder ('validation', not 'val'), or a part: 'train[:1000]'.
+      data_dir: the folder that holds `name`; None for TFDS's own, `$TFDS_DATA_DIR` or
+        `~/tensorflow_datasets`.
+      on_error: 'raise' or 'skip'.
+      one_based: whether boxes are written as in the VOC devkit, 1-based and inclusive. None:
+        for the builder `voc`, whose boxes are, alone.
 
     Raises:
-        DataError: With one sentence, if the data set is not there, not as described above, or has
-            a bad record.
-        ValueError: If `on_error` is neither.
+      DataError: with one sentence, if the data set is not there, not as described above, or has
+        a bad record.
+      ValueError: `on_error` is neither.
     """
 
     def __init__(

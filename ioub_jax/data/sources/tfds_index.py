@@ -28,15 +28,15 @@ class RecordIndex:
     """The n records of a split and their m objects, record after record, as they are written.
 
     Attributes:
-        sizes: int64 `[n, 2]`, height and width of each image; 0 where it has no readable header.
-        image_ids: int64 `[n]`, 'image/id', or the position from 1 where there is none.
-        filenames: str `[n]`, 'image/filename', or '' where there is none.
-        counts: int64 `[n]`, the objects of each record.
-        boxes: float32 `[m, 4]`, ymin, xmin, ymax, xmax as shares of height and width.
-        labels: int64 `[m]`.
-        crowd: bool `[m]`, 'is_crowd'.
-        difficult: bool `[m]`, 'is_difficult'.
-        areas: float32 `[m]`, 'area' in square pixels; NaN where there is none.
+      sizes: int64 `[n, 2]`, height and width of each image; 0 where it has no readable header.
+      image_ids: int64 `[n]`, 'image/id', or the position from 1 where there is none.
+      filenames: str `[n]`, 'image/filename', or '' where there is none.
+      counts: int64 `[n]`, the objects of each record.
+      boxes: float32 `[m, 4]`, ymin, xmin, ymax, xmax as shares of height and width.
+      labels: int64 `[m]`.
+      crowd: bool `[m]`, 'is_crowd'.
+      difficult: bool `[m]`, 'is_difficult'.
+      areas: float32 `[m]`, 'area' in square pixels; NaN where there is none.
     """
 
     sizes: np.ndarray
@@ -63,12 +63,12 @@ class RecordIndex:
         """Reads every record, with a progress bar where somebody looks.
 
         Args:
-            records: What TFDS gives for each, with the image as the bytes of its file.
-            total: How many there are.
-            title: What the progress bar calls them.
+          records: what TFDS gives for each, with the image as the bytes of its file.
+          total: how many there are.
+          title: what the progress bar calls them.
 
         Returns:
-            The index.
+          the index.
         """
         progress = tqdm.tqdm(records, title, total, unit="image", disable=None)
         read = [_read_record(record, number) for number, record in enumerate(progress, start=1)]
@@ -131,11 +131,11 @@ def describe_files(files: Sequence[pathlib.Path], **facts: Any) -> str:
     """What an index was made from: another text stands for other records.
 
     Args:
-        files: The files with the records.
-        **facts: What else tells data sets apart: name, split, number of records.
+      files: the files with the records.
+      **facts: what else tells data sets apart: name, split, number of records.
 
     Returns:
-        JSON.
+      JSON.
     """
     stats = [(file.name, file.stat()) for file in files]
     listed = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
@@ -151,13 +151,13 @@ def load_or_read(
     Many processes may do this at once: each file is written apart and moved into place.
 
     Args:
-        key: What `describe_files` says.
-        folder: The folder of the records.
-        title: What a warning calls them.
-        read: Makes the index.
+      key: what `describe_files` says.
+      folder: the folder of the records.
+      title: what a warning calls them.
+      read: makes the index.
 
     Returns:
-        The index.
+      the index.
     """
     name = f"ioub_jax_index-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     places = [folder / name, _cache_folder() / name]

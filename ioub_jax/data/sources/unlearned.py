@@ -1,11 +1,11 @@
 """What to say, and to do, where a class or a whole training set has no box to learn."""
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.coco_document import read_document
@@ -22,15 +22,45 @@ _MOST_NAMES = 100
 _MOST_TOLD = 20
 
 
-def nothing_learned(learned: Learned, data: Any) -> str:
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a data set comes from: what a way out may name.
+
+    Attributes:
+      name: what a sentence calls it, such as 'config.data.coco'.
+      annotations: the JSON in COCO's format that it was read from; None for another format.
+      classes_key: the option that chooses among its classes, such as 'config.data.coco.classes';
+        None where there is none.
+    """
+
+    name: str
+    annotations: pathlib.Path | None = None
+    classes_key: str | None = None
+
+
+def check_any(learned: Learned, origin: Origin) -> None:
+    """Refuses training data without a box to learn.
+
+    Args:
+      learned: the counts of the training data.
+      origin: where they come from.
+
+    Raises:
+      DataError: names the reasons and the way out.
+    """
+    if learned.boxes is not None and learned.boxes.learned == 0:
+        raise DataError(f"{origin.name}: {nothing_learned(learned, origin)}", "nothing_learned")
+
+
+def nothing_learned(learned: Learned, origin: Origin) -> str:
     """Why there is no box to learn, and the way out.
 
     Args:
-        learned: The counts of a training split without a box to learn.
-        data: `config.data`.
+      learned: the counts of a training split without a box to learn.
+      origin: where they come from.
 
     Returns:
-        A sentence without its beginning, which names the data.
+      a sentence without its beginning, which names the data.
     """
     boxes = learned.boxes
     assert boxes is not None and boxes.learned == 0
@@ -39,7 +69,7 @@ def nothing_learned(learned: Learned, data: Any) -> str:
             "no image of the training split has an object to learn from, its annotations list no "
             "box; choose another split or annotate some."
         )
-    has_json = data.source == "coco"
+    has_json = origin.annotations is not None
     reasons, ways_out = [], []
     if crowds := boxes.left_out.get("crowd"):
         which = " (iscrowd 1)" if has_json else ""
@@ -54,15 +84,14 @@ def nothing_learned(learned: Learned, data: Any) -> str:
         ways_out.append("train on difficult objects: --config.matcher.difficult=keep")
     if others := boxes.left_out.get("other_classes"):
         reasons.append(f"{_what(others, boxes.listed)} of other classes")
-        ways_out.append(f"choose classes in config.data.{data.source}.classes")
+        if origin.classes_key is not None:
+            ways_out.append(f"choose classes in {origin.classes_key}")
     known = ("crowd", "difficult", "other_classes")
     if left_out := boxes.listed - sum(boxes.left_out.get(key, 0) for key in known):
         reasons.append(f"{_what(left_out, boxes.listed)} left out")
         ways_out.append("mend what ioub check_data names")
-    return (
-        f"no image of the training split has an object to learn from: {', '.join(reasons)}. "
-        f"{_join(ways_out)}."
-    )
+    sentence = f"no image of the training split has an object to learn from: {', '.join(reasons)}."
+    return f"{sentence} {_join(ways_out)}." if ways_out else sentence
 
 
 def _what(count: int, total: int) -> str:
@@ -71,40 +100,39 @@ def _what(count: int, total: int) -> str:
     return f"{count:,} of {total:,} boxes {'are' if count > 1 else 'is'}"
 
 
-def check_classes(learned: Learned, data: Any, split: str = "train") -> None:
-    """Refuses training data that has a class without a box to learn, unless that is allowed.
+def check_classes(learned: Learned, origin: Origin) -> None:
+    """Refuses training data that has a class without a box to learn.
 
     Args:
-        learned: The counts of the training data.
-        data: `config.data`.
-        split: Of which they are the counts.
+      learned: the counts of the training data.
+      origin: where they come from.
 
     Raises:
-        DataError: Names the classes, the reasons and the way out.
+      DataError: names the classes, the reasons and the way out.
     """
-    if data.get("allow_empty_classes", False):
-        return
-    sentence = empty_classes(learned.classes, learned.fullest, data, split)
+    sentence = empty_classes(learned.classes, learned.fullest, origin)
     if sentence:
         raise DataError(sentence, "empty_class")
 
 
-def empty_classes(classes: Sequence[ClassCount], fullest: int, data: Any, split: str) -> str:
+def empty_classes(
+    classes: Sequence[ClassCount], fullest: int, origin: Origin, *, are_allowed: bool = False
+) -> str:
     """Which classes have no box to learn, why, and the way out; '' if all have some.
 
     Args:
-        classes: One entry a class.
-        fullest: Objects of the fullest image.
-        data: `config.data`.
-        split: Of which they are the counts.
+      classes: one entry a class.
+      fullest: objects of the fullest image.
+      origin: where they come from.
+      are_allowed: whether training takes them as they are.
 
     Returns:
-        A sentence or more.
+      a sentence or more.
     """
     empty = [entry for entry in classes if entry.usable == 0]
     if not empty:
         return ""
-    parents = _supercategories(data, split)
+    parents = _supercategories(origin.annotations)
     used = {parents.get(entry.name) for entry in classes if entry.usable}
     told = [f"{entry.name}: {_why(entry, entry.name in used)}" for entry in empty[:_MOST_TOLD]]
     if len(empty) > _MOST_TOLD:
@@ -113,15 +141,15 @@ def empty_classes(classes: Sequence[ClassCount], fullest: int, data: Any, split:
     is_one = len(empty) == 1
     ways_out = []
     if any(entry.crowds for entry in empty):
-        ways_out += [_MEND_CROWDS] if data.source == "coco" else []
+        ways_out += [_MEND_CROWDS] if origin.annotations is not None else []
         ways_out.append(_KEEP_CROWDS)
     if any(entry.beyond_max_boxes for entry in empty):
         ways_out.append(f"keep every box: --config.data.max_boxes={fullest}")
-    if "classes" in data.get(data.source, {}) and usable and len(usable) <= _MOST_NAMES:
+    if origin.classes_key is not None and usable and len(usable) <= _MOST_NAMES:
         them = "it" if is_one else "them"
-        ways_out.append(f"leave {them} out: {classes_flag(data.source, usable)}")
+        ways_out.append(f"leave {them} out: {classes_flag(origin.classes_key, usable)}")
     outputs = "an output that learns" if is_one else "outputs that learn"
-    if not data.get("allow_empty_classes", False):
+    if not are_allowed:
         ways_out.append(f"train with {outputs} nothing: {_KEEP}")
     has = "has" if is_one else "have"
     sentence = (
@@ -131,14 +159,14 @@ def empty_classes(classes: Sequence[ClassCount], fullest: int, data: Any, split:
     return f"{sentence} {_join(ways_out)}." if ways_out else sentence
 
 
-def classes_flag(source: str, names: Sequence[str]) -> str:
-    """The flag that chooses these classes, as a shell takes it."""
+def classes_flag(key: str, names: Sequence[str]) -> str:
+    """The flag that chooses these classes by an option, as a shell takes it."""
     if all(_PLAIN.fullmatch(name) and name not in ("None", "True", "False") for name in names):
-        return f"--config.data.{source}.classes={','.join(names)}"
+        return f"--{key}={','.join(names)}"
     listed = ",".join(map(repr, names)) + ("," if len(names) == 1 else "")
     value = f"({listed})".replace("\\", "\\\\").replace('"', '\\"')
     value = value.replace("$", "\\$").replace("`", "\\`")
-    return f'--config.data.{source}.classes="{value}"'
+    return f'--{key}="{value}"'
 
 
 def _why(entry: ClassCount, is_parent: bool) -> str:
@@ -165,11 +193,10 @@ def _join(ways_out: Sequence[str]) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def _supercategories(data: Any, split: str) -> dict[str, str]:
+def _supercategories(path: pathlib.Path | None) -> dict[str, str]:
     """The supercategory of each category of a JSON that has been opened; {} of another format."""
     found: dict[str, str] = {}
-    if data.source == "coco":
-        path = pathlib.Path(data.coco.root).expanduser() / str(data.coco[f"{split}_annotations"])
+    if path is not None:
         # It is only an explanation: what is odd here is told, or read, elsewhere.
         with contextlib.suppress(OSError, ValueError, AttributeError, KeyError, TypeError):
             for category in read_document(

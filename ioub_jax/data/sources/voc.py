@@ -79,23 +79,26 @@ class VocSource(FileSource):
     when it is decoded raises `DataError` either way; whoever asked for it decides.
 
     Args:
-        root: A folder with Annotations and JPEGImages, or the VOCdevkit that has such `folders`.
-        split: A file of `ImageSets/Main` without its suffix; None or 'all' for every XML, sorted.
-        folders: The folders below `root` whose images are joined, in that order:
-            `('VOC2007', 'VOC2012')` with split 'trainval' is the usual 07+12.
-        classes: Class names in the order of the labels, of which the files may lack some. None for
-            all names that the split has, sorted: `VOC_CLASSES` in VOC's own.
-        on_error: 'raise' or 'skip'.
-        one_based: Whether coordinates are the devkit's; False takes them as written, 0-based with
-            exclusive right and bottom edge.
-        unannotated: What an image without XML is: a 'problem', or 'empty', one without objects.
-        exif: 'apply' where images are turned upright as they are read: sizes and boxes are then
-            of the upright ones.
-        may_learn_more: Whether other classes may be added to `classes`; not to those of a detector.
+      root: a folder with Annotations and JPEGImages, or the VOCdevkit that has such `folders`.
+      split: a file of `ImageSets/Main` without its suffix; None or 'all' for every XML, sorted.
+      folders: the folders below `root` whose images are joined, in that order:
+        `('VOC2007', 'VOC2012')` with split 'trainval' is the usual 07+12.
+      classes: class names in the order of the labels, of which the files may lack some. None for
+        all names that the split has, sorted: `VOC_CLASSES` in VOC's own.
+      on_error: 'raise' or 'skip'.
+      one_based: whether coordinates are the devkit's; False takes them as written, 0-based with
+        exclusive right and bottom edge.
+      unannotated: what an image without XML is: a 'problem', or 'empty', one without objects.
+      exif: 'apply' where images are turned upright as they are read: sizes and boxes are then
+        of the upright ones.
+      may_learn_more: whether other classes may be added to `classes`; not to those of a detector.
 
     Raises:
-        ValueError: If `on_error` or `unannotated` is unknown, or `classes` has a name twice.
-        DataError: With one sentence, if something is wrong with a folder or a file.
+      ValueError: `on_error` or `unannotated` is unknown, or `classes` has a name twice.
+      DataError: with one sentence, if something is wrong with a folder or a file.
+
+    Attributes:
+      one_based: whether the coordinates are read as the devkit's.
     """
 
     def __init__(
@@ -113,9 +116,7 @@ class VocSource(FileSource):
     ) -> None:
         problems = Problems(on_error)
         if unannotated not in UNANNOTATED:
-            raise ValueError(
-                f"config.data.voc.unannotated is {unannotated!r} and must be one of {UNANNOTATED}."
-            )
+            raise ValueError(f"unannotated is {unannotated!r} and must be one of {UNANNOTATED}.")
         root = pathlib.Path(root).expanduser()
         may_lack = unannotated == "empty"
         listed = [
@@ -141,6 +142,7 @@ class VocSource(FileSource):
             problems.found,
             census,
         )
+        self.one_based = one_based
         self._xmls = [image.xml for image in images]
 
     def annotation_file(self, index: int) -> pathlib.Path | None:

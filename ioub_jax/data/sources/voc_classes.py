@@ -16,16 +16,16 @@ def choose_classes(classes: Sequence[str] | None, counts: Mapping[str, int]) -> 
     """The class list: the one given, or all names there are, sorted.
 
     Args:
-        classes: The names that were chosen, None for all. Of names that differ in letter case,
-            spaces or dashes alone the most frequent is one then, and the others are slips.
-        counts: How many objects have each name; '' for no name.
+      classes: the names that were chosen, None for all. Of names that differ in letter case,
+        spaces or dashes alone the most frequent is one then, and the others are slips.
+      counts: how many objects have each name; '' for no name.
 
     Raises:
-        ValueError: If a name is chosen twice.
+      ValueError: a name is chosen twice.
     """
     if classes is not None:
         if len(set(classes)) < len(classes):
-            raise ValueError(f"config.data.voc.classes has a name twice: {tuple(classes)!r}.")
+            raise ValueError(f"classes has a name twice: {tuple(classes)!r}.")
         return tuple(classes)
     chosen: list[str] = []
     for name in sorted(filter(None, counts), key=lambda name: (-counts[name], name)):
@@ -61,12 +61,12 @@ def describe_unknown(
     """What objects of other names than the classes are called, and the way out.
 
     Args:
-        unknown: How many objects have each of these names; '' for no name.
-        classes: The class list.
-        may_learn_more: Whether others may be added to it.
+      unknown: how many objects have each of these names; '' for no name.
+      classes: the class list.
+      may_learn_more: whether others may be added to it.
 
     Returns:
-        A sentence without its beginning, which names the files, and its end.
+      a sentence without its beginning, which names the files, and its end.
     """
     total = sum(unknown.values())
     by_count = collections.Counter(unknown).most_common()
@@ -78,7 +78,8 @@ def describe_unknown(
     if names:
         way_out = "correct the names"
     if names and may_learn_more:
-        way_out += f", or learn these too with {classes_flag('voc', [*classes, *names])}"
+        flag = classes_flag("config.data.voc.classes", [*classes, *names])
+        way_out += f", or learn these too with {flag}"
     objects = "has an object" if total == 1 else f"has the first of {total:,} objects"
     return f"{objects} of no class of the list: {', '.join(told)}; {way_out}"
 

@@ -29,9 +29,9 @@ class Files:
     """The files of a folder by their keys: paths relative to it, without suffix.
 
     Args:
-        folder: The folder.
-        below: Whether the folders in it are looked into.
-        wanted: Which files, by their suffix in small letters.
+      folder: the folder.
+      below: whether the folders in it are looked into.
+      wanted: which files, by their suffix in small letters.
     """
 
     def __init__(self, folder: pathlib.Path, below: bool, wanted: Callable[[str], bool]) -> None:
@@ -67,7 +67,7 @@ class Files:
         """The key that a name means: its own, or the only one that ends as it does or it ends as.
 
         Args:
-            name: With or without suffix, with more or fewer folders than the key.
+          name: with or without suffix, with more or fewer folders than the key.
         """
         path = name.replace("\\", "/").removeprefix("./")
         stem, suffix = os.path.splitext(path)
@@ -95,9 +95,9 @@ class Entry:
     """An image that a split lists, as far as it is there.
 
     Attributes:
-        name: As the list has it.
-        xml: Its XML, None if there is none.
-        images: The files that may be the image; `VocFolder.choose_image` takes one.
+      name: as the list has it.
+      xml: its XML, None if there is none.
+      images: the files that may be the image; `VocFolder.choose_image` takes one.
     """
 
     name: str
@@ -112,11 +112,11 @@ class VocFolder:
     images, either may have folders in it, and the XMLs may lie beside the images.
 
     Args:
-        root: `config.data.voc.root`, for what an error says.
-        name: The folder below it.
+      root: the folder of all folders, for what an error says.
+      name: the folder below it.
 
     Raises:
-        DataError: If there is not one folder of XMLs and one of images.
+      DataError: there is not one folder of XMLs and one of images.
     """
 
     def __init__(self, root: pathlib.Path, name: str) -> None:
@@ -171,12 +171,12 @@ class VocFolder:
         """The image of an entry.
 
         Args:
-            entry: Of this folder.
-            filename: What its XML says in <filename>, which helps where the list does not.
-            problems: Counts a name that is read as another.
+          entry: of this folder.
+          filename: what its XML says in <filename>, which helps where the list does not.
+          problems: counts a name that is read as another.
 
         Raises:
-            DataError: If there is not exactly one that can be read.
+          DataError: there is not exactly one that can be read.
         """
         paths = list(entry.images)
         if not paths and filename and (key := self._find_image(filename, problems)):
@@ -286,13 +286,13 @@ def list_entries(
     """The images of a split, in the order of its list.
 
     Args:
-        folder: The folder.
-        split: A list of ImageSets/Main; None or 'all' for every image, sorted.
-        without_xml: Whether images may have no XML.
-        problems: Gets names that are listed twice.
+      folder: the folder.
+      split: a list of ImageSets/Main; None or 'all' for every image, sorted.
+      without_xml: whether images may have no XML.
+      problems: gets names that are listed twice.
 
     Raises:
-        DataError: If there is no such list, or it is not one of images to detect something in.
+      DataError: there is no such list, or it is not one of images to detect something in.
     """
     if split is None or split == "all":
         return folder.list_all()

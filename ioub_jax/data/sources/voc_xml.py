@@ -19,11 +19,11 @@ class VocAnnotation:
     """The content of one XML, with n objects.
 
     Attributes:
-        size: Height and width of the image; None where it says none, or 0 as LabelImg does.
-        filename: Its <filename>, '' where there is none.
-        corners: float64 `[n, 4]`, xmin, ymin, xmax, ymax as written; NaN where no finite number is.
-        names: The class of each object, '' where there is none.
-        difficult: The flag of each object.
+      size: height and width of the image; None where it says none, or 0 as LabelImg does.
+      filename: its <filename>, '' where there is none.
+      corners: float64 `[n, 4]`, xmin, ymin, xmax, ymax as written; NaN where no finite number is.
+      names: the class of each object, '' where there is none.
+      difficult: the flag of each object.
     """
 
     size: tuple[int, int] | None
@@ -40,10 +40,10 @@ def read_objects(path: pathlib.Path) -> VocAnnotation:
     are not read.
 
     Args:
-        path: The file.
+      path: the file.
 
     Raises:
-        DataError: If it cannot be read.
+      DataError: it cannot be read.
     """
     root = _parse(path)
     objects = root.findall("object")

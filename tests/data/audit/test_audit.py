@@ -3,11 +3,17 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 
-from ioub_jax.data.audit import HEADINGS, audit, audit_data_set, report
-from ioub_jax.data.sources import create_source
-from ioub_jax.data.sources.example import Census
+from ioub_jax.data import audit
+from ioub_jax.data.audit import HEADINGS, report
+from ioub_jax.data.sources import FileSource, Rules
+from ioub_jax.data.sources.annotations import collect_annotations
+from ioub_jax.data.sources.example import Census, create_example
+from ioub_jax.data.sources.unlearned import Origin
+from ioub_jax.from_config import data_parts
+from ioub_jax.from_config.data_parts import audit_data_set, create_source
 from tests.data.audit import data_sets
 
 
@@ -231,7 +237,7 @@ def test_what_reading_puts_right_is_worth_knowing(tmp_path, content, monkeypatch
     data_sets.write_coco(tmp_path, content)
     opened = create_source(data_sets.coco_config(tmp_path).data, "train")
     opened.census = Census(4, 9, 0, {"clipped": 1_200, "renumbered": 0, "repeated": 1})
-    monkeypatch.setattr(audit, "open_source", lambda *_: opened)
+    monkeypatch.setattr(data_parts, "open_source", lambda *_: opened)
     config = data_sets.coco_config(tmp_path)
     assert findings(config) == {"clipped": (1_200, False), "repeated": (1, False)}
     text = report.format_findings(audit_data_set(config, "train").findings)
@@ -254,3 +260,31 @@ def test_a_class_that_validation_lacks_is_no_mistake(tmp_path, content):
     assert findings(config) == {"empty_class": (1, True)}
     config.data.allow_empty_classes = True
     assert findings(config) == {"empty_class": (1, False)}
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_data_set_of_ones_own_needs_no_configuration(tmp_path, on_error):
+    boxes = [[0, 0, 9, 9], [20, 20, 30, 40]]
+    annotations = collect_annotations(
+        [create_example(boxes, [0, 0], image_id=1)], np.array([data_sets.SIZE])
+    )
+    source = FileSource(annotations, [str(tmp_path / "1.jpg")], ("cat", "dog"), (1, 2), [])
+    use = audit.Use(
+        split="train",
+        origin=Origin("mine"),
+        rules=Rules(max_boxes=1, verb="trained on"),
+        on_error=on_error,
+        max_boxes=1,
+        max_detections=1,
+        is_for_coco=False,
+        allow_empty_classes=True,
+    )
+    found = audit.audit_data_set(source, use)
+    assert found.must_be_fixed == (on_error == "raise")
+    kinds = {finding.kind: finding for finding in found.findings}
+    assert kinds.keys() == {"missing_image", "empty_class", "too_many_objects", "dense_image"}
+    assert found.data.learned.lines()[0] == (
+        "Boxes: 1 of 2 are trained on; not 1 beyond config.data.max_boxes."
+    )
+    # There is no option to leave the class out by, and none is needed to keep it.
+    assert kinds["empty_class"].advice.endswith("box to learn (dog: no boxes).")

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from ioub_jax.configs import defaults
 from ioub_jax.data.audit.dense_images import coco_ceiling, find_dense_images
 from ioub_jax.data.sources import FileSource
 from ioub_jax.data.sources.annotations import collect_annotations
@@ -25,11 +24,10 @@ def source_of(*label_counts, crowds=0):
     return FileSource(annotations, paths, ("a", "b", "c"), (1, 2, 3), []), annotations
 
 
-def find(*label_counts, most=100, metrics=("coco",), **options):
-    config = defaults.get_config()
-    config.evaluation.update({"max_detections": most, "metrics": metrics})
+def find(*label_counts, most=100, is_for_coco=True, **options):
     source, annotations = source_of(*label_counts, **options)
-    return {finding.kind: finding for finding in find_dense_images(source, annotations, config)}
+    found = find_dense_images(source, annotations, max_detections=most, is_for_coco=is_for_coco)
+    return {finding.kind: finding for finding in found}
 
 
 def test_150_objects_of_a_class():
@@ -50,7 +48,7 @@ def test_the_fullest_image_sets_the_number_of_detections():
 def test_what_needs_no_finding():
     assert find((100, 0, 0)) == {}
     assert find((110, 0, 0), crowds=10) == {}
-    assert find((150, 0, 0), most=150, metrics=("voc",)) == {}
+    assert find((150, 0, 0), most=150, is_for_coco=False) == {}
     assert find() == {} and find((0, 0, 0)) == {}
 
 

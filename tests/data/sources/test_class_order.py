@@ -9,8 +9,8 @@ import pytest
 
 from ioub_jax.configs import defaults
 from ioub_jax.data.checks import DataError
-from ioub_jax.data.sources import create_source
 from ioub_jax.evaluation import coco_format
+from ioub_jax.from_config.data_parts import create_source
 from tests.data.sources import tfds_builders
 
 #: The classes of a detector, in the order of its labels.

@@ -114,7 +114,7 @@ def test_a_file_without_annotations_has_images_without_objects(tmp_path):
 
 
 def test_an_unknown_on_error_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"config\.data\.on_error is 'ignore'"):
+    with pytest.raises(ValueError, match=r"^on_error is 'ignore'"):
         CocoSource(tmp_path / "instances.json", tmp_path, on_error="ignore")
 
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from ioub_jax.configs import defaults
 from ioub_jax.data.batching import keep_largest
 from ioub_jax.data.checks import CHANGES, KINDS, DataError, Problem
-from ioub_jax.data.sources import FileSource, ShapesSource, create_source, open_source
+from ioub_jax.data.sources import FileSource, ShapesSource
 from ioub_jax.data.sources.annotations import collect_annotations
 from ioub_jax.data.sources.example import Census, create_example
-from ioub_jax.data.sources.learned import Rules, count_learned, rules_of
+from ioub_jax.data.sources.learned import Rules, count_learned
+from ioub_jax.from_config.data_parts import create_source, open_source, rules_of
 
 SKIP_BOX = "a.json: is wrong; mend it, or set config.data.on_error='skip' to leave the box out."
 SKIP_IMAGE = SKIP_BOX.replace("the box", "the image")
@@ -89,10 +90,7 @@ def test_evaluation_has_all_but_crowds():
     example = create_example(
         boxes, [0, 1, -1], 1, crowd=flags[0], difficult=flags[1], ignored=flags[2]
     )
-    config = defaults.get_config()
-    config.matcher.update({"crowd": "keep", "difficult": "drop"})
-    config.data.max_boxes = 1
-    learned = count_learned(source_of([example]), rules_of(config.data, config.matcher, "val"))
+    learned = count_learned(source_of([example]), Rules())
     assert learned.lines() == (
         "Boxes: 1 of 3 are evaluated on; not 1 crowd (config.matcher.crowd), 1 region to ignore.",
         "Images: all 1 are evaluated on.",

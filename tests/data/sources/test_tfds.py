@@ -536,7 +536,7 @@ def test_without_tfds_the_way_to_it_is_told(prepared, monkeypatch):
 
 
 def test_an_unknown_on_error_is_refused(prepared):
-    with pytest.raises(ValueError, match=r"config.data.on_error is 'ignore'"):
+    with pytest.raises(ValueError, match=r"^on_error is 'ignore'"):
         TfdsSource("coco/2017", "train", prepared, on_error="ignore")
 
 

@@ -2,27 +2,24 @@
 
 import ast
 import json
+import pathlib
 import subprocess
 
-import ml_collections
 import pytest
 
-from ioub_jax.configs import defaults
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.learned import ClassCount, Learned, Tally
 from ioub_jax.data.sources.unlearned import (
+    Origin,
+    check_any,
     check_classes,
     classes_flag,
     empty_classes,
     nothing_learned,
 )
 
-
-@pytest.fixture
-def data():
-    data = defaults.get_config().data
-    data.source = "voc"
-    return data
+VOC = Origin("config.data.voc", classes_key="config.data.voc.classes")
+CITYSCAPES = Origin("config.data.cityscapes")
 
 
 def of_class(name, boxes=0, usable=0, crowds=0, difficult=0, beyond=0, left_out=0):
@@ -50,9 +47,9 @@ GOOD = of_class("bolt", 5, 5)
         ),
     ],
 )
-def test_a_class_without_a_usable_box_is_refused(data, empty, reason):
+def test_a_class_without_a_usable_box_is_refused(empty, reason):
     with pytest.raises(DataError) as caught:
-        check_classes(learned([GOOD, empty]), data)
+        check_classes(learned([GOOD, empty]), VOC)
     sentence = str(caught.value)
     assert sentence.startswith(
         f"1 of 2 classes of the training data has no box to learn ({reason}). "
@@ -62,65 +59,61 @@ def test_a_class_without_a_usable_box_is_refused(data, empty, reason):
     assert ("--config.matcher.crowd=keep" in sentence) == (empty.crowds > 0)
     assert ("--config.data.max_boxes=9" in sentence) == (empty.beyond_max_boxes > 0)
     assert "iscrowd" not in sentence  # which is in no XML
-    data.allow_empty_classes = True
-    check_classes(learned([GOOD, empty]), data)
+    check_classes(learned([GOOD]), VOC)
 
 
-def test_a_run_of_an_earlier_version_has_no_such_key(data):
-    old = {key: value for key, value in data.to_dict().items() if key != "allow_empty_classes"}
-    with pytest.raises(DataError):
-        check_classes(learned([GOOD, of_class("nut")]), ml_collections.ConfigDict(old))
+def test_where_empty_classes_are_allowed_that_is_no_advice():
+    sentence = empty_classes([GOOD, of_class("nut")], 9, VOC, are_allowed=True)
+    assert sentence.endswith("(nut: no boxes). Leave it out: --config.data.voc.classes=bolt.")
 
 
-def test_data_whose_classes_cannot_be_chosen_gets_no_such_advice(data):
-    data.source = "cityscapes"
-    sentence = empty_classes([GOOD, of_class("nut")], 9, data, "train")
+def test_data_whose_classes_cannot_be_chosen_gets_no_such_advice():
+    sentence = empty_classes([GOOD, of_class("nut")], 9, CITYSCAPES)
     assert "Train with an output that learns nothing: --config" in sentence
     assert ".classes=" not in sentence
 
 
-def test_many_classes_are_not_all_named(data):
+def test_many_classes_are_not_all_named():
     classes = [of_class(f"c{number}") for number in range(300)]
-    sentence = empty_classes([GOOD, *classes], 9, data, "train")
+    sentence = empty_classes([GOOD, *classes], 9, VOC)
     assert "c19: no boxes; and 280 more)" in sentence and len(sentence) < 700
 
 
-def test_the_name_of_a_project_is_told_as_that(data, tmp_path):
+def test_the_name_of_a_project_is_told_as_that(tmp_path):
     """Roboflow's category 0 is the supercategory of the others."""
     categories = [
         {"id": 0, "name": "parts", "supercategory": "none"},
         {"id": 1, "name": "bolt", "supercategory": "parts"},
         {"id": 2, "name": "nut", "supercategory": "parts"},
     ]
-    data.source = "coco"
-    data.coco.update({"root": str(tmp_path), "train_annotations": "a.json"})
+    origin = Origin("config.data.coco", tmp_path / "a.json")
     classes = [of_class("parts"), GOOD, of_class("nut")]
-    assert "(parts: no boxes; nut: no boxes)" in empty_classes(classes, 9, data, "train")
+    assert "(parts: no boxes; nut: no boxes)" in empty_classes(classes, 9, origin)
     (tmp_path / "a.json").write_text(json.dumps({"categories": categories}))
     assert (
         "(parts: the supercategory of the others, as Roboflow writes it, without boxes; nut: no "
         "boxes)"
-    ) in empty_classes(classes, 9, data, "train")
+    ) in empty_classes(classes, 9, origin)
 
 
 @pytest.mark.parametrize(
-    ("source", "left_out", "told"),
+    ("origin", "left_out", "told"),
     [
         (
-            "coco",
+            Origin("config.data.coco", pathlib.Path("a.json"), "config.data.coco.classes"),
             {"crowd": 12},
             "all 12 boxes are crowds (iscrowd 1), which training ignores and evaluation does not "
             "count. Set iscrowd to 0 in the file where it is a mask's, since CVAT writes 1 for "
             "masks; or train on crowds: --config.matcher.crowd=keep.",
         ),
         (
-            "cityscapes",
+            CITYSCAPES,
             {"crowd": 12},
             "all 12 boxes are crowds, which training ignores and evaluation does not count. Train "
             "on crowds: --config.matcher.crowd=keep.",
         ),
         (
-            "voc",
+            VOC,
             {"difficult": 1, "no_area": 10, "other_classes": 1},
             "1 of 12 boxes is difficult, 1 of 12 boxes is of other classes, 10 of 12 boxes are "
             "left out. Train on difficult objects: --config.matcher.difficult=keep; or choose "
@@ -128,14 +121,21 @@ def test_the_name_of_a_project_is_told_as_that(data, tmp_path):
         ),
     ],
 )
-def test_nothing_to_learn_is_explained(data, source, left_out, told):
-    data.source = source
-    sentence = nothing_learned(learned(listed=12, left_out=left_out), data)
+def test_nothing_to_learn_is_explained(origin, left_out, told):
+    sentence = nothing_learned(learned(listed=12, left_out=left_out), origin)
     assert sentence == f"no image of the training split has an object to learn from: {told}"
 
 
-def test_no_boxes_at_all(data):
-    assert "its annotations list no box" in nothing_learned(learned(), data)
+def test_no_boxes_at_all():
+    assert "its annotations list no box" in nothing_learned(learned(), VOC)
+    with pytest.raises(DataError, match=r"^config\.data\.voc: no image of the training split"):
+        check_any(learned(), VOC)
+    check_any(learned(listed=1), VOC)
+
+
+def test_classes_that_cannot_be_chosen_leave_no_way_out():
+    sentence = nothing_learned(learned(listed=2, left_out={"other_classes": 2}), CITYSCAPES)
+    assert sentence.endswith("from: all 2 boxes are of other classes.")
 
 
 def test_flags_can_be_pasted():
@@ -152,12 +152,12 @@ def test_flags_can_be_pasted():
         "écrou_2",
         "!",
     ]
-    flags = [classes_flag("coco", names), classes_flag("coco", names[-1:])]
+    flags = [classes_flag("config.data.coco.classes", some) for some in (names, names[-1:])]
     shell = ["bash", "-c", f"printf '%s\\n' {' '.join(flags)}"]
     first, second = subprocess.run(shell, capture_output=True, text=True).stdout.splitlines()
     prefix = "--config.data.coco.classes="
     assert ast.literal_eval(first.removeprefix(prefix)) == tuple(names)
     assert second == f"{prefix}('!',)"
     # As experiments.overrides takes them, but for what it takes for no name.
-    assert classes_flag("voc", ["bolt", "hex-nut"]) == "--config.data.voc.classes=bolt,hex-nut"
-    assert classes_flag("voc", ["None"]) == "--config.data.voc.classes=\"('None',)\""
+    assert classes_flag("classes", ["bolt", "hex-nut"]) == "--classes=bolt,hex-nut"
+    assert classes_flag("classes", ["None"]) == "--classes=\"('None',)\""

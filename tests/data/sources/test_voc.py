@@ -324,7 +324,7 @@ def test_names_that_are_no_classes_are_told_once_each_with_a_count(folder):
 
 
 def test_an_unknown_on_error_is_refused(folder):
-    with pytest.raises(ValueError, match=r"config.data.on_error is 'ignore'"):
+    with pytest.raises(ValueError, match=r"^on_error is 'ignore'"):
         VocSource(folder, "train", on_error="ignore")
 
 
@@ -335,7 +335,7 @@ def test_images_without_objects_are_kept_as_background(folder):
 
 
 def test_a_class_list_with_a_name_twice_is_refused(folder):
-    with pytest.raises(ValueError, match=r"config\.data\.voc\.classes has a name twice"):
+    with pytest.raises(ValueError, match=r"^classes has a name twice"):
         VocSource(folder, "train", classes=("cat", "dog", "cat"))
 
 
@@ -426,7 +426,9 @@ def test_images_without_xml_may_be_ones_without_objects(folder):
     assert [chosen.annotation_file(i) for i in range(2)] == [None, source.annotation_file(0)]
     (folder / "Annotations/a.xml").unlink()
     assert len(VocSource(folder, "train", unannotated="empty")) == 3
-    with pytest.raises(ValueError, match=r"unannotated is 'ignore' and must be one of \('problem'"):
+    with pytest.raises(
+        ValueError, match=r"^unannotated is 'ignore' and must be one of \('problem'"
+    ):
         VocSource(folder, "train", unannotated="ignore")
 
 

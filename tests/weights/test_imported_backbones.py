@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ioub_jax.weights import backbone_variables
+from ioub_jax.weights import imported_backbones
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from ioub_jax.weights import backbone_variables
     ],
 )
 def test_names_of_vgg16(path, key):
-    assert backbone_variables.vgg_key(path) == key
+    assert imported_backbones.vgg_key(path) == key
 
 
 def vgg_state_dict(first_value):
@@ -60,7 +60,7 @@ def as_timm(values):
 
 @pytest.mark.parametrize("layout", [dict, as_timm])
 def test_the_fully_connected_layers_of_vgg16_are_thinned_out(layout):
-    params = backbone_variables.backbone_variables(
+    params = imported_backbones.backbone_variables(
         layout(vgg_state_dict(0.0)), TEMPLATE, backbone="vgg16", name="vgg16.pth"
     )["params"]
     kernel = params["fc6"]["kernel"]
@@ -73,7 +73,7 @@ def test_the_fully_connected_layers_of_vgg16_are_thinned_out(layout):
 def test_without_a_usable_classifier_they_are_left_out():
     # Torchvision's weights for SSD have not-a-numbers there, others have no classifier at all.
     for values in (vgg_state_dict(np.nan), {}):
-        filled = backbone_variables.backbone_variables(
+        filled = imported_backbones.backbone_variables(
             values, TEMPLATE, backbone="vgg16", name="f.pth"
         )
         assert filled["params"] == {}

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from matplotlib.figure import Figure
 
-from ioub_jax.plotting import arms as plotting
+from ioub_jax.plotting import gains as plotting
 
 METRICS = ("AP", "AP50")
 
@@ -75,3 +75,19 @@ def test_no_words_cover_others(tmp_path, drawn, arms):
         # Of names side by side that are turned only the boxes meet, not the words.
         if not ({first, second} <= set(arms) and max(map(len, arms)) <= 16):
             assert not boxes[first].overlaps(boxes[second]), (first, second)
+
+
+def test_other_metrics_are_not_drawn_in_hundredths(tmp_path, drawn):
+    metrics = ("AP", "count")
+    values = {arm: {metric: {0: 0.5, 1: 0.6} for metric in metrics} for arm in "ab"}
+    intervals = {"b": {metric: (0.01, -0.02, 0.04) for metric in metrics}}
+    plotting.comparison(tmp_path / "a.png", values, intervals, metrics=metrics)
+    (figure,) = drawn
+    heights = [axes.lines[1].get_ydata() for axes in figure.axes[2:]]
+    assert [list(each) for each in heights] == [[-2.0, 4.0], [-0.02, 0.04]]
+    assert [axes.get_ylabel() for axes in figure.axes[2:]] == [
+        "difference from the first,\n95 % interval (hundredths)",
+        "not in hundredths",
+    ]
+    plotting.comparison(tmp_path / "b.png", values, intervals, metrics=metrics[1:])
+    assert drawn[1].axes[1].get_ylabel() == "difference from the first,\n95 % interval"

@@ -9,9 +9,10 @@ import jax
 import numpy as np
 import pytest
 
+from ioub_jax import building, trained
 from ioub_jax.data.checks import DataError
 from ioub_jax.errors import ConfigError
-from ioub_jax.training import loop, trained
+from ioub_jax.training import loop
 from tests import tiny
 
 NAMES = {17: "cat", 18: "dog"}
@@ -59,7 +60,7 @@ def evaluated(tmp_path_factory):
     write_data(folder / "data")
     # The fixture that sets the same for every test comes too late for a module's.
     with jax.numpy_dtype_promotion("standard"):
-        run = loop.Run(get_config(folder / "data"), folder / "workdir")
+        run = building.begin_run(get_config(folder / "data"), folder / "workdir")
         with contextlib.closing(run.checkpoints), run.writer:
             run.evaluate(loop.StopRequest())
     return folder / "data", folder / "workdir"
@@ -79,7 +80,7 @@ def test_a_run_records_its_classes_and_all_metrics(evaluated):
     assert recorded == {"categories": [{"id": 17, "name": "cat"}, {"id": 18, "name": "dog"}]}
     (record,) = map(json.loads, (workdir / "evaluation.jsonl").read_text().splitlines())
     assert record.keys() >= {"step", "AP", "APs", "AR100", "voc_AP", "voc_all_points_AP50"}
-    evaluation = trained.load(workdir, "best", "val").evaluate()
+    evaluation = trained.load_run(workdir, "best", "val").evaluate()
     assert evaluation.record() == {key: record[key] for key in record.keys() - {"step"}}
     assert evaluation.headline == record["voc_AP"]
     assert {row["category_id"] for row in evaluation.results} <= {17, 18}
@@ -87,38 +88,48 @@ def test_a_run_records_its_classes_and_all_metrics(evaluated):
 
 def test_the_order_of_the_categories_in_the_file_is_harmless(evaluated, data):
     write_data(data, dict(reversed(NAMES.items())))
-    trained.load(evaluated[1], "best", "val")
+    trained.load_run(evaluated[1], "best", "val")
 
 
 def test_permuted_names_are_what_they_are_called(evaluated, data, tmp_path):
     _, workdir = evaluated
-    before = trained.load(workdir, "best", "val").source
+    before = trained.load_run(workdir, "best", "val").source
     write_data(data, {17: "dog", 18: "cat"})  # every box has the other name now
-    source = trained.load(workdir, "best", "val").source
+    source = trained.load_run(workdir, "best", "val").source
     assert (source.classes, source.category_ids) == (("cat", "dog"), (18, 17))
     for index in range(len(source)):
         assert source.annotations(index).labels == 1 - before.annotations(index).labels
     # A run that recorded no classes, as those of earlier versions, is taken at its word.
     shutil.copytree(workdir, tmp_path / "old")
     (tmp_path / "old" / "classes.json").unlink()
-    assert trained.load(tmp_path / "old", "best", "val").source.classes == ("dog", "cat")
+    assert trained.load_run(tmp_path / "old", "best", "val").source.classes == ("dog", "cat")
 
 
 def test_a_run_goes_on_with_its_own_labels(evaluated, data):
     _, workdir = evaluated
     before = (workdir / "classes.json").read_text()
     write_data(data, {17: "dog", 18: "cat"})
-    run = loop.Run(get_config(data), workdir)
+    run = building.begin_run(get_config(data), workdir)
     with contextlib.closing(run.checkpoints), run.writer:
-        assert run.source.classes == run.validation.classes == ("cat", "dog")
+        assert run.experiment.source.classes == run.experiment.validation.classes == ("cat", "dog")
     assert (workdir / "classes.json").read_text() == before
+
+
+def test_what_was_built_without_the_run_gets_its_labels(evaluated, data):
+    _, workdir = evaluated
+    write_data(data, {17: "dog", 18: "cat"})
+    experiment = building.build(get_config(data))
+    assert experiment.source.classes == ("dog", "cat")
+    relabelled = building._with_labels_of(experiment, workdir)
+    for source in (relabelled.source, relabelled.validation):
+        assert (source.classes, source.category_ids) == (("cat", "dog"), (18, 17))
 
 
 def test_classes_that_training_lacks_are_refused_before_anything_is_written(data, tmp_path):
     write_data(data, {17: "cat", 18: "fox"}, files=("val.json",))
     sentence = r"val.json: has objects of classes that the training data lacks: 'fox' \(4 boxes\)"
     with pytest.raises(DataError, match=sentence):
-        loop.train_and_evaluate(get_config(data), tmp_path / "workdir")
+        building.train_and_evaluate(get_config(data), tmp_path / "workdir")
     assert not (tmp_path / "workdir").exists()
 
 
@@ -135,11 +146,11 @@ def test_a_run_is_evaluated_on_other_data(evaluated, tmp_path):
         "evaluation.max_detections": 1,
     }
     with pytest.raises(DataError, match="cannot be read"):
-        trained.load(evaluated[1], "best", "test")
-    model = trained.load(evaluated[1], "best", "test", changes=changes)
+        trained.load_run(evaluated[1], "best", "test")
+    model = trained.load_run(evaluated[1], "best", "test", changes=changes)
     assert (model.source.classes, model.source.category_ids) == (("cat", "dog"), (17, 3))
     evaluation = model.evaluate()
-    assert evaluation.coco.boxes == 8 and len(evaluation.results) <= 8
+    assert evaluation.reports["coco"].details["boxes"] == 8 and len(evaluation.results) <= 8
     assert {row["category_id"] for row in evaluation.results} <= {17, 3}
 
 
@@ -147,5 +158,5 @@ def test_an_unknown_metric_is_refused_before_anything_is_written(data, tmp_path)
     config = get_config(data)
     config.evaluation.metrics = ("map",)
     with pytest.raises(ConfigError, match=r"evaluation.metrics is \('map',\)"):
-        loop.train_and_evaluate(config, tmp_path / "workdir")
+        building.train_and_evaluate(config, tmp_path / "workdir")
     assert not (tmp_path / "workdir").exists()

@@ -5,6 +5,7 @@ not looked at, nor are those that are not in the table.
 """
 
 import importlib.util
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -12,7 +13,8 @@ import ml_collections
 from ioub_jax.configs import keys
 from ioub_jax.errors import ConfigError
 
-_ABSENT = object()
+#: Name with dots -> value.
+Values = Mapping[str, Any]
 
 
 def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
@@ -28,14 +30,13 @@ def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
     Raises:
       ConfigError: one sentence that names the first key, its value and what it must be.
     """
-    _check_family(config)
-    _check_keys(config)
-    _check_backend(config)
-    _check_matcher(config)
-    _check_input_size(config)
-    _check_frozen_norms(config)
+    values = _flat(config)
+    _check_keys(values)
+    _check_backend(values)
+    _check_matcher(values)
+    _check_frozen_norms(values)
     if to_train:
-        _check_schedule(config)
+        _check_schedule(values)
 
 
 def check_devices(config: ml_collections.ConfigDict, device_count: int) -> None:
@@ -48,18 +49,20 @@ def check_devices(config: ml_collections.ConfigDict, device_count: int) -> None:
     Raises:
       ConfigError: one sentence that names the key.
     """
-    _check_shared("batch_size", config.batch_size, device_count)
-    images = config.batch_size // device_count
-    parts = _value(config, "runtime.gradient_accumulation")
-    if parts is not _ABSENT and images % parts:
+    values = _flat(config)
+    _check_shared("batch_size", values, device_count)
+    images = values["batch_size"] // device_count
+    parts = values.get("runtime.gradient_accumulation", 1)
+    if images % parts:
         raise ConfigError(
             f"runtime.gradient_accumulation is {parts}, which cannot cut the {images} images of a "
             "device into equal parts; it must divide them."
         )
-    _check_shared("evaluation.batch_size", config.evaluation.batch_size, device_count)
+    _check_shared("evaluation.batch_size", values, device_count)
 
 
-def _check_shared(key: str, batch_size: int, device_count: int) -> None:
+def _check_shared(key: str, values: Values, device_count: int) -> None:
+    batch_size = values[key]
     if batch_size % device_count:
         raise ConfigError(
             f"{key} is {batch_size}, which {device_count} devices cannot share evenly; make it a "
@@ -70,47 +73,35 @@ def _check_shared(key: str, batch_size: int, device_count: int) -> None:
 # ------------------------------------------------------------------ every key for itself
 
 
-def _value(config: Any, name: str) -> Any:
-    """The value of a key with dots, `_ABSENT` where there is none."""
-    for part in name.split("."):
-        if not isinstance(config, ml_collections.ConfigDict) or part not in config:
-            return _ABSENT
-        config = config[part]
-    return config
+def _flat(config: ml_collections.ConfigDict, prefix: str = "") -> Values:
+    """Name with dots -> value of every key; a section that is no ConfigDict is a value."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
 
 
-def _values(config: Any, *names: str) -> tuple[Any, ...] | None:
+def _values(values: Values, *names: str) -> tuple[Any, ...] | None:
     """The values of several keys, None where one of them is not there."""
-    values = tuple(_value(config, name) for name in names)
-    return None if any(value is _ABSENT for value in values) else values
+    return tuple(values[name] for name in names) if values.keys() >= set(names) else None
 
 
-def _check_keys(config: Any) -> None:
-    family = "ssd" if _value(config, "model.name") == "ssd" else "retinanet"
-    for name, key in keys.of_family(family).items():
-        value = _value(config, name)
-        if value is _ABSENT:
-            continue
-        must_be = key.must_be.fault(value)
+def _check_keys(values: Values) -> None:
+    for name, key in keys.of_family(values.get("model.name", keys.FAMILIES[0])).items():
+        must_be = key.must_be.fault(values[name]) if name in values else None
         if must_be is not None:
-            raise ConfigError(f"{name} is {value!r}; it must be {must_be}.")
+            raise ConfigError(f"{name} is {values[name]!r}; it must be {must_be}.")
 
 
 # ------------------------------------------------------------------ keys that go together
 
 
-def _check_family(config: Any) -> None:
-    """Whether an SSD has the keys of one: a RetinaNet does not become one by its name."""
-    if _value(config, "model.name") == "ssd" and _value(config, "model.input_size") is _ABSENT:
-        raise ConfigError(
-            "model.name is 'ssd', but the configuration has the keys of a RetinaNet; start from "
-            "ioub_jax/configs/ssd_defaults.py."
-        )
-
-
-def _check_backend(config: Any) -> None:
+def _check_backend(values: Values) -> None:
     """Without its package the first evaluation would fail, after hours of training."""
-    backend = _value(config, "evaluation.backend")
+    backend = values.get("evaluation.backend")
     if backend == "faster_coco_eval" and importlib.util.find_spec(backend) is None:
         raise ConfigError(
             "evaluation.backend is 'faster_coco_eval', which is not installed: "
@@ -118,32 +109,17 @@ def _check_backend(config: Any) -> None:
         )
 
 
-def _check_matcher(config: Any) -> None:
-    values = _values(config, "matcher.background_iou", "matcher.foreground_iou")
-    if values is not None and values[0] > values[1]:
+def _check_matcher(values: Values) -> None:
+    found = _values(values, "matcher.background_iou", "matcher.foreground_iou")
+    if found is not None and found[0] > found[1]:
         raise ConfigError(
-            f"config.matcher: background_iou={values[0]} and foreground_iou={values[1]} must "
+            f"config.matcher: background_iou={found[0]} and foreground_iou={found[1]} must "
             "satisfy 0 < background_iou <= foreground_iou <= 1."
         )
 
 
-def _check_input_size(config: Any) -> None:
-    """Whether images have the one size that an SSD is made for."""
-    values = _values(config, "model.input_size", "data.canvases", "data.resize.mode")
-    if values is None or _value(config, "model.name") != "ssd":
-        return
-    size, canvases, mode = values
-    canvases = tuple(map(tuple, canvases))
-    if canvases != ((size, size),) or mode != "stretch":
-        raise ConfigError(
-            f"model.input_size is {size}, but data.canvases is {canvases} and data.resize.mode "
-            f"{mode!r}; an SSD sees every image stretched to one size, so they "
-            f"must be (({size}, {size}),) and 'stretch'."
-        )
-
-
-def _check_frozen_norms(config: Any) -> None:
-    if _values(config, "model.norm", "model.pretrained", "init_from") == ("frozen_bn", None, None):
+def _check_frozen_norms(values: Values) -> None:
+    if _values(values, "model.norm", "model.pretrained", "init_from") == ("frozen_bn", None, None):
         raise ConfigError(
             "model.norm is 'frozen_bn' but model.pretrained and init_from are None: frozen batch "
             "norm keeps the statistics it starts with, so without pretrained weights the network "
@@ -152,14 +128,14 @@ def _check_frozen_norms(config: Any) -> None:
         )
 
 
-def _check_schedule(config: Any) -> None:
+def _check_schedule(values: Values) -> None:
     """Whether the rate reaches its full value, and decays within the run."""
-    values = _values(config, "schedule.images", "schedule.warmup_images", "batch_size")
-    if values is not None:
-        _check_warmup(*values)
-    values = _values(config, "schedule.name", "schedule.decay_at")
-    if values is not None and values[0] == "step":
-        _check_decays(values[1])
+    found = _values(values, "schedule.images", "schedule.warmup_images", "batch_size")
+    if found is not None:
+        _check_warmup(*found)
+    found = _values(values, "schedule.name", "schedule.decay_at")
+    if found is not None and found[0] == "step":
+        _check_decays(found[1])
 
 
 def _check_warmup(images: int, warmup_images: int, batch_size: int) -> None:

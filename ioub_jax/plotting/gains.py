@@ -1,7 +1,7 @@
 """Several arms beside one another."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from ioub_jax.plotting.drawing import BLUE, DPI, GREEN, GREY, ORANGE, printable, tidy
 
+_METRICS = ("AP", "AP50", "AP75", "AP90", "Spearman")
 _COLORS = "blue: mean over the seeds; green: higher, orange: lower, grey: no difference is shown"
 
 
@@ -17,7 +18,8 @@ def comparison(
     values: Mapping[str, Mapping[str, Mapping[int, float]]],
     intervals: Mapping[str, Mapping[str, tuple[float, float, float] | None]],
     *,
-    metrics: Sequence[str] = ("AP", "AP50", "AP75", "AP90", "Spearman"),
+    metrics: Sequence[str] = _METRICS,
+    hundredths: Container[str] = _METRICS,
     title: str | None = None,
 ) -> None:
     """Draws what every run reached, and the paired differences with their intervals.
@@ -26,13 +28,14 @@ def comparison(
     gain that chance of the seed does not. Below, an interval that keeps clear of 0 is a difference.
 
     Args:
-        path: The PNG to write.
-        values: arm -> metric -> seed -> value, the reference first.
-        intervals: arm -> metric -> mean, lower and upper bound of the difference from the
-            reference; None where there is no interval. Of arms `KEY=VALUE` that have the key in
-            common the values alone stand below the panels.
-        metrics: Which metrics, a column each.
-        title: A line above the panels, over what the colours mean.
+      path: the PNG to write.
+      values: arm -> metric -> seed -> value, the reference first.
+      intervals: arm -> metric -> mean, lower and upper bound of the difference from the
+        reference; None where there is no interval. Of arms `KEY=VALUE` that have the key in
+        common the values alone stand below the panels.
+      metrics: which metrics, a column each.
+      hundredths: those whose differences are drawn in hundredths; of others, as they are.
+      title: A line above the panels, over what the colours mean.
     """
     shown = [metric for metric in metrics if any(metric in of_arm for of_arm in values.values())]
     width = max(7.0, 0.9 * len(values) + 1.0) * max(1, len(shown)) / 2
@@ -43,9 +46,10 @@ def comparison(
     _name_arms(panels[0, 0], names)
     for column, metric in enumerate(shown):
         _plot_runs(panels[0, column], values, metric)
-        _plot_differences(panels[1, column], list(values), intervals, metric)
+        factor = 100.0 if metric in hundredths else 1.0
+        _plot_differences(panels[1, column], list(values), intervals, metric, factor)
     panels[0, 0].set_ylabel("each run, joined by seed")
-    panels[1, 0].set_ylabel("difference from the first,\n95 % interval (hundredths)")
+    _name_units(panels[1], [metric in hundredths for metric in shown])
     if key:
         figure.supxlabel(printable(key))
     lines = [_COLORS] if title is None else [printable(title), _COLORS]
@@ -65,7 +69,7 @@ def _plot_runs(
         of_seeds = list(values[arm].get(metric, {}).values())
         if of_seeds:
             axes.plot(place, np.mean(of_seeds), marker="_", ms=16, mew=2.5, color=BLUE)
-    axes.set_title(metric)
+    axes.set_title(printable(metric))
     tidy(axes, grid="y")
 
 
@@ -74,18 +78,30 @@ def _plot_differences(
     arms: Sequence[str],
     intervals: Mapping[str, Mapping[str, tuple[float, float, float] | None]],
     metric: str,
+    factor: float,
 ) -> None:
     axes.axhline(0.0, color=GREY, lw=1)
     for place, arm in enumerate(arms):
         interval = intervals.get(arm, {}).get(metric)
         if interval is None:
             continue
-        mean, low, high = (100 * bound for bound in interval)
+        mean, low, high = (factor * bound for bound in interval)
         # What a table would round to no difference is not shown as one.
-        color = GREEN if low > 0.05 else ORANGE if high < -0.05 else GREY
+        least = 0.0005 * factor
+        color = GREEN if low > least else ORANGE if high < -least else GREY
         axes.plot([place, place], [low, high], color=color, lw=2.5, solid_capstyle="butt")
         axes.plot(place, mean, marker="o", ms=6, color=color)
     tidy(axes, grid="y")
+
+
+def _name_units(panels: Sequence[Axes], in_hundredths: Sequence[bool]) -> None:
+    """Says left of the first panel, and of the first with another unit, what a difference is in."""
+    for column, (axes, hundredths) in enumerate(zip(panels, in_hundredths, strict=True)):
+        if column == 0:
+            unit = " (hundredths)" if hundredths else ""
+            axes.set_ylabel(f"difference from the first,\n95 % interval{unit}")
+        elif hundredths != in_hundredths[column - 1]:
+            axes.set_ylabel("hundredths" if hundredths else "not in hundredths")
 
 
 def _short_names(arms: Sequence[str]) -> tuple[str, list[str]]:

@@ -1,0 +1,239 @@
+"""Training from Python: `ioub_jax.train(ioub_jax.build(config), "runs/mine")`."""
+
+import dataclasses
+import logging
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import ml_collections
+import optax
+
+from ioub_jax import configs, files, log_lines
+from ioub_jax.configs import refusals
+from ioub_jax.data.sources import FileSource
+from ioub_jax.data.sources.class_order import with_classes
+from ioub_jax.data.sources.example import Source
+from ioub_jax.detectors import Detector
+from ioub_jax.devices import hosts
+from ioub_jax.errors import ConfigError
+from ioub_jax.evaluation.metric import Metric
+from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.trained import Trained
+from ioub_jax.training import evaluator, loop, optimization
+from ioub_jax.training.experiment import Experiment
+from ioub_jax.workdirs import class_list, configuration, given_parts, writers
+
+logger = logging.getLogger("ioub_jax")
+
+Categories = Sequence[tuple[int | str, str]]
+
+
+def build(
+    config: ml_collections.ConfigDict | str,
+    *,
+    source: Source | None = None,
+    validation: Source | None = None,
+    network: nn.Module | None = None,
+    detector: Detector | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    metrics: Sequence[Metric] | None = None,
+    categories: Categories | None = None,
+) -> Experiment:
+    """A training with all of its parts: those that are given, the others as configured.
+
+    Nothing is written and nothing is trained. What may be a slip is warned of.
+
+    Args:
+      config: a configuration, or the name of one as `configs.load` takes it.
+      source: the training data.
+      validation: the validation data; goes with `source`.
+      network: a network for the configured detector: the same anchors, classes and losses.
+      detector: a whole detector, with its losses, for the classes of the data.
+      optimizer: an optax transformation, its learning rate in it. Of the keys of `optimizer` and
+        `schedule` only `ema_decay` and `images` count then. Frozen parameters stay as they are,
+        whatever it does.
+      metrics: by which the run is evaluated; the headline of the first picks the best checkpoint.
+      categories: the id and name of each label, of a run that has begun; None: those of the
+        training data.
+
+    Raises:
+      ConfigError: the configuration cannot be run, or not on this machine, or the parts do not fit
+        together.
+      DataError: the data set is broken.
+    """
+    config = configs.load(config) if isinstance(config, str) else config
+    refusals.check(config, to_train=optimizer is None)
+    training_parts.check_given(network, detector)
+    options = training_parts.options_of(config)
+    writers.check_project(options.wandb_project)
+    chosen = training_parts.metrics_of(config) if metrics is None else metrics
+    evaluator.check_metrics(chosen)
+    if optimizer is not None:
+        optimization.check_optimizer(optimizer)
+    given = _names(source=source, network=network, detector=detector, optimizer=optimizer)
+    if metrics is not None:
+        given["metrics"] = ", ".join(map(given_parts.qualified_name, metrics))
+    train_data, val_data, learned = _data(config, source, validation, categories)
+    placed = training_parts.detector_of(config, len(train_data.classes), network, detector)
+    training_parts.check_arithmetic(config, placed.mesh.local_devices[0])
+    frozen = training_parts.frozen_of(config, placed)
+    if optimizer is None:
+        transformation, learning_rate = training_parts.optimizer_of(config, frozen)
+        warnings = training_parts.schedule_warnings(config)
+    else:
+        transformation, learning_rate = optimization.with_frozen(optimizer, frozen), None
+        warnings = []
+    if hosts.is_first():
+        for warning in [*warnings, *_shared_images(train_data, val_data)]:
+            logger.warning("%s", warning)
+    return Experiment(
+        detector=placed,
+        source=train_data,
+        validation=val_data,
+        optimizer=transformation,
+        learning_rate=learning_rate,
+        loading=data_parts.loading_of(config),
+        metrics=tuple(chosen),
+        initial_weights=training_parts.initial_weights_of(config),
+        options=options,
+        learned=learned,
+        settings=configuration.to_dict(config),
+        given=given,
+    )
+
+
+def _names(*, detector: Detector | None, **parts: Any) -> dict[str, str]:
+    """The qualified names of the parts that are given; a detector has that of its network."""
+    parts["detector"] = None if detector is None else detector.network
+    return {
+        name: given_parts.qualified_name(part) for name, part in parts.items() if part is not None
+    }
+
+
+def _data(
+    config: ml_collections.ConfigDict,
+    source: Source | None,
+    validation: Source | None,
+    categories: Categories | None,
+) -> tuple[Source, Source, tuple[str, ...]]:
+    """Training and validation data, and how much of the former is learned, in words."""
+    if (source is None) != (validation is None):
+        raise ConfigError(
+            "source and validation go together: give the training and the validation data, or "
+            "neither, and both are as configured."
+        )
+    if source is None or validation is None:
+        source, validation, learned = data_parts.open_data(config, categories)
+        return source, validation, learned.lines()
+    if tuple(source.classes) != tuple(validation.classes):
+        raise ConfigError(
+            f"The training data has the classes {', '.join(source.classes)}, the validation data "
+            f"{', '.join(validation.classes)}; give both the same classes in the same order."
+        )
+    return source, validation, data_parts.learned_of(config, source).lines()
+
+
+def _shared_images(source: Source, validation: Source) -> list[str]:
+    """A sentence if validation images are trained on: their AP says little of other images."""
+    if not (isinstance(source, FileSource) and isinstance(validation, FileSource)):
+        return []
+    trained_on = {source.describe(index) for index in range(len(source))}
+    paths = [validation.describe(index) for index in range(len(validation))]
+    shared = [path for path in paths if path in trained_on]
+    if not shared:
+        return []
+    return [
+        f"{len(shared):,} of the {len(paths):,} validation images are trained on, too (the first: "
+        f"{shared[0]}): their AP says little of other images, and the best checkpoint is chosen by "
+        "it; validate on images of their own."
+    ]
+
+
+def train(
+    experiment: Experiment, workdir: str | os.PathLike[str], *, profile: bool = False
+) -> Trained:
+    """Trains, or goes on where the workdir's run stopped.
+
+    How it goes is told on stderr, line by line, by the logger `ioub_jax`; whoever gives that a
+    level, or the root logger one of INFO, has it as they said.
+
+    Args:
+      experiment: all parts of the training, from `build`.
+      workdir: the run's folder: `config.json`, `classes.json`, `data.json`, `bit_depth.json` (of
+        image files), `parts.json` (of parts that were given), `train.jsonl`, `histograms.jsonl`,
+        `evaluation.jsonl`, `tensorboard/`, `checkpoints/{last,best}/` and `evaluation/` are written
+        there.
+      profile: whether a few steps are traced, into `profile/`.
+
+    Returns:
+      What was trained, with the weights of the last step, or their moving average where the run
+      keeps one.
+
+    Raises:
+      ConfigError: the workdir holds another run, or another process is training there.
+      DataError: the data set is broken.
+      NonFiniteError: training diverged; the last checkpoint stands.
+      CompilationError: the step was compiled more often than there are canvases.
+    """
+    folder = files.path_of(workdir)
+    with log_lines.shown_by_default():
+        return _trained(loop.Run(_with_labels_of(experiment, folder), folder, profile=profile))
+
+
+def _with_labels_of(experiment: Experiment, workdir: pathlib.Path) -> Experiment:
+    """The data with the labels of a run that has begun, in whatever order its classes come."""
+    categories = class_list.read(workdir)
+    if categories is None or len(categories) != len(experiment.source.classes):
+        return experiment  # other classes are told where the run is opened
+    return dataclasses.replace(
+        experiment,
+        source=with_classes(experiment.source, categories, "The training data"),
+        validation=with_classes(experiment.validation, categories, "The validation data"),
+    )
+
+
+def _trained(run: loop.Run) -> Trained:
+    """What a run trains, when it has."""
+    run.train()
+    experiment = run.experiment  # whose data is read as in this run
+    return Trained(
+        placed=experiment.detector,
+        variables=run.state.ema or run.state.variables,
+        source=experiment.validation,
+        loading=experiment.loading,
+        metrics=experiment.metrics,
+        batch_size=experiment.options.evaluation_batch_size,
+        settings=experiment.settings,
+    )
+
+
+def train_and_evaluate(
+    config: ml_collections.ConfigDict, workdir: str | os.PathLike[str], *, profile: bool = False
+) -> Trained:
+    """`train(build(config), workdir)`, where a run that goes on keeps its own labels."""
+    return _trained(begin_run(config, workdir, profile=profile))
+
+
+def begin_run(
+    config: ml_collections.ConfigDict, workdir: str | os.PathLike[str], *, profile: bool = False
+) -> loop.Run:
+    """The run of a configuration in a workdir, from where it stands; arguments as `train`."""
+    folder = files.path_of(workdir)
+    check_workdir(folder, configuration.to_dict(config), {})
+    experiment = build(config, categories=class_list.read(folder))
+    return loop.Run(experiment, folder, profile=profile)
+
+
+def check_workdir(
+    workdir: pathlib.Path, settings: dict[str, Any], given: Mapping[str, str]
+) -> None:
+    """Checks that a workdir is new, or holds a run of that configuration with those parts.
+
+    Raises:
+      ConfigError: it holds another one.
+    """
+    configuration.check_workdir(workdir, settings)
+    given_parts.check(workdir, given)

@@ -1,0 +1,22 @@
+"""What a configuration trains, in a sentence."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def describe(settings: Mapping[str, Any]) -> str:
+    """Data, canvases, detector and length of a training.
+
+    Args:
+      settings: the whole configuration, as JSON can hold it.
+    """
+    data, model, schedule = settings["data"], settings["model"], settings["schedule"]
+    canvases = ", ".join(f"{height}x{width}" for height, width in data["canvases"])
+    source = data["source"]
+    options = data.get(source, {})
+    where = options.get("root") or options.get("name")
+    return (
+        f"Data `{source}`{f' in `{where}`' if where else ''} at {canvases}; {model['name']}, "
+        f"{model.get('backbone', 'vgg16')}; {schedule['images']:,} images in batches of "
+        f"{settings['batch_size']}, schedule {schedule['name']}."
+    )

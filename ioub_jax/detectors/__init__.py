@@ -1,0 +1,49 @@
+"""Detectors: `Detector`, what one is, and a file for each family that configurations name."""
+
+from typing import Any
+
+from ioub_jax.detectors import retinanet, ssd
+from ioub_jax.detectors.anchor_objective import AnchorObjective, Inspection, MatchingOptions
+from ioub_jax.detectors.detector import (
+    Anchors,
+    Batch,
+    Canvas,
+    Carried,
+    DetectionOptions,
+    Detector,
+)
+from ioub_jax.detectors.placed import PlacedDetector
+from ioub_jax.errors import ConfigError
+
+__all__ = [
+    "AnchorObjective",
+    "Anchors",
+    "Batch",
+    "Canvas",
+    "Carried",
+    "DetectionOptions",
+    "Detector",
+    "Inspection",
+    "MatchingOptions",
+    "PlacedDetector",
+    "create",
+]
+
+#: `model.name` -> what builds the detectors of that family. A new family is a file and a line here.
+FAMILIES = {"retinanet": retinanet.create, "ssd": ssd.create}
+
+
+def create(config: Any, num_classes: int) -> Detector:
+    """The detector that a configuration describes.
+
+    Args:
+      config: the whole configuration.
+      num_classes: C.
+
+    Raises:
+      ConfigError: there is none like that.
+    """
+    if config.model.name not in FAMILIES:
+        names = " or ".join(map(repr, FAMILIES))
+        raise ConfigError(f"model.name is {config.model.name!r}; it must be {names}.")
+    return FAMILIES[config.model.name](config, num_classes)

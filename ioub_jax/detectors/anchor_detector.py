@@ -1,0 +1,92 @@
+"""What every detector has in common whose anchors are matched to boxes by their IoU."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from ioub_jax.anchors import AnchorLayout
+from ioub_jax.detectors.anchor_objective import AnchorObjective, MatchingOptions
+from ioub_jax.detectors.detector import Anchors, Canvas, DetectionOptions, Detector
+from ioub_jax.key_names import naming_fields
+from ioub_jax.models.interface import Predictions
+from ioub_jax.objective import ClassificationOptions, LocalizationOptions, ObjectiveOptions
+from ioub_jax.postprocess import Candidates
+
+
+def create(
+    config: Any,
+    network: nn.Module,
+    levels: AnchorLayout,
+    candidates: Callable[..., Candidates],
+    canvas: Canvas | None = None,
+) -> Detector:
+    """A network and its anchors with the losses and the rules of a configuration.
+
+    Args:
+      config: the whole configuration; `matcher`, `loss`, `anchors.box_weights` and `evaluation` are
+        used.
+      network: as `Detector.network`.
+      levels: as `Detector.levels`.
+      candidates: `postprocess.candidates` or one like it, with what only it has given.
+      canvas: as `Detector.canvas`.
+
+    Raises:
+      ConfigError: the losses or the rules cannot be had.
+    """
+    box_weights = tuple(config.anchors.box_weights)
+    objective = AnchorObjective(_matching(config), losses_of(config.loss, box_weights))
+
+    def find_candidates(
+        predictions: Predictions,
+        anchors: Anchors,
+        image_sizes: jax.Array,
+        *,
+        score_threshold: float,
+    ) -> Candidates:
+        return candidates(
+            predictions.logits,
+            predictions.deltas,
+            anchors,
+            image_sizes,
+            score_threshold=score_threshold,
+            box_weights=box_weights,
+        )
+
+    evaluation = config.evaluation
+    return Detector(
+        network=network,
+        levels=levels,
+        objective=objective,
+        candidates=find_candidates,
+        options=DetectionOptions(
+            evaluation.score_threshold, evaluation.nms_iou, evaluation.max_detections
+        ),
+        initial_w_loc=objective.losses.localization.initial_w_loc,
+        canvas=canvas,
+    )
+
+
+def _matching(config: Any) -> MatchingOptions:
+    with naming_fields("matcher", MatchingOptions):
+        return MatchingOptions(**config.get("matcher", {}))
+
+
+def losses_of(loss: Any, box_weights: tuple[float, ...]) -> ObjectiveOptions:
+    """The losses that `config.loss` describes, on deltas with these weights.
+
+    Raises:
+      ConfigError: they contradict each other; the sentence names the keys.
+    """
+    with naming_fields("loss.classification", ClassificationOptions):
+        classification = ClassificationOptions(**loss.classification)
+    with naming_fields("loss.localization", LocalizationOptions):
+        localization = LocalizationOptions(**loss.localization)
+    with naming_fields("loss", ObjectiveOptions):
+        return ObjectiveOptions(
+            classification=classification,
+            localization=localization,
+            normalizer=loss.normalizer,
+            box_weights=box_weights,  # type: ignore[arg-type]
+        )

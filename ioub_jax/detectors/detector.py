@@ -1,0 +1,73 @@
+"""What a detector is: all that training, evaluation, inference and export ask of one."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+
+from ioub_jax.anchors import AnchorLevel
+from ioub_jax.models.interface import Predictions
+from ioub_jax.objective import Objective
+from ioub_jax.postprocess import Candidates
+
+Canvas = tuple[int, int]
+Batch = Mapping[str, jax.Array]
+#: `[N_l, 4]` of every level, xyxy in pixels of the canvas.
+Anchors = tuple[jax.Array, ...]
+
+
+class Carried(NamedTuple):
+    """What an objective is given of the steps before, float32 scalars that every checkpoint has.
+
+    Attributes:
+      w_loc: the constant of the localization loss (arXiv 1908.05641, eq. 4).
+      moving_average: of the positives of a global batch.
+    """
+
+    w_loc: jax.Array
+    moving_average: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectionOptions:
+    """What of the candidates is told.
+
+    Attributes:
+      score_threshold: what the score of a candidate exceeds.
+      nms_iou: IoU from which the lower of two boxes of a class is suppressed.
+      max_detections: most detections of an image.
+    """
+
+    score_threshold: float = 0.05
+    nms_iou: float = 0.5
+    max_detections: int = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Detector:
+    """A detector, by its parts. It has no weights and is on no device.
+
+    Attributes:
+      network: maps images `[B, H, W, 3]`, RGB 0-255, with `train=`, to `Predictions`. What of it is
+        to be had from a pretrained backbone is its module `backbone`.
+      levels: maps a canvas, height and width of the network's input, to the anchors of its levels;
+        a detector without anchors has one of any size a location, whose centre is the point.
+      objective: maps (predictions, batch, anchors, carried) to an `Objective`; the predictions are
+        as the network puts them out, the batch is that of `data.batching.assemble_batch`.
+      candidates: maps (predictions, anchors, image sizes `[B, 2]`), with `score_threshold=`, to
+        `Candidates`; the predictions are `per_anchor`. On several devices it sees the images of
+        one.
+      options: what of the candidates is told.
+      initial_w_loc: `Carried.w_loc` of the first step; None: measured on the first batches.
+      canvas: the only canvas the network takes; None: it takes any.
+    """
+
+    network: nn.Module
+    levels: Callable[[Canvas], tuple[AnchorLevel, ...]]
+    objective: Callable[[Predictions, Batch, Anchors, Carried], Objective]
+    candidates: Callable[..., Candidates]
+    options: DetectionOptions = DetectionOptions()
+    initial_w_loc: float | None = 1.0
+    canvas: Canvas | None = None

@@ -1,0 +1,165 @@
+"""A detector on devices, and the compiled program that detects."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from ioub_jax import anchors as anchor_grids
+from ioub_jax import postprocess
+from ioub_jax.detectors.detector import Anchors, Batch, Canvas, Detector
+from ioub_jax.devices import placement
+from ioub_jax.errors import ConfigError
+from ioub_jax.models.interface import Predictions
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PlacedDetector:
+    """A detector and the devices it computes on; still without weights.
+
+    Attributes:
+      detector: the detector.
+      mesh: the devices.
+    """
+
+    detector: Detector
+    mesh: Mesh
+
+    @property
+    def network(self) -> nn.Module:
+        """That of the detector."""
+        return self.detector.network
+
+    @functools.cache  # noqa: B019  (a detector lives as long as its process)
+    def anchors_of(self, canvas: Canvas) -> Anchors:
+        """Anchors of every level, on the devices, for a canvas (height, width)."""
+        grids = self.host_anchors(canvas)
+        anchors: Anchors = jax.device_put(grids, placement.replicated(self.mesh))
+        return anchors
+
+    def host_anchors(self, canvas: Canvas) -> tuple[np.ndarray, ...]:
+        """The same on the host: float32 `[N_l, 4]` of every level."""
+        return anchor_grids.place(self.detector.levels(canvas))
+
+    def on_devices(
+        self, batch: Mapping[str, np.ndarray], batch_size: int | None = None
+    ) -> tuple[dict[str, jax.Array], Anchors]:
+        """A batch of the host and the anchors of its canvas, as the compiled steps take them.
+
+        Args:
+          batch: this process's part of it.
+          batch_size: images of the whole; None: this process has all of them.
+        """
+        anchors = self.anchors_of(batch["image"].shape[1:3])
+        return placement.put_batch(self.mesh, batch, batch_size), anchors
+
+    @functools.cached_property
+    def init_variables(self) -> jax.stages.Wrapped:
+        """`init_variables(seed)`, seed an int32: the network is traced when first asked for."""
+        return jax.jit(functools.partial(init_variables, self.network))
+
+    @functools.cached_property
+    def abstract_variables(self) -> dict[str, Any]:
+        """The variables without values: shapes and dtypes, and nothing is computed."""
+        return jax.eval_shape(self.init_variables, jax.ShapeDtypeStruct((), jnp.int32))
+
+    def check(self, canvas: Canvas, num_classes: int) -> None:
+        """Checks that a network of somebody's own puts out what its anchors and classes need.
+
+        Args:
+          canvas: height and width of an input.
+          num_classes: C.
+
+        Raises:
+          ConfigError: it does not; the sentence names the first difference.
+        """
+        images = jax.ShapeDtypeStruct((1, *canvas, 3), jnp.uint8)
+        apply = functools.partial(self.network.apply, train=False)
+        predictions: Any = jax.eval_shape(apply, self.abstract_variables, images)
+        numbers = [len(level) for level in self.host_anchors(canvas)]
+        found = [math.prod(deltas.shape[1:]) // 4 for deltas in predictions.deltas]
+        if numbers != found:
+            raise ConfigError(
+                f"On a canvas of {canvas[0]}x{canvas[1]} the network puts out deltas of {found} "
+                f"anchors, level by level, where the anchors are {numbers}; make them agree."
+            )
+        for number, logits in zip(numbers, predictions.logits, strict=True):
+            outputs = math.prod(logits.shape[1:]) / number
+            if outputs not in (num_classes, num_classes + 1):
+                raise ConfigError(
+                    f"The network puts out {outputs:g} logits an anchor, where {num_classes} "
+                    f"classes need {num_classes}, or with a column for the background "
+                    f"{num_classes + 1}."
+                )
+
+    @functools.cached_property
+    def predict(self) -> Callable[[Any, Batch, Anchors], postprocess.Detections]:
+        """`predict(variables, batch, anchors)`: detections in pixels of the original images.
+
+        In the slots without a detection `scores` has the highest score of the image's candidates,
+        which tells why there is none.
+        """
+
+        @jax.jit
+        def predict(variables: Any, batch: Batch, anchors: Anchors) -> postprocess.Detections:
+            candidates = self.find_candidates(variables, batch, anchors)
+            detections = self.suppress(candidates)
+            highest = jnp.max(candidates.scores, axis=1, keepdims=True)
+            scores = jnp.where(detections.valid, detections.scores, highest)
+            return in_original_pixels(detections._replace(scores=scores), batch)
+
+        return predict
+
+    def predictions(self, variables: Any, batch: Batch) -> Predictions:
+        """What the network says of every anchor, as it detects; not compiled."""
+        predictions: Any = self.network.apply(variables, batch["image"], train=False)
+        per_anchor: Predictions = predictions.per_anchor()
+        return per_anchor
+
+    def find_candidates(
+        self, variables: Any, batch: Batch, anchors: Anchors
+    ) -> postprocess.Candidates:
+        """What goes into NMS; not compiled."""
+
+        def of_images(images: Any, anchors: Anchors) -> postprocess.Candidates:
+            predictions, sizes = images
+            threshold = self.detector.options.score_threshold
+            found: postprocess.Candidates = self.detector.candidates(
+                predictions, anchors, sizes, score_threshold=threshold
+            )
+            return found
+
+        images = self.predictions(variables, batch), batch["image_size"]
+        found: postprocess.Candidates = placement.on_each_device(of_images, self.mesh)(
+            images, anchors
+        )
+        return found
+
+    def suppress(self, candidates: postprocess.Candidates) -> postprocess.Detections:
+        """NMS of the candidates; not compiled."""
+        suppress = functools.partial(
+            postprocess.suppress,
+            nms_iou=self.detector.options.nms_iou,
+            max_detections=self.detector.options.max_detections,
+        )
+        found: postprocess.Detections = placement.on_each_device(suppress, self.mesh)(candidates)
+        return found
+
+
+def init_variables(network: nn.Module, seed: int | jax.Array) -> dict[str, Any]:
+    """Initial variables; no parameter's shape depends on the size of the image."""
+    images = jnp.zeros((1, 64, 64, 3), jnp.float32)
+    return dict(network.init(jax.random.key(seed), images, train=False))
+
+
+def in_original_pixels(detections: postprocess.Detections, batch: Batch) -> postprocess.Detections:
+    """Detections of a batch in pixels of the original images, from those of the network's input."""
+    scale = jnp.concatenate([batch["scale"][:, ::-1]] * 2, axis=1)[:, None]
+    return detections._replace(boxes=detections.boxes / scale)

@@ -1,0 +1,89 @@
+"""SSD300 and SSD512 (arXiv 1512.02325) as a configuration describes them."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from ioub_jax import postprocess
+from ioub_jax.anchors import SSDAnchors
+from ioub_jax.detectors import anchor_detector
+from ioub_jax.detectors.detector import Detector
+from ioub_jax.errors import ConfigError
+from ioub_jax.key_names import naming_fields
+from ioub_jax.models import ssd_network, vgg
+
+
+def create(config: Any, num_classes: int) -> Detector:
+    """The SSD of a configuration; arguments and errors as `retinanet.create`."""
+    _check_canvases(config)
+    name = config.loss.classification.name
+    if name != "softmax":
+        raise ConfigError(
+            f"loss.classification.name is {name!r}, but the logits of an SSD have a column for the "
+            "background; it must be 'softmax'."
+        )
+    with naming_fields("anchors", SSDAnchors):
+        levels = SSDAnchors(
+            **{key: value for key, value in config.anchors.items() if key != "box_weights"}
+        )
+    candidates = functools.partial(
+        postprocess.candidates_softmax, candidates_per_class=config.evaluation.candidates_per_class
+    )
+    network = create_network(config.model, num_classes, levels.anchors_per_location)
+    size = config.model.input_size
+    return anchor_detector.create(config, network, levels, candidates, canvas=(size, size))
+
+
+def _check_canvases(config: Any) -> None:
+    """Refuses images of another size than the one that an SSD is made for."""
+    if "input_size" not in config.model:
+        raise ConfigError(
+            "model.name is 'ssd', but the configuration has the keys of a RetinaNet; start from "
+            "ioub_jax/configs/ssd_defaults.py."
+        )
+    size, canvases = config.model.input_size, tuple(map(tuple, config.data.canvases))
+    if canvases != ((size, size),) or config.data.resize.mode != "stretch":
+        raise ConfigError(
+            f"model.input_size is {size}, but data.canvases is {canvases} and data.resize.mode "
+            f"{config.data.resize.mode!r}; an SSD sees every image stretched to one size, so they "
+            f"must be (({size}, {size}),) and 'stretch'."
+        )
+
+
+def create_network(
+    model: Any, num_classes: int, anchors_per_location: Sequence[int]
+) -> ssd_network.SSD:
+    """The network of `config.model`, whose logits have the background's in front."""
+    if model.backbone != "vgg16":
+        raise ConfigError(f"model.backbone is {model.backbone!r}; that of an SSD must be 'vgg16'.")
+    if model.input_size not in ssd_network.EXTRA_BLOCKS:
+        raise ConfigError(
+            f"model.input_size is {model.input_size}; it must be one of "
+            f"{', '.join(map(str, ssd_network.EXTRA_BLOCKS))}."
+        )
+    levels = 2 + len(ssd_network.EXTRA_BLOCKS[model.input_size])
+    if len(anchors_per_location) != levels:
+        raise ConfigError(
+            f"An SSD of model.input_size {model.input_size} has {levels} levels, but anchors are "
+            f"given for {len(anchors_per_location)}; give config.anchors one stride for each."
+        )
+    dtype = jnp.dtype(model.dtype)
+    # Weights published for SSD are of VGG16 at its own width, which a configuration may leave out.
+    width = model.get("width", 64)
+    return ssd_network.SSD(
+        backbone=vgg.VGG16(width=width, frozen_stages=model.frozen_stages, dtype=dtype),
+        l2_norm=ssd_network.ChannelNorm(dtype=dtype),
+        extra_layers=ssd_network.ExtraLayers(input_size=model.input_size, width=width, dtype=dtype),
+        classification_heads=tuple(
+            ssd_network.head_convolution(anchors * (num_classes + 1), dtype)
+            for anchors in anchors_per_location
+        ),
+        localization_heads=tuple(
+            ssd_network.head_convolution(anchors * 4, dtype) for anchors in anchors_per_location
+        ),
+        pixel_mean=tuple(model.pixel_mean),
+        pixel_std=tuple(model.pixel_std),
+        dtype=dtype,
+    )

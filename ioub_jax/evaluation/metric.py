@@ -1,0 +1,71 @@
+"""A metric: what says how good the detections of a data set are.
+
+COCO's and VOC's are two of them (`coco_metrics.CocoMetric`, `voc_metrics.VocMetric`); one of your
+own is an object with two names and one method.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a metric says of one set of detections.
+
+    Attributes:
+      numbers: what goes into `evaluation.jsonl`, under these keys: floats, None where a number
+        does not exist. What is no finite number becomes None.
+      table: the text for a terminal, and for `NAME_table.txt`.
+      title: what the table is headed with on a terminal; None for the metric's name.
+      details: what goes into `NAME_metrics.json`, whatever `json` writes; None for the numbers.
+      file_infix: what stands before `metrics.json` and `table.txt` in the names of these files;
+        None for the metric's name and `_`.
+    """
+
+    numbers: Mapping[str, float | None]
+    table: str
+    title: str | None = None
+    details: Any = None
+    file_infix: str | None = None
+
+    def __post_init__(self) -> None:
+        """Makes the numbers such that JSON holds them: those of numpy are none to it."""
+        numbers = {key: _finite(value) for key, value in self.numbers.items()}
+        object.__setattr__(self, "numbers", numbers)
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+class Metric(Protocol):
+    """What computes a report.
+
+    A frozen dataclass is the best choice: a run's parts are compared, printed and pickled.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it is called, in the names of files too: letters, digits, `_` and `-`."""
+
+    @property
+    def headline_key(self) -> str:
+        """Which of its numbers picks the best checkpoint, where it is the first of the metrics.
+
+        Greater is better. None is worse than 0, and counts as -1.
+        """
+
+    def compute(
+        self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
+    ) -> Report:
+        """Compares detections with what is annotated.
+
+        Args:
+          ground_truth: A data set in COCO's JSON format, with `images` (`id`, `height`, `width`,
+            `file_name`), `annotations` (`image_id`, `category_id`, `bbox`, `area`, `iscrowd`,
+            `difficult`, `ignored`) and `categories` (`id`, `name`). Not to be changed.
+          detections: COCO results: `image_id`, `category_id`, `bbox` and `score`. Not to be
+            changed either.
+        """

@@ -1,0 +1,24 @@
+"""Whose the numbers are in a record of `evaluation.jsonl`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ioub_jax.evaluation import coco_metrics, voc_metrics
+
+#: What stands before the key of a number of weights that are evaluated without their average.
+WITHOUT_EMA = "without_ema_"
+
+
+def numbers_in(record: Mapping[str, Any]) -> dict[str, float | None]:
+    """All numbers of the metrics, the headline first, of the moving average where there is one."""
+    return {
+        key: value
+        for key, value in record.items()
+        if key != "step" and not key.startswith(WITHOUT_EMA)
+    }
+
+
+def own_numbers(record: Mapping[str, Any]) -> dict[str, float | None]:
+    """Those of the user's own metrics: neither COCO's nor VOC's."""
+    known = {*coco_metrics.NUMBER_KEYS, *voc_metrics.NUMBER_KEYS}
+    return {key: value for key, value in numbers_in(record).items() if key not in known}

@@ -1,0 +1,1 @@
+"""The parts that a configuration describes: behind this door nothing reads one."""

@@ -1,0 +1,230 @@
+"""A configuration's detector, optimizer, metrics and options."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import ml_collections
+import optax
+
+from ioub_jax import detectors
+from ioub_jax.configs import refusals
+from ioub_jax.detectors import Detector, PlacedDetector
+from ioub_jax.devices import placement, self_test
+from ioub_jax.errors import ConfigError
+from ioub_jax.evaluation.coco_metrics import CocoMetric
+from ioub_jax.evaluation.metric import Metric
+from ioub_jax.evaluation.voc_metrics import VocMetric
+from ioub_jax.from_config.data_parts import loading_of
+from ioub_jax.key_names import below, naming, naming_fields, with_keys
+from ioub_jax.training import optimization, train_state
+from ioub_jax.training.experiment import Trainer, TrainingOptions, create_trainer
+from ioub_jax.training.initial_weights import InitialWeights
+from ioub_jax.workdirs import configuration
+
+
+def detector_of(
+    config: Any,
+    num_classes: int,
+    network: nn.Module | None = None,
+    detector: Detector | None = None,
+    *,
+    devices: Sequence[jax.Device] | None = None,
+) -> PlacedDetector:
+    """The detector of a configuration on the devices it asks for, to train it.
+
+    Args:
+      config: the whole configuration.
+      num_classes: C.
+      network: in place of the configured one.
+      detector: in place of the configured one.
+      devices: of which; None: those of this process and its peers.
+
+    Raises:
+      ConfigError: the configuration cannot be run, or what is given does not fit.
+    """
+    with naming({"device_count": "runtime.devices"}):
+        mesh = placement.create_mesh(config.runtime.devices, devices)
+    refusals.check_devices(config, mesh.size)
+    placed = PlacedDetector(_with_parts(config, num_classes, network, detector), mesh)
+    # Nothing is computed: what is chosen is looked at before anything is.
+    if network is None and detector is None:
+        with naming(below("model", ("backbone", "width"))):
+            _ = placed.abstract_variables
+    else:
+        placed.check(loading_of(config).canvases[0], num_classes)
+    return placed
+
+
+def check_given(network: Any, detector: Any) -> None:
+    """Checks that a network or a detector that somebody gives is one, and that it is but one.
+
+    Raises:
+      ConfigError: it is not.
+    """
+    if network is not None and detector is not None:
+        raise ConfigError("network and detector are both given; put the one into the other.")
+    if not isinstance(network, nn.Module | None):
+        raise ConfigError(f"network is {network!r}; it must be a flax.linen.Module, made already.")
+    if not isinstance(detector, Detector | None):
+        raise ConfigError(f"detector is {detector!r}; it must be an ioub_jax.detectors.Detector.")
+
+
+def _with_parts(
+    config: Any, num_classes: int, network: nn.Module | None, detector: Detector | None
+) -> Detector:
+    """The configured detector, with the network or in place of it the detector that is given."""
+    detector = detector or detectors.create(config, num_classes)
+    return detector if network is None else dataclasses.replace(detector, network=network)
+
+
+def planned(config: Any, batch_size: int) -> ml_collections.ConfigDict:
+    """The configuration for all devices there are, with its largest canvas alone.
+
+    Args:
+      config: the whole configuration.
+      batch_size: images of a step, in training and in evaluation.
+    """
+    values = config.to_dict()
+    values["runtime"]["devices"] = None
+    copied = ml_collections.ConfigDict(values)
+    copied.data.canvases = (max(map(tuple, config.data.canvases), key=math.prod),)
+    copied.batch_size = copied.evaluation.batch_size = batch_size
+    return copied
+
+
+def detector_for_inference(
+    config: Any,
+    num_classes: int,
+    network: nn.Module | None = None,
+    detector: Detector | None = None,
+) -> PlacedDetector:
+    """The detector of a configuration on one device, to detect with and not to train.
+
+    Args:
+      config: a configuration, or what of one torchvision's detectors have.
+      num_classes: C.
+      network: in place of the configured one.
+      detector: in place of the configured one.
+    """
+    detector = _with_parts(config, num_classes, network, detector)
+    return PlacedDetector(detector, placement.create_mesh(1))
+
+
+def check_choices(config: Any) -> None:
+    """Finds what cannot be trained in a configuration, without its data and without devices.
+
+    Raises:
+      ConfigError: losses, optimizer, canvases or augmentation cannot be had.
+    """
+    detectors.create(config, num_classes=1)
+    schedule_of(config)
+    optimizer_options_of(config)
+    loading_of(config)
+
+
+def schedule_of(config: Any) -> optimization.Schedule:
+    """The schedule of the learning rate."""
+    with naming_fields("schedule", optimization.Schedule):
+        return optimization.Schedule(**config.schedule)
+
+
+def schedule_warnings(config: Any) -> list[str]:
+    """What of the schedule changes nothing, or comes before the full rate, a sentence each."""
+    keys = below("schedule", ("decay_at", "warmup_images"))
+    return [with_keys(warning, keys) for warning in schedule_of(config).warnings(config.batch_size)]
+
+
+def optimizer_options_of(config: Any) -> optimization.OptimizerOptions:
+    """The optimizer; the average of the weights is none of it."""
+    options = {key: value for key, value in config.optimizer.items() if key != "ema_decay"}
+    with naming_fields("optimizer", optimization.OptimizerOptions):
+        return optimization.OptimizerOptions(**options)
+
+
+def optimizer_of(config: Any, frozen: Any) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimizer of a configuration and its learning rate.
+
+    Args:
+      config: the whole configuration.
+      frozen: tree of bool like the parameters, True where one is frozen.
+    """
+    learning_rate = schedule_of(config).learning_rate(config.batch_size)
+    options = optimizer_options_of(config)
+    with naming_fields("optimizer", optimization.OptimizerOptions):
+        return optimization.create_optimizer(options, learning_rate, frozen), learning_rate
+
+
+def trainer_of(config: Any, detector: PlacedDetector) -> Trainer:
+    """What trains a detector as the configuration says; without weights and without data."""
+    optimizer = optimizer_of(config, frozen_of(config, detector))
+    return create_trainer(detector, *optimizer, options_of(config))
+
+
+def frozen_of(config: Any, detector: PlacedDetector) -> Any:
+    """Tree of bool like the parameters of a detector, True where the configuration freezes one."""
+    params = detector.abstract_variables["params"]
+    return train_state.frozen_parameters(params, config.model.get("frozen_stages", -1))
+
+
+def check_arithmetic(config: Any, device: jax.Device) -> None:
+    """Refuses a dtype that the device computes wrongly, before a training is spent on it."""
+    dtype = config.model.get("dtype", "float32")
+    if dtype != "float32":  # the others are known to go wrong
+        self_test.check_convolution(dtype, device)
+
+
+def initial_weights_of(config: Any) -> InitialWeights:
+    """What a new run of the configuration starts from."""
+    return InitialWeights(
+        backbone=config.model.get("backbone", ""),
+        pretrained=config.model.get("pretrained"),
+        init_from=config.init_from,
+        settings=configuration.to_dict(config),
+    )
+
+
+def options_of(config: Any) -> TrainingOptions:
+    """How long a configuration trains, how much at once, and what is done on the way."""
+    evaluation, runtime = config.evaluation, config.runtime
+    return TrainingOptions(
+        images=config.schedule.images,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        evaluation_batch_size=evaluation.batch_size,
+        evaluate_every_images=evaluation.every_images,
+        checkpoint_every_images=runtime.checkpoint_every_images,
+        log_every_steps=runtime.log_every_steps,
+        calibration_batches=config.loss.calibration_batches,
+        # Not in the runs of earlier versions, as are the next ones.
+        gradient_accumulation=runtime.get("gradient_accumulation", 1),
+        rematerialize=runtime.get("rematerialize", "nothing"),
+        ema_decay=config.optimizer.get("ema_decay"),
+        check_compilations=runtime.get("check_compilations", True),
+        wandb_project=runtime.get("wandb_project"),
+        bit_depth=config.data.get("bit_depth"),
+    )
+
+
+def metrics_of(config: Any) -> tuple[Metric, ...]:
+    """The metrics of a configuration, in its order.
+
+    Args:
+      config: the whole configuration, of which `evaluation.metrics` and the `backend` of COCO's
+        are used.
+
+    Raises:
+      ConfigError: it names none, one twice, or one that does not exist.
+    """
+    evaluation = config.evaluation
+    names = tuple(evaluation.metrics)
+    if not names or len(set(names)) < len(names) or not set(names) <= {"coco", "voc"}:
+        raise ConfigError(
+            f"evaluation.metrics is {names!r}; it must name 'coco', 'voc' or both, first the one "
+            "whose AP picks the best checkpoint."
+        )
+    known: dict[str, Metric] = {"coco": CocoMetric(evaluation.backend), "voc": VocMetric()}
+    return tuple(known[name] for name in names)

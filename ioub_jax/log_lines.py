@@ -1,0 +1,46 @@
+"""The package's log lines as sentences on stderr."""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+
+import tqdm
+
+from ioub_jax.printing import printable_lines
+
+_logger = logging.getLogger("ioub_jax")
+
+
+class _AboveProgressBar(logging.Handler):
+    """Writes every line as it is, above the progress bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.tqdm.write(printable_lines(self.format(record)), file=sys.stderr)
+
+
+def show() -> logging.Handler:
+    """Shows the lines from here on; gives the handler that writes them."""
+    handler = _AboveProgressBar()
+    _logger.setLevel(logging.INFO)
+    _logger.addHandler(handler)
+    _logger.propagate = False  # libraries give the root handlers, which would tell all again
+    return handler
+
+
+@contextlib.contextmanager
+def shown_by_default() -> Iterator[None]:
+    """Shows the lines inside, unless somebody has said what becomes of them.
+
+    That is who has given the logger `ioub_jax` a level, or the root logger one of INFO or lower.
+    """
+    if _logger.level != logging.NOTSET or _logger.isEnabledFor(logging.INFO):
+        yield
+        return
+    handler = show()
+    try:
+        yield
+    finally:
+        _logger.removeHandler(handler)
+        _logger.setLevel(logging.NOTSET)
+        _logger.propagate = True

@@ -1,0 +1,149 @@
+"""A detector that a run has trained, and the images to use it on."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from ioub_jax import files
+from ioub_jax.configs import refusals
+from ioub_jax.data.images import AS_STORED, Reading
+from ioub_jax.data.loading import Loading
+from ioub_jax.data.sources.example import Source
+from ioub_jax.data.sources.file_source import AnnotatedImages
+from ioub_jax.detectors import Detector, PlacedDetector
+from ioub_jax.devices import placement
+from ioub_jax.evaluation.metric import Metric
+from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.inference import ObjectDetector
+from ioub_jax.training import evaluator
+from ioub_jax.workdirs import bit_depth, checkpoints, class_list, configuration, given_parts
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
+    """A detector with its variables, and the images to use it on.
+
+    Attributes:
+      placed: the detector on the devices it was trained on.
+      variables: its variables, on these devices.
+      source: a split of the data set it was trained on, or of another one.
+      loading: how images become batches.
+      metrics: by which it is evaluated.
+      batch_size: images that are evaluated at once.
+      settings: its configuration as JSON can hold it.
+    """
+
+    placed: PlacedDetector
+    variables: dict[str, Any]
+    source: Source
+    loading: Loading
+    metrics: tuple[Metric, ...]
+    batch_size: int
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def predict(self) -> Callable[..., Any]:
+        """`predict(batch, anchors) -> Detections` in pixels of the original images."""
+        return functools.partial(self.placed.predict, self.variables)
+
+    @functools.cached_property
+    def detector(self) -> ObjectDetector:
+        """What detects in images: `trained.detector(images)`, on one device."""
+        device = PlacedDetector(self.placed.detector, placement.create_mesh(1))
+        return ObjectDetector(
+            device,
+            jax.device_get(self.variables),
+            class_list.categories_of(self.source),
+            self.loading,
+            reading=_reading_of(self.source),
+            settings=self.settings,
+        )
+
+    def evaluate(self, metrics: Sequence[Metric] | None = None) -> evaluator.Evaluation:
+        """The metrics over every image of the source; None: those it was trained with."""
+        chosen = self.metrics if metrics is None else tuple(metrics)
+        evaluation = evaluator.evaluate_source(
+            self.predict, self.source, self.placed, self.loading, chosen, self.batch_size
+        )
+        assert evaluation is not None, "nothing asks this evaluation to stop"
+        return evaluation
+
+
+def _reading_of(source: Source) -> Reading:
+    """How the images of a data set become pixels; of one without image files, as they are."""
+    return source.reading if isinstance(source, AnnotatedImages) else AS_STORED
+
+
+def open_run(
+    workdir: str | os.PathLike[str],
+    split: str,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    network: nn.Module | None = None,
+    detector: Detector | None = None,
+) -> Trained:
+    """A run's detector without its variables, and a split of its data; as `load_run`."""
+    workdir = files.path_of(workdir)
+    config = configuration.with_changes(configuration.read_workdir(workdir), changes or {})
+    refusals.check(config, to_train=False)
+    training_parts.check_given(network, detector)
+    given_parts.check_openable(
+        workdir, network=network, detector=None if detector is None else detector.network
+    )
+    options = training_parts.options_of(config)
+    source = data_parts.open_split(
+        config,
+        split,
+        categories=class_list.read(workdir),
+        bit_depth=bit_depth.of_run(workdir, options.bit_depth),
+    )
+    return Trained(
+        placed=training_parts.detector_of(config, len(source.classes), network, detector),
+        variables={},
+        source=source,
+        loading=data_parts.loading_of(config),
+        metrics=training_parts.metrics_of(config),
+        batch_size=options.evaluation_batch_size,
+        settings=configuration.to_dict(config),
+    )
+
+
+def load_run(
+    workdir: str | os.PathLike[str],
+    checkpoint: str = "best",
+    split: str = "val",
+    *,
+    ema: bool = True,
+    changes: Mapping[str, Any] | None = None,
+    network: nn.Module | None = None,
+    detector: Detector | None = None,
+) -> Trained:
+    """Reads a run's detector and opens a split of its data.
+
+    Args:
+      workdir: the run's folder.
+      checkpoint: 'best' or 'last'.
+      split: 'train', 'val' or 'test'.
+      ema: whether with the moving average of the weights, where the run keeps one.
+      changes: values of keys of the run's configuration that are to be other ones here, to use it
+        on other data: `{"data.coco.root": "elsewhere"}`.
+      network: of a run that was trained with a network of its own, the same.
+      detector: of a run that was trained with a detector of its own, the same.
+
+    Raises:
+      ConfigError: the workdir holds no run, or no such checkpoint, or a key cannot be changed, or
+        a part of its own is not given.
+      DataError: the data set is broken, or has objects of a class that the run does not have.
+    """
+    workdir = files.path_of(workdir)
+    opened = open_run(workdir, split, changes, network=network, detector=detector)
+    everywhere = placement.replicated(opened.placed.mesh)
+    variables = checkpoints.read_variables(workdir, checkpoint, everywhere, ema=ema)
+    if network is not None or detector is not None:
+        checkpoints.check_variables(workdir, variables, opened.placed.abstract_variables)
+    return dataclasses.replace(opened, variables=variables)

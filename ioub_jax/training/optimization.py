@@ -1,0 +1,254 @@
+"""Learning-rate schedules, in images seen, and optimizers by their names."""
+
+import collections
+import dataclasses
+from typing import Any
+
+import jax
+import optax
+
+from ioub_jax.errors import ConfigError
+from ioub_jax.models import layers
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """The learning rate over a run: linear warm-up, then 'constant', 'step' or 'cosine'.
+
+    The rate follows the global batch by the linear rule (Goyal et al., arXiv 1706.02677):
+    `base_learning_rate * batch_size / reference_batch_size`.
+
+    Attributes:
+      name: 'constant', 'step' or 'cosine'.
+      base_learning_rate: the rate at `reference_batch_size` images a step.
+      reference_batch_size: images.
+      images: that are seen in the whole run.
+      warmup_images: in which the rate rises to its full value.
+      warmup_factor: of the full rate, at step 0.
+      decay_at: for 'step', fractions of the run.
+      decay_factor: by what the rate is multiplied at each of them.
+
+    Raises:
+      ValueError: there is no schedule of that name.
+    """
+
+    name: str
+    base_learning_rate: float
+    reference_batch_size: int
+    images: int
+    warmup_images: int = 0
+    warmup_factor: float = 0.333
+    decay_at: tuple[float, ...] = ()
+    decay_factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuses names that there are not."""
+        if self.name not in ("constant", "step", "cosine"):
+            raise ValueError(f"name is {self.name!r}; it must be 'constant', 'step' or 'cosine'.")
+
+    def steps(self, batch_size: int) -> int:
+        """The steps of the whole run."""
+        return steps_of(self.images, batch_size)
+
+    def learning_rate(self, batch_size: int) -> optax.Schedule:
+        """The rate of every step, counted from 0, with a global batch of so many images."""
+        peak = self.base_learning_rate * batch_size / self.reference_batch_size
+        total, warmup = self.steps(batch_size), steps_of(self.warmup_images, batch_size)
+        if self.name == "constant":
+            main = optax.constant_schedule(peak)
+        elif self.name == "cosine":
+            main = optax.cosine_decay_schedule(peak, max(total - warmup, 1))
+        else:
+            # Decays of one step, or inside the warm-up and so at its end, are all made.
+            counts = collections.Counter(
+                max(step - warmup, 0) for step in self.decay_steps(batch_size)
+            )
+            boundaries = {step: self.decay_factor**count for step, count in counts.items()}
+            main = optax.piecewise_constant_schedule(peak, boundaries)
+        if warmup == 0:
+            return main
+        ramp = optax.linear_schedule(peak * self.warmup_factor, peak, warmup)
+        return optax.join_schedules([ramp, main], [warmup])
+
+    def warnings(self, batch_size: int) -> list[str]:
+        """A sentence for each decay that changes nothing, or comes before the full rate."""
+        if self.name != "step":
+            return []
+        total, warmup = self.steps(batch_size), steps_of(self.warmup_images, batch_size)
+        found = []
+        for fraction, step in zip(self.decay_at, self.decay_steps(batch_size), strict=True):
+            if step <= warmup:
+                found.append(
+                    f"decay_at has {fraction}, which is step {step:,} of {total:,}, and the "
+                    f"warm-up ends at step {warmup:,}: the learning rate decays before it has its "
+                    "full value; lower warmup_images or raise decay_at."
+                )
+            elif step == total:
+                found.append(
+                    f"decay_at has {fraction}, which is the end of the run of {total:,} steps: "
+                    "that decay changes nothing; lower it or leave it out."
+                )
+        return found
+
+    def decay_steps(self, batch_size: int) -> list[int]:
+        """The first step with each decay of a step schedule."""
+        return [round(self.steps(batch_size) * fraction) for fraction in self.decay_at]
+
+
+def steps_of(images: int, batch_size: int) -> int:
+    """Steps that see at least `images` images."""
+    return -(-images // batch_size)
+
+
+def decayed_parameters(params: Any, frozen: Any) -> Any:
+    """Which parameters get weight decay: kernels that are trained.
+
+    Args:
+      params: the tree of parameters.
+      frozen: tree of bool, True where a parameter is frozen.
+
+    Returns:
+      The same tree of bool. Norms and biases are never decayed.
+    """
+
+    def decays(path: tuple[Any, ...], _: Any, is_frozen: bool) -> bool:
+        return path[-1].key == "kernel" and not is_frozen
+
+    return jax.tree_util.tree_map_with_path(decays, params, frozen)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerOptions:
+    """An optimizer by its name.
+
+    Attributes:
+      name: 'sgd', with momentum and with the decay in the gradient; 'adamw' (arXiv 1711.05101) or
+        'lion' (arXiv 2302.06675), whose decay is apart from the gradient.
+      momentum: of 'sgd'.
+      betas: decay rates of the two averages of 'adamw' and 'lion'; None: (.9, .999) and (.9, .99),
+        as their authors.
+      weight_decay: of kernels alone; norms, biases and frozen parameters are not decayed.
+      clip_global_norm: largest norm of the whole gradient; None: no clipping.
+      backbone_factor: what the learning rate of the backbone is multiplied by.
+      layer_decay: by what it is multiplied once more for every stage below the heads: the last
+        stage once, the stage before it twice, the stem as often as there are stages and one more.
+
+    Raises:
+      ValueError: there is no optimizer of that name.
+    """
+
+    name: str = "sgd"
+    momentum: float = 0.9
+    betas: tuple[float, float] | None = None
+    weight_decay: float = 1e-4
+    clip_global_norm: float | None = None
+    backbone_factor: float = 1.0
+    layer_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuses names that there are not."""
+        if self.name not in ("sgd", "adamw", "lion"):
+            raise ValueError(f"name is {self.name!r}; it must be 'sgd', 'adamw' or 'lion'.")
+
+
+def create_optimizer(
+    options: OptimizerOptions, learning_rate: optax.Schedule, frozen: Any
+) -> optax.GradientTransformation:
+    """The optimizer that options describe.
+
+    Args:
+      options: which one.
+      learning_rate: of every step.
+      frozen: tree of bool like the parameters, True where one is frozen.
+
+    Raises:
+      ValueError: the backbone is to have a rate of its own, and there is none.
+    """
+    parts = []
+    if options.clip_global_norm is not None:
+        parts.append(optax.clip_by_global_norm(options.clip_global_norm))
+
+    def decayed(params: Any) -> Any:
+        return decayed_parameters(params, frozen)
+
+    if options.name == "sgd":
+        parts.append(optax.add_decayed_weights(options.weight_decay, mask=decayed))
+        parts.append(optax.sgd(learning_rate, momentum=options.momentum))
+    else:
+        create = {"adamw": optax.adamw, "lion": optax.lion}[options.name]
+        betas = {} if options.betas is None else dict(zip(("b1", "b2"), options.betas, strict=True))
+        parts.append(
+            create(learning_rate, **betas, weight_decay=options.weight_decay, mask=decayed)
+        )
+    if options.backbone_factor != 1.0 or options.layer_decay != 1.0:
+        if "backbone" not in frozen:
+            raise ValueError(
+                f"backbone_factor is {options.backbone_factor} and layer_decay "
+                f"{options.layer_decay}, but the network has no module called 'backbone'; leave "
+                "both at 1, or call the module so."
+            )
+        parts.append(_scaled_by(rate_factors(frozen, options.backbone_factor, options.layer_decay)))
+    return optax.chain(*parts)
+
+
+def rate_factors(params: Any, backbone_factor: float, layer_decay: float) -> Any:
+    """By what the learning rate of every parameter is multiplied.
+
+    Args:
+      params: a tree like the parameters.
+      backbone_factor: as `OptimizerOptions`.
+      layer_decay: as `OptimizerOptions`.
+
+    Returns:
+      The same tree of float.
+    """
+
+    def stage_of(path: tuple[Any, ...]) -> int | None:
+        names = tuple(entry.key for entry in path)
+        return layers.stage_of(names[1:]) if names[0] == "backbone" and names[1:] else None
+
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    last = max((stage for path in paths if (stage := stage_of(path)) is not None), default=0)
+
+    def factor(path: tuple[Any, ...], _: Any) -> float:
+        if path[0].key != "backbone":
+            return 1.0
+        stage = stage_of(path)
+        below = 1 + last - (last if stage is None else stage)
+        return float(backbone_factor * layer_decay**below)
+
+    return jax.tree_util.tree_map_with_path(factor, params)
+
+
+def _scaled_by(factors: Any) -> optax.GradientTransformation:
+    """Multiplies every update; without a state."""
+    return optax.stateless(
+        lambda updates, _: jax.tree.map(lambda update, by: update * by, updates, factors)
+    )
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Checks that something is an optimizer.
+
+    Raises:
+      ConfigError: it is not.
+    """
+    if not (callable(getattr(optimizer, "init", None)) and hasattr(optimizer, "update")):
+        raise ConfigError(
+            f"optimizer is {optimizer!r}; it must be a transformation of optax, such as "
+            "optax.adamw(1e-3)."
+        )
+
+
+def with_frozen(
+    optimizer: optax.GradientTransformation, frozen: Any
+) -> optax.GradientTransformation:
+    """An optimizer of somebody's own, which knows of no frozen parameters: they stay as they are.
+
+    Args:
+      optimizer: the optimizer.
+      frozen: tree of bool like the parameters.
+    """
+    if not any(jax.tree.leaves(frozen)):
+        return optimizer
+    return optax.chain(optimizer, optax.masked(optax.set_to_zero(), frozen))

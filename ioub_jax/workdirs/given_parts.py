@@ -1,0 +1,130 @@
+"""The parts of a run that no configuration describes, by their qualified names: `parts.json`."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ioub_jax import files
+from ioub_jax.errors import ConfigError
+from ioub_jax.workdirs import configuration
+
+_NAME = "parts.json"
+
+
+def qualified_name(part: Any) -> str:
+    """What a part is called: `package.module.Class`, of a function its own name.
+
+    Of an optimizer of optax, which is a pair of functions, that of what made them, and what its
+    state is made of, which tells Adam from Lion.
+    """
+    if isinstance(part, tuple) and hasattr(part, "init"):
+        return f"{qualified_name(part.init)}({', '.join(_states(part))})"
+    named = part if hasattr(part, "__qualname__") else type(part)
+    return f"{named.__module__}.{named.__qualname__.partition('.<locals>')[0]}"
+
+
+def _states(optimizer: Any) -> list[str]:
+    """The names of the parts of an optimizer's state, from left to right."""
+
+    def names(state: Any) -> list[str]:
+        if not isinstance(state, tuple):
+            return []
+        inner = [name for part in state for name in names(part)]
+        own = [] if type(state) is tuple else [type(state).__name__]
+        return own + inner
+
+    return names(optimizer.init({"kernel": np.zeros(1, np.float32)}))
+
+
+def check(workdir: pathlib.Path, given: Mapping[str, str]) -> None:
+    """Checks that the run in a workdir, if there is one, has the same parts of its own.
+
+    Args:
+      workdir: the run's folder.
+      given: part -> qualified name.
+
+    Raises:
+      ConfigError: it has others.
+    """
+    if not (workdir / "config.json").exists() and not (workdir / _NAME).exists():
+        return
+    before = read(workdir)
+    for part in sorted(before.keys() | given.keys()):
+        was, now = before.get(part), given.get(part)
+        if was != now:
+            raise ConfigError(
+                f"{workdir} holds a run with {_in_words(part, was)}, not {_in_words(part, now)}; "
+                "give the same to go on with it, or another workdir."
+            )
+
+
+def claim(workdir: pathlib.Path, given: Mapping[str, str]) -> None:
+    """Writes `parts.json` if there are any, into a workdir that has been checked."""
+    if given:
+        workdir.mkdir(parents=True, exist_ok=True)
+        files.write_json(workdir / _NAME, dict(given), indent=2)
+
+
+def read(workdir: pathlib.Path) -> dict[str, str]:
+    """Part -> qualified name; empty where the configuration describes all.
+
+    Raises:
+      ConfigError: the file is broken.
+    """
+    path = workdir / _NAME
+    found = configuration.read_json(path) if path.exists() else {}
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} is not what was written there; put it back.")
+    return found
+
+
+def check_detector(workdir: pathlib.Path, *, network: Any = None, detector: Any = None) -> None:
+    """Checks that a run that was trained with a network or detector of its own is given the same.
+
+    Args:
+      workdir: the run's folder.
+      network: what is given; None: nothing.
+      detector: the network of the detector that is given; None: nothing.
+
+    Raises:
+      ConfigError: it is not, or the run has none of its own.
+    """
+    before = read(workdir)
+    now = {"network": network, "detector": detector}
+    # What the run has is told of first: it is what has to be given.
+    for part in sorted(now, key=lambda part: part not in before):
+        was = before.get(part)
+        name = None if now[part] is None else qualified_name(now[part])
+        if was == name:
+            continue
+        way_out = (
+            f"leave {part} out."
+            if was is None
+            else f"give the same in Python, as ioub_jax.load(workdir, {part}=...) to detect and "
+            f"ioub_jax.load_run(workdir, {part}=...) to evaluate."
+        )
+        raise ConfigError(
+            f"{workdir} was trained with {_in_words(part, was)}, not {_in_words(part, name)}; "
+            f"{way_out}"
+        )
+
+
+def check_openable(workdir: pathlib.Path, *, network: Any = None, detector: Any = None) -> None:
+    """Checks a run's detector as `check_detector`, and that its configuration describes its data.
+
+    Raises:
+      ConfigError: one of them was given in Python and is not given here.
+    """
+    check_detector(workdir, network=network, detector=detector)
+    if name := read(workdir).get("source"):
+        raise ConfigError(
+            f"{workdir} was trained on source={name}, which its configuration does not describe; "
+            "evaluate it in Python: ioub_jax.train(experiment, workdir).evaluate(), which trains "
+            "nothing where the run is finished."
+        )
+
+
+def _in_words(part: str, name: str | None) -> str:
+    return f"the {part} of its configuration" if name is None else f"{part}={name}"

@@ -1,0 +1,289 @@
+"""What a configuration says of its data, in the arguments of the parts and in its own words."""
+
+import json
+import logging
+
+import ml_collections
+import numpy as np
+import pytest
+
+from ioub_jax.configs import defaults
+from ioub_jax.data.augmentation import Augmentation
+from ioub_jax.data.checks import DataError
+from ioub_jax.data.images import Reading
+from ioub_jax.data.resizing import Resize
+from ioub_jax.data.sources import CocoSource, ShapesSource, TfdsSource, VocSource
+from ioub_jax.data.sources.learned import ClassCount, Learned, Rules, Tally
+from ioub_jax.data.sources.unlearned import Origin
+from ioub_jax.errors import ConfigError
+from ioub_jax.from_config import data_parts
+from ioub_jax.from_config.data_parts import create_source
+from tests import small_coco
+from tests.data.sources import tfds_builders
+
+
+@pytest.fixture
+def data(tmp_path):
+    """`config.data` of a folder in COCO's format for all splits."""
+    small_coco.write(tmp_path)
+    data = defaults.get_config().data
+    data.source = "coco"
+    data.coco.root = str(tmp_path)
+    for split in ("train", "val", "test"):
+        data.coco.update({f"{split}_annotations": "instances.json", f"{split}_images": "."})
+    return data
+
+
+def test_training_leaves_out_images_without_objects_and_evaluation_does_not(data):
+    assert isinstance(create_source(data, "val"), CocoSource)
+    assert len(create_source(data, "val")) == len(create_source(data, "test")) == 22
+    train = create_source(data, "train")
+    assert 0 < len(train) < 22
+    assert all(len(train.annotations(index).labels) for index in range(len(train)))
+    data.keep_empty = True
+    assert len(create_source(data, "train")) == 22
+
+
+def test_an_image_of_crowds_alone_has_nothing_to_learn_from(data, tmp_path):
+    content = json.loads((tmp_path / "instances.json").read_text())
+    only = content["annotations"][0]["image_id"]
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = int(annotation["image_id"] == only)
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    train = create_source(data, "train")
+    assert only not in [train.image_id(index) for index in range(len(train))]
+    matcher = defaults.get_config().matcher
+    matcher.crowd = "keep"
+    train = create_source(data, "train", matcher)
+    assert only in [train.image_id(index) for index in range(len(train))]
+    content["annotations"] = []
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="no image of the training split has an object"):
+        create_source(data, "train")
+
+
+def test_what_was_left_out_is_logged(data, tmp_path, caplog):
+    (tmp_path / "3.png").unlink()
+    data.on_error = "skip"
+    with caplog.at_level(logging.WARNING):
+        assert len(create_source(data, "val")) == 21
+    assert "coco val: 1 left out, the first: " in caplog.text and "3.png: is missing" in caplog.text
+
+
+def test_shapes_are_drawn(data):
+    data.source = "shapes"
+    source = create_source(data, "val")
+    assert isinstance(source, ShapesSource) and len(source) == data.shapes.num_val
+
+
+def test_the_other_sources_look_where_their_keys_say(data, tmp_path, shared_data):
+    data.source = "cityscapes"
+    data.cityscapes.root = str(tmp_path / "streets")
+    with pytest.raises(DataError, match=r"streets/leftImg8bit/train: there is no such folder"):
+        create_source(data, "train")
+    data.source = "voc"
+    data.voc.update({"root": str(shared_data), "val_folders": ("voc2012_100",), "val_split": "all"})
+    source = create_source(data, "val")
+    assert isinstance(source, VocSource) and len(source) == 100
+    # The first object of 2007_000027 (174, 101) to (349, 351), 1-based.
+    assert source.annotations(0).boxes[0].tolist() == [173, 100, 349, 351]
+    data.voc.one_based = False
+    assert create_source(data, "val").annotations(0).boxes[0].tolist() == [174, 101, 349, 351]
+
+
+def test_tfds_is_read_as_configured(data, tmp_path, shared_data):
+    tfds_builders.prepare_coco(tmp_path / "tfds", shared_data / "coco_mini")
+    data.source = "tfds"
+    data.tfds.data_dir = str(tmp_path / "tfds")
+    source = create_source(data, "train")
+    assert isinstance(source, TfdsSource)
+    # Images 250 and 508 have no objects.
+    ids = {source.image_id(index) for index in range(len(source))}
+    assert ids == set(tfds_builders.COCO_TRAIN) - {250, 508}
+    assert len(create_source(data, "val")) == len(tfds_builders.COCO_VALIDATION)
+
+
+def test_an_unknown_source_or_split_is_refused(data):
+    with pytest.raises(ValueError, match="There is no split 'minival'"):
+        create_source(data, "minival")
+    data.source = "lvis"
+    with pytest.raises(DataError, match=r"is 'lvis' and must be one of \('coco', 'voc', 'city"):
+        create_source(data, "train")
+
+
+@pytest.mark.parametrize(
+    ("source", "changes", "told"),
+    [
+        ("voc", {"on_error": "ignore"}, "config.data.on_error is 'ignore' and must be 'raise'"),
+        (
+            "voc",
+            {"voc": {"unannotated": "ignore"}},
+            "config.data.voc.unannotated is 'ignore' and must be one of ('problem', 'empty').",
+        ),
+        (
+            "voc",
+            {"voc": {"classes": ("cat", "cat"), "val_split": "all"}},
+            "config.data.voc.classes has a name twice: ('cat', 'cat').",
+        ),
+    ],
+)
+def test_a_value_that_a_source_refuses_is_told_with_its_key(
+    data, shared_data, source, changes, told
+):
+    data.source = source
+    data.voc.update({"root": str(shared_data / "voc2012_100"), "train_split": "all"})
+    data.update(changes)
+    with pytest.raises(ConfigError) as caught:
+        create_source(data, "train")
+    assert str(caught.value).startswith(told)
+
+
+def test_shapes_that_are_too_small_are_an_error_of_the_data(data):
+    data.source = "shapes"
+    data.shapes.image_size = (8, 8)
+    with pytest.raises(DataError, match=r"^config\.data\.shapes\.image_size is \(8, 8\); both"):
+        create_source(data, "train")
+
+
+def test_what_is_learned_of_a_split():
+    config = defaults.get_config()
+    config.matcher.update({"crowd": "keep", "difficult": "drop"})
+    config.data.update({"keep_empty": True, "max_boxes": 7})
+    rules_of = data_parts.rules_of
+    of_training = Rules("keep", "drop", keep_empty=True, max_boxes=7, verb="trained on")
+    assert rules_of(config.data, config.matcher, "train") == of_training
+    without = Rules("ignore", "keep", keep_empty=True, max_boxes=7, verb="trained on")
+    assert rules_of(config.data, None, "train") == without
+    assert rules_of(config.data, config.matcher, "val") == Rules()
+
+
+def test_a_data_set_is_named_by_its_keys(data, tmp_path):
+    data.coco.val_annotations = "val.json"
+    assert data_parts.origin_of(data, "val") == Origin(
+        "config.data.coco", tmp_path / "val.json", "config.data.coco.classes"
+    )
+    data.source = "cityscapes"
+    assert data_parts.origin_of(data, "val") == Origin("config.data.cityscapes")
+
+
+def test_classes_without_a_box_are_allowed_by_a_key_that_old_runs_lack(data):
+    empty = ClassCount("nut", 1, 0, 0, 0, 0, 0, 0, 0)
+    learned = Learned(Tally(0, 0, {}, {}), Tally(1, 1, {}, {}), (empty,), 0, "trained on")
+    old = {key: value for key, value in data.to_dict().items() if key != "allow_empty_classes"}
+    for refusing in (data, ml_collections.ConfigDict(old)):
+        with pytest.raises(DataError, match="nut: no boxes"):
+            data_parts.check_classes(learned, refusing)
+    data.allow_empty_classes = True
+    data_parts.check_classes(learned, data)
+
+
+def test_images_are_read_as_chosen_else_as_given_else_as_stored(data):
+    old = ml_collections.ConfigDict({})  # of a run of an earlier version
+    for unset in (data, old):
+        config = ml_collections.ConfigDict({"data": unset})
+        assert data_parts.chosen_bit_depth(unset) is None
+        assert data_parts.reading_of(config) == Reading("ignore", 16)
+        assert data_parts.reading_of(config, 12) == Reading("ignore", 12)
+    data.update({"bit_depth": 10, "exif": "apply"})
+    assert data_parts.chosen_bit_depth(data) == 10
+    config = ml_collections.ConfigDict({"data": data})
+    assert data_parts.reading_of(config, 12) == Reading("apply", 10)
+
+
+def test_resize_augmentation_and_plans_have_the_values_of_their_keys():
+    config = defaults.get_config()
+    config.update({"batch_size": 2, "seed": 5})
+    config.evaluation.batch_size = 3
+    config.data.canvases = [[64, 96], [96, 64]]
+    config.data.resize.update({"mode": "short_side", "short_side": 40, "long_side": 80})
+    config.data.resize.scales = (0.5,)
+    config.data.augmentation.update({"vertical_flip": 0.25, "scale_jitter": [0.5, 2.0]})
+    resize = Resize("short_side", 40, 80)
+    assert data_parts.resize_of(config.data) == resize
+    assert data_parts.canvases_of(config.data) == ((64, 96), (96, 64))
+    assert data_parts.augmentation_of(config.data) == Augmentation(
+        horizontal_flip=0.5, vertical_flip=0.25, scale_jitter=(0.5, 2.0)
+    )
+    sizes = np.array([[64, 96]] * 4)
+    loading = data_parts.loading_of(config)
+    plan = loading.training_plan(sizes, config.batch_size, config.seed)
+    assert (plan.batch_size, plan.resize, plan.canvases) == (2, resize, ((64, 96), (96, 64)))
+    assert plan[0].scale == 0.5
+    # numpy's own permutation of the seed and epoch 0.
+    order = np.random.default_rng((5, 0)).permutation(4)
+    assert [*plan[0].indices, *plan[1].indices] == order.tolist()
+    plan = loading.evaluation_plan(sizes, config.evaluation.batch_size)
+    assert (plan.batch_size, plan.resize, len(plan)) == (3, resize, 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("resize.mode", "crop", "data.resize.mode is 'crop' and must be one of ('fit', 'short_si"),
+        (
+            "resize.short_side",
+            1400,
+            "data.resize.short_side is 1400 and data.resize.long_side is 1333; they must be at",
+        ),
+        (
+            "resize.scales",
+            (0.5, 1.5),
+            "data.resize.scales is (0.5, 1.5); it must hold factors above 0, at most 1: set "
+            "data.resize and data.canvases to the largest size of the training.",
+        ),
+        (
+            "augmentation.horizontal_flip",
+            2.0,
+            "data.augmentation.horizontal_flip is 2.0; it is a probability, 0 to 1.",
+        ),
+        (
+            "augmentation.expand_ratio",
+            0.5,
+            "data.augmentation.expand_ratio is 0.5; it must be at least 1.",
+        ),
+        ("augmentation.scale_jitter", (2.0, 1.0), "data.augmentation.scale_jitter is (2.0, 1.0);"),
+        ("on_error", "ignore", "config.data.on_error is 'ignore' and must be 'raise' or 'skip'."),
+    ],
+)
+def test_a_value_that_batches_refuse_is_told_with_its_key(key, value, told):
+    config = defaults.get_config()
+    config.data.update_from_flattened_dict({key: value})
+    with pytest.raises(ConfigError) as caught:
+        data_parts.loading_of(config)
+    assert str(caught.value).startswith(told)
+
+
+def test_a_stretched_image_has_one_size():
+    config = defaults.get_config()
+    config.data.resize.update({"mode": "stretch", "scales": (0.5, 1.0)})
+    with pytest.raises(ConfigError) as caught:
+        data_parts.loading_of(config)
+    assert str(caught.value) == (
+        "data.resize.scales must be (1.0,) where data.resize.mode is 'stretch': a stretched image "
+        "has the size of its canvas."
+    )
+
+
+def test_only_files_are_measured(data):
+    config = defaults.get_config()
+    sentence = r"^config\.data\.source='shapes' has images that are not files; the input benchmark"
+    with pytest.raises(ConfigError, match=sentence):
+        data_parts.input_benchmark(config, ShapesSource(num_images=4), 1)
+
+
+def test_batches_are_those_of_the_configuration():
+    config = defaults.get_config()
+    config.update({"batch_size": 2, "seed": 3})
+    config.evaluation.batch_size = 3
+    config.data.update({"canvases": ((64, 64),), "max_boxes": 9})
+    source = ShapesSource(num_images=4, image_size=(64, 64))
+    loading = data_parts.loading_of(config)
+    plan = loading.training_plan(source.sizes, 2, seed=3)
+    with loading.training_batches(source, plan, 1, 2, seed=3) as batches:
+        first, second = batches
+    assert first["boxes"].shape == (2, 9, 4)
+    assert first["image_id"].tolist() == [source.image_id(index) for index in plan[1].indices]
+    assert len(second["image"]) == 2
+    with loading.evaluation_batches(source, batch_size=3) as batches:
+        real = [batch["is_real"].tolist() for batch in batches]
+    assert real == [[True] * 3, [True, False, False]]

@@ -1,0 +1,93 @@
+import jax
+import ml_collections
+import pytest
+
+from ioub_jax.configs import defaults
+from ioub_jax.errors import ConfigError
+from ioub_jax.evaluation import CocoMetric, VocMetric
+from ioub_jax.from_config import training_parts
+from ioub_jax.from_config.training_parts import metrics_of
+from tests import tiny
+
+
+def config_of(names, backend="faster_coco_eval"):
+    return ml_collections.ConfigDict({"evaluation": {"metrics": names, "backend": backend}})
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("coco",), (CocoMetric("pycocotools"),)),
+        (("voc",), (VocMetric(),)),
+        (("voc", "coco"), (VocMetric(), CocoMetric("pycocotools"))),
+    ],
+)
+def test_names_become_metrics_in_their_order(names, expected):
+    assert metrics_of(config_of(names, "pycocotools")) == expected
+
+
+@pytest.mark.parametrize("names", [(), ("COCO",), ("voc", "voc"), ("coco", "lvis")])
+def test_unknown_metrics_are_refused(names):
+    with pytest.raises(ConfigError) as error:
+        metrics_of(config_of(names))
+    assert str(error.value) == (
+        f"evaluation.metrics is {names!r}; it must name 'coco', 'voc' or both, first the one whose "
+        "AP picks the best checkpoint."
+    )
+
+
+def test_options_are_those_of_the_keys():
+    config = tiny.get_config()
+    config.update({"seed": 4, "batch_size": 6})
+    config.optimizer.ema_decay = 0.9
+    options = training_parts.options_of(config)
+    assert (options.seed, options.batch_size, options.ema_decay) == (4, 6, 0.9)
+    # 192 images in steps of six.
+    assert (options.images, options.steps) == (192, 32)
+    assert (options.evaluation_batch_size, options.calibration_batches) == (8, 2)
+    del config.runtime["gradient_accumulation"]  # of an earlier version
+    assert training_parts.options_of(config).gradient_accumulation == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"optimizer.name": "adam"}, "optimizer.name is 'adam'; it must be 'sgd', 'adamw' or"),
+        ({"schedule.name": "linear"}, "schedule.name is 'linear'; it must be 'constant'"),
+        ({"data.resize.scales": (2.0,)}, "data.resize.scales is .2.0,.; it must hold factors"),
+        ({"loss.normalizer": "none"}, "loss.normalizer is 'none'; it must be one of"),
+        ({"matcher.crowd": "hide"}, "matcher.crowd is 'hide'; it must be 'ignore'"),
+    ],
+)
+def test_choices_are_refused_by_their_keys(changes, words):
+    config = defaults.get_config()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(ConfigError, match=words):
+        training_parts.check_choices(config)
+
+
+def test_more_devices_than_there_are_are_refused_by_their_key():
+    config = tiny.get_config()
+    config.runtime.devices = 9
+    with pytest.raises(ConfigError, match=r"runtime\.devices is 9, but there are 8 devices"):
+        training_parts.detector_of(config, 8)
+
+
+def test_what_is_planned_has_the_largest_canvas_and_all_devices():
+    config = tiny.get_config()
+    config.data.canvases = ((32, 64), (64, 96), (64, 64))
+    planned = training_parts.planned(config, 24)
+    assert (planned.batch_size, planned.evaluation.batch_size) == (24, 24)
+    assert planned.data.canvases == ((64, 96),)
+    assert planned.runtime.devices is None
+    assert config.batch_size == 8
+
+
+def test_what_is_frozen_is_of_the_backbone():
+    config = tiny.get_config()
+    config.model.frozen_stages = 1
+    detector = training_parts.detector_of(config, 8)
+    frozen = training_parts.frozen_of(config, detector)
+    stages = {name: jax.tree.leaves(part) for name, part in frozen["backbone"].items()}
+    assert all(stages["stem_conv"]) and not any(stages["stage2_block1"])
+    assert not any(jax.tree.leaves(frozen["pyramid"]))
