@@ -54,6 +54,7 @@ ALLOWED = {
         "files",
         "models",
         "objective",
+        "plotting",
         "weights",
         "workdirs",
     },

@@ -12,6 +12,7 @@ import pytest
 from ioub_jax import building, trained
 from ioub_jax.data.checks import DataError
 from ioub_jax.errors import ConfigError
+from ioub_jax.evaluation.recorded_numbers import is_loss
 from ioub_jax.training import loop
 from tests import tiny
 
@@ -80,8 +81,10 @@ def test_a_run_records_its_classes_and_all_metrics(evaluated):
     assert recorded == {"categories": [{"id": 17, "name": "cat"}, {"id": 18, "name": "dog"}]}
     (record,) = map(json.loads, (workdir / "evaluation.jsonl").read_text().splitlines())
     assert record.keys() >= {"step", "AP", "APs", "AR100", "voc_AP", "voc_all_points_AP50"}
+    assert record["loss"] > 0
     evaluation = trained.load_run(workdir, "best", "val").evaluate()
-    assert evaluation.record() == {key: record[key] for key in record.keys() - {"step"}}
+    of_metrics = {key: record[key] for key in record if key != "step" and not is_loss(key)}
+    assert evaluation.record() == of_metrics
     assert evaluation.headline == record["voc_AP"]
     assert {row["category_id"] for row in evaluation.results} <= {17, 18}
 

@@ -27,6 +27,7 @@ def get_config(arm: str = "both") -> ml_collections.ConfigDict:
     # After so few steps no score is far above the prior probability.
     config.evaluation.update({"every_images": 12 * 8, "batch_size": 8, "score_threshold": 0.0})
     config.evaluation.metrics = ("coco", "voc")
+    config.evaluation.pictures = 0
     config.runtime.update({"log_every_steps": 1, "checkpoint_every_images": 5 * 8, "devices": 1})
     return config
 

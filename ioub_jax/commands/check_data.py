@@ -32,7 +32,6 @@ if __name__ == "__main__":
 import numpy as np
 
 from ioub_jax import detectors, files, plotting
-from ioub_jax.commands import preview
 from ioub_jax.configs import refusals
 from ioub_jax.data import audit
 from ioub_jax.data.audit import network_scale, report
@@ -42,6 +41,7 @@ from ioub_jax.diagnostics import anchor_fit
 from ioub_jax.diagnostics.anchor_advice import Anchoring
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import data_parts
+from ioub_jax.training import summary
 
 
 def what_suits(
@@ -138,8 +138,8 @@ def dry_run() -> Sequence[str]:
         raise ConfigError(str(error)) from error
     decoded = "every image is decoded" if _DECODE.value else "the header of every image is read"
     lines = [
-        f"Data: {data_parts.name_of(config)}, {_SPLIT.value}: {preview.describe_source(source)}.",
-        f"Canvases: {preview.describe_canvases(data_parts.loading_of(config), source)}.",
+        f"Data: {data_parts.name_of(config)}, {_SPLIT.value}: {summary.describe_source(source)}.",
+        f"Canvases: {summary.describe_canvases(data_parts.loading_of(config), source)}.",
         f"Checks: annotations, anchors and canvases; {decoded}.",
     ]
     if _OUTPUT.value is not None:

@@ -23,13 +23,13 @@ if __name__ == "__main__":
 import numpy as np
 
 from ioub_jax import files, plotting
-from ioub_jax.commands import preview
 from ioub_jax.configs import refusals
 from ioub_jax.data import pipeline
 from ioub_jax.data.sources import Example, Source
 from ioub_jax.data.sources.example import create_example
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.training import summary
 
 
 def _training_examples(source: Source, count: int, first_step: int) -> list[Example]:
@@ -100,8 +100,8 @@ def dry_run() -> Sequence[str]:
     _training_batches(source, _IMAGES.value, _STEP.value).close()
     files.check_can_write(path.parent)
     return [
-        f"Data: {data_parts.name_of(config)}, {preview.describe_source(source)} for training.",
-        f"Canvases: {preview.describe_canvases(data_parts.loading_of(config), source)}.",
+        f"Data: {data_parts.name_of(config)}, {summary.describe_source(source)} for training.",
+        f"Canvases: {summary.describe_canvases(data_parts.loading_of(config), source)}.",
         f"File: {path}, with {_IMAGES.value} images from step {_STEP.value} on.",
     ]
 

@@ -32,9 +32,9 @@ if __name__ == "__main__":
 import jax
 
 from ioub_jax import files, tpu_plan
-from ioub_jax.commands import preview
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import data_parts
+from ioub_jax.training import summary
 from ioub_jax.workdirs import configuration
 
 
@@ -96,7 +96,7 @@ def dry_run() -> Sequence[str]:
     parts = tpu_plan.devices_of_chip(_TOPOLOGY.value)
     written = [flag.value for flag in (_JSON, _HLO) if flag.value is not None]
     return [
-        *preview.describe_detector(detector, configuration.to_dict(config)["model"]),
+        *summary.describe_detector(detector, configuration.to_dict(config)["model"]),
         f"Program: {_PROGRAM.value}, {_CLASSES.value} classes, {_BATCH.value} images of "
         f"{height}x{width} on each of {len(devices) // parts} chips of {_TOPOLOGY.value}"
         f"{', then more and fewer to find the most that fit' if _SEARCH.value else ''}.",

@@ -1,21 +1,17 @@
 """What a command would do, checked without doing it: the lines of a dry run. Nothing is written."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import ml_collections
-import numpy as np
 
 from ioub_jax import building, files, trained, weights
 from ioub_jax.configs import refusals
-from ioub_jax.data.loading import Loading
-from ioub_jax.data.sources.example import Source
-from ioub_jax.detectors import PlacedDetector
 from ioub_jax.devices import placement
 from ioub_jax.key_names import naming
-from ioub_jax.training import initial_weights, resumption, train_state
+from ioub_jax.training import initial_weights, resumption, summary
 from ioub_jax.training.experiment import Experiment, create_trainer
 from ioub_jax.workdirs import (
     bit_depth,
@@ -48,20 +44,12 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     _trace(experiment)
     found = checkpoint_folders.find(workdir)
     depth = "bit_depth.json, " if bit_depth.is_kept(options.bit_depth, source) else ""
-    warmup = settings["schedule"]["warmup_images"]
     written = writers.describe_writers(workdir, options.wandb_project)
     folders = ["checkpoints/", "evaluation/", *written]
-    warm_up = f"; the first {warmup:,} images are warm-up" if warmup else ""
+    with naming({"canvases": "data.canvases"}):
+        told = summary.lines_at_start(experiment)
     return [
-        f"Data: {settings['data']['source']}, {describe_source(source)} for training, "
-        f"{len(experiment.validation):,} for validation.",
-        *experiment.learned,
-        f"Canvases: {describe_canvases(experiment.loading, source)}.",
-        *describe_detector(experiment.detector, settings["model"]),
-        f"Training: {options.steps:,} steps of {options.batch_size} images, "
-        f"{options.images / len(source):.1f} epochs; evaluated every "
-        f"{options.evaluate_every_images:,} images, a checkpoint every "
-        f"{options.checkpoint_every_images:,}{warm_up}.",
+        *told,
         _start(experiment, workdir),
         *resumption.changes(before, experiment, data, found[0].step if found else 0),
         f"Files: config.json, classes.json, data.json, {depth}train.jsonl, histograms.jsonl, "
@@ -131,11 +119,13 @@ def preview_run(
     """
     opened = trained.open_run(workdir, split, changes)
     settings = opened.settings
+    with naming({"canvases": "data.canvases"}):
+        canvases = summary.describe_canvases(opened.loading, opened.source)
     return [
         describe_checkpoint(workdir, checkpoint, ema=ema),
-        f"Data: {settings['data']['source']}, {split}: {describe_source(opened.source)}.",
-        f"Canvases: {describe_canvases(opened.loading, opened.source)}.",
-        *describe_detector(opened.placed, settings["model"]),
+        f"Data: {settings['data']['source']}, {split}: {summary.describe_source(opened.source)}.",
+        f"Canvases: {canvases}.",
+        *summary.describe_detector(opened.placed, settings["model"]),
     ]
 
 
@@ -164,7 +154,7 @@ def preview_inference(
     if path is None:
         return [f"Detector: {source}, after a download."]
     imported = weights.detector_of(weights.read_state_dict(path), name=str(path))
-    parameters = count(imported.variables["params"])
+    parameters = summary.count(imported.variables["params"])
     return [
         f"Detector: {path}, {parameters:,} parameters, {imported.num_classes} outputs of classes."
     ]
@@ -185,47 +175,3 @@ def describe_checkpoint(workdir: pathlib.Path, checkpoint: str, *, ema: bool) ->
     averaged = optimizer.get("ema_decay") is not None and ema
     which = "the moving average of the weights" if averaged else "the weights"
     return f"Checkpoint: '{folder.kind}' of {workdir}, {which} at step {folder.step:,}{instead}."
-
-
-def describe_source(source: Source) -> str:
-    """How many images and classes a data set has."""
-    skipped = sum(problem.count for problem in source.skipped)
-    left_out = f" (left out: {skipped:,})" if skipped else ""
-    return f"{len(source):,} images of {len(source.classes)} classes{left_out}"
-
-
-def describe_canvases(loading: Loading, source: Source) -> str:
-    """Every canvas and how many of the images go there.
-
-    Raises:
-      ConfigError: the canvases contradict `data.resize`.
-    """
-    canvases = loading.canvases
-    with naming({"canvases": "data.canvases"}):
-        assigned = loading.resize.assign(source.sizes, canvases)
-    counts = np.bincount(assigned, minlength=len(canvases))
-    return ", ".join(
-        f"{height}x{width} ({images:,} images)"
-        for (height, width), images in zip(canvases, counts, strict=True)
-    )
-
-
-def describe_detector(detector: PlacedDetector, model: Mapping[str, Any]) -> Sequence[str]:
-    """Its size and its devices; `model` is that part of the configuration."""
-    params = detector.abstract_variables["params"]
-    frozen = train_state.frozen_parameters(params, model.get("frozen_stages", -1))
-    leaves = zip(jax.tree.leaves(params), jax.tree.leaves(frozen), strict=True)
-    trained_count = sum(leaf.size for leaf, is_frozen in leaves if not is_frozen)
-    devices = list(detector.mesh.devices.flat)
-    among = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    backbone = model.get("backbone", "a network of its own")
-    return [
-        f"Detector: {model['name']}, {backbone}, {count(params):,} parameters, "
-        f"{trained_count:,} of them trained, computed in {model.get('dtype', 'float32')}.",
-        f"Devices: {len(devices)} ({devices[0].device_kind}){among}.",
-    ]
-
-
-def count(tree: Any) -> int:
-    """The numbers in all arrays of a tree."""
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))

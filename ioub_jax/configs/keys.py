@@ -909,6 +909,18 @@ KEYS = (
         "Who computes COCO's metrics: pycocotools has the same numbers, ten times as slowly.",
     ),
     Key(
+        "evaluation.losses",
+        True,
+        flag(),
+        "Whether a training records the losses on the validation images, too.",
+    ),
+    Key(
+        "evaluation.pictures",
+        8,
+        whole(at_least=0),
+        "Of how many validation images the detections are drawn at every evaluation.",
+    ),
+    Key(
         "evaluation.candidates_per_class",
         NO_KEY,
         whole(at_least=1),

@@ -1,7 +1,7 @@
 """Which images are in which batch, and how a batch is laid out."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,8 @@ from ioub_jax.data.sources.example import Example, largest_boxes, select_objects
 PADDING_COLOUR = (124, 116, 104)
 FIT = Resize("fit")
 MAX_CANVASES = 5  # each one is a compilation
+# Also of anchors that stick out of the image.
+_EVERYWHERE = (-1e4, -1e4, 1e5, 1e5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,3 +285,23 @@ def assemble_batch(
         batch["image_size"][row] = height, width
     batch["scale"] = (batch["image_size"] / original_sizes).astype(np.float32)
     return batch
+
+
+def without_fillers(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A batch in which images that only fill it are one region to ignore: they have no loss.
+
+    Args:
+      batch: as `assemble_batch` gives it.
+
+    Returns:
+      The same with other `boxes`, `valid` and `ignored`.
+    """
+    fillers = ~batch["is_real"]
+    if not fillers.any():
+        return dict(batch)
+    changed = dict(batch)
+    for name, value in (("boxes", _EVERYWHERE), ("valid", True), ("ignored", True)):
+        changed[name] = batch[name].copy()
+        changed[name][fillers] = 0
+        changed[name][fillers, 0] = value
+    return changed

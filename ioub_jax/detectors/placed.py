@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from ioub_jax import anchors as anchor_grids
 from ioub_jax import postprocess
-from ioub_jax.detectors.detector import Anchors, Batch, Canvas, Detector
+from ioub_jax.detectors.detector import Anchors, Batch, Canvas, Carried, Detector
 from ioub_jax.devices import placement
 from ioub_jax.errors import ConfigError
 from ioub_jax.models.interface import Predictions
@@ -109,13 +109,46 @@ class PlacedDetector:
 
         @jax.jit
         def predict(variables: Any, batch: Batch, anchors: Anchors) -> postprocess.Detections:
-            candidates = self.find_candidates(variables, batch, anchors)
-            detections = self.suppress(candidates)
-            highest = jnp.max(candidates.scores, axis=1, keepdims=True)
-            scores = jnp.where(detections.valid, detections.scores, highest)
-            return in_original_pixels(detections._replace(scores=scores), batch)
+            return self._detections(self.predictions(variables, batch), batch, anchors)
 
         return predict
+
+    @functools.cached_property
+    def predict_with_losses(
+        self,
+    ) -> Callable[
+        [Any, Carried, Batch, Anchors], tuple[postprocess.Detections, dict[str, jax.Array]]
+    ]:
+        """`predict_with_losses(variables, carried, batch, anchors)`: as `predict`, and the losses.
+
+        These are what the objective says of the batch with the network as it detects: its metrics
+        that are called `loss`, or `loss_` and a name.
+        """
+
+        @jax.jit
+        def predict_with_losses(
+            variables: Any, carried: Carried, batch: Batch, anchors: Anchors
+        ) -> tuple[postprocess.Detections, dict[str, jax.Array]]:
+            predictions: Any = self.network.apply(variables, batch["image"], train=False)
+            metrics = self.detector.objective(predictions, batch, anchors, carried).metrics
+            losses = {
+                name: value
+                for name, value in metrics.items()
+                if name.partition("_")[0] == "loss" and name != "loss_normalizer"
+            }
+            return self._detections(predictions.per_anchor(), batch, anchors), losses
+
+        return predict_with_losses
+
+    def _detections(
+        self, predictions: Predictions, batch: Batch, anchors: Anchors
+    ) -> postprocess.Detections:
+        """Those of `predict`, of predictions `per_anchor`."""
+        candidates = self._candidates(predictions, batch, anchors)
+        detections = self.suppress(candidates)
+        highest = jnp.max(candidates.scores, axis=1, keepdims=True)
+        scores = jnp.where(detections.valid, detections.scores, highest)
+        return in_original_pixels(detections._replace(scores=scores), batch)
 
     def predictions(self, variables: Any, batch: Batch) -> Predictions:
         """What the network says of every anchor, as it detects; not compiled."""
@@ -127,7 +160,11 @@ class PlacedDetector:
         self, variables: Any, batch: Batch, anchors: Anchors
     ) -> postprocess.Candidates:
         """What goes into NMS; not compiled."""
+        return self._candidates(self.predictions(variables, batch), batch, anchors)
 
+    def _candidates(
+        self, predictions: Predictions, batch: Batch, anchors: Anchors
+    ) -> postprocess.Candidates:
         def of_images(images: Any, anchors: Anchors) -> postprocess.Candidates:
             predictions, sizes = images
             threshold = self.detector.options.score_threshold
@@ -136,7 +173,7 @@ class PlacedDetector:
             )
             return found
 
-        images = self.predictions(variables, batch), batch["image_size"]
+        images = predictions, batch["image_size"]
         found: postprocess.Candidates = placement.on_each_device(of_images, self.mesh)(
             images, anchors
         )

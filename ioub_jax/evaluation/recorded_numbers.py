@@ -9,12 +9,17 @@ from ioub_jax.evaluation import coco_metrics, voc_metrics
 WITHOUT_EMA = "without_ema_"
 
 
+def is_loss(key: str) -> bool:
+    """Whether a key is that of the loss on the validation images, or of a term of it."""
+    return key == "loss" or key.startswith("loss_")
+
+
 def numbers_in(record: Mapping[str, Any]) -> dict[str, float | None]:
-    """All numbers of the metrics, the headline first, of the moving average where there is one."""
+    """The numbers of the metrics, the headline first, of the moving average where there is one."""
     return {
         key: value
         for key, value in record.items()
-        if key != "step" and not key.startswith(WITHOUT_EMA)
+        if key != "step" and not is_loss(key) and not key.startswith(WITHOUT_EMA)
     }
 
 

@@ -205,6 +205,8 @@ def options_of(config: Any) -> TrainingOptions:
         ema_decay=config.optimizer.get("ema_decay"),
         check_compilations=runtime.get("check_compilations", True),
         wandb_project=runtime.get("wandb_project"),
+        evaluate_losses=evaluation.get("losses", True),
+        pictures=evaluation.get("pictures", 8),
         bit_depth=config.data.get("bit_depth"),
     )
 

@@ -32,7 +32,8 @@ def learning_curves(
       records: training records in order of `step`, with any of `loss`, `loss_classification`,
         `loss_localization`, `mean_positive_iou`, `learning_rate`.
       evaluations: evaluations in order of `step`, with any of `AP`, `AP50`, `AP75`,
-        `without_ema_AP`; None is a gap. Their axis begins at 0 and ends above the highest.
+        `without_ema_AP`, and `loss`; None is a gap. The axis of AP begins at 0 and ends above the
+        highest.
       precision: what they call AP: `voc_AP` for `voc_AP`, `voc_AP50` and so on.
       others: keys of further numbers of evaluations, a panel each.
       title: A line above the panels.
@@ -44,7 +45,10 @@ def learning_curves(
     _plot_smoothed(losses, records, "loss", "total", GREY)
     _plot_smoothed(losses, records, "loss_classification", "classification", BLUE)
     _plot_smoothed(losses, records, "loss_localization", "localization", ORANGE)
-    losses.set_title("Training loss")
+    steps, values = _series(evaluations, "loss")
+    if steps.size:
+        losses.plot(steps, values, color="black", marker="D", markersize=4, label="validation")
+    losses.set_title("Loss")
     losses.set_ylim(bottom=0)
 
     _plot_smoothed(iou, records, "mean_positive_iou", "mean IoU", GREEN)

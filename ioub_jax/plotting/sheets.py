@@ -4,7 +4,7 @@ import functools
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import matplotlib
 import numpy as np
@@ -73,7 +73,7 @@ class Labelled(Protocol):
 
 
 def contact_sheet(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BinaryIO,
     images: Sequence[np.ndarray],
     ground_truth: Sequence[tuple[Boxes, Values]],
     detections: Sequence[tuple[Boxes, Values, Values]],
@@ -91,7 +91,7 @@ def contact_sheet(
     sheet, unless there are more than 20: then the classes on this sheet share the colours out.
 
     Args:
-      path: the PNG to write.
+      path: the PNG to write, or an open file.
       images: uint8 [H, W, 3] each, of any sizes; small ones are enlarged.
       ground_truth: for each image, boxes [n, 4] and labels [n]; a negative label is not drawn.
       detections: for each image, boxes [k, 4], labels [k] and scores [k].

@@ -377,6 +377,8 @@ def training_seconds(workdir: pathlib.Path, batch_size: int) -> float | None:
     recorded = records.read_records(workdir / "train.jsonl", sys.maxsize)
     seconds, before = 0.0, 0
     for record in recorded:
+        if "images_per_second" not in record:  # all its steps compiled: as fast as the next ones
+            continue
         seconds += (record["step"] - before) * batch_size / record["images_per_second"]
         before = record["step"]
     return seconds or None

@@ -1,5 +1,6 @@
 """A detector over a whole data set: detections in COCO's results format, and their metrics."""
 
+import collections
 import dataclasses
 import pathlib
 import re
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 
 from ioub_jax import files
+from ioub_jax.data.batching import without_fillers
 from ioub_jax.data.loading import Loading
 from ioub_jax.data.sources.example import Source
 from ioub_jax.detectors import PlacedDetector
@@ -17,6 +19,7 @@ from ioub_jax.devices import hosts
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation import coco_format
 from ioub_jax.evaluation.metric import Metric, Report
+from ioub_jax.evaluation.recorded_numbers import is_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Evaluation:
       headline_key: which number of the first report picks the best checkpoint; None without one.
       highest_score: of all candidates, detections or not; None where it is not known.
       score_threshold: which the scores of detections exceed.
+      losses: what the objective says, by the name of the term; empty where it was not asked.
     """
 
     reports: Mapping[str, Report]
@@ -37,6 +41,7 @@ class Evaluation:
     headline_key: str | None = None
     highest_score: float | None = None
     score_threshold: float = 0.0
+    losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def headline(self) -> float | None:
@@ -47,13 +52,13 @@ class Evaluation:
         """The numbers for `evaluation.jsonl`, under the keys that the metrics give them.
 
         COCO's are `AP`, `APs`, `AR100`, ..., VOC's `voc_AP`, `voc_AP50`, ... (11 points) and
-        `voc_all_points_AP`, `voc_all_points_AP50`, ...
+        `voc_all_points_AP`, `voc_all_points_AP50`, ... The losses are `loss` and its terms.
         """
         values = {
             key: number
             for report in self.reports.values()
             for key, number in report.numbers.items()
-        }
+        } | dict(self.losses)
         # The headline stands first, where a comparison looks for it.
         return {key: values[key] for key in [self.headline_key] if key} | values
 
@@ -67,7 +72,17 @@ class Evaluation:
             "*_detections.json is the results file for its evaluation server, with the data set's "
             "own category ids."
         ]
-        return "\n\n".join([*tables, *self._why_nothing()])
+        return "\n\n".join([*tables, *self._loss(), *self._why_nothing()])
+
+    def _loss(self) -> Iterator[str]:
+        """The loss and its terms in a line."""
+        if self.losses:
+            terms = [
+                f"{name.removeprefix('loss_')} {value:.4f}"
+                for name, value in self.losses.items()
+                if name != "loss"
+            ]
+            yield f"Loss {self.losses['loss']:.4f} ({', '.join(terms)})."
 
     def _why_nothing(self) -> Iterator[str]:
         """Where the headline is 0, or nothing was found, what scores there are."""
@@ -138,17 +153,22 @@ def evaluate_source(
     metrics: Sequence[Metric],
     batch_size: int,
     should_stop: Callable[[], bool] = lambda: False,
+    *,
+    with_losses: bool = False,
 ) -> Evaluation | None:
     """The metrics of a detector over every image of a source, each counted once.
 
     Args:
-      predict: `PlacedDetector.predict` with the variables given.
+      predict: `PlacedDetector.predict` with the variables given, or `predict_with_losses` with
+        what is carried, too.
       source: the data set.
       detector: the detector.
       loading: how images become batches.
       metrics: what is computed; the headline of the first picks the best checkpoint.
       batch_size: images of all devices and processes that are looked at together.
       should_stop: asked before every batch; all processes of a run must get the same answer.
+      with_losses: whether `predict` gives losses, too. Those of the evaluation are the batches'
+        means, weighted with their images: each batch is normalised as one of a training is.
 
     Returns:
       The evaluation, or None where `should_stop` said so.
@@ -159,6 +179,7 @@ def evaluate_source(
     check_metrics(metrics)
     collector = coco_format.DetectionCollector(source.category_ids, source.written_ids)
     highest = -np.inf
+    losses = _MeanLosses()
     with loading.evaluation_batches(
         source,
         batch_size,
@@ -170,9 +191,14 @@ def evaluate_source(
                 return None
             # Every process collects the detections of all, so that all know the same metrics.
             names = {key: batch[key] for key in ("image_id", "is_real")}
-            predicted = predict(*detector.on_devices(batch, batch_size))
+            if with_losses:
+                on_devices = detector.on_devices(without_fillers(batch), batch_size)
+                predicted, of_batch = predict(*on_devices)
+            else:
+                predicted, of_batch = predict(*detector.on_devices(batch, batch_size)), {}
             detections, names = hosts.gather(detector.mesh, predicted, names)
             collect(collector, names, detections)
+            losses.add(of_batch, int(names["is_real"].sum()))
             scores = detections.scores[names["is_real"]]
             highest = np.fmax.reduce(scores, axis=None, initial=highest)
     ground_truth = ground_truth_of(source, collector)
@@ -181,7 +207,26 @@ def evaluate_source(
         evaluation,
         highest_score=float(highest) if np.isfinite(highest) else None,
         score_threshold=detector.detector.options.score_threshold,
+        losses=losses.means(),
     )
+
+
+class _MeanLosses:
+    """The losses of an evaluation so far."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = collections.defaultdict(float)
+        self._images = 0
+
+    def add(self, losses: Mapping[str, jax.Array], images: int) -> None:
+        """Adds those of a batch with so many images."""
+        self._images += images
+        for name, value in jax.device_get(losses).items():
+            self._sums[name] += images * float(value)
+
+    def means(self) -> dict[str, float]:
+        """The mean of each over all images."""
+        return {name: total / max(self._images, 1) for name, total in self._sums.items()}
 
 
 def compare(
@@ -222,6 +267,8 @@ def _check_numbers(reports: Mapping[str, Report]) -> None:
                 "ioub_jax.evaluation.Report."
             )
         for key in report.numbers:
+            if is_loss(key):
+                owners[key] = "the objective"
             if key in owners:
                 raise ConfigError(
                     f"The metric {name!r} has a number {key!r}, which {owners[key]} has, too; give "

@@ -39,6 +39,8 @@ class TrainingOptions:
       check_compilations: whether training ends where the step is compiled more than once for a
         canvas.
       wandb_project: the project of Weights & Biases that gets the records too; None: none.
+      evaluate_losses: whether the losses on the validation images are computed, too.
+      pictures: of how many of these the detections are drawn at every evaluation.
       bit_depth: with how many bits 16-bit images are read; None: as measured when the run began.
     """
 
@@ -55,6 +57,8 @@ class TrainingOptions:
     ema_decay: float | None = None
     check_compilations: bool = True
     wandb_project: str | None = None
+    evaluate_losses: bool = True
+    pictures: int = 8
     bit_depth: int | None = None
 
     @property

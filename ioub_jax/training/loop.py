@@ -10,20 +10,26 @@ import logging
 import os
 import pathlib
 import signal
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-from tqdm import auto as tqdm
 
 from ioub_jax import files
 from ioub_jax.data import sources
 from ioub_jax.data.sources.fingerprint import Fingerprint
 from ioub_jax.devices import hosts
 from ioub_jax.evaluation.recorded_numbers import WITHOUT_EMA
-from ioub_jax.training import compilations, evaluator, profiling, resumption, start
+from ioub_jax.training import (
+    compilations,
+    evaluator,
+    profiling,
+    resumption,
+    start,
+    summary,
+)
 from ioub_jax.training.experiment import Experiment
+from ioub_jax.training.progress_bar import Progress, Span
 from ioub_jax.training.stopping import StopSignals
 from ioub_jax.workdirs import (
     bit_depth,
@@ -72,7 +78,7 @@ class Run:
                 opened.enter_context(lock.held(workdir))
             self._claim_workdir(data)
             if hosts.is_first():
-                for line in experiment.learned:
+                for line in summary.lines_at_start(experiment):
                     logger.info("%s", line)
             self._open()
             if hosts.is_first():
@@ -102,6 +108,8 @@ class Run:
         """Says how a run that goes on differs from before, and where nothing is left of it."""
         for sentence in changes:
             logger.warning("%s", sentence)
+        if 0 < self.step < self.total_steps:
+            logger.info("The run goes on at step %d of %d.", self.step, self.total_steps)
         if self.step >= self.total_steps:
             logger.info(
                 "The run in %s is finished already (step %d of %d); raise schedule.images to make "
@@ -146,7 +154,7 @@ class Run:
             self.writer,
             StopRequest() as stop,
             self.experiment.training_batches(self.step, remaining) as batches,
-            Progress(self) as progress,
+            Progress(self._span(), self.writer) as progress,
             compilations.Compilations("jit(train_step)", "Step") as compiled,
             profiling.Profile(self.trace_folder) as trace,
         ):
@@ -156,8 +164,7 @@ class Run:
             unread = None
             for batch in progress.timed(batches, stop):
                 with trace.step(self.step + 1):
-                    on_devices = self.experiment.detector.on_devices(batch, self.options.batch_size)
-                    self.state, values = self.train_step(self.state, *on_devices)
+                    values = self._train_on(batch, progress)
                 self.step += 1
                 stop.ask_all(self.step)
                 trace.after(values)
@@ -190,6 +197,34 @@ class Run:
                 "from there.",
                 self.step,
             )
+        elif remaining and hosts.is_first():
+            headline = self.experiment.metrics[0].headline_key
+            for line in summary.lines_at_end(
+                self.workdir, self.checkpoints, headline, progress.seconds
+            ):
+                logger.info("%s", line)
+
+    def _span(self) -> Span:
+        recorded = records.read_records(self.workdir / "train.jsonl", self.step)
+        return Span(
+            step=self.step,
+            steps=self.total_steps,
+            batch_size=self.options.batch_size,
+            log_every_steps=self.options.log_every_steps,
+            seconds=recorded[-1].get("seconds", 0.0) if recorded else 0.0,
+        )
+
+    def _train_on(self, batch: Mapping[str, Any], progress: Progress) -> dict[str, jax.Array]:
+        """Dispatches a step, and gives its metrics, which are there later."""
+        on_devices = self.experiment.detector.on_devices(batch, self.options.batch_size)
+        if not progress.is_first_on(batch["image"].shape[1:3]):
+            self.state, values = self.train_step(self.state, *on_devices)
+            return values
+        jax.block_until_ready(self.state)  # what comes before it is no compilation
+        with progress.first_step():
+            self.state, values = self.train_step(self.state, *on_devices)
+            jax.block_until_ready(values)
+        return values
 
     def _save_last(self) -> None:
         self.writer.flush()
@@ -222,20 +257,41 @@ class Run:
         # Without ground truth there is no AP; the first such checkpoint is then the best.
         ap = -1.0 if evaluation.headline is None else evaluation.headline
         self.checkpoints.save_best(self.state, self.experiment.settings, ap)
+        if hosts.is_first() and self.options.pictures:
+            self._draw(evaluation)
         self.writer.write("evaluation", self.step, evaluation.record() | record)
+        if hosts.is_first() and evaluation.headline is not None:
+            logger.info("%s", summary.compared_with_best(evaluation, self.checkpoints, self.step))
+
+    def _draw(self, evaluation: evaluator.Evaluation) -> None:
+        """Draws detections of an evaluation, for TensorBoard and whoever looks into the folder."""
+        from ioub_jax.training import pictures  # with matplotlib, for which no start waits
+
+        reached = summary.headline_of(evaluation)
+        sheet = pictures.detections_sheet(
+            self.experiment.validation,
+            evaluation.results,
+            self.options.pictures,
+            f"Step {self.step}{reached}: ground truth dashed, detections from a score of .3 solid",
+        )
+        files.write_bytes(records.picture_path(self.workdir, self.step), sheet)
 
     def _evaluation_of(
         self, variables: dict[str, Any], suffix: str, stop: "StopRequest"
     ) -> evaluator.Evaluation | None:
         """Evaluates variables, and writes and tells what they reach; None after a signal."""
+        detector, has_losses = self.experiment.detector, self.options.evaluate_losses
         evaluation = evaluator.evaluate_source(
-            functools.partial(self.experiment.detector.predict, variables),
+            functools.partial(detector.predict_with_losses, variables, self.state.carried)
+            if has_losses
+            else functools.partial(detector.predict, variables),
             self.experiment.validation,
-            self.experiment.detector,
+            detector,
             self.experiment.loading,
             self.experiment.metrics,
             self.options.evaluation_batch_size,
             lambda: stop.agreed,
+            with_losses=has_losses,
         )
         if evaluation is not None:
             if hosts.is_first():
@@ -274,91 +330,3 @@ class StopRequest(StopSignals):
             os.kill(os.getpid(), signal.SIGTERM)
         # A second Ctrl-C interrupts at once.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-class Progress:
-    """The progress bar, and the records of `train.jsonl` and `histograms.jsonl`.
-
-    Args:
-      run: the run to report on.
-    """
-
-    def __init__(self, run: Run) -> None:
-        """Starts the clocks."""
-        self._run = run
-        self._bar = tqdm.tqdm(
-            total=run.total_steps,
-            initial=run.step,
-            unit="step",
-            disable=None if hosts.is_first() else True,
-            dynamic_ncols=True,
-        )
-        self._last_step = run.step
-        self._start_clocks()
-
-    def _start_clocks(self) -> None:
-        self._since = time.perf_counter()
-        self._waited = {"data": 0.0, "checkpoint": 0.0, "evaluation": 0.0}
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._bar.close()
-
-    @contextlib.contextmanager
-    def waiting(self, what: str) -> Iterator[None]:
-        """Adds up the time in which no step is started for 'data', 'checkpoint', 'evaluation'."""
-        start = time.perf_counter()
-        yield
-        self._waited[what] += time.perf_counter() - start
-
-    def timed(self, batches: Iterator[Any], stop: "StopRequest") -> Iterator[Any]:
-        """Yields the batches and adds up the time spent waiting for them."""
-        while True:
-            try:
-                with self.waiting("data"):
-                    batch = next(batches, None)
-            except Exception:
-                # A signal to the whole process group ends a worker that is still starting up.
-                if stop.requested:
-                    return
-                raise
-            if batch is None:
-                return
-            yield batch
-
-    def report(self, step: int, on_device: dict[str, jax.Array]) -> None:
-        """Reads a step's metrics, checks that they are finite, and records some of them.
-
-        Raises:
-          NonFiniteError: a metric is infinite or not a number.
-        """
-        values, histograms = records.split_histograms(jax.device_get(on_device))
-        records.check_finite(step, values)
-        self._bar.update(step - self._bar.n)
-        if step % self._run.options.log_every_steps and step != self._run.total_steps:
-            return
-        # Evaluations stand apart.
-        elapsed = time.perf_counter() - self._since - self._waited["evaluation"]
-        done = step - self._last_step
-        speed = {
-            "images_per_second": done * self._run.options.batch_size / elapsed,
-            "data_wait_share": self._waited["data"] / elapsed,
-            "checkpoint_wait_share": self._waited["checkpoint"] / elapsed,
-        }
-        self._last_step = step
-        self._start_clocks()
-        self._run.writer.write("train", step, values | speed)
-        self._run.writer.write("histograms", step, histograms)
-        remaining = (self._run.total_steps - step) * elapsed / max(done, 1)
-        line = (
-            f"loss {values['loss']:.4f}, {speed['images_per_second']:.1f} images/s, "
-            f"{speed['data_wait_share']:.0%} waiting for data"
-        )
-        self._bar.set_postfix_str(line)
-        if self._bar.disable:
-            minutes, seconds = divmod(round(remaining), 60)
-            logger.info(
-                "Step %d/%d: %s, %d:%02d left", step, self._run.total_steps, line, minutes, seconds
-            )

@@ -92,6 +92,10 @@ class Checkpoints:
         """The AP of the best checkpoint, None where there is none."""
         return self._best_ap
 
+    def best_step(self) -> int | None:
+        """The step of the best checkpoint, None where there is none."""
+        return self._best.latest_step()
+
     def save_last(self, state: State, config: dict[str, Any]) -> None:
         """Saves where the run goes on; returns as soon as the arrays are copied."""
         self._save(self._last, state, {"config": config})

@@ -61,6 +61,11 @@ def read_records(path: pathlib.Path, last_step: int) -> list[dict[str, Any]]:
     return records
 
 
+def picture_path(workdir: pathlib.Path, step: int) -> pathlib.Path:
+    """Where the detections of an evaluation are drawn, whose record is shown with them."""
+    return workdir / "evaluation" / f"val_{step}_detections.jpg"
+
+
 class _Lines:
     """The lines of a growing file. In a bucket, which cannot append, it is written anew at times.
 
@@ -113,6 +118,7 @@ class MetricWriter:
         writers: Sequence[Writer] | None,
     ) -> None:
         """Opens the files, cutting them back to `last_step`."""
+        self._workdir = workdir
         self._paths = {name: workdir / f"{name}.jsonl" for name in names}
         self._lines: dict[str, _Lines] = {}
         self._writers = None if writers is None else list(writers)
@@ -134,7 +140,12 @@ class MetricWriter:
                 self._show(name, record)
 
     def _show(self, name: str, record: Mapping[str, Any]) -> None:
-        self._for_each_writer(lambda writer: writer.write(name, record))
+        pictures = {}
+        if name == "evaluation" and self._writers:
+            path = picture_path(self._workdir, record["step"])
+            if path.exists():
+                pictures["detections"] = path.read_bytes()
+        self._for_each_writer(lambda writer: writer.write(name, record, pictures))
 
     def _for_each_writer(self, do: Callable[[Writer], None]) -> None:
         for writer in list(self._writers or ()):

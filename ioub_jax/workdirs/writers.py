@@ -1,17 +1,20 @@
 """Where the records of a run are shown besides its JSON lines: TensorBoard, Weights & Biases."""
 
 import importlib.util
+import io
 import math
 import pathlib
 import secrets
 import socket
 import time
+import types
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import tensorboardX
+from PIL import Image
 from tensorboardX import summary
-from tensorboardX.proto import event_pb2
+from tensorboardX.proto import event_pb2, summary_pb2
 
 from ioub_jax import files
 from ioub_jax.errors import ConfigError
@@ -19,6 +22,7 @@ from ioub_jax.workdirs import configuration
 
 # As often as tensorboardX does.
 _FLUSH_SECONDS = 120.0
+NO_PICTURES: Mapping[str, bytes] = types.MappingProxyType({})
 
 
 class Writer(Protocol):
@@ -30,8 +34,16 @@ class Writer(Protocol):
 
     name: str
 
-    def write(self, name: str, record: Mapping[str, Any]) -> None:
-        """Shows the numbers of a record of the kind `name`; `step` is among its values."""
+    def write(
+        self, name: str, record: Mapping[str, Any], pictures: Mapping[str, bytes] = NO_PICTURES
+    ) -> None:
+        """Shows the numbers of a record of the kind `name`; `step` is among its values.
+
+        Args:
+          name: the kind.
+          record: the numbers.
+          pictures: JPEG files that go with it, by their names.
+        """
 
     def close(self, *, failed: bool) -> None:
         """Ends; `failed` after an error."""
@@ -93,7 +105,7 @@ def _numbers(name: str, record: Mapping[str, Any]) -> dict[str, float]:
 
 
 class TensorBoard:
-    """Scalars `NAME/...` in the workdir's `tensorboard/`, which is written anew.
+    """Scalars and pictures `NAME/...` in the workdir's `tensorboard/`, which is written anew.
 
     Everything is written by the thread that calls: tensorboardX's `SummaryWriter` has one of its
     own behind a queue, and where that ends by an error, as on a full disk, whoever adds to the
@@ -119,13 +131,18 @@ class TensorBoard:
         name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
         return tensorboardX.RecordWriter(str(self._folder / name))
 
-    def write(self, name: str, record: Mapping[str, Any]) -> None:
-        """Adds the scalars of a record, and every two minutes sees that they are in the file."""
+    def write(
+        self, name: str, record: Mapping[str, Any], pictures: Mapping[str, bytes] = NO_PICTURES
+    ) -> None:
+        """Adds what a record has, and every two minutes sees that it is in the file."""
         if self._file is None:
             self._file = self._open()
             self._add(file_version="brain.Event:2")
         for key, value in _numbers(name, record).items():
             self._add(step=record["step"], summary=summary.scalar(key, value))
+        for key, content in pictures.items():
+            value = summary_pb2.Summary.Value(tag=f"{name}/{key}", image=_image_of(content))
+            self._add(step=record["step"], summary=summary_pb2.Summary(value=[value]))
         if time.monotonic() > self._flushed + _FLUSH_SECONDS:
             self._file.flush()
             self._flushed = time.monotonic()
@@ -139,6 +156,14 @@ class TensorBoard:
         del failed
         if self._file is not None:
             self._file.close()
+
+
+def _image_of(jpeg: bytes) -> summary_pb2.Summary.Image:
+    with Image.open(io.BytesIO(jpeg)) as image:
+        width, height = image.size
+    return summary_pb2.Summary.Image(
+        height=height, width=width, colorspace=3, encoded_image_string=jpeg
+    )
 
 
 class WeightsAndBiases:
@@ -179,10 +204,13 @@ class WeightsAndBiases:
                 f"Weights & Biases cannot begin ({' '.join(str(error).split())}); run `wandb "
                 "login`, set WANDB_MODE=offline, or leave runtime.wandb_project unset."
             ) from error
+        self._image = wandb.Image
         self._sent: dict[str, int] = {}
 
-    def write(self, name: str, record: Mapping[str, Any]) -> None:
-        """Sends the numbers of a record, unless W&B has them."""
+    def write(
+        self, name: str, record: Mapping[str, Any], pictures: Mapping[str, bytes] = NO_PICTURES
+    ) -> None:
+        """Sends what a record has, unless W&B has it."""
         numbers, step_key = _numbers(name, record), f"{name}/step"
         if not numbers:
             return
@@ -190,7 +218,11 @@ class WeightsAndBiases:
             self._run.define_metric(f"{name}/*", step_metric=step_key)
             self._sent[name] = int(self._run.summary.get(step_key, -1))
         if record["step"] > self._sent[name]:
-            self._run.log({step_key: record["step"], **numbers})
+            images = {
+                f"{name}/{key}": self._image(Image.open(io.BytesIO(content)))
+                for key, content in pictures.items()
+            }
+            self._run.log({step_key: record["step"], **numbers, **images})
             self._sent[name] = record["step"]
 
     def close(self, *, failed: bool) -> None:

@@ -66,6 +66,10 @@ def train_arguments(workdir, *overrides):
     return tiny.train_arguments(workdir, "optimizer.ema_decay=0.5", *overrides)
 
 
+#: What differs between runs of the same bits.
+TIMING = ("seconds", "images_per_second", "data_wait_share", "checkpoint_wait_share")
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> pathlib.Path:
     """The workdir of an uninterrupted run."""
@@ -82,9 +86,14 @@ def test_a_run_leaves_its_records(finished):
     expected = {
         "loss", "loss_classification", "loss_localization", "positives_per_image",
         "mean_positive_iou", "w_loc", "loss_normalizer", "gradient_norm", "learning_rate",
-        "images_per_second", "data_wait_share", "checkpoint_wait_share",
+        "seconds",
     }  # fmt: skip
     assert expected <= train[0].keys()
+    # The first step compiles and has no rate.
+    for record in train:
+        assert (record["step"] > 1) == (set(TIMING[1:]) <= record.keys())
+    seconds = [record["seconds"] for record in train]
+    assert seconds[0] > 0 and seconds == sorted(seconds)
     assert train[0]["w_loc"] == train[-1]["w_loc"] != 1.0
     histograms = records(finished, "histograms")
     for record, counts in zip(train, histograms, strict=True):
@@ -115,9 +124,8 @@ def test_killed_and_started_again_ends_with_the_same_bits(finished, tmp_path, st
     code, output = tiny.run("train", *train_arguments(workdir))
     assert code == 0, output
     assert_bit_identical(state_in(workdir), state_in(finished))
-    timing = ("images_per_second", "data_wait_share", "checkpoint_wait_share")
     for first, second in zip(records(workdir), records(finished), strict=True):
-        same = first.keys() - set(timing)
+        same = first.keys() - set(TIMING)
         assert {key: first[key] for key in same} == {key: second[key] for key in same}
     for name in ("histograms", "evaluation"):
         assert records(workdir, name) == records(finished, name)

@@ -10,6 +10,11 @@ from ioub_jax.workdirs import records, writers
 
 
 def scalars_of(folder, tag):
+    """(step, number) of every event in a TensorBoard folder."""
+    return sorted((step, value.simple_value) for step, value in values_of(folder, tag))
+
+
+def values_of(folder, tag):
     """(step, value) of every event in a TensorBoard folder, as written."""
     found = []
     for path in folder.glob("events*"):
@@ -20,8 +25,8 @@ def scalars_of(folder, tag):
             data = data[12 + length + 4 :]
             for value in event.summary.value:
                 if value.tag == tag:
-                    found.append((event.step, value.simple_value))
-    return sorted(found)
+                    found.append((event.step, value))
+    return found
 
 
 def write(workdir, steps, last_step):

@@ -11,11 +11,12 @@ import types
 
 import pytest
 import tensorboardX
+from PIL import Image
 
 from ioub_jax.errors import ConfigError
 from ioub_jax.workdirs import records, writers
 from tests import tiny
-from tests.workdirs.test_records import scalars_of
+from tests.workdirs.test_records import scalars_of, values_of
 
 
 class Server(types.ModuleType):
@@ -34,6 +35,7 @@ class Server(types.ModuleType):
         super().__init__("wandb")
         self.__spec__ = importlib.machinery.ModuleSpec("wandb", None, origin="a stand-in")
         self.rows, self.online, self.ended, self.refuses = {}, True, [], None
+        self.Image = lambda image: f"{image.format} of {image.width}x{image.height}"
 
     def init(self, *, project, id, resume, **_):
         assert resume == "allow"
@@ -103,6 +105,22 @@ def test_what_a_kill_kept_from_the_server_is_sent_on_the_resume(server, tmp_path
     with opened(tmp_path, 3):
         pass
     assert [row["train/step"] for row in rows] == [1, 2, 3]
+
+
+def test_an_evaluation_is_shown_with_its_picture_and_after_a_resume_again(server, tmp_path):
+    path = records.picture_path(tmp_path, 4)
+    path.parent.mkdir()
+    Image.new("RGB", (6, 3), "red").save(path)
+    killed_and_resumed(tmp_path)
+    shown = {"evaluation/step": 4, "evaluation/AP": 0.5, "evaluation/detections": "JPEG of 6x3"}
+    (rows,) = server.rows.values()
+    assert [row for row in rows if "evaluation/step" in row] == [shown]
+    with opened(tmp_path, 5, None):
+        pass
+    ((step, value),) = values_of(tmp_path / "tensorboard", "evaluation/detections")
+    assert step == 4
+    assert (value.image.width, value.image.height) == (6, 3)
+    assert value.image.encoded_image_string == path.read_bytes()
 
 
 def test_the_project_may_be_set_later_and_an_error_is_told(server, tmp_path):

@@ -1,0 +1,147 @@
+"""What is told of a training: what it is when it begins, how good it is, what came of it."""
+
+import pathlib
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ioub_jax.data.loading import Loading
+from ioub_jax.data.sources.example import Source
+from ioub_jax.detectors import PlacedDetector
+from ioub_jax.training import train_state
+from ioub_jax.training.evaluator import Evaluation
+from ioub_jax.training.experiment import Experiment
+from ioub_jax.training.progress_bar import time_of
+from ioub_jax.workdirs import checkpoints
+
+
+def lines_at_start(experiment: Experiment) -> list[str]:
+    """What is trained, on what and for how long.
+
+    Args:
+      experiment: the training.
+
+    Raises:
+      ConfigError: the canvases contradict how images are resized.
+    """
+    options, source, settings = experiment.options, experiment.source, experiment.settings
+    kind = settings.get("data", {}).get("source", type(source).__name__)
+    warmup = settings.get("schedule", {}).get("warmup_images", 0)
+    warm_up = f"; the first {warmup:,} images are warm-up" if warmup else ""
+    return [
+        f"Data: {kind}, {describe_source(source)} for training, "
+        f"{len(experiment.validation):,} for validation.",
+        *experiment.learned,
+        f"Canvases: {describe_canvases(experiment.loading, source)}.",
+        *describe_detector(experiment.detector, settings.get("model", {})),
+        f"Training: {options.steps:,} steps of {options.batch_size} images, "
+        f"{options.images / len(source):.1f} epochs; evaluated every "
+        f"{options.evaluate_every_images:,} images, a checkpoint every "
+        f"{options.checkpoint_every_images:,}{warm_up}.",
+    ]
+
+
+def compared_with_best(evaluation: Evaluation, kept: checkpoints.Checkpoints, step: int) -> str:
+    """How an evaluation compares with the best so far, after that was kept.
+
+    Args:
+      evaluation: one that has a headline.
+      kept: the checkpoints.
+      step: of the evaluation.
+    """
+    now = f"{evaluation.headline_key} {_shown(evaluation.headline)} at step {step}"
+    if kept.best_step() == step:
+        return f"{now}: the best so far."
+    return f"{now}; the best so far is {_shown(kept.best_ap())} at step {kept.best_step()}."
+
+
+def headline_of(evaluation: Evaluation) -> str:
+    """', AP .512', or nothing where there is none."""
+    if evaluation.headline is None:
+        return ""
+    return f", {evaluation.headline_key} {_shown(evaluation.headline)}"
+
+
+def lines_at_end(
+    workdir: pathlib.Path, kept: checkpoints.Checkpoints, headline: str, seconds: float
+) -> list[str]:
+    """What came of a training, and how to look at it.
+
+    Args:
+      workdir: the run's folder.
+      kept: its checkpoints.
+      headline: the number that picks the best one.
+      seconds: that the run has taken.
+    """
+    took = f"Trained in {time_of(seconds)}"
+    place, where = kept.best_step(), shlex.quote(str(workdir))
+    best = kept.best_ap()
+    if best is None or best < 0:  # nothing was annotated
+        told = f"{took}; the checkpoint is {workdir / 'checkpoints' / 'last'}."
+    else:
+        told = (
+            f"{took}: the best {headline} is {_shown(best)}, of step {place}, whose checkpoint is "
+            f"{workdir / 'checkpoints' / 'best'}."
+        )
+    return [
+        told,
+        f"Look at it:  ioub draw --workdir={where}",
+        f"             ioub predict --model={where} --output=found IMAGES",
+    ]
+
+
+def _shown(number: float | None) -> str:
+    """A number between 0 and 1 as tables show it, another one with its first digits."""
+    if number is None:
+        return "-"
+    return f"{number:.3f}".removeprefix("0") if 0 <= number < 1 else f"{number:.4g}"
+
+
+# ------------------------------------------------------------------ in words
+
+
+def describe_source(source: Source) -> str:
+    """How many images and classes a data set has."""
+    skipped = sum(problem.count for problem in source.skipped)
+    left_out = f" (left out: {skipped:,})" if skipped else ""
+    return f"{len(source):,} images of {len(source.classes)} classes{left_out}"
+
+
+def describe_canvases(loading: Loading, source: Source) -> str:
+    """Every canvas and how many of the images go there.
+
+    Raises:
+      ConfigError: the canvases contradict how images are resized.
+    """
+    canvases = loading.canvases
+    assigned = loading.resize.assign(source.sizes, canvases)
+    counts = np.bincount(assigned, minlength=len(canvases))
+    return ", ".join(
+        f"{height}x{width} ({images:,} images)"
+        for (height, width), images in zip(canvases, counts, strict=True)
+    )
+
+
+def describe_detector(detector: PlacedDetector, model: Mapping[str, Any]) -> Sequence[str]:
+    """Its size and its devices; `model` is that part of the configuration."""
+    params = detector.abstract_variables["params"]
+    frozen = train_state.frozen_parameters(params, model.get("frozen_stages", -1))
+    leaves = zip(jax.tree.leaves(params), jax.tree.leaves(frozen), strict=True)
+    trained_count = sum(leaf.size for leaf, is_frozen in leaves if not is_frozen)
+    devices = list(detector.mesh.devices.flat)
+    among = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    backbone = model.get("backbone", "a network of its own")
+    return [
+        f"Detector: {model.get('name', 'one of its own')}, {backbone}, {count(params):,} "
+        f"parameters, {trained_count:,} of them trained, computed in "
+        f"{model.get('dtype', 'float32')}.",
+        f"Devices: {len(devices)} ({devices[0].device_kind}){among}.",
+    ]
+
+
+def count(tree: Any) -> int:
+    """The numbers in all arrays of a tree."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
