@@ -22,9 +22,8 @@ SPLIT_KEYS = {
     "test": "test",
 }
 # The tags that YAML's own types have: a file with another asks for an object of some program.
-_TAGS = {
-    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")
-}
+_TAG = "tag:yaml.org,2002:"
+_TAGS = {_TAG + name for name in ("str", "int", "float", "bool", "null", "seq", "map")}
 _NOTHING = ("", "~", "null", "Null", "NULL", "None")
 # What makes a YAML the description of a data set: that of a network has 'nc', too.
 _NEEDED = ("names", "train")
@@ -119,7 +118,7 @@ def _read_yaml(path: pathlib.Path) -> dict[str, Any]:
             if tag not in (None, "!") and tag not in _TAGS:
                 raise _refuse(
                     path,
-                    f"asks for an object of a program ({tag.rpartition(':')[2]!r}, line "
+                    f"asks for an object of a program ({tag.removeprefix(_TAG)!r}, line "
                     f"{event.start_mark.line + 1}); remove that",
                 )
         root = yaml.compose(text, Loader=yaml.BaseLoader)

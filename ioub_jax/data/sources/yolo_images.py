@@ -13,12 +13,16 @@ class SplitImages:
 
     Attributes:
       paths: those that are there, each once, in their order.
+      folders: the folders that were looked through, and not lists.
+      of_folders: the images in and below those.
       missing: those of a list that are not there: the list, the line and what it says.
       repeated: those of a list that are there several times: the list, the line and what it says.
     """
 
     def __init__(self) -> None:
         self.paths: dict[str, None] = {}
+        self.folders: list[str] = []
+        self.of_folders: dict[str, None] = {}
         self.missing: list[tuple[pathlib.Path, int, str]] = []
         self.repeated: list[tuple[pathlib.Path, int, str]] = []
 
@@ -33,7 +37,9 @@ class SplitImages:
           DataError: the list cannot be read.
         """
         if place.is_dir():
-            self.paths |= dict.fromkeys(images_below(place))
+            self.folders.append(str(place))
+            self.of_folders |= dict.fromkeys(images_below(place))
+            self.paths |= self.of_folders
         elif place.suffix.lower() in IMAGE_SUFFIXES:
             self.paths[str(place)] = None
         else:

@@ -47,25 +47,32 @@ class LabelFolders:
             stem = alike[0]
         return os.path.join(folder, labels[stem])
 
-    def orphans(self, images: Iterable[str]) -> list[str]:
-        """The label files in the folders of some images, sorted, that no image there has.
+    def orphans(self, images: Iterable[str], places: Iterable[str]) -> list[str]:
+        """The label files that no image has, sorted.
 
         Empty ones are left out, and other texts, such as a list of classes.
+
+        Args:
+          images: those whose folders of labels are looked into.
+          places: the folders in and below which these images are.
         """
-        found = []
-        for image_folder in sorted({os.path.dirname(image) for image in images}):
-            folder = self.folder_of(image_folder)
-            stems = {
-                os.path.splitext(name)[0].casefold()
-                for name in os.listdir(image_folder)
-                if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-            }
-            lonely = sorted(
-                name for stem, name in self._labels(folder).items() if stem.casefold() not in stems
+        stems: dict[str, set[str]] = {}
+        for place in places:
+            folder = self.folder_of(place)
+            if folder != place:  # it may have folders without a counterpart
+                stems |= {parent: set() for parent, _, _ in os.walk(folder)}
+        for image_folder in {os.path.dirname(image) for image in images}:
+            names = (os.path.splitext(name) for name in Listing(image_folder).files(image_folder))
+            stems.setdefault(self.folder_of(image_folder), set()).update(
+                stem.casefold() for stem, suffix in names if suffix.lower() in IMAGE_SUFFIXES
             )
-            paths = (os.path.join(folder, name) for name in lonely)
-            found += [path for path in paths if is_label_file(path)]
-        return found
+        found = [
+            os.path.join(folder, name)
+            for folder, known in stems.items()
+            for stem, name in self._labels(folder).items()
+            if stem.casefold() not in known
+        ]
+        return [path for path in sorted(found) if is_label_file(path)]
 
     def _labels(self, folder: str) -> dict[str, str]:
         """The names of the label files of a folder by their stems."""
@@ -111,4 +118,9 @@ def is_label_file(path: str) -> bool:
     except (OSError, UnicodeDecodeError):
         return False
     row = next((line.split() for line in text.splitlines() if line.strip()), [])
-    return len(row) >= 5 and all(map(_NUMBER.fullmatch, row[:5]))
+    return len(row) >= 5 and all(map(is_number, row[:5]))
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number as a label file has it."""
+    return _NUMBER.fullmatch(text) is not None
