@@ -1,6 +1,7 @@
 """Folders of images with YOLO's label files, as Ultralytics, Roboflow and darknet have them."""
 
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Self
@@ -18,6 +19,9 @@ from ioub_jax.data.sources.yolo_classes import choose_classes, describe_unknown
 from ioub_jax.data.sources.yolo_files import YoloFiles, read_files
 from ioub_jax.data.sources.yolo_layout import open_layout
 
+_log = logging.getLogger(__name__)
+# The share of boxes that stick out of their images above which that is told. Cut objects are fewer.
+_MANY = 1 / 3
 _SKIP_BOX = "or set config.data.on_error='skip' to leave the box out."
 # Numbers up to this are per cent where images are larger, and enough rows have them.
 _PER_CENT, _FEWEST = 100.5, 5
@@ -79,6 +83,7 @@ class YoloSource(FileSource):
         )
         objects = _Objects(files, names, where, problems)
         annotations, other_classes = objects.annotations(chosen)
+        _warn_of_clipping(problems.changes["clipped"], len(annotations.boxes), layout.folder)
         super().__init__(
             annotations,
             [image.path for image in files.images],
@@ -99,6 +104,18 @@ class YoloSource(FileSource):
         chosen = super().select(images)
         chosen._label_files = [self._label_files[index] for index in images]
         return chosen
+
+
+def _warn_of_clipping(clipped: int, boxes: int, folder: pathlib.Path) -> None:
+    """Tells of boxes that stick out of their images so often that they may be no such boxes."""
+    if clipped > _MANY * boxes:
+        _log.warning(
+            "%s: %d of %d boxes stick out of their images and are clipped; if their numbers are "
+            "not the centre, width and height, ioub check_data tells what they are.",
+            folder,
+            clipped,
+            boxes,
+        )
 
 
 def _turned_upright(files: YoloFiles) -> YoloFiles:

@@ -124,6 +124,15 @@ def test_what_is_put_right_is_counted(tmp_path, text, box, changes):
     assert source.census.changes == changes
 
 
+def test_so_many_that_stick_out_are_told(tmp_path, caplog):
+    # Corners where centre and size are meant.
+    read(tmp_path, "0 0.4 0.3 0.6 0.7\n0 0.7 0.7 0.8 0.9\n0 0.1 0.1 0.3 0.2\n")
+    assert caplog.messages == [
+        f"{tmp_path}: 3 of 3 boxes stick out of their images and are clipped; if their numbers are "
+        "not the centre, width and height, ioub check_data tells what they are."
+    ]
+
+
 @given(
     corners=st.tuples(*[st.floats(0, 1)] * 4),
     size=st.tuples(st.integers(1, 4000), st.integers(1, 4000)),
