@@ -8,14 +8,18 @@ from typing import Self
 
 import numpy as np
 
-from ioub_jax.data.checks import Problems
+from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.data.sources.corners import find_repeated, judge_boxes
 from ioub_jax.data.sources.example import Census
 from ioub_jax.data.sources.file_source import FileSource
 from ioub_jax.data.sources.image_sizes import upright_sizes
 from ioub_jax.data.sources.regions import ignored_regions
-from ioub_jax.data.sources.yolo_classes import choose_classes, describe_unknown
+from ioub_jax.data.sources.yolo_classes import (
+    are_counted_from_1,
+    choose_classes,
+    describe_unknown,
+)
 from ioub_jax.data.sources.yolo_files import YoloFiles, read_files
 from ioub_jax.data.sources.yolo_layout import open_layout
 
@@ -236,11 +240,17 @@ class _Objects:
         if not indices:
             return
         classes = self._rows.classes
-        unknown, used = classes[indices].tolist(), classes[classes >= 0].tolist()
-        told = describe_unknown(unknown, used, self._names, self._where)
+        told = describe_unknown(classes[indices].tolist(), self._names, self._where)
+        told = f"{self._place(indices[0])}: {told}"
+        if are_counted_from_1(classes[classes >= 0].tolist(), self._names):
+            # To leave out the last class would leave all others with wrong names.
+            raise DataError(
+                f"{told}; the ids seem to be counted from 1, subtract 1 from each.",
+                "unknown_category",
+            )
         self._problems.add(
             "unknown_category",
-            f"{self._place(indices[0])}: {told}, {_skip_boxes(len(indices))}",
+            f"{told}; name it there or correct the row, {_skip_boxes(len(indices))}",
             len(indices),
         )
 

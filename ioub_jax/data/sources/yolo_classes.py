@@ -62,19 +62,26 @@ def _not_one(name: str, names: Sequence[str], where: pathlib.Path) -> DataError:
     )
 
 
-def describe_unknown(
-    unknown: Sequence[int], used: Sequence[int], names: Mapping[int, str], where: pathlib.Path
-) -> str:
-    """What rows of other ids than the classes' are, and the way out.
+def are_counted_from_1(used: Sequence[int], names: Mapping[int, str]) -> bool:
+    """Whether the ids of rows are those of all classes, one too large.
+
+    Args:
+      used: all ids that rows have.
+      names: the name of each id.
+    """
+    return 0 in names and min(used) == 1 and max(used) == len(names)
+
+
+def describe_unknown(unknown: Sequence[int], names: Mapping[int, str], where: pathlib.Path) -> str:
+    """What rows of other ids than the classes' are.
 
     Args:
       unknown: the ids of these rows.
-      used: all ids that rows have.
       names: the name of each id.
       where: the file with the names.
 
     Returns:
-      a sentence without its beginning, which names the first row, and its end.
+      a sentence without its beginning, which names the first row, and its way out.
     """
     by_count = collections.Counter(unknown).most_common()
     told = ", ".join(f"{number} ({count:,})" for number, count in by_count[:_MOST_TOLD])
@@ -82,11 +89,8 @@ def describe_unknown(
         told += f", and {len(by_count) - _MOST_TOLD:,} more"
     total = len(unknown)
     rows = "row has an id" if total == 1 else "rows have ids"
-    way_out = "name it there or correct the row"
-    if min(used) == 1 and max(used) == len(names) and 0 in names:
-        way_out = "the ids seem to be counted from 1: subtract 1 from each"
     ids = f"{min(names)} to {max(names)}" if len(names) > 1 else str(min(names))
     return (
         f"is of class {unknown[0]}, and the ids in {where} are {ids} ({total:,} {rows} that "
-        f"it lacks: {told}); {way_out}"
+        f"it lacks: {told})"
     )

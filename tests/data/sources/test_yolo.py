@@ -553,8 +553,13 @@ def test_classes_without_names_are_called_by_their_ids_or_by_the_option(folder):
 def test_ids_counted_from_1_are_told(folder):
     write(folder, **{f"labels/train/{name}.txt": f"{number} 0.5 0.5 0.2 0.4\n"
                      for number, name in enumerate("abc", start=1)})  # fmt: skip
-    with pytest.raises(DataError, match="the ids seem to be counted from 1: subtract 1 from each,"):
-        YoloSource(folder)
+    with pytest.raises(DataError) as caught:
+        YoloSource(folder, on_error="skip")  # which would leave the others with wrong names
+    assert str(caught.value) == (
+        f"{folder}/labels/train/c.txt:1: is of class 3, and the ids in {folder}/data.yaml are 0 to "
+        "2 (1 row has an id that it lacks: 3 (1)); the ids seem to be counted from 1, subtract 1 "
+        "from each."
+    )
 
 
 # The image and its label file.
