@@ -113,20 +113,22 @@ def _read_yaml(path: pathlib.Path) -> dict[str, Any]:
     """The entries of a YAML: texts, lists and dicts of them, whatever type they look like."""
     text = read_text(path, "correct the file")
     try:
-        for event in yaml.parse(text, Loader=yaml.BaseLoader):
-            tag = getattr(event, "tag", None)
-            if tag not in (None, "!") and tag not in _TAGS:
-                raise _refuse(
-                    path,
-                    f"asks for an object of a program ({tag.removeprefix(_TAG)!r}, line "
-                    f"{event.start_mark.line + 1}); remove that",
-                )
+        events = list(yaml.parse(text, Loader=yaml.BaseLoader))
         root = yaml.compose(text, Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
+    # Beside its own errors there are Python's, of escapes that are no characters and of deep lists.
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f" in line {mark.line + 1}"
         problem = getattr(error, "problem", None) or getattr(error, "reason", "unreadable")
         raise _refuse(path, f"is broken YAML{where} ({problem}); correct it") from error
+    for event in events:
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!") and tag not in _TAGS:
+            raise _refuse(
+                path,
+                f"asks for an object of a program ({tag.removeprefix(_TAG)!r}, line "
+                f"{event.start_mark.line + 1}); remove that",
+            )
     if not isinstance(root, yaml.MappingNode):
         raise _refuse(path, "describes no data set, it is no list of keys and values; correct it")
     # The values of other keys, such as a program to download the data, are not looked at.

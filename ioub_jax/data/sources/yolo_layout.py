@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 #: The split that is all images there are.
 ALL = "all"
-_SPLIT = re.compile(r"(train|val|test)(ing|id|idation)?[-_ ]?\d*", re.IGNORECASE)
+_SPLIT = re.compile(r"(?:autosplit_)?(train|val|test)(?:ing|id|idation)?[-_ ]?\d*", re.IGNORECASE)
 # Of several descriptions in a folder these are the ones.
 _DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "obj.data")
 # So many images are looked at for a label file before a folder is taken for another format.

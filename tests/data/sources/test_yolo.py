@@ -412,6 +412,10 @@ REFUSED = {
         "that is meant, such as ROOT/a.yaml."),
     "broken YAML": ("", {"data.yaml": "train: images\nnames: [a, b\n"}, "ROOT/data.yaml: is broken "
         "YAML in line 3 (expected ',' or ']', but got '<stream end>'); correct it."),
+    "lists in lists": ("", {"data.yaml": "train: images\nnames: " + "[" * 500 + "]" * 500},
+        "ROOT/data.yaml: is broken YAML (unreadable); correct it."),
+    "an escape that is no character": ("", {"data.yaml": 'train: "\\UFFFFFFFF"\nnames: [a]\n'},
+        "ROOT/data.yaml: is broken YAML (unreadable); correct it."),
     "an object of Python": ("", {"data.yaml":
         "train: images\nnames: !!python/object/apply:os.system ['touch ROOT/executed']\n"},
         "ROOT/data.yaml: asks for an object of a program ('python/object/apply:os.system', line "
@@ -597,23 +601,29 @@ def test_boxes_are_shares_of_the_upright_image_where_that_is_read(tmp_path):
 
 
 EXPORTS = pathlib.Path(__file__).resolve().parents[1] / "yolo_exports"
-# What of the truth each tool keeps, in pixels: supervision writes whole ones.
-KEPT = {"globox_2.9.0": 1e-3, "supervision_0.31.2": 1.0 + 1e-3}
+# What of the truth each tool keeps, in pixels: supervision writes whole ones, datumaro six digits.
+KEPT = {
+    "globox_2.9.0": 1e-3,
+    "supervision_0.31.2": 1.0 + 1e-3,
+    "datumaro_1.13.12_yolo": 1e-3,
+    "datumaro_1.13.12_yolo_ultralytics": 1e-3,
+}
 
 
 @pytest.mark.parametrize("tool, kept", KEPT.items(), ids=KEPT)
 def test_what_tools_write_is_read_as_the_truth(tmp_path, tool, kept):
     truth = json.loads((EXPORTS / "truth.json").read_text())
     shutil.copytree(EXPORTS / tool, tmp_path, dirs_exist_ok=True)
-    images = "images" if (tmp_path / "labels").is_dir() else "."
     for image in truth["images"]:
-        write(tmp_path / images, **{image["file_name"]: (image["width"], image["height"])})
+        (label_file,) = tmp_path.rglob(image["file_name"].replace(".jpg", ".txt"))
+        folder = pathlib.Path(str(label_file.parent).replace("labels", "images"))
+        write(folder, **{image["file_name"]: (image["width"], image["height"])})
     source = YoloSource(tmp_path, "all")
-    assert len(source) == 5 and source.census.changes == {}
+    places = {pathlib.Path(source.describe(index)).name: index for index in range(len(source))}
+    assert len(places) == 5 and source.census.changes == {}
     errors = []
-    for index, image in enumerate(truth["images"]):
-        assert source.describe(index).endswith(image["file_name"])
-        found, example = [], source.annotations(index)
+    for image in truth["images"]:
+        found, example = [], source.annotations(places[image["file_name"]])
         for label, box in zip(example.labels.tolist(), example.boxes.tolist(), strict=True):
             found.append((source.category_ids[label] + 1, box))  # the truth counts from 1
         expected = []
