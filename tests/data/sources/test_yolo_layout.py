@@ -80,7 +80,7 @@ LAYOUTS = {
     ),
     "a list of paths, relative to itself, to the path, and of another machine": (
         ULTRALYTICS
-        | {"lists/t.txt": "./../images/val/c.png\r\nimages/train/a.png\n\n"
+        | {"lists/t.txt": "./../images/val/c.png\r\nimages/train/A.PNG\n\n"
            "/content/x/images/train/deep/b.JPG\n",
            "data.yaml": "train: lists/t.txt\nval: images/val\nnames: [bolt, nut]\n"},
         {"train": ["images/val/c.png", "images/train/a.png", "images/train/deep/b.JPG"],
@@ -112,7 +112,8 @@ LAYOUTS = {
         TWO,
     ),
     "images and labels, the classes among the labels": (
-        {"images/a.png": b"", "labels/a.txt": ROW, "labels/classes.txt": "\ufeffbolt\r\nnut\r\n"},
+        {"images/a.png": b"", "labels/a.txt": ROW,
+         "labels/classes.txt": "\ufeffbolt\r\nnut\r\n\r\n"},
         {"all": ["images/a.png"]},
         TWO,
     ),
@@ -121,6 +122,13 @@ LAYOUTS = {
          "images/.cache/x.png": b""},
         {"train": ["images/train2017/a.png"], "val": ["images/val2017/b.png"]},
         None,
+    ),
+    "a yaml that is called as such, beside another": (
+        ULTRALYTICS
+        | {"data.yaml": "train: images/train\nval: images/val\nvalid: images/train\nnames: [bolt, nut]\n",
+           "a.yaml": "train: images/val\nnames: [gear]\n"},
+        SPLIT_ULTRALYTICS,
+        TWO,
     ),
     "a split that the yaml has elsewhere": (
         ULTRALYTICS
