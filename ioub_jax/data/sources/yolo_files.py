@@ -96,16 +96,28 @@ def read_files(layout: YoloLayout, split: str, problems: Problems) -> YoloFiles:
 
 def _tell_lists(listed: SplitImages, problems: Problems) -> None:
     """Tells of the lines of lists that name no image, or one again."""
-    for path, line, name in listed.repeated:
+    if listed.repeated:
+        path, line, name = listed.repeated[0]
+        count = len(listed.repeated)
+        lines, once = ("line", "it") if count == 1 else ("lines", "each")
         problems.add(
             "duplicate_image",
-            f"{path}:{line}: lists {name!r} again; delete the line, or set "
-            "config.data.on_error='skip' to read it once.",
+            f"{path}:{line}: lists {name!r} again ({count:,} {lines} too many); delete the {lines}"
+            f", or set config.data.on_error='skip' to read {once} once.",
+            count,
         )
-    for path, line, name in listed.missing:
+    if listed.missing:
+        path, line, name = listed.missing[0]
+        count = len(listed.missing)
+        total = count + len(listed.paths) + len(listed.repeated)
+        files, lines, images = (
+            ("file", "line", "image") if count == 1 else ("files", "lines", "images")
+        )
         problems.add(
             "missing_image",
-            f"{path}:{line}: {name!r} is missing; add the file or delete the line, {_SKIP_IMAGE}",
+            f"{path}:{line}: {name!r} is missing ({count:,} of {total:,}); add the {files} or "
+            f"delete the {lines}, or set config.data.on_error='skip' to leave the {images} out.",
+            count,
         )
 
 

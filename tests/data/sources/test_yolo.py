@@ -356,15 +356,24 @@ DAMAGE = {
         "missing_image",
         {"data.yaml": YAML.replace("images/train", "train.txt"),
          "train.txt": "./images/train/a.png\n./images/train/x.png\nimages/train/c.png\n"},
-        "ROOT/train.txt:2: './images/train/x.png' is missing; add the file or delete the line"
-        + SKIP_IMAGE,
+        "ROOT/train.txt:2: './images/train/x.png' is missing (1 of 3); add the file or delete the "
+        "line" + SKIP_IMAGE,
+        ("ac", None),
+    ),
+    "a list with images that are missing": (
+        "missing_image",
+        {"data.yaml": YAML.replace("images/train", "train.txt"),
+         "train.txt": "images/train/a.png\nx.png\n\ny.png\nimages/train/c.png\n"},
+        "ROOT/train.txt:2: 'x.png' is missing (2 of 4); add the files or delete the lines, or set "
+        "config.data.on_error='skip' to leave the images out.",
         ("ac", None),
     ),
     "a list with an image twice": (
         "duplicate_image",
         {"data.yaml": YAML.replace("images/train", "train.txt"),
          "train.txt": "images/train/a.png\nimages/train/c.png\n\n./images/train/a.png\n"},
-        "ROOT/train.txt:4: lists './images/train/a.png' again; delete the line, or set "
+        "ROOT/train.txt:4: lists './images/train/a.png' again (1 line too many); delete the line, "
+        "or set "
         "config.data.on_error='skip' to read it once.",
         ("ac", None),
     ),

@@ -125,7 +125,8 @@ LAYOUTS = {
     ),
     "a yaml that is called as such, beside another": (
         ULTRALYTICS
-        | {"data.yaml": "train: images/train\nval: images/val\nvalid: images/train\nnames: [bolt, nut]\n",
+        | {"data.yaml": "train: images/train\nval: images/val\nvalid: images/train\n"
+           "names: [bolt, nut]\n",
            "a.yaml": "train: images/val\nnames: [gear]\n"},
         SPLIT_ULTRALYTICS,
         TWO,
