@@ -20,27 +20,16 @@ python -m experiments.check_data --config=configs/voc_folder_retinanet.py \
 
 import ml_collections
 
-from ioub_jax.configs import arguments, defaults
-from ioub_jax.configs.backbones import BACKBONES, use_backbone
+from ioub_jax.configs import small_data
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
     """The configuration of a backbone and an arm."""
-    backbone, arm = arguments.parse(argument, ("small", *BACKBONES), defaults.ARMS)
-    config = defaults.get_config(arm)
-    config.batch_size = 8
-    defaults.make_small(config.model, width=32, channels=64)
-    if backbone != "small":
-        config.model.width = 64
-        use_backbone(config.model, backbone)
-        # Up to stride 8 a few hundred images teach little, and training there costs the most.
-        config.model.frozen_stages = 3 if backbone == "lite0" else 1
-    # Platelets are 20 px in an image of 320 px: the smallest anchors are 16 px.
-    config.anchors.base_scale = 2.0
+    # Platelets are 20 px in an image of 320 px, the smallest anchors 16 px.
+    config = small_data.get_config(argument, width=32, channels=64)
 
     config.data.source = "voc"
     config.data.canvases = ((240, 320),)
-    config.data.max_boxes = 40
     # Cells have no up and down.
     config.data.augmentation.vertical_flip = 0.5
     config.data.keep_empty = True
@@ -48,15 +37,4 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     config.data.voc.train_split = "train"
     config.data.voc.val_split = "val"
     config.data.voc.test_split = "test"
-
-    config.schedule.name = "cosine"
-    config.schedule.base_learning_rate = 0.05 if backbone == "small" else 0.025
-    config.schedule.images = 20_000
-    config.schedule.warmup_images = 1_000
-    config.optimizer.weight_decay = 5e-4
-    config.optimizer.clip_global_norm = 10.0
-
-    config.evaluation.every_images = 2_000
-    config.evaluation.batch_size = 24
-    config.runtime.checkpoint_every_images = 1_000
     return config

@@ -76,24 +76,24 @@ def test_add_a_loss(copy):
     assert page.count("name=log_cosh") == 2
 
 
-YOLO = """
+TABLE = """
 import cv2, numpy, pathlib
 from ioub_jax.configs import refusals, defaults
 from ioub_jax.from_config.data_parts import create_source
 root = pathlib.Path("data")
-for part in ("images/train", "labels/train"):
-    (root / part).mkdir(parents=True)
+(root / "images").mkdir(parents=True)
 for name in ("a", "b"):
-    cv2.imwrite(f"data/images/train/{name}.png", numpy.zeros((100, 200, 3), numpy.uint8))
-(root / "labels/train/a.txt").write_text("1 0.5 0.5 0.2 0.4\\n7 0.5 0.5 0.2 0.4\\n")
+    cv2.imwrite(f"data/images/{name}.png", numpy.zeros((100, 200, 3), numpy.uint8))
+rows = ["a.png,80,30,120,70,dog", "b.png,,,,,", "a.png,80,30,320,70,dog", "c.png,1,1,2,2,dog"]
+(root / "train.csv").write_text("filename,xmin,ymin,xmax,ymax,class\\n" + "\\n".join(rows))
 config = defaults.get_config()
 data = config.data
-data.update({"source": "yolo", "on_error": "skip", "keep_empty": True})
-data.yolo.update({"root": "data", "classes": ("cat", "dog")})
+data.update({"source": "table", "on_error": "skip", "keep_empty": True})
+data.table.update({"root": "data", "classes": ("cat", "dog")})
 refusals.check(config)
 source = create_source(data, "train")
 print(len(source), source[0].boxes.tolist(), source[0].labels.tolist(), source[0].image.shape)
-print(source.skipped[0])
+print(*source.skipped, sep="\\n")
 data.on_error = "raise"
 try:
     create_source(data, "train")
@@ -104,10 +104,10 @@ except ValueError as error:
 
 def test_add_a_data_source(copy):
     follow("add-a-data-source.md", copy)
-    found, skipped, raised = run(copy, "-c", YOLO).splitlines()
-    # The middle fifth of 200 columns and two fifths of 100 rows.
+    found, skipped, lost, raised = run(copy, "-c", TABLE).splitlines()
     assert found == "2 [[80.0, 30.0, 120.0, 70.0]] [1] (100, 200, 3)"
-    assert "a.txt:2: '7 0.5 0.5 0.2 0.4' is no box" in skipped
+    assert skipped == "data/train.csv:4: 'a.png,80,30,320,70,dog' is no box; repair the row."
+    assert lost.startswith("data/images/c.png: is no image with a readable size")
     advice = ", or set config.data.on_error='skip' to leave the box out."
     assert raised == skipped.removesuffix(".") + advice
 

@@ -17,13 +17,14 @@ _CHANGES = command_line.define_changes("workdir")
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for the results; by default evaluation/ in the workdir."
 )
+_YOLO = flags.DEFINE_bool("yolo", False, "Whether to write label files as YOLO's tools do, too.")
 command_line.define_processes()
 
 if __name__ == "__main__":
     command_line.parse_flags()
 
 from ioub_jax import files, trained
-from ioub_jax.commands import preview
+from ioub_jax.commands import label_files, preview
 from ioub_jax.devices import hosts
 from ioub_jax.workdirs import checkpoints
 
@@ -44,6 +45,8 @@ def main() -> None:
     if not hosts.is_first():
         return
     evaluation.write(folder, _name())
+    if _YOLO.value:
+        label_files.write_results(folder / f"{_name()}_yolo", model.source, evaluation.results)
     print(evaluation.describe())
     print(f"The files of this evaluation are {folder / _name()}_*.")
 

@@ -5,7 +5,8 @@ ioub predict --model=retinanet_resnet50_fpn.pth 'photos/*.jpg' --output=found
 
 `--model` is the workdir of a run, or one of torchvision's detectors, by file or by name. The exit
 code is 1 where an image could not be read; the others are done all the same. What is found is
-written image by image: the same command goes on where one was ended.
+written image by image: the same command goes on where one was ended. With `--yolo` it is in
+labels/*.txt, too, as Ultralytics' save_txt and save_conf write it.
 """
 
 import contextlib
@@ -29,6 +30,7 @@ _CHANGES = command_line.define_changes("model")
 _SCORE = flags.DEFINE_float("score", 0.05, "Lowest score in the JSON.", 0.0, 1.0)
 _DRAWN = flags.DEFINE_float("drawn_score", 0.4, "Lowest score of a box that is drawn.", 0.0, 1.0)
 _DRAW = flags.DEFINE_bool("draw", True, "Whether to draw PNGs.")
+_YOLO = flags.DEFINE_bool("yolo", False, "Whether to write label files as YOLO's tools do, too.")
 _BATCH = flags.DEFINE_integer("batch_size", None, "Images at a time.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 4, "Threads that read images.", lower_bound=1)
 
@@ -39,7 +41,7 @@ from PIL import Image
 
 import ioub_jax
 from ioub_jax import files, inference
-from ioub_jax.commands import prediction_files, preview
+from ioub_jax.commands import label_files, prediction_files, preview
 from ioub_jax.data import image_headers
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.images import read_image
@@ -101,6 +103,11 @@ def main(*arguments: str) -> None:
                 file=sys.stderr,
             )
             raise
+        if _YOLO.value:
+            names = [str(path) for path in paths]
+            label_files.write_records(
+                out, names, results.records, detector.category_ids, detector.classes
+            )
         images, found = len(results.records), results.finish()
     print(f"{found} detections in {images} images: {results.final}.")
     if detector.reading.exif == "ignore" and (told := orientations(paths)):
@@ -204,14 +211,7 @@ def progress(
 
 def picture_names(paths: Sequence[pathlib.Path]) -> list[str]:
     """A file name for the picture of each image, none twice."""
-    names: dict[str, None] = {}
-    for path in paths:
-        name, number = f"{path.stem}.png", 1
-        while name in names:
-            number += 1
-            name = f"{path.stem}_{number}.png"
-        names[name] = None
-    return list(names)
+    return [f"{stem}.png" for stem in label_files.distinct_stems(map(str, paths))]
 
 
 def draw(
@@ -241,13 +241,14 @@ def dry_run(*arguments: str) -> Sequence[str]:
     if missing:
         raise DataError(f"{missing[0]} does not exist; leave it out.", "missing_image")
     pictures = f" and {len(paths)} pictures" if _DRAW.value else ""
+    labels = ", data.yaml, classes.txt, labels/" if _YOLO.value else ""
     applied = exif_of_model() == "apply"
     told = [] if applied else filter(None, [orientations(paths)])
     return [
         *lines,
         f"Images: {len(paths)}, the first {paths[0]}.",
         *told,
-        f"Files: predictions.json{pictures} in {out}.",
+        f"Files: predictions.json{labels}{pictures} in {out}.",
     ]
 
 

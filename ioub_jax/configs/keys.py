@@ -631,7 +631,7 @@ KEYS = (
     Key(
         "data.source",
         "shapes",
-        one_of("coco", "voc", "cityscapes", "tfds", "shapes"),
+        one_of("coco", "voc", "yolo", "cityscapes", "tfds", "shapes"),
         "Of what kind the data set is: its own keys have the same name.",
     ),
     Key(
@@ -831,6 +831,29 @@ KEYS = (
         True,
         flag(),
         "Whether the first pixel is 1, as in the devkit; some exporters write 0.",
+    ),
+    Key(
+        "data.yolo.root",
+        "",
+        text(),
+        "The folder of a data set in YOLO's format, or the YAML or the obj.data that describes it. "
+        "Folders of images and labels alone will do.",
+    ),
+    Key(
+        "data.yolo.train_split",
+        "train",
+        text(),
+        "Which images are trained on: 'train', 'val' or 'test' of the YAML or the folders, "
+        "'all' that are there, or a folder or a list of images below the root.",
+    ),
+    Key("data.yolo.val_split", "val", text(), "Likewise the validation images."),
+    Key("data.yolo.test_split", "test", text(), "Likewise the test images."),
+    Key(
+        "data.yolo.classes",
+        None,
+        or_none(names()),
+        "Names of the classes to learn, None: all. Where no file names the classes, these are the "
+        "names of the ids 0, 1, ...",
     ),
     Key("data.cityscapes.root", "", text(), "The devkit's folder, with leftImg8bit/ and gtFine/."),
     Key("data.cityscapes.train_split", "train", text(), "The split that is trained on."),

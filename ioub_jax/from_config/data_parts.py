@@ -24,6 +24,7 @@ from ioub_jax.data.sources import (
     Source,
     TfdsSource,
     VocSource,
+    YoloSource,
     bit_depth_of,
     unlearned,
 )
@@ -133,10 +134,12 @@ def open_source(
     name = f"{data.source} {split}"
     if categories is not None:
         origin = origin_of(data, split)
-        # A JSON is one file to name, and its classes may be left out where it is opened.
+        # A JSON is one file to name; its classes, and YOLO's, may be left out where it is opened.
         title, classes_key = f"The {split} split of {data.source}", None
         if origin.annotations is not None:
             title, classes_key = str(origin.annotations), origin.classes_key
+        elif data.source == "yolo":
+            title, classes_key = f"The {split} split of {data.yolo.root}", origin.classes_key
         source = with_classes(source, categories, title, classes_key)
     if source.skipped:
         count = sum(problem.count for problem in source.skipped)
@@ -263,6 +266,17 @@ def _voc(data: ml_collections.ConfigDict, split: str, categories: Categories | N
     )
 
 
+def _yolo(data: ml_collections.ConfigDict, split: str, categories: Categories | None) -> YoloSource:
+    return YoloSource(
+        data.yolo.root,
+        data.yolo[f"{split}_split"],
+        classes=data.yolo.classes or None,
+        may_lack=split != "train",
+        on_error=data.on_error,
+        exif=_exif(data),
+    )
+
+
 def _cityscapes(
     data: ml_collections.ConfigDict, split: str, categories: Categories | None
 ) -> CityscapesSource:
@@ -292,6 +306,7 @@ def _tfds(data: ml_collections.ConfigDict, split: str, categories: Categories | 
 _OPEN: dict[str, Callable[[ml_collections.ConfigDict, str, Categories | None], Source]] = {
     "coco": _coco,
     "voc": _voc,
+    "yolo": _yolo,
     "cityscapes": _cityscapes,
     "tfds": _tfds,
     "shapes": _shapes,

@@ -56,6 +56,8 @@ _ADDED = {
     "data.exif": "ignore",
     "data.bit_depth": None,
     "data.voc.unannotated": "problem",
+    "data.yolo.train_split": "train",
+    "data.yolo.classes": None,
     "optimizer.name": "sgd",
     "optimizer.betas": None,
     "optimizer.backbone_factor": 1.0,

@@ -8,6 +8,7 @@ import pytest
 from tests import tiny
 from tests.commands import forked
 from tests.data.audit import data_sets
+from tests.data.yolo_folder import write
 
 
 def check(root, *arguments):
@@ -164,3 +165,25 @@ def test_crowds_alone_are_an_error_everywhere(commands, tmp_path, is_whole_set):
         code, output = commands("check_data", *arguments, "--config.data.coco.classes=dog")
         assert code == 0
         assert lines_of(output)[0] == "Boxes: 4 of 8 are trained on; not 4 of other classes."
+
+
+def test_yolos_format_is_looked_at(commands, tmp_path):
+    """By the recipe, as Roboflow writes it; what is broken has its line."""
+    yaml = "path: ../elsewhere\ntrain: ../train/images\nval: ../valid/images\nnames: [bolt, nut]\n"
+    row = "0.5 0.5 0.2 0.4\n"
+    for name in ("train/images/a.png", "train/images/b.png", "valid/images/c.png"):
+        label_file = name.replace("images", "labels").replace(".png", ".txt")
+        write(tmp_path, **{name: (64, 48), label_file: f"0 {row}1 {row}1 {row}"})
+    write(tmp_path, **{"data.yaml": yaml, "train/images/background.png": (64, 48)})
+    root = f"--config.data.yolo.root={tmp_path}"
+    arguments = ["--config=configs/yolo_folder_retinanet.py", root]
+    code, checked = commands("check_data", *arguments)
+    assert code == 0, checked
+    assert lines_of(checked) == [
+        "Boxes: 4 of 6 are trained on; not 2 listed twice.",
+        "Images: all 3 are trained on.",
+    ]
+    write(tmp_path, **{"train/labels/b.txt": f"0 {row}7 {row}"})
+    code, told = commands("check_data", *arguments)
+    assert code == 1
+    assert "b.txt:2: is of class 7, and the ids in" in " ".join(told.split())

@@ -46,7 +46,13 @@ def test_an_argument_that_names_nothing_is_refused(tmp_path, argument):
 def test_the_whole_command(workdir, images, tmp_path):
     out = tmp_path / "found"
     code, output = tiny.run(
-        "predict", f"--model={workdir}", images, f"--output={out}", "--score=0", "--batch_size=2"
+        "predict",
+        f"--model={workdir}",
+        images,
+        f"--output={out}",
+        "--score=0",
+        "--batch_size=2",
+        "--yolo",
     )
     assert code == 0, output
     report = json.loads((out / "predictions.json").read_text())
@@ -58,6 +64,9 @@ def test_the_whole_command(workdir, images, tmp_path):
         x, y, width, height = annotation["bbox"]
         limit = sizes[annotation["image_id"]]
         assert x >= 0 and y >= 0 and x + width <= limit[0] + 0.02 and y + height <= limit[1] + 0.02
+    rows = {path.name: path.read_text().splitlines() for path in (out / "labels").iterdir()}
+    assert sorted(rows) == ["a.txt", "a_2.txt", "b.txt", "c.txt"]
+    assert sum(map(len, rows.values())) == len(report["annotations"])
     pictures = sorted(path.name for path in out.glob("*.png"))
     assert pictures == ["a.png", "a_2.png", "b.png", "c.png"]
     with Image.open(out / "a_2.png") as picture:

@@ -55,7 +55,7 @@ def command(monkeypatch, tmp_path):
     values = {
         "MODEL": "somebody.pth", "OUTPUT": str(tmp_path / "found"), "CHECKPOINT": "best",
         "EMA": True, "SCORE": 0.05, "DRAWN": 0.4, "DRAW": True, "BATCH": 1, "THREADS": 1,
-        "CHANGES": {},
+        "CHANGES": {}, "YOLO": False,
     }  # fmt: skip
     for name, value in values.items():
         monkeypatch.setattr(predict, f"_{name}", types.SimpleNamespace(value=value))
@@ -87,6 +87,21 @@ def test_whatever_ends_it_what_was_found_stays_and_the_same_command_goes_on(
     assert sorted(path.name for path in (tmp_path / "found").iterdir()) == [
         "a.png", "b.png", "c.png", "predictions.json"
     ]  # fmt: skip
+
+
+def test_label_files_are_of_all_images_whatever_ended_the_command(
+    command, folder, tmp_path, monkeypatch
+):
+    with pytest.raises(RuntimeError):
+        command(Detector(2, RuntimeError("bug")), folder)
+    monkeypatch.setattr(predict, "_YOLO", types.SimpleNamespace(value=True))
+    command(Detector(), folder)
+    labels = {path.name: path.read_text() for path in (tmp_path / "found/labels").iterdir()}
+    # [1, 1, 5, 5] in an image of 9x8: the centre is 3 of 9 and of 8, the sides are 4 of them.
+    row = "0 0.333333 0.375000 0.444444 0.500000 1.000000\n"
+    assert labels == {"a.txt": row, "b.txt": row, "c.txt": row}
+    assert (tmp_path / "found/classes.txt").read_text() == "nut\x1b[31m\n"
+    assert not (tmp_path / "found/predictions.jsonl").exists()
 
 
 def test_odd_files_and_names_do_not_end_it(command, folder, tmp_path, capsys):

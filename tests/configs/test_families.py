@@ -29,6 +29,7 @@ ARMS = [
     for model in FAMILIES[name]
     for arm in defaults.ARMS
 ]
+OWN_DATA = ("voc_folder_retinanet", "coco_folder_retinanet", "yolo_folder_retinanet")
 OTHERS = [
     ("coco_retinanet", "ablation"),
     ("coco_retinanet", "lite0"),
@@ -97,10 +98,10 @@ def test_backbones_at_their_full_depth(word):
     check(config_of("coco_retinanet", word))
 
 
-@pytest.mark.parametrize("name", [*FAMILIES, "voc_folder_retinanet", "coco_folder_retinanet"])
+@pytest.mark.parametrize("name", [*FAMILIES, *OWN_DATA])
 def test_the_first_model_and_both_losses_are_the_default(name):
     config = config_of(name, "")
-    model = {**FAMILIES, "voc_folder_retinanet": ("small",), "coco_folder_retinanet": ("small",)}
+    model = FAMILIES | dict.fromkeys(OWN_DATA, ("small",))
     assert config.to_json() == config_of(name, f"both,{model[name][0]}").to_json()
     assert (config.loss.classification.eta, config.loss.localization.lambda_) == (1.5, 1.5)
 

@@ -25,6 +25,8 @@ BEFORE = json.loads(pathlib.Path(__file__).with_name("keys_before.json").read_te
 #: Keys that there are since then.
 SINCE = {f"optimizer.{key}" for key in ("name", "betas", "backbone_factor", "layer_decay")}
 SINCE |= {f"evaluation.{key}" for key in ("losses", "pictures")}
+_SPLITS = ("train_split", "val_split", "test_split")
+SINCE |= {f"data.yolo.{key}" for key in ("root", *_SPLITS, "classes")}
 
 
 def leaves(config, prefix=""):

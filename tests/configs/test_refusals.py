@@ -133,7 +133,7 @@ def test_parts_of_a_configuration_are_enough():
 def test_a_key_that_is_not_in_the_table_is_no_error():
     config = tiny.get_config()
     config.mine = object()
-    config.data.yolo = {"root": 3}
+    config.data.lidar = {"root": 3}
     refusals.check(config)
 
 

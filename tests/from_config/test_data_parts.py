@@ -12,7 +12,7 @@ from ioub_jax.data.augmentation import Augmentation
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.images import Reading
 from ioub_jax.data.resizing import Resize
-from ioub_jax.data.sources import CocoSource, ShapesSource, TfdsSource, VocSource
+from ioub_jax.data.sources import CocoSource, ShapesSource, TfdsSource, VocSource, YoloSource
 from ioub_jax.data.sources.learned import ClassCount, Learned, Rules, Tally
 from ioub_jax.data.sources.unlearned import Origin
 from ioub_jax.errors import ConfigError
@@ -20,6 +20,7 @@ from ioub_jax.from_config import data_parts
 from ioub_jax.from_config.data_parts import create_source
 from tests import small_coco
 from tests.data.sources import tfds_builders
+from tests.data.yolo_folder import write
 
 
 @pytest.fixture
@@ -91,6 +92,36 @@ def test_the_other_sources_look_where_their_keys_say(data, tmp_path, shared_data
     assert create_source(data, "val").annotations(0).boxes[0].tolist() == [174, 101, 349, 351]
 
 
+def test_yolo_is_read_as_configured_and_its_splits_by_the_names_of_their_classes(data, tmp_path):
+    row = "0.5 0.5 0.2 0.4\n"
+    for split, yaml, label in (("set", "[bolt, nut]", 1), ("other", "[gear, nut, bolt]", 1)):
+        yaml = f"train: images/train\nval: images/val\nnames: {yaml}\n"
+        write(tmp_path / split, **{"data.yaml": yaml, "images/train/a.png": (64, 48)})
+        write(tmp_path / split, **{"labels/train/a.txt": f"0 {row}1 {row}"})
+        write(tmp_path / split, **{"images/val/b.png": (64, 48)})
+        write(tmp_path / split, **{"labels/val/b.txt": f"{label} {row}"})
+    data.update({"source": "yolo", "exif": "apply"})
+    data.yolo.root = str(tmp_path / "set")
+    train = create_source(data, "train")
+    assert isinstance(train, YoloSource) and train.reading.exif == "apply"
+    assert train.classes == ("bolt", "nut") and train.category_ids == (0, 1)
+    categories = list(zip(train.category_ids, train.classes, strict=True))
+    # In the other data set 1 is the nut, too, and 2 the bolt.
+    data.yolo.root = str(tmp_path / "other")
+    validation = create_source(data, "val", categories=categories)
+    assert validation.classes == train.classes and validation.category_ids == (2, 1)
+    assert validation.annotations(0).labels.tolist() == [1]
+    with pytest.raises(DataError) as caught:
+        create_source(data, "train", categories=categories)
+    assert str(caught.value) == (
+        f"The train split of {tmp_path / 'other'}: has objects of classes that the training data "
+        "lacks: 'gear' (1 box); correct their names, or set --config.data.yolo.classes=bolt,nut to "
+        "leave them out."
+    )
+    data.yolo.classes = ("nut",)
+    assert create_source(data, "train").census.other_classes == 1
+
+
 def test_tfds_is_read_as_configured(data, tmp_path, shared_data):
     tfds_builders.prepare_coco(tmp_path / "tfds", shared_data / "coco_mini")
     data.source = "tfds"
@@ -107,7 +138,9 @@ def test_an_unknown_source_or_split_is_refused(data):
     with pytest.raises(ValueError, match="There is no split 'minival'"):
         create_source(data, "minival")
     data.source = "lvis"
-    with pytest.raises(DataError, match=r"is 'lvis' and must be one of \('coco', 'voc', 'city"):
+    with pytest.raises(
+        DataError, match=r"is 'lvis' and must be one of \('coco', 'voc', 'yolo', 'c"
+    ):
         create_source(data, "train")
 
 

@@ -6,7 +6,11 @@ import numpy as np
 
 from ioub_jax.data.audit.dense_images import find_dense_images
 from ioub_jax.data.audit.findings import Finding, group_problems
-from ioub_jax.data.audit.format_mistakes import find_format_mistakes, find_pixel_doubts
+from ioub_jax.data.audit.format_mistakes import (
+    find_format_mistakes,
+    find_pixel_doubts,
+    find_share_mistakes,
+)
 from ioub_jax.data.audit.image_files import check_headers, decode_all
 from ioub_jax.data.audit.statistics import (
     Statistics,
@@ -14,9 +18,9 @@ from ioub_jax.data.audit.statistics import (
     find_duplicate_boxes,
     find_odd_areas,
 )
-from ioub_jax.data.audit.written_boxes import read_coco_boxes, read_voc_boxes
+from ioub_jax.data.audit.written_boxes import read_coco_boxes, read_voc_boxes, read_yolo_boxes
 from ioub_jax.data.checks import DataError, Problem
-from ioub_jax.data.sources import Learned, Source, VocSource, annotations_of, unlearned
+from ioub_jax.data.sources import Learned, Source, VocSource, YoloSource, annotations_of, unlearned
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.data.sources.learned import Rules, count_classes, count_learned
 
@@ -143,6 +147,10 @@ def _read(source: Source, rules: Rules) -> OpenedData:
 
 
 def _format_mistakes(source: Source, origin: unlearned.Origin) -> list[Finding]:
+    if isinstance(source, YoloSource):
+        files = [source.annotation_file(index) for index in range(len(source))]
+        sentences = tuple(find_share_mistakes(read_yolo_boxes(files, source.sizes)))
+        return [Finding("format", True, 1, sentences=sentences)] if sentences else []
     one_based = None
     if origin.annotations is not None:
         written = read_coco_boxes(origin.annotations)

@@ -29,7 +29,11 @@ _LAYOUTS = {
     "cxcywh": "[centre x, centre y, width, height]",
     "yxyx": "[ymin, xmin, ymax, xmax]",
 }
-_FORMATS = {"xywh": "COCO's [x, y, width, height]", "xyxy": "VOC's xmin, ymin, xmax, ymax"}
+_FORMATS = {
+    "xywh": "COCO's [x, y, width, height]",
+    "xyxy": "VOC's xmin, ymin, xmax, ymax",
+    "cxcywh": "YOLO's centre x, centre y, width, height",
+}
 _CONVERSIONS = {
     ("xyxy", "xywh"): "width = xmax - xmin and height = ymax - ymin",
     ("cxcywh", "xywh"): "x = centre x - width / 2 and y = centre y - height / 2",
@@ -37,6 +41,8 @@ _CONVERSIONS = {
     ("xywh", "xyxy"): "xmax = xmin + width and ymax = ymin + height",
     ("cxcywh", "xyxy"): "xmin = centre x - width / 2, xmax = xmin + width, and so on",
     ("yxyx", "xyxy"): "x and y exchanged in both corners",
+    ("xyxy", "cxcywh"): "centre x = (xmin + xmax) / 2, width = xmax - xmin, and so on",
+    ("xywh", "cxcywh"): "centre x = xmin + width / 2 and centre y = ymin + height / 2",
 }
 
 
@@ -56,6 +62,12 @@ def find_format_mistakes(written: WrittenBoxes, one_based: bool | None = None) -
     if one_based is not None and not mistakes[0]:
         mistakes.append(_first_pixel(written, one_based))
     return [sentence for sentence in mistakes if sentence]
+
+
+def find_share_mistakes(written: WrittenBoxes) -> list[str]:
+    """As `find_format_mistakes`, of numbers that are shares of the image's sides (YOLO)."""
+    mistake = _layout(_distinct(written), unit=True)
+    return [mistake] if mistake else []
 
 
 def _distinct(written: WrittenBoxes) -> WrittenBoxes:
@@ -102,10 +114,10 @@ def _better_layout(written: WrittenBoxes, unit: bool) -> tuple[str, float] | Non
     return None
 
 
-def _layout(written: WrittenBoxes) -> str | None:
+def _layout(written: WrittenBoxes, unit: bool = False) -> str | None:
     if len(written.boxes) < (_FEWEST_CORNERS if written.layout == "xyxy" else _FEWEST_BOXES):
         return None
-    found = _better_layout(written, unit=False)
+    found = _better_layout(written, unit)
     if found is None:
         return None
     layout, share = found
@@ -116,7 +128,11 @@ def _layout(written: WrittenBoxes) -> str | None:
     )
 
 
-_FAULTS = {"xywh": "leave their image", "xyxy": "end before they begin or leave their image"}
+_FAULTS = {
+    "xywh": "leave their image",
+    "xyxy": "end before they begin or leave their image",
+    "cxcywh": "leave their image",
+}
 
 
 def _normalised(written: WrittenBoxes) -> str | None:

@@ -12,7 +12,9 @@ import numpy as np
 
 from ioub_jax.coco_values import id_of
 from ioub_jax.data.audit.progress import progress
+from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.coco_document import Document, read_document
+from ioub_jax.data.sources.text_files import read_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +22,12 @@ class WrittenBoxes:
     """Boxes as written; those that are not four finite numbers in a known image are left out.
 
     Attributes:
-      layout: what their format says the four numbers are: 'xywh' (COCO) or 'xyxy' (VOC).
+      layout: what their format says the four numbers are: 'xywh' (COCO), 'xyxy' (VOC) or
+        'cxcywh' (YOLO).
       boxes: float64 `[m, 4]`.
       sizes: float64 `[m, 2]`, height and width that the file gives the image of each box.
       used_categories: category ids of the annotations.
-      listed_categories: category ids of the list of categories; both are empty for VOC.
+      listed_categories: category ids of the list of categories; both are empty but for COCO.
     """
 
     layout: str
@@ -114,6 +117,30 @@ def read_voc_boxes(xmls: Sequence[pathlib.Path | None], sizes: np.ndarray) -> Wr
             corners = [box.findtext(name) for name in ("xmin", "ymin", "xmax", "ymax")]
             pairs.append((corners, size))
     return WrittenBoxes("xyxy", *_stack(pairs))
+
+
+def read_yolo_boxes(label_files: Sequence[pathlib.Path | None], sizes: np.ndarray) -> WrittenBoxes:
+    """Reads the boxes of the label files that a `YoloSource` has opened before; no polygons.
+
+    Args:
+      label_files: the file of each image, if it has one; one that cannot be read is left out.
+      sizes: int64 `[n, 2]`, height and width of each image.
+
+    Returns:
+      their boxes, as shares of the images' sides.
+    """
+    pairs = []
+    files = zip(label_files, sizes, strict=True)
+    for path, size in progress(files, "Reading boxes as written", len(label_files)):
+        if path is None:
+            continue
+        try:
+            text = read_text(path, "")
+        except DataError:
+            continue
+        rows = (line.split() for line in text.splitlines())
+        pairs += [(row[1:5], size) for row in rows if len(row) in (5, 6)]
+    return WrittenBoxes("cxcywh", *_stack(pairs))
 
 
 def _dictionaries(entries: Iterable[Any]) -> list[dict]:

@@ -11,6 +11,7 @@ from ioub_jax.data.sources.learned import Learned, Rules
 from ioub_jax.data.sources.shapes import ShapesSource
 from ioub_jax.data.sources.tfds import TfdsSource
 from ioub_jax.data.sources.voc import VocSource
+from ioub_jax.data.sources.yolo import YoloSource
 
 __all__ = [
     "CityscapesSource",
@@ -23,6 +24,7 @@ __all__ = [
     "Source",
     "TfdsSource",
     "VocSource",
+    "YoloSource",
     "annotations_of",
     "bit_depth_of",
     "with_bit_depth",

@@ -34,13 +34,13 @@ _OTHER_FORMATS = {
     "objects": "a Supervisely file of one image",
     "instances": "a SuperAnnotate file of one image",
     "slots": "a Darwin file of one image",
-    "names": "a YOLO data set's; see docs/how-to/add-a-data-source.md",
+    "names": "a YOLO data set's, which --config.data.source=yolo reads",
     "image": "a CreateML file",
 }
 _OTHER_FILES = {
-    ".yaml": "YOLO's (its description of a data set); see docs/how-to/add-a-data-source.md",
-    ".yml": "YOLO's (its description of a data set); see docs/how-to/add-a-data-source.md",
-    ".txt": "text, as YOLO's boxes are; see docs/how-to/add-a-data-source.md",
+    ".yaml": "YOLO's (its description of a data set), which --config.data.source=yolo reads",
+    ".yml": "YOLO's (its description of a data set), which --config.data.source=yolo reads",
+    ".txt": "text, as YOLO's boxes are, which --config.data.source=yolo reads",
     ".csv": "a table; see docs/how-to/add-a-data-source.md",
     ".xml": "XML, as PASCAL VOC's annotations are; see config.data.source='voc'",
     ".zip": "an archive; unpack it",

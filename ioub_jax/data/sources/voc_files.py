@@ -11,15 +11,9 @@ import cv2
 
 from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.sources.file_names import Listing, resolve
+from ioub_jax.data.sources.image_suffixes import IMAGE_SUFFIXES
 
 SKIP_IMAGE = "or set config.data.on_error='skip' to leave the image out."
-# What OpenCV decodes, by the usual suffixes; a file of another one is judged by its content.
-_IMAGE_SUFFIXES = frozenset(
-    {
-        *(".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
-        *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
-    }
-)
 _FOLDER_KEYS = "config.data.voc.train_folders, val_folders or test_folders"
 # What the two folders may be called, in small letters.
 _FOLDER_NAMES = {"Annotations": ("annotations",), "JPEGImages": ("jpegimages", "images")}
@@ -72,7 +66,7 @@ class Files:
         path = name.replace("\\", "/").removeprefix("./")
         stem, suffix = os.path.splitext(path)
         readings = [name, path]
-        if suffix.lower() in _IMAGE_SUFFIXES or suffix.lower() == ".xml":
+        if suffix.lower() in IMAGE_SUFFIXES or suffix.lower() == ".xml":
             readings.append(stem)
         for reading in readings:
             if reading in self._paths:
@@ -224,7 +218,7 @@ class VocFolder:
         else:
             why = "the split lists it" if entry.xml is None else f"{xml} has no image"
             fault = f"is missing ({why}); add the file"
-        suffix = "" if os.path.splitext(entry.name)[1].lower() in _IMAGE_SUFFIXES else ".jpg"
+        suffix = "" if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES else ".jpg"
         return DataError(
             f"{self.images.folder / (entry.name + suffix)}: {fault}, {SKIP_IMAGE}", "missing_image"
         )
@@ -235,7 +229,7 @@ def _is_xml(suffix: str) -> bool:
 
 
 def _is_image(suffix: str) -> bool:
-    return suffix in _IMAGE_SUFFIXES
+    return suffix in IMAGE_SUFFIXES
 
 
 def _has_files(folder: pathlib.Path, wanted: Callable[[str], bool]) -> bool:

@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from ioub_jax.data.audit.format_mistakes import find_format_mistakes, find_pixel_doubts
+from ioub_jax.data.audit.format_mistakes import (
+    find_format_mistakes,
+    find_pixel_doubts,
+    find_share_mistakes,
+)
 from ioub_jax.data.audit.written_boxes import WrittenBoxes, read_coco_boxes, read_voc_boxes
 from ioub_jax.data.sources.voc import VocSource
 
@@ -49,6 +53,38 @@ def test_a_wrong_layout_is_told(layout, says, beginning, conversion):
     (sentence,) = find_format_mistakes(written(random_corners(0), layout, says=says))
     assert sentence.startswith(f"Your boxes look like {beginning}: read as ")
     assert conversion in sentence
+
+
+@pytest.mark.parametrize(
+    ("layout", "beginning", "conversion"),
+    [
+        ("xyxy", "[xmin, ymin, xmax, ymax]", "centre x = (xmin + xmax) / 2, width = xmax - xmin"),
+        ("xywh", "[xmin, ymin, width, height]", "centre x = xmin + width / 2"),
+    ],
+)
+def test_a_wrong_layout_of_shares_is_told(layout, beginning, conversion):
+    (sentence,) = find_share_mistakes(written(random_corners(0), layout, says="cxcywh", unit=1))
+    assert sentence.startswith(f"Your boxes look like {beginning}: read as YOLO's centre x, centre")
+    assert conversion in sentence
+
+
+def test_exchanged_corners_in_shares_are_told():
+    corners = written(random_corners(0), "xyxy", says="cxcywh", unit=1)
+    exchanged = WrittenBoxes("cxcywh", corners.boxes[:, [1, 0, 3, 2]], corners.sizes)
+    # Shares have no aspect ratio that tells x from y: the first that explains them is told.
+    (sentence,) = find_share_mistakes(exchanged)
+    assert sentence.startswith("Your boxes look like [xmin, ymin, xmax, ymax]: read as YOLO's")
+
+
+def test_right_shares_and_careless_ones_are_left_alone():
+    right = written(random_corners(0), "cxcywh", says="cxcywh", unit=1)
+    assert find_share_mistakes(right) == []
+    # A tenth of them, at the left edge, stick out by a tenth of the image, and are no corners.
+    careless = right.boxes.copy()
+    careless[:20, 0] = careless[:20, 2] / 2 - 0.1
+    assert find_share_mistakes(WrittenBoxes("cxcywh", careless, right.sizes)) == []
+    few = WrittenBoxes("cxcywh", np.array([[0.8, 0.8, 0.9, 0.9]]), right.sizes[:1])
+    assert find_share_mistakes(few) == []
 
 
 def test_the_share_in_the_sentence_by_hand():

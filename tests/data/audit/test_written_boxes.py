@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from ioub_jax.data.audit.written_boxes import read_coco_boxes, read_voc_boxes
+from ioub_jax.data.audit.written_boxes import read_coco_boxes, read_voc_boxes, read_yolo_boxes
 
 
 def test_coco_boxes_without_four_numbers_or_a_known_image_are_left_out(tmp_path):
@@ -49,3 +49,15 @@ def test_voc_boxes_of_broken_files_are_left_out(tmp_path):
     assert written.layout == "xyxy"
     np.testing.assert_array_equal(written.boxes, [[1, 2, 3, 4]])
     np.testing.assert_array_equal(written.sizes, [[10, 20]])
+
+
+def test_yolo_boxes_of_broken_rows_and_polygons_are_left_out(tmp_path):
+    good = tmp_path / "good.txt"
+    good.write_text("0 .1 .2 .3 .4\n0 .1 .2 .3 .5 .9\n\n0 .1 x .3 .4\n0 .1\n0 1 2 3 4 5 6\n")
+    broken = tmp_path / "broken.txt"
+    broken.write_bytes(b"\xff")
+    sizes = np.array([[10, 20], [1, 2], [3, 4], [5, 6]])
+    written = read_yolo_boxes([good, broken, tmp_path / "missing.txt", None], sizes)
+    assert written.layout == "cxcywh"
+    np.testing.assert_array_equal(written.boxes, [[0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.5]])
+    np.testing.assert_array_equal(written.sizes, [[10, 20]] * 2)

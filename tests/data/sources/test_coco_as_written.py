@@ -200,7 +200,11 @@ def test_the_folder_that_a_sentence_names_is_the_right_one(folder):
 
 
 OTHER_FILES = {
-    "YOLO's data.yaml": ("data.yaml", "path: .\nnames: [a]\n", "looks like YOLO's .*add-a-data-so"),
+    "YOLO's data.yaml": (
+        "data.yaml",
+        "path: .\nnames: [a]\n",
+        "looks like YOLO's .*source=yolo reads",
+    ),
     "XML": ("a.xml", "<annotation/>", "looks like XML, as PASCAL VOC's"),
     "labels": ("a.txt", "0 .5 .5 .1 .1\n", "looks like text, as YOLO's"),
     "a table": ("a.csv", "x,y\n", "looks like a table"),

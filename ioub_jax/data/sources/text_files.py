@@ -1,0 +1,43 @@
+"""Text files as the tools of several systems write them."""
+
+import codecs
+import os
+import pathlib
+
+from ioub_jax.data.checks import DataError
+
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def read_text(path: str | os.PathLike[str], way_out: str) -> str:
+    """The text of a file in UTF-8, or in what a byte order mark at its beginning says.
+
+    Args:
+      path: the file.
+      way_out: the end of what is said where it cannot be read, without its point.
+
+    Raises:
+      DataError: it cannot be read, or is no text.
+    """
+    try:
+        data = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); {way_out}.", "broken_annotation"
+        ) from error
+    try:
+        return decoded(data)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: is no text in UTF-8 (byte {error.start}); {way_out}.", "broken_annotation"
+        ) from error
+
+
+def decoded(data: bytes) -> str:
+    """The text that bytes are; raises `UnicodeDecodeError` where they are none."""
+    encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
+    return data.decode(encoding)

@@ -1,0 +1,275 @@
+"""Folders of images with YOLO's label files, as Ultralytics, Roboflow and darknet have them."""
+
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import numpy as np
+
+from ioub_jax.data.checks import DataError, Problems
+from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.data.sources.corners import find_repeated, judge_boxes
+from ioub_jax.data.sources.example import Census
+from ioub_jax.data.sources.file_source import FileSource
+from ioub_jax.data.sources.image_sizes import upright_sizes
+from ioub_jax.data.sources.regions import ignored_regions
+from ioub_jax.data.sources.yolo_classes import (
+    are_counted_from_1,
+    choose_classes,
+    describe_unknown,
+)
+from ioub_jax.data.sources.yolo_files import YoloFiles, read_files
+from ioub_jax.data.sources.yolo_layout import open_layout
+
+_log = logging.getLogger(__name__)
+# The share of boxes that stick out of their images above which that is told. Cut objects are fewer.
+_MANY = 1 / 3
+_SKIP_BOX = "or set config.data.on_error='skip' to leave the box out."
+# Numbers up to this are per cent where images are larger, and enough rows have them.
+_PER_CENT, _FEWEST = 100.5, 5
+
+
+class YoloSource(FileSource):
+    """Images and boxes of one split of a data set in YOLO's format, whichever tool wrote it.
+
+    What there is, `yolo_layout.find` finds out: a data.yaml or obj.data with the splits and the
+    names of the classes, or folders alone. The label file of an image is in `labels` where its
+    folder is in `images`, else beside it; an image without one is background, as one whose file
+    is empty. Every label file and the header of every image are read once, at construction;
+    images are decoded on access.
+
+    A row is `class cx cy w h` in shares of the image's sides, or `class x1 y1 x2 y2 ...`, whose
+    box is taken (`yolo_rows.RowReader`). A box that sticks out of its image is clipped, and of rows
+    of the same class with the same box in an image one is read; `census` counts them. The labels
+    follow the ids of the classes, and `category_ids` are those ids. `image_id` is the place in the
+    split, from 1: it stays the same whatever is skipped.
+
+    With `on_error='skip'` a bad row becomes a region to ignore and a bad image is left out of the
+    data set, each with a `Problem` in `skipped`.
+
+    Args:
+      root: the folder of the data set, or its data.yaml or obj.data.
+      split: 'train', 'val' or 'test'; 'all' for all images there are; or a folder or a list of
+        images, relative to the data set's folder.
+      classes: names of the classes to learn, in the order of their labels: objects of the others
+        are no objects then. None or empty for all. Where no file names the classes, these are
+        the names of the ids 0, 1, ...
+      on_error: 'raise' or 'skip'.
+      may_lack: whether the data set may lack some of `classes`, as one for validation may.
+      exif: 'apply' where images are turned upright as they are read: sizes and boxes are then
+        of the upright ones.
+
+    Raises:
+      ValueError: `on_error` is unknown.
+      DataError: with one sentence, if something is wrong with a folder or a file.
+    """
+
+    def __init__(
+        self,
+        root: str | pathlib.Path,
+        split: str = "train",
+        classes: Sequence[str] | None = None,
+        on_error: str = "raise",
+        *,
+        may_lack: bool = False,
+        exif: str = "ignore",
+    ) -> None:
+        problems = Problems(on_error)
+        layout = open_layout(root)
+        files = read_files(layout, split, problems)
+        if exif == "apply":
+            files = _turned_upright(files)
+        where = layout.names_file or layout.folder
+        names, chosen = choose_classes(
+            layout.names, files.used_classes, tuple(classes or ()), where, may_lack=may_lack
+        )
+        objects = _Objects(files, names, where, problems)
+        annotations, other_classes = objects.annotations(chosen)
+        _warn_of_clipping(problems.changes["clipped"], len(annotations.boxes), layout.folder)
+        super().__init__(
+            annotations,
+            [image.path for image in files.images],
+            tuple(chosen.values()),
+            tuple(chosen),
+            problems.found,
+            Census(files.listed_images, files.listed_boxes, other_classes, problems.changes),
+        )
+        self._label_files = [image.label_file for image in files.images]
+
+    def annotation_file(self, index: int) -> pathlib.Path | None:
+        """The label file of image `index`, None where it has none."""
+        label_file = self._label_files[index]
+        return None if label_file is None else pathlib.Path(label_file)
+
+    def select(self, images: np.ndarray) -> Self:
+        """The same data set with some of its images only, in the order of `images`."""
+        chosen = super().select(images)
+        chosen._label_files = [self._label_files[index] for index in images]
+        return chosen
+
+
+def _warn_of_clipping(clipped: int, boxes: int, folder: pathlib.Path) -> None:
+    """Tells of boxes that stick out of their images so often that they may be no such boxes."""
+    if clipped > _MANY * boxes:
+        _log.warning(
+            "%s: %d of %d boxes stick out of their images and are clipped; if their numbers are "
+            "not the centre, width and height, ioub check_data tells what they are.",
+            folder,
+            clipped,
+            boxes,
+        )
+
+
+def _turned_upright(files: YoloFiles) -> YoloFiles:
+    """The images with the sizes that they have once they are turned upright."""
+    images = files.images
+    sizes = upright_sizes([image.path for image in images], [image.size for image in images])
+    upright = [
+        dataclasses.replace(image, size=size) for image, size in zip(images, sizes, strict=True)
+    ]
+    return dataclasses.replace(files, images=upright)
+
+
+class _Objects:
+    """What the rows of a split say, in pixels.
+
+    Args:
+      files: the images and rows.
+      names: the name of each class id.
+      where: the file with the names.
+      problems: gets what cannot be used.
+    """
+
+    def __init__(
+        self,
+        files: YoloFiles,
+        names: Mapping[int, str],
+        where: pathlib.Path,
+        problems: Problems,
+    ) -> None:
+        self._images = files.images
+        self._rows = files.rows
+        self._names = names
+        self._where = where
+        self._problems = problems
+        self._sizes = np.array([image.size for image in files.images], np.int64).reshape(-1, 2)
+        self._row_sizes = self._sizes[files.rows.owners]
+        self._corners = files.rows.corners * np.tile(self._row_sizes[:, ::-1], 2)
+
+    def annotations(self, chosen: Mapping[int, str]) -> tuple[Annotations, int]:
+        """The objects of the chosen classes, and how many are of other ones."""
+        classes, problems = self._rows.classes, self._problems
+        label_of = {number: label for label, number in enumerate(chosen)}
+        labels = np.array([label_of.get(number, -1) for number in classes.tolist()], np.int32)
+        is_named = np.isin(classes, list(self._names))
+        is_other = is_named & (labels < 0)
+        self._tell_rows([index for index in self._rows.faults if not is_other[index]])
+        self._tell_unknown(~is_named & (classes >= 0))
+        judged = judge_boxes(self._corners, self._row_sizes)
+        for kind in _FAULTS:
+            for index in np.flatnonzero(judged.faults[kind] & (labels >= 0)).tolist():
+                problems.add(kind, self._describe_fault(kind, index))
+        is_ignored = judged.is_faulty | (labels < 0)
+        repeated = find_repeated(self._rows.owners, labels, judged.ordered) & ~is_ignored
+        is_kept = ~is_ignored & ~repeated
+        problems.note("repeated", repeated.sum())
+        problems.note("exchanged", (judged.exchanged & is_kept).sum())
+        problems.note("clipped", (judged.clipped & is_kept).sum())
+        regions = ignored_regions(self._corners, self._row_sizes)
+        boxes = np.where(judged.is_faulty[:, None], regions, judged.boxes)
+        listed = np.flatnonzero(~repeated & ~is_other)
+        return self._collect(listed, boxes, labels, is_ignored), int(is_other.sum())
+
+    def _collect(
+        self, rows: np.ndarray, boxes: np.ndarray, labels: np.ndarray, is_ignored: np.ndarray
+    ) -> Annotations:
+        """The annotations of some rows."""
+        counts = np.bincount(self._rows.owners[rows], minlength=len(self._images))
+        none = np.zeros(len(rows), bool)
+        return Annotations(
+            np.array([image.image_id for image in self._images], np.int64),
+            self._sizes,
+            np.concatenate([[0], np.cumsum(counts)]),
+            boxes=boxes[rows],
+            labels=labels[rows],
+            crowd=none,
+            difficult=none.copy(),
+            ignored=is_ignored[rows],
+            area=(boxes[rows, 2:] - boxes[rows, :2]).prod(axis=1),
+        )
+
+    def _place(self, index: int) -> str:
+        """The label file and the line of a row."""
+        image = self._images[self._rows.owners[index]]
+        return f"{image.label_file}:{self._rows.lines[index]}"
+
+    def _tell_rows(self, indices: Sequence[int]) -> None:
+        """Tells of rows that cannot be read; of all whose numbers are no shares at once."""
+        faults = self._rows.faults
+        for index in indices:
+            if words := faults[index].words:
+                sentence = f"{self._place(index)}: {faults[index].row} {words}, {_SKIP_BOX}"
+                self._problems.add(faults[index].kind, sentence)
+        large = [index for index in indices if not faults[index].words]
+        if not large:
+            return
+        first, total = faults[large[0]], len(self._rows.lines)
+        height, width = self._row_sizes[large[0]]
+        advice = (
+            "if they are pixels, divide x and width by the image's width, y and height by its "
+            "height"
+        )
+        largest = max(faults[index].largest for index in large)
+        if largest <= _PER_CENT < self._row_sizes[large].max() and len(large) >= _FEWEST:
+            advice = "if they are per cent, divide them by 100"
+        have = "has such a number" if len(large) == 1 else "have such numbers"
+        self._problems.add(
+            "bad_box",
+            f"{self._place(large[0])}: {first.row} has {first.largest:g}, which is no share of a "
+            f"side of its image of {width}x{height} ({len(large):,} of {total:,} "
+            f"{'row' if total == 1 else 'rows'} {have}); {advice}, {_skip_boxes(len(large))}",
+            len(large),
+        )
+
+    def _tell_unknown(self, is_unknown: np.ndarray) -> None:
+        """Tells in one sentence of all rows whose class has no name."""
+        faults = self._rows.faults
+        indices = [index for index in np.flatnonzero(is_unknown).tolist() if index not in faults]
+        if not indices:
+            return
+        classes = self._rows.classes
+        told = describe_unknown(classes[indices].tolist(), self._names, self._where)
+        told = f"{self._place(indices[0])}: {told}"
+        if are_counted_from_1(classes[classes >= 0].tolist(), self._names):
+            # To leave out the last class would leave all others with wrong names.
+            raise DataError(
+                f"{told}; the ids seem to be counted from 1, subtract 1 from each.",
+                "unknown_category",
+            )
+        self._problems.add(
+            "unknown_category",
+            f"{told}; name it there or correct the row, {_skip_boxes(len(indices))}",
+            len(indices),
+        )
+
+    def _describe_fault(self, kind: str, index: int) -> str:
+        """What is wrong with the box of a row."""
+        corners = ", ".join(f"{value:.7g}" for value in self._corners[index])
+        height, width = self._row_sizes[index]
+        name = self._names[int(self._rows.classes[index])]
+        return (
+            f"{self._place(index)}: the box ({name}; {corners} in pixels) "
+            f"{_FAULTS[kind].format(width=width, height=height)}, {_SKIP_BOX}"
+        )
+
+
+_FAULTS = {
+    "no_area": "has no area; repair or delete the row",
+    "outside": "is outside its image of {width}x{height}; repair or delete the row",
+}
+
+
+def _skip_boxes(count: int) -> str:
+    return _SKIP_BOX if count == 1 else _SKIP_BOX.replace("the box", "the boxes")

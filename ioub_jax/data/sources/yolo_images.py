@@ -1,0 +1,64 @@
+"""The images that the folders and lists of a YOLO data set's split have."""
+
+import pathlib
+from collections.abc import Sequence
+
+from ioub_jax.data.sources.image_suffixes import IMAGE_SUFFIXES
+from ioub_jax.data.sources.text_files import read_text
+from ioub_jax.data.sources.yolo_places import Places, images_below
+
+
+class SplitImages:
+    """The images of several folders and lists.
+
+    Attributes:
+      paths: those that are there, each once, in their order.
+      folders: the folders that were looked through, and not lists.
+      of_folders: the images in and below those.
+      missing: those of a list that are not there: the list, the line and what it says.
+      repeated: those of a list that are there several times: the list, the line and what it says.
+    """
+
+    def __init__(self) -> None:
+        self.paths: dict[str, None] = {}
+        self.folders: list[str] = []
+        self.of_folders: dict[str, None] = {}
+        self.missing: list[tuple[pathlib.Path, int, str]] = []
+        self.repeated: list[tuple[pathlib.Path, int, str]] = []
+
+    def add(self, place: pathlib.Path, folders: Sequence[pathlib.Path]) -> None:
+        """Adds what a folder, a list or an image file stands for.
+
+        Args:
+          place: it.
+          folders: what the lines of a list may be relative to besides its own folder.
+
+        Raises:
+          DataError: the list cannot be read.
+        """
+        if place.is_dir():
+            self.folders.append(str(place))
+            self.of_folders |= dict.fromkeys(images_below(place))
+            self.paths |= self.of_folders
+        elif place.suffix.lower() in IMAGE_SUFFIXES:
+            self.paths[str(place)] = None
+        else:
+            self._add_list(place, folders)
+
+    def _add_list(self, path: pathlib.Path, folders: Sequence[pathlib.Path]) -> None:
+        """Adds the images that the lines of a file name."""
+        places = Places([path.parent, *folders])
+        own: dict[str, None] = {}
+        lines = read_text(path, "save it as UTF-8, or choose another").splitlines()
+        for number, line in enumerate(lines, start=1):
+            name = line.strip()
+            if not name:
+                continue
+            image = places.find_file(name)
+            if image is None:
+                self.missing.append((path, number, name))
+            elif image in own:
+                self.repeated.append((path, number, name))
+            else:
+                own[image] = None
+        self.paths |= own

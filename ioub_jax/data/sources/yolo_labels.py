@@ -1,0 +1,126 @@
+"""Which label file an image of a YOLO data set has, and which label files have no image."""
+
+import os
+import re
+from collections.abc import Iterable
+
+from ioub_jax.data.sources.file_names import Listing
+from ioub_jax.data.sources.image_suffixes import IMAGE_SUFFIXES
+from ioub_jax.data.sources.text_files import decoded
+
+# What the folder of the images may be called where that of the labels is called 'labels': darknet
+# knows the second, too.
+_IMAGES = ("images", "jpegimages")
+_LABELS = "labels"
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# What is read of a file to see whether its first row is one of a label file.
+_BEGINNING = 4096
+
+
+class LabelFolders:
+    """The label file of each image: in `labels` where its folder is below `images`, else beside it.
+
+    The last folder called `images` counts; where there is no such folder of labels, the label
+    files lie beside the images. Each folder is listed once.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+        self._listings: dict[str, dict[str, str]] = {}
+        self._alike: dict[str, dict[str, list[str]]] = {}
+
+    def folder_of(self, image_folder: str) -> str:
+        """The folder with the labels of the images of a folder."""
+        if image_folder not in self._folders:
+            self._folders[image_folder] = _counterpart(image_folder) or image_folder
+        return self._folders[image_folder]
+
+    def find(self, image: str) -> str | None:
+        """The label file of an image; None where it has none."""
+        image_folder, name = os.path.split(image)
+        folder, stem = self.folder_of(image_folder), os.path.splitext(name)[0]
+        labels = self._labels(folder)
+        if stem not in labels:  # as Windows, which ignores letter case, may leave it
+            alike = self._alike[folder].get(stem.casefold(), [])
+            if len(alike) != 1 or _has_image(image_folder, alike[0]):
+                return None
+            stem = alike[0]
+        return os.path.join(folder, labels[stem])
+
+    def orphans(self, images: Iterable[str], places: Iterable[str]) -> list[str]:
+        """The label files that no image has, sorted.
+
+        Empty ones are left out, and other texts, such as a list of classes.
+
+        Args:
+          images: those whose folders of labels are looked into.
+          places: the folders in and below which these images are.
+        """
+        stems: dict[str, set[str]] = {}
+        for place in places:
+            folder = self.folder_of(place)
+            if folder != place:  # it may have folders without a counterpart
+                stems |= {parent: set() for parent, _, _ in os.walk(folder)}
+        for image_folder in {os.path.dirname(image) for image in images}:
+            names = (os.path.splitext(name) for name in Listing(image_folder).files(image_folder))
+            stems.setdefault(self.folder_of(image_folder), set()).update(
+                stem.casefold() for stem, suffix in names if suffix.lower() in IMAGE_SUFFIXES
+            )
+        found = [
+            os.path.join(folder, name)
+            for folder, known in stems.items()
+            for stem, name in self._labels(folder).items()
+            if stem.casefold() not in known
+        ]
+        return [path for path in sorted(found) if is_label_file(path)]
+
+    def _labels(self, folder: str) -> dict[str, str]:
+        """The names of the label files of a folder by their stems."""
+        if folder not in self._listings:
+            parts = [(os.path.splitext(name), name) for name in Listing(folder).files(folder)]
+            labels = {
+                stem: name
+                for (stem, suffix), name in parts
+                if suffix.lower() == ".txt" and not name.startswith(".")
+            }
+            alike: dict[str, list[str]] = {}
+            for stem in labels:
+                alike.setdefault(stem.casefold(), []).append(stem)
+            self._listings[folder], self._alike[folder] = labels, alike
+        return self._listings[folder]
+
+
+def _has_image(folder: str, stem: str) -> bool:
+    return any(os.path.splitext(name)[0] == stem for name in Listing(folder).files(folder))
+
+
+def _counterpart(image_folder: str) -> str | None:
+    """The folder of labels of a folder of images; None where there is none."""
+    parts = os.path.abspath(image_folder).split(os.sep)
+    places = [place for place, part in enumerate(parts) if part.casefold() in _IMAGES]
+    if not places:
+        return None
+    place = places[-1]
+    above = os.sep.join(parts[:place]) or os.sep
+    names = (name for name in Listing(above).folders(above) if name.casefold() == _LABELS)
+    for name in sorted(names, key=lambda name: (name != _LABELS, name)):
+        folder = os.path.join(above, name, *parts[place + 1 :])
+        if os.path.isdir(folder):
+            return folder
+    return None
+
+
+def is_label_file(path: str) -> bool:
+    """Whether the first row of a file is one of a label file: a class and at least four numbers."""
+    try:
+        with open(path, "rb") as file:
+            text = decoded(file.read(_BEGINNING))
+    except (OSError, UnicodeDecodeError):
+        return False
+    row = next((line.split() for line in text.splitlines() if line.strip()), [])
+    return len(row) >= 5 and all(map(is_number, row[:5]))
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number as a label file has it."""
+    return _NUMBER.fullmatch(text) is not None
