@@ -1,4 +1,5 @@
 import pickle
+import shutil
 from xml.etree import ElementTree
 
 import cv2
@@ -255,7 +256,7 @@ def test_an_unreadable_image_gets_a_sentence_when_it_is_loaded(folder, damage, o
 def test_a_missing_folder_is_named(folder, missing):
     target = folder / missing if missing else folder / "nowhere"
     if missing:
-        target.rename(folder / "elsewhere")
+        shutil.rmtree(target)
     with pytest.raises(DataError, match=r"there is no such folder; set config\.data\.voc\.root"):
         VocSource(folder if missing else target, "train", on_error="skip")
 
