@@ -21,7 +21,13 @@ from ioub_jax.data.sources.voc_folders import (
     parts_of,
 )
 from ioub_jax.data.sources.voc_layout import find_layout, is_tree
-from ioub_jax.data.sources.voc_lists import EVERYTHING, find_list, find_lists, read_lines
+from ioub_jax.data.sources.voc_lists import (
+    EVERYTHING,
+    find_list,
+    find_lists,
+    is_of_one_class,
+    read_lines,
+)
 
 SKIP_IMAGE = "or set config.data.on_error='skip' to leave the image out."
 _FOLDER_KEYS = "config.data.voc.train_folders, val_folders or test_folders"
@@ -124,7 +130,7 @@ class VocFolder:
             raise _no_folder(self.path, root)
         parts = parts_of(self.path)
         anywhere = (self.path,)
-        xmls = parts.xmls or (anywhere if is_tree(self.path) else ())
+        xmls = parts.xmls or (anywhere if _is_one_tree(self.path) else ())
         images = parts.images
         if not images and xmls and has_files(self.path, is_image, below=True):
             images = anywhere
@@ -254,6 +260,14 @@ class VocFolder:
         )
 
 
+def _is_one_tree(path: pathlib.Path) -> bool:
+    """Whether XMLs lie anywhere below a folder, and are not those of several splits."""
+    if not is_tree(path):
+        return False
+    layout = find_layout(path)
+    return layout is None or layout.root == path or len(layout.splits) == 1
+
+
 def _no_folder(missing: pathlib.Path, root: pathlib.Path) -> DataError:
     return DataError(f"{missing}: there is no such folder; {_way_to_folders(root)}", "folder")
 
@@ -314,11 +328,6 @@ def list_entries(
                 "or set config.data.on_error='skip' to read it once.",
             )
     return entries
-
-
-def is_of_one_class(columns: Sequence[str]) -> bool:
-    """Whether a line is of a list of one class: an image, and whether that is in it."""
-    return len(columns) == 2 and columns[1] in ("-1", "0", "1")
 
 
 def _check_list(

@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+from collections.abc import Sequence
 
 from ioub_jax.data.sources.voc_folders import is_xml, iter_files, parts_of, subfolders
 
@@ -78,6 +79,11 @@ def read_lines(path: pathlib.Path) -> list[str]:
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def is_of_one_class(columns: Sequence[str]) -> bool:
+    """Whether a line is of a list of one class: an image, and whether that is in it."""
+    return len(columns) == 2 and columns[1] in ("-1", "0", "1")
 
 
 def is_annotated(path: pathlib.Path, folder: pathlib.Path) -> bool:

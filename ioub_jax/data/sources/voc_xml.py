@@ -10,6 +10,7 @@ import numpy as np
 
 from ioub_jax.coco_values import side_of, upright_corners
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.sources.other_formats import CVAT
 from ioub_jax.data.sources.voc_files import SKIP_IMAGE
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -70,9 +71,11 @@ def read_objects(path: pathlib.Path) -> VocAnnotation:
     root = _parse(path)
     objects = [entry for entry in root.findall("object") if entry.findtext("deleted") != "1"]
     if root.tag != "annotation" and not objects:
+        is_cvat = root.tag == "annotations" and root.find("image") is not None
+        way_out = SKIP_IMAGE.removeprefix("or ")
         raise DataError(
-            f"{path}: is no VOC annotation, its element is <{root.tag[:40]}>{_other_format(root)}; "
-            f"take the file away, {SKIP_IMAGE}",
+            f"{path}: is no VOC annotation, its element is <{root.tag[:40]}>"
+            f"{CVAT.hint(way_out) if is_cvat else f'; take the file away, or {way_out}'}",
             "broken_annotation",
         )
     boxes = [_read_box(entry) for entry in objects]
@@ -161,16 +164,6 @@ def _has_bare_objects(root: ElementTree.Element) -> bool:
     return all([part.tag for part in entry] == ["name", "bndbox"] for entry in objects) and all(
         "." in (number.text or "") for number in root.findall("object/bndbox/*")
     )
-
-
-def _other_format(root: ElementTree.Element) -> str:
-    """What an XML of another element seems to be."""
-    if root.tag == "annotations" and root.find("image") is not None:
-        return (
-            " and it looks like CVAT's XML (export as COCO there, or convert it with globox 2.9.0: "
-            "globox convert annotations.xml coco.json -f cvat -F coco)"
-        )
-    return ""
 
 
 def _parse(path: pathlib.Path) -> ElementTree.Element:
