@@ -13,14 +13,13 @@ from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.sources.file_names import Listing, resolve
 from ioub_jax.data.sources.voc_folders import (
     IMAGE_SUFFIXES,
-    folders_below,
     has_files,
     is_image,
     is_xml,
     iter_files,
     parts_of,
 )
-from ioub_jax.data.sources.voc_layout import find_layout, is_tree
+from ioub_jax.data.sources.voc_layout import is_one_tree, no_folder
 from ioub_jax.data.sources.voc_lists import (
     EVERYTHING,
     find_list,
@@ -30,7 +29,6 @@ from ioub_jax.data.sources.voc_lists import (
 )
 
 SKIP_IMAGE = "or set config.data.on_error='skip' to leave the image out."
-_FOLDER_KEYS = "config.data.voc.train_folders, val_folders or test_folders"
 
 
 class Files:
@@ -127,16 +125,16 @@ class VocFolder:
     def __init__(self, root: pathlib.Path, name: str) -> None:
         self.path = root / name
         if not self.path.is_dir():
-            raise _no_folder(self.path, root)
+            raise no_folder(self.path, root)
         parts = parts_of(self.path)
         anywhere = (self.path,)
-        xmls = parts.xmls or (anywhere if _is_one_tree(self.path) else ())
+        xmls = parts.xmls or (anywhere if is_one_tree(self.path) else ())
         images = parts.images
         if not images and xmls and has_files(self.path, is_image, below=True):
             images = anywhere
         for part, found in (("Annotations", xmls), ("JPEGImages", images)):
             if not found:
-                raise _no_folder(self.path / part, root)
+                raise no_folder(self.path / part, root)
             if len(found) > 1:
                 names = " and ".join(str(folder.relative_to(self.path)) for folder in found)
                 raise DataError(
@@ -258,34 +256,6 @@ class VocFolder:
         return DataError(
             f"{self.images.folder / (entry.name + suffix)}: {fault}, {SKIP_IMAGE}", "missing_image"
         )
-
-
-def _is_one_tree(path: pathlib.Path) -> bool:
-    """Whether XMLs lie anywhere below a folder, and are not those of several splits."""
-    if not is_tree(path):
-        return False
-    layout = find_layout(path)
-    return layout is None or layout.root == path or len(layout.splits) == 1
-
-
-def _no_folder(missing: pathlib.Path, root: pathlib.Path) -> DataError:
-    return DataError(f"{missing}: there is no such folder; {_way_to_folders(root)}", "folder")
-
-
-def _way_to_folders(root: pathlib.Path) -> str:
-    """Which key to set to what, seen from a root that lacks a folder."""
-    if (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir():
-        return f"{root} itself holds them, set {_FOLDER_KEYS} to ('.',)."
-    years = {path.parent.name for path in root.glob("*/Annotations")}
-    years |= set(folders_below(root))
-    if years:
-        return f"set {_FOLDER_KEYS} to one or more of {tuple(sorted(years))!r}."
-    if (layout := find_layout(root)) is not None and layout.root != root:
-        return f"set config.data.voc.root to {layout.root}."
-    return (
-        "set config.data.voc.root to the folder that holds Annotations and JPEGImages, or XMLs "
-        "beside their images."
-    )
 
 
 def list_entries(

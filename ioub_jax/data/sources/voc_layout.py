@@ -6,6 +6,7 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.voc_folders import (
     folders_below,
     has_annotations,
@@ -17,6 +18,7 @@ from ioub_jax.data.sources.voc_folders import (
 )
 from ioub_jax.data.sources.voc_lists import EVERYTHING, find_lists, is_annotated, role_of
 
+_FOLDER_KEYS = "config.data.voc.train_folders, val_folders or test_folders"
 # A data set may lie so many folders deeper than where it is looked for, among so many others.
 _DEPTH, _MOST_FOLDERS = 4, 500
 
@@ -93,6 +95,35 @@ def is_tree(folder: pathlib.Path) -> bool:
         return False
     holders = {file.parent for file in itertools.islice(iter_files(folder, is_xml, below=True), 9)}
     return any(has_annotations(holder, holder) for holder in holders) and not folders_below(folder)
+
+
+def is_one_tree(path: pathlib.Path) -> bool:
+    """Whether XMLs lie anywhere below a folder, and are not those of several splits."""
+    if not is_tree(path):
+        return False
+    layout = find_layout(path)
+    return layout is None or layout.root == path or len(layout.splits) == 1
+
+
+def no_folder(missing: pathlib.Path, root: pathlib.Path) -> DataError:
+    """That a folder is missing, and which key to set to what, seen from the root it is below."""
+    return DataError(f"{missing}: there is no such folder; {_way_to_folders(root)}", "folder")
+
+
+def _way_to_folders(root: pathlib.Path) -> str:
+    """Which key to set to what, seen from a root that lacks a folder."""
+    if (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir():
+        return f"{root} itself holds them, set {_FOLDER_KEYS} to ('.',)."
+    years = {path.parent.name for path in root.glob("*/Annotations")}
+    years |= set(folders_below(root))
+    if years:
+        return f"set {_FOLDER_KEYS} to one or more of {tuple(sorted(years))!r}."
+    if (layout := find_layout(root)) is not None and layout.root != root:
+        return f"set config.data.voc.root to {layout.root}."
+    return (
+        "set config.data.voc.root to the folder that holds Annotations and JPEGImages, or XMLs "
+        "beside their images."
+    )
 
 
 def _layout_at(folder: pathlib.Path) -> VocLayout | None:

@@ -124,9 +124,9 @@ BAD = {
     ),
     "CVAT's XML": (
         {"inside": "<image id='0' name='a.png'/>", "tag": "annotations"},
-        "FOLDER/a.xml: is no VOC annotation, its element is <annotations>, it looks like CVAT's XML;"
-        " export as COCO there, or convert it with globox 2.9.0: globox convert FILE coco.json -f "
-        f"cvat -F coco -A, {SKIP_IMAGE}",
+        "FOLDER/a.xml: is no VOC annotation, its element is <annotations>, it looks like CVAT's "
+        "XML; export as COCO there, or convert it with globox 2.9.0: globox convert FILE coco.json "
+        f"-f cvat -F coco -A, {SKIP_IMAGE}",
     ),
     "XML of something else": (
         {"inside": "<dependencies/>", "tag": "project"},
