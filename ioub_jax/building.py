@@ -24,7 +24,7 @@ from ioub_jax.from_config import data_parts, training_parts
 from ioub_jax.trained import Trained
 from ioub_jax.training import evaluator, loop, optimization
 from ioub_jax.training.experiment import Experiment
-from ioub_jax.workdirs import class_list, configuration, given_parts, writers
+from ioub_jax.workdirs import class_list, configuration, given_parts, pixel_convention, writers
 
 logger = logging.getLogger("ioub_jax")
 
@@ -41,6 +41,7 @@ def build(
     optimizer: optax.GradientTransformation | None = None,
     metrics: Sequence[Metric] | None = None,
     categories: Categories | None = None,
+    voc_pixels: str | None = None,
 ) -> Experiment:
     """A training with all of its parts: those that are given, the others as configured.
 
@@ -58,6 +59,8 @@ def build(
       metrics: by which the run is evaluated; the headline of the first picks the best checkpoint.
       categories: the id and name of each label, of a run that has begun; None: those of the
         training data.
+      voc_pixels: how the pixels of VOC's XMLs are counted, of a run that has begun; None: as is
+        configured, or else as the training data gives away.
 
     Raises:
       ConfigError: the configuration cannot be run, or not on this machine, or the parts do not fit
@@ -76,7 +79,7 @@ def build(
     given = _names(source=source, network=network, detector=detector, optimizer=optimizer)
     if metrics is not None:
         given["metrics"] = ", ".join(map(given_parts.qualified_name, metrics))
-    train_data, val_data, learned = _data(config, source, validation, categories)
+    train_data, val_data, learned = _data(config, source, validation, categories, voc_pixels)
     placed = training_parts.detector_of(config, len(train_data.classes), network, detector)
     training_parts.check_arithmetic(config, placed.mesh.local_devices[0])
     frozen = training_parts.frozen_of(config, placed)
@@ -118,6 +121,7 @@ def _data(
     source: Source | None,
     validation: Source | None,
     categories: Categories | None,
+    voc_pixels: str | None,
 ) -> tuple[Source, Source, tuple[str, ...]]:
     """Training and validation data, and how much of the former is learned, in words."""
     if (source is None) != (validation is None):
@@ -126,7 +130,7 @@ def _data(
             "neither, and both are as configured."
         )
     if source is None or validation is None:
-        source, validation, learned = data_parts.open_data(config, categories)
+        source, validation, learned = data_parts.open_data(config, categories, voc_pixels)
         return source, validation, learned.lines()
     if tuple(source.classes) != tuple(validation.classes):
         raise ConfigError(
@@ -163,9 +167,9 @@ def train(
     Args:
       experiment: all parts of the training, from `build`.
       workdir: the run's folder: `config.json`, `classes.json`, `data.json`, `bit_depth.json` (of
-        image files), `parts.json` (of parts that were given), `train.jsonl`, `histograms.jsonl`,
-        `evaluation.jsonl`, `tensorboard/`, `checkpoints/{last,best}/` and `evaluation/` are written
-        there.
+        image files), `voc_pixels.json` (of VOC's XMLs), `parts.json` (of parts that were given),
+        `train.jsonl`, `histograms.jsonl`, `evaluation.jsonl`, `tensorboard/`,
+        `checkpoints/{last,best}/` and `evaluation/` are written there.
       profile: whether a few steps are traced, into `profile/`.
 
     Returns:
@@ -223,7 +227,9 @@ def begin_run(
     """The run of a configuration in a workdir, from where it stands; arguments as `train`."""
     folder = files.path_of(workdir)
     check_workdir(folder, configuration.to_dict(config), {})
-    experiment = build(config, categories=class_list.read(folder))
+    experiment = build(
+        config, categories=class_list.read(folder), voc_pixels=pixel_convention.of_run(folder)
+    )
     return loop.Run(experiment, folder, profile=profile)
 
 

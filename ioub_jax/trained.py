@@ -21,7 +21,14 @@ from ioub_jax.evaluation.metric import Metric
 from ioub_jax.from_config import data_parts, training_parts
 from ioub_jax.inference import ObjectDetector
 from ioub_jax.training import evaluator
-from ioub_jax.workdirs import bit_depth, checkpoints, class_list, configuration, given_parts
+from ioub_jax.workdirs import (
+    bit_depth,
+    checkpoints,
+    class_list,
+    configuration,
+    given_parts,
+    pixel_convention,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,6 +108,7 @@ def open_run(
         split,
         categories=class_list.read(workdir),
         bit_depth=bit_depth.of_run(workdir, options.bit_depth),
+        voc_pixels=pixel_convention.of_run(workdir),
     )
     return Trained(
         placed=training_parts.detector_of(config, len(source.classes), network, detector),

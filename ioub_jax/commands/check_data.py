@@ -115,6 +115,8 @@ def main() -> None:
             found = dataclasses.replace(found, findings=(*found.findings, *more))
             details |= measured
             lines = "\n".join(data.learned.lines())
+            if (pixels := audit.pixels_line(data.source)) is not None:
+                details["pixels"] = pixels
             print(f"{report.format_statistics(data.statistics)}\n\n{suits}\n\n{lines}\n")
     except ValueError as error:
         raise ConfigError(str(error)) from error

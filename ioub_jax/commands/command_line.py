@@ -25,6 +25,7 @@ from ml_collections import config_flags
 
 from ioub_jax import caches, configs, log_lines
 from ioub_jax.commands import machine, overrides
+from ioub_jax.configs import keys
 from ioub_jax.errors import UserError
 from ioub_jax.printing import printable, printable_lines
 
@@ -220,7 +221,9 @@ def _sentence_of_parsing(error: BaseException) -> str | None:
         # Its text, or an error that has it: as text of the upper one it is quoted once more.
         beneath = error.args[0]
         words = str(beneath.args[0] if isinstance(beneath, KeyError) else beneath).splitlines()
-        return f"No such key in the configuration: {'. '.join(words)}"
+        told = f"No such key in the configuration: {'. '.join(words)}"
+        found = [advice for key, advice in keys.REPLACED.items() if repr(key) in told]
+        return f"{told}; {found[0]}" if found else told
     # What says by itself what is wrong; of what the code of a file brings, that is a ValueError.
     plain = (ValueError,) if raised else (ValueError, TypeError, OSError, SyntaxError, ImportError)
     error, unread = raised or error, "The configuration cannot be read: "

@@ -20,6 +20,7 @@ from ioub_jax.workdirs import (
     class_list,
     configuration,
     lock,
+    pixel_convention,
     writers,
 )
 
@@ -36,24 +37,31 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     settings = configuration.to_dict(config)
     building.check_workdir(workdir, settings, {})
     before = resumption.read(workdir)
-    experiment = building.build(config, categories=class_list.read(workdir))
+    experiment = building.build(
+        config,
+        categories=class_list.read(workdir),
+        voc_pixels=pixel_convention.of_run(workdir),
+    )
     options, source = experiment.options, experiment.source
     data = resumption.fingerprints(source, experiment.validation)
     files.check_can_write(workdir)
     lock.check_free(workdir)
+    pixel_convention.check(workdir, source)
     _trace(experiment)
     found = checkpoint_folders.find(workdir)
-    depth = "bit_depth.json, " if bit_depth.is_kept(options.bit_depth, source) else ""
+    kept = ["config.json", "classes.json", "data.json"]
+    kept += ["bit_depth.json"] * bit_depth.is_kept(options.bit_depth, source)
+    kept += ["voc_pixels.json"] * pixel_convention.is_kept(source)
+    kept += ["train.jsonl", "histograms.jsonl", "evaluation.jsonl"]
     written = writers.describe_writers(workdir, options.wandb_project)
-    folders = ["checkpoints/", "evaluation/", *written]
+    written = ["checkpoints/", "evaluation/", *written]
     with naming({"canvases": "data.canvases"}):
         told = summary.lines_at_start(experiment)
     return [
         *told,
         _start(experiment, workdir),
         *resumption.changes(before, experiment, data, found[0].step if found else 0),
-        f"Files: config.json, classes.json, data.json, {depth}train.jsonl, histograms.jsonl, "
-        f"evaluation.jsonl, {', '.join(folders)} in {workdir}.",
+        f"Files: {', '.join([*kept, *written])} in {workdir}.",
     ]
 
 

@@ -34,7 +34,7 @@ from ioub_jax.configs.rules import (
 )
 from ioub_jax.configs.ssd_boxes import RATIOS, SIZES, STRIDES
 
-__all__ = ["FAMILIES", "KEYS", "NO_KEY", "SECTIONS", "Key", "of_family"]
+__all__ = ["FAMILIES", "KEYS", "NO_KEY", "REPLACED", "SECTIONS", "Key", "of_family"]
 
 
 class _Marker:
@@ -106,6 +106,12 @@ SECTIONS = {
     "data": "The data",
     "evaluation": "The evaluation",
     "runtime": "How it is run",
+}
+
+#: Last part of a key that earlier versions had -> what is to be set instead.
+REPLACED = {
+    "one_based": "--config.data.voc.pixels=devkit is what one_based=True was, "
+    "--config.data.voc.pixels=zero_based what one_based=False was; unset, the files decide.",
 }
 
 # What the arm is that a configuration has by default.
@@ -821,16 +827,18 @@ KEYS = (
     ),
     Key(
         "data.voc.unannotated",
-        "problem",
-        one_of("problem", "empty"),
+        None,
+        or_none(one_of("problem", "empty")),
         "What an image without XML is: a 'problem' (see data.on_error), or 'empty', one without "
-        "objects.",
+        "objects. None: empty where the tool that wrote the XMLs writes none for such images.",
     ),
     Key(
-        "data.voc.one_based",
-        True,
-        flag(),
-        "Whether the first pixel is 1, as in the devkit; some exporters write 0.",
+        "data.voc.pixels",
+        None,
+        or_none(one_of("devkit", "zero_based", "one_based_exclusive")),
+        "How pixels are counted: 'devkit' (from 1, xmax and ymax are inside the box), 'zero_based' "
+        "(from 0, they are outside) or 'one_based_exclusive' (from 1, they are outside). None: as "
+        "the files of the training split give away.",
     ),
     Key(
         "data.yolo.root",

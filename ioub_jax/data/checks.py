@@ -34,6 +34,7 @@ CHANGES = {
     "clipped": "boxes that stick out of their image, clipped to it",
     "exchanged": "boxes whose corners are exchanged, put in order",
     "rotated": "rotated boxes, read as the upright box around them",
+    "outlined": "objects without a box, read as the box around their mask, polygon or keypoints",
     "repeated": "boxes listed twice (the same image, class and box), read once",
     "renumbered": "annotation ids used twice, renumbered",
     "converted": "ids that are written as another type, read as the one they can mean",

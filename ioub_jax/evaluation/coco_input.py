@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ioub_jax.coco_outlines import box_around, has_no_box
 from ioub_jax.coco_values import (
     area_of,
     describe_fault,
@@ -71,7 +72,8 @@ def check_input(
 ) -> CheckedInput:
     """Checks what a metric is to be computed from; neither argument is changed.
 
-    A ground-truth box whose corners are exchanged is put in order, one with CVAT's `rotation` is
+    A ground-truth object without a box has the one around its polygons, its mask or its keypoints.
+    A box whose corners are exchanged is put in order, one with CVAT's `rotation` is
     the upright box around it, and an annotation that is listed again under its id counts once; how
     many there were is logged. Boxes of one image, class and place under ids of their own all count,
     as pycocotools counts them.
@@ -168,6 +170,10 @@ def _annotation(
 ) -> dict[str, Any]:
     """What the metrics read of a ground-truth object, with `number` as its id."""
     name = f"annotation {annotation.get('id', f'number {number}')} of the ground truth"
+    if has_no_box(annotation.get("bbox")) and (around := box_around(annotation)) is not None:
+        changes["annotations without a box, read as the box around what they have instead"] += 1
+        turned = {"rotation": 0, "bbox": around}  # a polygon is turned already
+        annotation = {**annotation, **turned}
     result = _located_box(name, number, annotation, images, categories)
     box = result["bbox"]
     if box[2] < 0 or box[3] < 0:

@@ -27,6 +27,7 @@ from ioub_jax.data.sources import (
     YoloSource,
     bit_depth_of,
     unlearned,
+    voc_pixels_of,
 )
 from ioub_jax.data.sources.class_order import with_classes
 from ioub_jax.data.sources.file_source import AnnotatedImages
@@ -49,6 +50,7 @@ def create_source(
     *,
     categories: Categories | None = None,
     bit_depth: int | None = None,
+    voc_pixels: str | None = None,
 ) -> Source:
     """The data set that a configuration names, with the images that a split is used with.
 
@@ -62,6 +64,8 @@ def create_source(
         the names of its own classes, some of which it may lack. None: the labels of the data set.
       bit_depth: what the 16-bit images of the training data have, where the configuration does not
         say; None: measured on this split.
+      voc_pixels: how the training data counts the pixels of VOC's XMLs, where the configuration
+        does not say; None: decided by the files of this split.
 
     Returns:
       the data set; for training without the images that have no box to learn, unless they are
@@ -73,7 +77,9 @@ def create_source(
       DataError: the source is unknown, something is wrong with its files, there is no box to learn,
         or there are objects of a class that `categories` lacks.
     """
-    return open_counted(data, split, matcher, categories=categories, bit_depth=bit_depth)[0]
+    return open_counted(
+        data, split, matcher, categories=categories, bit_depth=bit_depth, voc_pixels=voc_pixels
+    )[0]
 
 
 def open_counted(
@@ -83,6 +89,7 @@ def open_counted(
     *,
     categories: Categories | None = None,
     bit_depth: int | None = None,
+    voc_pixels: str | None = None,
 ) -> tuple[Source, Learned]:
     """As `create_source`, with what of the data set is learned.
 
@@ -92,11 +99,12 @@ def open_counted(
       matcher: `config.matcher`; None for its defaults.
       categories: as for `create_source`.
       bit_depth: as for `create_source`.
+      voc_pixels: as for `create_source`.
 
     Returns:
       the data set and the counts; raises alike.
     """
-    source = open_source(data, split, categories, bit_depth)
+    source = open_source(data, split, categories, bit_depth, voc_pixels)
     rules = rules_of(data, matcher, split)
     learned = count_learned(source, rules)
     if split == "train":
@@ -110,6 +118,7 @@ def open_source(
     split: str,
     categories: Categories | None = None,
     bit_depth: int | None = None,
+    voc_pixels: str | None = None,
 ) -> Source:
     """The data set that a configuration names, with every image that can be read.
 
@@ -118,6 +127,7 @@ def open_source(
       split: 'train', 'val' or 'test'.
       categories: as for `create_source`.
       bit_depth: as for `create_source`.
+      voc_pixels: as for `create_source`.
 
     Returns:
       the data set; raises as `create_source`, but for a lack of boxes.
@@ -129,8 +139,8 @@ def open_source(
             f"config.data.source is {data.source!r} and must be one of {tuple(_OPEN)}.", "folder"
         )
     options = f"config.data.{data.source}"
-    with naming(_ON_ERROR | below(options, ("classes", "image_size", "unannotated"))):
-        source = _OPEN[data.source](data, split, categories)
+    with naming(_ON_ERROR | below(options, ("classes", "image_size", "pixels", "unannotated"))):
+        source = _OPEN[data.source](_with_voc_pixels(data, voc_pixels), split, categories)
     name = f"{data.source} {split}"
     if categories is not None:
         origin = origin_of(data, split)
@@ -206,6 +216,16 @@ def _exif(data: ml_collections.ConfigDict) -> str:
     return str(data.get("exif", "ignore"))
 
 
+def _with_voc_pixels(
+    data: ml_collections.ConfigDict, pixels: str | None
+) -> ml_collections.ConfigDict:
+    """`config.data` with the pixels of the training data, where it does not choose any itself."""
+    if data.source != "voc" or pixels is None or data.voc.get("pixels") is not None:
+        return data
+    values = data.to_dict()
+    return ml_collections.ConfigDict(values | {"voc": values["voc"] | {"pixels": pixels}})
+
+
 def chosen_bit_depth(data: ml_collections.ConfigDict) -> int | None:
     """The bit depth that `config.data` chooses; None where it is to be measured."""
     depth: int | None = data.get("bit_depth")
@@ -260,7 +280,7 @@ def _voc(data: ml_collections.ConfigDict, split: str, categories: Categories | N
         classes=voc.classes or trained,
         may_learn_more=trained is None,
         on_error=data.on_error,
-        one_based=voc.one_based,
+        pixels=voc.get("pixels"),
         unannotated=voc.get("unannotated", "problem"),
         exif=_exif(data),
     )
@@ -379,15 +399,23 @@ def open_split(
     *,
     categories: Categories | None = None,
     bit_depth: int | None = None,
+    voc_pixels: str | None = None,
 ) -> Source:
     """`create_source` of a whole configuration."""
     return create_source(
-        config.data, split, config.matcher, categories=categories, bit_depth=bit_depth
+        config.data,
+        split,
+        config.matcher,
+        categories=categories,
+        bit_depth=bit_depth,
+        voc_pixels=voc_pixels,
     )
 
 
 def open_data(
-    config: ml_collections.ConfigDict, categories: Categories | None = None
+    config: ml_collections.ConfigDict,
+    categories: Categories | None = None,
+    voc_pixels: str | None = None,
 ) -> tuple[Source, Source, Learned]:
     """The training and the validation data of a configuration, and what of the former is learned.
 
@@ -395,18 +423,23 @@ def open_data(
       config: the whole configuration.
       categories: the id and name of each label, of a run that has begun; None: those of the
         training data.
+      voc_pixels: how VOC's pixels are counted, of a run that has begun; None: as the training data
+        gives away.
 
     Raises:
       ConfigError: an option has a value that is refused.
       DataError: the data set is broken, or has a class without a box to learn.
     """
-    source, learned = open_counted(config.data, "train", config.matcher, categories=categories)
+    source, learned = open_counted(
+        config.data, "train", config.matcher, categories=categories, voc_pixels=voc_pixels
+    )
     check_classes(learned, config.data)
     validation = create_source(
         config.data,
         "val",
         categories=list(zip(source.category_ids, source.classes, strict=True)),
         bit_depth=bit_depth_of(source),
+        voc_pixels=voc_pixels_of(source),
     )
     return source, validation, learned
 

@@ -29,7 +29,7 @@ from ioub_jax.evaluation.coco_input import check_input
 from ioub_jax.from_config import data_parts, training_parts
 from ioub_jax.studies import paired_differences, resampling
 from ioub_jax.training.experiment import TrainingOptions
-from ioub_jax.workdirs import class_list, configuration, records
+from ioub_jax.workdirs import class_list, configuration, pixel_convention, records
 
 #: What makes an arm of a configuration.
 Change = Callable[[ml_collections.ConfigDict], None]
@@ -355,16 +355,20 @@ def _images(run: PlannedRun, count: int | None) -> str | None:
 def _ground_truth_of(run: PlannedRun) -> tuple[dict[str, Any], str]:
     data = json.dumps(run.settings["data"])
     categories = class_list.read(run.workdir)
-    return _ground_truth(data, None if categories is None else tuple(categories))
+    return _ground_truth(
+        data,
+        None if categories is None else tuple(categories),
+        pixel_convention.of_run(run.workdir),
+    )
 
 
 @functools.lru_cache(maxsize=1)  # the runs of a comparison have the same data
 def _ground_truth(
-    data: str, categories: tuple[tuple[int, str], ...] | None
+    data: str, categories: tuple[tuple[int, str], ...] | None, voc_pixels: str | None
 ) -> tuple[dict[str, Any], str]:
     """The validation images of `config.data`, given as JSON, in COCO's format, and their digest."""
     config = configuration.from_dict(json.loads(data))
-    source = data_parts.create_source(config, "val", categories=categories)
+    source = data_parts.create_source(config, "val", categories=categories, voc_pixels=voc_pixels)
     ground_truth = coco_format.to_coco_ground_truth(source)
     # Without the names of files, which are other ones on another machine.
     sizes = [(image["id"], image["height"], image["width"]) for image in ground_truth["images"]]

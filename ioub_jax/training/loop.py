@@ -38,6 +38,7 @@ from ioub_jax.workdirs import (
     configuration,
     given_parts,
     lock,
+    pixel_convention,
     records,
     writers,
 )
@@ -125,6 +126,7 @@ class Run:
             hosts.check_shared(self.workdir)
         # Where there is a configuration its parts are there, too, whenever another process looks.
         given_parts.claim(self.workdir, self.experiment.given)
+        pixel_convention.claim(self.workdir, self.experiment.source)
         configuration.claim_workdir(self.workdir, self.experiment.settings)
         class_list.claim(self.workdir, self.experiment.source)
         resumption.record_data(self.workdir, data)

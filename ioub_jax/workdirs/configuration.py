@@ -55,6 +55,7 @@ _LABELS = re.compile(r"data\.\w+\.classes")
 _ADDED = {
     "data.exif": "ignore",
     "data.bit_depth": None,
+    "data.voc.pixels": None,
     "data.voc.unannotated": "problem",
     "data.yolo.train_split": "train",
     "data.yolo.classes": None,
@@ -63,6 +64,8 @@ _ADDED = {
     "optimizer.backbone_factor": 1.0,
     "optimizer.layer_decay": 1.0,
 }
+# Keys that leave open what the files give away; earlier versions had one answer for all.
+_PIXELS, _LEFT_OPEN = "data.voc.pixels", ("data.voc.pixels", "data.voc.unannotated")
 # What is only a check of the data, and changes nothing of what is trained.
 _CHECKS = ("data.allow_empty_classes",)
 
@@ -86,7 +89,10 @@ def differing_keys(
     """
     from flax import traverse_util  # brings jax, and every command imports this module
 
-    before, after = (_ADDED | traverse_util.flatten_dict(values, sep=".") for values in (old, new))
+    before, after = (
+        _ADDED | traverse_util.flatten_dict(_with_keys_of_today(values), sep=".")
+        for values in (old, new)
+    )
     missing = object()
     differences = []
     for key in sorted(before.keys() | after.keys()):
@@ -95,6 +101,11 @@ def differing_keys(
             continue
         if _WHERE_DATA_LIES.fullmatch(key):
             continue
+        if key in _LEFT_OPEN and second is None:
+            continue
+        # Which these were, `pixel_convention` knows.
+        if key == _PIXELS and first is None and not evaluated:
+            continue
         if not evaluated and (key.startswith("evaluation.") or key == "schedule.images"):
             continue
         if key == "schedule.images" and missing not in (first, second) and second > first:
@@ -102,6 +113,16 @@ def differing_keys(
         shown = ["absent" if value is missing else repr(value) for value in (first, second)]
         differences.append(f"{key}: {shown[0]} -> {shown[1]}")
     return differences
+
+
+def _with_keys_of_today(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of an earlier version with the keys that say today what it says."""
+    voc = values.get("data", {}).get("voc", {})
+    if "one_based" not in voc:
+        return values
+    others = {key: value for key, value in voc.items() if key != "one_based"}
+    pixels = "devkit" if voc["one_based"] else "zero_based"
+    return values | {"data": values["data"] | {"voc": {"pixels": pixels} | others}}
 
 
 def check_workdir(
@@ -145,15 +166,22 @@ def claim_workdir(workdir: pathlib.Path, settings: dict[str, Any]) -> None:
 def read_stored(workdir: pathlib.Path) -> dict[str, Any] | None:
     """The configuration of the run in a workdir, None where there is none.
 
-    Where `config.json` is gone or broken it is what the newest checkpoint was saved with.
+    Where `config.json` is gone or broken it is what the newest checkpoint was saved with. That of
+    an earlier version has the keys of today.
 
     Raises:
       ConfigError: it is broken, and there is no checkpoint.
     """
+    stored = _read_as_stored(workdir)
+    return stored if stored is None else _with_keys_of_today(stored)
+
+
+def _read_as_stored(workdir: pathlib.Path) -> dict[str, Any] | None:
     path, broken = workdir / "config.json", None
     if path.exists():
         try:
-            return read_json(path)
+            content: dict[str, Any] = read_json(path)
+            return content
         except ConfigError as error:
             broken = error
     stored = checkpoint_folders.stored_configuration(workdir)

@@ -408,17 +408,31 @@ DAMAGE = {
         )
         for value in values
     },
-    "no bbox but polygons": Damage(
-        edit_annotation(2, bbox=..., segmentation=[[1, 2, 11, 2, 11, 12]]),
+    "no bbox but a mask of another size": Damage(
+        edit_annotation(2, bbox=..., segmentation={"size": [4, 3], "counts": [1, 2, 3]}),
         "bad_box",
-        r"annotation 13 \(of image 2, .*\) has no bbox but a segmentation; write the box around",
+        r"annotation 13 \(of image 2, .*\) has no bbox, and none can be made of its segmentation",
         ONE_BOX_LEFT_OUT,
         IMAGE_2,
     ),
     "no bbox but keypoints": Damage(
-        edit_annotation(2, bbox=[], keypoints=[1, 2, 2]),
+        edit_annotation(2, bbox=[], keypoints=[1, 2, 0, 5, 6, 0]),
         "bad_box",
-        r"annotation 13 \(of image 2, .*\) has no bbox but keypoints; write the box around it as",
+        r"annotation 13 \(of image 2, .*\) has no bbox, and none can be made of its keypoints, w",
+        ONE_BOX_LEFT_OUT,
+        IMAGE_2,
+    ),
+    "no bbox but one keypoint": Damage(
+        edit_annotation(2, bbox=[], keypoints=[1, 2, 2]),
+        "no_area",
+        r"has no bbox, and around its keypoints \[1\.0, 2\.0, 0\.0, 0\.0\], which has no area;",
+        ONE_BOX_LEFT_OUT,
+        IMAGE_2,
+    ),
+    "no bbox but a polygon elsewhere": Damage(
+        edit_annotation(2, bbox=None, segmentation=[[91, 92, 95, 92, 95, 99]]),
+        "outside",
+        r"has no bbox, and around its segmentation \[91\.0, 92\.0, 4\.0, 7\.0\], all of it outside",
         ONE_BOX_LEFT_OUT,
         IMAGE_2,
     ),

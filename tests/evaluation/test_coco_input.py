@@ -44,6 +44,27 @@ def precision(content, detections=PERFECT):
     return evaluation.evaluate_detections(content, detections).summary["AP"]
 
 
+@pytest.mark.parametrize("bbox", [None, [], "", [0, 0, 0, 0]])
+@pytest.mark.parametrize(
+    "outline",
+    [
+        {"segmentation": [[10, 10, 30, 10, 30, 26]]},
+        # 60 rows: column 10 from row 10 on for 16, and so on to column 29, which ends at row 25.
+        {"segmentation": {"size": [60, 80], "counts": [610, *([16, 44] * 19), 16, 3034]}},
+        {"keypoints": [10, 26, 2, 0, 0, 0, 30, 10, 1]},
+    ],
+)
+def test_both_readers_make_the_same_box_of_an_outline(tmp_path, caplog, bbox, outline):
+    content = ground_truth(outline | {"bbox": bbox, "attributes": {"rotation": 30}})
+    (annotation,) = check_input(content, []).annotations
+    assert annotation["bbox"] == PERFECT[0]["bbox"] and content["annotations"][0]["bbox"] == bbox
+    assert "1 annotations without a box, read as the box around what they" in caplog.text
+    source = as_source(content, tmp_path)
+    assert source.annotations(0).boxes.tolist() == [[10, 10, 30, 26]]
+    assert source.census.changes == {"outlined": 1}
+    assert precision(content) == 1.0
+
+
 VALUES = (None, "", 0, 1, 0.0, 1.0, "0", "1", "1.0", True, False, "true", 2, "no", [1])
 
 

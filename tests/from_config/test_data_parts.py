@@ -88,7 +88,7 @@ def test_the_other_sources_look_where_their_keys_say(data, tmp_path, shared_data
     assert isinstance(source, VocSource) and len(source) == 100
     # The first object of 2007_000027 (174, 101) to (349, 351), 1-based.
     assert source.annotations(0).boxes[0].tolist() == [173, 100, 349, 351]
-    data.voc.one_based = False
+    data.voc.pixels = "zero_based"
     assert create_source(data, "val").annotations(0).boxes[0].tolist() == [174, 101, 349, 351]
 
 

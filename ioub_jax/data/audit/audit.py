@@ -23,6 +23,7 @@ from ioub_jax.data.checks import DataError, Problem
 from ioub_jax.data.sources import Learned, Source, VocSource, YoloSource, annotations_of, unlearned
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.data.sources.learned import Rules, count_classes, count_learned
+from ioub_jax.data.sources.voc_pixels import decide
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,23 +147,36 @@ def _read(source: Source, rules: Rules) -> OpenedData:
     return OpenedData(source, annotations, statistics, count_learned(source, rules))
 
 
+def pixels_line(source: Source) -> str | None:
+    """How VOC's pixels are read and why, in one line; None of data without XMLs."""
+    if not isinstance(source, VocSource):
+        return None
+    decision = decide(source.evidence)
+    if decision.pixels == source.pixels:
+        return decision.sentence("The XMLs")
+    return (
+        f"The XMLs: pixels are read as {source.pixels!r} (config.data.voc.pixels); by themselves "
+        f"they look like {decision.pixels!r}, since {decision.reason}."
+    )
+
+
 def _format_mistakes(source: Source, origin: unlearned.Origin) -> list[Finding]:
     if isinstance(source, YoloSource):
         files = [source.annotation_file(index) for index in range(len(source))]
         sentences = tuple(find_share_mistakes(read_yolo_boxes(files, source.sizes)))
         return [Finding("format", True, 1, sentences=sentences)] if sentences else []
-    one_based = None
+    doubts: tuple[str, ...] = ()
     if origin.annotations is not None:
-        written = read_coco_boxes(origin.annotations)
+        mistakes = find_format_mistakes(read_coco_boxes(origin.annotations))
     elif isinstance(source, VocSource):
         xmls = [source.annotation_file(index) for index in range(len(source))]
-        written, one_based = read_voc_boxes(xmls, source.sizes), source.one_based
+        written = read_voc_boxes(xmls, source.sizes)
+        mistakes = find_format_mistakes(written, source.pixels, source.evidence)
+        doubts = tuple(find_pixel_doubts(source.pixels, source.evidence))
     else:  # the others are not written by hand
         return []
-    mistakes = tuple(find_format_mistakes(written, one_based))
     if mistakes:
-        return [Finding("format", True, len(mistakes), sentences=mistakes)]
-    doubts = () if one_based is None else tuple(find_pixel_doubts(written, one_based))
+        return [Finding("format", True, len(mistakes), sentences=tuple(mistakes))]
     return [Finding("pixel_origin", False, len(doubts), sentences=doubts)] if doubts else []
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from ioub_jax.data.audit.written_boxes import WrittenBoxes
+from ioub_jax.data.sources.voc_pixels import Evidence, decide
 
 # Fewer different boxes than this prove nothing: one drawing in every image is one box.
 _FEWEST_BOXES = 5
@@ -20,6 +21,8 @@ _CHANCE = 1e-6
 # A layout is refuted if at least this share of the boxes leaves the image under it, and three of
 # them; another explains the numbers if nearly all stay inside under that.
 _REFUTED, _EXPLAINED, _FEWEST_REFUTED = 0.03, 0.99, 3
+# So many boxes begin at 1 only where nothing can begin at 0.
+_FEWEST_ONES = 20
 # A box may leave its image by this many pixels or this share of its side: rounding and slips.
 _SLACK_PIXELS, _SLACK_SHARE = 2.0, 0.01
 
@@ -46,21 +49,23 @@ _CONVERSIONS = {
 }
 
 
-def find_format_mistakes(written: WrittenBoxes, one_based: bool | None = None) -> list[str]:
+def find_format_mistakes(
+    written: WrittenBoxes, pixels: str | None = None, evidence: Evidence | None = None
+) -> list[str]:
     """Looks for near-certain mistakes of the format.
 
     Args:
       written: the numbers of the annotation file.
-      one_based: whether the first pixel is read as 1, and not as 0; None for a format that has
-        no such question.
+      pixels: how VOC's pixels are read; None for a format that has no such question.
+      evidence: what the XMLs tell of that.
 
     Returns:
       a sentence for each mistake.
     """
     boxes = _distinct(written)
     mistakes = [_normalised(boxes) or _per_cent(boxes) or _layout(boxes), _categories(written)]
-    if one_based is not None and not mistakes[0]:
-        mistakes.append(_first_pixel(written, one_based))
+    if pixels is not None and evidence is not None and not mistakes[0]:
+        mistakes.append(_first_pixel(pixels, evidence))
     return [sentence for sentence in mistakes if sentence]
 
 
@@ -208,57 +213,44 @@ def _categories(written: WrittenBoxes) -> str | None:
     return None
 
 
-def _first_pixel(written: WrittenBoxes, one_based: bool) -> str | None:
+def _first_pixel(pixels: str, evidence: Evidence) -> str | None:
     """Whether boxes that touch the left or upper edge begin at 0 or at 1."""
-    lowest = written.boxes[:, :2]
-    zeros, ones = int((lowest == 0).sum()), int((lowest == 1).sum())
-    if one_based and zeros >= 3 and zeros > ones and lowest.min() == 0:
+    decision = decide(evidence)
+    zeros, ones = evidence.zeros, evidence.ones
+    if decision.pixels == pixels:
+        return None
+    if pixels != "zero_based" and zeros >= _FEWEST_REFUTED and zeros > ones:
         return (
-            f"Your boxes look 0-based: {zeros} xmin or ymin are 0 and {ones} are 1, but VOC's "
-            "first pixel is 1. Set config.data.voc.one_based=False."
+            f"Your boxes look 0-based: {zeros} xmin or ymin are 0 and {ones} are 1, but the "
+            f"first pixel is read as 1. Set config.data.voc.pixels='zero_based'."
         )
-    if not one_based and ones >= 20 and lowest.min() == 1:
+    if pixels == "zero_based" and ones >= _FEWEST_ONES and not evidence.below:
         return (
             f"Your boxes look 1-based, as VOC's: {ones} xmin or ymin are 1 and none is 0. "
-            "Set config.data.voc.one_based=True."
+            f"Set config.data.voc.pixels={decision.pixels!r}."
         )
     return None
 
 
-def find_pixel_doubts(written: WrittenBoxes, one_based: bool) -> list[str]:
-    """Signs that VOC's corners are counted otherwise than configured: no proof, but by a pixel.
+def find_pixel_doubts(pixels: str, evidence: Evidence) -> list[str]:
+    """Signs that VOC's corners are counted otherwise than they are read: no proof, but by a pixel.
 
     Args:
-      written: the numbers of the XMLs.
-      one_based: whether the first pixel is read as 1, and not as 0.
+      pixels: how they are read.
+      evidence: what the XMLs tell of that.
 
     Returns:
       a sentence for each doubt.
     """
-    boxes = _distinct(written)
-    if len(boxes.boxes) < _FEWEST_CORNERS or _first_pixel(written, one_based) or not one_based:
+    decision = decide(evidence)
+    if decision.pixels == pixels:
+        return [] if decision.is_certain else [decision.sentence("The XMLs")]
+    if not decision.is_certain:
         return []
-    fractions = (boxes.boxes != np.round(boxes.boxes)).any(axis=1).mean()
-    if fractions > 0.5:
-        return [
-            f"{_percent(fractions)} of the boxes have fractions, which VOC's pixels counted from 1 "
-            "do not have; datumaro and globox write such boxes, counted from 0: set "
-            "config.data.voc.one_based=False for those."
-        ]
-    beyond = boxes.boxes[:, 2:] - boxes.sizes[:, ::-1]
-    count = int((beyond == 1).sum())
-    starts_at_one = boxes.boxes[:, :2].min() == 1
-    if (
-        starts_at_one
-        and beyond.max() == 1
-        and count >= max(_FEWEST_REFUTED, _REFUTED * len(beyond))
-    ):
-        return [
-            f"{count} xmax or ymax are one beyond the image and none is more, as where the right "
-            "edge is the first pixel outside (supervision up to 0.25 writes that): every box is "
-            "then read a pixel too large; subtract 1 from every xmax and ymax."
-        ]
-    return []
+    return [
+        f"Pixels are read as {pixels!r}, although {decision.reason}; if that is no accident, set "
+        f"config.data.voc.pixels={decision.pixels!r}."
+    ]
 
 
 def _percent(share: float) -> str:

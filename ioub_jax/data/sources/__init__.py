@@ -27,6 +27,7 @@ __all__ = [
     "YoloSource",
     "annotations_of",
     "bit_depth_of",
+    "voc_pixels_of",
     "with_bit_depth",
 ]
 
@@ -37,6 +38,11 @@ Categories = Sequence[tuple[int | str, str]]
 def bit_depth_of(source: Source) -> int | None:
     """With how many bits a data set's 16-bit images are read; None where it has no image files."""
     return source.reading.bit_depth if isinstance(source, AnnotatedImages) else None
+
+
+def voc_pixels_of(source: Source) -> str | None:
+    """How a data set counts the pixels of VOC's XMLs; None where it has none."""
+    return source.pixels if isinstance(source, VocSource) else None
 
 
 def with_bit_depth(source: Source, bit_depth: int | None) -> Source:

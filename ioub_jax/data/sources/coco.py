@@ -30,7 +30,8 @@ class CocoSource(FileSource):
 
     The labels follow the ids of the categories, whatever their order in the file. `area` is the
     annotation's, or the box's where it has none; `iscrowd` becomes `crowd`, and `difficult` and
-    `ignored`, which COCO itself does not have, the flags of those names. Segmentations are never
+    `ignored`, which COCO itself does not have, the flags of those names. An annotation without a
+    box has the one around its polygons, its mask or its keypoints; other segmentations are never
     looked at. A file without 'annotations', such as COCO's image_info_test-dev2017.json, has images
     without objects. Images come in the order of the file.
 

@@ -8,12 +8,10 @@ from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
+from ioub_jax.coco_outlines import has_no_box
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources import json_outline
 from ioub_jax.data.sources.json_outline import Outline
-
-#: What is kept of a segmentation: that there was one.
-SEGMENTED = True
 
 _T = TypeVar("_T")
 _LISTS = ("images", "annotations")
@@ -196,7 +194,7 @@ def _as_a_whole(content: Any) -> Document:
 
 
 def without_segmentation(entry: dict) -> dict:
-    """Drops what takes nine tenths of the memory as soon as an annotation is parsed."""
-    if entry.pop("segmentation", None) and not entry.get("bbox"):
-        entry["segmentation"] = SEGMENTED
+    """Drops what takes nine tenths of the memory as soon as an annotation with a box is parsed."""
+    if "segmentation" in entry and not has_no_box(entry.get("bbox")):
+        del entry["segmentation"]
     return entry

@@ -2,6 +2,8 @@
 
 import reprlib
 
+from ioub_jax.coco_outlines import box_around, has_no_box
+
 _SKIP_BOX = "or set config.data.on_error='skip' to ignore the place of the box."
 _SKIP_ENTRY = "or set config.data.on_error='skip' to leave it out."
 
@@ -32,23 +34,26 @@ def explain(
     if image is not None:
         name, height, width = image
         which += f" (of image {owner}, {name!r}, {width}x{height})"
+    has = [key for key in ("segmentation", "keypoints") if entry.get(key)]
+    boxed = f"the bbox {box}"
+    if has_no_box(entry.get("bbox")) and (around := box_around(entry)) is not None:
+        boxed = f"no bbox, and around its {' and '.join(has)} {around}"
     told = {
         "no_object": f"annotation number {number} is no object; repair or delete it",
         "unknown_image": f"{which} is of image {owner}, which is not listed; list it",
         "unknown_category": f"{which} has the category {category}, which is not listed; list it",
         "bad_box": f"{which} has the bbox {box}, not four finite numbers; correct or delete it",
-        "no_area": f"{which} has the bbox {box}, which has no area; correct or delete it",
-        "outside": f"{which} has the bbox {box}, all of it outside its image; correct or delete it",
+        "no_area": f"{which} has {boxed}, which has no area; correct or delete it",
+        "outside": f"{which} has {boxed}, all of it outside its image; correct or delete it",
         "bad_value": f"{which} {of_value}; correct or remove it",
     }[fault]
     for missing, key in (("unknown_image", "image_id"), ("unknown_category", "category_id")):
         if fault == missing and entry.get(key) in (None, ""):
             told = f"{which} has no {key} ({'null' if key in entry else 'missing'}); give it one"
-    if fault == "bad_box" and entry.get("bbox") in (None, []):
-        others = {"segmentation": "a segmentation", "keypoints": "keypoints"}
-        if has := [name for key, name in others.items() if entry.get(key)]:
-            told = (
-                f"{which} has no bbox but {has[0]}; write the box around it as its bbox "
-                "(pycocotools.mask.toBbox makes one of a segmentation)"
-            )
+    if fault == "bad_box" and has_no_box(entry.get("bbox")) and has:
+        told = (
+            f"{which} has no bbox, and none can be made of its {' and '.join(has)}, which "
+            f"{'is' if has == ['segmentation'] else 'are'} neither polygons nor a run-length "
+            "encoded mask of the size it gives nor labelled keypoints; correct or delete it"
+        )
     return f"{told}, {_SKIP_ENTRY if image is None else _SKIP_BOX}"

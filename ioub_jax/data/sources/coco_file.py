@@ -10,42 +10,10 @@ from typing import Any
 from ioub_jax.coco_values import id_of, is_text
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.coco_document import without_segmentation
+from ioub_jax.data.sources.other_formats import PANOPTIC, known_by_keys, known_by_text
 
-# A key that only another format has, in the file or in its first entry, and what it is.
-_OTHER_FORMATS = {
-    "imagePath": "a labelme file of one image",
-    "imgHeight": "a Cityscapes file of one image",
-    "_via_img_metadata": "a project of the VGG Image Annotator",
-    "regions": "annotations of the VGG Image Annotator",
-    "caption": "a captions file",
-    "segments_info": "a panoptic file",
-    "score": "a results file",
-    "lead_time": "Label Studio's JSON-MIN; export as COCO there",
-    "annotation_id": "Label Studio's JSON-MIN; export as COCO there",
-    "completions": "Label Studio's JSON; export as COCO there",
-    "predictions": "Label Studio's JSON; export as COCO there",
-    "dm_format_version": "datumaro's JSON; export as COCO there",
-    "media_type": "datumaro's JSON; export as COCO there",
-    "videoName": "a BDD100K file",
-    "Labeled Data": "Labelbox's JSON",
-    "data_row": "Labelbox's JSON",
-    "asset": "a VoTT file",
-    "assets": "a VoTT file",
-    "objects": "a Supervisely file of one image",
-    "instances": "a SuperAnnotate file of one image",
-    "slots": "a Darwin file of one image",
-    "names": "a YOLO data set's, which --config.data.source=yolo reads",
-    "image": "a CreateML file",
-}
-_OTHER_FILES = {
-    ".yaml": "YOLO's (its description of a data set), which --config.data.source=yolo reads",
-    ".yml": "YOLO's (its description of a data set), which --config.data.source=yolo reads",
-    ".txt": "text, as YOLO's boxes are, which --config.data.source=yolo reads",
-    ".csv": "a table; see docs/how-to/add-a-data-source.md",
-    ".xml": "XML, as PASCAL VOC's annotations are; see config.data.source='voc'",
-    ".zip": "an archive; unpack it",
-    ".gz": "an archive; unpack it",
-}
+# So many bytes tell what a file is that is no JSON.
+_BEGIN = 4096
 
 
 class Keys:
@@ -78,10 +46,22 @@ def load_json(path: pathlib.Path, keys: Keys) -> Any:
             "missing_annotation",
         ) from error
     except (ValueError, RecursionError) as error:
-        fault = f"is empty, cut off or no JSON ({error}); copy or download it again"
-        if other := _OTHER_FILES.get(path.suffix.lower()):
-            fault = f"is no COCO instances file, it looks like {other}"
-        raise DataError(f"{path}: {fault}, or {keys.check_file}", "broken_annotation") from error
+        other = known_by_text(path.suffix, _begin(path))
+        fault = (
+            f"is empty, cut off or no JSON ({error}); copy or download it again, or "
+            f"{keys.check_file}"
+            if other is None
+            else f"is no COCO instances file{other.hint(keys.check_file)}"
+        )
+        raise DataError(f"{path}: {fault}", "broken_annotation") from error
+
+
+def _begin(path: pathlib.Path) -> bytes:
+    """The first bytes of a file, which cannot be read twice where it is a pipe."""
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(_BEGIN)
 
 
 def check_format(content: object, path: pathlib.Path, keys: Keys) -> None:
@@ -92,7 +72,7 @@ def check_format(content: object, path: pathlib.Path, keys: Keys) -> None:
       path: the file.
       keys: how sentences name the keys of the configuration.
     """
-    known = _first_keys(content)
+    known = known_by_keys(content)
     fault = None
     if not isinstance(content, dict):
         fault = f"it holds a {type(content).__name__} instead of an object"
@@ -105,26 +85,17 @@ def check_format(content: object, path: pathlib.Path, keys: Keys) -> None:
         if not isinstance(content.get(key, []), list)
     ]:
         fault = f"its {wrong[0]!r} is no list"
-    elif "segments_info" in known:
+    elif known is PANOPTIC:
         fault = "its annotations have no boxes"
     if fault is not None:
-        hints = [f", it looks like {name}" for key, name in _OTHER_FORMATS.items() if key in known]
+        hint = f"; {keys.check_file}" if known is None else known.hint(keys.check_file)
         raise DataError(
-            f"{path}: is no COCO instances file, {fault}{''.join(hints[:1])}; {keys.check_file}",
+            f"{path}: is no COCO instances file, {fault}{hint}",
             "broken_annotation",
         )
     assert isinstance(content, dict)
     if not content["images"]:
         raise DataError(f"{path}: lists no images; {keys.check_file}", "folder")
-
-
-def _first_keys(content: object) -> set[str]:
-    """The keys of the file, and of its first annotation or, elsewhere, its first entry."""
-    entries = content
-    if isinstance(content, dict):
-        entries = content.get("annotations") or list(content.values())
-    first = entries[0] if isinstance(entries, list) and entries else None
-    return {key for part in (content, first) if isinstance(part, dict) for key in part}
 
 
 def read_categories(entries: list, path: pathlib.Path, keys: Keys) -> dict[str, int | str]:

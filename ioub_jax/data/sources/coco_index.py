@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from ioub_jax import caches, coco_values, printing
+from ioub_jax import caches, coco_outlines, coco_values, printing
 from ioub_jax.data import checks
 from ioub_jax.data.checks import Problem
 from ioub_jax.data.sources.annotations import Annotations
@@ -120,7 +120,7 @@ def _code() -> str:
 
 
 def _code_files() -> list[pathlib.Path]:
-    modules = (checks, coco_values, printing)
+    modules = (checks, coco_outlines, coco_values, printing)
     files = [pathlib.Path(str(module.__file__)) for module in modules]
     return [*sorted(pathlib.Path(__file__).parent.glob("*.py")), *files]
 

@@ -20,7 +20,7 @@ from ioub_jax.data.sources.regions import ignored_regions
 # A box may leave its image by this many pixels, what rounding does: then nobody is told.
 _TOLERANCE = 1.0
 # What is noted of an object, a bit each: the flags, and what was put right.
-_CHANGES = ("exchanged", "rotated", "clipped", "converted")
+_CHANGES = ("outlined", "exchanged", "rotated", "clipped", "converted")
 _BITS = {name: 1 << bit for bit, name in enumerate((*FLAGS, *_CHANGES, "region"))}
 _FLAG_BITS = sum(_BITS[name] for name in FLAGS)
 
@@ -32,9 +32,9 @@ class _Boxes:
     Attributes:
       corners: float64 `[n, 4]`, xyxy in order; NaN where a bbox is not four numbers.
       boxes: float32 `[n, 4]`, those inside the image.
-      changes: bool `[n]` each: 'exchanged', whose corners are written in another order, 'rotated'
-        (the upright boxes around rotated ones) and 'clipped', which leave their image by more
-        than rounding.
+      changes: bool `[n]` each: 'outlined', which are around polygons, a mask or keypoints,
+        'exchanged', whose corners are written in another order, 'rotated' (the upright boxes
+        around rotated ones) and 'clipped', which leave their image by more than rounding.
       faults: what is wrong with some, bool `[n]` each, by the kind of problem.
     """
 
@@ -53,7 +53,7 @@ class _Objects:
       boxes: float32 `[m, 4]`.
       labels: int32 `[m]`.
       areas: float32 `[m]`.
-      bits: uint8 `[m]`, of `_BITS`.
+      bits: uint16 `[m]`, of `_BITS`.
       digests: uint64 `[m]`, of all that makes one the same as another, by which their numbers
         are compared before they were rounded.
     """
@@ -75,7 +75,7 @@ _NOTHING: dict[str, np.ndarray] = {
     "boxes": np.zeros((0, 4), np.float32),
     "labels": np.zeros(0, np.int32),
     "areas": np.zeros(0, np.float32),
-    "bits": np.zeros(0, np.uint8),
+    "bits": np.zeros(0, np.uint16),
     "digests": np.zeros(0, np.uint64),
 }
 
@@ -246,10 +246,10 @@ class _Reader:
         boxes[regions] = ignored_regions(read.corners[regions], sizes[regions])
         areas = np.where(np.isnan(rows.areas) | regions, _areas(boxes), rows.areas)
         is_noted = rows.flags | read.changes | {"converted": converted}
-        bits = np.zeros(len(labels), np.uint8)
+        bits = np.zeros(len(labels), np.uint16)
         for name, mask in is_noted.items():
-            bits |= np.where(mask & good, _BITS[name], 0).astype(np.uint8)
-        bits |= np.where(regions, _BITS["region"], 0).astype(np.uint8)
+            bits |= np.where(mask & good, _BITS[name], 0).astype(np.uint16)
+        bits |= np.where(regions, _BITS["region"], 0).astype(np.uint16)
         numbers = [positions, labels, *read.corners.T, areas, bits & _FLAG_BITS]
         kept = slice(None) if good.all() else np.flatnonzero(good | regions)
         objects = _Objects(
@@ -278,6 +278,7 @@ def _read_boxes(rows: Rows, sizes: np.ndarray) -> _Boxes:
         corners,
         inside,
         {
+            "outlined": rows.outlined,
             "exchanged": np.any(boxes[:, 2:] < 0, axis=1),
             "rotated": rotated,
             "clipped": np.any(beyond, axis=1),

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ioub_jax.coco_outlines import box_around, has_no_box
 from ioub_jax.coco_values import area_of, describe_fault, flag_of, rotation_of
 from ioub_jax.data.sources.coco_document import Piece
 from ioub_jax.data.sources.coco_ids import Ids
@@ -25,7 +26,9 @@ class Rows:
       image_ids: the image of each.
       category_ids: the category of each.
       ids: the id of each.
-      boxes: float64 `[n, 4]`, its bbox; NaN where that is not four numbers.
+      boxes: float64 `[n, 4]`, its bbox, or where it has none that around its outline; NaN where
+        that is not four numbers.
+      outlined: bool `[n]`, whether the box is that around its outline.
       degrees: float64 `[n]`, by how many its box is turned, clockwise.
       flags: bool `[n]` each, by the name in the file.
       areas: float64 `[n]`, NaN where there is none.
@@ -37,6 +40,7 @@ class Rows:
     category_ids: Ids
     ids: Ids
     boxes: np.ndarray
+    outlined: np.ndarray
     degrees: np.ndarray
     flags: dict[str, np.ndarray]
     areas: np.ndarray
@@ -70,7 +74,7 @@ def read_rows(piece: Piece) -> Rows:
 
 
 def _read_plain(annotations: list[_Annotation]) -> Rows | None:
-    """Without a look at each; None where a flag or an area is not as nearly all are."""
+    """Without a look at each; None where a flag, an area or a box is not as nearly all are."""
     areas = np.array([one.area for one in annotations], np.float64)  # NaN of None
     flags = {}
     for name in FLAGS:
@@ -82,6 +86,8 @@ def _read_plain(annotations: list[_Annotation]) -> Rows | None:
         return None
     corners = itertools.chain.from_iterable([one.bbox for one in annotations])
     boxes = np.fromiter(corners, np.float64, 4 * len(annotations)).reshape(-1, 4)
+    if not np.all(np.any(boxes, axis=1)):  # four zeros may stand for no box
+        return None
     boxes[np.any(np.abs(boxes) >= _HUGE, axis=1)] = np.nan
     degrees = np.zeros(len(annotations))
     for index, one in enumerate(annotations):
@@ -92,6 +98,7 @@ def _read_plain(annotations: list[_Annotation]) -> Rows | None:
         Ids([one.category_id for one in annotations], is_typed=True),
         Ids([one.id for one in annotations], is_typed=True),
         boxes,
+        np.zeros(len(annotations), bool),
         degrees,
         flags,
         np.where(areas >= 0, areas, np.nan),
@@ -104,8 +111,13 @@ def _read_with_care(entries: list[Any]) -> Rows:
     """One by one, as whatever it may be; what is wrong with one is the first thing wrong."""
     fields = [entry if isinstance(entry, dict) else {} for entry in entries]
     nothing = [np.nan] * 4
-    written = (entry.get("bbox") for entry in fields)
+    around = [box_around(entry) if has_no_box(entry.get("bbox")) else None for entry in fields]
+    outlined = np.array([box is not None for box in around], bool)
+    written = (
+        entry.get("bbox") if box is None else box for entry, box in zip(fields, around, strict=True)
+    )
     boxes = np.array([box if _is_box(box) else nothing for box in written], np.float64)
+    degrees = np.fromiter(map(_rotation_of, fields), np.float64, len(fields))
     faults: dict[int, str] = {}
     areas = _read_column(fields, "area", area_of, lambda column: column >= 0, faults)
     flags: dict[str, np.ndarray] = {}
@@ -117,7 +129,8 @@ def _read_with_care(entries: list[Any]) -> Rows:
         Ids([entry.get("category_id") for entry in fields]),
         Ids([entry.get("id") for entry in fields]),
         boxes.reshape(-1, 4),
-        np.fromiter(map(_rotation_of, fields), np.float64, len(fields)),
+        outlined,
+        np.where(outlined, 0.0, degrees),  # the outline is turned already
         flags,
         areas,
         np.array([isinstance(entry, dict) for entry in entries], bool),

@@ -1,6 +1,7 @@
 """What of the corners in a file can be used as boxes, for all objects of a data set at once."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,13 +36,16 @@ class JudgedBoxes:
         return np.logical_or.reduce(list(self.faults.values()))
 
 
-def judge_boxes(corners: np.ndarray, sizes: np.ndarray, one_based: bool = False) -> JudgedBoxes:
+def judge_boxes(
+    corners: np.ndarray, sizes: np.ndarray, subtracted: Sequence[float] = (0.0, 0.0, 0.0, 0.0)
+) -> JudgedBoxes:
     """Puts the corners of boxes in order, clips them and tells which cannot be used.
 
     Args:
       corners: `[m, 4]`, xmin, ymin, xmax, ymax as written; NaN for a number that is missing.
       sizes: `[m, 2]`, height and width of the image of each.
-      one_based: whether pixels are counted from 1 and the last is part of the box (VOC).
+      subtracted: what is subtracted of each corner, in pixels, where they are counted otherwise:
+        (1, 1, 0, 0) where the first pixel is 1 and the last is part of the box (VOC's devkit).
 
     Returns:
       the boxes, 0-based with exclusive right and bottom edge.
@@ -53,10 +57,10 @@ def judge_boxes(corners: np.ndarray, sizes: np.ndarray, one_based: bool = False)
     corners = np.where(np.expand_dims(is_bad, 1), 0.0, corners)
     first = np.minimum(corners[:, :2], corners[:, 2:])
     last = np.maximum(corners[:, :2], corners[:, 2:])
-    low = first - one_based
-    clipped = np.hstack([np.clip(low, 0, limits), np.clip(last, 0, limits)]).astype(np.float32)
+    low, high = first - subtracted[:2], last - subtracted[2:]
+    clipped = np.hstack([np.clip(low, 0, limits), np.clip(high, 0, limits)]).astype(np.float32)
     is_flat = (first == last).any(axis=1)
-    is_outside = ~is_flat & ((last <= 0) | (low >= limits)).any(axis=1)
+    is_outside = ~is_flat & ((high <= 0) | (low >= limits)).any(axis=1)
     # A box may also be too thin for float32.
     is_thin = ~is_outside & (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
     faults = {
@@ -65,7 +69,7 @@ def judge_boxes(corners: np.ndarray, sizes: np.ndarray, one_based: bool = False)
         "outside": ~is_bad & is_outside,
     }
     is_good = ~np.logical_or.reduce(list(faults.values()))
-    leaves = np.hstack([-low, last - limits]).max(axis=1, initial=0)
+    leaves = np.hstack([-low, high - limits]).max(axis=1, initial=0)
     exchanged = (corners[:, :2] > corners[:, 2:]).any(axis=1)
     return JudgedBoxes(
         boxes=clipped,

@@ -18,6 +18,7 @@ from ioub_jax.data.sources.file_source import AnnotatedImages, scale_to_image
 from ioub_jax.data.sources.regions import ignored_regions
 from ioub_jax.data.sources.tfds_index import RecordIndex, describe_files, load_or_read
 from ioub_jax.data.sources.tfds_records import OpenedSplit, Records, find_folder, open_split
+from ioub_jax.data.sources.voc_pixels import CONVENTIONS
 
 # float32 shares of a side are pixels to about this many decimals; COCO writes two.
 _DECIMALS = 3
@@ -214,7 +215,7 @@ def _judge_objects(
     records = np.repeat(np.arange(len(index.sizes)), index.counts)
     corners = _to_pixels(index, records)
     sizes = index.sizes[records]
-    judged = judge_boxes(corners, sizes, one_based)
+    judged = judge_boxes(corners, sizes, CONVENTIONS["devkit" if one_based else "zero_based"])
     unknown = (index.labels < 0) | (index.labels >= len(names))
     faults = {"unknown_category": unknown, **judged.faults}
     is_bad = judged.is_faulty | unknown

@@ -11,13 +11,18 @@ import numpy as np
 from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.data.sources.corners import find_repeated, judge_boxes
-from ioub_jax.data.sources.example import Census
 from ioub_jax.data.sources.file_source import FileSource
-from ioub_jax.data.sources.image_sizes import read_size, upright_sizes
+from ioub_jax.data.sources.image_sizes import upright_sizes
 from ioub_jax.data.sources.regions import ignored_regions
 from ioub_jax.data.sources.voc_classes import choose_classes, describe_unknown
-from ioub_jax.data.sources.voc_files import SKIP_IMAGE, Entry, VocFolder, list_entries
-from ioub_jax.data.sources.voc_xml import VocAnnotation, read_objects
+from ioub_jax.data.sources.voc_files import VocFolder, list_entries
+from ioub_jax.data.sources.voc_images import NO_OBJECTS, UNANNOTATED, VocImage, read_images
+from ioub_jax.data.sources.voc_pixels import (
+    CONVENTIONS,
+    Evidence,
+    choose_pixels,
+    gather_evidence,
+)
 
 #: The names of PASCAL VOC, for a part of it that lacks some.
 VOC_CLASSES = (
@@ -43,19 +48,7 @@ VOC_CLASSES = (
     "tvmonitor",
 )
 
-UNANNOTATED = ("problem", "empty")
 _SKIP_BOX = "or set config.data.on_error='skip' to leave the box out."
-
-
-@dataclasses.dataclass(frozen=True)
-class _Image:
-    """An image that can be used."""
-
-    image_id: int
-    path: pathlib.Path
-    xml: pathlib.Path | None
-    size: tuple[int, int]
-    content: VocAnnotation
 
 
 class VocSource(FileSource):
@@ -63,16 +56,19 @@ class VocSource(FileSource):
 
     Every XML is parsed once, at construction; images are decoded on access. The devkit's
     coordinates are 1-based and inclusive; boxes are `(xmin - 1, ymin - 1, xmax, ymax)`, so that
-    widths equal the devkit's `xmax - xmin + 1`. A box that sticks out of its image is clipped,
-    corners that are exchanged are put in order, and of objects of the same class with the same
-    box in an image one is read; `census` counts them. `image_id` is the position in the list of the
+    widths equal the devkit's `xmax - xmin + 1`. Other tools count otherwise: `pixels`, or what the
+    files give away (`voc_pixels`), which is told. An object without a box has the one around its
+    polygon, or around its rotated box. A box that sticks out of its image is clipped, corners that
+    are exchanged are put in order, and of objects of the same class with the same box in an image
+    one is read; `census` counts them all. `image_id` is the position in the list of the
     split, from 1, through all folders: it stays the same whatever is skipped. Objects flagged
     `difficult` are kept with their flag, images without objects too. An image whose XML says no
     size, or 0, has that of its file's header.
 
-    JPEGImages may be called images, an image may be of any type that OpenCV decodes and lie in
-    a folder below, and the XMLs may lie beside the images. A list may name images with their
-    suffix or path; where neither it nor the XML's name leads to an image, its <filename> does.
+    An image may be of any type that OpenCV decodes. The folders may be called and lie otherwise
+    than the devkit's (`voc_files.VocFolder`; `voc_layout` finds them). A list may name images with
+    their suffix or path; where neither it nor the XML's name leads to an image, its <filename>
+    does.
 
     With `on_error='skip'` a bad object becomes a region to ignore and a bad image is left out of
     the data set, each with a `Problem` in `skipped`. An image that turns out to be unreadable only
@@ -86,19 +82,21 @@ class VocSource(FileSource):
       classes: class names in the order of the labels, of which the files may lack some. None for
         all names that the split has, sorted: `VOC_CLASSES` in VOC's own.
       on_error: 'raise' or 'skip'.
-      one_based: whether coordinates are the devkit's; False takes them as written, 0-based with
-        exclusive right and bottom edge.
-      unannotated: what an image without XML is: a 'problem', or 'empty', one without objects.
+      pixels: how coordinates are counted, a key of `voc_pixels.CONVENTIONS`: 'devkit', 'zero_based'
+        (as written) or 'one_based_exclusive'. None: decided by what is in the files.
+      unannotated: what an image without XML is: a 'problem', or 'empty', one without objects. None:
+        empty where the tool that has written the XMLs writes none for such images, else a problem.
       exif: 'apply' where images are turned upright as they are read: sizes and boxes are then
         of the upright ones.
       may_learn_more: whether other classes may be added to `classes`; not to those of a detector.
 
     Raises:
-      ValueError: `on_error` or `unannotated` is unknown, or `classes` has a name twice.
+      ValueError: `on_error`, `unannotated` or `pixels` is unknown, or `classes` has a name twice.
       DataError: with one sentence, if something is wrong with a folder or a file.
 
     Attributes:
-      one_based: whether the coordinates are read as the devkit's.
+      pixels: how the coordinates are read.
+      evidence: what the files themselves tell of it.
     """
 
     def __init__(
@@ -108,14 +106,14 @@ class VocSource(FileSource):
         folders: Sequence[str] = (".",),
         classes: Sequence[str] | None = None,
         on_error: str = "raise",
-        one_based: bool = True,
-        unannotated: str = "problem",
+        pixels: str | None = None,
+        unannotated: str | None = None,
         exif: str = "ignore",
         *,
         may_learn_more: bool = True,
     ) -> None:
         problems = Problems(on_error)
-        if unannotated not in UNANNOTATED:
+        if unannotated not in (None, *UNANNOTATED):
             raise ValueError(f"unannotated is {unannotated!r} and must be one of {UNANNOTATED}.")
         root = pathlib.Path(root).expanduser()
         may_lack = unannotated == "empty"
@@ -124,7 +122,7 @@ class VocSource(FileSource):
             for folder in [VocFolder(root, name) for name in folders]
             for entry in list_entries(folder, split, may_lack, problems)
         ]
-        images, census = _read_images(listed, may_lack, problems)
+        images, census = read_images(listed, unannotated, problems)
         if not images:
             reason = f", the first left out is this: {problems.found[0]}" if problems.found else "."
             raise DataError(
@@ -133,7 +131,9 @@ class VocSource(FileSource):
             )
         if exif == "apply":
             images = _turned_upright(images)
-        chosen, annotations = _read_objects(images, classes, one_based, may_learn_more, problems)
+        self.evidence = _evidence(images)
+        self.pixels = choose_pixels(pixels, self.evidence, str(root))
+        chosen, annotations = _read_objects(images, classes, self.pixels, may_learn_more, problems)
         super().__init__(
             annotations,
             [str(image.path) for image in images],
@@ -142,7 +142,6 @@ class VocSource(FileSource):
             problems.found,
             census,
         )
-        self.one_based = one_based
         self._xmls = [image.xml for image in images]
 
     def annotation_file(self, index: int) -> pathlib.Path | None:
@@ -156,44 +155,7 @@ class VocSource(FileSource):
         return chosen
 
 
-def _read_images(
-    listed: Sequence[tuple[VocFolder, Entry]], may_lack_xml: bool, problems: Problems
-) -> tuple[list[_Image], Census]:
-    """Parses the XMLs of the listed images and finds their files, those left out apart."""
-    found: list[_Image] = []
-    owners: dict[pathlib.Path, Entry] = {}
-    unannotated = []
-    images, boxes = len(listed), 0
-    # The XMLs first: one may name an image that is called otherwise, and seems to have none.
-    for position in sorted(
-        range(len(listed)), key=lambda position: listed[position][1].xml is None
-    ):
-        folder, entry = listed[position]
-        try:
-            content = _NO_OBJECTS if entry.xml is None else read_objects(entry.xml)
-            boxes += len(content.names)
-            image = folder.choose_image(entry, content.filename, problems)
-            if entry.xml is None and image in owners and owners[image].xml is not None:
-                images -= 1
-                continue
-            if image in owners:
-                raise _shared_image(image, entry, owners[image].name, len(content.names))
-            owners[image] = entry
-            if entry.xml is None and not may_lack_xml:
-                unannotated.append(image)
-                continue
-            size = content.size or read_size(image)
-        except DataError as error:
-            problems.add_error(error)
-            continue
-        found.append(_Image(position + 1, image, entry.xml, size, content))
-    if unannotated:
-        problems.add("missing_annotation", _no_xml(unannotated, images), len(unannotated))
-    found.sort(key=lambda image: image.image_id)
-    return found, Census(images, boxes, changes=problems.changes)
-
-
-def _turned_upright(images: Sequence[_Image]) -> list[_Image]:
+def _turned_upright(images: Sequence[VocImage]) -> list[VocImage]:
     """The images with the sizes that they have once they are turned upright."""
     paths = [str(image.path) for image in images]
     sizes = upright_sizes(paths, [image.size for image in images])
@@ -202,33 +164,24 @@ def _turned_upright(images: Sequence[_Image]) -> list[_Image]:
     ]
 
 
-_NO_OBJECTS = VocAnnotation(None, "", np.zeros((0, 4)), (), ())
-
-
-def _shared_image(image: pathlib.Path, entry: Entry, owner: str, boxes: int) -> DataError:
-    what = repr(entry.name) if entry.xml is None else entry.xml.name
-    if boxes:
-        what += f", whose {boxes} box{'es' * (boxes > 1)} would go with it"
-    return DataError(
-        f"{image}: is the image of {owner!r} and of {what}; keep one of them, {SKIP_IMAGE}",
-        "duplicate_image",
-    )
-
-
-def _no_xml(images: Sequence[pathlib.Path], listed: int) -> str:
-    have = "has" if len(images) == 1 else "have"
-    leave = "image" if len(images) == 1 else "images"
-    return (
-        f"{images[0]}: has no XML ({len(images):,} of {listed:,} images {have} none); add what is "
-        "missing, set --config.data.voc.unannotated=empty if there is no object to see, or set "
-        f"config.data.on_error='skip' to leave the {leave} out."
+def _evidence(images: Sequence[VocImage]) -> Evidence:
+    """What the objects of all images tell of how pixels are counted."""
+    annotated = [image for image in images if image.content.names]
+    counts = [len(image.content.names) for image in annotated]
+    corners = [NO_OBJECTS.corners, *(image.content.corners for image in annotated)]
+    rotated = [flag for image in annotated for flag in image.content.rotated]
+    return gather_evidence(
+        np.where(np.array(rotated, bool)[:, None], np.nan, np.concatenate(corners)),
+        np.repeat(np.array([image.size for image in annotated]).reshape(-1, 2), counts, axis=0),
+        np.array([flag for image in annotated for flag in image.content.decimals], bool),
+        [image.content.tool for image in annotated],
     )
 
 
 def _read_objects(
-    images: Sequence[_Image],
+    images: Sequence[VocImage],
     classes: Sequence[str] | None,
-    one_based: bool,
+    pixels: str,
     may_learn_more: bool,
     problems: Problems,
 ) -> tuple[tuple[str, ...], Annotations]:
@@ -242,7 +195,8 @@ def _read_objects(
     chosen = choose_classes(classes, collections.Counter(names))
     label_of = {name: label for label, name in enumerate(chosen)}
     labels = np.array([label_of.get(name, -1) for name in names], np.int64)
-    judged = judge_boxes(corners, sizes[owners], one_based)
+    subtracted = CONVENTIONS[pixels]
+    judged = judge_boxes(corners, sizes[owners], subtracted)
     xmls = [image.xml for image in images for _ in image.content.names]
     _tell_unknown(xmls, names, labels, chosen, may_learn_more, problems)
     for kind, is_faulty in judged.faults.items():
@@ -256,7 +210,10 @@ def _read_objects(
     problems.note("repeated", repeated.sum())
     problems.note("exchanged", (judged.exchanged & is_kept).sum())
     problems.note("clipped", (judged.clipped & is_kept).sum())
-    regions = ignored_regions(corners - one_based, sizes[owners])
+    for change in ("outlined", "rotated"):
+        flags = [flag for image in images for flag in getattr(image.content, change)]
+        problems.note(change, (np.array(flags, bool) & is_kept).sum())
+    regions = ignored_regions(corners - subtracted[0], sizes[owners])
     boxes = np.where(judged.is_faulty[:, None], regions, judged.boxes)
     kept = np.flatnonzero(~repeated)
     sides = boxes[kept, 2:] - boxes[kept, :2]
@@ -273,7 +230,7 @@ def _read_objects(
     )
 
 
-def _describe_fault(kind: str, image: _Image, number: int) -> str:
+def _describe_fault(kind: str, image: VocImage, number: int) -> str:
     """What is wrong with an object, numbered from 1, of an image."""
     written = ", ".join(f"{value:g}" for value in image.content.corners[number - 1])
     height, width = image.size

@@ -12,11 +12,23 @@ import cv2
 from ioub_jax.data.checks import DataError, Problems
 from ioub_jax.data.sources.file_names import Listing, resolve
 from ioub_jax.data.sources.image_suffixes import IMAGE_SUFFIXES
+from ioub_jax.data.sources.voc_folders import (
+    has_files,
+    is_image,
+    is_xml,
+    iter_files,
+    parts_of,
+)
+from ioub_jax.data.sources.voc_layout import is_one_tree, no_folder
+from ioub_jax.data.sources.voc_lists import (
+    EVERYTHING,
+    find_list,
+    find_lists,
+    is_of_one_class,
+    read_lines,
+)
 
 SKIP_IMAGE = "or set config.data.on_error='skip' to leave the image out."
-_FOLDER_KEYS = "config.data.voc.train_folders, val_folders or test_folders"
-# What the two folders may be called, in small letters.
-_FOLDER_NAMES = {"Annotations": ("annotations",), "JPEGImages": ("jpegimages", "images")}
 
 
 class Files:
@@ -32,12 +44,8 @@ class Files:
         self.folder = folder
         self._paths: dict[str, list[pathlib.Path]] = {}
         self._keys: dict[str, list[str]] = {}
-        for parent, folders, names in os.walk(folder):
-            folders[:] = sorted(name for name in folders if below and not name.startswith("."))
-            for name in sorted(names):
-                # Beside a file 'x' macOS leaves a '._x' with what it knows about that.
-                if not name.startswith(".") and wanted(os.path.splitext(name)[1].lower()):
-                    self._add(pathlib.Path(parent, name))
+        for path in iter_files(folder, wanted, below=below):
+            self._add(path)
 
     def _add(self, path: pathlib.Path) -> None:
         key = self.key(path)
@@ -102,8 +110,9 @@ class Entry:
 class VocFolder:
     """One folder with XMLs, images and, unless all of it is read, lists of them.
 
-    The devkit has them in Annotations, JPEGImages and ImageSets/Main. JPEGImages may be called
-    images, either may have folders in it, and the XMLs may lie beside the images.
+    The devkit has them in Annotations, JPEGImages and ImageSets/Main. These may be called otherwise
+    (`voc_folders`) and have folders in them, the XMLs may lie beside the images, and lists in other
+    places (`voc_lists`). Where nothing of that is there, XMLs and images may lie anywhere below.
 
     Args:
       root: the folder of all folders, for what an error says.
@@ -116,17 +125,16 @@ class VocFolder:
     def __init__(self, root: pathlib.Path, name: str) -> None:
         self.path = root / name
         if not self.path.is_dir():
-            raise _no_folder(self.path, root)
-        named = {part: _named_folders(self.path, part) for part in _FOLDER_NAMES}
-        xmls = named["Annotations"] or [
-            folder for folder in (self.path, *named["JPEGImages"]) if _has_files(folder, _is_xml)
-        ]
-        images = named["JPEGImages"] or [
-            folder for folder in dict.fromkeys((self.path, *xmls)) if _has_files(folder, _is_image)
-        ]
+            raise no_folder(self.path, root)
+        parts = parts_of(self.path)
+        anywhere = (self.path,)
+        xmls = parts.xmls or (anywhere if is_one_tree(self.path) else ())
+        images = parts.images
+        if not images and xmls and has_files(self.path, is_image, below=True):
+            images = anywhere
         for part, found in (("Annotations", xmls), ("JPEGImages", images)):
             if not found:
-                raise _no_folder(self.path / part, root)
+                raise no_folder(self.path / part, root)
             if len(found) > 1:
                 names = " and ".join(str(folder.relative_to(self.path)) for folder in found)
                 raise DataError(
@@ -134,28 +142,54 @@ class VocFolder:
                     f"or call it {part}.",
                     "folder",
                 )
-        self.xmls = Files(xmls[0], xmls[0] != self.path, _is_xml)
-        self.images = Files(images[0], images[0] != self.path, lambda suffix: not _is_xml(suffix))
+        self.xmls = Files(xmls[0], not parts.xmls or xmls[0] != self.path, is_xml)
+        below = not parts.images or images[0] != self.path
+        self.images = Files(images[0], below, lambda suffix: not is_xml(suffix))
         self._listing = Listing(images[0])
 
-    def list_all(self) -> list[Entry]:
-        """Every XML with its image, and every image without one, sorted."""
-        entries = {key: self._entry(key, key, self.images.find(key)) for key in self.xmls}
+    def list_all(self, within: str = "") -> list[Entry]:
+        """Every XML with its image, and every image without one, sorted.
+
+        Args:
+          within: how their keys begin, as 'train/' of those in folders of that name.
+        """
+        keys = [key for key in self.xmls if key.startswith(within)]
+        entries = {key: self._entry(key, key, self._image_of(key)) for key in keys}
         known = {path for entry in entries.values() for path in entry.images}
         for key in self.images:
-            paths = [path for path in self.images[key] if _is_image(path.suffix.lower())]
+            if not key.startswith(within):
+                continue
+            paths = [path for path in self.images[key] if is_image(path.suffix.lower())]
             if paths and known.isdisjoint(paths):
                 entries.setdefault(key, self._entry(key, None, key))
         return [entries[key] for key in sorted(entries)]
 
-    def find(self, name: str, problems: Problems) -> Entry:
-        """What there is of a name of a list."""
+    def _image_of(self, xml: str) -> str | None:
+        """The key of the images of an XML: as it is called, in whatever folder."""
+        image = self.images.find(xml)
+        if image is None and self.xmls.folder == self.images.folder:
+            # XMLs and images in folders beside each other, whatever those are called.
+            called = self.images.called(xml), self.xmls.called(xml)
+            image = called[0][0] if all(len(keys) == 1 for keys in called) else None
+        return image
+
+    def find(self, line: str, problems: Problems) -> Entry:
+        """What there is of a line of a list: a name or, before other columns, in the first."""
+        entry = self._find(line, problems)
+        columns = line.replace(",", " ").split()
+        if entry.xml is None and not entry.images and len(columns) > 1:
+            first = self._find(columns[0], problems)
+            if (first.xml is not None or first.images) and not is_of_one_class(columns):
+                return first
+        return entry
+
+    def _find(self, name: str, problems: Problems) -> Entry:
         image = self._find_image(name, problems)
         xml = self.xmls.find(name if image is None else image)
         if xml is None and image is not None:
             xml = self.xmls.find(name)
         if image is None and xml is not None:
-            image = self.images.find(xml)
+            image = self._image_of(xml)
         # One XML beside two images of its name, in two folders, says nothing about either.
         if xml is not None and image not in (None, xml, self.images.find(xml)):
             xml = None
@@ -178,7 +212,7 @@ class VocFolder:
         for name in (entry.name, filename):
             last = name.replace("\\", "/").rpartition("/")[2]
             paths = [path for path in paths if path.name == last] or paths
-        readable = [path for path in paths if _is_image(path.suffix.lower())]
+        readable = [path for path in paths if is_image(path.suffix.lower())]
         readable = readable or [path for path in paths if cv2.haveImageReader(str(path))]
         if len(readable) == 1:
             return readable[0]
@@ -224,56 +258,6 @@ class VocFolder:
         )
 
 
-def _is_xml(suffix: str) -> bool:
-    return suffix == ".xml"
-
-
-def _is_image(suffix: str) -> bool:
-    return suffix in IMAGE_SUFFIXES
-
-
-def _has_files(folder: pathlib.Path, wanted: Callable[[str], bool]) -> bool:
-    """Whether files of some suffix lie in a folder itself."""
-    with os.scandir(folder) as entries:
-        return any(
-            entry.is_file()
-            and not entry.name.startswith(".")
-            and wanted(os.path.splitext(entry.name)[1].lower())
-            for entry in entries
-        )
-
-
-def _named_folders(path: pathlib.Path, part: str) -> list[pathlib.Path]:
-    """The folders of a folder that are called as the devkit's, or else much like it."""
-    if (path / part).is_dir():
-        return [path / part]
-    names = _FOLDER_NAMES[part]
-    return sorted(
-        entry for entry in path.iterdir() if entry.name.casefold() in names and entry.is_dir()
-    )
-
-
-def _no_folder(missing: pathlib.Path, root: pathlib.Path) -> DataError:
-    return DataError(f"{missing}: there is no such folder; {_way_to_folders(root)}", "folder")
-
-
-def _way_to_folders(root: pathlib.Path) -> str:
-    """Which key to set to what, seen from a root that lacks a folder."""
-    if (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir():
-        return f"{root} itself holds them, set {_FOLDER_KEYS} to ('.',)."
-    years = {path.parent.name for path in root.glob("*/Annotations")}
-    beside = {path.parent for path in root.glob("*/*.xml") if _has_files(path.parent, _is_image)}
-    years |= {folder.name for folder in beside}
-    if years:
-        return f"set {_FOLDER_KEYS} to one or more of {tuple(sorted(years))!r}."
-    if (root / "VOCdevkit").is_dir():
-        return f"set config.data.voc.root to {root / 'VOCdevkit'}."
-    return (
-        "set config.data.voc.root to the folder that holds Annotations and JPEGImages, or XMLs "
-        "beside their images."
-    )
-
-
 def list_entries(
     folder: VocFolder, split: str | None, without_xml: bool, problems: Problems
 ) -> list[Entry]:
@@ -281,25 +265,28 @@ def list_entries(
 
     Args:
       folder: the folder.
-      split: a list of ImageSets/Main; None or 'all' for every image, sorted.
+      split: a list (`voc_lists.find_list`), or the name of a folder in those of the XMLs and the
+        images; None or 'all' for every image, sorted.
       without_xml: whether images may have no XML.
       problems: gets names that are listed twice.
 
     Raises:
       DataError: there is no such list, or it is not one of images to detect something in.
     """
-    if split is None or split == "all":
+    if split is None or split == EVERYTHING:
         return folder.list_all()
-    path = folder.path / "ImageSets" / "Main" / f"{split}.txt"
-    if not path.is_file():
-        found = sorted(other.stem for other in path.parent.glob("*.txt") if "_" not in other.stem)
+    path = find_list(folder.path, split)
+    if path is None:
+        if entries := folder.list_all(f"{split}/"):
+            return entries
+        path = folder.path / "ImageSets" / "Main" / f"{split}.txt"
+        found = sorted(find_lists(folder.path))
         raise DataError(
             f"{path}: there is no such split file (the folder has {found or 'none'}); choose "
             "another in config.data.voc, where 'all' stands for every annotated image.",
             "folder",
         )
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    names = [line.strip() for line in text.splitlines() if line.strip()]
+    names = read_lines(path)
     counts = collections.Counter(names)
     entries = [folder.find(name, problems) for name in counts]
     _check_list(path, entries, folder, without_xml)
@@ -319,7 +306,7 @@ def _check_list(
     """Refuses a list that cannot be meant for detection."""
     columns = [entry.name.split() for entry in entries]
     if entries and all(
-        len(parts) == 2 and parts[1] in ("-1", "0", "1") and not entry.images
+        is_of_one_class(parts) and not entry.images
         for parts, entry in zip(columns, entries, strict=True)
     ):
         # Its positives alone would leave out every image on which a detector can be wrong.

@@ -3,15 +3,19 @@
 import dataclasses
 import math
 import pathlib
+import re
 from xml.etree import ElementTree
 
 import numpy as np
 
-from ioub_jax.coco_values import side_of
+from ioub_jax.coco_values import side_of, upright_corners
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.sources.other_formats import CVAT
 from ioub_jax.data.sources.voc_files import SKIP_IMAGE
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_NOTHING = (math.nan,) * 4
+_POINT = re.compile(r"[xy]\d*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +28,10 @@ class VocAnnotation:
       corners: float64 `[n, 4]`, xmin, ymin, xmax, ymax as written; NaN where no finite number is.
       names: the class of each object, '' where there is none.
       difficult: the flag of each object.
+      decimals: whether a number of each is written with a decimal point.
+      outlined: whether each has an outline and no box, so that its corners are those around it.
+      rotated: whether each is a rotated box, so that its corners are those around it.
+      tool: what has written it (`tool_of`).
     """
 
     size: tuple[int, int] | None
@@ -31,13 +39,28 @@ class VocAnnotation:
     corners: np.ndarray
     names: tuple[str, ...]
     difficult: tuple[bool, ...]
+    decimals: tuple[bool, ...] = ()
+    outlined: tuple[bool, ...] = ()
+    rotated: tuple[bool, ...] = ()
+    tool: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Box:
+    """The box of an object: its corners, and whether they are as `VocAnnotation` says."""
+
+    corners: tuple[float, ...]
+    decimals: bool = False
+    outlined: bool = False
+    rotated: bool = False
 
 
 def read_objects(path: pathlib.Path) -> VocAnnotation:
     """Reads an XML.
 
     The parts of an object, such as a person's head, have boxes of their own one level deeper, which
-    are not read.
+    are not read. An object without <bndbox> has the box around its <polygon>, or around its
+    <robndbox> (roLabelImg's rotated boxes); what LabelMe marks as deleted is no object.
 
     Args:
       path: the file.
@@ -46,14 +69,100 @@ def read_objects(path: pathlib.Path) -> VocAnnotation:
       DataError: it cannot be read.
     """
     root = _parse(path)
-    objects = root.findall("object")
-    corners = [[_number(entry, f"bndbox/{name}") for name in _CORNERS] for entry in objects]
+    objects = [entry for entry in root.findall("object") if entry.findtext("deleted") != "1"]
+    if root.tag != "annotation" and not objects:
+        is_cvat = root.tag == "annotations" and root.find("image") is not None
+        way_out = SKIP_IMAGE.removeprefix("or ")
+        raise DataError(
+            f"{path}: is no VOC annotation, its element is <{root.tag[:40]}>"
+            f"{CVAT.hint(way_out) if is_cvat else f'; take the file away, or {way_out}'}",
+            "broken_annotation",
+        )
+    boxes = [_read_box(entry) for entry in objects]
     return VocAnnotation(
         size=_read_size(root, path),
         filename=(root.findtext("filename") or "").strip(),
-        corners=np.array(corners, np.float64).reshape(-1, 4),
+        corners=np.array([box.corners for box in boxes], np.float64).reshape(-1, 4),
         names=tuple(" ".join((entry.findtext("name") or "").split()) for entry in objects),
         difficult=tuple((entry.findtext("difficult") or "0").strip() == "1" for entry in objects),
+        decimals=tuple(box.decimals for box in boxes),
+        outlined=tuple(box.outlined for box in boxes),
+        rotated=tuple(box.rotated for box in boxes),
+        tool=tool_of(root),
+    )
+
+
+def _read_box(entry: ElementTree.Element) -> _Box:
+    """The box of an object, or the one around what it has instead."""
+    box, outline, turned = (entry.find(name) for name in ("bndbox", "polygon", "robndbox"))
+    if box is not None:
+        written = [box.findtext(name, default="") for name in _CORNERS]
+        return _Box(tuple(map(_number, written)), any("." in text for text in written))
+    if outline is not None:
+        points = [text for text in outline.itertext() if text.strip()]
+        return _Box(_around(outline), any("." in text for text in points), outlined=True)
+    if turned is not None:
+        return _Box(_around_rotated(turned), rotated=True)
+    return _Box(_NOTHING)
+
+
+def _around(outline: ElementTree.Element) -> tuple[float, ...]:
+    """The corners around the points of a polygon: <x1><y1>... or LabelMe's <pt><x><y>."""
+    points: dict[str, list[float]] = {"x": [], "y": []}
+    for element in outline.iter():
+        if _POINT.fullmatch(element.tag):
+            points[element.tag[0]].append(_number(element.text or ""))
+    x, y = points["x"], points["y"]
+    if len(x) != len(y) or len(x) < 2:
+        return _NOTHING
+    corners = np.array([x, y])
+    return (*corners.min(axis=1).tolist(), *corners.max(axis=1).tolist())
+
+
+def _around_rotated(turned: ElementTree.Element) -> tuple[float, ...]:
+    """The corners around roLabelImg's box: its centre, its sides, and its angle in radians."""
+    x, y, width, height, angle = (
+        _number(turned.findtext(name, default="")) for name in ("cx", "cy", "w", "h", "angle")
+    )
+    upright = np.array([[x - width / 2, y - height / 2, x + width / 2, y + height / 2]])
+    return tuple(upright_corners(upright, np.array([math.degrees(angle)]))[0].tolist())
+
+
+def tool_of(root: ElementTree.Element) -> str:
+    """What has written an XML, by what else it writes: a key of `voc_pixels.TOOLS`.
+
+    'supervision' writes as Roboflow, in versions that count otherwise; '' is anything else.
+    """
+    source = {element.tag: (element.text or "").strip() for element in root.findall("source/*")}
+    database = source.get("database", "")
+    box = root.find("object/bndbox")
+    order = [] if box is None else [element.tag for element in box]
+    if root.find("object/polygon/pt") is not None:
+        return "LabelMe"
+    if root.findtext("owner/name") == "Label Studio":
+        return "Label Studio"
+    if source.get("annotation", "").startswith("PASCAL VOC"):
+        return "the devkit"
+    if [source.get(name) for name in ("database", "annotation", "image")] == ["Unknown"] * 3:
+        return "datumaro or CVAT"
+    if database == "Unspecified":
+        return "makesense.ai"
+    if database == "roboflow.ai" and root.findtext("folder") == "VOC":
+        return "supervision"
+    if database == "Unknown" and root.find("path") is not None and order == list(_CORNERS):
+        return "LabelImg"
+    if root.find("source") is None and order == ["xmin", "xmax", "ymin", "ymax"]:
+        return "pylabel"
+    if [element.tag for element in root if element.tag != "object"] == ["filename", "size"]:
+        return "globox" if root.find("size/depth") is None and _has_bare_objects(root) else ""
+    return ""
+
+
+def _has_bare_objects(root: ElementTree.Element) -> bool:
+    """Whether objects have nothing but their name and their box, written as Python's floats."""
+    objects = root.findall("object")
+    return all([part.tag for part in entry] == ["name", "bndbox"] for entry in objects) and all(
+        "." in (number.text or "") for number in root.findall("object/bndbox/*")
     )
 
 
@@ -79,17 +188,20 @@ def _parse(path: pathlib.Path) -> ElementTree.Element:
         ) from error
 
 
-def _number(element: ElementTree.Element, name: str) -> float:
-    """The finite number in a child element; NaN stands for a missing or unreadable one."""
+def _number(text: str) -> float:
+    """The finite number that a text is; NaN stands for a missing or unreadable one."""
     try:
-        value = float(element.findtext(name, default=""))
+        value = float(text)
     except ValueError:
         return math.nan
     return value if math.isfinite(value) else math.nan
 
 
 def _read_size(root: ElementTree.Element, path: pathlib.Path) -> tuple[int, int] | None:
-    written = [(root.findtext(f"size/{side}") or "").strip() for side in ("height", "width")]
+    written = [
+        (root.findtext(f"size/{side}") or root.findtext(f"imagesize/{of_labelme}") or "").strip()
+        for side, of_labelme in (("height", "nrows"), ("width", "ncols"))
+    ]
     try:
         height, width = (side_of(text) for text in written)
     except ValueError as error:

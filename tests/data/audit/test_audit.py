@@ -194,10 +194,18 @@ def test_voc_boxes_with_width_and_height(tmp_path):
 def test_voc_boxes_from_zero(tmp_path):
     data_sets.write_voc(tmp_path, [(0, 10, 20, 30), (0, 0, 30, 24)])
     config = data_sets.voc_config(tmp_path)
+    assert findings(config) == {}  # what they are is seen
+    config.data.voc.pixels = "devkit"
     found = audit_data_set(config, "train")
-    assert "config.data.voc.one_based=False" in found.findings[0].sentences[0]
-    config.data.voc.one_based = False
-    assert findings(config) == {}
+    assert "config.data.voc.pixels='zero_based'" in found.findings[0].sentences[0]
+    assert found.findings[0].must_be_fixed
+
+
+def test_voc_boxes_that_tell_nothing_of_their_pixels(tmp_path):
+    data_sets.write_voc(tmp_path, [(5, 10, 20, 30), (6, 7, 30, 24)])
+    found = audit_data_set(data_sets.voc_config(tmp_path), "train")
+    assert [finding.kind for finding in found.findings] == ["pixel_origin"]
+    assert "pixels are read as 'devkit'" in found.findings[0].sentences[0]
 
 
 def test_the_report_has_all_sentences_for_machines_and_some_for_people(tmp_path, content):

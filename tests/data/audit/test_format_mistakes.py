@@ -12,6 +12,7 @@ from ioub_jax.data.audit.format_mistakes import (
 )
 from ioub_jax.data.audit.written_boxes import WrittenBoxes, read_coco_boxes, read_voc_boxes
 from ioub_jax.data.sources.voc import VocSource
+from ioub_jax.data.sources.voc_pixels import gather_evidence
 
 
 def random_corners(seed, count=200, size=(480, 640)):
@@ -213,35 +214,41 @@ def test_categories_that_are_right_or_wrong_in_another_way(used, listed):
     assert find_format_mistakes(boxes) == []
 
 
-def touching(first, count):
-    """Boxes of which `count` begin at x = `first`, in images of 100 x 100."""
+def touching(first, count, zeros=0):
+    """Boxes of which `count` begin at x = `first`, and some of these at 0, in 100 x 100 pixels."""
     boxes = np.tile([5.0, 5, 50, 50], (100, 1))
     boxes[:count, 0] = first
-    return WrittenBoxes("xyxy", boxes, np.full((100, 2), 100.0))
+    boxes[:zeros, 0] = 0
+    return evidence_of(boxes, (100, 100))
+
+
+def evidence_of(corners, size):
+    """What the numbers of boxes tell of their pixels, and nothing else."""
+    decimals = np.zeros(len(corners), bool)
+    return gather_evidence(corners, np.full((len(corners), 2), size), decimals, [])
+
+
+NOTHING = WrittenBoxes("xyxy", np.array([[5.0, 5, 50, 50]]), np.full((1, 2), 100.0))
 
 
 @pytest.mark.parametrize(
-    ("first", "count", "one_based", "told"),
+    ("evidence", "pixels", "told"),
     [
-        (0, 3, True, "one_based=False"),
-        (0, 2, True, None),  # two slips
-        (1, 50, True, None),
-        (1, 20, False, "one_based=True"),
-        (1, 19, False, None),
-        (0, 50, False, None),
-        (0, 50, None, None),  # a format without the question
+        (touching(0, 3), "devkit", "pixels='zero_based'"),
+        (touching(0, 3), "one_based_exclusive", "pixels='zero_based'"),
+        (touching(0, 2), "devkit", None),  # two slips
+        (touching(1, 50), "devkit", None),
+        (touching(1, 20), "zero_based", "pixels='devkit'"),
+        (touching(1, 19), "zero_based", None),
+        (touching(0, 50), "zero_based", None),
+        (touching(0, 50), None, None),  # a format without the question
+        (touching(1, 50, zeros=5), "devkit", None),  # careless
     ],
 )
-def test_the_first_pixel(first, count, one_based, told):
-    found = find_format_mistakes(touching(first, count), one_based)
+def test_the_first_pixel(evidence, pixels, told):
+    found = find_format_mistakes(NOTHING, pixels, evidence)
     assert len(found) == (told is not None)
     assert told is None or told in found[0]
-
-
-def test_a_one_based_file_with_a_few_zeros_is_careless():
-    boxes = touching(1, 50)
-    boxes.boxes[:5, 0] = 0
-    assert find_format_mistakes(boxes, one_based=True) == []
 
 
 @pytest.mark.parametrize(
@@ -266,10 +273,11 @@ def test_real_voc_folders_raise_no_alarm(shared_data, name, count):
     xmls = [source.annotation_file(index) for index in range(len(source))]
     boxes = read_voc_boxes(xmls, source.sizes)
     assert len(boxes.boxes) == count
-    assert find_format_mistakes(boxes, one_based=True) == []
-    assert find_pixel_doubts(boxes, one_based=True) == []
+    assert source.pixels == "devkit"
+    assert find_format_mistakes(boxes, "devkit", source.evidence) == []
+    assert find_pixel_doubts("devkit", source.evidence) == []
     if name == "bccd":  # 610 boxes touch the left or upper edge
-        (sentence,) = find_format_mistakes(boxes, one_based=False)
+        (sentence,) = find_format_mistakes(boxes, "zero_based", source.evidence)
         assert "look 1-based" in sentence
 
 
@@ -281,20 +289,22 @@ def test_real_boxes_in_another_layout_are_told(shared_data):
 
 
 @pytest.mark.parametrize(
-    ("moved", "one_based", "told"),
+    ("moved", "pixels", "told"),
     [
-        ((0, 0, 0, 0), True, None),
-        ((0.25, 0.5, 0, 0), True, "set config.data.voc.one_based=False"),
-        ((0.25, 0.5, 0, 0), False, None),  # as it is set
-        ((0, 0, 1, 1), True, "subtract 1 from every xmax and ymax"),
-        ((0, 0, 2, 2), True, None),  # careless, but not by a pixel
-        ((1, 1, 1, 1), True, None),  # no box begins at 1, so that it may be a shift
+        ((0, 0, 0, 0), "devkit", None),
+        ((0.25, 0.5, 0, 0), "devkit", "set config.data.voc.pixels='zero_based'"),
+        ((0.25, 0.5, 0, 0), "zero_based", None),  # as it is set
+        ((0, 0, 1, 1), "devkit", "set config.data.voc.pixels='one_based_exclusive'"),
+        ((0, 0, 1, 1), "one_based_exclusive", None),
+        ((0, 0, 2, 2), "devkit", "that is no proof"),  # careless, but not by a pixel
+        ((1, 1, 0, 0), "devkit", "that is no proof"),  # no box begins at 1
+        ((1, 1, 0, 0), "zero_based", None),  # as it is set, and there is no proof
     ],
 )
-def test_pixels_that_are_counted_otherwise(moved, one_based, told):
+def test_pixels_that_are_counted_otherwise(moved, pixels, told):
     """Boxes in images of 100 x 80, 1-based and inclusive, in two corners and between them."""
     corners = np.array([[1, 1, 20 + n, 30] for n in range(10)])
     corners = np.concatenate([corners, [[60 - n, 40, 100, 80] for n in range(10)]]) + moved
-    found = find_pixel_doubts(WrittenBoxes("xyxy", corners, np.full((20, 2), (80, 100))), one_based)
+    found = find_pixel_doubts(pixels, evidence_of(corners, (80, 100)))
     assert len(found) == (told is not None)
     assert told is None or told in found[0]

@@ -6,10 +6,19 @@ import re
 
 import numpy as np
 import pytest
+from pycocotools import mask as masks
 
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.coco import CocoSource
 from tests.data.coco_folder import NAMES, edit_annotation, edit_image, edit_list
+
+
+def encoded(height, width, x, y, columns, rows):
+    """COCO's string of the mask of a rectangle."""
+    pixels = np.zeros((height, width), np.uint8, order="F")
+    pixels[y : y + rows, x : x + columns] = 1
+    return masks.encode(pixels)["counts"].decode()
+
 
 # What is put right, how often, and the boxes of image 2 after it: it has [0, 0, 40, 60] and
 # [1.5, 2.5, 11.5, 12].
@@ -56,6 +65,36 @@ CHANGES = {
         edit_annotation(2, bbox=[0, 10, 40, 40], attributes={"rotation": 45}),
         {"rotated": 1, "clipped": 1},
         [[0, 0, 40, 60], [0, 30 - 20 * 2**0.5, 40, 30 + 20 * 2**0.5]],
+    ),
+    "polygons and no box": (
+        edit_annotation(2, bbox=..., segmentation=[[3, 4, 9, 4, 9, 8], [2, 7, 5, 11.5]]),
+        {"outlined": 1},
+        [[0, 0, 40, 60], [2, 4, 9, 11.5]],
+    ),
+    "a turned polygon and no box": (
+        edit_annotation(2, bbox=None, segmentation=[[3, 4, 9, 9]], attributes={"rotation": 45}),
+        {"outlined": 1},
+        [[0, 0, 40, 60], [3, 4, 9, 9]],
+    ),
+    "a mask and an empty box": (
+        # 60 rows: columns 1 and 2 whole, and two pixels of column 3.
+        edit_annotation(2, bbox=[], segmentation={"size": [60, 40], "counts": [60, 122, 2218]}),
+        {"outlined": 1},
+        [[0, 0, 40, 60], [1, 0, 4, 60]],
+    ),
+    "a compressed mask and a box of zeros": (
+        edit_annotation(
+            2,
+            bbox=[0, 0, 0, 0],
+            segmentation={"size": [60, 40], "counts": encoded(60, 40, 7, 8, 3, 5)},
+        ),
+        {"outlined": 1},
+        [[0, 0, 40, 60], [7, 8, 10, 13]],
+    ),
+    "keypoints beyond the edge": (
+        edit_annotation(2, bbox=None, keypoints=[30, 2, 2, 0, 0, 0, 43, 9, 1]),
+        {"outlined": 1, "clipped": 1},
+        [[0, 0, 40, 60], [30, 2, 40, 9]],
     ),
     "annotation id used twice": (
         edit_annotation(2, id=12),
@@ -203,7 +242,7 @@ OTHER_FILES = {
     "YOLO's data.yaml": (
         "data.yaml",
         "path: .\nnames: [a]\n",
-        "looks like YOLO's .*source=yolo reads",
+        "looks like YOLO's .*source=yolo reads it",
     ),
     "XML": ("a.xml", "<annotation/>", "looks like XML, as PASCAL VOC's"),
     "labels": ("a.txt", "0 .5 .5 .1 .1\n", "looks like text, as YOLO's"),

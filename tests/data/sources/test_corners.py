@@ -45,7 +45,7 @@ def test_every_box_is_put_right_or_has_one_fault():
 def test_pixels_counted_from_1():
     # Column 5 alone is [4, 5), columns 1 to 64 are all of 64; column 0 is one before the first.
     corners = np.array([[5, 6, 6, 7], [1, 1, 64, 48], [0, 1, 64, 48], [65, 1, 70, 9], [9, 9, 2, 3]])
-    judged = judge_boxes(corners, np.array([SIZE] * 5), one_based=True)
+    judged = judge_boxes(corners, np.array([SIZE] * 5), (1, 1, 0, 0))
     expected = [[4, 5, 6, 7], [0, 0, 64, 48], [0, 0, 64, 48], [1, 2, 9, 9]]
     np.testing.assert_array_equal(judged.boxes[[0, 1, 2, 4]], expected)
     assert judged.clipped.tolist() == [False, False, True, False, False]

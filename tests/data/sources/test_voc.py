@@ -1,4 +1,5 @@
 import pickle
+import shutil
 from xml.etree import ElementTree
 
 import cv2
@@ -255,7 +256,7 @@ def test_an_unreadable_image_gets_a_sentence_when_it_is_loaded(folder, damage, o
 def test_a_missing_folder_is_named(folder, missing):
     target = folder / missing if missing else folder / "nowhere"
     if missing:
-        target.rename(folder / "elsewhere")
+        shutil.rmtree(target)
     with pytest.raises(DataError, match=r"there is no such folder; set config\.data\.voc\.root"):
         VocSource(folder if missing else target, "train", on_error="skip")
 
@@ -282,7 +283,7 @@ def test_without_a_class_list_all_names_are_classes(folder, caplog):
     assert source.classes == ("RBC", "WBC", "X", "Zelle, groß", "cat", "x")
     assert source.category_ids == (1, 2, 3, 4, 5, 6)
     assert source.annotations(1).labels.tolist() == [1, 0, 3, 2, 5]  # one RBC is there twice
-    assert caplog.messages == ["classes: RBC, WBC, X, 'Zelle, groß', cat, x"]
+    assert caplog.messages[1:] == ["classes: RBC, WBC, X, 'Zelle, groß', cat, x"]
 
 
 def test_without_a_class_list_a_slip_in_a_name_is_no_class(folder):
@@ -499,7 +500,7 @@ def test_voc_2012(shared_data):
         written = _corners(shared_data / f"voc2012_100/Annotations/{name}.xml")
         sides = example.boxes[:, 2:] - example.boxes[:, :2]
         np.testing.assert_array_equal(sides, written[:, 2:] - written[:, :2] + 1)  # devkit's
-    source = VocSource(shared_data / "voc2012_100", "all", one_based=False)
+    source = VocSource(shared_data / "voc2012_100", "all", pixels="zero_based")
     np.testing.assert_array_equal(source[0].boxes, [[174, 101, 349, 351]])
 
 
@@ -593,7 +594,7 @@ def test_coordinates_taken_as_written(folder):
     inside, slip, beyond = (0, 0, 64, 48), (-1, -0.05, 20, 48.05), (64.2, 3, 64.9, 9)
     boxes = [_object(box=box) for box in (inside, slip, beyond)]
     _write_xml(_xml(*boxes))(folder)
-    source = VocSource(folder, "train", on_error="skip", one_based=False)
+    source = VocSource(folder, "train", on_error="skip", pixels="zero_based")
     np.testing.assert_array_equal(source[1].boxes, [[0, 0, 64, 48], [0, 0, 20, 48], WHOLE])
     assert source[1].ignored.tolist() == [False, False, True]
     assert [problem.kind for problem in source.skipped] == ["outside"]

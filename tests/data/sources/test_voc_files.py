@@ -1,34 +1,10 @@
 """The layouts in which labelling tools leave VOC's XMLs, and lists as they write them."""
 
-import cv2
-import numpy as np
 import pytest
 
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.voc import VocSource
-
-XML = (
-    "<annotation><filename>{}</filename><size><width>8</width><height>6</height></size><object>"
-    "<name>cat</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>5</xmax><ymax>4</ymax></bndbox>"
-    "</object></annotation>"
-)
-
-
-def _write(root, *paths, filename=""):
-    """Writes images, XMLs with one cat, and lists, by their suffixes."""
-    for path in paths:
-        name, _, text = path.partition("=")
-        file = root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if file.suffix.lower() == ".xml":
-            file.write_text(XML.format(text or filename))
-        elif file.suffix == ".txt":
-            file.write_text(text)
-        elif file.suffix == ".tga":  # not read by OpenCV
-            file.write_bytes(b"\0\0\2" + bytes(15))
-        else:
-            data = cv2.imencode(file.suffix.lower(), np.full((6, 8, 3), 9, np.uint8))[1]
-            file.write_bytes(data.tobytes())
+from tests.data.voc_folder import write
 
 
 def _names(source, root):
@@ -89,6 +65,56 @@ LAYOUTS = {
         "all",
         ["JPEGImages/v1.2.png"],
     ),
+    "Oxford's pets": (
+        ["annotations/xmls/a.xml", "images/a.png", "annotations/list.txt=# Image CLASS-ID\na 1 1 1",
+         "annotations/trainval.txt=a 1 1 1\n"],
+        "trainval",
+        ["images/a.png"],
+    ),
+    "Annotation": (["Annotation/a.xml", "JPEGImages/a.png"], "all", ["JPEGImages/a.png"]),
+    "xmls": (["xmls/a.xml", "img/a.png"], "all", ["img/a.png"]),
+    "COCO's annotations beside XMLs": (
+        ["annotations/train.json.txt=", "xml/a.xml", "images/a.png"], "all", ["images/a.png"]
+    ),
+    "folders of any name": (
+        ["boxes/a.xml", "tiles/a.png", "tiles/b.png", "boxes/b.xml"],
+        "all",
+        ["tiles/a.png", "tiles/b.png"],
+    ),
+    "images of any name": (["Annotations/a.xml", "tiles/a.png"], "all", ["tiles/a.png"]),
+    "deep folders": (
+        ["2024/jan/a.xml", "2024/jan/a.png", "2024/feb/a.xml", "2024/feb/a.png"],
+        "all",
+        ["2024/feb/a.png", "2024/jan/a.png"],
+    ),
+    "the split in the parts": (
+        ["Annotations/train/a.xml", "Annotations/val/b.xml", "images/train/a.png",
+         "images/val/b.png"],
+        "train",
+        ["images/train/a.png"],
+    ),
+    "a list in the folder": (
+        ["Annotations/a.xml", "JPEGImages/a.png", "Annotations/b.xml", "JPEGImages/b.png",
+         "train.txt=JPEGImages/a.png\n"],
+        "train",
+        ["JPEGImages/a.png"],
+    ),
+    "a list of pairs": (  # as PaddleDetection has them
+        ["annotations/a.xml", "images/a.png", "images/b.png", "annotations/b.xml",
+         "trainval.txt=./images/a.png ./annotations/a.xml\n"],
+        "trainval",
+        ["images/a.png"],
+    ),
+    "a list in ImageSets": (
+        ["Annotations/a.xml", "JPEGImages/a.png", "ImageSets/train.txt=a.png"],
+        "train",
+        ["JPEGImages/a.png"],
+    ),
+    "a list by its path": (
+        ["Annotations/a.xml", "JPEGImages/a.png", "parts/mine.txt=a.png"],
+        "parts/mine.txt",
+        ["JPEGImages/a.png"],
+    ),
     "a list beside it": (
         ["Annotations/a.xml", "JPEGImages/a.png", "JPEGImages/a.json.txt="], "all",
         ["JPEGImages/a.png"],
@@ -99,7 +125,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts_of_labelling_tools_are_read(tmp_path, layout):
     paths, split, expected = LAYOUTS[layout]
-    _write(tmp_path, *paths)
+    write(tmp_path, *paths)
     source = VocSource(tmp_path, split)
     assert sorted(_names(source, tmp_path)) == sorted(expected)
     if split == "default":
@@ -112,12 +138,12 @@ def test_layouts_of_labelling_tools_are_read(tmp_path, layout):
     "suffix", [".jpg", ".JPG", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"]
 )
 def test_images_of_every_type_that_opencv_decodes(tmp_path, suffix):
-    _write(tmp_path, f"Annotations/a.xml=a{suffix}", f"JPEGImages/a{suffix}")
+    write(tmp_path, f"Annotations/a.xml=a{suffix}", f"JPEGImages/a{suffix}")
     assert VocSource(tmp_path)[0].image.shape == (6, 8, 3)
 
 
 def test_an_image_with_a_suffix_of_its_own_is_judged_by_its_content(tmp_path):
-    _write(tmp_path, "Annotations/a.xml=a.frame", "JPEGImages/a.png")
+    write(tmp_path, "Annotations/a.xml=a.frame", "JPEGImages/a.png")
     (tmp_path / "JPEGImages/a.png").rename(tmp_path / "JPEGImages/a.frame")
     assert VocSource(tmp_path)[0].image.shape == (6, 8, 3)
 
@@ -142,8 +168,8 @@ LINES = {
 
 @pytest.mark.parametrize("line", LINES)
 def test_a_list_may_name_images_with_suffix_or_path(tmp_path, line):
-    _write(tmp_path, "Annotations/sub/a.xml", "JPEGImages/sub/a.png", "JPEGImages/b.png")
-    _write(tmp_path, "Annotations/b.xml", f"ImageSets/Main/train.txt={line}")
+    write(tmp_path, "Annotations/sub/a.xml", "JPEGImages/sub/a.png", "JPEGImages/b.png")
+    write(tmp_path, "Annotations/b.xml", f"ImageSets/Main/train.txt={line}")
     source = VocSource(tmp_path, "train")
     assert _names(source, tmp_path) == ["JPEGImages/sub/a.png"]
     assert source.annotations(0).boxes.tolist() == [[1, 1, 5, 4]]
@@ -206,7 +232,7 @@ UNRESOLVED = {
 @pytest.mark.parametrize("fault", UNRESOLVED)
 def test_what_cannot_be_resolved_is_told_as_what_it_is(tmp_path, fault):
     paths, split, sentence = UNRESOLVED[fault]
-    _write(tmp_path, *paths)
+    write(tmp_path, *paths)
     with pytest.raises(DataError, match=sentence) as caught:
         VocSource(tmp_path, split)
     message = str(caught.value)
@@ -214,7 +240,7 @@ def test_what_cannot_be_resolved_is_told_as_what_it_is(tmp_path, fault):
 
 
 def test_folders_of_xmls_beside_images_are_joined(tmp_path):
-    _write(tmp_path, "train/a.xml", "train/a.png", "valid/a.xml", "valid/a.png")
+    write(tmp_path, "train/a.xml", "train/a.png", "valid/a.xml", "valid/a.png")
     source = VocSource(tmp_path, "all", ("train", "valid"))
     assert _names(source, tmp_path) == ["train/a.png", "valid/a.png"]
     with pytest.raises(DataError, match=r"train/a\.png: is the image of 'a' and of a\.xml, whose"):
@@ -222,7 +248,7 @@ def test_folders_of_xmls_beside_images_are_joined(tmp_path):
 
 
 def test_an_image_that_an_xml_of_another_name_has_is_not_listed_again(tmp_path):
-    _write(tmp_path, "Annotations/0001.xml=a.png", "JPEGImages/a.png", "JPEGImages/b.png")
+    write(tmp_path, "Annotations/0001.xml=a.png", "JPEGImages/a.png", "JPEGImages/b.png")
     source = VocSource(tmp_path, "all", unannotated="empty")
     assert _names(source, tmp_path) == ["JPEGImages/a.png", "JPEGImages/b.png"]
     assert [not all(source.annotations(i).ignored) for i in range(len(source))] == [True, False]

@@ -1,0 +1,175 @@
+"""The boxes of COCO's annotations that have none: around their masks, polygons or keypoints.
+
+Tools for segmentation and poses leave `bbox` out, or leave it empty. A mask is COCO's run-length
+encoding, compressed to a string or not.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ioub_jax.coco_values import is_absent, is_number
+
+# Polygons are lists of lists of numbers; nothing writes deeper ones.
+_DEEPEST = 4
+
+
+def has_no_box(bbox: object) -> bool:
+    """Whether a `bbox`, None where there is none, stands for none.
+
+    Null, nothing, an empty list and four zeros do; what else is no box is one that is wrong.
+    """
+    if isinstance(bbox, list | tuple):
+        return not bbox or (len(bbox) == 4 and all(is_number(side) and side == 0 for side in bbox))
+    return is_absent(bbox)
+
+
+def box_around(annotation: Mapping[str, Any]) -> list[float] | None:
+    """The box around what an annotation has instead of one.
+
+    Args:
+      annotation: with `segmentation`, polygons or a mask, or else with `keypoints`, of which those
+        count that are labelled (COCO's visibility is not 0).
+
+    Returns:
+      `[x, y, width, height]` in pixels; None where there is nothing, or nothing that can be read.
+    """
+    for key, around in (("segmentation", _around_segmentation), ("keypoints", _around_keypoints)):
+        corners = around(annotation.get(key))
+        if corners is not None:
+            left, top, right, bottom = corners
+            return [left, top, right - left, bottom - top]
+    return None
+
+
+_Corners = tuple[float, float, float, float]
+
+
+def _around_segmentation(segmentation: object) -> _Corners | None:
+    if isinstance(segmentation, Mapping):
+        return _around_mask(segmentation.get("counts"), segmentation.get("size"))
+    if not isinstance(segmentation, list | tuple):
+        return None
+    if segmentation and all(isinstance(part, Mapping) for part in segmentation):
+        return _union([_around_mask(part.get("counts"), part.get("size")) for part in segmentation])
+    return _around_points(_numbers_in(segmentation), 2)
+
+
+def _around_keypoints(keypoints: object) -> _Corners | None:
+    if not isinstance(keypoints, list | tuple):
+        return None
+    numbers = _numbers_in(keypoints)
+    if len(numbers) % 3 or not _are_numbers(numbers):
+        return None
+    labelled = [numbers[place : place + 2] for place in range(0, len(numbers), 3)]
+    flags = numbers[2::3]
+    chosen = [xy for xy, flag in zip(labelled, flags, strict=True) if flag > 0]
+    return _around_points([number for xy in chosen for number in xy], 1)
+
+
+def _around_points(numbers: Sequence[Any], fewest: int) -> _Corners | None:
+    """The corners around x, y, x, y, ...; None of less than so many points."""
+    if len(numbers) % 2 or len(numbers) < 2 * fewest or not _are_numbers(numbers):
+        return None
+    x, y = numbers[::2], numbers[1::2]
+    return float(min(x)), float(min(y)), float(max(x)), float(max(y))
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    """Whether all of some values are finite numbers; fast where they are Python's own."""
+    if {int, float}.issuperset(map(type, values)):
+        try:
+            return math.isfinite(sum(values))  # neither NaN nor infinity is lost in a sum
+        except OverflowError:  # an integer of hundreds of digits
+            return False
+    return all(map(is_number, values))
+
+
+def _numbers_in(values: Sequence[Any]) -> list[Any]:
+    """What is in nested lists, from left to right; fast for a list of lists."""
+    if all(type(part) is list and list not in map(type, part) for part in values):
+        return list(itertools.chain.from_iterable(values))
+    return list(_flat(values))
+
+
+def _flat(values: object, depth: int = 0) -> Iterator[Any]:
+    """What is in nested lists, from left to right; lists that are too deep as they are."""
+    if isinstance(values, list | tuple) and depth < _DEEPEST:
+        for value in values:
+            yield from _flat(value, depth + 1)
+    else:
+        yield values
+
+
+def _around_mask(counts: object, size: object) -> _Corners | None:
+    """The corners around a mask: `size` is its height and width, `counts` its runs.
+
+    The runs go down column after column, and are of 0 and of 1 in turn.
+    """
+    runs = _runs(counts)
+    if runs is None or not (isinstance(size, list | tuple) and len(size) == 2):
+        return None
+    if not all(is_number(side) and side == side // 1 and 0 < side < 2**31 for side in size):
+        return None
+    height, width = (int(side) for side in size)
+    if any(run < 0 for run in runs) or sum(runs) != height * width:
+        return None
+    ends = np.cumsum(np.array(runs, np.int64))
+    ends = ends[: len(ends) // 2 * 2]
+    first, last = ends[::2], ends[1::2] - 1  # pixels of each run of 1
+    is_run = last >= first
+    if not is_run.any():
+        return None
+    first, last = first[is_run], last[is_run]
+    left, right = int(first[0]) // height, int(last[-1]) // height + 1
+    if np.any(first // height != last // height):  # from the last row on to the first one
+        return float(left), 0.0, float(right), float(height)
+    top, bottom = int((first % height).min()), int((last % height).max()) + 1
+    return float(left), float(top), float(right), float(bottom)
+
+
+def _runs(counts: object) -> list[int] | None:
+    """The lengths of the runs; None where they are neither integers nor COCO's string of them."""
+    if isinstance(counts, bytes):
+        counts = counts.decode("ascii", errors="replace")
+    if isinstance(counts, str):
+        return _decompressed(counts)
+    if not isinstance(counts, list | tuple):
+        return None
+    if not all(is_number(run) and run == run // 1 for run in counts):
+        return None
+    return [int(run) for run in counts]
+
+
+def _decompressed(text: str) -> list[int] | None:
+    """The runs in COCO's string: groups of five bits, each a run less the one before the last.
+
+    A character is '0' and its six bits more; the highest says that more follow, and in the last of
+    a number the next one is its sign.
+    """
+    runs: list[int] = []
+    number, shift = 0, 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            return None
+        number |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            number -= 1 << shift
+        runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+        number, shift = 0, 0
+    return None if shift else runs
+
+
+def _union(parts: Sequence[_Corners | None]) -> _Corners | None:
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or not known:
+        return None
+    columns = list(zip(*known, strict=True))
+    return min(columns[0]), min(columns[1]), max(columns[2]), max(columns[3])

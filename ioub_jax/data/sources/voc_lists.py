@@ -1,0 +1,113 @@
+"""The lists of a VOC-style folder: which there are, and which split each is for."""
+
+import pathlib
+import re
+from collections.abc import Sequence
+
+from ioub_jax.data.sources.voc_folders import is_xml, iter_files, parts_of, subfolders
+
+#: The file that names all images of a folder.
+EVERYTHING = "all"
+_ROLES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    "trainval": "trainval",
+}
+# Where lists lie besides ImageSets, in small letters.
+_OTHER_PLACES = ("imagesets", "lists", "sets", "split", "splits")
+# Lines of a list that are looked at to see whether its images have XMLs.
+_LOOKED_AT = 50
+
+
+def role_of(name: str) -> str | None:
+    """For which split a list or a folder is, by its name: 'train', 'val', 'test' or 'trainval'.
+
+    Args:
+      name: such as 'valid', 'train2017' or 'VOC2012_train_val'.
+
+    Returns:
+      the split; None where the name says none, or several.
+    """
+    words = re.split(r"[^a-z]+", name.casefold())
+    roles = {_ROLES[word] for word in words if word in _ROLES}
+    if roles == {"train", "val"}:
+        return "trainval"
+    return roles.pop() if len(roles) == 1 else None
+
+
+def find_lists(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """The lists of a folder by their names.
+
+    In ImageSets every text file is a list, but for those of one class, as VOC's 'cat_train'; in
+    the folder itself, beside the XMLs and in folders such as 'splits' those that are called after
+    a split.
+    """
+    usual = folder / "ImageSets"
+    for place in (usual / "Main", usual, *subfolders(usual)):
+        if found := _text_files(place):
+            plain = {name: path for name, path in found.items() if "_" not in name}
+            return plain or found
+    lists: dict[str, pathlib.Path] = {}
+    for place in _other_places(folder):
+        for name, path in _text_files(place).items():
+            if role_of(name) is not None:
+                lists.setdefault(name, path)
+    return lists
+
+
+def find_list(folder: pathlib.Path, split: str) -> pathlib.Path | None:
+    """The list of a split.
+
+    Args:
+      folder: the VOC-style folder.
+      split: its name, or its path, relative to the folder.
+
+    Returns:
+      the file; None where there is none.
+    """
+    usual = folder / "ImageSets"
+    places = (usual / "Main", usual, *subfolders(usual), *_other_places(folder))
+    paths = [place / f"{split}.txt" for place in places]
+    if pathlib.PurePath(split).suffix:
+        paths.append(folder / split)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def read_lines(path: pathlib.Path) -> list[str]:
+    """The lines of a list that name something, without spaces around them; comments are none."""
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def is_of_one_class(columns: Sequence[str]) -> bool:
+    """Whether a line is of a list of one class: an image, and whether that is in it."""
+    return len(columns) == 2 and columns[1] in ("-1", "0", "1")
+
+
+def is_annotated(path: pathlib.Path, folder: pathlib.Path) -> bool:
+    """Whether one of the first images of a list has an XML: those of some tests are not given."""
+    there = {
+        file.stem
+        for place in parts_of(folder).xmls
+        for file in iter_files(place, is_xml, below=place != folder)
+    }
+    for line in read_lines(path)[:_LOOKED_AT]:
+        for name in (line, line.split()[0]):
+            last = name.replace("\\", "/").rpartition("/")[2]
+            if last in there or last.rpartition(".")[0] in there:
+                return True
+    return False
+
+
+def _other_places(folder: pathlib.Path) -> list[pathlib.Path]:
+    named = [place for place in subfolders(folder) if place.name.casefold() in _OTHER_PLACES]
+    return [folder, *named, *(place for place in parts_of(folder).xmls if place != folder)]
+
+
+def _text_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """The text files of a folder by their names, sorted."""
+    if not folder.is_dir():
+        return {}
+    return {path.stem: path for path in sorted(folder.glob("*.txt")) if path.is_file()}

@@ -1,0 +1,86 @@
+"""How a run counts the pixels of VOC's XMLs: as was decided when it began, for good.
+
+Other files, or more of them, may be evidence for something else, and all boxes would move by a
+pixel: those of a run that goes on, and those it is evaluated on.
+"""
+
+import pathlib
+
+from ioub_jax import files
+from ioub_jax.data import sources
+from ioub_jax.data.sources.example import Source
+from ioub_jax.data.sources.voc_pixels import CONVENTIONS
+from ioub_jax.errors import ConfigError
+from ioub_jax.workdirs import configuration
+
+_NAME = "voc_pixels.json"
+
+
+def is_kept(source: Source) -> bool:
+    """Whether this is kept of a run with this training data: it comes from VOC's XMLs."""
+    return sources.voc_pixels_of(source) is not None
+
+
+def claim(workdir: pathlib.Path, source: Source) -> None:
+    """Keeps how a run counts pixels in `voc_pixels.json`; a run that goes on is checked.
+
+    To be called before the run's configuration is written again: that of an earlier version says
+    how pixels are counted, which today's may leave open.
+
+    Args:
+      workdir: the run's folder.
+      source: its training data as it is read now.
+
+    Raises:
+      ConfigError: as `check`.
+    """
+    check(workdir, source)
+    if is_kept(source) and not (workdir / _NAME).exists():
+        files.check_can_write(workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        files.write_json(workdir / _NAME, {"pixels": sources.voc_pixels_of(source)})
+
+
+def check(workdir: pathlib.Path, source: Source) -> None:
+    """Checks that a run that goes on counts pixels as it did.
+
+    Args:
+      workdir: the run's folder.
+      source: its training data as it is read now.
+
+    Raises:
+      ConfigError: it does not, or the file is broken.
+    """
+    kept, now = of_run(workdir), sources.voc_pixels_of(source)
+    if kept is not None and now is not None and kept != now:
+        raise ConfigError(
+            f"The run in {workdir} counts the pixels of VOC's XMLs as {kept!r}, and its training "
+            f"data is read as {now!r} now; go on with --config.data.voc.pixels={kept}, or choose "
+            "another --workdir."
+        )
+
+
+def of_run(workdir: pathlib.Path) -> str | None:
+    """How a run counts pixels; None where it has not begun or has no XMLs.
+
+    Args:
+      workdir: the run's folder.
+
+    Raises:
+      ConfigError: the file is broken.
+    """
+    path = workdir / _NAME
+    if path.exists():
+        content = configuration.read_json(path)
+        pixels = content.get("pixels") if isinstance(content, dict) else None
+        if pixels not in CONVENTIONS:
+            raise ConfigError(
+                f"{path} does not have `pixels` that are one of {', '.join(CONVENTIONS)}; put back "
+                "what ioub train wrote."
+            )
+        return str(pixels)
+    data = (configuration.read_stored(workdir) or {}).get("data", {})
+    if data.get("source") != "voc":
+        return None
+    configured: str | None = data["voc"].get("pixels")
+    return configured
