@@ -12,8 +12,10 @@ from ioub_jax import building, files, trained, weights
 from ioub_jax.configs import refusals
 from ioub_jax.data.loading import Loading
 from ioub_jax.data.sources.example import Source
+from ioub_jax.data.sources.tiles import TileSource
 from ioub_jax.detectors import PlacedDetector
 from ioub_jax.devices import placement
+from ioub_jax.from_config import data_parts
 from ioub_jax.key_names import naming
 from ioub_jax.training import initial_weights, resumption, train_state
 from ioub_jax.training.experiment import Experiment, create_trainer
@@ -54,7 +56,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     warm_up = f"; the first {warmup:,} images are warm-up" if warmup else ""
     return [
         f"Data: {settings['data']['source']}, {describe_source(source)} for training, "
-        f"{len(experiment.validation):,} for validation.",
+        f"{_number(experiment.validation)} for validation.",
         *experiment.learned,
         f"Canvases: {describe_canvases(experiment.loading, source)}.",
         *describe_detector(experiment.detector, settings["model"]),
@@ -135,6 +137,7 @@ def preview_run(
         describe_checkpoint(workdir, checkpoint, ema=ema),
         f"Data: {settings['data']['source']}, {split}: {describe_source(opened.source)}.",
         f"Canvases: {describe_canvases(opened.loading, opened.source)}.",
+        *_tiles(opened.loading),
         *describe_detector(opened.placed, settings["model"]),
     ]
 
@@ -155,10 +158,12 @@ def preview_inference(
         settings = configuration.to_dict(config)
         categories = class_list.read_required(workdir)
         name = settings["model"]["name"]
-        canvases = ", ".join(f"{h}x{w}" for h, w in settings["data"]["canvases"])
+        loading = data_parts.loading_of(config)
+        canvases = ", ".join(f"{h}x{w}" for h, w in loading.canvases)
         return [
             describe_checkpoint(workdir, checkpoint, ema=ema),
             f"Detector: {name}, {len(categories)} classes, canvases {canvases}.",
+            *_tiles(loading),
         ]
     path = weights.local_weights(source)
     if path is None:
@@ -191,7 +196,22 @@ def describe_source(source: Source) -> str:
     """How many images and classes a data set has."""
     skipped = sum(problem.count for problem in source.skipped)
     left_out = f" (left out: {skipped:,})" if skipped else ""
-    return f"{len(source):,} images of {len(source.classes)} classes{left_out}"
+    number = _number(source, " images")
+    return f"{number} of {len(source.classes)} classes{left_out}"
+
+
+def _tiles(loading: Loading) -> list[str]:
+    """How images are cut, where they are."""
+    if loading.tiling is None:
+        return []
+    return [f"Tiles: {loading.tiling}; what they find is merged over the whole image."]
+
+
+def _number(source: Source, images: str = "") -> str:
+    """How many images, or tiles of how many images, a data set has."""
+    if isinstance(source, TileSource):
+        return f"{len(source):,} tiles of {len(source.whole):,} images"
+    return f"{len(source):,}{images}"
 
 
 def describe_canvases(loading: Loading, source: Source) -> str:
@@ -204,8 +224,9 @@ def describe_canvases(loading: Loading, source: Source) -> str:
     with naming({"canvases": "data.canvases"}):
         assigned = loading.resize.assign(source.sizes, canvases)
     counts = np.bincount(assigned, minlength=len(canvases))
+    what = "images" if loading.tiling is None else "tiles"
     return ", ".join(
-        f"{height}x{width} ({images:,} images)"
+        f"{height}x{width} ({images:,} {what})"
         for (height, width), images in zip(canvases, counts, strict=True)
     )
 

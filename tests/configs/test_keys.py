@@ -24,6 +24,8 @@ BEFORE = json.loads(pathlib.Path(__file__).with_name("keys_before.json").read_te
 
 #: Keys that there are since then.
 SINCE = {f"optimizer.{key}" for key in ("name", "betas", "backbone_factor", "layer_decay")}
+_OF_TILES = ("size", "overlap", "visibility", "zoom", "keep_empty", "cache")
+SINCE |= {"evaluation.coco_detections", *(f"data.tiles.{key}" for key in _OF_TILES)}
 
 
 def leaves(config, prefix=""):

@@ -135,6 +135,7 @@ class Learned:
       classes: one entry a class, in the order of the labels; empty where `boxes` is None.
       fullest: objects of the fullest image, regions to ignore included; 0 where `boxes` is None.
       verb: what is done with them, 'trained on' or 'evaluated on'.
+      tiles: what becomes of their tiles, in words; empty where they are not cut.
     """
 
     boxes: Tally | None
@@ -142,14 +143,16 @@ class Learned:
     classes: tuple[ClassCount, ...]
     fullest: int
     verb: str
+    tiles: str = ""
 
-    def lines(self) -> tuple[str, str]:
+    def lines(self) -> tuple[str, ...]:
         """Of how many boxes, and of how many images, how many are learned and why not the rest."""
         if self.boxes is None:
             boxes = f"Boxes: known when their images are drawn, all are {self.verb}."
         else:
             boxes = _line("Boxes", self.boxes, _BOXES, self.verb)
-        return boxes, _line("Images", self.images, _IMAGES, self.verb)
+        images = _line("Images", self.images, _IMAGES, self.verb)
+        return (boxes, images, self.tiles) if self.tiles else (boxes, images)
 
 
 def count_learned(source: Source, rules: Rules) -> Learned:
