@@ -217,9 +217,9 @@ class ObjectDetector:
         if isinstance(tiles, int):
             if tiles == 0:
                 return None
-            before = self.tiling or Tiling(tiles)
-            zoom = before.zoom if only is None else only[0] / tiles
             try:
+                before = self.tiling or Tiling(tiles)
+                zoom = before.zoom if only is None else only[0] / tiles
                 tiles = dataclasses.replace(before, size=tiles, zoom=zoom)
             except ValueError as error:
                 raise ConfigError(f"tiles: {error}") from None

@@ -7,8 +7,8 @@ ioub predict --model=retinanet_resnet50_fpn.pth 'photos/*.jpg' --output=found
 code is 1 where an image could not be read; the others are done all the same. What is found is
 written image by image: the same command goes on where one was ended.
 
-`--tiles=640` detects in overlapping tiles of huge images, which may be larger than memory, and
-merges what they find; a run that was trained on tiles detects in such tiles by itself.
+`--tiles=640` detects in overlapping tiles of huge images and merges what they find; a run that was
+trained on tiles detects in such tiles by itself.
 """
 
 import contextlib
@@ -45,6 +45,7 @@ _THREADS = flags.DEFINE_integer("threads", 4, "Threads that read images.", lower
 if __name__ == "__main__":
     command_line.parse_flags()
 
+import numpy as np
 from PIL import Image
 
 import ioub_jax
@@ -52,11 +53,14 @@ from ioub_jax import files, inference
 from ioub_jax.commands import prediction_files, preview
 from ioub_jax.data import image_headers
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.image_rows import open_rows, read_shrunk
 from ioub_jax.data.images import read_image
 from ioub_jax.data.tiling import Tiling
 from ioub_jax.errors import ConfigError
 from ioub_jax.plotting import draw_on_image
 from ioub_jax.workdirs import checkpoint_folders, configuration
+
+_LARGEST_PICTURE = 4096  # pixels of a side, of an image that was cut into tiles
 
 
 def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
@@ -196,7 +200,8 @@ def detect(
         results.add(position, found)
         if _DRAW.value:
             target = pathlib.Path(_OUTPUT.value) / names[position]
-            draw(paths[position], found.above(_DRAWN.value), detector, target)
+            drawn = found.above(_DRAWN.value)
+            draw(paths[position], drawn, detector, target, in_tiles=bool(tiles))
     return problems
 
 
@@ -256,12 +261,19 @@ def draw(
     detections: inference.Detections,
     detector: inference.ObjectDetector,
     target: pathlib.Path,
+    *,
+    in_tiles: bool = False,
 ) -> None:
-    """Writes one picture."""
-    image = read_image(path, reading=detector.reading)
-    drawn = draw_on_image(
-        image, detections.boxes, detections.labels, detections.scores, detector.classes
-    )
+    """Writes one picture; of an image that was read in tiles a shrunk one where it is huge."""
+    side = 1
+    if in_tiles:
+        with path.open("rb") as file:
+            rows = open_rows(file, str(path), reading=detector.reading)
+            image, side = read_shrunk(rows, _LARGEST_PICTURE)
+    else:
+        image = read_image(path, reading=detector.reading)
+    boxes = detections.boxes / np.float32(side)
+    drawn = draw_on_image(image, boxes, detections.labels, detections.scores, detector.classes)
     content = io.BytesIO()
     Image.fromarray(drawn).save(content, "PNG")
     files.write_bytes(target, content.getvalue())

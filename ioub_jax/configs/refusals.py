@@ -37,6 +37,7 @@ def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
     _check_matcher(values)
     _check_frozen_norms(values)
     if to_train:
+        _check_tiles_of_files(values)
         _check_schedule(values)
 
 
@@ -121,6 +122,9 @@ def _check_tiles(values: Values) -> None:
     for name in values:
         if name.startswith("data.tiles.") and name not in known:
             raise ConfigError(f"There is no key {name}; there are {', '.join(known)}.")
+
+
+def _check_tiles_of_files(values: Values) -> None:
     if values.get("data.tiles.size") is not None and values.get("data.source") == "shapes":
         raise ConfigError(
             f"data.tiles.size is {values['data.tiles.size']}, but data.source is 'shapes', whose "

@@ -12,6 +12,7 @@ import weakref
 import zlib
 from typing import Any, BinaryIO, Protocol
 
+import cv2
 import numpy as np
 import PIL.PngImagePlugin
 
@@ -107,6 +108,33 @@ def _in_parts(
     return _PngRows.opened(file, name, way_out, reading, kept_rows) or _TiffRows.opened(
         file, name, way_out, reading
     )
+
+
+def read_shrunk(rows: ImageRows, longest: int) -> tuple[np.ndarray, int]:
+    """An image with sides of at most `longest` pixels, read a few rows at a time.
+
+    Args:
+      rows: the image.
+      longest: the most pixels of a side, at least 1.
+
+    Returns:
+      uint8 `[h, w, 3]`, each pixel the mean of a square, and the side of that; what is left over at
+      the right and the bottom of it is dropped.
+
+    Raises:
+      DataError: the image is broken.
+    """
+    height, width = rows.size
+    side = -(-max(height, width) // longest)
+    if side == 1:
+        return rows.read(0, height), 1
+    count, step = height // side, max(_ROWS // side, 1)
+    parts = []
+    for begin in range(0, count, step):
+        end = min(begin + step, count)
+        band = rows.read(begin * side, end * side)[:, : width // side * side]
+        parts.append(cv2.resize(band, (width // side, end - begin), interpolation=cv2.INTER_AREA))
+    return np.concatenate(parts), side
 
 
 class WholeImage:

@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from ioub_jax.data.checks import DataError
-from ioub_jax.data.image_rows import open_rows
+from ioub_jax.data.image_rows import WholeImage, open_rows, read_shrunk
 from ioub_jax.data.images import Reading, decode_image
 from tests.encoded import encoded, png, tiff
 
@@ -178,3 +178,15 @@ def test_another_size_than_annotated_is_told():
     for data in (IN_PARTS["PNG of 3 channels"], IN_PARTS["TIFF of tiles"], WHOLE["JPEG"]):
         with pytest.raises(DataError, match="is 53x70 pixels but its annotation says 54x70"):
             open_rows(io.BytesIO(data), "name", (70, 54))
+
+
+def test_an_image_is_shrunk_band_by_band():
+    # Squares of 3 x 3 pixels of one value each, and a row and a column that are left over.
+    values = np.random.default_rng(0).integers(0, 256, (200, 33, 3), np.uint8)
+    pixels = np.full((601, 100, 3), 7, np.uint8)
+    pixels[:600, :99] = values.repeat(3, axis=0).repeat(3, axis=1)
+    shrunk, side = read_shrunk(WholeImage(pixels), 201)
+    assert side == 3
+    np.testing.assert_array_equal(shrunk, values)
+    same, side = read_shrunk(WholeImage(pixels), 601)
+    assert side == 1 and same.shape == pixels.shape
