@@ -58,8 +58,6 @@ def open_rows(
     size: tuple[int, int] | None = None,
     way_out: str = "or leave it out.",
     reading: Reading = AS_STORED,
-    *,
-    kept_rows: int = 0,
 ) -> ImageRows:
     """Opens an image of any kind that `images.decode_image` decodes.
 
@@ -69,8 +67,6 @@ def open_rows(
       size: height and width that the annotations give it, checked.
       way_out: the end of an error's sentence.
       reading: what becomes of EXIF orientations and of more than 8 bits.
-      kept_rows: how many rows above the last ones that were read can be had again at no cost, of
-        a format that is read from the top.
 
     Returns:
       the image.
@@ -79,7 +75,7 @@ def open_rows(
       DataError: as `images.decode_image`.
     """
     try:
-        found = _in_parts(file, name, size, way_out, reading, kept_rows)
+        found = _in_parts(file, name, size, way_out, reading)
         if found is not None:
             return found
         file.seek(0)
@@ -97,7 +93,6 @@ def _in_parts(
     size: tuple[int, int] | None,
     way_out: str,
     reading: Reading,
-    kept_rows: int,
 ) -> ImageRows | None:
     """As `open_rows`; None of an image that is to be decoded whole, which may tell why."""
     header = read_header(file)
@@ -105,7 +100,7 @@ def _in_parts(
     turned = reading.exif == "apply" and read_orientation(file) != UPRIGHT
     if header.refusal or turned or size not in (None, header.size):
         return None
-    return _PngRows.opened(file, name, way_out, reading, kept_rows) or _TiffRows.opened(
+    return _PngRows.opened(file, name, way_out, reading) or _TiffRows.opened(
         file, name, way_out, reading
     )
 
@@ -205,7 +200,6 @@ class _PngRows:
         name: str,
         way_out: str,
         reading: Reading,
-        kept_rows: int,
     ) -> None:
         width, height, bits, colours = layout
         self.size = (height, width)
@@ -216,14 +210,11 @@ class _PngRows:
         self._pixel = max(channels * bits // 8, 1)
         self._row = -(-width * channels * bits // 8)
         self._name, self._way_out, self._reading = name, way_out, reading
-        self._kept_rows = kept_rows
         self._failed: tuple[int, DataError] | None = None
         self._rewind()
 
     @classmethod
-    def opened(
-        cls, file: BinaryIO, name: str, way_out: str, reading: Reading, kept_rows: int
-    ) -> "_PngRows | None":
+    def opened(cls, file: BinaryIO, name: str, way_out: str, reading: Reading) -> "_PngRows | None":
         """None where it is no PNG, or one that is not in the order of its rows."""
         file.seek(0)
         if file.read(8) != _PNG:
@@ -247,7 +238,7 @@ class _PngRows:
         if b"IEND" not in file.read():  # as `images.is_truncated`
             raise truncated(name, way_out)
         layout = (width, height, bits, colours)
-        return cls(file, start, layout, name, way_out, reading, kept_rows)
+        return cls(file, start, layout, name, way_out, reading)
 
     def _rewind(self) -> None:
         self._file.seek(8 + len(self._start))
@@ -273,15 +264,14 @@ class _PngRows:
         if start < self._next - len(self._band):
             self._rewind()
         first, pieces = self._next - len(self._band), [self._band]
-        least = min(start, stop - self._kept_rows)
         while self._next < stop:
             count = min(stop - self._next, _ROWS)
             pieces.append(self._decoded(self._scanlines(count), count))
             self._next += count
-            while pieces and first + len(pieces[0]) <= least:
+            while pieces and first + len(pieces[0]) <= start:
                 first += len(pieces.pop(0))
         if len(pieces) > 1:
-            dropped = max(least - first, 0)
+            dropped = max(start - first, 0)
             first += dropped
             self._band = np.concatenate([pieces[0][dropped:], *pieces[1:]])
         else:

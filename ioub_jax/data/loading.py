@@ -100,4 +100,6 @@ class Loading:
             process_index=process_index,
             process_count=process_count,
             num_workers=self.workers,
+            # Two threads would be at two places of an image, or at two images.
+            prefetch=2 if self.tiling is None else 1,
         )

@@ -82,7 +82,7 @@ WHOLE = {
 def test_rows_are_those_of_the_image(kind):
     data = (IN_PARTS | WHOLE)[kind]
     expected = decode_image(data, kind)
-    rows = open_rows(io.BytesIO(data), kind, kept_rows=20)
+    rows = open_rows(io.BytesIO(data), kind)
     assert rows.size == expected.shape[:2] and rows.in_parts == (kind in IN_PARTS)
     # Forwards, with an overlap; then anywhere, above what was read before too.
     for start, stop in [(0, 30), (20, 50), (40, 70), (69, 70), (3, 4), (10, 65), (0, 70)]:
@@ -127,12 +127,11 @@ def test_of_a_tiff_only_what_is_needed_is_read(kind):
 
 
 def test_of_a_png_a_band_is_kept():
-    rows = open_rows(io.BytesIO(png(np.zeros((2000, 9, 3), np.uint8))), "x", kept_rows=100)
+    rows = open_rows(io.BytesIO(png(np.zeros((2000, 9, 3), np.uint8))), "x")
     for start in range(0, 1900, 50):
         rows.read(start, start + 100)
-        # What is kept, what is read, and a piece that begins before both.
-        assert len(rows._band) <= 100 + 128
-    assert rows._next == 1950 + 0
+        assert len(rows._band) == 100
+    assert rows._next == 1950
 
 
 def cut_off(data):

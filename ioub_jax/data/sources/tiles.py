@@ -68,9 +68,7 @@ class TileSource(AnnotatedImages):
                 f"{name}: cannot be read ({error.strerror}); restore the file, {WAY_OUT}",
                 "missing_image",
             ) from error
-        # Threads that load neighbouring batches are a row of tiles apart.
-        kept = 2 * self.tiling.size
-        return open_rows(file, name, (height, width), WAY_OUT, self.reading, kept_rows=kept)
+        return open_rows(file, name, (height, width), WAY_OUT, self.reading)
 
     def open_image(self, index: int) -> BinaryIO:
         """The encoded image that a tile is of."""

@@ -1,3 +1,4 @@
+import io
 import json
 import pickle
 
@@ -7,6 +8,7 @@ import pytest
 
 from ioub_jax.data.batching import BatchPlan, EvaluationPlan
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.image_rows import _PngRows
 from ioub_jax.data.images import Reading
 from ioub_jax.data.loading import Loading
 from ioub_jax.data.resizing import Resize
@@ -100,6 +102,19 @@ def test_a_folder_of_decoded_images_changes_no_pixel(whole, tmp_path, monkeypatc
     assert len(list((tmp_path / "decoded").iterdir())) == 3
 
 
+def test_images_in_records_are_kept_decoded_too(whole, tmp_path, monkeypatch):
+    expected = TileSource(whole, TILING).load(7).image
+    opened = whole.open_image
+    monkeypatch.setattr(whole, "open_image", lambda image: io.BytesIO(_content(opened(image))))
+    for cache in (None, tmp_path / "decoded", tmp_path / "decoded"):
+        np.testing.assert_array_equal(TileSource(whole, TILING, cache).load(7).image, expected)
+
+
+def _content(file):
+    with file:
+        return file.read()
+
+
 def test_a_folder_that_cannot_be_written_is_told(whole, tmp_path):
     (tmp_path / "file").write_text("")
     source = TileSource(whole, TILING, tmp_path / "file" / "decoded")
@@ -113,6 +128,28 @@ def test_labels_follow_those_of_a_detector(whole):
     assert source.category_ids == (5, 4)
     # The box in the corner is the first annotation, of class a.
     assert source.annotations(0).labels[0] == source.whole.annotations(0).labels[0] == 1
+
+
+def test_an_evaluation_reads_an_image_once(whole, monkeypatch):
+    source = TileSource(whole, TILING)
+    opened = []
+    open_one = source._open
+    monkeypatch.setattr(source, "_open", lambda image: opened.append(image) or open_one(image))
+    monkeypatch.setattr("ioub_jax.data.image_rows._PngRows._rewind", _fails_again())
+    with loading().evaluation_batches(source, 5) as batches:
+        assert sum(int(batch["is_real"].sum()) for batch in batches) == 16
+    assert opened == [0, 1, 2, 0]  # whose first tile fills up the last batch
+
+
+def _fails_again():
+    """A PNG may be read from its top once."""
+    rewind = _PngRows._rewind
+
+    def once(rows):
+        assert not hasattr(rows, "_buffer")  # which the first time makes
+        rewind(rows)
+
+    return once
 
 
 def test_a_missing_image_is_told(root, whole):
