@@ -32,7 +32,7 @@ from ioub_jax.data.sources import (
 from ioub_jax.data.sources.class_order import with_classes
 from ioub_jax.data.sources.file_source import AnnotatedImages
 from ioub_jax.data.sources.image_survey import with_reading
-from ioub_jax.data.sources.learned import count_learned, with_learned_images
+from ioub_jax.data.sources.learned import count_learned, with_learned_images, without_lost
 from ioub_jax.data.sources.tiles import TileCounts, TileSource, counted_tiles
 from ioub_jax.data.tiling import Tiling
 from ioub_jax.errors import ConfigError
@@ -108,7 +108,15 @@ def open_counted(
         unlearned.check_any(learned, origin_of(data, split))
         source = with_learned_images(source, of_images)
     source, counts = cut_into_tiles(source, data, split, rules)
-    return source, dataclasses.replace(learned, tiles="" if counts is None else counts.line())
+    learned = _in_tiles(learned, counts)
+    if split == "train" and counts is not None:
+        unlearned.check_any(learned, origin_of(data, split))
+    return source, learned
+
+
+def _in_tiles(learned: Learned, counts: TileCounts | None) -> Learned:
+    """What is learned once the images are cut, if they are."""
+    return learned if counts is None else without_lost(learned, counts.lost, counts.line())
 
 
 def _of_images(rules: Rules, data: ml_collections.ConfigDict) -> Rules:
@@ -471,8 +479,7 @@ def given_data(
     learned = count_learned(source, _of_images(rules, data))
     source, counts = cut_into_tiles(source, data, "train", rules)
     validation, _ = cut_into_tiles(validation, data, "val", rules_of(data, matcher, "val"))
-    learned = dataclasses.replace(learned, tiles="" if counts is None else counts.line())
-    return source, validation, learned
+    return source, validation, _in_tiles(learned, counts)
 
 
 def input_benchmark(
@@ -563,7 +570,14 @@ def audit_data_set(
         return found
     tiles, counts = cut_into_tiles(found.data.source, data, split, rules)
     assert counts is not None, "they are cut"
-    learned = dataclasses.replace(found.data.learned, tiles=counts.line())
+    learned = _in_tiles(found.data.learned, counts)
     opened = dataclasses.replace(found.data, learned=learned, tiles=annotations_of(tiles))
     findings = [*found.findings, *find_in_tiles(counts, data.max_boxes)]
+    lacking = [entry for entry in learned.classes if entry.in_no_tile and not entry.usable]
+    if lacking and split == "train":
+        allowed = use.allow_empty_classes
+        advice = unlearned.empty_classes(
+            learned.classes, learned.fullest, use.origin, are_allowed=allowed
+        )
+        findings.insert(0, audit.Finding("empty_class", not allowed, len(lacking), advice))
     return audit.Audit(tuple(findings), opened)

@@ -159,6 +159,35 @@ def test_as_many_detections_are_counted_as_configured(config):
 # ------------------------------------------------------------------ what is refused
 
 
+def test_a_class_that_no_tile_shows_well_enough_is_told(config, root, tmp_path):
+    """Of the box of 200 pixels tiles show 64 at most, less than half."""
+    for path in root.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config.data.coco.root = str(tmp_path)
+    _, learned = data_parts.open_counted(config.data, "train")
+    assert learned.lines()[0] == (
+        "Boxes: 2 of 3 are trained on; not 1 of which no tile shows enough "
+        "(config.data.tiles.visibility)."
+    )
+    content = json.loads((tmp_path / "all.json").read_text())
+    content["annotations"][2]["category_id"] = 2
+    content["categories"].append({"id": 2, "name": "runway"})
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    told = "runway: its only box is shown by no tile well enough.*Take larger tiles, config.data.ti"
+    with pytest.raises(DataError, match=told):
+        data_parts.open_data(config)
+    found = data_parts.audit_data_set(config, "train")
+    assert found.must_be_fixed and re.search(told, found.findings[0].advice)
+    config.data.tiles.visibility = 0.3  # 64 of 200 are .32
+    assert data_parts.open_data(config)[2].boxes.learned == 3
+    content["annotations"] = content["annotations"][2:]
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    config.data.tiles.visibility = 0.5
+    config.data.allow_empty_classes = True
+    with pytest.raises(DataError, match="its only box is shown by no tile well"):
+        data_parts.open_data(config)
+
+
 def _replaced(config, root):
     with config.data.ignore_type():
         config.data.tiles = 640

@@ -152,6 +152,7 @@ class TileCounts:
       longest: longest side of those in pixels; 0 where there are none.
       fullest: objects of the fullest tile that is used, regions to ignore included.
       full_tiles: tiles with more objects than slots.
+      lost: of each class the boxes of `boxes` that no tile has as an object.
       verb: what is done with them, 'trained on' or 'evaluated on'.
     """
 
@@ -164,6 +165,7 @@ class TileCounts:
     longest: int
     fullest: int
     full_tiles: int
+    lost: tuple[int, ...]
     verb: str
 
     def line(self) -> str:
@@ -210,6 +212,9 @@ def counted_tiles(
     learned = rules.may_learn(whole)
     is_cut = learned & ~source.tiles.whole_somewhere(len(whole.boxes))
     objects = annotations.counts[used]
+    seen = np.zeros(len(whole.boxes), bool)
+    seen[source.tiles.objects[rules.may_learn(annotations)]] = True
+    lost = np.bincount(whole.labels[learned & ~seen], minlength=len(source.classes))
     sides = (whole.boxes[:, 2:] - whole.boxes[:, :2])[is_cut]
     counts = TileCounts(
         tiling=source.tiling,
@@ -221,6 +226,7 @@ def counted_tiles(
         longest=int(np.ceil(sides.max(initial=0))),
         fullest=int(objects.max(initial=0)),
         full_tiles=0 if rules.max_boxes is None else int((objects > rules.max_boxes).sum()),
+        lost=tuple(lost.tolist()),
         verb=rules.verb,
     )
     return (source if used.all() else source.select(np.flatnonzero(used))), counts
