@@ -16,6 +16,7 @@ from ioub_jax.configs import refusals
 from ioub_jax.data.sources import FileSource
 from ioub_jax.data.sources.class_order import with_classes
 from ioub_jax.data.sources.example import Source
+from ioub_jax.data.sources.tiles import whole_of
 from ioub_jax.detectors import Detector
 from ioub_jax.devices import hosts
 from ioub_jax.errors import ConfigError
@@ -137,11 +138,13 @@ def _data(
             f"The training data has the classes {', '.join(source.classes)}, the validation data "
             f"{', '.join(validation.classes)}; give both the same classes in the same order."
         )
-    return source, validation, data_parts.learned_of(config, source).lines()
+    source, validation, learned = data_parts.given_data(config, source, validation)
+    return source, validation, learned.lines()
 
 
 def _shared_images(source: Source, validation: Source) -> list[str]:
     """A sentence if validation images are trained on: their AP says little of other images."""
+    source, validation = whole_of(source), whole_of(validation)
     if not (isinstance(source, FileSource) and isinstance(validation, FileSource)):
         return []
     trained_on = {source.describe(index) for index in range(len(source))}

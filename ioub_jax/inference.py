@@ -16,17 +16,22 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from ioub_jax import files, weights
+from ioub_jax import files, tiled_inference, weights
 from ioub_jax.configs import refusals
 from ioub_jax.data import batching, images, transforms
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.image_rows import ImageRows, WholeImage, open_rows
 from ioub_jax.data.images import as_array, is_array
 from ioub_jax.data.loading import Loading
+from ioub_jax.data.resizing import Resize
 from ioub_jax.data.sources import coco_categories
 from ioub_jax.data.sources.example import Example, create_example
+from ioub_jax.data.tiling import Tiling
 from ioub_jax.detectors import Detector, PlacedDetector
 from ioub_jax.devices import placement
+from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.tile_merging import Found
 from ioub_jax.workdirs import bit_depth, checkpoints, class_list, configuration, given_parts
 
 #: A file, a Pillow image, or an array of any library (jax, torch on the CPU, ...) with RGB pixels:
@@ -77,7 +82,7 @@ class ObjectDetector:
       placed: the detector on its devices.
       variables: `params` and `batch_stats`.
       categories: the id and name of each label.
-      loading: canvases, and how images are brought to them.
+      loading: canvases, and how images are brought to them, or cut into tiles.
       batch_size: images that go through the network together; None: 1 on a CPU, else 8.
       reading: how images become pixels, as in training.
       settings: its configuration as JSON can hold it, where it has one.
@@ -89,6 +94,7 @@ class ObjectDetector:
       batch_size: images that go through the network together.
       canvases: heights and widths of the network's input.
       resize: how images are scaled.
+      tiling: how images are cut into tiles where nothing else is said; None: they are not.
       reading: how images become pixels.
       variables: `params` and `batch_stats`, on the device.
       settings: its configuration as JSON can hold it.
@@ -113,12 +119,17 @@ class ObjectDetector:
         self.classes = tuple(name for _, name in categories)
         self.batch_size = batch_size
         self.canvases, self.resize = loading.canvases, loading.resize
+        self.tiling = loading.tiling
         self.reading = reading
         self.variables = jax.device_put(variables, placement.replicated(placed.mesh))
         self.settings = settings
 
     def __call__(
-        self, images: ImageLike | Sequence[ImageLike], *, score_threshold: float = 0.0
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        *,
+        score_threshold: float = 0.0,
+        tiles: int | Tiling | None = None,
     ) -> Any:
         """Detects objects.
 
@@ -128,6 +139,7 @@ class ObjectDetector:
           images: an image, or a sequence of images of any sizes: files, Pillow images or arrays;
             an array `[B, H, W, 3]` is such a sequence.
           score_threshold: lowest score; below the configured one nothing is found anyhow.
+          tiles: as for `stream`.
 
         Returns:
           `Detections` for one image, a list of them for a sequence.
@@ -141,25 +153,38 @@ class ObjectDetector:
             single = images.ndim < 4
         several: Any = [images] if single else images
         found: dict[int, Detections] = {}
-        for index, detections in self.stream(several):
+        for index, detections in self.stream(several, tiles=tiles):
             if isinstance(detections, DataError):
                 raise detections
             found[index] = detections.above(score_threshold)
         return found[0] if single else [found[index] for index in range(len(found))]
 
     def stream(
-        self, images: Iterable[ImageLike], *, threads: int = 4
+        self,
+        images: Iterable[ImageLike],
+        *,
+        threads: int = 4,
+        tiles: int | Tiling | None = None,
     ) -> Iterator[tuple[int, Detections | DataError]]:
         """Detects objects in any number of images, with a few of them in memory at a time.
 
         Args:
           images: as for a call.
-          threads: that read, decode and resize.
+          threads: that read, decode and resize whole images.
+          tiles: how images are cut into tiles: a `Tiling`, or the side of one in pixels, or 0 for
+            whole images; None: as the detector was trained. What tiles of an image find is merged.
 
         Yields:
           The position of an image and what was found in it, or why it cannot be read. Images of
           other canvases may overtake each other.
+
+        Raises:
+          ConfigError: such tiles cannot be had, or are no input of the network.
         """
+        tiling = self.tiling_for(tiles)
+        if tiling is not None:
+            yield from self._in_tiles(images, tiling)
+            return
         waiting: dict[tuple[int, int], list[tuple[int, Example, tuple[int, int]]]] = (
             collections.defaultdict(list)
         )
@@ -173,6 +198,80 @@ class ObjectDetector:
                 yield from self._detect(canvas, waiting.pop(canvas))
         for canvas, rest in waiting.items():
             yield from self._detect(canvas, rest)
+
+    def tiling_for(self, tiles: int | Tiling | None) -> Tiling | None:
+        """What `tiles` of a call means.
+
+        Args:
+          tiles: as for `stream`.
+
+        Returns:
+          how images are cut; None for whole images.
+
+        Raises:
+          ConfigError: as `stream`.
+        """
+        if tiles is None:
+            tiles = self.tiling
+        only = self.placed.detector.canvas
+        if isinstance(tiles, int):
+            if tiles == 0:
+                return None
+            try:
+                before = self.tiling or Tiling(tiles)
+                zoom = before.zoom if only is None else only[0] / tiles
+                tiles = dataclasses.replace(before, size=tiles, zoom=zoom)
+            except ValueError as error:
+                raise ConfigError(f"tiles: {error}") from None
+        if tiles is not None and only not in (None, tiles.canvas):
+            raise ConfigError(
+                f"Tiles of {tiles} are inputs of {tiles.canvas[0]} pixels, and the network has "
+                f"one of {only[0]}; give tiles of {only[0]}."
+            )
+        return tiles
+
+    def _in_tiles(
+        self, images: Iterable[ImageLike], tiling: Tiling
+    ) -> Iterator[tuple[int, Detections | DataError]]:
+        """As `stream`, tile by tile."""
+        resize = Resize("zoom", zoom=tiling.zoom)
+
+        def open_image(image: ImageLike) -> ImageRows:
+            if isinstance(image, str | os.PathLike):
+                return _rows_of(pathlib.Path(image), self.reading)
+            return WholeImage(_pixels(image, self.reading))
+
+        def detect(tiles: list[np.ndarray]) -> list[Found]:
+            rows = []
+            for number, pixels in enumerate(tiles):
+                height, width = pixels.shape[:2]
+                example = create_example(np.zeros(0), np.zeros(0), 0, image=pixels)
+                wanted = resize.size((height, width), tiling.canvas)
+                rows.append((number, transforms.resize(example, wanted), (height, width)))
+            return [
+                Found(found.boxes, found.scores, found.labels)
+                for _, found in self._detect(tiling.canvas, rows)
+            ]
+
+        options = self.placed.detector.options
+        walk = tiled_inference.TiledDetection(
+            tiling,
+            detect,
+            batch_size=self.batch_size,
+            nms_iou=options.nms_iou,
+            max_detections=options.max_detections,
+        )
+        for index, size, found in walk.stream(images, open_image):
+            yield (
+                index,
+                found if isinstance(found, DataError) else self._detections(*found, size),
+            )
+
+    def _detections(
+        self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, size: tuple[int, int]
+    ) -> Detections:
+        names = tuple(self.classes[label] for label in labels)
+        return Detections(boxes, scores, labels, names, size)
 
     def _prepared(self, images: Iterable[ImageLike], threads: int) -> Iterator[tuple[int, Any]]:
         """Every image at its size on its canvas, in order, read ahead by a few batches."""
@@ -222,17 +321,19 @@ class ObjectDetector:
         found = jax.device_get(self.placed.predict(self.variables, *on_devices))
         for row, (index, _, size) in enumerate(rows):
             valid = found.valid[row]
-            labels = found.labels[row][valid]
-            yield (
-                index,
-                Detections(
-                    found.boxes[row][valid],
-                    found.scores[row][valid],
-                    labels,
-                    tuple(self.classes[label] for label in labels),
-                    size,
-                ),
+            boxes, scores, labels = (
+                part[row][valid] for part in (found.boxes, found.scores, found.labels)
             )
+            yield index, self._detections(boxes, scores, labels, size)
+
+
+def _rows_of(path: pathlib.Path, reading: images.Reading) -> ImageRows:
+    """A file that is read a few rows at a time where its format allows that."""
+    try:
+        file = path.open("rb")
+    except OSError:
+        return WholeImage(images.read_image(path, way_out=_WAY_OUT, reading=reading))  # tells why
+    return open_rows(file, str(path), way_out=_WAY_OUT, reading=reading)
 
 
 def _pixels(image: ImageLike, reading: images.Reading = images.AS_STORED) -> np.ndarray:

@@ -224,12 +224,14 @@ def class_wise_nms(
     size = min(_BLOCK, scores.shape[0])
     ordered = _Ordered(boxes[order], labels[order], scores[order] > -jnp.inf)
     ordered = jax.tree.map(functools.partial(_padded, multiple=size), ordered)
-    slots = jnp.arange(max_detections, dtype=jnp.int32)
+    # More than there are boxes cannot be picked, however many are asked for.
+    most = min(max_detections, scores.shape[0])
+    slots = jnp.arange(most, dtype=jnp.int32)
 
     def goes_on(state: _Picked) -> jax.Array:
         # Boxes that are no candidates come last.
         more = jax.lax.dynamic_slice_in_dim(ordered.there, state.begin, 1)[0]
-        return (state.number < max_detections) & (state.begin < scores.shape[0]) & more
+        return (state.number < most) & (state.begin < scores.shape[0]) & more
 
     def pick(state: _Picked) -> _Picked:
         begin, number, picked = state
@@ -253,7 +255,10 @@ def class_wise_nms(
     start = _Picked(nothing, nothing, jnp.broadcast_to(nothing[None], slots.shape))
     end = jax.lax.while_loop(goes_on, pick, start)
     found = slots < end.number
-    return jnp.where(found, order[end.picked], 0), found
+    picked = jnp.where(found, order[end.picked], 0)
+    if most == max_detections:
+        return picked, found
+    return jnp.pad(picked, (0, max_detections - most)), jnp.pad(found, (0, max_detections - most))
 
 
 class _Ordered(NamedTuple):

@@ -1,11 +1,14 @@
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 import ioub_jax
-from ioub_jax import trained
+from ioub_jax import tile_merging, trained
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.tiling import Tiling
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import data_parts
 from ioub_jax.workdirs import configuration
@@ -151,3 +154,61 @@ def test_what_is_no_detector_is_refused(tmp_path):
         ioub_jax.load(tmp_path)
     with pytest.raises(ValueError, match="no_such_weights"):
         ioub_jax.load("no_such_weights")
+
+
+def test_tiles_find_what_their_parts_find_merged(detector, tmp_path):
+    pixels = random_image(5, 64, 112)
+    tiling = Tiling(64, 0.25)
+    # Along 112 pixels tiles of 64 begin at 0 and 48, where the last one ends.
+    parts = [detector(pixels[:, :64]), detector(pixels[:, 48:])]
+    expected = tile_merging.merge(
+        [tile_merging.Found(part.boxes, part.scores, part.labels) for part in parts],
+        tiling.windows((64, 112)),
+        (64, 112),
+        nms_iou=detector.placed.detector.options.nms_iou,
+        max_detections=detector.placed.detector.options.max_detections,
+    )
+    path = tmp_path / "wide.png"
+    Image.fromarray(pixels).save(path)
+    for image in (pixels, path, Image.fromarray(pixels)):
+        found = detector(image, tiles=tiling)
+        assert found.image_size == (64, 112) and len(found) == len(expected.labels) > 0
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
+        assert found.class_names == tuple(detector.classes[label] for label in found.labels)
+    # Several images, of which one is broken; as many tiles as fill no batch.
+    (tmp_path / "broken.png").write_bytes(path.read_bytes()[:-40])
+    images = [path, tmp_path / "broken.png", pixels[:, :70], path]
+    results = dict(detector.stream(images, tiles=tiling))
+    assert "broken.png: the image is truncated" in str(results[1])
+    np.testing.assert_allclose(results[3].boxes, expected.boxes, atol=1e-3)
+    assert results[2].image_size == (64, 70)
+
+
+def test_a_run_of_tiles_detects_in_tiles_unless_it_is_told_otherwise(workdir, detector):
+    of_tiles = ioub_jax.load(
+        workdir, batch_size=2, changes={"data.tiles.size": 64, "data.tiles.overlap": 0.25}
+    )
+    assert of_tiles.tiling == Tiling(64, 0.25) and of_tiles.canvases == ((64, 64),)
+    pixels = random_image(5, 64, 112)
+    expected = detector(pixels, tiles=Tiling(64, 0.25))
+    np.testing.assert_allclose(of_tiles(pixels).boxes, expected.boxes, atol=1e-3)
+    assert of_tiles.tiling_for(80) == Tiling(80, 0.25)
+    assert detector.tiling is None and detector.tiling_for(80) == Tiling(80)
+    whole = of_tiles(pixels, tiles=0)
+    small = detector(pixels[:, ::2])  # not the same pixels, but of the same canvas
+    assert whole.image_size == (64, 112) and small.image_size == (64, 56)
+
+
+@pytest.mark.parametrize("tiles", [16, -1])
+def test_tiles_that_cannot_be_had_are_refused(detector, tiles):
+    with pytest.raises(ConfigError, match=f"^tiles: size is {tiles}; it must be at least 32"):
+        detector(random_image(0), tiles=tiles)
+
+
+def test_a_network_of_one_size_sees_tiles_at_that(detector, monkeypatch):
+    only = dataclasses.replace(detector.placed.detector, canvas=(64, 64))
+    monkeypatch.setattr(detector, "placed", dataclasses.replace(detector.placed, detector=only))
+    assert detector.tiling_for(128) == Tiling(128, zoom=0.5)
+    with pytest.raises(ConfigError, match="are inputs of 96 pixels, and the network has one of 64"):
+        detector.tiling_for(Tiling(96))

@@ -9,6 +9,8 @@ python -m experiments.benchmark growth --png=growth.png
 python -m experiments.benchmark export --config=configs/shapes_retinanet.py --repeats=100
 python -m experiments.benchmark saving --config=configs/coco_retinanet.py
 python -m experiments.benchmark metrics
+python -m experiments.benchmark merging
+python -m experiments.benchmark huge
 python -m experiments.benchmark open
 python -m experiments.benchmark start
 python -m experiments.benchmark step --peer=torchvision
@@ -36,7 +38,9 @@ from experiments.benchmark import (
     exported,
     gpu,
     growth,
+    huge_images,
     layer_rates,
+    merging,
     opening,
     rates,
     saving,
@@ -54,6 +58,8 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "export": exported.exported_beside_jitted,
     "saving": saving.saving_cost,
     "metrics": detection_metrics.metrics_cost,
+    "merging": merging.merging_rules,
+    "huge": huge_images.reading_cost,
     "layers": layer_rates.layer_rates,
     "compile": beside_peer.compile_cost,
     "gpu": gpu.gpu_rates,
@@ -73,6 +79,8 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "export": exported.check_configuration,
     "saving": saving.check_saving,
     "metrics": detection_metrics.check_metrics_input,
+    "merging": merging.check_merging,
+    "huge": huge_images.check_reading,
     "layers": layer_rates.check_layers,
     "compile": beside_peer.check_compile,
     "gpu": gpu.check_gpu,

@@ -60,7 +60,11 @@ def what_suits(
     fit = anchor_fit.measure_anchor_fit(annotations, anchoring)
     configured = network_scale.with_padding(sizes, resize, canvases)
     suggested = network_scale.suggested_canvases(sizes, resize, canvases)
-    text = f"{fit}\n\n{report.format_canvases(configured, suggested)}"
+    of_canvases = report.format_canvases(configured, suggested)
+    if loading.tiling is not None:
+        share = configured.padding_share
+        of_canvases = f"Padding of tiles of {loading.tiling}: {share:.1%} of their pixels"
+    text = f"{fit}\n\n{of_canvases}"
     details = {
         "anchors": dataclasses.asdict(fit),
         "canvases": dataclasses.asdict(configured),
@@ -111,7 +115,7 @@ def main() -> None:
     try:
         found = data_parts.audit_data_set(config, _SPLIT.value, decode=_DECODE.value)
         if (data := found.data) is not None:
-            more, suits, measured = what_suits(data.annotations, config)
+            more, suits, measured = what_suits(data.seen, config)
             found = dataclasses.replace(found, findings=(*found.findings, *more))
             details |= measured
             lines = "\n".join(data.learned.lines())
@@ -134,6 +138,8 @@ def dry_run() -> Sequence[str]:
     refusals.check(config)
     try:
         source = data_parts.open_leniently(config, _SPLIT.value)
+        rules = data_parts.rules_of(config.data, config.matcher, _SPLIT.value)
+        source, tiles = data_parts.cut_into_tiles(source, config.data, _SPLIT.value, rules)
     except DataError:
         raise
     except ValueError as error:
@@ -142,6 +148,7 @@ def dry_run() -> Sequence[str]:
     lines = [
         f"Data: {data_parts.name_of(config)}, {_SPLIT.value}: {summary.describe_source(source)}.",
         f"Canvases: {summary.describe_canvases(data_parts.loading_of(config), source)}.",
+        *([] if tiles is None else [tiles.line()]),
         f"Checks: annotations, anchors and canvases; {decoded}.",
     ]
     if _OUTPUT.value is not None:

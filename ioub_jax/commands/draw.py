@@ -3,6 +3,7 @@
 ioub draw --workdir=runs/shapes
 """
 
+import dataclasses
 import itertools
 import pathlib
 import sys
@@ -29,7 +30,9 @@ import numpy as np
 
 from ioub_jax import files, plotting, trained
 from ioub_jax.commands import preview
+from ioub_jax.data.sources import annotations_of
 from ioub_jax.data.sources.example import select_objects
+from ioub_jax.data.sources.tiles import TileSource
 from ioub_jax.detectors import AnchorObjective, Anchors, Batch, Inspection
 from ioub_jax.evaluation import recorded_numbers
 from ioub_jax.workdirs import records
@@ -38,7 +41,14 @@ _OWN_CURVES = 4  # of the numbers of the user's own metrics, the first
 
 
 def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> None:
-    """Draws the first images of the source, with ground truth and detections."""
+    """Draws the first images of the source, with ground truth and detections.
+
+    Of tiles it draws those with objects, each for itself: a whole image has no room on a sheet.
+    """
+    if isinstance(model.source, TileSource):
+        with_objects = np.flatnonzero(annotations_of(model.source).counts)
+        shown = with_objects if len(with_objects) else np.arange(len(model.source))
+        model = dataclasses.replace(model, source=model.source.select(shown[: 4 * count]))
     found = {}
     with model.loading.evaluation_batches(model.source, model.batch_size) as batches:
         for batch in itertools.islice(batches, -(-count // model.batch_size)):

@@ -7,9 +7,13 @@ ioub predict --model=retinanet_resnet50_fpn.pth 'photos/*.jpg' --output=found
 code is 1 where an image could not be read; the others are done all the same. What is found is
 written image by image: the same command goes on where one was ended. With `--yolo` it is in
 labels/*.txt, too, as Ultralytics' save_txt and save_conf write it.
+
+`--tiles=640` detects in overlapping tiles of huge images and merges what they find; a run that was
+trained on tiles detects in such tiles by itself.
 """
 
 import contextlib
+import dataclasses
 import glob
 import io
 import pathlib
@@ -31,12 +35,19 @@ _SCORE = flags.DEFINE_float("score", 0.05, "Lowest score in the JSON.", 0.0, 1.0
 _DRAWN = flags.DEFINE_float("drawn_score", 0.4, "Lowest score of a box that is drawn.", 0.0, 1.0)
 _DRAW = flags.DEFINE_bool("draw", True, "Whether to draw PNGs.")
 _YOLO = flags.DEFINE_bool("yolo", False, "Whether to write label files as YOLO's tools do, too.")
+_TILES = flags.DEFINE_integer(
+    "tiles", None, "Side of tiles in pixels; 0: whole images; unset: as it was trained.", 0
+)
+_OVERLAP = flags.DEFINE_float(
+    "overlap", None, "Share of their side that neighbouring tiles have in common.", 0.0, 0.9
+)
 _BATCH = flags.DEFINE_integer("batch_size", None, "Images at a time.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 4, "Threads that read images.", lower_bound=1)
 
 if __name__ == "__main__":
     command_line.parse_flags()
 
+import numpy as np
 from PIL import Image
 
 import ioub_jax
@@ -44,9 +55,14 @@ from ioub_jax import files, inference
 from ioub_jax.commands import label_files, prediction_files, preview
 from ioub_jax.data import image_headers
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.image_rows import open_rows, read_shrunk
 from ioub_jax.data.images import read_image
+from ioub_jax.data.tiling import Tiling
+from ioub_jax.errors import ConfigError
 from ioub_jax.plotting import draw_on_image
 from ioub_jax.workdirs import checkpoint_folders, configuration
+
+_LARGEST_PICTURE = 4096  # pixels of a side, of an image that was cut into tiles
 
 
 def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
@@ -86,6 +102,7 @@ def main(*arguments: str) -> None:
         batch_size=_BATCH.value,
         changes=_CHANGES.value,
     )
+    tiling = tiling_of(detector)
     results = prediction_files.PredictionFiles(
         out, [str(path) for path in paths], detector.category_ids, detector.classes, made_by()
     )
@@ -95,7 +112,7 @@ def main(*arguments: str) -> None:
         print(f"{len(results.records)} images were done before.", file=sys.stderr)
     with contextlib.closing(results):
         try:
-            problems = detect(detector, paths, results)
+            problems = detect(detector, paths, results, tiling)
         except BaseException:
             print(
                 f"{len(results.records)} images are in {results.path}; the same command goes on "
@@ -143,15 +160,37 @@ def made_by() -> dict[str, Any]:
         "ema": _EMA.value,
         "score": _SCORE.value,
         "changes": dict(_CHANGES.value or {}),
+        **{flag.name: flag.value for flag in (_TILES, _OVERLAP) if flag.value is not None},
     }
+
+
+def tiling_of(detector: inference.ObjectDetector) -> Tiling | int | None:
+    """The tiles that the flags ask for, as `ObjectDetector.stream` takes them.
+
+    Raises:
+      ConfigError: there are none of that kind, or an overlap of no tiles is given.
+    """
+    tiling = detector.tiling_for(_TILES.value)
+    if _OVERLAP.value is None:
+        return 0 if tiling is None else tiling
+    if tiling is None:
+        raise ConfigError("--overlap is that of tiles; give their side, such as --tiles=640.")
+    return dataclasses.replace(tiling, overlap=_OVERLAP.value)
 
 
 def detect(
     detector: inference.ObjectDetector,
     paths: Sequence[pathlib.Path],
     results: prediction_files.PredictionFiles,
+    tiles: Tiling | int | None = None,
 ) -> dict[int, str]:
     """Looks at every file not done before; each is written, then drawn.
+
+    Args:
+      detector: the detector.
+      paths: all files.
+      results: what was found before, and where what is found goes.
+      tiles: as `ObjectDetector.stream` takes them.
 
     Returns:
       Why files could not be read, by their position.
@@ -159,7 +198,7 @@ def detect(
     names = picture_names(paths)
     problems: dict[int, str] = {}
     left = [position for position in range(len(paths)) if position not in results.records]
-    for number, detections in progress(detector, [paths[position] for position in left]):
+    for number, detections in progress(detector, [paths[position] for position in left], tiles):
         position = left[number]
         if isinstance(detections, DataError):
             problems[position] = str(detections)
@@ -168,7 +207,8 @@ def detect(
         results.add(position, found)
         if _DRAW.value:
             target = pathlib.Path(_OUTPUT.value) / names[position]
-            draw(paths[position], found.above(_DRAWN.value), detector, target)
+            drawn = found.above(_DRAWN.value)
+            draw(paths[position], drawn, detector, target, in_tiles=bool(tiles))
     return problems
 
 
@@ -200,11 +240,13 @@ def orientations(paths: Sequence[pathlib.Path]) -> str:
 
 
 def progress(
-    detector: inference.ObjectDetector, paths: Sequence[pathlib.Path]
+    detector: inference.ObjectDetector,
+    paths: Sequence[pathlib.Path],
+    tiles: Tiling | int | None = None,
 ) -> Iterator[tuple[int, inference.Detections | DataError]]:
     """What is found in each file, under a progress bar."""
     with tqdm.tqdm(total=len(paths), unit="image", disable=None, dynamic_ncols=True) as bar:
-        for item in detector.stream(paths, threads=_THREADS.value):
+        for item in detector.stream(paths, threads=_THREADS.value, tiles=tiles):
             yield item
             bar.update()
 
@@ -219,12 +261,19 @@ def draw(
     detections: inference.Detections,
     detector: inference.ObjectDetector,
     target: pathlib.Path,
+    *,
+    in_tiles: bool = False,
 ) -> None:
-    """Writes one picture."""
-    image = read_image(path, reading=detector.reading)
-    drawn = draw_on_image(
-        image, detections.boxes, detections.labels, detections.scores, detector.classes
-    )
+    """Writes one picture; of an image that was read in tiles a shrunk one where it is huge."""
+    side = 1
+    if in_tiles:
+        with path.open("rb") as file:
+            rows = open_rows(file, str(path), reading=detector.reading)
+            image, side = read_shrunk(rows, _LARGEST_PICTURE)
+    else:
+        image = read_image(path, reading=detector.reading)
+    boxes = detections.boxes / np.float32(side)
+    drawn = draw_on_image(image, boxes, detections.labels, detections.scores, detector.classes)
     content = io.BytesIO()
     Image.fromarray(drawn).save(content, "PNG")
     files.write_bytes(target, content.getvalue())
@@ -247,9 +296,22 @@ def dry_run(*arguments: str) -> Sequence[str]:
     return [
         *lines,
         f"Images: {len(paths)}, the first {paths[0]}.",
+        *_described_tiles(),
         *told,
         f"Files: predictions.json{labels}{pictures} in {out}.",
     ]
+
+
+def _described_tiles() -> Sequence[str]:
+    """What the flags about tiles say, before there is a detector."""
+    if _OVERLAP.value is not None and not _TILES.value:
+        return [f"Tiles: of the model, with an overlap of {100 * _OVERLAP.value:g} %."]
+    if _TILES.value:
+        tiling = Tiling(_TILES.value)
+        if _OVERLAP.value is not None:
+            tiling = dataclasses.replace(tiling, overlap=_OVERLAP.value)
+        return [f"Tiles: {tiling}, as --tiles says."]
+    return ["Tiles: none, as --tiles=0 says."] if _TILES.value == 0 else []
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import ml_collections
 from ioub_jax import building, files, trained, weights
 from ioub_jax.configs import refusals
 from ioub_jax.devices import placement
+from ioub_jax.from_config import data_parts
 from ioub_jax.key_names import naming
 from ioub_jax.training import initial_weights, resumption, summary
 from ioub_jax.training.experiment import Experiment, create_trainer
@@ -133,6 +134,7 @@ def preview_run(
         describe_checkpoint(workdir, checkpoint, ema=ema),
         f"Data: {settings['data']['source']}, {split}: {summary.describe_source(opened.source)}.",
         f"Canvases: {canvases}.",
+        *summary.describe_tiles(opened.loading),
         *summary.describe_detector(opened.placed, settings["model"]),
     ]
 
@@ -153,10 +155,12 @@ def preview_inference(
         settings = configuration.to_dict(config)
         categories = class_list.read_required(workdir)
         name = settings["model"]["name"]
-        canvases = ", ".join(f"{h}x{w}" for h, w in settings["data"]["canvases"])
+        loading = data_parts.loading_of(config)
+        canvases = ", ".join(f"{h}x{w}" for h, w in loading.canvases)
         return [
             describe_checkpoint(workdir, checkpoint, ema=ema),
             f"Detector: {name}, {len(categories)} classes, canvases {canvases}.",
+            *summary.describe_tiles(loading),
         ]
     path = weights.local_weights(source)
     if path is None:

@@ -721,6 +721,49 @@ KEYS = (
         "Whether training may have classes without a box to learn, as part of COCO or VOC does.",
     ),
     Key(
+        "data.tiles.size",
+        None,
+        or_none(whole(at_least=32)),
+        "Side in pixels of the square tiles that images are cut into, to train, evaluate and "
+        "detect: each is an example, and data.canvases and data.resize.mode are not read. None: "
+        "whole images.",
+    ),
+    Key(
+        "data.tiles.overlap",
+        0.2,
+        between(lambda value: 0 <= value < 1, "at least 0 and below 1"),
+        "Share of a side that neighbouring tiles have in common, at least; objects that are no "
+        "longer lie whole in a tile.",
+    ),
+    Key(
+        "data.tiles.visibility",
+        0.5,
+        _SHARE,
+        "Share of a box that a tile has to show for an object to learn; what shows less is "
+        "ignored.",
+    ),
+    Key(
+        "data.tiles.zoom",
+        1.0,
+        above(0),
+        "Pixels of the network's input per pixel of a tile: 2.0 to see tiny objects twice as "
+        "large.",
+    ),
+    Key(
+        "data.tiles.keep_empty",
+        0.1,
+        probability(),
+        "Share of the tiles without a box to learn that is trained on, as background, of the "
+        "images that are trained on (data.keep_empty).",
+    ),
+    Key(
+        "data.tiles.cache",
+        None,
+        or_none(text()),
+        "A folder that keeps images decoded, 3 bytes a pixel, so that a tile is read without "
+        "decoding its image again; None: none.",
+    ),
+    Key(
         "data.augmentation.horizontal_flip",
         0.5,
         probability(),
@@ -926,6 +969,13 @@ KEYS = (
         whole(at_least=1),
         "Detections of an image, the best.",
         ssd=200,
+    ),
+    Key(
+        "evaluation.coco_detections",
+        100,
+        whole(at_least=100),
+        "How many detections of a class in an image COCO's metrics count, the best. More than 100, "
+        "for images with more objects, is not COCO's own AP.",
     ),
     Key(
         "evaluation.metrics",

@@ -32,10 +32,12 @@ def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
     """
     values = _flat(config)
     _check_keys(values)
+    _check_tiles(values)
     _check_backend(values)
     _check_matcher(values)
     _check_frozen_norms(values)
     if to_train:
+        _check_tiles_of_files(values)
         _check_schedule(values)
 
 
@@ -106,6 +108,27 @@ def _check_backend(values: Values) -> None:
         raise ConfigError(
             "evaluation.backend is 'faster_coco_eval', which is not installed: "
             "pip install 'ioub_jax[train]', or --config.evaluation.backend=pycocotools."
+        )
+
+
+def _check_tiles(values: Values) -> None:
+    """A section that is assigned as a whole holds whatever was written."""
+    if "data.tiles" in values:
+        raise ConfigError(
+            f"data.tiles is {values['data.tiles']!r}; it has several keys, so set the side of a "
+            "tile by --config.data.tiles.size=640, or data.tiles to {'size': 640, 'overlap': 0.2}."
+        )
+    known = [key.name for key in keys.KEYS if key.name.startswith("data.tiles.")]
+    for name in values:
+        if name.startswith("data.tiles.") and name not in known:
+            raise ConfigError(f"There is no key {name}; there are {', '.join(known)}.")
+
+
+def _check_tiles_of_files(values: Values) -> None:
+    if values.get("data.tiles.size") is not None and values.get("data.source") == "shapes":
+        raise ConfigError(
+            f"data.tiles.size is {values['data.tiles.size']}, but data.source is 'shapes', whose "
+            "small images are drawn: tiles are cut from image files, so leave it unset."
         )
 
 

@@ -12,6 +12,8 @@ def describe(settings: Mapping[str, Any]) -> str:
     """
     data, model, schedule = settings["data"], settings["model"], settings["schedule"]
     canvases = ", ".join(f"{height}x{width}" for height, width in data["canvases"])
+    if data.get("tiles", {}).get("size") is not None:
+        canvases = f"tiles of {data['tiles']['size']} pixels"
     source = data["source"]
     options = data.get(source, {})
     where = options.get("root") or options.get("name")

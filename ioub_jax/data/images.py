@@ -27,7 +27,7 @@ from ioub_jax.data.image_headers import (
 
 _START, _END, _SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
 _PNG = b"\x89PNG"
-_WAY_OUT = "or set config.data.on_error='skip' to train without it."
+WAY_OUT = "or set config.data.on_error='skip' to train without it."
 # A JPEG decoder makes a half, a quarter or an eighth of an image straight from its coefficients,
 # in a fraction of the time. (OpenCV names the flags of the smaller ones for grey and BGR only.)
 _REDUCTIONS = {
@@ -67,7 +67,7 @@ def read_image(
     path: pathlib.Path,
     size: tuple[int, int] | None = None,
     at_least: tuple[int, int] | None = None,
-    way_out: str = _WAY_OUT,
+    way_out: str = WAY_OUT,
     reading: Reading = AS_STORED,
 ) -> np.ndarray:
     """Reads an image file as RGB.
@@ -106,7 +106,7 @@ def decode_image(
     name: str,
     size: tuple[int, int] | None = None,
     at_least: tuple[int, int] | None = None,
-    way_out: str = _WAY_OUT,
+    way_out: str = WAY_OUT,
     reading: Reading = AS_STORED,
 ) -> np.ndarray:
     """As `read_image`, for the bytes of a file; `name` is what an error calls it."""
@@ -130,7 +130,7 @@ def value_span(data: bytes, name: str) -> tuple[int, int]:
     Raises:
       DataError: as `decode_image`.
     """
-    values = _decode(data, name, _checked_header(data, name, _WAY_OUT), 1, _WAY_OUT)
+    values = _decode(data, name, _checked_header(data, name, WAY_OUT), 1, WAY_OUT)
     return int(values.min()), int(values.max())
 
 
@@ -143,15 +143,20 @@ def _checked_header(data: bytes, name: str, way_out: str) -> Header:
     """The header of an image file that is whole and of a kind that is read."""
     # OpenCV fills the missing rows of a truncated JPEG with grey and reports nothing.
     if is_truncated(data):
-        raise DataError(
-            f"{name}: the image is truncated, it ends before its last row; "
-            f"copy or download it again, {way_out}",
-            "unreadable_image",
-        )
+        raise truncated(name, way_out)
     header = read_header(io.BytesIO(data))
     if header.refusal:
         raise DataError(f"{name}: {header.refusal}, {way_out}", "unreadable_image")
     return header
+
+
+def truncated(name: str, way_out: str) -> DataError:
+    """The error of an image that ends before its last row."""
+    return DataError(
+        f"{name}: the image is truncated, it ends before its last row; "
+        f"copy or download it again, {way_out}",
+        "unreadable_image",
+    )
 
 
 def _decode(data: bytes, name: str, header: Header, reduction: int, way_out: str) -> np.ndarray:

@@ -11,6 +11,7 @@ from ioub_jax.data.checks import check_on_error
 from ioub_jax.data.pipeline import NO_AUGMENTATION, BatchIterator
 from ioub_jax.data.resizing import Resize, Size
 from ioub_jax.data.sources.example import Source
+from ioub_jax.data.tiling import Tiling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Loading:
       max_boxes: ground-truth slots of an image; of more objects the largest are kept.
       on_error: 'raise', or 'skip' what cannot be read.
       workers: processes that load; 0: threads of this one.
+      tiling: how images are cut into the tiles that the network sees; None: it sees whole images.
 
     Raises:
       ValueError: there are no or too many canvases, a scale is not in (0, 1], or `on_error` is
@@ -38,6 +40,7 @@ class Loading:
     max_boxes: int = 100
     on_error: str = "raise"
     workers: int = 0
+    tiling: Tiling | None = None
 
     def __post_init__(self) -> None:
         """Refuses what no plan can have, before there are images."""
@@ -97,4 +100,6 @@ class Loading:
             process_index=process_index,
             process_count=process_count,
             num_workers=self.workers,
+            # Two threads would be at two places of an image, or at two images.
+            prefetch=2 if self.tiling is None else 1,
         )

@@ -7,6 +7,7 @@ import numpy as np
 
 from ioub_jax.data.transforms import fitted_size, short_side_size
 
+#: Those that are chosen; "zoom" is that of tiles.
 MODES = ("fit", "short_side", "stretch")
 Size = tuple[int, int]  # height and width
 
@@ -18,9 +19,11 @@ class Resize:
     Attributes:
       mode: 'fit', the largest size of the same aspect ratio that fits the canvas; 'short_side',
         the shorter side becomes `short_side` unless the longer would exceed `long_side`;
-        'stretch', the size of the canvas.
+        'stretch', the size of the canvas; 'zoom', as for tiles, `zoom` times the size of the
+        image, as 'fit' where that does not fit the canvas.
       short_side: in pixels, for 'short_side'.
       long_side: in pixels, for 'short_side'.
+      zoom: for 'zoom'.
 
     Raises:
       ValueError: the mode is unknown or the sides are not in order.
@@ -29,9 +32,10 @@ class Resize:
     mode: str = "fit"
     short_side: int = 800
     long_side: int = 1333
+    zoom: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
+        if self.mode not in (*MODES, "zoom"):
             raise ValueError(f"mode is {self.mode!r} and must be one of {MODES}.")
         if not 1 <= self.short_side <= self.long_side:
             raise ValueError(
@@ -52,11 +56,13 @@ class Resize:
         """
         if self.mode == "stretch":
             return canvas
-        largest = fitted_size(image_size, canvas)
+        wanted = fitted = fitted_size(image_size, canvas)
         if self.mode == "short_side":
             wanted = short_side_size(image_size, self.short_side, self.long_side)
-            if wanted[0] <= canvas[0] and wanted[1] <= canvas[1]:
-                largest = wanted
+        elif self.mode == "zoom":
+            wanted = round(image_size[0] * self.zoom), round(image_size[1] * self.zoom)
+        fits = wanted[0] <= canvas[0] and wanted[1] <= canvas[1]
+        largest = wanted if fits else fitted
         return max(round(largest[0] * scale), 1), max(round(largest[1] * scale), 1)
 
     def assign(self, sizes: np.ndarray, canvases: Sequence[Size]) -> np.ndarray:

@@ -43,7 +43,17 @@ def _check_canvases(config: Any) -> None:
             "model.name is 'ssd', but the configuration has the keys of a RetinaNet; start from "
             "ioub_jax/configs/ssd_defaults.py."
         )
-    size, canvases = config.model.input_size, tuple(map(tuple, config.data.canvases))
+    size, tiles = config.model.input_size, config.data.get("tiles", {})
+    if tiles.get("size") is not None:
+        side = round(tiles["size"] * tiles.get("zoom", 1.0))
+        if side != size:
+            raise ConfigError(
+                f"model.input_size is {size}, but data.tiles makes inputs of {side} pixels; set "
+                f"--config.data.tiles.size={size} and --config.data.tiles.zoom=1, or another size "
+                "and the zoom that comes to it."
+            )
+        return
+    canvases = tuple(map(tuple, config.data.canvases))
     if canvases != ((size, size),) or config.data.resize.mode != "stretch":
         raise ConfigError(
             f"model.input_size is {size}, but data.canvases is {canvases} and data.resize.mode "

@@ -64,7 +64,9 @@ class Anchoring:
     def flags_to(self, other: "Anchoring") -> tuple[str, ...]:
         """`--config.KEY=VALUE` of each key in which another one differs, as a shell takes it."""
         changed: dict[str, object] = {}
-        if self.canvases != other.canvases:
+        if self.resize != other.resize:
+            changed["data.tiles.zoom"] = other.resize.zoom
+        elif self.canvases != other.canvases:
             changed["data.canvases"] = other.canvases
         if isinstance(other.levels, AnchorLayout):
             before = vars(self.levels)
@@ -197,9 +199,18 @@ def _scales(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
 
 
 def _canvases(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
-    """Larger canvases, the smallest first, where the network takes any."""
+    """Larger canvases, the smallest first, where the network takes any; of tiles, by zoom."""
     del sample  # which is at the size of the present canvases
     if anchoring.has_one_size:
+        return
+    if anchoring.resize.mode == "zoom":
+        for factor in _ENLARGEMENTS:
+            zoomed = dataclasses.replace(anchoring.resize, zoom=anchoring.resize.zoom * factor)
+            canvas = tuple(
+                (round(height * factor), round(width * factor))
+                for height, width in anchoring.canvases
+            )
+            yield dataclasses.replace(anchoring, resize=zoomed, canvases=canvas)
         return
     for factor in _ENLARGEMENTS:
         larger = tuple(

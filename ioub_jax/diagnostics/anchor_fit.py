@@ -109,7 +109,9 @@ def unreached_finding(
     if are_too_small and anchoring.has_one_size:
         further = "; take a network of a larger input, as SSD512 instead of SSD300"
     elif are_too_small:
-        further = "; cut the images into parts, so that objects are larger in them"
+        further = "; cut the images into tiles (config.data.tiles.size), where objects are larger"
+        if anchoring.resize.mode == "zoom":
+            further = "; cut them into smaller tiles, and see those at a larger zoom"
     advice = (
         f"Only config.matcher.low_quality gives them an anchor. Most {where}: "
         f"{_in_words(remedy or present, present, further)}."

@@ -1,7 +1,7 @@
 """Which detections COCO's metric takes for true, and how precision falls with recall.
 
-Both are read from pycocotools' own evaluator (`coco.run_evaluator`): all sizes of objects, the 100
-best detections of a class in an image.
+Both are read from pycocotools' own evaluator (`coco.run_evaluator`): all sizes of objects, and the
+best detections of a class in an image, 100 where nothing else is said.
 """
 
 import dataclasses
@@ -99,7 +99,7 @@ def curves_of(checked: CheckedInput, evaluator: Any) -> list[PrecisionCurves]:
       evaluator: from `coco.run_evaluator`.
     """
     precision = coco_metrics.precision_of(evaluator)[
-        :, :, :, coco_metrics.ALL_AREAS, coco_metrics.AT_100
+        :, :, :, coco_metrics.ALL_AREAS, coco_metrics.COUNTED
     ]
     existing = precision[0, 0] > -1
     mean = precision[:, :, existing].mean(axis=2) if existing.any() else None

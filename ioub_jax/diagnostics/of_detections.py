@@ -31,18 +31,25 @@ class Diagnosis:
     calibration: Calibration
 
 
-def diagnose(ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> Diagnosis:
+def diagnose(
+    ground_truth: Mapping[str, Any],
+    detections: Sequence[Mapping[str, Any]],
+    counted: int = coco_metrics.COCO_DETECTIONS,
+) -> Diagnosis:
     """Diagnoses the detections of any detector.
 
     Args:
       ground_truth: a data set in COCO's JSON format, as `coco.evaluate_detections` takes it.
       detections: COCO results.
+      counted: as `coco_metrics.evaluate_detections`.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category.
     """
     checked = check_input(ground_truth, detections)
-    evaluator = coco_metrics.run_evaluator(checked, "pycocotools")  # which tells every match
+    evaluator = coco_metrics.run_evaluator(  # which tells every match
+        checked, "pycocotools", counted
+    )
     matches = matches_of(checked, evaluator)
     lrp = [optimal_lrp(of_class) for of_class in matches]
     return Diagnosis(

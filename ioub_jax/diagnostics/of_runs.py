@@ -19,10 +19,10 @@ from ioub_jax.detectors import Anchors, Batch
 from ioub_jax.detectors.placed import PlacedDetector, in_original_pixels
 from ioub_jax.diagnostics import of_detections, suppression
 from ioub_jax.errors import ConfigError
-from ioub_jax.evaluation import coco_format
+from ioub_jax.evaluation.coco_metrics import CocoMetric
 from ioub_jax.objective import histograms
 from ioub_jax.trained import Trained
-from ioub_jax.training import evaluator
+from ioub_jax.training import evaluator, tile_collection
 from ioub_jax.workdirs import records
 
 
@@ -41,7 +41,9 @@ def diagnose_workdir(workdir: pathlib.Path, model: Trained) -> dict[str, Any]:
       DataError: an image is broken.
     """
     ground_truth, results, summary = search_source(model)
-    report = of_detections.diagnosis_to_json(of_detections.diagnose(ground_truth, results))
+    counted = [metric.counted for metric in model.metrics if isinstance(metric, CocoMetric)]
+    diagnosis = of_detections.diagnose(ground_truth, results, *counted[:1])
+    report = of_detections.diagnosis_to_json(diagnosis)
     report["suppression"] = dataclasses.asdict(summary)
     recorded = [
         record
@@ -114,7 +116,8 @@ def search_source(
 ) -> tuple[dict[str, Any], list[dict[str, Any]], suppression.Suppression]:
     """Detects in every image of a trained detector's source; one process alone.
 
-    Objects beyond `data.max_boxes` of an image do not count for the suppression.
+    Objects beyond `data.max_boxes` of an image do not count for the suppression; that of tiles is
+    looked at tile by tile, with the objects that each shows.
 
     Returns:
       ground truth in COCO's format, detections in COCO's results format, and what NMS lost.
@@ -123,7 +126,7 @@ def search_source(
       DataError: an image is broken.
     """
     search = functools.partial(make_search(model.placed), model.variables)
-    collector = coco_format.DetectionCollector(model.source.category_ids, model.source.written_ids)
+    collector = tile_collection.collector_of(model.source, model.placed)
     candidate_ious, kept_ious = [], []
     with model.loading.evaluation_batches(model.source, model.batch_size) as batches:
         for batch in batches:

@@ -28,9 +28,14 @@ from ioub_jax.printing import printable
 Backend = Literal["faster_coco_eval", "pycocotools"]
 
 # Positions in the evaluators' tensors: precision [T, R, K, A, M] and recall [T, K, A, M].
-# T is IoU .50, .55, ... .95; A is all, small, medium, large; M is 1, 10, 100 detections.
+# T is IoU .50, .55, ... .95; A is all, small, medium, large; M is 1, 10, 100 detections, and as
+# many as are counted where that is another number.
 ALL_AREAS, _SMALL, _MEDIUM, _LARGE = range(4)
-_AT_1, _AT_10, AT_100 = range(3)
+_AT_1, _AT_10, _AT_100 = range(3)
+#: The position of the number of detections of a class in an image that is counted.
+COUNTED = -1
+#: That number, in COCO's own metrics.
+COCO_DETECTIONS = 100
 #: Average precision at one IoU -> the position of that IoU.
 AP_AT_IOU = {"AP50": 0, "AP60": 2, "AP70": 4, "AP75": 5, "AP80": 6, "AP90": 8}
 #: The mean over all IoUs, and these.
@@ -79,6 +84,7 @@ class CocoMetrics:
       images: how many images the ground truth has.
       boxes: how many ground-truth boxes there are, crowds not counted.
       detections: how many detections were handed in.
+      counted: how many of a class in an image are counted, the best.
     """
 
     summary: Mapping[str, float | None]
@@ -86,6 +92,7 @@ class CocoMetrics:
     images: int
     boxes: int
     detections: int
+    counted: int = COCO_DETECTIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +100,12 @@ class CocoMetric:
     """COCO's metrics as a `metric.Metric`.
 
     Attributes:
-      backend: as `evaluate_detections` has it.
+      backend: as `evaluate_detections` has it, as is the next one.
+      counted: see there.
     """
 
     backend: Backend = "faster_coco_eval"
+    counted: int = COCO_DETECTIONS
 
     name: ClassVar[str] = "coco"
     headline_key: ClassVar[str] = "AP"
@@ -105,7 +114,9 @@ class CocoMetric:
         self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
     ) -> Report:
         """The report; arguments and errors as `evaluate_detections`."""
-        metrics = evaluate_detections(ground_truth, detections, backend=self.backend)
+        metrics = evaluate_detections(
+            ground_truth, detections, backend=self.backend, counted=self.counted
+        )
         return Report(
             numbers=metrics.summary,
             table=format_table(metrics),
@@ -120,11 +131,13 @@ def evaluate_detections(
     detections: Sequence[Mapping[str, Any]],
     *,
     backend: Backend = "faster_coco_eval",
+    counted: int = COCO_DETECTIONS,
 ) -> CocoMetrics:
     """Computes the COCO metrics of a set of detections.
 
     Every image of the ground truth counts, whether or not it has annotations or detections. As
-    COCO defines it, the 100 best detections of each class in each image are looked at. Annotation
+    COCO defines it, the 100 best detections of each class in each image are looked at; with another
+    number AR1, AR10 and AR100 stay what they are, and all others are not COCO's own. Annotation
     ids do not matter: they are renumbered, because pycocotools takes an object with id 0 for
     missed.
 
@@ -134,6 +147,7 @@ def evaluate_detections(
         are absent) and `categories` (`id`, `name`). It is not changed.
       detections: COCO results: `image_id`, `category_id`, `bbox` and `score`. Not changed either.
       backend: `faster_coco_eval`, or `pycocotools`, which gives the same numbers more slowly.
+      counted: how many detections of a class in an image are looked at, at least 100.
 
     Returns:
       the metrics.
@@ -143,11 +157,11 @@ def evaluate_detections(
       ImportError: the backend is not installed.
     """
     checked = check_input(ground_truth, detections)
-    return metrics_of(checked, run_evaluator(checked, backend))
+    return metrics_of(checked, run_evaluator(checked, backend, counted))
 
 
 @without_collection()
-def run_evaluator(checked: CheckedInput, backend: Backend) -> Any:
+def run_evaluator(checked: CheckedInput, backend: Backend, counted: int = COCO_DETECTIONS) -> Any:
     """The backend's `COCOeval` of checked input, evaluated and accumulated, in silence.
 
     Its categories are in the order of `checked.categories`. What a single object has matched is
@@ -163,6 +177,7 @@ def run_evaluator(checked: CheckedInput, backend: Backend) -> Any:
             _index(coco_class, checked, checked.detections),
             iouType="bbox",
         )
+        evaluator.params.maxDets = sorted({1, 10, COCO_DETECTIONS, counted})
         evaluator.evaluate()
         evaluator.accumulate()
     return evaluator
@@ -201,6 +216,7 @@ def metrics_of(checked: CheckedInput, evaluator: Any) -> CocoMetrics:
         images=len(checked.images),
         boxes=boxes_of.total(),
         detections=len(checked.detections),
+        counted=int(evaluator.params.maxDets[COUNTED]),
     )
 
 
@@ -258,26 +274,26 @@ def _mean(values: np.ndarray) -> float | None:
 
 def _summary(precision: np.ndarray, recall: np.ndarray) -> dict[str, float | None]:
     ap_at_iou = {
-        key: _mean(precision[index, :, :, ALL_AREAS, AT_100]) for key, index in AP_AT_IOU.items()
+        key: _mean(precision[index, :, :, ALL_AREAS, COUNTED]) for key, index in AP_AT_IOU.items()
     }
     return {
-        "AP": _mean(precision[:, :, :, ALL_AREAS, AT_100]),
+        "AP": _mean(precision[:, :, :, ALL_AREAS, COUNTED]),
         **ap_at_iou,
-        "APs": _mean(precision[:, :, :, _SMALL, AT_100]),
-        "APm": _mean(precision[:, :, :, _MEDIUM, AT_100]),
-        "APl": _mean(precision[:, :, :, _LARGE, AT_100]),
+        "APs": _mean(precision[:, :, :, _SMALL, COUNTED]),
+        "APm": _mean(precision[:, :, :, _MEDIUM, COUNTED]),
+        "APl": _mean(precision[:, :, :, _LARGE, COUNTED]),
         "AR1": _mean(recall[:, :, ALL_AREAS, _AT_1]),
         "AR10": _mean(recall[:, :, ALL_AREAS, _AT_10]),
-        "AR100": _mean(recall[:, :, ALL_AREAS, AT_100]),
-        "ARs": _mean(recall[:, :, _SMALL, AT_100]),
-        "ARm": _mean(recall[:, :, _MEDIUM, AT_100]),
-        "ARl": _mean(recall[:, :, _LARGE, AT_100]),
+        "AR100": _mean(recall[:, :, ALL_AREAS, _AT_100]),
+        "ARs": _mean(recall[:, :, _SMALL, COUNTED]),
+        "ARm": _mean(recall[:, :, _MEDIUM, COUNTED]),
+        "ARl": _mean(recall[:, :, _LARGE, COUNTED]),
     }
 
 
 def _class_metrics(category: Mapping[str, Any], boxes: int, precision: np.ndarray) -> ClassMetrics:
     """The metrics of one class from its precision `[T, R, A, M]`."""
-    precision = precision[:, :, ALL_AREAS, AT_100]
+    precision = precision[:, :, ALL_AREAS, COUNTED]
     return ClassMetrics(
         name=category["name"],
         category_id=category["written_id"],
@@ -290,8 +306,10 @@ def _class_metrics(category: Mapping[str, Any], boxes: int, precision: np.ndarra
 
 def metrics_to_json(metrics: CocoMetrics) -> dict[str, Any]:
     """The metrics as a dict that `json` writes: the summary's keys, counts, and `per_class`."""
+    other = {} if metrics.counted == COCO_DETECTIONS else {"counted": metrics.counted}
     return {
         **metrics.summary,
+        **other,
         "images": metrics.images,
         "boxes": metrics.boxes,
         "detections": metrics.detections,
@@ -313,6 +331,11 @@ def _table_lines(metrics: CocoMetrics) -> Iterator[str]:
         f"{metrics.images} images, {metrics.boxes} ground-truth boxes,"
         f" {metrics.detections} detections"
     )
+    if metrics.counted != COCO_DETECTIONS:
+        yield (
+            f"counting the {metrics.counted:,} best detections of a class in an image, not the"
+            f" {COCO_DETECTIONS} of COCO's own metrics"
+        )
     for keys in _TABLE_ROWS:
         yield ""
         yield "".join(f"{key:>8}" for key in keys).rstrip()

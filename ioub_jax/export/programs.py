@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import safetensors.numpy
 from jax import export
 
-from ioub_jax import files, weights
+from ioub_jax import files, tile_merging, weights
 from ioub_jax.data.batching import PADDING_COLOUR
 from ioub_jax.errors import ConfigError
 from ioub_jax.export import onnx_program
@@ -31,6 +31,7 @@ _RESIZE = {
     "short_side": "f = min(short_side / min(H, W), long_side / max(H, W)), on the smallest canvas "
     "that holds it; h = round(H * f), w = round(W * f)",
     "stretch": "h = canvas_h, w = canvas_w, whatever the aspect ratio",
+    "zoom": "h = round(H * zoom), w = round(W * zoom) of a tile of (H, W)",
 }
 
 
@@ -197,8 +198,8 @@ def _description(detector: ObjectDetector) -> dict[str, Any]:
     """What somebody without this package has to know to use the programs."""
     options = detector.placed.detector.options
     resize = dataclasses.asdict(detector.resize)
-    if resize["mode"] != "short_side":
-        resize = {"mode": resize["mode"]}
+    of_mode = {"short_side": ("short_side", "long_side"), "zoom": ("zoom",)}
+    resize = {key: resize[key] for key in ("mode", *of_mode.get(resize["mode"], ()))}
     return {
         "classes": _classes(detector),
         "inputs": [
@@ -225,9 +226,25 @@ def _description(detector: ObjectDetector) -> dict[str, Any]:
             "rule": _RESIZE[resize["mode"]],
             "interpolation": "mean of the area where it shrinks in both directions, else linear",
         },
+        **_tiles(detector),
         "score_threshold": options.score_threshold,
         "nms_iou": options.nms_iou,
     }
+
+
+def _tiles(detector: ObjectDetector) -> dict[str, Any]:
+    """That a program sees tiles, and how their detections become those of an image."""
+    tiling = detector.tiling
+    if tiling is None:
+        return {}
+    rule = (
+        "a program detects in one tile, so an image is cut into tiles of size pixels that begin "
+        "every stride pixels, the last one of a row and of a column as far from the end as it is "
+        "long; boxes get the left and top of their tile added, and what tiles find of a class is "
+        "joined by NMS (nms_iou), in which a box that reaches to a border inside of the image "
+        f"comes last, and goes where another one covers {tile_merging.COVERED:g} of it"
+    )
+    return {"tiles": {"size": tiling.size, "stride": tiling.stride, "rule": rule}}
 
 
 def _classes(detector: ObjectDetector) -> list[dict[str, Any]]:

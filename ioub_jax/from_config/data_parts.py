@@ -8,6 +8,7 @@ from collections.abc import Callable
 import ml_collections
 
 from ioub_jax.data import audit, throughput
+from ioub_jax.data.audit.tile_findings import find_in_tiles
 from ioub_jax.data.augmentation import Augmentation
 from ioub_jax.data.checks import DataError, check_on_error
 from ioub_jax.data.images import AS_STORED, Reading
@@ -25,6 +26,7 @@ from ioub_jax.data.sources import (
     TfdsSource,
     VocSource,
     YoloSource,
+    annotations_of,
     bit_depth_of,
     unlearned,
     voc_pixels_of,
@@ -32,7 +34,10 @@ from ioub_jax.data.sources import (
 from ioub_jax.data.sources.class_order import with_classes
 from ioub_jax.data.sources.file_source import AnnotatedImages
 from ioub_jax.data.sources.image_survey import with_reading
-from ioub_jax.data.sources.learned import count_learned, with_learned_images
+from ioub_jax.data.sources.learned import count_learned, with_learned_images, without_lost
+from ioub_jax.data.sources.tiles import TileCounts, TileSource, counted_tiles
+from ioub_jax.data.tiling import Tiling
+from ioub_jax.errors import ConfigError
 from ioub_jax.key_names import below, naming
 
 SPLITS = ("train", "val", "test")
@@ -106,11 +111,26 @@ def open_counted(
     """
     source = open_source(data, split, categories, bit_depth, voc_pixels)
     rules = rules_of(data, matcher, split)
-    learned = count_learned(source, rules)
+    of_images = _of_images(rules, data)
+    learned = count_learned(source, of_images)
     if split == "train":
         unlearned.check_any(learned, origin_of(data, split))
-        source = with_learned_images(source, rules)
+        source = with_learned_images(source, of_images)
+    source, counts = cut_into_tiles(source, data, split, rules)
+    learned = _in_tiles(learned, counts)
+    if split == "train" and counts is not None:
+        unlearned.check_any(learned, origin_of(data, split))
     return source, learned
+
+
+def _in_tiles(learned: Learned, counts: TileCounts | None) -> Learned:
+    """What is learned once the images are cut, if they are."""
+    return learned if counts is None else without_lost(learned, counts.lost, counts.line())
+
+
+def _of_images(rules: Rules, data: ml_collections.ConfigDict) -> Rules:
+    """The rules for whole images: slots are those of a tile, of which an image has any number."""
+    return rules if tiling_of(data) is None else dataclasses.replace(rules, max_boxes=None)
 
 
 def open_source(
@@ -179,6 +199,38 @@ def rules_of(
     if matcher is not None:
         crowd, difficult = matcher.crowd, matcher.difficult
     return Rules(crowd, difficult, data.keep_empty, data.max_boxes, verb="trained on")
+
+
+def cut_into_tiles(
+    source: Source, data: ml_collections.ConfigDict, split: str, rules: Rules
+) -> tuple[Source, TileCounts | None]:
+    """The tiles of images that a split is used with, where `config.data.tiles` asks for them.
+
+    Args:
+      source: whole images.
+      data: `config.data`.
+      split: 'train', of which tiles without a box to learn may be left out, 'val' or 'test'.
+      rules: which boxes are learned.
+
+    Returns:
+      the tiles and what becomes of all there are; or the images themselves and None.
+
+    Raises:
+      ConfigError: the images are no files, or as `tiling_of`.
+    """
+    tiling = tiling_of(data)
+    if tiling is None:
+        return source, None
+    if not isinstance(source, AnnotatedImages):
+        raise ConfigError(
+            f"config.data.tiles.size is {tiling.size}, but tiles are cut from image files, which "
+            f"{type(source).__name__} has none of; leave it unset."
+        )
+    cache = data.tiles.get("cache")
+    folder = None if cache is None else pathlib.Path(cache).expanduser()
+    kept = float(data.tiles.get("keep_empty", 0.1)) if split == "train" else 1.0
+    with naming(below("data.tiles", ("size", "overlap"))):
+        return counted_tiles(TileSource(source, tiling, folder), rules, kept)
 
 
 def check_classes(learned: Learned, data: ml_collections.ConfigDict) -> None:
@@ -335,19 +387,40 @@ _OPEN: dict[str, Callable[[ml_collections.ConfigDict, str, Categories | None], S
 # ------------------------------------------------------------------ batches
 
 
+def tiling_of(data: ml_collections.ConfigDict) -> Tiling | None:
+    """How `config.data.tiles` cuts images; None where it does not.
+
+    Raises:
+      ConfigError: it has values that `Tiling` refuses.
+    """
+    options = data.get("tiles", {})  # not in the runs of earlier versions
+    if options.get("size") is None:
+        return None
+    names = [field.name for field in dataclasses.fields(Tiling)]
+    with naming(below("data.tiles", names)):
+        return Tiling(**{name: options[name] for name in names if name in options})
+
+
 def resize_of(data: ml_collections.ConfigDict) -> Resize:
     """How `config.data.resize` scales images.
+
+    Tiles keep the size of their pixels, or have it changed by their own key.
 
     Raises:
       ConfigError: it has values that `Resize` refuses.
     """
-    options = data.resize
+    options, tiling = data.resize, tiling_of(data)
+    if tiling is not None:
+        return Resize("zoom", zoom=tiling.zoom)
     with naming(below("data.resize", ("mode", "short_side", "long_side"))):
         return Resize(options.mode, options.short_side, options.long_side)
 
 
 def canvases_of(data: ml_collections.ConfigDict) -> tuple[Size, ...]:
-    """Height and width of each of `config.data.canvases`."""
+    """Height and width of each of `config.data.canvases`; of tiles, that of a tile."""
+    tiling = tiling_of(data)
+    if tiling is not None:
+        return (tiling.canvas,)
     return tuple((int(height), int(width)) for height, width in data.canvases)
 
 
@@ -385,6 +458,7 @@ def loading_of(config: ml_collections.ConfigDict) -> Loading:
             max_boxes=data.get("max_boxes", 100),
             on_error=data.get("on_error", "raise"),
             workers=config.runtime.workers if "runtime" in config else 0,
+            tiling=tiling_of(data),
         )
 
 
@@ -444,9 +518,16 @@ def open_data(
     return source, validation, learned
 
 
-def learned_of(config: ml_collections.ConfigDict, source: Source) -> Learned:
-    """What is learned of training data that is not the configured one."""
-    return count_learned(source, rules_of(config.data, config.get("matcher"), "train"))
+def given_data(
+    config: ml_collections.ConfigDict, source: Source, validation: Source
+) -> tuple[Source, Source, Learned]:
+    """As `open_data`, of data that is given: all of its images are used, in tiles if configured."""
+    data, matcher = config.data, config.get("matcher")
+    rules = rules_of(data, matcher, "train")
+    learned = count_learned(source, _of_images(rules, data))
+    source, counts = cut_into_tiles(source, data, "train", rules)
+    validation, _ = cut_into_tiles(validation, data, "val", rules_of(data, matcher, "val"))
+    return source, validation, _in_tiles(learned, counts)
 
 
 def input_benchmark(
@@ -520,14 +601,31 @@ def audit_data_set(
         source = open_leniently(config, split)
     except DataError as error:
         return audit.unopened(error)
+    rules, are_cut = rules_of(data, config.matcher, split), tiling_of(data) is not None
     use = audit.Use(
         split,
         origin_of(data, split),
-        rules_of(data, config.matcher, split),
+        _of_images(rules, data),
         on_error=data.on_error,
-        max_boxes=data.max_boxes,
+        max_boxes=None if are_cut else data.max_boxes,
         max_detections=config.evaluation.max_detections,
         is_for_coco="coco" in config.evaluation.metrics,
         allow_empty_classes=_allows_empty_classes(data),
+        coco_detections=config.evaluation.get("coco_detections", 100),
     )
-    return audit.audit_data_set(source, use, decode=decode)
+    found = audit.audit_data_set(source, use, decode=decode)
+    if not are_cut or found.data is None:
+        return found
+    tiles, counts = cut_into_tiles(found.data.source, data, split, rules)
+    assert counts is not None, "they are cut"
+    learned = _in_tiles(found.data.learned, counts)
+    opened = dataclasses.replace(found.data, learned=learned, tiles=annotations_of(tiles))
+    findings = [*found.findings, *find_in_tiles(counts, data.max_boxes)]
+    lacking = [entry for entry in learned.classes if entry.in_no_tile and not entry.usable]
+    if lacking and split == "train":
+        allowed = use.allow_empty_classes
+        advice = unlearned.empty_classes(
+            learned.classes, learned.fullest, use.origin, are_allowed=allowed
+        )
+        findings.insert(0, audit.Finding("empty_class", not allowed, len(lacking), advice))
+    return audit.Audit(tuple(findings), opened)

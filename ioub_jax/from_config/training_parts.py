@@ -15,7 +15,7 @@ from ioub_jax.configs import refusals
 from ioub_jax.detectors import Detector, PlacedDetector
 from ioub_jax.devices import placement, self_test
 from ioub_jax.errors import ConfigError
-from ioub_jax.evaluation.coco_metrics import CocoMetric
+from ioub_jax.evaluation.coco_metrics import COCO_DETECTIONS, CocoMetric
 from ioub_jax.evaluation.metric import Metric
 from ioub_jax.evaluation.voc_metrics import VocMetric
 from ioub_jax.from_config.data_parts import loading_of
@@ -228,5 +228,13 @@ def metrics_of(config: Any) -> tuple[Metric, ...]:
             f"evaluation.metrics is {names!r}; it must name 'coco', 'voc' or both, first the one "
             "whose AP picks the best checkpoint."
         )
-    known: dict[str, Metric] = {"coco": CocoMetric(evaluation.backend), "voc": VocMetric()}
+    known: dict[str, Metric] = {
+        "coco": CocoMetric(evaluation.backend, counted_detections(config)),
+        "voc": VocMetric(),
+    }
     return tuple(known[name] for name in names)
+
+
+def counted_detections(config: Any) -> int:
+    """How many detections of a class in an image COCO's metrics count."""
+    return int(config.evaluation.get("coco_detections", COCO_DETECTIONS))  # earlier runs have none

@@ -22,6 +22,7 @@ import ml_collections
 
 from ioub_jax import files
 from ioub_jax.configs import refusals
+from ioub_jax.data.sources.tiles import whole_of
 from ioub_jax.diagnostics.correlation import correlation_of
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation import coco_format, coco_metrics, recorded_numbers
@@ -326,7 +327,12 @@ def _reached_by_coco(run: PlannedRun, name: pathlib.Path, resamplings: int) -> _
     spearman = correlation_of(check_input(ground_truth, detections)).spearman
     resampled: dict[str, list[float | None]] = {}
     if of_run["images"] == len(ground_truth["images"]):
-        resampled = resampling.resampled_ap(ground_truth, detections, resamplings=resamplings)
+        resampled = resampling.resampled_ap(
+            ground_truth,
+            detections,
+            resamplings=resamplings,
+            counted=training_parts.counted_detections(run.config),
+        )
     rounded = {
         key: [None if value is None else round(value, 5) for value in values]
         for key, values in resampled.items()
@@ -369,7 +375,7 @@ def _ground_truth(
     """The validation images of `config.data`, given as JSON, in COCO's format, and their digest."""
     config = configuration.from_dict(json.loads(data))
     source = data_parts.create_source(config, "val", categories=categories, voc_pixels=voc_pixels)
-    ground_truth = coco_format.to_coco_ground_truth(source)
+    ground_truth = coco_format.to_coco_ground_truth(whole_of(source))
     # Without the names of files, which are other ones on another machine.
     sizes = [(image["id"], image["height"], image["width"]) for image in ground_truth["images"]]
     told = json.dumps([sizes, ground_truth["annotations"], ground_truth["categories"]])

@@ -40,6 +40,7 @@ def resampled_ap(
     *,
     resamplings: int,
     seed: int = 0,
+    counted: int = coco_metrics.COCO_DETECTIONS,
 ) -> dict[str, list[float | None]]:
     """AP, AP50, AP60, AP70, AP75, AP80 and AP90 on resampled images.
 
@@ -48,6 +49,7 @@ def resampled_ap(
       detections: COCO results.
       resamplings: how many data sets are drawn.
       seed: of the draws.
+      counted: as `coco_metrics.evaluate_detections`.
 
     Returns:
       one list of `resamplings` numbers a metric; None where no object was drawn.
@@ -55,7 +57,8 @@ def resampled_ap(
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category.
     """
-    evaluator = coco_metrics.run_evaluator(check_input(ground_truth, detections), "pycocotools")
+    checked = check_input(ground_truth, detections)
+    evaluator = coco_metrics.run_evaluator(checked, "pycocotools", counted)
     matches = [_class_matches(of_images) for of_images in coco_metrics.matches_by_class(evaluator)]
     images = len(evaluator.params.imgIds)
     generator = np.random.default_rng(seed)

@@ -14,12 +14,14 @@ from ioub_jax import files
 from ioub_jax.data.batching import without_fillers
 from ioub_jax.data.loading import Loading
 from ioub_jax.data.sources.example import Source
+from ioub_jax.data.sources.tiles import whole_of
 from ioub_jax.detectors import PlacedDetector
 from ioub_jax.devices import hosts
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation import coco_format
 from ioub_jax.evaluation.metric import Metric, Report
 from ioub_jax.evaluation.recorded_numbers import is_loss
+from ioub_jax.training.tile_collection import Collector, collector_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +160,8 @@ def evaluate_source(
 ) -> Evaluation | None:
     """The metrics of a detector over every image of a source, each counted once.
 
+    Of tiles it is the metrics over the images that they are of, with their detections merged.
+
     Args:
       predict: `PlacedDetector.predict` with the variables given, or `predict_with_losses` with
         what is carried, too.
@@ -177,7 +181,7 @@ def evaluate_source(
       ConfigError: as `compare`.
     """
     check_metrics(metrics)
-    collector = coco_format.DetectionCollector(source.category_ids, source.written_ids)
+    collector = collector_of(source, detector)
     highest = -np.inf
     losses = _MeanLosses()
     with loading.evaluation_batches(
@@ -277,9 +281,7 @@ def _check_numbers(reports: Mapping[str, Report]) -> None:
             owners[key] = f"the metric {name!r}"
 
 
-def collect(
-    collector: coco_format.DetectionCollector, names: Mapping[str, Any], found: Any
-) -> None:
+def collect(collector: Collector, names: Mapping[str, Any], found: Any) -> None:
     """Adds `postprocess.Detections` of a batch, on the host; `names` has its ids and `is_real`."""
     collector.add(
         image_ids=names["image_id"],
@@ -291,9 +293,10 @@ def collect(
     )
 
 
-def ground_truth_of(source: Source, collector: coco_format.DetectionCollector) -> dict[str, Any]:
+def ground_truth_of(source: Source, collector: Collector) -> dict[str, Any]:
     """The ground truth of the images that were read; under `on_error='skip'` some may not be."""
-    ground_truth, image_ids = coco_format.to_coco_ground_truth(source), collector.image_ids
+    ground_truth = coco_format.to_coco_ground_truth(whole_of(source))
+    image_ids = collector.image_ids
     return ground_truth | {
         "images": [image for image in ground_truth["images"] if image["id"] in image_ids],
         "annotations": [

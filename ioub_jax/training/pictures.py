@@ -10,6 +10,7 @@ from PIL import Image
 from ioub_jax import plotting
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.example import Source, select_objects
+from ioub_jax.data.sources.tiles import whole_of
 
 # More pixels are not seen on a sheet.
 _SIDES = (480, 480)
@@ -21,7 +22,8 @@ def detections_sheet(
     """A sheet of images with their ground truth and what was found in them.
 
     Args:
-      source: the images, of which some are taken that lie evenly in it: the same at every step.
+      source: the images, or tiles of them; images are taken that lie evenly in it, the same at
+        every step.
       results: the detections in all of them, a COCO result dict each.
       count: how many images are drawn.
       title: a line above the sheet.
@@ -29,6 +31,7 @@ def detections_sheet(
     Returns:
       A JPEG file.
     """
+    source = whole_of(source)
     labels = {category: label for label, category in enumerate(source.category_ids)}
     images, truths, found = [], [], []
     for index in np.unique(np.linspace(0, len(source) - 1, count, dtype=int)).tolist():

@@ -10,6 +10,7 @@ import numpy as np
 
 from ioub_jax.data.loading import Loading
 from ioub_jax.data.sources.example import Source
+from ioub_jax.data.sources.tiles import TileSource
 from ioub_jax.detectors import PlacedDetector
 from ioub_jax.training import train_state
 from ioub_jax.training.evaluator import Evaluation
@@ -33,7 +34,7 @@ def lines_at_start(experiment: Experiment) -> list[str]:
     warm_up = f"; the first {warmup:,} images are warm-up" if warmup else ""
     return [
         f"Data: {kind}, {describe_source(source)} for training, "
-        f"{len(experiment.validation):,} for validation.",
+        f"{_number(experiment.validation)} for validation.",
         *experiment.learned,
         f"Canvases: {describe_canvases(experiment.loading, source)}.",
         *describe_detector(experiment.detector, settings.get("model", {})),
@@ -107,7 +108,21 @@ def describe_source(source: Source) -> str:
     """How many images and classes a data set has."""
     skipped = sum(problem.count for problem in source.skipped)
     left_out = f" (left out: {skipped:,})" if skipped else ""
-    return f"{len(source):,} images of {len(source.classes)} classes{left_out}"
+    return f"{_number(source, ' images')} of {len(source.classes)} classes{left_out}"
+
+
+def describe_tiles(loading: Loading) -> list[str]:
+    """How images are cut, where they are."""
+    if loading.tiling is None:
+        return []
+    return [f"Tiles: {loading.tiling}; what they find is merged over the whole image."]
+
+
+def _number(source: Source, images: str = "") -> str:
+    """How many images, or tiles of how many images, a data set has."""
+    if isinstance(source, TileSource):
+        return f"{len(source):,} tiles of {len(source.whole):,} images"
+    return f"{len(source):,}{images}"
 
 
 def describe_canvases(loading: Loading, source: Source) -> str:
@@ -119,8 +134,9 @@ def describe_canvases(loading: Loading, source: Source) -> str:
     canvases = loading.canvases
     assigned = loading.resize.assign(source.sizes, canvases)
     counts = np.bincount(assigned, minlength=len(canvases))
+    what = "images" if loading.tiling is None else "tiles"
     return ", ".join(
-        f"{height}x{width} ({images:,} images)"
+        f"{height}x{width} ({images:,} {what})"
         for (height, width), images in zip(canvases, counts, strict=True)
     )
 

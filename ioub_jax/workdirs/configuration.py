@@ -48,7 +48,7 @@ def from_dict(values: dict[str, Any]) -> ml_collections.FrozenConfigDict:
 # Where the training data lies, not what it is: that is known by its fingerprint (`resumption`).
 # What is validated and tested on may be any data of the run's classes.
 _WHERE_DATA_LIES = re.compile(
-    r"data\.\w+\.(root|data_dir|\w*folders?|\w*images|\w*annotations|num_val|(val|test)_\w+)"
+    r"data\.\w+\.(root|data_dir|cache|\w*folders?|\w*images|\w*annotations|num_val|(val|test)_\w+)"
 )
 _LABELS = re.compile(r"data\.\w+\.classes")
 # Keys that runs of earlier versions lack, with what those did.
@@ -59,6 +59,12 @@ _ADDED = {
     "data.voc.unannotated": "problem",
     "data.yolo.train_split": "train",
     "data.yolo.classes": None,
+    "data.tiles.size": None,
+    "data.tiles.overlap": 0.2,
+    "data.tiles.visibility": 0.5,
+    "data.tiles.zoom": 1.0,
+    "data.tiles.keep_empty": 0.1,
+    "evaluation.coco_detections": 100,
     "optimizer.name": "sgd",
     "optimizer.betas": None,
     "optimizer.backbone_factor": 1.0,

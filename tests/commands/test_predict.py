@@ -1,4 +1,5 @@
 import json
+import types
 
 import numpy as np
 import pytest
@@ -6,6 +7,8 @@ from PIL import Image
 
 from ioub_jax.commands import predict
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.tiling import Tiling
+from ioub_jax.errors import ConfigError
 from tests import tiny
 
 
@@ -89,3 +92,37 @@ def test_an_unreadable_image_is_named_and_the_others_are_done(workdir, images, t
 def test_without_images_the_command_says_what_it_wants(workdir, tmp_path):
     code, output = tiny.run("predict", f"--model={workdir}", f"--output={tmp_path / 'found'}")
     assert code == 1 and "Say what to work on" in output
+
+
+class _OfTiles:
+    """A detector that was trained on tiles, or not."""
+
+    def __init__(self, tiling):
+        self._tiling = tiling
+
+    def tiling_for(self, tiles):
+        return {None: self._tiling, 0: None}.get(tiles, tiles and Tiling(tiles))
+
+
+@pytest.mark.parametrize(
+    ("trained", "tiles", "overlap", "expected"),
+    [
+        (None, None, None, 0),
+        (Tiling(80), None, None, Tiling(80)),
+        (Tiling(80), 0, None, 0),
+        (None, 96, None, Tiling(96)),
+        (None, 96, 0.5, Tiling(96, 0.5)),
+        (Tiling(80), None, 0.5, Tiling(80, 0.5)),
+    ],
+)
+def test_flags_say_which_tiles(monkeypatch, trained, tiles, overlap, expected):
+    monkeypatch.setattr(predict, "_TILES", types.SimpleNamespace(value=tiles))
+    monkeypatch.setattr(predict, "_OVERLAP", types.SimpleNamespace(value=overlap))
+    assert predict.tiling_of(_OfTiles(trained)) == expected
+
+
+def test_an_overlap_of_no_tiles_is_refused(monkeypatch):
+    monkeypatch.setattr(predict, "_TILES", types.SimpleNamespace(value=None))
+    monkeypatch.setattr(predict, "_OVERLAP", types.SimpleNamespace(value=0.3))
+    with pytest.raises(ConfigError, match="give their side, such as --tiles=640"):
+        predict.tiling_of(_OfTiles(None))

@@ -30,6 +30,8 @@ SINCE |= {f"data.yolo.{key}" for key in ("root", *_SPLITS, "classes")}
 SINCE |= {"data.voc.pixels", "data.voc.unannotated"}
 #: Keys that there were, or that had another default.
 UNTIL = {"data.voc.one_based", "data.voc.unannotated"}
+_OF_TILES = ("size", "overlap", "visibility", "zoom", "keep_empty", "cache")
+SINCE |= {"evaluation.coco_detections", *(f"data.tiles.{key}" for key in _OF_TILES)}
 
 
 def leaves(config, prefix=""):

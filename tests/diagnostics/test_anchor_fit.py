@@ -152,7 +152,9 @@ def test_what_nothing_reaches_gets_no_value(config):
     fit = measure_anchor_fit(annotations, anchoring(config))
     advice = unreached_finding(fit, annotations, anchoring(config))[0].advice
     assert "no values that were tried leave less than" in advice and "--config" not in advice
-    assert advice.endswith("cut the images into parts, so that objects are larger in them.")
+    assert advice.endswith(
+        "cut the images into tiles (config.data.tiles.size), where objects are larger."
+    )
 
 
 @hypothesis.settings(max_examples=15, deadline=None)

@@ -35,12 +35,19 @@ class OpenedData:
       annotations: all of its objects.
       statistics: what it has.
       learned: what of it is learned.
+      tiles: the objects of the tiles that its images are cut into; None where they are not.
     """
 
     source: Source
     annotations: Annotations
     statistics: Statistics
     learned: Learned
+    tiles: Annotations | None = None
+
+    @property
+    def seen(self) -> Annotations:
+        """The objects of what the network is given: of tiles, or of the images."""
+        return self.annotations if self.tiles is None else self.tiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,20 +77,22 @@ class Use:
       origin: where the data set comes from.
       rules: which boxes and images are learned.
       on_error: what is done with what is broken: 'raise' or 'skip'.
-      max_boxes: ground-truth slots of an image.
+      max_boxes: ground-truth slots of an image; None where those of its tiles are looked at.
       max_detections: how many detections of an image are kept.
       is_for_coco: whether COCO's AP is computed.
       allow_empty_classes: whether classes may lack boxes.
+      coco_detections: how many detections of a class in an image COCO's AP counts.
     """
 
     split: str
     origin: unlearned.Origin
     rules: Rules
     on_error: str
-    max_boxes: int
+    max_boxes: int | None
     max_detections: int
     is_for_coco: bool
     allow_empty_classes: bool
+    coco_detections: int = 100
 
 
 def unopened(error: DataError) -> Audit:
@@ -134,6 +143,7 @@ def audit_data_set(source: Source, use: Use, *, decode: bool = False) -> Audit:
             data.annotations,
             max_detections=use.max_detections,
             is_for_coco=use.is_for_coco,
+            counted=use.coco_detections,
         ),
         *_worth_knowing(data),
     ]
@@ -201,7 +211,9 @@ def _nothing_learned(data: OpenedData, use: Use) -> list[Finding]:
     return [Finding("empty_class", not are_allowed, len(empty), advice)]
 
 
-def _too_many_objects(data: OpenedData, max_boxes: int) -> list[Finding]:
+def _too_many_objects(data: OpenedData, max_boxes: int | None) -> list[Finding]:
+    if max_boxes is None:
+        return []
     counts = data.annotations.counts
     images = np.flatnonzero(counts > max_boxes)
     if not len(images):

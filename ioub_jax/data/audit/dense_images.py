@@ -6,12 +6,14 @@ from ioub_jax.data.audit.findings import Finding
 from ioub_jax.data.sources import Source
 from ioub_jax.data.sources.annotations import Annotations
 
-# pycocotools' `maxDets`: of each class, in each image.
-_COCO_DETECTIONS = 100
-
 
 def find_dense_images(
-    source: Source, annotations: Annotations, *, max_detections: int, is_for_coco: bool
+    source: Source,
+    annotations: Annotations,
+    *,
+    max_detections: int,
+    is_for_coco: bool,
+    counted: int = 100,
 ) -> list[Finding]:
     """Finds images whose objects cannot all be found, or not all be counted as found.
 
@@ -20,17 +22,19 @@ def find_dense_images(
       annotations: all of its objects.
       max_detections: how many detections of an image are kept, of all classes together.
       is_for_coco: whether COCO's AP is computed.
+      counted: detections of a class in an image that it counts (pycocotools' `maxDets`).
 
     Returns:
       a finding for each of the two limits that some image exceeds.
     """
     images, labels, counts = _count_by_class(annotations, len(source.classes))
     findings = []
-    dense = counts > _COCO_DETECTIONS
+    dense = counts > counted
     if is_for_coco and dense.any():
         advice = (
-            f"COCO's AP counts the {_COCO_DETECTIONS} best detections of a class in an image, so "
-            f"that of a perfect detector would be {coco_ceiling(labels, counts):.3f} here; VOC's "
+            f"COCO's AP counts the {counted} best detections of a class in an image, so "
+            f"that of a perfect detector would be {coco_ceiling(labels, counts, counted):.3f} "
+            f"here; --config.evaluation.coco_detections={counts.max()} counts enough, and VOC's "
             "metric has no such limit."
         )
         sentences = tuple(
@@ -54,7 +58,7 @@ def find_dense_images(
     return findings
 
 
-def coco_ceiling(labels: np.ndarray, counts: np.ndarray) -> float:
+def coco_ceiling(labels: np.ndarray, counts: np.ndarray, counted: int = 100) -> float:
     """COCO's AP of a detector that finds all objects, and nothing else, in the right places.
 
     A class reaches the recall that its counted detections give, at a precision of 1, and its AP is
@@ -63,12 +67,13 @@ def coco_ceiling(labels: np.ndarray, counts: np.ndarray) -> float:
     Args:
       labels: int `[k]`, the class of each pair of an image and a class.
       counts: int `[k]`, the objects of each pair, without crowds.
+      counted: as for `find_dense_images`.
 
     Returns:
       the mean over the classes that have objects; 1 where there are none.
     """
     totals = np.bincount(labels, counts)
-    found = np.bincount(labels, np.minimum(counts, _COCO_DETECTIONS))[totals > 0]
+    found = np.bincount(labels, np.minimum(counts, counted))[totals > 0]
     if not len(found):
         return 1.0
     recalls = found / totals[totals > 0]

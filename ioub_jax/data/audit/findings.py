@@ -20,8 +20,10 @@ HEADINGS = (
         "nearly_black": "images that are nearly black",
         "duplicate_box": "boxes that are there twice, with the same class in the same image",
         "empty_image": "images without objects",
-        "dense_class": "images with more than 100 objects of a class",
+        "dense_class": "images with more objects of a class than COCO's metrics count",
         "dense_image": "images with more objects than detections are kept",
+        "cut_box": "boxes that no tile shows whole",
+        "full_tile": "tiles with more objects than slots",
         "unreached_box": "boxes that no anchor reaches at IoU .5",
     }
 )

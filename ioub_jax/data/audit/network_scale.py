@@ -93,7 +93,7 @@ def suggested_canvases(
 
     For 'fit' they are those of images whose shorter side becomes the shorter side of the first
     canvas unless the longer one exceeds its longer side: images are then seen at least as large.
-    A stretched image has no padding.
+    A stretched image has no padding, and tiles have the canvas of their size.
 
     Args:
       sizes: `[n, 2]`, height and width of each image.
@@ -103,7 +103,7 @@ def suggested_canvases(
     Returns:
       sets of canvases, each with less padding than the one before.
     """
-    if resize.mode == "stretch":
+    if resize.mode in ("stretch", "zoom"):
         return []
     wanted = resize
     if resize.mode == "fit":

@@ -17,6 +17,7 @@ _BOXES = {
     "crowd": "crowd{s} (config.matcher.crowd)",
     "difficult": "difficult (config.matcher.difficult)",
     "beyond_max_boxes": "beyond config.data.max_boxes",
+    "in_no_tile": "of which no tile shows enough (config.data.tiles.visibility)",
     "other_classes": "of other classes",
     "repeated": "listed twice",
     "no_area": "without area",
@@ -112,6 +113,7 @@ class ClassCount:
       beyond_max_boxes: those that are not because their image has too few slots.
       left_out: boxes besides that were left out, so that a region to ignore is there.
       images: images with at least one of its boxes.
+      in_no_tile: those that are not learned because no tile shows enough of them.
     """
 
     name: str
@@ -123,6 +125,7 @@ class ClassCount:
     beyond_max_boxes: int
     left_out: int
     images: int
+    in_no_tile: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +138,7 @@ class Learned:
       classes: one entry a class, in the order of the labels; empty where `boxes` is None.
       fullest: objects of the fullest image, regions to ignore included; 0 where `boxes` is None.
       verb: what is done with them, 'trained on' or 'evaluated on'.
+      tiles: what becomes of their tiles, in words; empty where they are not cut.
     """
 
     boxes: Tally | None
@@ -142,14 +146,16 @@ class Learned:
     classes: tuple[ClassCount, ...]
     fullest: int
     verb: str
+    tiles: str = ""
 
-    def lines(self) -> tuple[str, str]:
+    def lines(self) -> tuple[str, ...]:
         """Of how many boxes, and of how many images, how many are learned and why not the rest."""
         if self.boxes is None:
             boxes = f"Boxes: known when their images are drawn, all are {self.verb}."
         else:
             boxes = _line("Boxes", self.boxes, _BOXES, self.verb)
-        return boxes, _line("Images", self.images, _IMAGES, self.verb)
+        images = _line("Images", self.images, _IMAGES, self.verb)
+        return (boxes, images, self.tiles) if self.tiles else (boxes, images)
 
 
 def count_learned(source: Source, rules: Rules) -> Learned:
@@ -199,6 +205,31 @@ def count_learned(source: Source, rules: Rules) -> Learned:
     classes = _count_classes(annotations, source.classes, source.category_ids, fates)
     fullest = int(annotations.counts.max(initial=0))
     return Learned(boxes, images, classes, fullest, rules.verb)
+
+
+def without_lost(learned: Learned, lost: Sequence[int], tiles: str) -> Learned:
+    """What is learned once the images are cut into tiles.
+
+    Args:
+      learned: the counts of the whole images, whose boxes are known.
+      lost: of each class the boxes of those learned that no tile has as an object.
+      tiles: what becomes of the tiles, in words.
+
+    Returns:
+      the counts.
+    """
+    boxes = learned.boxes
+    assert boxes is not None, "tiles are cut from files, whose boxes are known"
+    left_out = _in_order(boxes.left_out | {"in_no_tile": sum(lost)}, _BOXES)
+    return dataclasses.replace(
+        learned,
+        boxes=dataclasses.replace(boxes, learned=boxes.learned - sum(lost), left_out=left_out),
+        classes=tuple(
+            dataclasses.replace(entry, usable=entry.usable - count, in_no_tile=count)
+            for entry, count in zip(learned.classes, lost, strict=True)
+        ),
+        tiles=tiles,
+    )
 
 
 def count_classes(

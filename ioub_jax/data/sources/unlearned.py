@@ -13,6 +13,7 @@ from ioub_jax.data.sources.learned import ClassCount, Learned
 
 _KEEP = "--config.data.allow_empty_classes=True"
 _MEND_CROWDS = "set iscrowd to 0 in the file where it is a mask's, since CVAT writes 1 for masks"
+_LARGER_TILES = "take larger tiles, config.data.tiles.size, or a lower config.data.tiles.visibility"
 _KEEP_CROWDS = "train on crowds: --config.matcher.crowd=keep"
 # A name that needs no quotes, neither for the shell nor for the flag.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -86,7 +87,10 @@ def nothing_learned(learned: Learned, origin: Origin) -> str:
         reasons.append(f"{_what(others, boxes.listed)} of other classes")
         if origin.classes_key is not None:
             ways_out.append(f"choose classes in {origin.classes_key}")
-    known = ("crowd", "difficult", "other_classes")
+    if lost := boxes.left_out.get("in_no_tile"):
+        reasons.append(f"{_what(lost, boxes.listed)} shown by no tile well enough")
+        ways_out.append(_LARGER_TILES)
+    known = ("crowd", "difficult", "other_classes", "in_no_tile")
     if left_out := boxes.listed - sum(boxes.left_out.get(key, 0) for key in known):
         reasons.append(f"{_what(left_out, boxes.listed)} left out")
         ways_out.append("mend what ioub check_data names")
@@ -145,6 +149,8 @@ def empty_classes(
         ways_out.append(_KEEP_CROWDS)
     if any(entry.beyond_max_boxes for entry in empty):
         ways_out.append(f"keep every box: --config.data.max_boxes={fullest}")
+    if any(entry.in_no_tile for entry in empty):
+        ways_out.append(_LARGER_TILES)
     if origin.classes_key is not None and usable and len(usable) <= _MOST_NAMES:
         them = "it" if is_one else "them"
         ways_out.append(f"leave {them} out: {classes_flag(origin.classes_key, usable)}")
@@ -179,6 +185,7 @@ def _why(entry: ClassCount, is_parent: bool) -> str:
         "crowds": entry.crowds,
         "difficult": entry.difficult,
         "beyond config.data.max_boxes": entry.beyond_max_boxes,
+        "shown by no tile well enough": entry.in_no_tile,
         "left out": entry.left_out,
     }
     parts = [f"{count:,} {words}" for words, count in counts.items() if count]

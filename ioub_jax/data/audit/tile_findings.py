@@ -1,0 +1,45 @@
+"""What is worth knowing of the tiles that a data set's images are cut into."""
+
+from ioub_jax.data.audit.findings import Finding
+from ioub_jax.data.sources.tiles import TileCounts
+
+# A larger share of boxes that are cut in every tile is worth a finding.
+_NOTEWORTHY = 0.01
+
+
+def find_in_tiles(counts: TileCounts, max_boxes: int) -> list[Finding]:
+    """Finds boxes that no tile shows whole, and tiles with more objects than slots.
+
+    Args:
+      counts: what becomes of the tiles.
+      max_boxes: ground-truth slots of a tile.
+
+    Returns:
+      a finding for each of the two.
+    """
+    findings = []
+    if counts.cut > _NOTEWORTHY * counts.boxes:
+        overlap = counts.overlap_for_all
+        way_out = (
+            f"larger tiles, such as --config.data.tiles.size={_size_for(counts)}, show all whole"
+        )
+        if overlap is not None and overlap <= 0.5:
+            way_out = f"--config.data.tiles.overlap={overlap:g} shows all whole, or larger tiles do"
+        advice = (
+            f"Their longest side is {counts.longest:,} pixels and neighbouring tiles share "
+            f"{counts.tiling.shared:,}: {way_out}."
+        )
+        findings.append(Finding("cut_box", False, counts.cut, advice))
+    if counts.fullest > max_boxes:
+        advice = (
+            f"config.data.max_boxes is {max_boxes}, and of more objects training keeps the "
+            f"largest; the fullest tile needs --config.data.max_boxes={counts.fullest}."
+        )
+        findings.append(Finding("full_tile", False, counts.full_tiles, advice))
+    return findings
+
+
+def _size_for(counts: TileCounts) -> int:
+    """The side of a tile, a multiple of 32, whose overlap is as long as the longest box."""
+    overlap = max(counts.tiling.overlap, 0.1)
+    return int(-(-counts.longest // (32 * overlap))) * 32

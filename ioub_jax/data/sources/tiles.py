@@ -1,0 +1,232 @@
+"""The tiles of a data set's images, each an example of its own."""
+
+import dataclasses
+import pathlib
+import threading
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+
+from ioub_jax.data.checks import DataError
+from ioub_jax.data.image_rows import ImageRows, open_rows
+from ioub_jax.data.images import WAY_OUT, Reading
+from ioub_jax.data.sources.decoded_images import DecodedImages
+from ioub_jax.data.sources.example import Census, Example, Source
+from ioub_jax.data.sources.file_source import AnnotatedImages, annotations_of
+from ioub_jax.data.sources.learned import Rules, learned_objects
+from ioub_jax.data.tiling import Tiling, cut
+
+
+class TileSource(AnnotatedImages):
+    """A data set of image files, cut into tiles.
+
+    The tiles come in the order of the images, of an image row by row. Whoever reads them in that
+    order has a row of tiles in memory, where `image_rows` reads the format in parts, and else one
+    decoded image; a copy in another process has its own.
+
+    Args:
+      whole: the images.
+      tiling: how they are cut.
+      cache: a folder that keeps the images decoded, so that a tile can be read alone; made when it
+        is needed. None: none.
+
+    Attributes:
+      whole: the images.
+      tiling: how they are cut.
+      tiles: where the tiles lie.
+    """
+
+    def __init__(
+        self, whole: AnnotatedImages, tiling: Tiling, cache: pathlib.Path | None = None
+    ) -> None:
+        self.whole, self.tiling = whole, tiling
+        self.tiles = cut(annotations_of(whole), tiling)
+        annotations = self.tiles.annotations
+        census = Census(len(annotations), len(annotations.boxes))
+        super().__init__(annotations, whole.classes, whole.category_ids, whole.skipped, census)
+        self.reading = whole.reading
+        self._decoded = None if cache is None else DecodedImages(cache)
+        self._opened = _Opened()
+
+    def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
+        """As `AnnotatedImages.load`, always at full size."""
+        image, window = int(self.tiles.images[index]), self.tiles.windows[index]
+        if self._decoded is not None:
+            pixels = self._decoded.read(self.whole, image, window, self._open)
+        else:
+            left, top, right, bottom = window.tolist()
+            pixels = self._opened.read(image, top, bottom, self._open)[:, left:right]
+        return dataclasses.replace(self.annotations(index), image=np.ascontiguousarray(pixels))
+
+    def _open(self, image: int) -> ImageRows:
+        height, width = (int(side) for side in self.whole.sizes[image])
+        name = self.whole.describe(image)
+        try:
+            file = self.whole.open_image(image)
+        except OSError as error:
+            raise DataError(
+                f"{name}: cannot be read ({error.strerror}); restore the file, {WAY_OUT}",
+                "missing_image",
+            ) from error
+        return open_rows(file, name, (height, width), WAY_OUT, self.reading)
+
+    def open_image(self, index: int) -> BinaryIO:
+        """The encoded image that a tile is of."""
+        return self.whole.open_image(int(self.tiles.images[index]))
+
+    def describe(self, index: int) -> str:
+        """The file, and where in it the tile lies."""
+        left, top, right, bottom = self.tiles.windows[index].tolist()
+        name = self.whole.describe(int(self.tiles.images[index]))
+        return f"{name} [tile {right - left}x{bottom - top} at {left},{top}]"
+
+    def read_with(self, reading: Reading) -> Self:
+        """The same tiles of images that are read in another way."""
+        other = super().read_with(reading)
+        other.whole, other._opened = self.whole.read_with(reading), _Opened()
+        return other
+
+    def with_labels(self, new_labels: np.ndarray, classes: Any, category_ids: Any) -> Self:
+        """The same tiles with other labels; arguments as `AnnotatedImages.with_labels`."""
+        other = super().with_labels(new_labels, classes, category_ids)
+        other.whole = self.whole.with_labels(new_labels, classes, category_ids)
+        return other
+
+    def select(self, images: np.ndarray) -> Self:
+        """Some of the tiles only, in the order of `images`, their positions."""
+        chosen = super().select(images)
+        chosen.tiles = dataclasses.replace(
+            self.tiles,
+            images=self.tiles.images[images],
+            windows=self.tiles.windows[images],
+            annotations=chosen._annotations,
+        )
+        return chosen
+
+
+class _Opened:
+    """The image that was read last: one at a time, for all threads of a process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._image: int | None = None
+        self._rows: ImageRows | None = None
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Another process opens its own."""
+        return _Opened, ()
+
+    def read(self, image: int, start: int, stop: int, open_image: Any) -> np.ndarray:
+        """Rows of an image, which `open_image` opens where it is not open."""
+        with self._lock:
+            if self._image != image or self._rows is None:
+                # Not two decoded images at once.
+                self._image, rows = None, self._rows
+                self._rows = None
+                if rows is not None:
+                    rows.close()
+                    del rows
+                self._rows, self._image = open_image(image), image
+            return self._rows.read(start, stop)
+
+
+def whole_of(source: Source) -> Source:
+    """The images that tiles are of; any other source itself."""
+    return source.whole if isinstance(source, TileSource) else source
+
+
+# ------------------------------------------------------------------ what is learned of them
+
+
+@dataclasses.dataclass(frozen=True)
+class TileCounts:
+    """What becomes of the tiles of a data set.
+
+    Attributes:
+      tiling: how images are cut.
+      images: how many images.
+      tiles: how many tiles they have.
+      used: how many of them are trained or evaluated on; the others have no box to learn.
+      boxes: boxes of the images to learn.
+      cut: those that no tile shows whole.
+      longest: longest side of those in pixels; 0 where there are none.
+      fullest: objects of the fullest tile that is used, regions to ignore included.
+      full_tiles: tiles with more objects than slots.
+      lost: of each class the boxes of `boxes` that no tile has as an object.
+      verb: what is done with them, 'trained on' or 'evaluated on'.
+    """
+
+    tiling: Tiling
+    images: int
+    tiles: int
+    used: int
+    boxes: int
+    cut: int
+    longest: int
+    fullest: int
+    full_tiles: int
+    lost: tuple[int, ...]
+    verb: str
+
+    def line(self) -> str:
+        """Of how many tiles how many are used, and how many boxes they cut."""
+        line = f"Tiles: {self.tiles:,} of {self.tiling}, of {self.images:,} images"
+        if self.used < self.tiles:
+            line += (
+                f"; {self.used:,} are {self.verb}, not {self.tiles - self.used:,} without a box to "
+                "learn (config.data.tiles.keep_empty)"
+            )
+        if not self.cut:
+            return f"{line}; every box is whole in a tile."
+        share = self.cut / self.boxes
+        return (
+            f"{line}; {self.cut:,} of {self.boxes:,} boxes ({share:.1%}) are cut in every tile: "
+            f"their longest side is {self.longest:,} pixels, and tiles share {self.tiling.shared}."
+        )
+
+    @property
+    def overlap_for_all(self) -> float | None:
+        """The overlap with which every box would be whole in a tile; None where none below 1 is."""
+        needed = np.ceil(100 * self.longest / self.tiling.size) / 100
+        return float(needed) if needed < 1 else None
+
+
+def counted_tiles(
+    source: TileSource, rules: Rules, keep_empty: float = 1.0
+) -> tuple[TileSource, TileCounts]:
+    """The tiles that a split is used with, and what becomes of all of them.
+
+    Args:
+      source: all tiles.
+      rules: which boxes are learned.
+      keep_empty: share of the tiles without a box to learn that is kept, evenly spread.
+
+    Returns:
+      the tiles that are used, and the counts.
+    """
+    annotations = annotations_of(source)
+    used = annotations.images_with(learned_objects(annotations, rules))
+    number = np.cumsum(~used)
+    used |= np.floor(number * keep_empty) > np.floor((number - 1) * keep_empty)
+    whole = annotations_of(source.whole)
+    learned = rules.may_learn(whole)
+    is_cut = learned & ~source.tiles.whole_somewhere(len(whole.boxes))
+    objects = annotations.counts[used]
+    seen = np.zeros(len(whole.boxes), bool)
+    seen[source.tiles.objects[rules.may_learn(annotations)]] = True
+    lost = np.bincount(whole.labels[learned & ~seen], minlength=len(source.classes))
+    sides = (whole.boxes[:, 2:] - whole.boxes[:, :2])[is_cut]
+    counts = TileCounts(
+        tiling=source.tiling,
+        images=len(source.whole),
+        tiles=len(source),
+        used=int(used.sum()),
+        boxes=int(learned.sum()),
+        cut=int(is_cut.sum()),
+        longest=int(np.ceil(sides.max(initial=0))),
+        fullest=int(objects.max(initial=0)),
+        full_tiles=0 if rules.max_boxes is None else int((objects > rules.max_boxes).sum()),
+        lost=tuple(lost.tolist()),
+        verb=rules.verb,
+    )
+    return (source if used.all() else source.select(np.flatnonzero(used))), counts

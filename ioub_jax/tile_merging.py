@@ -1,0 +1,169 @@
+"""Detections of the tiles of an image to detections of the image: NMS over the whole of it.
+
+In numpy, on the host: how many detections there are differs from image to image, and nothing is
+compiled for a number of them.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+#: Pixels of the network's input within which a box reaches to a border of its tile.
+BORDER = 2.0
+#: Share of a box at such a border from which it is taken for a part of a box that covers it.
+COVERED = 0.7
+
+
+class Found(NamedTuple):
+    """k detections of a tile, or of an image.
+
+    Attributes:
+      boxes: float32 `[k, 4]` xyxy in pixels.
+      scores: float32 `[k]`.
+      labels: int32 `[k]`.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+
+def merge(
+    found: Sequence[Found],
+    windows: np.ndarray,
+    size: tuple[int, int],
+    *,
+    nms_iou: float,
+    max_detections: int,
+    zoom: float = 1.0,
+) -> Found:
+    """Joins what was found in the tiles of an image.
+
+    An object in several tiles is found in each, and in some of them cut. So of two detections of a
+    class in different tiles the one that comes later is left out where
+
+    - their IoU is above `nms_iou`, as in the NMS of a single image, or
+    - it reaches to a border of its tile inside of the image, and at least `COVERED` of it lies in
+      the other one: it is a part of the same object.
+
+    Detections at such a border come after all others, however high their scores, so that a part
+    never takes the place of the whole; then scores decide. Two detections of one tile leave each
+    other alone: the NMS of the tile has looked at them.
+
+    Args:
+      found: of each of t tiles, in pixels of the tile.
+      windows: `[t, 4]` xyxy, the tiles in pixels of the image.
+      size: height and width of the image.
+      nms_iou: see above.
+      max_detections: the most detections of the image.
+      zoom: pixels of the network's input per pixel of the image.
+
+    Returns:
+      the detections of the image, best first, in pixels of it.
+    """
+    counts = [len(one.labels) for one in found]
+    tile = np.repeat(np.arange(len(found)), counts)
+    empty = Found(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
+    boxes, scores, labels = (
+        np.concatenate([part, *parts])
+        for part, parts in zip(empty, zip(*found, strict=True), strict=True)
+    )
+    at_border = _at_inner_border(boxes, tile, windows, size, BORDER / zoom)
+    boxes = boxes + windows[tile][:, [0, 1, 0, 1]].astype(np.float32)
+    # The rank of each: whole ones before parts, then by score, of equals in their order.
+    order = np.lexsort((-scores, at_border))
+    kept = np.ones(len(boxes), bool)
+    losers = _losers(boxes, labels, at_border, order, counts, windows, nms_iou)
+    for better in order[np.isin(order, list(losers))]:
+        if kept[better]:
+            kept[losers[better]] = False
+    left = np.flatnonzero(kept)
+    best = left[np.argsort(-scores[left], kind="stable")][:max_detections]
+    return Found(boxes[best], scores[best], labels[best])
+
+
+def _at_inner_border(
+    boxes: np.ndarray, tile: np.ndarray, windows: np.ndarray, size: tuple[int, int], border: float
+) -> np.ndarray:
+    """Which boxes, in pixels of their tiles, reach to a border that is none of the image."""
+    sides = windows[:, 2:] - windows[:, :2]
+    begins = (windows[:, :2] > 0)[tile] & (boxes[:, :2] < border)
+    inside = windows[:, 2:] < np.array(size[::-1])
+    ends = inside[tile] & (boxes[:, 2:] > sides[tile] - border)
+    at_border: np.ndarray = (begins | ends).any(axis=1)
+    return at_border
+
+
+def _losers(
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    at_border: np.ndarray,
+    order: np.ndarray,
+    counts: Sequence[int],
+    windows: np.ndarray,
+    nms_iou: float,
+) -> dict[int, np.ndarray]:
+    """Detection -> those of other tiles that it leaves out, if it is kept itself."""
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    pairs = [np.zeros((2, 0), np.int64)]
+    for first, second in _overlapping(windows):
+        shared = np.concatenate(
+            [
+                np.maximum(windows[first, :2], windows[second, :2]),
+                np.minimum(windows[first, 2:], windows[second, 2:]),
+            ]
+        )
+        one, other = (
+            np.arange(offsets[index], offsets[index + 1])[
+                _meets(boxes[offsets[index] : offsets[index + 1]], shared)
+            ]
+            for index in (first, second)
+        )
+        if len(one) and len(other):
+            rows, columns = np.nonzero(labels[one][:, None] == labels[other])
+            pairs.append(np.stack([one[rows], other[columns]]))
+    one, other = np.concatenate(pairs, axis=1)
+    better = np.where(rank[one] < rank[other], one, other)
+    worse = np.where(rank[one] < rank[other], other, one)
+    intersection, areas = _intersections(boxes[better], boxes[worse]), _areas(boxes)
+    union = areas[better] + areas[worse] - intersection
+    loses = (intersection > nms_iou * union) & (union > 0)
+    loses |= at_border[worse] & (intersection >= COVERED * areas[worse]) & (intersection > 0)
+    better, worse = better[loses], worse[loses]
+    by_better = np.argsort(better, kind="stable")
+    names, starts = np.unique(better[by_better], return_index=True)
+    groups = np.split(worse[by_better], starts[1:])
+    return dict(zip(names.tolist(), groups, strict=False))
+
+
+def _overlapping(windows: np.ndarray) -> list[tuple[int, int]]:
+    """The pairs of tiles that have an area in common, each once."""
+    pairs = []
+    for first in range(len(windows)):
+        rest = windows[first + 1 :]
+        meets = (rest[:, :2] < windows[first, 2:]).all(axis=1)
+        meets &= (rest[:, 2:] > windows[first, :2]).all(axis=1)
+        pairs += list(zip(itertools.repeat(first), (np.flatnonzero(meets) + first + 1).tolist()))
+    return pairs
+
+
+def _meets(boxes: np.ndarray, window: np.ndarray) -> np.ndarray:
+    return np.logical_and(
+        (boxes[:, :2] < window[2:]).all(axis=1), (boxes[:, 2:] > window[:2]).all(axis=1)
+    )
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    areas: np.ndarray = np.prod(boxes[:, 2:].astype(np.float64) - boxes[:, :2], axis=1)
+    return areas
+
+
+def _intersections(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    begin = np.maximum(first[:, :2], second[:, :2]).astype(np.float64)
+    end = np.minimum(first[:, 2:], second[:, 2:])
+    areas: np.ndarray = np.prod(np.maximum(end - begin, 0.0), axis=1)
+    return areas

@@ -1,0 +1,126 @@
+"""The detections of tiles as those of the images that they are of."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from ioub_jax import tile_merging
+from ioub_jax.data.sources.example import Source
+from ioub_jax.data.sources.tiles import TileSource
+from ioub_jax.detectors import DetectionOptions, PlacedDetector
+from ioub_jax.evaluation import coco_format
+from ioub_jax.tile_merging import Found
+
+
+class Collector(Protocol):
+    """What gathers the detections of an evaluation.
+
+    Attributes:
+      results: the COCO results so far.
+      image_ids: the images of which all was seen, by the data set's own ids.
+    """
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """See above."""
+
+    @property
+    def image_ids(self) -> set[int | str]:
+        """See above."""
+
+    def add(
+        self,
+        image_ids: np.ndarray,
+        boxes: np.ndarray,
+        scores: np.ndarray,
+        labels: np.ndarray,
+        valid: np.ndarray,
+        is_real: np.ndarray,
+    ) -> None:
+        """Adds a batch; arguments as `coco_format.DetectionCollector.add`."""
+
+
+def collector_of(source: Source, detector: PlacedDetector) -> Collector:
+    """What gathers the detections in a data set; of tiles, those of their images.
+
+    Args:
+      source: the data set.
+      detector: what detects; what of the candidates it tells is told of an image's tiles together.
+    """
+    if isinstance(source, TileSource):
+        return TileCollector(source, detector.detector.options)
+    return coco_format.DetectionCollector(source.category_ids, source.written_ids)
+
+
+class TileCollector:
+    """Gathers the detections of tiles, and merges those of an image once it has all of them.
+
+    An image of which a tile could not be read is not among `image_ids`.
+
+    Args:
+      source: all tiles of a data set.
+      options: of the whole image.
+    """
+
+    def __init__(self, source: TileSource, options: DetectionOptions) -> None:
+        self._source, self._options = source, options
+        whole = source.whole
+        self._images = coco_format.DetectionCollector(whole.category_ids, whole.written_ids)
+        self._starts = np.searchsorted(source.tiles.images, np.arange(len(whole) + 1))
+        self._indices = {source.image_id(index): index for index in range(len(source))}
+        self._found: dict[int, dict[int, Found]] = {}
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """The COCO results of the images that are complete."""
+        return self._images.results
+
+    @property
+    def image_ids(self) -> set[int | str]:
+        """The images that are complete."""
+        return self._images.image_ids
+
+    def add(
+        self,
+        image_ids: np.ndarray,
+        boxes: np.ndarray,
+        scores: np.ndarray,
+        labels: np.ndarray,
+        valid: np.ndarray,
+        is_real: np.ndarray,
+    ) -> None:
+        """Adds a batch of tiles; arguments and errors as `coco_format.DetectionCollector.add`."""
+        rows = zip(image_ids, boxes, scores, labels, valid, is_real, strict=True)
+        for identity, of_boxes, of_scores, of_labels, there, real in rows:
+            if not real:
+                continue
+            index = self._indices[int(identity)]
+            image = int(self._source.tiles.images[index])
+            tiles = self._found.setdefault(image, {})
+            if index in tiles:
+                raise ValueError(f"tile {self._source.describe(index)} was evaluated twice")
+            tiles[index] = Found(of_boxes[there], of_scores[there], of_labels[there])
+            if len(tiles) == self._starts[image + 1] - self._starts[image]:
+                self._merge(image, self._found.pop(image))
+
+    def _merge(self, image: int, tiles: Mapping[int, Found]) -> None:
+        source, whole = self._source, self._source.whole
+        indices = sorted(tiles)
+        height, width = whole.sizes[image].tolist()
+        merged = tile_merging.merge(
+            [tiles[index] for index in indices],
+            source.tiles.windows[indices],
+            (height, width),
+            nms_iou=self._options.nms_iou,
+            max_detections=self._options.max_detections,
+            zoom=source.tiling.zoom,
+        )
+        self._images.add(
+            image_ids=np.array([whole.image_id(image)]),
+            boxes=merged.boxes[None],
+            scores=merged.scores[None],
+            labels=merged.labels[None],
+            valid=np.ones((1, len(merged.labels)), bool),
+            is_real=np.ones(1, bool),
+        )
