@@ -760,6 +760,68 @@ KEYS = (
         ssd=True,
     ),
     Key(
+        "data.augmentation.rotation",
+        0.0,
+        between(lambda value: 0 <= value <= 180, "degrees, 0 to 180"),
+        "Largest angle by which an image is turned, either way, in one warp with the next three.",
+    ),
+    Key(
+        "data.augmentation.affine_scale",
+        (1.0, 1.0),
+        numbers(
+            lambda value: len(value) == 2 and 0 < value[0] <= value[1],
+            "two factors above 0, the smaller one first",
+        ),
+        "Range of a factor by which it is scaled about its centre. (1.0, 1.0): none.",
+    ),
+    Key(
+        "data.augmentation.translation",
+        0.0,
+        between(lambda value: 0 <= value < 1, "a share of the image, at least 0, below 1"),
+        "Largest shift, as a share of the image's width and of its height.",
+    ),
+    Key(
+        "data.augmentation.shear",
+        0.0,
+        between(lambda value: 0 <= value < 45, "degrees, at least 0 and below 45"),
+        "Largest angle of shear along each axis.",
+    ),
+    Key(
+        "data.augmentation.rotated_boxes",
+        "ellipse",
+        one_of("ellipse", "corners"),
+        "What the box of a turned or sheared object surrounds: the ellipse inside of its box, or "
+        "the corners of that, which is right for objects that are rectangles.",
+    ),
+    Key(
+        "data.augmentation.hsv",
+        (0.0, 0.0, 0.0),
+        numbers(
+            lambda value: len(value) == 3 and all(0 <= gain <= 1 for gain in value),
+            "three gains from 0 to 1, of hue, saturation and value, as (0.015, 0.7, 0.4)",
+        ),
+        "How far hue (of the whole circle), saturation and value are changed, as shares.",
+    ),
+    Key(
+        "data.augmentation.blur",
+        0.0,
+        probability(),
+        "Probability of a Gaussian blur of up to 2 pixels.",
+    ),
+    Key(
+        "data.augmentation.cutout",
+        0.0,
+        probability(),
+        "Probability of painting over a rectangle of 2 % to 20 % of the image.",
+    ),
+    Key(
+        "data.augmentation.min_visibility",
+        0.25,
+        between(lambda value: 0 <= value <= 1, "a share, 0 to 1"),
+        "Share of an object's box that must be left by the warp and by what covers it; of which "
+        "less is left, those are regions to ignore.",
+    ),
+    Key(
         "data.coco.root",
         "",
         text(),

@@ -14,6 +14,7 @@ import dataclasses
 import cv2
 import numpy as np
 
+from ioub_jax.data.appearance import change_colours, scale_levels
 from ioub_jax.data.sources.example import Example, select_objects
 from ioub_jax.data.transforms import crop, pixels
 
@@ -52,37 +53,13 @@ def photometric_distortion(example: Example, rng: np.random.Generator) -> Exampl
     contrast = 1.0 + _CONTRAST * amounts[1]
     first, last = (contrast, 1.0) if contrast_first else (1.0, contrast)
 
-    image = _scale_levels(pixels(example), first, _BRIGHTNESS * amounts[0])
-    image = _change_colours(image, 1.0 + _SATURATION * amounts[2], _HUE * amounts[3])
-    image = _scale_levels(image, last, 0.0)
+    image = scale_levels(pixels(example), first, _BRIGHTNESS * amounts[0])
+    image = change_colours(image, hue=_HUE * amounts[3], saturation=1.0 + _SATURATION * amounts[2])
+    image = scale_levels(image, last, 0.0)
     if done[4]:
         channels = cv2.split(image)
         image = cv2.merge([channels[channel] for channel in order])
     return dataclasses.replace(example, image=image)
-
-
-def _scale_levels(image: np.ndarray, factor: float, offset: float) -> np.ndarray:
-    """Each grey level x becomes factor * (x + offset)."""
-    if factor == 1.0 and offset == 0.0:
-        return image
-    return cv2.LUT(image, _levels(factor * (np.arange(256) + offset)))
-
-
-def _change_colours(image: np.ndarray, saturation: float, hue: float) -> np.ndarray:
-    """Multiplies the saturation by a factor and turns the hue by some degrees."""
-    if saturation == 1.0 and hue == 0.0:
-        return image
-    # OpenCV's _FULL codes spread the circle of hues over 256 levels, so they wrap as bytes do.
-    table = np.empty((1, 256, 3), np.uint8)
-    table[0, :, 0] = np.rint(np.arange(256) + hue * 256 / 360) % 256
-    table[0, :, 1] = _levels(saturation * np.arange(256))
-    table[0, :, 2] = np.arange(256)
-    colours = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL), table)
-    return cv2.cvtColor(colours, cv2.COLOR_HSV2RGB_FULL, dst=colours)
-
-
-def _levels(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def expand(

@@ -15,7 +15,7 @@ from ioub_jax.data.sources.example import Example, select_objects
 #: A box is dropped when less than this is left of a side, in pixels: mmdetection's
 #: `FilterAnnotations(min_gt_bbox_wh=(1e-2, 1e-2))` for large-scale jitter. Thinner slivers come
 #: from rounding, and their regression targets would be huge.
-_SMALLEST_SIDE = 1e-2
+SMALLEST_SIDE = 1e-2
 
 
 def pixels(example: Example) -> np.ndarray:
@@ -178,7 +178,7 @@ def crop(example: Example, window: tuple[int, int, int, int]) -> Example:
         boxes=boxes,
         area=example.area * visible,
     )
-    return select_objects(cropped, (sides >= _SMALLEST_SIDE).all(axis=-1))
+    return select_objects(cropped, (sides >= SMALLEST_SIDE).all(axis=-1))
 
 
 def scale_jitter(

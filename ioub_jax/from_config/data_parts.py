@@ -1,9 +1,9 @@
 """Data sets, batches and audits of a configuration: `config.data` is read here alone."""
 
-import dataclasses
 import logging
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import ml_collections
 
@@ -31,7 +31,7 @@ from ioub_jax.data.sources.class_order import with_classes
 from ioub_jax.data.sources.file_source import AnnotatedImages
 from ioub_jax.data.sources.image_survey import with_reading
 from ioub_jax.data.sources.learned import count_learned, with_learned_images
-from ioub_jax.key_names import below, naming
+from ioub_jax.key_names import below, naming, naming_fields
 
 SPLITS = ("train", "val", "test")
 _ON_ERROR = {"on_error": "config.data.on_error"}
@@ -322,10 +322,13 @@ def augmentation_of(data: ml_collections.ConfigDict) -> Augmentation:
     Raises:
       ConfigError: it has values that `Augmentation` refuses.
     """
-    options = data.augmentation
-    names = [field.name for field in dataclasses.fields(Augmentation)]
-    with naming(below("data.augmentation", names)):
-        return Augmentation(**{**options, "scale_jitter": tuple(options.scale_jitter)})
+    options: dict[str, Any] = {
+        # Of a configuration that was read from JSON.
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in data.augmentation.items()
+    }
+    with naming_fields("data.augmentation", Augmentation):
+        return Augmentation(**options)
 
 
 def loading_of(config: ml_collections.ConfigDict) -> Loading:

@@ -12,8 +12,8 @@ from ml_collections import config_dict
 
 from ioub_jax import objective
 from ioub_jax.configs import defaults, keys, ssd_defaults
+from ioub_jax.data import affine, images, resizing
 from ioub_jax.data import checks as data_checks
-from ioub_jax.data import images, resizing
 from ioub_jax.from_config import data_parts
 from ioub_jax.models import layers, resnet, ssd_network
 from tests import tiny
@@ -24,6 +24,13 @@ BEFORE = json.loads(pathlib.Path(__file__).with_name("keys_before.json").read_te
 
 #: Keys that there are since then.
 SINCE = {f"optimizer.{key}" for key in ("name", "betas", "backbone_factor", "layer_decay")}
+SINCE |= {
+    f"data.augmentation.{key}"
+    for key in (
+        *("rotation", "affine_scale", "translation", "shear", "rotated_boxes"),
+        *("hsv", "blur", "cutout", "min_visibility"),
+    )
+}
 
 
 def leaves(config, prefix=""):
@@ -88,6 +95,7 @@ CHOICES = {
     "loss.normalizer": objective.options.NORMALIZERS,
     "data.source": tuple(data_parts._OPEN),
     "data.resize.mode": resizing.MODES,
+    "data.augmentation.rotated_boxes": affine.ROTATED_BOXES,
     "data.on_error": data_checks.ON_ERROR,
     "data.bit_depth": images.BIT_DEPTHS,
 }

@@ -234,7 +234,7 @@ def test_resize_augmentation_and_plans_have_the_values_of_their_keys():
         (
             "augmentation.horizontal_flip",
             2.0,
-            "data.augmentation.horizontal_flip is 2.0; it is a probability, 0 to 1.",
+            "data.augmentation.horizontal_flip is 2.0; it must be a probability, 0 to 1.",
         ),
         (
             "augmentation.expand_ratio",
