@@ -815,11 +815,46 @@ KEYS = (
         "Probability of painting over a rectangle of 2 % to 20 % of the image.",
     ),
     Key(
+        "data.augmentation.mosaic",
+        0.0,
+        probability(),
+        "Probability of a mosaic of an image and three others, as large as the image would be. It "
+        "takes the place of expand_ratio, minimum_iou_crop and scale_jitter.",
+    ),
+    Key(
+        "data.augmentation.mosaic_scale",
+        (0.5, 1.5),
+        numbers(
+            lambda value: len(value) == 2 and 0 < value[0] <= value[1],
+            "two factors above 0, the smaller one first",
+        ),
+        "Range of a factor of the size, drawn for each image of a mosaic.",
+    ),
+    Key(
+        "data.augmentation.mixup",
+        0.0,
+        probability(),
+        "Probability of blending with another image; the objects of both are learned.",
+    ),
+    Key(
+        "data.augmentation.copy_paste",
+        0.0,
+        probability(),
+        "Probability of pasting the boxes of objects of another image.",
+    ),
+    Key(
+        "data.augmentation.close_after",
+        0.9,
+        between(lambda value: 0 < value <= 1, "a share of the run, above 0 and at most 1"),
+        "Share of the run after which there is no mosaic, mixup and copy-paste any more, so that "
+        "it ends on images as they are. 1.0: they go on to the end.",
+    ),
+    Key(
         "data.augmentation.min_visibility",
         0.25,
         between(lambda value: 0 <= value <= 1, "a share, 0 to 1"),
-        "Share of an object's box that must be left by the warp and by what covers it; of which "
-        "less is left, those are regions to ignore.",
+        "Share of an object's box that must be left by the warp, by what covers it and in a "
+        "mosaic; of which less is left, those are regions to ignore.",
     ),
     Key(
         "data.coco.root",

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ioub_jax.data import appearance, occlusion, ssd_transforms, transforms
+from ioub_jax.data import appearance, joining, occlusion, ssd_transforms, transforms
 from ioub_jax.data.affine import ROTATED_BOXES, AffineLimits, random_affine
 from ioub_jax.data.batching import PADDING_COLOUR
+from ioub_jax.data.partners import Others
 from ioub_jax.data.resizing import Resize, Size
 from ioub_jax.data.sources.example import Example
 
@@ -36,8 +37,15 @@ class Augmentation:
       hsv: gains of hue, saturation and value, 0 to 1.
       blur: probability of a Gaussian blur.
       cutout: probability of painting over a rectangle.
-      min_visibility: share of an object's box that must be left by the warp and by what covers it;
-        of which less is left, those are ignored.
+      mosaic: probability of a mosaic of the image and three others, as large as the image would be.
+        It takes the place of `expand_ratio`, `minimum_iou_crop` and `scale_jitter`.
+      mosaic_scale: range of the factor of the size of each of the four.
+      mixup: probability of blending with another image.
+      copy_paste: probability of pasting objects of another image.
+      close_after: share of a run after which there is no mosaic, mixup and copy-paste any more; 1
+        for always.
+      min_visibility: share of an object's box that must be left by the warp, by what covers it and
+        in a mosaic; of which less is left, those are ignored.
 
     Raises:
       ValueError: a value is out of its range.
@@ -57,6 +65,11 @@ class Augmentation:
     hsv: tuple[float, float, float] = (0.0, 0.0, 0.0)
     blur: float = 0.0
     cutout: float = 0.0
+    mosaic: float = 0.0
+    mosaic_scale: tuple[float, float] = (0.5, 1.5)
+    mixup: float = 0.0
+    copy_paste: float = 0.0
+    close_after: float = 0.9
     min_visibility: float = 0.25
 
     def __post_init__(self) -> None:
@@ -70,7 +83,19 @@ class Augmentation:
         """By how much a part may be enlarged beyond the size of the whole; None if unknown."""
         if self.minimum_iou_crop:
             return None
-        return max(self.scale_jitter[1], 1.0) * max(self.affine_scale[1], 1.0)
+        scale = max(self.scale_jitter[1], 1.0)
+        if self.mosaic:
+            scale = max(self.mosaic_scale[1], scale)
+        return scale * max(self.affine_scale[1], 1.0)
+
+    @property
+    def joins(self) -> bool:
+        """Whether an example may be made of several."""
+        return max(self.mosaic, self.mixup, self.copy_paste) > 0
+
+    def closed(self) -> "Augmentation":
+        """The same without mosaic, mixup and copy-paste."""
+        return dataclasses.replace(self, mosaic=0.0, mixup=0.0, copy_paste=0.0)
 
     @property
     def affine_limits(self) -> AffineLimits:
@@ -84,6 +109,7 @@ class Augmentation:
         resize: Resize,
         scale: float,
         out: np.ndarray,
+        others: Others | None = None,
     ) -> Example:
         """Augments an example and brings it to its size on the canvas.
 
@@ -94,73 +120,155 @@ class Augmentation:
           resize: how images are scaled.
           scale: the batch's factor of the size.
           out: uint8 `[H, W, 3]`, the canvas; the image is written to its top left.
+          others: gives other examples; None where nothing is joined.
 
         Returns:
           the example as the network sees it, but for the padding.
-        """
-        photometric, expand, crop, jitter, affine, hsv, blur, cutout = rng.spawn(8)
-        if self.photometric_distortion:
-            example = ssd_transforms.photometric_distortion(example, photometric)
-        if self.expand_ratio > 1:
-            example = ssd_transforms.expand(
-                example, expand, max_ratio=self.expand_ratio, colour=PADDING_COLOUR
-            )
-        if self.minimum_iou_crop:
-            example = ssd_transforms.minimum_iou_crop(example, crop)
-        example = transforms.random_flips(
-            example, rng, horizontal=self.horizontal_flip, vertical=self.vertical_flip
-        )
-        example = self._placed(example, jitter, resize, scale, out)
-        example = self._warped(example, affine)
-        example = self._with_other_pixels(example, hsv, blur, cutout)
-        return _written(example, out)
 
-    def _placed(
+        Raises:
+          ValueError: there are no others to join with.
+        """
+        if self.joins and others is None:
+            raise ValueError("others is None; mosaic, mixup and copy_paste need other examples.")
+        return _Chain(self, rng, resize, scale, out, others).of(example)
+
+
+#: What draws from which of the streams that a generator gives: a new one comes last.
+_STREAMS = (
+    *("photometric", "expand", "crop", "jitter"),
+    *("affine", "hsv", "blur", "cutout"),
+    *("mosaic", "mixup", "copy_paste"),
+)
+
+
+class _Chain:
+    """The transforms of one example in their order; arguments as of `Augmentation.__call__`."""
+
+    def __init__(
         self,
-        example: Example,
-        jitter: np.random.Generator,
+        options: Augmentation,
+        rng: np.random.Generator,
         resize: Resize,
         scale: float,
         out: np.ndarray,
-    ) -> Example:
-        """At its size on the canvas."""
-        canvas: Size = out.shape[:2]
-        size = resize.size(transforms.pixels(example).shape[:2], canvas, scale)
-        if self.scale_jitter == (1.0, 1.0):
-            return transforms.resize(example, size, out)
+        others: Others | None,
+    ) -> None:
+        self._options = options
+        self._rng = rng
+        self._streams = dict(zip(_STREAMS, rng.spawn(len(_STREAMS)), strict=True))
+        self._resize = resize
+        self._scale = scale
+        self._out = out
+        self._others = others
+
+    def of(self, example: Example) -> Example:
+        """The example as the network sees it, its pixels in the top left of the canvas."""
+        example = self._mosaic_of(example) or self._alone(example)
+        example = self._warped(self._with_pasted(example))
+        return _written(self._with_other_pixels(self._mixed(example)), self._out)
+
+    def _size_of(self, size: Size) -> Size:
+        """The size on the canvas of an image of a size."""
+        canvas: Size = self._out.shape[:2]
+        return self._resize.size(size, canvas, self._scale)
+
+    def _alone(self, example: Example) -> Example:
+        """One image at its size on the canvas."""
+        options, streams = self._options, self._streams
+        example = self._distorted(example)
+        if options.expand_ratio > 1:
+            example = ssd_transforms.expand(
+                example, streams["expand"], max_ratio=options.expand_ratio, colour=PADDING_COLOUR
+            )
+        if options.minimum_iou_crop:
+            example = ssd_transforms.minimum_iou_crop(example, streams["crop"])
+        example = self._flipped(example, self._rng)
+        size = self._size_of(transforms.pixels(example).shape[:2])
+        if options.scale_jitter == (1.0, 1.0):
+            return transforms.resize(example, size, self._out)
         return transforms.scale_jitter(
-            example, jitter, size=size, canvas=canvas, limits=self.scale_jitter, out=out
+            example,
+            streams["jitter"],
+            size=size,
+            canvas=self._out.shape[:2],
+            limits=options.scale_jitter,
+            out=self._out,
         )
 
-    def _warped(self, example: Example, affine: np.random.Generator) -> Example:
-        if self.affine_limits.is_none:
+    def _mosaic_of(self, example: Example) -> Example | None:
+        """The mosaic of an image and three others; None where there is to be none."""
+        rng = self._streams["mosaic"]
+        if rng.random() >= self._options.mosaic:
+            return None
+        assert self._others is not None
+        height, width = self._size_of(transforms.pixels(example).shape[:2])
+        joined = joining.mosaic(
+            [example, *self._others(rng, 3)],
+            rng,
+            size_of=self._size_of,
+            limits=self._options.mosaic_scale,
+            min_visibility=self._options.min_visibility,
+            colour=PADDING_COLOUR,
+            out=self._out[:height, :width],
+        )
+        return self._flipped(self._distorted(joined), self._rng)
+
+    def _distorted(self, example: Example) -> Example:
+        if not self._options.photometric_distortion:
+            return example
+        return ssd_transforms.photometric_distortion(example, self._streams["photometric"])
+
+    def _flipped(self, example: Example, rng: np.random.Generator) -> Example:
+        options = self._options
+        return transforms.random_flips(
+            example, rng, horizontal=options.horizontal_flip, vertical=options.vertical_flip
+        )
+
+    def _with_pasted(self, example: Example) -> Example:
+        rng = self._streams["copy_paste"]
+        if rng.random() >= self._options.copy_paste:
+            return example
+        donor = self._other(rng)
+        return joining.copy_paste(example, donor, rng, min_visibility=self._options.min_visibility)
+
+    def _mixed(self, example: Example) -> Example:
+        rng = self._streams["mixup"]
+        if rng.random() >= self._options.mixup:
+            return example
+        other = self._other(rng)
+        return joining.mixup(example, other, rng, min_visibility=self._options.min_visibility)
+
+    def _other(self, rng: np.random.Generator) -> Example:
+        """Another example at its size on the canvas, flipped or not."""
+        assert self._others is not None
+        other = self._flipped(self._others(rng, 1)[0], rng)
+        return transforms.resize(other, self._size_of(transforms.pixels(other).shape[:2]))
+
+    def _warped(self, example: Example) -> Example:
+        options = self._options
+        if options.affine_limits.is_none:
             return example
         return random_affine(
             example,
-            affine,
-            limits=self.affine_limits,
-            rotated_boxes=self.rotated_boxes,
-            min_visibility=self.min_visibility,
+            self._streams["affine"],
+            limits=options.affine_limits,
+            rotated_boxes=options.rotated_boxes,
+            min_visibility=options.min_visibility,
             colour=PADDING_COLOUR,
         )
 
-    def _with_other_pixels(
-        self,
-        example: Example,
-        hsv: np.random.Generator,
-        blur: np.random.Generator,
-        cutout: np.random.Generator,
-    ) -> Example:
-        if any(self.hsv):
-            example = appearance.random_hsv(example, hsv, gains=self.hsv)
-        if self.blur:
-            example = appearance.random_blur(example, blur, probability=self.blur)
-        if self.cutout:
+    def _with_other_pixels(self, example: Example) -> Example:
+        options, streams = self._options, self._streams
+        if any(options.hsv):
+            example = appearance.random_hsv(example, streams["hsv"], gains=options.hsv)
+        if options.blur:
+            example = appearance.random_blur(example, streams["blur"], probability=options.blur)
+        if options.cutout:
             example = occlusion.random_cutout(
                 example,
-                cutout,
-                probability=self.cutout,
-                min_visibility=self.min_visibility,
+                streams["cutout"],
+                probability=options.cutout,
+                min_visibility=options.min_visibility,
                 colour=PADDING_COLOUR,
             )
         return example
@@ -185,13 +293,16 @@ def _are_factors(values: tuple[float, ...]) -> bool:
 #: Names of attributes, whether a value is allowed, and what it must be in words.
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (
-        ("horizontal_flip", "vertical_flip", "blur", "cutout"),
+        (
+            *("horizontal_flip", "vertical_flip", "blur", "cutout"),
+            *("mosaic", "mixup", "copy_paste"),
+        ),
         _is_probability,
         "a probability, 0 to 1",
     ),
     (("expand_ratio",), lambda value: value >= 1, "at least 1"),
     (
-        ("scale_jitter", "affine_scale"),
+        ("scale_jitter", "affine_scale", "mosaic_scale"),
         _are_factors,
         "two factors above 0, the smaller one first",
     ),
@@ -205,4 +316,5 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     ),
     (("rotated_boxes",), lambda value: value in ROTATED_BOXES, f"one of {ROTATED_BOXES}"),
     (("min_visibility",), _is_probability, "a share, 0 to 1"),
+    (("close_after",), lambda value: 0 < value <= 1, "a share of the run, above 0 and at most 1"),
 )

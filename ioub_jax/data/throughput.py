@@ -119,10 +119,13 @@ class InputBenchmark:
             for position, example in enumerate(decoded)
         ]
 
+        def others(rng: np.random.Generator, count: int) -> list[Any]:
+            return [decoded[position] for position in rng.integers(len(decoded), size=count)]
+
         def augment() -> None:
             for position, example in enumerate(decoded):
                 rng = np.random.default_rng((self._seed, position))
-                self._augmentation(example, rng, self._plan.resize, 1.0, rows[position])
+                self._augmentation(example, rng, self._plan.resize, 1.0, rows[position], others)
 
         def batch() -> None:
             size = self._plan.batch_size

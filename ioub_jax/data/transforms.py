@@ -212,12 +212,12 @@ def scale_jitter(
     height, width = pixels(example).shape[:2]
     draws = rng.random(3)
     factor = limits[0] + draws[0] * (limits[1] - limits[0])
-    top, bottom, new_height = _jittered(height, factor * size[0], canvas[0], draws[1])
-    left, right, new_width = _jittered(width, factor * size[1], canvas[1], draws[2])
+    top, bottom, new_height = jittered(height, factor * size[0], canvas[0], draws[1])
+    left, right, new_width = jittered(width, factor * size[1], canvas[1], draws[2])
     return resize(crop(example, (left, top, right, bottom)), (new_height, new_width), out)
 
 
-def _jittered(side: int, scaled: float, limit: int, position: float) -> tuple[int, int, int]:
+def jittered(side: int, scaled: float, limit: int, position: float) -> tuple[int, int, int]:
     """Along one axis: where the window begins and ends in the image, and its length in the result.
 
     Args:

@@ -29,6 +29,7 @@ SINCE |= {
     for key in (
         *("rotation", "affine_scale", "translation", "shear", "rotated_boxes"),
         *("hsv", "blur", "cutout", "min_visibility"),
+        *("mosaic", "mosaic_scale", "mixup", "copy_paste", "close_after"),
     )
 }
 
