@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -115,8 +115,8 @@ class Augmentation:
 
         Args:
           example: the example as it was read.
-          rng: gives every transform a stream of its own, so that switching one on or off does
-            not change the others.
+          rng: a new generator; its seed gives every transform a stream of its own, so that
+            switching one on or off does not change the others.
           resize: how images are scaled.
           scale: the batch's factor of the size.
           out: uint8 `[H, W, 3]`, the canvas; the image is written to its top left.
@@ -155,7 +155,6 @@ class _Chain:
     ) -> None:
         self._options = options
         self._rng = rng
-        self._streams = dict(zip(_STREAMS, rng.spawn(len(_STREAMS)), strict=True))
         self._resize = resize
         self._scale = scale
         self._out = out
@@ -167,6 +166,22 @@ class _Chain:
         example = self._warped(self._with_pasted(example))
         return _written(self._with_other_pixels(self._mixed(example)), self._out)
 
+    def _stream(self, name: str) -> np.random.Generator:
+        """The numbers of one transform, from their beginning: a child that `spawn` would give.
+
+        Each takes its time to make, so only those are made that are used.
+        """
+        parent = cast(np.random.SeedSequence, self._rng.bit_generator.seed_seq)
+        key = (*parent.spawn_key, _STREAMS.index(name))
+        return np.random.default_rng(np.random.SeedSequence(parent.entropy, spawn_key=key))
+
+    def _drawn(self, name: str, probability: float) -> np.random.Generator | None:
+        """The numbers of a transform where it is done, None where it is not."""
+        if not probability:
+            return None
+        rng = self._stream(name)
+        return rng if rng.random() < probability else None
+
     def _size_of(self, size: Size) -> Size:
         """The size on the canvas of an image of a size."""
         canvas: Size = self._out.shape[:2]
@@ -174,21 +189,24 @@ class _Chain:
 
     def _alone(self, example: Example) -> Example:
         """One image at its size on the canvas."""
-        options, streams = self._options, self._streams
+        options = self._options
         example = self._distorted(example)
         if options.expand_ratio > 1:
             example = ssd_transforms.expand(
-                example, streams["expand"], max_ratio=options.expand_ratio, colour=PADDING_COLOUR
+                example,
+                self._stream("expand"),
+                max_ratio=options.expand_ratio,
+                colour=PADDING_COLOUR,
             )
         if options.minimum_iou_crop:
-            example = ssd_transforms.minimum_iou_crop(example, streams["crop"])
+            example = ssd_transforms.minimum_iou_crop(example, self._stream("crop"))
         example = self._flipped(example, self._rng)
         size = self._size_of(transforms.pixels(example).shape[:2])
         if options.scale_jitter == (1.0, 1.0):
             return transforms.resize(example, size, self._out)
         return transforms.scale_jitter(
             example,
-            streams["jitter"],
+            self._stream("jitter"),
             size=size,
             canvas=self._out.shape[:2],
             limits=options.scale_jitter,
@@ -197,8 +215,8 @@ class _Chain:
 
     def _mosaic_of(self, example: Example) -> Example | None:
         """The mosaic of an image and three others; None where there is to be none."""
-        rng = self._streams["mosaic"]
-        if rng.random() >= self._options.mosaic:
+        rng = self._drawn("mosaic", self._options.mosaic)
+        if rng is None:
             return None
         assert self._others is not None
         height, width = self._size_of(transforms.pixels(example).shape[:2])
@@ -216,7 +234,7 @@ class _Chain:
     def _distorted(self, example: Example) -> Example:
         if not self._options.photometric_distortion:
             return example
-        return ssd_transforms.photometric_distortion(example, self._streams["photometric"])
+        return ssd_transforms.photometric_distortion(example, self._stream("photometric"))
 
     def _flipped(self, example: Example, rng: np.random.Generator) -> Example:
         options = self._options
@@ -225,15 +243,15 @@ class _Chain:
         )
 
     def _with_pasted(self, example: Example) -> Example:
-        rng = self._streams["copy_paste"]
-        if rng.random() >= self._options.copy_paste:
+        rng = self._drawn("copy_paste", self._options.copy_paste)
+        if rng is None:
             return example
         donor = self._other(rng)
         return joining.copy_paste(example, donor, rng, min_visibility=self._options.min_visibility)
 
     def _mixed(self, example: Example) -> Example:
-        rng = self._streams["mixup"]
-        if rng.random() >= self._options.mixup:
+        rng = self._drawn("mixup", self._options.mixup)
+        if rng is None:
             return example
         other = self._other(rng)
         return joining.mixup(example, other, rng, min_visibility=self._options.min_visibility)
@@ -242,7 +260,8 @@ class _Chain:
         """Another example at its size on the canvas, flipped or not."""
         assert self._others is not None
         other = self._flipped(self._others(rng, 1)[0], rng)
-        return transforms.resize(other, self._size_of(transforms.pixels(other).shape[:2]))
+        size = self._size_of(transforms.pixels(other).shape[:2])
+        return transforms.resize(other, size, quickly=True)
 
     def _warped(self, example: Example) -> Example:
         options = self._options
@@ -250,7 +269,7 @@ class _Chain:
             return example
         return random_affine(
             example,
-            self._streams["affine"],
+            self._stream("affine"),
             limits=options.affine_limits,
             rotated_boxes=options.rotated_boxes,
             min_visibility=options.min_visibility,
@@ -258,15 +277,17 @@ class _Chain:
         )
 
     def _with_other_pixels(self, example: Example) -> Example:
-        options, streams = self._options, self._streams
+        options = self._options
         if any(options.hsv):
-            example = appearance.random_hsv(example, streams["hsv"], gains=options.hsv)
+            example = appearance.random_hsv(example, self._stream("hsv"), gains=options.hsv)
         if options.blur:
-            example = appearance.random_blur(example, streams["blur"], probability=options.blur)
+            example = appearance.random_blur(
+                example, self._stream("blur"), probability=options.blur
+            )
         if options.cutout:
             example = occlusion.random_cutout(
                 example,
-                streams["cutout"],
+                self._stream("cutout"),
                 probability=options.cutout,
                 min_visibility=options.min_visibility,
                 colour=PADDING_COLOUR,

@@ -6,13 +6,14 @@ flags and areas; the number of the image is that of the first.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from ioub_jax.data.occlusion import cover, cut
-from ioub_jax.data.sources.example import Example
-from ioub_jax.data.transforms import jittered, pixels, resize
+from ioub_jax.data.occlusion import areas, cover, cut, ignore_less_than
+from ioub_jax.data.sources.example import Example, select_objects
+from ioub_jax.data.transforms import SMALLEST_SIDE, jittered, pixels, shrink_quickly
 
 Size = tuple[int, int]
 #: Where the four images of a mosaic meet, as shares of its sides: none is a sliver.
@@ -70,7 +71,6 @@ def mosaic(
       the mosaic, its pixels in `out`.
     """
     draws = rng.random(14)
-    fill(out, colour)
     low, high = limits
     middle = [
         min(max(round((_MIDDLE[0] + draw * (_MIDDLE[1] - _MIDDLE[0])) * side), 1), side)
@@ -78,23 +78,50 @@ def mosaic(
     ]
     parts = []
     for number, example in enumerate(examples):
-        quarter = divmod(number, 2)  # whether it is the lower one, whether it is the right one
-        room = [
-            side - point if is_far else point
-            for side, point, is_far in zip(out.shape[:2], middle, quarter, strict=True)
-        ]
-        if min(room) == 0:  # of an image of one pixel
+        is_low, is_right = divmod(number, 2)
+        rows = slice(middle[0], None) if is_low else slice(middle[0])
+        columns = slice(middle[1], None) if is_right else slice(middle[1])
+        quarter = out[rows, columns]
+        if quarter.size == 0:  # of an image of one pixel
             continue
         factor = low + draws[2 + number] * (high - low)
-        window, size = _seen_part(example, size_of, factor, room, draws[6 + 2 * number :][:2])
-        top, left = (
-            point if is_far else point - side
-            for point, is_far, side in zip(middle, quarter, size, strict=True)
-        )
-        place = out[top : top + size[0], left : left + size[1]]
-        part = resize(cut(example, window, min_visibility), size, place)
-        parts.append(_shifted(part, left, top))
-    return join_objects(parts, out)
+        part = _seen_part(example, size_of, factor, quarter.shape[:2], draws[6 + 2 * number :][:2])
+        top = 0 if is_low else quarter.shape[0] - part.size[0]
+        left = 0 if is_right else quarter.shape[1] - part.size[1]
+        if part.size != quarter.shape[:2]:
+            fill(quarter, colour)
+        place = quarter[top : top + part.size[0], left : left + part.size[1]]
+        shrink_quickly(part.pixels, part.size, place)
+        parts.append(part.at(left + is_right * middle[1], top + is_low * middle[0]))
+    return _place_objects(
+        join_objects([part.example for part in parts], out), parts, min_visibility
+    )
+
+
+class _Part(NamedTuple):
+    """What is seen of an image in a mosaic.
+
+    Attributes:
+      example: the image.
+      window: left, top, right and bottom of what is seen of it.
+      size: height and width that this has in the mosaic.
+      left: where it begins there.
+      top: where it begins there.
+    """
+
+    example: Example
+    window: tuple[int, int, int, int]
+    size: Size
+    left: int = 0
+    top: int = 0
+
+    @property
+    def pixels(self) -> np.ndarray:
+        left, top, right, bottom = self.window
+        return pixels(self.example)[top:bottom, left:right]
+
+    def at(self, left: int, top: int) -> "_Part":
+        return self._replace(left=left, top=top)
 
 
 def _seen_part(
@@ -103,13 +130,37 @@ def _seen_part(
     factor: float,
     room: Sequence[int],
     positions: np.ndarray,
-) -> tuple[tuple[int, int, int, int], Size]:
-    """Which window of an image is seen in so much room, and the size it has there."""
+) -> _Part:
+    """What is seen of an image in so much room."""
     height, width = pixels(example).shape[:2]
     wanted = size_of((height, width))
     top, bottom, new_height = jittered(height, factor * wanted[0], room[0], positions[0])
     left, right, new_width = jittered(width, factor * wanted[1], room[1], positions[1])
-    return (left, top, right, bottom), (new_height, new_width)
+    return _Part(example, (left, top, right, bottom), (new_height, new_width))
+
+
+def _place_objects(joined: Example, parts: Sequence[_Part], min_visibility: float) -> Example:
+    """The objects of all parts, each in pixels of its own image, where they are in the mosaic."""
+    counts = [len(part.example.labels) for part in parts]
+    windows = np.array([part.window for part in parts], np.float32)
+    starts = np.array([(part.left, part.top) for part in parts], np.float32)
+    sizes = np.array([part.size[::-1] for part in parts], np.float32)
+    ratios = sizes / (windows[:, 2:] - windows[:, :2])
+    corners, starts, sizes, ratios = (
+        np.repeat(values, counts, axis=0) for values in (windows[:, :2], starts, sizes, ratios)
+    )
+    # Clipped before the shift: a coordinate on the window's edge comes out exact.
+    whole = (joined.boxes - np.tile(corners, 2)) * np.tile(ratios, 2)
+    clipped = np.clip(whole, 0, np.tile(sizes, 2))
+    visible = areas(clipped) / np.maximum(areas(whole), np.finfo(np.float32).tiny)
+    placed = dataclasses.replace(
+        joined,
+        boxes=clipped + np.tile(starts, 2),
+        area=joined.area * visible * ratios.prod(axis=1),
+    )
+    placed = ignore_less_than(placed, visible, min_visibility)
+    sides = clipped[:, 2:] - clipped[:, :2]
+    return select_objects(placed, (sides >= SMALLEST_SIDE).all(axis=-1))
 
 
 def _shifted(example: Example, left: int, top: int) -> Example:

@@ -40,6 +40,7 @@ from ioub_jax.data.shared_batches import (
 )
 from ioub_jax.data.sources.example import Example, Source, create_example
 from ioub_jax.data.transforms import resize
+from ioub_jax.data.worker_memory import keep_freed_memory
 
 Batch = dict[str, np.ndarray]
 Element = tuple[Batch | SharedBatch, tuple[Problem, ...]]
@@ -332,6 +333,7 @@ def _prepare_worker(worker_index: int, worker_count: int) -> None:
     del worker_count
     set_worker_index(worker_index)
     cv2.setNumThreads(0)
+    keep_freed_memory()
     # A signal to the whole process group is for the main process, which then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

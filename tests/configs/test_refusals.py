@@ -80,7 +80,7 @@ def refused(config, words):
         ("data.augmentation.cutout", -1.0, "a probability, 0 to 1"),
         ("data.augmentation.mosaic", 4.0, "a probability, 0 to 1"),
         ("data.augmentation.mosaic_scale", (0.5,), "two factors above 0, the smaller one first"),
-        ("data.augmentation.mixup", True, "a number, a probability, 0 to 1"),
+        ("data.augmentation.mixup", None, "a number, a probability, 0 to 1"),
         ("data.augmentation.copy_paste", "yes", "a number, a probability, 0 to 1"),
         ("data.augmentation.close_after", 10.0, "a share of the run, above 0 and at most 1"),
         ("data.augmentation.min_visibility", 25.0, "a share, 0 to 1"),
