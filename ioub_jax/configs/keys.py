@@ -171,6 +171,13 @@ KEYS = (
         ssd=300,
     ),
     Key(
+        "model.in_channels",
+        3,
+        whole(at_least=1),
+        "Channels of the images: 3, RGB; 1, grey, as which RGB is then read; 4, red, green, blue "
+        "and one more, as near infrared. Imported weights are adapted.",
+    ),
+    Key(
         "model.width",
         64,
         whole(at_least=1),
@@ -204,15 +211,18 @@ KEYS = (
     Key(
         "model.pixel_mean",
         (123.675, 116.28, 103.53),
-        numbers(lambda value: len(value) == 3, "three numbers, of red, green and blue"),
-        "Mean of the RGB pixels (0-255) that the backbone was trained on, which is subtracted: "
-        "ImageNet's.",
+        numbers(lambda value: len(value) > 0, "a number for each channel, or RGB's three"),
+        "Mean of the pixels (0-255) that the backbone was trained on, which is subtracted: "
+        "ImageNet's RGB. Where there are other channels, their mean is that of the three.",
         ssd=(123.0, 117.0, 104.0),
     ),
     Key(
         "model.pixel_std",
         (58.395, 57.12, 57.375),
-        numbers_above(0, 3, "three numbers above 0, of red, green and blue"),
+        numbers(
+            lambda value: len(value) > 0 and min(value) > 0,
+            "numbers above 0, one for each channel, or RGB's three",
+        ),
         "Their standard deviation, by which is divided.",
         ssd=(1.0, 1.0, 1.0),
     ),

@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import cv2
 import numpy as np
 
 from ioub_jax.data.occlusion import areas, ignore_less_than
 from ioub_jax.data.sources.example import Example, select_objects
-from ioub_jax.data.transforms import SMALLEST_SIDE, pixels
+from ioub_jax.data.transforms import SMALLEST_SIDE, by_channels, pixels
 
 #: What the box of a turned object can be.
 ROTATED_BOXES = ("ellipse", "corners")
@@ -147,14 +148,7 @@ def warp(
     # OpenCV counts from the centres of pixels, boxes from their edges.
     centres = np.array(matrix, np.float64)
     centres[:, 2] += centres[:, :2].sum(axis=1) / 2 - 0.5
-    warped = cv2.warpAffine(
-        image,
-        centres,
-        (width, height),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=colour,
-    ).reshape(image.shape)
+    warped = _warped(image, centres, colour)
     by_corners = example.crowd | example.ignored | (rotated_boxes == "corners")
     moved = _moved_boxes(example.boxes, matrix, by_corners)
     clipped = np.clip(moved, 0, np.array([width, height] * 2, np.float32))
@@ -166,6 +160,26 @@ def warp(
     placed = ignore_less_than(placed, visible, min_visibility)
     sides = clipped[:, 2:] - clipped[:, :2]
     return select_objects(placed, (sides >= SMALLEST_SIDE).all(axis=-1))
+
+
+def _warped(image: np.ndarray, matrix: np.ndarray, colour: tuple[int, ...]) -> np.ndarray:
+    """The pixels of an image moved, by the matrix of their centres."""
+
+    def warp_affine(part: np.ndarray, colour: tuple[int, ...]) -> Any:
+        return cv2.warpAffine(
+            part,
+            matrix,
+            (part.shape[1], part.shape[0]),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=colour,
+        )
+
+    if len(colour) <= 4:
+        return by_channels(lambda part: warp_affine(part, colour), image)
+    # OpenCV has four numbers of a colour: each channel by itself.
+    parts = [warp_affine(image[:, :, k : k + 1].copy(), (colour[k],)) for k in range(len(colour))]
+    return np.stack(parts, axis=2)
 
 
 def _moved_boxes(boxes: np.ndarray, matrix: np.ndarray, by_corners: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from ioub_jax.data.sources.example import Example
-from ioub_jax.data.transforms import pixels
+from ioub_jax.data.transforms import by_channels, pixels
 
 #: Smallest and largest standard deviation of a random blur, in pixels.
 BLUR = (0.1, 2.0)
@@ -22,7 +22,7 @@ def scale_levels(image: np.ndarray, factor: float, offset: float) -> np.ndarray:
     if factor == 1.0 and offset == 0.0:
         return image
     table = levels(factor * (np.arange(256) + offset))
-    return cv2.LUT(image, table).reshape(image.shape)  # OpenCV drops a single channel
+    return by_channels(lambda part: cv2.LUT(part, table), image)
 
 
 def change_colours(
@@ -93,5 +93,8 @@ def random_blur(example: Example, rng: np.random.Generator, *, probability: floa
         return example
     deviation = BLUR[0] + size * (BLUR[1] - BLUR[0])
     image = pixels(example)
-    blurred = cv2.GaussianBlur(image, (0, 0), deviation, borderType=cv2.BORDER_REPLICATE)
-    return dataclasses.replace(example, image=blurred.reshape(image.shape))
+    blurred = by_channels(
+        lambda part: cv2.GaussianBlur(part, (0, 0), deviation, borderType=cv2.BORDER_REPLICATE),
+        image,
+    )
+    return dataclasses.replace(example, image=blurred)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ioub_jax.data import appearance, joining, occlusion, ssd_transforms, transforms
 from ioub_jax.data.affine import ROTATED_BOXES, AffineLimits, random_affine
-from ioub_jax.data.batching import PADDING_COLOUR
+from ioub_jax.data.batching import padding_colour
 from ioub_jax.data.partners import Others
 from ioub_jax.data.resizing import Resize, Size
 from ioub_jax.data.sources.example import Example
@@ -119,7 +119,7 @@ class Augmentation:
             switching one on or off does not change the others.
           resize: how images are scaled.
           scale: the batch's factor of the size.
-          out: uint8 `[H, W, 3]`, the canvas; the image is written to its top left.
+          out: uint8 `[H, W, channels]`, the canvas; the image is written to its top left.
           others: gives other examples; None where nothing is joined.
 
         Returns:
@@ -158,6 +158,7 @@ class _Chain:
         self._resize = resize
         self._scale = scale
         self._out = out
+        self._colour = padding_colour(out.shape[2])
         self._others = others
 
     def of(self, example: Example) -> Example:
@@ -196,7 +197,7 @@ class _Chain:
                 example,
                 self._stream("expand"),
                 max_ratio=options.expand_ratio,
-                colour=PADDING_COLOUR,
+                colour=self._colour,
             )
         if options.minimum_iou_crop:
             example = ssd_transforms.minimum_iou_crop(example, self._stream("crop"))
@@ -226,7 +227,7 @@ class _Chain:
             size_of=self._size_of,
             limits=self._options.mosaic_scale,
             min_visibility=self._options.min_visibility,
-            colour=PADDING_COLOUR,
+            colour=self._colour,
             out=self._out[:height, :width],
         )
         return self._flipped(self._distorted(joined), self._rng)
@@ -273,7 +274,7 @@ class _Chain:
             limits=options.affine_limits,
             rotated_boxes=options.rotated_boxes,
             min_visibility=options.min_visibility,
-            colour=PADDING_COLOUR,
+            colour=self._colour,
         )
 
     def _with_other_pixels(self, example: Example) -> Example:
@@ -290,7 +291,7 @@ class _Chain:
                 self._stream("cutout"),
                 probability=options.cutout,
                 min_visibility=options.min_visibility,
-                colour=PADDING_COLOUR,
+                colour=self._colour,
             )
         return example
 

@@ -197,9 +197,13 @@ def mixup(
         min(sides) for sides in zip(image.shape[:2], pixels(other).shape[:2], strict=True)
     )
     other = cut(other, (0, 0, width, height), min_visibility)
-    shared = np.ascontiguousarray(image[:height, :width])
-    blended = cv2.addWeighted(shared, weight, pixels(other), 1 - weight, 0.0)
-    image[:height, :width] = blended.reshape(shared.shape)
+    # Channels side by side, however many there are.
+    first, second = (
+        np.ascontiguousarray(part[:height, :width]).reshape(height, -1)
+        for part in (image, pixels(other))
+    )
+    blended = cv2.addWeighted(first, weight, second, 1 - weight, 0.0)
+    image[:height, :width] = blended.reshape(height, width, -1)
     return join_objects([example, other], image)
 
 

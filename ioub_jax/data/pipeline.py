@@ -38,7 +38,7 @@ from ioub_jax.data.shared_batches import (
     SharedImageMemory,
     set_worker_index,
 )
-from ioub_jax.data.sources.example import Example, Source, create_example
+from ioub_jax.data.sources.example import Example, Source, channels_of, create_example
 from ioub_jax.data.transforms import resize
 from ioub_jax.data.worker_memory import keep_freed_memory
 
@@ -83,7 +83,7 @@ class _BatchLoader:
         planned = self.plan[step]
         share = self.plan.batch_size // self.process_count
         rows = range(self.process_index * share, (self.process_index + 1) * share)
-        shape = (share, *planned.canvas, 3)
+        shape = (share, *planned.canvas, channels_of(self.source))
         if self.shared_memory is None:
             images = np.empty(shape, np.uint8)
         else:
@@ -240,7 +240,7 @@ class BatchIterator(Iterator[Batch]):
         self._num_workers = num_workers
         share = loader.plan.batch_size // loader.process_count
         pixels = max(height * width for height, width in loader.plan.canvases)
-        memory = SharedImageMemory(share * pixels * 3)
+        memory = SharedImageMemory(share * pixels * channels_of(loader.source))
         self._reader = SharedBatchReader(memory.prefix, num_workers)
         if num_workers > 0:
             loader = dataclasses.replace(loader, shared_memory=memory)

@@ -67,7 +67,7 @@ def expand(
     rng: np.random.Generator,
     *,
     max_ratio: float = 4.0,
-    colour: tuple[int, int, int],
+    colour: tuple[int, ...],
 ) -> Example:
     """Puts the image somewhere on a larger canvas of one colour, so that its objects become small.
 
@@ -78,7 +78,8 @@ def expand(
       example: the example.
       rng: gives four numbers.
       max_ratio: the largest ratio, at least 1.
-      colour: RGB of the canvas, the mean colour of the images that the backbone was trained on.
+      colour: of the canvas, a number for each channel: the mean colour of the images that the
+        backbone was trained on.
 
     Returns:
       the example on its canvas, its boxes shifted.
@@ -91,9 +92,9 @@ def expand(
     ratio = 1.0 + scale * (max_ratio - 1.0)
     margin_y, margin_x = int(height * ratio) - height, int(width * ratio) - width
     top, left = int(down * (margin_y + 1)), int(across * (margin_x + 1))
-    expanded = cv2.copyMakeBorder(
-        image, top, margin_y - top, left, margin_x - left, cv2.BORDER_CONSTANT, value=colour
-    )
+    expanded = np.empty((height + margin_y, width + margin_x, image.shape[2]), np.uint8)
+    expanded[:] = np.tile(np.array(colour, np.uint8), (width + margin_x, 1))
+    expanded[top : top + height, left : left + width] = image
     shift = np.array([left, top, left, top], np.float32)
     return dataclasses.replace(example, image=expanded, boxes=example.boxes + shift)
 

@@ -113,7 +113,7 @@ class InputBenchmark:
             keep_largest(self._decoded(position, content), self._max_boxes)
             for position, content in enumerate(data)
         ]
-        rows = [np.zeros((*canvas, 3), np.uint8) for canvas in self._canvases]
+        rows = [np.zeros((*canvas, self._reading.channels), np.uint8) for canvas in self._canvases]
         resized = [
             resize(example, self._target(position), rows[position])
             for position, example in enumerate(decoded)
@@ -132,7 +132,7 @@ class InputBenchmark:
             for start in range(0, len(resized), size):
                 part = slice(start, start + size)
                 assemble_batch(
-                    np.empty((size, *self._canvases[start], 3), np.uint8),
+                    np.empty((size, *self._canvases[start], self._reading.channels), np.uint8),
                     resized[part],
                     self._source.sizes[self._indices[part]],
                     max_boxes=self._max_boxes,

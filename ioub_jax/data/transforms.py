@@ -6,6 +6,8 @@ one option of an augmentation does not reshuffle the rest of it.
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,10 +21,48 @@ SMALLEST_SIDE = 1e-2
 
 
 def pixels(example: Example) -> np.ndarray:
-    """The image of an example, uint8 `[H, W, 3]`; raises ValueError where it was not read."""
+    """The image of an example, uint8 `[H, W, channels]`; raises ValueError where there is none."""
     if example.image is None:
         raise ValueError(f"Image {example.image_id} was read without its pixels.")
     return example.image
+
+
+def by_channels(function: Callable[[np.ndarray], Any], image: np.ndarray) -> np.ndarray:
+    """What a function of OpenCV makes of an image of any number of channels.
+
+    OpenCV takes up to four channels for granted, and leaves out the axis of a single one.
+
+    Args:
+      function: of an image to an image of as many channels.
+      image: uint8 `[H, W, channels]`.
+
+    Returns:
+      uint8 of as many channels.
+    """
+    channels = image.shape[2]
+    if channels <= 4:
+        result: np.ndarray = function(image)
+        return result if result.ndim == 3 else result[:, :, None]
+    groups = (
+        np.ascontiguousarray(image[:, :, start : start + 4]) for start in range(0, channels, 4)
+    )
+    return np.concatenate([by_channels(function, group) for group in groups], axis=2)
+
+
+def _scaled(
+    image: np.ndarray, size: tuple[int, int], out: np.ndarray | None, interpolation: int
+) -> np.ndarray:
+    """An image at a size, in `out` where that is given."""
+    width_and_height = (int(size[1]), int(size[0]))
+    if image.shape[2] == 3:
+        return cv2.resize(image, width_and_height, dst=out, interpolation=interpolation)
+    scaled = by_channels(
+        lambda part: cv2.resize(part, width_and_height, interpolation=interpolation), image
+    )
+    if out is None:
+        return scaled
+    np.copyto(out, scaled)
+    return out
 
 
 def horizontal_flip(example: Example) -> Example:
@@ -31,7 +71,7 @@ def horizontal_flip(example: Example) -> Example:
     width = np.float32(image.shape[1])
     left, top, right, bottom = example.boxes.T
     boxes = np.stack([width - right, top, width - left, bottom], axis=-1)
-    return dataclasses.replace(example, image=cv2.flip(image, 1), boxes=boxes)
+    return dataclasses.replace(example, image=_flipped(image, 1), boxes=boxes)
 
 
 def vertical_flip(example: Example) -> Example:
@@ -40,7 +80,11 @@ def vertical_flip(example: Example) -> Example:
     height = np.float32(image.shape[0])
     left, top, right, bottom = example.boxes.T
     boxes = np.stack([left, height - bottom, right, height - top], axis=-1)
-    return dataclasses.replace(example, image=cv2.flip(image, 0), boxes=boxes)
+    return dataclasses.replace(example, image=_flipped(image, 0), boxes=boxes)
+
+
+def _flipped(image: np.ndarray, code: int) -> np.ndarray:
+    return by_channels(lambda part: cv2.flip(part, code), image)
 
 
 def random_flips(
@@ -117,8 +161,8 @@ def resize(
     Args:
       example: the example.
       size: height and width of the result.
-      out: uint8 `[H, W, 3]`, at least as large: the pixels are written to its top left. Memory
-        that is in use already takes half the time of new memory.
+      out: uint8 `[H, W, channels]`, at least as large: the pixels are written to its top left.
+        Memory that is in use already takes half the time of new memory.
       quickly: whether by `shrink_quickly`.
 
     Returns:
@@ -138,9 +182,7 @@ def resize(
     else:
         shrinks = size[0] <= height and size[1] <= width
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        resized = cv2.resize(
-            image, (int(size[1]), int(size[0])), dst=target, interpolation=interpolation
-        )
+        resized = _scaled(image, size, target, interpolation)
     ratio = np.array([size[1] / width, size[0] / height], np.float32)
     # Rounding must not move an edge beyond the last pixel.
     limit = np.array([size[1], size[0]] * 2, np.float32)
@@ -159,7 +201,7 @@ def shrink_quickly(image: np.ndarray, size: tuple[int, int], out: np.ndarray) ->
     axes, and then interpolated: every pixel counts, but not all the same.
 
     Args:
-      image: uint8 `[H, W, 3]`.
+      image: uint8 `[H, W, channels]`.
       size: height and width of the result.
       out: uint8 of that size: where the result is written.
     """
@@ -167,10 +209,11 @@ def shrink_quickly(image: np.ndarray, size: tuple[int, int], out: np.ndarray) ->
     while 2 * size[0] <= height and 2 * size[1] <= width:
         # Averages of 2 x 2 are fast where all of them are.
         if height % 2 or width % 2:
-            image = cv2.resize(image, (width + width % 2, height + height % 2))
+            even = (height + height % 2, width + width % 2)
+            image = _scaled(image, even, None, cv2.INTER_LINEAR)
         height, width = (height + 1) // 2, (width + 1) // 2
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    cv2.resize(image, (size[1], size[0]), dst=out, interpolation=cv2.INTER_LINEAR)
+        image = _scaled(image, (height, width), None, cv2.INTER_AREA)
+    _scaled(image, size, out, cv2.INTER_LINEAR)
 
 
 def crop(example: Example, window: tuple[int, int, int, int]) -> Example:

@@ -1,5 +1,6 @@
 """Data sets, batches and audits of a configuration: `config.data` is read here alone."""
 
+import dataclasses
 import logging
 import pathlib
 from collections.abc import Callable
@@ -28,9 +29,11 @@ from ioub_jax.data.sources import (
     unlearned,
 )
 from ioub_jax.data.sources.class_order import with_classes
+from ioub_jax.data.sources.example import channels_of
 from ioub_jax.data.sources.file_source import AnnotatedImages
 from ioub_jax.data.sources.image_survey import with_reading
 from ioub_jax.data.sources.learned import count_learned, with_learned_images
+from ioub_jax.errors import ConfigError
 from ioub_jax.key_names import below, naming, naming_fields
 
 SPLITS = ("train", "val", "test")
@@ -48,6 +51,7 @@ def create_source(
     *,
     categories: Categories | None = None,
     bit_depth: int | None = None,
+    channels: int = 3,
 ) -> Source:
     """The data set that a configuration names, with the images that a split is used with.
 
@@ -61,6 +65,7 @@ def create_source(
         the names of its own classes, some of which it may lack. None: the labels of the data set.
       bit_depth: what the 16-bit images of the training data have, where the configuration does not
         say; None: measured on this split.
+      channels: of the images, `config.model.in_channels`.
 
     Returns:
       the data set; for training without the images that have no box to learn, unless they are
@@ -72,7 +77,9 @@ def create_source(
       DataError: the source is unknown, something is wrong with its files, there is no box to learn,
         or there are objects of a class that `categories` lacks.
     """
-    return open_counted(data, split, matcher, categories=categories, bit_depth=bit_depth)[0]
+    return open_counted(
+        data, split, matcher, categories=categories, bit_depth=bit_depth, channels=channels
+    )[0]
 
 
 def open_counted(
@@ -82,6 +89,7 @@ def open_counted(
     *,
     categories: Categories | None = None,
     bit_depth: int | None = None,
+    channels: int = 3,
 ) -> tuple[Source, Learned]:
     """As `create_source`, with what of the data set is learned.
 
@@ -91,11 +99,12 @@ def open_counted(
       matcher: `config.matcher`; None for its defaults.
       categories: as for `create_source`.
       bit_depth: as for `create_source`.
+      channels: as for `create_source`.
 
     Returns:
       the data set and the counts; raises alike.
     """
-    source = open_source(data, split, categories, bit_depth)
+    source = open_source(data, split, categories, bit_depth, channels)
     rules = rules_of(data, matcher, split)
     learned = count_learned(source, rules)
     if split == "train":
@@ -109,6 +118,7 @@ def open_source(
     split: str,
     categories: Categories | None = None,
     bit_depth: int | None = None,
+    channels: int = 3,
 ) -> Source:
     """The data set that a configuration names, with every image that can be read.
 
@@ -117,6 +127,7 @@ def open_source(
       split: 'train', 'val' or 'test'.
       categories: as for `create_source`.
       bit_depth: as for `create_source`.
+      channels: as for `create_source`.
 
     Returns:
       the data set; raises as `create_source`, but for a lack of boxes.
@@ -143,8 +154,8 @@ def open_source(
         _log.warning("%s: %d left out, the first: %s", name, count, source.skipped[0])
     if isinstance(source, AnnotatedImages):
         bit_depth = chosen_bit_depth(data) or bit_depth
-        return with_reading(source, name, exif=_exif(data), bit_depth=bit_depth)
-    return source
+        return with_reading(source, name, exif=_exif(data), bit_depth=bit_depth, channels=channels)
+    return with_channels(source, channels)
 
 
 def rules_of(
@@ -216,7 +227,30 @@ def reading_of(config: ml_collections.ConfigDict, bit_depth: int = AS_STORED.bit
       config: the whole configuration.
       bit_depth: that of 16-bit images where the configuration does not choose one.
     """
-    return Reading(_exif(config.data), chosen_bit_depth(config.data) or bit_depth)
+    depth = chosen_bit_depth(config.data) or bit_depth
+    return Reading(_exif(config.data), depth, in_channels_of(config))
+
+
+def with_channels(source: Source, channels: int) -> Source:
+    """A data set whose images have so many channels; of one without files they are what they are.
+
+    Raises:
+      ConfigError: they are others.
+    """
+    if isinstance(source, AnnotatedImages):
+        return source.read_with(dataclasses.replace(source.reading, channels=channels))
+    if channels != channels_of(source):
+        raise ConfigError(
+            f"config.model.in_channels is {channels}, but the images of a "
+            f"{type(source).__name__} have {channels_of(source)} channels; set it to "
+            f"{channels_of(source)}, or take image files."
+        )
+    return source
+
+
+def in_channels_of(config: ml_collections.ConfigDict) -> int:
+    """How many channels the images of a configuration have; 3 in runs of earlier versions."""
+    return int(config.model.get("in_channels", 3)) if "model" in config else 3
 
 
 # ------------------------------------------------------------------ each kind of data set
@@ -370,7 +404,12 @@ def open_split(
 ) -> Source:
     """`create_source` of a whole configuration."""
     return create_source(
-        config.data, split, config.matcher, categories=categories, bit_depth=bit_depth
+        config.data,
+        split,
+        config.matcher,
+        categories=categories,
+        bit_depth=bit_depth,
+        channels=in_channels_of(config),
     )
 
 
@@ -388,13 +427,17 @@ def open_data(
       ConfigError: an option has a value that is refused.
       DataError: the data set is broken, or has a class without a box to learn.
     """
-    source, learned = open_counted(config.data, "train", config.matcher, categories=categories)
+    channels = in_channels_of(config)
+    source, learned = open_counted(
+        config.data, "train", config.matcher, categories=categories, channels=channels
+    )
     check_classes(learned, config.data)
     validation = create_source(
         config.data,
         "val",
         categories=list(zip(source.category_ids, source.classes, strict=True)),
         bit_depth=bit_depth_of(source),
+        channels=channels,
     )
     return source, validation, learned
 
@@ -449,7 +492,7 @@ def open_leniently(config: ml_collections.ConfigDict, split: str) -> Source:
         check_on_error(data.on_error)
     lenient = data.copy_and_resolve_references()
     lenient.on_error = "skip"
-    return open_source(lenient, split)
+    return open_source(lenient, split, channels=in_channels_of(config))
 
 
 def audit_data_set(

@@ -53,6 +53,7 @@ _WHERE_DATA_LIES = re.compile(
 _LABELS = re.compile(r"data\.\w+\.classes")
 # Keys that runs of earlier versions lack, with what those did.
 _ADDED = {
+    "model.in_channels": 3,
     "data.exif": "ignore",
     "data.bit_depth": None,
     "data.voc.unannotated": "problem",

@@ -24,6 +24,7 @@ BEFORE = json.loads(pathlib.Path(__file__).with_name("keys_before.json").read_te
 
 #: Keys that there are since then.
 SINCE = {f"optimizer.{key}" for key in ("name", "betas", "backbone_factor", "layer_decay")}
+SINCE.add("model.in_channels")
 SINCE |= {
     f"data.augmentation.{key}"
     for key in (

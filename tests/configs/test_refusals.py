@@ -87,7 +87,10 @@ def refused(config, words):
         ("data.shapes.image_size", (64,), "a height and a width in pixels"),
         ("anchors.ratios", (), "at least one"),
         ("anchors.box_weights", (1.0, 1.0, 1.0, 0.0), "four numbers above 0"),
-        ("model.pixel_std", (0.0, *HALVES[1:]), "three numbers above 0"),
+        ("model.pixel_std", (0.0, *HALVES[1:]), "numbers above 0, one for each channel, or RGB's"),
+        ("model.pixel_mean", (), "a number for each channel, or RGB's three"),
+        ("model.in_channels", 0, "at least 1"),
+        ("model.in_channels", "grey", "a whole number, at least 1"),
         ("model.head.prior_probability", 1.0, "above 0 and below 1"),
     ],
 )
@@ -164,6 +167,38 @@ def test_an_absent_backend_is_told_with_both_ways_out(monkeypatch):
     with pytest.raises(ConfigError, match=r"pip install 'ioub_jax\[train\]', or --config.eval"):
         refusals.check(tiny.get_config())
     refusals.check(with_value("evaluation.backend", "pycocotools"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"model.pixel_mean": (1.0, 2.0)},
+            "model.pixel_mean has 2 numbers, where model.in_channels is 4; give 4, or RGB's three",
+        ),
+        (
+            {"model.pixel_std": (1.0,)},
+            "model.pixel_std has 1 numbers, where model.in_channels is 4",
+        ),
+        (
+            {"data.augmentation.photometric_distortion": True},
+            "data.augmentation.photometric_distortion changes the hue and saturation of RGB, but "
+            "model.in_channels is 4; set it to False, .*hsv=",
+        ),
+        (
+            {"data.augmentation.hsv": (0.0, 0.7, 0.4)},
+            r"data.augmentation.hsv changes .* set --config.data.augmentation.hsv='\(0.0, 0.0, 0.4",
+        ),
+    ],
+)
+def test_what_is_of_rgb_alone_is_refused_with_other_channels(changes, words):
+    config = tiny.get_config()
+    config.update_from_flattened_dict({"model.in_channels": 4})
+    refusals.check(config)
+    config.data.augmentation.hsv = (0.0, 0.0, 0.4)
+    refusals.check(config)
+    config.update_from_flattened_dict(changes)
+    refused(config, words)
 
 
 def test_frozen_batch_norm_takes_weights():

@@ -1,10 +1,12 @@
 """What an `Augmentation` refuses, and how its transforms go together."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from ioub_jax.data.augmentation import Augmentation
-from ioub_jax.data.batching import PADDING_COLOUR
+from ioub_jax.data.batching import PADDING_COLOUR, padding_colour
 from ioub_jax.data.resizing import Resize
 from tests.data import painted
 
@@ -158,3 +160,51 @@ def test_a_part_that_is_enlarged_by_the_warp_is_decoded_large_enough():
     assert Augmentation(affine_scale=(0.5, 1.5), scale_jitter=(1.0, 2.0)).largest_zoom == 3.0
     assert Augmentation(mosaic=0.5, mosaic_scale=(0.5, 1.6)).largest_zoom == 1.6
     assert Augmentation(affine_scale=(0.5, 1.5), minimum_iou_crop=True).largest_zoom is None
+
+
+EVERYTHING = Augmentation(
+    horizontal_flip=0.5,
+    vertical_flip=0.5,
+    scale_jitter=(0.6, 1.6),
+    expand_ratio=2.0,
+    minimum_iou_crop=True,
+    rotation=20.0,
+    affine_scale=(0.8, 1.2),
+    translation=0.1,
+    shear=5.0,
+    hsv=(0.0, 0.0, 0.4),
+    blur=0.5,
+    cutout=0.5,
+    mosaic=0.5,
+    mixup=0.5,
+    copy_paste=0.5,
+)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 6])
+def test_images_of_other_channels_go_through_all_transforms(channels):
+    """What happens to the first channel is what happens to it in an image of grey as RGB."""
+
+    def of(count):
+        examples = [
+            dataclasses.replace(other, image=other.image[..., :1].repeat(count, axis=2))
+            for other in OTHERS
+        ]
+        out = np.zeros((60, 80, count), np.uint8)
+
+        def others(rng, number):
+            return [examples[int(one)] for one in rng.integers(len(examples), size=number)]
+
+        for seed in range(15):
+            rng = np.random.default_rng(seed)
+            example = EVERYTHING(examples[seed % 2], rng, Resize("fit"), 1.0, out, others)
+            yield dataclasses.replace(example, image=example.image.copy())
+
+    painted_in = [padding_colour(count)[0] for count in (3, channels)]
+    for rgb, other in zip(of(3), of(channels), strict=True):
+        assert other.image.shape == (*rgb.image.shape[:2], channels)
+        np.testing.assert_array_equal(other.boxes, rgb.boxes)
+        np.testing.assert_array_equal(other.ignored, rgb.ignored)
+        # But for the colour of the padding, which is another one, and for rounding.
+        difference = np.abs(other.image[..., 0].astype(int) - rgb.image[..., 0])
+        assert difference.max() <= 2 + 1.4 * abs(painted_in[0] - painted_in[1])

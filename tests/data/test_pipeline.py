@@ -23,7 +23,7 @@ from ioub_jax.data.sources.coco import CocoSource
 from ioub_jax.data.sources.shapes import ShapesSource
 from ioub_jax.data.sources.voc import VocSource
 from ioub_jax.data.transforms import resize
-from tests import small_coco
+from tests import encoded, small_coco
 
 SIZE = (32, 48)
 SHAPES = ShapesSource(22, image_size=SIZE, seed=3)
@@ -255,6 +255,20 @@ def test_evaluation_gives_every_image_once_and_unaugmented(source, hosts, batch_
                         batch["scale"][row], [height, width] / source.sizes[index], rtol=1e-6
                     )
     assert sorted(seen) == list(range(22))
+
+
+@pytest.mark.parametrize(("channels", "values"), [(4, 4), (1, 3)])
+def test_images_of_other_channels_come_through_worker_processes(tmp_path, channels, values):
+    rng = np.random.default_rng(0)
+    contents = [encoded.png(rng.integers(0, 256, (32, 48, values), np.uint8)) for _ in range(6)]
+    encoded.write_coco(tmp_path, contents, [(32, 48)] * 6, [[4, 4, 20, 20]], suffix="png")
+    source = CocoSource(tmp_path / "train.json", tmp_path / "images")
+    source = source.read_with(dataclasses.replace(source.reading, channels=channels))
+    joined = dataclasses.replace(EVERYTHING, photometric_distortion=False, hsv=(0.0, 0.0, 0.4))
+    stream = _stream(source, augmentation=joined)
+    assert {batch["image"].shape[3] for batch in stream} == {channels}
+    workers = 1 if channels == 4 else 0
+    _assert_equal(stream[4:], _stream(source, 4, augmentation=joined, num_workers=workers))
 
 
 @pytest.fixture
