@@ -138,6 +138,9 @@ def _data(
             f"The training data has the classes {', '.join(source.classes)}, the validation data "
             f"{', '.join(validation.classes)}; give both the same classes in the same order."
         )
+    channels = data_parts.in_channels_of(config)
+    source = data_parts.with_channels(source, channels)
+    validation = data_parts.with_channels(validation, channels)
     source, validation, learned = data_parts.given_data(config, source, validation)
     return source, validation, learned.lines()
 

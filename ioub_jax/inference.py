@@ -35,7 +35,8 @@ from ioub_jax.tile_merging import Found
 from ioub_jax.workdirs import bit_depth, checkpoints, class_list, configuration, given_parts
 
 #: A file, a Pillow image, or an array of any library (jax, torch on the CPU, ...) with RGB pixels:
-#: uint8 `[H, W, 3]`, or `[H, W]` for grey; uint16 as a 16-bit file.
+#: uint8 `[H, W, 3]`, or `[H, W]` for grey; uint16 as a 16-bit file. A detector of images of other
+#: channels (`model.in_channels`) takes `[H, W, channels]`.
 ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
 _WAY_OUT = "or leave it out."
 
@@ -305,7 +306,7 @@ class ObjectDetector:
     ) -> Iterator[tuple[int, Detections]]:
         """One batch; what is missing of it is filled with its first image."""
         filled = rows + [rows[0]] * (self.batch_size - len(rows))
-        pixels = np.empty((self.batch_size, *canvas, 3), np.uint8)
+        pixels = np.empty((self.batch_size, *canvas, self.reading.channels), np.uint8)
         for canvas_pixels, (_, example, _) in zip(pixels, filled, strict=True):
             assert example.image is not None
             height, width = example.image.shape[:2]
@@ -337,7 +338,7 @@ def _rows_of(path: pathlib.Path, reading: images.Reading) -> ImageRows:
 
 
 def _pixels(image: ImageLike, reading: images.Reading = images.AS_STORED) -> np.ndarray:
-    """uint8 `[H, W, 3]` RGB."""
+    """uint8 `[H, W, channels]`."""
     if isinstance(image, str | os.PathLike):
         return images.read_image(pathlib.Path(image), way_out=_WAY_OUT, reading=reading)
     if isinstance(image, Image.Image):

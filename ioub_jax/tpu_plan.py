@@ -265,7 +265,9 @@ def plan_step(
     loading, options = data_parts.loading_of(config), training_parts.options_of(config)
     (canvas,), replicated = loading.canvases, placement.replicated(detector.mesh)
     split = NamedSharding(detector.mesh, PartitionSpec("data"))
-    batch = placement.abstract_batch(options.batch_size, canvas, loading.max_boxes, split)
+    batch = placement.abstract_batch(
+        options.batch_size, canvas, loading.max_boxes, split, detector.detector.in_channels
+    )
     anchors = _placed(detector.host_anchors(canvas), replicated)
     trainer = training_parts.trainer_of(config, detector)
     state = _placed(trainer.abstract_state, replicated)

@@ -13,7 +13,7 @@ from ioub_jax import files
 from ioub_jax.configs import refusals
 from ioub_jax.data.images import AS_STORED, Reading
 from ioub_jax.data.loading import Loading
-from ioub_jax.data.sources.example import Source
+from ioub_jax.data.sources.example import Source, channels_of
 from ioub_jax.data.sources.file_source import AnnotatedImages
 from ioub_jax.detectors import Detector, PlacedDetector
 from ioub_jax.devices import placement
@@ -83,7 +83,9 @@ class Trained:
 
 def _reading_of(source: Source) -> Reading:
     """How the images of a data set become pixels; of one without image files, as they are."""
-    return source.reading if isinstance(source, AnnotatedImages) else AS_STORED
+    if isinstance(source, AnnotatedImages):
+        return source.reading
+    return dataclasses.replace(AS_STORED, channels=channels_of(source))
 
 
 def open_run(

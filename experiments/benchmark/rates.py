@@ -126,7 +126,7 @@ def _input_benchmark() -> throughput.InputBenchmark:
     config = CONFIG.value
     if config is None:
         raise ConfigError("Give the configuration whose input is to be measured, --config=FILE.")
-    source = data_parts.create_source(config.data, "train", config.matcher)
+    source = data_parts.open_split(config, "train")
     try:
         return data_parts.input_benchmark(config, source, _BATCHES.value)
     except DataError:

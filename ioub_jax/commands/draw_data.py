@@ -48,7 +48,9 @@ def _training_batches(source: Source, count: int, first_step: int) -> pipeline.B
     options = training_parts.options_of(config)
     plan = loading.training_plan(source.sizes, options.batch_size, options.seed)
     num_steps = -(-count // options.batch_size)
-    return loading.training_batches(source, plan, first_step, num_steps, seed=options.seed)
+    return loading.training_batches(
+        source, plan, first_step, num_steps, seed=options.seed, total_steps=options.steps
+    )
 
 
 def _example(batch: pipeline.Batch, row: int) -> Example:

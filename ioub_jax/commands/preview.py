@@ -77,7 +77,9 @@ def _trace(experiment: Experiment) -> None:
         (trainer.train_step, state, options.batch_size),
         (detector.predict, state.variables, options.evaluation_batch_size),
     ):
-        batch = placement.abstract_batch(size, canvas, loading.max_boxes)
+        batch = placement.abstract_batch(
+            size, canvas, loading.max_boxes, in_channels=detector.detector.in_channels
+        )
         jax.eval_shape(step, given, batch, anchors)
 
 

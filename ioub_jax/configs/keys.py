@@ -177,6 +177,13 @@ KEYS = (
         ssd=300,
     ),
     Key(
+        "model.in_channels",
+        3,
+        whole(at_least=1),
+        "Channels of the images: 3, RGB; 1, grey, as which RGB is then read; 4, red, green, blue "
+        "and one more, as near infrared. Imported weights are adapted.",
+    ),
+    Key(
         "model.width",
         64,
         whole(at_least=1),
@@ -210,15 +217,18 @@ KEYS = (
     Key(
         "model.pixel_mean",
         (123.675, 116.28, 103.53),
-        numbers(lambda value: len(value) == 3, "three numbers, of red, green and blue"),
-        "Mean of the RGB pixels (0-255) that the backbone was trained on, which is subtracted: "
-        "ImageNet's.",
+        numbers(lambda value: len(value) > 0, "a number for each channel, or RGB's three"),
+        "Mean of the pixels (0-255) that the backbone was trained on, which is subtracted: "
+        "ImageNet's RGB. Where there are other channels, their mean is that of the three.",
         ssd=(123.0, 117.0, 104.0),
     ),
     Key(
         "model.pixel_std",
         (58.395, 57.12, 57.375),
-        numbers_above(0, 3, "three numbers above 0, of red, green and blue"),
+        numbers(
+            lambda value: len(value) > 0 and min(value) > 0,
+            "numbers above 0, one for each channel, or RGB's three",
+        ),
         "Their standard deviation, by which is divided.",
         ssd=(1.0, 1.0, 1.0),
     ),
@@ -807,6 +817,103 @@ KEYS = (
         "Of SSD's set, too: whether a random part is cut out that overlaps every object in it well "
         "enough.",
         ssd=True,
+    ),
+    Key(
+        "data.augmentation.rotation",
+        0.0,
+        between(lambda value: 0 <= value <= 180, "degrees, 0 to 180"),
+        "Largest angle by which an image is turned, either way, in one warp with the next three.",
+    ),
+    Key(
+        "data.augmentation.affine_scale",
+        (1.0, 1.0),
+        numbers(
+            lambda value: len(value) == 2 and 0 < value[0] <= value[1],
+            "two factors above 0, the smaller one first",
+        ),
+        "Range of a factor by which it is scaled about its centre. (1.0, 1.0): none.",
+    ),
+    Key(
+        "data.augmentation.translation",
+        0.0,
+        between(lambda value: 0 <= value < 1, "a share of the image, at least 0, below 1"),
+        "Largest shift, as a share of the image's width and of its height.",
+    ),
+    Key(
+        "data.augmentation.shear",
+        0.0,
+        between(lambda value: 0 <= value < 45, "degrees, at least 0 and below 45"),
+        "Largest angle of shear along each axis.",
+    ),
+    Key(
+        "data.augmentation.rotated_boxes",
+        "ellipse",
+        one_of("ellipse", "corners"),
+        "What the box of a turned or sheared object surrounds: the ellipse inside of its box, or "
+        "the corners of that, which is right for objects that are rectangles.",
+    ),
+    Key(
+        "data.augmentation.hsv",
+        (0.0, 0.0, 0.0),
+        numbers(
+            lambda value: len(value) == 3 and all(0 <= gain <= 1 for gain in value),
+            "three gains from 0 to 1, of hue, saturation and value, as (0.015, 0.7, 0.4)",
+        ),
+        "How far hue (of the whole circle), saturation and value are changed, as shares.",
+    ),
+    Key(
+        "data.augmentation.blur",
+        0.0,
+        probability(),
+        "Probability of a Gaussian blur of up to 2 pixels.",
+    ),
+    Key(
+        "data.augmentation.cutout",
+        0.0,
+        probability(),
+        "Probability of painting over a rectangle of 2 % to 20 % of the image.",
+    ),
+    Key(
+        "data.augmentation.mosaic",
+        0.0,
+        probability(),
+        "Probability of a mosaic of an image and three others, as large as the image would be. It "
+        "takes the place of expand_ratio, minimum_iou_crop and scale_jitter.",
+    ),
+    Key(
+        "data.augmentation.mosaic_scale",
+        (0.5, 1.5),
+        numbers(
+            lambda value: len(value) == 2 and 0 < value[0] <= value[1],
+            "two factors above 0, the smaller one first",
+        ),
+        "Range of a factor of the size, drawn for each image of a mosaic.",
+    ),
+    Key(
+        "data.augmentation.mixup",
+        0.0,
+        probability(),
+        "Probability of blending with another image; the objects of both are learned.",
+    ),
+    Key(
+        "data.augmentation.copy_paste",
+        0.0,
+        probability(),
+        "Probability of pasting the boxes of objects of another image.",
+    ),
+    Key(
+        "data.augmentation.close_after",
+        0.9,
+        between(lambda value: 0 < value <= 1, "a share of the run, above 0 and at most 1"),
+        "Share of the run after which there is no mosaic, mixup and copy-paste any more, so that "
+        "it ends on images as they are. 1.0: they go on to the end.",
+    ),
+    Key(
+        "data.augmentation.min_visibility",
+        0.25,
+        between(lambda value: 0 <= value <= 1, "a share, 0 to 1"),
+        "Share of an object's box that must be left by the warp, by what covers it and in a "
+        "mosaic; of which less is left, those are regions to ignore.",
     ),
     Key(
         "data.coco.root",

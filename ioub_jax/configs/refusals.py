@@ -36,6 +36,7 @@ def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
     _check_backend(values)
     _check_matcher(values)
     _check_frozen_norms(values)
+    _check_channels(values)
     if to_train:
         _check_tiles_of_files(values)
         _check_schedule(values)
@@ -148,6 +149,32 @@ def _check_frozen_norms(values: Values) -> None:
             "norm keeps the statistics it starts with, so without pretrained weights the network "
             "would not be normalised at all; set one of them, or model.norm to 'batch_norm' or "
             "'group_norm'."
+        )
+
+
+def _check_channels(values: Values) -> None:
+    """Whether means and colours are of as many channels as the images have."""
+    channels = values.get("model.in_channels", 3)
+    for name in ("model.pixel_mean", "model.pixel_std"):
+        count = len(values.get(name, (0, 0, 0)))
+        if count not in (3, channels):
+            raise ConfigError(
+                f"{name} has {count} numbers, where model.in_channels is {channels}; give "
+                f"{channels}, or RGB's three, of which others are made."
+            )
+    if channels == 3:
+        return
+    if values.get("data.augmentation.photometric_distortion"):
+        raise ConfigError(
+            "data.augmentation.photometric_distortion changes the hue and saturation of RGB, but "
+            f"model.in_channels is {channels}; set it to False, and for the brightness "
+            "--config.data.augmentation.hsv='(0.0, 0.0, 0.4)'."
+        )
+    hue, saturation, value = values.get("data.augmentation.hsv", (0.0, 0.0, 0.0))
+    if hue or saturation:
+        raise ConfigError(
+            f"data.augmentation.hsv changes the hue and saturation of RGB, but model.in_channels "
+            f"is {channels}; set --config.data.augmentation.hsv='(0.0, 0.0, {value})'."
         )
 
 

@@ -1,11 +1,15 @@
 """What happens to a training example between its file and its batch."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 
-from ioub_jax.data import ssd_transforms, transforms
-from ioub_jax.data.batching import PADDING_COLOUR
+from ioub_jax.data import appearance, joining, occlusion, ssd_transforms, transforms
+from ioub_jax.data.affine import ROTATED_BOXES, AffineLimits, random_affine
+from ioub_jax.data.batching import padding_colour
+from ioub_jax.data.partners import Others
 from ioub_jax.data.resizing import Resize, Size
 from ioub_jax.data.sources.example import Example
 
@@ -23,6 +27,25 @@ class Augmentation:
       vertical_flip: probability of mirroring top and bottom.
       scale_jitter: range of a factor of the size; what exceeds the canvas is cropped. (1, 1) for
         none.
+      rotation: largest angle in degrees, either way, by which the image is turned at its size on
+        the canvas.
+      affine_scale: range of a factor about its centre, in the same warp. (1, 1) for none.
+      translation: largest shift, as a share of its sides, in the same warp.
+      shear: largest angle in degrees along each axis, in the same warp; below 45.
+      rotated_boxes: what the box of a turned or sheared object surrounds: the 'ellipse' inside of
+        its box, or the 'corners' of that.
+      hsv: gains of hue, saturation and value, 0 to 1.
+      blur: probability of a Gaussian blur.
+      cutout: probability of painting over a rectangle.
+      mosaic: probability of a mosaic of the image and three others, as large as the image would be.
+        It takes the place of `expand_ratio`, `minimum_iou_crop` and `scale_jitter`.
+      mosaic_scale: range of the factor of the size of each of the four.
+      mixup: probability of blending with another image.
+      copy_paste: probability of pasting objects of another image.
+      close_after: share of a run after which there is no mosaic, mixup and copy-paste any more; 1
+        for always.
+      min_visibility: share of an object's box that must be left by the warp, by what covers it and
+        in a mosaic; of which less is left, those are ignored.
 
     Raises:
       ValueError: a value is out of its range.
@@ -34,23 +57,50 @@ class Augmentation:
     horizontal_flip: float = 0.0
     vertical_flip: float = 0.0
     scale_jitter: tuple[float, float] = (1.0, 1.0)
+    rotation: float = 0.0
+    affine_scale: tuple[float, float] = (1.0, 1.0)
+    translation: float = 0.0
+    shear: float = 0.0
+    rotated_boxes: str = "ellipse"
+    hsv: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    blur: float = 0.0
+    cutout: float = 0.0
+    mosaic: float = 0.0
+    mosaic_scale: tuple[float, float] = (0.5, 1.5)
+    mixup: float = 0.0
+    copy_paste: float = 0.0
+    close_after: float = 0.9
+    min_visibility: float = 0.25
 
     def __post_init__(self) -> None:
-        for name in ("horizontal_flip", "vertical_flip"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it is a probability, 0 to 1.")
-        if self.expand_ratio < 1:
-            raise ValueError(f"expand_ratio is {self.expand_ratio}; it must be at least 1.")
-        if len(self.scale_jitter) != 2 or not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
-            raise ValueError(
-                f"scale_jitter is {self.scale_jitter}; it must be two factors above 0, the smaller "
-                "one first."
-            )
+        for names, is_allowed, words in _RANGES:
+            for name in names:
+                if not is_allowed(getattr(self, name)):
+                    raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {words}.")
 
     @property
     def largest_zoom(self) -> float | None:
         """By how much a part may be enlarged beyond the size of the whole; None if unknown."""
-        return None if self.minimum_iou_crop else max(self.scale_jitter[1], 1.0)
+        if self.minimum_iou_crop:
+            return None
+        scale = max(self.scale_jitter[1], 1.0)
+        if self.mosaic:
+            scale = max(self.mosaic_scale[1], scale)
+        return scale * max(self.affine_scale[1], 1.0)
+
+    @property
+    def joins(self) -> bool:
+        """Whether an example may be made of several."""
+        return max(self.mosaic, self.mixup, self.copy_paste) > 0
+
+    def closed(self) -> "Augmentation":
+        """The same without mosaic, mixup and copy-paste."""
+        return dataclasses.replace(self, mosaic=0.0, mixup=0.0, copy_paste=0.0)
+
+    @property
+    def affine_limits(self) -> AffineLimits:
+        """How far the warp goes."""
+        return AffineLimits(self.rotation, self.affine_scale, self.translation, self.shear)
 
     def __call__(
         self,
@@ -59,37 +109,234 @@ class Augmentation:
         resize: Resize,
         scale: float,
         out: np.ndarray,
+        others: Others | None = None,
     ) -> Example:
         """Augments an example and brings it to its size on the canvas.
 
         Args:
           example: the example as it was read.
-          rng: gives every transform a stream of its own, so that switching one on or off does
-            not change the others.
+          rng: a new generator; its seed gives every transform a stream of its own, so that
+            switching one on or off does not change the others.
           resize: how images are scaled.
           scale: the batch's factor of the size.
-          out: uint8 `[H, W, 3]`, the canvas; the image is written to its top left.
+          out: uint8 `[H, W, channels]`, the canvas; the image is written to its top left.
+          others: gives other examples; None where nothing is joined.
 
         Returns:
           the example as the network sees it, but for the padding.
+
+        Raises:
+          ValueError: there are no others to join with.
         """
-        photometric, expand, crop, jitter = rng.spawn(4)
-        if self.photometric_distortion:
-            example = ssd_transforms.photometric_distortion(example, photometric)
-        if self.expand_ratio > 1:
+        if self.joins and others is None:
+            raise ValueError("others is None; mosaic, mixup and copy_paste need other examples.")
+        return _Chain(self, rng, resize, scale, out, others).of(example)
+
+
+#: What draws from which of the streams that a generator gives: a new one comes last.
+_STREAMS = (
+    *("photometric", "expand", "crop", "jitter"),
+    *("affine", "hsv", "blur", "cutout"),
+    *("mosaic", "mixup", "copy_paste"),
+)
+
+
+class _Chain:
+    """The transforms of one example in their order; arguments as of `Augmentation.__call__`."""
+
+    def __init__(
+        self,
+        options: Augmentation,
+        rng: np.random.Generator,
+        resize: Resize,
+        scale: float,
+        out: np.ndarray,
+        others: Others | None,
+    ) -> None:
+        self._options = options
+        self._rng = rng
+        self._resize = resize
+        self._scale = scale
+        self._out = out
+        self._colour = padding_colour(out.shape[2])
+        self._others = others
+
+    def of(self, example: Example) -> Example:
+        """The example as the network sees it, its pixels in the top left of the canvas."""
+        example = self._mosaic_of(example) or self._alone(example)
+        example = self._warped(self._with_pasted(example))
+        return _written(self._with_other_pixels(self._mixed(example)), self._out)
+
+    def _stream(self, name: str) -> np.random.Generator:
+        """The numbers of one transform, from their beginning: a child that `spawn` would give.
+
+        Each takes its time to make, so only those are made that are used.
+        """
+        parent = cast(np.random.SeedSequence, self._rng.bit_generator.seed_seq)
+        key = (*parent.spawn_key, _STREAMS.index(name))
+        return np.random.default_rng(np.random.SeedSequence(parent.entropy, spawn_key=key))
+
+    def _drawn(self, name: str, probability: float) -> np.random.Generator | None:
+        """The numbers of a transform where it is done, None where it is not."""
+        if not probability:
+            return None
+        rng = self._stream(name)
+        return rng if rng.random() < probability else None
+
+    def _size_of(self, size: Size) -> Size:
+        """The size on the canvas of an image of a size."""
+        canvas: Size = self._out.shape[:2]
+        return self._resize.size(size, canvas, self._scale)
+
+    def _alone(self, example: Example) -> Example:
+        """One image at its size on the canvas."""
+        options = self._options
+        example = self._distorted(example)
+        if options.expand_ratio > 1:
             example = ssd_transforms.expand(
-                example, expand, max_ratio=self.expand_ratio, colour=PADDING_COLOUR
+                example,
+                self._stream("expand"),
+                max_ratio=options.expand_ratio,
+                colour=self._colour,
             )
-        if self.minimum_iou_crop:
-            example = ssd_transforms.minimum_iou_crop(example, crop)
-        example = transforms.random_flips(
-            example, rng, horizontal=self.horizontal_flip, vertical=self.vertical_flip
-        )
-        assert example.image is not None
-        canvas: Size = out.shape[:2]
-        size = resize.size(example.image.shape[:2], canvas, scale)
-        if self.scale_jitter == (1.0, 1.0):
-            return transforms.resize(example, size, out)
+        if options.minimum_iou_crop:
+            example = ssd_transforms.minimum_iou_crop(example, self._stream("crop"))
+        example = self._flipped(example, self._rng)
+        size = self._size_of(transforms.pixels(example).shape[:2])
+        if options.scale_jitter == (1.0, 1.0):
+            return transforms.resize(example, size, self._out)
         return transforms.scale_jitter(
-            example, jitter, size=size, canvas=canvas, limits=self.scale_jitter, out=out
+            example,
+            self._stream("jitter"),
+            size=size,
+            canvas=self._out.shape[:2],
+            limits=options.scale_jitter,
+            out=self._out,
         )
+
+    def _mosaic_of(self, example: Example) -> Example | None:
+        """The mosaic of an image and three others; None where there is to be none."""
+        rng = self._drawn("mosaic", self._options.mosaic)
+        if rng is None:
+            return None
+        assert self._others is not None
+        height, width = self._size_of(transforms.pixels(example).shape[:2])
+        joined = joining.mosaic(
+            [example, *self._others(rng, 3)],
+            rng,
+            size_of=self._size_of,
+            limits=self._options.mosaic_scale,
+            min_visibility=self._options.min_visibility,
+            colour=self._colour,
+            out=self._out[:height, :width],
+        )
+        return self._flipped(self._distorted(joined), self._rng)
+
+    def _distorted(self, example: Example) -> Example:
+        if not self._options.photometric_distortion:
+            return example
+        return ssd_transforms.photometric_distortion(example, self._stream("photometric"))
+
+    def _flipped(self, example: Example, rng: np.random.Generator) -> Example:
+        options = self._options
+        return transforms.random_flips(
+            example, rng, horizontal=options.horizontal_flip, vertical=options.vertical_flip
+        )
+
+    def _with_pasted(self, example: Example) -> Example:
+        rng = self._drawn("copy_paste", self._options.copy_paste)
+        if rng is None:
+            return example
+        donor = self._other(rng)
+        return joining.copy_paste(example, donor, rng, min_visibility=self._options.min_visibility)
+
+    def _mixed(self, example: Example) -> Example:
+        rng = self._drawn("mixup", self._options.mixup)
+        if rng is None:
+            return example
+        other = self._other(rng)
+        return joining.mixup(example, other, rng, min_visibility=self._options.min_visibility)
+
+    def _other(self, rng: np.random.Generator) -> Example:
+        """Another example at its size on the canvas, flipped or not."""
+        assert self._others is not None
+        other = self._flipped(self._others(rng, 1)[0], rng)
+        size = self._size_of(transforms.pixels(other).shape[:2])
+        return transforms.resize(other, size, quickly=True)
+
+    def _warped(self, example: Example) -> Example:
+        options = self._options
+        if options.affine_limits.is_none:
+            return example
+        return random_affine(
+            example,
+            self._stream("affine"),
+            limits=options.affine_limits,
+            rotated_boxes=options.rotated_boxes,
+            min_visibility=options.min_visibility,
+            colour=self._colour,
+        )
+
+    def _with_other_pixels(self, example: Example) -> Example:
+        options = self._options
+        if any(options.hsv):
+            example = appearance.random_hsv(example, self._stream("hsv"), gains=options.hsv)
+        if options.blur:
+            example = appearance.random_blur(
+                example, self._stream("blur"), probability=options.blur
+            )
+        if options.cutout:
+            example = occlusion.random_cutout(
+                example,
+                self._stream("cutout"),
+                probability=options.cutout,
+                min_visibility=options.min_visibility,
+                colour=self._colour,
+            )
+        return example
+
+
+def _written(example: Example, out: np.ndarray) -> Example:
+    """With its pixels in the top left of the canvas, where most transforms have left them."""
+    image = transforms.pixels(example)
+    if np.may_share_memory(image, out):
+        return example
+    return transforms.resize(example, image.shape[:2], out)
+
+
+def _is_probability(value: float) -> bool:
+    return 0 <= value <= 1
+
+
+def _are_factors(values: tuple[float, ...]) -> bool:
+    return len(values) == 2 and 0 < values[0] <= values[1]
+
+
+#: Names of attributes, whether a value is allowed, and what it must be in words.
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (
+        (
+            *("horizontal_flip", "vertical_flip", "blur", "cutout"),
+            *("mosaic", "mixup", "copy_paste"),
+        ),
+        _is_probability,
+        "a probability, 0 to 1",
+    ),
+    (("expand_ratio",), lambda value: value >= 1, "at least 1"),
+    (
+        ("scale_jitter", "affine_scale", "mosaic_scale"),
+        _are_factors,
+        "two factors above 0, the smaller one first",
+    ),
+    (("rotation",), lambda value: 0 <= value <= 180, "degrees, 0 to 180"),
+    (("translation",), lambda value: 0 <= value < 1, "a share of the image, at least 0, below 1"),
+    (("shear",), lambda value: 0 <= value < 45, "degrees, at least 0 and below 45"),
+    (
+        ("hsv",),
+        lambda values: len(values) == 3 and all(map(_is_probability, values)),
+        "three gains from 0 to 1, of hue, saturation and value",
+    ),
+    (("rotated_boxes",), lambda value: value in ROTATED_BOXES, f"one of {ROTATED_BOXES}"),
+    (("min_visibility",), _is_probability, "a share, 0 to 1"),
+    (("close_after",), lambda value: 0 < value <= 1, "a share of the run, above 0 and at most 1"),
+)

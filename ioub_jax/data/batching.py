@@ -17,6 +17,19 @@ MAX_CANVASES = 5  # each one is a compilation
 _EVERYWHERE = (-1e4, -1e4, 1e5, 1e5)
 
 
+def padding_colour(channels: int) -> tuple[int, ...]:
+    """The colour of the padding of images of so many channels.
+
+    Of 3 channels `PADDING_COLOUR`; of 1 its grey (ITU-R 601); of more, that of RGB and for the
+    others the mean of its three numbers.
+    """
+    if channels == 3:
+        return PADDING_COLOUR
+    if channels < 3:
+        return (round(np.dot(PADDING_COLOUR, (0.299, 0.587, 0.114))),) * channels
+    return (*PADDING_COLOUR, *(round(sum(PADDING_COLOUR) / 3),) * (channels - 3))
+
+
 @dataclasses.dataclass(frozen=True)
 class PlannedBatch:
     """One global batch.
@@ -241,15 +254,15 @@ def assemble_batch(
     """Stacks the objects of B examples and pads their images.
 
     Args:
-      images: uint8 `[B, Hc, Wc, 3]`, each example's image in the top left of its row; the rest is
-        overwritten here.
+      images: uint8 `[B, Hc, Wc, channels]`, each example's image in the top left of its row; the
+        rest is overwritten here.
       examples: B examples at their size on the canvas, none with more than `max_boxes` objects.
       original_sizes: `[B, 2]`, height and width of each image in its data set.
       max_boxes: M, the ground-truth slots of an image.
       is_real: B flags, False for an example that only fills the batch.
 
     Returns:
-      image uint8 `[B, Hc, Wc, 3]`; boxes float32 `[B, M, 4]` in canvas pixels; labels int32
+      image uint8 `[B, Hc, Wc, channels]`; boxes float32 `[B, M, 4]` in canvas pixels; labels int32
       `[B, M]` (-1 in empty slots); valid, crowd, difficult, ignored bool `[B, M]`; image_size
       float32 `[B, 2]`, height and width of the image inside the canvas; scale float32 `[B, 2]`,
       canvas pixels per original pixel along y and x, where the whole image is on the canvas;
@@ -269,7 +282,8 @@ def assemble_batch(
         "is_real": np.array(list(is_real), bool),
     }
     # Numpy copies whole lines of pixels, but sets one pixel after the other.
-    padding = np.tile(np.array(PADDING_COLOUR, np.uint8), (images.shape[2], 1))
+    colour = np.array(padding_colour(images.shape[3]), np.uint8)
+    padding = np.tile(colour, (images.shape[2], 1))
     for row, example in enumerate(examples):
         assert example.image is not None
         height, width = example.image.shape[:2]

@@ -28,10 +28,13 @@ _SCAN = 0xDA
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COLOURS, _SAMPLES, _EXTRA, _FORMAT = (
     254, 256, 257, 258, 262, 277, 338, 339,
 )  # fmt: skip
+_PLANES = 284
 _REDUCED_OR_MASK = 0b101
 _CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # of a kind of colours
 _RGB = 2
 _ALPHA = (1, 2)
+#: Modes of Pillow whose bands are colours and one more, and not another way to write three.
+_WITH_ONE_MORE = ("LA", "La", "RGBA", "RGBa", "RGBX")
 _FORMATS = {2: "signed", 3: "float", 5: "complex", 6: "complex float"}
 _MOST_PAGES = 10_000  # a file whose pages are a circle has no more
 
@@ -53,11 +56,12 @@ class Header:
     refusal: str = ""
 
 
-def read_header(file: BinaryIO) -> Header:
+def read_header(file: BinaryIO, channels: int = 3) -> Header:
     """What decides how an image is read; of a format that OpenCV alone knows, nothing.
 
     Args:
       file: the image file, at its beginning.
+      channels: of the pixels that are wanted; of other numbers than 1 and 3 so many bands.
     """
     start = file.read(32)
     file.seek(0)
@@ -69,7 +73,7 @@ def read_header(file: BinaryIO) -> Header:
         elif start.startswith(_GIF):
             header = _read_gif(file)
         elif start.startswith((*_TIFF, *_BIG_TIFF)):
-            header = _read_tiff(file)
+            header = _read_tiff(file, channels)
         elif start.startswith(_RIFF) and start[8:12] == _WEBP:
             is_animated = start[12:16] == b"VP8X" and start[20] & 2
             header = Header(deep=False, refusal=_several("frames") if is_animated else "")
@@ -125,7 +129,7 @@ def _read_gif(file: BinaryIO) -> Header:
     return Header(image.size[::-1], by_pillow=True, deep=False, refusal=refusal)
 
 
-def _read_tiff(file: BinaryIO) -> Header:
+def _read_tiff(file: BinaryIO, channels: int) -> Header:
     """Looks at the tags themselves: Pillow opens only files of which it knows the pixels."""
     pages = _tiff_pages(file)
     tags = pages[0]
@@ -133,7 +137,7 @@ def _read_tiff(file: BinaryIO) -> Header:
     size = upright_size((int(tags[_HEIGHT]), int(tags[_WIDTH])), tags.get(_ORIENTATION, UPRIGHT))
     if len(pages) > 1:
         return Header(size, refusal=_several("pages", len(pages)))
-    refusal = refusal_of_tiff(tags)
+    refusal = refusal_of_tiff(tags, channels)
     bits = max(tags.get(_BITS, (1,)))
     # Pillow takes the high byte of 16-bit colours; OpenCV has all of it.
     return Header(size, _channels(tags) == 1 or bits <= 8, bits > 8, refusal)
@@ -162,11 +166,15 @@ def _channels(tags: Any) -> int:
     return _CHANNELS.get(tags.get(_COLOURS, 1), 0)
 
 
-def refusal_of_tiff(tags: Any) -> str:
-    """Why a page with these tags cannot be read, as `Header.refusal`."""
+def refusal_of_tiff(tags: Any, wanted: int = 3) -> str:
+    """Why a page with these tags cannot be read with so many channels, as `Header.refusal`."""
     bits = max(tags.get(_BITS, (1,)))
     kind = max(tags.get(_FORMAT, (1,)))
     bands, channels = tags.get(_SAMPLES, 1), _channels(tags)
+    if wanted not in (1, 3) and kind not in _FORMATS and bits in (8, 16):
+        if tags.get(_PLANES, 1) == 1:
+            return ""  # its bands are taken as they are
+        return "has its bands one after the other; write those of a pixel side by side"
     has_alpha = bands == channels + 1 and tags.get(_EXTRA, (0,))[0] in _ALPHA
     if kind in _FORMATS and not (kind == 2 and bits == 32):  # as which Pillow writes its mode I
         return f"is {bits}-bit {_FORMATS[kind]}, which is not read; convert it to 8 or 16 bits"
@@ -174,12 +182,34 @@ def refusal_of_tiff(tags: Any) -> str:
         return (
             f"has {bands} bands that are not RGB, grey or either with transparency; "
             "convert it to three bands or one"
+            + (", or set config.model.in_channels=4 to train on all" if bands == 4 else "")
         )
     if bits > 16 and not (bits == 32 and bands == 1):
         return f"has {bands} bands of {bits} bits, which are not read; convert it to 8 or 16 bits"
     if bits > 8 and channels > 1 and (tags.get(_COLOURS) != _RGB or bits != 16):
         return f"has {bits}-bit colours other than RGB of 16 bits; convert it to RGB"
     return ""
+
+
+def bands_of(file: BinaryIO) -> int:
+    """How many bands an image file has; 0 where that cannot be told.
+
+    A palette and CMYK, which are other ways to write three colours, count as three or less.
+
+    Args:
+      file: the image file, at its beginning.
+    """
+    start = file.read(4)
+    file.seek(0)
+    try:
+        if start in (*_TIFF, *_BIG_TIFF):
+            return int(_tiff_pages(file)[0].get(_SAMPLES, 1))
+        image = open_with_pillow(file)
+    # Pillow raises whatever its plugins do.
+    except Exception:
+        return 0
+    bands = len(image.getbands())
+    return 3 if bands > 3 and image.mode not in _WITH_ONE_MORE else bands
 
 
 def _is_deep_png(image: Any) -> bool:

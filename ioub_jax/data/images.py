@@ -1,4 +1,4 @@
-"""Images to RGB arrays of 8 bits: files, Pillow images and arrays by the same rules."""
+"""Images to arrays of 8 bits, RGB unless asked otherwise: files, Pillow images and arrays alike."""
 
 import contextlib
 import dataclasses
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
+from ioub_jax.data.bands import bands_of_array, decode_bands, grey_of
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.image_headers import (
     UPRIGHT,
@@ -53,10 +54,17 @@ class Reading:
         their EXIF orientation says.
       bit_depth: how many bits the values of 16-bit images have, one of `BIT_DEPTHS`; the eight
         highest of them are the pixels.
+      channels: of the pixels: 3, RGB; 1, grey; any other number, so many bands as they are stored.
     """
 
     exif: str = "ignore"
     bit_depth: int = 16
+    channels: int = 3
+
+    @property
+    def is_of_bands(self) -> bool:
+        """Whether the bands are taken as they are, and not made RGB or grey."""
+        return self.channels not in (1, 3)
 
 
 #: What is read where nothing is chosen.
@@ -70,10 +78,11 @@ def read_image(
     way_out: str = WAY_OUT,
     reading: Reading = AS_STORED,
 ) -> np.ndarray:
-    """Reads an image file as RGB.
+    """Reads an image file, as RGB unless `reading` has other channels.
 
     Greyscale, palette, CMYK, 16-bit and transparent images become RGB. What has several pages or
-    frames, float values or more bands is refused.
+    frames, float values or more bands is refused. With one channel, what would be RGB becomes grey;
+    with any number but 1 and 3 an image must have so many bands.
 
     Args:
       path: the file.
@@ -85,7 +94,7 @@ def read_image(
       reading: what becomes of EXIF orientations and of more than 8 bits.
 
     Returns:
-      uint8 `[H, W, 3]`.
+      uint8 `[H, W, channels]`.
 
     Raises:
       DataError: the file is missing, empty, cut off, no image, not of that size, of a kind
@@ -110,27 +119,40 @@ def decode_image(
     reading: Reading = AS_STORED,
 ) -> np.ndarray:
     """As `read_image`, for the bytes of a file; `name` is what an error calls it."""
-    header = _checked_header(data, name, way_out)
+    header = _checked_header(data, name, way_out, reading.channels)
     orientation = read_orientation(io.BytesIO(data)) if reading.exif == "apply" else UPRIGHT
     reduction = 1
     is_jpeg = data.startswith(_START) and header.size is not None and not header.by_pillow
     if is_jpeg and size is not None and at_least is not None:
         reduction = reduction_for(size, at_least)
-    values = _decode(data, name, header, reduction, way_out)
+    if reading.is_of_bands:
+        reduction = 1
+        values = decode_bands(data, name, reading.channels, way_out)
+    else:
+        values = _decode(data, name, header, reduction, way_out)
     stored = values.shape[:2] if reduction == 1 or header.size is None else header.size
     if size is not None and upright_size(stored, orientation) != size:
         told = explain_size(stored, size, read_orientation(io.BytesIO(data)), reading.exif)
         raise DataError(f"{name}: {told}, {way_out}", "image_size")
-    return _turned(_to_rgb(values, name, reading.bit_depth, way_out), orientation)
+    return _turned(_to_channels(values, name, reading, way_out), orientation)
 
 
-def value_span(data: bytes, name: str) -> tuple[int, int]:
+def value_span(data: bytes, name: str, channels: int = 3) -> tuple[int, int]:
     """The smallest and largest value of a 16-bit image file, whatever the bit depth.
+
+    Args:
+      data: the file.
+      name: what an error calls it.
+      channels: as in `Reading`.
 
     Raises:
       DataError: as `decode_image`.
     """
-    values = _decode(data, name, _checked_header(data, name, WAY_OUT), 1, WAY_OUT)
+    header = _checked_header(data, name, WAY_OUT, channels)
+    if Reading(channels=channels).is_of_bands:
+        values = decode_bands(data, name, channels, WAY_OUT)
+    else:
+        values = _decode(data, name, header, 1, WAY_OUT)
     return int(values.min()), int(values.max())
 
 
@@ -139,12 +161,12 @@ def bit_depth_of(largest: int) -> int:
     return next((depth for depth in BIT_DEPTHS if largest < 2**depth), BIT_DEPTHS[-1])
 
 
-def _checked_header(data: bytes, name: str, way_out: str) -> Header:
+def _checked_header(data: bytes, name: str, way_out: str, channels: int) -> Header:
     """The header of an image file that is whole and of a kind that is read."""
     # OpenCV fills the missing rows of a truncated JPEG with grey and reports nothing.
     if is_truncated(data):
         raise truncated(name, way_out)
-    header = read_header(io.BytesIO(data))
+    header = read_header(io.BytesIO(data), channels)
     if header.refusal:
         raise DataError(f"{name}: {header.refusal}, {way_out}", "unreadable_image")
     return header
@@ -212,7 +234,7 @@ def pixels_of_pillow(
       reading: as for `read_image`.
 
     Returns:
-      uint8 `[H, W, 3]` RGB.
+      uint8 `[H, W, channels]`.
 
     Raises:
       DataError: it cannot be decoded, or its mode or file is of a kind that is not read.
@@ -221,7 +243,7 @@ def pixels_of_pillow(
     tags = getattr(image, "tag_v2", None)
     with _told(name, way_out):
         frames = getattr(image, "n_frames", 1) if image.format in _OF_SEVERAL else 1
-        refusal = refusal_of_tiff(tags) if tags is not None else ""
+        refusal = refusal_of_tiff(tags, reading.channels) if tags is not None else ""
         if frames > 1:
             refusal = (
                 f"has {frames:,} frames or pages, of which none is chosen here; "
@@ -234,9 +256,12 @@ def pixels_of_pillow(
             )
         if refusal:
             raise DataError(f"{name}: {refusal}, {way_out}", "unreadable_image")
-        values = _values_of(image, name, way_out)
+        if reading.is_of_bands:
+            values = bands_of_array(np.asarray(image), name, reading.channels, way_out)
+        else:
+            values = _values_of(image, name, way_out)
         orientation = orientation_of(image) if reading.exif == "apply" else UPRIGHT
-    return _turned(_to_rgb(values, name, reading.bit_depth, way_out), orientation)
+    return _turned(_to_channels(values, name, reading, way_out), orientation)
 
 
 def _values_of(image: PIL.Image.Image, name: str, way_out: str) -> np.ndarray:
@@ -268,12 +293,13 @@ def pixels_of_array(
 
     Args:
       image: uint8 `[H, W, 3]`, RGB values 0-255; also `[H, W]` or `[H, W, 1]`, grey, and
-        `[H, W, 4]`, whose last channel is dropped. uint16: as an image file of 16 bits.
+        `[H, W, 4]`, whose last channel is dropped. uint16: as an image file of 16 bits. Where
+        `reading` has other channels than 1 and 3, an array of so many.
       way_out: the end of an error's sentence.
       reading: as for `read_image`.
 
     Returns:
-      uint8 `[H, W, 3]`.
+      uint8 `[H, W, channels]`.
 
     Raises:
       DataError: it is none of these; the sentence says what it is and what to give.
@@ -287,6 +313,9 @@ def pixels_of_array(
             "image.astype('uint8') where they are in 0 to 255.",
             "unreadable_image",
         )
+    if reading.is_of_bands and values.ndim in (2, 3) and values.size:
+        values = bands_of_array(values, "An image", reading.channels, way_out)
+        return _to_channels(values, "An image", reading, way_out)
     if values.ndim == 2:
         values = values[:, :, None]
     if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or not values.size:
@@ -298,7 +327,7 @@ def pixels_of_array(
             "unreadable_image",
         )
     values = values[:, :, 0] if values.shape[2] == 1 else values[:, :, :3]
-    return _to_rgb(values, "An image", reading.bit_depth, way_out)
+    return _to_channels(values, "An image", reading, way_out)
 
 
 def is_array(value: Any) -> bool:
@@ -323,8 +352,9 @@ def as_array(value: Any) -> np.ndarray:
         ) from error
 
 
-def _to_rgb(values: np.ndarray, name: str, bit_depth: int, way_out: str) -> np.ndarray:
-    """uint8 `[H, W, 3]` of 8- or 16-bit values, `[H, W]` or `[H, W, 3]`."""
+def _to_channels(values: np.ndarray, name: str, reading: Reading, way_out: str) -> np.ndarray:
+    """uint8 `[H, W, channels]` of 8- or 16-bit values, `[H, W]` or `[H, W, 3 or the channels]`."""
+    bit_depth = reading.bit_depth
     if values.dtype == np.uint16:
         largest = int(values.max())
         if largest >> bit_depth:
@@ -335,7 +365,9 @@ def _to_rgb(values: np.ndarray, name: str, bit_depth: int, way_out: str) -> np.n
                 "bit_depth",
             )
         values = (values >> (bit_depth - 8)).astype(np.uint8)
-    return np.repeat(values[:, :, None], 3, axis=2) if values.ndim == 2 else values
+    if values.ndim == 2:
+        return np.repeat(values[:, :, None], 3 if reading.channels == 3 else 1, axis=2)
+    return grey_of(values) if reading.channels == 1 else values
 
 
 def _turned(image: np.ndarray, orientation: int) -> np.ndarray:

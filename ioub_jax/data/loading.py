@@ -65,6 +65,7 @@ class Loading:
         num_steps: int,
         *,
         seed: int,
+        total_steps: int | None = None,
         process_index: int = 0,
         process_count: int = 1,
     ) -> BatchIterator:
@@ -77,6 +78,7 @@ class Loading:
             num_steps=num_steps,
             max_boxes=self.max_boxes,
             augmentation=self.augmentation,
+            total_steps=total_steps,
             on_error=self.on_error,
             process_index=process_index,
             process_count=process_count,

@@ -31,14 +31,16 @@ from ioub_jax.data.batching import (
     keep_largest,
 )
 from ioub_jax.data.checks import KINDS, DataError, Problem, check_on_error
+from ioub_jax.data.partners import choose_others, group_of
 from ioub_jax.data.shared_batches import (
     SharedBatch,
     SharedBatchReader,
     SharedImageMemory,
     set_worker_index,
 )
-from ioub_jax.data.sources.example import Example, Source, create_example
+from ioub_jax.data.sources.example import Example, Source, channels_of, create_example
 from ioub_jax.data.transforms import resize
+from ioub_jax.data.worker_memory import keep_freed_memory
 
 Batch = dict[str, np.ndarray]
 Element = tuple[Batch | SharedBatch, tuple[Problem, ...]]
@@ -63,6 +65,7 @@ class _BatchLoader:
     seed: int = 0
     shared_memory: SharedImageMemory | None = None  # of a worker process
     augmentation: Augmentation | None = None  # None: evaluation, no image may replace another
+    closes_at: int | None = None  # the step from which nothing is joined; None: never
 
     def __post_init__(self) -> None:
         check_on_error(self.on_error)
@@ -76,18 +79,20 @@ class _BatchLoader:
         return self.num_steps
 
     def __getitem__(self, position: int) -> Element:
-        planned = self.plan[self.start_step + position]
+        step = self.start_step + position
+        planned = self.plan[step]
         share = self.plan.batch_size // self.process_count
         rows = range(self.process_index * share, (self.process_index + 1) * share)
-        shape = (share, *planned.canvas, 3)
+        shape = (share, *planned.canvas, channels_of(self.source))
         if self.shared_memory is None:
             images = np.empty(shape, np.uint8)
         else:
             name, images = self.shared_memory.take(shape)
         problems: list[Problem] = []
+        loading = _Loading(planned, self._augmentation_at(step), problems)
         examples, is_real = [], []
         for row, out in zip(rows, images, strict=True):
-            example, real = self._load(planned, row, out, problems)
+            example, real = self._load(loading, row, out)
             examples.append(example)
             is_real.append(real)
         batch = assemble_batch(
@@ -102,70 +107,121 @@ class _BatchLoader:
         del batch["image"]
         return SharedBatch(name, shape, batch), tuple(problems)
 
-    def _load(
-        self, planned: PlannedBatch, row: int, out: np.ndarray, problems: list[Problem]
-    ) -> tuple[Example, bool]:
+    def _augmentation_at(self, step: int) -> Augmentation | None:
+        if self.augmentation is None or self.closes_at is None or step < self.closes_at:
+            return self.augmentation
+        return self.augmentation.closed()
+
+    def _load(self, loading: "_Loading", row: int, out: np.ndarray) -> tuple[Example, bool]:
         """One example of a batch, its image in the top left of `out`, and whether it counts."""
+        planned = loading.planned
         index, epoch = int(planned.indices[row]), int(planned.epochs[row])
-        if self.augmentation is None:
-            example = self._try_to_load(planned, index, problems)
+        if loading.augmentation is None:
+            example = self._try_to_load(loading, index)
             if example is None:
                 return self._blank(index, out), False
             return resize(example, self._size(planned, index), out), bool(planned.is_real[row])
-        # An unreadable image is replaced by the next readable one: the batch keeps its shape and
-        # stays a function of its step.
+        if row == group_of(row, len(planned.indices)).start:
+            loading.held.clear()
+        example = self._readable(loading, index)
+
+        def others(rng: np.random.Generator, count: int) -> list[Example]:
+            chosen = choose_others(planned, row, len(self.source), rng, count)
+            return [self._readable(loading, other) for other in chosen]
+
+        rng = np.random.default_rng((self.seed, epoch, index))
+        example = loading.augmentation(example, rng, self.plan.resize, planned.scale, out, others)
+        return self._limited(loading, example, index, joined=True), True
+
+    def _readable(self, loading: "_Loading", index: int) -> Example:
+        """The example of an image that is augmented, held for the others of its group.
+
+        An unreadable image is replaced by the next readable one: the batch keeps its shape and
+        stays a function of its step.
+        """
+        held = loading.held.get(index)
+        if held is not None:
+            return held
         candidates = ((index + ahead) % len(self.source) for ahead in range(len(self.source)))
-        loaded = (self._try_to_load(planned, candidate, problems) for candidate in candidates)
+        loaded = (self._try_to_load(loading, candidate) for candidate in candidates)
         example = next((found for found in loaded if found is not None), None)
         if example is None:
-            last = problems[-1]
+            last = loading.problems[-1]
             raise DataError(
                 f"No image of the data set can be read; the last one: {last}", last.kind
             )
-        rng = np.random.default_rng((self.seed, epoch, index))
-        return self.augmentation(example, rng, self.plan.resize, planned.scale, out), True
+        if loading.augmentation is not None and loading.augmentation.joins:
+            loading.held[index] = example
+        return example
 
     def _size(self, planned: PlannedBatch, index: int) -> tuple[int, int]:
         """Height and width of a whole image on the canvas."""
         height, width = self.source.sizes[index].tolist()
         return self.plan.resize.size((height, width), planned.canvas, planned.scale)
 
-    def _at_least(self, planned: PlannedBatch, index: int) -> tuple[int, int] | None:
+    def _at_least(self, loading: "_Loading", index: int) -> tuple[int, int] | None:
         """The size at which decoding an image loses nothing, None for its full size."""
-        zoom = 1.0 if self.augmentation is None else self.augmentation.largest_zoom
+        zoom = 1.0 if loading.augmentation is None else loading.augmentation.largest_zoom
         if zoom is None:
             return None
-        height, width = self._size(planned, index)
+        height, width = self._size(loading.planned, index)
         return int(height * zoom), int(width * zoom)
 
-    def _try_to_load(
-        self, planned: PlannedBatch, index: int, problems: list[Problem]
-    ) -> Example | None:
+    def _try_to_load(self, loading: "_Loading", index: int) -> Example | None:
         """The example with at most `max_boxes` objects, or None if its image has to be skipped."""
         try:
-            example = self.source.load(index, self._at_least(planned, index))
+            example = self.source.load(index, self._at_least(loading, index))
         except DataError as error:
             if self.on_error == "raise":
                 raise
-            problems.append(Problem(error.kind, str(error)))
+            loading.problems.append(Problem(error.kind, str(error)))
             return None
+        return self._limited(loading, example, index)
+
+    def _limited(
+        self, loading: "_Loading", example: Example, index: int, *, joined: bool = False
+    ) -> Example:
+        """An example with its `max_boxes` largest objects."""
         count = len(example.labels)
-        if count > self.max_boxes:
-            problems.append(
-                Problem(
-                    "too_many_objects",
-                    f"{self.source.describe(index)}: has {count} objects, more than "
-                    f"config.data.max_boxes={self.max_boxes}; the smallest "
-                    f"{count - self.max_boxes} were left out, raise it to {count} to keep them.",
-                )
+        if count <= self.max_boxes:
+            return example
+        name = self.source.describe(index)
+        if joined:  # one sentence for an image, whatever it is joined with
+            told = (
+                f"{name}: joined with other images (mosaic, mixup, copy-paste) there are more "
+                f"objects than config.data.max_boxes={self.max_boxes}; the smallest are left out "
+                "then, raise it to keep them."
             )
-            example = keep_largest(example, self.max_boxes)
-        return example
+        else:
+            told = (
+                f"{name}: has {count} objects, more than "
+                f"config.data.max_boxes={self.max_boxes}; the smallest "
+                f"{count - self.max_boxes} were left out, raise it to {count} to keep them."
+            )
+        loading.problems.append(Problem("too_many_objects", told))
+        return keep_largest(example, self.max_boxes)
 
     def _blank(self, index: int, out: np.ndarray) -> Example:
         out[:] = 0
         nothing = np.zeros(0)
         return create_example(nothing, nothing, self.source.image_id(index), image=out)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loading:
+    """A batch that is being loaded.
+
+    Attributes:
+      planned: what is in it.
+      augmentation: the random transforms at its step; None in an evaluation.
+      problems: what was skipped for it so far.
+      held: the decoded images of the rows that are joined with each other, by their index.
+    """
+
+    planned: PlannedBatch
+    augmentation: Augmentation | None
+    problems: list[Problem]
+    held: dict[int, Example] = dataclasses.field(default_factory=dict)
 
 
 class BatchIterator(Iterator[Batch]):
@@ -184,7 +240,7 @@ class BatchIterator(Iterator[Batch]):
         self._num_workers = num_workers
         share = loader.plan.batch_size // loader.process_count
         pixels = max(height * width for height, width in loader.plan.canvases)
-        memory = SharedImageMemory(share * pixels * 3)
+        memory = SharedImageMemory(share * pixels * channels_of(loader.source))
         self._reader = SharedBatchReader(memory.prefix, num_workers)
         if num_workers > 0:
             loader = dataclasses.replace(loader, shared_memory=memory)
@@ -277,6 +333,7 @@ def _prepare_worker(worker_index: int, worker_count: int) -> None:
     del worker_count
     set_worker_index(worker_index)
     cv2.setNumThreads(0)
+    keep_freed_memory()
     # A signal to the whole process group is for the main process, which then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -300,6 +357,7 @@ def training_batches(
     num_steps: int,
     max_boxes: int,
     augmentation: Augmentation = NO_AUGMENTATION,
+    total_steps: int | None = None,
     on_error: str = "raise",
     process_index: int = 0,
     process_count: int = 1,
@@ -317,6 +375,8 @@ def training_batches(
       max_boxes: Ground-truth slots of an image; of more objects the largest are kept, and the
         image is counted among what was skipped.
       augmentation: the random transforms.
+      total_steps: of the whole run, of which `augmentation.close_after` is a share; None: nothing
+        is closed.
       on_error: 'raise', or 'skip' to replace an unreadable image by the next readable one.
       process_index: this host's number.
       process_count: how many hosts share a batch; host k gets the k-th equal part of its rows.
@@ -330,6 +390,7 @@ def training_batches(
       ValueError: the hosts cannot share the batch equally or `on_error` is unknown.
       DataError: from the iteration, under `on_error='raise'`.
     """
+    closes_at = None if total_steps is None else round(augmentation.close_after * total_steps)
     loader = _BatchLoader(
         source=source,
         plan=plan,
@@ -341,6 +402,7 @@ def training_batches(
         process_count=process_count,
         seed=seed,
         augmentation=augmentation,
+        closes_at=closes_at,
     )
     return BatchIterator(loader, num_workers, prefetch)
 

@@ -14,6 +14,7 @@ import dataclasses
 import cv2
 import numpy as np
 
+from ioub_jax.data.appearance import change_colours, scale_levels
 from ioub_jax.data.sources.example import Example, select_objects
 from ioub_jax.data.transforms import crop, pixels
 
@@ -52,37 +53,13 @@ def photometric_distortion(example: Example, rng: np.random.Generator) -> Exampl
     contrast = 1.0 + _CONTRAST * amounts[1]
     first, last = (contrast, 1.0) if contrast_first else (1.0, contrast)
 
-    image = _scale_levels(pixels(example), first, _BRIGHTNESS * amounts[0])
-    image = _change_colours(image, 1.0 + _SATURATION * amounts[2], _HUE * amounts[3])
-    image = _scale_levels(image, last, 0.0)
+    image = scale_levels(pixels(example), first, _BRIGHTNESS * amounts[0])
+    image = change_colours(image, hue=_HUE * amounts[3], saturation=1.0 + _SATURATION * amounts[2])
+    image = scale_levels(image, last, 0.0)
     if done[4]:
         channels = cv2.split(image)
         image = cv2.merge([channels[channel] for channel in order])
     return dataclasses.replace(example, image=image)
-
-
-def _scale_levels(image: np.ndarray, factor: float, offset: float) -> np.ndarray:
-    """Each grey level x becomes factor * (x + offset)."""
-    if factor == 1.0 and offset == 0.0:
-        return image
-    return cv2.LUT(image, _levels(factor * (np.arange(256) + offset)))
-
-
-def _change_colours(image: np.ndarray, saturation: float, hue: float) -> np.ndarray:
-    """Multiplies the saturation by a factor and turns the hue by some degrees."""
-    if saturation == 1.0 and hue == 0.0:
-        return image
-    # OpenCV's _FULL codes spread the circle of hues over 256 levels, so they wrap as bytes do.
-    table = np.empty((1, 256, 3), np.uint8)
-    table[0, :, 0] = np.rint(np.arange(256) + hue * 256 / 360) % 256
-    table[0, :, 1] = _levels(saturation * np.arange(256))
-    table[0, :, 2] = np.arange(256)
-    colours = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL), table)
-    return cv2.cvtColor(colours, cv2.COLOR_HSV2RGB_FULL, dst=colours)
-
-
-def _levels(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def expand(
@@ -90,7 +67,7 @@ def expand(
     rng: np.random.Generator,
     *,
     max_ratio: float = 4.0,
-    colour: tuple[int, int, int],
+    colour: tuple[int, ...],
 ) -> Example:
     """Puts the image somewhere on a larger canvas of one colour, so that its objects become small.
 
@@ -101,7 +78,8 @@ def expand(
       example: the example.
       rng: gives four numbers.
       max_ratio: the largest ratio, at least 1.
-      colour: RGB of the canvas, the mean colour of the images that the backbone was trained on.
+      colour: of the canvas, a number for each channel: the mean colour of the images that the
+        backbone was trained on.
 
     Returns:
       the example on its canvas, its boxes shifted.
@@ -114,9 +92,9 @@ def expand(
     ratio = 1.0 + scale * (max_ratio - 1.0)
     margin_y, margin_x = int(height * ratio) - height, int(width * ratio) - width
     top, left = int(down * (margin_y + 1)), int(across * (margin_x + 1))
-    expanded = cv2.copyMakeBorder(
-        image, top, margin_y - top, left, margin_x - left, cv2.BORDER_CONSTANT, value=colour
-    )
+    expanded = np.empty((height + margin_y, width + margin_x, image.shape[2]), np.uint8)
+    expanded[:] = np.tile(np.array(colour, np.uint8), (width + margin_x, 1))
+    expanded[top : top + height, left : left + width] = image
     shift = np.array([left, top, left, top], np.float32)
     return dataclasses.replace(example, image=expanded, boxes=example.boxes + shift)
 

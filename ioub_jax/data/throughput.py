@@ -113,23 +113,26 @@ class InputBenchmark:
             keep_largest(self._decoded(position, content), self._max_boxes)
             for position, content in enumerate(data)
         ]
-        rows = [np.zeros((*canvas, 3), np.uint8) for canvas in self._canvases]
+        rows = [np.zeros((*canvas, self._reading.channels), np.uint8) for canvas in self._canvases]
         resized = [
             resize(example, self._target(position), rows[position])
             for position, example in enumerate(decoded)
         ]
 
+        def others(rng: np.random.Generator, count: int) -> list[Any]:
+            return [decoded[position] for position in rng.integers(len(decoded), size=count)]
+
         def augment() -> None:
             for position, example in enumerate(decoded):
                 rng = np.random.default_rng((self._seed, position))
-                self._augmentation(example, rng, self._plan.resize, 1.0, rows[position])
+                self._augmentation(example, rng, self._plan.resize, 1.0, rows[position], others)
 
         def batch() -> None:
             size = self._plan.batch_size
             for start in range(0, len(resized), size):
                 part = slice(start, start + size)
                 assemble_batch(
-                    np.empty((size, *self._canvases[start], 3), np.uint8),
+                    np.empty((size, *self._canvases[start], self._reading.channels), np.uint8),
                     resized[part],
                     self._source.sizes[self._indices[part]],
                     max_boxes=self._max_boxes,

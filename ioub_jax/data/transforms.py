@@ -6,6 +6,8 @@ one option of an augmentation does not reshuffle the rest of it.
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,14 +17,52 @@ from ioub_jax.data.sources.example import Example, select_objects
 #: A box is dropped when less than this is left of a side, in pixels: mmdetection's
 #: `FilterAnnotations(min_gt_bbox_wh=(1e-2, 1e-2))` for large-scale jitter. Thinner slivers come
 #: from rounding, and their regression targets would be huge.
-_SMALLEST_SIDE = 1e-2
+SMALLEST_SIDE = 1e-2
 
 
 def pixels(example: Example) -> np.ndarray:
-    """The image of an example, uint8 `[H, W, 3]`; raises ValueError where it was not read."""
+    """The image of an example, uint8 `[H, W, channels]`; raises ValueError where there is none."""
     if example.image is None:
         raise ValueError(f"Image {example.image_id} was read without its pixels.")
     return example.image
+
+
+def by_channels(function: Callable[[np.ndarray], Any], image: np.ndarray) -> np.ndarray:
+    """What a function of OpenCV makes of an image of any number of channels.
+
+    OpenCV takes up to four channels for granted, and leaves out the axis of a single one.
+
+    Args:
+      function: of an image to an image of as many channels.
+      image: uint8 `[H, W, channels]`.
+
+    Returns:
+      uint8 of as many channels.
+    """
+    channels = image.shape[2]
+    if channels <= 4:
+        result: np.ndarray = function(image)
+        return result if result.ndim == 3 else result[:, :, None]
+    groups = (
+        np.ascontiguousarray(image[:, :, start : start + 4]) for start in range(0, channels, 4)
+    )
+    return np.concatenate([by_channels(function, group) for group in groups], axis=2)
+
+
+def _scaled(
+    image: np.ndarray, size: tuple[int, int], out: np.ndarray | None, interpolation: int
+) -> np.ndarray:
+    """An image at a size, in `out` where that is given."""
+    width_and_height = (int(size[1]), int(size[0]))
+    if image.shape[2] == 3:
+        return cv2.resize(image, width_and_height, dst=out, interpolation=interpolation)
+    scaled = by_channels(
+        lambda part: cv2.resize(part, width_and_height, interpolation=interpolation), image
+    )
+    if out is None:
+        return scaled
+    np.copyto(out, scaled)
+    return out
 
 
 def horizontal_flip(example: Example) -> Example:
@@ -31,7 +71,7 @@ def horizontal_flip(example: Example) -> Example:
     width = np.float32(image.shape[1])
     left, top, right, bottom = example.boxes.T
     boxes = np.stack([width - right, top, width - left, bottom], axis=-1)
-    return dataclasses.replace(example, image=cv2.flip(image, 1), boxes=boxes)
+    return dataclasses.replace(example, image=_flipped(image, 1), boxes=boxes)
 
 
 def vertical_flip(example: Example) -> Example:
@@ -40,7 +80,11 @@ def vertical_flip(example: Example) -> Example:
     height = np.float32(image.shape[0])
     left, top, right, bottom = example.boxes.T
     boxes = np.stack([left, height - bottom, right, height - top], axis=-1)
-    return dataclasses.replace(example, image=cv2.flip(image, 0), boxes=boxes)
+    return dataclasses.replace(example, image=_flipped(image, 0), boxes=boxes)
+
+
+def _flipped(image: np.ndarray, code: int) -> np.ndarray:
+    return by_channels(lambda part: cv2.flip(part, code), image)
 
 
 def random_flips(
@@ -102,7 +146,13 @@ def short_side_size(size: tuple[int, int], short_side: int, long_side: int) -> t
     return height, width
 
 
-def resize(example: Example, size: tuple[int, int], out: np.ndarray | None = None) -> Example:
+def resize(
+    example: Example,
+    size: tuple[int, int],
+    out: np.ndarray | None = None,
+    *,
+    quickly: bool = False,
+) -> Example:
     """Scales an example to exactly a size, whatever its aspect ratio was.
 
     The boxes are scaled by the actual ratio along each axis, so a box moves exactly as its pixels
@@ -111,8 +161,9 @@ def resize(example: Example, size: tuple[int, int], out: np.ndarray | None = Non
     Args:
       example: the example.
       size: height and width of the result.
-      out: uint8 `[H, W, 3]`, at least as large: the pixels are written to its top left. Memory
-        that is in use already takes half the time of new memory.
+      out: uint8 `[H, W, channels]`, at least as large: the pixels are written to its top left.
+        Memory that is in use already takes half the time of new memory.
+      quickly: whether by `shrink_quickly`.
 
     Returns:
       the example at that size; without `out` the same object if it has it already.
@@ -125,11 +176,13 @@ def resize(example: Example, size: tuple[int, int], out: np.ndarray | None = Non
             return example
         np.copyto(target, image)
         return dataclasses.replace(example, image=target)
-    shrinks = size[0] <= height and size[1] <= width
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = cv2.resize(
-        image, (int(size[1]), int(size[0])), dst=target, interpolation=interpolation
-    )
+    if quickly:
+        resized = np.empty((*size, *image.shape[2:]), np.uint8) if target is None else target
+        shrink_quickly(image, size, resized)
+    else:
+        shrinks = size[0] <= height and size[1] <= width
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        resized = _scaled(image, size, target, interpolation)
     ratio = np.array([size[1] / width, size[0] / height], np.float32)
     # Rounding must not move an edge beyond the last pixel.
     limit = np.array([size[1], size[0]] * 2, np.float32)
@@ -139,6 +192,28 @@ def resize(example: Example, size: tuple[int, int], out: np.ndarray | None = Non
         boxes=np.minimum(example.boxes * np.tile(ratio, 2), limit),
         area=example.area * ratio.prod(),
     )
+
+
+def shrink_quickly(image: np.ndarray, size: tuple[int, int], out: np.ndarray) -> None:
+    """Scales pixels to a size, in a quarter of the time that `resize` takes where they shrink.
+
+    They are halved, by averages, as often as they have to become half as many or less along both
+    axes, and then interpolated: every pixel counts, but not all the same.
+
+    Args:
+      image: uint8 `[H, W, channels]`.
+      size: height and width of the result.
+      out: uint8 of that size: where the result is written.
+    """
+    height, width = image.shape[:2]
+    while 2 * size[0] <= height and 2 * size[1] <= width:
+        # Averages of 2 x 2 are fast where all of them are.
+        if height % 2 or width % 2:
+            even = (height + height % 2, width + width % 2)
+            image = _scaled(image, even, None, cv2.INTER_LINEAR)
+        height, width = (height + 1) // 2, (width + 1) // 2
+        image = _scaled(image, (height, width), None, cv2.INTER_AREA)
+    _scaled(image, size, out, cv2.INTER_LINEAR)
 
 
 def crop(example: Example, window: tuple[int, int, int, int]) -> Example:
@@ -178,7 +253,7 @@ def crop(example: Example, window: tuple[int, int, int, int]) -> Example:
         boxes=boxes,
         area=example.area * visible,
     )
-    return select_objects(cropped, (sides >= _SMALLEST_SIDE).all(axis=-1))
+    return select_objects(cropped, (sides >= SMALLEST_SIDE).all(axis=-1))
 
 
 def scale_jitter(
@@ -212,12 +287,12 @@ def scale_jitter(
     height, width = pixels(example).shape[:2]
     draws = rng.random(3)
     factor = limits[0] + draws[0] * (limits[1] - limits[0])
-    top, bottom, new_height = _jittered(height, factor * size[0], canvas[0], draws[1])
-    left, right, new_width = _jittered(width, factor * size[1], canvas[1], draws[2])
+    top, bottom, new_height = jittered(height, factor * size[0], canvas[0], draws[1])
+    left, right, new_width = jittered(width, factor * size[1], canvas[1], draws[2])
     return resize(crop(example, (left, top, right, bottom)), (new_height, new_width), out)
 
 
-def _jittered(side: int, scaled: float, limit: int, position: float) -> tuple[int, int, int]:
+def jittered(side: int, scaled: float, limit: int, position: float) -> tuple[int, int, int]:
     """Along one axis: where the window begins and ends in the image, and its length in the result.
 
     Args:

@@ -65,6 +65,7 @@ def create(
         ),
         initial_w_loc=objective.losses.localization.initial_w_loc,
         canvas=canvas,
+        in_channels=config.model.get("in_channels", 3),
     )
 
 

@@ -50,8 +50,8 @@ class Detector:
     """A detector, by its parts. It has no weights and is on no device.
 
     Attributes:
-      network: maps images `[B, H, W, 3]`, RGB 0-255, with `train=`, to `Predictions`. What of it is
-        to be had from a pretrained backbone is its module `backbone`.
+      network: maps images `[B, H, W, in_channels]`, 0-255, with `train=`, to `Predictions`. What of
+        it is to be had from a pretrained backbone is its module `backbone`.
       levels: maps a canvas, height and width of the network's input, to the anchors of its levels;
         a detector without anchors has one of any size a location, whose centre is the point.
       objective: maps (predictions, batch, anchors, carried) to an `Objective`; the predictions are
@@ -62,6 +62,7 @@ class Detector:
       options: what of the candidates is told.
       initial_w_loc: `Carried.w_loc` of the first step; None: measured on the first batches.
       canvas: the only canvas the network takes; None: it takes any.
+      in_channels: channels of the images: 3, RGB; 1, grey; others as the files have them.
     """
 
     network: nn.Module
@@ -71,3 +72,4 @@ class Detector:
     options: DetectionOptions = DetectionOptions()
     initial_w_loc: float | None = 1.0
     canvas: Canvas | None = None
+    in_channels: int = 3

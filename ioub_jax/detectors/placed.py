@@ -63,7 +63,9 @@ class PlacedDetector:
     @functools.cached_property
     def init_variables(self) -> jax.stages.Wrapped:
         """`init_variables(seed)`, seed an int32: the network is traced when first asked for."""
-        return jax.jit(functools.partial(init_variables, self.network))
+        return jax.jit(
+            functools.partial(init_variables, self.network, in_channels=self.detector.in_channels)
+        )
 
     @functools.cached_property
     def abstract_variables(self) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class PlacedDetector:
         Raises:
           ConfigError: it does not; the sentence names the first difference.
         """
-        images = jax.ShapeDtypeStruct((1, *canvas, 3), jnp.uint8)
+        images = jax.ShapeDtypeStruct((1, *canvas, self.detector.in_channels), jnp.uint8)
         apply = functools.partial(self.network.apply, train=False)
         predictions: Any = jax.eval_shape(apply, self.abstract_variables, images)
         numbers = [len(level) for level in self.host_anchors(canvas)]
@@ -190,9 +192,11 @@ class PlacedDetector:
         return found
 
 
-def init_variables(network: nn.Module, seed: int | jax.Array) -> dict[str, Any]:
+def init_variables(
+    network: nn.Module, seed: int | jax.Array, in_channels: int = 3
+) -> dict[str, Any]:
     """Initial variables; no parameter's shape depends on the size of the image."""
-    images = jnp.zeros((1, 64, 64, 3), jnp.float32)
+    images = jnp.zeros((1, 64, 64, in_channels), jnp.float32)
     return dict(network.init(jax.random.key(seed), images, train=False))
 
 

@@ -13,6 +13,7 @@ from ioub_jax.detectors.detector import Detector
 from ioub_jax.errors import ConfigError
 from ioub_jax.key_names import below, naming, naming_fields
 from ioub_jax.models import fpn, retinanet_network
+from ioub_jax.models.interface import for_channels
 
 
 def create(config: Any, num_classes: int) -> Detector:
@@ -47,6 +48,7 @@ def create_network(
 ) -> retinanet_network.RetinaNet:
     """The network of `config.model`; of the anchors only how many share a location is needed."""
     dtype = jnp.dtype(model.dtype)
+    channels = model.get("in_channels", 3)  # which the runs of earlier versions lack
 
     def head(outputs: int, bias: float) -> retinanet_network.Head:
         return retinanet_network.Head(
@@ -82,7 +84,7 @@ def create_network(
             num_classes, retinanet_network.prior_probability_bias(model.head.prior_probability)
         ),
         localization_head=head(4, 0.0),
-        pixel_mean=tuple(model.pixel_mean),
-        pixel_std=tuple(model.pixel_std),
+        pixel_mean=for_channels(model.pixel_mean, channels),
+        pixel_std=for_channels(model.pixel_std, channels),
         dtype=dtype,
     )

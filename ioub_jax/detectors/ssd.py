@@ -13,6 +13,7 @@ from ioub_jax.detectors.detector import Detector
 from ioub_jax.errors import ConfigError
 from ioub_jax.key_names import naming_fields
 from ioub_jax.models import ssd_network, vgg
+from ioub_jax.models.interface import for_channels
 
 
 def create(config: Any, num_classes: int) -> Detector:
@@ -80,6 +81,7 @@ def create_network(
             f"given for {len(anchors_per_location)}; give config.anchors one stride for each."
         )
     dtype = jnp.dtype(model.dtype)
+    channels = model.get("in_channels", 3)  # which the runs of earlier versions lack
     # Weights published for SSD are of VGG16 at its own width, which a configuration may leave out.
     width = model.get("width", 64)
     return ssd_network.SSD(
@@ -93,7 +95,7 @@ def create_network(
         localization_heads=tuple(
             ssd_network.head_convolution(anchors * 4, dtype) for anchors in anchors_per_location
         ),
-        pixel_mean=tuple(model.pixel_mean),
-        pixel_std=tuple(model.pixel_std),
+        pixel_mean=for_channels(model.pixel_mean, channels),
+        pixel_std=for_channels(model.pixel_std, channels),
         dtype=dtype,
     )

@@ -57,7 +57,11 @@ def on_each_device(function: Callable[..., Any], mesh: Mesh) -> Callable[..., An
 
 
 def abstract_batch(
-    batch_size: int, canvas: tuple[int, int], max_boxes: int, sharding: NamedSharding | None = None
+    batch_size: int,
+    canvas: tuple[int, int],
+    max_boxes: int,
+    sharding: NamedSharding | None = None,
+    in_channels: int = 3,
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """A batch as `put_batch` gives it to the compiled steps, without values.
 
@@ -66,13 +70,14 @@ def abstract_batch(
       canvas: height and width of the images.
       max_boxes: M, ground-truth slots of an image.
       sharding: of every array.
+      in_channels: of the images.
     """
 
     def part(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((batch_size, *shape), dtype, sharding=sharding)
 
     return {
-        "image": part((*canvas, 3), jnp.uint8),
+        "image": part((*canvas, in_channels), jnp.uint8),
         "image_size": part((2,), jnp.float32),
         "scale": part((2,), jnp.float32),
         "boxes": part((max_boxes, 4), jnp.float32),

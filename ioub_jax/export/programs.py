@@ -16,7 +16,7 @@ import safetensors.numpy
 from jax import export
 
 from ioub_jax import files, tile_merging, weights
-from ioub_jax.data.batching import PADDING_COLOUR
+from ioub_jax.data.batching import padding_colour
 from ioub_jax.errors import ConfigError
 from ioub_jax.export import onnx_program
 from ioub_jax.export.platforms import DEFAULT_PLATFORMS, check_platforms
@@ -34,6 +34,9 @@ _RESIZE = {
     "zoom": "h = round(H * zoom), w = round(W * zoom) of a tile of (H, W)",
 }
 
+#: What the channels of so many are, for a reader of the JSON.
+_CHANNELS = {1: "grey (ITU-R 601 of RGB), ", 3: "RGB, "}
+
 
 def export_detector(
     detector: ObjectDetector,
@@ -44,11 +47,11 @@ def export_detector(
 ) -> export.Exported:
     """The whole detector for images of one canvas: one StableHLO program, weights inside.
 
-    It takes `images` uint8 `[B, H, W, 3]`, RGB, each image in the top left of the canvas, and
-    `sizes` int32 `[B, 2]`, height and width of each image on it; what is outside of them does not
-    matter. It gives a dict of `boxes` float32 `[B, K, 4]`, xyxy in pixels of the canvas, `scores`
-    float32 `[B, K]`, `labels` int32 `[B, K]` and `valid` bool `[B, K]`, best first, as
-    `postprocess.Detections`.
+    It takes `images` uint8 `[B, H, W, channels]`, RGB as a rule, each image in the top left of the
+    canvas, and `sizes` int32 `[B, 2]`, height and width of each image on it; what is outside of
+    them does not matter. It gives a dict of `boxes` float32 `[B, K, 4]`, xyxy in pixels of the
+    canvas, `scores` float32 `[B, K]`, `labels` int32 `[B, K]` and `valid` bool `[B, K]`, best
+    first, as `postprocess.Detections`.
 
     Args:
       detector: the detector.
@@ -62,7 +65,9 @@ def export_detector(
     check_platforms(platforms)
     batch = batch_size if batch_size is not None else export.symbolic_shape("batch")[0]
     detect = _program(detector, canvas)
-    return export.export(jax.jit(detect), platforms=tuple(platforms))(*_inputs(batch, canvas))
+    return export.export(jax.jit(detect), platforms=tuple(platforms))(
+        *_inputs(detector, batch, canvas)
+    )
 
 
 def _program(detector: ObjectDetector, canvas: Canvas) -> Callable[..., dict[str, jax.Array]]:
@@ -83,9 +88,11 @@ def _program(detector: ObjectDetector, canvas: Canvas) -> Callable[..., dict[str
     return detect
 
 
-def _inputs(batch: Any, canvas: Canvas) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+def _inputs(
+    detector: ObjectDetector, batch: Any, canvas: Canvas
+) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
     return (
-        jax.ShapeDtypeStruct((batch, *canvas, 3), jnp.uint8),
+        jax.ShapeDtypeStruct((batch, *canvas, detector.reading.channels), jnp.uint8),
         jax.ShapeDtypeStruct((batch, 2), jnp.int32),
     )
 
@@ -106,7 +113,7 @@ def _padded(images: jax.Array, sizes: jax.Array) -> jax.Array:
     """The images with the padding that the detector was trained with."""
     rows = jnp.arange(images.shape[1])[None, :, None, None] < sizes[:, 0, None, None, None]
     columns = jnp.arange(images.shape[2])[None, None, :, None] < sizes[:, 1, None, None, None]
-    padding = jnp.asarray(PADDING_COLOUR, jnp.uint8)[None, None, None]
+    padding = jnp.asarray(padding_colour(images.shape[3]), jnp.uint8)[None, None, None]
     return jnp.where(rows & columns, images, padding)
 
 
@@ -168,7 +175,7 @@ def write_onnx(
         canvas is no input of the model.
     """
     contents = {
-        canvas: onnx_program.convert(_program(detector, canvas), _inputs(1, canvas))
+        canvas: onnx_program.convert(_program(detector, canvas), _inputs(detector, 1, canvas))
         for canvas in canvases or detector.canvases
     }
     return _write(detector, folder, contents, "onnx", {"format": "onnx", "batch_size": 1})
@@ -200,11 +207,12 @@ def _description(detector: ObjectDetector) -> dict[str, Any]:
     resize = dataclasses.asdict(detector.resize)
     of_mode = {"short_side": ("short_side", "long_side"), "zoom": ("zoom",)}
     resize = {key: resize[key] for key in ("mode", *of_mode.get(resize["mode"], ()))}
+    channels = detector.reading.channels
     return {
         "classes": _classes(detector),
         "inputs": [
-            "images: uint8 [batch, canvas_h, canvas_w, 3], RGB, 0-255, the image in the top left "
-            "of the canvas; what is outside of it does not matter",
+            f"images: uint8 [batch, canvas_h, canvas_w, {channels}], {_CHANNELS.get(channels, '')}"
+            "0-255, the image in the top left of the canvas; what is outside of it does not matter",
             "sizes: int32 [batch, 2], height h and width w of the image on the canvas, in pixels",
         ],
         "outputs": {

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import ml_collections
 
@@ -32,13 +33,14 @@ from ioub_jax.data.sources import (
     voc_pixels_of,
 )
 from ioub_jax.data.sources.class_order import with_classes
+from ioub_jax.data.sources.example import channels_of
 from ioub_jax.data.sources.file_source import AnnotatedImages
 from ioub_jax.data.sources.image_survey import with_reading
 from ioub_jax.data.sources.learned import count_learned, with_learned_images, without_lost
 from ioub_jax.data.sources.tiles import TileCounts, TileSource, counted_tiles
 from ioub_jax.data.tiling import Tiling
 from ioub_jax.errors import ConfigError
-from ioub_jax.key_names import below, naming
+from ioub_jax.key_names import below, naming, naming_fields
 
 SPLITS = ("train", "val", "test")
 _ON_ERROR = {"on_error": "config.data.on_error"}
@@ -56,6 +58,7 @@ def create_source(
     categories: Categories | None = None,
     bit_depth: int | None = None,
     voc_pixels: str | None = None,
+    channels: int = 3,
 ) -> Source:
     """The data set that a configuration names, with the images that a split is used with.
 
@@ -71,6 +74,7 @@ def create_source(
         say; None: measured on this split.
       voc_pixels: how the training data counts the pixels of VOC's XMLs, where the configuration
         does not say; None: decided by the files of this split.
+      channels: of the images, `config.model.in_channels`.
 
     Returns:
       the data set; for training without the images that have no box to learn, unless they are
@@ -83,7 +87,13 @@ def create_source(
         or there are objects of a class that `categories` lacks.
     """
     return open_counted(
-        data, split, matcher, categories=categories, bit_depth=bit_depth, voc_pixels=voc_pixels
+        data,
+        split,
+        matcher,
+        categories=categories,
+        bit_depth=bit_depth,
+        voc_pixels=voc_pixels,
+        channels=channels,
     )[0]
 
 
@@ -95,6 +105,7 @@ def open_counted(
     categories: Categories | None = None,
     bit_depth: int | None = None,
     voc_pixels: str | None = None,
+    channels: int = 3,
 ) -> tuple[Source, Learned]:
     """As `create_source`, with what of the data set is learned.
 
@@ -105,11 +116,12 @@ def open_counted(
       categories: as for `create_source`.
       bit_depth: as for `create_source`.
       voc_pixels: as for `create_source`.
+      channels: as for `create_source`.
 
     Returns:
       the data set and the counts; raises alike.
     """
-    source = open_source(data, split, categories, bit_depth, voc_pixels)
+    source = open_source(data, split, categories, bit_depth, voc_pixels, channels)
     rules = rules_of(data, matcher, split)
     of_images = _of_images(rules, data)
     learned = count_learned(source, of_images)
@@ -139,6 +151,7 @@ def open_source(
     categories: Categories | None = None,
     bit_depth: int | None = None,
     voc_pixels: str | None = None,
+    channels: int = 3,
 ) -> Source:
     """The data set that a configuration names, with every image that can be read.
 
@@ -148,6 +161,7 @@ def open_source(
       categories: as for `create_source`.
       bit_depth: as for `create_source`.
       voc_pixels: as for `create_source`.
+      channels: as for `create_source`.
 
     Returns:
       the data set; raises as `create_source`, but for a lack of boxes.
@@ -176,8 +190,8 @@ def open_source(
         _log.warning("%s: %d left out, the first: %s", name, count, source.skipped[0])
     if isinstance(source, AnnotatedImages):
         bit_depth = chosen_bit_depth(data) or bit_depth
-        return with_reading(source, name, exif=_exif(data), bit_depth=bit_depth)
-    return source
+        return with_reading(source, name, exif=_exif(data), bit_depth=bit_depth, channels=channels)
+    return with_channels(source, channels)
 
 
 def rules_of(
@@ -225,6 +239,11 @@ def cut_into_tiles(
         raise ConfigError(
             f"config.data.tiles.size is {tiling.size}, but tiles are cut from image files, which "
             f"{type(source).__name__} has none of; leave it unset."
+        )
+    if source.reading.channels != 3:
+        raise ConfigError(
+            f"model.in_channels is {source.reading.channels} and config.data.tiles.size "
+            f"{tiling.size}, but tiles are cut from RGB images; leave one of them unset."
         )
     cache = data.tiles.get("cache")
     folder = None if cache is None else pathlib.Path(cache).expanduser()
@@ -291,7 +310,30 @@ def reading_of(config: ml_collections.ConfigDict, bit_depth: int = AS_STORED.bit
       config: the whole configuration.
       bit_depth: that of 16-bit images where the configuration does not choose one.
     """
-    return Reading(_exif(config.data), chosen_bit_depth(config.data) or bit_depth)
+    depth = chosen_bit_depth(config.data) or bit_depth
+    return Reading(_exif(config.data), depth, in_channels_of(config))
+
+
+def with_channels(source: Source, channels: int) -> Source:
+    """A data set whose images have so many channels; of one without files they are what they are.
+
+    Raises:
+      ConfigError: they are others.
+    """
+    if isinstance(source, AnnotatedImages):
+        return source.read_with(dataclasses.replace(source.reading, channels=channels))
+    if channels != channels_of(source):
+        raise ConfigError(
+            f"config.model.in_channels is {channels}, but the images of a "
+            f"{type(source).__name__} have {channels_of(source)} channels; set it to "
+            f"{channels_of(source)}, or take image files."
+        )
+    return source
+
+
+def in_channels_of(config: ml_collections.ConfigDict) -> int:
+    """How many channels the images of a configuration have; 3 in runs of earlier versions."""
+    return int(config.model.get("in_channels", 3)) if "model" in config else 3
 
 
 # ------------------------------------------------------------------ each kind of data set
@@ -430,10 +472,13 @@ def augmentation_of(data: ml_collections.ConfigDict) -> Augmentation:
     Raises:
       ConfigError: it has values that `Augmentation` refuses.
     """
-    options = data.augmentation
-    names = [field.name for field in dataclasses.fields(Augmentation)]
-    with naming(below("data.augmentation", names)):
-        return Augmentation(**{**options, "scale_jitter": tuple(options.scale_jitter)})
+    options: dict[str, Any] = {
+        # Of a configuration that was read from JSON.
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in data.augmentation.items()
+    }
+    with naming_fields("data.augmentation", Augmentation):
+        return Augmentation(**options)
 
 
 def loading_of(config: ml_collections.ConfigDict) -> Loading:
@@ -483,6 +528,7 @@ def open_split(
         categories=categories,
         bit_depth=bit_depth,
         voc_pixels=voc_pixels,
+        channels=in_channels_of(config),
     )
 
 
@@ -504,8 +550,14 @@ def open_data(
       ConfigError: an option has a value that is refused.
       DataError: the data set is broken, or has a class without a box to learn.
     """
+    channels = in_channels_of(config)
     source, learned = open_counted(
-        config.data, "train", config.matcher, categories=categories, voc_pixels=voc_pixels
+        config.data,
+        "train",
+        config.matcher,
+        categories=categories,
+        voc_pixels=voc_pixels,
+        channels=channels,
     )
     check_classes(learned, config.data)
     validation = create_source(
@@ -514,6 +566,7 @@ def open_data(
         categories=list(zip(source.category_ids, source.classes, strict=True)),
         bit_depth=bit_depth_of(source),
         voc_pixels=voc_pixels_of(source),
+        channels=channels,
     )
     return source, validation, learned
 
@@ -575,7 +628,7 @@ def open_leniently(config: ml_collections.ConfigDict, split: str) -> Source:
         check_on_error(data.on_error)
     lenient = data.copy_and_resolve_references()
     lenient.on_error = "skip"
-    return open_source(lenient, split)
+    return open_source(lenient, split, channels=in_channels_of(config))
 
 
 def audit_data_set(

@@ -43,8 +43,33 @@ class Predictions(NamedTuple):
 def normalize_images(
     images: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: Any = jnp.float32
 ) -> jax.Array:
-    """`[..., 3]` RGB pixels 0-255 (uint8 or float) to `(pixel - mean) / std`."""
+    """Pixels 0-255 `[..., channels]` (uint8 or float) to `(pixel - mean) / std` of each channel."""
     lead = (1,) * (images.ndim - 1)
-    subtracted = jnp.asarray(mean, jnp.float32).reshape(*lead, 3)
-    divided = jnp.asarray(std, jnp.float32).reshape(*lead, 3)
+    subtracted = jnp.asarray(mean, jnp.float32).reshape(*lead, -1)
+    divided = jnp.asarray(std, jnp.float32).reshape(*lead, -1)
     return ((images.astype(jnp.float32) - subtracted) / divided).astype(dtype)
+
+
+def for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Means or deviations of the pixels of so many channels.
+
+    Args:
+      values: one for each channel, or the three of RGB. Of these another number is made: all are
+        the mean of the three, but the first three of more than three channels, which are RGB's.
+      channels: how many there are.
+
+    Returns:
+      one for each channel.
+
+    Raises:
+      ValueError: there are neither so many nor three.
+    """
+    given = tuple(float(value) for value in values)
+    if len(given) == channels:
+        return given
+    if len(given) != 3:
+        raise ValueError(
+            f"values are {len(given)}; there must be {channels}, one a channel, or RGB's three."
+        )
+    mean = sum(given) / 3
+    return (*given, *(mean,) * (channels - 3)) if channels > 3 else (mean,) * channels

@@ -79,7 +79,8 @@ class RetinaNet(nn.Module):
       pyramid: puts out P3 to P7 from C3 to C5.
       classification_head: puts out C logits an anchor.
       localization_head: puts out 4 deltas an anchor.
-      pixel_mean: of the RGB pixels the backbone was trained on, on the scale 0 to 255.
+      pixel_mean: of the pixels the backbone was trained on, of each channel, on the scale 0 to
+        255.
       pixel_std: their standard deviation.
       dtype: dtype of the computation; parameters are float32.
     """
@@ -88,15 +89,15 @@ class RetinaNet(nn.Module):
     pyramid: fpn.FeaturePyramid
     classification_head: Head
     localization_head: Head
-    pixel_mean: tuple[float, float, float]
-    pixel_std: tuple[float, float, float]
+    pixel_mean: tuple[float, ...]
+    pixel_std: tuple[float, ...]
     dtype: Any = jnp.float32
 
     def __call__(self, images: jax.Array, *, train: bool) -> Predictions:
         """Predictions for a batch.
 
         Args:
-          images: `[B, H, W, 3]` RGB pixels 0-255.
+          images: `[B, H, W, channels]` pixels 0-255.
           train: whether batch norms use the statistics of the batch.
 
         Returns:

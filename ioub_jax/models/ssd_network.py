@@ -105,7 +105,8 @@ class SSD(nn.Module):
       classification_heads: for each level, a convolution that puts out C + 1 logits of
         each of its anchors, the background first.
       localization_heads: likewise `anchors * 4`.
-      pixel_mean: of the RGB pixels the backbone was trained on, on the scale 0 to 255.
+      pixel_mean: of the pixels the backbone was trained on, of each channel, on the scale 0 to
+        255.
       pixel_std: what they are divided by, 1 in the VGG16 that SSD starts from.
       dtype: dtype of the computation; parameters are float32.
     """
@@ -115,15 +116,15 @@ class SSD(nn.Module):
     extra_layers: ExtraLayers
     classification_heads: tuple[nn.Conv, ...]
     localization_heads: tuple[nn.Conv, ...]
-    pixel_mean: tuple[float, float, float]
-    pixel_std: tuple[float, float, float]
+    pixel_mean: tuple[float, ...]
+    pixel_std: tuple[float, ...]
     dtype: Any = jnp.float32
 
     def __call__(self, images: jax.Array, *, train: bool) -> Predictions:
         """Predictions for a batch.
 
         Args:
-          images: `[B, S, S, 3]` RGB pixels 0-255, S the input size of the extra layers.
+          images: `[B, S, S, channels]` pixels 0-255, S the input size of the extra layers.
           train: of no effect, there is no batch norm and no dropout.
 
         Returns:

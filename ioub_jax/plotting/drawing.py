@@ -26,10 +26,20 @@ Values = Any  # array-like [n]
 Runs = Mapping[str, Mapping[str, Any]]
 
 
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """What can be shown of an image of any channels, `[H, W, 3]`: the first three, or one as grey.
+
+    Of four, red, green, blue and near infrared, that is the colours.
+    """
+    return image[:, :, :3] if image.shape[2] >= 3 else np.repeat(image[:, :, :1], 3, axis=2)
+
+
 def show_image(axes: Axes, image: np.ndarray) -> None:
     """Shows an image so that pixel i covers [i, i + 1), as boxes count."""
     height, width = image.shape[:2]
-    axes.imshow(np.asarray(image), extent=(0, width, height, 0), interpolation="antialiased")
+    axes.imshow(
+        as_rgb(np.asarray(image)), extent=(0, width, height, 0), interpolation="antialiased"
+    )
     axes.set_autoscale_on(False)
 
 

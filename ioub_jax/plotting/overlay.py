@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ioub_jax.plotting.drawing import as_rgb
 from ioub_jax.plotting.sheets import class_color
 from ioub_jax.printing import printable
 
@@ -19,7 +20,7 @@ def draw_on_image(
     The best detection is drawn last, on top of the others. Lines and letters grow with the image.
 
     Args:
-      image: uint8 `[H, W, 3]` RGB.
+      image: uint8 `[H, W, channels]`.
       boxes: `[k, 4]` xyxy in pixels of the image, best first.
       labels: `[k]`.
       scores: `[k]`.
@@ -28,7 +29,7 @@ def draw_on_image(
     Returns:
       uint8 `[H, W, 3]`.
     """
-    canvas = Image.fromarray(image).convert("RGB")
+    canvas = Image.fromarray(np.ascontiguousarray(as_rgb(image)))
     pen = ImageDraw.Draw(canvas)
     size = max(11, round(0.018 * max(image.shape[:2])))
     font = ImageFont.load_default(size)

@@ -117,6 +117,7 @@ class Experiment:
             start_step,
             num_steps,
             seed=self.options.seed,
+            total_steps=self.options.steps,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )

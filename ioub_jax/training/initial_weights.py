@@ -109,7 +109,10 @@ def _read_backbone(
     path = weights.find_weights(initial.pretrained)
     template = {kind: tree.get("backbone", {}) for kind, tree in variables.items()}
     backbone = weights.backbone_variables(
-        weights.read_state_dict(path), template, backbone=initial.backbone, name=str(path)
+        weights.read_state_dict(path),
+        weights.of_rgb(template),
+        backbone=initial.backbone,
+        name=str(path),
     )
     return {kind: {"backbone": tree} for kind, tree in backbone.items()}
 
@@ -163,6 +166,7 @@ def _merged(
     key: str,
 ) -> dict[str, Any]:
     """`ours` with the wanted leaves of `theirs`."""
+    theirs = weights.adapted_inputs(theirs, ours)
     expected, found = (
         {names: leaf.shape for names, leaf in _leaves(tree) if is_wanted(names[1:])}
         for tree in (ours, theirs)

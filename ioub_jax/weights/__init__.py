@@ -7,6 +7,7 @@
 
 from ioub_jax.errors import WeightsError
 from ioub_jax.weights.imported_backbones import backbone_variables
+from ioub_jax.weights.input_channels import adapted_inputs, of_rgb
 from ioub_jax.weights.published import find_weights, local_weights
 from ioub_jax.weights.torchvision_detectors import ImportedDetector, detector_of, is_class_output
 from ioub_jax.weights.torchvision_export import TorchvisionDetector, torchvision_export
@@ -16,11 +17,13 @@ __all__ = [
     "ImportedDetector",
     "TorchvisionDetector",
     "WeightsError",
+    "adapted_inputs",
     "backbone_variables",
     "detector_of",
     "find_weights",
     "is_class_output",
     "local_weights",
+    "of_rgb",
     "read_state_dict",
     "torchvision_export",
 ]

@@ -29,6 +29,7 @@ _FREE = {
     "model": {
         "dtype",
         "frozen_stages",
+        "in_channels",
         "norm_epsilon",
         "pixel_mean",
         "pixel_std",
@@ -77,6 +78,12 @@ def torchvision_export(
     Raises:
       WeightsError: torchvision has no such model; it names the options that stand in the way.
     """
+    channels = settings["model"].get("in_channels", 3)
+    if channels != 3:
+        raise WeightsError(
+            f"{name} has model.in_channels={channels}, and torchvision's detectors take RGB images "
+            "alone; export it as a program or as ONNX."
+        )
     architecture = _architecture(settings, name)
     variables = jax.device_get(variables)
     model = settings["model"]

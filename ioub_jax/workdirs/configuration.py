@@ -53,6 +53,7 @@ _WHERE_DATA_LIES = re.compile(
 _LABELS = re.compile(r"data\.\w+\.classes")
 # Keys that runs of earlier versions lack, with what those did.
 _ADDED = {
+    "model.in_channels": 3,
     "data.exif": "ignore",
     "data.bit_depth": None,
     "data.voc.pixels": None,
@@ -65,6 +66,20 @@ _ADDED = {
     "data.tiles.zoom": 1.0,
     "data.tiles.keep_empty": 0.1,
     "evaluation.coco_detections": 100,
+    "data.augmentation.rotation": 0.0,
+    "data.augmentation.affine_scale": [1.0, 1.0],
+    "data.augmentation.translation": 0.0,
+    "data.augmentation.shear": 0.0,
+    "data.augmentation.rotated_boxes": "ellipse",
+    "data.augmentation.hsv": [0.0, 0.0, 0.0],
+    "data.augmentation.blur": 0.0,
+    "data.augmentation.cutout": 0.0,
+    "data.augmentation.mosaic": 0.0,
+    "data.augmentation.mosaic_scale": [0.5, 1.5],
+    "data.augmentation.mixup": 0.0,
+    "data.augmentation.copy_paste": 0.0,
+    "data.augmentation.close_after": 0.9,
+    "data.augmentation.min_visibility": 0.25,
     "optimizer.name": "sgd",
     "optimizer.betas": None,
     "optimizer.backbone_factor": 1.0,

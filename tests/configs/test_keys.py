@@ -12,8 +12,8 @@ from ml_collections import config_dict
 
 from ioub_jax import objective
 from ioub_jax.configs import defaults, keys, ssd_defaults
+from ioub_jax.data import affine, images, resizing
 from ioub_jax.data import checks as data_checks
-from ioub_jax.data import images, resizing
 from ioub_jax.from_config import data_parts
 from ioub_jax.models import layers, resnet, ssd_network
 from tests import tiny
@@ -32,6 +32,15 @@ SINCE |= {"data.voc.pixels", "data.voc.unannotated"}
 UNTIL = {"data.voc.one_based", "data.voc.unannotated"}
 _OF_TILES = ("size", "overlap", "visibility", "zoom", "keep_empty", "cache")
 SINCE |= {"evaluation.coco_detections", *(f"data.tiles.{key}" for key in _OF_TILES)}
+SINCE.add("model.in_channels")
+SINCE |= {
+    f"data.augmentation.{key}"
+    for key in (
+        *("rotation", "affine_scale", "translation", "shear", "rotated_boxes"),
+        *("hsv", "blur", "cutout", "min_visibility"),
+        *("mosaic", "mosaic_scale", "mixup", "copy_paste", "close_after"),
+    )
+}
 
 
 def leaves(config, prefix=""):
@@ -97,6 +106,7 @@ CHOICES = {
     "loss.normalizer": objective.options.NORMALIZERS,
     "data.source": tuple(data_parts._OPEN),
     "data.resize.mode": resizing.MODES,
+    "data.augmentation.rotated_boxes": affine.ROTATED_BOXES,
     "data.on_error": data_checks.ON_ERROR,
     "data.bit_depth": images.BIT_DEPTHS,
 }

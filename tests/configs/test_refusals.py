@@ -81,10 +81,27 @@ def refused(config, words):
         ("evaluation.coco_detections", 10, "at least 100"),
         ("data.augmentation.vertical_flip", 1.5, "a probability, 0 to 1"),
         ("data.augmentation.scale_jitter", (2.0, 1.0), "two factors above 0, the smaller one fir"),
+        ("data.augmentation.rotation", 200.0, "degrees, 0 to 180"),
+        ("data.augmentation.affine_scale", (2.0, 1.0), "two factors above 0, the smaller one fir"),
+        ("data.augmentation.translation", 1.0, "a share of the image, at least 0, below 1"),
+        ("data.augmentation.shear", 45.0, "degrees, at least 0 and below 45"),
+        ("data.augmentation.rotated_boxes", "box", "one of ellipse, corners"),
+        ("data.augmentation.hsv", (0.1, 0.1), "three gains from 0 to 1, of hue, saturation and v"),
+        ("data.augmentation.blur", 2.0, "a probability, 0 to 1"),
+        ("data.augmentation.cutout", -1.0, "a probability, 0 to 1"),
+        ("data.augmentation.mosaic", 4.0, "a probability, 0 to 1"),
+        ("data.augmentation.mosaic_scale", (0.5,), "two factors above 0, the smaller one first"),
+        ("data.augmentation.mixup", None, "a number, a probability, 0 to 1"),
+        ("data.augmentation.copy_paste", "yes", "a number, a probability, 0 to 1"),
+        ("data.augmentation.close_after", 10.0, "a share of the run, above 0 and at most 1"),
+        ("data.augmentation.min_visibility", 25.0, "a share, 0 to 1"),
         ("data.shapes.image_size", (64,), "a height and a width in pixels"),
         ("anchors.ratios", (), "at least one"),
         ("anchors.box_weights", (1.0, 1.0, 1.0, 0.0), "four numbers above 0"),
-        ("model.pixel_std", (0.0, *HALVES[1:]), "three numbers above 0"),
+        ("model.pixel_std", (0.0, *HALVES[1:]), "numbers above 0, one for each channel, or RGB's"),
+        ("model.pixel_mean", (), "a number for each channel, or RGB's three"),
+        ("model.in_channels", 0, "at least 1"),
+        ("model.in_channels", "grey", "a whole number, at least 1"),
         ("model.head.prior_probability", 1.0, "above 0 and below 1"),
     ],
 )
@@ -161,6 +178,38 @@ def test_an_absent_backend_is_told_with_both_ways_out(monkeypatch):
     with pytest.raises(ConfigError, match=r"pip install 'ioub_jax\[train\]', or --config.eval"):
         refusals.check(tiny.get_config())
     refusals.check(with_value("evaluation.backend", "pycocotools"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"model.pixel_mean": (1.0, 2.0)},
+            "model.pixel_mean has 2 numbers, where model.in_channels is 4; give 4, or RGB's three",
+        ),
+        (
+            {"model.pixel_std": (1.0,)},
+            "model.pixel_std has 1 numbers, where model.in_channels is 4",
+        ),
+        (
+            {"data.augmentation.photometric_distortion": True},
+            "data.augmentation.photometric_distortion changes the hue and saturation of RGB, but "
+            "model.in_channels is 4; set it to False, .*hsv=",
+        ),
+        (
+            {"data.augmentation.hsv": (0.0, 0.7, 0.4)},
+            r"data.augmentation.hsv changes .* set --config.data.augmentation.hsv='\(0.0, 0.0, 0.4",
+        ),
+    ],
+)
+def test_what_is_of_rgb_alone_is_refused_with_other_channels(changes, words):
+    config = tiny.get_config()
+    config.update_from_flattened_dict({"model.in_channels": 4})
+    refusals.check(config)
+    config.data.augmentation.hsv = (0.0, 0.0, 0.4)
+    refusals.check(config)
+    config.update_from_flattened_dict(changes)
+    refused(config, words)
 
 
 def test_frozen_batch_norm_takes_weights():

@@ -12,6 +12,7 @@ from ioub_jax.data.batching import (
     EvaluationPlan,
     assemble_batch,
     keep_largest,
+    padding_colour,
 )
 from ioub_jax.data.resizing import Resize
 from ioub_jax.data.sources.example import create_example
@@ -198,3 +199,10 @@ def test_a_batch_by_hand():
         "image_id": "int64",
         "is_real": "bool",
     }
+
+
+def test_the_padding_of_other_channels():
+    # .299 * 124 + .587 * 116 + .114 * 104 = 117.0; (124 + 116 + 104) / 3 = 114.7.
+    assert padding_colour(3) == PADDING_COLOUR == (124, 116, 104)
+    assert padding_colour(1) == (117,) and padding_colour(2) == (117, 117)
+    assert padding_colour(5) == (124, 116, 104, 115, 115)

@@ -1,3 +1,5 @@
+import collections
+import dataclasses
 import gc
 import logging
 import os
@@ -21,7 +23,7 @@ from ioub_jax.data.sources.coco import CocoSource
 from ioub_jax.data.sources.shapes import ShapesSource
 from ioub_jax.data.sources.voc import VocSource
 from ioub_jax.data.transforms import resize
-from tests import small_coco
+from tests import encoded, small_coco
 
 SIZE = (32, 48)
 SHAPES = ShapesSource(22, image_size=SIZE, seed=3)
@@ -35,7 +37,19 @@ EVERYTHING = Augmentation(
     photometric_distortion=True,
     expand_ratio=2.0,
     minimum_iou_crop=True,
+    rotation=20.0,
+    affine_scale=(0.8, 1.2),
+    translation=0.1,
+    shear=5.0,
+    hsv=(0.015, 0.7, 0.4),
+    blur=0.5,
+    cutout=0.5,
+    mosaic=0.5,
+    mixup=0.5,
+    copy_paste=0.5,
+    close_after=0.6,
 )
+CLOSES_AT = 8  # .6 * 13 = 7.8
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +68,7 @@ def _stream(source, start=0, augmentation=EVERYTHING, **options):
         seed=1,
         start_step=start,
         num_steps=STEPS - start,
+        total_steps=STEPS,
         max_boxes=6,
         augmentation=augmentation,
         **options,
@@ -108,6 +123,63 @@ def test_flips_come_in_all_four_kinds(source):
             near = [np.abs(np.flip(image, a).astype(int) - mirrored).max() <= 2 for a in axes]
             kinds.add(axes[near.index(True)])
     assert kinds == {(), (1,), (0,), (0, 1)}
+
+
+def test_nothing_is_joined_from_the_share_of_the_run_on_that_closes_it(source, stream):
+    closed = _stream(source, augmentation=EVERYTHING.closed())
+    _assert_equal(stream[CLOSES_AT:], closed[CLOSES_AT:])
+    for batch, other in zip(stream[:CLOSES_AT], closed, strict=False):
+        assert (batch["image"] != other["image"]).any()
+    # A run that is made longer is closed later.
+    longer = _stream(source, augmentation=dataclasses.replace(EVERYTHING, close_after=1.0))
+    _assert_equal(stream[:CLOSES_AT], longer[:CLOSES_AT])
+    assert (stream[CLOSES_AT]["image"] != longer[CLOSES_AT]["image"]).any()
+
+
+class _CountingSource(ShapesSource):
+    """Counts how often each image is decoded."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.loaded = collections.Counter()
+
+    def load(self, index, at_least=None):
+        self.loaded[index] += 1
+        return super().load(index, at_least)
+
+
+MOSAIC = Augmentation(mosaic=1.0, mixup=1.0, copy_paste=1.0)
+
+
+@pytest.mark.parametrize(("batch_size", "hosts", "most"), [(16, 1, 16), (16, 2, 8), (16, 4, 8)])
+def test_every_image_is_decoded_once_for_all_that_it_is_joined_with(batch_size, hosts, most):
+    source = _CountingSource(32, image_size=SIZE)
+    plan = BatchPlan(source.sizes, batch_size, 0, [SIZE])
+    with training_batches(
+        source,
+        plan,
+        seed=0,
+        start_step=0,
+        num_steps=1,
+        max_boxes=40,
+        augmentation=MOSAIC,
+        process_count=hosts,
+        prefetch=1,
+    ) as batches:
+        assert len(list(batches)) == 1
+    assert batch_size // hosts <= sum(source.loaded.values()) <= most
+    assert set(source.loaded.values()) == {1} and set(source.loaded) <= set(plan[0].indices)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_small_batches_are_joined_with_any_image(batch_size):
+    source = _CountingSource(32, image_size=SIZE)
+    plan = BatchPlan(source.sizes, batch_size, 0, [SIZE])
+    options = {"seed": 0, "start_step": 0, "num_steps": 9, "max_boxes": 40}
+    with training_batches(source, plan, augmentation=MOSAIC, **options) as batches:
+        list(batches)
+    seen = {index for step in range(9) for index in plan[step].indices.tolist()}
+    assert len(set(source.loaded) - seen) > 3
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -185,6 +257,20 @@ def test_evaluation_gives_every_image_once_and_unaugmented(source, hosts, batch_
     assert sorted(seen) == list(range(22))
 
 
+@pytest.mark.parametrize(("channels", "values"), [(4, 4), (1, 3)])
+def test_images_of_other_channels_come_through_worker_processes(tmp_path, channels, values):
+    rng = np.random.default_rng(0)
+    contents = [encoded.png(rng.integers(0, 256, (32, 48, values), np.uint8)) for _ in range(6)]
+    encoded.write_coco(tmp_path, contents, [(32, 48)] * 6, [[4, 4, 20, 20]], suffix="png")
+    source = CocoSource(tmp_path / "train.json", tmp_path / "images")
+    source = source.read_with(dataclasses.replace(source.reading, channels=channels))
+    joined = dataclasses.replace(EVERYTHING, photometric_distortion=False, hsv=(0.0, 0.0, 0.4))
+    stream = _stream(source, augmentation=joined)
+    assert {batch["image"].shape[3] for batch in stream} == {channels}
+    workers = 1 if channels == 4 else 0
+    _assert_equal(stream[4:], _stream(source, 4, augmentation=joined, num_workers=workers))
+
+
 @pytest.fixture
 def damaged(tmp_path):
     """Four images of one, two, three and one box, of which the third is truncated."""
@@ -228,6 +314,26 @@ def test_an_unreadable_image_is_replaced_by_the_next_and_counted_once(damaged, n
     assert [batch["image_id"].tolist() for batch in batches] == [[1, 2], [4, 4]] * 2
     assert len(source.skipped) == 1 and "c.jpg: the image is truncated" in str(source.skipped[0])
     assert all(batch["is_real"].all() for batch in batches)
+
+
+def test_an_unreadable_image_of_a_mosaic_is_replaced_by_the_next(damaged):
+    joined = {"on_error": "skip", "augmentation": MOSAIC, "max_boxes": 40}
+    source, batches = _damaged_stream(damaged, **joined)
+    assert [batch["image_id"].tolist() for batch in batches] == [[1, 2], [4, 4]] * 2
+    assert [problem.kind for problem in source.skipped] == ["unreadable_image"]
+    with pytest.raises(DataError, match=r"c\.jpg: the image is truncated"):
+        _damaged_stream(damaged, augmentation=MOSAIC, max_boxes=40)
+
+
+def test_too_many_objects_of_a_mosaic_are_told_once_for_an_image(damaged):
+    (damaged / "JPEGImages/c.jpg").write_bytes((damaged / "JPEGImages/a.jpg").read_bytes())
+    source, batches = _damaged_stream(damaged, max_boxes=3, augmentation=MOSAIC)
+    assert all(batch["valid"].sum(axis=1).max() <= 3 for batch in batches)
+    told = [str(problem) for problem in source.skipped]
+    assert len(told) == len(set(told)) <= 4 and {p.kind for p in source.skipped} == {
+        "too_many_objects"
+    }
+    assert all("joined with other images (mosaic, mixup, copy-paste)" in one for one in told)
 
 
 def test_of_too_many_objects_the_largest_are_kept_and_the_image_is_counted(damaged, caplog):

@@ -318,3 +318,34 @@ def test_resizing_into_memory_gives_the_same_pixels_there(size):
     assert np.shares_memory(resized.image, canvas)
     np.testing.assert_array_equal(canvas[: size[0], : size[1]], resize(example, size).image)
     assert not canvas[size[0] :].any() and not canvas[:, size[1] :].any()
+
+
+@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.given(examples(), st.tuples(SIDES, SIDES))
+def test_a_quick_resize_moves_boxes_alike_and_pixels_with_them(example, size):
+    out = np.zeros((90, 90, 3), np.uint8)
+    assert np.shares_memory(resize(example, size, out, quickly=True).image, out)
+    quick, exact = resize(example, size, quickly=True), resize(example, size)
+    np.testing.assert_array_equal(out[: size[0], : size[1]], quick.image)
+    assert_well_formed(quick)
+    np.testing.assert_array_equal(quick.boxes, exact.boxes)
+
+
+def test_what_is_painted_stays_under_its_box_in_a_quick_resize():
+    # 303 is odd, twice: 303 -> 304 -> 152 -> 76 -> 60.
+    example = _painted(303, 303, [(30, 60, 270, 150)])
+    quick = resize(example, (60, 60), quickly=True)
+    rows, columns = np.nonzero(quick.image[..., 0] >= 50)
+    seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    np.testing.assert_allclose(seen, quick.boxes[0], atol=0.6)
+
+
+def test_a_quick_resize_averages_all_pixels():
+    # To a third: halved, and then two thirds of that. The mean of noise stays, its deviation
+    # shrinks from 255 / sqrt(12) = 74 to about a third; interpolation alone would take four pixels
+    # of nine.
+    image = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    example = create_example([], [], 0, image=image)
+    quick, exact = resize(example, (100, 100), quickly=True), resize(example, (100, 100))
+    assert abs(quick.image.mean() - image.mean()) < 1
+    assert abs(quick.image.std() - exact.image.std()) < 3 and exact.image.std() < 30

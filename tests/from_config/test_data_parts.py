@@ -18,7 +18,7 @@ from ioub_jax.data.sources.unlearned import Origin
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import data_parts
 from ioub_jax.from_config.data_parts import create_source
-from tests import small_coco
+from tests import encoded, small_coco
 from tests.data.sources import tfds_builders
 from tests.data.yolo_folder import write
 
@@ -267,7 +267,7 @@ def test_resize_augmentation_and_plans_have_the_values_of_their_keys():
         (
             "augmentation.horizontal_flip",
             2.0,
-            "data.augmentation.horizontal_flip is 2.0; it is a probability, 0 to 1.",
+            "data.augmentation.horizontal_flip is 2.0; it must be a probability, 0 to 1.",
         ),
         (
             "augmentation.expand_ratio",
@@ -320,3 +320,29 @@ def test_batches_are_those_of_the_configuration():
     with loading.evaluation_batches(source, batch_size=3) as batches:
         real = [batch["is_real"].tolist() for batch in batches]
     assert real == [[True] * 3, [True, False, False]]
+
+
+def test_the_channels_of_the_images_are_those_of_the_network(tmp_path):
+    contents = [encoded.png(np.full((32, 32, 4), 50, np.uint8))]
+    encoded.write_coco(tmp_path, contents, [(32, 32)], [[1, 1, 20, 20]], suffix="png")
+    config = defaults.get_config()
+    config.data.source = "coco"
+    config.data.coco.update({"root": str(tmp_path), "train_images": "images"})
+    config.data.coco.train_annotations = "train.json"
+    for channels in (1, 3, 4):
+        config.model.in_channels = channels
+        source = data_parts.open_split(config, "train")
+        assert source[0].image.shape == (32, 32, channels)
+        assert data_parts.reading_of(config) == source.reading
+        assert data_parts.with_channels(source, 3)[0].image.shape == (32, 32, 3)
+
+
+def test_drawn_images_are_rgb():
+    config = defaults.get_config()
+    config.model.in_channels = 1
+    with pytest.raises(ConfigError) as caught:
+        data_parts.open_split(config, "train")
+    assert str(caught.value) == (
+        "config.model.in_channels is 1, but the images of a ShapesSource have 3 channels; set it "
+        "to 3, or take image files."
+    )

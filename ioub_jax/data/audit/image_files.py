@@ -1,6 +1,7 @@
 """What the image files themselves say: their size, their EXIF orientation, whether they decode."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import warnings
@@ -10,15 +11,18 @@ from typing import Any
 
 from ioub_jax.data.audit.findings import Finding
 from ioub_jax.data.audit.progress import progress
+from ioub_jax.data.bands import wrong_count
 from ioub_jax.data.checks import DataError, Problem
 from ioub_jax.data.image_headers import (
     UPRIGHT,
+    bands_of,
     open_with_pillow,
     orientation_of,
     read_header,
+    read_orientation,
     upright_size,
 )
-from ioub_jax.data.images import bit_depth_of, explain_size, value_span
+from ioub_jax.data.images import Reading, bit_depth_of, explain_size, value_span
 from ioub_jax.data.sources import FileSource, Source
 from ioub_jax.data.sources.file_source import AnnotatedImages
 
@@ -80,7 +84,8 @@ def check_headers(source: Source) -> tuple[list[Problem], list[Finding]]:
     exif = source.reading.exif
     paths = [source.describe(index) for index in range(len(source))]
     sizes = [(int(height), int(width)) for height, width in source.sizes]
-    headers = _in_threads(_read_header, paths, "Reading headers")
+    read = functools.partial(_read_header, channels=source.channels)
+    headers = _in_threads(read, paths, "Reading headers")
     for path, size, header in zip(paths, sizes, headers, strict=True):
         if isinstance(header, Problem):
             problems.append(header)
@@ -134,7 +139,9 @@ def _deep_values(source: Source, index: int) -> _Values:
         if not read_header(file).deep:
             return _Values()
         file.seek(0)
-        return _Values(None, *value_span(file.read(), source.describe(index)), deep=True)
+        return _Values(
+            None, *value_span(file.read(), source.describe(index), source.channels), deep=True
+        )
 
 
 def _describe_values(source: Source, values: list[_Values]) -> list[Finding]:
@@ -175,13 +182,21 @@ def _in_threads(function: Any, items: Any, description: str) -> Iterator[Any]:
         yield from progress(threads.map(function, items), description, len(items))
 
 
-def _read_header(path: str) -> _Stored | Problem:
+def _read_header(path: str, channels: int) -> _Stored | Problem:
     try:
         with open(path, "rb") as file:
-            refusal = read_header(file).refusal
+            header = read_header(file, channels)
             file.seek(0)
-            if refusal:
-                return Problem("unreadable_image", f"{path}: {refusal}, {_SKIP}")
+            if header.refusal:
+                return Problem("unreadable_image", f"{path}: {header.refusal}, {_SKIP}")
+            if Reading(channels=channels).is_of_bands:
+                bands = bands_of(file)
+                file.seek(0)
+                if bands not in (0, channels):
+                    error = wrong_count(path, bands, channels, _SKIP)
+                    return Problem(error.kind, str(error))
+                if header.size is not None:  # Pillow opens a TIFF of bands it knows alone
+                    return _Stored(header.size, read_orientation(file))
             image = open_with_pillow(file)
             return _Stored((image.height, image.width), orientation_of(image))
     except FileNotFoundError:

@@ -14,7 +14,8 @@ class Example:
     """An image and its objects.
 
     Attributes:
-      image: uint8 `[H, W, 3]` RGB, or None where only the annotations were asked for.
+      image: uint8 `[H, W, 3]` RGB, or with other channels where the data set has them; None where
+        only the annotations were asked for.
       boxes: float32 `[n, 4]`, xyxy in pixels of the image, right and bottom edge exclusive.
       labels: int32 `[n]`, contiguous classes 0..C-1.
       crowd: bool `[n]`, COCO's iscrowd.
@@ -98,6 +99,11 @@ class Source(Protocol):
         """How an error message calls an image: its file, or what made it."""
 
 
+def channels_of(source: Source) -> int:
+    """How many channels the images of a data set have: its `channels`, or 3 where it has none."""
+    return int(getattr(source, "channels", 3))
+
+
 def create_example(
     boxes: np.ndarray,
     labels: np.ndarray,
@@ -115,7 +121,7 @@ def create_example(
       boxes: `[n, 4]` xyxy in pixels; any sequence that reshapes to it, an empty one included.
       labels: `[n]`.
       image_id: the data set's own number of the image.
-      image: uint8 `[H, W, 3]` RGB or None.
+      image: uint8 `[H, W, channels]` or None.
       crowd: bool `[n]` or None.
       difficult: bool `[n]` or None.
       ignored: bool `[n]` or None.

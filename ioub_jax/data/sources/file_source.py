@@ -94,6 +94,11 @@ class AnnotatedImages:
         """
         raise NotImplementedError
 
+    @property
+    def channels(self) -> int:
+        """How many channels its images are read with."""
+        return self.reading.channels
+
     def open_image(self, index: int) -> BinaryIO:
         """The encoded image, to look into; raises `OSError` where there is none."""
         raise NotImplementedError

@@ -80,7 +80,7 @@ def measured_bit_depth(source: AnnotatedImages, survey: Survey) -> tuple[int, in
     def largest(index: int) -> int:
         try:
             with source.open_image(index) as file:
-                return value_span(file.read(), source.describe(index))[1]
+                return value_span(file.read(), source.describe(index), source.channels)[1]
         except (OSError, DataError):  # reading it tells
             return -1
 
@@ -89,7 +89,12 @@ def measured_bit_depth(source: AnnotatedImages, survey: Survey) -> tuple[int, in
 
 
 def with_reading(
-    source: _T, name: str, *, exif: str = "ignore", bit_depth: int | None = None
+    source: _T,
+    name: str,
+    *,
+    exif: str = "ignore",
+    bit_depth: int | None = None,
+    channels: int = 3,
 ) -> _T:
     """A data set whose images are read in this way; tells what is measured or ignored.
 
@@ -98,7 +103,9 @@ def with_reading(
       name: what the log calls it.
       exif: 'ignore', or 'apply' to turn images as their EXIF orientation says.
       bit_depth: how many bits the values of its 16-bit images have; None: measured on these.
+      channels: of the pixels, as in `Reading`.
     """
+    source = source.read_with(dataclasses.replace(source.reading, channels=channels))
     survey = survey_images(source)
     if survey.turned and exif == "ignore":
         _log.warning("%s: %s", name, orientation_sentence(survey))

@@ -245,7 +245,7 @@ def test_what_reading_puts_right_is_worth_knowing(tmp_path, content, monkeypatch
     data_sets.write_coco(tmp_path, content)
     opened = create_source(data_sets.coco_config(tmp_path).data, "train")
     opened.census = Census(4, 9, 0, {"clipped": 1_200, "renumbered": 0, "repeated": 1})
-    monkeypatch.setattr(data_parts, "open_source", lambda *_: opened)
+    monkeypatch.setattr(data_parts, "open_source", lambda *_, **__: opened)
     config = data_sets.coco_config(tmp_path)
     assert findings(config) == {"clipped": (1_200, False), "repeated": (1, False)}
     text = report.format_findings(audit_data_set(config, "train").findings)

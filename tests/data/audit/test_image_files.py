@@ -1,5 +1,7 @@
 """What image files say of themselves: size, EXIF orientation, whether they decode."""
 
+import dataclasses
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -113,3 +115,15 @@ def test_a_source_without_files_has_no_headers():
     source = ShapesSource(num_images=2, image_size=(32, 32), seed=0, split="train")
     assert check_headers(source) == ([], [])
     assert decode_all(source) == ([], [])
+
+
+def test_headers_tell_how_many_bands_there_are(tmp_path):
+    bands = np.zeros((5, 7, 4), np.uint8)
+    (tmp_path / "four.tif").write_bytes(tiff(bands, colours=1, extra=(0, 0, 0)))
+    (tmp_path / "three.tif").write_bytes(tiff(bands[..., :3]))
+    source = open_source([tmp_path / "four.tif", tmp_path / "three.tif"], (5, 7))
+    assert ["four.tif: has 4 bands that" in str(one) for one in check_headers(source)[0]] == [True]
+    source = source.read_with(dataclasses.replace(source.reading, channels=4))
+    problems, _ = check_headers(source)
+    sentence = "three.tif: has 3 channels, where config.model.in_channels=4 asks for 4"
+    assert [sentence in str(problem) for problem in problems] == [True]
