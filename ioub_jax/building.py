@@ -13,7 +13,6 @@ import optax
 
 from ioub_jax import configs, files, log_lines
 from ioub_jax.configs import refusals
-from ioub_jax.data.sources import FileSource
 from ioub_jax.data.sources.class_order import with_classes
 from ioub_jax.data.sources.example import Source
 from ioub_jax.detectors import Detector
@@ -87,7 +86,7 @@ def build(
         transformation, learning_rate = optimization.with_frozen(optimizer, frozen), None
         warnings = []
     if hosts.is_first():
-        for warning in [*warnings, *_shared_images(train_data, val_data)]:
+        for warning in [*warnings, *data_parts.shared_image_warnings(config, train_data, val_data)]:
             logger.warning("%s", warning)
     return Experiment(
         detector=placed,
@@ -133,23 +132,8 @@ def _data(
             f"The training data has the classes {', '.join(source.classes)}, the validation data "
             f"{', '.join(validation.classes)}; give both the same classes in the same order."
         )
+    data_parts.check_shared_images(config, source, validation)
     return source, validation, data_parts.learned_of(config, source).lines()
-
-
-def _shared_images(source: Source, validation: Source) -> list[str]:
-    """A sentence if validation images are trained on: their AP says little of other images."""
-    if not (isinstance(source, FileSource) and isinstance(validation, FileSource)):
-        return []
-    trained_on = {source.describe(index) for index in range(len(source))}
-    paths = [validation.describe(index) for index in range(len(validation))]
-    shared = [path for path in paths if path in trained_on]
-    if not shared:
-        return []
-    return [
-        f"{len(shared):,} of the {len(paths):,} validation images are trained on, too (the first: "
-        f"{shared[0]}): their AP says little of other images, and the best checkpoint is chosen by "
-        "it; validate on images of their own."
-    ]
 
 
 def train(

@@ -71,12 +71,30 @@ def _as_tuples(value: Any) -> Any:
     return tuple(map(_as_tuples, value)) if isinstance(value, tuple | list) else value
 
 
+class _TextOrTuple(flags.ArgumentParser):
+    """A text, or several as a tuple or with commas between them."""
+
+    syntactic_help = "a text, or several with commas between them"
+
+    def parse(self, argument: Any) -> Any:
+        if not isinstance(argument, str):
+            return argument
+        if "," not in argument and argument[:1] + argument[-1:] not in ("()", "[]"):
+            return argument
+        members = _Tuple().parse(argument)
+        return members[0] if len(members) == 1 else members
+
+    def flag_type(self) -> str:
+        return "text or tuple"
+
+
 for _kind, _parser in (
     (bool, flags.BooleanParser()),
     (float, flags.FloatParser()),
     (int, flags.IntegerParser()),
     (str, flags.ArgumentParser()),
     (tuple, _Tuple()),
+    (object, _TextOrTuple()),
 ):
     config_flags.register_flag_parser_for_type(_kind, _OrNone(_parser))
 

@@ -23,6 +23,7 @@ from ioub_jax.configs.rules import (
     numbers,
     numbers_above,
     one_of,
+    one_or_several,
     one_whole_of,
     or_none,
     probability,
@@ -115,6 +116,9 @@ _SSD300_OF_COCO = ("coco", 300)
 _NORM = one_of("none", "group_norm")
 _OBJECTS = one_of("ignore", "drop", "keep")
 _DTYPE = one_of("float32", "bfloat16")
+_FILES = one_or_several("('a.json', 'b.json')")
+_FOLDERS = one_or_several("('images_a', 'images_b')")
+_PART = between(lambda value: 0 <= value < 1, "a share, at least 0 and below 1")
 _SHARE = between(lambda value: 0 < value <= 1, "above 0 and at most 1")
 
 KEYS = (
@@ -715,6 +719,32 @@ KEYS = (
         "Whether training may have classes without a box to learn, as part of COCO or VOC does.",
     ),
     Key(
+        "data.allow_same_images",
+        False,
+        flag(),
+        "Whether validation may have image files that are trained on, too, or files with the same "
+        "bytes.",
+    ),
+    Key(
+        "data.split.val",
+        0.0,
+        _PART,
+        "Share of the training data that is held out as validation data, stratified by class; what "
+        "else says which images are validated on is not read then. 0: none.",
+    ),
+    Key(
+        "data.split.test",
+        0.0,
+        _PART,
+        "Share of the training data that is held out as test data, likewise.",
+    ),
+    Key(
+        "data.split.seed",
+        0,
+        whole(at_least=0),
+        "Fixes which images are held out.",
+    ),
+    Key(
         "data.augmentation.horizontal_flip",
         0.5,
         probability(),
@@ -769,24 +799,24 @@ KEYS = (
     Key(
         "data.coco.train_annotations",
         "annotations/instances_train2017.json",
-        text(),
-        "The JSON of the training images.",
+        _FILES,
+        "The JSON of the training images, or several: their images together are the split.",
     ),
-    Key("data.coco.train_images", "train2017", text(), "Their folder."),
+    Key("data.coco.train_images", "train2017", _FOLDERS, "Their folder, or one for each file."),
     Key(
         "data.coco.val_annotations",
         "annotations/instances_val2017.json",
-        text(),
+        _FILES,
         "The JSON of the validation images, by which the best checkpoint is chosen.",
     ),
-    Key("data.coco.val_images", "val2017", text(), "Their folder."),
+    Key("data.coco.val_images", "val2017", _FOLDERS, "Their folder."),
     Key(
         "data.coco.test_annotations",
         "annotations/image_info_test-dev2017.json",
-        text(),
+        _FILES,
         "The JSON of the test images.",
     ),
-    Key("data.coco.test_images", "test2017", text(), "Their folder."),
+    Key("data.coco.test_images", "test2017", _FOLDERS, "Their folder."),
     Key(
         "data.coco.classes",
         None,

@@ -35,6 +35,7 @@ def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
     _check_backend(values)
     _check_matcher(values)
     _check_frozen_norms(values)
+    _check_split(values)
     if to_train:
         _check_schedule(values)
 
@@ -126,6 +127,21 @@ def _check_frozen_norms(values: Values) -> None:
             "would not be normalised at all; set one of them, or model.norm to 'batch_norm' or "
             "'group_norm'."
         )
+
+
+def _check_split(values: Values) -> None:
+    """Whether something is left to train on, and nothing is asked for that is not known."""
+    known = {"data.split.val", "data.split.test", "data.split.seed"}
+    for name, value in values.items():
+        if name == "data.split" or (name.startswith("data.split.") and name not in known):
+            raise ConfigError(
+                f"{name} is {value!r}, but data.split has the keys val, test and seed alone; what "
+                "is not held out is trained on."
+            )
+    held = {name: values.get(name, 0.0) for name in ("data.split.val", "data.split.test")}
+    if sum(held.values()) >= 1:
+        words = " and ".join(f"{name} is {share:g}" for name, share in held.items())
+        raise ConfigError(f"{words}, which leaves nothing to train on; make them smaller.")
 
 
 def _check_schedule(values: Values) -> None:

@@ -137,6 +137,16 @@ def names() -> Rule:
     return Rule(tuple, _is_tuple_of(_is_text), "names, as ('bolt', 'nut')")
 
 
+def one_or_several(example: str) -> Rule:
+    """A text, or a tuple of several, as the example is written."""
+    are_texts = _is_tuple_of(_is_text)
+    return Rule(
+        object,
+        lambda value: _is_text(value) or (are_texts(value) and len(value) > 0),
+        f"a text, or several, as {example}",
+    )
+
+
 def numbers(is_allowed: Callable[[Any], bool], words: str) -> Rule:
     """A tuple of numbers that is as `words` say, which tell that it is one."""
     return Rule(tuple, lambda value: _are_numbers(value) and is_allowed(value), words)

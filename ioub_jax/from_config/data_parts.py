@@ -2,8 +2,10 @@
 
 import dataclasses
 import logging
+import os
 import pathlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import ml_collections
 
@@ -18,6 +20,7 @@ from ioub_jax.data.sources import (
     Categories,
     CityscapesSource,
     CocoSource,
+    FileSource,
     Learned,
     Rules,
     ShapesSource,
@@ -25,12 +28,17 @@ from ioub_jax.data.sources import (
     TfdsSource,
     VocSource,
     bit_depth_of,
+    several_files,
     unlearned,
 )
 from ioub_jax.data.sources.class_order import with_classes
 from ioub_jax.data.sources.file_source import AnnotatedImages
 from ioub_jax.data.sources.image_survey import with_reading
 from ioub_jax.data.sources.learned import count_learned, with_learned_images
+from ioub_jax.data.sources.same_images import find_shared
+from ioub_jax.data.sources.splits import Shares, Split
+from ioub_jax.data.sources.splits import split as split_data_set
+from ioub_jax.errors import ConfigError
 from ioub_jax.key_names import below, naming
 
 SPLITS = ("train", "val", "test")
@@ -95,7 +103,16 @@ def open_counted(
     Returns:
       the data set and the counts; raises alike.
     """
-    source = open_source(data, split, categories, bit_depth)
+    return _counted(data, split, open_source(data, split, categories, bit_depth), matcher)
+
+
+def _counted(
+    data: ml_collections.ConfigDict,
+    split: str,
+    source: Source,
+    matcher: ml_collections.ConfigDict | None,
+) -> tuple[Source, Learned]:
+    """The images that a split is used with, of all that it has, and what is learned."""
     rules = rules_of(data, matcher, split)
     learned = count_learned(source, rules)
     if split == "train":
@@ -123,6 +140,54 @@ def open_source(
     """
     if split not in SPLITS:
         raise ValueError(f"There is no split {split!r}; use one of {SPLITS}.")
+    whole = _open_files(data, files_split(data, split), categories, bit_depth)
+    return _part(data, split, whole)
+
+
+def shares_of(data: ml_collections.ConfigDict) -> Shares:
+    """What of the training files `config.data.split` holds out.
+
+    Raises:
+      ConfigError: nothing would be left to train on.
+    """
+    options = data.get("split") or {}  # which runs of earlier versions do not have
+    held = {name: options.get(name, 0.0) for name in SPLITS[1:]}
+    with naming(below("data.split", held)):
+        return Shares(held, options.get("seed", 0))
+
+
+def files_split(data: ml_collections.ConfigDict, split: str) -> str:
+    """Whose files a split is read from: 'train' where it is a share of the training's."""
+    return "train" if split in shares_of(data).names else split
+
+
+def _part(data: ml_collections.ConfigDict, split: str, whole: Source) -> Source:
+    """What of the files of a split belongs to it."""
+    shares = shares_of(data)
+    if not shares.names or split not in ("train", *shares.names):
+        return whole
+    return _split(data, whole, shares).part(split)
+
+
+def _split(data: ml_collections.ConfigDict, whole: Source, shares: Shares) -> Split:
+    if not isinstance(whole, AnnotatedImages):
+        name = shares.names[0]
+        raise DataError(
+            f"config.data.split.{name} is {shares.held[name]:g}, but the images of "
+            f"config.data.source={data.source!r} are drawn and its splits with them; set "
+            f"--config.data.split.{name}=0.",
+            "folder",
+        )
+    return split_data_set(whole, shares)
+
+
+def _open_files(
+    data: ml_collections.ConfigDict,
+    split: str,
+    categories: Categories | None,
+    bit_depth: int | None,
+) -> Source:
+    """Every image that can be read of the files of a split; as `open_source`."""
     if data.source not in _OPEN:
         raise DataError(
             f"config.data.source is {data.source!r} and must be one of {tuple(_OPEN)}.", "folder"
@@ -135,8 +200,8 @@ def open_source(
         origin = origin_of(data, split)
         # A JSON is one file to name, and its classes may be left out where it is opened.
         title, classes_key = f"The {split} split of {data.source}", None
-        if origin.annotations is not None:
-            title, classes_key = str(origin.annotations), origin.classes_key
+        if origin.annotations:
+            title, classes_key = ", ".join(map(str, origin.annotations)), origin.classes_key
         source = with_classes(source, categories, title, classes_key)
     if source.skipped:
         count = sum(problem.count for problem in source.skipped)
@@ -184,9 +249,9 @@ def check_classes(learned: Learned, data: ml_collections.ConfigDict) -> None:
 
 def origin_of(data: ml_collections.ConfigDict, split: str) -> unlearned.Origin:
     """Where a split of `config.data` comes from."""
-    annotations = None
+    annotations: tuple[pathlib.Path, ...] = ()
     if data.source == "coco":
-        annotations = pathlib.Path(data.coco.root).expanduser() / data.coco[f"{split}_annotations"]
+        annotations = tuple(path for path, _ in _coco_files(data, files_split(data, split)))
     name = f"config.data.{data.source}"
     has_classes = "classes" in data.get(data.source, {})
     return unlearned.Origin(name, annotations, f"{name}.classes" if has_classes else None)
@@ -197,6 +262,10 @@ def origin_of(data: ml_collections.ConfigDict, split: str) -> unlearned.Origin:
 
 def _allows_empty_classes(data: ml_collections.ConfigDict) -> bool:
     return bool(data.get("allow_empty_classes", False))
+
+
+def _allows_same_images(data: ml_collections.ConfigDict) -> bool:
+    return bool(data.get("allow_same_images", False))
 
 
 def _exif(data: ml_collections.ConfigDict) -> str:
@@ -234,17 +303,53 @@ def _shapes(
     )
 
 
-def _coco(data: ml_collections.ConfigDict, split: str, categories: Categories | None) -> CocoSource:
+def _coco(data: ml_collections.ConfigDict, split: str, categories: Categories | None) -> FileSource:
+    files = _coco_files(data, split)
+    sources = [
+        CocoSource(
+            annotations,
+            images,
+            classes=data.coco.classes or None,
+            may_lack=split != "train" or len(files) > 1,
+            on_error=data.on_error,
+            split=split,
+            exif=_exif(data),
+        )
+        for annotations, images in files
+    ]
+    if len(sources) == 1:
+        return sources[0]
+    names = [str(annotations) for annotations, _ in files]
+    chosen = data.coco.classes if split == "train" else None
+    return several_files.join(sources, names, chosen, data.on_error)
+
+
+def _coco_files(
+    data: ml_collections.ConfigDict, split: str
+) -> list[tuple[pathlib.Path, pathlib.Path]]:
+    """The JSONs of a split, each with the folder of its images.
+
+    Raises:
+      ConfigError: there are not as many folders as files, or a file is named twice.
+    """
     root = pathlib.Path(data.coco.root).expanduser()
-    return CocoSource(
-        root / data.coco[f"{split}_annotations"],
-        root / data.coco[f"{split}_images"],
-        classes=data.coco.classes or None,
-        may_lack=split != "train",
-        on_error=data.on_error,
-        split=split,
-        exif=_exif(data),
-    )
+    keys = [f"{split}_{kind}" for kind in ("annotations", "images")]
+    files, folders = ([root / name for name in _texts(data.coco[key])] for key in keys)
+    names = [f"config.data.coco.{key}" for key in keys]
+    if len(folders) not in (1, len(files)):
+        raise ConfigError(
+            f"{names[1]} names {len(folders)} folders for the {len(files)} files of {names[0]}; "
+            "name one for all of them, or one for each in their order."
+        )
+    for path, count in Counter(map(os.path.realpath, files)).items():
+        if count > 1:
+            raise ConfigError(f"{names[0]} names {path} {count} times; name each file once.")
+    return list(zip(files, folders * (len(files) if len(folders) == 1 else 1), strict=True))
+
+
+def _texts(value: str | Sequence[str]) -> tuple[str, ...]:
+    """What a key names that may name one or several."""
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _voc(data: ml_collections.ConfigDict, split: str, categories: Categories | None) -> VocSource:
@@ -385,15 +490,70 @@ def open_data(
       ConfigError: an option has a value that is refused.
       DataError: the data set is broken, or has a class without a box to learn.
     """
-    source, learned = open_counted(config.data, "train", config.matcher, categories=categories)
-    check_classes(learned, config.data)
+    data, shares = config.data, shares_of(config.data)
+    whole = _open_files(data, "train", categories, None)
+    parts = _split(data, whole, shares) if shares.names else None
+    of_training = whole if parts is None else parts.part("train")
+    source, learned = _counted(data, "train", of_training, config.matcher)
+    check_classes(learned, data)
+    if parts is not None and "val" in shares.names:
+        return source, parts.part("val"), learned
     validation = create_source(
-        config.data,
+        data,
         "val",
         categories=list(zip(source.category_ids, source.classes, strict=True)),
         bit_depth=bit_depth_of(source),
     )
+    check_shared_images(config, source, validation)
     return source, validation, learned
+
+
+def check_shared_images(
+    config: ml_collections.ConfigDict, source: Source, validation: Source
+) -> None:
+    """Refuses validation images that are trained on, too, unless that is allowed.
+
+    Args:
+      config: the whole configuration.
+      source: the training data.
+      validation: the validation data.
+
+    Raises:
+      DataError: some files are the same, or have the same bytes.
+    """
+    if _allows_same_images(config.data):
+        return
+    shared = find_shared(source, validation)
+    if shared:
+        raise DataError(
+            f"{_told_of_shared(shared, validation)}; validate on images of their own, such as a "
+            "share of the training images by --config.data.split.val=0.1, or set "
+            "--config.data.allow_same_images=True.",
+            "duplicate_image",
+        )
+
+
+def shared_image_warnings(
+    config: ml_collections.ConfigDict, source: Source, validation: Source
+) -> list[str]:
+    """A sentence if validation images are trained on, where that is allowed."""
+    if not _allows_same_images(config.data):
+        return []
+    shared = find_shared(source, validation, by_content=False)
+    return [f"{_told_of_shared(shared, validation)}."] if shared else []
+
+
+def _told_of_shared(shared: Sequence[tuple[str, str]], validation: Source) -> str:
+    name, trained_on = shared[0]
+    first = name
+    if os.path.normpath(name) != trained_on:
+        first = f"{name}, which has the bytes of {trained_on}"
+    are = "is" if len(shared) == 1 else "are"
+    return (
+        f"{len(shared):,} of the {len(validation):,} validation images {are} trained on, too (the "
+        f"first: {first}), so that their AP says little of other images, and the best checkpoint "
+        "is chosen by it"
+    )
 
 
 def learned_of(config: ml_collections.ConfigDict, source: Source) -> Learned:

@@ -117,7 +117,7 @@ def setting(key: str, text: str) -> Change:
             if text == "None" and configuration.is_optional(node, last):
                 node[last] = None
                 return
-            value = text if kind is str else ast.literal_eval(text)
+            value = text if kind in (str, object) else ast.literal_eval(text)
             if value is None:
                 raise TypeError
             node[last] = value

@@ -55,6 +55,9 @@ _LABELS = re.compile(r"data\.\w+\.classes")
 _ADDED = {
     "data.exif": "ignore",
     "data.bit_depth": None,
+    "data.split.val": 0.0,
+    "data.split.test": 0.0,
+    "data.split.seed": 0,
     "data.voc.unannotated": "problem",
     "optimizer.name": "sgd",
     "optimizer.betas": None,
@@ -62,7 +65,7 @@ _ADDED = {
     "optimizer.layer_decay": 1.0,
 }
 # What is only a check of the data, and changes nothing of what is trained.
-_CHECKS = ("data.allow_empty_classes",)
+_CHECKS = ("data.allow_empty_classes", "data.allow_same_images")
 
 
 def differing_keys(
@@ -196,8 +199,9 @@ def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
 
 def is_optional(node: ml_collections.ConfigDict, key: str) -> bool:
     """Whether a part of a configuration allows None for a key: it has a placeholder there."""
-    fields = dict(node.items(preserve_field_references=True))
-    return isinstance(fields[key], config_dict.FieldReference)
+    field = dict(node.items(preserve_field_references=True))[key]
+    # One of any type takes texts and tuples.
+    return isinstance(field, config_dict.FieldReference) and field.get_type() is not object
 
 
 def with_changes(

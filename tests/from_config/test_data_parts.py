@@ -160,10 +160,90 @@ def test_what_is_learned_of_a_split():
 def test_a_data_set_is_named_by_its_keys(data, tmp_path):
     data.coco.val_annotations = "val.json"
     assert data_parts.origin_of(data, "val") == Origin(
-        "config.data.coco", tmp_path / "val.json", "config.data.coco.classes"
+        "config.data.coco", (tmp_path / "val.json",), "config.data.coco.classes"
     )
     data.source = "cityscapes"
     assert data_parts.origin_of(data, "val") == Origin("config.data.cityscapes")
+
+
+def test_a_share_of_the_training_files_is_held_out(data):
+    """Everybody opens the same parts: training, evaluation, audit."""
+    whole = paths_of(data_parts.open_source(data, "train"))
+    for name in ("val_annotations", "val_images", "test_annotations", "test_images"):
+        data.coco[name] = "is not looked at"
+    data.split = {"val": 0.25}  # as one writes it in Python
+    config = defaults.get_config()
+    config.data = data
+    data.keep_empty = True
+    source, validation, learned = data_parts.open_data(config)
+    train, val = paths_of(source), paths_of(validation)
+    # A quarter of 22 images is 5.5.
+    assert len(train) == 16 and len(val) == 6 and train | val == whole and not train & val
+    assert learned.lines()[0] == (
+        "Split: 16 train, 6 val (data.split.val=0.25, seed 0); every class is in both."
+    )
+    assert paths_of(data_parts.open_split(config, "val")) == val
+    assert paths_of(data_parts.open_leniently(config, "train")) == train
+    assert data_parts.origin_of(data, "val") == data_parts.origin_of(data, "train")
+    assert data_parts.audit_data_set(config, "val").data.learned.lines()[2] == (
+        "Images: 6 of 22 are evaluated on; not 16 in other parts of config.data.split."
+    )
+    data.split = {"val": 0.25, "test": 0.25, "seed": 1}
+    parts = [paths_of(data_parts.open_source(data, split)) for split in ("train", "val", "test")]
+    assert list(map(len, parts)) == [10, 6, 6] and set.union(*parts) == whole
+    assert parts[1] != val
+
+
+def paths_of(source):
+    return {source.describe(index) for index in range(len(source))}
+
+
+def test_a_test_part_leaves_the_validation_files_as_they_are(data):
+    data.split.test = 0.25
+    assert len(data_parts.open_source(data, "val")) == 22
+    assert len(data_parts.open_source(data, "test")) == 6
+
+
+def test_drawn_images_have_no_share(data):
+    data.source, data.split.test = "shapes", 0.5
+    with pytest.raises(DataError) as caught:
+        create_source(data, "train")
+    assert str(caught.value) == (
+        "config.data.split.test is 0.5, but the images of config.data.source='shapes' are drawn "
+        "and its splits with them; set --config.data.split.test=0."
+    )
+
+
+def test_validation_images_that_are_trained_on_are_refused(data, tmp_path):
+    config = defaults.get_config()
+    config.data = data
+    first = tmp_path / "1.png"
+    sentence = (
+        f"22 of the 22 validation images are trained on, too (the first: {first}), so that their "
+        "AP says little of other images, and the best checkpoint is chosen by it"
+    )
+    data.keep_empty = True
+    with pytest.raises(DataError) as caught:
+        data_parts.open_data(config)
+    assert str(caught.value) == (
+        f"{sentence}; validate on images of their own, such as a share of the training images by "
+        "--config.data.split.val=0.1, or set --config.data.allow_same_images=True."
+    )
+    data.allow_same_images = True
+    source, validation, _ = data_parts.open_data(config)
+    warnings = data_parts.shared_image_warnings(config, source, validation)
+    assert warnings == [f"{sentence}."]
+    # The same file under another name.
+    (tmp_path / "copies").mkdir()
+    for number in range(1, 23):
+        written = b"other" if number > 1 else b""
+        path = tmp_path / "copies" / f"{number}.png"
+        path.write_bytes((tmp_path / f"{number}.png").read_bytes() + written)
+    data.update({"allow_same_images": False})
+    data.coco.val_images = "copies"
+    told = r"^1 of the 22 validation images is trained on, too \(the first: .*copies/1.png, which "
+    with pytest.raises(DataError, match=rf"{told}has the bytes of {first}\)"):
+        data_parts.open_data(config)
 
 
 def test_classes_without_a_box_are_allowed_by_a_key_that_old_runs_lack(data):

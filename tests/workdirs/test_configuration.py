@@ -48,14 +48,17 @@ def test_what_may_change_on_resume():
 def test_a_run_of_an_earlier_version_goes_on_as_it_began():
     config = defaults.get_config()
     old = configuration.to_dict(config)
-    for key in ("exif", "bit_depth", "allow_empty_classes"):
+    for key in ("exif", "bit_depth", "allow_empty_classes", "allow_same_images", "split"):
         del old["data"][key]
     del old["data"]["voc"]["unannotated"]
     assert configuration.differing_keys(old, configuration.to_dict(config), evaluated=True) == []
     config.data.allow_empty_classes = True
+    config.data.allow_same_images = True
     config.data.exif = "apply"
+    config.data.split.val = 0.1
     assert configuration.differing_keys(old, configuration.to_dict(config)) == [
-        "data.exif: 'ignore' -> 'apply'"
+        "data.exif: 'ignore' -> 'apply'",
+        "data.split.val: 0.0 -> 0.1",
     ]
 
 

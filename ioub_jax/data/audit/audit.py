@@ -1,6 +1,7 @@
 """Reads a whole data set and finds everything that is wrong with it."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ioub_jax.data.audit.statistics import (
     find_duplicate_boxes,
     find_odd_areas,
 )
-from ioub_jax.data.audit.written_boxes import read_coco_boxes, read_voc_boxes
+from ioub_jax.data.audit.written_boxes import WrittenBoxes, read_coco_boxes, read_voc_boxes
 from ioub_jax.data.checks import DataError, Problem
 from ioub_jax.data.sources import Learned, Source, VocSource, annotations_of, unlearned
 from ioub_jax.data.sources.annotations import Annotations
@@ -144,14 +145,27 @@ def _read(source: Source, rules: Rules) -> OpenedData:
 
 def _format_mistakes(source: Source, origin: unlearned.Origin) -> list[Finding]:
     one_based = None
-    if origin.annotations is not None:
-        written = read_coco_boxes(origin.annotations)
-    elif isinstance(source, VocSource):
+    if origin.annotations:
+        several = len(origin.annotations) > 1
+        return [
+            finding
+            for path in origin.annotations
+            for finding in _mistakes(read_coco_boxes(path), None, path if several else None)
+        ]
+    if isinstance(source, VocSource):
         xmls = [source.annotation_file(index) for index in range(len(source))]
         written, one_based = read_voc_boxes(xmls, source.sizes), source.one_based
     else:  # the others are not written by hand
         return []
-    mistakes = tuple(find_format_mistakes(written, one_based))
+    return _mistakes(written, one_based, None)
+
+
+def _mistakes(
+    written: WrittenBoxes, one_based: bool | None, path: pathlib.Path | None
+) -> list[Finding]:
+    """What of boxes is in another format, or may be; with their file where that is to be told."""
+    name = "" if path is None else f"{path}: "
+    mistakes = tuple(f"{name}{told}" for told in find_format_mistakes(written, one_based))
     if mistakes:
         return [Finding("format", True, len(mistakes), sentences=mistakes)]
     doubts = () if one_based is None else tuple(find_pixel_doubts(written, one_based))

@@ -18,6 +18,7 @@ _BOXES = {
     "difficult": "difficult (config.matcher.difficult)",
     "beyond_max_boxes": "beyond config.data.max_boxes",
     "other_classes": "of other classes",
+    "held_out": "in other parts of config.data.split",
     "repeated": "listed twice",
     "no_area": "without area",
     "outside": "outside their image",
@@ -31,6 +32,7 @@ _BOXES = {
 }
 _IMAGES = {
     "empty": "without a box to learn (config.data.keep_empty)",
+    "held_out": "in other parts of config.data.split",
     "missing_image": "whose file is missing",
     "unreadable_image": "that cannot be decoded",
     "image_size": "of another size than annotated",
@@ -135,6 +137,7 @@ class Learned:
       classes: one entry a class, in the order of the labels; empty where `boxes` is None.
       fullest: objects of the fullest image, regions to ignore included; 0 where `boxes` is None.
       verb: what is done with them, 'trained on' or 'evaluated on'.
+      split: how the data set was split into parts, a sentence; empty where it is whole.
     """
 
     boxes: Tally | None
@@ -142,14 +145,19 @@ class Learned:
     classes: tuple[ClassCount, ...]
     fullest: int
     verb: str
+    split: str = ""
 
-    def lines(self) -> tuple[str, str]:
-        """Of how many boxes, and of how many images, how many are learned and why not the rest."""
+    def lines(self) -> tuple[str, ...]:
+        """Of how many boxes, and of how many images, how many are learned and why not the rest.
+
+        Before these two stands how the data set was split, where it was.
+        """
         if self.boxes is None:
             boxes = f"Boxes: known when their images are drawn, all are {self.verb}."
         else:
             boxes = _line("Boxes", self.boxes, _BOXES, self.verb)
-        return boxes, _line("Images", self.images, _IMAGES, self.verb)
+        images = _line("Images", self.images, _IMAGES, self.verb)
+        return (self.split, boxes, images) if self.split else (boxes, images)
 
 
 def count_learned(source: Source, rules: Rules) -> Learned:
@@ -166,24 +174,28 @@ def count_learned(source: Source, rules: Rules) -> Learned:
         images = Tally(len(source), len(source), {}, {})
         return Learned(None, images, (), 0, rules.verb)
     annotations = annotations_of(source)
-    census = source.census
+    census, held_out = source.census, source.held_out
     fates = _fates(annotations, rules)
     learned = annotations.images_with(fates["learned"])
     empty = 0 if rules.keep_empty else len(annotations) - int(learned.sum())
-    listed, left_out = _left_out_images(source.skipped, census.images - len(annotations))
+    whole = len(annotations) + held_out.images
+    listed, left_out = _left_out_images(source.skipped, census.images - whole)
     images = Tally(
-        len(annotations) + listed,
+        whole + listed,
         len(annotations) - empty,
-        _in_order({"empty": empty} | left_out, _IMAGES),
+        _in_order({"empty": empty, "held_out": held_out.images} | left_out, _IMAGES),
         {key: census.changes[key] for key in _OF_IMAGES if census.changes.get(key)},
     )
     kept = int((~annotations.ignored).sum())
     counts = {name: int(fates[name].sum()) for name in ("crowd", "difficult", "beyond_max_boxes")}
     counts["other_classes"] = census.other_classes
     counts["repeated"] = census.changes.get(_LEAVES_OUT, 0)
-    known = counts["other_classes"] + counts["repeated"]
+    counts["held_out"] = held_out.boxes
+    known = counts["other_classes"] + counts["repeated"] + counts["held_out"]
     listed, left_out = _left_out_boxes(
-        source.skipped, census.boxes - kept - known, int(annotations.ignored.sum())
+        source.skipped,
+        census.boxes - kept - known,
+        int(annotations.ignored.sum()) + held_out.regions,
     )
     changed = {
         key: count
@@ -198,7 +210,7 @@ def count_learned(source: Source, rules: Rules) -> Learned:
     )
     classes = _count_classes(annotations, source.classes, source.category_ids, fates)
     fullest = int(annotations.counts.max(initial=0))
-    return Learned(boxes, images, classes, fullest, rules.verb)
+    return Learned(boxes, images, classes, fullest, rules.verb, held_out.words)
 
 
 def count_classes(
