@@ -15,7 +15,7 @@ from ioub_jax.data.sources.example import Source
 from ioub_jax.detectors import PlacedDetector
 from ioub_jax.devices import placement
 from ioub_jax.key_names import naming
-from ioub_jax.training import initial_weights, resumption, train_state
+from ioub_jax.training import early_stopping, initial_weights, resumption, train_state
 from ioub_jax.training.experiment import Experiment, create_trainer
 from ioub_jax.workdirs import (
     bit_depth,
@@ -24,6 +24,7 @@ from ioub_jax.workdirs import (
     class_list,
     configuration,
     lock,
+    records,
     writers,
 )
 
@@ -92,6 +93,12 @@ def _start(experiment: Experiment, workdir: pathlib.Path) -> str:
         if step >= total:
             done = f"step {step:,} of {total:,}"
             return f"{workdir} holds the finished run ({done}): nothing is left to do."
+        evaluated = records.read_records(workdir / "evaluation.jsonl", step)
+        key = experiment.metrics[0].headline_key
+        if ended := early_stopping.ending(evaluated, key, experiment.options):
+            return (
+                f"{workdir} holds a run that has ended early, {ended.describe(experiment.options)}."
+            )
         return f"It would go on in {workdir} at step {step:,} of {total:,}."
     initial = experiment.initial_weights
     absent = [

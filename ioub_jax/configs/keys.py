@@ -899,6 +899,19 @@ KEYS = (
         "After how many images of the training it is evaluated.",
     ),
     Key(
+        "evaluation.patience",
+        None,
+        or_none(whole(at_least=1)),
+        "After how many evaluations without a better AP (of the first of evaluation.metrics) the "
+        "training ends early; None: never.",
+    ),
+    Key(
+        "evaluation.min_delta",
+        0.0,
+        at_least(0),
+        "By how much more than the best an AP has to be to count as better, for patience.",
+    ),
+    Key(
         "evaluation.batch_size",
         16,
         whole(at_least=1),

@@ -205,6 +205,8 @@ def options_of(config: Any) -> TrainingOptions:
         ema_decay=config.optimizer.get("ema_decay"),
         check_compilations=runtime.get("check_compilations", True),
         wandb_project=runtime.get("wandb_project"),
+        patience=evaluation.get("patience"),
+        min_delta=evaluation.get("min_delta", 0.0),
         bit_depth=config.data.get("bit_depth"),
     )
 

@@ -28,6 +28,7 @@ from ioub_jax.evaluation import coco_format, coco_metrics, recorded_numbers
 from ioub_jax.evaluation.coco_input import check_input
 from ioub_jax.from_config import data_parts, training_parts
 from ioub_jax.studies import paired_differences, resampling
+from ioub_jax.training import early_stopping
 from ioub_jax.training.experiment import TrainingOptions
 from ioub_jax.workdirs import class_list, configuration, records
 
@@ -138,8 +139,12 @@ def steps_done(run: PlannedRun) -> int | None:
     if not (run.workdir / "config.json").is_file():
         return None
     configuration.check_workdir(run.workdir, run.settings, evaluated=True)
-    recorded = records.read_records(run.workdir / "evaluation.jsonl", sys.maxsize)
-    return max((record["step"] for record in recorded), default=0)
+    return max((record["step"] for record in _evaluations(run)), default=0)
+
+
+def _evaluations(run: PlannedRun) -> list[dict[str, Any]]:
+    """The records of its evaluations."""
+    return records.read_records(run.workdir / "evaluation.jsonl", sys.maxsize)
 
 
 def is_finished(run: PlannedRun) -> bool:
@@ -152,9 +157,13 @@ def is_finished(run: PlannedRun) -> bool:
 
 
 def is_trained(run: PlannedRun) -> bool:
-    """Whether the run in the folder is at its end; raises as `steps_done`."""
-    total = run.options.steps
-    return steps_done(run) == total
+    """Whether the run in the folder is at its end, also an early one; raises as `steps_done`."""
+    done, options = steps_done(run), run.options
+    if done is None or options.patience is None:
+        return done == options.steps
+    key = training_parts.metrics_of(run.config)[0].headline_key
+    is_early = early_stopping.ending(_evaluations(run), key, options) is not None
+    return is_early or done == options.steps
 
 
 def progress_of(run: PlannedRun) -> str:
@@ -272,8 +281,7 @@ def make_result(run: PlannedRun, resamplings: int) -> paired_differences.Result:
     """
     step = steps_done(run)
     name = run.workdir / "evaluation" / f"val_{step}"
-    recorded = records.read_records(run.workdir / "evaluation.jsonl", sys.maxsize)
-    record = next((each for each in recorded[::-1] if each["step"] == step), {})
+    record = next((each for each in _evaluations(run)[::-1] if each["step"] == step), {})
     numbers = recorded_numbers.numbers_in(record)
     if numbers and "AP" not in numbers:
         reached = _Reached(numbers, {}, _images(run, None))

@@ -39,6 +39,9 @@ class TrainingOptions:
       check_compilations: whether training ends where the step is compiled more than once for a
         canvas.
       wandb_project: the project of Weights & Biases that gets the records too; None: none.
+      patience: after how many evaluations without a better one the training ends; None: it does
+        not end early.
+      min_delta: by how much more than the best a better one has to be.
       bit_depth: with how many bits 16-bit images are read; None: as measured when the run began.
     """
 
@@ -55,6 +58,8 @@ class TrainingOptions:
     ema_decay: float | None = None
     check_compilations: bool = True
     wandb_project: str | None = None
+    patience: int | None = None
+    min_delta: float = 0.0
     bit_depth: int | None = None
 
     @property

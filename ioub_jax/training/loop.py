@@ -22,7 +22,14 @@ from ioub_jax.data import sources
 from ioub_jax.data.sources.fingerprint import Fingerprint
 from ioub_jax.devices import hosts
 from ioub_jax.evaluation.recorded_numbers import WITHOUT_EMA
-from ioub_jax.training import compilations, evaluator, profiling, resumption, start
+from ioub_jax.training import (
+    compilations,
+    early_stopping,
+    evaluator,
+    profiling,
+    resumption,
+    start,
+)
 from ioub_jax.training.experiment import Experiment
 from ioub_jax.training.stopping import StopSignals
 from ioub_jax.workdirs import (
@@ -97,6 +104,7 @@ class Run:
             else None,
         )
         hosts.wait_for_all("records")
+        self.evaluations = records.read_records(workdir / "evaluation.jsonl", self.step)
 
     def _tell(self, changes: Sequence[str]) -> None:
         """Says how a run that goes on differs from before, and where nothing is left of it."""
@@ -110,6 +118,22 @@ class Run:
                 self.step,
                 self.total_steps,
             )
+        elif ended := self._early_end():
+            logger.info(
+                "The run in %s has ended early, %s; raise evaluation.patience, or set it to None, "
+                "to go on.",
+                self.workdir,
+                ended.describe(self.options),
+            )
+
+    def _early_end(self) -> early_stopping.Ending | None:
+        """Why the run ends with its last evaluation, as this process knows them."""
+        key = self.experiment.metrics[0].headline_key
+        return early_stopping.ending(self.evaluations, key, self.options)
+
+    def has_ended_early(self) -> bool:
+        """Whether it ends with its last evaluation: all processes have the same answer."""
+        return self.options.patience is not None and hosts.first_says(self._early_end() is not None)
 
     def _claim_workdir(self, data: Mapping[str, Fingerprint]) -> None:
         """The first process makes the workdir's files; the others find their own run in them."""
@@ -137,7 +161,7 @@ class Run:
         )
 
     def train(self) -> None:
-        """Runs until the configured images are seen or a signal asks to stop."""
+        """Runs until the configured images are seen, no evaluation is better or a signal comes."""
         remaining = max(self.total_steps - self.step, 0)  # it may have been made shorter
         with (
             self.lock,
@@ -153,8 +177,8 @@ class Run:
             if self.evaluation_is_missing():
                 with progress.waiting("evaluation"):
                     self.evaluate(stop)
-            unread = None
-            for batch in progress.timed(batches, stop):
+            unread, ended_early = None, self.has_ended_early()
+            for batch in progress.timed(iter(()) if ended_early else batches, stop):
                 with trace.step(self.step + 1):
                     on_devices = self.experiment.detector.on_devices(batch, self.options.batch_size)
                     self.state, values = self.train_step(self.state, *on_devices)
@@ -179,11 +203,14 @@ class Run:
                 if evaluation_due and not stop.agreed:
                     with progress.waiting("evaluation"):
                         self.evaluate(stop)
-                if stop.agreed:
+                    ended_early = not stop.agreed and self.has_ended_early()
+                if stop.agreed or ended_early:
                     break
             if unread is not None:  # a signal ended the batches too
                 progress.report(*unread)
                 self._save_last()
+        if ended_early and hosts.is_first() and (ended := self._early_end()):
+            logger.info("Ended early %s.", ended.describe(self.options))
         if stop.agreed:
             logger.info(
                 "Stopped at step %d by a signal, with everything saved; the same command goes on "
@@ -223,6 +250,7 @@ class Run:
         ap = -1.0 if evaluation.headline is None else evaluation.headline
         self.checkpoints.save_best(self.state, self.experiment.settings, ap)
         self.writer.write("evaluation", self.step, evaluation.record() | record)
+        self.evaluations.append({"step": self.step, **evaluation.record()})
 
     def _evaluation_of(
         self, variables: dict[str, Any], suffix: str, stop: "StopRequest"

@@ -15,7 +15,13 @@ from ioub_jax.workdirs import configuration
 
 _DATA = "data.json"
 # Of an evaluation, what leaves its AP as it is.
-_SAME_AP = {"evaluation.every_images", "evaluation.batch_size", "evaluation.backend"}
+_SAME_AP = {
+    "evaluation.every_images",
+    "evaluation.batch_size",
+    "evaluation.backend",
+    "evaluation.patience",
+    "evaluation.min_delta",
+}
 
 
 class Before(NamedTuple):

@@ -59,6 +59,8 @@ _ADDED = {
     "data.split.test": 0.0,
     "data.split.seed": 0,
     "data.voc.unannotated": "problem",
+    "evaluation.patience": None,
+    "evaluation.min_delta": 0.0,
     "optimizer.name": "sgd",
     "optimizer.betas": None,
     "optimizer.backbone_factor": 1.0,
