@@ -88,6 +88,7 @@ def build(
     if hosts.is_first():
         for warning in [*warnings, *data_parts.shared_image_warnings(config, train_data, val_data)]:
             logger.warning("%s", warning)
+    repeats, sampling = data_parts.repeats_of(config, train_data)
     return Experiment(
         detector=placed,
         source=train_data,
@@ -98,7 +99,8 @@ def build(
         metrics=tuple(chosen),
         initial_weights=training_parts.initial_weights_of(config),
         options=options,
-        learned=learned,
+        learned=(*learned, *sampling),
+        repeats=repeats,
         settings=configuration.to_dict(config),
         given=given,
     )

@@ -46,7 +46,8 @@ def _training_batches(source: Source, count: int, first_step: int) -> pipeline.B
     # A few batches are loaded sooner than worker processes are started.
     loading = dataclasses.replace(data_parts.loading_of(config), workers=0)
     options = training_parts.options_of(config)
-    plan = loading.training_plan(source.sizes, options.batch_size, options.seed)
+    repeats, _ = data_parts.repeats_of(config, source)
+    plan = loading.training_plan(source.sizes, options.batch_size, options.seed, repeats)
     num_steps = -(-count // options.batch_size)
     return loading.training_batches(source, plan, first_step, num_steps, seed=options.seed)
 

@@ -60,7 +60,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
         f"Canvases: {describe_canvases(experiment.loading, source)}.",
         *describe_detector(experiment.detector, settings["model"]),
         f"Training: {options.steps:,} steps of {options.batch_size} images, "
-        f"{options.images / len(source):.1f} epochs; evaluated every "
+        f"{options.images / experiment.plan.images_per_epoch:.1f} epochs; evaluated every "
         f"{options.evaluate_every_images:,} images, a checkpoint every "
         f"{options.checkpoint_every_images:,}{warm_up}.",
         _start(experiment, workdir),

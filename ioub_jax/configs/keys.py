@@ -713,6 +713,14 @@ KEYS = (
         "them.",
     ),
     Key(
+        "data.repeat_threshold",
+        None,
+        or_none(_SHARE),
+        "Repeat-factor sampling (arXiv 1908.03195): share t of the images below which a class is "
+        "rare; an image with a class in a share f of them comes sqrt(t / f) times in an epoch. "
+        "None: every image once.",
+    ),
+    Key(
         "data.allow_empty_classes",
         False,
         flag(),

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import ml_collections
+import numpy as np
 
-from ioub_jax.data import audit, throughput
+from ioub_jax.data import audit, repeat_factors, throughput
 from ioub_jax.data.augmentation import Augmentation
 from ioub_jax.data.checks import DataError, check_on_error
 from ioub_jax.data.images import AS_STORED, Reading
@@ -27,6 +28,7 @@ from ioub_jax.data.sources import (
     Source,
     TfdsSource,
     VocSource,
+    annotations_of,
     bit_depth_of,
     several_files,
     unlearned,
@@ -34,7 +36,7 @@ from ioub_jax.data.sources import (
 from ioub_jax.data.sources.class_order import with_classes
 from ioub_jax.data.sources.file_source import AnnotatedImages
 from ioub_jax.data.sources.image_survey import with_reading
-from ioub_jax.data.sources.learned import count_learned, with_learned_images
+from ioub_jax.data.sources.learned import count_learned, learned_objects, with_learned_images
 from ioub_jax.data.sources.same_images import find_shared
 from ioub_jax.data.sources.splits import Shares, Split
 from ioub_jax.data.sources.splits import split as split_data_set
@@ -42,6 +44,8 @@ from ioub_jax.errors import ConfigError
 from ioub_jax.key_names import below, naming
 
 SPLITS = ("train", "val", "test")
+# Classes that a line names.
+_MOST_CLASSES = 8
 _ON_ERROR = {"on_error": "config.data.on_error"}
 
 _log = logging.getLogger(__name__)
@@ -556,6 +560,39 @@ def _told_of_shared(shared: Sequence[tuple[str, str]], validation: Source) -> st
     )
 
 
+def repeats_of(
+    config: ml_collections.ConfigDict, source: Source
+) -> tuple[np.ndarray | None, list[str]]:
+    """How often each training image comes in an epoch, and a line that tells it.
+
+    Args:
+      config: the whole configuration.
+      source: the training data.
+
+    Returns:
+      float64 `[n]`, or None and no line where each comes once.
+    """
+    threshold = config.data.get("repeat_threshold")  # which runs of earlier versions do not have
+    if threshold is None:
+        return None, []
+    annotations, classes = annotations_of(source), source.classes
+    learned = learned_objects(annotations, rules_of(config.data, config.get("matcher"), "train"))
+    images, labels = repeat_factors.images_of_classes(annotations, learned, len(classes))
+    repeats = repeat_factors.repeat_factors(images, labels, len(source), len(classes), threshold)
+    plan = loading_of(config).training_plan(source.sizes, 1, config.seed, repeats)
+    before = np.bincount(labels, minlength=len(classes))
+    now = np.bincount(labels, repeats[images], minlength=len(classes))
+    # Those that gain most.
+    gained = [c for c in np.argsort(-now / np.maximum(before, 1), kind="stable") if before[c]]
+    told = [f"{classes[c]} in {now[c]:,.0f} for {before[c]:,}" for c in gained[:_MOST_CLASSES]]
+    if len(gained) > _MOST_CLASSES:
+        told.append(f"and {len(gained) - _MOST_CLASSES:,} more classes")
+    return repeats, [
+        f"Sampling: {plan.images_per_epoch:,} images an epoch for {len(source):,} "
+        f"(data.repeat_threshold={threshold:g}): {', '.join(told)}."
+    ]
+
+
 def learned_of(config: ml_collections.ConfigDict, source: Source) -> Learned:
     """What is learned of training data that is not the configured one."""
     return count_learned(source, rules_of(config.data, config.get("matcher"), "train"))
@@ -575,7 +612,8 @@ def input_benchmark(
       ConfigError: the images are not files, or as `training_plan` and `augmentation_of`.
     """
     loading = loading_of(config)
-    plan = loading.training_plan(source.sizes, config.batch_size, config.seed)
+    repeats, _ = repeats_of(config, source)
+    plan = loading.training_plan(source.sizes, config.batch_size, config.seed, repeats)
     with naming({"source": f"config.data.source={config.data.source!r}"}):
         return throughput.InputBenchmark(
             source,

@@ -83,6 +83,7 @@ class Experiment:
       initial_weights: what a new run starts from.
       options: how long, how much at once.
       learned: how many boxes and images of the training data are trained on, in words.
+      repeats: float64 `[n]`, how often each training image comes in an epoch; None: once.
       settings: the configuration as JSON can hold it, which the workdir keeps.
       given: part -> qualified name of each part that was not built from the configuration, which
         the workdir keeps too.
@@ -98,6 +99,7 @@ class Experiment:
     initial_weights: InitialWeights
     options: TrainingOptions
     learned: tuple[str, ...] = ()
+    repeats: np.ndarray | None = None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     given: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -126,7 +128,9 @@ class Experiment:
     def plan(self) -> BatchPlan:
         """Which images are in the batch of every step, on which canvas."""
         options = self.options
-        return self.loading.training_plan(self.source.sizes, options.batch_size, options.seed)
+        return self.loading.training_plan(
+            self.source.sizes, options.batch_size, options.seed, self.repeats
+        )
 
 
 class Trainer(NamedTuple):

@@ -55,6 +55,7 @@ _LABELS = re.compile(r"data\.\w+\.classes")
 _ADDED = {
     "data.exif": "ignore",
     "data.bit_depth": None,
+    "data.repeat_threshold": None,
     "data.split.val": 0.0,
     "data.split.test": 0.0,
     "data.split.seed": 0,

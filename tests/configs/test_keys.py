@@ -25,6 +25,7 @@ BEFORE = json.loads(pathlib.Path(__file__).with_name("keys_before.json").read_te
 #: Keys that there are since then.
 SINCE = {f"optimizer.{key}" for key in ("name", "betas", "backbone_factor", "layer_decay")}
 SINCE |= {"data.allow_same_images", "data.split.val", "data.split.test", "data.split.seed"}
+SINCE |= {"data.repeat_threshold"}
 SINCE |= {"evaluation.patience", "evaluation.min_delta"}
 #: Keys that took one text, and now take several, too.
 WIDENED = {
