@@ -76,30 +76,37 @@ def build(
     if metrics is not None:
         given["metrics"] = ", ".join(map(given_parts.qualified_name, metrics))
     train_data, val_data, learned = _data(config, source, validation, categories)
+    repeats, sampling = data_parts.repeats_of(config, train_data)
+    loading = data_parts.loading_of(config)
+    plan = loading.training_plan(train_data.sizes, options.batch_size, options.seed, repeats)
+    epoch = plan.images_per_epoch
+    lengths = training_parts.length_lines(config, epoch)
+    options = training_parts.options_of(config, epoch)
     placed = training_parts.detector_of(config, len(train_data.classes), network, detector)
     training_parts.check_arithmetic(config, placed.mesh.local_devices[0])
     frozen = training_parts.frozen_of(config, placed)
     if optimizer is None:
-        transformation, learning_rate = training_parts.optimizer_of(config, frozen)
-        warnings = training_parts.schedule_warnings(config)
+        transformation, learning_rate = training_parts.optimizer_of(config, frozen, epoch)
+        warnings = training_parts.schedule_warnings(config, epoch)
+        schedule = training_parts.schedule_of(config, epoch)
+        lengths.append(schedule.describe(options.batch_size))
     else:
         transformation, learning_rate = optimization.with_frozen(optimizer, frozen), None
         warnings = []
     if hosts.is_first():
         for warning in [*warnings, *data_parts.shared_image_warnings(config, train_data, val_data)]:
             logger.warning("%s", warning)
-    repeats, sampling = data_parts.repeats_of(config, train_data)
     return Experiment(
         detector=placed,
         source=train_data,
         validation=val_data,
         optimizer=transformation,
         learning_rate=learning_rate,
-        loading=data_parts.loading_of(config),
+        loading=loading,
         metrics=tuple(chosen),
         initial_weights=training_parts.initial_weights_of(config),
         options=options,
-        learned=(*learned, *sampling),
+        learned=(*learned, *sampling, *lengths),
         repeats=repeats,
         settings=configuration.to_dict(config),
         given=given,

@@ -15,7 +15,13 @@ from ioub_jax.data.sources.example import Source
 from ioub_jax.detectors import PlacedDetector
 from ioub_jax.devices import placement
 from ioub_jax.key_names import naming
-from ioub_jax.training import early_stopping, initial_weights, resumption, train_state
+from ioub_jax.training import (
+    early_stopping,
+    initial_weights,
+    optimization,
+    resumption,
+    train_state,
+)
 from ioub_jax.training.experiment import Experiment, create_trainer
 from ioub_jax.workdirs import (
     bit_depth,
@@ -49,7 +55,9 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     _trace(experiment)
     found = checkpoint_folders.find(workdir)
     depth = "bit_depth.json, " if bit_depth.is_kept(options.bit_depth, source) else ""
-    warmup = settings["schedule"]["warmup_images"]
+    epoch = experiment.plan.images_per_epoch
+    lengths = optimization.in_images(settings["schedule"], epoch, options.batch_size)
+    warmup = lengths["warmup_images"]
     written = writers.describe_writers(workdir, options.wandb_project)
     folders = ["checkpoints/", "evaluation/", *written]
     warm_up = f"; the first {warmup:,} images are warm-up" if warmup else ""
@@ -60,7 +68,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
         f"Canvases: {describe_canvases(experiment.loading, source)}.",
         *describe_detector(experiment.detector, settings["model"]),
         f"Training: {options.steps:,} steps of {options.batch_size} images, "
-        f"{options.images / experiment.plan.images_per_epoch:.1f} epochs; evaluated every "
+        f"{options.images / epoch:.1f} epochs; evaluated every "
         f"{options.evaluate_every_images:,} images, a checkpoint every "
         f"{options.checkpoint_every_images:,}{warm_up}.",
         _start(experiment, workdir),

@@ -603,14 +603,27 @@ KEYS = (
     Key(
         "schedule.images",
         12 * COCO_TRAINING_IMAGES,
-        whole(at_least=1),
-        "Images seen in the whole run.",
+        or_none(whole(at_least=1)),
+        "Images seen in the whole run. None: as many as schedule.epochs says.",
+    ),
+    Key(
+        "schedule.epochs",
+        None,
+        or_none(above(0)),
+        "In place of schedule.images: how often the training images are seen, those that are left "
+        "out not counted, and repeated ones as often as they come.",
     ),
     Key(
         "schedule.warmup_images",
         8_000,
-        whole(at_least=0),
+        or_none(whole(at_least=0)),
         "Images over which the rate rises to its full value; fewer than those of the run.",
+    ),
+    Key(
+        "schedule.warmup_epochs",
+        None,
+        or_none(at_least(0)),
+        "In place of schedule.warmup_images: the same in epochs.",
     ),
     Key(
         "schedule.warmup_factor",
@@ -903,8 +916,14 @@ KEYS = (
     Key(
         "evaluation.every_images",
         COCO_TRAINING_IMAGES,
-        whole(at_least=1),
+        or_none(whole(at_least=1)),
         "After how many images of the training it is evaluated.",
+    ),
+    Key(
+        "evaluation.every_epochs",
+        None,
+        or_none(above(0)),
+        "In place of evaluation.every_images: the same in epochs.",
     ),
     Key(
         "evaluation.patience",

@@ -593,6 +593,14 @@ def repeats_of(
     ]
 
 
+def images_per_epoch(config: ml_collections.ConfigDict) -> int:
+    """How many images an epoch of a configuration has; raises as `open_split`."""
+    source = open_split(config, "train")
+    repeats, _ = repeats_of(config, source)
+    plan = loading_of(config).training_plan(source.sizes, config.batch_size, config.seed, repeats)
+    return plan.images_per_epoch
+
+
 def learned_of(config: ml_collections.ConfigDict, source: Source) -> Learned:
     """What is learned of training data that is not the configured one."""
     return count_learned(source, rules_of(config.data, config.get("matcher"), "train"))

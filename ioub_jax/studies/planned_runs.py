@@ -55,17 +55,28 @@ class PlannedRun:
     @property
     def name(self) -> str:
         """The run in words."""
-        return f"arm {self.arm}, seed {self.options.seed}"
+        return f"arm {self.arm}, seed {training_parts.options_of(self.config).seed}"
 
     @property
     def options(self) -> TrainingOptions:
         """How long it trains, and with which seed."""
-        return training_parts.options_of(self.config)
+        if not training_parts.is_in_epochs(self.config):
+            return training_parts.options_of(self.config)
+        # What an epoch depends on, which the runs of a comparison mostly share.
+        parts = {key: self.settings[key] for key in ("data", "matcher", "runtime")}
+        epoch = _images_per_epoch(json.dumps(parts | {"batch_size": 1, "seed": 0}))
+        return training_parts.options_of(self.config, epoch)
 
     @property
     def settings(self) -> dict[str, Any]:
         """Its configuration as JSON can hold it."""
         return configuration.to_dict(self.config)
+
+
+@functools.lru_cache(maxsize=64)
+def _images_per_epoch(settings: str) -> int:
+    """How many images an epoch has, of the parts of a configuration as JSON."""
+    return data_parts.images_per_epoch(configuration.from_dict(json.loads(settings)))
 
 
 # ------------------------------------------------------------------ which runs
@@ -235,7 +246,7 @@ def read_result(run: PlannedRun) -> paired_differences.Result | None:
     if not run.result.is_file():
         return None
     kept = configuration.read_json(run.result)
-    if kept["config"]["schedule"]["images"] < run.options.images:
+    if configuration.is_to_be_longer(kept["config"], run.settings):
         return None  # the run is to become longer
     differences = configuration.differing_keys(kept["config"], run.settings, evaluated=True)
     if differences:

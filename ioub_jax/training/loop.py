@@ -112,11 +112,11 @@ class Run:
             logger.warning("%s", sentence)
         if self.step >= self.total_steps:
             logger.info(
-                "The run in %s is finished already (step %d of %d); raise schedule.images to make "
-                "it longer.",
+                "The run in %s is finished already (step %d of %d); raise %s to make it longer.",
                 self.workdir,
                 self.step,
                 self.total_steps,
+                self._length_key(),
             )
         elif ended := self._early_end():
             logger.info(
@@ -125,6 +125,11 @@ class Run:
                 self.workdir,
                 ended.describe(self.options),
             )
+
+    def _length_key(self) -> str:
+        """The key that says how long the run is."""
+        schedule = self.experiment.settings.get("schedule", {})
+        return f"schedule.{'images' if schedule.get('epochs') is None else 'epochs'}"
 
     def _early_end(self) -> early_stopping.Ending | None:
         """Why the run ends with its last evaluation, as this process knows them."""

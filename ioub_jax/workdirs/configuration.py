@@ -62,11 +62,16 @@ _ADDED = {
     "data.voc.unannotated": "problem",
     "evaluation.patience": None,
     "evaluation.min_delta": 0.0,
+    "evaluation.every_epochs": None,
+    "schedule.epochs": None,
+    "schedule.warmup_epochs": None,
     "optimizer.name": "sgd",
     "optimizer.betas": None,
     "optimizer.backbone_factor": 1.0,
     "optimizer.layer_decay": 1.0,
 }
+# How long a run is, in one unit or another.
+_LENGTH = ("schedule.images", "schedule.epochs")
 # What is only a check of the data, and changes nothing of what is trained.
 _CHECKS = ("data.allow_empty_classes", "data.allow_same_images")
 
@@ -76,8 +81,8 @@ def differing_keys(
 ) -> list[str]:
     """Which keys forbid that `new` goes on with the run that `old` began.
 
-    `runtime.*`, `evaluation.*`, the length of the run (`schedule.images`) and where data lies may
-    change.
+    `runtime.*`, `evaluation.*`, the length of the run (`schedule.images`, `schedule.epochs`) and
+    where data lies may change.
 
     Args:
       old: the configuration of the run, as `to_dict` gives it.
@@ -99,13 +104,25 @@ def differing_keys(
             continue
         if _WHERE_DATA_LIES.fullmatch(key):
             continue
-        if not evaluated and (key.startswith("evaluation.") or key == "schedule.images"):
+        if not evaluated and (key.startswith("evaluation.") or key in _LENGTH):
             continue
-        if key == "schedule.images" and missing not in (first, second) and second > first:
+        if key in _LENGTH and _is_longer(first, second):
             continue
         shown = ["absent" if value is missing else repr(value) for value in (first, second)]
         differences.append(f"{key}: {shown[0]} -> {shown[1]}")
     return differences
+
+
+def _is_longer(before: Any, now: Any) -> bool:
+    """Whether a length in one unit has become longer; None where it is given in the other."""
+    return all(isinstance(length, int | float) for length in (before, now)) and now > before
+
+
+def is_to_be_longer(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a configuration, as `to_dict` gives it, has a longer run than another one."""
+    schedules = [values["schedule"] for values in (old, new)]
+    lengths = [[schedule.get(key.partition(".")[2]) for schedule in schedules] for key in _LENGTH]
+    return any(_is_longer(*pair) for pair in lengths)
 
 
 def check_workdir(

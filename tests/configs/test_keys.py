@@ -26,7 +26,10 @@ BEFORE = json.loads(pathlib.Path(__file__).with_name("keys_before.json").read_te
 SINCE = {f"optimizer.{key}" for key in ("name", "betas", "backbone_factor", "layer_decay")}
 SINCE |= {"data.allow_same_images", "data.split.val", "data.split.test", "data.split.seed"}
 SINCE |= {"data.repeat_threshold"}
+SINCE |= {"schedule.epochs", "schedule.warmup_epochs", "evaluation.every_epochs"}
 SINCE |= {"evaluation.patience", "evaluation.min_delta"}
+#: Keys that had to be set, and can be None now.
+UNSET = {"schedule.images", "schedule.warmup_images", "evaluation.every_images"}
 #: Keys that took one text, and now take several, too.
 WIDENED = {
     f"data.coco.{split}_{kind}"
@@ -61,6 +64,9 @@ def test_the_configurations_are_those_from_before_the_table(name):
     for key in WIDENED:
         assert found[key][1] == "object"
         found[key][1:] = ["str", False]
+    for key in UNSET:
+        assert found[key][1:] == ["int", True]
+        found[key][2] = False
     assert json.loads(json.dumps(found)) == BEFORE[name]
     assert list(found) == list(BEFORE[name])
 

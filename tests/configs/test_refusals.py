@@ -64,6 +64,10 @@ def refused(config, words):
         ("matcher.ignore_iof", 0.0, "above 0 and at most 1"),
         ("data.repeat_threshold", 0.0, "above 0 and at most 1"),
         ("data.repeat_threshold", "0.1", "a number, above 0 and at most 1, or None"),
+        ("schedule.epochs", 0.0, "above 0"),
+        ("schedule.epochs", "12", "a number, above 0, or None"),
+        ("schedule.warmup_epochs", -1.0, "at least 0"),
+        ("evaluation.every_epochs", 0.0, "above 0"),
         ("evaluation.patience", 0, "at least 1"),
         ("evaluation.patience", 2.5, "a whole number, at least 1, or None"),
         ("evaluation.min_delta", -0.1, "at least 0"),
@@ -150,6 +154,29 @@ def test_a_key_that_is_not_in_the_table_is_no_error():
 
 
 # ------------------------------------------------------------------ keys that go together
+
+
+def test_a_length_is_given_once():
+    for part, unit, other in (
+        ("schedule", "images", "epochs"),
+        ("schedule", "warmup_images", "warmup_epochs"),
+        ("evaluation", "every_images", "every_epochs"),
+    ):
+        config = tiny.get_config()
+        images = config[part][unit]
+        config[part][other] = 1.5
+        with pytest.raises(ConfigError) as caught:
+            refusals.check(config)
+        assert str(caught.value) == (
+            f"{part}.{unit} is {images} and {part}.{other} 1.5, where one of them says how long; "
+            f"set --config.{part}.{unit}=None or --config.{part}.{other}=None."
+        )
+        config[part][unit] = None
+        refusals.check(config)
+        config[part][other] = None
+        with pytest.raises(ConfigError) as caught:
+            refusals.check(config)
+        assert str(caught.value) == f"{part}.{unit} and {part}.{other} are None; set one of them."
 
 
 @pytest.mark.parametrize(

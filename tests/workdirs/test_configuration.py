@@ -79,6 +79,26 @@ def test_a_result_is_of_one_evaluation_and_one_length():
     ]
 
 
+def test_a_length_in_epochs_is_as_one_in_images():
+    config = defaults.get_config()
+    in_images = configuration.to_dict(config)
+    config.schedule.update({"images": None, "epochs": 12.0})
+    old = configuration.to_dict(config)
+    # A run may become shorter, longer, or be measured in another unit.
+    assert configuration.differing_keys(in_images, old) == []
+    assert configuration.differing_keys(in_images, old, evaluated=True) == [
+        "schedule.epochs: None -> 12.0",
+        "schedule.images: 1419444 -> None",
+    ]
+    for epochs, longer in ((11.0, False), (12.0, False), (12.5, True)):
+        config.schedule.epochs = epochs
+        new = configuration.to_dict(config)
+        assert configuration.differing_keys(old, new) == []
+        assert configuration.is_to_be_longer(old, new) == longer
+        found = configuration.differing_keys(old, new, evaluated=True)
+        assert found == (["schedule.epochs: 12.0 -> 11.0"] if epochs == 11 else [])
+
+
 def test_which_classes_are_chosen_may_change_where_a_run_has_recorded_its_labels(tmp_path):
     config = defaults.get_config()
     configuration.claim_workdir(tmp_path, configuration.to_dict(config))
