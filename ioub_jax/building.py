@@ -19,11 +19,11 @@ from ioub_jax.detectors import Detector
 from ioub_jax.devices import hosts
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation.metric import Metric
-from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.from_config import class_weight_parts, data_parts, training_parts
 from ioub_jax.trained import Trained
 from ioub_jax.training import evaluator, loop, optimization
 from ioub_jax.training.experiment import Experiment
-from ioub_jax.workdirs import class_list, configuration, given_parts, writers
+from ioub_jax.workdirs import class_list, class_weights, configuration, given_parts, writers
 
 logger = logging.getLogger("ioub_jax")
 
@@ -40,6 +40,7 @@ def build(
     optimizer: optax.GradientTransformation | None = None,
     metrics: Sequence[Metric] | None = None,
     categories: Categories | None = None,
+    class_weights: Mapping[str, float] | None = None,
 ) -> Experiment:
     """A training with all of its parts: those that are given, the others as configured.
 
@@ -57,6 +58,8 @@ def build(
       metrics: by which the run is evaluated; the headline of the first picks the best checkpoint.
       categories: the id and name of each label, of a run that has begun; None: those of the
         training data.
+      class_weights: name -> weight in the loss of each class, of a run that has begun with such
+        weights; None: as configured.
 
     Raises:
       ConfigError: the configuration cannot be run, or not on this machine, or the parts do not fit
@@ -82,7 +85,12 @@ def build(
     epoch = plan.images_per_epoch
     lengths = training_parts.length_lines(config, epoch)
     options = training_parts.options_of(config, epoch)
-    placed = training_parts.detector_of(config, len(train_data.classes), network, detector)
+    weights = None
+    if detector is None:  # which has losses of its own
+        weights = class_weight_parts.class_weights_of(config, train_data, class_weights)
+    with_weights = class_weight_parts.with_class_weights(config, weights)
+    count = len(train_data.classes)
+    placed = training_parts.detector_of(with_weights, count, network, detector)
     training_parts.check_arithmetic(config, placed.mesh.local_devices[0])
     frozen = training_parts.frozen_of(config, placed)
     if optimizer is None:
@@ -106,7 +114,13 @@ def build(
         metrics=tuple(chosen),
         initial_weights=training_parts.initial_weights_of(config),
         options=options,
-        learned=(*learned, *sampling, *lengths),
+        learned=(
+            *learned,
+            *sampling,
+            *class_weight_parts.class_weight_lines(config, weights),
+            *lengths,
+        ),
+        class_weights=weights,
         repeats=repeats,
         settings=configuration.to_dict(config),
         given=given,
@@ -156,9 +170,9 @@ def train(
     Args:
       experiment: all parts of the training, from `build`.
       workdir: the run's folder: `config.json`, `classes.json`, `data.json`, `bit_depth.json` (of
-        image files), `parts.json` (of parts that were given), `train.jsonl`, `histograms.jsonl`,
-        `evaluation.jsonl`, `tensorboard/`, `checkpoints/{last,best}/` and `evaluation/` are written
-        there.
+        image files), `class_weights.json` (of a loss that has some), `parts.json` (of parts that
+        were given), `train.jsonl`, `histograms.jsonl`, `evaluation.jsonl`, `tensorboard/`,
+        `checkpoints/{last,best}/` and `evaluation/` are written there.
       profile: whether a few steps are traced, into `profile/`.
 
     Returns:
@@ -216,7 +230,9 @@ def begin_run(
     """The run of a configuration in a workdir, from where it stands; arguments as `train`."""
     folder = files.path_of(workdir)
     check_workdir(folder, configuration.to_dict(config), {})
-    experiment = build(config, categories=class_list.read(folder))
+    experiment = build(
+        config, categories=class_list.read(folder), class_weights=class_weights.read(folder)
+    )
     return loop.Run(experiment, folder, profile=profile)
 
 

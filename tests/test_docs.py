@@ -13,6 +13,8 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+import ioub_jax.commands.overrides  # noqa: F401  (what flags take, None among it)
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 VERBS = ROOT / "ioub_jax" / "commands"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md"]

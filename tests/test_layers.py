@@ -66,6 +66,7 @@ ALLOWED = {
         "errors",
         "evaluation",
         "key_names",
+        "losses",
         "training",
         "workdirs",
     },

@@ -28,6 +28,7 @@ from ioub_jax.workdirs import (
     checkpoint_folders,
     checkpoints,
     class_list,
+    class_weights,
     configuration,
     lock,
     records,
@@ -47,13 +48,16 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     settings = configuration.to_dict(config)
     building.check_workdir(workdir, settings, {})
     before = resumption.read(workdir)
-    experiment = building.build(config, categories=class_list.read(workdir))
+    experiment = building.build(
+        config, categories=class_list.read(workdir), class_weights=class_weights.read(workdir)
+    )
     options, source = experiment.options, experiment.source
     data = resumption.fingerprints(source, experiment.validation)
     files.check_can_write(workdir)
     lock.check_free(workdir)
     _trace(experiment)
     found = checkpoint_folders.find(workdir)
+    weights = "class_weights.json, " if experiment.class_weights else ""
     depth = "bit_depth.json, " if bit_depth.is_kept(options.bit_depth, source) else ""
     epoch = experiment.plan.images_per_epoch
     lengths = optimization.in_images(settings["schedule"], epoch, options.batch_size)
@@ -73,8 +77,8 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
         f"{options.checkpoint_every_images:,}{warm_up}.",
         _start(experiment, workdir),
         *resumption.changes(before, experiment, data, found[0].step if found else 0),
-        f"Files: config.json, classes.json, data.json, {depth}train.jsonl, histograms.jsonl, "
-        f"evaluation.jsonl, {', '.join(folders)} in {workdir}.",
+        f"Files: config.json, classes.json, data.json, {weights}{depth}train.jsonl, "
+        f"histograms.jsonl, evaluation.jsonl, {', '.join(folders)} in {workdir}.",
     ]
 
 

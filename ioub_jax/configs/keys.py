@@ -16,6 +16,7 @@ from ioub_jax.configs.rules import (
     at_least,
     between,
     canvases,
+    class_weights,
     flag,
     metrics,
     names,
@@ -454,6 +455,21 @@ KEYS = (
         0.0,
         between(lambda value: 0 <= value <= 1, "at least 0 and at most 1"),
         "Least value of their base.",
+    ),
+    Key(
+        "loss.classification.class_weights",
+        None,
+        or_none(class_weights()),
+        "What the loss of positives is multiplied by, by their class: a number for each class, in "
+        "their order or as name=number, others 1; or 'effective_number' (arXiv 1901.05555), by how "
+        "many boxes a class has, with mean 1. None: nothing.",
+    ),
+    Key(
+        "loss.classification.effective_number_beta",
+        0.999,
+        between(lambda value: 0 <= value < 1, "at least 0 and below 1"),
+        "beta of 'effective_number': 0 weighs all classes alike, near 1 by the inverse of their "
+        "counts.",
     ),
     Key("loss.classification.weight", 1.0, at_least(0), "Factor of the whole classification loss."),
     Key(

@@ -36,7 +36,12 @@ from ioub_jax.data.sources import (
 from ioub_jax.data.sources.class_order import with_classes
 from ioub_jax.data.sources.file_source import AnnotatedImages
 from ioub_jax.data.sources.image_survey import with_reading
-from ioub_jax.data.sources.learned import count_learned, learned_objects, with_learned_images
+from ioub_jax.data.sources.learned import (
+    count_classes,
+    count_learned,
+    learned_objects,
+    with_learned_images,
+)
 from ioub_jax.data.sources.same_images import find_shared
 from ioub_jax.data.sources.splits import Shares, Split
 from ioub_jax.data.sources.splits import split as split_data_set
@@ -591,6 +596,13 @@ def repeats_of(
         f"Sampling: {plan.images_per_epoch:,} images an epoch for {len(source):,} "
         f"(data.repeat_threshold={threshold:g}): {', '.join(told)}."
     ]
+
+
+def boxes_of_classes(config: ml_collections.ConfigDict, source: Source) -> list[int]:
+    """How many boxes of each class of the training data are learned."""
+    rules = rules_of(config.data, config.get("matcher"), "train")
+    entries = count_classes(annotations_of(source), source.classes, source.category_ids, rules)
+    return [entry.usable for entry in entries]
 
 
 def images_per_epoch(config: ml_collections.ConfigDict) -> int:

@@ -93,6 +93,8 @@ def planned(config: Any, batch_size: int) -> ml_collections.ConfigDict:
     copied = ml_collections.ConfigDict(values)
     copied.data.canvases = (max(map(tuple, config.data.canvases), key=math.prod),)
     copied.batch_size = copied.evaluation.batch_size = batch_size
+    if "classification" in copied.get("loss", {}):
+        copied.loss.classification.class_weights = None  # which are of classes, and cost nothing
     return copied
 
 

@@ -129,7 +129,10 @@ def setting(key: str, text: str) -> Change:
             if text == "None" and configuration.is_optional(node, last):
                 node[last] = None
                 return
-            value = text if kind in (str, object) else ast.literal_eval(text)
+            if kind is object:  # a text, or several of something
+                node[last] = _literal_or_text(text)
+                return
+            value = text if kind is str else ast.literal_eval(text)
             if value is None:
                 raise TypeError
             node[last] = value
@@ -139,6 +142,13 @@ def setting(key: str, text: str) -> Change:
             ) from None
 
     return change
+
+
+def _literal_or_text(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
 
 def steps_done(run: PlannedRun) -> int | None:

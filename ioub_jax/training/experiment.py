@@ -83,6 +83,7 @@ class Experiment:
       initial_weights: what a new run starts from.
       options: how long, how much at once.
       learned: how many boxes and images of the training data are trained on, in words.
+      class_weights: name -> weight of each class in the loss, which the workdir keeps; None: none.
       repeats: float64 `[n]`, how often each training image comes in an epoch; None: once.
       settings: the configuration as JSON can hold it, which the workdir keeps.
       given: part -> qualified name of each part that was not built from the configuration, which
@@ -99,6 +100,7 @@ class Experiment:
     initial_weights: InitialWeights
     options: TrainingOptions
     learned: tuple[str, ...] = ()
+    class_weights: dict[str, float] | None = None
     repeats: np.ndarray | None = None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     given: dict[str, str] = dataclasses.field(default_factory=dict)

@@ -36,6 +36,7 @@ from ioub_jax.workdirs import (
     bit_depth,
     checkpoints,
     class_list,
+    class_weights,
     configuration,
     given_parts,
     lock,
@@ -148,6 +149,7 @@ class Run:
         given_parts.claim(self.workdir, self.experiment.given)
         configuration.claim_workdir(self.workdir, self.experiment.settings)
         class_list.claim(self.workdir, self.experiment.source)
+        class_weights.claim(self.workdir, self.experiment.class_weights)
         resumption.record_data(self.workdir, data)
         depth = bit_depth.claim(self.workdir, self.options.bit_depth, self.experiment.source)
         self.experiment = dataclasses.replace(

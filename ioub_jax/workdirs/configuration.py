@@ -65,6 +65,8 @@ _ADDED = {
     "evaluation.every_epochs": None,
     "schedule.epochs": None,
     "schedule.warmup_epochs": None,
+    "loss.classification.class_weights": None,
+    "loss.classification.effective_number_beta": 0.999,
     "optimizer.name": "sgd",
     "optimizer.betas": None,
     "optimizer.backbone_factor": 1.0,

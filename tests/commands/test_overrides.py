@@ -86,6 +86,27 @@ def test_a_key_of_files_takes_one_or_several(text, value):
     assert config.data.coco.train_annotations == given["data.coco.train_annotations"] == value
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("effective_number", "effective_number"),
+        ("1.0,2.5", (1.0, 2.5)),
+        ("(1, 2)", (1, 2)),
+        ("dent=2.0", "dent=2.0"),
+        ("dent=2.0,big scratch=1", ("dent=2.0", "big scratch=1")),
+        ("None", None),
+    ],
+)
+def test_class_weights_are_numbers_or_names_with_numbers(text, value):
+    config, _ = parsed(f"loss.classification.class_weights={text}")
+    assert config.loss.classification.class_weights == value
+
+
+def test_numbers_of_a_key_that_takes_numbers_stay_numbers():
+    assert parsed("optimizer.betas=0.9,0.95")[0].optimizer.betas == (0.9, 0.95)
+    assert parsed("data.voc.classes=1,2")[0].data.voc.classes == ("1", "2")
+
+
 def test_shares_are_given_one_by_one_or_together():
     assert parsed("data.split.val=0.1")[0].data.split.val == 0.1
     config, _ = parsed("data.split={'val': 0.1, 'seed': 3}")

@@ -26,6 +26,7 @@ BEFORE = json.loads(pathlib.Path(__file__).with_name("keys_before.json").read_te
 SINCE = {f"optimizer.{key}" for key in ("name", "betas", "backbone_factor", "layer_decay")}
 SINCE |= {"data.allow_same_images", "data.split.val", "data.split.test", "data.split.seed"}
 SINCE |= {"data.repeat_threshold"}
+SINCE |= {f"loss.classification.{key}" for key in ("class_weights", "effective_number_beta")}
 SINCE |= {"schedule.epochs", "schedule.warmup_epochs", "evaluation.every_epochs"}
 SINCE |= {"evaluation.patience", "evaluation.min_delta"}
 #: Keys that had to be set, and can be None now.

@@ -64,6 +64,37 @@ def refused(config, words):
         ("matcher.ignore_iof", 0.0, "above 0 and at most 1"),
         ("data.repeat_threshold", 0.0, "above 0 and at most 1"),
         ("data.repeat_threshold", "0.1", "a number, above 0 and at most 1, or None"),
+        (
+            "loss.classification.class_weights",
+            "inverse",
+            "'effective_number', a number above 0 for each class, as (1.0, 2.0), or name=number",
+        ),
+        (
+            "loss.classification.class_weights",
+            (1.0, 0.0),
+            "'effective_number', a number above 0 for each class, as (1.0, 2.0), or name=number",
+        ),
+        (
+            "loss.classification.class_weights",
+            (1.0, "dent=2"),
+            "'effective_number', a number above 0 for each class, as (1.0, 2.0), or name=number",
+        ),
+        (
+            "loss.classification.class_weights",
+            ("dent=much",),
+            "'effective_number', a number above 0 for each class, as (1.0, 2.0), or name=number",
+        ),
+        (
+            "loss.classification.class_weights",
+            ("=2.0",),
+            "'effective_number', a number above 0 for each class, as (1.0, 2.0), or name=number",
+        ),
+        (
+            "loss.classification.class_weights",
+            2.0,
+            "'effective_number', a number above 0 for each class, as (1.0, 2.0), or name=number",
+        ),
+        ("loss.classification.effective_number_beta", 1.0, "at least 0 and below 1"),
         ("schedule.epochs", 0.0, "above 0"),
         ("schedule.epochs", "12", "a number, above 0, or None"),
         ("schedule.warmup_epochs", -1.0, "at least 0"),
