@@ -78,25 +78,26 @@ def test_it_says_what_was_best():
 def test_a_run_ends_early_and_goes_on_only_if_asked_to(tmp_path, caplog):
     config, workdir = tiny.get_config(), tmp_path / "run"
     # No AP is better than the first one by 1.
-    config.evaluation.update({"every_images": 2 * 8, "patience": 1, "min_delta": 1.0})
+    config.evaluation.update({"every_images": 8, "patience": 1, "min_delta": 1.0})
     config.evaluation.metrics = ("voc",)
-    told = "early{} at step 4 of 24, after 1 evaluation without a better voc_AP by more than 1; the"
+    told = "early{} at step 2 of 24, after 1 evaluation without a better voc_AP by more than 1; the"
     experiment = building.build(config)
     with caplog.at_level(logging.INFO, logger="ioub_jax"):
         loop.Run(experiment, workdir).train()
         assert f"Ended {told.format('')} best is " in caplog.text
         caplog.clear()
         evaluations = (workdir / "evaluation.jsonl").read_text()
-        assert [json.loads(line)["step"] for line in evaluations.splitlines()] == [2, 4]
+        assert [json.loads(line)["step"] for line in evaluations.splitlines()] == [1, 2]
         # Killed after the step was saved, and before it was evaluated.
         (workdir / "evaluation.jsonl").write_text(evaluations.splitlines(keepends=True)[0])
         loop.Run(experiment, workdir).train()
         assert f"Ended {told.format('')} best is " in caplog.text
         assert (workdir / "evaluation.jsonl").read_text() == evaluations
-        assert len((workdir / "train.jsonl").read_text().splitlines()) == 4
+        assert len((workdir / "train.jsonl").read_text().splitlines()) == 2
         caplog.clear()
         run = loop.Run(experiment, workdir)
-        run.train()
+        with run.lock, run.writer:
+            pass
         assert f"has ended {told.format(',')} best is " in caplog.text
         assert "raise evaluation.patience, or set it to None, to go on." in caplog.text
     assert run.has_ended_early()
