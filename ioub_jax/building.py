@@ -13,19 +13,32 @@ import optax
 
 from ioub_jax import configs, files, log_lines
 from ioub_jax.configs import refusals
-from ioub_jax.data.sources import FileSource
 from ioub_jax.data.sources.class_order import with_classes
 from ioub_jax.data.sources.example import Source
-from ioub_jax.data.sources.tiles import whole_of
 from ioub_jax.detectors import Detector
 from ioub_jax.devices import hosts
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation.metric import Metric
-from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.from_config import (
+    class_weight_parts,
+    data_parts,
+    file_parts,
+    loading_parts,
+    sampling_parts,
+    shared_image_parts,
+    training_parts,
+)
 from ioub_jax.trained import Trained
 from ioub_jax.training import evaluator, loop, optimization
 from ioub_jax.training.experiment import Experiment
-from ioub_jax.workdirs import class_list, configuration, given_parts, pixel_convention, writers
+from ioub_jax.workdirs import (
+    class_list,
+    class_weights,
+    configuration,
+    given_parts,
+    pixel_convention,
+    writers,
+)
 
 logger = logging.getLogger("ioub_jax")
 
@@ -43,6 +56,7 @@ def build(
     metrics: Sequence[Metric] | None = None,
     categories: Categories | None = None,
     voc_pixels: str | None = None,
+    class_weights: Mapping[str, float] | None = None,
 ) -> Experiment:
     """A training with all of its parts: those that are given, the others as configured.
 
@@ -62,6 +76,8 @@ def build(
         training data.
       voc_pixels: how the pixels of VOC's XMLs are counted, of a run that has begun; None: as is
         configured, or else as the training data gives away.
+      class_weights: name -> weight in the loss of each class, of a run that has begun with such
+        weights; None: as configured.
 
     Raises:
       ConfigError: the configuration cannot be run, or not on this machine, or the parts do not fit
@@ -81,17 +97,33 @@ def build(
     if metrics is not None:
         given["metrics"] = ", ".join(map(given_parts.qualified_name, metrics))
     train_data, val_data, learned = _data(config, source, validation, categories, voc_pixels)
-    placed = training_parts.detector_of(config, len(train_data.classes), network, detector)
+    repeats, sampling = sampling_parts.repeats_of(config, train_data)
+    loading = loading_parts.loading_of(config)
+    plan = loading.training_plan(train_data.sizes, options.batch_size, options.seed, repeats)
+    epoch = plan.images_per_epoch
+    lengths = training_parts.length_lines(config, epoch)
+    options = training_parts.options_of(config, epoch)
+    weights = None
+    if detector is None:  # which has losses of its own
+        weights = class_weight_parts.class_weights_of(config, train_data, class_weights)
+    with_weights = class_weight_parts.with_class_weights(config, weights)
+    count = len(train_data.classes)
+    placed = training_parts.detector_of(with_weights, count, network, detector)
     training_parts.check_arithmetic(config, placed.mesh.local_devices[0])
     frozen = training_parts.frozen_of(config, placed)
     if optimizer is None:
-        transformation, learning_rate = training_parts.optimizer_of(config, frozen)
-        warnings = training_parts.schedule_warnings(config)
+        transformation, learning_rate = training_parts.optimizer_of(config, frozen, epoch)
+        warnings = training_parts.schedule_warnings(config, epoch)
+        schedule = training_parts.schedule_of(config, epoch)
+        lengths.append(schedule.describe(options.batch_size))
     else:
         transformation, learning_rate = optimization.with_frozen(optimizer, frozen), None
         warnings = []
     if hosts.is_first():
-        for warning in [*warnings, *_shared_images(train_data, val_data)]:
+        for warning in [
+            *warnings,
+            *shared_image_parts.shared_image_warnings(config, train_data, val_data),
+        ]:
             logger.warning("%s", warning)
     return Experiment(
         detector=placed,
@@ -99,11 +131,18 @@ def build(
         validation=val_data,
         optimizer=transformation,
         learning_rate=learning_rate,
-        loading=data_parts.loading_of(config),
+        loading=loading,
         metrics=tuple(chosen),
         initial_weights=training_parts.initial_weights_of(config),
         options=options,
-        learned=learned,
+        learned=(
+            *learned,
+            *sampling,
+            *class_weight_parts.class_weight_lines(config, weights),
+            *lengths,
+        ),
+        class_weights=weights,
+        repeats=repeats,
         settings=configuration.to_dict(config),
         given=given,
     )
@@ -138,28 +177,12 @@ def _data(
             f"The training data has the classes {', '.join(source.classes)}, the validation data "
             f"{', '.join(validation.classes)}; give both the same classes in the same order."
         )
-    channels = data_parts.in_channels_of(config)
-    source = data_parts.with_channels(source, channels)
-    validation = data_parts.with_channels(validation, channels)
+    channels = file_parts.in_channels_of(config)
+    source = file_parts.with_channels(source, channels)
+    validation = file_parts.with_channels(validation, channels)
+    shared_image_parts.check_shared_images(config, source, validation)
     source, validation, learned = data_parts.given_data(config, source, validation)
     return source, validation, learned.lines()
-
-
-def _shared_images(source: Source, validation: Source) -> list[str]:
-    """A sentence if validation images are trained on: their AP says little of other images."""
-    source, validation = whole_of(source), whole_of(validation)
-    if not (isinstance(source, FileSource) and isinstance(validation, FileSource)):
-        return []
-    trained_on = {source.describe(index) for index in range(len(source))}
-    paths = [validation.describe(index) for index in range(len(validation))]
-    shared = [path for path in paths if path in trained_on]
-    if not shared:
-        return []
-    return [
-        f"{len(shared):,} of the {len(paths):,} validation images are trained on, too (the first: "
-        f"{shared[0]}): their AP says little of other images, and the best checkpoint is chosen by "
-        "it; validate on images of their own."
-    ]
 
 
 def train(
@@ -173,8 +196,9 @@ def train(
     Args:
       experiment: all parts of the training, from `build`.
       workdir: the run's folder: `config.json`, `classes.json`, `data.json`, `bit_depth.json` (of
-        image files), `voc_pixels.json` (of VOC's XMLs), `parts.json` (of parts that were given),
-        `train.jsonl`, `histograms.jsonl`, `evaluation.jsonl`, `tensorboard/`,
+        image files), `voc_pixels.json` (of VOC's XMLs), `class_weights.json` (of a loss that has
+        some), `parts.json` (of parts that were given), `train.jsonl`, `histograms.jsonl`,
+        `evaluation.jsonl`, `tensorboard/`,
         `checkpoints/{last,best}/` and `evaluation/` are written there.
       profile: whether a few steps are traced, into `profile/`.
 
@@ -234,7 +258,10 @@ def begin_run(
     folder = files.path_of(workdir)
     check_workdir(folder, configuration.to_dict(config), {})
     experiment = build(
-        config, categories=class_list.read(folder), voc_pixels=pixel_convention.of_run(folder)
+        config,
+        categories=class_list.read(folder),
+        voc_pixels=pixel_convention.of_run(folder),
+        class_weights=class_weights.read(folder),
     )
     return loop.Run(experiment, folder, profile=profile)
 

@@ -30,7 +30,7 @@ from ioub_jax.data.tiling import Tiling
 from ioub_jax.detectors import Detector, PlacedDetector
 from ioub_jax.devices import placement
 from ioub_jax.errors import ConfigError
-from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.from_config import file_parts, loading_parts, training_parts
 from ioub_jax.tile_merging import Found
 from ioub_jax.workdirs import bit_depth, checkpoints, class_list, configuration, given_parts
 
@@ -401,9 +401,9 @@ def load(
         placed,
         variables,
         categories,
-        data_parts.loading_of(config),
+        loading_parts.loading_of(config),
         batch_size=batch_size,
-        reading=data_parts.reading_of(config, bit_depth.of_run(path, None)),
+        reading=file_parts.reading_of(config, bit_depth.of_run(path, None)),
         settings=configuration.to_dict(config),
     )
 
@@ -423,8 +423,8 @@ def _from_weights(
         training_parts.detector_for_inference(config, imported.num_classes),
         imported.variables,
         categories,
-        data_parts.loading_of(config),
+        loading_parts.loading_of(config),
         batch_size=batch_size,
-        reading=data_parts.reading_of(config),
+        reading=file_parts.reading_of(config),
         settings=configuration.to_dict(config),
     )

@@ -25,7 +25,7 @@ from ioub_jax.configs import refusals
 from ioub_jax.detectors import PlacedDetector
 from ioub_jax.devices import placement
 from ioub_jax.errors import ConfigError
-from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.from_config import loading_parts, training_parts
 
 
 class Chip(NamedTuple):
@@ -262,7 +262,7 @@ def plan_step(
       ConfigError: the configuration cannot be run.
     """
     config, detector = planned_detector(config, num_classes, batch_per_device, devices)
-    loading, options = data_parts.loading_of(config), training_parts.options_of(config)
+    loading, options = loading_parts.loading_of(config), training_parts.options_of(config)
     (canvas,), replicated = loading.canvases, placement.replicated(detector.mesh)
     split = NamedSharding(detector.mesh, PartitionSpec("data"))
     batch = placement.abstract_batch(

@@ -18,7 +18,7 @@ from ioub_jax.data.sources.file_source import AnnotatedImages
 from ioub_jax.detectors import Detector, PlacedDetector
 from ioub_jax.devices import placement
 from ioub_jax.evaluation.metric import Metric
-from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.from_config import data_parts, loading_parts, training_parts
 from ioub_jax.inference import ObjectDetector
 from ioub_jax.training import evaluator
 from ioub_jax.workdirs import (
@@ -116,7 +116,7 @@ def open_run(
         placed=training_parts.detector_of(config, len(source.classes), network, detector),
         variables={},
         source=source,
-        loading=data_parts.loading_of(config),
+        loading=loading_parts.loading_of(config),
         metrics=training_parts.metrics_of(config),
         batch_size=options.evaluation_batch_size,
         settings=configuration.to_dict(config),

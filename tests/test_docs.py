@@ -13,6 +13,8 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+import ioub_jax.commands.overrides  # noqa: F401  (what flags take, None among it)
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 VERBS = ROOT / "ioub_jax" / "commands"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md"]
@@ -224,6 +226,7 @@ def problem_of_configuration(words):
     ssd = "--config.model.name=ssd" in overrides
     given = words[0] if words[0].startswith("--config=") else ("coco_ssd" if ssd else "defaults")
     file, _, argument = given.removeprefix("--config=").partition(":")
+    file = "defaults" if file == "mine.py" else file  # which check_data writes
     values = flags.FlagValues()
     try:
         package = "ioub_jax.configs" if file == "defaults" else "configs"

@@ -70,6 +70,7 @@ ALLOWED = {
         "errors",
         "evaluation",
         "key_names",
+        "losses",
         "training",
         "workdirs",
     },
@@ -137,6 +138,15 @@ ALLOWED = {
         "trained",
         "training",
         "workdirs",
+    },
+    "own_data": {
+        "configs",
+        "data",
+        "detectors",
+        "diagnostics",
+        "errors",
+        "files",
+        "from_config",
     },
     "studies": {
         "building",

@@ -133,6 +133,9 @@ CASES = {
                 *("iou_balanced_sigmoid_focal_loss", "iou_balanced_softmax_cross_entropy"),
             )
         },
+        "weights_of_classes": lambda x: losses.weights_of_classes(
+            x["labels"], jnp.arange(1.0, CLASSES + 1)
+        ),
         "smooth_l1_loss": _two(losses.smooth_l1_loss, "deltas", "targets", beta=0.1),
         "balanced_l1_loss": _two(losses.balanced_l1_loss, "deltas", "targets"),
         "iou_loss": _two(losses.iou_loss, "boxes", "others", kind="ciou", power=2.0),
@@ -285,5 +288,7 @@ def test_every_public_function_is_tried(module):
         and inspect.isfunction(value) and value.__module__ == module.__name__
     ]  # fmt: skip
     functions = {name for name in names if inspect.isfunction(getattr(module, name))}
-    # Only says whether options can be had.
-    assert functions - {"check_options"} == {name.split(",")[0] for name in CASES[module]}
+    # The first only says whether options can be had, the second is of numbers on the host.
+    assert functions - {"check_options", "effective_number_weights"} == {
+        name.split(",")[0] for name in CASES[module]
+    }

@@ -42,7 +42,7 @@ def write_data(root, names=NAMES, files=("train.json", "val.json")):
 def get_config(root):
     """The tiny configuration with the data in `root`."""
     config = tiny.get_config("baseline")
-    config.data.source = "coco"
+    config.data.update({"source": "coco", "allow_same_images": True})
     config.data.coco.update(
         {
             "root": str(root),

@@ -13,7 +13,7 @@ from experiments.benchmark.rates import CONFIG, REPEATS
 from experiments.benchmark.timing import Seconds
 from ioub_jax.errors import ConfigError
 from ioub_jax.export import programs
-from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.from_config import loading_parts, training_parts
 from ioub_jax.inference import ObjectDetector
 
 
@@ -29,7 +29,7 @@ def exported_beside_jitted() -> dict[str, Any]:
     model = training_parts.detector_for_inference(config, count)
     variables = model.init_variables(np.int32(config.seed))
     categories = [(id_, str(id_)) for id_ in range(count)]
-    loading = data_parts.loading_of(config)
+    loading = loading_parts.loading_of(config)
     detector = ObjectDetector(model, variables, categories, loading, batch_size=BATCH.value or 1)
     canvas = detector.canvases[0]
 

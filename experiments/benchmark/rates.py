@@ -17,7 +17,7 @@ from ioub_jax.commands import command_line
 from ioub_jax.data import throughput
 from ioub_jax.data.checks import DataError
 from ioub_jax.errors import ConfigError, WeightsError
-from ioub_jax.from_config import data_parts
+from ioub_jax.from_config import data_parts, sampling_parts
 from ioub_jax.models import vgg
 
 CONFIG = command_line.define_config(required=False)
@@ -128,7 +128,7 @@ def _input_benchmark() -> throughput.InputBenchmark:
         raise ConfigError("Give the configuration whose input is to be measured, --config=FILE.")
     source = data_parts.open_split(config, "train")
     try:
-        return data_parts.input_benchmark(config, source, _BATCHES.value)
+        return sampling_parts.input_benchmark(config, source, _BATCHES.value)
     except DataError:
         raise
     except ValueError as error:

@@ -1,7 +1,11 @@
 """Checks a data set before it is trained on: what it has, what is wrong with it, what suits it.
 
+ioub check_data --data=PATH --write_config=mine.py
 ioub check_data --config=voc_folder_retinanet --split=train \
   --config.data.voc.root=PATH --output=runs/check
+
+With --data it finds out what lies in the folder, and all that is missing there; --write_config
+keeps what suits it as a configuration to train with, every value with its reason.
 
 The exit code is 1 if something must be fixed: what training with this configuration would stop at,
 and boxes that are near-certainly in another format than they should be. Under
@@ -12,6 +16,7 @@ and boxes that are near-certainly in another format than they should be. Under
 
 import dataclasses
 import pathlib
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +25,11 @@ from absl import flags
 
 from ioub_jax.commands import command_line
 
-_CONFIG = command_line.define_config()
+_CONFIG = command_line.define_config(required=False)
+command_line.define_data()
+_WRITE_CONFIG = flags.DEFINE_string(
+    "write_config", None, "With --data: the file, such as mine.py, that gets what was measured."
+)
 _SPLIT = command_line.define_split("train")
 _DECODE = flags.DEFINE_bool("decode", False, "Also decode every image.")
 _OUTPUT = flags.DEFINE_string("output", None, "A folder for check.json and contact_sheet.png.")
@@ -40,7 +49,9 @@ from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.diagnostics import anchor_fit
 from ioub_jax.diagnostics.anchor_advice import Anchoring
 from ioub_jax.errors import ConfigError
-from ioub_jax.from_config import data_parts
+from ioub_jax.from_config import audit_parts, data_parts, loading_parts
+from ioub_jax.own_data import config_file
+from ioub_jax.printing import printable
 from ioub_jax.training import summary
 
 
@@ -53,7 +64,7 @@ def what_suits(
       what is worth knowing about it, the text and the JSON.
     """
     sizes = annotations.sizes
-    loading = data_parts.loading_of(config)
+    loading = loading_parts.loading_of(config)
     resize, canvases = loading.resize, loading.canvases
     detector = detectors.create(config, num_classes=1)
     anchoring = Anchoring(detector.levels, canvases, resize, detector.canvas is not None)
@@ -101,10 +112,29 @@ def write(folder: pathlib.Path, found: audit.Audit, details: dict[str, Any]) -> 
         draw_sample(folder / "contact_sheet.png", found.data, _IMAGES.value)
 
 
+def _look_at_data() -> list[str]:
+    """What --data has found, what is missing there, and what --write_config would write.
+
+    Raises:
+      ConfigError: --write_config goes without --data, or its file cannot be written.
+    """
+    data = command_line.data_given()
+    if _WRITE_CONFIG.value is not None:
+        if data is None:
+            raise ConfigError("--write_config goes with --data=PATH, which is not given.")
+        config_file.check_path(pathlib.Path(_WRITE_CONFIG.value))
+    if data is None:
+        return []
+    missing = [f"  - {sentence}" for sentence in data.missing]
+    return [*data.lines, *(["Missing:", *missing] if missing else ["Nothing is missing."]), ""]
+
+
 def main() -> None:
     """Checks."""
     config = _CONFIG.value
     refusals.check(config)
+    for line in _look_at_data():
+        print(printable(line))
     if _OUTPUT.value is not None:
         files.check_can_write(pathlib.Path(_OUTPUT.value))
     details = {
@@ -113,7 +143,7 @@ def main() -> None:
         "decoded": _DECODE.value,
     }
     try:
-        found = data_parts.audit_data_set(config, _SPLIT.value, decode=_DECODE.value)
+        found = audit_parts.audit_data_set(config, _SPLIT.value, decode=_DECODE.value)
         if (data := found.data) is not None:
             more, suits, measured = what_suits(data.seen, config)
             found = dataclasses.replace(found, findings=(*found.findings, *more))
@@ -128,8 +158,19 @@ def main() -> None:
     if _OUTPUT.value is not None:
         write(pathlib.Path(_OUTPUT.value), found, details)
         print(f"\nThe whole report is in {_OUTPUT.value}.")
+    if _WRITE_CONFIG.value is not None:
+        _write_config(pathlib.Path(_WRITE_CONFIG.value))
     if found.must_be_fixed:
         sys.exit(1)
+
+
+def _write_config(path: pathlib.Path) -> None:
+    """Writes the configuration, and says how it is trained."""
+    data = command_line.data_given()
+    assert data is not None  # `_look_at_data` has asked
+    config_file.write(path, data)
+    print(f"\n{path} has what suits this data, with the reasons. To train with it:")
+    print(f"ioub train --config={shlex.quote(str(path))} --workdir=runs/{shlex.quote(path.stem)}")
 
 
 def dry_run() -> Sequence[str]:
@@ -137,7 +178,7 @@ def dry_run() -> Sequence[str]:
     config = _CONFIG.value
     refusals.check(config)
     try:
-        source = data_parts.open_leniently(config, _SPLIT.value)
+        source = audit_parts.open_leniently(config, _SPLIT.value)
         rules = data_parts.rules_of(config.data, config.matcher, _SPLIT.value)
         source, tiles = data_parts.cut_into_tiles(source, config.data, _SPLIT.value, rules)
     except DataError:
@@ -146,14 +187,17 @@ def dry_run() -> Sequence[str]:
         raise ConfigError(str(error)) from error
     decoded = "every image is decoded" if _DECODE.value else "the header of every image is read"
     lines = [
+        *_look_at_data(),
         f"Data: {data_parts.name_of(config)}, {_SPLIT.value}: {summary.describe_source(source)}.",
-        f"Canvases: {summary.describe_canvases(data_parts.loading_of(config), source)}.",
+        f"Canvases: {summary.describe_canvases(loading_parts.loading_of(config), source)}.",
         *([] if tiles is None else [tiles.line()]),
         f"Checks: annotations, anchors and canvases; {decoded}.",
     ]
     if _OUTPUT.value is not None:
         files.check_can_write(pathlib.Path(_OUTPUT.value))
         lines.append(f"Files: check.json and contact_sheet.png in {_OUTPUT.value}.")
+    if _WRITE_CONFIG.value is not None:
+        lines.append(f"Configuration: {_WRITE_CONFIG.value}.")
     return lines
 
 

@@ -11,7 +11,8 @@ from absl import flags
 
 from ioub_jax.commands import command_line
 
-_CONFIG = command_line.define_config()
+_CONFIG = command_line.define_config(required=False)
+command_line.define_data()
 _OUTPUT = flags.DEFINE_string("output", None, "The PNG to write.", required=True)
 _IMAGES = flags.DEFINE_integer("images", 16, "How many images.", lower_bound=1)
 _STEP = flags.DEFINE_integer("step", 0, "The training step of the first image.", lower_bound=0)
@@ -28,7 +29,7 @@ from ioub_jax.data import pipeline
 from ioub_jax.data.sources import Example, Source
 from ioub_jax.data.sources.example import create_example
 from ioub_jax.errors import ConfigError
-from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.from_config import data_parts, loading_parts, sampling_parts, training_parts
 from ioub_jax.training import summary
 
 
@@ -44,9 +45,10 @@ def _training_batches(source: Source, count: int, first_step: int) -> pipeline.B
     """Those batches, of which none is loaded yet."""
     config = _CONFIG.value
     # A few batches are loaded sooner than worker processes are started.
-    loading = dataclasses.replace(data_parts.loading_of(config), workers=0)
+    loading = dataclasses.replace(loading_parts.loading_of(config), workers=0)
     options = training_parts.options_of(config)
-    plan = loading.training_plan(source.sizes, options.batch_size, options.seed)
+    repeats, _ = sampling_parts.repeats_of(config, source)
+    plan = loading.training_plan(source.sizes, options.batch_size, options.seed, repeats)
     num_steps = -(-count // options.batch_size)
     return loading.training_batches(
         source, plan, first_step, num_steps, seed=options.seed, total_steps=options.steps
@@ -103,7 +105,7 @@ def dry_run() -> Sequence[str]:
     files.check_can_write(path.parent)
     return [
         f"Data: {data_parts.name_of(config)}, {summary.describe_source(source)} for training.",
-        f"Canvases: {summary.describe_canvases(data_parts.loading_of(config), source)}.",
+        f"Canvases: {summary.describe_canvases(loading_parts.loading_of(config), source)}.",
         f"File: {path}, with {_IMAGES.value} images from step {_STEP.value} on.",
     ]
 

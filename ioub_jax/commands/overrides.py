@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from ioub_jax import files
-from ioub_jax.configs import defaults
+from ioub_jax.configs import defaults, keys
 from ioub_jax.errors import ConfigError
 from ioub_jax.workdirs import configuration
 
@@ -71,12 +71,30 @@ def _as_tuples(value: Any) -> Any:
     return tuple(map(_as_tuples, value)) if isinstance(value, tuple | list) else value
 
 
+class _TextOrTuple(flags.ArgumentParser):
+    """A text, or several as a tuple or with commas between them."""
+
+    syntactic_help = "a text, or several with commas between them"
+
+    def parse(self, argument: Any) -> Any:
+        if not isinstance(argument, str):
+            return argument
+        if "," not in argument and argument[:1] + argument[-1:] not in ("()", "[]"):
+            return argument
+        members = _Tuple().parse(argument)
+        return members[0] if len(members) == 1 else members
+
+    def flag_type(self) -> str:
+        return "text or tuple"
+
+
 for _kind, _parser in (
     (bool, flags.BooleanParser()),
     (float, flags.FloatParser()),
     (int, flags.IntegerParser()),
     (str, flags.ArgumentParser()),
     (tuple, _Tuple()),
+    (object, _TextOrTuple()),
 ):
     config_flags.register_flag_parser_for_type(_kind, _OrNone(_parser))
 
@@ -96,19 +114,30 @@ def check(values: flags.FlagValues) -> None:
         node = config_flag.value
         for name in path:
             node = node[name]
-        if value is None and not configuration.is_optional(node, last):
+        may_be_none = configuration.is_optional(node, last) or _takes(key, None)
+        if value is None and not may_be_none:
             kind = type(values[f"config.{key}"].default).__name__
             raise flags.IllegalFlagValueError(
                 f"--config.{key}=None: the key cannot be None, give a value of type {kind}"
             )
-        if isinstance(value, tuple) and _has_names(values[f"config.{key}"].default):
+        if isinstance(value, tuple) and _has_names(key, value, values[f"config.{key}"].default):
             # Classes may be called 1 and 2.
             names = tuple(member if isinstance(member, str) else str(member) for member in value)
             node[last] = config_flag.override_values[key] = names
 
 
-def _has_names(default: Any) -> bool:
-    """Whether the members of a tuple are names; those that are None by default are of classes."""
+def _takes(key: str, value: Any) -> bool:
+    """Whether a key of the table can have a value as it is."""
+    return any(known.name == key and known.must_be.fault(value) is None for known in keys.KEYS)
+
+
+def _has_names(key: str, value: tuple[Any, ...], default: Any) -> bool:
+    """Whether the members of a tuple are names; those that are None by default are of classes.
+
+    Numbers that the key takes as they are stay numbers.
+    """
+    if _takes(key, value):
+        return False
     return default is None or (
         isinstance(default, tuple) and all(isinstance(member, str) for member in default)
     )

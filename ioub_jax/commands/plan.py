@@ -33,7 +33,7 @@ import jax
 
 from ioub_jax import files, tpu_plan
 from ioub_jax.errors import ConfigError
-from ioub_jax.from_config import data_parts
+from ioub_jax.from_config import loading_parts
 from ioub_jax.training import summary
 from ioub_jax.workdirs import configuration
 
@@ -92,7 +92,7 @@ def dry_run() -> Sequence[str]:
     config, detector = tpu_plan.planned_detector(
         _CONFIG.value, _CLASSES.value, _batch_per_device(), devices
     )
-    ((height, width),) = data_parts.loading_of(config).canvases
+    ((height, width),) = loading_parts.loading_of(config).canvases
     parts = tpu_plan.devices_of_chip(_TOPOLOGY.value)
     written = [flag.value for flag in (_JSON, _HLO) if flag.value is not None]
     return [

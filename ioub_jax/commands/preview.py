@@ -10,18 +10,20 @@ import ml_collections
 from ioub_jax import building, files, trained, weights
 from ioub_jax.configs import refusals
 from ioub_jax.devices import placement
-from ioub_jax.from_config import data_parts
+from ioub_jax.from_config import loading_parts
 from ioub_jax.key_names import naming
-from ioub_jax.training import initial_weights, resumption, summary
+from ioub_jax.training import early_stopping, initial_weights, resumption, summary
 from ioub_jax.training.experiment import Experiment, create_trainer
 from ioub_jax.workdirs import (
     bit_depth,
     checkpoint_folders,
     checkpoints,
     class_list,
+    class_weights,
     configuration,
     lock,
     pixel_convention,
+    records,
     writers,
 )
 
@@ -42,6 +44,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
         config,
         categories=class_list.read(workdir),
         voc_pixels=pixel_convention.of_run(workdir),
+        class_weights=class_weights.read(workdir),
     )
     options, source = experiment.options, experiment.source
     data = resumption.fingerprints(source, experiment.validation)
@@ -51,6 +54,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     _trace(experiment)
     found = checkpoint_folders.find(workdir)
     kept = ["config.json", "classes.json", "data.json"]
+    kept += ["class_weights.json"] * bool(experiment.class_weights)
     kept += ["bit_depth.json"] * bit_depth.is_kept(options.bit_depth, source)
     kept += ["voc_pixels.json"] * pixel_convention.is_kept(source)
     kept += ["train.jsonl", "histograms.jsonl", "evaluation.jsonl"]
@@ -91,6 +95,12 @@ def _start(experiment: Experiment, workdir: pathlib.Path) -> str:
         if step >= total:
             done = f"step {step:,} of {total:,}"
             return f"{workdir} holds the finished run ({done}): nothing is left to do."
+        evaluated = records.read_records(workdir / "evaluation.jsonl", step)
+        key = experiment.metrics[0].headline_key
+        if ended := early_stopping.ending(evaluated, key, experiment.options):
+            return (
+                f"{workdir} holds a run that has ended early, {ended.describe(experiment.options)}."
+            )
         return f"It would go on in {workdir} at step {step:,} of {total:,}."
     initial = experiment.initial_weights
     absent = [
@@ -157,7 +167,7 @@ def preview_inference(
         settings = configuration.to_dict(config)
         categories = class_list.read_required(workdir)
         name = settings["model"]["name"]
-        loading = data_parts.loading_of(config)
+        loading = loading_parts.loading_of(config)
         canvases = ", ".join(f"{h}x{w}" for h, w in loading.canvases)
         return [
             describe_checkpoint(workdir, checkpoint, ema=ema),

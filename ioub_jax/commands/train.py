@@ -1,11 +1,16 @@
 """Trains a detector, or goes on with the run in the workdir.
 
+ioub train --data=PATH --workdir=runs/mine
 ioub train --config=shapes_retinanet --workdir=runs/shapes
+
+With --data what suits the folder's data is measured at every start: write it down once, where data
+may be added later (ioub check_data --data=PATH --write_config=mine.py).
 
 On every host of a TPU pod and in every task of SLURM the same command, with a workdir that all of
 them see; elsewhere with --coordinator_address, --num_processes and --process_id.
 """
 
+import logging
 from collections.abc import Sequence
 
 from absl import flags
@@ -13,7 +18,8 @@ from absl import flags
 from ioub_jax.commands import command_line
 from ioub_jax.devices import host_memory
 
-_CONFIG = command_line.define_config()
+_CONFIG = command_line.define_config(required=False)
+command_line.define_data()
 command_line.define_processes()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run's folder, new or to be resumed.", required=True
@@ -34,6 +40,8 @@ from ioub_jax.devices import hosts
 def main() -> None:
     """Trains."""
     command_line.join_processes()
+    for line in _about_data():
+        logging.getLogger("ioub_jax").info("%s", line)
     building.train_and_evaluate(_CONFIG.value, _WORKDIR.value, profile=_PROFILE.value)
 
 
@@ -41,7 +49,13 @@ def dry_run() -> Sequence[str]:
     """What would be trained, and from which step on."""
     command_line.join_processes()
     lines = preview.preview_training(_CONFIG.value, files.path_of(_WORKDIR.value))
-    return lines if hosts.is_first() else ()
+    return [*_about_data(), *lines] if hosts.is_first() else ()
+
+
+def _about_data() -> list[str]:
+    """What --data has found, and what is missing there."""
+    data = command_line.data_given()
+    return [] if data is None else [*data.lines, *data.missing]
 
 
 if __name__ == "__main__":

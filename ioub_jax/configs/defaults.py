@@ -44,9 +44,9 @@ def of_family(family: str, arm: str) -> ml_collections.ConfigDict:
 
 def _value(key: keys.Key, family: str) -> object:
     default = key.default_of(family)
-    if not key.must_be.optional:
+    if not key.must_be.optional and key.must_be.kind is not object:
         return default
-    # What is None at first remembers the type of what it can be set to.
+    # What is None at first, or of one type or another, remembers the type of what it can be set to.
     value = config_dict.placeholder(key.must_be.kind)
     value.set(default)
     return value

@@ -16,6 +16,7 @@ from ioub_jax.configs.rules import (
     at_least,
     between,
     canvases,
+    class_weights,
     flag,
     metrics,
     names,
@@ -23,6 +24,7 @@ from ioub_jax.configs.rules import (
     numbers,
     numbers_above,
     one_of,
+    one_or_several,
     one_whole_of,
     or_none,
     probability,
@@ -121,6 +123,9 @@ _SSD300_OF_COCO = ("coco", 300)
 _NORM = one_of("none", "group_norm")
 _OBJECTS = one_of("ignore", "drop", "keep")
 _DTYPE = one_of("float32", "bfloat16")
+_FILES = one_or_several("('a.json', 'b.json')")
+_FOLDERS = one_or_several("('images_a', 'images_b')")
+_PART = between(lambda value: 0 <= value < 1, "a share, at least 0 and below 1")
 _SHARE = between(lambda value: 0 < value <= 1, "above 0 and at most 1")
 
 KEYS = (
@@ -467,6 +472,21 @@ KEYS = (
         between(lambda value: 0 <= value <= 1, "at least 0 and at most 1"),
         "Least value of their base.",
     ),
+    Key(
+        "loss.classification.class_weights",
+        None,
+        or_none(class_weights()),
+        "What the loss of positives is multiplied by, by their class: a number for each class, in "
+        "their order or as name=number, others 1; or 'effective_number' (arXiv 1901.05555), by how "
+        "many boxes a class has, with mean 1. None: nothing.",
+    ),
+    Key(
+        "loss.classification.effective_number_beta",
+        0.999,
+        between(lambda value: 0 <= value < 1, "at least 0 and below 1"),
+        "beta of 'effective_number': 0 weighs all classes alike, near 1 by the inverse of their "
+        "counts.",
+    ),
     Key("loss.classification.weight", 1.0, at_least(0), "Factor of the whole classification loss."),
     Key(
         "loss.localization.name",
@@ -615,14 +635,27 @@ KEYS = (
     Key(
         "schedule.images",
         12 * COCO_TRAINING_IMAGES,
-        whole(at_least=1),
-        "Images seen in the whole run.",
+        or_none(whole(at_least=1)),
+        "Images seen in the whole run. None: as many as schedule.epochs says.",
+    ),
+    Key(
+        "schedule.epochs",
+        None,
+        or_none(above(0)),
+        "In place of schedule.images: how often the training images are seen, those that are left "
+        "out not counted, and repeated ones as often as they come.",
     ),
     Key(
         "schedule.warmup_images",
         8_000,
-        whole(at_least=0),
+        or_none(whole(at_least=0)),
         "Images over which the rate rises to its full value; fewer than those of the run.",
+    ),
+    Key(
+        "schedule.warmup_epochs",
+        None,
+        or_none(at_least(0)),
+        "In place of schedule.warmup_images: the same in epochs.",
     ),
     Key(
         "schedule.warmup_factor",
@@ -725,6 +758,14 @@ KEYS = (
         "them.",
     ),
     Key(
+        "data.repeat_threshold",
+        None,
+        or_none(_SHARE),
+        "Repeat-factor sampling (arXiv 1908.03195): share t of the images below which a class is "
+        "rare; an image with a class in a share f of them comes sqrt(t / f) times in an epoch. "
+        "None: every image once.",
+    ),
+    Key(
         "data.allow_empty_classes",
         False,
         flag(),
@@ -772,6 +813,32 @@ KEYS = (
         or_none(text()),
         "A folder that keeps images decoded, 3 bytes a pixel, so that a tile is read without "
         "decoding its image again; None: none.",
+    ),
+    Key(
+        "data.allow_same_images",
+        False,
+        flag(),
+        "Whether validation may have image files that are trained on, too, or files with the same "
+        "bytes.",
+    ),
+    Key(
+        "data.split.val",
+        0.0,
+        _PART,
+        "Share of the training data that is held out as validation data, stratified by class; what "
+        "else says which images are validated on is not read then. 0: none.",
+    ),
+    Key(
+        "data.split.test",
+        0.0,
+        _PART,
+        "Share of the training data that is held out as test data, likewise.",
+    ),
+    Key(
+        "data.split.seed",
+        0,
+        whole(at_least=0),
+        "Fixes which images are held out.",
     ),
     Key(
         "data.augmentation.horizontal_flip",
@@ -925,24 +992,24 @@ KEYS = (
     Key(
         "data.coco.train_annotations",
         "annotations/instances_train2017.json",
-        text(),
-        "The JSON of the training images.",
+        _FILES,
+        "The JSON of the training images, or several: their images together are the split.",
     ),
-    Key("data.coco.train_images", "train2017", text(), "Their folder."),
+    Key("data.coco.train_images", "train2017", _FOLDERS, "Their folder, or one for each file."),
     Key(
         "data.coco.val_annotations",
         "annotations/instances_val2017.json",
-        text(),
+        _FILES,
         "The JSON of the validation images, by which the best checkpoint is chosen.",
     ),
-    Key("data.coco.val_images", "val2017", text(), "Their folder."),
+    Key("data.coco.val_images", "val2017", _FOLDERS, "Their folder."),
     Key(
         "data.coco.test_annotations",
         "annotations/image_info_test-dev2017.json",
-        text(),
+        _FILES,
         "The JSON of the test images.",
     ),
-    Key("data.coco.test_images", "test2017", text(), "Their folder."),
+    Key("data.coco.test_images", "test2017", _FOLDERS, "Their folder."),
     Key(
         "data.coco.classes",
         None,
@@ -1046,8 +1113,27 @@ KEYS = (
     Key(
         "evaluation.every_images",
         COCO_TRAINING_IMAGES,
-        whole(at_least=1),
+        or_none(whole(at_least=1)),
         "After how many images of the training it is evaluated.",
+    ),
+    Key(
+        "evaluation.every_epochs",
+        None,
+        or_none(above(0)),
+        "In place of evaluation.every_images: the same in epochs.",
+    ),
+    Key(
+        "evaluation.patience",
+        None,
+        or_none(whole(at_least=1)),
+        "After how many evaluations without a better AP (of the first of evaluation.metrics) the "
+        "training ends early; None: never.",
+    ),
+    Key(
+        "evaluation.min_delta",
+        0.0,
+        at_least(0),
+        "By how much more than the best an AP has to be to count as better, for patience.",
     ),
     Key(
         "evaluation.batch_size",

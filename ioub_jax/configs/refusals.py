@@ -37,8 +37,10 @@ def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
     _check_matcher(values)
     _check_frozen_norms(values)
     _check_channels(values)
+    _check_split(values)
     if to_train:
         _check_tiles_of_files(values)
+        _check_lengths(values)
         _check_schedule(values)
 
 
@@ -178,17 +180,60 @@ def _check_channels(values: Values) -> None:
         )
 
 
+def _check_split(values: Values) -> None:
+    """Whether something is left to train on, and nothing is asked for that is not known."""
+    known = {"data.split.val", "data.split.test", "data.split.seed"}
+    for name, value in values.items():
+        if name == "data.split" or (name.startswith("data.split.") and name not in known):
+            raise ConfigError(
+                f"{name} is {value!r}, but data.split has the keys val, test and seed alone; what "
+                "is not held out is trained on."
+            )
+    held = {name: values.get(name, 0.0) for name in ("data.split.val", "data.split.test")}
+    if sum(held.values()) >= 1:
+        words = " and ".join(f"{name} is {share:g}" for name, share in held.items())
+        raise ConfigError(f"{words}, which leaves nothing to train on; make them smaller.")
+
+
+#: Keys that say the same length, the first in images, the second in epochs.
+LENGTHS = (
+    ("schedule.images", "schedule.epochs"),
+    ("schedule.warmup_images", "schedule.warmup_epochs"),
+    ("evaluation.every_images", "evaluation.every_epochs"),
+)
+
+
+def _check_lengths(values: Values) -> None:
+    """Whether each length is given once, in images or in epochs."""
+    for in_images, in_epochs in LENGTHS:
+        if in_images not in values:
+            continue
+        images, epochs = values[in_images], values.get(in_epochs)
+        if images is None and epochs is None:
+            raise ConfigError(f"{in_images} and {in_epochs} are None; set one of them.")
+        if images is not None and epochs is not None:
+            raise ConfigError(
+                f"{in_images} is {images:,} and {in_epochs} {epochs:g}, where one of them says how "
+                f"long; set --config.{in_images}=None or --config.{in_epochs}=None."
+            )
+
+
 def _check_schedule(values: Values) -> None:
     """Whether the rate reaches its full value, and decays within the run."""
     found = _values(values, "schedule.images", "schedule.warmup_images", "batch_size")
-    if found is not None:
-        _check_warmup(*found)
+    if found is not None and None not in found:  # of lengths in epochs it is known with the data
+        check_warmup(*found)
     found = _values(values, "schedule.name", "schedule.decay_at")
     if found is not None and found[0] == "step":
         _check_decays(found[1])
 
 
-def _check_warmup(images: int, warmup_images: int, batch_size: int) -> None:
+def check_warmup(images: int, warmup_images: int, batch_size: int) -> None:
+    """Refuses a warm-up that takes the whole run, whose lengths are in images.
+
+    Raises:
+      ConfigError: it does.
+    """
     total, warmup = -(-images // batch_size), -(-warmup_images // batch_size)
     if warmup >= total:
         raise ConfigError(

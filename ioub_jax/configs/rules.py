@@ -137,6 +137,42 @@ def names() -> Rule:
     return Rule(tuple, _is_tuple_of(_is_text), "names, as ('bolt', 'nut')")
 
 
+def one_or_several(example: str) -> Rule:
+    """A text, or a tuple of several, as the example is written."""
+    are_texts = _is_tuple_of(_is_text)
+    return Rule(
+        object,
+        lambda value: _is_text(value) or (are_texts(value) and len(value) > 0),
+        f"a text, or several, as {example}",
+    )
+
+
+def class_weights() -> Rule:
+    """Weights of classes, by hand or by a rule."""
+
+    def is_named(value: Any) -> bool:
+        if not _is_text(value):
+            return False
+        name, _, written = value.rpartition("=")
+        try:
+            return bool(name) and 0 < float(written) < math.inf
+        except ValueError:
+            return False
+
+    def are_weights(value: Any) -> bool:
+        if _is_text(value):
+            return value == "effective_number" or is_named(value)
+        if not isinstance(value, tuple | list):
+            return False
+        return all(map(is_named, value)) or (_are_numbers(value) and all(w > 0 for w in value))
+
+    words = (
+        "'effective_number', a number above 0 for each class, as (1.0, 2.0), or name=number, as "
+        "('scratch=2.0', 'dent=0.5')"
+    )
+    return Rule(object, are_weights, words)
+
+
 def numbers(is_allowed: Callable[[Any], bool], words: str) -> Rule:
     """A tuple of numbers that is as `words` say, which tell that it is one."""
     return Rule(tuple, lambda value: _are_numbers(value) and is_allowed(value), words)

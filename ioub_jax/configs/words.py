@@ -17,8 +17,10 @@ def describe(settings: Mapping[str, Any]) -> str:
     source = data["source"]
     options = data.get(source, {})
     where = options.get("root") or options.get("name")
+    length = f"{schedule['images']:,} images" if schedule["images"] else ""
+    length = length or f"{schedule['epochs']:g} epochs"
     return (
         f"Data `{source}`{f' in `{where}`' if where else ''} at {canvases}; {model['name']}, "
-        f"{model.get('backbone', 'vgg16')}; {schedule['images']:,} images in batches of "
+        f"{model.get('backbone', 'vgg16')}; {length} in batches of "
         f"{settings['batch_size']}, schedule {schedule['name']}."
     )

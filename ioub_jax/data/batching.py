@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ioub_jax.data.repeat_factors import rounded
 from ioub_jax.data.resizing import Resize
 from ioub_jax.data.sources.example import Example, largest_boxes, select_objects
 
@@ -37,7 +38,8 @@ class PlannedBatch:
     Attributes:
       canvas: height and width of its images.
       indices: int64 `[B]`, positions in the source.
-      epochs: int64 `[B]`, how often each image has been seen before.
+      epochs: int64 `[B]`, how often each image has been seen before; with repeat factors another
+        number for every time that it is seen.
       is_real: bool `[B]`, False where an example only fills the batch.
       scale: what the size of its images is multiplied by.
     """
@@ -80,6 +82,9 @@ class BatchPlan:
     hold at the end of an epoch stays there for the next, so nothing is dropped or repeated: the
     images of one canvas are seen in whole epochs, whatever the batch size.
 
+    With repeat factors an epoch has each image as often as its factor says, rounded up or down anew
+    in every epoch; all epochs are of one length.
+
     Args:
       sizes: `[n, 2]`, height and width of each image.
       batch_size: images in a global batch.
@@ -88,6 +93,10 @@ class BatchPlan:
       resize: how images are scaled, and so which canvas each goes to.
       scales: factors of that size in (0, 1]; each batch draws one.
       shuffle: False keeps the source's order in every epoch.
+      repeats: float64 `[n]`, how often each image comes in an epoch, at least 1; None: once.
+
+    Attributes:
+      images_per_epoch: how many images an epoch has, repeated ones counted as often as they come.
 
     Raises:
       ValueError: there are no images, the batch size is below 1, there are no or too many
@@ -104,6 +113,7 @@ class BatchPlan:
         resize: Resize = FIT,
         scales: Sequence[float] = (1.0,),
         shuffle: bool = True,
+        repeats: np.ndarray | None = None,
     ) -> None:
         _check(sizes, batch_size, canvases)
         if not scales or not all(0 < scale <= 1 for scale in scales):
@@ -123,7 +133,12 @@ class BatchPlan:
         self._seed = seed
         self._shuffle = shuffle
         self._canvas_of = resize.assign(sizes, self.canvases)
-        self._counts = np.bincount(self._canvas_of, minlength=len(self.canvases))
+        self._repeats = repeats
+        counts = np.bincount(self._canvas_of, repeats, minlength=len(self.canvases))
+        self._counts = np.floor(counts + 0.5).astype(np.int64)
+        self.images_per_epoch = int(self._counts.sum())
+        # Of the times that an image is seen in one epoch.
+        self._most = 1 if repeats is None else int(np.ceil(repeats.max())) + 1
         self._epochs: dict[int, _Epoch] = {}
 
     def __getitem__(self, step: int) -> PlannedBatch:
@@ -131,18 +146,20 @@ class BatchPlan:
         if step < 0:
             raise IndexError(f"Steps count from 0, there is no step {step}.")
         # The buckets keep some images back, so the batch is never complete before this epoch.
-        epoch = step * self.batch_size // len(self._canvas_of)
+        epoch = step * self.batch_size // self.images_per_epoch
         while self._batches_before(epoch + 1).sum() <= step:
             epoch += 1
         canvas, number = self._epoch(epoch).batches[step - self._batches_before(epoch).sum()]
         positions = np.arange(number * self.batch_size, (number + 1) * self.batch_size)
         epochs, offsets = np.divmod(positions, self._counts[canvas])
-        indices = np.empty(self.batch_size, np.int64)
+        indices, times = np.empty((2, self.batch_size), np.int64)
         for seen in range(epochs[0], epochs[-1] + 1):
             now = epochs == seen
-            indices[now] = self._epoch(seen).members[canvas][offsets[now]]
+            of_epoch = self._epoch(seen)
+            indices[now] = of_epoch.members[canvas][offsets[now]]
+            times[now] = seen * self._most + of_epoch.times[canvas][offsets[now]]
         is_real = np.ones(self.batch_size, bool)
-        return PlannedBatch(self.canvases[canvas], indices, epochs, is_real, self._scale(step))
+        return PlannedBatch(self.canvases[canvas], indices, times, is_real, self._scale(step))
 
     def _scale(self, step: int) -> float:
         # A key of its own: the order of the epochs is drawn from (seed, epoch).
@@ -162,21 +179,39 @@ class BatchPlan:
             found = self._epochs[epoch] = self._create_epoch(epoch)
         return found
 
+    def _drawn(self, epoch: int) -> np.ndarray:
+        """The images of an epoch in the source's order, each as often as it comes."""
+        images = np.arange(len(self._canvas_of))
+        if self._repeats is None:
+            return images
+        # A key of its own, as of `_scale`.
+        rng = np.random.default_rng(np.random.SeedSequence((self._seed, epoch), spawn_key=(2,)))
+        counts = np.zeros(len(images), np.int64)
+        for canvas, total in enumerate(self._counts):
+            members = np.flatnonzero(self._canvas_of == canvas)
+            if len(members):
+                counts[members] = rounded(self._repeats[members], int(total), rng)
+        return np.repeat(images, counts)
+
     def _create_epoch(self, epoch: int) -> "_Epoch":
-        order = np.arange(len(self._canvas_of))
+        drawn = self._drawn(epoch)
+        # The first time of an image, the second, and so on: equal ones stand side by side.
+        times_of = np.arange(len(drawn)) - np.searchsorted(drawn, drawn)
+        order = np.arange(len(drawn))
         if self._shuffle:
             order = np.random.default_rng((self._seed, epoch)).permutation(order)
         done, due = self._batches_before(epoch), self._batches_before(epoch + 1)
-        members, completed = [], []
+        members, times, completed = [], [], []
         for canvas, count in enumerate(self._counts):
-            arrivals = np.flatnonzero(self._canvas_of[order] == canvas)
-            members.append(order[arrivals])
+            arrivals = np.flatnonzero(self._canvas_of[drawn[order]] == canvas)
+            members.append(drawn[order[arrivals]])
+            times.append(times_of[order[arrivals]])
             numbers = np.arange(done[canvas], due[canvas])
             last = (numbers + 1) * self.batch_size - 1 - epoch * count
             completed.append(np.stack([arrivals[last], np.full_like(numbers, canvas), numbers]))
         by_arrival = np.concatenate(completed, axis=1)
         by_arrival = by_arrival[:, by_arrival[0].argsort()]
-        return _Epoch(members, by_arrival[1:].T)
+        return _Epoch(members, times, by_arrival[1:].T)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,11 +220,13 @@ class _Epoch:
 
     Attributes:
       members: for each canvas its images, in the order of the epoch.
+      times: how often each of them has been seen in this epoch, as they lie in the source.
       batches: int64 `[b, 2]`, the canvas of each batch completed in this epoch and the batch's
         number among those of its canvas.
     """
 
     members: list[np.ndarray]
+    times: list[np.ndarray]
     batches: np.ndarray
 
 

@@ -47,10 +47,18 @@ class Loading:
         check_on_error(self.on_error)
         self.training_plan(np.ones((1, 2)), batch_size=1, seed=0)
 
-    def training_plan(self, sizes: np.ndarray, batch_size: int, seed: int) -> BatchPlan:
-        """What is in each training batch, of images of these sizes `[n, 2]`; raises as it."""
+    def training_plan(
+        self, sizes: np.ndarray, batch_size: int, seed: int, repeats: np.ndarray | None = None
+    ) -> BatchPlan:
+        """What is in each training batch; arguments and errors as `BatchPlan`."""
         return BatchPlan(
-            sizes, batch_size, seed, self.canvases, resize=self.resize, scales=self.scales
+            sizes,
+            batch_size,
+            seed,
+            self.canvases,
+            resize=self.resize,
+            scales=self.scales,
+            repeats=repeats,
         )
 
     def evaluation_plan(self, sizes: np.ndarray, batch_size: int) -> EvaluationPlan:

@@ -80,8 +80,16 @@ def losses_of(loss: Any, box_weights: tuple[float, ...]) -> ObjectiveOptions:
     Raises:
       ConfigError: they contradict each other; the sentence names the keys.
     """
+    values = dict(loss.classification.items())
+    # Names, and weights by counts, are numbers only once there is data to train on.
+    values.pop("effective_number_beta", None)
+    weights = values.pop("class_weights", None)
+    if weights is not None and not all(isinstance(weight, int | float) for weight in weights):
+        weights = None
     with naming_fields("loss.classification", ClassificationOptions):
-        classification = ClassificationOptions(**loss.classification)
+        classification = ClassificationOptions(
+            **values, class_weights=tuple(weights) if weights else None
+        )
     with naming_fields("loss.localization", LocalizationOptions):
         localization = LocalizationOptions(**loss.localization)
     with naming_fields("loss", ObjectiveOptions):

@@ -195,6 +195,13 @@ def all_agree(answer: bool) -> bool:
     return bool(np.all(multihost_utils.process_allgather(np.asarray(answer))))
 
 
+def first_says(answer: bool) -> bool:
+    """The answer of the first process, for every process; all of them ask together."""
+    if jax.process_count() == 1:
+        return answer
+    return bool(multihost_utils.broadcast_one_to_all(np.asarray(answer)))
+
+
 def check_shared(workdir: pathlib.Path) -> None:
     """Checks that all processes see what the first one has written into the workdir.
 

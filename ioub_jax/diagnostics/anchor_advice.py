@@ -5,7 +5,8 @@ Every value that is advised has been tried on all boxes of the data set.
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -32,12 +33,17 @@ class Remedy:
     """Values that reach more boxes.
 
     Attributes:
-      flags: `--config.KEY=VALUE` of each, as a shell takes it.
+      values: key -> value, without `config.`.
       share: of all boxes those that are unreached with them.
     """
 
-    flags: tuple[str, ...]
+    values: Mapping[str, Any]
     share: float
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """`--config.KEY=VALUE` of each, as a shell takes it."""
+        return tuple(_flag(key, value) for key, value in self.values.items())
 
     @property
     def suffices(self) -> bool:
@@ -61,9 +67,9 @@ class Anchoring:
     resize: Resize
     has_one_size: bool = False
 
-    def flags_to(self, other: "Anchoring") -> tuple[str, ...]:
-        """`--config.KEY=VALUE` of each key in which another one differs, as a shell takes it."""
-        changed: dict[str, object] = {}
+    def changes_to(self, other: "Anchoring") -> dict[str, Any]:
+        """Key -> value of each key in which another one differs."""
+        changed: dict[str, Any] = {}
         if self.resize != other.resize:
             changed["data.tiles.zoom"] = other.resize.zoom
         elif self.canvases != other.canvases:
@@ -75,7 +81,7 @@ class Anchoring:
                 for name, value in vars(other.levels).items()
                 if before[name] != value
             }
-        return tuple(_flag(key, value) for key, value in changed.items())
+        return changed
 
 
 def best_ious(resized: ResizedBoxes, anchoring: Anchoring) -> np.ndarray:
@@ -136,7 +142,7 @@ def find_remedy(
 def _verified(changed: Anchoring, annotations: Annotations, present: Anchoring) -> Remedy:
     """What a change leaves unreached of all boxes."""
     ious = best_ious(resized_boxes(annotations, changed), changed)
-    return Remedy(present.flags_to(changed), _lack(ious)[0])
+    return Remedy(present.changes_to(changed), _lack(ious)[0])
 
 
 def _lack(ious: np.ndarray) -> tuple[float, float]:

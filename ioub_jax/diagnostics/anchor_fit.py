@@ -104,7 +104,7 @@ def unreached_finding(
     if are_too_small:
         where = "are too small for the smallest anchors"
     remedy = find_remedy(annotations, anchoring, too_small=are_too_small)
-    present = Remedy((), fit.all.unreached / fit.all.boxes)
+    present = Remedy({}, fit.all.unreached / fit.all.boxes)
     further = ""
     if are_too_small and anchoring.has_one_size:
         further = "; take a network of a larger input, as SSD512 instead of SSD300"

@@ -18,7 +18,7 @@ from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation.coco_metrics import COCO_DETECTIONS, CocoMetric
 from ioub_jax.evaluation.metric import Metric
 from ioub_jax.evaluation.voc_metrics import VocMetric
-from ioub_jax.from_config.data_parts import loading_of
+from ioub_jax.from_config.loading_parts import loading_of
 from ioub_jax.key_names import below, naming, naming_fields, with_keys
 from ioub_jax.training import optimization, train_state
 from ioub_jax.training.experiment import Trainer, TrainingOptions, create_trainer
@@ -93,6 +93,8 @@ def planned(config: Any, batch_size: int) -> ml_collections.ConfigDict:
     copied = ml_collections.ConfigDict(values)
     copied.data.canvases = (max(map(tuple, config.data.canvases), key=math.prod),)
     copied.batch_size = copied.evaluation.batch_size = batch_size
+    if "classification" in copied.get("loss", {}):
+        copied.loss.classification.class_weights = None  # which are of classes, and cost nothing
     return copied
 
 
@@ -126,16 +128,56 @@ def check_choices(config: Any) -> None:
     loading_of(config)
 
 
-def schedule_of(config: Any) -> optimization.Schedule:
-    """The schedule of the learning rate."""
+def is_in_epochs(config: Any) -> bool:
+    """Whether any length of a run is given in epochs, so that the data says how long it is."""
+    schedule, evaluation = config.schedule, config.evaluation
+    # Which runs of earlier versions do not have.
+    lengths = [schedule.get(key) for key in ("epochs", "warmup_epochs")]
+    return any(epochs is not None for epochs in (*lengths, evaluation.get("every_epochs")))
+
+
+def schedule_of(config: Any, images_per_epoch: int = 1) -> optimization.Schedule:
+    """The schedule of the learning rate.
+
+    Args:
+      config: the whole configuration.
+      images_per_epoch: how many images an epoch has; it counts where lengths are in epochs, and
+        where nothing is trained any number does.
+    """
     with naming_fields("schedule", optimization.Schedule):
-        return optimization.Schedule(**config.schedule)
+        return optimization.Schedule(
+            **optimization.in_images(config.schedule, images_per_epoch, config.batch_size)
+        )
 
 
-def schedule_warnings(config: Any) -> list[str]:
+def schedule_warnings(config: Any, images_per_epoch: int = 1) -> list[str]:
     """What of the schedule changes nothing, or comes before the full rate, a sentence each."""
     keys = below("schedule", ("decay_at", "warmup_images"))
-    return [with_keys(warning, keys) for warning in schedule_of(config).warnings(config.batch_size)]
+    schedule = schedule_of(config, images_per_epoch)
+    return [with_keys(warning, keys) for warning in schedule.warnings(config.batch_size)]
+
+
+def length_lines(config: Any, images_per_epoch: int) -> list[str]:
+    """How long a run is whose length is given in epochs, in a line; none of another.
+
+    Args:
+      config: the whole configuration.
+      images_per_epoch: as for `schedule_of`.
+
+    Raises:
+      ConfigError: the warm-up takes the whole run.
+    """
+    if not is_in_epochs(config):
+        return []
+    schedule = schedule_of(config, images_per_epoch)
+    refusals.check_warmup(schedule.images, schedule.warmup_images, config.batch_size)
+    epochs = config.schedule.get("epochs")
+    if epochs is None:
+        return []
+    return [
+        f"Length: {epochs:g} epochs of {images_per_epoch:,} images, "
+        f"{schedule.steps(config.batch_size):,} steps of {config.batch_size:,}."
+    ]
 
 
 def optimizer_options_of(config: Any) -> optimization.OptimizerOptions:
@@ -145,14 +187,17 @@ def optimizer_options_of(config: Any) -> optimization.OptimizerOptions:
         return optimization.OptimizerOptions(**options)
 
 
-def optimizer_of(config: Any, frozen: Any) -> tuple[optax.GradientTransformation, optax.Schedule]:
+def optimizer_of(
+    config: Any, frozen: Any, images_per_epoch: int = 1
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optimizer of a configuration and its learning rate.
 
     Args:
       config: the whole configuration.
       frozen: tree of bool like the parameters, True where one is frozen.
+      images_per_epoch: as for `schedule_of`.
     """
-    learning_rate = schedule_of(config).learning_rate(config.batch_size)
+    learning_rate = schedule_of(config, images_per_epoch).learning_rate(config.batch_size)
     options = optimizer_options_of(config)
     with naming_fields("optimizer", optimization.OptimizerOptions):
         return optimization.create_optimizer(options, learning_rate, frozen), learning_rate
@@ -187,15 +232,23 @@ def initial_weights_of(config: Any) -> InitialWeights:
     )
 
 
-def options_of(config: Any) -> TrainingOptions:
-    """How long a configuration trains, how much at once, and what is done on the way."""
+def options_of(config: Any, images_per_epoch: int = 1) -> TrainingOptions:
+    """How long a configuration trains, how much at once, and what is done on the way.
+
+    Args:
+      config: the whole configuration.
+      images_per_epoch: as for `schedule_of`.
+    """
     evaluation, runtime = config.evaluation, config.runtime
+    every_epochs = evaluation.get("every_epochs")
     return TrainingOptions(
-        images=config.schedule.images,
+        images=schedule_of(config, images_per_epoch).images,
         batch_size=config.batch_size,
         seed=config.seed,
         evaluation_batch_size=evaluation.batch_size,
-        evaluate_every_images=evaluation.every_images,
+        evaluate_every_images=evaluation.every_images
+        if every_epochs is None
+        else max(round(every_epochs * images_per_epoch), 1),
         checkpoint_every_images=runtime.checkpoint_every_images,
         log_every_steps=runtime.log_every_steps,
         calibration_batches=config.loss.calibration_batches,
@@ -207,6 +260,8 @@ def options_of(config: Any) -> TrainingOptions:
         wandb_project=runtime.get("wandb_project"),
         evaluate_losses=evaluation.get("losses", True),
         pictures=evaluation.get("pictures", 8),
+        patience=evaluation.get("patience"),
+        min_delta=evaluation.get("min_delta", 0.0),
         bit_depth=config.data.get("bit_depth"),
     )
 

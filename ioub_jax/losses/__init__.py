@@ -5,6 +5,7 @@ Losses are unreduced and take hyper-parameters by keyword. Leading dimensions ar
 of the same shape.
 """
 
+from ioub_jax.losses.class_balance import effective_number_weights, weights_of_classes
 from ioub_jax.losses.classification import (
     quality_focal_loss,
     sigmoid_focal_loss,
@@ -28,6 +29,7 @@ __all__ = [
     "balanced_l1_loss",
     "calibrate_w_loc",
     "carl_weights",
+    "effective_number_weights",
     "hard_negative_mask",
     "iou_balanced_classification_weights",
     "iou_balanced_localization_weights",
@@ -42,4 +44,5 @@ __all__ = [
     "smooth_l1_loss",
     "softmax_cross_entropy",
     "varifocal_loss",
+    "weights_of_classes",
 ]

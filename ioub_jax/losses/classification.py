@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import as_int32, at_least_float32
+from ioub_jax.losses.class_balance import weigh_matched, weights_of_classes
 
 _IGNORED = -2
 
@@ -64,7 +65,12 @@ def _focal_loss(logits: jax.Array, is_target: jax.Array, alpha: float, gamma: fl
 
 
 def sigmoid_focal_loss(
-    logits: ArrayLike, labels: ArrayLike, *, alpha: float = 0.25, gamma: float = 2.0
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """Sigmoid focal loss, `-alpha_t (1 - p_t)^gamma log p_t` (arXiv 1708.02002, equation 5).
 
@@ -76,13 +82,15 @@ def sigmoid_focal_loss(
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
       alpha: weight of the matched entries of positives, in 0..1.
       gamma: focusing exponent, at least 0.
+      class_weights: `[C]`, what the matched entries of positives are multiplied by; None: 1.
 
     Returns:
       `[..., C]`.
     """
     (logits,) = at_least_float32(logits)
     one_hot, counted = _one_hot_and_counted(labels, logits.shape[-1])
-    return jnp.where(counted, _focal_loss(logits, one_hot, alpha, gamma), 0.0)
+    loss = jnp.where(counted, _focal_loss(logits, one_hot, alpha, gamma), 0.0)
+    return weigh_matched(loss, labels, class_weights)
 
 
 def sigmoid_focal_loss_of_matched_class(
@@ -110,12 +118,16 @@ def sigmoid_focal_loss_of_matched_class(
     return jnp.where(positive, _focal_loss(matched_logits, positive, alpha, gamma), 0.0)
 
 
-def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
+def softmax_cross_entropy(
+    logits: ArrayLike, labels: ArrayLike, *, class_weights: ArrayLike | None = None
+) -> jax.Array:
     """Softmax cross entropy, `-log softmax(logits)[label + 1]`, as in SSD (arXiv 1512.02325).
 
     Args:
       logits: `[..., C + 1]`; column 0 is background, column `c + 1` is class c.
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
+      class_weights: `[C]`, what the loss of positives is multiplied by; None: 1. Negatives, which
+        are mined by their loss, have 1.
 
     Returns:
       `[...]`.
@@ -123,11 +135,17 @@ def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
     (logits,) = at_least_float32(logits)
     # A one-hot sum rather than a gather, whose gradient would be a scatter.
     one_hot = jax.nn.one_hot(as_int32(labels) + 1, logits.shape[-1], dtype=jnp.bool_)
-    return -jnp.sum(jnp.where(one_hot, jax.nn.log_softmax(logits, axis=-1), 0.0), axis=-1)
+    loss = -jnp.sum(jnp.where(one_hot, jax.nn.log_softmax(logits, axis=-1), 0.0), axis=-1)
+    return loss if class_weights is None else loss * weights_of_classes(labels, class_weights)
 
 
 def quality_focal_loss(
-    logits: ArrayLike, labels: ArrayLike, ious: ArrayLike, *, beta: float = 2.0
+    logits: ArrayLike,
+    labels: ArrayLike,
+    ious: ArrayLike,
+    *,
+    beta: float = 2.0,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """Quality focal loss, `|y - p|^beta BCE(p, y)` (arXiv 2006.04388).
 
@@ -138,6 +156,7 @@ def quality_focal_loss(
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
       ious: `[...]` in 0..1; read at positives only, no gradient flows to them.
       beta: exponent of the distance to the target, at least 0.
+      class_weights: `[C]`, what the matched entries of positives are multiplied by; None: 1.
 
     Returns:
       `[..., C]`.
@@ -149,7 +168,8 @@ def quality_focal_loss(
     modulator = jnp.where(apart, jnp.where(apart, distance, 1.0) ** beta, 0.0**beta)
     of_zero, of_one = _softplus_of_both_signs(logits)
     cross_entropy = (1.0 - targets) * of_zero + targets * of_one
-    return jnp.where(counted, modulator * cross_entropy, 0.0)
+    loss = jnp.where(counted, modulator * cross_entropy, 0.0)
+    return weigh_matched(loss, labels, class_weights)
 
 
 def varifocal_loss(
@@ -159,6 +179,7 @@ def varifocal_loss(
     *,
     alpha: float = 0.75,
     gamma: float = 2.0,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """Varifocal loss (arXiv 2008.13367, equation 2).
 
@@ -171,6 +192,7 @@ def varifocal_loss(
       ious: `[...]` in 0..1; read at positives only, no gradient flows to them.
       alpha: weight of the negative entries.
       gamma: focusing exponent of the negative entries, at least 0.
+      class_weights: `[C]`, what the matched entries of positives are multiplied by; None: 1.
 
     Returns:
       `[..., C]`.
@@ -180,7 +202,8 @@ def varifocal_loss(
     negative_weight = alpha * _power_of_sigmoid(logits, of_one, gamma)
     weight = jnp.where(targets > 0.0, targets, negative_weight)
     cross_entropy = (1.0 - targets) * of_zero + targets * of_one
-    return jnp.where(counted, weight * cross_entropy, 0.0)
+    loss = jnp.where(counted, weight * cross_entropy, 0.0)
+    return weigh_matched(loss, labels, class_weights)
 
 
 def _logits_and_iou_targets(

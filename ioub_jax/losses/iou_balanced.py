@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import as_int32, at_least_float32
+from ioub_jax.losses.class_balance import weigh_matched, weights_of_classes
 from ioub_jax.losses.classification import (
     sigmoid_focal_loss,
     sigmoid_focal_loss_of_matched_class,
@@ -140,6 +141,7 @@ def iou_balanced_sigmoid_focal_loss(
     gamma: float = 2.0,
     axis: int | Sequence[int] | None = None,
     eps: float = 0.0,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """IoU-balanced classification loss of RetinaNet (arXiv 1908.05641, equations 1-2).
 
@@ -156,6 +158,8 @@ def iou_balanced_sigmoid_focal_loss(
       gamma: see `sigmoid_focal_loss`.
       axis: axes of the **labels** that a normaliser sums over; None for all of them.
       eps: see `iou_balanced_classification_weights`.
+      class_weights: `[C]`, what the matched entries of positives are multiplied by besides; None:
+        1. The normaliser is that of the loss without them.
 
     Returns:
       `[..., C]`.
@@ -169,7 +173,7 @@ def iou_balanced_sigmoid_focal_loss(
     )
     one_hot = jax.nn.one_hot(labels, loss.shape[-1], dtype=jnp.bool_)
     weights = jnp.broadcast_to(weights[..., None], loss.shape)
-    return loss * jnp.where(one_hot, weights, 1.0)
+    return weigh_matched(loss * jnp.where(one_hot, weights, 1.0), labels, class_weights)
 
 
 def iou_balanced_softmax_cross_entropy(
@@ -180,6 +184,7 @@ def iou_balanced_softmax_cross_entropy(
     eta: ArrayLike = 1.5,
     axis: int | Sequence[int] | None = None,
     eps: float = 0.0,
+    class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """IoU-balanced classification loss of SSD (arXiv 1908.05641, equations 1-2).
 
@@ -193,6 +198,8 @@ def iou_balanced_softmax_cross_entropy(
       eta: exponent of the IoU; 0 gives the plain loss. May be traced.
       axis: axes of the labels that a normaliser sums over; None for all of them.
       eps: see `iou_balanced_classification_weights`.
+      class_weights: `[C]`, what the loss of positives is multiplied by besides; None: 1. The
+        normaliser is that of the loss without them.
 
     Returns:
       `[...]`.
@@ -203,7 +210,10 @@ def iou_balanced_softmax_cross_entropy(
     weights = iou_balanced_classification_weights(
         loss, ious, labels >= 0, eta=eta, axis=axis, eps=eps
     )
-    return loss * weights
+    weighted = loss * weights
+    if class_weights is None:
+        return weighted
+    return weighted * weights_of_classes(labels, class_weights)
 
 
 def iou_balanced_smooth_l1_loss(

@@ -100,6 +100,9 @@ def _classification_sums(
     options: ClassificationOptions,
 ) -> jax.Array:
     """Weighted classification loss of each image, `[B]`."""
+    if options.class_weights is not None:
+        of_classes = jnp.asarray(options.class_weights, jnp.float32)
+        weights = weights * losses.weights_of_classes(scalars.labels, of_classes)
     if options.weighs_whole_anchors:
         values = weights * scalars.classification
         if options.name == "softmax":
@@ -114,7 +117,7 @@ def _classification_sums(
     levels = zip(logits, split_levels(scalars.ious, sizes), strict=True)
     nothing = jnp.zeros(scalars.labels.shape[0], jnp.float32)
     plain = sum((level_sums(*level) for level in levels), start=nothing)
-    if options.eta == 0:
+    if options.eta == 0 and options.class_weights is None:
         return plain
     # Only the matched class's entry of a positive is re-weighted, by what its weight is above 1.
     return plain + jnp.sum((weights - 1.0) * scalars.classification, axis=1)

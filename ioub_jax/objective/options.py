@@ -37,6 +37,9 @@ class ClassificationOptions:
         run over the whole global batch. Only 'focal' and 'softmax' take them.
       isr_p_k: exponent of those weights.
       isr_p_bias: least value of their base, in 0..1.
+      class_weights: C factors of the positives' classification loss, by their class, besides all
+        other weights: of the matched class's entry, or of the whole anchor where weights are of
+        whole anchors. None: none.
       weight: factor of the whole classification loss.
     """
 
@@ -49,6 +52,7 @@ class ClassificationOptions:
     isr_p: bool = False
     isr_p_k: float = 2.0
     isr_p_bias: float = 0.0
+    class_weights: tuple[float, ...] | None = None
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -70,6 +74,9 @@ class ClassificationOptions:
             raise ValueError(
                 f"negatives_per_positive is {self.negatives_per_positive}; it must be at least 1."
             )
+
+        if self.class_weights is not None and not all(w > 0 for w in self.class_weights):
+            raise ValueError(f"class_weights is {self.class_weights}; all must be above 0.")
 
     @property
     def weighs_whole_anchors(self) -> bool:

@@ -62,7 +62,7 @@ def _localization_loss(
 
 
 def _classification_loss(
-    sigmoids: Sigmoids, positive: jax.Array, options: ClassificationOptions
+    sigmoids: Sigmoids, positive: jax.Array, ious: jax.Array, options: ClassificationOptions
 ) -> jax.Array:
     """Plain classification loss `[B, N_l]` of sigmoids: what `PerAnchor.classification` says."""
     focal_loss = functools.partial(
@@ -73,7 +73,15 @@ def _classification_loss(
         return sum_of_entries(entries, positive.shape[1])
     matched = matched_logits(sigmoids, positive.shape[1])
     # Each a detector of one class, and ignored where there is none.
-    return focal_loss(matched[..., None], jnp.where(positive, 0, -2))[..., 0]
+    logits, labels = matched[..., None], jnp.where(positive, 0, -2)
+    if options.class_weights is None or options.name == "focal":
+        return focal_loss(logits, labels)[..., 0]
+    # Weighted by class alone, for which it takes the very loss.
+    if options.name == "quality_focal":
+        return losses.quality_focal_loss(logits, labels, ious, beta=options.gamma)[..., 0]
+    return losses.varifocal_loss(logits, labels, ious, alpha=options.alpha, gamma=options.gamma)[
+        ..., 0
+    ]
 
 
 def matched_logits(sigmoids: Sigmoids, anchors: int) -> jax.Array:
@@ -106,7 +114,7 @@ def _level_scalars(
     ious = box_ops.aligned_iou(jax.lax.stop_gradient(decoded), targets)
     localization = _localization_loss(deltas, decoded, anchors, targets, options)
     if isinstance(logits, Sigmoids):
-        classification = _classification_loss(logits, positive, options.classification)
+        classification = _classification_loss(logits, positive, ious, options.classification)
     else:
         logits = logits.reshape(*labels.shape, -1)
         classification = losses.softmax_cross_entropy(logits, labels)

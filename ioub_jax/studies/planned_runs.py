@@ -27,8 +27,9 @@ from ioub_jax.diagnostics.correlation import correlation_of
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation import coco_format, coco_metrics, recorded_numbers
 from ioub_jax.evaluation.coco_input import check_input
-from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.from_config import data_parts, loading_parts, sampling_parts, training_parts
 from ioub_jax.studies import paired_differences, resampling
+from ioub_jax.training import early_stopping
 from ioub_jax.training.experiment import TrainingOptions
 from ioub_jax.workdirs import class_list, configuration, pixel_convention, records
 
@@ -55,17 +56,28 @@ class PlannedRun:
     @property
     def name(self) -> str:
         """The run in words."""
-        return f"arm {self.arm}, seed {self.options.seed}"
+        return f"arm {self.arm}, seed {training_parts.options_of(self.config).seed}"
 
     @property
     def options(self) -> TrainingOptions:
         """How long it trains, and with which seed."""
-        return training_parts.options_of(self.config)
+        if not training_parts.is_in_epochs(self.config):
+            return training_parts.options_of(self.config)
+        # What an epoch depends on, which the runs of a comparison mostly share.
+        parts = {key: self.settings[key] for key in ("data", "matcher", "runtime")}
+        epoch = _images_per_epoch(json.dumps(parts | {"batch_size": 1, "seed": 0}))
+        return training_parts.options_of(self.config, epoch)
 
     @property
     def settings(self) -> dict[str, Any]:
         """Its configuration as JSON can hold it."""
         return configuration.to_dict(self.config)
+
+
+@functools.lru_cache(maxsize=64)
+def _images_per_epoch(settings: str) -> int:
+    """How many images an epoch has, of the parts of a configuration as JSON."""
+    return sampling_parts.images_per_epoch(configuration.from_dict(json.loads(settings)))
 
 
 # ------------------------------------------------------------------ which runs
@@ -118,6 +130,9 @@ def setting(key: str, text: str) -> Change:
             if text == "None" and configuration.is_optional(node, last):
                 node[last] = None
                 return
+            if kind is object:  # a text, or several of something
+                node[last] = _literal_or_text(text)
+                return
             value = text if kind is str else ast.literal_eval(text)
             if value is None:
                 raise TypeError
@@ -130,6 +145,13 @@ def setting(key: str, text: str) -> Change:
     return change
 
 
+def _literal_or_text(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+
+
 def steps_done(run: PlannedRun) -> int | None:
     """How many steps of a run have been evaluated last; None where its folder is not there.
 
@@ -139,8 +161,12 @@ def steps_done(run: PlannedRun) -> int | None:
     if not (run.workdir / "config.json").is_file():
         return None
     configuration.check_workdir(run.workdir, run.settings, evaluated=True)
-    recorded = records.read_records(run.workdir / "evaluation.jsonl", sys.maxsize)
-    return max((record["step"] for record in recorded), default=0)
+    return max((record["step"] for record in _evaluations(run)), default=0)
+
+
+def _evaluations(run: PlannedRun) -> list[dict[str, Any]]:
+    """The records of its evaluations."""
+    return records.read_records(run.workdir / "evaluation.jsonl", sys.maxsize)
 
 
 def is_finished(run: PlannedRun) -> bool:
@@ -153,9 +179,13 @@ def is_finished(run: PlannedRun) -> bool:
 
 
 def is_trained(run: PlannedRun) -> bool:
-    """Whether the run in the folder is at its end; raises as `steps_done`."""
-    total = run.options.steps
-    return steps_done(run) == total
+    """Whether the run in the folder is at its end, also an early one; raises as `steps_done`."""
+    done, options = steps_done(run), run.options
+    if done is None or options.patience is None:
+        return done == options.steps
+    key = training_parts.metrics_of(run.config)[0].headline_key
+    is_early = early_stopping.ending(_evaluations(run), key, options) is not None
+    return is_early or done == options.steps
 
 
 def progress_of(run: PlannedRun) -> str:
@@ -227,7 +257,7 @@ def read_result(run: PlannedRun) -> paired_differences.Result | None:
     if not run.result.is_file():
         return None
     kept = configuration.read_json(run.result)
-    if kept["config"]["schedule"]["images"] < run.options.images:
+    if configuration.is_to_be_longer(kept["config"], run.settings):
         return None  # the run is to become longer
     differences = configuration.differing_keys(kept["config"], run.settings, evaluated=True)
     if differences:
@@ -273,8 +303,7 @@ def make_result(run: PlannedRun, resamplings: int) -> paired_differences.Result:
     """
     step = steps_done(run)
     name = run.workdir / "evaluation" / f"val_{step}"
-    recorded = records.read_records(run.workdir / "evaluation.jsonl", sys.maxsize)
-    record = next((each for each in recorded[::-1] if each["step"] == step), {})
+    record = next((each for each in _evaluations(run)[::-1] if each["step"] == step), {})
     numbers = recorded_numbers.numbers_in(record)
     if numbers and "AP" not in numbers:
         reached = _Reached(numbers, {}, _images(run, None))
@@ -352,7 +381,7 @@ def _images(run: PlannedRun, count: int | None) -> str | None:
     """
     ground_truth, digest = _ground_truth_of(run)
     if count is None:
-        if data_parts.loading_of(run.config).on_error == "skip":
+        if loading_parts.loading_of(run.config).on_error == "skip":
             return None
         count = len(ground_truth["images"])
     return f"{count} of {digest}"

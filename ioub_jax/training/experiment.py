@@ -41,6 +41,9 @@ class TrainingOptions:
       wandb_project: the project of Weights & Biases that gets the records too; None: none.
       evaluate_losses: whether the losses on the validation images are computed, too.
       pictures: of how many of these the detections are drawn at every evaluation.
+      patience: after how many evaluations without a better one the training ends; None: it does
+        not end early.
+      min_delta: by how much more than the best a better one has to be.
       bit_depth: with how many bits 16-bit images are read; None: as measured when the run began.
     """
 
@@ -59,6 +62,8 @@ class TrainingOptions:
     wandb_project: str | None = None
     evaluate_losses: bool = True
     pictures: int = 8
+    patience: int | None = None
+    min_delta: float = 0.0
     bit_depth: int | None = None
 
     @property
@@ -82,6 +87,8 @@ class Experiment:
       initial_weights: what a new run starts from.
       options: how long, how much at once.
       learned: how many boxes and images of the training data are trained on, in words.
+      class_weights: name -> weight of each class in the loss, which the workdir keeps; None: none.
+      repeats: float64 `[n]`, how often each training image comes in an epoch; None: once.
       settings: the configuration as JSON can hold it, which the workdir keeps.
       given: part -> qualified name of each part that was not built from the configuration, which
         the workdir keeps too.
@@ -97,6 +104,8 @@ class Experiment:
     initial_weights: InitialWeights
     options: TrainingOptions
     learned: tuple[str, ...] = ()
+    class_weights: dict[str, float] | None = None
+    repeats: np.ndarray | None = None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     given: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -126,7 +135,9 @@ class Experiment:
     def plan(self) -> BatchPlan:
         """Which images are in the batch of every step, on which canvas."""
         options = self.options
-        return self.loading.training_plan(self.source.sizes, options.batch_size, options.seed)
+        return self.loading.training_plan(
+            self.source.sizes, options.batch_size, options.seed, self.repeats
+        )
 
 
 class Trainer(NamedTuple):

@@ -22,6 +22,7 @@ from ioub_jax.devices import hosts
 from ioub_jax.evaluation.recorded_numbers import WITHOUT_EMA
 from ioub_jax.training import (
     compilations,
+    early_stopping,
     evaluator,
     profiling,
     resumption,
@@ -35,6 +36,7 @@ from ioub_jax.workdirs import (
     bit_depth,
     checkpoints,
     class_list,
+    class_weights,
     configuration,
     given_parts,
     lock,
@@ -104,6 +106,7 @@ class Run:
             else None,
         )
         hosts.wait_for_all("records")
+        self.evaluations = records.read_records(workdir / "evaluation.jsonl", self.step)
 
     def _tell(self, changes: Sequence[str]) -> None:
         """Says how a run that goes on differs from before, and where nothing is left of it."""
@@ -113,12 +116,33 @@ class Run:
             logger.info("The run goes on at step %d of %d.", self.step, self.total_steps)
         if self.step >= self.total_steps:
             logger.info(
-                "The run in %s is finished already (step %d of %d); raise schedule.images to make "
-                "it longer.",
+                "The run in %s is finished already (step %d of %d); raise %s to make it longer.",
                 self.workdir,
                 self.step,
                 self.total_steps,
+                self._length_key(),
             )
+        elif ended := self._early_end():
+            logger.info(
+                "The run in %s has ended early, %s; raise evaluation.patience, or set it to None, "
+                "to go on.",
+                self.workdir,
+                ended.describe(self.options),
+            )
+
+    def _length_key(self) -> str:
+        """The key that says how long the run is."""
+        schedule = self.experiment.settings.get("schedule", {})
+        return f"schedule.{'images' if schedule.get('epochs') is None else 'epochs'}"
+
+    def _early_end(self) -> early_stopping.Ending | None:
+        """Why the run ends with its last evaluation, as this process knows them."""
+        key = self.experiment.metrics[0].headline_key
+        return early_stopping.ending(self.evaluations, key, self.options)
+
+    def has_ended_early(self) -> bool:
+        """Whether it ends with its last evaluation: all processes have the same answer."""
+        return self.options.patience is not None and hosts.first_says(self._early_end() is not None)
 
     def _claim_workdir(self, data: Mapping[str, Fingerprint]) -> None:
         """The first process makes the workdir's files; the others find their own run in them."""
@@ -129,6 +153,7 @@ class Run:
         pixel_convention.claim(self.workdir, self.experiment.source)
         configuration.claim_workdir(self.workdir, self.experiment.settings)
         class_list.claim(self.workdir, self.experiment.source)
+        class_weights.claim(self.workdir, self.experiment.class_weights)
         resumption.record_data(self.workdir, data)
         depth = bit_depth.claim(self.workdir, self.options.bit_depth, self.experiment.source)
         self.experiment = dataclasses.replace(
@@ -147,7 +172,7 @@ class Run:
         )
 
     def train(self) -> None:
-        """Runs until the configured images are seen or a signal asks to stop."""
+        """Runs until the configured images are seen, no evaluation is better or a signal comes."""
         remaining = max(self.total_steps - self.step, 0)  # it may have been made shorter
         with (
             self.lock,
@@ -163,8 +188,8 @@ class Run:
             if self.evaluation_is_missing():
                 with progress.waiting("evaluation"):
                     self.evaluate(stop)
-            unread = None
-            for batch in progress.timed(batches, stop):
+            unread, ended_early = None, self.has_ended_early()
+            for batch in progress.timed(iter(()) if ended_early else batches, stop):
                 with trace.step(self.step + 1):
                     values = self._train_on(batch, progress)
                 self.step += 1
@@ -188,11 +213,14 @@ class Run:
                 if evaluation_due and not stop.agreed:
                     with progress.waiting("evaluation"):
                         self.evaluate(stop)
-                if stop.agreed:
+                    ended_early = not stop.agreed and self.has_ended_early()
+                if stop.agreed or ended_early:
                     break
             if unread is not None:  # a signal ended the batches too
                 progress.report(*unread)
                 self._save_last()
+        if ended_early and hosts.is_first() and (ended := self._early_end()):
+            logger.info("Ended early %s.", ended.describe(self.options))
         if stop.agreed:
             logger.info(
                 "Stopped at step %d by a signal, with everything saved; the same command goes on "
@@ -262,6 +290,7 @@ class Run:
         if hosts.is_first() and self.options.pictures:
             self._draw(evaluation)
         self.writer.write("evaluation", self.step, evaluation.record() | record)
+        self.evaluations.append({"step": self.step, **evaluation.record()})
         if hosts.is_first() and evaluation.headline is not None:
             logger.info("%s", summary.compared_with_best(evaluation, self.checkpoints, self.step))
 

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -90,9 +91,49 @@ class Schedule:
                 )
         return found
 
+    def describe(self, batch_size: int) -> str:
+        """The rate as it will be used with a global batch of so many images, in a sentence."""
+        peak = self.base_learning_rate * batch_size / self.reference_batch_size
+        line = (
+            f"Learning rate: {peak:.4g} (base {self.base_learning_rate:g} x batch "
+            f"{batch_size:,}/{self.reference_batch_size:,})"
+        )
+        if warmup := steps_of(self.warmup_images, batch_size):
+            line += f", warm-up of {_counted(warmup, 'step')} from {self.warmup_factor:g} of it"
+        if self.name == "cosine":
+            return f"{line}, cosine to 0."
+        if self.name == "constant" or not self.decay_at:
+            return f"{line}, constant."
+        *steps, last = sorted(max(step, warmup) for step in self.decay_steps(batch_size))
+        at = f"steps {', '.join(f'{step:,}' for step in steps)} and " if steps else "step "
+        return f"{line}, times {self.decay_factor:g} at {at}{last:,}."
+
     def decay_steps(self, batch_size: int) -> list[int]:
         """The first step with each decay of a step schedule."""
         return [round(self.steps(batch_size) * fraction) for fraction in self.decay_at]
+
+
+def in_images(
+    schedule: Mapping[str, Any], images_per_epoch: int, batch_size: int
+) -> dict[str, Any]:
+    """The fields of a `Schedule`, where its lengths may be given in epochs.
+
+    Args:
+      schedule: fields, and `epochs` and `warmup_epochs` in place of `images` and `warmup_images`.
+      images_per_epoch: how many images an epoch has.
+      batch_size: images of a step: lengths in epochs are whole steps.
+    """
+    names = {field.name for field in dataclasses.fields(Schedule)}
+    values = {name: value for name, value in schedule.items() if name in names}
+    for name, in_epochs in (("images", "epochs"), ("warmup_images", "warmup_epochs")):
+        epochs = schedule.get(in_epochs)
+        if epochs is not None:
+            values[name] = steps_of(round(epochs * images_per_epoch), batch_size) * batch_size
+    return values
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def steps_of(images: int, batch_size: int) -> int:

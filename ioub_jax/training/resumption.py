@@ -15,7 +15,14 @@ from ioub_jax.workdirs import configuration
 
 _DATA = "data.json"
 # Of an evaluation, what leaves its AP as it is.
-_SAME_AP = {"evaluation.every_images", "evaluation.batch_size", "evaluation.backend"}
+_SAME_AP = {
+    "evaluation.every_images",
+    "evaluation.every_epochs",
+    "evaluation.batch_size",
+    "evaluation.backend",
+    "evaluation.patience",
+    "evaluation.min_delta",
+}
 
 
 class Before(NamedTuple):
@@ -96,13 +103,14 @@ def changes(
 
 
 def _schedule_changes(before: dict[str, Any], experiment: Experiment, step: int) -> list[str]:
-    options = experiment.options
-    old, new, total = before["schedule"]["images"], options.images, options.steps
+    options, epoch = experiment.options, experiment.plan.images_per_epoch
+    then = optimization.in_images(before["schedule"], epoch, options.batch_size)
+    old, new, total = then["images"], options.images, options.steps
     if old == new:
         return []
     line = f"The schedule is now that of {new:,} images (before: {old:,})"
     if 0 < step < total and experiment.learning_rate is not None:
-        was = optimization.Schedule(**before["schedule"]).learning_rate(options.batch_size)
+        was = optimization.Schedule(**then).learning_rate(options.batch_size)
         rates = [float(rate(step)) for rate in (experiment.learning_rate, was)]
         line += f": the learning rate of the next step is {rates[0]:.3g} (before: {rates[1]:.3g})"
     return [f"{line}."]

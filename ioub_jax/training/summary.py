@@ -12,7 +12,7 @@ from ioub_jax.data.loading import Loading
 from ioub_jax.data.sources.example import Source
 from ioub_jax.data.sources.tiles import TileSource
 from ioub_jax.detectors import PlacedDetector
-from ioub_jax.training import train_state
+from ioub_jax.training import optimization, train_state
 from ioub_jax.training.evaluator import Evaluation
 from ioub_jax.training.experiment import Experiment
 from ioub_jax.training.progress_bar import time_of
@@ -30,7 +30,9 @@ def lines_at_start(experiment: Experiment) -> list[str]:
     """
     options, source, settings = experiment.options, experiment.source, experiment.settings
     kind = settings.get("data", {}).get("source", type(source).__name__)
-    warmup = settings.get("schedule", {}).get("warmup_images", 0)
+    epoch = experiment.plan.images_per_epoch
+    lengths = optimization.in_images(settings.get("schedule", {}), epoch, options.batch_size)
+    warmup = lengths.get("warmup_images")
     warm_up = f"; the first {warmup:,} images are warm-up" if warmup else ""
     return [
         f"Data: {kind}, {describe_source(source)} for training, "
@@ -39,7 +41,7 @@ def lines_at_start(experiment: Experiment) -> list[str]:
         f"Canvases: {describe_canvases(experiment.loading, source)}.",
         *describe_detector(experiment.detector, settings.get("model", {})),
         f"Training: {options.steps:,} steps of {options.batch_size} images, "
-        f"{options.images / len(source):.1f} epochs; evaluated every "
+        f"{options.images / epoch:.1f} epochs; evaluated every "
         f"{options.evaluate_every_images:,} images, a checkpoint every "
         f"{options.checkpoint_every_images:,}{warm_up}.",
     ]

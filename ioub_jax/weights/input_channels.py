@@ -75,7 +75,8 @@ def kernel_for(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
-    return tuple(str(getattr(entry, "key", "")) for entry in path)
+    is_key = jax.tree_util.DictKey
+    return tuple(str(entry.key) if isinstance(entry, is_key) else "" for entry in path)
 
 
 def _is_stem(path: tuple[Any, ...]) -> bool:

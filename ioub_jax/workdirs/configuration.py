@@ -80,6 +80,17 @@ _ADDED = {
     "data.augmentation.copy_paste": 0.0,
     "data.augmentation.close_after": 0.9,
     "data.augmentation.min_visibility": 0.25,
+    "data.repeat_threshold": None,
+    "data.split.val": 0.0,
+    "data.split.test": 0.0,
+    "data.split.seed": 0,
+    "evaluation.patience": None,
+    "evaluation.min_delta": 0.0,
+    "evaluation.every_epochs": None,
+    "schedule.epochs": None,
+    "schedule.warmup_epochs": None,
+    "loss.classification.class_weights": None,
+    "loss.classification.effective_number_beta": 0.999,
     "optimizer.name": "sgd",
     "optimizer.betas": None,
     "optimizer.backbone_factor": 1.0,
@@ -87,8 +98,10 @@ _ADDED = {
 }
 # Keys that leave open what the files give away; earlier versions had one answer for all.
 _PIXELS, _LEFT_OPEN = "data.voc.pixels", ("data.voc.pixels", "data.voc.unannotated")
+# How long a run is, in one unit or another.
+_LENGTH = ("schedule.images", "schedule.epochs")
 # What is only a check of the data, and changes nothing of what is trained.
-_CHECKS = ("data.allow_empty_classes",)
+_CHECKS = ("data.allow_empty_classes", "data.allow_same_images")
 
 
 def differing_keys(
@@ -96,8 +109,8 @@ def differing_keys(
 ) -> list[str]:
     """Which keys forbid that `new` goes on with the run that `old` began.
 
-    `runtime.*`, `evaluation.*`, the length of the run (`schedule.images`) and where data lies may
-    change.
+    `runtime.*`, `evaluation.*`, the length of the run (`schedule.images`, `schedule.epochs`) and
+    where data lies may change.
 
     Args:
       old: the configuration of the run, as `to_dict` gives it.
@@ -127,9 +140,9 @@ def differing_keys(
         # Which these were, `pixel_convention` knows.
         if key == _PIXELS and first is None and not evaluated:
             continue
-        if not evaluated and (key.startswith("evaluation.") or key == "schedule.images"):
+        if not evaluated and (key.startswith("evaluation.") or key in _LENGTH):
             continue
-        if key == "schedule.images" and missing not in (first, second) and second > first:
+        if key in _LENGTH and _is_longer(first, second):
             continue
         shown = ["absent" if value is missing else repr(value) for value in (first, second)]
         differences.append(f"{key}: {shown[0]} -> {shown[1]}")
@@ -144,6 +157,18 @@ def _with_keys_of_today(values: dict[str, Any]) -> dict[str, Any]:
     others = {key: value for key, value in voc.items() if key != "one_based"}
     pixels = "devkit" if voc["one_based"] else "zero_based"
     return values | {"data": values["data"] | {"voc": {"pixels": pixels} | others}}
+
+
+def _is_longer(before: Any, now: Any) -> bool:
+    """Whether a length in one unit has become longer; None where it is given in the other."""
+    return all(isinstance(length, int | float) for length in (before, now)) and now > before
+
+
+def is_to_be_longer(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a configuration, as `to_dict` gives it, has a longer run than another one."""
+    schedules = [values["schedule"] for values in (old, new)]
+    lengths = [[schedule.get(key.partition(".")[2]) for schedule in schedules] for key in _LENGTH]
+    return any(_is_longer(*pair) for pair in lengths)
 
 
 def check_workdir(
@@ -247,8 +272,9 @@ def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
 
 def is_optional(node: ml_collections.ConfigDict, key: str) -> bool:
     """Whether a part of a configuration allows None for a key: it has a placeholder there."""
-    fields = dict(node.items(preserve_field_references=True))
-    return isinstance(fields[key], config_dict.FieldReference)
+    field = dict(node.items(preserve_field_references=True))[key]
+    # One of any type takes texts and tuples.
+    return isinstance(field, config_dict.FieldReference) and field.get_type() is not object
 
 
 def with_changes(

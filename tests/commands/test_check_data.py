@@ -98,6 +98,7 @@ def folder_arguments(root, *more):
         "--config=configs/coco_folder_retinanet.py",
         f"--config.data.coco.root={root}",
         "--config.data.canvases=((48,64),)",
+        "--config.data.allow_same_images=True",
         *splits,
         *more,
     ]

@@ -225,7 +225,7 @@ MISTAKES = [
     ("train", [TINY, "--workdir=FOLDER/file"], NO_FOLDER),
     ("train", [TINY, "--workdir=RUN", "--config.seed=1"], "another configuration (seed: 0 -> 1);"),
     ("train", ["--config=nowhere.py", "--workdir=RUN"], "no configuration file nowhere.py"),
-    ("train", ["--workdir=RUN"], "--config must have a value"),
+    ("train", ["--workdir=RUN"], "give your data's folder as --data=PATH, or a configuration"),
     ("train", [f"{TINY}:neither", "--workdir=RUN"], "Unknown arm 'neither'; it must be one of"),
     ("compare", [TINY, "--workdir=FOLDER/file"], NO_FOLDER),
     ("compare", ["--workdir=FOLDER/new"], "Give --config to train, or --runs"),

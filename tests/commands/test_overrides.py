@@ -27,7 +27,7 @@ def optional_keys(config, path=""):
     for key, value in config.items(preserve_field_references=True):
         if isinstance(value, config_dict.ConfigDict):
             yield from optional_keys(value, f"{path}{key}.")
-        elif isinstance(value, config_dict.FieldReference):
+        elif isinstance(value, config_dict.FieldReference) and value.get_type() is not object:
             yield f"{path}{key}"
 
 
@@ -60,12 +60,57 @@ def test_the_configurations_keep_their_optional_keys_optional():
 
 @pytest.mark.parametrize(
     ("setting", "kind"),
-    [("batch_size=None", "int"), ("data.coco.root=None", "str"), ("data.canvases=None", "tuple"),
+    [("batch_size=None", "int"), ("data.coco.root=None", "str"),
+     ("data.coco.val_images=None", "str"), ("data.canvases=None", "tuple"),
      ("data.keep_empty=None", "bool"), ("schedule.base_learning_rate=None", "float")],
 )  # fmt: skip
 def test_none_is_refused_where_a_key_has_to_be_set(setting, kind):
     with pytest.raises(flags.Error, match=f"{setting}: the key cannot be None, .* type {kind}$"):
         parsed(setting)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a.json", "a.json"),
+        ("a.json,b.json", ("a.json", "b.json")),
+        ("('a.json', 'b.json')", ("a.json", "b.json")),
+        ("('a,b.json',)", "a,b.json"),
+        ("images (1)", "images (1)"),
+        ("2017", "2017"),
+        ("", ""),
+    ],
+)
+def test_a_key_of_files_takes_one_or_several(text, value):
+    config, given = parsed(f"data.coco.train_annotations={text}")
+    assert config.data.coco.train_annotations == given["data.coco.train_annotations"] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("effective_number", "effective_number"),
+        ("1.0,2.5", (1.0, 2.5)),
+        ("(1, 2)", (1, 2)),
+        ("dent=2.0", "dent=2.0"),
+        ("dent=2.0,big scratch=1", ("dent=2.0", "big scratch=1")),
+        ("None", None),
+    ],
+)
+def test_class_weights_are_numbers_or_names_with_numbers(text, value):
+    config, _ = parsed(f"loss.classification.class_weights={text}")
+    assert config.loss.classification.class_weights == value
+
+
+def test_numbers_of_a_key_that_takes_numbers_stay_numbers():
+    assert parsed("optimizer.betas=0.9,0.95")[0].optimizer.betas == (0.9, 0.95)
+    assert parsed("data.voc.classes=1,2")[0].data.voc.classes == ("1", "2")
+
+
+def test_shares_are_given_one_by_one_or_together():
+    assert parsed("data.split.val=0.1")[0].data.split.val == 0.1
+    config, _ = parsed("data.split={'val': 0.1, 'seed': 3}")
+    assert config.data.split.to_dict() == {"val": 0.1, "seed": 3}
 
 
 @pytest.mark.parametrize(

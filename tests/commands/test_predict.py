@@ -7,8 +7,10 @@ from PIL import Image
 
 from ioub_jax.commands import predict
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.images import Reading
 from ioub_jax.data.tiling import Tiling
 from ioub_jax.errors import ConfigError
+from ioub_jax.inference import Detections
 from tests import tiny
 
 
@@ -126,3 +128,29 @@ def test_an_overlap_of_no_tiles_is_refused(monkeypatch):
     monkeypatch.setattr(predict, "_OVERLAP", types.SimpleNamespace(value=0.3))
     with pytest.raises(ConfigError, match="give their side, such as --tiles=640"):
         predict.tiling_of(_OfTiles(None))
+
+
+def test_a_huge_image_is_drawn_shrunk(monkeypatch, tmp_path):
+    monkeypatch.setattr(predict, "_LARGEST_PICTURE", 100)
+    Image.fromarray(np.zeros((200, 301, 3), np.uint8)).save(tmp_path / "huge.png")
+    drawn = {}
+    monkeypatch.setattr(
+        predict, "draw_on_image", lambda image, boxes, *_: drawn.update(boxes=boxes) or image
+    )
+    found = Detections(
+        np.array([[40, 80, 120, 100]], np.float32),
+        np.ones(1, np.float32),
+        np.zeros(1, np.int32),
+        ("a",),
+        (200, 301),
+    )
+    detector = types.SimpleNamespace(reading=Reading(), classes=("a",))
+    source, target = tmp_path / "huge.png", tmp_path / "drawn.png"
+    predict.draw(source, found, detector, target, in_tiles=True)
+    # 301 pixels are at most 100 where each is the mean of 4 x 4.
+    with Image.open(target) as picture:
+        assert picture.size == (75, 50)
+    assert drawn["boxes"].tolist() == [[10, 20, 30, 25]]
+    predict.draw(source, found, detector, target)
+    with Image.open(target) as picture:
+        assert picture.size == (301, 200)

@@ -26,7 +26,11 @@ class Detector:
         self.seen = []
         self._ends_after, self._ending = ends_after, ending
 
-    def stream(self, paths, threads):
+    def tiling_for(self, tiles):
+        assert tiles is None  # no flag says any
+
+    def stream(self, paths, threads, tiles):
+        assert tiles == 0  # whole images
         for number, path in enumerate(paths):
             if number == self._ends_after:
                 raise self._ending
@@ -55,7 +59,7 @@ def command(monkeypatch, tmp_path):
     values = {
         "MODEL": "somebody.pth", "OUTPUT": str(tmp_path / "found"), "CHECKPOINT": "best",
         "EMA": True, "SCORE": 0.05, "DRAWN": 0.4, "DRAW": True, "BATCH": 1, "THREADS": 1,
-        "CHANGES": {}, "YOLO": False,
+        "CHANGES": {}, "YOLO": False, "TILES": None, "OVERLAP": None,
     }  # fmt: skip
     for name, value in values.items():
         monkeypatch.setattr(predict, f"_{name}", types.SimpleNamespace(value=value))

@@ -62,6 +62,53 @@ def refused(config, words):
         ("evaluation.metrics", ("AP",), "'coco', 'voc' or both"),
         ("matcher.crowd", "hide", "one of ignore, drop, keep"),
         ("matcher.ignore_iof", 0.0, "above 0 and at most 1"),
+        ("data.repeat_threshold", 0.0, "above 0 and at most 1"),
+        ("data.repeat_threshold", "0.1", "a number, above 0 and at most 1, or None"),
+        (
+            "loss.classification.class_weights",
+            "inverse",
+            "'effective_number', a number above 0 for each class, as (1.0, 2.0), or name=number",
+        ),
+        (
+            "loss.classification.class_weights",
+            (1.0, 0.0),
+            "'effective_number', a number above 0 for each class, as (1.0, 2.0), or name=number",
+        ),
+        (
+            "loss.classification.class_weights",
+            (1.0, "dent=2"),
+            "'effective_number', a number above 0 for each class, as (1.0, 2.0), or name=number",
+        ),
+        (
+            "loss.classification.class_weights",
+            ("dent=much",),
+            "'effective_number', a number above 0 for each class, as (1.0, 2.0), or name=number",
+        ),
+        (
+            "loss.classification.class_weights",
+            ("=2.0",),
+            "'effective_number', a number above 0 for each class, as (1.0, 2.0), or name=number",
+        ),
+        (
+            "loss.classification.class_weights",
+            2.0,
+            "'effective_number', a number above 0 for each class, as (1.0, 2.0), or name=number",
+        ),
+        ("loss.classification.effective_number_beta", 1.0, "at least 0 and below 1"),
+        ("schedule.epochs", 0.0, "above 0"),
+        ("schedule.epochs", "12", "a number, above 0, or None"),
+        ("schedule.warmup_epochs", -1.0, "at least 0"),
+        ("evaluation.every_epochs", 0.0, "above 0"),
+        ("evaluation.patience", 0, "at least 1"),
+        ("evaluation.patience", 2.5, "a whole number, at least 1, or None"),
+        ("evaluation.min_delta", -0.1, "at least 0"),
+        ("data.split.val", 1.0, "a share, at least 0 and below 1"),
+        ("data.split.test", -0.5, "a share, at least 0 and below 1"),
+        ("data.split.seed", 0.5, "a whole number, at least 0"),
+        ("data.allow_same_images", "no", "True or False"),
+        ("data.coco.train_annotations", (), "a text, or several, as ('a.json', 'b.json')"),
+        ("data.coco.train_annotations", ("a", 1), "a text, or several, as ('a.json', 'b.json')"),
+        ("data.coco.val_images", None, "a text, or several, as ('images_a', 'images_b')"),
         ("data.bit_depth", 9, "one of 8, 10, 12, 14, 16"),
         ("data.canvases", (64, 64), "heights and widths in pixels"),
         ("data.canvases", ((64, 0),), "heights and widths in pixels"),
@@ -166,6 +213,57 @@ def test_a_key_that_is_not_in_the_table_is_no_error():
 
 
 # ------------------------------------------------------------------ keys that go together
+
+
+def test_a_length_is_given_once():
+    for part, unit, other in (
+        ("schedule", "images", "epochs"),
+        ("schedule", "warmup_images", "warmup_epochs"),
+        ("evaluation", "every_images", "every_epochs"),
+    ):
+        config = tiny.get_config()
+        images = config[part][unit]
+        config[part][other] = 1.5
+        with pytest.raises(ConfigError) as caught:
+            refusals.check(config)
+        assert str(caught.value) == (
+            f"{part}.{unit} is {images} and {part}.{other} 1.5, where one of them says how long; "
+            f"set --config.{part}.{unit}=None or --config.{part}.{other}=None."
+        )
+        config[part][unit] = None
+        refusals.check(config)
+        config[part][other] = None
+        with pytest.raises(ConfigError) as caught:
+            refusals.check(config)
+        assert str(caught.value) == f"{part}.{unit} and {part}.{other} are None; set one of them."
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        (
+            {"val": 0.6, "test": 0.4},
+            "data.split.val is 0.6 and data.split.test is 0.4, which leaves nothing to train on; "
+            "make them smaller.",
+        ),
+        (
+            {"train": 0.8, "val": 0.2},
+            "data.split.train is 0.8, but data.split has the keys val, test and seed alone; what "
+            "is not held out is trained on.",
+        ),
+        (
+            {"validation": 0.2},
+            "data.split.validation is 0.2, but data.split has the keys val, test and seed alone; "
+            "what is not held out is trained on.",
+        ),
+    ],
+)
+def test_a_split_that_cannot_be_made_is_refused(parts, sentence):
+    config = tiny.get_config()
+    config.data.split = parts
+    with pytest.raises(ConfigError) as caught:
+        refusals.check(config)
+    assert str(caught.value) == sentence
 
 
 def test_thresholds_that_contradict_each_other():

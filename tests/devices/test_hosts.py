@@ -135,6 +135,7 @@ def test_processes_agree_on_canvases_and_on_an_image_that_only_one_of_them_misse
     overrides = [
         "data.source=coco",
         "data.on_error=skip",
+        "data.allow_same_images=True",
         "data.canvases=((48,64),(64,48),(64,64))",
         f"data.coco.root={folder}",
         *(f"data.coco.{split}_annotations={annotations}" for split in ("train", "val")),

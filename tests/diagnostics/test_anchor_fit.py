@@ -17,7 +17,7 @@ from ioub_jax.data.sources.annotations import collect_annotations
 from ioub_jax.data.sources.example import create_example
 from ioub_jax.diagnostics.anchor_advice import Anchoring, best_ious, resized_boxes
 from ioub_jax.diagnostics.anchor_fit import Reach, measure_anchor_fit, unreached_finding
-from ioub_jax.from_config import data_parts
+from ioub_jax.from_config import loading_parts
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def config():
 
 def anchoring(config):
     detector = detectors.create(config, num_classes=1)
-    canvases, resize = data_parts.canvases_of(config.data), data_parts.resize_of(config.data)
+    canvases, resize = loading_parts.canvases_of(config.data), loading_parts.resize_of(config.data)
     return Anchoring(detector.levels, canvases, resize, detector.canvas is not None)
 
 

@@ -9,7 +9,7 @@ from ioub_jax import postprocess, trained
 from ioub_jax.data.checks import DataError
 from ioub_jax.diagnostics import of_runs
 from ioub_jax.errors import ConfigError
-from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.from_config import data_parts, loading_parts, training_parts
 from ioub_jax.objective import histograms
 from tests import tiny
 from tests.evaluation.small_data import data_set
@@ -42,7 +42,7 @@ def untrained():
             placed=placed,
             variables=placed.init_variables(np.int32(0)),
             source=source,
-            loading=data_parts.loading_of(config),
+            loading=loading_parts.loading_of(config),
             metrics=training_parts.metrics_of(config),
             batch_size=config.evaluation.batch_size,
         )

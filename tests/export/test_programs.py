@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 
 from configs import torchvision
+from ioub_jax.data.resizing import Resize
+from ioub_jax.data.tiling import Tiling
 from ioub_jax.errors import ConfigError
 from ioub_jax.export import programs as exporting
-from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.from_config import loading_parts, training_parts
 from ioub_jax.inference import ObjectDetector
 from ioub_jax.weights import WeightsError
 from ioub_jax.workdirs import configuration
@@ -50,7 +52,7 @@ def create(config, num_classes=3):
         model,
         variables,
         categories,
-        data_parts.loading_of(config),
+        loading_parts.loading_of(config),
         batch_size=1,
         settings=configuration.to_dict(config),
     )
@@ -92,6 +94,17 @@ def documented_program(words: str) -> str:
     programs = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), flags=re.DOTALL)
     (program,) = (program for program in programs if words in program)
     return program
+
+
+def test_the_description_of_a_detector_of_tiles_says_how_to_cut_and_merge(detector, monkeypatch):
+    assert "tiles" not in exporting._description(detector)
+    monkeypatch.setattr(detector, "tiling", Tiling(64, 0.25, zoom=0.5))
+    monkeypatch.setattr(detector, "resize", Resize("zoom", zoom=0.5))
+    described = exporting._description(detector)
+    # A quarter of 64 is shared.
+    assert (described["tiles"]["size"], described["tiles"]["stride"]) == (64, 48)
+    assert "an image is cut into tiles" in described["tiles"]["rule"]
+    assert (described["resize"]["mode"], described["resize"]["zoom"]) == ("zoom", 0.5)
 
 
 def test_a_stranger_finds_what_the_detector_finds(detector, tmp_path):

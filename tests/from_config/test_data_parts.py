@@ -16,7 +16,14 @@ from ioub_jax.data.sources import CocoSource, ShapesSource, TfdsSource, VocSourc
 from ioub_jax.data.sources.learned import ClassCount, Learned, Rules, Tally
 from ioub_jax.data.sources.unlearned import Origin
 from ioub_jax.errors import ConfigError
-from ioub_jax.from_config import data_parts
+from ioub_jax.from_config import (
+    audit_parts,
+    data_parts,
+    file_parts,
+    loading_parts,
+    sampling_parts,
+    shared_image_parts,
+)
 from ioub_jax.from_config.data_parts import create_source
 from tests import encoded, small_coco
 from tests.data.sources import tfds_builders
@@ -192,11 +199,91 @@ def test_what_is_learned_of_a_split():
 
 def test_a_data_set_is_named_by_its_keys(data, tmp_path):
     data.coco.val_annotations = "val.json"
-    assert data_parts.origin_of(data, "val") == Origin(
-        "config.data.coco", tmp_path / "val.json", "config.data.coco.classes"
+    assert file_parts.origin_of(data, "val") == Origin(
+        "config.data.coco", (tmp_path / "val.json",), "config.data.coco.classes"
     )
     data.source = "cityscapes"
-    assert data_parts.origin_of(data, "val") == Origin("config.data.cityscapes")
+    assert file_parts.origin_of(data, "val") == Origin("config.data.cityscapes")
+
+
+def test_a_share_of_the_training_files_is_held_out(data):
+    """Everybody opens the same parts: training, evaluation, audit."""
+    whole = paths_of(data_parts.open_source(data, "train"))
+    for name in ("val_annotations", "val_images", "test_annotations", "test_images"):
+        data.coco[name] = "is not looked at"
+    data.split = {"val": 0.25}  # as one writes it in Python
+    config = defaults.get_config()
+    config.data = data
+    data.keep_empty = True
+    source, validation, learned = data_parts.open_data(config)
+    train, val = paths_of(source), paths_of(validation)
+    # A quarter of 22 images is 5.5.
+    assert len(train) == 16 and len(val) == 6 and train | val == whole and not train & val
+    assert learned.lines()[0] == (
+        "Split: 16 train, 6 val (data.split.val=0.25, seed 0); every class is in both."
+    )
+    assert paths_of(data_parts.open_split(config, "val")) == val
+    assert paths_of(audit_parts.open_leniently(config, "train")) == train
+    assert file_parts.origin_of(data, "val") == file_parts.origin_of(data, "train")
+    assert audit_parts.audit_data_set(config, "val").data.learned.lines()[2] == (
+        "Images: 6 of 22 are evaluated on; not 16 in other parts of config.data.split."
+    )
+    data.split = {"val": 0.25, "test": 0.25, "seed": 1}
+    parts = [paths_of(data_parts.open_source(data, split)) for split in ("train", "val", "test")]
+    assert list(map(len, parts)) == [10, 6, 6] and set.union(*parts) == whole
+    assert parts[1] != val
+
+
+def paths_of(source):
+    return {source.describe(index) for index in range(len(source))}
+
+
+def test_a_test_part_leaves_the_validation_files_as_they_are(data):
+    data.split.test = 0.25
+    assert len(data_parts.open_source(data, "val")) == 22
+    assert len(data_parts.open_source(data, "test")) == 6
+
+
+def test_drawn_images_have_no_share(data):
+    data.source, data.split.test = "shapes", 0.5
+    with pytest.raises(DataError) as caught:
+        create_source(data, "train")
+    assert str(caught.value) == (
+        "config.data.split.test is 0.5, but the images of config.data.source='shapes' are drawn "
+        "and its splits with them; set --config.data.split.test=0."
+    )
+
+
+def test_validation_images_that_are_trained_on_are_refused(data, tmp_path):
+    config = defaults.get_config()
+    config.data = data
+    first = tmp_path / "1.png"
+    sentence = (
+        f"22 of the 22 validation images are trained on, too (the first: {first}), so that their "
+        "AP says little of other images, and the best checkpoint is chosen by it"
+    )
+    data.keep_empty = True
+    with pytest.raises(DataError) as caught:
+        data_parts.open_data(config)
+    assert str(caught.value) == (
+        f"{sentence}; validate on images of their own, such as a share of the training images by "
+        "--config.data.split.val=0.1, or set --config.data.allow_same_images=True."
+    )
+    data.allow_same_images = True
+    source, validation, _ = data_parts.open_data(config)
+    warnings = shared_image_parts.shared_image_warnings(config, source, validation)
+    assert warnings == [f"{sentence}."]
+    # The same file under another name.
+    (tmp_path / "copies").mkdir()
+    for number in range(1, 23):
+        written = b"other" if number > 1 else b""
+        path = tmp_path / "copies" / f"{number}.png"
+        path.write_bytes((tmp_path / f"{number}.png").read_bytes() + written)
+    data.update({"allow_same_images": False})
+    data.coco.val_images = "copies"
+    told = r"^1 of the 22 validation images is trained on, too \(the first: .*copies/1.png, which "
+    with pytest.raises(DataError, match=rf"{told}has the bytes of {first}\)"):
+        data_parts.open_data(config)
 
 
 def test_classes_without_a_box_are_allowed_by_a_key_that_old_runs_lack(data):
@@ -214,13 +301,13 @@ def test_images_are_read_as_chosen_else_as_given_else_as_stored(data):
     old = ml_collections.ConfigDict({})  # of a run of an earlier version
     for unset in (data, old):
         config = ml_collections.ConfigDict({"data": unset})
-        assert data_parts.chosen_bit_depth(unset) is None
-        assert data_parts.reading_of(config) == Reading("ignore", 16)
-        assert data_parts.reading_of(config, 12) == Reading("ignore", 12)
+        assert file_parts.chosen_bit_depth(unset) is None
+        assert file_parts.reading_of(config) == Reading("ignore", 16)
+        assert file_parts.reading_of(config, 12) == Reading("ignore", 12)
     data.update({"bit_depth": 10, "exif": "apply"})
-    assert data_parts.chosen_bit_depth(data) == 10
+    assert file_parts.chosen_bit_depth(data) == 10
     config = ml_collections.ConfigDict({"data": data})
-    assert data_parts.reading_of(config, 12) == Reading("apply", 10)
+    assert file_parts.reading_of(config, 12) == Reading("apply", 10)
 
 
 def test_resize_augmentation_and_plans_have_the_values_of_their_keys():
@@ -232,13 +319,13 @@ def test_resize_augmentation_and_plans_have_the_values_of_their_keys():
     config.data.resize.scales = (0.5,)
     config.data.augmentation.update({"vertical_flip": 0.25, "scale_jitter": [0.5, 2.0]})
     resize = Resize("short_side", 40, 80)
-    assert data_parts.resize_of(config.data) == resize
-    assert data_parts.canvases_of(config.data) == ((64, 96), (96, 64))
-    assert data_parts.augmentation_of(config.data) == Augmentation(
+    assert loading_parts.resize_of(config.data) == resize
+    assert loading_parts.canvases_of(config.data) == ((64, 96), (96, 64))
+    assert loading_parts.augmentation_of(config.data) == Augmentation(
         horizontal_flip=0.5, vertical_flip=0.25, scale_jitter=(0.5, 2.0)
     )
     sizes = np.array([[64, 96]] * 4)
-    loading = data_parts.loading_of(config)
+    loading = loading_parts.loading_of(config)
     plan = loading.training_plan(sizes, config.batch_size, config.seed)
     assert (plan.batch_size, plan.resize, plan.canvases) == (2, resize, ((64, 96), (96, 64)))
     assert plan[0].scale == 0.5
@@ -282,7 +369,7 @@ def test_a_value_that_batches_refuse_is_told_with_its_key(key, value, told):
     config = defaults.get_config()
     config.data.update_from_flattened_dict({key: value})
     with pytest.raises(ConfigError) as caught:
-        data_parts.loading_of(config)
+        loading_parts.loading_of(config)
     assert str(caught.value).startswith(told)
 
 
@@ -290,7 +377,7 @@ def test_a_stretched_image_has_one_size():
     config = defaults.get_config()
     config.data.resize.update({"mode": "stretch", "scales": (0.5, 1.0)})
     with pytest.raises(ConfigError) as caught:
-        data_parts.loading_of(config)
+        loading_parts.loading_of(config)
     assert str(caught.value) == (
         "data.resize.scales must be (1.0,) where data.resize.mode is 'stretch': a stretched image "
         "has the size of its canvas."
@@ -301,7 +388,7 @@ def test_only_files_are_measured(data):
     config = defaults.get_config()
     sentence = r"^config\.data\.source='shapes' has images that are not files; the input benchmark"
     with pytest.raises(ConfigError, match=sentence):
-        data_parts.input_benchmark(config, ShapesSource(num_images=4), 1)
+        sampling_parts.input_benchmark(config, ShapesSource(num_images=4), 1)
 
 
 def test_batches_are_those_of_the_configuration():
@@ -310,7 +397,7 @@ def test_batches_are_those_of_the_configuration():
     config.evaluation.batch_size = 3
     config.data.update({"canvases": ((64, 64),), "max_boxes": 9})
     source = ShapesSource(num_images=4, image_size=(64, 64))
-    loading = data_parts.loading_of(config)
+    loading = loading_parts.loading_of(config)
     plan = loading.training_plan(source.sizes, 2, seed=3)
     with loading.training_batches(source, plan, 1, 2, seed=3) as batches:
         first, second = batches
@@ -333,8 +420,8 @@ def test_the_channels_of_the_images_are_those_of_the_network(tmp_path):
         config.model.in_channels = channels
         source = data_parts.open_split(config, "train")
         assert source[0].image.shape == (32, 32, channels)
-        assert data_parts.reading_of(config) == source.reading
-        assert data_parts.with_channels(source, 3)[0].image.shape == (32, 32, 3)
+        assert file_parts.reading_of(config) == source.reading
+        assert file_parts.with_channels(source, 3)[0].image.shape == (32, 32, 3)
 
 
 def test_drawn_images_are_rgb():

@@ -17,7 +17,7 @@ from ioub_jax.data.sources.tiles import TileSource
 from ioub_jax.data.tiling import Tiling
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation import CocoMetric
-from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.from_config import audit_parts, data_parts, loading_parts, training_parts
 from ioub_jax.workdirs import configuration
 from tests import tiny
 
@@ -51,6 +51,7 @@ def config(root):
     for split in ("train", "val", "test"):
         config.data.coco.update({f"{split}_annotations": "all.json", f"{split}_images": "."})
     config.data.tiles.update({"size": 64, "overlap": 0.25})
+    config.data.allow_same_images = True
     return config
 
 
@@ -73,13 +74,13 @@ def test_tiles_are_the_examples_of_every_split(config):
 
 
 def test_the_network_sees_tiles_at_their_size_or_zoomed(config):
-    loading = data_parts.loading_of(config)
+    loading = loading_parts.loading_of(config)
     assert loading.canvases == ((64, 64),) and loading.resize == Resize("zoom")
     config.data.tiles.zoom = 1.5
-    loading = data_parts.loading_of(config)
+    loading = loading_parts.loading_of(config)
     assert loading.canvases == ((96, 96),) and loading.resize.size((64, 40), (96, 96)) == (96, 60)
     config.data.tiles.size = None
-    loading = data_parts.loading_of(config)
+    loading = loading_parts.loading_of(config)
     assert (
         loading.tiling is None and loading.canvases == ((64, 64),) and loading.resize.mode == "fit"
     )
@@ -91,7 +92,7 @@ def test_the_network_sees_tiles_at_their_size_or_zoomed(config):
 def test_a_section_may_be_written_as_a_whole(config):
     config.data.tiles = {"size": 80, "overlap": 0.5}
     refusals.check(config)
-    assert data_parts.tiling_of(config.data) == Tiling(80, 0.5)
+    assert loading_parts.tiling_of(config.data) == Tiling(80, 0.5)
     assert isinstance(data_parts.open_split(config, "train"), TileSource)
 
 
@@ -100,7 +101,7 @@ def test_a_run_from_before_has_no_tiles(config):
     del values["data"]["tiles"], values["evaluation"]["coco_detections"]
     old = configuration.from_dict(values)
     refusals.check(old)
-    assert data_parts.tiling_of(old.data) is None
+    assert loading_parts.tiling_of(old.data) is None
     assert training_parts.metrics_of(old)[0] == CocoMetric()
     new = configuration.to_dict(defaults.get_config())
     before = configuration.as_json(new)
@@ -122,7 +123,7 @@ def test_an_audit_tells_of_tiles(config):
     config.data.max_boxes = 1
     config.evaluation.max_detections = 1
     config.data.tiles.overlap = 0.0
-    found = data_parts.audit_data_set(config, "train")
+    found = audit_parts.audit_data_set(config, "train")
     by_kind = {finding.kind: finding for finding in found.findings}
     assert "too_many_objects" not in by_kind  # slots are those of a tile
     assert by_kind["full_tile"].count == 1
@@ -138,7 +139,7 @@ def test_an_audit_tells_of_tiles(config):
     assert found.data.seen.image_ids.tolist() == [0, 1, 11, 21]
     config.data.tiles.size = 256
     config.data.tiles.overlap = 0.79  # 203 pixels
-    found = data_parts.audit_data_set(config, "train")
+    found = audit_parts.audit_data_set(config, "train")
     assert "cut_box" not in {finding.kind for finding in found.findings}
     assert found.data is not None and found.data.learned.tiles.endswith("is whole in a tile.")
 
@@ -176,7 +177,7 @@ def test_a_class_that_no_tile_shows_well_enough_is_told(config, root, tmp_path):
     told = "runway: its only box is shown by no tile well enough.*Take larger tiles, config.data.ti"
     with pytest.raises(DataError, match=told):
         data_parts.open_data(config)
-    found = data_parts.audit_data_set(config, "train")
+    found = audit_parts.audit_data_set(config, "train")
     assert found.must_be_fixed and re.search(told, found.findings[0].advice)
     config.data.tiles.visibility = 0.3  # 64 of 200 are .32
     assert data_parts.open_data(config)[2].boxes.learned == 3

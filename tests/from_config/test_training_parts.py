@@ -2,11 +2,13 @@ import jax
 import ml_collections
 import pytest
 
+from ioub_jax import building
 from ioub_jax.configs import defaults
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation import CocoMetric, VocMetric
 from ioub_jax.from_config import training_parts
 from ioub_jax.from_config.training_parts import metrics_of
+from ioub_jax.studies import planned_runs
 from tests import tiny
 
 
@@ -91,3 +93,62 @@ def test_what_is_frozen_is_of_the_backbone():
     stages = {name: jax.tree.leaves(part) for name, part in frozen["backbone"].items()}
     assert all(stages["stem_conv"]) and not any(stages["stage2_block1"])
     assert not any(jax.tree.leaves(frozen["pyramid"]))
+
+
+def in_epochs(**lengths):
+    """The tiny configuration, 50 images in batches of 8, with lengths in epochs alone."""
+    config = tiny.get_config()
+    config.schedule.update({"images": None, "warmup_images": None})
+    config.evaluation.every_images = None
+    config.schedule.update({"epochs": 4.0, "warmup_epochs": 0.5})
+    config.evaluation.every_epochs = 1.0
+    config.update_from_flattened_dict(lengths)
+    return config
+
+
+def test_lengths_in_epochs_are_whole_steps():
+    config = in_epochs()
+    schedule = training_parts.schedule_of(config, 50)
+    # 200 images are 25 steps of 8, half an epoch is 25 images: 4 steps.
+    assert (schedule.images, schedule.warmup_images) == (200, 32)
+    options = training_parts.options_of(config, 50)
+    assert (options.steps, options.evaluate_every_images) == (25, 50)
+    assert training_parts.length_lines(config, 50) == [
+        "Length: 4 epochs of 50 images, 25 steps of 8."
+    ]
+    assert training_parts.length_lines(tiny.get_config(), 50) == []
+    config = in_epochs(**{"schedule.epochs": 0.3, "evaluation.every_epochs": 0.001})
+    options = training_parts.options_of(config, 50)
+    # 15 images are two steps; not even one image is one.
+    assert (options.images, options.evaluate_every_images) == (16, 1)
+
+
+def test_a_warm_up_of_the_whole_run_is_known_with_the_data():
+    config = in_epochs(**{"schedule.warmup_epochs": 4.0})
+    with pytest.raises(ConfigError, match=r"^schedule.warmup_images is 200 and schedule.images 20"):
+        training_parts.length_lines(config, 50)
+
+
+def test_a_run_in_epochs_is_built_with_its_data(tmp_path):
+    experiment = building.build(in_epochs())
+    assert experiment.options.steps == 25 and experiment.options.evaluate_every_images == 50
+    # The configuration is kept as it was given.
+    assert experiment.settings["schedule"]["images"] is None
+    assert experiment.learned[-2:] == (
+        "Length: 4 epochs of 50 images, 25 steps of 8.",
+        "Learning rate: 0.025 (base 0.05 x batch 8/16), warm-up of 4 steps from 0.333 of it, "
+        "cosine to 0.",
+    )
+    run = planned_runs.PlannedRun("both", in_epochs(), tmp_path / "run", tmp_path / "result.json")
+    assert run.options.steps == 25
+    # Rare classes come more often, and an epoch is longer: all of the 50 images have a class that
+    # less than half of them have.
+    longer = in_epochs(**{"data.repeat_threshold": 1.0})
+    steps = building.build(longer).options.steps
+    assert (
+        steps > 25
+        and steps
+        == planned_runs.PlannedRun(
+            "both", longer, tmp_path / "run", tmp_path / "result.json"
+        ).options.steps
+    )

@@ -302,3 +302,17 @@ def test_existing_workdirs_are_compared(tmp_path):
     assert planned_runs.is_finished(found)
     with pytest.raises(ConfigError, match="are both seed 0 of arm mine"):
         planned_runs.existing_runs([("mine", [run.workdir, run.workdir])], tmp_path)
+
+
+def test_a_run_that_ended_early_is_finished(tmp_path):
+    config = tiny.get_config("cls")
+    config.evaluation.patience = 2
+    run = plan(tmp_path, config=config)[0]
+    pretend_trained(run, 1.0)
+    for aps, finished in (((0.1, 0.2), False), ((0.2, 0.1, 0.1), True), ((0.2, 0.1, 0.3), False)):
+        lines = [json.dumps({"step": 4 * n, "AP": ap}) for n, ap in enumerate(aps, start=1)]
+        (run.workdir / "evaluation.jsonl").write_text("\n".join(lines))
+        assert planned_runs.is_trained(run) == finished
+        if not finished:
+            words = f"begun, evaluated at step {4 * len(aps)} of 24"
+            assert planned_runs.progress_of(run) == words

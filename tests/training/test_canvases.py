@@ -13,7 +13,7 @@ def test_a_training_over_all_canvases_compiles_the_step_once_for_each(tmp_path, 
     folder.mkdir()
     annotations = small_coco.write(folder).name
     config = tiny.get_config()
-    config.data.source = "coco"
+    config.data.update({"source": "coco", "allow_same_images": True})
     config.data.canvases = ((48, 64), (64, 48), (64, 64))
     config.data.resize.scales = (0.75, 1.0)
     config.data.augmentation.scale_jitter = (0.8, 1.2)

@@ -33,9 +33,9 @@ def test_the_model_is_traced_once(monkeypatch):
     traced = []
     init_variables = placed.init_variables
 
-    def counted(*arguments):
+    def counted(*arguments, **options):
         traced.append(arguments)
-        return init_variables(*arguments)
+        return init_variables(*arguments, **options)
 
     monkeypatch.setattr(placed, "init_variables", counted)
     config = tiny.get_config()

@@ -83,6 +83,41 @@ def test_points_that_a_run_is_warned_of(changes, words):
     ]
 
 
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {},
+            "Learning rate: 0.05 (base 0.1 x batch 8/16), warm-up of 10 steps from 0.5 of it, "
+            "times 0.1 at steps 50 and 75.",
+        ),
+        (
+            {"name": "cosine", "base_learning_rate": 0.025, "warmup_images": 0},
+            "Learning rate: 0.0125 (base 0.025 x batch 8/16), cosine to 0.",
+        ),
+        (
+            {"name": "constant", "warmup_images": 8},
+            "Learning rate: 0.05 (base 0.1 x batch 8/16), warm-up of 1 step from 0.5 of it, "
+            "constant.",
+        ),
+        # A decay inside of the warm-up is at its end, and two at one step are two.
+        (
+            {"decay_at": (0.05, 0.5, 0.5)},
+            "Learning rate: 0.05 (base 0.1 x batch 8/16), warm-up of 10 steps from 0.5 of it, "
+            "times 0.1 at steps 10, 50 and 50.",
+        ),
+    ],
+)
+def test_the_rate_is_told_as_it_is_used(changes, line):
+    schedule = schedule_of(**changes)
+    assert schedule.describe(8) == line
+    # What is told is the rate after the warm-up.
+    told = float(line.split()[2])
+    warmup = -(-schedule.warmup_images // 8)
+    if schedule.name != "step":
+        assert float(schedule.learning_rate(8)(warmup)) == pytest.approx(told)
+
+
 def test_the_schedule_is_in_images_and_the_rate_linear_in_the_batch():
     schedule = schedule_of()
     small, large = schedule.learning_rate(8), schedule.learning_rate(32)

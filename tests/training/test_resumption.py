@@ -18,10 +18,11 @@ DATA = {"train": Fingerprint(50, 120, "a", "b", "c"), "val": Fingerprint(12, 30,
 
 def experiment_of(config):
     """What of an experiment is compared with the one before."""
-    learning_rate = training_parts.schedule_of(config).learning_rate(config.batch_size)
+    learning_rate = training_parts.schedule_of(config, 50).learning_rate(config.batch_size)
     return types.SimpleNamespace(
         settings=configuration.to_dict(config),
-        options=training_parts.options_of(config),
+        options=training_parts.options_of(config, 50),
+        plan=types.SimpleNamespace(images_per_epoch=50),
         learning_rate=learning_rate,
     )
 
@@ -57,6 +58,14 @@ def test_another_length_is_told_with_the_rate_that_follows(tmp_path):
     assert rates[0] > rates[1] > 0  # a cosine of twice the length is not as far down
     assert told(tmp_path, longer, step=0) == [
         "The schedule is now that of 384 images (before: 192)."
+    ]
+
+    def in_epochs(config):
+        config.schedule.update({"images": None, "epochs": 7.0})
+
+    # 350 images are 44 steps of 8.
+    assert told(tmp_path, in_epochs, step=0) == [
+        "The schedule is now that of 352 images (before: 192)."
     ]
 
 

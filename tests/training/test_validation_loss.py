@@ -8,7 +8,7 @@ import pytest
 
 from ioub_jax.data.batching import assemble_batch, without_fillers
 from ioub_jax.data.sources.example import create_example
-from ioub_jax.from_config import data_parts, training_parts
+from ioub_jax.from_config import data_parts, loading_parts, training_parts
 from ioub_jax.training import evaluator
 from tests import tiny
 
@@ -37,7 +37,7 @@ def evaluated():
     placed = training_parts.detector_of(config, 8)
     state = training_parts.trainer_of(config, placed).create_state()
     source = data_parts.create_source(config.data, "val")
-    loading = data_parts.loading_of(config)
+    loading = loading_parts.loading_of(config)
     metrics = training_parts.metrics_of(config)[:1]
     found = [
         evaluator.evaluate_source(

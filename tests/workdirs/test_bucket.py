@@ -40,8 +40,9 @@ def train(workdir, steps):
 
 
 def without_times(path):
+    timing = ("_share", "_second", "seconds")
     return [
-        {key: value for key, value in json.loads(line).items() if not key.endswith(("_share", "d"))}
+        {key: value for key, value in json.loads(line).items() if not key.endswith(timing)}
         for line in path.read_text().splitlines()
     ]
 

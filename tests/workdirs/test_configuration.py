@@ -48,14 +48,17 @@ def test_what_may_change_on_resume():
 def test_a_run_of_an_earlier_version_goes_on_as_it_began():
     config = defaults.get_config()
     old = configuration.to_dict(config)
-    for key in ("exif", "bit_depth", "allow_empty_classes"):
+    for key in ("exif", "bit_depth", "allow_empty_classes", "allow_same_images", "split"):
         del old["data"][key]
     del old["data"]["voc"]["unannotated"]
     assert configuration.differing_keys(old, configuration.to_dict(config), evaluated=True) == []
     config.data.allow_empty_classes = True
+    config.data.allow_same_images = True
     config.data.exif = "apply"
+    config.data.split.val = 0.1
     assert configuration.differing_keys(old, configuration.to_dict(config)) == [
-        "data.exif: 'ignore' -> 'apply'"
+        "data.exif: 'ignore' -> 'apply'",
+        "data.split.val: 0.0 -> 0.1",
     ]
 
 
@@ -74,6 +77,26 @@ def test_a_result_is_of_one_evaluation_and_one_length():
         "evaluation.nms_iou: 0.5 -> 0.6",
         f"schedule.images: {12 * 118287} -> {12 * 118287 - 1}",
     ]
+
+
+def test_a_length_in_epochs_is_as_one_in_images():
+    config = defaults.get_config()
+    in_images = configuration.to_dict(config)
+    config.schedule.update({"images": None, "epochs": 12.0})
+    old = configuration.to_dict(config)
+    # A run may become shorter, longer, or be measured in another unit.
+    assert configuration.differing_keys(in_images, old) == []
+    assert configuration.differing_keys(in_images, old, evaluated=True) == [
+        "schedule.epochs: None -> 12.0",
+        "schedule.images: 1419444 -> None",
+    ]
+    for epochs, longer in ((11.0, False), (12.0, False), (12.5, True)):
+        config.schedule.epochs = epochs
+        new = configuration.to_dict(config)
+        assert configuration.differing_keys(old, new) == []
+        assert configuration.is_to_be_longer(old, new) == longer
+        found = configuration.differing_keys(old, new, evaluated=True)
+        assert found == (["schedule.epochs: 12.0 -> 11.0"] if epochs == 11 else [])
 
 
 def test_which_classes_are_chosen_may_change_where_a_run_has_recorded_its_labels(tmp_path):

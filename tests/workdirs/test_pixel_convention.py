@@ -36,6 +36,7 @@ def config(folder):
     config.data.source = "voc"
     config.data.voc.update({"root": str(folder), "train_split": "all", "val_split": "all"})
     config.data.voc.update({"train_folders": ("train",), "val_folders": ("val",)})
+    config.data.allow_same_images = True
     return config
 
 

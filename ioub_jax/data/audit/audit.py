@@ -175,16 +175,16 @@ def _format_mistakes(source: Source, origin: unlearned.Origin) -> list[Finding]:
         files = [source.annotation_file(index) for index in range(len(source))]
         sentences = tuple(find_share_mistakes(read_yolo_boxes(files, source.sizes)))
         return [Finding("format", True, 1, sentences=sentences)] if sentences else []
+    mistakes: list[str] = []
     doubts: tuple[str, ...] = ()
-    if origin.annotations is not None:
-        mistakes = find_format_mistakes(read_coco_boxes(origin.annotations))
-    elif isinstance(source, VocSource):
+    for path in origin.annotations:
+        name = f"{path}: " if len(origin.annotations) > 1 else ""
+        mistakes += [f"{name}{told}" for told in find_format_mistakes(read_coco_boxes(path))]
+    if isinstance(source, VocSource):
         xmls = [source.annotation_file(index) for index in range(len(source))]
         written = read_voc_boxes(xmls, source.sizes)
         mistakes = find_format_mistakes(written, source.pixels, source.evidence)
         doubts = tuple(find_pixel_doubts(source.pixels, source.evidence))
-    else:  # the others are not written by hand
-        return []
     if mistakes:
         return [Finding("format", True, len(mistakes), sentences=tuple(mistakes))]
     return [Finding("pixel_origin", False, len(doubts), sentences=doubts)] if doubts else []

@@ -96,6 +96,17 @@ class Annotations:
 _PER_OBJECT = ("boxes", "labels", "crowd", "difficult", "ignored", "area")
 
 
+def joined(parts: Sequence[Annotations]) -> Annotations:
+    """The annotations of several data sets, one behind the other."""
+    counts = np.concatenate([part.counts for part in parts])
+    return Annotations(
+        np.concatenate([part.image_ids for part in parts]),
+        np.concatenate([part.sizes for part in parts]),
+        np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_OBJECT},
+    )
+
+
 def collect_annotations(examples: Sequence[Example], sizes: np.ndarray) -> Annotations:
     """Joins the objects of many images.
 

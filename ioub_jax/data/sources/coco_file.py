@@ -40,7 +40,7 @@ def load_json(path: pathlib.Path, keys: Keys) -> Any:
         return json.loads(path.read_bytes(), object_hook=without_segmentation)
     except OSError as error:
         several = re.search(r"[,*?]", path.name)
-        advice = "one file is read, join them or" if several else keys.check_root
+        advice = "name several files one by one," if several else keys.check_root
         raise DataError(
             f"{path}: cannot be read ({error.strerror}); {advice} {keys.check_file}",
             "missing_annotation",

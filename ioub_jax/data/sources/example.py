@@ -37,6 +37,23 @@ class Example:
 
 
 @dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """What of a data set is in other parts of it (`splits`).
+
+    Attributes:
+      images: images.
+      boxes: their boxes.
+      regions: their regions to ignore.
+      words: how the data set was split, a sentence; empty where it is whole.
+    """
+
+    images: int = 0
+    boxes: int = 0
+    regions: int = 0
+    words: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Census:
     """What the files of a data set list, before anything of it is left out.
 

@@ -11,7 +11,7 @@ import numpy as np
 from ioub_jax.data.checks import Problem
 from ioub_jax.data.images import Reading, read_image
 from ioub_jax.data.sources.annotations import Annotations, collect_annotations
-from ioub_jax.data.sources.example import Census, Example, Source
+from ioub_jax.data.sources.example import Census, Example, HeldOut, Source
 
 
 def scale_to_image(example: Example, image: np.ndarray, size: tuple[int, int]) -> Example:
@@ -54,9 +54,11 @@ class AnnotatedImages:
 
     Attributes:
       reading: how the images become pixels.
+      held_out: what of the data set is in other parts of it.
     """
 
     reading = Reading()
+    held_out = HeldOut()
 
     def __init__(
         self,

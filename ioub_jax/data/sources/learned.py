@@ -19,6 +19,7 @@ _BOXES = {
     "beyond_max_boxes": "beyond config.data.max_boxes",
     "in_no_tile": "of which no tile shows enough (config.data.tiles.visibility)",
     "other_classes": "of other classes",
+    "held_out": "in other parts of config.data.split",
     "repeated": "listed twice",
     "no_area": "without area",
     "outside": "outside their image",
@@ -32,6 +33,7 @@ _BOXES = {
 }
 _IMAGES = {
     "empty": "without a box to learn (config.data.keep_empty)",
+    "held_out": "in other parts of config.data.split",
     "missing_image": "whose file is missing",
     "unreadable_image": "that cannot be decoded",
     "image_size": "of another size than annotated",
@@ -139,6 +141,7 @@ class Learned:
       fullest: objects of the fullest image, regions to ignore included; 0 where `boxes` is None.
       verb: what is done with them, 'trained on' or 'evaluated on'.
       tiles: what becomes of their tiles, in words; empty where they are not cut.
+      split: how the data set was split into parts, a sentence; empty where it is whole.
     """
 
     boxes: Tally | None
@@ -147,15 +150,20 @@ class Learned:
     fullest: int
     verb: str
     tiles: str = ""
+    split: str = ""
 
     def lines(self) -> tuple[str, ...]:
-        """Of how many boxes, and of how many images, how many are learned and why not the rest."""
+        """Of how many boxes, and of how many images, how many are learned and why not the rest.
+
+        Before these two stands how the data set was split, where it was, and behind them what
+        becomes of tiles.
+        """
         if self.boxes is None:
             boxes = f"Boxes: known when their images are drawn, all are {self.verb}."
         else:
             boxes = _line("Boxes", self.boxes, _BOXES, self.verb)
         images = _line("Images", self.images, _IMAGES, self.verb)
-        return (boxes, images, self.tiles) if self.tiles else (boxes, images)
+        return tuple(line for line in (self.split, boxes, images, self.tiles) if line)
 
 
 def count_learned(source: Source, rules: Rules) -> Learned:
@@ -172,24 +180,28 @@ def count_learned(source: Source, rules: Rules) -> Learned:
         images = Tally(len(source), len(source), {}, {})
         return Learned(None, images, (), 0, rules.verb)
     annotations = annotations_of(source)
-    census = source.census
+    census, held_out = source.census, source.held_out
     fates = _fates(annotations, rules)
     learned = annotations.images_with(fates["learned"])
     empty = 0 if rules.keep_empty else len(annotations) - int(learned.sum())
-    listed, left_out = _left_out_images(source.skipped, census.images - len(annotations))
+    whole = len(annotations) + held_out.images
+    listed, left_out = _left_out_images(source.skipped, census.images - whole)
     images = Tally(
-        len(annotations) + listed,
+        whole + listed,
         len(annotations) - empty,
-        _in_order({"empty": empty} | left_out, _IMAGES),
+        _in_order({"empty": empty, "held_out": held_out.images} | left_out, _IMAGES),
         {key: census.changes[key] for key in _OF_IMAGES if census.changes.get(key)},
     )
     kept = int((~annotations.ignored).sum())
     counts = {name: int(fates[name].sum()) for name in ("crowd", "difficult", "beyond_max_boxes")}
     counts["other_classes"] = census.other_classes
     counts["repeated"] = census.changes.get(_LEAVES_OUT, 0)
-    known = counts["other_classes"] + counts["repeated"]
+    counts["held_out"] = held_out.boxes
+    known = counts["other_classes"] + counts["repeated"] + counts["held_out"]
     listed, left_out = _left_out_boxes(
-        source.skipped, census.boxes - kept - known, int(annotations.ignored.sum())
+        source.skipped,
+        census.boxes - kept - known,
+        int(annotations.ignored.sum()) + held_out.regions,
     )
     changed = {
         key: count
@@ -204,7 +216,7 @@ def count_learned(source: Source, rules: Rules) -> Learned:
     )
     classes = _count_classes(annotations, source.classes, source.category_ids, fates)
     fullest = int(annotations.counts.max(initial=0))
-    return Learned(boxes, images, classes, fullest, rules.verb)
+    return Learned(boxes, images, classes, fullest, rules.verb, split=held_out.words)
 
 
 def without_lost(learned: Learned, lost: Sequence[int], tiles: str) -> Learned:

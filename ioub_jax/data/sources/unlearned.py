@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.coco_document import read_document
@@ -29,13 +31,13 @@ class Origin:
 
     Attributes:
       name: what a sentence calls it, such as 'config.data.coco'.
-      annotations: the JSON in COCO's format that it was read from; None for another format.
+      annotations: the JSONs in COCO's format that it was read from; none for another format.
       classes_key: the option that chooses among its classes, such as 'config.data.coco.classes';
         None where there is none.
     """
 
     name: str
-    annotations: pathlib.Path | None = None
+    annotations: tuple[pathlib.Path, ...] = ()
     classes_key: str | None = None
 
 
@@ -70,7 +72,7 @@ def nothing_learned(learned: Learned, origin: Origin) -> str:
             "no image of the training split has an object to learn from, its annotations list no "
             "box; choose another split or annotate some."
         )
-    has_json = origin.annotations is not None
+    has_json = bool(origin.annotations)
     reasons, ways_out = [], []
     if crowds := boxes.left_out.get("crowd"):
         which = " (iscrowd 1)" if has_json else ""
@@ -145,7 +147,7 @@ def empty_classes(
     is_one = len(empty) == 1
     ways_out = []
     if any(entry.crowds for entry in empty):
-        ways_out += [_MEND_CROWDS] if origin.annotations is not None else []
+        ways_out += [_MEND_CROWDS] if origin.annotations else []
         ways_out.append(_KEEP_CROWDS)
     if any(entry.beyond_max_boxes for entry in empty):
         ways_out.append(f"keep every box: --config.data.max_boxes={fullest}")
@@ -200,14 +202,18 @@ def _join(ways_out: Sequence[str]) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def _supercategories(path: pathlib.Path | None) -> dict[str, str]:
-    """The supercategory of each category of a JSON that has been opened; {} of another format."""
+def _supercategories(paths: Sequence[pathlib.Path]) -> dict[str, str]:
+    """The supercategory of each category of JSONs that have been opened; {} of another format."""
     found: dict[str, str] = {}
-    if path is not None:
+    for path in paths:
         # It is only an explanation: what is odd here is told, or read, elsewhere.
         with contextlib.suppress(OSError, ValueError, AttributeError, KeyError, TypeError):
             for category in read_document(
-                path, lambda: json.loads(path.read_bytes()), lambda document: document.head
+                path, functools.partial(_json, path), lambda document: document.head
             )["categories"]:
                 found[category["name"]] = category.get("supercategory")
     return found
+
+
+def _json(path: pathlib.Path) -> Any:
+    return json.loads(path.read_bytes())

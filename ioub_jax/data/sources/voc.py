@@ -17,6 +17,7 @@ from ioub_jax.data.sources.regions import ignored_regions
 from ioub_jax.data.sources.voc_classes import choose_classes, describe_unknown
 from ioub_jax.data.sources.voc_files import VocFolder, list_entries
 from ioub_jax.data.sources.voc_images import NO_OBJECTS, UNANNOTATED, VocImage, read_images
+from ioub_jax.data.sources.voc_lists import EVERYTHING
 from ioub_jax.data.sources.voc_pixels import (
     CONVENTIONS,
     Evidence,
@@ -132,7 +133,9 @@ class VocSource(FileSource):
         if exif == "apply":
             images = _turned_upright(images)
         self.evidence = _evidence(images)
-        self.pixels = choose_pixels(pixels, self.evidence, str(root))
+        place = root / folders[0] if len(folders) == 1 else root
+        title = f"{place}, {split or EVERYTHING}"
+        self.pixels = choose_pixels(pixels, self.evidence, title)
         chosen, annotations = _read_objects(images, classes, self.pixels, may_learn_more, problems)
         super().__init__(
             annotations,

@@ -75,7 +75,8 @@ def find_layout(path: str | os.PathLike[str]) -> VocLayout | None:
     Returns:
       the layout; None where there is no XML of this format.
     """
-    level = [pathlib.Path(path)]
+    root = pathlib.Path(path).expanduser()
+    level = [root]
     for _ in range(_DEPTH):
         found = [layout for folder in level if (layout := _layout_at(folder)) is not None]
         if found:
@@ -83,7 +84,6 @@ def find_layout(path: str | os.PathLike[str]) -> VocLayout | None:
             return dataclasses.replace(found[0], others=others)
         below = itertools.chain.from_iterable(map(subfolders, level))
         level = list(itertools.islice(below, _MOST_FOLDERS))
-    root = pathlib.Path(path)
     # The images may be missing; whoever opens it says so.
     is_one = is_tree(root) or any(has_annotations(root, xmls) for xmls in parts_of(root).xmls)
     return _of_one_folder(root) if is_one else None

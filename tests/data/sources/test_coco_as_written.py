@@ -290,6 +290,6 @@ def test_files_of_other_formats_are_named(tmp_path, name):
 @pytest.mark.parametrize("name", ["('a.json','b.json')", "a.json,b.json", "*.json"])
 def test_one_file_is_read(tmp_path, name):
     with pytest.raises(
-        DataError, match=r"cannot be read .*; one file is read, join them or set con"
+        DataError, match=r"cannot be read .*; name several files one by one, set con"
     ):
         CocoSource(tmp_path / name, tmp_path)

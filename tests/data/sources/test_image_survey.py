@@ -12,7 +12,7 @@ from ioub_jax.data import sources
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.images import Reading
 from ioub_jax.data.sources import image_survey
-from ioub_jax.from_config import data_parts
+from ioub_jax.from_config import audit_parts, data_parts
 from tests.encoded import png, write_coco
 
 LYING = (64, 96)
@@ -126,7 +126,7 @@ def test_applied_orientations_turn_pixels_and_sizes_whichever_the_file_has(tmp_p
     reduced = source.load(0, at_least=(48, 32))
     assert reduced.image.shape == (48, 32, 3)
     np.testing.assert_array_equal(reduced.boxes, [[3, 4, 15, 44]])
-    found = data_parts.audit_data_set(_config(tmp_path, exif="apply"), "train", decode=True)
+    found = audit_parts.audit_data_set(_config(tmp_path, exif="apply"), "train", decode=True)
     assert [finding.kind for finding in found.findings if "exif" in finding.kind] == [
         "exif_applied"
     ]
@@ -189,7 +189,7 @@ def test_a_size_that_is_neither_is_told(tmp_path):
 )
 def test_the_audit_tells_what_the_values_span(tmp_path, largest, bit_depth, words):
     _write_deep(tmp_path, largest)
-    found = data_parts.audit_data_set(_config(tmp_path, bit_depth=bit_depth), "train", decode=True)
+    found = audit_parts.audit_data_set(_config(tmp_path, bit_depth=bit_depth), "train", decode=True)
     told = [f for f in found.findings if f.kind in ("deep_image", "nearly_black")]
     assert len(told) == len(words)
     for finding, part in zip(told, words, strict=True):
@@ -199,13 +199,13 @@ def test_the_audit_tells_what_the_values_span(tmp_path, largest, bit_depth, word
 
 def test_the_audit_tells_dark_images_of_eight_bits_and_values_beyond_the_depth(tmp_path):
     _write_deep(tmp_path, [900, 5000])
-    found = data_parts.audit_data_set(_config(tmp_path, bit_depth=10), "train", decode=True)
+    found = audit_parts.audit_data_set(_config(tmp_path, bit_depth=10), "train", decode=True)
     kinds = {finding.kind: finding for finding in found.findings}
     assert found.must_be_fixed and kinds["bit_depth"].count == 1
     assert "span 0 to 5,000, which 14 bits hold" in kinds["deep_image"].advice
     contents = [png(np.full((8, 8, 3), value, np.uint8)) for value in (3, 25)]
     write_coco(tmp_path, contents, [(8, 8)] * 2, [[1, 1, 4, 4]], suffix="png")
-    found = data_parts.audit_data_set(_config(tmp_path), "train", decode=True)
+    found = audit_parts.audit_data_set(_config(tmp_path), "train", decode=True)
     (finding,) = (f for f in found.findings if f.kind == "nearly_black")
     # A tenth of 256 is 25.6.
     assert finding.advice.startswith("The largest value of these images is 25, below a tenth of")

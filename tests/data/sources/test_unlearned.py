@@ -86,7 +86,7 @@ def test_the_name_of_a_project_is_told_as_that(tmp_path):
         {"id": 1, "name": "bolt", "supercategory": "parts"},
         {"id": 2, "name": "nut", "supercategory": "parts"},
     ]
-    origin = Origin("config.data.coco", tmp_path / "a.json")
+    origin = Origin("config.data.coco", (tmp_path / "a.json",))
     classes = [of_class("parts"), GOOD, of_class("nut")]
     assert "(parts: no boxes; nut: no boxes)" in empty_classes(classes, 9, origin)
     (tmp_path / "a.json").write_text(json.dumps({"categories": categories}))
@@ -100,7 +100,7 @@ def test_the_name_of_a_project_is_told_as_that(tmp_path):
     ("origin", "left_out", "told"),
     [
         (
-            Origin("config.data.coco", pathlib.Path("a.json"), "config.data.coco.classes"),
+            Origin("config.data.coco", (pathlib.Path("a.json"),), "config.data.coco.classes"),
             {"crowd": 12},
             "all 12 boxes are crowds (iscrowd 1), which training ignores and evaluation does not "
             "count. Set iscrowd to 0 in the file where it is a mask's, since CVAT writes 1 for "

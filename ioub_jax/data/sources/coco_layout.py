@@ -1,0 +1,227 @@
+"""Which files of COCO's format a folder has, for which split each is, and where its images lie."""
+
+import dataclasses
+import itertools
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ioub_jax.data.sources.json_outline import Outline, outline
+
+# A data set's JSONs lie so many folders deep; a folder with more of them has one for each image.
+_DEPTH, _MOST_FILES, _MOST_FOLDERS = 3, 60, 2_000
+# So many images of a file are looked for where images may lie.
+_LOOKED_FOR = 40
+_LISTS = ("images", "annotations", "categories")
+_ROLE = re.compile(r"(?<![a-z])(trainval|train|val|test)(ing|id|idation)?(?![a-z])", re.IGNORECASE)
+# COCO's own files of other tasks have boxes, too, or none.
+_OTHER_TASKS = ("person_keypoints", "captions", "stuff", "panoptic", "image_info", "unlabeled")
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoFile:
+    """A JSON in COCO's format.
+
+    Attributes:
+      path: the file.
+      images: the folder of its images, so many of which were looked for; None where none is there.
+      has_boxes: whether it lists annotations.
+    """
+
+    path: pathlib.Path
+    images: pathlib.Path | None
+    has_boxes: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoLayout:
+    """The JSONs of a folder.
+
+    Attributes:
+      root: the folder.
+      splits: the files of 'train', 'val' and 'test', as far as they are there.
+      unused: other files of the format that are in it, and why they are not used.
+    """
+
+    root: pathlib.Path
+    splits: Mapping[str, tuple[CocoFile, ...]]
+    unused: Mapping[pathlib.Path, str] = dataclasses.field(default_factory=dict)
+
+    def keys(self) -> dict[str, Any]:
+        """The keys of a configuration that open it, by their names without `config.`."""
+        keys: dict[str, Any] = {"data.coco.root": str(self.root)}
+        for split, found in self.splits.items():
+            files = tuple(self._from_root(file.path) for file in found)
+            folders = tuple(self._from_root(file.images or file.path.parent) for file in found)
+            keys[f"data.coco.{split}_annotations"] = files if len(files) > 1 else files[0]
+            keys[f"data.coco.{split}_images"] = folders if len(folders) > 1 else folders[0]
+        return keys
+
+    def _from_root(self, path: pathlib.Path) -> str:
+        return os.path.relpath(path, self.root)
+
+
+def find_layout(path: str | os.PathLike[str]) -> CocoLayout | None:
+    """Finds the JSONs of COCO's format in a folder, and the images of each.
+
+    Which split a file is for its name says, or that of its folder: 'instances_train2017.json',
+    'valid/_annotations.coco.json'. Files that say nothing are trained on together.
+
+    Args:
+      path: the folder, or one such file.
+
+    Returns:
+      the layout; None where there is no such file.
+    """
+    given = pathlib.Path(path)
+    if given.is_file():
+        listed = _look_into(given)
+        if listed is None:
+            return None
+        return CocoLayout(given.parent, {"train": (_file(given, listed, given.parent, "train"),)})
+    files = {file: listed for file in _json_files(given) if (listed := _look_into(file))}
+    others = [file for file in files if file.stem.startswith(_OTHER_TASKS)]
+    unused: dict[pathlib.Path, str] = {}
+    if len(others) < len(files):
+        unused = dict.fromkeys(others, "by its name it is of another task of COCO's")
+    found: dict[str, list[CocoFile]] = {}
+    owners: dict[tuple[str, pathlib.Path], pathlib.Path] = {}
+    for path, listed in files.items():
+        if path in unused:
+            continue
+        role = _role_of(path, given)
+        file = _file(path, listed, given, role)
+        images = [(role, (file.images or path.parent) / name) for name in listed.names]
+        owner = next((owners[image] for image in images if image in owners), None)
+        if owner is None:
+            found.setdefault(role, []).append(file)
+            owners |= dict.fromkeys(images, path)
+        else:
+            unused[path] = f"it lists images of {os.path.relpath(owner, given)}"
+    return CocoLayout(given, _splits(found), unused) if found else None
+
+
+def _file(path: pathlib.Path, listed: "_Listed", root: pathlib.Path, role: str) -> CocoFile:
+    return CocoFile(path, _folder_of(listed.names, path, root, role), listed.has_boxes)
+
+
+def _splits(found: Mapping[str, Sequence[CocoFile]]) -> dict[str, tuple[CocoFile, ...]]:
+    """Of the roles that names give: all of training and validation is for where those lack."""
+    roles = {role: tuple(files) for role, files in found.items()}
+    joined = roles.pop("trainval", None)
+    if joined is not None and not {"train", "val"} <= roles.keys():
+        roles.pop("val", None)
+        roles["train"] = joined
+    if "train" not in roles:
+        first = "val" if "val" in roles else next(iter(roles))
+        roles["train"] = roles.pop(first)
+    return {role: roles[role] for role in ("train", "val", "test") if role in roles}
+
+
+def _json_files(root: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The JSONs of a folder and those below, but for folders with one for each image."""
+    for folder in _folders(root):
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+        files = [folder / name for name in names if name.lower().endswith(".json")]
+        if len(files) <= _MOST_FILES:
+            yield from files
+
+
+def _folders(root: pathlib.Path) -> list[pathlib.Path]:
+    """A folder and those below it, level by level, sorted; hidden ones are left out."""
+    level, found = [root], [root]
+    for _ in range(_DEPTH):
+        below = [
+            folder / entry.name
+            for folder in level
+            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
+            if entry.is_dir() and not entry.name.startswith(".")
+        ]
+        level = below[: _MOST_FOLDERS - len(found)]
+        found.extend(level)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Listed:
+    """What a JSON lists: some names of images, and whether there are annotations."""
+
+    names: tuple[str, ...]
+    has_boxes: bool
+
+
+class _Image(msgspec.Struct):
+    file_name: Any = None
+
+
+def _look_into(path: pathlib.Path) -> _Listed | None:
+    """What a JSON of COCO's format lists, from its first entries; None where it is none."""
+    try:
+        with path.open("rb") as file:
+            found = outline(file, _LISTS)
+            if found is None or "images" not in found.pieces:
+                return None
+            images = _first_piece(file, found, "images")
+            annotations = _first_piece(file, found, "annotations")
+        names = [image.file_name for image in msgspec.json.decode(images, type=list[_Image])]
+    except (OSError, ValueError, msgspec.MsgspecError):
+        return None
+    if not names or not any(isinstance(name, str) for name in names):
+        return None
+    if "categories" not in found.pieces:
+        return None
+    marks = (b'"bbox"', b'"segmentation"', b'"keypoints"')
+    has_boxes = any(mark in annotations for mark in marks)
+    if annotations != b"[]" and not has_boxes:  # captions
+        return None
+    chosen = range(0, len(names), -(-len(names) // _LOOKED_FOR))
+    return _Listed(tuple(str(names[number]) for number in chosen), has_boxes)
+
+
+def _first_piece(file: Any, found: Outline, name: str) -> bytes:
+    """The first entries of a list, as a list."""
+    pieces = found.pieces.get(name)
+    if not pieces:
+        return b"[]"
+    start, end = pieces[0]
+    file.seek(start)
+    return b"[" + file.read(end - start) + b"]"
+
+
+def _role_of(path: pathlib.Path, root: pathlib.Path) -> str:
+    """The split of a file by its name, or by those of its folders; 'train' where none says it."""
+    for name in (path.stem, *(part for part in reversed(path.relative_to(root).parts[:-1]))):
+        match = _ROLE.search(re.sub(r"[^A-Za-z]", " ", name))
+        if match:
+            return match[1].lower()
+    return "train"
+
+
+def _folder_of(
+    names: Sequence[str], path: pathlib.Path, root: pathlib.Path, role: str
+) -> pathlib.Path | None:
+    """The folder below which most of the images are, those near by and of that split first."""
+    words = {"train": ("train",), "val": ("val",)}.get(role, (role,))
+    near = [path.parent, path.parent / "images", root / "images", root]
+    for word, base in itertools.product(
+        words[: None if role != "test" else 1], (root, root / "images")
+    ):
+        near.extend(sorted(folder for folder in base.glob(f"{word}*") if folder.is_dir()))
+    best, most = None, 0
+    for folder in dict.fromkeys([*near, *_folders(root)]):
+        count = sum((folder / name).is_file() for name in names) if folder.is_dir() else 0
+        if count == len(names):
+            return folder
+        if count > most:
+            best, most = folder, count
+    if best is not None:
+        return best
+    # Names of another machine: what they end with.
+    last = [re.split(r"[\\/]", name)[-1] for name in names]
+    if last != list(names):
+        return _folder_of(last, path, root, role)
+    return None

@@ -1,0 +1,125 @@
+"""Which image files are the same: one file under two names, or files with the same bytes.
+
+Reading all files of a data set takes longer than anything else before a training. So their sizes
+are compared first, of those with one size a few pieces, and only of what is left all bytes.
+"""
+
+import collections
+import concurrent.futures
+import hashlib
+import os
+from collections.abc import Callable, Hashable, Iterable, Sequence
+
+from ioub_jax.data.sources.example import Source
+from ioub_jax.data.sources.file_source import FileSource
+
+_PIECE = 1024
+_CHUNK = 1 << 20
+# A network file system answers many questions at once as soon as one.
+_THREADS = 8
+# Files that one thread is given at a time.
+_AT_ONCE = 64
+
+
+def find_shared(
+    source: Source, validation: Source, *, by_content: bool = True
+) -> list[tuple[str, str]]:
+    """The files of validation images that are trained on, too.
+
+    Args:
+      source: the training data.
+      validation: the validation data.
+      by_content: whether files of other names are looked into; else only names count.
+
+    Returns:
+      For each such validation image its file, and that of a training image: the same, or one with
+      the same bytes. Nothing of images that are not files.
+    """
+    if not (isinstance(source, FileSource) and isinstance(validation, FileSource)):
+        return []
+    trained_on = [os.path.normpath(source.describe(index)) for index in range(len(source))]
+    names = [os.path.normpath(validation.describe(index)) for index in range(len(validation))]
+    known = set(trained_on)
+    shared = {index: name for index, name in enumerate(names) if name in known}
+    if by_content:
+        others = [index for index in range(len(names)) if index not in shared]
+        paths = trained_on + [names[index] for index in others]
+        sides = [0] * len(trained_on) + [1] * len(others)
+        for first, *rest in find_same(paths, sides):
+            validated = (others[place - len(trained_on)] for place in rest if sides[place])
+            shared |= {index: trained_on[first] for index in validated}
+    return [(validation.describe(index), shared[index]) for index in sorted(shared)]
+
+
+def find_same(paths: Sequence[str], sides: Sequence[int] | None = None) -> list[list[int]]:
+    """The files that are the same, whatever they are called.
+
+    Args:
+      paths: n files; one that cannot be read is like no other.
+      sides: n numbers: only files of which some have another number than the others are looked for.
+        None: all.
+
+    Returns:
+      For each content that several of them have their positions, rising.
+    """
+    groups = [list(range(len(paths)))]
+    for look in (_size, _pieces, _content):
+        groups = [group for group in _looked_at(paths, groups, look) if _is_wanted(group, sides)]
+    return sorted(sorted(group) for group in groups)
+
+
+def _is_wanted(group: Sequence[int], sides: Sequence[int] | None) -> bool:
+    if sides is None:
+        return len(group) > 1
+    return len({sides[index] for index in group}) > 1
+
+
+def _looked_at(
+    paths: Sequence[str], groups: Iterable[Sequence[int]], look: Callable[[str], Hashable | None]
+) -> list[list[int]]:
+    """Parts each group by what is seen of its files."""
+    members = [(number, index) for number, group in enumerate(groups) for index in group]
+    pieces = [members[start : start + _AT_ONCE] for start in range(0, len(members), _AT_ONCE)]
+
+    def look_at(piece: Sequence[tuple[int, int]]) -> list[Hashable | None]:
+        return [look(paths[index]) for _, index in piece]
+
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
+        seen = [value for values in threads.map(look_at, pieces) for value in values]
+    found: dict[Hashable, list[int]] = collections.defaultdict(list)
+    for (number, index), value in zip(members, seen, strict=True):
+        if value is not None:
+            found[number, value].append(index)
+    return list(found.values())
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None
+
+
+def _pieces(path: str) -> bytes | None:
+    """Some bytes from the beginning, the middle and the end."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            read = []
+            for start in (0, size // 2, max(size - _PIECE, 0)):
+                file.seek(start)
+                read.append(file.read(_PIECE))
+    except OSError:
+        return None
+    return b"".join(read)
+
+
+def _content(path: str) -> bytes | None:
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError:
+        return None
+    return digest.digest()

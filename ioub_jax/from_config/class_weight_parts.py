@@ -1,0 +1,118 @@
+"""What `config.loss.classification.class_weights` says of the classes of a data set."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_collections
+
+from ioub_jax import losses
+from ioub_jax.data.sources import Source
+from ioub_jax.errors import ConfigError
+from ioub_jax.from_config import sampling_parts
+
+_KEY = "loss.classification.class_weights"
+_BETA_KEY = "effective_number_beta"
+# Classes that a sentence names.
+_MOST_TOLD = 8
+
+
+def class_weights_of(
+    config: Any, source: Source, kept: Mapping[str, float] | None = None
+) -> dict[str, float] | None:
+    """The weight of each class in the loss, by its name; None where there are none.
+
+    Args:
+      config: the whole configuration.
+      source: the training data.
+      kept: those of a run that has begun, which it keeps.
+
+    Raises:
+      ConfigError: the weights are not those of the classes of the data.
+    """
+    chosen = _chosen(config)
+    if chosen is None:
+        return None
+    if kept is not None and list(kept) == list(source.classes):
+        return dict(kept)
+    if chosen == "effective_number":
+        counts = sampling_parts.boxes_of_classes(config, source)
+        weights = losses.effective_number_weights(counts, beta=_beta(config))
+        return dict(zip(source.classes, weights.tolist(), strict=True))
+    values = (chosen,) if isinstance(chosen, str) else tuple(chosen)
+    if all(isinstance(value, str) for value in values):
+        return _by_name(values, source.classes)
+    if len(values) != len(source.classes):
+        raise ConfigError(
+            f"{_KEY} has {len(values)} numbers for the {len(source.classes)} classes "
+            f"{_listed(source.classes)}; give one for each of them in this order, or by name, as "
+            f"{source.classes[0]}=2.0."
+        )
+    return dict(zip(source.classes, map(float, values), strict=True))
+
+
+def _chosen(config: Any) -> Any:
+    """What is configured; None for nothing, as in runs of earlier versions."""
+    loss = config.get("loss")
+    classification = None if loss is None else loss.get("classification")
+    chosen = None if classification is None else classification.get("class_weights")
+    return None if chosen is None or len(chosen) == 0 else chosen
+
+
+def _beta(config: Any) -> float:
+    return float(config.loss.classification.get(_BETA_KEY, 0.999))
+
+
+def _by_name(values: Sequence[str], classes: Sequence[str]) -> dict[str, float]:
+    """Weights that are written name=number; 1 for the classes that are not named."""
+    weights = dict.fromkeys(classes, 1.0)
+    named = set()
+    for value in values:
+        name, _, number = value.rpartition("=")
+        if name not in weights:
+            near = difflib.get_close_matches(name, classes, 1)
+            meant = f", perhaps meant as {near[0]!r}" if near else ""
+            raise ConfigError(
+                f"{_KEY} names {name!r}{meant}, which is no class of the training data; its "
+                f"classes are {_listed(classes)}."
+            )
+        if name in named:
+            raise ConfigError(f"{_KEY} names {name!r} twice; give each class one weight.")
+        named.add(name)
+        weights[name] = float(number)
+    return weights
+
+
+def _listed(names: Sequence[str]) -> str:
+    told = ", ".join(names[:_MOST_TOLD])
+    return told if len(names) <= _MOST_TOLD else f"{told} and {len(names) - _MOST_TOLD:,} more"
+
+
+def with_class_weights(config: Any, weights: Mapping[str, float] | None) -> Any:
+    """The configuration with the numbers that the loss takes.
+
+    Args:
+      config: the whole configuration.
+      weights: as `class_weights_of` gives them.
+    """
+    if _chosen(config) is None and weights is None:
+        return config
+    copied = ml_collections.ConfigDict(config.to_dict())
+    classification = copied.loss.classification
+    with classification.ignore_type():
+        classification.class_weights = None if weights is None else tuple(weights.values())
+    return copied
+
+
+def class_weight_lines(config: Any, weights: Mapping[str, float] | None) -> list[str]:
+    """A line that tells the weights, the largest first; none where there are none."""
+    if weights is None:
+        return []
+    order = sorted(weights, key=lambda name: -weights[name])
+    told = [f"{name} {weights[name]:.3g}" for name in order[:_MOST_TOLD]]
+    if len(order) > _MOST_TOLD:
+        told.append(f"down to {weights[order[-1]]:.3g} for {order[-1]}")
+    origin = "by hand"
+    if _chosen(config) == "effective_number":
+        origin = f"by effective number, beta {_beta(config):g}"
+    return [f"Class weights: {', '.join(told)} ({origin})."]

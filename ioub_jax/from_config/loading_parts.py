@@ -1,0 +1,92 @@
+"""How the images of a configuration become batches."""
+
+import dataclasses
+from typing import Any
+
+import ml_collections
+
+from ioub_jax.data.augmentation import Augmentation
+from ioub_jax.data.loading import Loading
+from ioub_jax.data.pipeline import NO_AUGMENTATION
+from ioub_jax.data.resizing import Resize, Size
+from ioub_jax.data.tiling import Tiling
+from ioub_jax.from_config.file_parts import ON_ERROR
+from ioub_jax.key_names import below, naming, naming_fields
+
+
+def tiling_of(data: ml_collections.ConfigDict) -> Tiling | None:
+    """How `config.data.tiles` cuts images; None where it does not.
+
+    Raises:
+      ConfigError: it has values that `Tiling` refuses.
+    """
+    options = data.get("tiles", {})  # not in the runs of earlier versions
+    if options.get("size") is None:
+        return None
+    names = [field.name for field in dataclasses.fields(Tiling)]
+    with naming(below("data.tiles", names)):
+        return Tiling(**{name: options[name] for name in names if name in options})
+
+
+def resize_of(data: ml_collections.ConfigDict) -> Resize:
+    """How `config.data.resize` scales images.
+
+    Tiles keep the size of their pixels, or have it changed by their own key.
+
+    Raises:
+      ConfigError: it has values that `Resize` refuses.
+    """
+    options, tiling = data.resize, tiling_of(data)
+    if tiling is not None:
+        return Resize("zoom", zoom=tiling.zoom)
+    with naming(below("data.resize", ("mode", "short_side", "long_side"))):
+        return Resize(options.mode, options.short_side, options.long_side)
+
+
+def canvases_of(data: ml_collections.ConfigDict) -> tuple[Size, ...]:
+    """Height and width of each of `config.data.canvases`; of tiles, that of a tile."""
+    tiling = tiling_of(data)
+    if tiling is not None:
+        return (tiling.canvas,)
+    return tuple((int(height), int(width)) for height, width in data.canvases)
+
+
+def augmentation_of(data: ml_collections.ConfigDict) -> Augmentation:
+    """The transforms that `config.data.augmentation` asks for.
+
+    Raises:
+      ConfigError: it has values that `Augmentation` refuses.
+    """
+    options: dict[str, Any] = {
+        # Of a configuration that was read from JSON.
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in data.augmentation.items()
+    }
+    with naming_fields("data.augmentation", Augmentation):
+        return Augmentation(**options)
+
+
+def loading_of(config: ml_collections.ConfigDict) -> Loading:
+    """How the images of a configuration become batches.
+
+    Args:
+      config: the whole configuration, or what of one torchvision's detectors have.
+
+    Raises:
+      ConfigError: canvases, resize, scales or augmentation are refused.
+    """
+    data = config.data
+    keys = below("data", ("canvases", "resize")) | {"scales": "data.resize.scales"} | ON_ERROR
+    resize = resize_of(data)
+    augmentation = augmentation_of(data) if "augmentation" in data else NO_AUGMENTATION
+    with naming(keys):
+        return Loading(
+            canvases=canvases_of(data),
+            resize=resize,
+            scales=tuple(data.resize.scales),
+            augmentation=augmentation,
+            max_boxes=data.get("max_boxes", 100),
+            on_error=data.get("on_error", "raise"),
+            workers=config.runtime.workers if "runtime" in config else 0,
+            tiling=tiling_of(data),
+        )

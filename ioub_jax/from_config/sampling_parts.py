@@ -1,0 +1,96 @@
+"""How often the training images of a configuration come, and how fast."""
+
+import ml_collections
+import numpy as np
+
+from ioub_jax.data import repeat_factors, throughput
+from ioub_jax.data.sources import (
+    Source,
+    annotations_of,
+)
+from ioub_jax.data.sources.learned import (
+    count_classes,
+    learned_objects,
+)
+from ioub_jax.from_config.data_parts import open_split, rules_of
+from ioub_jax.from_config.loading_parts import loading_of
+from ioub_jax.key_names import naming
+
+# Classes that a line names.
+_MOST_CLASSES = 8
+
+
+def repeats_of(
+    config: ml_collections.ConfigDict, source: Source
+) -> tuple[np.ndarray | None, list[str]]:
+    """How often each training image comes in an epoch, and a line that tells it.
+
+    Args:
+      config: the whole configuration.
+      source: the training data.
+
+    Returns:
+      float64 `[n]`, or None and no line where each comes once.
+    """
+    threshold = config.data.get("repeat_threshold")  # which runs of earlier versions do not have
+    if threshold is None:
+        return None, []
+    annotations, classes = annotations_of(source), source.classes
+    learned = learned_objects(annotations, rules_of(config.data, config.get("matcher"), "train"))
+    images, labels = repeat_factors.images_of_classes(annotations, learned, len(classes))
+    repeats = repeat_factors.repeat_factors(images, labels, len(source), len(classes), threshold)
+    plan = loading_of(config).training_plan(source.sizes, 1, config.seed, repeats)
+    before = np.bincount(labels, minlength=len(classes))
+    now = np.bincount(labels, repeats[images], minlength=len(classes))
+    # Those that gain most.
+    gained = [c for c in np.argsort(-now / np.maximum(before, 1), kind="stable") if before[c]]
+    told = [f"{classes[c]} in {now[c]:,.0f} for {before[c]:,}" for c in gained[:_MOST_CLASSES]]
+    if len(gained) > _MOST_CLASSES:
+        told.append(f"and {len(gained) - _MOST_CLASSES:,} more classes")
+    return repeats, [
+        f"Sampling: {plan.images_per_epoch:,} images an epoch for {len(source):,} "
+        f"(data.repeat_threshold={threshold:g}): {', '.join(told)}."
+    ]
+
+
+def boxes_of_classes(config: ml_collections.ConfigDict, source: Source) -> list[int]:
+    """How many boxes of each class of the training data are learned."""
+    rules = rules_of(config.data, config.get("matcher"), "train")
+    entries = count_classes(annotations_of(source), source.classes, source.category_ids, rules)
+    return [entry.usable for entry in entries]
+
+
+def images_per_epoch(config: ml_collections.ConfigDict) -> int:
+    """How many images an epoch of a configuration has; raises as `open_split`."""
+    source = open_split(config, "train")
+    repeats, _ = repeats_of(config, source)
+    plan = loading_of(config).training_plan(source.sizes, config.batch_size, config.seed, repeats)
+    return plan.images_per_epoch
+
+
+def input_benchmark(
+    config: ml_collections.ConfigDict, source: Source, num_batches: int
+) -> throughput.InputBenchmark:
+    """What is measured of the input pipeline on the training images of a configuration.
+
+    Args:
+      config: the whole configuration.
+      source: its training images.
+      num_batches: how many batches are looked at.
+
+    Raises:
+      ConfigError: the images are not files, or as `training_plan` and `augmentation_of`.
+    """
+    loading = loading_of(config)
+    repeats, _ = repeats_of(config, source)
+    plan = loading.training_plan(source.sizes, config.batch_size, config.seed, repeats)
+    with naming({"source": f"config.data.source={config.data.source!r}"}):
+        return throughput.InputBenchmark(
+            source,
+            plan,
+            num_batches,
+            seed=config.seed,
+            max_boxes=config.data.max_boxes,
+            augmentation=loading.augmentation,
+            on_error=config.data.on_error,
+        )

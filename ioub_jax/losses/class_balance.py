@@ -1,0 +1,64 @@
+"""Weights of classes: for data in which some have far fewer objects than others."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from ioub_jax.boxes import as_int32, at_least_float32
+
+
+def effective_number_weights(counts: Sequence[int], *, beta: float = 0.999) -> np.ndarray:
+    """Weights by the effective number of objects (Cui et al., CVPR 2019, arXiv 1901.05555).
+
+    `w_c = 1 / E_c` with `E_c = (1 - beta^n_c) / (1 - beta)`, divided by their mean, so that they
+    add up to the number of classes as there. beta 0 gives weight 1 everywhere, a beta near 1
+    weights that are inverse to the counts.
+
+    Args:
+      counts: `[C]`, the objects of each class, known before anything is traced.
+      beta: at least 0 and below 1; .9 to .9999 there.
+
+    Returns:
+      float64 `[C]`; a class without objects has weight 1 and is not in the mean.
+
+    Raises:
+      ValueError: beta is not in its range.
+    """
+    if not 0 <= beta < 1:
+        raise ValueError(f"beta is {beta}; it must be at least 0 and below 1.")
+    numbers = np.asarray(counts, np.float64)
+    has_objects = numbers > 0
+    if not has_objects.any():
+        return np.ones(len(numbers))
+    # Of large counts beta^n is lost in 1 - beta^n, and of small ones the difference is exact so.
+    log_beta = np.log(beta) if beta > 0 else -np.inf
+    share = -np.expm1(np.where(has_objects, numbers, 1.0) * log_beta)
+    weights = (1.0 - beta) / share
+    return np.where(has_objects, weights / weights[has_objects].mean(), 1.0)
+
+
+def weights_of_classes(labels: ArrayLike, class_weights: ArrayLike) -> jax.Array:
+    """The weight of the class of each positive.
+
+    Args:
+      labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
+      class_weights: `[C]`.
+
+    Returns:
+      `[...]`, 1 where the label is no class; under `stop_gradient`.
+    """
+    labels = as_int32(labels)
+    (weights,) = at_least_float32(jax.lax.stop_gradient(class_weights))
+    return jnp.where(labels >= 0, weights[jnp.maximum(labels, 0)], 1.0)
+
+
+def weigh_matched(loss: jax.Array, labels: ArrayLike, class_weights: ArrayLike | None) -> jax.Array:
+    """Entries `[..., C]` with that of each positive's own class times the weight of the class."""
+    if class_weights is None:
+        return loss
+    one_hot = jax.nn.one_hot(as_int32(labels), loss.shape[-1], dtype=jnp.bool_)
+    weights = jnp.asarray(jax.lax.stop_gradient(class_weights)).astype(loss.dtype)
+    return loss * jnp.where(one_hot, jnp.broadcast_to(weights, loss.shape), 1.0)

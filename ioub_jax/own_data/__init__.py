@@ -1,0 +1,10 @@
+"""Anybody's data: what lies in a folder, and a configuration that suits it.
+
+`look_at("boards")` finds the data set of a folder and measures it; `ioub check_data --data=boards`
+tells what it found, and `ioub train --data=boards` trains with it.
+"""
+
+from ioub_jax.own_data.folders import FORMATS, Found, find
+from ioub_jax.own_data.looking import OwnData, look_at
+
+__all__ = ["FORMATS", "Found", "OwnData", "find", "look_at"]

@@ -1,0 +1,108 @@
+"""A configuration file of somebody's own, written from what was found in a folder."""
+
+import json
+import pathlib
+import shlex
+import textwrap
+
+from ioub_jax import files
+from ioub_jax.errors import ConfigError
+from ioub_jax.own_data.looking import OwnData
+
+_WIDTH = 96
+
+_FILE = '''"""{title}, as `ioub check_data --data={place}` found it.
+
+Every value below was measured on the training images; change what you know better. All other keys
+and what they mean: ioub config --config={name}. To train with it:
+
+ioub train --config={name} --workdir=runs/{stem}
+"""
+
+import ml_collections
+
+from ioub_jax.configs import small_data
+
+
+def get_config(argument: str = "{argument}") -> ml_collections.ConfigDict:
+    """A RetinaNet for this data; the argument is a backbone and an arm, such as small,baseline."""
+    config = small_data.get_config(argument)
+
+{body}
+    return config
+'''
+
+
+def check_path(path: pathlib.Path) -> None:
+    """Checks that a configuration can be written to a file before anything is looked at.
+
+    Raises:
+      ConfigError: it is there already, is no .py, or its folder is not there.
+    """
+    if path.suffix != ".py":
+        raise ConfigError(f"{path}: a configuration is a Python file; call it {path.stem}.py.")
+    if path.exists():
+        raise ConfigError(f"{path} is there already; give another name, or remove it first.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path.parent} is no folder; make it first, or give another name.")
+
+
+def write(path: pathlib.Path, data: OwnData) -> None:
+    """Writes the configuration of a data set, with a reason for every value.
+
+    Args:
+      path: the file, which is not there yet.
+      data: what was found.
+
+    Raises:
+      ConfigError: as `check_path`.
+    """
+    check_path(path)
+    files.write_text(path, text(data, path))
+
+
+def text(data: OwnData, path: pathlib.Path) -> str:
+    """What `write` writes."""
+    lines = [f"    # {line}" for line in _wrapped(f"{data.found.title}, in {data.found.place}.")]
+    lines += [_assignment(key, value) for key, value in data.found.keys.items()]
+    before = None
+    for setting in data.settings:
+        if setting.why != before:
+            lines += ["", *(f"    # {line}" for line in _wrapped(setting.why))]
+        lines.append(_assignment(setting.key, setting.value))
+        before = setting.why
+    if data.missing:
+        lines += ["", "    # What was missing or broken, when this was written:"]
+        for sentence in data.missing:
+            wrapped = _wrapped(sentence)
+            lines += [f"    # - {wrapped[0]}", *(f"    #   {line}" for line in wrapped[1:])]
+    return _FILE.format(
+        title=data.found.title[0].upper() + data.found.title[1:],
+        place=_in_docstring(data.found.place),
+        name=_in_docstring(path),
+        stem=_in_docstring(path.stem),
+        argument=data.argument,
+        body="\n".join(lines),
+    )
+
+
+def _in_docstring(path: object) -> str:
+    return shlex.quote(str(path)).replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _wrapped(sentence: str) -> list[str]:
+    return textwrap.wrap(sentence, _WIDTH - 8, break_long_words=False, break_on_hyphens=False)
+
+
+def _assignment(key: str, value: object) -> str:
+    return f"    config.{key} = {_written(value)}"
+
+
+def _written(value: object) -> str:
+    """A value as Python's formatters write it."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, tuple):
+        inner = ", ".join(map(_written, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    return repr(value)

@@ -1,0 +1,239 @@
+"""Which data set lies in a folder, of whatever format, and the keys that open it."""
+
+import collections
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ioub_jax.data.checks import DataError
+from ioub_jax.data.sources import coco_layout, voc_layout, yolo_layout
+
+#: What validation is, in words, where nothing names images for it.
+HELD_OUT = "held out of these"
+_HELD_OUT = 0.1
+_ORDER: tuple[str, ...] = ("train", "val", "test")
+# A folder is looked through for what it has instead of a data set, as far as this many files.
+_MOST_FILES = 5_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A data set in a folder.
+
+    Attributes:
+      format: a key of `FORMATS`.
+      title: what that is called.
+      place: where it lies: the folder, or a file in it.
+      keys: those of a configuration that open it, without `config.`.
+      splits: what 'train', 'val' and 'test' are, in words, as far as they are there.
+      notes: what is worth knowing, a sentence each.
+      others: other formats that the folder has, too.
+    """
+
+    format: str
+    title: str
+    place: pathlib.Path
+    keys: Mapping[str, Any]
+    splits: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def find(path: str | os.PathLike[str], data_format: str | None = None) -> Found:
+    """Finds the data set in a folder.
+
+    Where images for validation lack, a tenth of the training images is held out for it; images for
+    a test are left for that.
+
+    Args:
+      path: a folder, or a file that describes a data set: a JSON, a data.yaml, an obj.data.
+      data_format: a key of `FORMATS`; None: the first of them that is there.
+
+    Raises:
+      DataError: there is no such folder, no data set in it, or it is broken.
+    """
+    place = pathlib.Path(path).expanduser()
+    if not place.exists():
+        raise DataError(
+            f"{place}: there is no such file or folder; give the folder of the data set as --data.",
+            "folder",
+        )
+    tried = FORMATS if data_format is None else {data_format: FORMATS[data_format]}
+    failures: list[DataError] = []
+    found: list[Found] = []
+    for _, look in tried.values():
+        try:
+            one = look(place)
+        except DataError as error:  # it is that format, and broken
+            failures.append(error)
+            continue
+        if one is not None:
+            found.append(one)
+    if not found and failures:
+        raise failures[0]
+    if not found:
+        raise DataError(_what_is_there(place, data_format), "folder")
+    others = tuple(FORMATS[one.format][0] for one in found[1:])
+    return _with_validation(dataclasses.replace(found[0], others=others))
+
+
+def _with_validation(found: Found) -> Found:
+    """The same with images to validate on, where it has none of its own."""
+    if "val" in found.splits:
+        return found
+    note = (
+        "No images for validation are named: a tenth of the training images, of every class alike, "
+        "is held out for it (data.split.val)."
+    )
+    keys = {**found.keys, "data.split.val": _HELD_OUT}
+    named = {**found.splits, "val": HELD_OUT}
+    splits: dict[str, str] = {split: named[split] for split in _ORDER if split in named}
+    return dataclasses.replace(found, keys=keys, splits=splits, notes=(*found.notes, note))
+
+
+# ------------------------------------------------------------------ one format each
+
+
+def _coco(path: pathlib.Path) -> Found | None:
+    layout = coco_layout.find_layout(path)
+    if layout is None:
+        return None
+    splits, notes = {}, []
+    for split, listed in layout.splits.items():
+        names = " and ".join(os.path.relpath(file.path, layout.root) for file in listed)
+        folders = {os.path.relpath(file.images, layout.root) for file in listed if file.images}
+        splits[split] = f"{names} with the images of {' and '.join(sorted(folders))}"
+        for file in listed:
+            if file.images is None:
+                splits[split] = f"{names}, whose images are not there"
+                notes.append(
+                    f"None of the images that {file.path} lists is below {layout.root}: put them "
+                    "there."
+                )
+    notes.extend(
+        f"{os.path.relpath(file, layout.root)} is not used: {why}."
+        for file, why in layout.unused.items()
+    )
+    return _found("coco", layout.root, layout.keys(), splits, notes)
+
+
+def _voc(path: pathlib.Path) -> Found | None:
+    layout = voc_layout.find_layout(path) if path.is_dir() else None
+    if layout is None:
+        return None
+    kept = dict(layout.splits)
+    if kept.get("val") == kept.get("test"):  # one of them stands for the other
+        kept.pop("val", None)
+    splits = {}
+    for name, split in kept.items():
+        where = " and ".join(split.folders)
+        of = "all images" if split.split == "all" else f"the list {split.split}"
+        splits[name] = of if where == "." else f"{of} of {where}"
+    notes = [
+        f"{other} seems to be another data set of this format; give it as --data to use that."
+        for other in layout.others
+    ]
+    keys = dataclasses.replace(layout, splits=kept).keys()
+    return _found("voc", layout.root, keys, splits, notes)
+
+
+def _yolo(path: pathlib.Path) -> Found | None:
+    layout = yolo_layout.find(path)
+    if layout is None:
+        return None
+    place = layout.description or layout.folder
+    splits = {name: " and ".join(places) for name, places in layout.splits.items()}
+    keys = {"data.yolo.root": str(place)}
+    if tuple(splits) == (yolo_layout.ALL,):
+        splits = {"train": "all images"}
+        keys["data.yolo.train_split"] = yolo_layout.ALL
+    notes = []
+    if layout.names is None:
+        notes = ["Nothing names the classes: they are called by their numbers."]
+    return _found("yolo", place, keys, splits, notes)
+
+
+def _cityscapes(path: pathlib.Path) -> Found | None:
+    if not all((path / name).is_dir() for name in ("leftImg8bit", "gtFine")):
+        return None
+    names = sorted(entry.name for entry in (path / "gtFine").iterdir() if entry.is_dir())
+    splits = {name: f"leftImg8bit/{name}" for name in names if name in ("train", "val")}
+    return _found("cityscapes", path, {"data.cityscapes.root": str(path)}, splits)
+
+
+def _tfds(path: pathlib.Path) -> Found | None:
+    """A version that TFDS has prepared, or the folder of one, of its data set or of all."""
+    if not path.is_dir():
+        return None
+    levels = ("*/" * depth for depth in range(4))
+    prepared = [file for level in levels for file in sorted(path.glob(f"{level}features.json"))]
+    if not prepared:
+        return None
+    version = prepared[-1].parent.resolve()
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        information = json.loads((version / "dataset_info.json").read_text(encoding="utf-8"))
+        known = {str(split["name"]) for split in information["splits"]}
+        has_config = information.get("configName") == version.parent.name
+        data_dir = version.parents[2 if has_config else 1]
+        keys = {
+            "data.tfds.name": f"{version.parent.relative_to(data_dir)}:{version.name}",
+            "data.tfds.data_dir": str(data_dir),
+        }
+        roles = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
+        splits = {role: name for role, names in roles.items() for name in names if name in known}
+        keys |= {f"data.tfds.{role}_split": name for role, name in splits.items()}
+        return _found("tfds", version, keys, splits)
+    raise DataError(
+        f"{version / 'dataset_info.json'}: is not what TFDS writes beside features.json; prepare "
+        "the data set once more.",
+        "folder",
+    )
+
+
+def _found(
+    name: str,
+    place: pathlib.Path,
+    keys: Mapping[str, Any],
+    splits: Mapping[str, str],
+    notes: Sequence[str] = (),
+) -> Found:
+    keys = {"data.source": name, **keys}
+    return Found(name, FORMATS[name][0], place, keys, splits, tuple(notes))
+
+
+#: `config.data.source` -> what the format is called, and what finds it, the surest first.
+FORMATS: dict[str, tuple[str, Callable[[pathlib.Path], Found | None]]] = {
+    "tfds": ("a data set prepared by TFDS", _tfds),
+    "cityscapes": ("Cityscapes", _cityscapes),
+    "coco": ("COCO JSON", _coco),
+    "yolo": ("YOLO", _yolo),
+    "voc": ("VOC XML", _voc),
+}
+
+
+# ------------------------------------------------------------------ where there is none
+
+
+def _what_is_there(path: pathlib.Path, data_format: str | None) -> str:
+    """What a folder has instead of a data set, and what it could have."""
+    wanted = FORMATS[data_format][0] if data_format else "data set of a known format"
+    if path.is_file():
+        return (
+            f"{path}: is no {wanted}; give a folder, a JSON in COCO's format, a data.yaml or an "
+            "obj.data as --data."
+        )
+    counts: collections.Counter[str] = collections.Counter()
+    for _, _, names in os.walk(path):
+        counts.update(pathlib.Path(name).suffix.lower() or name for name in names)
+        if counts.total() > _MOST_FILES:
+            break
+    listed = ", ".join(f"{count:,} {suffix}" for suffix, count in counts.most_common(4))
+    return (
+        f"{path}: there is no {wanted} ({listed or 'no file at all'}); what can be read is COCO's "
+        "JSON, YOLO's rows of numbers, VOC's XML, Cityscapes and what TFDS has prepared "
+        "(docs/data.md), and converters such as datumaro, FiftyOne or Roboflow write these."
+    )

@@ -1,0 +1,154 @@
+"""A folder of somebody's data, looked at once: what is there, and what suits it."""
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import ml_collections
+
+from ioub_jax.configs import small_data
+from ioub_jax.data.checks import KINDS, DataError
+from ioub_jax.data.sources import Source, annotations_of
+from ioub_jax.from_config import data_parts
+from ioub_jax.own_data.folders import HELD_OUT, Found, find
+from ioub_jax.own_data.measures import Setting, measure
+
+_SHOWN_CLASSES = 12
+_USES = {"train": "training", "val": "validation", "test": "a test"}
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnData:
+    """What lies in a folder, and a configuration that suits it.
+
+    Attributes:
+      found: the data set.
+      settings: the values that differ from the recipe, with their reasons.
+      lines: what was found, in three lines.
+      missing: what is missing or broken, a sentence each, of all splits.
+      argument: of the recipe: the backbone.
+    """
+
+    found: Found
+    settings: tuple[Setting, ...]
+    lines: tuple[str, ...]
+    missing: tuple[str, ...]
+    argument: str
+
+    def config(self) -> ml_collections.ConfigDict:
+        """The recipe with all that was found and measured."""
+        config = _recipe(self.argument, self.found)
+        for setting in self.settings:
+            _set(config, setting.key, setting.value)
+        return config
+
+
+@functools.cache
+def look_at(
+    path: str | os.PathLike[str], data_format: str | None = None, argument: str = ""
+) -> OwnData:
+    """Finds the data set of a folder, measures its training images and looks for what is missing.
+
+    Args:
+      path: as for `find`.
+      data_format: as for `find`.
+      argument: of the recipe `small_data`, such as 'small' or 'lite0,baseline'; empty for its
+        default.
+
+    Raises:
+      DataError: there is no data set, or its training images cannot be opened at all.
+    """
+    found = find(path, data_format)
+    argument = argument or small_data.default_backbone()
+    config = _recipe(argument, found)
+    lenient = config.copy_and_resolve_references()
+    lenient.data.on_error = "skip"
+    with _quietly():
+        source, opened, unopened = _open_all(lenient.data, found)
+    annotations = annotations_of(source)
+    if not len(annotations.without_ignored().boxes):
+        raise DataError(
+            f"{found.place}: its training images have no box; without one nothing can be learned.",
+            "nothing_learned",
+        )
+    missing = [*found.notes, *unopened]
+    for split, images in opened.items():
+        if found.splits[split] != HELD_OUT:  # those are told with the training images
+            missing.extend(_problems_of(images, split))
+    settings = tuple(measure(config, annotations))
+    return OwnData(found, settings, tuple(_lines(found, opened)), tuple(missing), argument)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the log lines of opening: whoever uses the data opens it again, and tells them."""
+    logger = logging.getLogger("ioub_jax")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _open_all(
+    data: ml_collections.ConfigDict, found: Found
+) -> tuple[Source, dict[str, Source], list[str]]:
+    """The training images, the images of all splits, and why some cannot be opened."""
+    opened: dict[str, Source] = {"train": data_parts.open_source(data, "train")}
+    unopened = []
+    for split in ("val", "test"):
+        if split in found.splits:
+            try:
+                opened[split] = data_parts.open_source(data, split)
+            except DataError as error:
+                unopened.append(f"The images for {_USES[split]} cannot be opened: {error}")
+    return opened["train"], opened, unopened
+
+
+def _recipe(argument: str, found: Found) -> ml_collections.ConfigDict:
+    config = small_data.get_config(argument)
+    for key, value in found.keys.items():
+        _set(config, key, value)
+    return config
+
+
+def _set(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for name in path:
+        config = config[name]
+    with config.ignore_type():  # one file or several
+        config[last] = value
+
+
+def _problems_of(source: Source, split: str) -> Iterator[str]:
+    """What is left out of a split, kind by kind, with the first of each."""
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for problem in source.skipped:
+        counts[problem.kind] += problem.count
+        first.setdefault(problem.kind, problem.sentence)
+    for kind, count in counts.items():
+        yield f"Images for {_USES[split]}: {KINDS[kind]}: {count:,}; the first: {first[kind]}"
+
+
+def _lines(found: Found, opened: dict[str, Source]) -> Iterator[str]:
+    """Where the data is, what is in it, what it is about."""
+    also = f" (also there: {', '.join(found.others)})" if found.others else ""
+    yield f"Found {found.title} in {found.place}{also}."
+    parts = []
+    for split, words in found.splits.items():
+        parts.append(
+            f"{len(opened[split]):,} for {_USES[split]} ({words})"
+            if split in opened
+            else f"some for {_USES[split]} ({words})"
+        )
+    yield f"Images: {', '.join(parts)}."
+    names = opened["train"].classes
+    more = f" and {len(names) - _SHOWN_CLASSES} more" if len(names) > _SHOWN_CLASSES else ""
+    yield f"Classes: {', '.join(names[:_SHOWN_CLASSES])}{more}."

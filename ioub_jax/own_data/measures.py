@@ -1,0 +1,181 @@
+"""What suits a data set, measured on it: each value of a key, and why."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from ioub_jax import detectors
+from ioub_jax.data.resizing import Resize, Size, padding_share, suggest_canvases
+from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.diagnostics import anchor_fit
+from ioub_jax.diagnostics.anchor_advice import NOTEWORTHY, Anchoring, find_remedy
+
+# An object of that many pixels has features on the finest level, of stride 8, that tell it apart.
+_SMALL_OBJECT = 20.0
+# Of the objects that many may be smaller; a class of less objects than these decides nothing.
+_SMALLER, _FEWEST_OF_A_CLASS = 0.1, 10
+# Longer sides of a canvas: below, the coarsest levels have nothing to see; above, a step takes many
+# seconds on a CPU.
+_SHORTEST, _LONGEST = 256, 1024
+_MULTIPLE = 16
+_MOST_CANVASES = 3
+_WORTH_A_CANVAS = 0.1  # of padding: each is a compilation
+# How many images a training sees: as many as make a small data set converge, and a large one often
+# enough.
+_FEWEST_IMAGES, _FEWEST_EPOCHS = 6_000, 12
+_EVALUATIONS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """The value of a key.
+
+    Attributes:
+      key: with its dots, without `config.`.
+      value: what suits the data.
+      why: a sentence or two.
+    """
+
+    key: str
+    value: Any
+    why: str
+
+
+def measure(config: ml_collections.ConfigDict, annotations: Annotations) -> list[Setting]:
+    """The values of a recipe that depend on the data.
+
+    Args:
+      config: the recipe, with what opens the data.
+      annotations: of the training images.
+
+    Returns:
+      the settings, in the order of the configuration.
+    """
+    annotations = annotations.without_ignored()
+    chosen = [_canvases(annotations)]
+    changed = config.copy_and_resolve_references()
+    changed.data.canvases = chosen[0].value
+    largest = int(annotations.counts.max(initial=1))
+    chosen.append(
+        Setting(
+            "data.max_boxes",
+            max(8, -(-largest // 8) * 8),
+            f"The fullest image has {largest} objects.",
+        )
+    )
+    chosen.append(
+        Setting("data.keep_empty", True, "Images without objects teach what is background.")
+    )
+    chosen.append(
+        Setting(
+            "data.augmentation.scale_jitter",
+            (0.8, 1.25),
+            "Few images have few sizes of objects. Where up and down are alike, set "
+            "data.augmentation.vertical_flip to 0.5, too.",
+        )
+    )
+    return [
+        *chosen,
+        *_anchors(changed, annotations),
+        *_schedule(len(annotations), config.batch_size),
+    ]
+
+
+def _canvases(annotations: Annotations) -> Setting:
+    """The size at which most objects are seen, on as few canvases as pad little."""
+    sizes = annotations.sizes
+    short, long = (float(np.median(sides)) for sides in (sizes.min(axis=1), sizes.max(axis=1)))
+    small = _small_objects(annotations)
+    wanted = min(_SMALL_OBJECT / max(small, 1e-6), 1.0) * long
+    side = _rounded(min(max(wanted, _SHORTEST), _LONGEST))
+    resize = Resize("short_side", _rounded(side * short / long), side)
+    canvases = _few(sizes, resize)
+    seen = small * side / long
+    why = (
+        f"Images are {short:.0f}x{long:.0f}; of the objects a tenth, or of a class half, are "
+        f"smaller than {small:.0f} px, which are {seen:.0f} px at this size."
+    )
+    if seen < 0.75 * _SMALL_OBJECT:
+        why += (
+            " That is little: train on tiles (data.tiles.size), or on larger canvases where the "
+            "machine allows it."
+        )
+    return Setting("data.canvases", canvases, why)
+
+
+def _small_objects(annotations: Annotations) -> float:
+    """The side below which a tenth of all objects are, or half of those of a class."""
+    kept = ~annotations.crowd
+    sides = annotations.boxes[kept, 2:] - annotations.boxes[kept, :2]
+    objects = np.sqrt(np.maximum(sides, 0).prod(axis=1))
+    labels = annotations.labels[kept]
+    if not len(objects):
+        return float(annotations.sizes.max())
+    quantiles = [float(np.quantile(objects, _SMALLER))]
+    for label in np.unique(labels):
+        of_class = objects[labels == label]
+        if len(of_class) >= _FEWEST_OF_A_CLASS:
+            quantiles.append(float(np.median(of_class)))
+    return min(quantiles)
+
+
+def _rounded(side: float) -> int:
+    return max(1, round(side / _MULTIPLE)) * _MULTIPLE
+
+
+def _few(sizes: np.ndarray, resize: Resize) -> tuple[Size, ...]:
+    """One canvas, and more where they save much padding."""
+    best: tuple[Size, ...] = ()
+    least = math.inf
+    for count in range(1, _MOST_CANVASES + 1):
+        canvases = suggest_canvases(sizes, resize, count, _MULTIPLE)
+        padding = padding_share(sizes, canvases, Resize("fit"))
+        if padding < least - _WORTH_A_CANVAS:
+            best, least = canvases, padding
+    return best
+
+
+def _anchors(config: ml_collections.ConfigDict, annotations: Annotations) -> list[Setting]:
+    """Sizes and ratios that reach the boxes which those of the recipe do not."""
+    detector = detectors.create(config, num_classes=1)
+    canvases = tuple(map(tuple, config.data.canvases))
+    anchoring = Anchoring(detector.levels, canvases, Resize("fit"), has_one_size=True)
+    fit = anchor_fit.measure_anchor_fit(annotations, anchoring)
+    share = fit.all.unreached / max(fit.all.boxes, 1)
+    if share <= NOTEWORTHY:
+        return []
+    remedy = find_remedy(annotations, anchoring, too_small=2 * fit.too_small > fit.all.unreached)
+    if remedy is None:
+        return []
+    why = (
+        f"The recipe's anchors reach all but {share:.1%} of the boxes at IoU .5, these all but "
+        f"{remedy.share:.1%}."
+    )
+    return [Setting(key, value, why) for key, value in remedy.values.items()]
+
+
+def _schedule(images: int, batch_size: int) -> Iterator[Setting]:
+    """How long, from how many images there are."""
+    epochs = max(_FEWEST_EPOCHS, math.ceil(_FEWEST_IMAGES / images))
+    seen = -(-images * epochs // batch_size) * batch_size
+    yield Setting(
+        "schedule.images",
+        seen,
+        f"{epochs} epochs of {images:,} images.",
+    )
+    yield Setting(
+        "schedule.warmup_images",
+        min(1_000, seen // 10),
+        "A tenth of the run, and not more than a small backbone's heads need.",
+    )
+    every = max(seen // _EVALUATIONS, batch_size)
+    yield Setting("evaluation.every_images", every, f"{_EVALUATIONS} times in the run.")
+    yield Setting(
+        "runtime.checkpoint_every_images",
+        every,
+        "What a kill may cost at most; a signal costs nothing.",
+    )

@@ -1,0 +1,21 @@
+"""The configuration behind `--data=PATH`: as a recipe, whose argument is what was given."""
+
+import ml_collections
+
+from ioub_jax import own_data
+
+SEPARATOR = "|"
+
+
+def get_config(argument: str) -> ml_collections.ConfigDict:
+    """What suits the data set in a folder.
+
+    Args:
+      argument: the format or nothing, the words of the recipe, and the folder, with `SEPARATOR`
+        between them.
+
+    Raises:
+      DataError: as `own_data.look_at`.
+    """
+    data_format, words, path = argument.split(SEPARATOR, maxsplit=2)
+    return own_data.look_at(path, data_format or None, words).config()

@@ -1,0 +1,54 @@
+"""The weights of the classes in the loss of a run, which stay as they were when it began."""
+
+import pathlib
+from collections.abc import Mapping
+
+from ioub_jax import files
+from ioub_jax.errors import ConfigError
+from ioub_jax.workdirs import configuration
+
+_FILE = "class_weights.json"
+
+
+def claim(workdir: pathlib.Path, weights: Mapping[str, float] | None) -> None:
+    """Writes `class_weights.json` into a run's folder, or checks that the weights there are these.
+
+    Args:
+      workdir: the run's folder; without the file in a new run, or one without such weights.
+      weights: name -> weight of each class; None: the loss has none.
+
+    Raises:
+      ConfigError: the training data gives others now, and the training was not built for the run.
+    """
+    before = read(workdir)
+    if before is None:
+        if weights is not None:
+            files.write_json(workdir / _FILE, dict(weights), indent=2)
+    elif before != weights:
+        told = [
+            "none" if found is None else ", ".join(f"{name} {w:.4g}" for name, w in found.items())
+            for found in (before, weights)
+        ]
+        raise ConfigError(
+            f"The run in {workdir} was begun with the class weights {told[0]}, and its training "
+            f"data gives {told[1]} now; go on with it by ioub train, which keeps those of the run, "
+            "or begin another."
+        )
+
+
+def read(workdir: pathlib.Path) -> dict[str, float] | None:
+    """Name -> weight of each class of a run, None where it has none.
+
+    Raises:
+      ConfigError: the file is broken.
+    """
+    path = workdir / _FILE
+    if not path.exists():
+        return None
+    recorded = configuration.read_json(path)
+    try:
+        return {str(name): float(weight) for name, weight in recorded.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise ConfigError(
+            f"{path} does not hold a weight of each class; put back what ioub train wrote."
+        ) from None

@@ -1,0 +1,102 @@
+"""`--data`: from a folder nobody has described to a configuration, and to a training."""
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.commands import forked
+from tests.data.yolo_folder import write
+
+ROW = "0 0.5 0.5 0.25 0.25\n"
+
+
+@pytest.fixture(scope="module")
+def commands():
+    served = forked.Commands()
+    yield served.run
+    served.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Twenty images of noise in YOLO's order, each with a bolt, one with a row that is none."""
+    root = tmp_path_factory.mktemp("data")
+    files = {"classes.txt": "bolt\n"}
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        pixels = rng.integers(0, 256, (48, 64, 3), np.uint8)
+        files[f"images/{number}.png"] = cv2.imencode(".png", pixels)[1].tobytes()
+        files[f"labels/{number}.txt"] = ROW
+    files["labels/7.txt"] = f"{ROW}0 0.5 0.5\n"
+    files["empty/notes.md"] = "nothing"
+    return write(root, **files)
+
+
+def test_from_a_folder_to_a_configuration_and_to_a_training(commands, folder, tmp_path):
+    mine = tmp_path / "mine.py"
+    code, output = commands("check_data", f"--data={folder}", f"--write_config={mine}")
+    assert code == 1, output  # the row
+    lines = output.splitlines()
+    start = lines.index(f"Found YOLO in {folder}.")
+    assert lines[start + 1 : start + 4] == [
+        "Images: 18 for training (all images), 2 for validation (held out of these).",
+        "Classes: bolt.",
+        "Missing:",
+    ]
+    assert lines[start + 4].startswith("  - No images for validation are named: a tenth of the")
+    assert lines[start + 5].startswith("  - Images for training: boxes that are missing")
+    assert f"{folder / 'labels' / '7.txt'}" in lines[start + 5]
+    assert lines[-1] == f"ioub train --config={mine} --workdir=runs/mine"
+
+    skip = "--config.data.on_error=skip"
+    told = {}
+    for source in (f"--data={folder}", f"--config={mine}"):
+        code, told[source] = commands(
+            "train", source, skip, f"--workdir={tmp_path / 'run'}", "--dry_run"
+        )
+        assert code == 0, told[source]
+    of_data, of_file = told.values()
+    assert "Split: 18 train, 2 val (data.split.val=0.1, seed 0)" in of_file
+    # Boxes of 16x12: 256 px is the least of a canvas, and 64x48 becomes 256x192.
+    assert "Canvases: 192x256 (18 images)." in of_file
+    first = of_file.splitlines()[-9:]
+    assert of_data.splitlines()[-9:] == first and any("Training: " in line for line in first)
+    assert f"Found YOLO in {folder}." in of_data and "No images for validation" in of_data
+
+
+NOT_BOTH = (
+    "Error: --data and --config are both given: --data finds out by itself what --config says;"
+)
+MISTAKES = [
+    ("train", ["--workdir=FOLDER/run"], "Error: give your data's folder as --data=PATH, or a"),
+    ("check_data", [], "Error: give your data's folder as --data=PATH, or a configuration as"),
+    ("train", ["--data=FOLDER", "--config=shapes_retinanet", "--workdir=FOLDER/run"], NOT_BOTH),
+    ("train", ["--data", "FOLDER", "--config=shapes_retinanet", "--workdir=FOLDER/run"], NOT_BOTH),
+    ("train", ["--recipe=small", "--workdir=FOLDER/run"], "Error: --recipe goes with --data=PATH"),
+    ("check_data", ["--data_format=voc"], "Error: --data_format goes with --data=PATH, which is"),
+    ("check_data", ["--data=FOLDER", "--data_format=csv"], "Error: flag --data_format=csv: value"),
+    ("check_data", ["--data=FOLDER", "--data_format=voc"], "Error: FOLDER: there is no VOC XML"),
+    ("check_data", ["--data=FOLDER/no"], "Error: FOLDER/no: there is no such file or folder;"),
+    ("check_data", ["--data=FOLDER/empty"], "Error: FOLDER/empty: there is no data set of a"),
+    ("check_data", ["--data=FOLDER", "--recipe=big"], "Error: The configuration cannot be read: "
+     "Unknown word 'big' in 'big'; it must be one of"),
+    ("check_data", ["--data=FOLDER", "--write_config=mine.txt"], "Error: mine.txt: a configuration "
+     "is a Python file; call it mine.py."),
+    ("check_data", ["--data=FOLDER", "--write_config=FOLDER/no/mine.py"], "Error: FOLDER/no is no "
+     "folder; make it first, or give another name."),
+    ("check_data", ["--data=FOLDER", "--write_config=FOLDER/there.py"], "Error: FOLDER/there.py is "
+     "there already; give another name, or remove it first."),
+    ("check_data", ["--config=yolo_folder_retinanet", "--write_config=mine.py"], "Error: "
+     "--write_config goes with --data=PATH, which is not given."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("verb", "arguments", "sentence"), MISTAKES)
+def test_what_cannot_be_meant_is_one_sentence(commands, folder, verb, arguments, sentence):
+    (folder / "there.py").write_text("")
+    filled = [argument.replace("FOLDER", str(folder)) for argument in arguments]
+    code, output = commands(verb, *filled)
+    assert code == 1, output
+    assert output.startswith(sentence.replace("FOLDER", str(folder))), output
+    assert output.count("\n") == 1
+    assert (folder / "there.py").read_text() == ""
