@@ -306,6 +306,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_the_checkpoint_stands(tmp_p
     assert state_in(workdir)[0] == 1
 
 
+@pytest.mark.slow
 def test_frozen_batch_norm_starts_from_a_run_of_ours(finished, tmp_path):
     workdir = tmp_path / "run"
     overrides = ["model.norm=frozen_bn", "model.frozen_stages=1", f"model.pretrained={finished}"]

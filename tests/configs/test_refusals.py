@@ -379,7 +379,7 @@ def test_what_devices_cannot_share_is_refused(changes, devices, words):
 
 def test_a_run_is_refused_before_its_data_is_opened(tmp_path, monkeypatch):
     config = with_value("data.max_boxes", 0)
-    monkeypatch.setattr(data_parts, "open_source", None)
+    monkeypatch.setattr(data_parts, "open_files", None)
     with pytest.raises(ConfigError, match=r"data\.max_boxes is 0"):
         building.build(config)
     configuration.claim_workdir(tmp_path, configuration.to_dict(config))

@@ -55,7 +55,7 @@ def peer_python(tmp_path):
     return program
 
 
-@pytest.mark.parametrize("name", ["nms", "objective"])
+@pytest.mark.parametrize("name", ["nms", pytest.param("objective", marks=pytest.mark.slow)])
 def test_we_and_a_peer_take_turns(peer_python, name):
     small = [f"--{key}" for key in ("size=64x96", "batch=1", "classes=2", "candidates=40")]
     code, output = tiny.run("benchmark", name, f"--peer_python={peer_python}", *small)
@@ -163,6 +163,7 @@ def test_importing_weights_is_measured():
     assert report["wall, s"]["lowest"] > 0.0 and report["CPU, s"]["lowest"] > 0.0
 
 
+@pytest.mark.slow
 def test_a_start_is_told_phase_by_phase():
     code, output = tiny.run("benchmark", "start", "--config=tests/tiny.py", "--repeats=1")
     assert code == 0, output

@@ -42,7 +42,7 @@ def test_features_and_parameters_of_the_published_models(name):
     assert count == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("frozen_stages", [-1, 2])
+@pytest.mark.parametrize("frozen_stages", [pytest.param(-1, marks=pytest.mark.slow), 2])
 def test_frozen_stages_get_no_gradient_and_keep_their_statistics(frozen_stages):
     model = small(frozen_stages=frozen_stages)
     x = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))

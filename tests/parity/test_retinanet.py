@@ -6,7 +6,11 @@ from ioub_jax import anchors
 from tests.parity import imported
 from tests.parity.comparison import Reference
 
-NAMES = ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2")
+# Each takes more than ten seconds on two cores.
+NAMES = (
+    "retinanet_resnet50_fpn",
+    pytest.param("retinanet_resnet50_fpn_v2", marks=pytest.mark.slow),
+)
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -47,6 +47,7 @@ def without_times(path):
     ]
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_and_is_used_as_on_a_disk(objects, tmp_path):
     places = files.path_of("gs://mine/study/run"), tmp_path / "run"
     for place in places:

@@ -12,8 +12,9 @@ from ioub_jax.data.sources import FileSource, Rules
 from ioub_jax.data.sources.annotations import collect_annotations
 from ioub_jax.data.sources.example import Census, create_example
 from ioub_jax.data.sources.unlearned import Origin
-from ioub_jax.from_config import data_parts
-from ioub_jax.from_config.data_parts import audit_data_set, create_source
+from ioub_jax.from_config import audit_parts
+from ioub_jax.from_config.audit_parts import audit_data_set
+from ioub_jax.from_config.data_parts import create_source
 from tests.data.audit import data_sets
 
 
@@ -245,7 +246,7 @@ def test_what_reading_puts_right_is_worth_knowing(tmp_path, content, monkeypatch
     data_sets.write_coco(tmp_path, content)
     opened = create_source(data_sets.coco_config(tmp_path).data, "train")
     opened.census = Census(4, 9, 0, {"clipped": 1_200, "renumbered": 0, "repeated": 1})
-    monkeypatch.setattr(data_parts, "open_source", lambda *_, **__: opened)
+    monkeypatch.setattr(audit_parts, "open_source", lambda *_, **__: opened)
     config = data_sets.coco_config(tmp_path)
     assert findings(config) == {"clipped": (1_200, False), "repeated": (1, False)}
     text = report.format_findings(audit_data_set(config, "train").findings)
