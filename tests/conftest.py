@@ -40,6 +40,9 @@ def compiler_effort(request):
     path = request.path.as_posix()
     optimized = any(part in path for part in (*_OURS, "tests/objective/test_training"))
     jax.config.update("jax_disable_most_optimizations", _IN_HASTE and not optimized)
+    yield
+    # What a module shares is made before its first test has chosen.
+    jax.config.update("jax_disable_most_optimizations", _IN_HASTE)
 
 
 @pytest.fixture(scope="session")
