@@ -193,6 +193,8 @@ def flags_of(command):
     path = source_of(command)
     sources = [path] if path.is_file() else [*path.glob("*.py")]
     text = "".join(p.read_text(encoding="utf-8") for p in (*sources, VERBS / "command_line.py"))
+    if "data_flags.define()" in text:
+        text += (VERBS / "data_flags.py").read_text(encoding="utf-8")
     return set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", text))
 
 

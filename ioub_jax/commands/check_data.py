@@ -23,10 +23,10 @@ from typing import Any
 
 from absl import flags
 
-from ioub_jax.commands import command_line
+from ioub_jax.commands import command_line, data_flags
 
 _CONFIG = command_line.define_config(required=False)
-command_line.define_data()
+data_flags.define()
 _WRITE_CONFIG = flags.DEFINE_string(
     "write_config", None, "With --data: the file, such as mine.py, that gets what was measured."
 )
@@ -118,7 +118,7 @@ def _look_at_data() -> list[str]:
     Raises:
       ConfigError: --write_config goes without --data, or its file cannot be written.
     """
-    data = command_line.data_given()
+    data = data_flags.found()
     if _WRITE_CONFIG.value is not None:
         if data is None:
             raise ConfigError("--write_config goes with --data=PATH, which is not given.")
@@ -166,7 +166,7 @@ def main() -> None:
 
 def _write_config(path: pathlib.Path) -> None:
     """Writes the configuration, and says how it is trained."""
-    data = command_line.data_given()
+    data = data_flags.found()
     assert data is not None  # `_look_at_data` has asked
     config_file.write(path, data)
     print(f"\n{path} has what suits this data, with the reasons. To train with it:")

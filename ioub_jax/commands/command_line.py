@@ -5,7 +5,6 @@ do the work. So `--help` and a mistake in the flags wait neither for jax nor for
 imports it, and nothing that this module imports does so.
 """
 
-import contextlib
 import gc
 import importlib.metadata
 import io
@@ -18,23 +17,17 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import absl.logging
 from absl import app, flags
 from ml_collections import config_flags
 
 from ioub_jax import caches, configs, log_lines
-from ioub_jax.commands import machine, overrides
+from ioub_jax.commands import data_flags, machine, overrides
 from ioub_jax.configs import keys
 from ioub_jax.errors import UserError
 from ioub_jax.printing import printable, printable_lines
-
-if TYPE_CHECKING:
-    from ioub_jax.own_data import OwnData
-
-#: `own_data.FORMATS`, for which --help does not wait.
-_DATA_FORMATS = ("tfds", "cityscapes", "coco", "yolo", "voc")
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _DRY_RUN = flags.DEFINE_bool(
@@ -53,43 +46,6 @@ def define_config(*, required: bool = True) -> flags.FlagHolder:
     if required:
         flags.mark_flag_as_required("config")
     return holder
-
-
-def define_data() -> flags.FlagHolder:
-    """The flags --data, --data_format and --recipe of a command that has --config, too."""
-    holder = flags.DEFINE_string(
-        "data",
-        None,
-        "A folder of data, in place of --config: what suits it is found out and measured.",
-    )
-    flags.DEFINE_enum(
-        "data_format",
-        None,
-        _DATA_FORMATS,
-        "What of the folder to read, where it has several; by default what is found first.",
-    )
-    flags.DEFINE_string(
-        "recipe",
-        None,
-        "With --data: backbone and losses, such as small or r50,baseline, as behind the colon of a "
-        "configuration's name.",
-    )
-    return holder
-
-
-def data_given() -> "OwnData | None":
-    """What --data has found, once the flags are parsed; None without it."""
-    values = flags.FLAGS
-    if values.data is None:
-        return None
-    from ioub_jax import own_data  # as in `join_processes`
-
-    return own_data.look_at(_place(values.data), values.data_format, values.recipe or "")
-
-
-def _place(data: str) -> str:
-    """The absolute path of what --data gives: configurations may be used from any folder."""
-    return os.path.abspath(os.path.expanduser(data))
 
 
 # What a command has called `define_changes` with: the flags are defined when others are parsed.
@@ -216,29 +172,35 @@ def _end_without_the_others(sentence: str | None) -> NoReturn:
 # ------------------------------------------------------------------ how a command begins
 
 
-def parse_flags() -> None:
+def parse_flags(before_data: Callable[[], None] = lambda: None) -> None:
     """Parses as absl does, with one sentence for what is wrong, and exit code 0 after --help.
 
     Comes when all flags are defined, and before what takes long to import.
+
+    Args:
+      before_data: called before a folder of data is looked at, which may take a while.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # else somebody has put something in its place
         sys.stdout.reconfigure(errors="backslashreplace")  # as that of stderr
     _show_log_lines()
     _tell_of_faulty_jax()
     app.define_help_flags()
-    _ARGUMENTS[:] = _parsed(sys.argv)
+    _ARGUMENTS[:] = _parsed(sys.argv, before_data)
     gc.disable()  # until `run`: while modules are imported nothing becomes garbage
 
 
-def _parsed(arguments: list[str]) -> list[str]:
+def _parsed(arguments: list[str], before_data: Callable[[], None]) -> list[str]:
     """The arguments without the flags in them."""
     try:
-        given, arguments = arguments, _with_recipe_paths(_with_config_of_data(arguments))
+        given = data_flags.read(arguments)
+        if of_data := data_flags.config_flag(given):
+            before_data()
+        arguments = _with_recipe_paths([*arguments[:1], *of_data, *arguments[1:]])
         for changes in _CHANGES:
             changes.define(arguments)
         _show_all_flags_in_help()
         remaining = flags.FLAGS(arguments)
-        _check_data_flags(given)
+        data_flags.check(given)
         if "config" in flags.FLAGS and (_CHANGES or flags.FLAGS["config"].present):
             _check_config()
             overrides.check(flags.FLAGS)
@@ -292,56 +254,6 @@ def _of_get_config(error: BaseException | None) -> BaseException | None:
 
 def _in_one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
-
-
-def _with_config_of_data(arguments: list[str]) -> list[str]:
-    """The arguments with a --config that stands for --data, where that alone is given."""
-    if "data" not in flags.FLAGS:
-        return arguments
-    given = _given(arguments, ("data", "data_format", "recipe", "config"))
-    if given["data"] is None or given["config"] is not None:
-        return arguments
-    if given["data_format"] not in (None, *_DATA_FORMATS):  # which absl refuses
-        return arguments
-    recipe = pathlib.Path(__file__).parents[1] / "own_data" / "recipe.py"
-    words = (given["data_format"] or "", given["recipe"] or "", _place(given["data"]))
-    return [*arguments[:1], f"--config={recipe}:{'|'.join(words)}", *arguments[1:]]
-
-
-def _check_data_flags(arguments: Sequence[str]) -> None:
-    """Refuses flags that do not go together, once each is known by itself.
-
-    Raises:
-      flags.Error: --data and --config are both given or both lack, or what goes with --data alone
-        is given.
-    """
-    if "data" not in flags.FLAGS:
-        return
-    given = _given(arguments, ("data", "data_format", "recipe", "config"))
-    if given["data"] is not None and given["config"] is not None:
-        raise flags.Error(
-            "--data and --config are both given: --data finds out by itself what --config says; "
-            "single keys are set by --config.KEY=VALUE"
-        )
-    if given["data"] is not None:
-        return
-    for name in ("data_format", "recipe"):
-        if given[name] is not None:
-            raise flags.Error(f"--{name} goes with --data=PATH, which is not given")
-    if given["config"] is None:
-        raise flags.Error(
-            "give your data's folder as --data=PATH, or a configuration as --config=NAME"
-        )
-
-
-def _given(arguments: Sequence[str], names: Sequence[str]) -> dict[str, str | None]:
-    """The values of some flags, which are parsed later."""
-    found = flags.FlagValues()
-    for name in names:
-        flags.DEFINE_string(name, None, "", flag_values=found)
-    with contextlib.suppress(flags.Error):  # which is told when all are parsed
-        found(list(arguments), known_only=True)
-    return {name: found[name].value for name in names}
 
 
 def _with_recipe_paths(arguments: Sequence[str]) -> list[str]:

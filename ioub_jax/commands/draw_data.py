@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from ioub_jax.commands import command_line
+from ioub_jax.commands import command_line, data_flags
 
 _CONFIG = command_line.define_config(required=False)
-command_line.define_data()
+data_flags.define()
 _OUTPUT = flags.DEFINE_string("output", None, "The PNG to write.", required=True)
 _IMAGES = flags.DEFINE_integer("images", 16, "How many images.", lower_bound=1)
 _STEP = flags.DEFINE_integer("step", 0, "The training step of the first image.", lower_bound=0)

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from ioub_jax.commands import command_line
+from ioub_jax.commands import command_line, data_flags
 from ioub_jax.devices import host_memory
 
 _CONFIG = command_line.define_config(required=False)
-command_line.define_data()
+data_flags.define()
 command_line.define_processes()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run's folder, new or to be resumed.", required=True
@@ -29,7 +29,8 @@ _PROFILE = flags.DEFINE_bool(
 )
 
 if __name__ == "__main__":
-    command_line.parse_flags()
+    # Else what --data finds would be looked for twice.
+    command_line.parse_flags(before_data=host_memory.restart_with_huge_pages)
     host_memory.restart_with_huge_pages()
 
 from ioub_jax import building, files
@@ -54,7 +55,7 @@ def dry_run() -> Sequence[str]:
 
 def _about_data() -> list[str]:
     """What --data has found, and what is missing there."""
-    data = command_line.data_given()
+    data = data_flags.found()
     return [] if data is None else [*data.lines, *data.missing]
 
 

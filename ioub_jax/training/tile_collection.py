@@ -1,7 +1,7 @@
 """The detections of tiles as those of the images that they are of."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -11,46 +11,6 @@ from ioub_jax.data.sources.tiles import TileSource
 from ioub_jax.detectors import DetectionOptions, PlacedDetector
 from ioub_jax.evaluation import coco_format
 from ioub_jax.tile_merging import Found
-
-
-class Collector(Protocol):
-    """What gathers the detections of an evaluation.
-
-    Attributes:
-      results: the COCO results so far.
-      image_ids: the images of which all was seen, by the data set's own ids.
-    """
-
-    @property
-    def results(self) -> list[dict[str, Any]]:
-        """See above."""
-
-    @property
-    def image_ids(self) -> set[int | str]:
-        """See above."""
-
-    def add(
-        self,
-        image_ids: np.ndarray,
-        boxes: np.ndarray,
-        scores: np.ndarray,
-        labels: np.ndarray,
-        valid: np.ndarray,
-        is_real: np.ndarray,
-    ) -> None:
-        """Adds a batch; arguments as `coco_format.DetectionCollector.add`."""
-
-
-def collector_of(source: Source, detector: PlacedDetector) -> Collector:
-    """What gathers the detections in a data set; of tiles, those of their images.
-
-    Args:
-      source: the data set.
-      detector: what detects; what of the candidates it tells is told of an image's tiles together.
-    """
-    if isinstance(source, TileSource):
-        return TileCollector(source, detector.detector.options)
-    return coco_format.DetectionCollector(source.category_ids, source.written_ids)
 
 
 class TileCollector:
@@ -124,3 +84,20 @@ class TileCollector:
             valid=np.ones((1, len(merged.labels)), bool),
             is_real=np.ones(1, bool),
         )
+
+
+#: What gathers the detections of an evaluation: `add` takes those of a batch, and `results` and
+#: `image_ids` are of the images of which all was seen.
+Collector = coco_format.DetectionCollector | TileCollector
+
+
+def collector_of(source: Source, detector: PlacedDetector) -> Collector:
+    """What gathers the detections in a data set; of tiles, those of their images.
+
+    Args:
+      source: the data set.
+      detector: what detects; what of the candidates it tells is told of an image's tiles together.
+    """
+    if isinstance(source, TileSource):
+        return TileCollector(source, detector.detector.options)
+    return coco_format.DetectionCollector(source.category_ids, source.written_ids)

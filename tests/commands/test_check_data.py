@@ -6,7 +6,6 @@ import cv2
 import pytest
 
 from tests import tiny
-from tests.commands import forked
 from tests.data.audit import data_sets
 from tests.data.yolo_folder import write
 
@@ -82,13 +81,6 @@ def test_real_cells_are_checked(shared_data):
     assert "MUST BE FIXED" in output and "classes: Platelets, RBC, WBC" in output
     assert "2,804 boxes" in output and "boxes without area: 1" in output
     assert "near-certain" not in output
-
-
-@pytest.fixture(scope="module")
-def commands():
-    served = forked.Commands()
-    yield served.run
-    served.close()
 
 
 def folder_arguments(root, *more):

@@ -15,16 +15,8 @@ from ioub_jax.commands.listing import verbs
 from ioub_jax.configs import defaults
 from ioub_jax.errors import ConfigError
 from tests import tiny
-from tests.commands import forked
 
 TINY = "--config=tests/tiny.py"
-
-
-@pytest.fixture(scope="module")
-def run():
-    served = forked.Commands()
-    yield served.run
-    served.close()
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +116,9 @@ DRY_RUNS = [
 
 
 @pytest.mark.parametrize(("verb", "arguments", "words"), DRY_RUNS)
-def test_a_dry_run_tells_and_writes_nothing(run, places, verb, arguments, words):
+def test_a_dry_run_tells_and_writes_nothing(commands, places, verb, arguments, words):
     before = contents(*places.values())
-    code, output = run(verb, *filled(arguments, places), "--dry_run")
+    code, output = commands(verb, *filled(arguments, places), "--dry_run")
     assert code == 0, output
     assert words in output
     assert output.endswith("This was a dry run: nothing was written.\n")
@@ -138,9 +130,9 @@ def test_every_command_has_a_dry_run():
     assert {verb for verb, *_ in DRY_RUNS} | {"plan", "train"} == {*verbs(), "benchmark"}
 
 
-def test_a_dry_run_of_a_training_tells_its_size(run, places):
+def test_a_dry_run_of_a_training_tells_its_size(commands, places):
     before = contents(*places.values())
-    code, output = run("train", TINY, f"--workdir={places['FOLDER']}/new", "--dry_run")
+    code, output = commands("train", TINY, f"--workdir={places['FOLDER']}/new", "--dry_run")
     assert code == 0, output
     assert contents(*places.values()) == before
     assert "50 images of 8 classes for training, 12 for validation" in output
@@ -171,9 +163,9 @@ def test_a_dry_run_of_a_training_tells_where_it_would_go_on(places, monkeypatch,
 
 
 @pytest.mark.parametrize("more", [["--dry_run"], []])
-def test_a_run_that_never_leaves_warm_up_is_refused(run, tmp_path, more):
+def test_a_run_that_never_leaves_warm_up_is_refused(commands, tmp_path, more):
     short = [f"--config.schedule.{key}=48" for key in ("images", "warmup_images")]
-    code, output = run("train", TINY, *short, f"--workdir={tmp_path}/run", *more)
+    code, output = commands("train", TINY, *short, f"--workdir={tmp_path}/run", *more)
     assert code == 1, output
     assert output.splitlines()[-1] == (
         "Error: schedule.warmup_images is 48 and schedule.images 48, in steps of 8 images: the "
@@ -183,18 +175,18 @@ def test_a_run_that_never_leaves_warm_up_is_refused(run, tmp_path, more):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_decay_inside_the_warm_up_is_told_once(run, tmp_path):
+def test_a_decay_inside_the_warm_up_is_told_once(commands, tmp_path):
     flags = ["--config.schedule.name=step", "--config.schedule.decay_at=(.01,.5)"]
-    code, output = run("train", TINY, *flags, f"--workdir={tmp_path}/run", "--dry_run")
+    code, output = commands("train", TINY, *flags, f"--workdir={tmp_path}/run", "--dry_run")
     assert code == 0, output
     # .01 of 24 steps is step 0, and the 8 images of warm-up are one step.
     assert output.count("schedule.decay_at has 0.01, which is step 0 of 24, and the warm-up") == 1
     assert "schedule.decay_at has 0.5" not in output
 
 
-def test_a_run_that_just_leaves_warm_up_is_trained(run, tmp_path):
+def test_a_run_that_just_leaves_warm_up_is_trained(commands, tmp_path):
     short = ["--config.schedule.images=9", "--config.schedule.warmup_images=8"]
-    code, output = run("train", TINY, *short, f"--workdir={tmp_path}/run", "--dry_run")
+    code, output = commands("train", TINY, *short, f"--workdir={tmp_path}/run", "--dry_run")
     assert code == 0, output
     assert "takes the whole run" not in output
     assert "the first 8 images are warm-up." in output
@@ -307,9 +299,9 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("verb", "arguments", "words"), MISTAKES)
-def test_what_a_user_gets_wrong_is_one_sentence(run, places, verb, arguments, words):
+def test_what_a_user_gets_wrong_is_one_sentence(commands, places, verb, arguments, words):
     before = contents(*places.values())
-    code, output = run(verb, *filled(arguments, places))
+    code, output = commands(verb, *filled(arguments, places))
     assert code == command_line.USER_ERROR, output
     assert output.startswith("Error: ")
     assert words in output
@@ -329,9 +321,9 @@ def test_what_a_user_gets_wrong_is_one_sentence(run, places, verb, arguments, wo
         ("export", ["--model=gs://mine/run", "--output=FOLDER/new"]),
     ],
 )
-def test_a_bucket_without_its_package_is_one_sentence(run, places, verb, arguments):
+def test_a_bucket_without_its_package_is_one_sentence(commands, places, verb, arguments):
     before = "import sys\nsys.modules['gcsfs'] = None\n"
-    code, output = run(verb, *filled(arguments, places), before=before)
+    code, output = commands(verb, *filled(arguments, places), before=before)
     assert code == command_line.USER_ERROR
     assert output == (
         "Error: gs://mine/run takes the package gcsfs, which is not installed: pip install "
@@ -352,10 +344,10 @@ def test_a_bucket_without_its_package_is_one_sentence(run, places, verb, argumen
         ("missing\n", "mine.py:1: NameError: name 'missing'"),
     ],
 )
-def test_a_mistake_in_a_configuration_file_is_one_sentence(run, tmp_path, text, words):
+def test_a_mistake_in_a_configuration_file_is_one_sentence(commands, tmp_path, text, words):
     (tmp_path / "mine.py").write_text(text)
     config = f"--config={tmp_path / 'mine.py'}"
-    code, output = run("train", config, f"--workdir={tmp_path}", "--dry_run")
+    code, output = commands("train", config, f"--workdir={tmp_path}", "--dry_run")
     assert code == command_line.USER_ERROR
     assert output.startswith("Error: The configuration cannot be read: ")
     assert words in output
@@ -368,29 +360,29 @@ TRAINING = "from ioub_jax import building\ndef fail(*_, **__):\n  raise {}\n"
 TRAINING += "building.train_and_evaluate = fail\n"
 
 
-def train(run, tmp_path, error, imports=""):
+def train(commands, tmp_path, error, imports=""):
     before = f"{imports}\n{TRAINING.format(error)}"
-    return run("train", TINY, f"--workdir={tmp_path / 'run'}", before=before)
+    return commands("train", TINY, f"--workdir={tmp_path / 'run'}", before=before)
 
 
-def test_a_bug_keeps_its_traceback_and_has_a_code_of_its_own(run, tmp_path):
-    code, output = train(run, tmp_path, "RuntimeError('a bug')")
+def test_a_bug_keeps_its_traceback_and_has_a_code_of_its_own(commands, tmp_path):
+    code, output = train(commands, tmp_path, "RuntimeError('a bug')")
     assert code == command_line.BUG == 2
     assert output.startswith("Traceback (most recent call last)")
     assert output.endswith("RuntimeError: a bug\n")
     before = "from ioub_jax.commands import preview\npreview.preview_training = None\n"
-    code, output = run("train", TINY, f"--workdir={tmp_path}", "--dry_run", before=before)
+    code, output = commands("train", TINY, f"--workdir={tmp_path}", "--dry_run", before=before)
     assert code == command_line.BUG
     assert output.endswith("TypeError: 'NoneType' object is not callable\n")
 
 
-def test_a_full_disk_is_one_sentence(run, tmp_path):
+def test_a_full_disk_is_one_sentence(commands, tmp_path):
     error = "OSError(28, 'No space left on device', '/data/run')"
-    assert train(run, tmp_path, error) == (1, "Error: No space left on device: /data/run.\n")
+    assert train(commands, tmp_path, error) == (1, "Error: No space left on device: /data/run.\n")
 
 
-def test_an_interruption_is_one_word(run, tmp_path):
-    assert train(run, tmp_path, "KeyboardInterrupt") == (130, "Interrupted.\n")
+def test_an_interruption_is_one_word(commands, tmp_path):
+    assert train(commands, tmp_path, "KeyboardInterrupt") == (130, "Interrupted.\n")
 
 
 def test_an_interruption_of_one_of_several_processes_waits_for_no_other(monkeypatch, capsys):
@@ -409,14 +401,14 @@ def test_an_interruption_of_one_of_several_processes_waits_for_no_other(monkeypa
     assert capsys.readouterr().err == "Interrupted.\n" * 2
 
 
-def test_a_reader_that_leaves_is_no_error(run):
+def test_a_reader_that_leaves_is_no_error(commands):
     before = "import os\nread, write = os.pipe()\nos.close(read)\nos.dup2(write, 1)\n"
-    code, output = run("benchmark", "models", "--dry_run", before=before)
+    code, output = commands("benchmark", "models", "--dry_run", before=before)
     assert (code, output) == (141, "")
 
 
-def test_help_lists_all_flags_and_is_no_error(run):
-    code, output = run("evaluate", "--help")
+def test_help_lists_all_flags_and_is_no_error(commands):
+    code, output = commands("evaluate", "--help")
     assert code == 0
     for flag in ("--workdir:", "--[no]dry_run:", "--checkpoint:", "--num_processes:"):
         assert flag in output
@@ -504,10 +496,10 @@ def test_too_little_memory_is_one_sentence_with_the_keys_that_help(error):
 
 
 @pytest.mark.parametrize("platforms", ["cuda", "nonsense"])
-def test_a_device_that_is_not_there_is_one_sentence(run, tmp_path, platforms):
+def test_a_device_that_is_not_there_is_one_sentence(commands, tmp_path, platforms):
     before = f"import os, jax\nos.environ['JAX_PLATFORMS'] = '{platforms}'\n"
     before += f"jax.config.update('jax_platforms', '{platforms}')\n"
-    code, output = run("train", TINY, f"--workdir={tmp_path}", "--dry_run", before=before)
+    code, output = commands("train", TINY, f"--workdir={tmp_path}", "--dry_run", before=before)
     assert code == command_line.USER_ERROR
     begin = f"Error: jax finds no device of those it is told to use, JAX_PLATFORMS={platforms}"
     assert output.startswith(begin)

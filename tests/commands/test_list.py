@@ -12,6 +12,7 @@ from tests import tiny
 PARTS = {
     "__init__",
     "command_line",
+    "data_flags",
     "label_files",
     "listing",
     "machine",

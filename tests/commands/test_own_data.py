@@ -4,17 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.commands import forked
 from tests.data.yolo_folder import write
 
 ROW = "0 0.5 0.5 0.25 0.25\n"
-
-
-@pytest.fixture(scope="module")
-def commands():
-    served = forked.Commands()
-    yield served.run
-    served.close()
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ioub_jax.data.sources.json_outline import Outline, outline
+from ioub_jax.data.sources.voc_folders import subfolders
 
 # A data set's JSONs lie so many folders deep; a folder with more of them has one for each image.
 _DEPTH, _MOST_FILES, _MOST_FOLDERS = 3, 60, 2_000
@@ -135,12 +136,7 @@ def _folders(root: pathlib.Path) -> list[pathlib.Path]:
     """A folder and those below it, level by level, sorted; hidden ones are left out."""
     level, found = [root], [root]
     for _ in range(_DEPTH):
-        below = [
-            folder / entry.name
-            for folder in level
-            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
-            if entry.is_dir() and not entry.name.startswith(".")
-        ]
+        below = [child for folder in level for child in subfolders(folder)]
         level = below[: _MOST_FOLDERS - len(found)]
         found.extend(level)
     return found

@@ -1,0 +1,111 @@
+"""`--data=PATH` in place of `--config`, and what goes with it.
+
+A folder's configuration is found and measured as `--config` is read, by `own_data.recipe`.
+"""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+if TYPE_CHECKING:
+    from ioub_jax.own_data import OwnData
+
+#: `own_data.FORMATS`, for which --help does not wait.
+_FORMATS = ("tfds", "cityscapes", "coco", "yolo", "voc")
+_RECIPE = pathlib.Path(__file__).parents[1] / "own_data" / "recipe.py"
+
+Given = Mapping[str, str | None]
+
+
+def define() -> None:
+    """The flags --data, --data_format and --recipe of a command that has --config, too."""
+    flags.DEFINE_string(
+        "data",
+        None,
+        "A folder of data, in place of --config: what suits it is found out and measured.",
+    )
+    flags.DEFINE_enum(
+        "data_format",
+        None,
+        _FORMATS,
+        "What of the folder to read, where it has several; by default what is found first.",
+    )
+    flags.DEFINE_string(
+        "recipe",
+        None,
+        "With --data: backbone and losses, such as small or r50,baseline, as behind the colon of a "
+        "configuration's name.",
+    )
+
+
+def found() -> "OwnData | None":
+    """What --data has found, once the flags are parsed; None without it."""
+    values = flags.FLAGS
+    if values.data is None:
+        return None
+    from ioub_jax import own_data  # with jax, for which --help does not wait
+
+    return own_data.look_at(_place(values.data), values.data_format, values.recipe or "")
+
+
+def _place(data: str) -> str:
+    """The absolute path of what --data gives: configurations may be used from any folder."""
+    return os.path.abspath(os.path.expanduser(data))
+
+
+def read(arguments: Sequence[str]) -> Given | None:
+    """The values of these flags and of --config, before any is parsed.
+
+    Args:
+      arguments: the command line.
+
+    Returns:
+      flag -> value or None; None for a command that does not have them.
+    """
+    if "data" not in flags.FLAGS:
+        return None
+    known = flags.FlagValues()
+    for name in ("data", "data_format", "recipe", "config"):
+        flags.DEFINE_string(name, None, "", flag_values=known)
+    with contextlib.suppress(flags.Error):  # which is told when all are parsed
+        known(list(arguments), known_only=True)
+    return {name: known[name].value for name in known}
+
+
+def config_flag(given: Given | None) -> list[str]:
+    """The --config that stands for --data, where that alone is given and can be read."""
+    if given is None or given["data"] is None or given["config"] is not None:
+        return []
+    if given["data_format"] not in (None, *_FORMATS):  # which absl refuses
+        return []
+    words = (given["data_format"] or "", given["recipe"] or "", _place(given["data"]))
+    return [f"--config={_RECIPE}:{'|'.join(words)}"]
+
+
+def check(given: Given | None) -> None:
+    """Refuses flags that do not go together, once each is known by itself.
+
+    Raises:
+      flags.Error: --data and --config are both given or both lack, or what goes with --data alone
+        is given.
+    """
+    if given is None:
+        return
+    if given["data"] is not None and given["config"] is not None:
+        raise flags.Error(
+            "--data and --config are both given: --data finds out by itself what --config says; "
+            "single keys are set by --config.KEY=VALUE"
+        )
+    if given["data"] is not None:
+        return
+    for name in ("data_format", "recipe"):
+        if given[name] is not None:
+            raise flags.Error(f"--{name} goes with --data=PATH, which is not given")
+    if given["config"] is None:
+        raise flags.Error(
+            "give your data's folder as --data=PATH, or a configuration as --config=NAME"
+        )
