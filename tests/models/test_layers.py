@@ -151,6 +151,9 @@ def value_and_gradients(function, x, kernel, *, stride, groups, padding):
         ((6, 7), 3, 2, (4, 1, 1), "same"),
         ((7, 6), 5, 2, (4, 1, 1), "same"),
         ((4, 5), 3, 1, (4, 1, 1), "symmetric"),
+        ((6, 5), 5, 2, (3, 1, 1), "symmetric"),
+        # 18 rows of the result: sixteen blocks of two, and padding below them.
+        ((36, 3), 3, 2, (2, 1, 1), "same"),
         ((3, 4), 5, 1, (2, 1, 3), "same"),
         ((6, 5), 3, 2, (3, 2, 2), "symmetric"),
         ((1, 2), 3, 2, (2, 4, 1), "same"),
@@ -172,6 +175,43 @@ def test_both_forms_of_the_grouped_convolution_are_equal(size, kernel, stride, s
     assert ours[0].shape == (2, rows, columns, groups * outputs)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_gradient_of_a_depthwise_convolution_by_hand():
+    # The row 1 2 3 under the kernel's middle row, and 1 0 2 for gradients of the result. By the
+    # kernel: what is left of each place, itself and to its right, times the gradient there:
+    # 0 * 1 + 1 * 0 + 2 * 2 = 4, 1 * 1 + 2 * 0 + 3 * 2 = 7, 2 * 1 + 3 * 0 + 0 * 2 = 2.
+    # By the row: every place gets from the result right of it times the kernel's left, itself, and
+    # left of it times the kernel's right; (5 6 7): 0 * 5 + 1 * 6 = 6, 2 * 5 + 0 * 6 + 1 * 7 = 17,
+    # 2 * 6 + 0 * 7 = 12.
+    x = jnp.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1)
+    kernel = jnp.zeros((3, 3, 1, 1)).at[1, :, 0, 0].set(jnp.array([5.0, 6.0, 7.0]))
+    _, pullback = jax.vjp(
+        functools.partial(
+            convolutions.grouped_convolution_by_shifts, stride=1, groups=1, padding="same"
+        ),
+        x,
+        kernel,
+    )
+    by_x, by_kernel = pullback(jnp.array([1.0, 0.0, 2.0]).reshape(1, 1, 3, 1))
+    np.testing.assert_array_equal(by_x[0, 0, :, 0], [6.0, 17.0, 12.0])
+    np.testing.assert_array_equal(by_kernel[1, :, 0, 0], [4.0, 7.0, 2.0])
+
+
+def test_the_gradient_of_a_depthwise_convolution_is_summed_in_float32():
+    # 2,000 ones: bfloat16 counts to 256.
+    x = jnp.ones((5, 20, 20, 1), jnp.bfloat16)
+    kernel = jnp.ones((1, 1, 1, 1), jnp.bfloat16)
+    gradient = jax.grad(
+        lambda kernel: jnp.sum(
+            convolutions.grouped_convolution_by_shifts(
+                x, kernel, stride=1, groups=1, padding="same"
+            ),
+            dtype=jnp.float32,
+        )
+    )(kernel)
+    assert gradient.dtype == jnp.bfloat16
+    assert float(gradient[0, 0, 0, 0]) == 2000
 
 
 @pytest.mark.parametrize(("groups", "padding"), [(2, "symmetric"), (6, "same")])
