@@ -28,7 +28,7 @@ class AnnotatedSource(Protocol):
         """The data set's own id of each label."""
 
     @property
-    def written_ids(self) -> Mapping[int, str]:
+    def written_ids(self) -> Mapping[int, int | str]:
         """The ids of images that are no integers in the data set, by `image_id`."""
 
     def __len__(self) -> int: ...
@@ -96,7 +96,7 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def _written_id(image_id: int, written_ids: Mapping[int, str]) -> int | str:
+def _written_id(image_id: int, written_ids: Mapping[int, int | str]) -> int | str:
     """The id of an image as its data set has it."""
     return written_ids.get(int(image_id), int(image_id))
 
@@ -119,7 +119,7 @@ def to_coco_results(
     labels: np.ndarray,
     valid: np.ndarray,
     category_ids: Sequence[int | str],
-    written_ids: Mapping[int, str] = MappingProxyType({}),
+    written_ids: Mapping[int, int | str] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Turns a batch of detections into COCO results.
 
@@ -187,7 +187,7 @@ class DetectionCollector:
     """
 
     def __init__(
-        self, category_ids: Sequence[int | str], written_ids: Mapping[int, str] | None = None
+        self, category_ids: Sequence[int | str], written_ids: Mapping[int, int | str] | None = None
     ) -> None:
         """Starts empty; the arguments are those of `to_coco_results`."""
         self._category_ids = tuple(category_ids)

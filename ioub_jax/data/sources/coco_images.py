@@ -37,7 +37,7 @@ class Images:
       listed: how many images the file has.
       places: where in these the image of an id is; `LEFT_OUT` for one that is not.
       kinds: int8 `[n]`, as which type the id of each is written (`coco_ids.kinds_of`).
-      written_ids: the ids that are written as strings, by the numbers that stand for them.
+      written_ids: the ids that are written otherwise than the numbers that stand for them.
       seen: what this depends on besides the file, as `coco_index.Contents.seen`.
     """
 
@@ -48,7 +48,7 @@ class Images:
     listed: int
     places: Places
     kinds: np.ndarray
-    written_ids: dict[int, str]
+    written_ids: dict[int, int | str]
     seen: dict[str, Any] | None
 
     def named(self, position: int) -> tuple[str, int, int] | None:
@@ -151,9 +151,12 @@ def _read_with_care(
             f"{problems.found[0]}",
             "folder",
         )
+    keys_used = [key for key, position in positions.items() if position >= 0]
     if all(isinstance(key, int) for key in positions):
-        numbers = [int(key) for key, position in positions.items() if position >= 0]
-    pairs = zip(numbers, written, strict=True)
+        numbers = [int(key) for key in keys_used]
+    # A whole number is written as such, whatever the file has for it, such as 3.0.
+    pairs = zip(keys_used, written, strict=True)
+    ids = [name if isinstance(name, str) else key for key, name in pairs]
     return Images(
         np.array(numbers, np.int64),
         names,
@@ -162,7 +165,7 @@ def _read_with_care(
         number,
         Places(positions),
         kinds_of(written),
-        {number: name for number, name in pairs if isinstance(name, str)},
+        {number: id_ for number, id_ in zip(numbers, ids, strict=True) if id_ != number},
         None if reader.looked_into_files else listing.seen(),
     )
 

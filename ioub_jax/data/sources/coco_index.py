@@ -55,7 +55,7 @@ class Contents:
       category_ids: the id of each class.
       skipped: what was left out.
       census: what the file lists.
-      written_ids: the ids of images that are written as strings, by their numbers.
+      written_ids: the ids of images that are written otherwise than as their numbers, by these.
       digest: SHA-256 of the file; None where it is not known, so that nothing is kept.
       seen: what was seen of the folders (`Listing.seen`), or nothing where each image has the
         very name that the file gives it; None where image files themselves were looked into, so
@@ -68,7 +68,7 @@ class Contents:
     category_ids: tuple[int | str, ...]
     skipped: list[Problem]
     census: Census
-    written_ids: Mapping[int, str]
+    written_ids: Mapping[int, int | str]
     digest: str | None
     seen: dict[str, Any] | None
 

@@ -78,8 +78,8 @@ class Source(Protocol):
       sizes: int64 `[len, 2]`, height and width of each image, known without decoding it.
       classes: class names in the order of the contiguous labels.
       category_ids: the data set's own id of each class, in the same order.
-      written_ids: the ids of images that the files have as strings, by the numbers of the images
-        (`image_id`): results are written with them.
+      written_ids: the ids of images that the files have otherwise than as numbers of the images
+        (`image_id`), by these: results are written with them.
       skipped: everything left out because of `on_error='skip'`.
       census: what the files list; a selection of a source keeps that of the whole.
     """
@@ -87,7 +87,7 @@ class Source(Protocol):
     sizes: np.ndarray
     classes: tuple[str, ...]
     category_ids: tuple[int | str, ...]
-    written_ids: Mapping[int, str]
+    written_ids: Mapping[int, int | str]
     skipped: list[Problem]
     census: Census
 

@@ -50,7 +50,7 @@ class AnnotatedImages:
       category_ids: the data set's own id of each class.
       skipped: what was left out on the way here.
       census: what the files list; None for what the annotations hold.
-      written_ids: the ids of images that the files have as strings, by their numbers.
+      written_ids: the ids of images that the files have otherwise than as these numbers, by them.
 
     Attributes:
       reading: how the images become pixels.
@@ -67,7 +67,7 @@ class AnnotatedImages:
         category_ids: Sequence[int | str],
         skipped: list[Problem],
         census: Census | None = None,
-        written_ids: Mapping[int, str] | None = None,
+        written_ids: Mapping[int, int | str] | None = None,
     ) -> None:
         self._annotations = annotations
         self.sizes = annotations.sizes
@@ -77,7 +77,7 @@ class AnnotatedImages:
         )
         self.skipped = skipped
         self.census = census or Census(len(annotations), len(annotations.boxes))
-        self.written_ids: Mapping[int, str] = written_ids or {}
+        self.written_ids: Mapping[int, int | str] = written_ids or {}
 
     def __len__(self) -> int:
         """The number of images."""
@@ -173,7 +173,7 @@ class FileSource(AnnotatedImages):
       category_ids: the data set's own id of each class.
       skipped: what was left out on the way here, an empty list where nothing was.
       census: what the files list; None for what the annotations hold.
-      written_ids: the ids of images that the files have as strings, by their numbers.
+      written_ids: the ids of images that the files have otherwise than as these numbers, by them.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class FileSource(AnnotatedImages):
         category_ids: Sequence[int | str],
         skipped: list[Problem],
         census: Census | None = None,
-        written_ids: Mapping[int, str] | None = None,
+        written_ids: Mapping[int, int | str] | None = None,
     ) -> None:
         super().__init__(annotations, classes, category_ids, skipped, census, written_ids)
         self._paths = list(paths)

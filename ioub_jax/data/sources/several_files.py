@@ -111,7 +111,7 @@ def _id_of(source: FileSource, index: int) -> int | str:
 
 def _ids(
     sources: Sequence[FileSource], names: Sequence[str]
-) -> tuple[np.ndarray, Mapping[int, str]]:
+) -> tuple[np.ndarray, Mapping[int, int | str]]:
     """A number for each image, and by these numbers the ids that are written as texts."""
     ids = [
         (name, _id_of(source, index))
@@ -121,7 +121,8 @@ def _ids(
     counts = Counter(str(id_) for _, id_ in ids)
     own = {id_ for _, id_ in ids if isinstance(id_, int) and counts[str(id_)] == 1}
     free = (number for number in itertools.count(1) if number not in own)
-    numbers, written = [], {}
+    numbers: list[int] = []
+    written: dict[int, int | str] = {}
     for name, id_ in ids:
         if isinstance(id_, int) and id_ in own:
             numbers.append(id_)

@@ -173,7 +173,7 @@ class ShapesSource:
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.sizes = np.tile(np.array(self.image_size, np.int64), (num_images, 1))
         self.skipped: list[Problem] = []
-        self.written_ids: Mapping[int, str] = {}
+        self.written_ids: Mapping[int, int | str] = {}
         self.census = Census(num_images, 0)  # only drawing every scene would tell how many boxes
         self.max_objects = max_objects
         self._seed = seed

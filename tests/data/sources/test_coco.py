@@ -216,6 +216,26 @@ def test_numbers_of_images_stay_the_same_whatever_is_left_out(tmp_path):
     assert source.written_ids == {1: "img_001", 3: "07", 4: "café 3"}
 
 
+def test_whole_ids_beside_names_are_in_the_results_as_they_are_written(tmp_path):
+    # Whole ids 7 and 1 get the numbers 1 and 3, the places of their images in the file.
+    path = _write_named(
+        tmp_path, [_annotation(1, image=7), _annotation(2, image=1)], names=(7, "left", 1)
+    )
+    source = CocoSource(path, tmp_path)
+    assert [source.image_id(index) for index in range(3)] == [1, 2, 3]
+    assert source.written_ids == {1: 7, 2: "left", 3: 1}
+    truth = evaluation.to_coco_ground_truth(source)
+    assert [entry["id"] for entry in truth["images"]] == [7, "left", 1]
+    collector = evaluation.DetectionCollector(source.category_ids, source.written_ids)
+    of_all = np.ones((2, 1), bool)
+    boxes = np.stack([source.annotations(k).boxes for k in (0, 2)])
+    labels = np.ones((2, 1), int)
+    collector.add([1, 3], boxes, np.full((2, 1), 0.5), labels, of_all, of_all[:, 0])
+    assert [entry["image_id"] for entry in collector.results] == [7, 1]
+    metrics = evaluation.evaluate_detections(json.loads(path.read_text()), collector.results)
+    assert metrics.summary["AP"] == pytest.approx(1)
+
+
 def test_ids_that_are_strings_of_integers_are_integers_within_and_strings_in_results(tmp_path):
     path = _write_named(tmp_path, [_annotation(1, image="17")], names=("3", "17"))
     source = CocoSource(path, tmp_path)
