@@ -28,6 +28,8 @@ ALL = "all"
 _SPLIT = re.compile(r"(?:autosplit_)?(train|val|test)(?:ing|id|idation)?[-_ ]?\d*", re.IGNORECASE)
 # Of several descriptions in a folder these are the ones.
 _DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "obj.data")
+# Where darknet has it, beside what it describes.
+_DARKNET_FOLDERS = ("data", "cfg")
 # So many images are looked at for a label file before a folder is taken for another format.
 _LOOKED_AT = 500
 
@@ -180,6 +182,10 @@ def find(path: str | os.PathLike[str]) -> YoloLayout | None:
     if not path.is_dir() and not (path.is_file() and may_be_description(path)):
         return None
     description = _description_in(folder) if path.is_dir() else read_description(path)
+    if description is None:
+        for below in _DARKNET_FOLDERS:
+            if (described := _darknet_description_in(folder / below)) is not None:
+                return find(described)
     found = _splits_in(folder)
     if description is None and not _has_labels(found):
         return None
@@ -241,6 +247,14 @@ def _description_in(folder: pathlib.Path) -> Description | None:
             "folder",
         )
     return read_description(found[0]) if found else None
+
+
+def _darknet_description_in(folder: pathlib.Path) -> pathlib.Path | None:
+    if not folder.is_dir():
+        return None
+    found = [path for path in _candidates(folder) if path.suffix.lower() == ".data"]
+    found = [path for path in found if may_be_description(path)]
+    return found[0] if len(found) == 1 else None
 
 
 def _splits_in(folder: pathlib.Path) -> dict[str, tuple[str, ...]]:
@@ -344,4 +358,7 @@ def _bases(description: Description) -> list[pathlib.Path]:
     places = Places([folder, folder.parent])
     base = places.find(description.base) if description.base else None
     bases = [base.path] if base is not None and base.path.is_dir() else []
+    if folder.name in _DARKNET_FOLDERS and description.path.suffix.lower() == ".data":
+        # darknet's paths are relative to where it is started.
+        return [*bases, folder, folder.parent]
     return [*bases, folder]

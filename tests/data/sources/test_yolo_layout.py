@@ -99,6 +99,17 @@ LAYOUTS = {
         {"train": ["obj_train_data/a.png"], "val": ["obj_valid_data/b.png"]},
         TWO,
     ),
+    "darknet's own folder, from where it is started": (
+        {"data/obj.data": "classes = 2\ntrain = data/train.txt\nvalid = data/val.txt\n"
+         "names = data/obj.names\nbackup = backup/\n",
+         "data/obj.names": "bolt\nnut\n",
+         "data/train.txt": "data/obj/a.png\n",
+         "data/val.txt": "data/obj/b.png\n",
+         "data/obj/a.png": b"", "data/obj/a.txt": ROW,
+         "data/obj/b.png": b""},
+        {"train": ["data/obj/a.png"], "val": ["data/obj/b.png"]},
+        TWO,
+    ),
     "lists without a description": (
         FLAT | {"train.txt": "a.png\n", "valid.txt": "b.png\n"},
         {"train": ["a.png"], "val": ["b.png"]},
