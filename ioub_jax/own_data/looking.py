@@ -80,7 +80,9 @@ def look_at(
     for split, images in opened.items():
         if found.splits[split] != HELD_OUT:  # those are told with the training images
             missing.extend(_problems_of(images, split))
-    settings = tuple(measure(config, annotations))
+    without_boxes = _without_boxes(config.data, found, source)
+    missing.extend(setting.why for setting in without_boxes)
+    settings = (*without_boxes, *measure(config, annotations))
     return OwnData(found, settings, tuple(_lines(found, opened)), tuple(missing), argument)
 
 
@@ -124,6 +126,28 @@ def _set(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
         config = config[name]
     with config.ignore_type():  # one file or several
         config[last] = value
+
+
+def _without_boxes(
+    data: ml_collections.ConfigDict, found: Found, source: Source
+) -> tuple[Setting, ...]:
+    """The classes to learn, where the training images have no box of others."""
+    names = source.classes
+    if "classes" not in data[found.format] or list(names) == [str(k) for k in range(len(names))]:
+        return ()  # without names the numbers are the classes, all of them
+    labels = set(annotations_of(source).labels.tolist())
+    empty = [name for label, name in enumerate(names) if label not in labels]
+    if not empty:
+        return ()
+    key = f"data.{found.format}.classes"
+    told = ", ".join(empty[:_SHOWN_CLASSES])
+    if len(empty) > _SHOWN_CLASSES:
+        told += f" and {len(empty) - _SHOWN_CLASSES} more"
+    why = (
+        f"The training images have no box of {len(empty)} of the {len(names)} classes ({told}): "
+        f"the others are learned ({key})."
+    )
+    return (Setting(key, tuple(name for name in names if name not in empty), why),)
 
 
 def _problems_of(source: Source, split: str) -> Iterator[str]:
