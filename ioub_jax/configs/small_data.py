@@ -41,13 +41,23 @@ def get_config(
     config.data.max_boxes = 40
 
     config.schedule.name = "cosine"
-    config.schedule.base_learning_rate = 0.05 if backbone == "small" else 0.025
     config.schedule.images = 20_000
     config.schedule.warmup_images = 1_000
-    config.optimizer.weight_decay = 5e-4
     config.optimizer.clip_global_norm = 10.0
+    _set_optimizer(config, backbone)
 
     config.evaluation.every_images = 2_000
     config.evaluation.batch_size = 24
     config.runtime.checkpoint_every_images = 1_000
     return config
+
+
+def _set_optimizer(config: ml_collections.ConfigDict, backbone: str) -> None:
+    if backbone == "lite0":
+        # .04 AP more than SGD's .025, and half of the images for the same: docs/results/small_data.
+        config.optimizer.name = "adamw"
+        config.optimizer.weight_decay = 0.05
+        config.schedule.base_learning_rate = 0.002
+        return
+    config.optimizer.weight_decay = 5e-4
+    config.schedule.base_learning_rate = 0.05 if backbone == "small" else 0.025

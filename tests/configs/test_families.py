@@ -106,6 +106,17 @@ def test_the_first_model_and_both_losses_are_the_default(name):
     assert (config.loss.classification.eta, config.loss.localization.lambda_) == (1.5, 1.5)
 
 
+def test_a_pretrained_lite0_is_trained_by_adamw_and_the_others_by_sgd():
+    names = {word: config_of("voc_folder_retinanet", word) for word in ("lite0", "small", "r18")}
+    assert {word: config.optimizer.name for word, config in names.items()} == {
+        "lite0": "adamw",
+        "small": "sgd",
+        "r18": "sgd",
+    }
+    assert names["lite0"].schedule.base_learning_rate == 0.002
+    assert names["lite0"].optimizer.weight_decay == 0.05
+
+
 def test_the_settings_are_the_papers():
     config = config_of("coco_retinanet", "r50,both")
     assert config.batch_size == config.schedule.reference_batch_size == 16
