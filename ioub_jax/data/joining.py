@@ -5,14 +5,15 @@ flags and areas; the number of the image is that of the first.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from ioub_jax.data.occlusion import areas, cover, cut, ignore_less_than
-from ioub_jax.data.sources.example import Example, select_objects
+from ioub_jax.data.occlusion import areas, cover, cut
+from ioub_jax.data.sources.example import Example
 from ioub_jax.data.transforms import SMALLEST_SIDE, jittered, pixels, shrink_quickly
 
 Size = tuple[int, int]
@@ -72,6 +73,7 @@ def mosaic(
     """
     draws = rng.random(14)
     low, high = limits
+    size_of = functools.cache(size_of)
     middle = [
         min(max(round((_MIDDLE[0] + draw * (_MIDDLE[1] - _MIDDLE[0])) * side), 1), side)
         for side, draw in zip(out.shape[:2], draws[:2], strict=True)
@@ -93,9 +95,7 @@ def mosaic(
         place = quarter[top : top + part.size[0], left : left + part.size[1]]
         shrink_quickly(part.pixels, part.size, place)
         parts.append(part.at(left + is_right * middle[1], top + is_low * middle[0]))
-    return _place_objects(
-        join_objects([part.example for part in parts], out), parts, min_visibility
-    )
+    return _place_objects(parts, out, min_visibility)
 
 
 class _Part(NamedTuple):
@@ -120,6 +120,19 @@ class _Part(NamedTuple):
         left, top, right, bottom = self.window
         return pixels(self.example)[top:bottom, left:right]
 
+    @property
+    def transform(self) -> tuple[float, ...]:
+        """Of boxes: the window's corner, the factors, the sizes and the place, twice two each."""
+        left, top, right, bottom = self.window
+        height, width = self.size
+        across, down = width / (right - left), height / (bottom - top)
+        return (
+            *(left, top, left, top),
+            *(across, down, across, down),
+            *(width, height, width, height),
+            *(self.left, self.top, self.left, self.top),
+        )
+
     def at(self, left: int, top: int) -> "_Part":
         return self._replace(left=left, top=top)
 
@@ -136,31 +149,34 @@ def _seen_part(
     wanted = size_of((height, width))
     top, bottom, new_height = jittered(height, factor * wanted[0], room[0], positions[0])
     left, right, new_width = jittered(width, factor * wanted[1], room[1], positions[1])
+    # An even window is halved in one go.
+    bottom -= (bottom - top) % 2 and bottom - top < height
+    right -= (right - left) % 2 and right - left < width
     return _Part(example, (left, top, right, bottom), (new_height, new_width))
 
 
-def _place_objects(joined: Example, parts: Sequence[_Part], min_visibility: float) -> Example:
-    """The objects of all parts, each in pixels of its own image, where they are in the mosaic."""
+def _place_objects(parts: Sequence[_Part], image: np.ndarray, min_visibility: float) -> Example:
+    """The objects of all parts, where they are in the mosaic; there are few, so calls count."""
     counts = [len(part.example.labels) for part in parts]
-    windows = np.array([part.window for part in parts], np.float32)
-    starts = np.array([(part.left, part.top) for part in parts], np.float32)
-    sizes = np.array([part.size[::-1] for part in parts], np.float32)
-    ratios = sizes / (windows[:, 2:] - windows[:, :2])
-    corners, starts, sizes, ratios = (
-        np.repeat(values, counts, axis=0) for values in (windows[:, :2], starts, sizes, ratios)
-    )
+    joined = join_objects([part.example for part in parts], image)
+    of_parts = np.array([part.transform for part in parts], np.float32)
+    of_boxes = np.repeat(of_parts, counts, axis=0)
+    corner, ratio, size, start = (of_boxes[:, k : k + 4] for k in (0, 4, 8, 12))
     # Clipped before the shift: a coordinate on the window's edge comes out exact.
-    whole = (joined.boxes - np.tile(corners, 2)) * np.tile(ratios, 2)
-    clipped = np.clip(whole, 0, np.tile(sizes, 2))
-    visible = areas(clipped) / np.maximum(areas(whole), np.finfo(np.float32).tiny)
-    placed = dataclasses.replace(
-        joined,
-        boxes=clipped + np.tile(starts, 2),
-        area=joined.area * visible * ratios.prod(axis=1),
-    )
-    placed = ignore_less_than(placed, visible, min_visibility)
+    whole = (joined.boxes - corner) * ratio
+    clipped = np.minimum(np.maximum(whole, 0), size)
     sides = clipped[:, 2:] - clipped[:, :2]
-    return select_objects(placed, (sides >= SMALLEST_SIDE).all(axis=-1))
+    visible = sides[:, 0] * sides[:, 1] / np.maximum(areas(whole), np.finfo(np.float32).tiny)
+    keep = sides.min(axis=1) >= SMALLEST_SIDE
+    return dataclasses.replace(
+        joined,
+        boxes=(clipped + start)[keep],
+        labels=joined.labels[keep],
+        crowd=joined.crowd[keep],
+        difficult=joined.difficult[keep],
+        ignored=(joined.ignored | (visible < min_visibility))[keep],
+        area=(joined.area * visible * ratio[:, 0] * ratio[:, 1])[keep],
+    )
 
 
 def _shifted(example: Example, left: int, top: int) -> Example:
