@@ -76,6 +76,8 @@ def text(data: OwnData, path: pathlib.Path) -> str:
         for sentence in data.missing:
             wrapped = _wrapped(sentence)
             lines += [f"    # - {wrapped[0]}", *(f"    #   {line}" for line in wrapped[1:])]
+        if any("on_error" in sentence for sentence in data.missing):
+            lines += ["    # To train without them:", '    # config.data.on_error = "skip"']
     return _FILE.format(
         title=data.found.title[0].upper() + data.found.title[1:],
         place=_in_docstring(data.found.place),

@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 import pathlib
 
@@ -50,6 +51,20 @@ def test_the_file_is_the_configuration_with_a_reason_for_every_value(tmp_path, p
     assert config.anchors.ratios == (0.25, 1.0)
     # Another backbone and arm are one word away.
     assert load(path).get_config("small,baseline").loss.classification.eta == 0
+
+
+@pytest.mark.parametrize(
+    ("missing", "is_named"),
+    [("a.xml: box 4 is bad; or set config.data.on_error='skip'.", True), ("No images.", False)],
+)
+def test_what_leaves_broken_data_out_is_one_line_away(tmp_path, missing, is_named):
+    path = tmp_path / "mine.py"
+    config_file.write(path, dataclasses.replace(data(), missing=(missing,)))
+    line = '    # config.data.on_error = "skip"'
+    assert (line in path.read_text().splitlines()) == is_named
+    assert load(path).get_config().data.on_error == "raise"
+    path.write_text(path.read_text().replace(line, line.replace("# ", "")))
+    assert load(path).get_config().data.on_error == ("skip" if is_named else "raise")
 
 
 @pytest.mark.parametrize(
