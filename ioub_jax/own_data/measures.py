@@ -26,7 +26,7 @@ _MOST_CANVASES = 3
 _WORTH_A_CANVAS = 0.1  # of padding: each is a compilation
 # How many images a training sees: as many as make a small data set converge, and a large one often
 # enough.
-_FEWEST_IMAGES, _FEWEST_EPOCHS = 8_000, 12
+_FEWEST_IMAGES, _FEWEST_EPOCHS = 7_000, 12
 _EVALUATIONS = 10
 
 
