@@ -1,6 +1,4 @@
-"""Values in bins, and means of what may be nothing: what several diagnostics compute with."""
-
-from collections.abc import Sequence
+"""Values in bins: what several diagnostics compute with."""
 
 import numpy as np
 
@@ -18,13 +16,3 @@ def bin_of(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
       0 to bins - 1, and -1 below the first edge.
     """
     return np.minimum(np.searchsorted(edges, values, side="right"), len(edges) - 1) - 1
-
-
-def mean(values: np.ndarray) -> float | None:
-    """The mean of an array; None of nothing."""
-    return float(values.mean()) if values.size else None
-
-
-def mean_of_existing(values: Sequence[float | None]) -> float | None:
-    """The mean of the numbers that exist; None without any."""
-    return mean(np.array([value for value in values if value is not None], np.float64))

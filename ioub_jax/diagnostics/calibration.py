@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ioub_jax.diagnostics.binning import mean, mean_of_existing
-from ioub_jax.diagnostics.coco_matches import ClassMatches
+from ioub_jax.evaluation.coco_matching import ClassMatches
+from ioub_jax.evaluation.means import mean, mean_of_existing
 
 _BINS, _LOCALIZATION_AWARE_BINS = 10, 25
 
@@ -54,7 +54,7 @@ class Calibration:
     bins: tuple[ScoreBin, ...]
     d_ece: float | None
     la_ece: float | None
-    per_class: tuple[tuple[str, float | None], ...]
+    per_class: tuple[tuple[str | None, float | None], ...]
 
 
 def calibration_of(classes: Sequence[ClassMatches]) -> Calibration:

@@ -12,30 +12,9 @@ import numpy as np
 from ioub_jax.evaluation import coco_metrics
 from ioub_jax.evaluation.box_arrays import box_arrays, paired_ious
 from ioub_jax.evaluation.coco_input import CheckedInput
+from ioub_jax.evaluation.coco_matching import ClassMatches
 
-#: IoU from which a detection may be true.
-MATCHED_IOU = 0.5
 _CURVES = {"0.50": "AP50", "0.75": "AP75", "0.90": "AP90"}
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassMatches:
-    """The d detections of a class, best first, each matched at IoU .50 or not.
-
-    Attributes:
-      name: the class's name.
-      boxes: its ground-truth boxes, crowds not counted.
-      scores: float64 `[d]`, descending.
-      true: bool `[d]`: COCO has given the detection a ground-truth box of its own. What COCO
-        ignores (detections in crowds) is not here.
-      ious: float64 `[d]`, the IoU with that box; 0 where not true.
-    """
-
-    name: str
-    boxes: int
-    scores: np.ndarray
-    true: np.ndarray
-    ious: np.ndarray
 
 
 def matches_of(checked: CheckedInput, evaluator: Any) -> list[ClassMatches]:

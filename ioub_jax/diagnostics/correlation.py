@@ -17,9 +17,10 @@ import dataclasses
 import numpy as np
 from scipy import stats
 
-from ioub_jax.diagnostics.binning import bin_of, mean
+from ioub_jax.diagnostics.binning import bin_of
 from ioub_jax.evaluation.box_arrays import box_arrays, nearest_objects, paired_covered_shares
 from ioub_jax.evaluation.coco_input import CheckedInput
+from ioub_jax.evaluation.means import mean
 
 #: IoU from which a detection is located.
 LOCATED_IOU = 0.5

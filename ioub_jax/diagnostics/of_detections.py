@@ -7,9 +7,9 @@ from typing import Any
 from ioub_jax.diagnostics.calibration import Calibration, calibration_of
 from ioub_jax.diagnostics.coco_matches import PrecisionCurves, curves_of, matches_of
 from ioub_jax.diagnostics.correlation import Correlation, correlation_of
-from ioub_jax.diagnostics.lrp import OptimalLrp, mean_optimal_lrp, optimal_lrp
 from ioub_jax.evaluation import coco_metrics
 from ioub_jax.evaluation.coco_input import check_input
+from ioub_jax.evaluation.lrp import OptimalLrp, mean_optimal_lrp, optimal_lrp
 
 
 @dataclasses.dataclass(frozen=True)

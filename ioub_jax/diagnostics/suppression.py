@@ -11,7 +11,8 @@ import dataclasses
 
 import numpy as np
 
-from ioub_jax.diagnostics.binning import bin_of, mean
+from ioub_jax.diagnostics.binning import bin_of
+from ioub_jax.evaluation.means import mean
 
 _REACHED_IOU = 0.5
 _BINS = 20

@@ -29,6 +29,7 @@ from ioub_jax.coco_values import (
 _Numbers = Mapping[int | str | None, int]
 
 _FLAGS = ("iscrowd", "difficult", "ignored")
+_OBJECTS = (dict, Mapping)  # of JSON; a dict is known at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +44,14 @@ class CheckedInput:
         `category_id`, `bbox`, `area`, `iscrowd`, `difficult` and `ignored` (0 or 1).
       detections: the detections, each with `id` (from 1), `image_id`, `category_id`, `bbox`,
         `area`, `iscrowd` (0) and `score`.
+      image_ids: the id of every image as the ground truth has it, in the order of the numbers.
     """
 
     images: set[int]
     categories: list[dict[str, Any]]
     annotations: list[dict[str, Any]]
     detections: list[dict[str, Any]]
+    image_ids: tuple[int | str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -92,8 +95,10 @@ def check_input(
       ValueError: a detection or an annotation is malformed or names an unknown image or category.
     """
     for key in ("images", "annotations", "categories"):
-        if key not in ground_truth:
+        if not isinstance(ground_truth, Mapping) or key not in ground_truth:
             raise ValueError(f"the ground truth has no {key!r}: it is not in COCO's JSON format")
+        _check_entries(f"{key!r} of the ground truth", ground_truth[key])
+    _check_entries("the detections", detections)
     images = _number_ids(ground_truth, "images")
     categories = _number_ids(ground_truth, "categories")
     return CheckedInput(
@@ -103,7 +108,7 @@ def check_input(
                 {
                     "id": categories[id_of(entry["id"])],
                     "written_id": _plain_id(entry["id"]),
-                    "name": entry["name"],
+                    "name": _name(entry),
                 }
                 for entry in ground_truth["categories"]
             ),
@@ -111,7 +116,33 @@ def check_input(
         ),
         annotations=_read_annotations(ground_truth["annotations"], images, categories),
         detections=_read_detections(detections, images, categories),
+        image_ids=tuple(
+            sorted(
+                (_plain_id(entry["id"]) for entry in ground_truth["images"]),
+                key=lambda written: images[id_of(written)],
+            )
+        ),
     )
+
+
+def _check_entries(name: str, entries: object) -> None:
+    """Checks that something is a list of JSON's objects."""
+    if not isinstance(entries, Sequence) or isinstance(entries, str):
+        raise ValueError(f"{name} must be a list of objects, not a {type(entries).__name__}")
+    for number, entry in enumerate(entries, start=1):
+        if not isinstance(entry, _OBJECTS):
+            raise ValueError(
+                f"{name} must be a list of objects, but number {number} is a {type(entry).__name__}"
+            )
+
+
+def _name(category: Mapping[str, Any]) -> str:
+    """The name of a category, which must have one."""
+    if not isinstance(name := category.get("name"), str):
+        raise ValueError(
+            f"the ground truth has no name, or none that is text, of category {category['id']!r}"
+        )
+    return name
 
 
 def _number_ids(ground_truth: Mapping[str, Any], key: str) -> _Numbers:
@@ -133,7 +164,7 @@ def _number_ids(ground_truth: Mapping[str, Any], key: str) -> _Numbers:
     return {identity: number for number, identity in enumerate(by_meaning, start=1)}
 
 
-def _plain_id(written: object) -> int | str | None:
+def _plain_id(written: object) -> Any:
     """An id as it is written, as a plain Python value."""
     return written if isinstance(written, str) else id_of(written)
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ioub_jax.diagnostics.binning import mean_of_existing
 from ioub_jax.evaluation.coco_metrics import AP_KEYS
+from ioub_jax.evaluation.means import mean_of_existing
 
 #: Coverage of the intervals.
 CONFIDENCE = 0.95

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ioub_jax.diagnostics.calibration import calibration_of
-from ioub_jax.diagnostics.coco_matches import ClassMatches
+from ioub_jax.evaluation.coco_matching import ClassMatches
 
 
 def of_class(name, scores, true, ious):

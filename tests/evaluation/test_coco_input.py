@@ -241,3 +241,32 @@ def test_the_search_for_cycles_is_as_it_was_after_an_error():
             assert gc.isenabled() == is_on
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("change", "found", "sentence"),
+    [
+        ({}, {"annotations": []}, "the detections must be a list of objects, not a dict"),
+        ({}, "[]", "the detections must be a list of objects, not a str"),
+        ({}, [PERFECT[0], 5], "the detections must be a list .* but number 2 is a int"),
+        ({"images": {"id": 1}}, [], "'images' of the ground truth must be a list of objects, not"),
+        ({"annotations": [None]}, [], "'annotations' of the ground .* number 1 is a NoneType"),
+        ({"categories": [{"id": 1}]}, [], "no name, or none that is text, of category 1"),
+        ({"categories": [{"id": 1, "name": 7}]}, [], "no name, or none that is text, of"),
+    ],
+)
+def test_what_is_no_list_of_objects_is_refused(change, found, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        check_input(ground_truth({}) | change, found)
+
+
+def test_ids_of_images_are_in_the_order_of_their_numbers():
+    content = {
+        "images": [{"id": identity} for identity in ("b", 20, "3", "a")],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "cell"}],
+    }
+    assert check_input(content, []).image_ids == ("3", 20, "a", "b")
+    row = {"image_id": "a", "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}
+    (detection,) = check_input(content, [row]).detections
+    assert detection["image_id"] == 3

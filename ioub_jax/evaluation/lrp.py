@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ioub_jax.diagnostics.binning import mean_of_existing
-from ioub_jax.diagnostics.coco_matches import MATCHED_IOU, ClassMatches
+from ioub_jax.evaluation.coco_matching import MATCHED_IOU, ClassMatches
+from ioub_jax.evaluation.means import mean_of_existing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,21 @@ class OptimalLrp:
     parts: tuple[float, float, float] | None = None
 
 
+def lrp_errors(matches: ClassMatches, iou: float = MATCHED_IOU) -> np.ndarray:
+    """The LRP error of a class with its first 1, 2, ... d detections: float64 `[d]`.
+
+    Args:
+      matches: of a class with a ground-truth box.
+      iou: tau, from which its detections are true, below 1.
+    """
+    true = np.cumsum(matches.true)
+    false = np.cumsum(~matches.true)
+    missed = matches.boxes - true
+    inaccuracy = true - np.cumsum(matches.ious)
+    errors: np.ndarray = (inaccuracy / (1 - iou) + false + missed) / (true + false + missed)
+    return errors
+
+
 def optimal_lrp(matches: ClassMatches) -> OptimalLrp:
     """The optimal LRP error of one class."""
     if matches.boxes == 0:
@@ -56,7 +71,7 @@ def optimal_lrp(matches: ClassMatches) -> OptimalLrp:
     missed = matches.boxes - true
     inaccuracy = true - np.cumsum(matches.ious)
     total = true + false + missed
-    errors = (inaccuracy / (1 - MATCHED_IOU) + false + missed) / total
+    errors = lrp_errors(matches)
     best = int(np.argmin(errors))
     # Before the first true detection the error is 1, so the best has one or is no better.
     best = best if true[best] else int(np.argmax(matches.true))

@@ -3,10 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from ioub_jax.diagnostics.coco_matches import ClassMatches, curves_of, matches_of
-from ioub_jax.diagnostics.lrp import mean_optimal_lrp, optimal_lrp
+from ioub_jax.diagnostics.coco_matches import curves_of, matches_of
 from ioub_jax.evaluation import coco_metrics
 from ioub_jax.evaluation.coco_input import check_input
+from ioub_jax.evaluation.coco_matching import ClassMatches
+from ioub_jax.evaluation.lrp import mean_optimal_lrp, optimal_lrp
 from tests.evaluation.small_data import annotation, data_set, detection
 
 

@@ -1,0 +1,125 @@
+"""Which detections COCO's metric takes for true at one IoU, in arrays.
+
+The rules are pycocotools': the best detections of a class in an image, 100 where nothing else is
+said, each take the free ground-truth box of their class that they overlap most, the last of equals;
+one that gets none and lies in a crowd of its class is neither true nor false.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from ioub_jax.evaluation.compared_boxes import ComparedBoxes, Pairs, match_greedily
+
+#: IoU from which a detection is true where nothing else is said.
+MATCHED_IOU = 0.5
+#: How many detections of a class in an image count in COCO's own metrics, the best.
+COCO_DETECTIONS = 100
+#: What is asked for at most: as in pycocotools, an IoU of 1 is reached in spite of rounding.
+HIGHEST_IOU = 1 - 1e-10
+
+
+@dataclasses.dataclass(frozen=True)
+class Matches:
+    """What d detections have found of m ground-truth boxes.
+
+    Attributes:
+      iou: from which a detection may be true.
+      objects: int64 `[d]`, the box that each has found; -1 where it is not true.
+      ious: float64 `[d]`, the IoU with it; 0 where not true.
+      ignored: bool `[d]`: neither true nor false: in a crowd, or beyond what is counted.
+    """
+
+    iou: float
+    objects: np.ndarray
+    ious: np.ndarray
+    ignored: np.ndarray
+
+    @property
+    def true(self) -> np.ndarray:
+        """Which detections are true, bool `[d]`."""
+        return self.objects >= 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassMatches:
+    """The d detections of a class, best first, each true or false.
+
+    Attributes:
+      name: the class's name; None of all classes together.
+      boxes: its ground-truth boxes, crowds not counted.
+      scores: float64 `[d]`, descending.
+      true: bool `[d]`: COCO has given the detection a ground-truth box of its own. What COCO
+        ignores (detections in crowds) is not here.
+      ious: float64 `[d]`, the IoU with that box; 0 where not true.
+    """
+
+    name: str | None
+    boxes: int
+    scores: np.ndarray
+    true: np.ndarray
+    ious: np.ndarray
+
+
+def check_iou(iou: float, name: str = "iou") -> None:
+    """Checks an IoU from which a detection may be true.
+
+    Raises:
+      ValueError: it is not above 0 and at most 1.
+    """
+    if isinstance(iou, str | bool) or not 0 < iou <= 1:
+        raise ValueError(f"{name} is {iou!r}: it must be above 0 and at most 1, such as 0.5")
+
+
+def match_as_coco(
+    compared: ComparedBoxes, pairs: Pairs, iou: float, counted: int = COCO_DETECTIONS
+) -> Matches:
+    """Matches detections with ground truth as COCO's metric does, of all sizes.
+
+    Args:
+      compared: both.
+      pairs: all pairs with at least that IoU; more do no harm.
+      iou: from which a detection may be true.
+      counted: how many detections of a class in an image are looked at, the best.
+    """
+    least = min(iou, HIGHEST_IOU)
+    found, objects = compared.found, compared.objects
+    beyond = compared.places_in_class() >= counted
+    allowed = found.classes[pairs.found] == objects.classes[pairs.objects]
+    allowed &= (pairs.overlaps >= least) & ~beyond[pairs.found]
+    pairs = pairs[allowed]
+    matched = match_greedily(pairs, compared, found.images * compared.class_count + found.classes)
+    ious = np.zeros(len(found))
+    of_match = matched[pairs.found] == pairs.objects
+    ious[pairs.found[of_match]] = pairs.overlaps[of_match]
+    ignored = beyond.copy()
+    ignored[compared.pairs_in_crowds(least).found] = True
+    return Matches(iou, matched, ious, ignored & (matched < 0))
+
+
+def matches_by_class(
+    compared: ComparedBoxes, matches: Matches, names: list[str]
+) -> list[ClassMatches]:
+    """The matches of every class.
+
+    Args:
+      compared: what was compared.
+      matches: what was found.
+      names: of the classes.
+    """
+    counted = compared.best_first[~matches.ignored[compared.best_first]]
+    classes = compared.found.classes[counted]
+    by_class = counted[np.argsort(classes, kind="stable")]
+    ends = np.cumsum(np.bincount(classes, minlength=compared.class_count))
+    return [
+        ClassMatches(
+            name,
+            int(boxes),
+            compared.scores[of_class],
+            matches.true[of_class],
+            matches.ious[of_class],
+        )
+        for name, boxes, of_class in zip(
+            names, compared.boxes_of_class, np.split(by_class, ends[:-1]), strict=True
+        )
+    ]

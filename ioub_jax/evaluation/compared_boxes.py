@@ -1,0 +1,252 @@
+"""Detections and ground truth of many images in arrays, their overlaps, and greedy matching.
+
+What error kinds, confusion matrices and score thresholds compute with. IoUs are pycocotools' to the
+last bit, so that a detection at the very threshold is what COCO's metric takes it for.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ioub_jax.evaluation.coco_input import CheckedInput
+
+# Pairs of boxes looked at together: as many as stay in a processor's cache.
+_TOGETHER = 1 << 17
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacedBoxes:
+    """n boxes.
+
+    Attributes:
+      images: int64 `[n]`, the numbers that `CheckedInput` gives them.
+      classes: int64 `[n]` in 0..C-1, positions in `CheckedInput.categories`.
+      boxes: float64 `[n, 4]`, COCO's [x, y, width, height].
+    """
+
+    images: np.ndarray
+    classes: np.ndarray
+    boxes: np.ndarray
+
+    def __len__(self) -> int:
+        """How many there are: n."""
+        return len(self.images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """p pairs of a detection and a ground-truth box of one image.
+
+    Attributes:
+      found: int64 `[p]`, positions of detections, ascending.
+      objects: int64 `[p]`, positions of ground-truth boxes, ascending for each detection.
+      overlaps: float64 `[p]`: their IoU, or the share of the detection that lies in the other.
+    """
+
+    found: np.ndarray
+    objects: np.ndarray
+    overlaps: np.ndarray
+
+    def __getitem__(self, chosen: np.ndarray) -> "Pairs":
+        return Pairs(self.found[chosen], self.objects[chosen], self.overlaps[chosen])
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparedBoxes:
+    """d detections and m ground-truth boxes.
+
+    Attributes:
+      found: the detections, in their order.
+      scores: float64 `[d]`.
+      objects: the ground-truth boxes, in their order.
+      crowd: bool `[m]`: a crowd or a region to ignore.
+      class_count: C.
+    """
+
+    found: PlacedBoxes
+    scores: np.ndarray
+    objects: PlacedBoxes
+    crowd: np.ndarray
+    class_count: int
+
+    @functools.cached_property
+    def best_first(self) -> np.ndarray:
+        """Positions of the detections, int64 `[d]`; of equals the earlier image first, as COCO."""
+        by_image = np.argsort(self.found.images, kind="stable")
+        return by_image[np.argsort(-self.scores[by_image], kind="stable")]
+
+    @functools.cached_property
+    def ranks(self) -> np.ndarray:
+        """The place of each detection in `best_first`, int64 `[d]`."""
+        ranks = np.empty(len(self.found), np.int64)
+        ranks[self.best_first] = np.arange(len(self.found))
+        return ranks
+
+    @functools.cached_property
+    def boxes_of_class(self) -> np.ndarray:
+        """How many ground-truth boxes each class has, crowds not counted: int64 `[C]`."""
+        return np.bincount(self.objects.classes[~self.crowd], minlength=self.class_count)
+
+    def places_in_class(self) -> np.ndarray:
+        """The place of each detection among those of its image and class, from 0: int64 `[d]`."""
+        groups = self.found.images * self.class_count + self.found.classes
+        places = np.empty(len(self.found), np.int64)
+        places[self.best_first] = _counted_up(groups[self.best_first])
+        return places
+
+    def pairs(self, least: float) -> Pairs:
+        """All pairs with at least that IoU, above 0; crowds are in none."""
+        return _pairs(self.found, self.objects, np.flatnonzero(~self.crowd), least, by_class=False)
+
+    def pairs_in_crowds(self, least: float) -> Pairs:
+        """The pairs with a crowd of its class in which at least that share of a detection lies."""
+        return _pairs(self.found, self.objects, np.flatnonzero(self.crowd), least, by_class=True)
+
+
+def compared_boxes(checked: CheckedInput) -> ComparedBoxes:
+    """Checked input as arrays."""
+
+    def placed(entries: Sequence[dict]) -> PlacedBoxes:
+        images = np.fromiter((row["image_id"] for row in entries), np.int64, len(entries))
+        categories = np.fromiter((row["category_id"] for row in entries), np.int64, len(entries))
+        boxes = np.array([row["bbox"] for row in entries], np.float64).reshape(-1, 4)
+        return PlacedBoxes(images, categories - 1, boxes)  # which are numbered from 1
+
+    return ComparedBoxes(
+        found=placed(checked.detections),
+        scores=np.array([row["score"] for row in checked.detections], np.float64),
+        objects=placed(checked.annotations),
+        crowd=np.array([row["iscrowd"] for row in checked.annotations], bool),
+        class_count=len(checked.categories),
+    )
+
+
+def match_greedily(
+    pairs: Pairs, compared: ComparedBoxes, groups: np.ndarray, preference: np.ndarray | None = None
+) -> np.ndarray:
+    """Gives the best detections the free ground-truth boxes that they overlap most.
+
+    Args:
+      pairs: which may be matched.
+      compared: what they are pairs of.
+      groups: int64 `[d]`; no two detections of different groups are in pairs with one box.
+      preference: `[p]`, which of equal overlaps is taken: the greatest; of equals, or where it is
+        None, the last box, as pycocotools does.
+
+    Returns:
+      the ground-truth box of each detection, int64 `[d]`, -1 without one.
+    """
+    preference = np.zeros(len(pairs.found)) if preference is None else preference
+    keys = (-pairs.objects, -preference, -pairs.overlaps, compared.ranks[pairs.found])
+    order = np.lexsort(keys)
+    of_pair, objects = pairs.found[order], pairs.objects[order]
+    firsts = _firsts(of_pair)
+    # The n-th detections of all groups have no box in common, so they take theirs at once.
+    turn_of_detection = _counted_up(groups[of_pair[firsts]])
+    turns = np.repeat(turn_of_detection, np.diff(np.append(firsts, len(of_pair))))
+    by_turn = np.argsort(turns, kind="stable")
+    of_pair, objects = of_pair[by_turn], objects[by_turn]
+    bounds = np.searchsorted(turns[by_turn], np.arange(turns.max(initial=-1) + 2))
+    matched = np.full(len(compared.found), -1, np.int64)
+    taken = np.zeros(len(compared.objects), bool)
+    for start, end in itertools.pairwise(bounds.tolist()):
+        wanted = objects[start:end]
+        free = np.flatnonzero(~taken[wanted])
+        chosen = free[_firsts(of_pair[start:end][free])]
+        matched[of_pair[start:end][chosen]] = wanted[chosen]
+        taken[wanted[chosen]] = True
+    return matched
+
+
+def best_pairs(pairs: Pairs, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pair with the greatest overlap of each detection, the first of equals.
+
+    Args:
+      pairs: any.
+      count: d, how many detections there are.
+
+    Returns:
+      the overlap, float64 `[d]`, and the ground-truth box, int64 `[d]`; 0 and -1 without a pair.
+    """
+    order = np.lexsort((-pairs.overlaps, pairs.found))
+    chosen = order[_firsts(pairs.found[order])]
+    overlaps, objects = np.zeros(count), np.full(count, -1, np.int64)
+    overlaps[pairs.found[chosen]] = pairs.overlaps[chosen]
+    objects[pairs.found[chosen]] = pairs.objects[chosen]
+    return overlaps, objects
+
+
+def _firsts(values: np.ndarray) -> np.ndarray:
+    """Where a run of equal values begins, int64."""
+    return np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
+
+
+def _counted_up(groups: np.ndarray) -> np.ndarray:
+    """How many of its group are before each, int64 `[n]`."""
+    order = np.argsort(groups, kind="stable")
+    firsts = _firsts(groups[order])
+    lengths = np.diff(np.append(firsts, len(groups)))
+    places = np.empty(len(groups), np.int64)
+    places[order] = np.arange(len(groups)) - np.repeat(firsts, lengths)
+    return places
+
+
+# Overlaps.
+
+
+def _pairs(
+    found: PlacedBoxes, objects: PlacedBoxes, chosen: np.ndarray, least: float, *, by_class: bool
+) -> Pairs:
+    """The pairs of detections and the chosen boxes with at least an overlap above 0.
+
+    `by_class` is for crowds: pairs of one class alone, and the share of the detection in the box.
+    """
+    keys, object_keys = found.images, objects.images[chosen]
+    if by_class:
+        count = 1 + max(found.classes.max(initial=0), objects.classes.max(initial=0))
+        keys = keys * count + found.classes
+        object_keys = object_keys * count + objects.classes[chosen]
+    parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    for first, second in _positions_of_pairs(keys, object_keys):
+        second = chosen[second]
+        values = _overlaps(found.boxes[first], objects.boxes[second], of_first=by_class)
+        kept = (values >= least) & (values > 0)
+        parts.append((first[kept], second[kept], values[kept]))
+    first, second, values = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Pairs(first, second, values)
+
+
+def _positions_of_pairs(
+    keys: np.ndarray, others: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The positions in `keys` and in `others` of all pairs of equals, some at a time."""
+    order = np.argsort(others, kind="stable")
+    starts = np.searchsorted(others[order], keys, side="left")
+    counts = np.searchsorted(others[order], keys, side="right") - starts
+    with_pairs = np.flatnonzero(counts)
+    ends = np.cumsum(counts[with_pairs])
+    if not len(ends):
+        return
+    bounds = np.searchsorted(ends, np.arange(0, ends[-1], _TOGETHER))
+    for begin, end in zip(bounds, np.append(bounds[1:], len(ends)), strict=True):
+        rows = with_pairs[begin:end]
+        lengths = counts[rows]
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        yield np.repeat(rows, lengths), order[np.repeat(starts[rows], lengths) + within]
+
+
+def _overlaps(first: np.ndarray, second: np.ndarray, *, of_first: bool) -> np.ndarray:
+    """IoU of boxes `[n, 4]`, pair by pair, or the share of the first in the second; `[n]`."""
+    x, y, width, height = first.T
+    other_x, other_y, other_width, other_height = second.T
+    with np.errstate(over="ignore", invalid="ignore"):  # sides of 1e200 have no area
+        across = np.minimum(width + x, other_width + other_x) - np.maximum(x, other_x)
+        down = np.minimum(height + y, other_height + other_y) - np.maximum(y, other_y)
+        common = np.maximum(across, 0.0) * np.maximum(down, 0.0)
+        area = width * height
+        whole = area if of_first else area + other_width * other_height - common
+        exists = (common > 0) & (whole > 0)
+        return np.divide(common, whole, out=np.zeros_like(common), where=exists)

@@ -1,0 +1,142 @@
+"""Which classes a detector takes for which: a confusion matrix.
+
+Detections with at least a score, the best first, each take the free ground-truth box that they
+overlap most, **of whatever class**: of equal overlaps one of their own class, then the last. What
+finds no box is taken from the background, what is found by nothing is taken for it. A detection
+without a box that lies in a crowd of its class counts nowhere; crowds and regions to ignore are
+neither found nor missed. Nothing else limits how many detections of an image are looked at.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ioub_jax.coco_values import id_of
+from ioub_jax.evaluation.coco_input import CheckedInput, check_input
+from ioub_jax.evaluation.coco_matching import HIGHEST_IOU, MATCHED_IOU, check_iou
+from ioub_jax.evaluation.compared_boxes import ComparedBoxes, Pairs, compared_boxes, match_greedily
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ConfusionMatrix:
+    """How often what was taken for what.
+
+    Attributes:
+      names: of the C classes, in the order of the category ids.
+      category_ids: their ids in the ground truth.
+      counts: int64 `[C + 1, C + 1]`: how many boxes of the row's class were detected as the
+        column's. The last column has the boxes that were not found, the last row the detections
+        that found none; where both meet is 0.
+      thresholds: the least score of each class's detections.
+      iou: from which a detection may have found a box.
+    """
+
+    names: tuple[str, ...]
+    category_ids: tuple[int | str, ...]
+    counts: np.ndarray
+    thresholds: tuple[float, ...]
+    iou: float
+
+    def confusions(self) -> list[tuple[int, int, int]]:
+        """What is taken for something else, the most frequent first: row, column and count.
+
+        The background is row or column C.
+        """
+        wrong = self.counts.copy()
+        np.fill_diagonal(wrong, 0)
+        rows, columns = np.nonzero(wrong)
+        order = np.argsort(-wrong[rows, columns], kind="stable")
+        cells = rows[order], columns[order], wrong[rows, columns][order]
+        return list(zip(*(part.tolist() for part in cells), strict=True))
+
+
+def confusion_matrix(
+    ground_truth: Mapping[str, Any],
+    detections: Sequence[Mapping[str, Any]],
+    score_threshold: float | Mapping[int | str, float],
+    iou: float = MATCHED_IOU,
+) -> ConfusionMatrix:
+    """Counts which classes detections take for which.
+
+    Args:
+      ground_truth: a data set in COCO's JSON format, as `evaluate_detections` takes it.
+      detections: COCO results.
+      score_threshold: the least score of a detection that is looked at; or those of the classes, by
+        category id.
+      iou: from which a detection may have found a box.
+
+    Raises:
+      ValueError: a detection or an annotation is malformed or names an unknown image or category,
+        or a threshold is missing or no number, or of an unknown class, or the IoU is none.
+    """
+    check_iou(iou)
+    checked = check_input(ground_truth, detections)
+    compared = compared_boxes(checked)
+    thresholds = _by_class(checked, score_threshold)
+    return confusion_of(checked, compared, compared.pairs(iou), thresholds, iou)
+
+
+def confusion_of(
+    checked: CheckedInput,
+    compared: ComparedBoxes,
+    pairs: Pairs,
+    thresholds: Sequence[float],
+    iou: float,
+) -> ConfusionMatrix:
+    """As `confusion_matrix`, of checked input.
+
+    Args:
+      checked: what is evaluated.
+      compared: the same in arrays.
+      pairs: all pairs with at least that IoU; more do no harm.
+      thresholds: C, in the order of the classes.
+      iou: from which a detection may have found a box.
+    """
+    found, objects, count = compared.found, compared.objects, compared.class_count
+    kept = compared.scores >= np.array(thresholds, np.float64)[found.classes]
+    least = min(iou, HIGHEST_IOU)
+    pairs = pairs[(pairs.overlaps >= least) & kept[pairs.found]]
+    own = found.classes[pairs.found] == objects.classes[pairs.objects]
+    matched = match_greedily(pairs, compared, found.images, own.astype(float))
+    in_crowds = compared.pairs_in_crowds(least).found
+    kept[in_crowds] &= matched[in_crowds] >= 0
+    # The background is one class more, of a box one behind the last: that is -1.
+    classes_of_boxes = np.append(objects.classes, count)
+    missed = ~compared.crowd
+    missed[matched[matched >= 0]] = False
+    counts = np.zeros((count + 1, count + 1), np.int64)
+    np.add.at(counts, (classes_of_boxes[matched[kept]], found.classes[kept]), 1)
+    np.add.at(counts, (objects.classes[missed], count), 1)
+    return ConfusionMatrix(
+        names=tuple(category["name"] for category in checked.categories),
+        category_ids=tuple(category["written_id"] for category in checked.categories),
+        counts=counts,
+        thresholds=tuple(map(float, thresholds)),
+        iou=iou,
+    )
+
+
+def _by_class(
+    checked: CheckedInput, score_threshold: float | Mapping[int | str, float]
+) -> list[float]:
+    """The threshold of each class, in their order."""
+    ids = [id_of(category["written_id"]) for category in checked.categories]
+    if isinstance(score_threshold, Mapping):
+        given = {id_of(key): value for key, value in score_threshold.items()}
+        for id_ in ids:
+            if id_ not in given:
+                raise ValueError(f"score_threshold has none of category {id_!r}: give one of each")
+        for id_ in given:
+            if id_ not in ids:
+                raise ValueError(
+                    f"score_threshold has one of category {id_!r}, which is none of the ground"
+                    " truth's: leave it out"
+                )
+    else:
+        given = dict.fromkeys(ids, score_threshold)
+    for id_, value in given.items():
+        if isinstance(value, str | bool) or not value == value:
+            raise ValueError(f"score_threshold of category {id_!r} is {value!r}: give a number")
+    return [float(given[id_]) for id_ in ids]

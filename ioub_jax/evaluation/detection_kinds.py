@@ -1,0 +1,102 @@
+"""What is wrong with each detection, after TIDE (Bolya et al., arXiv 2008.08115).
+
+A detection that is neither true nor ignored by COCO's metric is, with the IoU from which one is
+true (the foreground IoU t) and one below which it has to do with nothing (the background IoU b),
+the first of these that fits:
+
+- **misplaced** (TIDE's localization error): the box of its class that it overlaps most is
+  overlapped by b <= IoU < t.
+- **confused** (classification error): it overlaps a box of another class by t or more.
+- **duplicate**: it overlaps a box of its class by t or more, which a better one has found.
+- **background**: it overlaps no box by more than b.
+- **both**: what is left; it overlaps a box of another class, and not enough.
+
+TIDE takes an IoU of exactly t for a localization error, and it is a duplicate here: as it is, the
+detection would be true if the box were free. Detections that COCO's metric ignores are no errors
+here, while TIDE sorts them as it does the others.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from ioub_jax.evaluation.coco_matching import Matches
+from ioub_jax.evaluation.compared_boxes import ComparedBoxes, Pairs, best_pairs
+
+#: What a detection is; `DetectionKinds.kinds` has positions in it.
+KINDS = ("true", "duplicate", "misplaced", "confused", "both", "background", "ignored")
+TRUE, DUPLICATE, MISPLACED, CONFUSED, BOTH, BACKGROUND, IGNORED = range(len(KINDS))
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectionKinds:
+    """What each of d detections is, and whether each of m ground-truth boxes is found.
+
+    Positions of boxes are those in `CheckedInput.annotations`, detections are in the order in which
+    they were given.
+
+    Attributes:
+      kinds: int8 `[d]`, positions in `KINDS`.
+      objects: int64 `[d]`, the ground-truth box that a detection belongs to: that it has found,
+        that it duplicates, misplaces or takes for another class, or, of kind 'both', that of
+        another class which it overlaps most; -1 of one in the background or ignored.
+      ious: float64 `[d]`, the IoU with that box; 0 without one.
+      found_by: int64 `[m]`, the detection that has found each box; -1 of one that is not found.
+      mended_by: int64 `[m]`, of a box not found the best misplaced or confused detection that
+        belongs to it, which would find it; -1 without one.
+      crowd: bool `[m]`: a crowd or a region to ignore, which is neither found nor missed.
+    """
+
+    kinds: np.ndarray
+    objects: np.ndarray
+    ious: np.ndarray
+    found_by: np.ndarray
+    mended_by: np.ndarray
+    crowd: np.ndarray
+
+    @property
+    def not_found(self) -> np.ndarray:
+        """Which boxes no detection has found: false negatives, bool `[m]`."""
+        return (self.found_by < 0) & ~self.crowd
+
+    @property
+    def missed(self) -> np.ndarray:
+        """Which of those nothing would find either if it were mended: TIDE's missed ones."""
+        return self.not_found & (self.mended_by < 0)
+
+
+def sort_detections(
+    compared: ComparedBoxes, pairs: Pairs, matches: Matches, background_iou: float
+) -> DetectionKinds:
+    """Finds the kind of every detection.
+
+    Args:
+      compared: detections and ground truth.
+      pairs: all pairs with at least an IoU of `background_iou`.
+      matches: which detections are true.
+      background_iou: b, at most `matches.iou`.
+    """
+    count = len(compared.found)
+    same = compared.found.classes[pairs.found] == compared.objects.classes[pairs.objects]
+    own_iou, own = best_pairs(pairs[same], count)
+    other_iou, other = best_pairs(pairs[~same], count)
+    near = (own >= 0) & (own_iou >= background_iou)
+    rules = {  # the first that fits
+        TRUE: matches.true,
+        IGNORED: matches.ignored,
+        MISPLACED: near & (own_iou < matches.iou),
+        CONFUSED: other_iou >= matches.iou,
+        DUPLICATE: near,
+        BACKGROUND: other_iou <= background_iou,
+    }
+    kinds = np.select(list(rules.values()), list(rules), BOTH).astype(np.int8)
+    is_own, is_other = np.isin(kinds, (MISPLACED, DUPLICATE)), np.isin(kinds, (CONFUSED, BOTH))
+    objects = np.select((matches.true, is_own, is_other), (matches.objects, own, other), -1)
+    ious = np.select((matches.true, is_own, is_other), (matches.ious, own_iou, other_iou), 0.0)
+    found_by = np.full(len(compared.objects), -1, np.int64)
+    found_by[matches.objects[matches.true]] = np.flatnonzero(matches.true)
+    mends = compared.best_first[np.isin(kinds[compared.best_first], (MISPLACED, CONFUSED))]
+    mends = mends[found_by[objects[mends]] < 0]
+    mended_by = np.full(len(compared.objects), -1, np.int64)
+    mended_by[objects[mends[::-1]]] = mends[::-1]  # the best comes last and stays
+    return DetectionKinds(kinds, objects, ious, found_by, mended_by, compared.crowd)

@@ -1,0 +1,15 @@
+"""Means of what may be nothing."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def mean(values: np.ndarray) -> float | None:
+    """The mean of an array; None of nothing."""
+    return float(values.mean()) if values.size else None
+
+
+def mean_of_existing(values: Sequence[float | None]) -> float | None:
+    """The mean of the numbers that exist; None without any."""
+    return mean(np.array([value for value in values if value is not None], np.float64))

@@ -1,0 +1,195 @@
+"""From which score on detections are best kept, for every class and for all of them.
+
+Two measures say what is best, both of what is kept from a score on, matched as COCO's metric does
+at one IoU, .5 where nothing else is said:
+
+- F1, the harmonic mean of precision and recall, `2 TP / (2 TP + FP + FN)`; the greatest is best.
+- LRP (`lrp`), which asks how well the true ones fit, too; the least is best.
+
+Detections of equal score are kept or left out together. A threshold lies midway between the last
+score that is kept and the next one: what it says of this data set is the same anywhere between, and
+midway it is the least likely to cut off a true detection of other images. The threshold for all
+classes is best where the detections of all are counted together; those of a class without ground
+truth are false.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ioub_jax.evaluation.coco_input import check_input
+from ioub_jax.evaluation.coco_matching import (
+    COCO_DETECTIONS,
+    MATCHED_IOU,
+    ClassMatches,
+    check_iou,
+    match_as_coco,
+    matches_by_class,
+)
+from ioub_jax.evaluation.compared_boxes import compared_boxes
+from ioub_jax.evaluation.lrp import lrp_errors
+
+#: Where nothing is measured: what a user sees of a detector whose scores are probabilities.
+UNMEASURED = 0.4
+#: Ground-truth boxes from which a class is cut at its own threshold: of fewer it says little.
+LEAST_BOXES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold, and what the detections with at least that score are worth.
+
+    Attributes:
+      threshold: midway between the last score that is kept and the next; that score itself where
+        there is no next one.
+      precision: the share of true ones among them.
+      recall: the share of the ground-truth boxes that they find.
+      f1: of both.
+      lrp: their error; None at an IoU of 1.
+    """
+
+    threshold: float
+    precision: float
+    recall: float
+    f1: float
+    lrp: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassThresholds:
+    """The best thresholds of a class.
+
+    Attributes:
+      name: the class's name in the ground truth; None for all classes.
+      category_id: its id there; None likewise.
+      boxes: how many ground-truth boxes it has, crowds not counted.
+      by_f1: the one with the greatest F1, the highest of equals; None where no detection is true.
+      by_lrp: the one with the least LRP error; None likewise, and at an IoU of 1.
+    """
+
+    name: str | None
+    category_id: int | str | None
+    boxes: int
+    by_f1: OperatingPoint | None
+    by_lrp: OperatingPoint | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreThresholds:
+    """The best thresholds of a detector.
+
+    Attributes:
+      iou: from which a detection is true.
+      all_classes: one threshold for all classes.
+      per_class: one entry a category, in the order of the category ids.
+    """
+
+    iou: float
+    all_classes: ClassThresholds
+    per_class: tuple[ClassThresholds, ...]
+
+    def scores(self) -> tuple[float, ...]:
+        """What to cut each class at.
+
+        The best threshold by F1; that for all classes where the class has none or fewer than
+        `LEAST_BOXES` boxes; `UNMEASURED` where there is none either.
+        """
+        general = self.all_classes.by_f1
+        points = [
+            row.by_f1 if row.by_f1 and row.boxes >= LEAST_BOXES else general
+            for row in self.per_class
+        ]
+        return tuple(UNMEASURED if point is None else point.threshold for point in points)
+
+
+def best_thresholds(
+    ground_truth: Mapping[str, Any],
+    detections: Sequence[Mapping[str, Any]],
+    iou: float = MATCHED_IOU,
+    *,
+    counted: int = COCO_DETECTIONS,
+) -> ScoreThresholds:
+    """The score thresholds that are best on a data set.
+
+    Args:
+      ground_truth: a data set in COCO's JSON format, as `evaluate_detections` takes it.
+      detections: COCO results.
+      iou: from which a detection is true.
+      counted: as `evaluate_detections`.
+
+    Raises:
+      ValueError: a detection or an annotation is malformed or names an unknown image or category,
+        or the IoU is none.
+    """
+    check_iou(iou)
+    checked = check_input(ground_truth, detections)
+    compared = compared_boxes(checked)
+    matches = match_as_coco(compared, compared.pairs(iou), iou, counted)
+    names = [category["name"] for category in checked.categories]
+    ids = [category["written_id"] for category in checked.categories]
+    return thresholds_of(matches_by_class(compared, matches, names), ids, iou)
+
+
+def thresholds_of(
+    matches: Sequence[ClassMatches], category_ids: Sequence[int | str], iou: float
+) -> ScoreThresholds:
+    """As `best_thresholds`, of what is matched already.
+
+    Args:
+      matches: of every class.
+      category_ids: their ids in the ground truth.
+      iou: at which they are matched.
+    """
+    scores, true, ious = (
+        np.concatenate([np.zeros(0), *(getattr(row, name) for row in matches)])
+        for name in ("scores", "true", "ious")
+    )
+    order = np.argsort(-scores, kind="stable")
+    boxes = sum(row.boxes for row in matches)
+    together = ClassMatches(None, boxes, scores[order], true[order].astype(bool), ious[order])
+    return ScoreThresholds(
+        iou=iou,
+        all_classes=_class_thresholds(together, None, iou),
+        per_class=tuple(
+            _class_thresholds(row, id_, iou) for row, id_ in zip(matches, category_ids, strict=True)
+        ),
+    )
+
+
+def _class_thresholds(
+    matches: ClassMatches, category_id: int | str | None, iou: float
+) -> ClassThresholds:
+    by_f1 = by_lrp = None
+    if matches.true.any():
+        true = np.cumsum(matches.true)
+        kept = np.arange(1, len(true) + 1)
+        f1 = 2 * true / (kept + matches.boxes)
+        errors = lrp_errors(matches, iou) if iou < 1 else None
+        # What has the score of the next one is kept with it.
+        last = np.flatnonzero(np.append(matches.scores[:-1] > matches.scores[1:], True))
+
+        def point(at: int) -> OperatingPoint:
+            return OperatingPoint(
+                threshold=_midway(*matches.scores[at : at + 2].tolist()),
+                precision=float(true[at] / kept[at]),
+                recall=float(true[at] / matches.boxes),
+                f1=float(f1[at]),
+                lrp=None if errors is None else float(errors[at]),
+            )
+
+        by_f1 = point(last[np.argmax(f1[last])])
+        if errors is not None:
+            # Before the first true one the error is 1, and it may be again behind it.
+            some = last[true[last] > 0]
+            by_lrp = point(some[np.argmin(errors[some])])
+    return ClassThresholds(matches.name, category_id, matches.boxes, by_f1, by_lrp)
+
+
+def _midway(kept: float, left_out: float | None = None) -> float:
+    """What lies midway between two scores, of which it keeps the first alone."""
+    if left_out is None:
+        return kept
+    middle = left_out + (kept - left_out) / 2
+    return middle if middle > left_out else kept
