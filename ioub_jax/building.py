@@ -37,6 +37,7 @@ from ioub_jax.workdirs import (
     configuration,
     given_parts,
     pixel_convention,
+    score_thresholds,
     writers,
 )
 
@@ -241,6 +242,7 @@ def _trained(run: loop.Run) -> Trained:
         metrics=experiment.metrics,
         batch_size=experiment.options.evaluation_batch_size,
         settings=experiment.settings,
+        measured=score_thresholds.read(run.workdir, "last"),
     )
 
 

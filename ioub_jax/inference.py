@@ -4,11 +4,12 @@ import collections
 import concurrent.futures
 import dataclasses
 import itertools
+import math
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -32,13 +33,24 @@ from ioub_jax.devices import placement
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import file_parts, loading_parts, training_parts
 from ioub_jax.tile_merging import Found
-from ioub_jax.workdirs import bit_depth, checkpoints, class_list, configuration, given_parts
+from ioub_jax.workdirs import (
+    bit_depth,
+    checkpoints,
+    class_list,
+    configuration,
+    given_parts,
+    score_thresholds,
+)
+from ioub_jax.workdirs.score_thresholds import MeasuredThresholds
 
 #: A file, a Pillow image, or an array of any library (jax, torch on the CPU, ...) with RGB pixels:
 #: uint8 `[H, W, 3]`, or `[H, W]` for grey; uint16 as a 16-bit file. A detector of images of other
 #: channels (`model.in_channels`) takes `[H, W, channels]`.
 ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
 _WAY_OUT = "or leave it out."
+
+#: The lowest score of what is found: a number, or the 'best' of each class, as it was measured.
+Threshold = float | Literal["best"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +76,9 @@ class Detections:
         """How many there are: k."""
         return len(self.labels)
 
-    def above(self, score: float) -> "Detections":
-        """Those with at least a score."""
-        keep = self.scores >= score
+    def above(self, score: float | np.ndarray) -> "Detections":
+        """Those with at least a score, or with that of their class in an array `[C]`."""
+        keep = self.scores >= (score if np.ndim(score) == 0 else np.asarray(score)[self.labels])
         return dataclasses.replace(
             self,
             boxes=self.boxes[keep],
@@ -87,6 +99,8 @@ class ObjectDetector:
       batch_size: images that go through the network together; None: 1 on a CPU, else 8.
       reading: how images become pixels, as in training.
       settings: its configuration as JSON can hold it, where it has one.
+      measured: the scores from which its detections are best kept, where that was measured.
+      score_threshold: the lowest score of what a call returns where it is not told otherwise.
 
     Attributes:
       placed: the detector on its devices.
@@ -99,6 +113,8 @@ class ObjectDetector:
       reading: how images become pixels.
       variables: `params` and `batch_stats`, on the device.
       settings: its configuration as JSON can hold it.
+      measured: the scores from which detections are best kept; None where nothing was measured.
+      score_threshold: the lowest score of what a call returns where it is not told otherwise.
     """
 
     def __init__(
@@ -111,6 +127,8 @@ class ObjectDetector:
         batch_size: int | None = None,
         reading: images.Reading = images.AS_STORED,
         settings: Mapping[str, Any] = MappingProxyType({}),
+        measured: MeasuredThresholds | None = None,
+        score_threshold: Threshold = 0.0,
     ) -> None:
         """Puts the variables onto the device; nothing is compiled yet."""
         if batch_size is None:
@@ -124,12 +142,15 @@ class ObjectDetector:
         self.reading = reading
         self.variables = jax.device_put(variables, placement.replicated(placed.mesh))
         self.settings = settings
+        self.measured = measured
+        self.least_scores(score_threshold)  # which refuses what is none
+        self.score_threshold = score_threshold
 
     def __call__(
         self,
         images: ImageLike | Sequence[ImageLike],
         *,
-        score_threshold: float = 0.0,
+        score_threshold: Threshold | None = None,
         tiles: int | Tiling | None = None,
     ) -> Any:
         """Detects objects.
@@ -139,7 +160,9 @@ class ObjectDetector:
         Args:
           images: an image, or a sequence of images of any sizes: files, Pillow images or arrays;
             an array `[B, H, W, 3]` is such a sequence.
-          score_threshold: lowest score; below the configured one nothing is found anyhow.
+          score_threshold: lowest score, or 'best': for each class the one that was best on the
+            validation images by F1; None: as the detector was loaded. Below the configured one
+            nothing is found anyhow.
           tiles: as for `stream`.
 
         Returns:
@@ -147,7 +170,11 @@ class ObjectDetector:
 
         Raises:
           DataError: an image cannot be read; the sentence names it.
+          ConfigError: the threshold is none, or no best one was measured.
         """
+        least = self.least_scores(
+            self.score_threshold if score_threshold is None else score_threshold
+        )
         single = isinstance(images, str | os.PathLike | Image.Image)
         if is_array(images):
             images = as_array(images)
@@ -157,8 +184,32 @@ class ObjectDetector:
         for index, detections in self.stream(several, tiles=tiles):
             if isinstance(detections, DataError):
                 raise detections
-            found[index] = detections.above(score_threshold)
+            found[index] = detections.above(least)
         return found[0] if single else [found[index] for index in range(len(found))]
+
+    def least_scores(self, score_threshold: Threshold) -> float | np.ndarray:
+        """What `score_threshold` of a call means: one score, or float64 `[C]`, that of each class.
+
+        Raises:
+          ConfigError: it is neither a number nor 'best', or no best one was measured.
+        """
+        if score_threshold == "best":
+            if self.measured is None:
+                raise ConfigError(
+                    "score_threshold='best' takes a run whose evaluation has measured which score "
+                    "is best, which there is none of here; give a number."
+                )
+            return self.measured.of(self.category_ids)
+        try:
+            score = float(score_threshold)
+        except (TypeError, ValueError):
+            score = math.nan
+        if math.isnan(score):
+            raise ConfigError(
+                f"score_threshold is {score_threshold!r}; give a number, or 'best' for the one of "
+                "each class that was best on the validation images."
+            )
+        return score
 
     def stream(
         self,
@@ -361,6 +412,7 @@ def load(
     changes: Mapping[str, Any] | None = None,
     network: nn.Module | None = None,
     detector: Detector | None = None,
+    score_threshold: Threshold = 0.0,
 ) -> ObjectDetector:
     """A trained detector, ready to be called with images.
 
@@ -376,15 +428,24 @@ def load(
         `{"data.canvases": ((640, 640),), "evaluation.nms_iou": 0.6}`.
       network: of a run that was trained with a network of its own, the same.
       detector: of a run that was trained with a detector of its own, the same.
+      score_threshold: the lowest score of what it finds, where a call does not say otherwise:
+        a number, or 'best': for each class the score that was best on the validation images by F1,
+        as the evaluation of the checkpoint has written it into the workdir.
 
     Raises:
       ConfigError: the workdir holds no run or no checkpoint, or a change is none that can be made,
-        or a part of its own is not given.
+        or a part of its own is not given, or no best threshold was measured.
       WeightsError: the file is none of these detectors.
     """
     path = files.path_of(source)
     if not path.is_dir():
-        return _from_weights(weights.find_weights(os.fspath(source)), batch_size, changes or {})
+        if score_threshold == "best":
+            raise ConfigError(
+                f"score_threshold='best' takes a run that was evaluated, and {source} is no "
+                "workdir; give a number."
+            )
+        path = weights.find_weights(os.fspath(source))
+        return _from_weights(path, batch_size, changes or {}, score_threshold)
     config = configuration.with_changes(configuration.read_workdir(path), changes or {})
     refusals.check(config, to_train=False)
     training_parts.check_given(network, detector)
@@ -392,6 +453,8 @@ def load(
         path, network=network, detector=None if detector is None else detector.network
     )
     categories = class_list.read_required(path)
+    measure = score_thresholds.read_required if score_threshold == "best" else score_thresholds.read
+    measured = measure(path, checkpoint, ema=ema)
     placed = training_parts.detector_for_inference(config, len(categories), network, detector)
     everywhere = placement.replicated(placed.mesh)
     variables = checkpoints.read_variables(path, checkpoint, everywhere, ema=ema)
@@ -405,11 +468,16 @@ def load(
         batch_size=batch_size,
         reading=file_parts.reading_of(config, bit_depth.of_run(path, None)),
         settings=configuration.to_dict(config),
+        measured=measured,
+        score_threshold=score_threshold,
     )
 
 
 def _from_weights(
-    path: pathlib.Path, batch_size: int | None, changes: Mapping[str, Any]
+    path: pathlib.Path,
+    batch_size: int | None,
+    changes: Mapping[str, Any],
+    score_threshold: Threshold,
 ) -> ObjectDetector:
     imported = weights.detector_of(weights.read_state_dict(path), name=str(path))
     if imported.is_of_coco:
@@ -427,4 +495,5 @@ def _from_weights(
         batch_size=batch_size,
         reading=file_parts.reading_of(config),
         settings=configuration.to_dict(config),
+        score_threshold=score_threshold,
     )

@@ -28,7 +28,9 @@ from ioub_jax.workdirs import (
     configuration,
     given_parts,
     pixel_convention,
+    score_thresholds,
 )
+from ioub_jax.workdirs.score_thresholds import MeasuredThresholds
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,6 +45,7 @@ class Trained:
       metrics: by which it is evaluated.
       batch_size: images that are evaluated at once.
       settings: its configuration as JSON can hold it.
+      measured: the scores from which its detections are best kept, where that was measured.
     """
 
     placed: PlacedDetector
@@ -52,6 +55,7 @@ class Trained:
     metrics: tuple[Metric, ...]
     batch_size: int
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    measured: MeasuredThresholds | None = None
 
     @functools.cached_property
     def predict(self) -> Callable[..., Any]:
@@ -69,6 +73,7 @@ class Trained:
             self.loading,
             reading=_reading_of(self.source),
             settings=self.settings,
+            measured=self.measured,
         )
 
     def evaluate(self, metrics: Sequence[Metric] | None = None) -> evaluator.Evaluation:
@@ -156,4 +161,5 @@ def load_run(
     variables = checkpoints.read_variables(workdir, checkpoint, everywhere, ema=ema)
     if network is not None or detector is not None:
         checkpoints.check_variables(workdir, variables, opened.placed.abstract_variables)
-    return dataclasses.replace(opened, variables=variables)
+    measured = score_thresholds.read(workdir, checkpoint, ema=ema)
+    return dataclasses.replace(opened, variables=variables, measured=measured)

@@ -11,7 +11,7 @@ from ioub_jax.data.checks import DataError
 from ioub_jax.data.tiling import Tiling
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import data_parts
-from ioub_jax.workdirs import configuration
+from ioub_jax.workdirs import configuration, score_thresholds
 from tests import tiny
 
 
@@ -121,6 +121,40 @@ def test_scores_can_be_bounded(detector):
     threshold = float(np.median(found.scores))
     above = detector(random_image(3), score_threshold=threshold)
     assert len(above) == int((found.scores >= threshold).sum()) < len(found)
+
+
+def test_the_best_scores_of_the_classes_are_those_of_the_evaluation(workdir, detector):
+    """Half of the classes are cut at the median score, the others nowhere."""
+    image = random_image(3)
+    everything = detector(image)
+    median = float(np.median(everything.scores))
+    cut = np.where(np.arange(len(detector.classes)) % 2, median, 0.0)
+    rows = zip(detector.category_ids, detector.classes, cut.tolist(), strict=True)
+    score_thresholds.write(workdir / "evaluation" / "val_2_thresholds.json", median, list(rows))
+    best = ioub_jax.load(workdir, batch_size=2, score_threshold="best")
+    expected = everything.scores >= cut[everything.labels]
+    assert 0 < expected.sum() < len(expected)
+    for found in (best(image), best(image, score_threshold="best")):
+        np.testing.assert_array_equal(found.labels, everything.labels[expected])
+    assert len(best(image, score_threshold=0.0)) == len(everything)
+    assert str(workdir / "evaluation" / "val_2_thresholds.json") in str(best.measured)
+    model = trained.load_run(workdir)
+    assert model.detector.measured == model.measured == best.measured
+
+
+def test_thresholds_that_are_none_are_refused(workdir, detector):
+    unmeasured = ioub_jax.load(workdir, score_threshold=0.5)
+    unmeasured.measured = None
+    assert unmeasured.score_threshold == 0.5
+    with pytest.raises(
+        ConfigError, match="a run whose evaluation has measured which score is best"
+    ):
+        unmeasured(random_image(0), score_threshold="best")
+    for threshold in ("high", float("nan"), [0.1]):
+        with pytest.raises(ConfigError, match=r"score_threshold is .*; give a number, or 'best'"):
+            detector(random_image(0), score_threshold=threshold)
+    with pytest.raises(ConfigError, match=r"and weights\.pth is no workdir; give a number"):
+        ioub_jax.load("weights.pth", score_threshold="best")
 
 
 @pytest.mark.parametrize(

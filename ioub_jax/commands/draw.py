@@ -1,6 +1,9 @@
 """Draws what a run has learned: detections, what the losses weigh, and the learning curves.
 
 ioub draw --workdir=runs/shapes
+
+Detections are drawn that have at least the score that was best for their class on the validation
+images, by F1, or .4 where nothing was measured; `--score` says otherwise.
 """
 
 import dataclasses
@@ -12,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-from ioub_jax.commands import command_line
+from ioub_jax.commands import command_line, score_flags
 
 _WORKDIR, _CHECKPOINT, _EMA, _SPLIT = command_line.define_run()
 _CHANGES = command_line.define_changes("workdir")
@@ -20,7 +23,11 @@ _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for the pictures; by default pictures/ in the workdir."
 )
 _IMAGES = flags.DEFINE_integer("images", 12, "Images on the contact sheet.", lower_bound=1)
-_SCORE = flags.DEFINE_float("score", 0.4, "Lowest score of a detection that is drawn.")
+_SCORE = score_flags.define(
+    "score",
+    None,
+    "Lowest score that is drawn; unset: 'best', of each class, where measured, or .4.",
+)
 
 if __name__ == "__main__":
     command_line.parse_flags()
@@ -35,7 +42,8 @@ from ioub_jax.data.sources.example import select_objects
 from ioub_jax.data.sources.tiles import TileSource
 from ioub_jax.detectors import AnchorObjective, Anchors, Batch, Inspection
 from ioub_jax.evaluation import recorded_numbers
-from ioub_jax.workdirs import records
+from ioub_jax.workdirs import records, score_thresholds
+from ioub_jax.workdirs.score_thresholds import MeasuredThresholds
 
 _OWN_CURVES = 4  # of the numbers of the user's own metrics, the first
 
@@ -49,14 +57,15 @@ def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> N
         with_objects = np.flatnonzero(annotations_of(model.source).counts)
         shown = with_objects if len(with_objects) else np.arange(len(model.source))
         model = dataclasses.replace(model, source=model.source.select(shown[: 4 * count]))
-    found = {}
+    found, least = {}, _least_scores(model)
     with model.loading.evaluation_batches(model.source, model.batch_size) as batches:
         for batch in itertools.islice(batches, -(-count // model.batch_size)):
             detections = jax.device_get(model.predict(*model.placed.on_devices(batch)))
             for image_id, boxes, scores, labels, valid in zip(
                 batch["image_id"], *detections, strict=True
             ):
-                found[int(image_id)] = (boxes[valid], labels[valid], scores[valid])
+                shown = valid & (scores >= least[labels])
+                found[int(image_id)] = (boxes[shown], labels[shown], scores[shown])
     indices = [i for i in range(len(model.source)) if model.source.image_id(i) in found]
     examples = [
         select_objects(example, ~example.ignored)
@@ -68,9 +77,26 @@ def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> N
         [(example.boxes, example.labels) for example in examples],
         [found[example.image_id] for example in examples],
         model.source.classes,
-        score_threshold=_SCORE.value,
+        score_threshold=0.0,
         title=f"{files.path_of(_WORKDIR.value).name}: ground truth dashed, detections solid",
     )
+
+
+def _least_scores(model: trained.Trained) -> np.ndarray:
+    """The lowest score that is drawn of each class, float64 `[C]`."""
+    lowest = _lowest(model.measured)
+    if lowest != score_flags.BEST:
+        return np.full(len(model.source.classes), lowest)
+    workdir = files.path_of(_WORKDIR.value)
+    measured = model.measured or score_thresholds.read_required(
+        workdir, _CHECKPOINT.value, ema=_EMA.value
+    )
+    return measured.of(model.source.category_ids)
+
+
+def _lowest(measured: MeasuredThresholds | None) -> Any:
+    """The lowest score that is drawn, as the flag says."""
+    return score_flags.drawn(_SCORE.value, is_measured=measured is not None)
 
 
 def draw_positive_anchors(
@@ -124,6 +150,11 @@ def main() -> None:
         others=list(recorded_numbers.own_numbers(names))[:_OWN_CURVES],
     )
     print(f"Pictures are in {folder}: {', '.join(sorted(p.name for p in folder.glob('*.png')))}.")
+    print(_describe_scores(model.measured))
+
+
+def _describe_scores(measured: MeasuredThresholds | None) -> str:
+    return f"Drawn is what has at least {score_flags.describe(_lowest(measured), measured)}."
 
 
 def _folder() -> pathlib.Path:
@@ -139,7 +170,14 @@ def dry_run() -> Sequence[str]:
     )
     files.check_can_write(_folder())
     names = "detections.png, positive_anchors.png, learning_curves.png"
-    return [*lines, f"Files: {names} in {_folder()}; {_IMAGES.value} images are drawn."]
+    wanted = _SCORE.value == score_flags.BEST
+    read = score_thresholds.read_required if wanted else score_thresholds.read
+    measured = read(workdir, _CHECKPOINT.value, ema=_EMA.value)
+    return [
+        *lines,
+        _describe_scores(measured),
+        f"Files: {names} in {_folder()}; {_IMAGES.value} images are drawn.",
+    ]
 
 
 if __name__ == "__main__":

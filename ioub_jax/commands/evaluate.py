@@ -26,7 +26,7 @@ if __name__ == "__main__":
 from ioub_jax import files, trained
 from ioub_jax.commands import label_files, preview
 from ioub_jax.devices import hosts
-from ioub_jax.workdirs import checkpoints
+from ioub_jax.workdirs import checkpoints, score_thresholds
 
 
 def main() -> None:
@@ -45,6 +45,8 @@ def main() -> None:
     if not hosts.is_first():
         return
     evaluation.write(folder, _name())
+    if _is_of_the_run():  # whoever detects with this checkpoint looks there
+        evaluation.write_thresholds(folder, _name_in_training())
     if _YOLO.value:
         label_files.write_results(folder / f"{_name()}_yolo", model.source, evaluation.results)
     print(evaluation.describe())
@@ -53,6 +55,18 @@ def main() -> None:
 
 def _folder() -> pathlib.Path:
     return files.path_of(_OUTPUT.value or files.path_of(_WORKDIR.value) / "evaluation")
+
+
+def _is_of_the_run() -> bool:
+    """Whether it is an evaluation as the training makes them, into the workdir."""
+    return _SPLIT.value == "val" and not _CHANGES.value and not _OUTPUT.value
+
+
+def _name_in_training() -> str:
+    """What the training calls its evaluation of this checkpoint."""
+    workdir = files.path_of(_WORKDIR.value)
+    step = checkpoints.to_read(workdir, _CHECKPOINT.value).step
+    return score_thresholds.evaluation_name(workdir, step, ema=_EMA.value)
 
 
 def _name() -> str:

@@ -8,6 +8,9 @@ code is 1 where an image could not be read; the others are done all the same. Wh
 written image by image: the same command goes on where one was ended. With `--yolo` it is in
 labels/*.txt, too, as Ultralytics' save_txt and save_conf write it.
 
+What is drawn has at least the score that was best for its class on the validation images of the
+run, by F1, or .4 where nothing was measured; `--score=best` takes no more into the JSON either.
+
 `--tiles=640` detects in overlapping tiles of huge images and merges what they find; a run that was
 trained on tiles detects in such tiles by itself.
 """
@@ -24,15 +27,21 @@ from typing import Any
 import tqdm
 from absl import flags
 
-from ioub_jax.commands import command_line
+from ioub_jax.commands import command_line, score_flags
 
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the results, made anew.", required=True)
 _CHECKPOINT, _EMA = command_line.define_weights()
 _CHANGES = command_line.define_changes("model")
-_SCORE = flags.DEFINE_float("score", 0.05, "Lowest score in the JSON.", 0.0, 1.0)
-_DRAWN = flags.DEFINE_float("drawn_score", 0.4, "Lowest score of a box that is drawn.", 0.0, 1.0)
+_SCORE = score_flags.define(
+    "score", 0.05, "Lowest score in the JSON; 'best': of each class what was measured."
+)
+_DRAWN = score_flags.define(
+    "drawn_score",
+    None,
+    "Lowest score of a box that is drawn; unset: 'best', where measured, or .4.",
+)
 _DRAW = flags.DEFINE_bool("draw", True, "Whether to draw PNGs.")
 _YOLO = flags.DEFINE_bool("yolo", False, "Whether to write label files as YOLO's tools do, too.")
 _TILES = flags.DEFINE_integer(
@@ -60,7 +69,8 @@ from ioub_jax.data.images import read_image
 from ioub_jax.data.tiling import Tiling
 from ioub_jax.errors import ConfigError
 from ioub_jax.plotting import draw_on_image
-from ioub_jax.workdirs import checkpoint_folders, configuration
+from ioub_jax.workdirs import checkpoint_folders, configuration, score_thresholds
+from ioub_jax.workdirs.score_thresholds import MeasuredThresholds
 
 _LARGEST_PICTURE = 4096  # pixels of a side, of an image that was cut into tiles
 
@@ -103,8 +113,13 @@ def main(*arguments: str) -> None:
         changes=_CHANGES.value,
     )
     tiling = tiling_of(detector)
+    scores = LeastScores.of(detector)
     results = prediction_files.PredictionFiles(
-        out, [str(path) for path in paths], detector.category_ids, detector.classes, made_by()
+        out,
+        [str(path) for path in paths],
+        detector.category_ids,
+        detector.classes,
+        made_by() | scores.made_by(),
     )
     if results.kept is not None:
         print(f"What another command had found is kept as {results.kept}.", file=sys.stderr)
@@ -112,7 +127,7 @@ def main(*arguments: str) -> None:
         print(f"{len(results.records)} images were done before.", file=sys.stderr)
     with contextlib.closing(results):
         try:
-            problems = detect(detector, paths, results, tiling)
+            problems = detect(detector, paths, results, scores, tiling)
         except BaseException:
             print(
                 f"{len(results.records)} images are in {results.path}; the same command goes on "
@@ -127,6 +142,7 @@ def main(*arguments: str) -> None:
             )
         images, found = len(results.records), results.finish()
     print(f"{found} detections in {images} images: {results.final}.")
+    print(describe_scores(detector.measured))
     if detector.reading.exif == "ignore" and (told := orientations(paths)):
         print(told)
     if problems:
@@ -148,6 +164,42 @@ def existing_images(arguments: Sequence[str]) -> list[pathlib.Path]:
             f"{paths[0]} does not exist{others}; give files, folders or globs.", "missing_image"
         )
     return paths
+
+
+@dataclasses.dataclass(frozen=True)
+class LeastScores:
+    """From which score on detections are written, and drawn: one score, or one for each class."""
+
+    written: float | np.ndarray
+    drawn: float | np.ndarray
+
+    @classmethod
+    def of(cls, detector: inference.ObjectDetector) -> "LeastScores":
+        """What the flags say.
+
+        Raises:
+          ConfigError: the best ones are wanted, and were not measured.
+        """
+        drawn = score_flags.drawn(_DRAWN.value, is_measured=detector.measured is not None)
+        return cls(detector.least_scores(_SCORE.value), detector.least_scores(drawn))
+
+    def made_by(self) -> dict[str, Any]:
+        """What results depend on, where the scores of the classes are written with them."""
+        if isinstance(self.written, float):
+            return {}
+        return {"score_by_class": self.written.tolist()}
+
+
+def describe_scores(measured: MeasuredThresholds | None) -> str:
+    """Which scores are written and drawn, in a sentence."""
+    drawn = score_flags.drawn(_DRAWN.value, is_measured=measured is not None)
+    sentence = f"The JSON has what has at least {score_flags.describe(_SCORE.value, measured)}"
+    if _DRAW.value:
+        if drawn == _SCORE.value:
+            sentence += ", and so have the pictures"
+        else:
+            sentence += f", the pictures {score_flags.describe(drawn, measured)}"
+    return f"{sentence}."
 
 
 def made_by() -> dict[str, Any]:
@@ -182,6 +234,7 @@ def detect(
     detector: inference.ObjectDetector,
     paths: Sequence[pathlib.Path],
     results: prediction_files.PredictionFiles,
+    scores: LeastScores,
     tiles: Tiling | int | None = None,
 ) -> dict[int, str]:
     """Looks at every file not done before; each is written, then drawn.
@@ -190,6 +243,7 @@ def detect(
       detector: the detector.
       paths: all files.
       results: what was found before, and where what is found goes.
+      scores: from which on detections are written and drawn.
       tiles: as `ObjectDetector.stream` takes them.
 
     Returns:
@@ -203,11 +257,11 @@ def detect(
         if isinstance(detections, DataError):
             problems[position] = str(detections)
             continue
-        found = detections.above(_SCORE.value)
+        found = detections.above(scores.written)
         results.add(position, found)
         if _DRAW.value:
             target = pathlib.Path(_OUTPUT.value) / names[position]
-            drawn = found.above(_DRAWN.value)
+            drawn = found.above(scores.drawn)
             draw(paths[position], drawn, detector, target, in_tiles=bool(tiles))
     return problems
 
@@ -297,9 +351,29 @@ def dry_run(*arguments: str) -> Sequence[str]:
         *lines,
         f"Images: {len(paths)}, the first {paths[0]}.",
         *_described_tiles(),
+        describe_scores(measured_thresholds()),
         *told,
         f"Files: predictions.json{labels}{pictures} in {out}.",
     ]
+
+
+def measured_thresholds() -> MeasuredThresholds | None:
+    """What the detector would have measured, before there is one.
+
+    Raises:
+      ConfigError: the best scores are wanted, and there are none.
+    """
+    wanted = score_flags.BEST in (_SCORE.value, _DRAWN.value)
+    model = files.path_of(_MODEL.value)
+    if not model.is_dir():
+        if wanted:
+            raise ConfigError(
+                f"{_MODEL.value} is no workdir, in which best scores would be measured; give "
+                "numbers as --score and --drawn_score."
+            )
+        return None
+    read = score_thresholds.read_required if wanted else score_thresholds.read
+    return read(model, _CHECKPOINT.value, ema=_EMA.value)
 
 
 def _described_tiles() -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""How good detections are: COCO's metrics and VOC's, from plain arrays and dicts, without jax."""
+"""How good detections are, and why no better, from plain arrays and dicts, without jax."""
 
 from ioub_jax.evaluation.coco_format import (
     DetectionCollector,
@@ -13,7 +13,22 @@ from ioub_jax.evaluation.coco_metrics import (
     format_table,
     metrics_to_json,
 )
+from ioub_jax.evaluation.confusion import ConfusionMatrix, confusion_matrix
+from ioub_jax.evaluation.detection_kinds import KINDS, DetectionKinds
+from ioub_jax.evaluation.error_kinds import ClassErrors, ErrorKinds, evaluate_errors
+from ioub_jax.evaluation.error_report import (
+    ErrorReport,
+    error_report_to_json,
+    explain_errors,
+    format_error_report,
+)
 from ioub_jax.evaluation.metric import Metric, Report
+from ioub_jax.evaluation.thresholds import (
+    ClassThresholds,
+    OperatingPoint,
+    ScoreThresholds,
+    best_thresholds,
+)
 from ioub_jax.evaluation.voc_metrics import (
     VocClassMetrics,
     VocMetric,
@@ -24,17 +39,32 @@ from ioub_jax.evaluation.voc_metrics import (
 )
 
 __all__ = [
+    "KINDS",
+    "ClassErrors",
     "ClassMetrics",
+    "ClassThresholds",
     "CocoMetric",
     "CocoMetrics",
+    "ConfusionMatrix",
     "DetectionCollector",
+    "DetectionKinds",
+    "ErrorKinds",
+    "ErrorReport",
     "Metric",
+    "OperatingPoint",
     "Report",
+    "ScoreThresholds",
     "VocClassMetrics",
     "VocMetric",
     "VocMetrics",
+    "best_thresholds",
+    "confusion_matrix",
+    "error_report_to_json",
     "evaluate_detections",
+    "evaluate_errors",
     "evaluate_voc",
+    "explain_errors",
+    "format_error_report",
     "format_table",
     "format_voc_table",
     "metrics_to_json",

@@ -110,7 +110,8 @@ def matches_by_class(
     counted = compared.best_first[~matches.ignored[compared.best_first]]
     classes = compared.found.classes[counted]
     by_class = counted[np.argsort(classes, kind="stable")]
-    ends = np.cumsum(np.bincount(classes, minlength=compared.class_count))
+    counts = np.bincount(classes, minlength=compared.class_count)
+    ends = np.cumsum(counts)
     return [
         ClassMatches(
             name,
@@ -119,7 +120,8 @@ def matches_by_class(
             matches.true[of_class],
             matches.ious[of_class],
         )
-        for name, boxes, of_class in zip(
-            names, compared.boxes_of_class, np.split(by_class, ends[:-1]), strict=True
+        for name, boxes, start, end in zip(
+            names, compared.boxes_of_class, ends - counts, ends, strict=True
         )
+        for of_class in [by_class[start:end]]
     ]

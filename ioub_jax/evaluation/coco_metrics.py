@@ -22,6 +22,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input, without_collection
+from ioub_jax.evaluation.coco_matching import COCO_DETECTIONS
+from ioub_jax.evaluation.error_report import (
+    error_report,
+    error_report_to_json,
+    format_error_report,
+)
 from ioub_jax.evaluation.metric import Report
 from ioub_jax.printing import printable
 
@@ -34,8 +40,6 @@ ALL_AREAS, _SMALL, _MEDIUM, _LARGE = range(4)
 _AT_1, _AT_10, _AT_100 = range(3)
 #: The position of the number of detections of a class in an image that is counted.
 COUNTED = -1
-#: That number, in COCO's own metrics.
-COCO_DETECTIONS = 100
 #: Average precision at one IoU -> the position of that IoU.
 AP_AT_IOU = {"AP50": 0, "AP60": 2, "AP70": 4, "AP75": 5, "AP80": 6, "AP90": 8}
 #: The mean over all IoUs, and these.
@@ -113,16 +117,17 @@ class CocoMetric:
     def compute(
         self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
     ) -> Report:
-        """The report; arguments and errors as `evaluate_detections`."""
-        metrics = evaluate_detections(
-            ground_truth, detections, backend=self.backend, counted=self.counted
-        )
+        """The report, and why it is no better; arguments and errors as `evaluate_detections`."""
+        checked = check_input(ground_truth, detections)
+        metrics = metrics_of(checked, run_evaluator(checked, self.backend, self.counted))
+        errors = error_report(checked, self.counted)
         return Report(
             numbers=metrics.summary,
-            table=format_table(metrics),
+            table=f"{format_table(metrics)}\n\n{format_error_report(errors)}",
             title="COCO",
-            details=metrics_to_json(metrics),
+            details=metrics_to_json(metrics) | error_report_to_json(errors),
             file_infix="",
+            thresholds=errors.thresholds,
         )
 
 

@@ -100,7 +100,11 @@ def error_report_to_json(report: ErrorReport) -> dict[str, Any]:
     cells = [[row, row, int(count)] for row, count in enumerate(confusion.counts.diagonal())]
     cells = [cell for cell in cells if cell[2]] + [list(cell) for cell in confusion.confusions()]
     return {
-        "thresholds": dataclasses.asdict(report.thresholds),
+        "thresholds": {
+            "iou": report.thresholds.iou,
+            "all_classes": dataclasses.asdict(report.thresholds.all_classes),
+            "per_class": [dataclasses.asdict(row) for row in report.thresholds.per_class],
+        },
         "confusion": {
             "iou": confusion.iou,
             "classes": [
@@ -145,8 +149,8 @@ def _error_lines(report: ErrorReport) -> Iterator[str]:
 
 def _threshold_lines(thresholds: ScoreThresholds) -> Iterator[str]:
     yield "Best score thresholds: by F1, then by LRP (the least error), each with what is reached"
-    by_f1 = "".join(f"{title:>8}" for title in ("score", "prec.", "recall", "F1"))
-    yield by_f1 + by_f1.removesuffix("F1") + "LRP  class"
+    titles = [title for last in ("F1", "LRP") for title in ("score", "prec.", "recall", last)]
+    yield "".join(f"{title:>8}" for title in titles) + "  class"
     for row in (thresholds.all_classes, *thresholds.per_class):
         yield _threshold_line(row)
 

@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from ioub_jax.evaluation.thresholds import ScoreThresholds
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -22,6 +24,7 @@ class Report:
       details: what goes into `NAME_metrics.json`, whatever `json` writes; None for the numbers.
       file_infix: what stands before `metrics.json` and `table.txt` in the names of these files;
         None for the metric's name and `_`.
+      thresholds: the best score thresholds, where the metric has found them on its way.
     """
 
     numbers: Mapping[str, float | None]
@@ -29,6 +32,7 @@ class Report:
     title: str | None = None
     details: Any = None
     file_infix: str | None = None
+    thresholds: ScoreThresholds | None = None
 
     def __post_init__(self) -> None:
         """Makes the numbers such that JSON holds them: those of numpy are none to it."""

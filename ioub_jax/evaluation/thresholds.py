@@ -31,7 +31,7 @@ from ioub_jax.evaluation.coco_matching import (
 from ioub_jax.evaluation.compared_boxes import compared_boxes
 from ioub_jax.evaluation.lrp import lrp_errors
 
-#: Where nothing is measured: what a user sees of a detector whose scores are probabilities.
+#: What stands in for a threshold where nothing is measured.
 UNMEASURED = 0.4
 #: Ground-truth boxes from which a class is cut at its own threshold: of fewer it says little.
 LEAST_BOXES = 10

@@ -21,7 +21,9 @@ from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation import coco_format
 from ioub_jax.evaluation.metric import Metric, Report
 from ioub_jax.evaluation.recorded_numbers import is_loss
+from ioub_jax.evaluation.thresholds import ScoreThresholds, best_thresholds
 from ioub_jax.training.tile_collection import Collector, collector_of
+from ioub_jax.workdirs import score_thresholds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Evaluation:
       highest_score: of all candidates, detections or not; None where it is not known.
       score_threshold: which the scores of detections exceed.
       losses: what the objective says, by the name of the term; empty where it was not asked.
+      thresholds: from which score on detections are best kept; None where nothing is annotated.
     """
 
     reports: Mapping[str, Report]
@@ -44,6 +47,7 @@ class Evaluation:
     highest_score: float | None = None
     score_threshold: float = 0.0
     losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    thresholds: ScoreThresholds | None = None
 
     @property
     def headline(self) -> float | None:
@@ -108,7 +112,7 @@ class Evaluation:
         """Writes `NAME_detections.json` (COCO results) and two files of each metric.
 
         COCO's are `NAME_metrics.json` and `NAME_table.txt`, another's `NAME_METRIC_metrics.json`
-        and `NAME_METRIC_table.txt`.
+        and `NAME_METRIC_table.txt`. Where any detection is true there is `NAME_thresholds.json`.
         """
         folder.mkdir(parents=True, exist_ok=True)
         files.write_json(folder / f"{name}_detections.json", self.results)
@@ -117,6 +121,19 @@ class Evaluation:
             details = report.numbers if report.details is None else report.details
             files.write_json(folder / f"{name}_{infix}metrics.json", details, indent=2)
             files.write_text(folder / f"{name}_{infix}table.txt", report.table + "\n")
+        self.write_thresholds(folder, name)
+
+    def write_thresholds(self, folder: pathlib.Path, name: str) -> None:
+        """Writes `NAME_thresholds.json` where any detection is true: what `score='best'` means."""
+        found = self.thresholds
+        if found is None or found.all_classes.by_f1 is None:
+            return
+        scores = zip(found.per_class, found.scores(), strict=True)
+        score_thresholds.write(
+            folder / score_thresholds.file_name(name),
+            found.all_classes.by_f1.threshold,
+            [(row.category_id, row.name, score) for row, score in scores],
+        )
 
 
 def check_metrics(metrics: Sequence[Metric]) -> None:
@@ -258,7 +275,9 @@ def compare(
             f"The metric {first.name!r} calls {first.headline_key!r} its headline, but its numbers "
             f"are {', '.join(reports[first.name].numbers) or 'none'}; name one of them."
         )
-    return Evaluation(reports, results, first.headline_key)
+    found = [report.thresholds for report in reports.values() if report.thresholds is not None]
+    thresholds = found[0] if found else best_thresholds(ground_truth, results)
+    return Evaluation(reports, results, first.headline_key, thresholds=thresholds)
 
 
 def _check_numbers(reports: Mapping[str, Report]) -> None:

@@ -77,6 +77,7 @@ def test_the_whole_command(workdir, images, tmp_path):
     with Image.open(out / "a_2.png") as picture:
         assert picture.size == (64, 70)
     assert f"{len(report['annotations'])} detections in 4 images" in output
+    assert "The JSON has what has at least a score of 0, the pictures" in output
 
 
 def test_an_unreadable_image_is_named_and_the_others_are_done(workdir, images, tmp_path):
@@ -94,6 +95,39 @@ def test_an_unreadable_image_is_named_and_the_others_are_done(workdir, images, t
 def test_without_images_the_command_says_what_it_wants(workdir, tmp_path):
     code, output = tiny.run("predict", f"--model={workdir}", f"--output={tmp_path / 'found'}")
     assert code == 1 and "Say what to work on" in output
+
+
+class _Measured:
+    """A detector of two classes, best cut at .2 and .6, or not measured."""
+
+    def __init__(self, measured):
+        self.measured = measured
+
+    def least_scores(self, score):
+        return np.array([0.2, 0.6]) if score == "best" else float(score)
+
+
+@pytest.mark.parametrize(
+    ("score", "drawn", "measured", "written", "shown", "words"),
+    [
+        (0.05, None, None, 0.05, 0.4, "at least a score of 0.05, the pictures a score of 0.4."),
+        (0.05, None, "M", 0.05, [0.2, 0.6], "at least a score of 0.05, the pictures M."),
+        (0.05, 0.3, "M", 0.05, 0.3, "at least a score of 0.05, the pictures a score of 0.3."),
+        ("best", None, "M", [0.2, 0.6], [0.2, 0.6], "has at least M, and so have the pictures."),
+        ("best", 0.7, "M", [0.2, 0.6], 0.7, "has at least M, the pictures a score of 0.7."),
+    ],
+)
+def test_flags_say_which_scores(monkeypatch, score, drawn, measured, written, shown, words):
+    monkeypatch.setattr(predict, "_SCORE", types.SimpleNamespace(value=score))
+    monkeypatch.setattr(predict, "_DRAWN", types.SimpleNamespace(value=drawn))
+    monkeypatch.setattr(predict, "_DRAW", types.SimpleNamespace(value=True))
+    scores = predict.LeastScores.of(_Measured(measured))
+    np.testing.assert_array_equal(scores.written, written)
+    np.testing.assert_array_equal(scores.drawn, shown)
+    # What was found with other scores before is not gone on with.
+    by_class = {"score_by_class": [0.2, 0.6]} if score == "best" else {}
+    assert scores.made_by() == by_class
+    assert predict.describe_scores(measured).endswith(words)
 
 
 class _OfTiles:

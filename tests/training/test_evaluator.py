@@ -18,8 +18,11 @@ from ioub_jax.evaluation import (
     Report,
     VocMetric,
     coco_format,
+    error_report_to_json,
     evaluate_detections,
     evaluate_voc,
+    explain_errors,
+    format_error_report,
     format_table,
     format_voc_table,
     metrics_to_json,
@@ -135,6 +138,7 @@ def test_the_metrics_asked_for_are_computed_and_written(open_source, tmp_path, m
     evaluation.write(folder, "val_3")
     assert {path.name for path in folder.iterdir()} == {
         "val_3_detections.json",
+        "val_3_thresholds.json",  # whatever the metrics are
         *(f"val_3_{name}" for name in files),
     }
     record = evaluation.record()
@@ -154,9 +158,11 @@ def test_files_hold_what_the_functions_say(open_source, tmp_path):
     evaluation.write(tmp_path, "test_best")
     truth = coco_format.to_coco_ground_truth(source)
     of_coco = evaluate_detections(truth, evaluation.results, backend="pycocotools")
+    errors = explain_errors(truth, evaluation.results)
+    both = f"{format_table(of_coco)}\n\n{format_error_report(errors)}"
     of_voc = evaluate_voc(truth, evaluation.results)
     for infix, written, table in (
-        ("", metrics_to_json(of_coco), format_table(of_coco)),
+        ("", metrics_to_json(of_coco) | error_report_to_json(errors), both),
         ("voc_", voc_metrics_to_json(of_voc), format_voc_table(of_voc)),
     ):
         assert json.loads((tmp_path / f"test_best_{infix}metrics.json").read_text()) == written
@@ -216,6 +222,23 @@ def test_of_detections_that_are_all_wrong_the_highest_score_is_told(open_source)
     )
     good = run(open_source(instances())).describe()
     assert "highest" not in good
+
+
+def test_measured_thresholds_are_written_where_anything_is_true(open_source, tmp_path):
+    """All three objects are found with score .5, below which there is nothing."""
+    source = open_source(instances())
+    evaluation = run(source, (VOC,))
+    evaluation.write_thresholds(tmp_path, "val_7")
+    names = zip((1, 90), source.classes, strict=True)
+    assert json.loads((tmp_path / "val_7_thresholds.json").read_text()) == {
+        "all_classes": 0.5,
+        "classes": [{"category_id": id_, "name": name, "threshold": 0.5} for id_, name in names],
+    }
+    assert run(source, (COCO,)).thresholds == evaluation.thresholds
+    wrong = run(source, (COCO,), find_one_toothbrush)
+    assert wrong.thresholds.all_classes.by_f1 is None
+    wrong.write(tmp_path, "val_8")
+    assert not (tmp_path / "val_8_thresholds.json").exists()
 
 
 def test_a_metric_of_ones_own(open_source, tmp_path):

@@ -1,0 +1,58 @@
+"""Flags of a lowest score: a number, or `best`: that of each class, as a run has measured it.
+
+Nothing imported here waits for jax: a command defines its flags before it imports what it needs.
+"""
+
+from typing import Any
+
+from absl import flags
+
+BEST = "best"
+
+
+class _ScoreParser(flags.ArgumentParser):
+    """Takes a number from 0 to 1, or `best`."""
+
+    syntactic_help = "a number from 0 to 1, or 'best' for what was measured"
+
+    def parse(self, argument: Any) -> float | str:
+        """A score, or `BEST`."""
+        if argument == BEST:
+            return BEST
+        try:
+            score = float(argument)
+        except (TypeError, ValueError):
+            score = -1.0
+        if not 0 <= score <= 1:
+            raise ValueError(f"it must be {self.syntactic_help}")
+        return score
+
+
+def define(name: str, default: float | None, words: str) -> flags.FlagHolder:
+    """A flag of a lowest score.
+
+    Args:
+      name: what it is called.
+      default: what it is where it is not given.
+      words: what it says to `--help`.
+    """
+    return flags.DEFINE(_ScoreParser(), name, default, words)
+
+
+def drawn(given: Any, *, is_measured: bool) -> Any:
+    """The lowest score that is drawn: what was given, else the best ones, else `UNMEASURED`."""
+    if given is not None:
+        return given
+    from ioub_jax.evaluation.thresholds import UNMEASURED  # with numpy
+
+    return BEST if is_measured else UNMEASURED
+
+
+def describe(score: Any, measured: object) -> str:
+    """A lowest score as a sentence calls it.
+
+    Args:
+      score: a number, or `BEST`.
+      measured: what the best ones are.
+    """
+    return str(measured) if score == BEST else f"a score of {score:g}"

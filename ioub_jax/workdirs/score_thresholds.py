@@ -1,0 +1,141 @@
+"""From which score on a run's detections are best kept, as its evaluations have measured it.
+
+Every evaluation on the validation images writes `evaluation/val_STEP_thresholds.json`, of weights
+without their moving average `val_STEP_without_ema_thresholds.json`: `all_classes`, and of every
+class `category_id`, `name` and `threshold`. Whoever detects with the checkpoint of that step cuts
+there.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ioub_jax import files
+from ioub_jax.errors import ConfigError
+from ioub_jax.workdirs import checkpoint_folders, configuration
+from ioub_jax.workdirs.checkpoint_folders import Folder
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredThresholds:
+    """The scores that were best on the validation images.
+
+    Attributes:
+      path: the file they are from.
+      general: where detections of all classes together are cut.
+      by_id: where those of a class are, by its category id.
+    """
+
+    path: pathlib.Path
+    general: float
+    by_id: Mapping[int | str, float]
+
+    def of(self, category_ids: Sequence[int | str]) -> np.ndarray:
+        """The thresholds of classes, float64 `[C]`; of one not measured that of all."""
+        return np.array([self.by_id.get(id_, self.general) for id_ in category_ids])
+
+    def __str__(self) -> str:
+        """As a sentence calls them."""
+        scores = sorted([*self.by_id.values(), self.general])
+        return (
+            f"the best score of its class by F1 ({scores[0]:.2f} to {scores[-1]:.2f}, measured on "
+            f"the validation images: {self.path})"
+        )
+
+
+def file_name(evaluation: str) -> str:
+    """The name of the file of an evaluation."""
+    return f"{evaluation}_thresholds.json"
+
+
+def evaluation_name(workdir: pathlib.Path, step: int, *, ema: bool) -> str:
+    """What a training calls its evaluation after a step.
+
+    Args:
+      workdir: the run's folder.
+      step: the step.
+      ema: whether that with the moving average of the weights, where the run keeps one.
+    """
+    settings = configuration.to_dict(configuration.read_workdir(workdir))
+    has_average = settings.get("optimizer", {}).get("ema_decay") is not None
+    return f"val_{step}" + ("_without_ema" if has_average and not ema else "")
+
+
+def write(
+    path: pathlib.Path,
+    general: float,
+    classes: Sequence[tuple[int | str | None, str | None, float]],
+) -> None:
+    """Writes what an evaluation has measured.
+
+    Args:
+      path: the file; its folder must exist.
+      general: where detections of all classes together are cut.
+      classes: category id, name and threshold of each class.
+    """
+    rows = [{"category_id": id_, "name": name, "threshold": score} for id_, name, score in classes]
+    files.write_json(path, {"all_classes": general, "classes": rows}, indent=2)
+
+
+def read(
+    workdir: pathlib.Path, which: str = "best", *, ema: bool = True
+) -> MeasuredThresholds | None:
+    """What was measured with a checkpoint; None where nothing was.
+
+    Args:
+      workdir: the run's folder.
+      which: 'best' or 'last', the checkpoint.
+      ema: whether it is read with the moving average of the weights, where the run keeps one.
+
+    Raises:
+      ConfigError: the file is broken.
+    """
+    folder = next(iter(checkpoint_folders.find(workdir, which)), None)
+    if folder is None:
+        return None
+    path = _path(folder, ema=ema)
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+        general = _score(content["all_classes"])
+        by_id = {row["category_id"]: _score(row["threshold"]) for row in content["classes"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path} does not list `all_classes` and `classes` with `category_id` and `threshold`; "
+            f"remove it, and ioub evaluate --workdir={workdir} --checkpoint={which} writes it anew."
+        ) from error
+    return MeasuredThresholds(path, general, by_id)
+
+
+def _path(folder: Folder, *, ema: bool) -> pathlib.Path:
+    name = evaluation_name(folder.workdir, folder.step, ema=ema)
+    return folder.workdir / "evaluation" / file_name(name)
+
+
+def _score(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
+
+
+def read_required(
+    workdir: pathlib.Path, which: str = "best", *, ema: bool = True
+) -> MeasuredThresholds:
+    """As `read`, where something must have been measured.
+
+    Raises:
+      ConfigError: nothing was, or the file is broken.
+    """
+    found = read(workdir, which, ema=ema)
+    if found is None:
+        raise ConfigError(
+            f"{workdir} has no measured score thresholds of its '{which}' checkpoint: "
+            f"ioub evaluate --workdir={workdir} --checkpoint={which}"
+            f"{'' if ema else ' --noema'} measures them, if it finds anything; or give a number."
+        )
+    return found
