@@ -195,7 +195,7 @@ def flags_of(command):
     text = "".join(p.read_text(encoding="utf-8") for p in (*sources, VERBS / "command_line.py"))
     if "data_flags.define()" in text:
         text += (VERBS / "data_flags.py").read_text(encoding="utf-8")
-    return set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", text))
+    return set(re.findall(r"(?:DEFINE_\w+|score_flags\.define)\(\s*\"(\w+)\"", text))
 
 
 def problem_of(words):

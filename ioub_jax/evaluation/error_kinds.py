@@ -40,6 +40,7 @@ from ioub_jax.evaluation.detection_kinds import (
     DetectionKinds,
     sort_detections,
 )
+from ioub_jax.evaluation.means import mean_of_existing
 
 #: IoU up to which a detection has to do with nothing.
 BACKGROUND_IOU = 0.1
@@ -152,29 +153,27 @@ def errors_of(
       background_iou: at most `matches.iou`.
     """
     kinds = sort_detections(compared, pairs, matches, background_iou)
-    with_boxes = compared.boxes_of_class > 0
     before = _Detected.of(compared, kinds).average_precision()
     after = {error: _mended(compared, kinds, error).average_precision() for error in ERRORS}
-    aps: list[float | None] = [None] * compared.class_count
-    gains: list[dict[str, float | None]] = [dict.fromkeys(ERRORS) for _ in aps]
-    for number in np.flatnonzero(with_boxes).tolist():
-        aps[number] = float(before[number])
-        gains[number] = {key: float(ap[number] - before[number]) for key, ap in after.items()}
-    counts = list(_counts(compared, kinds))
-    per_class = [
-        ClassErrors(category["name"], category["written_id"], ap, gain, *count)
-        for category, ap, gain, count in zip(checked.categories, aps, gains, counts, strict=True)
-    ]
-    mean = float(before[with_boxes].mean()) if with_boxes.any() else None
+    per_class = []
+    for number, (counts, true, boxes) in enumerate(_counts(compared, kinds)):
+        gains = {error: float(ap[number] - before[number]) for error, ap in after.items()}
+        row = ClassErrors(
+            name=checked.categories[number]["name"],
+            category_id=checked.categories[number]["written_id"],
+            AP=float(before[number]) if boxes else None,
+            dAP=gains if boxes else dict.fromkeys(ERRORS),
+            counts=counts,
+            true=true,
+            boxes=boxes,
+        )
+        per_class.append(row)
     all_classes = ClassErrors(
         name=None,
         category_id=None,
-        AP=mean,
-        dAP={
-            key: None if mean is None else float((ap - before)[with_boxes].mean())
-            for key, ap in after.items()
-        },
-        counts={key: sum(row.counts[key] for row in per_class) for key in ERRORS},
+        AP=mean_of_existing([row.AP for row in per_class]),
+        dAP={error: mean_of_existing([row.dAP[error] for row in per_class]) for error in ERRORS},
+        counts={error: sum(row.counts[error] for row in per_class) for error in ERRORS},
         true=sum(row.true for row in per_class),
         boxes=sum(row.boxes for row in per_class),
     )

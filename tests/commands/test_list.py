@@ -19,6 +19,7 @@ PARTS = {
     "overrides",
     "prediction_files",
     "preview",
+    "score_flags",
 }
 
 IOUB = (f"{sysconfig.get_path('scripts')}/ioub",)

@@ -222,6 +222,7 @@ def test_evaluate_and_draw_a_run(finished):
     assert after == during
     code, output = tiny.run("draw", f"--workdir={finished}", "--images=4")
     assert code == 0, output
+    assert "Drawn is what has at least " in output
     pictures = {path.name for path in (finished / "pictures").iterdir()}
     assert pictures == {"detections.png", "learning_curves.png", "positive_anchors.png"}
 
