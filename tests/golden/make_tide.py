@@ -4,7 +4,7 @@ In a virtual environment of its own, from the root of the repository, with the d
 tests beside it:
 
     pip install tidecv==1.0.1
-    python -m tests.golden.make_tide ../shared/data
+    python -m tests.golden.make_tide DATA
 
 Nothing of tidecv's is changed. What it keeps of each class is read besides its means over classes,
 since it counts classes without ground truth among them. `as_is` are the files themselves, `plain`
