@@ -110,7 +110,7 @@ def test_a_file_that_is_none_is_told_in_one_sentence(tmp_path, text, kind, sente
     ("content", "sentence"),
     [
         ([{"image_id": 7}], "found.json: .*image_id 7, which the ground truth does not list"),
-        ([3], "is not in COCO's format"),
+        ([3], "found.json: the detections must be a list of objects, but number 1 is a int"),
     ],
 )
 def test_detections_of_something_else_are_refused(tmp_path, content, sentence):
