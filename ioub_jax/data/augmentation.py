@@ -78,15 +78,28 @@ class Augmentation:
                 if not is_allowed(getattr(self, name)):
                     raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {words}.")
 
-    @property
-    def largest_zoom(self) -> float | None:
-        """By how much a part may be enlarged beyond the size of the whole; None if unknown."""
-        if self.minimum_iou_crop:
-            return None
-        scale = max(self.scale_jitter[1], 1.0)
+    def zoom(self, mosaic_draw: float) -> float | None:
+        """By how much a part of an image may be enlarged beyond the size of the whole, at least 1.
+
+        Args:
+          mosaic_draw: where between its limits the factor of the image in mosaics is, 0 to 1.
+
+        Returns:
+          the factor; None if unknown.
+        """
+        zoom = 1.0
+        if self.mosaic < 1:  # it may be alone
+            if self.minimum_iou_crop:
+                return None
+            zoom = max(self.scale_jitter[1], zoom)
         if self.mosaic:
-            scale = max(self.mosaic_scale[1], scale)
-        return scale * max(self.affine_scale[1], 1.0)
+            zoom = max(self.mosaic_factor(mosaic_draw), zoom)
+        return zoom * max(self.affine_scale[1], 1.0)
+
+    def mosaic_factor(self, draw: float) -> float:
+        """The factor of an image in mosaics, `draw` of the way between its limits."""
+        low, high = self.mosaic_scale
+        return low + draw * (high - low)
 
     @property
     def joins(self) -> bool:
@@ -120,7 +133,7 @@ class Augmentation:
           resize: how images are scaled.
           scale: the batch's factor of the size.
           out: uint8 `[H, W, channels]`, the canvas; the image is written to its top left.
-          others: gives other examples; None where nothing is joined.
+          others: what it can be joined with; None where nothing is.
 
         Returns:
           the example as the network sees it, but for the padding.
@@ -221,11 +234,13 @@ class _Chain:
             return None
         assert self._others is not None
         height, width = self._size_of(transforms.pixels(example).shape[:2])
+        examples = [example, *self._others.choose(rng, 3)]
+        draws = map(self._others.mosaic_draw, examples)
         joined = joining.mosaic(
-            [example, *self._others(rng, 3)],
+            examples,
             rng,
             size_of=self._size_of,
-            limits=self._options.mosaic_scale,
+            factors=[self._options.mosaic_factor(draw) for draw in draws],
             min_visibility=self._options.min_visibility,
             colour=self._colour,
             out=self._out[:height, :width],
@@ -260,7 +275,7 @@ class _Chain:
     def _other(self, rng: np.random.Generator) -> Example:
         """Another example at its size on the canvas, flipped or not."""
         assert self._others is not None
-        other = self._flipped(self._others(rng, 1)[0], rng)
+        other = self._flipped(self._others.choose(rng, 1)[0], rng)
         size = self._size_of(transforms.pixels(other).shape[:2])
         return transforms.resize(other, size, quickly=True)
 

@@ -43,15 +43,15 @@ def mosaic(
     rng: np.random.Generator,
     *,
     size_of: Callable[[Size], Size],
-    limits: tuple[float, float],
+    factors: Sequence[float],
     min_visibility: float,
     colour: tuple[int, ...],
     out: np.ndarray,
 ) -> Example:
     """Four images in the four quarters around a random point (Bochkovskiy et al. 2020, YOLOv4).
 
-    The point lies in the middle half of each side. Every image is scaled by a factor of its own,
-    uniform between the limits. One that is larger than its quarter is cut, at random, and only the
+    The point lies in the middle half of each side. Every image is scaled by a factor of its own.
+    One that is larger than its quarter is cut, at random, and only the
     part that is seen is ever resized; a smaller one touches the lines that meet at the point and
     leaves the rim to the colour. In Ultralytics and YOLOX all four share a factor, and each is cut
     at its far side.
@@ -61,9 +61,9 @@ def mosaic(
 
     Args:
       examples: four of them, at any size.
-      rng: gives 14 numbers.
+      rng: gives 10 numbers.
       size_of: from the height and width of an image to those that it has at factor 1.
-      limits: smallest and largest factor.
+      factors: of the size, one of each.
       min_visibility: share of an object's box that must be inside of its quarter.
       colour: of what no image covers, a number for each channel.
       out: uint8 `[H, W, channels]`: what the mosaic is painted to, all of it.
@@ -71,8 +71,7 @@ def mosaic(
     Returns:
       the mosaic, its pixels in `out`.
     """
-    draws = rng.random(14)
-    low, high = limits
+    draws = rng.random(10)
     size_of = functools.cache(size_of)
     middle = [
         min(max(round((_MIDDLE[0] + draw * (_MIDDLE[1] - _MIDDLE[0])) * side), 1), side)
@@ -86,8 +85,8 @@ def mosaic(
         quarter = out[rows, columns]
         if quarter.size == 0:  # of an image of one pixel
             continue
-        factor = low + draws[2 + number] * (high - low)
-        part = _seen_part(example, size_of, factor, quarter.shape[:2], draws[6 + 2 * number :][:2])
+        place_draws = draws[2 + 2 * number :][:2]
+        part = _seen_part(example, size_of, factors[number], quarter.shape[:2], place_draws)
         top = 0 if is_low else quarter.shape[0] - part.size[0]
         left = 0 if is_right else quarter.shape[1] - part.size[1]
         if part.size != quarter.shape[:2]:

@@ -31,7 +31,7 @@ from ioub_jax.data.batching import (
     keep_largest,
 )
 from ioub_jax.data.checks import KINDS, DataError, Problem, check_on_error
-from ioub_jax.data.partners import choose_others, group_of
+from ioub_jax.data.partners import Others, choose_others, group_of, mosaic_draw
 from ioub_jax.data.shared_batches import (
     SharedBatch,
     SharedBatchReader,
@@ -125,9 +125,11 @@ class _BatchLoader:
             loading.held.clear()
         example = self._readable(loading, index)
 
-        def others(rng: np.random.Generator, count: int) -> list[Example]:
+        def choose(rng: np.random.Generator, count: int) -> list[Example]:
             chosen = choose_others(planned, row, len(self.source), rng, count)
             return [self._readable(loading, other) for other in chosen]
+
+        others = Others(choose, lambda one: mosaic_draw(planned, self.seed, one.image_id))
 
         rng = np.random.default_rng((self.seed, epoch, index))
         example = loading.augmentation(example, rng, self.plan.resize, planned.scale, out, others)
@@ -161,7 +163,10 @@ class _BatchLoader:
 
     def _at_least(self, loading: "_Loading", index: int) -> tuple[int, int] | None:
         """The size at which decoding an image loses nothing, None for its full size."""
-        zoom = 1.0 if loading.augmentation is None else loading.augmentation.largest_zoom
+        zoom: float | None = 1.0
+        if loading.augmentation is not None:
+            image_id = self.source.image_id(index)
+            zoom = loading.augmentation.zoom(mosaic_draw(loading.planned, self.seed, image_id))
         if zoom is None:
             return None
         height, width = self._size(loading.planned, index)

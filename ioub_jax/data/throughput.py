@@ -19,6 +19,7 @@ from ioub_jax.data import pipeline
 from ioub_jax.data.augmentation import Augmentation
 from ioub_jax.data.batching import BatchPlan, assemble_batch, keep_largest
 from ioub_jax.data.images import AS_STORED, decode_image
+from ioub_jax.data.partners import Others, mosaic_draw
 from ioub_jax.data.sources.example import Source
 from ioub_jax.data.sources.file_source import AnnotatedImages, scale_to_image
 from ioub_jax.data.transforms import resize
@@ -119,8 +120,11 @@ class InputBenchmark:
             for position, example in enumerate(decoded)
         ]
 
-        def others(rng: np.random.Generator, count: int) -> list[Any]:
+        def choose(rng: np.random.Generator, count: int) -> list[Any]:
             return [decoded[position] for position in rng.integers(len(decoded), size=count)]
+
+        first = self._plan[0]
+        others = Others(choose, lambda one: mosaic_draw(first, self._seed, one.image_id))
 
         def augment() -> None:
             for position, example in enumerate(decoded):

@@ -7,6 +7,7 @@ import pytest
 
 from ioub_jax.data.augmentation import Augmentation
 from ioub_jax.data.batching import PADDING_COLOUR, padding_colour
+from ioub_jax.data.partners import Others
 from ioub_jax.data.resizing import Resize
 from tests.data import painted
 
@@ -48,8 +49,13 @@ OTHERS = [
 ]
 
 
-def others(rng, count):
-    return [OTHERS[int(number)] for number in rng.integers(len(OTHERS), size=count)]
+def others_of(examples):
+    """Any of the examples; each is of the middle size in a mosaic."""
+
+    def choose(rng, count):
+        return [examples[int(number)] for number in rng.integers(len(examples), size=count)]
+
+    return Others(choose, lambda _: 0.5)
 
 
 def augmented(augmentation, seed, example=None, canvas=(60, 80)):
@@ -57,7 +63,7 @@ def augmented(augmentation, seed, example=None, canvas=(60, 80)):
     example = painted.rectangles(60, 80, [(20, 15, 60, 45)]) if example is None else example
     out = np.random.default_rng(0).integers(0, 255, (*canvas, 3), np.uint8)
     rng = np.random.default_rng(seed)
-    return augmentation(example, rng, Resize("fit"), 1.0, out, others), out
+    return augmentation(example, rng, Resize("fit"), 1.0, out, others_of(OTHERS)), out
 
 
 @pytest.mark.parametrize(
@@ -154,12 +160,47 @@ def test_joining_needs_others():
         Augmentation(mixup=0.1)(example, np.random.default_rng(0), Resize("fit"), 1.0, out)
 
 
-def test_a_part_that_is_enlarged_by_the_warp_is_decoded_large_enough():
-    assert Augmentation(affine_scale=(0.5, 1.5)).largest_zoom == 1.5
-    assert Augmentation(affine_scale=(0.5, 0.8)).largest_zoom == 1.0
-    assert Augmentation(affine_scale=(0.5, 1.5), scale_jitter=(1.0, 2.0)).largest_zoom == 3.0
-    assert Augmentation(mosaic=0.5, mosaic_scale=(0.5, 1.6)).largest_zoom == 1.6
-    assert Augmentation(affine_scale=(0.5, 1.5), minimum_iou_crop=True).largest_zoom is None
+@pytest.mark.parametrize(
+    ("options", "draw", "zoom"),
+    [
+        ({"affine_scale": (0.5, 1.5)}, 0.5, 1.5),
+        ({"affine_scale": (0.5, 0.8)}, 0.5, 1.0),
+        ({"affine_scale": (0.5, 1.5), "scale_jitter": (1.0, 2.0)}, 0.5, 3.0),
+        ({"affine_scale": (0.5, 1.5), "minimum_iou_crop": True}, 0.5, None),
+        # .6 to 1.6: half of the way is 1.1, a quarter .85, and the whole is never less than 1.
+        ({"mosaic": 1.0, "mosaic_scale": (0.6, 1.6)}, 0.5, 1.1),
+        ({"mosaic": 1.0, "mosaic_scale": (0.6, 1.6)}, 0.25, 1.0),
+        # In a mosaic there is no jitter and no crop; with even odds there may be.
+        ({"mosaic": 1.0, "scale_jitter": (1.0, 2.0), "minimum_iou_crop": True}, 0.0, 1.0),
+        ({"mosaic": 0.5, "mosaic_scale": (0.6, 1.6), "scale_jitter": (0.8, 1.2)}, 0.5, 1.2),
+        ({"mosaic": 0.5, "mosaic_scale": (0.6, 1.6), "scale_jitter": (0.8, 1.2)}, 1.0, 1.6),
+        ({"mosaic": 0.5, "minimum_iou_crop": True}, 0.5, None),
+    ],
+)
+def test_a_part_that_may_be_enlarged_is_decoded_large_enough(options, draw, zoom):
+    assert Augmentation(**options).zoom(draw) == pytest.approx(zoom)
+
+
+def test_a_mosaic_has_each_image_by_its_factor():
+    # On a canvas of its size an image of 60x80 is all there at .5, and its object of 40x30 half as
+    # large, whichever quarter is large enough; at 1 the object is as it is.
+    for draw, side in ((0.0, 20.0), (0.5, 40.0)):
+        whole = 0
+        for seed in range(60):
+            out = np.zeros((60, 80, 3), np.uint8)
+            example = painted.rectangles(60, 80, [(20, 15, 60, 45)])
+            joined = Augmentation(mosaic=1.0)(
+                example,
+                np.random.default_rng(seed),
+                Resize("fit"),
+                1.0,
+                out,
+                Others(lambda _, count: [OTHERS[2]] * count, lambda one, draw=draw: draw),
+            )
+            widths = joined.boxes[:, 2] - joined.boxes[:, 0]
+            assert (widths < side + 1).all()
+            whole += np.isclose(widths, side, atol=0.5).sum()
+        assert whole > 3
 
 
 EVERYTHING = Augmentation(
@@ -192,9 +233,7 @@ def test_images_of_other_channels_go_through_all_transforms(channels):
         ]
         out = np.zeros((60, 80, count), np.uint8)
 
-        def others(rng, number):
-            return [examples[int(one)] for one in rng.integers(len(examples), size=number)]
-
+        others = others_of(examples)
         for seed in range(15):
             rng = np.random.default_rng(seed)
             example = EVERYTHING(examples[seed % 2], rng, Resize("fit"), 1.0, out, others)

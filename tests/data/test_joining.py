@@ -37,11 +37,12 @@ EXAMPLES = [coloured(number, size) for number, size in enumerate(SIZES)]
 
 def _mosaic(seed, limits=(0.5, 1.5), min_visibility=0.0, size=(90, 120), examples=EXAMPLES):
     out = np.full((*size, 3), 77, np.uint8)
+    rng = np.random.default_rng(seed)
     joined = mosaic(
         examples,
-        np.random.default_rng(seed),
+        rng,
         size_of=lambda image: fitted_size(image, size),
-        limits=limits,
+        factors=rng.uniform(*limits, 4).tolist(),
         min_visibility=min_visibility,
         colour=GREY,
         out=out,

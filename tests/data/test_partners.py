@@ -1,9 +1,11 @@
+import dataclasses
+
 import hypothesis
 import numpy as np
 from hypothesis import strategies as st
 
 from ioub_jax.data.batching import PlannedBatch
-from ioub_jax.data.partners import choose_others, group_of
+from ioub_jax.data.partners import choose_others, group_of, mosaic_draw
 
 
 @hypothesis.settings(max_examples=40, deadline=None)
@@ -37,3 +39,15 @@ def test_the_smallest_batch_that_is_enough():
     assert sorted(chosen) == [101, 102, 103]
     chosen = choose_others(planned(3), 0, 7, np.random.default_rng(0), 3)
     assert all(0 <= index < 7 for index in chosen)
+
+
+def test_the_factors_of_images_in_mosaics_are_uniform_and_others_in_another_batch():
+    draws = np.array([mosaic_draw(planned(16), 0, image_id) for image_id in range(4000)])
+    assert mosaic_draw(planned(16), 0, 5) == draws[5] and mosaic_draw(planned(16), 1, 5) != draws[5]
+    assert draws.min() >= 0 and draws.max() < 1
+    # The largest distance from a uniform distribution, of 4,000 below 1.95 / sqrt(4000) = .031 but
+    # once in a thousand (Kolmogorov).
+    assert np.abs(np.sort(draws) - (np.arange(4000) + 0.5) / 4000).max() < 0.031
+    later = dataclasses.replace(planned(16), indices=planned(16).indices + 1)
+    assert mosaic_draw(later, 0, 5) != draws[5]
+    assert abs(np.corrcoef(draws, [mosaic_draw(later, 0, k) for k in range(4000)])[0, 1]) < 0.06
