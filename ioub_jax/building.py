@@ -24,6 +24,7 @@ from ioub_jax.from_config import (
     data_parts,
     file_parts,
     loading_parts,
+    metric_parts,
     sampling_parts,
     shared_image_parts,
     training_parts,
@@ -124,6 +125,9 @@ def build(
         for warning in [
             *warnings,
             *shared_image_parts.shared_image_warnings(config, train_data, val_data),
+            *metric_parts.dense_warnings(
+                val_data, chosen, placed.detector.options.max_detections
+            ).values(),
         ]:
             logger.warning("%s", warning)
     return Experiment(

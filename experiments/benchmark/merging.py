@@ -7,7 +7,7 @@ import numpy as np
 
 from ioub_jax import tile_merging
 from ioub_jax.data.tiling import Tiling
-from ioub_jax.evaluation import evaluate_detections
+from ioub_jax.evaluation import CocoMetric
 from ioub_jax.tile_merging import Found
 
 _SIZE = (3000, 4000)
@@ -60,8 +60,9 @@ def _measured(tiling: Tiling, longest: float, has_nested: bool) -> dict[str, flo
             entries = zip(_entries(number, boxes), scores.tolist(), strict=True)
             results[name] += [entry | {"score": score} for entry, score in entries]
     truth = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "x"}]}
+    metric = CocoMetric(counted=5000)
     return {
-        name: round(evaluate_detections(truth, found, counted=5000).summary["AP"] or 0.0, 3)
+        name: round(metric.compute(truth, found).numbers[metric.headline_key] or 0.0, 3)
         for name, found in results.items()
     }
 

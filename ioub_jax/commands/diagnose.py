@@ -34,6 +34,8 @@ from ioub_jax.commands import preview
 from ioub_jax.diagnostics import gradient_norm
 from ioub_jax.diagnostics.of_runs import diagnose_file, diagnose_workdir, names_of, read_json
 from ioub_jax.errors import ConfigError
+from ioub_jax.evaluation import dense_objects
+from ioub_jax.evaluation.coco_matching import COCO_DETECTIONS
 
 
 def diagnose_all(
@@ -113,8 +115,11 @@ def main() -> None:
 
 def describe(name: str, run: dict[str, Any]) -> str:
     """The numbers of a run that say most, in one line."""
+    metrics = run["metrics"]
+    counted = dense_objects.named("AP", metrics.get("counted", COCO_DETECTIONS))
     numbers = {
-        "AP": run["metrics"]["AP"],
+        "AP": metrics["AP"],
+        counted: metrics[counted],
         "oLRP": run["lrp"][0]["error"],
         "Spearman of score and IoU": run["correlation"]["spearman"],
         "IoU lost by NMS": run.get("suppression", {}).get("lost_iou"),

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -41,7 +41,7 @@ from ioub_jax.data.sources import annotations_of
 from ioub_jax.data.sources.example import select_objects
 from ioub_jax.data.sources.tiles import TileSource
 from ioub_jax.detectors import AnchorObjective, Anchors, Batch, Inspection
-from ioub_jax.evaluation import recorded_numbers
+from ioub_jax.evaluation import coco_metrics, recorded_numbers
 from ioub_jax.workdirs import records, score_thresholds
 from ioub_jax.workdirs.score_thresholds import MeasuredThresholds
 
@@ -147,7 +147,7 @@ def main() -> None:
         records.read_records(workdir / "train.jsonl", sys.maxsize),
         evaluations,
         precision="voc_AP" if "voc_AP" in names and "AP" not in names else "AP",
-        others=list(recorded_numbers.own_numbers(names))[:_OWN_CURVES],
+        others=_other_curves(names)[:_OWN_CURVES],
     )
     print(f"Pictures are in {folder}: {', '.join(sorted(p.name for p in folder.glob('*.png')))}.")
     print(_describe_scores(model.measured))
@@ -155,6 +155,12 @@ def main() -> None:
 
 def _describe_scores(measured: MeasuredThresholds | None) -> str:
     return f"Drawn is what has at least {score_flags.describe(_lowest(measured), measured)}."
+
+
+def _other_curves(names: Mapping[str, Any]) -> list[str]:
+    """The numbers of evaluations that have a panel of their own."""
+    counted = [key for key in names if key.startswith("AP@") and coco_metrics.is_number(key)]
+    return [*counted, *recorded_numbers.own_numbers(names)]
 
 
 def _folder() -> pathlib.Path:

@@ -26,6 +26,7 @@ if __name__ == "__main__":
 from ioub_jax import files, trained
 from ioub_jax.commands import label_files, preview
 from ioub_jax.devices import hosts
+from ioub_jax.from_config import metric_parts
 from ioub_jax.workdirs import checkpoints, score_thresholds
 
 
@@ -50,6 +51,11 @@ def main() -> None:
     if _YOLO.value:
         label_files.write_results(folder / f"{_name()}_yolo", model.source, evaluation.results)
     print(evaluation.describe())
+    # Of what COCO's AP does not count its table tells.
+    options = model.placed.detector.options
+    told = metric_parts.dense_warnings(model.source, model.metrics, options.max_detections)
+    if "dense_image" in told:
+        print(f"\n{told['dense_image']}")
     print(f"The files of this evaluation are {folder / _name()}_*.")
 
 

@@ -1168,7 +1168,8 @@ KEYS = (
         100,
         whole(at_least=100),
         "How many detections of a class in an image COCO's metrics count, the best. More than 100, "
-        "for images with more objects, is not COCO's own AP.",
+        "for images with more objects, is not COCO's own AP but AP@300, which then picks the best "
+        "checkpoint.",
     ),
     Key(
         "evaluation.metrics",

@@ -23,6 +23,7 @@ import numpy as np
 
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input, without_collection
 from ioub_jax.evaluation.coco_matching import COCO_DETECTIONS
+from ioub_jax.evaluation.dense_objects import DenseImages, base_of, dense_images, named
 from ioub_jax.evaluation.error_report import (
     error_report,
     error_report_to_json,
@@ -49,8 +50,16 @@ _TABLE_ROWS = (
     AP_KEYS,
     ("APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
-#: All numbers of a report.
+#: All numbers of a report of COCO's own metrics.
 NUMBER_KEYS = tuple(key for row in _TABLE_ROWS for key in row)
+# What else is counted has these, each under its name (`dense_objects.named`).
+_COUNTED_ROWS = (AP_KEYS, ("APs", "APm", "APl", "AR", "ARs", "ARm", "ARl"))
+_COUNTED_KEYS = {key for row in _COUNTED_ROWS for key in row}
+
+
+def is_number(key: str) -> bool:
+    """Whether a report has a number of that name, however many detections it counts."""
+    return key in NUMBER_KEYS or (base_of(key) != key and base_of(key) in _COUNTED_KEYS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +73,8 @@ class ClassMetrics:
       AP: mean over the ten IoU thresholds; None where the class has no ground-truth box.
       AP50: average precision at IoU .50; None likewise.
       AP75: average precision at IoU .75; None likewise.
+      others: where not COCO's 100 detections of a class in an image are counted, the same under
+        `AP@300`, `AP50@300` and `AP75@300`.
     """
 
     name: str
@@ -72,6 +83,11 @@ class ClassMetrics:
     AP: float | None
     AP50: float | None
     AP75: float | None
+    others: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+
+    def numbers(self) -> dict[str, float | None]:
+        """All of them by their names."""
+        return {"AP": self.AP, "AP50": self.AP50, "AP75": self.AP75, **self.others}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,12 +99,14 @@ class CocoMetrics:
 
     Attributes:
       summary: COCO's twelve numbers in [0, 1], under the keys `AP AP50 AP75 APs APm APl AR1 AR10
-        AR100 ARs ARm ARl`, and `AP60 AP70 AP80 AP90`.
+        AR100 ARs ARm ARl`, and `AP60 AP70 AP80 AP90`. Where not COCO's 100 detections of a class
+        in an image are counted, the same stand behind them as `AP@300`, `AP50@300` and so on.
       per_class: one entry a category, in the order of the category ids.
       images: how many images the ground truth has.
       boxes: how many ground-truth boxes there are, crowds not counted.
       detections: how many detections were handed in.
       counted: how many of a class in an image are counted, the best.
+      dense: the images with more objects of a class than COCO's AP counts; None without any.
     """
 
     summary: Mapping[str, float | None]
@@ -97,11 +115,12 @@ class CocoMetrics:
     boxes: int
     detections: int
     counted: int = COCO_DETECTIONS
+    dense: DenseImages | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class CocoMetric:
-    """COCO's metrics as a `metric.Metric`.
+    """COCO's metrics as a `metric.Metric`, whose headline is AP, or what `counted` makes of it.
 
     Attributes:
       backend: as `evaluate_detections` has it, as is the next one.
@@ -112,7 +131,11 @@ class CocoMetric:
     counted: int = COCO_DETECTIONS
 
     name: ClassVar[str] = "coco"
-    headline_key: ClassVar[str] = "AP"
+
+    @property
+    def headline_key(self) -> str:
+        """`AP`, or `AP@300` where so many detections of a class in an image are counted."""
+        return named("AP", self.counted)
 
     def compute(
         self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
@@ -141,10 +164,10 @@ def evaluate_detections(
     """Computes the COCO metrics of a set of detections.
 
     Every image of the ground truth counts, whether or not it has annotations or detections. As
-    COCO defines it, the 100 best detections of each class in each image are looked at; with another
-    number AR1, AR10 and AR100 stay what they are, and all others are not COCO's own. Annotation
-    ids do not matter: they are renumbered, because pycocotools takes an object with id 0 for
-    missed.
+    COCO defines it, the 100 best detections of each class in each image are looked at; another
+    number adds numbers under names of their own, such as `AP@300`, and leaves COCO's as they are.
+    Annotation ids do not matter: they are renumbered, because pycocotools takes an object with id 0
+    for missed.
 
     Args:
       ground_truth: a data set in COCO's JSON format, with `images` (`id`), `annotations`
@@ -212,16 +235,18 @@ def metrics_of(checked: CheckedInput, evaluator: Any) -> CocoMetrics:
     boxes_of = Counter(item["category_id"] for item in checked.annotations if not item["iscrowd"])
     precision = precision_of(evaluator)
     recall = np.asarray(evaluator.eval["recall"])
+    counted = int(evaluator.params.maxDets[COUNTED])
     return CocoMetrics(
-        summary=_summary(precision, recall),
+        summary=_summary(precision, recall, counted),
         per_class=tuple(
-            _class_metrics(category, boxes_of[category["id"]], precision[:, :, k])
+            _class_metrics(category, boxes_of[category["id"]], precision[:, :, k], counted)
             for k, category in enumerate(checked.categories)
         ),
         images=len(checked.images),
         boxes=boxes_of.total(),
         detections=len(checked.detections),
-        counted=int(evaluator.params.maxDets[COUNTED]),
+        counted=counted,
+        dense=dense_images(checked.annotations, counted),
     )
 
 
@@ -277,49 +302,72 @@ def _mean(values: np.ndarray) -> float | None:
     return float(np.mean(existing)) if existing.size else None
 
 
-def _summary(precision: np.ndarray, recall: np.ndarray) -> dict[str, float | None]:
-    ap_at_iou = {
-        key: _mean(precision[index, :, :, ALL_AREAS, COUNTED]) for key, index in AP_AT_IOU.items()
-    }
-    return {
-        "AP": _mean(precision[:, :, :, ALL_AREAS, COUNTED]),
-        **ap_at_iou,
-        "APs": _mean(precision[:, :, :, _SMALL, COUNTED]),
-        "APm": _mean(precision[:, :, :, _MEDIUM, COUNTED]),
-        "APl": _mean(precision[:, :, :, _LARGE, COUNTED]),
+def _summary(precision: np.ndarray, recall: np.ndarray, counted: int) -> dict[str, float | None]:
+    own = _numbers_at(precision, recall, _AT_100)
+    own |= {
         "AR1": _mean(recall[:, :, ALL_AREAS, _AT_1]),
         "AR10": _mean(recall[:, :, ALL_AREAS, _AT_10]),
-        "AR100": _mean(recall[:, :, ALL_AREAS, _AT_100]),
-        "ARs": _mean(recall[:, :, _SMALL, COUNTED]),
-        "ARm": _mean(recall[:, :, _MEDIUM, COUNTED]),
-        "ARl": _mean(recall[:, :, _LARGE, COUNTED]),
+        "AR100": own["AR"],
     }
+    summary = {key: own[key] for key in NUMBER_KEYS}
+    if counted == COCO_DETECTIONS:
+        return summary
+    others = _numbers_at(precision, recall, COUNTED)
+    return summary | {named(key, counted): value for key, value in others.items()}
 
 
-def _class_metrics(category: Mapping[str, Any], boxes: int, precision: np.ndarray) -> ClassMetrics:
+def _numbers_at(precision: np.ndarray, recall: np.ndarray, at: int) -> dict[str, float | None]:
+    """The numbers at a position of `maxDets`; `AR` is that of objects of all sizes."""
+    ap_at_iou = {key: _mean(precision[k, :, :, ALL_AREAS, at]) for key, k in AP_AT_IOU.items()}
+    sizes = {"": ALL_AREAS, "s": _SMALL, "m": _MEDIUM, "l": _LARGE}
+    ap_of_sizes = {f"AP{size}": _mean(precision[:, :, :, k, at]) for size, k in sizes.items()}
+    ar_of_sizes = {f"AR{size}": _mean(recall[:, :, k, at]) for size, k in sizes.items()}
+    # AP of all sizes stands before those at one IoU.
+    return {"AP": ap_of_sizes["AP"], **ap_at_iou, **ap_of_sizes, **ar_of_sizes}
+
+
+def _class_metrics(
+    category: Mapping[str, Any], boxes: int, precision: np.ndarray, counted: int
+) -> ClassMetrics:
     """The metrics of one class from its precision `[T, R, A, M]`."""
-    precision = precision[:, :, ALL_AREAS, COUNTED]
+    precision = precision[:, :, ALL_AREAS]
+    own, others = (
+        {
+            "AP": _mean(precision[:, :, at]),
+            "AP50": _mean(precision[AP_AT_IOU["AP50"], :, at]),
+            "AP75": _mean(precision[AP_AT_IOU["AP75"], :, at]),
+        }
+        for at in (_AT_100, COUNTED)
+    )
     return ClassMetrics(
         name=category["name"],
         category_id=category["written_id"],
         boxes=boxes,
-        AP=_mean(precision),
-        AP50=_mean(precision[AP_AT_IOU["AP50"]]),
-        AP75=_mean(precision[AP_AT_IOU["AP75"]]),
+        **own,
+        others={named(key, counted): value for key, value in others.items()}
+        if counted != COCO_DETECTIONS
+        else {},
     )
 
 
 def metrics_to_json(metrics: CocoMetrics) -> dict[str, Any]:
     """The metrics as a dict that `json` writes: the summary's keys, counts, and `per_class`."""
     other = {} if metrics.counted == COCO_DETECTIONS else {"counted": metrics.counted}
+    dense = {} if metrics.dense is None else {"dense_images": dataclasses.asdict(metrics.dense)}
     return {
         **metrics.summary,
         **other,
+        **dense,
         "images": metrics.images,
         "boxes": metrics.boxes,
         "detections": metrics.detections,
-        "per_class": [dataclasses.asdict(row) for row in metrics.per_class],
+        "per_class": [_class_to_json(row) for row in metrics.per_class],
     }
+
+
+def _class_to_json(row: ClassMetrics) -> dict[str, Any]:
+    values = dataclasses.asdict(row)
+    return values | values.pop("others")
 
 
 def format_table(metrics: CocoMetrics) -> str:
@@ -338,18 +386,30 @@ def _table_lines(metrics: CocoMetrics) -> Iterator[str]:
     )
     if metrics.counted != COCO_DETECTIONS:
         yield (
-            f"counting the {metrics.counted:,} best detections of a class in an image, not the"
-            f" {COCO_DETECTIONS} of COCO's own metrics"
+            f"AP@{metrics.counted} counts the {metrics.counted:,} best detections of a class in an "
+            f"image, AP the {COCO_DETECTIONS} of COCO's own metrics"
         )
-    for keys in _TABLE_ROWS:
+    if metrics.dense is not None:
+        yield metrics.dense.sentence()
+    counted_rows = [[named(key, metrics.counted) for key in row] for row in _COUNTED_ROWS]
+    for keys in [*_TABLE_ROWS, *([] if metrics.counted == COCO_DETECTIONS else counted_rows)]:
+        widths = [max(8, len(key) + 2) for key in keys]
+        numbers = [_decimals(metrics.summary[key]) for key in keys]
         yield ""
-        yield "".join(f"{key:>8}" for key in keys).rstrip()
-        yield "".join(f"{_decimals(metrics.summary[key]):>8}" for key in keys)
+        yield _line(keys, widths)
+        yield _line(numbers, widths)
     yield ""
-    yield f"{'AP':>8}{'AP50':>8}{'AP75':>8}{'boxes':>8}  class"
+    keys = [named(key, metrics.counted) for key in ("AP", "AP50", "AP75")]
+    widths = [*(max(8, len(key) + 2) for key in keys), 8]
+    yield f"{_line([*keys, 'boxes'], widths)}  class"
     for row in metrics.per_class:
-        numbers = "".join(f"{_decimals(value):>8}" for value in (row.AP, row.AP50, row.AP75))
-        yield f"{numbers}{row.boxes:>8}  {printable(row.name)}"
+        values = row.numbers()
+        numbers = [*(_decimals(values[key]) for key in keys), str(row.boxes)]
+        yield f"{_line(numbers, widths)}  {printable(row.name)}"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
 def _decimals(value: float | None) -> str:

@@ -25,5 +25,8 @@ def numbers_in(record: Mapping[str, Any]) -> dict[str, float | None]:
 
 def own_numbers(record: Mapping[str, Any]) -> dict[str, float | None]:
     """Those of the user's own metrics: neither COCO's nor VOC's."""
-    known = {*coco_metrics.NUMBER_KEYS, *voc_metrics.NUMBER_KEYS}
-    return {key: value for key, value in numbers_in(record).items() if key not in known}
+    return {
+        key: value
+        for key, value in numbers_in(record).items()
+        if not coco_metrics.is_number(key) and key not in voc_metrics.NUMBER_KEYS
+    }

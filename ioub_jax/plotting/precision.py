@@ -54,7 +54,7 @@ def precision_recall(path: str | os.PathLike[str], runs: Runs) -> None:
     for axes in list(panels)[len(first) :]:
         axes.set_axis_off()
     handles = [
-        Line2D([], [], color=run_color(number), label=f"{printable(name)}: AP {_ap(run)}")
+        Line2D([], [], color=run_color(number), label=f"{printable(name)}: {_ap(run)}")
         for number, (name, run) in enumerate(runs.items())
     ]
     handles += [
@@ -67,7 +67,10 @@ def precision_recall(path: str | os.PathLike[str], runs: Runs) -> None:
 
 
 def _ap(run: Mapping[str, Any]) -> str:
-    return decimals(run["metrics"]["AP"])
+    metrics = run["metrics"]
+    # The curves are of all detections that are counted.
+    key = f"AP@{metrics['counted']}" if "counted" in metrics else "AP"
+    return f"{key} {decimals(metrics[key])}"
 
 
 def _draw_curves(axes: Axes, precision: Mapping[str, Any], color: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 from ioub_jax.evaluation.coco_metrics import AP_KEYS
+from ioub_jax.evaluation.dense_objects import base_of
 from ioub_jax.evaluation.means import mean_of_existing
 
 #: Coverage of the intervals.
@@ -23,6 +24,12 @@ CONFIDENCE = 0.95
 #: classification loss is for.
 SPEARMAN = "Spearman"
 METRICS = (*AP_KEYS, SPEARMAN)  # those of COCO's results; other metrics stand behind them
+
+
+def is_of_coco(metric: str) -> bool:
+    """Whether a metric is of COCO's results, also one that counts more detections (`AP@300`)."""
+    return base_of(metric) in METRICS
+
 
 #: The AP below which a report says that hardly anything was learned.
 _TRAINED = 0.05
@@ -178,9 +185,10 @@ def _check_images(results: Sequence[Result]) -> None:
 def _names_of_metrics(results: Sequence[Result]) -> tuple[str, ...]:
     """COCO's in their order, then the others as the results have them."""
     named = dict.fromkeys(name for result in results for name in result.metrics)
+    of_coco = [name for name in named if is_of_coco(name)]
     return (
-        *(name for name in METRICS if name in named),
-        *(name for name in named if name not in METRICS),
+        *sorted(of_coco, key=lambda name: METRICS.index(base_of(name))),
+        *(name for name in named if not is_of_coco(name)),
     )
 
 
@@ -309,10 +317,10 @@ def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
         "over the seeds",
         "another training: Student's t over the seeds",
     )
-    if comparison.headline in AP_KEYS:  # no other one is resampled
+    if base_of(comparison.headline) in AP_KEYS:  # no other one is resampled
         lines += _table_of_differences(
             comparison,
-            [metric for metric in known if metric in AP_KEYS],
+            [metric for metric in known if base_of(metric) in AP_KEYS],
             "by_images",
             "over the images",
             "other validation images: bootstrap, these trainings",
@@ -398,11 +406,12 @@ def conclusions(comparison: Comparison) -> list[str]:
         else:
             sentence = _sentence(arm, reference, headline, difference)
             lines.append(f"- {sentence}{_of_scores(differences)}")
-    reached = comparison.spreads[reference].get("AP")
-    if lines and reached is not None and reached.mean < _TRAINED:
+    is_ap = base_of(headline) == "AP"
+    reached = comparison.spreads[reference].get(headline)
+    if lines and is_ap and reached is not None and reached.mean < _TRAINED:
         lines.append(
-            f"- `{reference}` reaches no more than {100 * reached.mean:.1f} AP: differences of "
-            "what has hardly been trained say little of what is."
+            f"- `{reference}` reaches no more than {100 * reached.mean:.1f} {headline}: "
+            "differences of what has hardly been trained say little of what is."
         )
     return lines or [f"- Only `{reference}` has results: there is nothing to compare it with."]
 
@@ -421,7 +430,7 @@ def _of_scores(differences: Mapping[str, Difference]) -> str:
 
 def _sentence(arm: str, reference: str, metric: str, difference: Difference) -> str:
     # AP is told in hundredths; in what another metric is, nobody knows here.
-    factor, decimals = (100.0, 1) if metric == "AP" else (1.0, 3)
+    factor, decimals = (100.0, 1) if base_of(metric) == "AP" else (1.0, 3)
     points = factor * difference.mean
     if difference.by_seeds is None:
         return (

@@ -25,7 +25,7 @@ from ioub_jax.configs import refusals
 from ioub_jax.data.sources.tiles import whole_of
 from ioub_jax.diagnostics.correlation import correlation_of
 from ioub_jax.errors import ConfigError
-from ioub_jax.evaluation import coco_format, coco_metrics, recorded_numbers
+from ioub_jax.evaluation import coco_format, coco_metrics, dense_objects, recorded_numbers
 from ioub_jax.evaluation.coco_input import check_input
 from ioub_jax.from_config import data_parts, loading_parts, sampling_parts, training_parts
 from ioub_jax.studies import paired_differences, resampling
@@ -287,7 +287,8 @@ def result_of(run: PlannedRun, resamplings: int) -> paired_differences.Result | 
       ConfigError: as `read_result`, `steps_done` and `make_result`.
     """
     kept = read_result(run)
-    if kept is not None and len(kept.resampled.get("AP", ())) == resamplings:
+    headline = dense_objects.named("AP", training_parts.counted_detections(run.config))
+    if kept is not None and len(kept.resampled.get(headline, ())) == resamplings:
         return kept
     return make_result(run, resamplings) if is_trained(run) else kept
 
@@ -355,18 +356,20 @@ def _reached_by_coco(run: PlannedRun, name: pathlib.Path, resamplings: int) -> _
     ground_truth, _ = _ground_truth_of(run)
     spearman = correlation_of(check_input(ground_truth, detections)).spearman
     resampled: dict[str, list[float | None]] = {}
+    counted = training_parts.counted_detections(run.config)
     if of_run["images"] == len(ground_truth["images"]):
         resampled = resampling.resampled_ap(
             ground_truth,
             detections,
             resamplings=resamplings,
-            counted=training_parts.counted_detections(run.config),
+            counted=counted,
         )
     rounded = {
         key: [None if value is None else round(value, 5) for value in values]
         for key, values in resampled.items()
     }
-    metrics = {key: of_run[key] for key in coco_metrics.AP_KEYS}
+    names = [dense_objects.named(key, counted) for key in coco_metrics.AP_KEYS]
+    metrics = {name: of_run.get(name) for name in names}
     return _Reached(
         metrics | {paired_differences.SPEARMAN: spearman}, rounded, _images(run, of_run["images"])
     )

@@ -15,6 +15,7 @@ import numpy as np
 from ioub_jax.evaluation import coco_metrics
 from ioub_jax.evaluation.coco_input import check_input
 from ioub_jax.evaluation.coco_metrics import AP_KEYS
+from ioub_jax.evaluation.dense_objects import named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,8 @@ def resampled_ap(
       counted: as `coco_metrics.evaluate_detections`.
 
     Returns:
-      one list of `resamplings` numbers a metric; None where no object was drawn.
+      one list of `resamplings` numbers a metric, `AP@300` and so on where so many are counted;
+      None where no object was drawn.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category.
@@ -70,7 +72,7 @@ def resampled_ap(
         for key in AP_KEYS:
             at = coco_metrics.AP_AT_IOU.get(key, slice(None))
             values[key].append(None if mean is None else float(mean[at].mean()))
-    return values
+    return {named(key, counted): numbers for key, numbers in values.items()}
 
 
 def _class_matches(of_images: Sequence[Mapping[str, Any] | None]) -> _ClassMatches:

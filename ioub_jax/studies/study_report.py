@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from ioub_jax import files
 from ioub_jax.configs import words
 from ioub_jax.errors import ConfigError
+from ioub_jax.evaluation.dense_objects import base_of
 from ioub_jax.studies import paired_differences as statistics
 from ioub_jax.studies.planned_runs import PlannedRun, result_of
 
@@ -55,7 +56,7 @@ def write(
 def _what(runs: Sequence[PlannedRun], headline: str) -> str:
     """What was trained and evaluated; what differs among the runs is told of each kind of them."""
     described = " And: ".join(dict.fromkeys(words.describe(run.settings) for run in runs))
-    of_ap = "; AP in sentences is in hundredths" if headline == "AP" else ""
+    of_ap = f"; {headline} in sentences is in hundredths" if base_of(headline) == "AP" else ""
     return (
         f"{described} Metrics are of the validation images after the last step{of_ap}. The whole "
         "configuration of a run is in its result."
@@ -80,13 +81,14 @@ def _draw(
         }
         for arm, differences in comparison.differences.items()
     }
-    others = [metric for metric in comparison.metrics if metric not in statistics.METRICS]
-    metrics = [metric for metric in _DRAWN if metric in comparison.metrics]
+    of_coco = [metric for metric in comparison.metrics if statistics.is_of_coco(metric)]
+    others = [metric for metric in comparison.metrics if metric not in of_coco]
+    metrics = [metric for metric in of_coco if base_of(metric) in _DRAWN]
     draw(
         path,
         values,
         intervals,
         metrics=(metrics + others)[:_COLUMNS],
-        hundredths=statistics.METRICS,
+        hundredths=of_coco,
         title="What each arm reached, and what it gains",
     )

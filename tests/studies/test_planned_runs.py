@@ -6,7 +6,7 @@ import pytest
 
 from ioub_jax.configs import defaults
 from ioub_jax.errors import ConfigError
-from ioub_jax.evaluation import CocoMetric, VocMetric, coco_format
+from ioub_jax.evaluation import CocoMetric, VocMetric, coco_format, coco_metrics
 from ioub_jax.from_config import data_parts
 from ioub_jax.plotting import gains as plotting
 from ioub_jax.studies import planned_runs, study_report
@@ -198,6 +198,27 @@ def test_a_metric_of_ones_own_is_reported_beside_coco(tmp_path):
     assert f"{difference['mean']:+.3f} (" in text
     assert "AP in sentences is in hundredths" in text
     assert re.search(r"no difference from `baseline` is shown \(\+\d\d\.\d AP, 95 %", text)
+
+
+def test_what_counts_more_detections_is_compared_under_its_name(tmp_path):
+    config = tiny.get_config("cls")
+    config.evaluation.coco_detections = 300
+    arms = [arm for arm in ARMS if arm[0] in ("baseline", "both")][::-1]
+    runs = plan(tmp_path, arms=arms, config=config)
+    for run in runs:
+        pretend_trained(run, 1.0, (CocoMetric(counted=300),))
+    text = study_report.write(runs, tmp_path / "out", resamplings=20, draw=plotting.comparison)
+    names = " | ".join(f"{key}@300" for key in coco_metrics.AP_KEYS)
+    assert f"| arm | seeds | {names} | Spearman | minutes a run |\n" in text
+    assert "AP@300 in sentences is in hundredths" in text
+    assert re.search(r"no difference from `baseline` is shown \(\+0\.0 AP@300, 95 %", text)
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    difference = report["arms"]["both"]["differences"]["AP@300"]
+    assert difference["by_images"] == [0, 0]
+    assert "AP" not in report["arms"]["both"]["metrics"]
+    # What is kept is not made again.
+    runs[0].workdir.rename(tmp_path / "moved away")
+    assert planned_runs.result_of(runs[0], resamplings=20).metrics["AP@300"] > 0.1
 
 
 def test_runs_without_coco_are_compared_by_what_there_is(tmp_path):

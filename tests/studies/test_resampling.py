@@ -45,6 +45,20 @@ def test_every_image_once_gives_the_metrics_of_pycocotools(seed, monkeypatch):
         assert resampled[key][0] == pytest.approx(expected[key], abs=1e-12)
 
 
+def test_what_counts_more_detections_has_names_of_its_own():
+    # Of 150 objects 100 are found at most: 67 of the 101 recalls are reached; counting 150, all.
+    ground_truth = {
+        "images": [{"id": 1}],
+        "annotations": [box(1, 1, 20.0 * place) for place in range(150)],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    detections = [box(1, 1, 20.0 * place, score=0.5) for place in range(150)]
+    for counted, key, expected in ((100, "AP", 67 / 101), (150, "AP@150", 1.0)):
+        values = resampling.resampled_ap(ground_truth, detections, resamplings=1, counted=counted)
+        assert values[key] == pytest.approx([expected])
+        assert len(values) == len(resampling.AP_KEYS)
+
+
 def test_an_image_drawn_twice_counts_twice(monkeypatch):
     # Image 1: found by the detection of score .5. Image 2: missed, with a false one of score .9.
     ground_truth = {

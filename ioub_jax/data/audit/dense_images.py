@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ioub_jax.coco_ceiling import coco_ceiling
 from ioub_jax.data.audit.findings import Finding
 from ioub_jax.data.sources import Source
 from ioub_jax.data.sources.annotations import Annotations
@@ -34,8 +35,8 @@ def find_dense_images(
         advice = (
             f"COCO's AP counts the {counted} best detections of a class in an image, so "
             f"that of a perfect detector would be {coco_ceiling(labels, counts, counted):.3f} "
-            f"here; --config.evaluation.coco_detections={counts.max()} counts enough, and VOC's "
-            "metric has no such limit."
+            f"here; --config.evaluation.coco_detections={counts.max()} counts enough, as "
+            f"AP@{counts.max()}, and VOC's metric has no such limit."
         )
         sentences = tuple(
             f"{source.describe(int(image))}: has {count} objects of class "
@@ -56,28 +57,6 @@ def find_dense_images(
         )
         findings.append(Finding("dense_image", False, len(too_many), advice, sentences))
     return findings
-
-
-def coco_ceiling(labels: np.ndarray, counts: np.ndarray, counted: int = 100) -> float:
-    """COCO's AP of a detector that finds all objects, and nothing else, in the right places.
-
-    A class reaches the recall that its counted detections give, at a precision of 1, and its AP is
-    the mean precision at the recalls 0, .01, ... 1.
-
-    Args:
-      labels: int `[k]`, the class of each pair of an image and a class.
-      counts: int `[k]`, the objects of each pair, without crowds.
-      counted: as for `find_dense_images`.
-
-    Returns:
-      the mean over the classes that have objects; 1 where there are none.
-    """
-    totals = np.bincount(labels, counts)
-    found = np.bincount(labels, np.minimum(counts, counted))[totals > 0]
-    if not len(found):
-        return 1.0
-    recalls = found / totals[totals > 0]
-    return float((np.linspace(0, 1, 101)[:, None] <= recalls).mean())
 
 
 def _count_by_class(

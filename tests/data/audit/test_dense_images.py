@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ioub_jax.data.audit.dense_images import coco_ceiling, find_dense_images
+from ioub_jax.coco_ceiling import coco_ceiling
+from ioub_jax.data.audit.dense_images import find_dense_images
 from ioub_jax.data.sources import FileSource
 from ioub_jax.data.sources.annotations import collect_annotations
 from ioub_jax.data.sources.example import create_example
@@ -36,6 +37,7 @@ def test_150_objects_of_a_class():
     assert list(found) == ["dense_class"]
     # 110 of a are found of 160, .6875: 69 / 101 = .6832; the mean with b's 1 is .8416.
     assert ".842 here" in found["dense_class"].advice
+    assert "evaluation.coco_detections=150 counts enough, as AP@150," in found["dense_class"].advice
     assert found["dense_class"].sentences == ("0.jpg: has 150 objects of class 'a'.",)
 
 

@@ -1,0 +1,25 @@
+"""How far COCO's limit, 100 detections of a class in an image, lets average precision come."""
+
+import numpy as np
+
+
+def coco_ceiling(labels: np.ndarray, counts: np.ndarray, counted: int = 100) -> float:
+    """COCO's AP of a detector that finds all objects, and nothing else, in the right places.
+
+    A class reaches the recall that its counted detections give, at a precision of 1, and its AP is
+    the mean precision at the recalls 0, .01, ... 1.
+
+    Args:
+      labels: int `[k]`, the class of each pair of an image and a class.
+      counts: int `[k]`, the objects of each pair, without crowds.
+      counted: the detections of a class in an image that count (pycocotools' `maxDets`).
+
+    Returns:
+      the mean over the classes that have objects; 1 where there are none.
+    """
+    totals = np.bincount(labels, counts)
+    found = np.bincount(labels, np.minimum(counts, counted))[totals > 0]
+    if not len(found):
+        return 1.0
+    recalls = found / totals[totals > 0]
+    return float((np.linspace(0, 1, 101)[:, None] <= recalls).mean())

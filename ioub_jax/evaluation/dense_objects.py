@@ -1,0 +1,83 @@
+"""Images with more objects of a class than COCO's AP counts detections, and AP under another name.
+
+Whatever counts more than COCO's 100 has a name of its own, `AP@300`, and nobody takes it for COCO's
+AP.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ioub_jax.coco_ceiling import coco_ceiling
+from ioub_jax.evaluation.coco_matching import COCO_DETECTIONS
+
+
+def named(key: str, counted: int) -> str:
+    """What COCO's number `key` is called where so many detections are counted: `AP@300`."""
+    return key if counted == COCO_DETECTIONS else f"{key}@{counted}"
+
+
+def base_of(key: str) -> str:
+    """The number of COCO's that another number of detections gives a name like `AP@300`: `AP`."""
+    base, _, counted = key.partition("@")
+    return base if counted.isdecimal() else key
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseImages:
+    """Images with more than 100 objects of a class.
+
+    Attributes:
+      images: how many.
+      most: the most objects of a class in an image.
+      counted: the detections of a class in an image that are counted.
+      ceilings: the highest AP that detections can have, by its name: COCO's own `AP`, and where
+        more are counted `AP@300`, too.
+    """
+
+    images: int
+    most: int
+    counted: int
+    ceilings: Mapping[str, float]
+
+    def sentence(self) -> str:
+        """What that means for AP, and the key that helps."""
+        one = self.images == 1
+        told = (
+            f"{self.images:,} image{' has' if one else 's have'} more than {COCO_DETECTIONS} "
+            f"objects of a class, up to {self.most:,}, and AP counts the {COCO_DETECTIONS} best "
+            "detections: a perfect detector has "
+            + " and ".join(f"{key} {value:.3f}" for key, value in self.ceilings.items())
+        )
+        if self.most > self.counted:
+            told += f"; evaluation.coco_detections={self.most} counts all, as AP@{self.most}"
+        return told
+
+
+def dense_images(annotations: Sequence[Mapping[str, Any]], counted: int) -> DenseImages | None:
+    """What of checked annotations (`CheckedInput`) COCO's AP cannot count; None where it can.
+
+    Args:
+      annotations: the ground-truth boxes.
+      counted: the detections of a class in an image that are counted.
+    """
+    objects = Counter(
+        (row["category_id"], row["image_id"]) for row in annotations if not row["iscrowd"]
+    )
+    dense = {image for (_, image), count in objects.items() if count > COCO_DETECTIONS}
+    if not dense:
+        return None
+    labels = np.array([category for category, _ in objects], np.int64)
+    counts = np.array(list(objects.values()), np.int64)
+    return DenseImages(
+        images=len(dense),
+        most=int(counts.max()),
+        counted=counted,
+        ceilings={
+            named("AP", number): coco_ceiling(labels, counts, number)
+            for number in dict.fromkeys((COCO_DETECTIONS, counted))
+        },
+    )
