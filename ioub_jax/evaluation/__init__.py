@@ -22,6 +22,14 @@ from ioub_jax.evaluation.error_report import (
     explain_errors,
     format_error_report,
 )
+from ioub_jax.evaluation.lvis_metrics import (
+    LvisClassMetrics,
+    LvisMetric,
+    LvisMetrics,
+    evaluate_lvis,
+    format_lvis_table,
+    lvis_metrics_to_json,
+)
 from ioub_jax.evaluation.metric import Metric, Report
 from ioub_jax.evaluation.thresholds import (
     ClassThresholds,
@@ -50,6 +58,9 @@ __all__ = [
     "DetectionKinds",
     "ErrorKinds",
     "ErrorReport",
+    "LvisClassMetrics",
+    "LvisMetric",
+    "LvisMetrics",
     "Metric",
     "OperatingPoint",
     "Report",
@@ -62,11 +73,14 @@ __all__ = [
     "error_report_to_json",
     "evaluate_detections",
     "evaluate_errors",
+    "evaluate_lvis",
     "evaluate_voc",
     "explain_errors",
     "format_error_report",
+    "format_lvis_table",
     "format_table",
     "format_voc_table",
+    "lvis_metrics_to_json",
     "metrics_to_json",
     "to_coco_ground_truth",
     "to_coco_results",

@@ -99,8 +99,8 @@ def check_input(
             raise ValueError(f"the ground truth has no {key!r}: it is not in COCO's JSON format")
         _check_entries(f"{key!r} of the ground truth", ground_truth[key])
     _check_entries("the detections", detections)
-    images = _number_ids(ground_truth, "images")
-    categories = _number_ids(ground_truth, "categories")
+    images = number_ids(ground_truth, "images")
+    categories = number_ids(ground_truth, "categories")
     return CheckedInput(
         images=set(images.values()),
         categories=sorted(
@@ -145,7 +145,7 @@ def _name(category: Mapping[str, Any]) -> str:
     return name
 
 
-def _number_ids(ground_truth: Mapping[str, Any], key: str) -> _Numbers:
+def number_ids(ground_truth: Mapping[str, Any], key: str) -> _Numbers:
     """The place of every id in their order, names behind integers, from 1.
 
     The evaluators' own code takes some integers for one, as two above 2**53 that one float64 is.

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from ioub_jax.evaluation.chosen_classes import ChosenMeans, chosen_means
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input, without_collection
 from ioub_jax.evaluation.coco_matching import COCO_DETECTIONS
 from ioub_jax.evaluation.dense_objects import DenseImages, base_of, dense_images, named
@@ -107,6 +108,7 @@ class CocoMetrics:
       detections: how many detections were handed in.
       counted: how many of a class in an image are counted, the best.
       dense: the images with more objects of a class than COCO's AP counts; None without any.
+      chosen: the means over chosen classes; None where none were chosen.
     """
 
     summary: Mapping[str, float | None]
@@ -116,6 +118,7 @@ class CocoMetrics:
     detections: int
     counted: int = COCO_DETECTIONS
     dense: DenseImages | None = None
+    chosen: ChosenMeans | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,12 +126,14 @@ class CocoMetric:
     """COCO's metrics as a `metric.Metric`, whose headline is AP, or what `counted` makes of it.
 
     Attributes:
-      backend: as `evaluate_detections` has it, as is the next one.
+      backend: as `evaluate_detections` has it, as are the next ones.
       counted: see there.
+      average_classes: see there.
     """
 
     backend: Backend = "faster_coco_eval"
     counted: int = COCO_DETECTIONS
+    average_classes: tuple[str, ...] = ()
 
     name: ClassVar[str] = "coco"
 
@@ -142,10 +147,12 @@ class CocoMetric:
     ) -> Report:
         """The report, and why it is no better; arguments and errors as `evaluate_detections`."""
         checked = check_input(ground_truth, detections)
-        metrics = metrics_of(checked, run_evaluator(checked, self.backend, self.counted))
+        evaluator = run_evaluator(checked, self.backend, self.counted)
+        metrics = metrics_of(checked, evaluator, self.average_classes)
         errors = error_report(checked, self.counted)
+        chosen = {} if metrics.chosen is None else metrics.chosen.numbers
         return Report(
-            numbers=metrics.summary,
+            numbers={**metrics.summary, **chosen},
             table=f"{format_table(metrics)}\n\n{format_error_report(errors)}",
             title="COCO",
             details=metrics_to_json(metrics) | error_report_to_json(errors),
@@ -160,6 +167,7 @@ def evaluate_detections(
     *,
     backend: Backend = "faster_coco_eval",
     counted: int = COCO_DETECTIONS,
+    average_classes: Sequence[str] = (),
 ) -> CocoMetrics:
     """Computes the COCO metrics of a set of detections.
 
@@ -176,16 +184,18 @@ def evaluate_detections(
       detections: COCO results: `image_id`, `category_id`, `bbox` and `score`. Not changed either.
       backend: `faster_coco_eval`, or `pycocotools`, which gives the same numbers more slowly.
       counted: how many detections of a class in an image are looked at, at least 100.
+      average_classes: names of classes whose mean is reported, too, as `AP_chosen` and so on.
 
     Returns:
       the metrics.
 
     Raises:
-      ValueError: a detection or an annotation is malformed or names an unknown image or category.
+      ValueError: a detection or an annotation is malformed or names an unknown image or category,
+        or `average_classes` an unknown class.
       ImportError: the backend is not installed.
     """
     checked = check_input(ground_truth, detections)
-    return metrics_of(checked, run_evaluator(checked, backend, counted))
+    return metrics_of(checked, run_evaluator(checked, backend, counted), average_classes)
 
 
 @without_collection()
@@ -196,8 +206,11 @@ def run_evaluator(checked: CheckedInput, backend: Backend, counted: int = COCO_D
     only in that of pycocotools.
 
     Raises:
+      ValueError: fewer detections are to be counted than COCO counts.
       ImportError: the backend is not installed.
     """
+    if counted < COCO_DETECTIONS:
+        raise ValueError(f"counted is {counted}; it must be at least COCO's {COCO_DETECTIONS}")
     coco_class, evaluator_class = _load_backend(backend)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluator = evaluator_class(
@@ -230,23 +243,28 @@ def counted_boxes(matches: Mapping[str, Any]) -> int:
     return int(np.count_nonzero(np.asarray(matches["gtIgnore"]) == 0))
 
 
-def metrics_of(checked: CheckedInput, evaluator: Any) -> CocoMetrics:
-    """The metrics that `run_evaluator` has found."""
+def metrics_of(
+    checked: CheckedInput, evaluator: Any, average_classes: Sequence[str] = ()
+) -> CocoMetrics:
+    """The metrics that `run_evaluator` has found, arguments as `evaluate_detections`."""
     boxes_of = Counter(item["category_id"] for item in checked.annotations if not item["iscrowd"])
     precision = precision_of(evaluator)
     recall = np.asarray(evaluator.eval["recall"])
     counted = int(evaluator.params.maxDets[COUNTED])
+    per_class = tuple(
+        _class_metrics(category, boxes_of[category["id"]], precision[:, :, k], counted)
+        for k, category in enumerate(checked.categories)
+    )
+    rows = [(row.name, row.numbers()) for row in per_class]
     return CocoMetrics(
         summary=_summary(precision, recall, counted),
-        per_class=tuple(
-            _class_metrics(category, boxes_of[category["id"]], precision[:, :, k], counted)
-            for k, category in enumerate(checked.categories)
-        ),
+        per_class=per_class,
         images=len(checked.images),
         boxes=boxes_of.total(),
         detections=len(checked.detections),
         counted=counted,
         dense=dense_images(checked.annotations, counted),
+        chosen=chosen_means(rows, average_classes),
     )
 
 
@@ -358,6 +376,7 @@ def metrics_to_json(metrics: CocoMetrics) -> dict[str, Any]:
         **metrics.summary,
         **other,
         **dense,
+        **({} if metrics.chosen is None else metrics.chosen.to_json()),
         "images": metrics.images,
         "boxes": metrics.boxes,
         "detections": metrics.detections,
@@ -398,6 +417,9 @@ def _table_lines(metrics: CocoMetrics) -> Iterator[str]:
         yield ""
         yield _line(keys, widths)
         yield _line(numbers, widths)
+    if metrics.chosen is not None:
+        yield ""
+        yield metrics.chosen.sentence()
     yield ""
     keys = [named(key, metrics.counted) for key in ("AP", "AP50", "AP75")]
     widths = [*(max(8, len(key) + 2) for key in keys), 8]

@@ -1,7 +1,7 @@
 """A metric: what says how good the detections of a data set are.
 
-COCO's and VOC's are two of them (`coco_metrics.CocoMetric`, `voc_metrics.VocMetric`); one of your
-own is an object with two names and one method.
+COCO's, VOC's and LVIS's are three of them (`coco_metrics.CocoMetric`, `voc_metrics.VocMetric`,
+`lvis_metrics.LvisMetric`); one of your own is an object with two names and one method.
 """
 
 import dataclasses

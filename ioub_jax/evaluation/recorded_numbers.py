@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ioub_jax.evaluation import coco_metrics, voc_metrics
+from ioub_jax.evaluation import coco_metrics, lvis_metrics, voc_metrics
 
 #: What stands before the key of a number of weights that are evaluated without their average.
 WITHOUT_EMA = "without_ema_"
@@ -24,9 +24,10 @@ def numbers_in(record: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def own_numbers(record: Mapping[str, Any]) -> dict[str, float | None]:
-    """Those of the user's own metrics: neither COCO's nor VOC's."""
+    """Those of the user's own metrics, and of chosen classes: neither COCO's, VOC's nor LVIS's."""
+    known = {*voc_metrics.NUMBER_KEYS, *lvis_metrics.NUMBER_KEYS}
     return {
         key: value
         for key, value in numbers_in(record).items()
-        if not coco_metrics.is_number(key) and key not in voc_metrics.NUMBER_KEYS
+        if not coco_metrics.is_number(key) and key not in known
     }

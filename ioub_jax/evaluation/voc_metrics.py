@@ -39,6 +39,7 @@ from ioub_jax.evaluation.box_arrays import (
     nearest_objects,
     paired_covered_shares,
 )
+from ioub_jax.evaluation.chosen_classes import ChosenMeans, chosen_means
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input
 from ioub_jax.evaluation.coco_metrics import AP_AT_IOU, AP_KEYS
 from ioub_jax.evaluation.metric import Report
@@ -47,6 +48,7 @@ from ioub_jax.printing import printable
 # Quotients, which are rounded like the literals .5, .55, ... and like an IoU that equals one.
 IOU_THRESHOLDS = np.arange(10, 20) / 20
 _IN_A_REGION = 0.5  # of the area of a detection
+_OF_CLASSES = ("AP", "AP50", "AP75")  # which a table has of each class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,7 @@ class VocMetrics:
       boxes: how many ground-truth boxes count as objects.
       difficult: how many do not: difficult ones, and COCO's crowds.
       detections: how many detections were handed in.
+      chosen: the means over chosen classes; None where none were chosen.
     """
 
     eleven_point: Mapping[str, float | None]
@@ -92,6 +95,7 @@ class VocMetrics:
     boxes: int
     difficult: int
     detections: int
+    chosen: ChosenMeans | None = None
 
 
 def _numbers_of(
@@ -109,7 +113,13 @@ NUMBER_KEYS = tuple(_numbers_of(dict.fromkeys(AP_KEYS), dict.fromkeys(AP_KEYS)))
 
 @dataclasses.dataclass(frozen=True)
 class VocMetric:
-    """VOC's metrics as a `metric.Metric`, whose headline is the AP over 11 points."""
+    """VOC's metrics as a `metric.Metric`, whose headline is the AP over 11 points.
+
+    Attributes:
+      average_classes: as `evaluate_voc` has it.
+    """
+
+    average_classes: tuple[str, ...] = ()
 
     name: ClassVar[str] = "voc"
     headline_key: ClassVar[str] = "voc_AP"
@@ -118,9 +128,11 @@ class VocMetric:
         self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
     ) -> Report:
         """The report; arguments and errors as `evaluate_voc`."""
-        metrics = evaluate_voc(ground_truth, detections)
+        metrics = evaluate_voc(ground_truth, detections, average_classes=self.average_classes)
+        numbers = _numbers_of(metrics.eleven_point, metrics.all_points)
+        chosen = {} if metrics.chosen is None else metrics.chosen.numbers
         return Report(
-            numbers=_numbers_of(metrics.eleven_point, metrics.all_points),
+            numbers={**numbers, **chosen},
             table=format_voc_table(metrics),
             title="PASCAL VOC",
             details=voc_metrics_to_json(metrics),
@@ -128,7 +140,10 @@ class VocMetric:
 
 
 def evaluate_voc(
-    ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
+    ground_truth: Mapping[str, Any],
+    detections: Sequence[Mapping[str, Any]],
+    *,
+    average_classes: Sequence[str] = (),
 ) -> VocMetrics:
     """Computes the PASCAL VOC metrics of a set of detections.
 
@@ -137,12 +152,14 @@ def evaluate_voc(
         (`image_id`, `category_id`, `bbox`, and where they apply `difficult`, `iscrowd` or
         `ignored`) and `categories` (`id`, `name`). VOC has no crowds; one counts as difficult.
       detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
+      average_classes: names of classes whose mean is reported, too, as `voc_AP_chosen` and so on.
 
     Returns:
       the metrics.
 
     Raises:
-      ValueError: a detection or an annotation is malformed or names an unknown image or category.
+      ValueError: a detection or an annotation is malformed or names an unknown image or category,
+        or `average_classes` an unknown class.
     """
     checked = check_input(ground_truth, detections)
     rows = [row for row in checked.annotations if not row["ignored"]]
@@ -164,7 +181,17 @@ def evaluate_voc(
         )
         precisions.append(precision)
         per_class.append(_class_metrics(category, difficult[of_class], precision))
-    return _metrics(checked, per_class, precisions)
+    of_classes = [(row.name, _shown_numbers(row)) for row in per_class]
+    metrics = _metrics(checked, per_class, precisions)
+    return dataclasses.replace(metrics, chosen=chosen_means(of_classes, average_classes))
+
+
+def _shown_numbers(row: VocClassMetrics) -> dict[str, float | None]:
+    """The numbers of a class that a table shows."""
+    eleven_point, all_points = (
+        {key: numbers[key] for key in _OF_CLASSES} for numbers in (row.eleven_point, row.all_points)
+    )
+    return _numbers_of(eleven_point, all_points)
 
 
 # From the boxes of a class to its interpolated precision.
@@ -274,6 +301,7 @@ def voc_metrics_to_json(metrics: VocMetrics) -> dict[str, Any]:
     return {
         "eleven_point": dict(metrics.eleven_point),
         "all_points": dict(metrics.all_points),
+        **({} if metrics.chosen is None else metrics.chosen.to_json()),
         "images": metrics.images,
         "boxes": metrics.boxes,
         "difficult": metrics.difficult,
@@ -300,13 +328,14 @@ def _table_lines(metrics: VocMetrics) -> Iterator[str]:
     yield "".join(f"{key:>8}" for key in metrics.eleven_point)
     yield f"{_decimals(metrics.eleven_point.values())}  11 points (VOC2007)"
     yield f"{_decimals(metrics.all_points.values())}  all points (VOC2010 and later)"
+    if metrics.chosen is not None:
+        yield ""
+        yield metrics.chosen.sentence()
     yield ""
     yield f"{'11 points':>24}{'all points':>24}"
-    columns = ("AP", "AP50", "AP75")
-    yield "".join(f"{key:>8}" for key in (*columns, *columns, "boxes")) + "  class"
+    yield "".join(f"{key:>8}" for key in (*_OF_CLASSES, *_OF_CLASSES, "boxes")) + "  class"
     for row in metrics.per_class:
-        numbers = (scores[key] for scores in (row.eleven_point, row.all_points) for key in columns)
-        yield f"{_decimals(numbers)}{row.boxes:>8}  {printable(row.name)}"
+        yield f"{_decimals(_shown_numbers(row).values())}{row.boxes:>8}  {printable(row.name)}"
 
 
 def _decimals(values: Iterable[float | None]) -> str:

@@ -280,6 +280,23 @@ def test_a_crowd_is_neither_found_nor_missed(backend):
     assert metrics.boxes == metrics.per_class[0].boxes == 1
 
 
+def test_a_group_that_is_a_crowd_takes_what_lies_in_it_to_a_half_at_iou_50(backend):
+    """Open Images' rule of group-of boxes, whose metric is AP50."""
+    group = annotation(1, [100, 0, 100, 100], iscrowd=1)
+    ground_truth = data_set([annotation(1, [0, 0, 10, 10]), group])
+    # Better scored than the object, .6, .6 and .4 of their areas lie in the group.
+    inside, again, outside = ([100 - 10 + k, 10, 10, 10] for k in (6, 6, 4))
+    found = [detection(1, [0, 0, 10, 10], 0.5)]
+    found += [detection(1, box, 0.9) for box in (inside, again)]
+    metrics = evaluation.evaluate_detections(ground_truth, found, backend=backend)
+    # At IoU .75 both are false: one of three is true.
+    assert metrics.summary["AP50"] == pytest.approx(1)
+    assert metrics.summary["AP75"] == pytest.approx(1 / 3)
+    found.append(detection(1, outside, 0.9))
+    metrics = evaluation.evaluate_detections(ground_truth, found, backend=backend)
+    assert metrics.summary["AP50"] == pytest.approx(1 / 2)
+
+
 def test_an_annotation_id_of_zero_and_absent_fields_are_harmless(backend):
     bare = {"id": 0, "image_id": 1, "category_id": 1, "bbox": [0, 0, 50, 50]}
     ground_truth = data_set([bare, bare | {"image_id": 2}])

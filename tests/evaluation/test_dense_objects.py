@@ -62,6 +62,11 @@ def test_the_headline_has_that_name():
     assert recorded_numbers.own_numbers(record) == {"AP@0.5": 0.25, "F1@20": 0.5, "AR5@150": 0.75}
 
 
+def test_fewer_than_cocos_are_refused():
+    with pytest.raises(ValueError, match="counted is 99; it must be at least COCO's 100"):
+        evaluation.evaluate_detections(TRUTH, [], counted=99)
+
+
 def test_names():
     assert (named("AP50", 100), named("AP50", 300)) == ("AP50", "AP50@300")
     assert [base_of(key) for key in ("AP", "AP50@300", "AP@x", "@3")] == ["AP", "AP50", "AP@x", ""]

@@ -1,0 +1,91 @@
+"""Averages over classes that were chosen, beside those over all of them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ioub_jax.evaluation.dense_objects import base_of
+from ioub_jax.printing import printable
+
+_NAMED = 5  # classes, in a sentence
+
+
+@dataclasses.dataclass(frozen=True)
+class ChosenMeans:
+    """Means over some of the classes.
+
+    Attributes:
+      classes: the names of the classes.
+      numbers: `AP_chosen`, `AP50_chosen` and so on; None where none of the classes has an object.
+    """
+
+    classes: tuple[str, ...]
+    numbers: Mapping[str, float | None]
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers and the classes, as a part of what `json` writes of a metric."""
+        return {**self.numbers, "average_classes": list(self.classes)}
+
+    def sentence(self) -> str:
+        """The numbers, and what they are the mean of."""
+        shown = ", ".join(map(printable, self.classes[:_NAMED]))
+        if len(self.classes) > _NAMED:
+            shown += f" and {len(self.classes) - _NAMED} more"
+        told = ", ".join(
+            f"{key} {'-' if value is None else f'{value:.3f}'}"
+            for key, value in self.numbers.items()
+        )
+        chosen = (
+            "1 chosen class" if len(self.classes) == 1 else f"{len(self.classes)} chosen classes"
+        )
+        return f"{told}: the mean over {chosen} ({shown})"
+
+
+def chosen_means(
+    of_classes: Sequence[tuple[str, Mapping[str, float | None]]], chosen: Sequence[str]
+) -> ChosenMeans | None:
+    """The means over chosen classes.
+
+    Args:
+      of_classes: the name of each class of a ground truth, and its numbers, all under the same
+        names; None where it has no object.
+      chosen: names of classes.
+
+    Returns:
+      the means over those of the chosen classes that have objects, each number under its name and
+      `_chosen`; None where no class is chosen.
+
+    Raises:
+      ValueError: a name is that of no class.
+    """
+    if not chosen:
+        return None
+    classes = tuple(dict.fromkeys(chosen))
+    check_names(classes, [name for name, _ in of_classes])
+    rows = [numbers for name, numbers in of_classes if name in classes]
+    return ChosenMeans(
+        classes, {_name_of(key): _mean([row[key] for row in rows]) for key in rows[0]}
+    )
+
+
+def check_names(chosen: Sequence[str], classes: Sequence[str]) -> None:
+    """Raises `ValueError` where a chosen name is none of the classes'."""
+    for name in chosen:
+        if name not in classes:
+            raise ValueError(
+                f"average_classes names {name!r}, which is no class of the data; choose from "
+                f"{', '.join(map(printable, classes))}"
+            )
+
+
+def _name_of(key: str) -> str:
+    """`AP_chosen`, and `AP_chosen@300` of `AP@300`."""
+    base = base_of(key)
+    return f"{base}_chosen{key.removeprefix(base)}"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    existing = [value for value in values if value is not None]
+    return float(np.mean(existing)) if existing else None

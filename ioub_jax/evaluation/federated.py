@@ -1,0 +1,159 @@
+"""LVIS's federated ground truth as ground truth of COCO's: which detections of an image count.
+
+In LVIS (Gupta et al., arXiv 1908.03195) nobody has looked for every class in every image. Of an
+image are known the classes that it has, which have annotations; those that it has not
+(`neg_category_ids`); and those of which not all objects are annotated
+(`not_exhaustive_category_ids`). As lvis-api has it,
+
+- the 300 detections of the best scores of an image are looked at, of all classes together;
+- one of a class that nobody has looked for, neither annotated nor known to be absent, is left out;
+- one of a class that is not annotated exhaustively and matches no object counts nowhere;
+- there are no crowds of LVIS's own, and a box or an object without area is not there.
+
+The third rule is that of COCO's crowds: what is left over may match a crowd that holds the whole
+image, and is then neither true nor false. So COCO's evaluators compute LVIS's numbers, too.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ioub_jax.coco_values import id_of
+from ioub_jax.evaluation.coco_input import CheckedInput, number_ids
+
+#: The detections of an image that count, of all classes together.
+LVIS_DETECTIONS = 300
+#: Of a class: rare (in 1 to 10 training images), common (in 11 to 100), frequent.
+FREQUENCIES = ("r", "c", "f")
+
+_NEGATIVE, _PARTIAL = "neg_category_ids", "not_exhaustive_category_ids"
+
+
+@dataclasses.dataclass(frozen=True)
+class Verified:
+    """What is known of images and classes, by the numbers of `CheckedInput`.
+
+    Attributes:
+      absent: the pairs of an image and a class that it does not have.
+      partial: those of which not every object is annotated.
+      frequencies: 'r', 'c', 'f' or None, of each category.
+    """
+
+    absent: frozenset[tuple[int, int]]
+    partial: frozenset[tuple[int, int]]
+    frequencies: tuple[str | None, ...]
+
+
+def read_verified(ground_truth: Mapping[str, Any]) -> Verified:
+    """What a ground truth in LVIS's format says of its images and classes.
+
+    Args:
+      ground_truth: as `coco_input.check_input` takes it, checked already, with `neg_category_ids`
+        and, where some class is not annotated exhaustively, `not_exhaustive_category_ids` of each
+        image, and `frequency` of each category.
+
+    Raises:
+      ValueError: an image lacks the former, or names an unknown class; a frequency is unknown.
+    """
+    images, categories = (number_ids(ground_truth, key) for key in ("images", "categories"))
+    pairs: dict[str, set[tuple[int, int]]] = {_NEGATIVE: set(), _PARTIAL: set()}
+    for entry in ground_truth["images"]:
+        if entry.get(_NEGATIVE) is None:
+            raise ValueError(
+                f"image {entry['id']!r} of the ground truth has no {_NEGATIVE!r}: LVIS's metric "
+                "needs a ground truth in LVIS's format; use COCO's ('coco') for one of COCO's"
+            )
+        for key, found in pairs.items():
+            for written in entry.get(key) or ():
+                number = categories.get(id_of(written))
+                if number is None:
+                    raise ValueError(
+                        f"image {entry['id']!r} of the ground truth has {written!r} among its "
+                        f"{key!r}, which is none of the ground truth's categories"
+                    )
+                found.add((images[id_of(entry["id"])], number))
+    by_number = {categories[id_of(entry["id"])]: entry for entry in ground_truth["categories"]}
+    return Verified(
+        frozenset(pairs[_NEGATIVE]),
+        frozenset(pairs[_PARTIAL]),
+        tuple(_frequency(by_number[number]) for number in sorted(by_number)),
+    )
+
+
+def _frequency(category: Mapping[str, Any]) -> str | None:
+    frequency = category.get("frequency")
+    if frequency is not None and frequency not in FREQUENCIES:
+        raise ValueError(
+            f"the ground truth's category {category['name']!r} has the frequency {frequency!r}, "
+            "which is none of 'r', 'c' and 'f'"
+        )
+    return frequency
+
+
+def counting_as_lvis(checked: CheckedInput, verified: Verified) -> CheckedInput:
+    """Input of which COCO's evaluators make LVIS's numbers.
+
+    Args:
+      checked: ground truth and detections.
+      verified: what is known of the ground truth's classes.
+
+    Returns:
+      the same without the detections and objects that do not count, with crowds where classes are
+      not annotated exhaustively.
+    """
+    objects = [row for row in checked.annotations if row["area"] > 0]
+    known = verified.absent | {
+        (row["image_id"], row["category_id"]) for row in objects if not row["ignored"]
+    }
+    found = [
+        row
+        for row in _best_of_images(checked.detections)
+        if (row["image_id"], row["category_id"]) in known and row["area"] > 0
+    ]
+    crowds = _crowds_around(
+        [row for row in found if (row["image_id"], row["category_id"]) in verified.partial]
+    )
+    rows = [*objects, *crowds]
+    return dataclasses.replace(
+        checked,
+        annotations=[row | {"id": number} for number, row in enumerate(rows, start=1)],
+        detections=[row | {"id": number} for number, row in enumerate(found, start=1)],
+    )
+
+
+def _best_of_images(detections: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The detections of the best scores of each image, the first of equal ones, in their order."""
+    images = np.array([row["image_id"] for row in detections], np.int64)
+    scores = np.array([row["score"] for row in detections], np.float64)
+    by_image = np.lexsort((-scores, images))  # which is stable
+    firsts = np.searchsorted(images[by_image], images[by_image], side="left")
+    kept = by_image[np.arange(len(by_image)) - firsts < LVIS_DETECTIONS]
+    return [detections[position] for position in np.sort(kept)]
+
+
+def _crowds_around(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A crowd for each image and class, which holds all of the detections."""
+    corners: dict[tuple[int, int], list[tuple[float, float, float, float]]]
+    corners = collections.defaultdict(list)
+    for row in found:
+        x, y, width, height = row["bbox"]
+        corners[row["image_id"], row["category_id"]].append((x, y, x + width, y + height))
+    crowds = []
+    for (image, category), boxes in corners.items():
+        low, high = np.min(boxes, axis=0)[:2], np.max(boxes, axis=0)[2:]
+        box = [*low.tolist(), *(high - low).tolist()]
+        crowds.append(
+            {
+                "image_id": image,
+                "category_id": category,
+                "bbox": box,
+                "area": box[2] * box[3],
+                "iscrowd": 1,
+                "difficult": 0,
+                "ignored": 1,
+            }
+        )
+    return crowds

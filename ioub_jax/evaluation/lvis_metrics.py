@@ -1,0 +1,249 @@
+"""LVIS's detection metrics, as lvis-api has them: AP of classes that are not always looked for.
+
+Which detections count is in `federated`; matching and precision are those of COCO's evaluators. A
+class without an object in the ground truth has no number and is in no mean. `APr`, `APc` and `APf`
+are means over the classes that are rare, common and frequent in LVIS's training images.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ioub_jax.evaluation import coco_metrics
+from ioub_jax.evaluation.chosen_classes import ChosenMeans, chosen_means
+from ioub_jax.evaluation.coco_input import check_input
+from ioub_jax.evaluation.coco_metrics import ALL_AREAS, AP_AT_IOU, COUNTED, Backend
+from ioub_jax.evaluation.federated import (
+    FREQUENCIES,
+    LVIS_DETECTIONS,
+    counting_as_lvis,
+    read_verified,
+)
+from ioub_jax.evaluation.metric import Report
+from ioub_jax.printing import printable
+
+_SIZES = {"s": 1, "m": 2, "l": 3}  # positions in the evaluators' tensors
+_AR = f"AR@{LVIS_DETECTIONS}"
+_TABLE_ROWS = (
+    ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf"),
+    (_AR, *(f"AR{size}@{LVIS_DETECTIONS}" for size in _SIZES)),
+)
+#: All numbers of a report: `lvis_AP`, `lvis_AP50`, ..., `lvis_AR@300`, ...
+NUMBER_KEYS = tuple(f"lvis_{key}" for row in _TABLE_ROWS for key in row)
+
+
+@dataclasses.dataclass(frozen=True)
+class LvisClassMetrics:
+    """The metrics of one class.
+
+    Attributes:
+      name: the class's name in the ground truth.
+      category_id: its id there.
+      frequency: 'r' (rare), 'c' (common) or 'f' (frequent); None where the ground truth has none.
+      boxes: how many ground-truth boxes it has.
+      AP: mean over the ten IoU thresholds; None where the class has no ground-truth box.
+      AP50: average precision at IoU .50; None likewise.
+      AP75: average precision at IoU .75; None likewise.
+    """
+
+    name: str
+    category_id: int | str
+    frequency: str | None
+    boxes: int
+    AP: float | None
+    AP50: float | None
+    AP75: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class LvisMetrics:
+    """What an evaluation found; a number that does not exist (lvis-api says -1) is None.
+
+    Attributes:
+      summary: lvis-api's thirteen numbers in [0, 1], under its keys: `AP AP50 AP75 APs APm APl APr
+        APc APf AR@300 ARs@300 ARm@300 ARl@300`.
+      per_class: one entry a category, in the order of the category ids.
+      images: how many images the ground truth has.
+      boxes: how many ground-truth boxes there are.
+      detections: how many detections were handed in.
+      counted: how many of them are among the 300 best of their image and of a class that was looked
+        for there.
+      chosen: the means over chosen classes; None where none were chosen.
+    """
+
+    summary: Mapping[str, float | None]
+    per_class: tuple[LvisClassMetrics, ...]
+    images: int
+    boxes: int
+    detections: int
+    counted: int
+    chosen: ChosenMeans | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LvisMetric:
+    """LVIS's metrics as a `metric.Metric`.
+
+    Attributes:
+      backend: as `evaluate_lvis` has it, as is the next one.
+      average_classes: see there.
+    """
+
+    backend: Backend = "faster_coco_eval"
+    average_classes: tuple[str, ...] = ()
+
+    name: ClassVar[str] = "lvis"
+    headline_key: ClassVar[str] = "lvis_AP"
+
+    def compute(
+        self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
+    ) -> Report:
+        """The report; arguments and errors as `evaluate_lvis`."""
+        metrics = evaluate_lvis(
+            ground_truth, detections, backend=self.backend, average_classes=self.average_classes
+        )
+        chosen = {} if metrics.chosen is None else metrics.chosen.numbers
+        return Report(
+            numbers={f"lvis_{key}": value for key, value in {**metrics.summary, **chosen}.items()},
+            table=format_lvis_table(metrics),
+            title="LVIS",
+            details=lvis_metrics_to_json(metrics),
+        )
+
+
+def evaluate_lvis(
+    ground_truth: Mapping[str, Any],
+    detections: Sequence[Mapping[str, Any]],
+    *,
+    backend: Backend = "faster_coco_eval",
+    average_classes: Sequence[str] = (),
+) -> LvisMetrics:
+    """Computes the LVIS metrics of a set of detections.
+
+    Args:
+      ground_truth: a data set in LVIS's JSON format: COCO's, with `neg_category_ids` and
+        `not_exhaustive_category_ids` of each image and `frequency` of each category. A crowd, which
+        LVIS does not have, is one as in COCO's metrics.
+      detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
+      backend: as `coco_metrics.evaluate_detections`.
+      average_classes: names of classes whose mean is reported, too, as `AP_chosen` and so on.
+
+    Returns:
+      the metrics.
+
+    Raises:
+      ValueError: a detection or an annotation is malformed or names an unknown image or category,
+        or the ground truth does not say which classes were looked for.
+      ImportError: the backend is not installed.
+    """
+    checked = check_input(ground_truth, detections)
+    verified = read_verified(ground_truth)
+    counted = counting_as_lvis(checked, verified)
+    evaluator = coco_metrics.run_evaluator(counted, backend, LVIS_DETECTIONS)
+    precision = coco_metrics.precision_of(evaluator)[..., COUNTED]
+    recall = np.asarray(evaluator.eval["recall"])[..., COUNTED]
+    boxes_of = Counter(row["category_id"] for row in counted.annotations if not row["iscrowd"])
+    per_class = tuple(
+        LvisClassMetrics(
+            name=category["name"],
+            category_id=category["written_id"],
+            frequency=frequency,
+            boxes=boxes_of[category["id"]],
+            **_at_ious(precision[:, :, k, ALL_AREAS]),
+        )
+        for k, (category, frequency) in enumerate(
+            zip(checked.categories, verified.frequencies, strict=True)
+        )
+    )
+    rows = [(row.name, {"AP": row.AP, "AP50": row.AP50, "AP75": row.AP75}) for row in per_class]
+    return LvisMetrics(
+        summary=_summary(precision, recall, verified.frequencies),
+        per_class=per_class,
+        images=len(checked.images),
+        boxes=boxes_of.total(),
+        detections=len(checked.detections),
+        counted=len(counted.detections),
+        chosen=chosen_means(rows, average_classes),
+    )
+
+
+def _summary(
+    precision: np.ndarray, recall: np.ndarray, frequencies: Sequence[str | None]
+) -> dict[str, float | None]:
+    """The numbers from precision `[T, R, K, A]` and recall `[T, K, A]`."""
+    of_class = np.array([frequency or "" for frequency in frequencies])
+    return {
+        **_at_ious(precision[..., ALL_AREAS]),
+        **{f"AP{size}": _mean(precision[..., area]) for size, area in _SIZES.items()},
+        **{f"AP{one}": _mean(precision[:, :, of_class == one, ALL_AREAS]) for one in FREQUENCIES},
+        _AR: _mean(recall[..., ALL_AREAS]),
+        **{
+            f"AR{size}@{LVIS_DETECTIONS}": _mean(recall[..., area]) for size, area in _SIZES.items()
+        },
+    }
+
+
+def _at_ious(precision: np.ndarray) -> dict[str, float | None]:
+    """AP over all IoU thresholds and at two of them, from precision `[T, ...]`."""
+    at_iou = {key: _mean(precision[AP_AT_IOU[key]]) for key in ("AP50", "AP75")}
+    return {"AP": _mean(precision), **at_iou}
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """The mean of what exists: what does not is -1."""
+    existing = values[values > -1]
+    return float(np.mean(existing)) if existing.size else None
+
+
+def lvis_metrics_to_json(metrics: LvisMetrics) -> dict[str, Any]:
+    """The metrics as a dict that `json` writes: the summary's keys, counts, and `per_class`."""
+    chosen = {} if metrics.chosen is None else metrics.chosen.to_json()
+    return {
+        **metrics.summary,
+        **chosen,
+        "images": metrics.images,
+        "boxes": metrics.boxes,
+        "detections": metrics.detections,
+        "counted": metrics.counted,
+        "per_class": [dataclasses.asdict(row) for row in metrics.per_class],
+    }
+
+
+def format_lvis_table(metrics: LvisMetrics) -> str:
+    """The metrics as text for a terminal: LVIS's numbers, then a line a class.
+
+    The classes' names stand last in their lines, where a name of any width and script breaks no
+    column. A number that does not exist is `-`.
+    """
+    return "\n".join(_table_lines(metrics))
+
+
+def _table_lines(metrics: LvisMetrics) -> Iterator[str]:
+    yield (
+        f"{metrics.images} images, {metrics.boxes} ground-truth boxes,"
+        f" {metrics.detections} detections, {metrics.counted} of them among the {LVIS_DETECTIONS}"
+        " best of an image and of classes that were looked for"
+    )
+    for keys in _TABLE_ROWS:
+        widths = [max(8, len(key) + 2) for key in keys]
+        yield ""
+        yield "".join(f"{key:>{width}}" for key, width in zip(keys, widths, strict=True))
+        yield "".join(
+            f"{_decimals(metrics.summary[key]):>{width}}"
+            for key, width in zip(keys, widths, strict=True)
+        )
+    if metrics.chosen is not None:
+        yield ""
+        yield metrics.chosen.sentence()
+    yield ""
+    yield f"{'AP':>8}{'AP50':>8}{'AP75':>8}{'boxes':>8}  frequency  class"
+    for row in metrics.per_class:
+        numbers = "".join(f"{_decimals(value):>8}" for value in (row.AP, row.AP50, row.AP75))
+        yield f"{numbers}{row.boxes:>8}  {row.frequency or '-':<9}  {printable(row.name)}"
+
+
+def _decimals(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
