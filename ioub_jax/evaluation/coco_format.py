@@ -49,7 +49,8 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
     Each annotation has the keys `difficult` and `ignored` (0 or 1) besides COCO's own, which VOC's
     metric reads. To COCO's, which knows no such flags, difficult boxes count like any other. A
     region to ignore is a crowd of its class, or of every class where its label is -1: detections in
-    it count nowhere.
+    it count nowhere. Of a source that says which classes were looked for in an image (`federated`,
+    a `data.sources.coco_federated.Federated`), images and categories have LVIS's keys, too.
 
     Args:
       source: a data source, boxes xyxy in the pixels of its original images.
@@ -93,7 +94,25 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
         {"id": _plain_id(category_id), "name": name}
         for category_id, name in zip(source.category_ids, source.classes, strict=True)
     ]
+    if (federated := getattr(source, "federated", None)) is not None:
+        _add_verified(images, categories, federated)
     return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _add_verified(
+    images: list[dict[str, Any]], categories: list[dict[str, Any]], federated: Any
+) -> None:
+    """Adds LVIS's keys; classes that the source does not have are in no list."""
+    ids = {category["name"]: category["id"] for category in categories}
+    for image in images:
+        for key, names in (
+            ("neg_category_ids", federated.absent.get(image["id"], ())),
+            ("not_exhaustive_category_ids", federated.partial.get(image["id"], ())),
+        ):
+            image[key] = [ids[name] for name in names if name in ids]
+    for category in categories:
+        if category["name"] in federated.frequencies:
+            category["frequency"] = federated.frequencies[category["name"]]
 
 
 def _written_id(image_id: int, written_ids: Mapping[int, int | str]) -> int | str:

@@ -1,12 +1,14 @@
 """Data sets in the format of COCO's instances_*.json."""
 
 import dataclasses
+import functools
 import logging
 import pathlib
 from collections.abc import Sequence
 
 from ioub_jax.data.checks import DataError, Problems, check_on_error
 from ioub_jax.data.sources.coco_document import Document, read_document
+from ioub_jax.data.sources.coco_federated import Federated, is_federated, read_federated
 from ioub_jax.data.sources.coco_file import (
     Keys,
     check_format,
@@ -33,7 +35,8 @@ class CocoSource(FileSource):
     `ignored`, which COCO itself does not have, the flags of those names. An annotation without a
     box has the one around its polygons, its mask or its keypoints; other segmentations are never
     looked at. A file without 'annotations', such as COCO's image_info_test-dev2017.json, has images
-    without objects. Images come in the order of the file.
+    without objects. Images come in the order of the file. One in LVIS's format, whose images have a
+    `coco_url` and no `file_name`, has `federated`; to a training it is as any other.
 
     What other tools write is read as the one thing that it can mean, and counted in `census`: ids
     that are strings or floats, file names of other systems (`file_names.resolve`), ids of
@@ -85,6 +88,7 @@ class CocoSource(FileSource):
             exif,
         )
         contents = opening.contents()
+        self._opening, self._is_federated = opening, contents.is_federated
         census = contents.census
         _warn_of_clipping(
             census.changes.get("clipped", 0), len(contents.annotations.boxes), opening.path
@@ -98,6 +102,13 @@ class CocoSource(FileSource):
             census,
             contents.written_ids,
         )
+
+    @functools.cached_property
+    def federated(self) -> Federated | None:
+        """Which classes were looked for in which images, read when asked for; None if unsaid."""
+        if not self._is_federated:
+            return None
+        return read_federated(self._opening.path, self._opening.split)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +173,7 @@ class _Opening:
             images.written_ids,
             document.digest,
             None if self.exif == "apply" else images.seen,
+            is_federated(document.head),
         )
 
 

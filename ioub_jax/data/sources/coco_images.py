@@ -62,12 +62,20 @@ class _Image(msgspec.Struct, gc=False):
     """An image as nearly all are listed."""
 
     id: int
-    file_name: str
     height: int
     width: int
+    file_name: str | None = None
+    coco_url: str | None = None
 
 
 _PLAIN = msgspec.json.Decoder(list[_Image])
+
+
+def name_of(file_name: object, coco_url: object) -> Any:
+    """The name of an image's file; of LVIS's, which have a URL alone, such as `val2017/139.jpg`."""
+    if file_name is None and isinstance(coco_url, str):
+        return "/".join(coco_url.split("/")[-2:])
+    return file_name
 
 
 def read_images(
@@ -88,19 +96,21 @@ def read_images(
 def _read_plain(pieces: Iterable[Piece], listing: Listing) -> Images | None:
     """All images at once; None where one of them is not as it should be."""
     numbers: list[int] = []
-    names: list[str] = []
+    names: list[Any] = []
     sizes: list[np.ndarray] = []
     for piece in pieces:
         images = piece.decode(_PLAIN)
         if images is None:
             return None
         numbers += [image.id for image in images]
-        names += [image.file_name for image in images]
+        names += [name_of(image.file_name, image.coco_url) for image in images]
         sides = np.array([(image.height, image.width) for image in images])
         if sides.dtype != np.int64 or sides.min() <= 0 or sides.max() >= _LONGEST_SIDE:
             return None
         sizes.append(sides)
     ids = np.array(numbers)
+    if None in names:
+        return None
     if ids.dtype != np.int64 or len(np.unique(ids)) < len(ids) or len(set(names)) < len(names):
         return None
     paths = listing.plain_paths(names) if are_texts(names) else None
@@ -193,7 +203,7 @@ class _Reader:
         self, entry: dict, which: str, positions: dict[int | str, int]
     ) -> tuple[int | str, str]:
         """The id, which no image before it has, and the file name of an image."""
-        written, name = entry.get("id"), entry.get("file_name")
+        written, name = entry.get("id"), name_of(entry.get("file_name"), entry.get("coco_url"))
         identity = id_of(written)
         which = f"{which} (id {reprlib.repr(written)}, {reprlib.repr(name)})"
         kind = "broken_annotation"
@@ -254,7 +264,8 @@ class _Reader:
         if owner is None:
             return
         boxes = self._boxes_of_images[id_of(entry["id"])]
-        which += f" (id {reprlib.repr(entry['id'])}, {reprlib.repr(entry['file_name'])})"
+        name = name_of(entry.get("file_name"), entry.get("coco_url"))
+        which += f" (id {reprlib.repr(entry['id'])}, {reprlib.repr(name)})"
         fault = f"{which} has the file of image {owner}"
         if boxes:
             fault += f", and {boxes} boxes that go with it; list it once with the boxes of both"

@@ -60,6 +60,7 @@ class Contents:
       seen: what was seen of the folders (`Listing.seen`), or nothing where each image has the
         very name that the file gives it; None where image files themselves were looked into, so
         that nothing is kept.
+      is_federated: whether the file says which classes were looked for in an image, as LVIS's do.
     """
 
     annotations: Annotations
@@ -71,6 +72,7 @@ class Contents:
     written_ids: Mapping[int, int | str]
     digest: str | None
     seen: dict[str, Any] | None
+    is_federated: bool = False
 
 
 def load_or_read(
@@ -182,6 +184,7 @@ def _load(
                 written_ids=dict(facts["written_ids"]),
                 digest=facts["digest"],
                 seen=facts["seen"],
+                is_federated=facts["is_federated"],
             )
     # A damaged archive raises whatever zipfile, zlib, numpy and json do.
     except Exception as error:
@@ -225,6 +228,7 @@ def _save(
             "skipped": [dataclasses.astuple(problem) for problem in contents.skipped],
             "census": vars(contents.census) | {"changes": dict(contents.census.changes)},
             "written_ids": list(contents.written_ids.items()),
+            "is_federated": contents.is_federated,
         }
         arrays = {name: getattr(contents.annotations, name) for name in _COLUMNS}
         arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)

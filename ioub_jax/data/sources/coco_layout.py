@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ioub_jax.data.sources.coco_images import name_of
 from ioub_jax.data.sources.json_outline import Outline, outline
 from ioub_jax.data.sources.voc_folders import subfolders
 
@@ -152,6 +153,7 @@ class _Listed:
 
 class _Image(msgspec.Struct):
     file_name: Any = None
+    coco_url: Any = None
 
 
 def _look_into(path: pathlib.Path) -> _Listed | None:
@@ -163,7 +165,8 @@ def _look_into(path: pathlib.Path) -> _Listed | None:
                 return None
             images = _first_piece(file, found, "images")
             annotations = _first_piece(file, found, "annotations")
-        names = [image.file_name for image in msgspec.json.decode(images, type=list[_Image])]
+        listed = msgspec.json.decode(images, type=list[_Image])
+        names = [name_of(image.file_name, image.coco_url) for image in listed]
     except (OSError, ValueError, msgspec.MsgspecError):
         return None
     if not names or not any(isinstance(name, str) for name in names):
