@@ -99,6 +99,7 @@ def build(
     if metrics is not None:
         given["metrics"] = ", ".join(map(given_parts.qualified_name, metrics))
     train_data, val_data, learned = _data(config, source, validation, categories, voc_pixels)
+    metric_parts.check_fit(chosen, val_data)
     repeats, sampling = sampling_parts.repeats_of(config, train_data)
     loading = loading_parts.loading_of(config)
     plan = loading.training_plan(train_data.sizes, options.batch_size, options.seed, repeats)
@@ -125,7 +126,7 @@ def build(
         for warning in [
             *warnings,
             *shared_image_parts.shared_image_warnings(config, train_data, val_data),
-            *metric_parts.dense_warnings(
+            *metric_parts.limit_warnings(
                 val_data, chosen, placed.detector.options.max_detections
             ).values(),
         ]:

@@ -18,7 +18,7 @@ from ioub_jax.data.sources.file_source import AnnotatedImages
 from ioub_jax.detectors import Detector, PlacedDetector
 from ioub_jax.devices import placement
 from ioub_jax.evaluation.metric import Metric
-from ioub_jax.from_config import data_parts, loading_parts, training_parts
+from ioub_jax.from_config import data_parts, loading_parts, metric_parts, training_parts
 from ioub_jax.inference import ObjectDetector
 from ioub_jax.training import evaluator
 from ioub_jax.workdirs import (
@@ -79,6 +79,7 @@ class Trained:
     def evaluate(self, metrics: Sequence[Metric] | None = None) -> evaluator.Evaluation:
         """The metrics over every image of the source; None: those it was trained with."""
         chosen = self.metrics if metrics is None else tuple(metrics)
+        metric_parts.check_fit(chosen, self.source)
         evaluation = evaluator.evaluate_source(
             self.predict, self.source, self.placed, self.loading, chosen, self.batch_size
         )

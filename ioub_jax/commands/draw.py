@@ -146,7 +146,7 @@ def main() -> None:
         folder / "learning_curves.png",
         records.read_records(workdir / "train.jsonl", sys.maxsize),
         evaluations,
-        precision="voc_AP" if "voc_AP" in names and "AP" not in names else "AP",
+        precision=next((key for key in ("AP", "voc_AP", "lvis_AP") if key in names), "AP"),
         others=_other_curves(names)[:_OWN_CURVES],
     )
     print(f"Pictures are in {folder}: {', '.join(sorted(p.name for p in folder.glob('*.png')))}.")

@@ -53,9 +53,10 @@ def main() -> None:
     print(evaluation.describe())
     # Of what COCO's AP does not count its table tells.
     options = model.placed.detector.options
-    told = metric_parts.dense_warnings(model.source, model.metrics, options.max_detections)
-    if "dense_image" in told:
-        print(f"\n{told['dense_image']}")
+    told = metric_parts.limit_warnings(model.source, model.metrics, options.max_detections)
+    for kind in ("few_detections", "dense_image"):
+        if kind in told:
+            print(f"\n{told[kind]}")
     print(f"The files of this evaluation are {folder / _name()}_*.")
 
 

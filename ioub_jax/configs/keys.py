@@ -1178,6 +1178,12 @@ KEYS = (
         "What is computed; the AP of the first picks the best checkpoint.",
     ),
     Key(
+        "evaluation.average_classes",
+        (),
+        names(),
+        "Classes whose mean AP is reported, too, as AP_chosen.",
+    ),
+    Key(
         "evaluation.backend",
         "faster_coco_eval",
         one_of("faster_coco_eval", "pycocotools"),

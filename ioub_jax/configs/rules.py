@@ -220,8 +220,8 @@ def metrics() -> Rule:
     """Which metrics an evaluation has."""
 
     def are_metrics(value: Any) -> bool:
-        known = _is_tuple_of(lambda name: name in ("coco", "voc"))(value)
+        known = _is_tuple_of(lambda name: name in ("coco", "voc", "lvis"))(value)
         return known and len(value) > 0 and len(set(value)) == len(value)
 
-    words = "'coco', 'voc' or both, first the one whose AP picks the best checkpoint"
+    words = "'coco', 'voc', 'lvis' or several, first the one whose AP picks the best checkpoint"
     return Rule(tuple, are_metrics, words)

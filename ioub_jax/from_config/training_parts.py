@@ -15,7 +15,9 @@ from ioub_jax.configs import refusals
 from ioub_jax.detectors import Detector, PlacedDetector
 from ioub_jax.devices import placement, self_test
 from ioub_jax.errors import ConfigError
-from ioub_jax.evaluation.coco_metrics import COCO_DETECTIONS, CocoMetric
+from ioub_jax.evaluation.coco_metrics import CocoMetric
+from ioub_jax.evaluation.dense_objects import COCO_DETECTIONS
+from ioub_jax.evaluation.lvis_metrics import LvisMetric
 from ioub_jax.evaluation.metric import Metric
 from ioub_jax.evaluation.voc_metrics import VocMetric
 from ioub_jax.from_config.loading_parts import loading_of
@@ -270,23 +272,24 @@ def metrics_of(config: Any) -> tuple[Metric, ...]:
     """The metrics of a configuration, in its order.
 
     Args:
-      config: the whole configuration, of which `evaluation.metrics` and the `backend` of COCO's
-        are used.
+      config: the whole configuration, of which `evaluation` is used.
 
     Raises:
       ConfigError: it names none, one twice, or one that does not exist.
     """
     evaluation = config.evaluation
     names = tuple(evaluation.metrics)
-    if not names or len(set(names)) < len(names) or not set(names) <= {"coco", "voc"}:
-        raise ConfigError(
-            f"evaluation.metrics is {names!r}; it must name 'coco', 'voc' or both, first the one "
-            "whose AP picks the best checkpoint."
-        )
+    chosen = tuple(evaluation.get("average_classes", ()))  # earlier runs have none
     known: dict[str, Metric] = {
-        "coco": CocoMetric(evaluation.backend, counted_detections(config)),
-        "voc": VocMetric(),
+        "coco": CocoMetric(evaluation.backend, counted_detections(config), chosen),
+        "voc": VocMetric(chosen),
+        "lvis": LvisMetric(evaluation.backend, chosen),
     }
+    if not names or len(set(names)) < len(names) or not set(names) <= known.keys():
+        raise ConfigError(
+            f"evaluation.metrics is {names!r}; it must name 'coco', 'voc', 'lvis' or several, "
+            "first the one whose AP picks the best checkpoint."
+        )
     return tuple(known[name] for name in names)
 
 

@@ -66,6 +66,7 @@ _ADDED = {
     "data.tiles.zoom": 1.0,
     "data.tiles.keep_empty": 0.1,
     "evaluation.coco_detections": 100,
+    "evaluation.average_classes": [],
     "data.augmentation.rotation": 0.0,
     "data.augmentation.affine_scale": [1.0, 1.0],
     "data.augmentation.translation": 0.0,

@@ -46,6 +46,7 @@ SINCE |= {"data.repeat_threshold"}
 SINCE |= {f"loss.classification.{key}" for key in ("class_weights", "effective_number_beta")}
 SINCE |= {"schedule.epochs", "schedule.warmup_epochs", "evaluation.every_epochs"}
 SINCE |= {"evaluation.patience", "evaluation.min_delta"}
+SINCE.add("evaluation.average_classes")
 #: Keys that had to be set, and can be None now.
 UNSET = {"schedule.images", "schedule.warmup_images", "evaluation.every_images"}
 #: Keys that took one text, and now take several, too.

@@ -5,7 +5,7 @@ import pytest
 from ioub_jax import building
 from ioub_jax.configs import defaults
 from ioub_jax.errors import ConfigError
-from ioub_jax.evaluation import CocoMetric, VocMetric
+from ioub_jax.evaluation import CocoMetric, LvisMetric, VocMetric
 from ioub_jax.from_config import training_parts
 from ioub_jax.from_config.training_parts import metrics_of
 from ioub_jax.studies import planned_runs
@@ -22,20 +22,27 @@ def config_of(names, backend="faster_coco_eval"):
         (("coco",), (CocoMetric("pycocotools"),)),
         (("voc",), (VocMetric(),)),
         (("voc", "coco"), (VocMetric(), CocoMetric("pycocotools"))),
+        (("lvis",), (LvisMetric("pycocotools"),)),
     ],
 )
 def test_names_become_metrics_in_their_order(names, expected):
     assert metrics_of(config_of(names, "pycocotools")) == expected
 
 
-@pytest.mark.parametrize("names", [(), ("COCO",), ("voc", "voc"), ("coco", "lvis")])
+@pytest.mark.parametrize("names", [(), ("COCO",), ("voc", "voc"), ("coco", "AP")])
 def test_unknown_metrics_are_refused(names):
     with pytest.raises(ConfigError) as error:
         metrics_of(config_of(names))
     assert str(error.value) == (
-        f"evaluation.metrics is {names!r}; it must name 'coco', 'voc' or both, first the one whose "
-        "AP picks the best checkpoint."
+        f"evaluation.metrics is {names!r}; it must name 'coco', 'voc', 'lvis' or several, "
+        "first the one whose AP picks the best checkpoint."
     )
+
+
+def test_chosen_classes_are_those_of_every_metric():
+    config = config_of(("coco", "voc", "lvis"))
+    config.evaluation.average_classes = ("bolt", "nut")
+    assert [metric.average_classes for metric in metrics_of(config)] == [("bolt", "nut")] * 3
 
 
 def test_options_are_those_of_the_keys():
