@@ -1,10 +1,6 @@
 import functools
-import pathlib
 import re
 
-import hypothesis
-import hypothesis.extra.numpy as hypothesis_numpy
-import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,16 +10,17 @@ from jax.sharding import NamedSharding, PartitionSpec
 from ioub_jax import boxes as box_ops
 from ioub_jax import postprocess
 from ioub_jax.anchors import retinanet_anchors
-from ioub_jax.postprocess import class_wise_nms
+from tests.test_nms import reference_nms
 
-GOLDEN = pathlib.Path(__file__).parent / "golden" / "peer_losses.npz"
 COLLECTIVE = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter")
 
 
-def detect(*predictions, nms_iou=0.5, max_detections=100, **options):
+def detect(*predictions, nms_iou=0.5, max_detections=100, method="nms", **options):
     """Detections of a RetinaNet."""
     found = postprocess.candidates(*predictions, **options)
-    return postprocess.suppress(found, nms_iou=nms_iou, max_detections=max_detections)
+    return postprocess.suppress(
+        found, nms_iou=nms_iou, max_detections=max_detections, method=method
+    )
 
 
 def detect_softmax(*predictions, nms_iou=0.45, max_detections=200, **options):
@@ -32,159 +29,10 @@ def detect_softmax(*predictions, nms_iou=0.45, max_detections=200, **options):
     return postprocess.suppress(found, nms_iou=nms_iou, max_detections=max_detections)
 
 
-suppressed = jax.jit(class_wise_nms, static_argnames=("iou_threshold", "max_detections"))
-
-
 @pytest.fixture(autouse=True)
 def strict_promotion():
     with jax.numpy_dtype_promotion("strict"):
         yield
-
-
-def reference_iou(box, other):
-    sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
-    if sides.min() <= 0:
-        return 0.0
-    areas = np.prod(box[2:] - box[:2]) + np.prod(other[2:] - other[:2])
-    return np.prod(sides) / (areas - np.prod(sides))
-
-
-def reference_nms(boxes, scores, labels, valid, iou_threshold):
-    """Complete greedy class-wise NMS, as a list of indices."""
-    kept = []
-    for index in np.argsort(-scores, kind="stable"):
-        rivals = [other for other in kept if labels[other] == labels[index]]
-        overlaps = [reference_iou(boxes[index], boxes[other]) for other in rivals]
-        if valid[index] and all(overlap <= iou_threshold for overlap in overlaps):
-            kept.append(index)
-    return kept
-
-
-def in_blocks_of(size):
-    def nms(*boxes, **options):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(postprocess, "_BLOCK", size)
-            return class_wise_nms(*boxes, **options)
-
-    return jax.jit(nms, static_argnames=("iou_threshold", "max_detections"))
-
-
-in_blocks_of_3 = in_blocks_of(3)
-
-
-def picked(boxes, scores, labels, valid, nms=suppressed, **options):
-    indices, found = nms(
-        np.float32(boxes), np.float32(scores), np.int32(labels), np.array(valid, bool), **options
-    )
-    assert indices.dtype == jnp.int32
-    assert not np.asarray(indices)[~np.asarray(found)].any()
-    assert np.all(np.diff(np.int32(found)) <= 0), "padding comes last"
-    return np.asarray(indices)[np.asarray(found)].tolist()
-
-
-def test_nms_by_hand():
-    # IoU of boxes 0 and 1: 80 / 100 in one class; box 2 is box 0 in another class; box 3 has with
-    # box 0 an IoU of 50 / 100, which is not above 0.5, and with box 1 of 30 / 100.
-    boxes = [[0, 0, 10, 10], [0, 2, 10, 10], [0, 0, 10, 10], [0, 0, 10, 5]]
-    scores, labels = [0.9, 0.8, 0.7, 0.6], [1, 1, 0, 1]
-    options = {"iou_threshold": 0.5, "max_detections": 6}
-    assert picked(boxes, scores, labels, [1, 1, 1, 1], **options) == [0, 2, 3]
-    # Box 1 is back without box 0, and box 3 stays: 30 / 100.
-    assert picked(boxes, scores, labels, [0, 1, 1, 1], **options) == [1, 2, 3]
-    assert picked(boxes, scores, labels, [0, 0, 0, 0], **options) == []
-    assert picked(boxes, [0.9, 0.8, np.nan, -np.inf], labels, [1] * 4, **options) == [0]
-    # Equal scores: the lower index first. Negative scores are scores.
-    assert picked(boxes, [-1, -1, -1, -1], labels, [1] * 4, **options) == [0, 2, 3]
-
-
-def test_nms_uses_up_boxes_without_area():
-    boxes = [[5, 5, 5, 5], [5, 5, 5, 5]]
-    assert picked(boxes, [0.5, 0.6], [0, 0], [1, 1], iou_threshold=0.5, max_detections=4) == [1, 0]
-
-
-def test_nms_equals_mmdetection():
-    golden = np.load(GOLDEN)
-    boxes, scores, labels = (
-        golden[f"batched_nms/0|in|{name}"] for name in ("boxes", "scores", "classes")
-    )
-    threshold = float(golden["batched_nms/0|in|iou_threshold"])
-    expected = golden["batched_nms/0|grad|keep"].tolist()
-    valid = np.ones(len(boxes), bool)
-    kept = picked(boxes, scores, labels, valid, iou_threshold=threshold, max_detections=len(boxes))
-    assert kept == expected
-    kept = picked(boxes, scores, labels, valid, iou_threshold=threshold, max_detections=10)
-    assert kept == expected[:10]
-
-
-# Whole areas below 256, so that an IoU is above the threshold in float32 where it really is; few
-# distinct scores, so that they tie.
-@hypothesis.settings(max_examples=25, deadline=None)
-@hypothesis.given(
-    boxes=hypothesis_numpy.arrays(np.float32, (16, 4), elements=st.sampled_from(range(16))),
-    scores=hypothesis_numpy.arrays(np.float32, 16, elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])),
-    labels=hypothesis_numpy.arrays(np.int32, 16, elements=st.integers(0, 1)),
-    valid=hypothesis_numpy.arrays(bool, 16),
-    threshold=st.sampled_from([0.25, 0.5]),
-)
-def test_nms_is_the_start_of_the_complete_one(boxes, scores, labels, valid, threshold):
-    # Boxes with their edges in order, so that most have an area.
-    boxes = np.concatenate(
-        [np.minimum(boxes[:, :2], boxes[:, 2:]), boxes.max(1)[:, None] + [0, 1]], 1
-    )
-    expected = reference_nms(boxes, scores, labels, valid, threshold)
-    for nms in (suppressed, in_blocks_of_3):
-        for count in (4, 16):
-            options = {"iou_threshold": threshold, "max_detections": count}
-            assert picked(boxes, scores, labels, valid, nms, **options) == expected[:count]
-
-
-def test_nms_of_chains_in_which_each_box_removes_the_next():
-    # Squares of 10 pixels 3 apart: IoU 7 / 13 with the next one, 4 / 16 with the one after that. So
-    # every second one stays, and which it is only the one before it can say. 600 are three blocks.
-    order = np.random.default_rng(0).permutation(600)
-    left = np.float32(3 * order)
-    boxes = np.stack([left, 0 * left, left + 10, 0 * left + 10], axis=1)
-    scores, labels, valid = 1 - order / 1000, [0] * 600, [1] * 600
-    expected = np.argsort(order)[::2].tolist()
-    options = {"iou_threshold": 0.5, "max_detections": 299}
-    assert picked(boxes, scores, labels, valid, **options) == expected[:299]
-
-
-def test_nms_of_many_candidates_of_a_few_objects():
-    random = np.random.default_rng(1)
-    objects = random.uniform(0, 90, (40, 4))[random.integers(0, 40, 700)]
-    boxes = objects + np.concatenate([random.normal(0, 3, (700, 2))] * 2, axis=1)
-    boxes[:, 2:] += 60
-    boxes, scores = np.float32(boxes), np.float32(random.random(700))
-    scores[::7] = scores[0]  # ties
-    boxes[5] = np.nan  # overlaps nothing
-    labels, valid = random.integers(0, 2, 700), random.random(700) < 0.9
-    expected = reference_nms(np.nan_to_num(boxes), scores, labels, valid, 0.5)
-    assert len(expected) > 100
-    kept = picked(boxes, scores, labels, valid, iou_threshold=0.5, max_detections=700)
-    assert kept == expected
-
-
-def test_nms_of_the_same_box_again_and_again():
-    boxes, labels = [[0, 0, 10, 10]] * 600, [0, 1, 2] * 200
-    options = {"iou_threshold": 0.5, "max_detections": 300}
-    assert picked(boxes, [0.5] * 600, labels, [1] * 600, **options) == [0, 1, 2]
-    # An IoU of 1 is not above 1: all stay.
-    options = {"iou_threshold": 1.0, "max_detections": 300}
-    assert picked(boxes, [0.5] * 600, labels, [1] * 600, **options) == list(range(300))
-
-
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_the_highest_are_the_same_by_sort_and_by_top_k(dtype):
-    few = [-np.inf, -1.0, -0.0, 0.0, 0.5, np.inf]
-    values = jnp.asarray(np.random.default_rng(0).choice(few, (2, 3, 50)), dtype)
-    for count in (7, 50):
-        by_sort, by_top_k = (
-            jax.jit(function, static_argnums=1)(values, count)
-            for function in (postprocess._highest_by_sort, postprocess._highest_by_top_k)
-        )
-        assert by_top_k.dtype == jnp.int32
-        np.testing.assert_array_equal(by_sort, by_top_k)
 
 
 ANCHORS = retinanet_anchors((32, 48), strides=(8, 16))
@@ -308,7 +156,14 @@ def test_what_is_not_a_number_is_no_detection_and_hides_none():
 
 
 @pytest.mark.parametrize(
-    ("detect_in", "columns"), [(detect, NUM_CLASSES), (detect_softmax, NUM_CLASSES + 1)]
+    ("detect_in", "columns"),
+    [
+        (detect, NUM_CLASSES),
+        (detect_softmax, NUM_CLASSES + 1),
+        (functools.partial(detect, method="soft_nms_linear"), NUM_CLASSES),
+        (functools.partial(detect, method="weighted_box_fusion"), NUM_CLASSES),
+    ],
+    ids=["nms", "softmax", "soft_nms", "fusion"],
 )
 def test_devices_that_share_a_batch_do_not_communicate(detect_in, columns):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
@@ -431,3 +286,53 @@ def test_extreme_softmax_predictions_stay_finite():
     assert np.isfinite(result.boxes).all()
     assert np.isfinite(result.scores).all()
     assert result.scores.dtype == jnp.float32
+
+
+def candidates_by_hand():
+    """Two images of the same boxes, of which two are no candidates of the second."""
+    boxes = np.float32([[0, 0, 10, 10], [0, 2, 10, 10], [0, 0, 10, 10], [0, 0, 10, 4]])
+    valid = np.array([[1, 1, 1, 1], [0, 1, 1, 0]], bool)
+    scores, labels = np.float32([0.9, 0.6, 0.7, 0.4]), np.int32([1, 1, 0, 1])
+    return postprocess.Candidates(
+        *(np.stack([part] * 2) for part in (boxes, scores, labels)), valid
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "scores"),
+    [
+        # IoU of boxes 0 and 1: .8, of 0 and 3: .4, of 1 and 3: .2.
+        ("nms", [0.9, 0.7, 0.4]),
+        ("soft_nms_linear", [0.9, 0.7, 0.4, 0.6 * 0.2]),
+        ("soft_nms_gaussian", [0.9, 0.7, 0.4 * np.exp(-0.16 / 0.25)]),  # box 1: .6 exp(-.64 / .25)
+        ("weighted_box_fusion", [0.9, 0.7, 0.4]),
+    ],
+)
+def test_candidates_become_detections_as_they_are_asked_to(method, scores):
+    suppress = functools.partial(
+        postprocess.suppress,
+        nms_iou=0.5,
+        max_detections=5,
+        method=method,
+        sigma=0.25,
+        min_score=0.1,
+    )
+    candidates = candidates_by_hand()
+    found = jax.jit(suppress)(candidates)
+    number = len(scores)
+    np.testing.assert_array_equal(found.valid, np.arange(5) < np.int32([[number], [2]]))
+    np.testing.assert_allclose(found.scores[0, :number], scores, rtol=1e-6)
+    np.testing.assert_allclose(found.scores[1], [0.7, 0.6, 0, 0, 0], rtol=1e-6)
+    assert found.labels.tolist()[1] == [0, 1, -1, -1, -1]
+    # The fused box of 0 and 1 begins at y = 2 * .6 / 1.5.
+    top = 0.8 if method == "weighted_box_fusion" else 0.0
+    np.testing.assert_allclose(found.boxes[0, 0], [0, top, 10, 10], rtol=1e-6)
+    # An image by itself, which has no batch of loops, is the same.
+    alone = jax.jit(suppress)(jax.tree.map(lambda part: part[:1], candidates))
+    for part, together in zip(alone, found, strict=True):
+        np.testing.assert_allclose(part[0], together[0], rtol=1e-6)
+
+
+def test_another_suppression_is_refused():
+    with pytest.raises(ValueError, match="suppression is 'soft_nms'; it must be one of"):
+        postprocess.suppress(candidates_by_hand(), nms_iou=0.5, max_detections=5, method="soft_nms")

@@ -15,7 +15,17 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from ioub_jax import boxes, losses, matching, objective, postprocess
+from ioub_jax import (
+    box_fusion,
+    boxes,
+    losses,
+    matching,
+    nms,
+    objective,
+    postprocess,
+    ranking,
+    soft_nms,
+)
 
 DEVICES, ANCHORS, CLASSES, SLOTS = 8, 6, 3, 2
 RANDOM = np.random.default_rng(0)
@@ -94,6 +104,18 @@ def _carl(x):
 def _detect(function, x, **more):
     levels = _levels(x["logits"]), _levels(x["deltas"]), _levels(ANCHOR_BOXES)
     return function(*levels, x["size"], score_threshold=0.1, **more)
+
+
+def _suppressed(x, method="nms"):
+    found = _detect(postprocess.candidates, x)
+    return postprocess.suppress(found, nms_iou=0.3, max_detections=4, method=method)
+
+
+def _of_boxes(function, x, **options):
+    """Of scores that are the same on every device, of boxes that are not."""
+    scores = jnp.arange(ANCHORS, dtype=jnp.float32)
+    labels, valid = x["labels"][0], np.ones(ANCHORS, bool)
+    return function(x["boxes"][0], scores, labels, valid, max_detections=4, **options)
 
 
 def _two(function, *names, **options):
@@ -188,18 +210,28 @@ CASES = {
     postprocess: {
         "candidates": lambda x: _detect(postprocess.candidates, x),
         "candidates_softmax": lambda x: _detect(postprocess.candidates_softmax, x),
-        "suppress": lambda x: postprocess.suppress(
-            _detect(postprocess.candidates, x), nms_iou=0.5, max_detections=4
-        ),
-        # Scores that are the same on every device, of boxes that are not.
-        "class_wise_nms": lambda x: postprocess.class_wise_nms(
-            x["boxes"][0],
-            jnp.arange(ANCHORS, dtype=jnp.float32),
-            x["labels"][0],
-            np.ones(ANCHORS, bool),
-            iou_threshold=0.1,
-            max_detections=4,
-        ),
+        "suppress": _suppressed,
+        **{
+            f"suppress, {method}": functools.partial(_suppressed, method=method)
+            for method in postprocess.SUPPRESSIONS[1:]
+        },
+    },
+    nms: {
+        "class_wise_nms": functools.partial(_of_boxes, nms.class_wise_nms, iou_threshold=0.1),
+    },
+    soft_nms: {
+        f"soft_nms, {decay}": functools.partial(_of_boxes, soft_nms.soft_nms, decay=decay)
+        for decay in soft_nms.DECAYS
+    },
+    box_fusion: {
+        f"weighted_box_fusion, {confidence}": functools.partial(
+            _of_boxes, box_fusion.weighted_box_fusion, iou_threshold=0.1, confidence=confidence
+        )
+        for confidence in box_fusion.CONFIDENCES
+    },
+    ranking: {
+        "highest": lambda x: ranking.highest(x["ious"], 3),
+        "with_nan_last": lambda x: ranking.with_nan_last(x["ious"], 0.0),
     },
 }
 

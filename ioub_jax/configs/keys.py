@@ -1157,6 +1157,20 @@ KEYS = (
         ssd=0.45,
     ),
     Key(
+        "evaluation.suppression",
+        "nms",
+        one_of("nms", "soft_nms_linear", "soft_nms_gaussian", "weighted_box_fusion"),
+        "What becomes of the lower ones: nms leaves them out, Soft-NMS (arXiv 1704.04503) lowers "
+        "their scores, weighted box fusion (arXiv 1910.13302) takes the mean of such boxes.",
+    ),
+    Key(
+        "evaluation.soft_nms_sigma",
+        None,
+        or_none(above(0)),
+        "Of soft_nms_gaussian, which has no use for nms_iou: scores are multiplied by "
+        "exp(-IoU^2 / sigma); None: 0.5.",
+    ),
+    Key(
         "evaluation.max_detections",
         100,
         whole(at_least=1),

@@ -34,6 +34,7 @@ def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
     _check_keys(values)
     _check_tiles(values)
     _check_backend(values)
+    _check_suppression(values)
     _check_matcher(values)
     _check_frozen_norms(values)
     _check_channels(values)
@@ -111,6 +112,16 @@ def _check_backend(values: Values) -> None:
         raise ConfigError(
             "evaluation.backend is 'faster_coco_eval', which is not installed: "
             "pip install 'ioub_jax[train]', or --config.evaluation.backend=pycocotools."
+        )
+
+
+def _check_suppression(values: Values) -> None:
+    sigma = values.get("evaluation.soft_nms_sigma")
+    method = values.get("evaluation.suppression", "nms")
+    if sigma is not None and method != "soft_nms_gaussian":
+        raise ConfigError(
+            f"evaluation.soft_nms_sigma is {sigma:g}, which evaluation.suppression={method} has no "
+            "use for; leave it unset, or set --config.evaluation.suppression=soft_nms_gaussian."
         )
 
 

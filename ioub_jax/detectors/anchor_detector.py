@@ -54,18 +54,28 @@ def create(
             box_weights=box_weights,
         )
 
-    evaluation = config.evaluation
     return Detector(
         network=network,
         levels=levels,
         objective=objective,
         candidates=find_candidates,
-        options=DetectionOptions(
-            evaluation.score_threshold, evaluation.nms_iou, evaluation.max_detections
-        ),
+        options=options_of(config.evaluation),
         initial_w_loc=objective.losses.localization.initial_w_loc,
         canvas=canvas,
         in_channels=config.model.get("in_channels", 3),
+    )
+
+
+def options_of(evaluation: Any) -> DetectionOptions:
+    """What of the candidates is told, as `config.evaluation` says."""
+    sigma = evaluation.get("soft_nms_sigma")
+    return DetectionOptions(
+        evaluation.score_threshold,
+        evaluation.nms_iou,
+        evaluation.max_detections,
+        # Which the runs of earlier versions lack.
+        evaluation.get("suppression", "nms"),
+        DetectionOptions.soft_nms_sigma if sigma is None else sigma,
     )
 
 

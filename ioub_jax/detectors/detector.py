@@ -10,7 +10,7 @@ import jax
 from ioub_jax.anchors import AnchorLevel
 from ioub_jax.models.interface import Predictions
 from ioub_jax.objective import Objective
-from ioub_jax.postprocess import Candidates
+from ioub_jax.postprocess import SUPPRESSIONS, Candidates
 
 Canvas = tuple[int, int]
 Batch = Mapping[str, jax.Array]
@@ -38,11 +38,25 @@ class DetectionOptions:
       score_threshold: what the score of a candidate exceeds.
       nms_iou: IoU from which the lower of two boxes of a class is suppressed.
       max_detections: most detections of an image.
+      suppression: how candidates become detections, one of `postprocess.SUPPRESSIONS`.
+      soft_nms_sigma: of 'soft_nms_gaussian'.
+
+    Raises:
+      ValueError: there is no such suppression.
     """
 
     score_threshold: float = 0.05
     nms_iou: float = 0.5
     max_detections: int = 100
+    suppression: str = "nms"
+    soft_nms_sigma: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuses a suppression that is none."""
+        if self.suppression not in SUPPRESSIONS:
+            raise ValueError(
+                f"suppression is {self.suppression!r}; it must be one of {SUPPRESSIONS}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -182,11 +182,15 @@ class PlacedDetector:
         return found
 
     def suppress(self, candidates: postprocess.Candidates) -> postprocess.Detections:
-        """NMS of the candidates; not compiled."""
+        """NMS of the candidates, or what the options have in its place; not compiled."""
+        options = self.detector.options
         suppress = functools.partial(
             postprocess.suppress,
-            nms_iou=self.detector.options.nms_iou,
-            max_detections=self.detector.options.max_detections,
+            nms_iou=options.nms_iou,
+            max_detections=options.max_detections,
+            method=options.suppression,
+            sigma=options.soft_nms_sigma,
+            min_score=options.score_threshold,
         )
         found: postprocess.Detections = placement.on_each_device(suppress, self.mesh)(candidates)
         return found

@@ -237,6 +237,7 @@ def _description(detector: ObjectDetector) -> dict[str, Any]:
         **_tiles(detector),
         "score_threshold": options.score_threshold,
         "nms_iou": options.nms_iou,
+        "suppression": options.suppression,
     }
 
 

@@ -84,6 +84,12 @@ def torchvision_export(
             f"{name} has model.in_channels={channels}, and torchvision's detectors take RGB images "
             "alone; export it as a program or as ONNX."
         )
+    suppression = settings["evaluation"].get("suppression", "nms")
+    if suppression != "nms":
+        raise WeightsError(
+            f"{name} has evaluation.suppression={suppression}, and torchvision's detectors have "
+            "NMS alone; export it as a program, or with --config.evaluation.suppression=nms."
+        )
     architecture = _architecture(settings, name)
     variables = jax.device_get(variables)
     model = settings["model"]

@@ -88,6 +88,8 @@ _ADDED = {
     "evaluation.patience": None,
     "evaluation.min_delta": 0.0,
     "evaluation.every_epochs": None,
+    "evaluation.suppression": "nms",
+    "evaluation.soft_nms_sigma": None,
     "schedule.epochs": None,
     "schedule.warmup_epochs": None,
     "loss.classification.class_weights": None,

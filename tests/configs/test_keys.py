@@ -10,7 +10,7 @@ import typing
 import pytest
 from ml_collections import config_dict
 
-from ioub_jax import objective
+from ioub_jax import objective, postprocess
 from ioub_jax.configs import defaults, keys, ssd_defaults
 from ioub_jax.data import affine, images, resizing
 from ioub_jax.data import checks as data_checks
@@ -47,6 +47,7 @@ SINCE |= {f"loss.classification.{key}" for key in ("class_weights", "effective_n
 SINCE |= {"schedule.epochs", "schedule.warmup_epochs", "evaluation.every_epochs"}
 SINCE |= {"evaluation.patience", "evaluation.min_delta"}
 SINCE.add("evaluation.average_classes")
+SINCE |= {"evaluation.suppression", "evaluation.soft_nms_sigma"}
 #: Keys that had to be set, and can be None now.
 UNSET = {"schedule.images", "schedule.warmup_images", "evaluation.every_images"}
 #: Keys that took one text, and now take several, too.
@@ -130,6 +131,7 @@ CHOICES = {
     "data.augmentation.rotated_boxes": affine.ROTATED_BOXES,
     "data.on_error": data_checks.ON_ERROR,
     "data.bit_depth": images.BIT_DEPTHS,
+    "evaluation.suppression": postprocess.SUPPRESSIONS,
 }
 
 

@@ -57,6 +57,8 @@ def refused(config, words):
         ("optimizer.clip_global_norm", 0.0, "above 0"),
         ("optimizer.ema_decay", 1.0, "at least 0 and below 1, such as 0.999"),
         ("evaluation.backend", "cocoapi", "one of faster_coco_eval, pycocotools"),
+        ("evaluation.suppression", "soft", "one of nms, soft_nms_linear, soft_nms_gaussian, weigh"),
+        ("evaluation.soft_nms_sigma", 0.0, "above 0"),
         (
             "evaluation.metrics",
             (),
@@ -408,3 +410,10 @@ def test_a_damaged_file_of_a_workdir_is_named(tmp_path, name):
     pathlib.Path(tmp_path, name).write_text('{"a')
     with pytest.raises(ConfigError, match=rf"{name} is no JSON \(.*\); put back what"):
         trained.open_run(tmp_path, "val")
+
+
+def test_a_sigma_of_another_suppression_is_refused():
+    config = with_value("evaluation.soft_nms_sigma", 0.5)
+    refused(config, r"evaluation\.soft_nms_sigma is 0\.5, which evaluation\.suppression=nms has no")
+    config.evaluation.suppression = "soft_nms_gaussian"
+    refusals.check(config)

@@ -122,3 +122,10 @@ def test_one_option_is_enough(key, value, words):
     with pytest.raises(WeightsError) as refusal:
         export(config)
     assert words in str(refusal.value)
+
+
+def test_a_suppression_that_torchvision_lacks_is_refused():
+    config = torchvision.get_config("retinanet_resnet50_fpn")
+    config.evaluation.suppression = "soft_nms_linear"
+    with pytest.raises(WeightsError, match="suppression=soft_nms_linear, and torchvision's detect"):
+        export(config)

@@ -1,0 +1,163 @@
+"""Weighted box fusion (Solovyev et al., arXiv 1910.13302), exact, under jit, in fixed shapes.
+
+Of boxes that lie on one object NMS keeps the best and forgets the others; fusion takes their mean,
+weighted by their scores. It was made for the detections of several models, or of one model in
+several views of an image.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from ioub_jax import boxes as box_ops
+from ioub_jax.ranking import highest
+
+#: How the score of a fused box comes from those of its boxes: see `weighted_box_fusion`.
+CONFIDENCES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")
+
+
+class _Clusters(NamedTuple):
+    """State of a fusion: how many boxes are done, and P clusters, of which the first are used.
+
+    Attributes:
+      done: how many boxes have a cluster.
+      used: how many clusters there are.
+      weighted: `[P, 4]` sums of boxes times scores.
+      scores: `[P]` sums of scores.
+      labels: `[P]`.
+      of_box: `[P]`, the cluster of each box that is done.
+    """
+
+    done: jax.Array
+    used: jax.Array
+    weighted: jax.Array
+    scores: jax.Array
+    labels: jax.Array
+    of_box: jax.Array
+
+
+def weighted_box_fusion(
+    boxes: ArrayLike,
+    scores: ArrayLike,
+    labels: ArrayLike,
+    valid: ArrayLike,
+    *,
+    max_detections: int,
+    iou_threshold: float = 0.55,
+    confidence: str = "avg",
+    models: ArrayLike | None = None,
+    weights: Sequence[float] = (1.0,),
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Fuses the boxes of each class that lie on each other, in one image.
+
+    By descending score, a box joins the cluster of its class whose fused box it overlaps the most,
+    if by more than `iou_threshold`, or else begins a new one. The fused box of a cluster is the
+    mean of its boxes, weighted by their scores. The score is, over its n boxes of scores c and
+    model weights w, with T models of weights W,
+
+    - 'avg': mean(c) min(T, n) / sum(W), the paper's,
+    - 'max': max(c) / max(W),
+    - 'box_and_model_avg': sum(c) / sum(w), times the weights of the models it has boxes of over
+      sum(W),
+    - 'absent_model_aware_avg': sum(c) / (sum(w) + the weights of the models it has none of).
+
+    It equals `weighted_boxes_fusion` of the package ensemble-boxes. No gradient flows through it.
+
+    Args:
+      boxes: `[P, 4]` xyxy, pixels; P is at least 1.
+      scores: `[P]` above 0.
+      labels: `[P]` int.
+      valid: `[P]` bool; the other boxes, and those that are not finite, take no part.
+      max_detections: K.
+      iou_threshold: see above.
+      confidence: one of `CONFIDENCES`.
+      models: `[P]` int, which model has found each box; None: the only one.
+      weights: of the models; scores are multiplied by them.
+
+    Returns:
+      `[K, 4]` fused boxes by descending score, `[K]` scores, `[K]` int32 labels and `[K]` bool,
+      False (with 0 in the others) where there was no cluster left.
+
+    Raises:
+      ValueError: there is no such confidence.
+    """
+    if confidence not in CONFIDENCES:
+        raise ValueError(f"confidence is {confidence!r}; it must be one of {CONFIDENCES}.")
+    boxes, scores = map(jax.lax.stop_gradient, box_ops.at_least_float32(boxes, scores))
+    labels = box_ops.as_int32(labels)
+    models = jnp.zeros_like(labels) if models is None else box_ops.as_int32(models)
+    of_models = jnp.asarray(weights, scores.dtype)
+    there = jnp.asarray(valid) & (scores > 0.0) & jnp.all(jnp.isfinite(boxes), axis=1)
+    scores = jnp.where(there, scores * of_models[models], 0.0)
+    boxes = jnp.where(there[:, None], boxes, 0.0)
+    order = highest(scores, scores.shape[0])
+    boxes, scores, labels, models = (part[order] for part in (boxes, scores, labels, models))
+    clusters = _clustered(boxes, scores, labels, iou_threshold)
+    fused = clusters.weighted / jnp.where(clusters.scores > 0.0, clusters.scores, 1.0)[:, None]
+    confidences = _confidences(clusters, scores, models, of_models, confidence)
+    best = highest(confidences, max_detections)
+    found = confidences[best] > 0.0
+    rest = (0, max_detections - len(best))
+    return (
+        jnp.pad(jnp.where(found[:, None], fused[best], 0.0), (rest, (0, 0))),
+        jnp.pad(jnp.where(found, confidences[best], 0.0), rest),
+        jnp.pad(jnp.where(found, clusters.labels[best], 0), rest),
+        jnp.pad(found, rest),
+    )
+
+
+def _clustered(
+    boxes: jax.Array, scores: jax.Array, labels: jax.Array, iou_threshold: float
+) -> _Clusters:
+    """The clusters of boxes that come by descending score; those with a score of 0 have none."""
+    slots = jnp.arange(len(scores), dtype=jnp.int32)
+    there = jnp.sum(scores > 0.0, dtype=jnp.int32)
+
+    def join(state: _Clusters) -> _Clusters:
+        box, score, label = (part[state.done] for part in (boxes, scores, labels))
+        means = state.weighted / jnp.where(state.scores > 0.0, state.scores, 1.0)[:, None]
+        same = (slots < state.used) & (state.labels == label)
+        overlap = jnp.where(same, box_ops.pairwise_iou(means, box[None])[:, 0], 0.0)
+        nearest = jnp.argmax(overlap).astype(jnp.int32)
+        joins = overlap[nearest] > iou_threshold
+        slot = jnp.where(joins, nearest, state.used)
+        here = slots == slot
+        return _Clusters(
+            done=state.done + 1,
+            used=state.used + jnp.where(joins, 0, 1),
+            weighted=state.weighted + jnp.where(here, score, 0.0)[:, None] * box[None],
+            scores=state.scores + jnp.where(here, score, 0.0),
+            labels=jnp.where(here, label, state.labels),
+            of_box=jnp.where(slots == state.done, slot, state.of_box),
+        )
+
+    # `shard_map` asks that what a loop begins with differs between devices as its results do.
+    zeros, none = jnp.zeros_like(scores), jnp.zeros_like(labels)
+    zero = jnp.where(there < 0, there, 0)
+    start = _Clusters(zero, zero, jnp.zeros_like(boxes), zeros, none, none)
+    return jax.lax.while_loop(lambda state: state.done < there, join, start)
+
+
+def _confidences(
+    clusters: _Clusters, scores: jax.Array, models: jax.Array, weights: jax.Array, confidence: str
+) -> jax.Array:
+    """The score of each cluster `[P]`, 0 of those that are not used."""
+    count = jnp.zeros_like(scores)
+    there = scores > 0.0
+    boxes = count.at[clusters.of_box].add(there.astype(scores.dtype))
+    total = jnp.sum(weights)
+    if confidence == "max":
+        best = count.at[clusters.of_box].max(jnp.where(there, scores, 0.0))
+        return best / jnp.max(weights)
+    if confidence == "avg":
+        models_at_most = jnp.minimum(boxes, len(weights))
+        return clusters.scores / jnp.maximum(boxes, 1.0) * models_at_most / total
+    of_boxes = count.at[clusters.of_box].add(jnp.where(there, weights[models], 0.0))
+    seen = jnp.zeros((len(scores), len(weights)), bool).at[clusters.of_box, models].max(there)
+    present = jnp.sum(jnp.where(seen, weights[None], 0.0), axis=1)
+    if confidence == "box_and_model_avg":
+        return clusters.scores / jnp.where(of_boxes > 0.0, of_boxes, 1.0) * present / total
+    return clusters.scores / (of_boxes + total - present)

@@ -1,0 +1,139 @@
+"""Class-wise non-maximum suppression, exact, under jit, in fixed shapes."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from ioub_jax import boxes as box_ops
+from ioub_jax.ranking import highest
+
+# Boxes that NMS looks at together. Fewer are more turns of its loop, which on a GPU cost most; more
+# are more overlaps, in proportion to their square. On a CPU 128 are a little faster.
+_BLOCK = 256
+
+
+def class_wise_nms(
+    boxes: ArrayLike,
+    scores: ArrayLike,
+    labels: ArrayLike,
+    valid: ArrayLike,
+    *,
+    iou_threshold: float,
+    max_detections: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Greedy non-maximum suppression within each class, exact, of one image.
+
+    The best box that is left is kept and removes the boxes of its class that it overlaps by more
+    than `iou_threshold`, `max_detections` times. These are the first `max_detections` of a complete
+    class-wise NMS over all boxes, without its P x P IoUs: boxes are taken in descending order, a
+    block at a time, until there are enough. What is left of a block after the boxes kept before it
+    is settled at once: those that no better one left overlaps stay and remove what they overlap,
+    until none is left. Each turn of that keeps a box at least, so a block has at most as many turns
+    as it keeps boxes; of one object's candidates, or of many objects', a few.
+
+    Args:
+      boxes: `[P, 4]` xyxy, pixels; P is at least 1.
+      scores: `[P]`. A score of NaN or minus infinity is never picked.
+      labels: `[P]` int.
+      valid: `[P]` bool; the other boxes neither survive nor suppress.
+      iou_threshold: largest IoU two surviving boxes of a class may have.
+      max_detections: K.
+
+    Returns:
+      `[K]` int32 indices of the surviving boxes by descending score, of equal scores the lower
+      index first, and `[K]` bool, False (with index 0) where there was no box left.
+    """
+    boxes, scores = box_ops.at_least_float32(boxes, scores)
+    labels = box_ops.as_int32(labels)
+    # No area is below 0 and no label another one than itself. `shard_map` asks that what a loop
+    # begins with differs between devices wherever what it goes on with does.
+    possible = ~(box_ops.area(boxes) < 0.0) & (labels == labels) & (scores > -jnp.inf)
+    scores = jnp.where(possible & jnp.asarray(valid), scores, -jnp.inf)
+    order = highest(scores, scores.shape[0])
+    size = min(_BLOCK, scores.shape[0])
+    ordered = _Ordered(boxes[order], labels[order], scores[order] > -jnp.inf)
+    ordered = jax.tree.map(functools.partial(_padded, multiple=size), ordered)
+    # More than there are boxes cannot be picked, however many are asked for.
+    most = min(max_detections, scores.shape[0])
+    slots = jnp.arange(most, dtype=jnp.int32)
+
+    def goes_on(state: _Picked) -> jax.Array:
+        # Boxes that are no candidates come last.
+        more = jax.lax.dynamic_slice_in_dim(ordered.there, state.begin, 1)[0]
+        return (state.number < most) & (state.begin < scores.shape[0]) & more
+
+    def pick(state: _Picked) -> _Picked:
+        begin, number, picked = state
+        block = jax.tree.map(
+            lambda array: jax.lax.dynamic_slice_in_dim(array, begin, size), ordered
+        )
+        better = jax.tree.map(lambda array: array[picked], ordered)
+        better = better._replace(there=slots < number)
+        suppressed = jnp.any(_suppresses(better, block, iou_threshold), axis=0)
+        kept = _settle(block._replace(there=block.there & ~suppressed), iou_threshold)
+        slot_of = number + jnp.cumsum(kept.astype(jnp.int32)) - 1
+        goes_there = kept[None, :] & (slot_of[None, :] == slots[:, None])
+        positions = begin + jnp.arange(size, dtype=jnp.int32)
+        return _Picked(
+            begin=begin + size,
+            number=number + jnp.sum(kept, dtype=jnp.int32),
+            picked=picked + jnp.sum(jnp.where(goes_there, positions[None, :], 0), axis=1),
+        )
+
+    nothing = (order[0] < 0).astype(jnp.int32)  # 0, and for `shard_map` like the others
+    start = _Picked(nothing, nothing, jnp.broadcast_to(nothing[None], slots.shape))
+    end = jax.lax.while_loop(goes_on, pick, start)
+    found = slots < end.number
+    picked = jnp.where(found, order[end.picked], 0)
+    if most == max_detections:
+        return picked, found
+    return jnp.pad(picked, (0, max_detections - most)), jnp.pad(found, (0, max_detections - most))
+
+
+class _Ordered(NamedTuple):
+    """Boxes `[N, 4]` in descending order, their labels `[N]` and which of them count `[N]`."""
+
+    boxes: jax.Array
+    labels: jax.Array
+    there: jax.Array
+
+
+class _Picked(NamedTuple):
+    """State of an NMS: where the next block begins, and how many are picked `[K]`, and which."""
+
+    begin: jax.Array
+    number: jax.Array
+    picked: jax.Array
+
+
+def _suppresses(better: _Ordered, others: _Ordered, iou_threshold: float) -> jax.Array:
+    """Which boxes of `better` remove which of `others`, bool `[N, M]`."""
+    overlap = box_ops.pairwise_iou(others.boxes, better.boxes).T
+    same_class = better.labels[:, None] == others.labels[None, :]
+    return better.there[:, None] & same_class & (overlap > iou_threshold)
+
+
+def _settle(block: _Ordered, iou_threshold: float) -> jax.Array:
+    """Which boxes of a block survive each other, bool `[N]`."""
+    positions = jnp.arange(len(block.there), dtype=jnp.int32)
+    is_better = positions[:, None] < positions[None, :]
+    suppresses = is_better & _suppresses(block, block, iou_threshold)
+
+    def settle(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        kept, left = state
+        safe = left & ~jnp.any(suppresses & left[:, None], axis=0)
+        removed = jnp.any(suppresses & safe[:, None], axis=0)
+        return kept | safe, left & ~safe & ~removed
+
+    kept, _ = jax.lax.while_loop(
+        lambda state: jnp.any(state[1]), settle, (block.there & False, block.there)
+    )
+    return kept
+
+
+def _padded(array: jax.Array, multiple: int) -> jax.Array:
+    """Zeros, or False, behind an array, so that its length is a multiple."""
+    return jnp.pad(array, [(0, -len(array) % multiple)] + [(0, 0)] * (array.ndim - 1))
