@@ -21,17 +21,19 @@ from ioub_jax import files, tiled_inference, weights
 from ioub_jax.configs import refusals
 from ioub_jax.data import batching, images, transforms
 from ioub_jax.data.checks import DataError
-from ioub_jax.data.image_rows import ImageRows, WholeImage, open_rows
+from ioub_jax.data.given_images import GivenImage
 from ioub_jax.data.images import as_array, is_array
 from ioub_jax.data.loading import Loading
 from ioub_jax.data.resizing import Resize
 from ioub_jax.data.sources import coco_categories
 from ioub_jax.data.sources.example import Example, create_example
 from ioub_jax.data.tiling import Tiling
+from ioub_jax.detections import Detections
 from ioub_jax.detectors import Detector, PlacedDetector
 from ioub_jax.devices import placement
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import file_parts, loading_parts, training_parts
+from ioub_jax.printing import printable
 from ioub_jax.tile_merging import Found
 from ioub_jax.workdirs import (
     bit_depth,
@@ -47,45 +49,12 @@ from ioub_jax.workdirs.score_thresholds import MeasuredThresholds
 #: uint8 `[H, W, 3]`, or `[H, W]` for grey; uint16 as a 16-bit file. A detector of images of other
 #: channels (`model.in_channels`) takes `[H, W, channels]`.
 ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
-_WAY_OUT = "or leave it out."
-
 #: The lowest score of what is found: a number, or the 'best' of each class, as it was measured.
 Threshold = float | Literal["best"]
 
-
-@dataclasses.dataclass(frozen=True)
-class Detections:
-    """What was found in one image, best first.
-
-    Attributes:
-      boxes: float32 `[k, 4]` xyxy in pixels of the image, right and bottom edge exclusive. A file
-        is taken as it is stored unless the detector was trained with `data.exif='apply'`.
-      scores: float32 `[k]` in 0..1.
-      labels: int32 `[k]`, positions in the detector's `classes`.
-      class_names: the name of each label.
-      image_size: height and width of the image.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    class_names: tuple[str, ...]
-    image_size: tuple[int, int]
-
-    def __len__(self) -> int:
-        """How many there are: k."""
-        return len(self.labels)
-
-    def above(self, score: float | np.ndarray) -> "Detections":
-        """Those with at least a score, or with that of their class in an array `[C]`."""
-        keep = self.scores >= (score if np.ndim(score) == 0 else np.asarray(score)[self.labels])
-        return dataclasses.replace(
-            self,
-            boxes=self.boxes[keep],
-            scores=self.scores[keep],
-            labels=self.labels[keep],
-            class_names=tuple(itertools.compress(self.class_names, keep)),
-        )
+#: Position, the image at its size on its canvas, and its own height and width.
+_Prepared = tuple[int, Example, tuple[int, int]]
+_SHOWN = 5  # classes in a `repr`
 
 
 class ObjectDetector:
@@ -145,6 +114,23 @@ class ObjectDetector:
         self.measured = measured
         self.least_scores(score_threshold)  # which refuses what is none
         self.score_threshold = score_threshold
+
+    def __repr__(self) -> str:
+        """In a line: what detects, what it finds, on which canvases and with which thresholds."""
+        network = self.placed.network
+        backbone = self.settings.get("model", {}).get("backbone")
+        is_own = not type(network).__module__.startswith("ioub_jax.")
+        names = [*map(printable, self.classes[:_SHOWN]), *["..."][: len(self.classes) - _SHOWN]]
+        parts = [
+            type(network).__name__
+            if is_own or not backbone
+            else f"{type(network).__name__} with {backbone}",
+            f"{len(self.classes)} classes ({', '.join(names)})",
+            "canvases " + ", ".join(f"{height}x{width}" for height, width in self.canvases),
+            *([] if self.tiling is None else [f"tiles of {self.tiling}"]),
+            str(self.placed.detector.options),
+        ]
+        return f"ObjectDetector({'; '.join(parts)})"
 
     def __call__(
         self,
@@ -237,19 +223,24 @@ class ObjectDetector:
         if tiling is not None:
             yield from self._in_tiles(images, tiling)
             return
-        waiting: dict[tuple[int, int], list[tuple[int, Example, tuple[int, int]]]] = (
-            collections.defaultdict(list)
-        )
-        for index, prepared in self._prepared(images, threads):
+        waiting: dict[tuple[int, int], list[_Prepared]] = collections.defaultdict(list)
+        opened: dict[int, GivenImage] = {}
+
+        def detect(canvas: tuple[int, int], rows: list[_Prepared]) -> Iterator[Any]:
+            for (index, _, size), (_, found) in zip(rows, self._detect(canvas, rows), strict=True):
+                yield index, self._detections(found, size, opened.pop(index))
+
+        for index, image, prepared in self._prepared(images, threads):
             if isinstance(prepared, DataError):
                 yield index, prepared
                 continue
             canvas, example, size = prepared
+            opened[index] = image
             waiting[canvas].append((index, example, size))
             if len(waiting[canvas]) == self.batch_size:
-                yield from self._detect(canvas, waiting.pop(canvas))
+                yield from detect(canvas, waiting.pop(canvas))
         for canvas, rest in waiting.items():
-            yield from self._detect(canvas, rest)
+            yield from detect(canvas, rest)
 
     def tiling_for(self, tiles: int | Tiling | None) -> Tiling | None:
         """What `tiles` of a call means.
@@ -288,10 +279,12 @@ class ObjectDetector:
         """As `stream`, tile by tile."""
         resize = Resize("zoom", zoom=tiling.zoom)
 
-        def open_image(image: ImageLike) -> ImageRows:
-            if isinstance(image, str | os.PathLike):
-                return _rows_of(pathlib.Path(image), self.reading)
-            return WholeImage(_pixels(image, self.reading))
+        opened: dict[int, GivenImage] = {}
+
+        def given() -> Iterator[GivenImage]:
+            for index, image in enumerate(images):
+                opened[index] = GivenImage(image, self.reading)
+                yield opened[index]
 
         def detect(tiles: list[np.ndarray]) -> list[Found]:
             rows = []
@@ -300,10 +293,7 @@ class ObjectDetector:
                 example = create_example(np.zeros(0), np.zeros(0), 0, image=pixels)
                 wanted = resize.size((height, width), tiling.canvas)
                 rows.append((number, transforms.resize(example, wanted), (height, width)))
-            return [
-                Found(found.boxes, found.scores, found.labels)
-                for _, found in self._detect(tiling.canvas, rows)
-            ]
+            return [found for _, found in self._detect(tiling.canvas, rows)]
 
         options = self.placed.detector.options
         walk = tiled_inference.TiledDetection(
@@ -313,38 +303,42 @@ class ObjectDetector:
             nms_iou=options.nms_iou,
             max_detections=options.max_detections,
         )
-        for index, size, found in walk.stream(images, open_image):
-            yield (
-                index,
-                found if isinstance(found, DataError) else self._detections(*found, size),
-            )
+        for index, size, found in walk.stream(given(), GivenImage.rows):
+            image = opened.pop(index)
+            if isinstance(found, DataError):
+                yield index, found
+            else:
+                yield index, self._detections(found, size, image)
 
-    def _detections(
-        self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, size: tuple[int, int]
-    ) -> Detections:
-        names = tuple(self.classes[label] for label in labels)
-        return Detections(boxes, scores, labels, names, size)
+    def _detections(self, found: Found, size: tuple[int, int], image: GivenImage) -> Detections:
+        names, ids = (
+            tuple(of_classes[label] for label in found.labels)
+            for of_classes in (self.classes, self.category_ids)
+        )
+        return Detections(*found, names, size, ids, image)
 
-    def _prepared(self, images: Iterable[ImageLike], threads: int) -> Iterator[tuple[int, Any]]:
+    def _prepared(
+        self, images: Iterable[ImageLike], threads: int
+    ) -> Iterator[tuple[int, GivenImage, Any]]:
         """Every image at its size on its canvas, in order, read ahead by a few batches."""
-        numbered = enumerate(images)
+        numbered = ((index, GivenImage(image, self.reading)) for index, image in enumerate(images))
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            pending: collections.deque[tuple[int, concurrent.futures.Future[Any]]] = (
+            pending: collections.deque[tuple[int, GivenImage, concurrent.futures.Future[Any]]] = (
                 collections.deque()
             )
             ahead = 2 * self.batch_size + threads
             for index, image in itertools.islice(numbered, ahead):
-                pending.append((index, pool.submit(self._prepare, image)))
+                pending.append((index, image, pool.submit(self._prepare, image)))
             while pending:
-                index, future = pending.popleft()
-                yield index, future.result()
+                index, image, future = pending.popleft()
+                yield index, image, future.result()
                 for index, image in itertools.islice(numbered, 1):
-                    pending.append((index, pool.submit(self._prepare, image)))
+                    pending.append((index, image, pool.submit(self._prepare, image)))
 
-    def _prepare(self, image: ImageLike) -> Any:
+    def _prepare(self, image: GivenImage) -> Any:
         """(canvas, example on it, original size), or the error."""
         try:
-            pixels = _pixels(image, self.reading)
+            pixels = image.pixels()
         except DataError as error:
             return error
         size = (pixels.shape[0], pixels.shape[1])
@@ -353,8 +347,8 @@ class ObjectDetector:
         return canvas, transforms.resize(example, self.resize.size(size, canvas)), size
 
     def _detect(
-        self, canvas: tuple[int, int], rows: list[tuple[int, Example, tuple[int, int]]]
-    ) -> Iterator[tuple[int, Detections]]:
+        self, canvas: tuple[int, int], rows: list[_Prepared]
+    ) -> Iterator[tuple[int, Found]]:
         """One batch; what is missing of it is filled with its first image."""
         filled = rows + [rows[0]] * (self.batch_size - len(rows))
         pixels = np.empty((self.batch_size, *canvas, self.reading.channels), np.uint8)
@@ -371,36 +365,10 @@ class ObjectDetector:
         )
         on_devices = self.placed.on_devices(batch)
         found = jax.device_get(self.placed.predict(self.variables, *on_devices))
-        for row, (index, _, size) in enumerate(rows):
+        for row, (index, _, _) in enumerate(rows):
             valid = found.valid[row]
-            boxes, scores, labels = (
-                part[row][valid] for part in (found.boxes, found.scores, found.labels)
-            )
-            yield index, self._detections(boxes, scores, labels, size)
-
-
-def _rows_of(path: pathlib.Path, reading: images.Reading) -> ImageRows:
-    """A file that is read a few rows at a time where its format allows that."""
-    try:
-        file = path.open("rb")
-    except OSError:
-        return WholeImage(images.read_image(path, way_out=_WAY_OUT, reading=reading))  # tells why
-    return open_rows(file, str(path), way_out=_WAY_OUT, reading=reading)
-
-
-def _pixels(image: ImageLike, reading: images.Reading = images.AS_STORED) -> np.ndarray:
-    """uint8 `[H, W, channels]`."""
-    if isinstance(image, str | os.PathLike):
-        return images.read_image(pathlib.Path(image), way_out=_WAY_OUT, reading=reading)
-    if isinstance(image, Image.Image):
-        return images.pixels_of_pillow(image, _WAY_OUT, reading)
-    if images.is_array(image):
-        return images.pixels_of_array(image, _WAY_OUT, reading)
-    raise DataError(
-        f"An image is a {type(image).__name__}; give a file's name, a Pillow image, or an array "
-        "of RGB pixels 0-255, uint8 [height, width, 3].",
-        "unreadable_image",
-    )
+            parts = (found.boxes, found.scores, found.labels)
+            yield index, Found(*(part[row][valid] for part in parts))
 
 
 def load(

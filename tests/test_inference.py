@@ -246,3 +246,40 @@ def test_a_network_of_one_size_sees_tiles_at_that(detector, monkeypatch):
     assert detector.tiling_for(128) == Tiling(128, zoom=0.5)
     with pytest.raises(ConfigError, match="are inputs of 96 pixels, and the network has one of 64"):
         detector.tiling_for(Tiling(96))
+
+
+def test_a_detector_says_what_it_is(workdir, detector):
+    assert repr(detector) == (
+        "ObjectDetector(RetinaNet with resnet18; 8 classes (ellipse, rectangle, triangle, star, "
+        "ring, ...); canvases 64x64, 48x80; scores above 0, nms with an IoU of 0.5, at most 100 "
+        "detections)"
+    )
+    changes = {"evaluation.suppression": "soft_nms_gaussian", "data.tiles.size": 64}
+    of_tiles = repr(ioub_jax.load(workdir, changes=changes))
+    assert "tiles of 64 pixels with an overlap of 20 %; scores above 0, soft_nms_gaussian with" in (
+        of_tiles
+    )
+
+
+def test_what_is_found_knows_its_image_and_ids(detector, tmp_path):
+    pixels = random_image(5, 64, 112)
+    path = tmp_path / "wide.png"
+    Image.fromarray(pixels).save(path)
+    for image, options in ((pixels, {}), (path, {}), (path, {"tiles": Tiling(64)})):
+        found = detector([image], **options)[0]
+        ids = [result["category_id"] for result in found.to_coco()]
+        assert ids == [detector.category_ids[label] for label in found.labels]
+        # 480 / 112 is 4.3.
+        assert found.above(0.5).draw().size == (5 * 112, 5 * 64)
+
+
+def test_candidates_can_be_fused_in_place_of_nms(workdir, detector):
+    image = random_image(0)
+    change = {"evaluation.suppression": "weighted_box_fusion"}
+    fused = ioub_jax.load(workdir, batch_size=2, changes=change)(image)
+    found = detector(image)
+    assert len(fused) > 0
+    # The best box is the best candidate's, moved by those that it is fused with.
+    np.testing.assert_allclose(fused.scores[0], found.scores[0], rtol=1e-5)
+    assert fused.labels[0] == found.labels[0]
+    assert np.abs(fused.boxes[0] - found.boxes[0]).max() > 0.01

@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 
 from ioub_jax import plotting
 from ioub_jax.plotting import curves, drawing, sheets
+from ioub_jax.plotting.class_colors import CLASS_COLORS
 from ioub_jax.plotting.drawing import GREY
+from ioub_jax.plotting.name_places import overlap
 
 CLASSES = ("circle", "square")
 NO_BOXES = np.zeros((0, 4), np.float32)
@@ -58,12 +60,12 @@ def test_contact_sheet_draws_detections_above_the_threshold_in_their_colour(tmp_
     boxes = np.float32([[10, 10, 60, 60], [70, 70, 120, 120]])
     found = (boxes, np.int32([0, 1]), np.float32([0.31, 0.29]))
     plotting.contact_sheet(path, [image()], [(NO_BOXES, NOTHING)], [found], CLASSES)
-    assert count(read(path), sheets._CLASS_COLORS[0]) > 1000
-    assert count(read(path), sheets._CLASS_COLORS[1]) == 0
+    assert count(read(path), CLASS_COLORS[0]) > 1000
+    assert count(read(path), CLASS_COLORS[1]) == 0
     plotting.contact_sheet(
         path, [image()], [(NO_BOXES, NOTHING)], [found], CLASSES, score_threshold=0.1
     )
-    assert count(read(path), sheets._CLASS_COLORS[1]) > 1000
+    assert count(read(path), CLASS_COLORS[1]) > 1000
 
 
 def test_contact_sheet_of_no_images(tmp_path):
@@ -112,8 +114,8 @@ def test_labelled_sheet_draws_boxes_in_their_class_colour(tmp_path):
     assert pixels.shape[0] == pytest.approx(150 * (0.35 + 2.75 + 0.08 + 0.4), abs=1)
     # An outline of 1.8 points around (50 + 30) * 2 pixels of 2.75 * 150 / 128 dots, and a name.
     for label in (0, 1):
-        assert count(pixels, sheets._CLASS_COLORS[label]) > 160 * 3.2 * 2.5
-    assert count(pixels, sheets._CLASS_COLORS[2]) == 0
+        assert count(pixels, CLASS_COLORS[label]) > 160 * 3.2 * 2.5
+    assert count(pixels, CLASS_COLORS[2]) == 0
 
 
 def test_labelled_sheet_tells_objects_from_difficult_ones_and_crowds(tmp_path):
@@ -128,7 +130,7 @@ def test_labelled_sheet_tells_objects_from_difficult_ones_and_crowds(tmp_path):
         inside = pixels[int(top + 34 * scale) : int(top + 116 * scale)]
         inside = inside[:, int(left + 14 * scale) : int(left + 106 * scale)]
         sheet = pixels[: int(2.83 * 150)]
-        color = sheets._CLASS_COLORS[1]
+        color = CLASS_COLORS[1]
         inked.append((count(sheet, color), count(inside, color)))
         legends.append(count(pixels[int(2.9 * 150) :], (1, 1, 1)))
     (solid, _), (dashed, _), (_, hatched) = inked
@@ -144,7 +146,7 @@ def test_labelled_sheet_draws_regions_to_ignore_in_grey(tmp_path):
     plotting.labelled_sheet(path, [image()], [example], ["a"])
     pixels = read(path)
     assert count(pixels, to_rgb(GREY)) > 500
-    assert not any(count(pixels, color) for color in sheets._CLASS_COLORS[:2])
+    assert not any(count(pixels, color) for color in CLASS_COLORS[:2])
 
 
 def test_labelled_sheet_of_many_classes_and_sizes(tmp_path):
@@ -190,7 +192,7 @@ def test_names_never_cover_each_other_and_stay_in_the_image():
         place = sheets._free_place(axes, box, "square 0.90", taken)
         if place is not None:
             assert (place[:2] >= 0).all() and (place[2:] <= 128 + 1e-9).all()
-            assert not any(sheets._overlap(place, other) for other in taken)
+            assert not any(overlap(place, other) for other in taken)
             taken.append(place)
     assert 10 < len(taken) < 60
 
@@ -335,9 +337,12 @@ def test_a_detection_is_outlined_and_named_at_the_images_own_size():
     drawn = plotting.draw_on_image(image, boxes, [1], [0.87], ["cat", "dog"])
     assert drawn.shape == image.shape and drawn.dtype == np.uint8
     changed = np.argwhere((drawn != 255).any(axis=2))
-    # The outline covers columns 20 to 119 and rows 40 to 99; the name stands above it.
-    assert changed[:, 1].min() == 20 and changed[:, 1].max() == 119
-    assert changed[:, 0].max() == 99 and changed[:, 0].min() < 40
+    # The outline covers columns 20 to 119 and rows 40 to 99, its rim one more; the name stands
+    # above it.
+    assert changed[:, 1].min() == 19 and changed[:, 1].max() == 120
+    assert changed[:, 0].max() == 100 and changed[:, 0].min() < 39
+    assert drawn[70, 20].tolist() == [round(255 * part) for part in CLASS_COLORS[1][:3]]
+    assert drawn[70, 19].tolist() == [95] * 3  # a rim of 160 / 255 black on white
     # Inside it nothing is drawn.
     assert (drawn[45:95, 25:115] == 255).all()
     assert (image == 255).all()
@@ -349,3 +354,28 @@ def test_detections_over_the_edge_and_none_at_all():
     everything = [[0.0, 0.0, 30.0, 40.0], [29.5, 39.5, 30.0, 40.0], [5.0, 5.0, 5.0, 5.0]]
     drawn = plotting.draw_on_image(image, everything, [0, 25, 1], [1.0, 0.5, 0.1], ["x"] * 26)
     assert (drawn[0, 0] != 0).any() and (drawn[39, 29] != 0).any()
+
+
+def test_a_small_image_is_enlarged_until_names_can_be_read():
+    # 480 / 64 is 7.5: eight times the size, and the box begins at 8 * 32.
+    image = np.full((48, 64, 3), 255, np.uint8)
+    drawn = plotting.draw_on_image(
+        image, [[32.0, 24.0, 60.0, 40.0]], [0], [0.5], ["a long name"], least_side=480
+    )
+    assert drawn.shape == (8 * 48, 8 * 64, 3)
+    changed = np.argwhere((drawn != 255).any(axis=2))
+    assert changed[:, 1].min() == 8 * 32 - 1 and changed[:, 0].max() == 8 * 40
+    assert plotting.draw_on_image(image, [], [], [], [], least_side=64).shape == image.shape
+
+
+def test_a_name_that_would_cover_a_better_one_is_left_out():
+    image = np.full((100, 100, 3), 255, np.uint8)
+    boxes = [[10.0, 30.0, 90.0, 60.0]] * 20
+    few, many = (
+        plotting.draw_on_image(image, boxes[:count], [0] * count, [0.5] * count, ["name"])
+        for count in (16, 20)
+    )
+    # The places at one box are soon taken; what is drawn of the others is the same outline.
+    color = np.array([round(255 * part) for part in CLASS_COLORS[0][:3]])
+    inked = [int((drawn == color).all(axis=2).sum()) for drawn in (few, many)]
+    assert inked[0] == inked[1] > 500

@@ -58,6 +58,15 @@ class DetectionOptions:
                 f"suppression is {self.suppression!r}; it must be one of {SUPPRESSIONS}."
             )
 
+    def __str__(self) -> str:
+        """As a line for people has it: 'scores above 0.05, nms with an IoU of 0.5, ...'."""
+        gaussian = self.suppression == "soft_nms_gaussian"
+        number = f"sigma {self.soft_nms_sigma:g}" if gaussian else f"an IoU of {self.nms_iou:g}"
+        return (
+            f"scores above {self.score_threshold:g}, {self.suppression} with {number}, "
+            f"at most {self.max_detections} detections"
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Detector:

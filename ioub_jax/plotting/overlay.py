@@ -1,23 +1,30 @@
-"""Detections on a single image, at the image's own size."""
+"""Detections on a single image, in the look of the sheets."""
 
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ioub_jax.plotting.class_colors import RIM, class_color, ink_on
 from ioub_jax.plotting.drawing import as_rgb
-from ioub_jax.plotting.sheets import class_color
+from ioub_jax.plotting.name_places import free_place
 from ioub_jax.printing import printable
-
-_LIGHT = 0.6  # luminance from which black is easier to read than white
 
 
 def draw_on_image(
-    image: np.ndarray, boxes: Any, labels: Any, scores: Any, classes: Any
+    image: np.ndarray,
+    boxes: Any,
+    labels: Any,
+    scores: Any,
+    classes: Any,
+    *,
+    least_side: int = 0,
 ) -> np.ndarray:
     """The image with boxes, each with its class's name and score.
 
-    The best detection is drawn last, on top of the others. Lines and letters grow with the image.
+    Colours, rims and names are those of a `contact_sheet`: the best detection is on top of the
+    others and first to choose a place for its name, and a name that would cover another is left
+    out. Lines and letters grow with the image.
 
     Args:
       image: uint8 `[H, W, channels]`.
@@ -25,28 +32,63 @@ def draw_on_image(
       labels: `[k]`.
       scores: `[k]`.
       classes: the name of each label.
+      least_side: an image whose longer side has less is enlarged by a whole factor to at least so
+        many pixels, so that names can be read.
 
     Returns:
-      uint8 `[H, W, 3]`.
+      uint8 `[H, W, 3]`, times the factor.
     """
-    canvas = Image.fromarray(np.ascontiguousarray(as_rgb(image)))
-    pen = ImageDraw.Draw(canvas)
-    size = max(11, round(0.018 * max(image.shape[:2])))
+    image = as_rgb(image)
+    factor = max(-(-least_side // max(image.shape[:2])), 1)
+    enlarged = image.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else image
+    canvas = Image.fromarray(np.ascontiguousarray(enlarged))
+    pen = ImageDraw.Draw(canvas, "RGBA")
+    size = max(11, round(0.018 * max(enlarged.shape[:2])))
     font = ImageFont.load_default(size)
-    line = max(1, round(size / 6))
-    for box, label, score in reversed(list(zip(boxes, labels, scores, strict=True))):
-        color = tuple(round(255 * part) for part in class_color(int(label))[:3])
-        x0, y0, x1, y1 = (float(edge) for edge in box)
-        # The last pixel of an outline is drawn too; boxes end before theirs.
-        corners = (x0, y0, max(x1 - 1, x0), max(y1 - 1, y0))
-        pen.rectangle(corners, outline=color, width=line)
-        text = f"{printable(classes[int(label)])} {score:.2f}"
-        left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
-        width, height = right - left + 4, bottom - top + 4
-        x = min(max(x0, 0), max(canvas.width - width, 0))
-        y = y0 - height if y0 >= height else y0
-        pen.rectangle((x, y, x + width, y + height), fill=color)
-        luminance = np.dot(color, (0.299, 0.587, 0.114)) / 255
-        ink = "black" if luminance > _LIGHT else "white"
-        pen.text((x + 2 - left, y + 2 - top), text, fill=ink, font=font)
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4) * factor
+    names = [
+        f"{printable(classes[int(label)])} {score:.2f}"
+        for label, score in zip(labels, scores, strict=True)
+    ]
+    places = _places(pen, font, boxes, names, canvas.size)
+    for box, label in reversed(list(zip(boxes, labels, strict=True))):
+        _outline(pen, box, _rgb(label), max(1, round(size / 6)))
+    for place, label, name in zip(places, labels, names, strict=True):
+        if place is not None:
+            pen.rectangle((*place[:2], *(place[2:] - 1)), fill=_rgb(label))
+            left, top, _, _ = pen.textbbox((0, 0), name, font=font)
+            corner = (place[0] + 2 - left, place[1] + 2 - top)
+            pen.text(corner, name, fill=ink_on(class_color(int(label))), font=font)
     return np.asarray(canvas)
+
+
+def _rgb(label: Any) -> tuple[int, ...]:
+    return tuple(round(255 * part) for part in class_color(int(label))[:3])
+
+
+def _places(
+    pen: ImageDraw.ImageDraw,
+    font: Any,
+    boxes: np.ndarray,
+    names: list[str],
+    size: tuple[int, int],
+) -> list[np.ndarray | None]:
+    """Where each name is written, of the first boxes first."""
+    places: list[np.ndarray | None] = []
+    for box, name in zip(boxes, names, strict=True):
+        left, top, right, bottom = pen.textbbox((0, 0), name, font=font)
+        taken = [place for place in places if place is not None]
+        places.append(free_place(box, (right - left + 4, bottom - top + 4), size, taken))
+    return places
+
+
+def _outline(pen: ImageDraw.ImageDraw, box: np.ndarray, color: tuple[int, ...], line: int) -> None:
+    """Draws the outline of a box, whose last pixels are those before its right and lower edge."""
+    x0, y0, x1, y1 = box
+    corners = np.array([x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)])
+    width, height = corners[2:] - corners[:2]
+    pen.rectangle(tuple(corners), outline=color, width=line)
+    for grown in (-1, line):
+        if min(width, height) > 2 * grown:
+            rim = corners + grown * np.array([1, 1, -1, -1])
+            pen.rectangle(tuple(rim), outline=RIM, width=1)

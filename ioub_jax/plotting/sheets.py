@@ -3,10 +3,9 @@
 import functools
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, Protocol
 
-import matplotlib
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.textpath import TextPath
 
+from ioub_jax.plotting.class_colors import RIM, Color, class_colors, ink_on
 from ioub_jax.plotting.drawing import (
     DPI,
     GREY,
@@ -26,24 +26,19 @@ from ioub_jax.plotting.drawing import (
     rectangle,
     show_image,
 )
+from ioub_jax.plotting.name_places import free_place
 
 _NAME_POINTS = 6.0
 _LEGEND_POINTS = 8.0
 _LEGEND_COLUMNS = 6
 _CELL = 2.75  # inches, the side of an image
 _GAP = 0.08  # inches
-# tab20: its strong colours first, their pale partners after, and grey last.
-_CLASS_COLORS = [
-    matplotlib.colormaps["tab20"](index)
-    for index in (*range(0, 14, 2), 16, 18, *range(1, 14, 2), 17, 19, 14, 15)
-]
 # A dark rim keeps every colour apart from every background.
-_RIM = patheffects.withStroke(linewidth=2.6, foreground="#000000a0")
+_RIM = patheffects.withStroke(linewidth=2.6, foreground=RIM)
 _DIFFICULT = {"linestyle": (0, (2, 1.2))}
 _CROWD = {"linestyle": (0, (2, 1.2)), "hatch": "//"}
 _IGNORED = {"linestyle": (0, (2, 1.2)), "hatch": "xx"}
 
-Color = tuple[float, float, float, float]
 _GREY: Color = to_rgba(GREY)
 Legend = list[tuple[str, Any]]  # names and matplotlib's samples of them
 
@@ -109,7 +104,7 @@ def contact_sheet(
             " detections: a contact sheet needs one of each for every image"
         )
     kept = [_kept(labels, scores, score_threshold) for _, labels, scores in detections]
-    colors = _class_colors(kept, classes)
+    colors = class_colors(kept, classes)
     legend = [("ground truth", ground_truth_handle()), *_samples(colors, classes)]
     figure, grid = _sheet(images, columns, _CELL, legend, title)
     for axes, image, truth, found in zip(grid, images, ground_truth, detections, strict=True):
@@ -151,7 +146,7 @@ def labelled_sheet(
             "each for every image"
         )
     objects = [np.asarray(example.labels)[~np.asarray(example.ignored)] for example in examples]
-    colors = _class_colors(objects, classes)
+    colors = class_colors(objects, classes)
     legend = _samples(colors, classes)
     for name, style in (
         ("difficult", _DIFFICULT),
@@ -172,19 +167,6 @@ def labelled_sheet(
 def _kept(labels: Values, scores: Values, score_threshold: float) -> np.ndarray:
     """The labels of the detections that are drawn."""
     return np.asarray(labels).reshape(-1)[np.asarray(scores).reshape(-1) >= score_threshold]
-
-
-def class_color(label: int) -> Color:
-    """The colour of a class, in which every 20th is the same."""
-    return _CLASS_COLORS[label % 20]
-
-
-def _class_colors(labels: Iterable[Values], classes: Sequence[str]) -> dict[int, Color]:
-    """A colour for each label that is drawn, in the order of the labels."""
-    seen = sorted({int(label) for array in labels for label in np.asarray(array).reshape(-1)})
-    return {
-        label: class_color(label if len(classes) <= 20 else rank) for rank, label in enumerate(seen)
-    }
 
 
 def _samples(colors: Mapping[int, Color], classes: Sequence[str]) -> Legend:
@@ -324,7 +306,7 @@ def _draw_name(
         fontsize=_NAME_POINTS,
         ha="center",
         va="center_baseline",
-        color="white" if np.dot(color[:3], (0.299, 0.587, 0.114)) < 0.55 else "black",
+        color=ink_on(color),
         zorder=7,
     )
 
@@ -337,16 +319,4 @@ def _free_place(
     pixels_a_point = image_width / axes.bbox.width * DPI / 72
     width = (_ink_width(text, _NAME_POINTS) + 2.5) * pixels_a_point
     height = (_NAME_POINTS + 2) * pixels_a_point
-    x0, y0, x1, y1 = box
-    for wish in (x0, x1 - width):
-        left = min(max(wish, 0), image_width - width)
-        for top in (y0 - height, y1, y0, y1 - height):
-            place = np.array([left, top, left + width, top + height])
-            inside = left >= 0 and top >= 0 and place[3] <= image_height
-            if inside and not any(_overlap(place, other) for other in taken):
-                return place
-    return None
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
-    return bool((np.minimum(a[2:], b[2:]) > np.maximum(a[:2], b[:2])).all())
+    return free_place(box, (width, height), (image_width, image_height), taken)

@@ -1,0 +1,42 @@
+"""The colour of a class, the same in every picture, and what is written on it."""
+
+from collections.abc import Iterable, Sequence
+
+import matplotlib
+import numpy as np
+
+from ioub_jax.plotting.drawing import Values
+
+Color = tuple[float, float, float, float]
+
+# tab20: its strong colours first, their pale partners after, and grey last.
+CLASS_COLORS = [
+    matplotlib.colormaps["tab20"](index)
+    for index in (*range(0, 14, 2), 16, 18, *range(1, 14, 2), 17, 19, 14, 15)
+]
+# Around every outline: a dark rim keeps every colour apart from every background.
+RIM = "#000000a0"
+_LIGHT = 0.55  # luminance from which black is easier to read than white
+
+
+def class_color(label: int) -> Color:
+    """The colour of a class, in which every 20th is the same."""
+    return CLASS_COLORS[label % 20]
+
+
+def class_colors(labels: Iterable[Values], classes: Sequence[str]) -> dict[int, Color]:
+    """A colour for each label that is drawn, in the order of the labels.
+
+    Args:
+      labels: those of each image.
+      classes: the name of each label; of more than 20 those that are drawn share the colours out.
+    """
+    seen = sorted({int(label) for array in labels for label in np.asarray(array).reshape(-1)})
+    return {
+        label: class_color(label if len(classes) <= 20 else rank) for rank, label in enumerate(seen)
+    }
+
+
+def ink_on(color: Color) -> str:
+    """The colour of letters on a colour, 'white' or 'black'."""
+    return "white" if np.dot(color[:3], (0.299, 0.587, 0.114)) < _LIGHT else "black"

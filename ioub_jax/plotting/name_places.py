@@ -1,0 +1,36 @@
+"""Where the name of a box is written, in every picture."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def free_place(
+    box: np.ndarray,
+    name: tuple[float, float],
+    image: tuple[float, float],
+    taken: Sequence[np.ndarray],
+) -> np.ndarray | None:
+    """A place at a box for its name, in the image and over no other name, or None.
+
+    Args:
+      box: `[4]` xyxy in pixels of the image.
+      name: width and height of the name, in these pixels.
+      image: width and height of the image.
+      taken: the places of other names, `[4]` xyxy each.
+    """
+    (width, height), (image_width, image_height) = name, image
+    x0, y0, x1, y1 = box
+    for wish in (x0, x1 - width):
+        left = min(max(wish, 0), image_width - width)
+        for top in (y0 - height, y1, y0, y1 - height):
+            place = np.array([left, top, left + width, top + height])
+            inside = left >= 0 and top >= 0 and place[3] <= image_height
+            if inside and not any(overlap(place, other) for other in taken):
+                return place
+    return None
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two places have an area in common."""
+    return bool((np.minimum(a[2:], b[2:]) > np.maximum(a[:2], b[:2])).all())

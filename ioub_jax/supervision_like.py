@@ -1,0 +1,119 @@
+"""Detections in the form of the package supervision, without that package.
+
+What it offers to draw, count and follow detections asks them for attributes and for a few methods,
+and not for their class.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+#: What supervision's `Position` calls a place -> the shares of width and height it lies at.
+_PLACES = {
+    "CENTER": (0.5, 0.5),
+    "CENTER_LEFT": (0.0, 0.5),
+    "CENTER_RIGHT": (1.0, 0.5),
+    "TOP_CENTER": (0.5, 0.0),
+    "TOP_LEFT": (0.0, 0.0),
+    "TOP_RIGHT": (1.0, 0.0),
+    "BOTTOM_CENTER": (0.5, 1.0),
+    "BOTTOM_LEFT": (0.0, 1.0),
+    "BOTTOM_RIGHT": (1.0, 1.0),
+}
+
+
+@dataclasses.dataclass(eq=False)
+class SupervisionLike:
+    """k detections with the attributes of `supervision.Detections`, in its order.
+
+    `supervision.Detections(**vars(this))` is the real one.
+
+    Attributes:
+      xyxy: float32 `[k, 4]` in pixels of the image.
+      mask: None, there are no masks.
+      confidence: float32 `[k]`.
+      class_id: int64 `[k]`, positions in the detector's classes.
+      tracker_id: None, until a tracker gives one.
+      data: `class_name`, `[k]` of texts.
+      metadata: of all of them, empty.
+    """
+
+    xyxy: np.ndarray
+    mask: np.ndarray | None = None
+    confidence: np.ndarray | None = None
+    class_id: np.ndarray | None = None
+    tracker_id: np.ndarray | None = None
+    data: dict[str, Any] = dataclasses.field(default_factory=dict)
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """How many there are: k."""
+        return len(self.xyxy)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """Of each `(xyxy, mask, confidence, class_id, tracker_id, data)`."""
+        rows = (self.mask, self.confidence, self.class_id, self.tracker_id)
+        for index, box in enumerate(self.xyxy):
+            values = (None if row is None else row[index] for row in rows)
+            yield (
+                box,
+                *values,
+                {key: np.asarray(value)[index] for key, value in self.data.items()},
+            )
+
+    def __getitem__(self, index: Any) -> Any:
+        """Some of them, by a number, numbers, a slice or a mask; of a text, what `data` has."""
+        return self.data.get(index) if isinstance(index, str) else self.select(index)
+
+    def select(self, index: Any) -> "SupervisionLike":
+        """Some of them, by a number, numbers, a slice or a mask."""
+        if isinstance(index, int | np.integer):
+            index = [int(index)]
+        if isinstance(index, list) and not index:
+            index = np.zeros(0, int)
+        rows: dict[str, Any] = {
+            name: None if (value := getattr(self, name)) is None else value[index]
+            for name in ("xyxy", "mask", "confidence", "class_id", "tracker_id")
+        }
+        data = {key: np.asarray(value)[index] for key, value in self.data.items()}
+        return dataclasses.replace(self, data=data, **rows)
+
+    def get_data(self, key: str) -> Any:
+        """What `data` has under a name, or None."""
+        return self.data.get(key)
+
+    def is_empty(self) -> bool:
+        """Whether there is none."""
+        return len(self) == 0
+
+    @property
+    def area(self) -> np.ndarray:
+        """`[k]` areas of the boxes."""
+        sides = self.xyxy[:, 2:] - self.xyxy[:, :2]
+        areas: np.ndarray = sides[:, 0] * sides[:, 1]
+        return areas
+
+    @property
+    def box_area(self) -> np.ndarray:
+        """As `area`."""
+        return self.area
+
+    @property
+    def box_aspect_ratio(self) -> np.ndarray:
+        """`[k]`, width over height; NaN where the height is 0."""
+        width, height = (self.xyxy[:, 2:] - self.xyxy[:, :2]).astype(np.float64).T
+        return np.divide(width, height, out=np.full(len(self), np.nan), where=height != 0)
+
+    def get_anchors_coordinates(self, anchor: Any) -> np.ndarray:
+        """`[k, 2]`, x and y of a place of each box, one of supervision's `Position`.
+
+        Raises:
+          ValueError: boxes have no such place.
+        """
+        name = getattr(anchor, "value", anchor)
+        if name not in _PLACES:
+            raise ValueError(f"A box has no {name}; it has {', '.join(_PLACES)}.")
+        shares = np.array(_PLACES[name], np.float32)
+        return self.xyxy[:, :2] + shares * (self.xyxy[:, 2:] - self.xyxy[:, :2])
