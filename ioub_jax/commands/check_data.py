@@ -46,6 +46,7 @@ from ioub_jax.data import audit
 from ioub_jax.data.audit import network_scale, report
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.data.sources.chosen_images import evenly
 from ioub_jax.diagnostics import anchor_fit
 from ioub_jax.diagnostics.anchor_advice import Anchoring
 from ioub_jax.errors import ConfigError
@@ -86,10 +87,8 @@ def what_suits(
 
 def draw_sample(path: pathlib.Path, data: audit.OpenedData, count: int) -> None:
     """Draws images with objects, from all over the data set."""
-    labelled = np.flatnonzero(data.annotations.counts)
-    chosen = np.unique(np.linspace(0, len(labelled) - 1, count, dtype=int))
     examples = []
-    for index in labelled[chosen]:
+    for index in evenly(np.flatnonzero(data.annotations.counts), count):
         try:
             examples.append(data.source.load(int(index), at_least=(300, 300)))
         except DataError:

@@ -1,13 +1,14 @@
 """Draws what a run has learned: detections, what the losses weigh, and the learning curves.
 
 ioub draw --workdir=runs/shapes
+ioub draw --workdir=runs/shapes --per_class=5 --worst
 
-Detections are drawn that have at least the score that was best for their class on the validation
-images, by F1, or .4 where nothing was measured; `--score` says otherwise.
+Images with objects are drawn, from all over the split; with --per_class so many of each class; with
+--worst those with the lowest F1 first, for which all images of the split are looked at. Detections
+are drawn that have at least the score that was best for their class on the validation images, by
+F1, or .4 where nothing was measured; --score says otherwise.
 """
 
-import dataclasses
-import itertools
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,13 @@ _CHANGES = command_line.define_changes("workdir")
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for the pictures; by default pictures/ in the workdir."
 )
-_IMAGES = flags.DEFINE_integer("images", 12, "Images on the contact sheet.", lower_bound=1)
+_IMAGES = flags.DEFINE_integer("images", 12, "How many images are drawn.", lower_bound=1)
+_PER_CLASS = flags.DEFINE_integer(
+    "per_class", None, "In place of --images: how many with an object of each class.", 1
+)
+_WORST = flags.DEFINE_bool(
+    "worst", False, "Whether the images with the lowest F1 are drawn, at an IoU of .5 and --score."
+)
 _SCORE = score_flags.define(
     "score",
     None,
@@ -36,50 +43,13 @@ import jax
 import numpy as np
 
 from ioub_jax import files, plotting, trained
-from ioub_jax.commands import preview
-from ioub_jax.data.sources import annotations_of
-from ioub_jax.data.sources.example import select_objects
-from ioub_jax.data.sources.tiles import TileSource
+from ioub_jax.commands import detections_sheets, preview
 from ioub_jax.detectors import AnchorObjective, Anchors, Batch, Inspection
 from ioub_jax.evaluation import coco_metrics, recorded_numbers
 from ioub_jax.workdirs import records, score_thresholds
 from ioub_jax.workdirs.score_thresholds import MeasuredThresholds
 
 _OWN_CURVES = 4  # of the numbers of the user's own metrics, the first
-
-
-def draw_detections(path: pathlib.Path, model: trained.Trained, count: int) -> None:
-    """Draws the first images of the source, with ground truth and detections.
-
-    Of tiles it draws those with objects, each for itself: a whole image has no room on a sheet.
-    """
-    if isinstance(model.source, TileSource):
-        with_objects = np.flatnonzero(annotations_of(model.source).counts)
-        shown = with_objects if len(with_objects) else np.arange(len(model.source))
-        model = dataclasses.replace(model, source=model.source.select(shown[: 4 * count]))
-    found, least = {}, _least_scores(model)
-    with model.loading.evaluation_batches(model.source, model.batch_size) as batches:
-        for batch in itertools.islice(batches, -(-count // model.batch_size)):
-            detections = jax.device_get(model.predict(*model.placed.on_devices(batch)))
-            for image_id, boxes, scores, labels, valid in zip(
-                batch["image_id"], *detections, strict=True
-            ):
-                shown = valid & (scores >= least[labels])
-                found[int(image_id)] = (boxes[shown], labels[shown], scores[shown])
-    indices = [i for i in range(len(model.source)) if model.source.image_id(i) in found]
-    examples = [
-        select_objects(example, ~example.ignored)
-        for example in (model.source[index] for index in indices[:count])
-    ]
-    plotting.contact_sheet(
-        path,
-        [np.asarray(example.image) for example in examples],
-        [(example.boxes, example.labels) for example in examples],
-        [found[example.image_id] for example in examples],
-        model.source.classes,
-        score_threshold=0.0,
-        title=f"{files.path_of(_WORKDIR.value).name}: ground truth dashed, detections solid",
-    )
 
 
 def _least_scores(model: trained.Trained) -> np.ndarray:
@@ -135,8 +105,19 @@ def main() -> None:
     model = trained.load_run(
         workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
     )
+    least_scores = _least_scores(model)
     folder.mkdir(parents=True, exist_ok=True)
-    draw_detections(folder / "detections.png", model, _IMAGES.value)
+    for path in folder.glob("detections_[0-9]*.png"):  # of a command that drew more
+        path.unlink()
+    lines = detections_sheets.draw_detections(
+        folder,
+        model,
+        workdir.name,
+        images=_IMAGES.value,
+        per_class=_PER_CLASS.value,
+        worst=_WORST.value,
+        least_scores=least_scores,
+    )
     objective = model.placed.detector.objective
     if isinstance(objective, AnchorObjective):  # another one need not match anchors
         draw_positive_anchors(folder / "positive_anchors.png", model, objective)
@@ -149,6 +130,8 @@ def main() -> None:
         precision=next((key for key in ("AP", "voc_AP", "lvis_AP") if key in names), "AP"),
         others=_other_curves(names)[:_OWN_CURVES],
     )
+    if lines:
+        print("\n".join(["The worst images:", *lines]))
     print(f"Pictures are in {folder}: {', '.join(sorted(p.name for p in folder.glob('*.png')))}.")
     print(_describe_scores(model.measured))
 
@@ -179,10 +162,14 @@ def dry_run() -> Sequence[str]:
     wanted = _SCORE.value == score_flags.BEST
     read = score_thresholds.read_required if wanted else score_thresholds.read
     measured = read(workdir, _CHECKPOINT.value, ema=_EMA.value)
+    drawn = f"{_IMAGES.value} images"
+    if _PER_CLASS.value is not None:
+        drawn = f"{_PER_CLASS.value} images of each class"
+    worst = ", the worst first, for which all images are looked at" if _WORST.value else ""
     return [
         *lines,
         _describe_scores(measured),
-        f"Files: {names} in {_folder()}; {_IMAGES.value} images are drawn.",
+        f"Files: {names} in {_folder()}; {drawn} are drawn{worst}.",
     ]
 
 

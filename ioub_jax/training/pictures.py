@@ -9,6 +9,7 @@ from PIL import Image
 
 from ioub_jax import plotting
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.sources.chosen_images import evenly
 from ioub_jax.data.sources.example import Source, select_objects
 from ioub_jax.data.sources.tiles import whole_of
 
@@ -34,7 +35,7 @@ def detections_sheet(
     source = whole_of(source)
     labels = {category: label for label, category in enumerate(source.category_ids)}
     images, truths, found = [], [], []
-    for index in np.unique(np.linspace(0, len(source) - 1, count, dtype=int)).tolist():
+    for index in evenly(np.arange(len(source)), count).tolist():
         try:
             example = source.load(index, _SIDES)
         except DataError:  # under `on_error='skip'`, which has told of it

@@ -13,6 +13,7 @@ PARTS = {
     "__init__",
     "command_line",
     "data_flags",
+    "detections_sheets",
     "label_files",
     "listing",
     "machine",

@@ -1,0 +1,108 @@
+"""Some images of a data set, to be looked at."""
+
+import numpy as np
+
+from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.data.sources.example import Example, Source
+
+
+def evenly(positions: np.ndarray, count: int) -> np.ndarray:
+    """So many of some positions, from all over them, in their order; all where there are less."""
+    positions = np.asarray(positions, np.int64)
+    if not len(positions) or count < 1:
+        return positions[:0]
+    return positions[np.unique(np.linspace(0, len(positions) - 1, count, dtype=int))]
+
+
+def to_look_at(
+    annotations: Annotations,
+    count: int,
+    *,
+    per_class: int | None = None,
+    order: np.ndarray | None = None,
+) -> np.ndarray:
+    """Images with objects, from all over a data set, or the first ones of an order.
+
+    With `per_class` the images are those of every class, of the rarest first: an image counts for
+    each class that it has an object of. Where no image has an object, images without are taken.
+
+    Args:
+      annotations: of all images; regions to ignore are no objects.
+      count: how many images; with `per_class` it says nothing.
+      per_class: how many images with an object of each class, where there are so many.
+      order: `[n]`, all positions, the most wanted first; None: none is wanted more than another.
+
+    Returns:
+      int64 positions, in the order, or ascending where there is none.
+    """
+    annotations = annotations.without_ignored()
+    ranks = np.arange(len(annotations)) if order is None else np.argsort(order)
+
+    def some(wanted: np.ndarray, number: int) -> np.ndarray:
+        if order is None:
+            return evenly(wanted, number)
+        return wanted[np.argsort(ranks[wanted], kind="stable")][: max(number, 0)]
+
+    labelled = np.flatnonzero(annotations.counts)
+    everything = labelled if len(labelled) and order is None else np.arange(len(annotations))
+    if per_class is None or not len(labelled):
+        return some(everything, count)
+    of_class = _images_of_classes(annotations)
+    taken = np.zeros(len(annotations), bool)
+    for images in sorted(of_class, key=len):
+        taken[some(images[~taken[images]], per_class - int(taken[images].sum()))] = True
+    chosen = np.flatnonzero(taken)
+    return chosen[np.argsort(ranks[chosen], kind="stable")]
+
+
+def _images_of_classes(annotations: Annotations) -> list[np.ndarray]:
+    """For each class that has objects the positions of the images with one."""
+    images = np.repeat(np.arange(len(annotations)), annotations.counts)
+    labels = np.unique(annotations.labels)
+    return [np.unique(images[annotations.labels == label]) for label in labels if label >= 0]
+
+
+class ChosenImages:
+    """A `Source` of some images of another one.
+
+    Args:
+      source: the other one.
+      positions: which of its images, in which order.
+    """
+
+    def __init__(self, source: Source, positions: np.ndarray) -> None:
+        self._source, self._positions = source, np.asarray(positions, np.int64)
+        self.sizes = source.sizes[self._positions]
+        self.classes, self.category_ids = source.classes, source.category_ids
+        self.written_ids = source.written_ids
+        self.skipped, self.census = source.skipped, source.census
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._source[self._of(index)]
+
+    def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
+        """As that of the other source."""
+        return self._source.load(self._of(index), at_least)
+
+    def annotations(self, index: int) -> Example:
+        """As that of the other source."""
+        return self._source.annotations(self._of(index))
+
+    def image_id(self, index: int) -> int:
+        """As that of the other source."""
+        return self._source.image_id(self._of(index))
+
+    def describe(self, index: int) -> str:
+        """As that of the other source."""
+        return self._source.describe(self._of(index))
+
+    @property
+    def channels(self) -> int:
+        """How many the images have."""
+        return int(getattr(self._source, "channels", 3))
+
+    def _of(self, index: int) -> int:
+        return int(self._positions[index])

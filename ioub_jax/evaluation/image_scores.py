@@ -1,0 +1,70 @@
+"""How good the detections of a single image are, in one number: to find those that fail."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ioub_jax.evaluation.box_arrays import paired_covered_shares, paired_ious
+
+
+class ImageScore(NamedTuple):
+    """What was found of an image.
+
+    Attributes:
+      found: objects that a detection belongs to.
+      wrong: detections that belong to none.
+      missed: objects that no detection belongs to.
+    """
+
+    found: int
+    wrong: int
+    missed: int
+
+    @property
+    def f1(self) -> float:
+        """2 found / (2 found + wrong + missed); 1 where there is nothing and nothing was found."""
+        errors = self.wrong + self.missed
+        return 2 * self.found / (2 * self.found + errors) if self.found + errors else 1.0
+
+
+def score_image(
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    found_boxes: np.ndarray,
+    found_labels: np.ndarray,
+    scores: np.ndarray,
+    *,
+    crowd: np.ndarray | None = None,
+    iou: float = 0.5,
+) -> ImageScore:
+    """Counts what the detections of an image find.
+
+    By descending score a detection belongs to the object of its class that is left and that it
+    overlaps most, if by an IoU of at least `iou`. One that belongs to none and lies in a crowd of
+    its class, by at least that share of it, counts nowhere.
+
+    Args:
+      boxes: `[n, 4]` xyxy, the objects.
+      labels: `[n]`; a crowd of label -1 is one of every class.
+      found_boxes: `[k, 4]`, the detections, those alone that count.
+      found_labels: `[k]`.
+      scores: `[k]`.
+      crowd: bool `[n]`: what is a crowd, or a region to ignore, and no object; None: nothing.
+      iou: see above.
+    """
+    boxes, found_boxes = (np.asarray(b, np.float64).reshape(-1, 4) for b in (boxes, found_boxes))
+    labels, found_labels = np.asarray(labels).reshape(-1), np.asarray(found_labels).reshape(-1)
+    is_crowd = np.zeros(len(labels), bool) if crowd is None else np.asarray(crowd, bool)
+    left = ~is_crowd
+    found = wrong = 0
+    for index in np.argsort(-np.asarray(scores).reshape(-1), kind="stable"):
+        box = np.broadcast_to(found_boxes[index], boxes.shape)
+        label = found_labels[index]
+        overlap = np.where(left & (labels == label), paired_ious(box, boxes), 0.0)
+        if len(boxes) and overlap.max() >= iou:
+            left[overlap.argmax()] = False
+            found += 1
+            continue
+        of_class = is_crowd & ((labels == label) | (labels < 0))
+        wrong += not (of_class & (paired_covered_shares(box, boxes) >= iou)).any()
+    return ImageScore(found, wrong, int(left.sum()))
