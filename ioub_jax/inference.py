@@ -29,10 +29,10 @@ from ioub_jax.data.sources import coco_categories
 from ioub_jax.data.sources.example import Example, create_example
 from ioub_jax.data.tiling import Tiling
 from ioub_jax.detections import Detections
-from ioub_jax.detectors import Detector, PlacedDetector
+from ioub_jax.detectors import AugmentedDetector, Detector, PlacedDetector, Views
 from ioub_jax.devices import placement
 from ioub_jax.errors import ConfigError
-from ioub_jax.from_config import file_parts, loading_parts, training_parts
+from ioub_jax.from_config import file_parts, loading_parts, training_parts, view_parts
 from ioub_jax.printing import printable
 from ioub_jax.tile_merging import Found
 from ioub_jax.workdirs import (
@@ -117,7 +117,7 @@ class ObjectDetector:
 
     def __repr__(self) -> str:
         """In a line: what detects, what it finds, on which canvases and with which thresholds."""
-        network = self.placed.network
+        placed, network = self.placed, self.placed.network
         backbone = self.settings.get("model", {}).get("backbone")
         is_own = not type(network).__module__.startswith("ioub_jax.")
         names = [*map(printable, self.classes[:_SHOWN]), *["..."][: len(self.classes) - _SHOWN]]
@@ -128,7 +128,8 @@ class ObjectDetector:
             f"{len(self.classes)} classes ({', '.join(names)})",
             "canvases " + ", ".join(f"{height}x{width}" for height, width in self.canvases),
             *([] if self.tiling is None else [f"tiles of {self.tiling}"]),
-            str(self.placed.detector.options),
+            *([f"views: {placed.views}"] if isinstance(placed, AugmentedDetector) else []),
+            str(placed.detector.options),
         ]
         return f"ObjectDetector({'; '.join(parts)})"
 
@@ -271,6 +272,8 @@ class ObjectDetector:
                 f"Tiles of {tiles} are inputs of {tiles.canvas[0]} pixels, and the network has "
                 f"one of {only[0]}; give tiles of {only[0]}."
             )
+        if tiles is not None and isinstance(self.placed, AugmentedDetector):
+            view_parts.check_tiles(self.placed.views)
         return tiles
 
     def _in_tiles(
@@ -381,6 +384,7 @@ def load(
     network: nn.Module | None = None,
     detector: Detector | None = None,
     score_threshold: Threshold = 0.0,
+    views: Views | None = None,
 ) -> ObjectDetector:
     """A trained detector, ready to be called with images.
 
@@ -399,10 +403,14 @@ def load(
       score_threshold: the lowest score of what it finds, where a call does not say otherwise:
         a number, or 'best': for each class the score that was best on the validation images by F1,
         as the evaluation of the checkpoint has written it into the workdir.
+      views: test-time augmentation: mirrored images and scales that are detected in, too, as in
+        `ioub_jax.detectors.Views(flip=True, scales=(0.8, 1.0, 1.25))`; None: images as they are.
+        The best scores are those without.
 
     Raises:
       ConfigError: the workdir holds no run or no checkpoint, or a change is none that can be made,
-        or a part of its own is not given, or no best threshold was measured.
+        or a part of its own is not given, or no best threshold was measured, or the network has
+        one size and no scales.
       WeightsError: the file is none of these detectors.
     """
     path = files.path_of(source)
@@ -413,7 +421,7 @@ def load(
                 "workdir; give a number."
             )
         path = weights.find_weights(os.fspath(source))
-        return _from_weights(path, batch_size, changes or {}, score_threshold)
+        return _from_weights(path, batch_size, changes or {}, score_threshold, views)
     config = configuration.with_changes(configuration.read_workdir(path), changes or {})
     refusals.check(config, to_train=False)
     training_parts.check_given(network, detector)
@@ -428,11 +436,12 @@ def load(
     variables = checkpoints.read_variables(path, checkpoint, everywhere, ema=ema)
     if network is not None or detector is not None:
         checkpoints.check_variables(path, variables, placed.abstract_variables)
+    placed, loading = view_parts.with_views(placed, loading_parts.loading_of(config), views)
     return ObjectDetector(
         placed,
         variables,
         categories,
-        loading_parts.loading_of(config),
+        loading,
         batch_size=batch_size,
         reading=file_parts.reading_of(config, bit_depth.of_run(path, None)),
         settings=configuration.to_dict(config),
@@ -446,6 +455,7 @@ def _from_weights(
     batch_size: int | None,
     changes: Mapping[str, Any],
     score_threshold: Threshold,
+    views: Views | None,
 ) -> ObjectDetector:
     imported = weights.detector_of(weights.read_state_dict(path), name=str(path))
     if imported.is_of_coco:
@@ -455,11 +465,16 @@ def _from_weights(
         categories = [(id_, str(id_)) for id_ in imported.category_ids]
     config = configuration.with_changes(ml_collections.FrozenConfigDict(imported.config), changes)
     refusals.check(config, to_train=False)
-    return ObjectDetector(
+    placed, loading = view_parts.with_views(
         training_parts.detector_for_inference(config, imported.num_classes),
+        loading_parts.loading_of(config),
+        views,
+    )
+    return ObjectDetector(
+        placed,
         imported.variables,
         categories,
-        loading_parts.loading_of(config),
+        loading,
         batch_size=batch_size,
         reading=file_parts.reading_of(config),
         settings=configuration.to_dict(config),

@@ -15,10 +15,16 @@ from ioub_jax.data.images import AS_STORED, Reading
 from ioub_jax.data.loading import Loading
 from ioub_jax.data.sources.example import Source, channels_of
 from ioub_jax.data.sources.file_source import AnnotatedImages
-from ioub_jax.detectors import Detector, PlacedDetector
+from ioub_jax.detectors import Detector, PlacedDetector, Views
 from ioub_jax.devices import placement
 from ioub_jax.evaluation.metric import Metric
-from ioub_jax.from_config import data_parts, loading_parts, metric_parts, training_parts
+from ioub_jax.from_config import (
+    data_parts,
+    loading_parts,
+    metric_parts,
+    training_parts,
+    view_parts,
+)
 from ioub_jax.inference import ObjectDetector
 from ioub_jax.training import evaluator
 from ioub_jax.workdirs import (
@@ -65,7 +71,7 @@ class Trained:
     @functools.cached_property
     def detector(self) -> ObjectDetector:
         """What detects in images: `trained.detector(images)`, on one device."""
-        device = PlacedDetector(self.placed.detector, placement.create_mesh(1))
+        device = dataclasses.replace(self.placed, mesh=placement.create_mesh(1))
         return ObjectDetector(
             device,
             jax.device_get(self.variables),
@@ -101,6 +107,7 @@ def open_run(
     *,
     network: nn.Module | None = None,
     detector: Detector | None = None,
+    views: Views | None = None,
 ) -> Trained:
     """A run's detector without its variables, and a split of its data; as `load_run`."""
     workdir = files.path_of(workdir)
@@ -118,11 +125,16 @@ def open_run(
         bit_depth=bit_depth.of_run(workdir, options.bit_depth),
         voc_pixels=pixel_convention.of_run(workdir),
     )
+    placed, loading = view_parts.with_views(
+        training_parts.detector_of(config, len(source.classes), network, detector),
+        loading_parts.loading_of(config),
+        views,
+    )
     return Trained(
-        placed=training_parts.detector_of(config, len(source.classes), network, detector),
+        placed=placed,
         variables={},
         source=source,
-        loading=loading_parts.loading_of(config),
+        loading=loading,
         metrics=training_parts.metrics_of(config),
         batch_size=options.evaluation_batch_size,
         settings=configuration.to_dict(config),
@@ -138,6 +150,7 @@ def load_run(
     changes: Mapping[str, Any] | None = None,
     network: nn.Module | None = None,
     detector: Detector | None = None,
+    views: Views | None = None,
 ) -> Trained:
     """Reads a run's detector and opens a split of its data.
 
@@ -150,14 +163,15 @@ def load_run(
         on other data: `{"data.coco.root": "elsewhere"}`.
       network: of a run that was trained with a network of its own, the same.
       detector: of a run that was trained with a detector of its own, the same.
+      views: test-time augmentation, as for `load`.
 
     Raises:
       ConfigError: the workdir holds no run, or no such checkpoint, or a key cannot be changed, or
-        a part of its own is not given.
+        a part of its own is not given, or the network has one size and no scales.
       DataError: the data set is broken, or has objects of a class that the run does not have.
     """
     workdir = files.path_of(workdir)
-    opened = open_run(workdir, split, changes, network=network, detector=detector)
+    opened = open_run(workdir, split, changes, network=network, detector=detector, views=views)
     everywhere = placement.replicated(opened.placed.mesh)
     variables = checkpoints.read_variables(workdir, checkpoint, everywhere, ema=ema)
     if network is not None or detector is not None:

@@ -193,8 +193,9 @@ def flags_of(command):
     path = source_of(command)
     sources = [path] if path.is_file() else [*path.glob("*.py")]
     text = "".join(p.read_text(encoding="utf-8") for p in (*sources, VERBS / "command_line.py"))
-    if "data_flags.define()" in text:
-        text += (VERBS / "data_flags.py").read_text(encoding="utf-8")
+    for shared in ("data_flags", "view_flags"):
+        if f"{shared}.define()" in text:
+            text += (VERBS / f"{shared}.py").read_text(encoding="utf-8")
     return set(re.findall(r"(?:DEFINE_\w+|score_flags\.define)\(\s*\"(\w+)\"", text))
 
 

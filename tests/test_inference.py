@@ -9,6 +9,7 @@ import ioub_jax
 from ioub_jax import tile_merging, trained
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.tiling import Tiling
+from ioub_jax.detectors import Views
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import data_parts
 from ioub_jax.workdirs import configuration, score_thresholds
@@ -283,3 +284,24 @@ def test_candidates_can_be_fused_in_place_of_nms(workdir, detector):
     np.testing.assert_allclose(fused.scores[0], found.scores[0], rtol=1e-5)
     assert fused.labels[0] == found.labels[0]
     assert np.abs(fused.boxes[0] - found.boxes[0]).max() > 0.01
+
+
+def test_several_views_are_one_program_and_what_an_evaluation_sees(workdir):
+    views = Views(flip=True, scales=(1.0, 1.5))
+    detector = ioub_jax.load(workdir, batch_size=2, views=views)
+    assert detector.canvases == ((96, 96), (72, 120))
+    assert "views: scales 1, 1.5 and mirrored, merged by weighted_box_fusion" in repr(detector)
+    model = trained.load_run(workdir, "best", "val", views=views)
+    results = model.evaluate().results
+    for index in range(3):
+        example = model.source[index]
+        found = detector(np.asarray(example.image))
+        expected = [r for r in results if r["image_id"] == example.image_id]
+        assert len(found) == len(expected) > 0
+        np.testing.assert_allclose(found.scores, [r["score"] for r in expected], rtol=1e-4)
+        assert (found.boxes >= 0).all() and (found.boxes <= 64 + 1e-3).all()
+    assert detector.placed.predict._cache_size() == 1
+    of_run = model.detector
+    np.testing.assert_allclose(of_run(np.asarray(example.image)).scores, found.scores, rtol=1e-4)
+    with pytest.raises(ConfigError, match=r"scales is \(1\.0, 1\.5\), but the network sees tiles"):
+        detector(random_image(0), tiles=64)

@@ -41,6 +41,7 @@ ALLOWED = {
     "devices": {"errors", "models"},
     "detectors": {
         "anchors",
+        "box_fusion",
         "boxes",
         "devices",
         "errors",

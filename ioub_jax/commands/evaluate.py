@@ -3,6 +3,7 @@
 ioub evaluate --workdir=runs/shapes
 ioub evaluate --workdir=runs/mine --split=test \
   --config.data.coco.root=OTHER --config.data.coco.test_annotations=test.json --output=runs/other
+ioub evaluate --workdir=runs/shapes --flip --scales=0.8,1,1.25
 """
 
 import pathlib
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from ioub_jax.commands import command_line
+from ioub_jax.commands import command_line, view_flags
 
 _WORKDIR, _CHECKPOINT, _EMA, _SPLIT = command_line.define_run()
 _CHANGES = command_line.define_changes("workdir")
@@ -18,6 +19,7 @@ _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for the results; by default evaluation/ in the workdir."
 )
 _YOLO = flags.DEFINE_bool("yolo", False, "Whether to write label files as YOLO's tools do, too.")
+view_flags.define()
 command_line.define_processes()
 
 if __name__ == "__main__":
@@ -41,6 +43,7 @@ def main() -> None:
         _SPLIT.value,
         ema=_EMA.value,
         changes=_CHANGES.value,
+        views=view_flags.views(),
     )
     evaluation = model.evaluate()
     if not hosts.is_first():
@@ -77,11 +80,15 @@ def _name_in_training() -> str:
 
 
 def _name() -> str:
-    """How the names of the files begin; what --config changes is no evaluation of the run's own."""
+    """How the names of the files begin; what --config changes is no evaluation of the run's own.
+
+    Neither is one in several views of the images.
+    """
     found = checkpoints.to_read(files.path_of(_WORKDIR.value), _CHECKPOINT.value)
     parts = [_SPLIT.value, found.kind]
     parts += [] if _EMA.value else ["without_ema"]
     parts += ["changed"] if _CHANGES.value else []
+    parts += ["augmented"] if view_flags.made_by() else []
     return "_".join(parts)
 
 
@@ -94,6 +101,7 @@ def dry_run() -> Sequence[str]:
         _SPLIT.value,
         ema=_EMA.value,
         changes=_CHANGES.value,
+        views=view_flags.views(),
     )
     files.check_can_write(_folder())
     if not hosts.is_first():

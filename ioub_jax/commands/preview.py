@@ -9,8 +9,9 @@ import ml_collections
 
 from ioub_jax import building, files, trained, weights
 from ioub_jax.configs import refusals
+from ioub_jax.detectors import Views
 from ioub_jax.devices import placement
-from ioub_jax.from_config import loading_parts
+from ioub_jax.from_config import loading_parts, view_parts
 from ioub_jax.key_names import naming
 from ioub_jax.training import early_stopping, initial_weights, resumption, summary
 from ioub_jax.training.experiment import Experiment, create_trainer
@@ -130,7 +131,13 @@ def _is_here(name: str) -> bool:
 
 
 def preview_run(
-    workdir: pathlib.Path, checkpoint: str, split: str, *, ema: bool, changes: Mapping[str, Any]
+    workdir: pathlib.Path,
+    checkpoint: str,
+    split: str,
+    *,
+    ema: bool,
+    changes: Mapping[str, Any],
+    views: Views | None = None,
 ) -> list[str]:
     """What `trained.load_run` would read.
 
@@ -138,7 +145,7 @@ def preview_run(
       ConfigError: as it would.
       DataError: as it would.
     """
-    opened = trained.open_run(workdir, split, changes)
+    opened = trained.open_run(workdir, split, changes, views=views)
     settings = opened.settings
     with naming({"canvases": "data.canvases"}):
         canvases = summary.describe_canvases(opened.loading, opened.source)
@@ -147,12 +154,18 @@ def preview_run(
         f"Data: {settings['data']['source']}, {split}: {summary.describe_source(opened.source)}.",
         f"Canvases: {canvases}.",
         *summary.describe_tiles(opened.loading),
+        *describe_views(views),
         *summary.describe_detector(opened.placed, settings["model"]),
     ]
 
 
 def preview_inference(
-    source: str, checkpoint: str, *, ema: bool, changes: Mapping[str, Any]
+    source: str,
+    checkpoint: str,
+    *,
+    ema: bool,
+    changes: Mapping[str, Any],
+    views: Views | None = None,
 ) -> list[str]:
     """What `ioub_jax.load` would read.
 
@@ -168,11 +181,15 @@ def preview_inference(
         categories = class_list.read_required(workdir)
         name = settings["model"]["name"]
         loading = loading_parts.loading_of(config)
+        if views is not None:
+            only = loading.canvases[0] if name == "ssd" else None
+            view_parts.check_views(views, loading, only)
         canvases = ", ".join(f"{h}x{w}" for h, w in loading.canvases)
         return [
             describe_checkpoint(workdir, checkpoint, ema=ema),
             f"Detector: {name}, {len(categories)} classes, canvases {canvases}.",
             *summary.describe_tiles(loading),
+            *describe_views(views),
         ]
     path = weights.local_weights(source)
     if path is None:
@@ -185,6 +202,11 @@ def preview_inference(
 
 
 # ------------------------------------------------------------------ in words
+
+
+def describe_views(views: Views | None) -> list[str]:
+    """What test-time augmentation there would be, in a line."""
+    return [] if views is None else [f"Views: {views}."]
 
 
 def describe_checkpoint(workdir: pathlib.Path, checkpoint: str, *, ema: bool) -> str:

@@ -43,6 +43,11 @@ class Resize:
                 "at least 1 and in that order."
             )
 
+    def enlarged(self, factor: float) -> "Resize":
+        """The rule by which images are so many times as large, on canvases of that factor."""
+        short, long = (max(round(side * factor), 1) for side in (self.short_side, self.long_side))
+        return dataclasses.replace(self, short_side=short, long_side=long, zoom=self.zoom * factor)
+
     def size(self, image_size: Size, canvas: Size, scale: float = 1.0) -> Size:
         """The size of an image on its canvas.
 

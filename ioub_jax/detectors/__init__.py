@@ -4,6 +4,7 @@ from typing import Any
 
 from ioub_jax.detectors import retinanet, ssd
 from ioub_jax.detectors.anchor_objective import AnchorObjective, Inspection, MatchingOptions
+from ioub_jax.detectors.augmented import AugmentedDetector
 from ioub_jax.detectors.detector import (
     Anchors,
     Batch,
@@ -13,11 +14,13 @@ from ioub_jax.detectors.detector import (
     Detector,
 )
 from ioub_jax.detectors.placed import PlacedDetector
+from ioub_jax.detectors.views import Views
 from ioub_jax.errors import ConfigError
 
 __all__ = [
     "AnchorObjective",
     "Anchors",
+    "AugmentedDetector",
     "Batch",
     "Canvas",
     "Carried",
@@ -26,6 +29,7 @@ __all__ = [
     "Inspection",
     "MatchingOptions",
     "PlacedDetector",
+    "Views",
     "create",
 ]
 

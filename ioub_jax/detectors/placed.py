@@ -183,17 +183,22 @@ class PlacedDetector:
 
     def suppress(self, candidates: postprocess.Candidates) -> postprocess.Detections:
         """NMS of the candidates, or what the options have in its place; not compiled."""
+        found: postprocess.Detections = placement.on_each_device(self.suppress_here, self.mesh)(
+            candidates
+        )
+        return found
+
+    def suppress_here(self, candidates: postprocess.Candidates) -> postprocess.Detections:
+        """As `suppress`, of the images that one device has."""
         options = self.detector.options
-        suppress = functools.partial(
-            postprocess.suppress,
+        return postprocess.suppress(
+            candidates,
             nms_iou=options.nms_iou,
             max_detections=options.max_detections,
             method=options.suppression,
             sigma=options.soft_nms_sigma,
             min_score=options.score_threshold,
         )
-        found: postprocess.Detections = placement.on_each_device(suppress, self.mesh)(candidates)
-        return found
 
 
 def init_variables(

@@ -21,6 +21,7 @@ PARTS = {
     "prediction_files",
     "preview",
     "score_flags",
+    "view_flags",
 }
 
 IOUB = (f"{sysconfig.get_path('scripts')}/ioub",)

@@ -1,0 +1,66 @@
+"""--flip, --scales and --merge: test-time augmentation of a command that detects."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+if TYPE_CHECKING:
+    from ioub_jax.detectors import Views
+
+#: `detectors.views.MERGES`, for which --help does not wait.
+_MERGES = ("nms", "weighted_box_fusion")
+
+
+def define() -> None:
+    """The flags of a command that detects in images."""
+    flags.DEFINE_bool("flip", False, "Whether to detect in the mirrored image, too.")
+    flags.DEFINE_list(
+        "scales",
+        None,
+        "Factors of the size that images otherwise have, at each of which they are detected in, "
+        "such as 0.8,1,1.25.",
+    )
+    flags.DEFINE_enum(
+        "merge",
+        None,
+        _MERGES,
+        "With --flip or --scales: how what is found is merged; by default weighted_box_fusion.",
+    )
+
+
+def views() -> "Views | None":
+    """The views that the flags ask for, once they are parsed; None without any.
+
+    Raises:
+      ConfigError: they cannot be had, or --merge goes without any.
+    """
+    from ioub_jax.detectors import Views  # with jax, for which --help does not wait
+    from ioub_jax.errors import ConfigError
+
+    given = flags.FLAGS
+    if not given.flip and given.scales is None:
+        if given.merge is not None:
+            raise ConfigError("--merge goes with --flip or --scales, which are not given.")
+        return None
+    try:
+        scales = [float(scale) for scale in given.scales or ["1"]]
+    except ValueError:
+        scales = [math.nan]
+    if not all(map(math.isfinite, scales)):
+        raise ConfigError(
+            f"--scales is {','.join(given.scales)}; it must be numbers, such as 0.8,1,1.25."
+        )
+    merge = {} if given.merge is None else {"merge": given.merge}
+    try:
+        return Views(flip=given.flip, scales=tuple(scales), **merge)
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from None
+
+
+def made_by() -> Mapping[str, Any]:
+    """The flags that are given, of what results depend on."""
+    given = flags.FLAGS
+    values = {"flip": given.flip or None, "scales": given.scales, "merge": given.merge}
+    return {name: value for name, value in values.items() if value is not None}

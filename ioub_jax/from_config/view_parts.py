@@ -1,0 +1,69 @@
+"""A detector and its loading with test-time augmentation."""
+
+import dataclasses
+
+from ioub_jax.data.loading import Loading
+from ioub_jax.detectors import AugmentedDetector, Canvas, PlacedDetector, Views
+from ioub_jax.errors import ConfigError
+
+
+def with_views(
+    placed: PlacedDetector, loading: Loading, views: Views | None
+) -> tuple[PlacedDetector, Loading]:
+    """What detects in several views of an image, and brings images to it.
+
+    Args:
+      placed: the detector.
+      loading: how images are brought to its canvases.
+      views: None: in the image as it is.
+
+    Returns:
+      a detector, and a loading whose images are at the largest scale.
+
+    Raises:
+      ConfigError: as `check_views`.
+    """
+    if views is None:
+        return placed, loading
+    check_views(views, loading, placed.detector.canvas)
+    augmented = AugmentedDetector(placed.detector, placed.mesh, views)
+    if views.largest == 1.0:
+        return augmented, loading
+    return augmented, dataclasses.replace(
+        loading,
+        canvases=tuple(views.enlarged(canvas) for canvas in loading.canvases),
+        resize=loading.resize.enlarged(views.largest),
+    )
+
+
+def check_views(views: Views, loading: Loading, only: Canvas | None) -> None:
+    """Refuses scales where images have one.
+
+    Args:
+      views: the views.
+      loading: how images are brought to their canvases.
+      only: the only canvas the network takes, if there is one.
+
+    Raises:
+      ConfigError: the network has one input size, or sees tiles.
+    """
+    if loading.tiling is not None:
+        check_tiles(views)
+    if only is not None and views.scales != (1.0,):
+        raise ConfigError(
+            f"scales is {views.scales}, but the network has one input size, {only[0]}x{only[1]}; "
+            "leave the scales out."
+        )
+
+
+def check_tiles(views: Views) -> None:
+    """Refuses scales of tiles.
+
+    Raises:
+      ConfigError: there are any.
+    """
+    if views.scales != (1.0,):
+        raise ConfigError(
+            f"scales is {views.scales}, but the network sees tiles, whose scale is their zoom "
+            "(data.tiles.zoom); leave the scales out."
+        )
