@@ -7,6 +7,7 @@ python -m experiments.benchmark weights --weights=resnet50-11ad3fa6.pth --backbo
 python -m experiments.benchmark input --config=configs/coco_retinanet.py
 python -m experiments.benchmark growth --png=growth.png
 python -m experiments.benchmark export --config=configs/shapes_retinanet.py --repeats=100
+python -m experiments.benchmark mixed --config=configs/shapes_retinanet.py
 python -m experiments.benchmark saving --config=configs/coco_retinanet.py
 python -m experiments.benchmark metrics
 python -m experiments.benchmark merging
@@ -41,6 +42,7 @@ from experiments.benchmark import (
     huge_images,
     layer_rates,
     merging,
+    mixed_sizes,
     opening,
     rates,
     saving,
@@ -59,6 +61,7 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "saving": saving.saving_cost,
     "metrics": detection_metrics.metrics_cost,
     "merging": merging.merging_rules,
+    "mixed": mixed_sizes.mixed_beside_alike,
     "huge": huge_images.reading_cost,
     "layers": layer_rates.layer_rates,
     "compile": beside_peer.compile_cost,
@@ -80,6 +83,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "saving": saving.check_saving,
     "metrics": detection_metrics.check_metrics_input,
     "merging": merging.check_merging,
+    "mixed": exported.check_configuration,
     "huge": huge_images.check_reading,
     "layers": layer_rates.check_layers,
     "compile": beside_peer.check_compile,

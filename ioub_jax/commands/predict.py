@@ -12,12 +12,15 @@ What is drawn has at least the score that was best for its class on the validati
 run, by F1, or .4 where nothing was measured; `--score=best` takes no more into the JSON either.
 
 `--tiles=640` detects in overlapping tiles of huge images and merges what they find; a run that was
-trained on tiles detects in such tiles by itself.
+trained on tiles detects in such tiles by itself. `--flip` and `--scales=0.8,1,1.25` detect in the
+mirrored image and at other sizes, too.
+
+A video file gets a video with the boxes, and frame numbers in the JSON; with `--frames_per_second`
+the images of a folder are the frames of one.
 """
 
 import contextlib
 import dataclasses
-import glob
 import io
 import pathlib
 import sys
@@ -27,9 +30,8 @@ from typing import Any
 import tqdm
 from absl import flags
 
-from ioub_jax.commands import command_line, score_flags
+from ioub_jax.commands import command_line, score_flags, view_flags
 
-_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the results, made anew.", required=True)
 _CHECKPOINT, _EMA = command_line.define_weights()
@@ -50,6 +52,10 @@ _TILES = flags.DEFINE_integer(
 _OVERLAP = flags.DEFINE_float(
     "overlap", None, "Share of their side that neighbouring tiles have in common.", 0.0, 0.9
 )
+view_flags.define()
+_FRAMES = flags.DEFINE_float(
+    "frames_per_second", None, "Folders hold frames of videos, so many a second.", 0.1, 1000.0
+)
 _BATCH = flags.DEFINE_integer("batch_size", None, "Images at a time.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 4, "Threads that read images.", lower_bound=1)
 
@@ -57,52 +63,22 @@ if __name__ == "__main__":
     command_line.parse_flags()
 
 import numpy as np
-from PIL import Image
 
 import ioub_jax
 from ioub_jax import files, inference
-from ioub_jax.commands import label_files, prediction_files, preview
-from ioub_jax.data import image_headers
+from ioub_jax.commands import footage, image_arguments, label_files, prediction_files, preview
+from ioub_jax.commands.footage import Footage
 from ioub_jax.data.checks import DataError
-from ioub_jax.data.image_rows import open_rows, read_shrunk
-from ioub_jax.data.images import read_image
 from ioub_jax.data.tiling import Tiling
+from ioub_jax.detections import Detections
 from ioub_jax.errors import ConfigError
-from ioub_jax.plotting import draw_on_image
 from ioub_jax.workdirs import checkpoint_folders, configuration, score_thresholds
 from ioub_jax.workdirs.score_thresholds import MeasuredThresholds
-
-_LARGEST_PICTURE = 4096  # pixels of a side, of an image that was cut into tiles
-
-
-def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
-    """The files that arguments name, each once: files as they are, folders and globs searched.
-
-    Raises:
-      DataError: an argument names nothing.
-    """
-    found: dict[pathlib.Path, None] = {}
-    for argument in arguments:
-        path = pathlib.Path(argument)
-        if path.is_dir():
-            matches = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES)
-        elif path.is_file() or not glob.has_magic(argument):
-            matches = [path]  # one that is not there is named when it is read
-        else:
-            matches = sorted(pathlib.Path(p) for p in glob.glob(argument, recursive=True))
-        if not matches:
-            raise DataError(
-                f"{argument}: there is no image ({', '.join(sorted(_SUFFIXES))}) there; give "
-                "files, folders or globs.",
-                "missing_image",
-            )
-        found |= dict.fromkeys(matches)
-    return list(found)
 
 
 def main(*arguments: str) -> None:
     """Detects, writes and draws."""
-    paths = existing_images(arguments)
+    paths, videos = image_arguments.existing(arguments, _FRAMES.value)
     out = pathlib.Path(_OUTPUT.value)
     files.check_can_write(out)
     detector = ioub_jax.load(
@@ -111,6 +87,7 @@ def main(*arguments: str) -> None:
         ema=_EMA.value,
         batch_size=_BATCH.value,
         changes=_CHANGES.value,
+        views=view_flags.views(),
     )
     tiling = tiling_of(detector)
     scores = LeastScores.of(detector)
@@ -128,6 +105,7 @@ def main(*arguments: str) -> None:
     with contextlib.closing(results):
         try:
             problems = detect(detector, paths, results, scores, tiling)
+            of_videos = detect_in_videos(detector, videos, results, scores, tiling)
         except BaseException:
             print(
                 f"{len(results.records)} images are in {results.path}; the same command goes on "
@@ -136,34 +114,20 @@ def main(*arguments: str) -> None:
             )
             raise
         if _YOLO.value:
-            names = [str(path) for path in paths]
             label_files.write_records(
-                out, names, results.records, detector.category_ids, detector.classes
+                out, results.names, results.records, detector.category_ids, detector.classes
             )
         images, found = len(results.records), results.finish()
     print(f"{found} detections in {images} images: {results.final}.")
     print(describe_scores(detector.measured))
-    if detector.reading.exif == "ignore" and (told := orientations(paths)):
+    if detector.reading.exif == "ignore" and (told := image_arguments.orientations(paths)):
         print(told)
+    for problem in [*(problems[index] for index in sorted(problems)), *of_videos]:
+        print(f"Not read: {problem}", file=sys.stderr)
     if problems:
-        for index in sorted(problems):
-            print(f"Not read: {problems[index]}", file=sys.stderr)
         sys.exit(f"{len(problems)} of {len(paths)} images could not be read.")
-
-
-def existing_images(arguments: Sequence[str]) -> list[pathlib.Path]:
-    """As `find_images`, where at least one of them is a file.
-
-    Raises:
-      DataError: as `find_images`, or none of them is there.
-    """
-    paths = find_images(arguments)
-    if not any(path.is_file() for path in paths):
-        others = f", nor do the other {len(paths) - 1}" if len(paths) > 1 else ""
-        raise DataError(
-            f"{paths[0]} does not exist{others}; give files, folders or globs.", "missing_image"
-        )
-    return paths
+    if of_videos:
+        sys.exit(f"Of {len(videos)} videos not everything could be read or drawn.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,6 +177,7 @@ def made_by() -> dict[str, Any]:
         "score": _SCORE.value,
         "changes": dict(_CHANGES.value or {}),
         **{flag.name: flag.value for flag in (_TILES, _OVERLAP) if flag.value is not None},
+        **view_flags.made_by(),
     }
 
 
@@ -261,9 +226,47 @@ def detect(
         results.add(position, found)
         if _DRAW.value:
             target = pathlib.Path(_OUTPUT.value) / names[position]
-            drawn = found.above(scores.drawn)
-            draw(paths[position], drawn, detector, target, in_tiles=bool(tiles))
+            draw(found.above(scores.drawn), target)
     return problems
+
+
+def detect_in_videos(
+    detector: inference.ObjectDetector,
+    videos: Sequence[Footage],
+    results: prediction_files.PredictionFiles,
+    scores: LeastScores,
+    tiles: Tiling | int | None,
+) -> list[str]:
+    """Looks at every frame of every video; gives what could not be read or drawn."""
+
+    def picture(found: Detections) -> np.ndarray:
+        return np.asarray(found.above(scores.drawn).draw())
+
+    problems = []
+    for video, target in zip(videos, video_targets(videos), strict=True):
+        try:
+            problems += footage.detect(
+                detector,
+                video,
+                results,
+                score=scores.written,
+                draw=picture if _DRAW.value else None,
+                target=target,
+                threads=_THREADS.value,
+                tiles=tiles,
+            )
+        except DataError as error:
+            problems.append(str(error))
+    return problems
+
+
+def video_targets(videos: Sequence[Footage]) -> list[pathlib.Path]:
+    """The annotated video of each, none twice."""
+    stems = label_files.distinct_stems(f"{video.path.stem}.mp4" for video in videos)
+    return [
+        pathlib.Path(_OUTPUT.value) / f"{stem}{video.picture_suffix}"
+        for stem, video in zip(stems, videos, strict=True)
+    ]
 
 
 def exif_of_model() -> str:
@@ -273,31 +276,11 @@ def exif_of_model() -> str:
     return changes.get("data.exif") or trained or "ignore"
 
 
-def orientations(paths: Sequence[pathlib.Path]) -> str:
-    """How many files have an EXIF orientation, where any has."""
-
-    def is_turned(path: pathlib.Path) -> bool:
-        try:
-            with path.open("rb") as file:
-                return image_headers.read_orientation(file) != image_headers.UPRIGHT
-        except OSError:
-            return False
-
-    turned = sum(map(is_turned, paths))
-    if not turned:
-        return ""
-    return (
-        f"{turned} of {len(paths)} images {'has' if turned == 1 else 'have'} an EXIF orientation, "
-        "which is ignored, as in training: boxes are of the pixels as stored, where objects may "
-        "lie on their side; --config.data.exif=apply turns the images upright."
-    )
-
-
 def progress(
     detector: inference.ObjectDetector,
     paths: Sequence[pathlib.Path],
     tiles: Tiling | int | None = None,
-) -> Iterator[tuple[int, inference.Detections | DataError]]:
+) -> Iterator[tuple[int, Detections | DataError]]:
     """What is found in each file, under a progress bar."""
     with tqdm.tqdm(total=len(paths), unit="image", disable=None, dynamic_ncols=True) as bar:
         for item in detector.stream(paths, threads=_THREADS.value, tiles=tiles):
@@ -310,46 +293,38 @@ def picture_names(paths: Sequence[pathlib.Path]) -> list[str]:
     return [f"{stem}.png" for stem in label_files.distinct_stems(map(str, paths))]
 
 
-def draw(
-    path: pathlib.Path,
-    detections: inference.Detections,
-    detector: inference.ObjectDetector,
-    target: pathlib.Path,
-    *,
-    in_tiles: bool = False,
-) -> None:
-    """Writes one picture; of an image that was read in tiles a shrunk one where it is huge."""
-    side = 1
-    if in_tiles:
-        with path.open("rb") as file:
-            rows = open_rows(file, str(path), reading=detector.reading)
-            image, side = read_shrunk(rows, _LARGEST_PICTURE)
-    else:
-        image = read_image(path, reading=detector.reading)
-    boxes = detections.boxes / np.float32(side)
-    drawn = draw_on_image(image, boxes, detections.labels, detections.scores, detector.classes)
+def draw(detections: Detections, target: pathlib.Path) -> None:
+    """Writes one picture."""
     content = io.BytesIO()
-    Image.fromarray(drawn).save(content, "PNG")
+    detections.draw().save(content, "PNG")
     files.write_bytes(target, content.getvalue())
 
 
 def dry_run(*arguments: str) -> Sequence[str]:
     """In what it would detect, and with which detector."""
-    paths, out = existing_images(arguments), pathlib.Path(_OUTPUT.value)
+    paths, videos = image_arguments.existing(arguments, _FRAMES.value)
+    out = pathlib.Path(_OUTPUT.value)
     lines = preview.preview_inference(
-        _MODEL.value, _CHECKPOINT.value, ema=_EMA.value, changes=_CHANGES.value
+        _MODEL.value,
+        _CHECKPOINT.value,
+        ema=_EMA.value,
+        changes=_CHANGES.value,
+        views=view_flags.views(),
     )
     files.check_can_write(out)
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in (*paths, *(v.path for v in videos)) if not path.exists()]
     if missing:
         raise DataError(f"{missing[0]} does not exist; leave it out.", "missing_image")
-    pictures = f" and {len(paths)} pictures" if _DRAW.value else ""
+    pictures = f" and {len(paths)} pictures" if _DRAW.value and paths else ""
+    if _DRAW.value and videos:
+        pictures += f" and {', '.join(path.name for path in video_targets(videos))}"
     labels = ", data.yaml, classes.txt, labels/" if _YOLO.value else ""
     applied = exif_of_model() == "apply"
-    told = [] if applied else filter(None, [orientations(paths)])
+    told = [] if applied else filter(None, [image_arguments.orientations(paths)])
     return [
         *lines,
-        f"Images: {len(paths)}, the first {paths[0]}.",
+        *([f"Images: {len(paths)}, the first {paths[0]}."] if paths else []),
+        *([f"Videos: {len(videos)}, the first {videos[0].path}."] if videos else []),
         *_described_tiles(),
         describe_scores(measured_thresholds()),
         *told,

@@ -29,8 +29,10 @@ class PredictionFiles:
       made_by: what the results depend on: the weights, the lowest score.
 
     Attributes:
-      records: the lines of the images done, by their position.
+      records: the lines of the images done, by their position; frames of videos come after all
+        images.
       kept: where another command's lines were put, or None.
+      names: what each image is called, those of frames `VIDEO_NUMBER.png`.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class PredictionFiles:
         self.final = folder / "predictions.json"
         self.records: dict[int, dict[str, Any]] = {}
         self.kept: pathlib.Path | None = None
-        self._names = list(names)
+        self.names = list(names)
         self._category_ids = category_ids
         categories = [
             {"id": id_, "name": name} for id_, name in zip(category_ids, classes, strict=True)
@@ -69,10 +71,10 @@ class PredictionFiles:
                 number += 1
             self.kept = self.path.rename(kept)
             return
-        positions = {name: position for position, name in enumerate(self._names)}
+        positions = {name: position for position, name in enumerate(self.names)}
         for line in lines[:-1]:
             position = positions.get(line["image"]["file_name"])
-            if position is not None:
+            if position is not None and "frame" not in line["image"]:
                 self.records[position] = self._record(position, line["image"], line["annotations"])
 
     def _record(
@@ -86,12 +88,36 @@ class PredictionFiles:
 
     def add(self, position: int, detections: Detections) -> None:
         """Writes what was found in an image, so that whatever happens next does not lose it."""
+        self._write(position, self.names[position], detections, {})
+
+    def _write(
+        self, position: int, name: str, detections: Detections, more: Mapping[str, Any]
+    ) -> None:
         height, width = detections.image_size
-        name = self._names[position]
-        image = {"id": position + 1, "file_name": name, "width": width, "height": height}
+        image = {"id": position + 1, "file_name": name, "width": width, "height": height, **more}
         self.records[position] = self._record(position, image, self._annotations(detections))
         self._file.write(json.dumps(self.records[position]) + "\n")
         self._file.flush()
+
+    def add_frame(
+        self, name: str, video: pathlib.Path, number: int, seconds: float, detections: Detections
+    ) -> None:
+        """As `add`, of a frame, which has no position before it is there.
+
+        An image of it has the keys `video`, `frame`, from 0, and `seconds`, too. Frames are not
+        taken over from a command that was ended: its video has to be drawn from the beginning.
+
+        Args:
+          name: the frame's file, or that of the video.
+          video: the video, or the folder with its frames.
+          number: that of the frame.
+          seconds: from the beginning of the video.
+          detections: what was found in it.
+        """
+        position = len(self.names)
+        self.names.append(f"{video.stem}_{number}.png")
+        of_video = {"video": str(video), "frame": number, "seconds": round(seconds, 3)}
+        self._write(position, name, detections, of_video)
 
     def _annotations(self, detections: Detections) -> Iterable[dict[str, Any]]:
         boxes = detections.boxes.astype(np.float64)

@@ -14,6 +14,8 @@ PARTS = {
     "command_line",
     "data_flags",
     "detections_sheets",
+    "footage",
+    "image_arguments",
     "label_files",
     "listing",
     "machine",

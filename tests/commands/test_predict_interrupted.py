@@ -11,8 +11,9 @@ import pytest
 import ioub_jax
 from ioub_jax.commands import predict
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.given_images import GivenImage
 from ioub_jax.data.images import Reading
-from ioub_jax.inference import Detections
+from ioub_jax.detections import Detections
 from tests.encoded import encoded, huge_png
 
 
@@ -40,13 +41,14 @@ class Detector:
                 raise self._ending
             self.seen.append(path.name)
             try:
-                height, width = predict.read_image(path, way_out="or leave it out.").shape[:2]
+                image = GivenImage(path)
+                height, width = image.pixels().shape[:2]
             except DataError as error:
                 yield number, error
                 continue
             box = np.array([[1, 1, 5, 5]], np.float32)
             found = box, np.ones(1, np.float32), np.zeros(1, np.int32), self.classes
-            yield number, Detections(*found, (height, width))
+            yield number, Detections(*found, (height, width), (4,), image)
 
 
 @pytest.fixture
@@ -63,10 +65,12 @@ def command(monkeypatch, tmp_path):
     values = {
         "MODEL": "somebody.pth", "OUTPUT": str(tmp_path / "found"), "CHECKPOINT": "best",
         "EMA": True, "SCORE": 0.05, "DRAWN": 0.4, "DRAW": True, "BATCH": 1, "THREADS": 1,
-        "CHANGES": {}, "YOLO": False, "TILES": None, "OVERLAP": None,
+        "CHANGES": {}, "YOLO": False, "TILES": None, "OVERLAP": None, "FRAMES": None,
     }  # fmt: skip
     for name, value in values.items():
         monkeypatch.setattr(predict, f"_{name}", types.SimpleNamespace(value=value))
+    monkeypatch.setattr(predict.view_flags, "views", lambda: None)
+    monkeypatch.setattr(predict.view_flags, "made_by", dict)
 
     def run(detector, *arguments):
         monkeypatch.setattr(ioub_jax, "load", lambda *_, **__: detector)

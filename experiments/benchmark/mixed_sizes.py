@@ -1,0 +1,84 @@
+"""What it takes to detect in images of mixed sizes in one call, beside images of one size."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from experiments.benchmark import exported, timing
+from experiments.benchmark.compiled import BATCH, CLASSES
+from experiments.benchmark.rates import CONFIG, REPEATS
+from experiments.benchmark.timing import Seconds
+from ioub_jax.from_config import loading_parts, training_parts
+from ioub_jax.inference import ObjectDetector
+
+_IMAGES = 48
+_BATCH = 8
+#: Of the sides of a canvas, those of an image.
+_FACTORS = (0.5, 2.0)
+
+
+def mixed_beside_alike() -> dict[str, Any]:
+    """Seconds of images of one size, of mixed sizes together, and of these one by one, in turns.
+
+    The mixed images have sizes at random and the shapes of the canvases, in no order; those of one
+    size are as large as the mean of them. The weights are those of the first step.
+    """
+    exported.check_configuration()
+    config = CONFIG.value
+    count = CLASSES.value or 80
+    model = training_parts.detector_for_inference(config, count)
+    variables = model.init_variables(np.int32(config.seed))
+    detector = ObjectDetector(
+        model,
+        variables,
+        [(id_, str(id_)) for id_ in range(count)],
+        loading_parts.loading_of(config),
+        batch_size=BATCH.value or _BATCH,
+    )
+    mixed = _mixed(detector.canvases)
+    side = int(np.sqrt(np.mean([image.shape[0] * image.shape[1] for image in mixed])))
+    alike = [_image((side, side)) for _ in mixed]
+    works: dict[str, Callable[[], Any]] = {
+        "one size": lambda: detector(alike),
+        "mixed sizes": lambda: detector(mixed),
+        "mixed sizes, one by one": lambda: [detector(image) for image in mixed],
+    }
+    for work in works.values():
+        work()  # which compiles
+    turns = [{name: _seconds(work) for name, work in works.items()} for _ in range(REPEATS.value)]
+    by_work = {name: [turn[name] for turn in turns] for name in works}
+    return {
+        "images": len(mixed),
+        "canvases": [list(canvas) for canvas in detector.canvases],
+        "batch size": detector.batch_size,
+        "programs": detector.placed.predict._cache_size(),  # type: ignore[attr-defined]
+        "turns": len(turns),
+        **{name: timing.of_turns(spent) for name, spent in by_work.items()},
+        "mixed, times as fast as one size": timing.times_as_fast(
+            by_work["mixed sizes"], by_work["one size"]
+        ),
+        "mixed, times as fast as one by one": timing.times_as_fast(
+            by_work["mixed sizes"], by_work["mixed sizes, one by one"]
+        ),
+    }
+
+
+def _mixed(canvases: tuple[tuple[int, int], ...]) -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    chosen = random.integers(0, len(canvases), _IMAGES)
+    factors = random.uniform(*_FACTORS, _IMAGES)
+    return [
+        _image((round(canvases[index][0] * factor), round(canvases[index][1] * factor)))
+        for index, factor in zip(chosen, factors, strict=True)
+    ]
+
+
+def _image(size: tuple[int, int]) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
+
+
+def _seconds(work: Callable[[], Any]) -> Seconds:
+    start = timing.now()
+    work()
+    return timing.now() - start

@@ -1,0 +1,95 @@
+"""The images and videos that the arguments of a command name."""
+
+import glob
+import pathlib
+from collections.abc import Sequence
+
+from ioub_jax.commands.footage import Footage
+from ioub_jax.data import image_headers, video_files
+from ioub_jax.data.checks import DataError
+
+_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+
+def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
+    """The images and videos that arguments name, each once: files, and folders and globs searched.
+
+    In folders images alone are looked for.
+
+    Raises:
+      DataError: an argument names nothing.
+    """
+    found: dict[pathlib.Path, None] = {}
+    for argument in arguments:
+        path = pathlib.Path(argument)
+        if path.is_dir():
+            matches = images_in(path)
+        elif path.is_file() or not glob.has_magic(argument):
+            matches = [path]  # one that is not there is named when it is read
+        else:
+            matches = sorted(pathlib.Path(p) for p in glob.glob(argument, recursive=True))
+        if not matches:
+            raise DataError(
+                f"{argument}: there is no image ({', '.join(sorted(_SUFFIXES))}) there; give "
+                "files, folders or globs.",
+                "missing_image",
+            )
+        found |= dict.fromkeys(matches)
+    return list(found)
+
+
+def images_in(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The image files in a folder and those below it."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+
+
+def existing(
+    arguments: Sequence[str], frames_per_second: float | None = None
+) -> tuple[list[pathlib.Path], list[Footage]]:
+    """The images that arguments name, and the videos, where at least one of them is there.
+
+    Args:
+      arguments: files, folders and globs.
+      frames_per_second: of folders that hold the frames of a video; None: they hold images.
+
+    Raises:
+      DataError: as `find_images`, or none of them is there.
+    """
+    of_folders = []
+    if frames_per_second is not None:
+        folders = [pathlib.Path(a) for a in arguments if pathlib.Path(a).is_dir()]
+        arguments = [a for a in arguments if pathlib.Path(a) not in folders]
+        of_folders = [
+            Footage(folder, tuple(find_images([str(folder)])), frames_per_second)
+            for folder in folders
+        ]
+    paths = find_images(arguments)
+    if paths and not any(path.is_file() for path in paths) and not of_folders:
+        others = f", nor do the other {len(paths) - 1}" if len(paths) > 1 else ""
+        raise DataError(
+            f"{paths[0]} does not exist{others}; give files, folders or globs.", "missing_image"
+        )
+    is_video = [path.suffix.lower() in video_files.SUFFIXES for path in paths]
+    images = [path for path, video in zip(paths, is_video, strict=True) if not video]
+    videos = [Footage(path) for path, video in zip(paths, is_video, strict=True) if video]
+    return images, [*videos, *of_folders]
+
+
+def orientations(paths: Sequence[pathlib.Path]) -> str:
+    """How many files have an EXIF orientation, where any has."""
+
+    def is_turned(path: pathlib.Path) -> bool:
+        try:
+            with path.open("rb") as file:
+                return image_headers.read_orientation(file) != image_headers.UPRIGHT
+        except OSError:
+            return False
+
+    turned = sum(map(is_turned, paths))
+    if not turned:
+        return ""
+    return (
+        f"{turned} of {len(paths)} images {'has' if turned == 1 else 'have'} an EXIF orientation, "
+        "which is ignored, as in training: boxes are of the pixels as stored, where objects may "
+        "lie on their side; --config.data.exif=apply turns the images upright."
+    )
