@@ -196,3 +196,13 @@ def test_an_exported_detector_is_timed_beside_the_jitted_one():
     for name in ("jitted", "exported"):
         assert result[name]["CPU, s"]["lowest"] > 0.0
     assert result["export"]["CPU, s"] > 0.0
+
+
+@pytest.mark.slow
+def test_images_of_mixed_sizes_are_timed_beside_others():
+    code, output = tiny.run("benchmark", "mixed", "--config=tests/tiny.py", "--repeats=2")
+    assert code == 0, output
+    result = json.loads(output[output.index("{") :])
+    assert (result["images"], result["batch size"], result["turns"]) == (48, 8, 2)
+    for name in ("one size", "mixed sizes", "mixed sizes, one by one"):
+        assert result[name]["CPU, s"]["lowest"] > 0.0
