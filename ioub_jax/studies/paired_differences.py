@@ -16,9 +16,7 @@ from scipy import stats
 from ioub_jax.evaluation.coco_metrics import AP_KEYS
 from ioub_jax.evaluation.dense_objects import base_of
 from ioub_jax.evaluation.means import mean_of_existing
-
-#: Coverage of the intervals.
-CONFIDENCE = 0.95
+from ioub_jax.evaluation.resampling import CONFIDENCE, interval_of
 
 #: The rank correlation of score and IoU (`correlation.Correlation.spearman`): what the IoU-balanced
 #: classification loss is for.
@@ -254,12 +252,7 @@ def _image_interval(
         if not first or not second or len(first) != len(second):
             return None
         rows.append(np.array(first, np.float64) - np.array(second, np.float64))
-    means = np.mean(rows, axis=0)
-    means = means[np.isfinite(means)]
-    if not means.size:
-        return None
-    low, high = np.percentile(means, [50 - 50 * CONFIDENCE, 50 + 50 * CONFIDENCE])
-    return float(low), float(high)
+    return interval_of(np.mean(rows, axis=0))
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:

@@ -25,10 +25,16 @@ from ioub_jax.configs import refusals
 from ioub_jax.data.sources.tiles import whole_of
 from ioub_jax.diagnostics.correlation import correlation_of
 from ioub_jax.errors import ConfigError
-from ioub_jax.evaluation import coco_format, coco_metrics, dense_objects, recorded_numbers
+from ioub_jax.evaluation import (
+    coco_format,
+    coco_metrics,
+    dense_objects,
+    recorded_numbers,
+    resampling,
+)
 from ioub_jax.evaluation.coco_input import check_input
 from ioub_jax.from_config import data_parts, loading_parts, sampling_parts, training_parts
-from ioub_jax.studies import paired_differences, resampling
+from ioub_jax.studies import paired_differences
 from ioub_jax.training import early_stopping
 from ioub_jax.training.experiment import TrainingOptions
 from ioub_jax.workdirs import class_list, configuration, pixel_convention, records

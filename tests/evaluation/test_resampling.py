@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from ioub_jax.evaluation import evaluate_detections
-from ioub_jax.studies import resampling
+from ioub_jax.evaluation import evaluate_detections, resampling
 
 
 def box(image, category, x, *, score=None, **more):
@@ -94,3 +93,28 @@ def test_without_any_object_there_is_no_ap():
     ground_truth = random_data()[0] | {"annotations": []}
     values = resampling.resampled_ap(ground_truth, [], resamplings=2)
     assert values["AP75"] == [None, None]
+
+
+def test_a_resampled_data_set_is_one_with_copies_of_its_images():
+    ground_truth, detections = random_data(seed=4, images=10)
+    draw = resampling.draw_images(10, 1, seed=5)[0]
+    copied, found = ground_truth | {"images": [], "annotations": []}, []
+    for image, count in enumerate(draw.tolist(), start=1):
+        for copy in range(count):
+            there = {"image_id": 100 * copy + image}
+            copied["images"].append({"id": there["image_id"]})
+            copied["annotations"] += [
+                row | there for row in ground_truth["annotations"] if row["image_id"] == image
+            ]
+            found += [row | there for row in detections if row["image_id"] == image]
+    assert draw.max() > 1
+    resampled = resampling.resampled_ap(ground_truth, detections, resamplings=1, seed=5)
+    expected = evaluate_detections(copied, found).summary
+    for key in resampling.AP_KEYS:
+        assert resampled[key][0] == pytest.approx(expected[key], abs=1e-12)
+
+
+def test_an_interval_takes_two_numbers():
+    # Of 0, 1, ... 100 the percentiles 2.5 and 97.5; what does not exist is left out.
+    assert resampling.interval_of([None, *range(101)]) == pytest.approx((2.5, 97.5))
+    assert resampling.interval_of([0.5, None]) is None
