@@ -32,7 +32,8 @@ if __name__ == "__main__":
 from ioub_jax import files, plotting, trained
 from ioub_jax.commands import preview
 from ioub_jax.diagnostics import gradient_norm
-from ioub_jax.diagnostics.of_runs import diagnose_file, diagnose_workdir, names_of, read_json
+from ioub_jax.diagnostics.detection_files import names_of, read_json
+from ioub_jax.diagnostics.of_runs import diagnose_file, diagnose_workdir
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation import dense_objects
 from ioub_jax.evaluation.coco_matching import COCO_DETECTIONS

@@ -2,11 +2,9 @@
 
 import dataclasses
 import functools
-import json
-import os
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +16,7 @@ from ioub_jax.data.checks import DataError
 from ioub_jax.detectors import Anchors, Batch
 from ioub_jax.detectors.placed import PlacedDetector, in_original_pixels
 from ioub_jax.diagnostics import of_detections, suppression
-from ioub_jax.errors import ConfigError
+from ioub_jax.diagnostics.detection_files import read_json
 from ioub_jax.evaluation.coco_metrics import CocoMetric
 from ioub_jax.objective import histograms
 from ioub_jax.trained import Trained
@@ -142,48 +140,6 @@ def search_source(
 
 
 # ------------------------------------------------------------------ detections of any detector
-
-
-def names_of(paths: Sequence[pathlib.Path]) -> list[str]:
-    """The name of each path, with as many of its folders as tell them all apart.
-
-    Raises:
-      ConfigError: a path is given twice.
-    """
-    parts = [pathlib.Path(os.path.abspath(path).removesuffix(".json")).parts for path in paths]
-    if len(set(parts)) < len(parts):
-        raise ConfigError("The same workdir or file is given twice; give every one once.")
-    length = next(
-        length
-        for length in range(1, max(map(len, parts)) + 1)
-        if len({part[-length:] for part in parts}) == len(parts)
-    )
-    return ["/".join(part[-length:]) for part in parts]
-
-
-def read_json(path: pathlib.Path, kind: type) -> Any:
-    """A file of detections or of ground truth.
-
-    Raises:
-      DataError: it is not there, or no JSON, or holds something else.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.", "broken_annotation") from None
-    except ValueError as error:
-        raise DataError(f"{path} is no JSON file: {error}.", "broken_annotation") from None
-    if not isinstance(value, kind):
-        wanted = "a list of detections" if kind is list else "a data set in COCO's format"
-        raise DataError(f"{path} does not hold {wanted}{_way_to(value)}.", "broken_annotation")
-    return value
-
-
-def _way_to(value: Any) -> str:
-    """The way from a file with images, detections and categories, as ioub predict's."""
-    if not isinstance(value, dict) or not isinstance(value.get("annotations"), list):
-        return ""
-    return "; its 'annotations' are a list, write them alone into a file and give that"
 
 
 def diagnose_file(

@@ -1,0 +1,52 @@
+"""Files of detections and of ground truth, in COCO's JSON formats; read without jax."""
+
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from ioub_jax.data.checks import DataError
+from ioub_jax.errors import ConfigError
+
+
+def names_of(paths: Sequence[pathlib.Path]) -> list[str]:
+    """The name of each path, with as many of its folders as tell them all apart.
+
+    Raises:
+      ConfigError: a path is given twice.
+    """
+    parts = [pathlib.Path(os.path.abspath(path).removesuffix(".json")).parts for path in paths]
+    if len(set(parts)) < len(parts):
+        raise ConfigError("The same workdir or file is given twice; give every one once.")
+    length = next(
+        length
+        for length in range(1, max(map(len, parts)) + 1)
+        if len({part[-length:] for part in parts}) == len(parts)
+    )
+    return ["/".join(part[-length:]) for part in parts]
+
+
+def read_json(path: pathlib.Path, kind: type) -> Any:
+    """A file of detections or of ground truth.
+
+    Raises:
+      DataError: it is not there, or no JSON, or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.", "broken_annotation") from None
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON file: {error}.", "broken_annotation") from None
+    if not isinstance(value, kind):
+        wanted = "a list of detections" if kind is list else "a data set in COCO's format"
+        raise DataError(f"{path} does not hold {wanted}{_way_to(value)}.", "broken_annotation")
+    return value
+
+
+def _way_to(value: Any) -> str:
+    """The way from a file with images, detections and categories, as ioub predict's."""
+    if not isinstance(value, dict) or not isinstance(value.get("annotations"), list):
+        return ""
+    return "; its 'annotations' are a list, write them alone into a file and give that"
