@@ -149,6 +149,15 @@ ALLOWED = {
         "training",
         "workdirs",
     },
+    "report": {
+        "coco_values",
+        "data",
+        "diagnostics",
+        "evaluation",
+        "printing",
+        "trained",
+        "workdirs",
+    },
     "own_data": {
         "configs",
         "data",

@@ -77,13 +77,18 @@ def paired_covered_shares(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _intersections(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     left_top = np.maximum(first[:, :2], second[:, :2])
     right_bottom = np.minimum(first[:, 2:], second[:, 2:])
-    areas: np.ndarray = np.prod(np.maximum(right_bottom - left_top, 0.0), axis=1)
-    return areas
+    return _products(np.maximum(right_bottom - left_top, 0.0))
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:
-    areas: np.ndarray = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    return areas
+    return _products(boxes[:, 2:] - boxes[:, :2])
+
+
+def _products(sides: np.ndarray) -> np.ndarray:
+    """The areas `[n]` of sides `[n, 2]`; sides of 1e200 have none."""
+    with np.errstate(over="ignore"):
+        areas = sides[:, 0] * sides[:, 1]
+    return np.where(np.isfinite(areas), areas, 0.0)
 
 
 def _quotients(dividends: np.ndarray, divisors: np.ndarray) -> np.ndarray:

@@ -124,11 +124,12 @@ def split_by_class(
     cells = compared.objects.classes * images + compared.objects.images - 1  # numbered from 1
     boxes = np.bincount(cells[looked_for], minlength=count * images).reshape(count, images)
     order = compared.best_first
-    order = order[np.asarray(~outcomes.ignored[:, order].all(axis=0))]
+    order = order[~np.asarray(outcomes.ignored.all(axis=0))[order]]
     found_classes = compared.found.classes[order]
     by_class = order[np.argsort(found_classes, kind="stable")]
-    ends = np.cumsum(np.bincount(found_classes, minlength=count))
-    true = (outcomes.objects >= 0) & ~outcomes.ignored
+    counts = np.bincount(found_classes, minlength=count)
+    ends = np.cumsum(counts)
+    true: np.ndarray = (outcomes.objects >= 0) & ~outcomes.ignored
     return [
         ClassOutcomes(
             compared.found.images[chosen] - 1,
@@ -136,17 +137,17 @@ def split_by_class(
             outcomes.ignored[:, chosen],
             boxes[number],
         )
-        for number, chosen in enumerate(np.split(by_class, ends[:-1]))
+        for number, (start, end) in enumerate(zip(ends - counts, ends, strict=True))
+        for chosen in [by_class[start:end]]
     ]
 
 
 def draw_images(images: int, resamplings: int, seed: int = 0) -> np.ndarray:
     """How often each resampled data set has each image: int64 `[resamplings, images]`."""
     generator = np.random.default_rng(seed)
-    if images == 0:
-        return np.zeros((resamplings, 0), np.int64)
-    shares = np.full(images, 1 / images)
-    return np.stack([generator.multinomial(images, shares) for _ in range(resamplings)])
+    shares = np.full(images, 1 / max(images, 1))
+    draws = [generator.multinomial(images, shares) for _ in range(resamplings)]
+    return np.array(draws, np.int64).reshape(resamplings, images)
 
 
 def average_precisions(classes: Sequence[ClassOutcomes], draws: np.ndarray) -> np.ndarray:

@@ -1,0 +1,239 @@
+"""Writes one HTML file that says why a detector fails: errors, thresholds, the worst images.
+
+ioub report --workdir=runs/shapes
+ioub report --ground_truth=instances.json --detections=found.json --images=val --output=report.html
+ioub report --workdir=runs/both --against=runs/baseline
+
+The file opens in any browser, without a network. --against takes a second workdir or file of
+detections of the same images: what moved, image by image and class by class. How to read it is in
+docs/report.md.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from ioub_jax.commands import command_line
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.")
+_CHECKPOINT, _EMA = command_line.define_weights()
+_SPLIT = command_line.define_split()
+_CHANGES = command_line.define_changes("workdir")
+_DETECT = flags.DEFINE_bool(
+    "detect",
+    False,
+    "Detect anew even where the evaluation has kept what it found; tells what NMS lost, too.",
+)
+_DETECTIONS = flags.DEFINE_string(
+    "detections", None, "Instead of a run: a file in COCO's results format, of any detector."
+)
+_GROUND_TRUTH = flags.DEFINE_string(
+    "ground_truth", None, "Its ground truth in COCO's format, with file_name, width and height."
+)
+_IMAGES = flags.DEFINE_string("images", None, "The folder of the images of --ground_truth.")
+_AGAINST = flags.DEFINE_string(
+    "against", None, "A second workdir or file of detections, of the same images."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "The HTML file; of a workdir by default report.html in it."
+)
+_PICTURES = flags.DEFINE_integer(
+    "pictures", 12, "Pictures in a row of its kind at most; twice as many of the worst.", 0, 1000
+)
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+from ioub_jax import files
+from ioub_jax.data.checks import DataError
+from ioub_jax.diagnostics.detection_files import names_of, read_json
+from ioub_jax.errors import ConfigError
+from ioub_jax.report import page, run_pairs
+from ioub_jax.report.html_elements import counted
+from ioub_jax.report.image_readers import FolderImages, ImageReader, SourceImages
+from ioub_jax.report.measurement import Measured, measure
+
+if TYPE_CHECKING:
+    from ioub_jax.report.of_workdirs import RunInput
+
+
+def check_flags() -> None:
+    """Raises `ConfigError` where the flags do not say what to report, or where to write it."""
+    if bool(_WORKDIR.value) == bool(_DETECTIONS.value):
+        raise ConfigError("Give either --workdir, or --detections with --ground_truth.")
+    if bool(_DETECTIONS.value) != bool(_GROUND_TRUTH.value):
+        raise ConfigError("--detections and --ground_truth go together; give both or neither.")
+    if _IMAGES.value and not _DETECTIONS.value:
+        raise ConfigError("--images goes with --detections: a run knows where its images are.")
+    if not (_WORKDIR.value or _is_workdir(_AGAINST.value)):
+        for name, given in (("--config", _CHANGES.value), ("--detect", _DETECT.value)):
+            if given:
+                raise ConfigError(f"{name} goes with --workdir: files of detections have none.")
+    if _OUTPUT.value is None and not _WORKDIR.value:
+        raise ConfigError("Say with --output=report.html where the report is to be written.")
+    if _IMAGES.value and not pathlib.Path(_IMAGES.value).is_dir():
+        raise ConfigError(f"--images={_IMAGES.value} is no folder.")
+
+
+def _is_workdir(text: str | None) -> bool:
+    """Whether --against names a workdir, and not a file."""
+    return text is not None and files.path_of(text).is_dir()
+
+
+def _place() -> pathlib.Path:
+    """The file that is written.
+
+    Raises:
+      ConfigError: it is in a bucket.
+      OSError: it cannot be written.
+    """
+    given = _OUTPUT.value or files.path_of(str(_WORKDIR.value)) / "report.html"
+    path = files.local(files.path_of(given), "where no report is written: give a file as --output")
+    if path.is_dir():
+        raise ConfigError(f"--output={path} is a folder; give a file, such as {path}/report.html.")
+    files.check_can_write(path.parent)
+    return path
+
+
+def _names() -> list[str]:
+    """What the detections are called, and those that they are compared with."""
+    return names_of([files.path_of(text) for text in _given()])
+
+
+def _given() -> list[str]:
+    """What is reported, and what it is compared with."""
+    given = (_WORKDIR.value or _DETECTIONS.value, _AGAINST.value)
+    return [text for text in given if text]
+
+
+def _read_run(workdir: str) -> "RunInput":
+    from ioub_jax.report import of_workdirs  # with jax, which files of detections do not need
+
+    return of_workdirs.read_run(
+        files.path_of(workdir),
+        _CHECKPOINT.value,
+        _SPLIT.value,
+        ema=_EMA.value,
+        changes=_CHANGES.value,
+        detect=_DETECT.value,
+    )
+
+
+def _measure_run(workdir: str, name: str) -> tuple[Measured, "RunInput"]:
+    """Measures a run."""
+    run = _read_run(workdir)
+    measured = measure(
+        run.ground_truth, run.detections, name, counted=run.counted, suppression=run.suppression
+    )
+    return measured, run
+
+
+def _measure_file(path: str, name: str, ground_truth: dict, source: str) -> Measured:
+    """Measures a file of detections; `source` is where the ground truth is from.
+
+    Raises:
+      DataError: one of both is broken, or they do not belong together.
+    """
+    detections = read_json(pathlib.Path(path), list)
+    try:
+        return measure(ground_truth, detections, name)
+    except (AttributeError, KeyError, TypeError) as error:
+        sentence = f"{path} or {source} is not in COCO's format: {error!r}."
+        raise DataError(sentence, "broken_annotation") from error
+    except ValueError as error:
+        sentence = f"{path}, with the ground truth of {source}: {error}."
+        raise DataError(sentence, "broken_annotation") from None
+
+
+def _measure_all() -> tuple[Measured, Measured | None, ImageReader | None]:
+    """Measures what is reported, what it is compared with, and opens the images."""
+    names, given = _names(), _given()
+    reader: ImageReader | None = None
+    if _WORKDIR.value:
+        measured, run = _measure_run(given[0], names[0])
+        ground_truth, source = run.ground_truth, given[0]
+        reader = SourceImages(run.source, measured.checked)
+    else:
+        source = str(_GROUND_TRUTH.value)
+        ground_truth = read_json(pathlib.Path(source), dict)
+        measured = _measure_file(given[0], names[0], ground_truth, source)
+        if _IMAGES.value:
+            reader = FolderImages(pathlib.Path(_IMAGES.value), measured.images)
+    if len(given) == 1:
+        return measured, None, reader
+    if _is_workdir(given[1]):
+        other, _ = _measure_run(given[1], names[1])
+    else:
+        other = _measure_file(given[1], names[1], ground_truth, source)
+    return measured, other, reader
+
+
+def main() -> None:
+    """Measures, writes the page, and says what stands out."""
+    check_flags()
+    path = _place()
+    measured, other, reader = _measure_all()
+    pair = None
+    if other is not None:
+        try:
+            pair = run_pairs.compare_runs(measured, other)
+        except ValueError as error:
+            raise ConfigError(f"{error}.") from None
+    made = page.make_page(measured, reader, pair, pictures=_PICTURES.value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_text(path, made.text)
+    for told in (measured, other):
+        if told is not None:
+            print(_line(told))
+    for problem in made.problems[:3]:
+        print(f"Without its picture: {problem}")
+    if len(made.problems) > 3:
+        print(f"and {len(made.problems) - 3} more.")
+    size = path.stat().st_size / 1e6
+    print(f"{path}: {counted(made.pictures, 'picture')}, {size:.1f} MB; open it in a browser.")
+
+
+def _line(measured: Measured) -> str:
+    """The numbers that say most, in one line."""
+    point = measured.errors.thresholds.all_classes.by_f1
+    numbers = {
+        "AP": measured.metrics.summary["AP"],
+        "AP50": measured.metrics.summary["AP50"],
+        "best score threshold": None if point is None else point.threshold,
+    }
+    known = [f"{key} {value:.3f}" for key, value in numbers.items() if value is not None]
+    return f"{measured.name}: {', '.join(known) or 'nothing to find'}"
+
+
+def dry_run() -> Sequence[str]:
+    """What would be reported."""
+    check_flags()
+    path, lines = _place(), []
+    if _GROUND_TRUTH.value:
+        images = read_json(pathlib.Path(_GROUND_TRUTH.value), dict).get("images", ())
+        lines.append(f"Ground truth: {_GROUND_TRUTH.value}, {len(images):,} images.")
+    for name, text in zip(_names(), _given(), strict=True):
+        lines.append(f"{name}:")
+        lines += [f"  {line}" for line in _preview(text)]
+    return [*lines, f"File: {path}."]
+
+
+def _preview(text: str) -> Sequence[str]:
+    """What of a workdir or a file of detections would be used."""
+    if text != _WORKDIR.value and not _is_workdir(text):
+        return [f"{len(read_json(pathlib.Path(text), list)):,} detections."]
+    from ioub_jax.commands import preview  # with jax, as in `_read_run`
+    from ioub_jax.report import of_workdirs
+
+    options = {"ema": _EMA.value, "changes": _CHANGES.value}
+    workdir = files.path_of(text)
+    lines = preview.preview_run(workdir, _CHECKPOINT.value, _SPLIT.value, **options)
+    stored = of_workdirs.stored_detections(workdir, _CHECKPOINT.value, _SPLIT.value, **options)
+    kept = stored if stored is not None and not _DETECT.value else None
+    return [*lines, "Detections: made anew." if kept is None else f"Detections: {kept}."]
+
+
+if __name__ == "__main__":
+    command_line.run(main, dry_run)

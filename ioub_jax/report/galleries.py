@@ -1,0 +1,225 @@
+"""Which images a report shows: the worst, the best, false detections by kind, misses by size."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ioub_jax.evaluation.detection_kinds import (
+    BACKGROUND,
+    BOTH,
+    CONFUSED,
+    DUPLICATE,
+    KINDS,
+    MISPLACED,
+)
+from ioub_jax.report.html_elements import Html, counted, decimals, element, joined, name_html
+from ioub_jax.report.measurement import Measured
+
+#: How many pictures a gallery has where nothing else is said; that of the worst has twice as many.
+PICTURES = 12
+
+_KINDS_TOLD = {
+    CONFUSED: "an object of another class, overlapped by .5 or more",
+    MISPLACED: "an object of its class, overlapped by .1 to .5 only",
+    BOTH: "an object of another class, overlapped by .1 to .5 only",
+    DUPLICATE: "an object that a better detection has found",
+    BACKGROUND: "nothing: no object is overlapped by more than .1",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An image with what was found in it.
+
+    Attributes:
+      run: whose detections are shown: a position in the runs of the report.
+      image: its number, from 0.
+      caption: what is to be seen.
+      classes: numbers of the classes that are concerned.
+      detection: the position of the detection that it is about; None where it is about none.
+      box: the position of the ground-truth box that it is about; likewise.
+    """
+
+    run: int
+    image: int
+    caption: Html
+    classes: tuple[int, ...]
+    detection: int | None = None
+    box: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """Pictures that belong together.
+
+    Attributes:
+      name: its id on the page.
+      title: its heading.
+      text: what it shows.
+      pictures: the first is the one to look at first.
+    """
+
+    name: str
+    title: str
+    text: str
+    pictures: tuple[Picture, ...]
+
+
+def galleries_of(measured: Measured, count: int = PICTURES) -> list[Gallery]:
+    """The galleries of a report.
+
+    Args:
+      measured: what is shown.
+      count: how many pictures each has at most; that of the worst images has twice as many.
+    """
+    return [
+        _worst(measured, 2 * count),
+        *(_false(measured, kind, told, count) for kind, told in _KINDS_TOLD.items()),
+        *_missed(measured, count),
+        _best(measured, count),
+    ]
+
+
+def whole_image(measured: Measured, run: int, image: int) -> Picture:
+    """A picture of all that is right and wrong in an image."""
+    errors = measured.image_errors
+    numbers = (errors.true[image], errors.false[image], errors.missed[image])
+    told = ", ".join(
+        f"{number} {word}"
+        for number, word in zip(numbers, ("true", "false", "missed"), strict=True)
+    )
+    caption = _caption(measured, image, f"{told}; error {decimals(errors.error[image], 2)}")
+    return Picture(run, image, caption, measured.classes_of_images[image])
+
+
+def worst_first(measured: Measured) -> np.ndarray:
+    """The numbers of the images in which something is wrong, that with the greatest cost first."""
+    cost = measured.image_errors.cost
+    order = np.argsort(-cost, kind="stable")
+    return order[cost[order] > 0]
+
+
+def _worst(measured: Measured, count: int) -> Gallery:
+    chosen = worst_first(measured)[:count].tolist()
+    return Gallery(
+        "worst",
+        "The worst images",
+        "Most errors first: false detections, missed objects, and true detections that fit badly.",
+        tuple(whole_image(measured, 0, image) for image in chosen),
+    )
+
+
+def _best(measured: Measured, count: int) -> Gallery:
+    errors = measured.image_errors
+    there = np.flatnonzero((errors.boxes > 0) & (errors.true > 0))
+    order = np.lexsort((there, -errors.boxes[there], errors.error[there]))
+    return Gallery(
+        "best",
+        "The best images",
+        "Of those with objects: the least error for each object and detection.",
+        tuple(whole_image(measured, 0, image) for image in there[order][:count].tolist()),
+    )
+
+
+def _false(measured: Measured, kind: int, told: str, count: int) -> Gallery:
+    compared, kinds = measured.compared, measured.kinds
+    order = compared.best_first
+    order = order[measured.cut.kept[order] & (kinds.kinds[order] == kind)]
+    chosen = order[_first_of_each(compared.found.images[order])][:count]
+    total = counted(len(order), "detection")
+    return Gallery(
+        f"false-{KINDS[kind]}",
+        f"False detections: {KINDS[kind]}",
+        f"{total} of {told}. The highest scores first, one an image.",
+        tuple(_false_picture(measured, number) for number in chosen.tolist()),
+    )
+
+
+def _false_picture(measured: Measured, detection: int) -> Picture:
+    compared, kinds = measured.compared, measured.kinds
+    image = int(compared.found.images[detection]) - 1
+    label, box = int(compared.found.classes[detection]), int(kinds.objects[detection])
+    said = joined(
+        name_html(measured.class_names[label]), f" {decimals(compared.scores[detection], 2)}"
+    )
+    classes = {label}
+    if box >= 0:
+        other = int(compared.objects.classes[box])
+        classes.add(other)
+        where = f", IoU {decimals(kinds.ious[detection], 2)} with a "
+        said = joined(said, where, name_html(measured.class_names[other]))
+    return Picture(
+        0,
+        image,
+        _caption(measured, image, said),
+        tuple(sorted(classes)),
+        detection,
+        box if box >= 0 else None,
+    )
+
+
+def _missed(measured: Measured, count: int) -> Iterable[Gallery]:
+    sizes = next(grouping for grouping in measured.groupings if grouping.name == "size")
+    for number, group in enumerate(sizes.groups):
+        boxes = np.flatnonzero(measured.cut.missed & group.objects)
+        chosen = _of_each_class(boxes, measured.compared.objects.classes[boxes])[:count]
+        yield Gallery(
+            f"missed-{number}",
+            f"Missed objects: {group.name}",
+            f"{len(boxes):,} of {group.boxes:,} objects of this size. One of each class in turn.",
+            tuple(_missed_picture(measured, box) for box in chosen.tolist()),
+        )
+
+
+def _missed_picture(measured: Measured, box: int) -> Picture:
+    compared = measured.compared
+    image, label = int(compared.objects.images[box]) - 1, int(compared.objects.classes[box])
+    width, height = compared.objects.boxes[box, 2:].tolist()
+    told = joined(
+        name_html(measured.class_names[label]),
+        f", {width:.0f} x {height:.0f} px: ",
+        _why(measured, box),
+    )
+    return Picture(0, image, _caption(measured, image, told), (label,), None, box)
+
+
+def _why(measured: Measured, box: int) -> Html:
+    """Why a box is missed."""
+    compared, kinds, thresholds = measured.compared, measured.kinds, measured.cut.thresholds
+    finder, mender = int(kinds.found_by[box]), int(kinds.mended_by[box])
+    if finder >= 0:
+        least = thresholds[int(compared.found.classes[finder])]
+        score = decimals(compared.scores[finder], 2)
+        return joined(f"found with a score of {score}, below {decimals(least, 2)}")
+    if mender < 0:
+        return joined("nothing of it is detected")
+    score = decimals(compared.scores[mender], 2)
+    if kinds.kinds[mender] == MISPLACED:
+        return joined(f"only an IoU of {decimals(kinds.ious[mender], 2)}, score {score}")
+    taken_for = measured.class_names[int(compared.found.classes[mender])]
+    return joined("taken for ", name_html(taken_for), f", score {score}")
+
+
+def _caption(measured: Measured, image: int, told: object) -> Html:
+    name = element("span", name_html(measured.images[image].name), class_="file")
+    return joined(name, element("span", told))
+
+
+def _first_of_each(values: np.ndarray) -> np.ndarray:
+    """Where each value comes first, in their order."""
+    return np.sort(np.unique(values, return_index=True)[1])
+
+
+def _of_each_class(boxes: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Boxes by turns of each class, those of a class drawn at random, always the same ones."""
+    order = np.random.default_rng(0).permutation(len(boxes))
+    order = order[np.argsort(classes[order], kind="stable")]
+    ordered = classes[order]
+    turns = np.arange(len(order)) - np.searchsorted(ordered, ordered, side="left")
+    return boxes[order[np.argsort(turns, kind="stable")]]
+
+
+def pictured(galleries: Sequence[Gallery]) -> list[Picture]:
+    """All pictures of some galleries."""
+    return [picture for gallery in galleries for picture in gallery.pictures]

@@ -1,0 +1,98 @@
+"""What a report of a run is made of: what its evaluation has kept, or what it detects anew."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from ioub_jax import trained
+from ioub_jax.data.sources.example import Source
+from ioub_jax.data.sources.tiles import whole_of
+from ioub_jax.diagnostics.detection_files import read_json
+from ioub_jax.diagnostics.of_runs import search_source
+from ioub_jax.diagnostics.suppression import Suppression
+from ioub_jax.evaluation import coco_format
+from ioub_jax.evaluation.coco_metrics import COCO_DETECTIONS, CocoMetric
+from ioub_jax.workdirs import checkpoints, score_thresholds
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInput:
+    """What a report of a run is made of.
+
+    Attributes:
+      ground_truth: in COCO's format.
+      detections: COCO results.
+      counted: how many detections of a class in an image its metric counts.
+      suppression: what NMS has lost; None where it was not looked at.
+      source: its images, whole ones.
+    """
+
+    ground_truth: dict[str, Any]
+    detections: list[dict[str, Any]]
+    counted: int
+    suppression: Suppression | None
+    source: Source
+
+
+def stored_detections(
+    workdir: pathlib.Path, checkpoint: str, split: str, *, ema: bool, changes: Mapping[str, Any]
+) -> pathlib.Path | None:
+    """The detections that the evaluation of a checkpoint has kept; None where there are none.
+
+    Args:
+      workdir: the run's folder.
+      checkpoint: 'best' or 'last'.
+      split: 'train', 'val' or 'test'.
+      ema: whether with the moving average of the weights, where the run keeps one.
+      changes: what is other than in the run's configuration.
+
+    Raises:
+      ConfigError: the workdir holds no run.
+    """
+    if split != "val" or changes:
+        return None
+    step = checkpoints.to_read(workdir, checkpoint).step
+    name = score_thresholds.evaluation_name(workdir, step, ema=ema)
+    path = workdir / "evaluation" / f"{name}_detections.json"
+    return path if path.exists() else None
+
+
+def read_run(
+    workdir: pathlib.Path,
+    checkpoint: str,
+    split: str,
+    *,
+    ema: bool,
+    changes: Mapping[str, Any],
+    detect: bool,
+) -> RunInput:
+    """Opens a run's data, and reads what its evaluation has found, or detects.
+
+    Args:
+      workdir: as `stored_detections`, as are the next four.
+      checkpoint: see there.
+      split: see there.
+      ema: see there.
+      changes: see there.
+      detect: whether to detect in any case, which tells what NMS has lost.
+
+    Raises:
+      ConfigError: as `trained.load_run`.
+      DataError: as `trained.load_run`, or what is kept is broken.
+    """
+    stored = stored_detections(workdir, checkpoint, split, ema=ema, changes=changes)
+    if stored is None or detect:
+        model = trained.load_run(workdir, checkpoint, split, ema=ema, changes=changes)
+        ground_truth, detections, suppression = search_source(model)
+        source = whole_of(model.source)
+        return RunInput(ground_truth, detections, _counted(model), suppression, source)
+    model = trained.open_run(workdir, split, changes)
+    source = whole_of(model.source)
+    ground_truth = coco_format.to_coco_ground_truth(source)
+    return RunInput(ground_truth, read_json(stored, list), _counted(model), None, source)
+
+
+def _counted(model: trained.Trained) -> int:
+    counted = [metric.counted for metric in model.metrics if isinstance(metric, CocoMetric)]
+    return counted[0] if counted else COCO_DETECTIONS

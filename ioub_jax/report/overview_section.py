@@ -1,0 +1,160 @@
+"""The first part of a report: what is measured, and what stands out."""
+
+from collections.abc import Iterator
+
+from ioub_jax.evaluation.error_kinds import ERROR_OF_KIND
+from ioub_jax.evaluation.thresholds import LEAST_BOXES
+from ioub_jax.report.html_elements import (
+    Html,
+    counted,
+    decimals,
+    element,
+    interval_html,
+    joined,
+    name_html,
+)
+from ioub_jax.report.measurement import Measured
+
+_TILES = {
+    "AP": "mean over IoU .50 to .95",
+    "AP50": "at IoU .50",
+    "AP75": "at IoU .75",
+    "APs": "objects below 32² px",
+    "APm": "32² to 96² px",
+    "APl": "above 96² px",
+    "AR100": "average recall",
+}
+#: The six errors, and what each is in a few words.
+ERRORS_TOLD = {
+    "classification": "the place is right, the class is wrong",
+    "localization": "the class is right, the box fits badly",
+    "both": "class and box are wrong, but there is an object",
+    "duplicate": "the object is found already, by a better one",
+    "background": "there is nothing",
+    "missed": "the object is not found, and no error above would find it",
+}
+
+
+def overview(measured: Measured) -> Html:
+    """The headline numbers and the sentences that they allow."""
+    tiles = (
+        element(
+            "div",
+            element("dt", key, title=told),
+            element("dd", decimals(measured.metrics.summary[key])),
+            element("dd", interval_html(measured.intervals.get(key)), class_="interval"),
+            element("dd", told, class_="told"),
+        )
+        for key, told in _TILES.items()
+    )
+    return joined(
+        element("dl", *tiles, class_="tiles"),
+        element("ul", *(element("li", sentence) for sentence in _sentences(measured)),
+                class_="sentences"),
+    )  # fmt: skip
+
+
+def told_of(measured: Measured) -> str:
+    """What is measured, in a line."""
+    metrics = measured.metrics
+    parts = [
+        counted(metrics.images, "image"),
+        counted(metrics.boxes, "object"),
+        counted(len(metrics.per_class), "class", "classes"),
+        counted(metrics.detections, "detection"),
+    ]
+    return ", ".join(parts)
+
+
+def _sentences(measured: Measured) -> Iterator[Html]:
+    if not measured.metrics.boxes:
+        yield joined(
+            "The ground truth has no object that is to be found: there is no average precision, "
+            "and every detection is a false one."
+        )
+        return
+    if not measured.metrics.detections:
+        yield joined("There is no detection: everything is missed.")
+        return
+    yield from _gains(measured)
+    yield from _cut(measured)
+    yield from _confusion(measured)
+    yield from _classes(measured)
+    yield from _groups(measured)
+
+
+def _gains(measured: Measured) -> Iterator[Html]:
+    all_classes = measured.errors.errors["50"].all_classes
+    gains = {key: all_classes.dAP[key] or 0.0 for key in (*ERROR_OF_KIND, "missed")}
+    ordered = sorted(gains, key=lambda key: -gains[key])
+    if gains[ordered[0]] <= 0:
+        return
+    first, second = ordered[:2]
+    yield joined(
+        "Most is lost by ",
+        element("b", f"{first} errors" if first != "missed" else "missed objects"),
+        f" ({ERRORS_TOLD[first]}): without them AP50 would be {decimals(gains[first])} higher. ",
+        f"Next: {second}, {decimals(gains[second])}.",
+    )
+
+
+def _cut(measured: Measured) -> Iterator[Html]:
+    point = measured.errors.thresholds.all_classes.by_f1
+    if point is None:
+        yield joined("No detection is true at IoU .5: no score threshold is better than another.")
+        return
+    yield joined(
+        "The best single score threshold is ",
+        element("b", decimals(point.threshold)),
+        f" (by F1): {point.precision:.0%} of the detections are then true, and {point.recall:.0%} ",
+        "of the objects found. The thresholds of the classes are ",
+        element("a", "in their table", href="#classes"),
+        ".",
+    )
+
+
+def _confusion(measured: Measured) -> Iterator[Html]:
+    confusion = measured.errors.confusion
+    background = len(confusion.names)
+    between = [cell for cell in confusion.confusions() if background not in cell[:2]]
+    if between:
+        row, column, count = between[0]
+        yield joined(
+            "Most often confused: ",
+            name_html(confusion.names[row]),
+            " is taken for ",
+            name_html(confusion.names[column]),
+            f" {counted(count, 'time')}.",
+        )
+
+
+def _classes(measured: Measured) -> Iterator[Html]:
+    """Which classes are the worst, of those that say anything."""
+    rows = [row for row in measured.metrics.per_class if row.boxes >= LEAST_BOXES]
+    rows = sorted(rows, key=lambda row: row.AP or 0.0)
+    if len(rows) < 2:
+        return
+    parts: list[object] = [f"Of the classes with at least {LEAST_BOXES} objects the worst: "]
+    for number, row in enumerate(rows[: min(3, len(rows) - 1)]):
+        parts += [", " if number else "", name_html(row.name), f" {decimals(row.AP)}"]
+    parts += ["; the best: ", name_html(rows[-1].name), f" {decimals(rows[-1].AP)}."]
+    yield joined(*parts)
+
+
+def _groups(measured: Measured) -> Iterator[Html]:
+    """In which respect objects differ most, of groups that say anything."""
+    spreads = []
+    for grouping in measured.groupings:
+        groups = [group for group in grouping.groups if group.boxes >= LEAST_BOXES]
+        groups = [group for group in groups if group.AP is not None]
+        if len(groups) >= 2:
+            low = min(groups, key=lambda group: group.AP or 0.0)
+            high = max(groups, key=lambda group: group.AP or 0.0)
+            spreads.append(((high.AP or 0.0) - (low.AP or 0.0), grouping, low, high))
+    if spreads:
+        _, grouping, low, high = max(spreads, key=lambda spread: spread[0])
+        yield joined(
+            f"Objects differ most by {grouping.title.partition(':')[0]}: AP is {decimals(low.AP)} "
+            f"for {low.name} ({low.boxes:,}) and {decimals(high.AP)} for {high.name} "
+            f"({high.boxes:,})."
+        )

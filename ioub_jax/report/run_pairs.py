@@ -1,0 +1,150 @@
+"""Two sets of detections of the same images, compared image by image and class by class."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from ioub_jax.evaluation import resampling
+from ioub_jax.report.measurement import Measured
+
+#: By how much the cost of an image must change to have moved: a true detection that fits worse or
+#: better by an IoU of .05.
+MOVED = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A number of two runs.
+
+    Attributes:
+      first: of the run that is reported.
+      second: of the one that it is compared with.
+      difference: the first less the second; None where one does not exist.
+      interval: of the difference, over the images, which are the same in both; None where there is
+        none.
+    """
+
+    first: float | None
+    second: float | None
+    difference: float | None
+    interval: tuple[float, float] | None = None
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the interval excludes no difference."""
+        return self.interval is not None and not self.interval[0] <= 0.0 <= self.interval[1]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RunPair:
+    """How two runs differ.
+
+    Attributes:
+      first: the run that is reported.
+      second: the one that it is compared with.
+      summary: COCO's numbers; those of `AP_KEYS` have intervals.
+      AP: of every class.
+      AP50: of every class, without an interval.
+      errors: kind of errors -> what mending it gains in AP50.
+      cost: the mean cost of an image.
+      moved: float64 `[I]`, the cost of each image in the first less that in the second.
+    """
+
+    first: Measured
+    second: Measured
+    summary: Mapping[str, Difference]
+    AP: tuple[Difference, ...]
+    AP50: tuple[Difference, ...]
+    errors: Mapping[str, Difference]
+    cost: Difference
+    moved: np.ndarray
+
+    @property
+    def better(self) -> np.ndarray:
+        """The numbers of the images that cost less in the first, that which gains most first."""
+        return _ordered(self.moved)
+
+    @property
+    def worse(self) -> np.ndarray:
+        """Those that cost more, that which loses most first."""
+        return _ordered(-self.moved)
+
+
+def compare_runs(first: Measured, second: Measured) -> RunPair:
+    """Compares two runs.
+
+    Args:
+      first: the run that is reported.
+      second: the one that it is compared with.
+
+    Raises:
+      ValueError: they are not of the same images, classes and boxes.
+    """
+    _check_alike(first, second)
+    resampled = [resampling.summarized(run.resampled) for run in (first, second)]
+    ap = [run.resampled.mean(axis=2) for run in (first, second)]
+    one, other = (run.errors.errors["50"].all_classes.dAP for run in (first, second))
+    moved = first.image_errors.cost - second.image_errors.cost
+    return RunPair(
+        first=first,
+        second=second,
+        summary={
+            key: _difference(
+                value,
+                second.metrics.summary[key],
+                resampled[0][key] - resampled[1][key] if key in resampled[0] else None,
+            )
+            for key, value in first.metrics.summary.items()
+        },
+        AP=tuple(
+            _difference(row.AP, of_second.AP, ap[0][:, number] - ap[1][:, number])
+            for number, (row, of_second) in enumerate(
+                zip(first.metrics.per_class, second.metrics.per_class, strict=True)
+            )
+        ),
+        AP50=tuple(
+            _difference(row.AP50, of_second.AP50)
+            for row, of_second in zip(
+                first.metrics.per_class, second.metrics.per_class, strict=True
+            )
+        ),
+        errors={key: _difference(one[key], other[key]) for key in one},
+        cost=_mean_cost(first, second, moved),
+        moved=moved,
+    )
+
+
+def _mean_cost(first: Measured, second: Measured, moved: np.ndarray) -> Difference:
+    draws = first.draws
+    means = draws @ moved / draws.sum(axis=1) if draws.size else None
+    one, other = (
+        float(run.image_errors.cost.mean()) if len(moved) else None for run in (first, second)
+    )
+    return _difference(one, other, means)
+
+
+def _difference(
+    first: float | None, second: float | None, resampled: np.ndarray | None = None
+) -> Difference:
+    if first is None or second is None:
+        return Difference(first, second, None)
+    interval = None if resampled is None else resampling.interval_of(resampled)
+    return Difference(first, second, first - second, interval)
+
+
+def _ordered(moved: np.ndarray) -> np.ndarray:
+    """The numbers of what is far enough below 0, the lowest first."""
+    order = np.argsort(moved, kind="stable")
+    return order[moved[order] <= -MOVED]
+
+
+def _check_alike(first: Measured, second: Measured) -> None:
+    one, other = first.checked, second.checked
+    told = f"{first.name} and {second.name} cannot be compared: "
+    if one.categories != other.categories:
+        raise ValueError(f"{told}their classes differ; give two runs of the same data")
+    if one.image_ids != other.image_ids:
+        raise ValueError(f"{told}their images differ; give two runs of the same images")
+    if one.annotations != other.annotations:
+        raise ValueError(f"{told}their ground-truth boxes differ; give two runs of the same data")
