@@ -8,7 +8,7 @@ DEMO ?= runs/demo
 
 NOTEBOOKS ?= losses train torchvision
 
-.PHONY: help setup test test-slow test-tfds test-onnx lint peers demo notebooks docs clean
+.PHONY: help setup test test-slow test-tfds test-onnx test-browser lint peers demo notebooks docs clean
 
 help:
 	@echo "make demo   train a small RetinaNet, print its AP, draw pictures into $(DEMO)"
@@ -28,7 +28,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 # Two test processes: with eight virtual devices each, more do not help two cores.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not browser'
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -45,6 +45,12 @@ test-onnx:
 	.venv-onnx/bin/python -m pip install --quiet --disable-pip-version-check \
 		jax2onnx==0.17.1 onnxruntime==1.32.0
 	.venv-onnx/bin/python -m pytest tests/export/test_onnx_program.py
+
+# Takes Chromium and its driver on PATH: apt-get install chromium chromium-driver.
+test-browser:
+	$(MAKE) setup VENV=.venv-browser
+	.venv-browser/bin/python -m pip install --quiet --disable-pip-version-check selenium==4.51.0
+	.venv-browser/bin/python -m pytest -m browser tests/report/test_in_a_browser.py
 
 lint: setup
 	$(BIN)/ruff format --check .

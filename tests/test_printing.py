@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ioub_jax import files
-from ioub_jax.data.audit import report
+from ioub_jax.data.audit import audit_report
 from ioub_jax.data.audit.findings import Finding
 from ioub_jax.data.checks import DataError, Problem
 from ioub_jax.data.sources.learned import ClassCount
@@ -54,8 +54,11 @@ def test_names_do_nothing_in_sentences_tables_and_pictures(tmp_path):
     assert str(DataError(f"{NASTY}: is missing.", "missing_image")) == f"{SHOWN}: is missing."
     assert str(Problem("missing_image", f"{NASTY}: is missing.")) == f"{SHOWN}: is missing."
     finding = Finding("empty_class", False, 1, f"{NASTY}.", (NASTY,))
-    assert report.format_findings([finding]).splitlines()[2:] == [f"    {SHOWN}.", f"    - {SHOWN}"]
-    (_, row) = report._format_classes([ClassCount(NASTY, *range(8))]).splitlines()
+    assert audit_report.format_findings([finding]).splitlines()[2:] == [
+        f"    {SHOWN}.",
+        f"    - {SHOWN}",
+    ]
+    (_, row) = audit_report._format_classes([ClassCount(NASTY, *range(8))]).splitlines()
     assert row.startswith(SHOWN)
     ground_truth = {
         "images": [{"id": 1}],

@@ -43,7 +43,7 @@ import numpy as np
 from ioub_jax import detectors, files, plotting
 from ioub_jax.configs import refusals
 from ioub_jax.data import audit
-from ioub_jax.data.audit import network_scale, report
+from ioub_jax.data.audit import audit_report, network_scale
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.data.sources.chosen_images import evenly
@@ -72,7 +72,7 @@ def what_suits(
     fit = anchor_fit.measure_anchor_fit(annotations, anchoring)
     configured = network_scale.with_padding(sizes, resize, canvases)
     suggested = network_scale.suggested_canvases(sizes, resize, canvases)
-    of_canvases = report.format_canvases(configured, suggested)
+    of_canvases = audit_report.format_canvases(configured, suggested)
     if loading.tiling is not None:
         share = configured.padding_share
         of_canvases = f"Padding of tiles of {loading.tiling}: {share:.1%} of their pixels"
@@ -106,7 +106,7 @@ def draw_sample(path: pathlib.Path, data: audit.OpenedData, count: int) -> None:
 def write(folder: pathlib.Path, found: audit.Audit, details: dict[str, Any]) -> None:
     """Writes check.json and, if there is something to draw, the contact sheet."""
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(folder / "check.json", report.to_json(found) | details, indent=1)
+    files.write_json(folder / "check.json", audit_report.to_json(found) | details, indent=1)
     if found.data is not None and found.data.statistics.boxes:
         draw_sample(folder / "contact_sheet.png", found.data, _IMAGES.value)
 
@@ -150,10 +150,10 @@ def main() -> None:
             lines = "\n".join(data.learned.lines())
             if (pixels := audit.pixels_line(data.source)) is not None:
                 details["pixels"] = pixels
-            print(f"{report.format_statistics(data.statistics)}\n\n{suits}\n\n{lines}\n")
+            print(f"{audit_report.format_statistics(data.statistics)}\n\n{suits}\n\n{lines}\n")
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    print(report.format_findings(found.findings))
+    print(audit_report.format_findings(found.findings))
     if _OUTPUT.value is not None:
         write(pathlib.Path(_OUTPUT.value), found, details)
         print(f"\nThe whole report is in {_OUTPUT.value}.")

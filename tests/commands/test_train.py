@@ -192,6 +192,32 @@ def test_sigterm_saves_ends_the_workers_and_resumes(finished, tmp_path, to_worke
     assert_bit_identical(state_in(workdir), state_in(finished))
 
 
+def test_report_a_run_by_what_its_evaluation_has_kept(finished, tmp_path):
+    last = json.loads((finished / "evaluation" / "val_24_metrics.json").read_text())
+    before = finished / "evaluation" / "val_24_without_ema_detections.json"
+    code, output = tiny.run(
+        "report", f"--workdir={finished}", "--checkpoint=last", f"--against={before}",
+        f"--output={tmp_path}/report.html", "--pictures=2",
+    )  # fmt: skip
+    assert code == 0, output
+    assert f"run: AP {last['AP']:.3f}, AP50 {last['AP50']:.3f}" in output
+    text = (tmp_path / "report.html").read_text()
+    assert "Side by side" in text and "What NMS has lost cannot be told" in text
+    assert text.count("data:image/jpeg") >= 2
+    code, output = tiny.run("report", f"--workdir={finished}", "--checkpoint=last", "--dry_run")
+    assert code == 0, output
+    assert f"Detections: {finished}/evaluation/val_24_detections.json." in output
+
+
+@pytest.mark.slow
+def test_report_a_run_by_what_it_detects(finished):
+    arguments = (f"--workdir={finished}", "--checkpoint=last", "--detect", "--pictures=2")
+    code, output = tiny.run("report", *arguments)
+    assert code == 0, output
+    text = (finished / "report.html").read_text()
+    assert "before NMS" in text and "that a candidate reaches" in text
+
+
 @pytest.mark.slow
 def test_diagnose_a_run(finished):
     code, output = tiny.run("diagnose", f"--workdir={finished}", "--checkpoint=last")

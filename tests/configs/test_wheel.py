@@ -56,6 +56,7 @@ def test_it_has_one_package_and_no_tests(wheel):
     (information,) = parts - {"ioub_jax"}
     assert information.endswith(".dist-info")
     assert not [name for name in names if name.endswith((".pyc", ".ipynb", ".json", ".npz"))]
+    assert {"ioub_jax/report/report.css", "ioub_jax/report/report.js"} <= set(names)
     recipes = {name for name in names if name.startswith("ioub_jax/configs/recipes/")}
     expected = {f"ioub_jax/configs/recipes/{name}.py" for name in configs.recipes()}
     assert recipes - {"ioub_jax/configs/recipes/__init__.py"} == expected

@@ -68,8 +68,8 @@ def test_objects_are_grouped_by_size(measured):
 def test_groups_of_all_objects_have_the_ap_of_all(measured):
     (squares,) = measured.groupings[1].groups
     summary = measured.metrics.summary
-    for key in ("AP", "AP50"):
-        assert getattr(squares, key) == pytest.approx(summary[key])
+    numbers = [squares.AP, squares.AP50]
+    assert numbers == pytest.approx([summary["AP"], summary["AP50"]])
 
 
 def test_what_overlaps_is_crowded():

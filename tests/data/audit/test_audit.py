@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ioub_jax.data import audit
-from ioub_jax.data.audit import HEADINGS, report
+from ioub_jax.data.audit import HEADINGS, audit_report
 from ioub_jax.data.sources import FileSource, Rules
 from ioub_jax.data.sources.annotations import collect_annotations
 from ioub_jax.data.sources.example import Census, create_example
@@ -154,7 +154,7 @@ def test_a_data_set_that_cannot_be_opened_is_one_finding(tmp_path):
     (finding,) = found.findings
     assert found.data is None and finding.must_be_fixed
     assert str(tmp_path / "train.json") in finding.sentences[0]
-    json.dumps(report.to_json(found), allow_nan=False)
+    json.dumps(audit_report.to_json(found), allow_nan=False)
 
 
 def test_decoding_tells_each_broken_image_once(tmp_path, content):
@@ -215,13 +215,13 @@ def test_the_report_has_all_sentences_for_machines_and_some_for_people(tmp_path,
     content["annotations"][0]["bbox"][2] = 5
     data_sets.write_coco(tmp_path, content)
     found = audit_data_set(data_sets.coco_config(tmp_path), "train")
-    entry = next(e for e in report.to_json(found)["findings"] if e["kind"] == "no_area")
+    entry = next(e for e in audit_report.to_json(found)["findings"] if e["kind"] == "no_area")
     assert entry["count"] == len(entry["sentences"]) == 7
-    text = report.format_findings(found.findings)
+    text = audit_report.format_findings(found.findings)
     assert text.startswith("MUST BE FIXED\n  boxes without area: 7\n    - ")
     assert "    ... and 4 more" in text
     assert "WORTH KNOWING" in text
-    statistics = report.format_statistics(found.data.statistics)
+    statistics = audit_report.format_statistics(found.data.statistics)
     assert "4 images, 3 of them without objects" in statistics
     assert "64x48 (4)" in statistics
 
@@ -232,7 +232,7 @@ def test_an_unknown_on_error_is_refused(tmp_path):
 
 
 def test_nothing_wrong_is_said():
-    assert report.format_findings([]) == "Nothing wrong was found."
+    assert audit_report.format_findings([]) == "Nothing wrong was found."
 
 
 def test_shapes_can_be_audited_too(tmp_path):
@@ -249,7 +249,7 @@ def test_what_reading_puts_right_is_worth_knowing(tmp_path, content, monkeypatch
     monkeypatch.setattr(audit_parts, "open_source", lambda *_, **__: opened)
     config = data_sets.coco_config(tmp_path)
     assert findings(config) == {"clipped": (1_200, False), "repeated": (1, False)}
-    text = report.format_findings(audit_data_set(config, "train").findings)
+    text = audit_report.format_findings(audit_data_set(config, "train").findings)
     assert "  boxes that stick out of their image, clipped to it: 1,200" in text
 
 
