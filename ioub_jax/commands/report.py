@@ -50,6 +50,7 @@ from ioub_jax import files
 from ioub_jax.data.checks import DataError
 from ioub_jax.diagnostics.detection_files import names_of, read_json
 from ioub_jax.errors import ConfigError
+from ioub_jax.printing import printable
 from ioub_jax.report import page, run_pairs
 from ioub_jax.report.html_elements import counted
 from ioub_jax.report.image_readers import FolderImages, ImageReader, SourceImages
@@ -188,7 +189,7 @@ def main() -> None:
         if told is not None:
             print(_line(told))
     for problem in made.problems[:3]:
-        print(f"Without its picture: {problem}")
+        print(f"Without its picture: {printable(problem)}")
     if len(made.problems) > 3:
         print(f"and {len(made.problems) - 3} more.")
     size = path.stat().st_size / 1e6
@@ -204,7 +205,7 @@ def _line(measured: Measured) -> str:
         "best score threshold": None if point is None else point.threshold,
     }
     known = [f"{key} {value:.3f}" for key, value in numbers.items() if value is not None]
-    return f"{measured.name}: {', '.join(known) or 'nothing to find'}"
+    return f"{printable(measured.name)}: {', '.join(known) or 'nothing to find'}"
 
 
 def dry_run() -> Sequence[str]:
@@ -212,8 +213,9 @@ def dry_run() -> Sequence[str]:
     check_flags()
     path, lines = _place(), []
     if _GROUND_TRUTH.value:
-        images = read_json(pathlib.Path(_GROUND_TRUTH.value), dict).get("images", ())
-        lines.append(f"Ground truth: {_GROUND_TRUTH.value}, {len(images):,} images.")
+        images = read_json(pathlib.Path(_GROUND_TRUTH.value), dict).get("images")
+        count = len(images) if isinstance(images, list) else 0
+        lines.append(f"Ground truth: {_GROUND_TRUTH.value}, {count:,} images.")
     for name, text in zip(_names(), _given(), strict=True):
         lines.append(f"{name}:")
         lines += [f"  {line}" for line in _preview(text)]

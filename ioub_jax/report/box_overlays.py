@@ -27,6 +27,7 @@ SHOWN_KINDS = {
 MOST_BOXES = 24_000
 _MOST_OF_ONE, _LEAST_OF_ONE = 200, 20  # detections, and as many objects
 _LETTERS, _LETTERS_TOLD = 24, 40
+_EDGE = 0.03  # of the image's height: as near to its edge a name has no room beyond the box
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,10 @@ class Overlays:
         # The best are drawn last, above the others.
         shown += [self._detection(number) for number in found[: self._most].tolist()[::-1]]
         more = f"{counted(left_out, 'box', 'boxes')} more" if left_out else None
-        return element("g", *_halos(shown), *map(_box, shown), id=name, data_more=more)
+        size = self._measured.images[image].size
+        height = None if size is None else size[1]
+        boxes = (_box(one, height) for one in shown)
+        return element("g", *_halos(shown), *boxes, id=name, data_more=more)
 
     def _object(self, number: int) -> _Shown:
         measured, compared = self._measured, self._measured.compared
@@ -115,11 +119,16 @@ def _halos(shown: list[_Shown]) -> Iterator[Html]:
             yield element("path", d=path, class_=f"halo k-{kind}")
 
 
-def _box(one: _Shown) -> Html:
+def _box(one: _Shown, height: float | None) -> Html:
+    """A box with its name, in an image of some height, which may not be known."""
     is_object = one.kind in ("truth", "missed", "crowd")
-    x, y = _rounded(one.box[0]), _rounded(one.box[1] + (one.box[3] if is_object else 0))
-    # Above a detection, below an object, so that both can be read.
-    text = element("text", one.label, x=x, y=y, dy=".95em" if is_object else "-.25em")
+    x, y = max(one.box[0], 0.0), one.box[1] + (one.box[3] if is_object else 0)
+    # Above a detection, below an object, so that both can be read, and within the image.
+    below = is_object if height is None else y < (1 - _EDGE if is_object else _EDGE) * height
+    if height is not None:
+        y = min(max(y, 0.0), height)
+    place = {"x": _rounded(x), "y": _rounded(y), "dy": ".95em" if below else "-.25em"}
+    text = element("text", one.label, **place)
     title, path = element("title", one.told), element("path", d=outline(one.box))
     return element("g", title, path, text, class_=f"b k-{one.kind}", data_n=one.name)
 

@@ -13,7 +13,15 @@ from ioub_jax.evaluation.detection_kinds import (
     KINDS,
     MISPLACED,
 )
-from ioub_jax.report.html_elements import Html, counted, decimals, element, joined, name_html
+from ioub_jax.report.html_elements import (
+    Html,
+    counted,
+    decimals,
+    element,
+    file_html,
+    joined,
+    name_html,
+)
 from ioub_jax.report.measurement import Measured
 
 #: How many pictures a gallery has where nothing else is said; that of the worst has twice as many.
@@ -147,7 +155,7 @@ def _false_picture(measured: Measured, detection: int) -> Picture:
     if box >= 0:
         other = int(compared.objects.classes[box])
         classes.add(other)
-        where = f", IoU {decimals(kinds.ious[detection], 2)} with a "
+        where = f", IoU {decimals(kinds.ious[detection], 2)} with "
         said = joined(said, where, name_html(measured.class_names[other]))
     return Picture(
         0,
@@ -202,7 +210,7 @@ def _why(measured: Measured, box: int) -> Html:
 
 
 def _caption(measured: Measured, image: int, told: object) -> Html:
-    name = element("span", name_html(measured.images[image].name), class_="file")
+    name = element("span", file_html(measured.images[image].name), class_="file")
     return joined(name, element("span", told))
 
 

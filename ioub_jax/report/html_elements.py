@@ -60,6 +60,14 @@ def name_html(name: str, letters: int = SHOWN_LETTERS) -> Html:
     return element("span", f"{name[: letters - 1]}…", class_="name", title=name)
 
 
+def file_html(name: str) -> Html:
+    """The name of a file, of which a long one is known by its end."""
+    name = printable(name)
+    if len(name) <= SHOWN_LETTERS:
+        return name_html(name)
+    return element("span", f"…{name[1 - SHOWN_LETTERS :]}", class_="name", title=name)
+
+
 def decimals(value: float | None, digits: int = 3) -> str:
     """A number as text; a dash where it does not exist."""
     return ABSENT if value is None or value != value else f"{value:.{digits}f}"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,7 +31,7 @@ class ImageEntry:
     """What the ground truth says of an image.
 
     Attributes:
-      name: of its file, or its id where it has none.
+      name: of its file, without the folder that all are in, or its id where it has none.
       file_name: as the ground truth has it; None where it has none.
       size: width and height; None where it does not say.
     """
@@ -173,7 +174,16 @@ def _image_entries(
     ground_truth: Mapping[str, Any], checked: CheckedInput
 ) -> tuple[ImageEntry, ...]:
     by_id = {id_of(entry["id"]): entry for entry in ground_truth["images"]}
-    return tuple(_image_entry(written, by_id[id_of(written)]) for written in checked.image_ids)
+    entries = [_image_entry(written, by_id[id_of(written)]) for written in checked.image_ids]
+    start = _common_start([entry.name for entry in entries])
+    return tuple(dataclasses.replace(entry, name=entry.name[start:]) for entry in entries)
+
+
+def _common_start(names: Sequence[str]) -> int:
+    """How long the folder is that all files are in: it says nothing, and may be private."""
+    folders = zip(*(name.split("/")[:-1] for name in names), strict=False)
+    common = itertools.takewhile(lambda parts: len(set(parts)) == 1, folders)
+    return sum(len(parts[0]) + 1 for parts in common)
 
 
 def _image_entry(written: int | str, entry: Mapping[str, Any]) -> ImageEntry:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ioub_jax.evaluation.coco_matching import COCO_DETECTIONS
 from ioub_jax.evaluation.error_kinds import ERROR_OF_KIND
 from ioub_jax.evaluation.thresholds import LEAST_BOXES
 from ioub_jax.report.html_elements import (
@@ -63,6 +64,8 @@ def told_of(measured: Measured) -> str:
         counted(len(metrics.per_class), "class", "classes"),
         counted(metrics.detections, "detection"),
     ]
+    if metrics.counted != COCO_DETECTIONS:
+        parts.append(f"of which the {metrics.counted:,} best of a class in an image count")
     return ", ".join(parts)
 
 
@@ -84,18 +87,24 @@ def _sentences(measured: Measured) -> Iterator[Html]:
 
 
 def _gains(measured: Measured) -> Iterator[Html]:
-    all_classes = measured.errors.errors["50"].all_classes
-    gains = {key: all_classes.dAP[key] or 0.0 for key in (*ERROR_OF_KIND, "missed")}
-    ordered = sorted(gains, key=lambda key: -gains[key])
-    if gains[ordered[0]] <= 0:
+    (first, gain), (second, of_second) = _largest(measured, "50")[:2]
+    strict, of_strict = _largest(measured, "75")[0]
+    if gain <= 0:
         return
-    first, second = ordered[:2]
     yield joined(
         "Most is lost by ",
         element("b", f"{first} errors" if first != "missed" else "missed objects"),
-        f" ({ERRORS_TOLD[first]}): without them AP50 would be {decimals(gains[first])} higher. ",
-        f"Next: {second}, {decimals(gains[second])}.",
+        f" ({ERRORS_TOLD[first]}): without them AP50 would be {decimals(gain)} higher. ",
+        f"Next: {second}, {decimals(of_second)}. Of AP75 most is lost by {strict}, ",
+        f"{decimals(of_strict)}.",
     )
+
+
+def _largest(measured: Measured, iou: str) -> list[tuple[str, float]]:
+    """The six errors and what average precision at an IoU gains without each, the most first."""
+    gains = measured.errors.errors[iou].all_classes.dAP
+    known = [(key, gains[key] or 0.0) for key in (*ERROR_OF_KIND, "missed")]
+    return sorted(known, key=lambda entry: -entry[1])
 
 
 def _cut(measured: Measured) -> Iterator[Html]:

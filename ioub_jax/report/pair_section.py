@@ -10,6 +10,7 @@ from ioub_jax.report.html_elements import (
     counted,
     decimals,
     element,
+    file_html,
     interval_html,
     joined,
     name_html,
@@ -194,7 +195,7 @@ def _image_row(pair: RunPair, image: int) -> Row:
     first, second = pair.first.image_errors, pair.second.image_errors
     name, moved = pair.first.images[image].name, float(pair.moved[image])
     cells = [
-        text_cell(name_html(name), name),
+        text_cell(file_html(name), name),
         number_cell(float(first.cost[image]), 2),
         number_cell(float(second.cost[image]), 2),
         element(

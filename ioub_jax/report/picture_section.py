@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from ioub_jax.report import box_overlays
 from ioub_jax.report.embedded_images import Box, Embedded, EmbeddedImage, focus_of, within
 from ioub_jax.report.galleries import Gallery, Picture, worst_first
-from ioub_jax.report.html_elements import Html, counted, element, joined, name_html
+from ioub_jax.report.html_elements import Html, counted, element, file_html, joined
 from ioub_jax.report.html_tables import Column, Row, count_cell, number_cell, table, text_cell
 from ioub_jax.report.measurement import Measured
 
@@ -188,7 +188,7 @@ def image_table(measured: Measured, shown: Iterable[int]) -> Html:
     rows = []
     for image in order[:_LISTED].tolist():
         name = measured.images[image].name
-        shown_name: Html = name_html(name)
+        shown_name = file_html(name)
         if image in places:
             shown_name = element("a", shown_name, href=places[image])
         numbers = (errors.boxes, errors.true, errors.false, errors.missed)

@@ -47,7 +47,7 @@ def test_false_detections_are_by_kind_one_an_image(shown):
     assert found["false-both"].pictures == ()
     confused = found["false-confused"].pictures[0]
     assert confused.classes == (0, 1) and confused.box == 21
-    assert "cat" in confused.caption and "with a " in confused.caption
+    assert "cat" in confused.caption and "with " in confused.caption
     assert found["false-background"].text.startswith("3 detections of nothing")
 
 

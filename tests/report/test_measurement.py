@@ -152,3 +152,22 @@ def test_runs_of_other_data_are_not_compared(measured, change, sentence):
     other = measure(truth, [], "other", resamplings=2)
     with pytest.raises(ValueError, match=f"small and other cannot be compared: {sentence}"):
         run_pairs.compare_runs(measured, other)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["/data/x/a.png", "/data/x/b.png"], ["a.png", "b.png"]),
+        (["/data/x/a.png", "/data/xy/a.png"], ["x/a.png", "xy/a.png"]),
+        (["/a.png", "/b.png"], ["a.png", "b.png"]),
+        (["a.png", "ab.png"], ["a.png", "ab.png"]),
+        (["x/a.png", "a.png"], ["x/a.png", "a.png"]),
+    ],
+)
+def test_images_are_named_without_the_folder_that_all_are_in(names, expected):
+    truth = data_set([])
+    for entry, name in zip(truth["images"], names, strict=True):
+        entry["file_name"] = name
+    measured = measure(truth, [], resamplings=0)
+    assert [entry.name for entry in measured.images] == expected
+    assert [entry.file_name for entry in measured.images] == names
