@@ -10,6 +10,7 @@ python -m experiments.benchmark export --config=configs/shapes_retinanet.py --re
 python -m experiments.benchmark mixed --config=configs/shapes_retinanet.py
 python -m experiments.benchmark saving --config=configs/coco_retinanet.py
 python -m experiments.benchmark metrics
+python -m experiments.benchmark report
 python -m experiments.benchmark merging
 python -m experiments.benchmark huge
 python -m experiments.benchmark open
@@ -45,6 +46,7 @@ from experiments.benchmark import (
     mixed_sizes,
     opening,
     rates,
+    report_cost,
     saving,
     start,
 )
@@ -60,6 +62,7 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "export": exported.exported_beside_jitted,
     "saving": saving.saving_cost,
     "metrics": detection_metrics.metrics_cost,
+    "report": report_cost.report_cost,
     "merging": merging.merging_rules,
     "mixed": mixed_sizes.mixed_beside_alike,
     "huge": huge_images.reading_cost,
@@ -82,6 +85,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "export": exported.check_configuration,
     "saving": saving.check_saving,
     "metrics": detection_metrics.check_metrics_input,
+    "report": detection_metrics.check_metrics_input,
     "merging": merging.check_merging,
     "mixed": exported.check_configuration,
     "huge": huge_images.check_reading,

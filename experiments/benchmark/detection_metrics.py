@@ -14,7 +14,10 @@ from ioub_jax.evaluation import coco_input, coco_metrics
 from ioub_jax.evaluation.coco_format import DetectionCollector
 
 _DETECTIONS = flags.DEFINE_integer(
-    "detections", 500_000, "Detections of `metrics`; at least one an image.", lower_bound=1
+    "detections",
+    500_000,
+    "Detections of `metrics` and `report`; at least one an image.",
+    lower_bound=1,
 )
 
 _BACKENDS: tuple[coco_metrics.Backend, ...] = get_args(coco_metrics.Backend)
@@ -31,9 +34,9 @@ def metrics_cost() -> dict[str, Any]:
     checks of all of them included.
     """
     check_metrics_input()
-    ground_truth = _ground_truth()
+    ground_truth = generated_truth()
     start = timing.now()
-    results = _collected(ground_truth)
+    results = generated_detections(ground_truth)
     result: dict[str, Any] = {
         "images": _images(),
         "boxes": len(ground_truth["annotations"]),
@@ -59,7 +62,7 @@ def metrics_cost() -> dict[str, Any]:
 
 
 def check_metrics_input() -> str:
-    """What `metrics_cost` would compute; raises `ConfigError` where images lack detections."""
+    """What is generated for `metrics` and `report`; raises `ConfigError` where images lack some."""
     each = _DETECTIONS.value // _images()
     if each < 1:
         raise ConfigError(
@@ -67,7 +70,7 @@ def check_metrics_input() -> str:
         )
     return (
         f"{_images():,} images with {each * _images():,} detections of "
-        f"{CLASSES.value or 80} classes, generated, by {' and '.join(_BACKENDS)}"
+        f"{CLASSES.value or 80} classes, generated"
     )
 
 
@@ -94,7 +97,7 @@ def _one_turn(
     }, metrics
 
 
-def _ground_truth() -> dict[str, Any]:
+def generated_truth() -> dict[str, Any]:
     """Boxes of all sizes, one in a hundred of them a crowd, in COCO's JSON format."""
     rng = np.random.default_rng(0)
     classes = CLASSES.value or 80
@@ -122,7 +125,7 @@ def _ground_truth() -> dict[str, Any]:
     }
 
 
-def _collected(ground_truth: dict[str, Any]) -> list[dict[str, Any]]:
+def generated_detections(ground_truth: dict[str, Any]) -> list[dict[str, Any]]:
     """As many detections in every image, most of them near a box of their class."""
     rng = np.random.default_rng(1)
     each = _DETECTIONS.value // _images()

@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments.benchmark import detection_metrics, timing, worker
+from experiments.benchmark import detection_metrics, report_cost, timing, worker
 from experiments.benchmark.__main__ import _MEASUREMENTS
 from experiments.benchmark.workloads import Workload, parse
 from ioub_jax.errors import ConfigError
@@ -137,6 +137,15 @@ def test_cocos_metrics_are_timed_with_both_backends():
         parts = report[backend]
         assert set(parts) == {"input checks", "backend", "reading the numbers", "whole"}
         assert parts["whole"]["wall, s"]["lowest"] >= parts["backend"]["wall, s"]["lowest"] > 0.0
+
+
+def test_a_report_of_generated_detections_is_timed_and_weighed():
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(images=6, detections=60, classes=2, repeats=1):
+        cost = report_cost.report_cost()
+    assert (cost["images"], cost["detections"], cost["turns"]) == (6, 60, 1)
+    assert cost["pictures"] >= 6 and 0.05 < cost["page, MiB"] < 30
+    assert cost["measuring"]["wall, s"]["lowest"] > 0.0 and cost["page"]["CPU, s"]["lowest"] > 0.0
 
 
 def test_metrics_of_fewer_detections_than_images_are_refused():
