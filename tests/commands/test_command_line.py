@@ -97,6 +97,16 @@ DRY_RUNS = [
     ("config", ["seed"], "Printed: 6 lines about the keys of a configuration."),
     ("benchmark", ["export", TINY], "a retinanet of 80 classes"),
     ("benchmark", ["start", TINY, "--repeats=2"], f"--help, and 3 starts of {TINY}"),
+    ("report", ["--workdir=RUN"], "the weights at step 2"),
+    (
+        "report",
+        [
+            "--detections=FOLDER/found.json",
+            "--ground_truth=FOLDER/truth.json",
+            "--output=FOLDER/new/report.html",
+        ],
+        "0 detections",
+    ),
     ("diagnose", ["--workdir=RUN"], "the weights at step 2"),
     (
         "diagnose",
