@@ -158,17 +158,22 @@ def main() -> None:
         write(pathlib.Path(_OUTPUT.value), found, details)
         print(f"\nThe whole report is in {_OUTPUT.value}.")
     if _WRITE_CONFIG.value is not None:
-        _write_config(pathlib.Path(_WRITE_CONFIG.value))
+        _write_config(pathlib.Path(_WRITE_CONFIG.value), is_broken=bool(found.must_be_fixed))
     if found.must_be_fixed:
         sys.exit(1)
 
 
-def _write_config(path: pathlib.Path) -> None:
+def _write_config(path: pathlib.Path, *, is_broken: bool) -> None:
     """Writes the configuration, and says how it is trained."""
     data = data_flags.found()
     assert data is not None  # `_look_at_data` has asked
     config_file.write(path, data)
     print(f"\n{path} has what suits this data, with the reasons. To train with it:")
+    if is_broken:
+        print(
+            "(What must be fixed stops a training: mend it, or leave broken files and boxes out "
+            "with --config.data.on_error=skip.)"
+        )
     print(f"ioub train --config={shlex.quote(str(path))} --workdir=runs/{shlex.quote(path.stem)}")
 
 

@@ -126,7 +126,12 @@ def _measure_run(workdir: str, name: str) -> tuple[Measured, "RunInput"]:
     """Measures a run."""
     run = _read_run(workdir)
     measured = measure(
-        run.ground_truth, run.detections, name, counted=run.counted, suppression=run.suppression
+        run.ground_truth,
+        run.detections,
+        name,
+        counted=run.counted,
+        suppression=run.suppression,
+        origin=run.origin,
     )
     return measured, run
 
@@ -139,7 +144,7 @@ def _measure_file(path: str, name: str, ground_truth: dict, source: str) -> Meas
     """
     detections = read_json(pathlib.Path(path), list)
     try:
-        return measure(ground_truth, detections, name)
+        return measure(ground_truth, detections, name, origin=f"{path} on {source}")
     except (AttributeError, KeyError, TypeError) as error:
         sentence = f"{path} or {source} is not in COCO's format: {error!r}."
         raise DataError(sentence, "broken_annotation") from error

@@ -15,8 +15,8 @@ from ioub_jax.report.measurement import Measured
 SHOWN_KINDS = {
     "true": "true",
     "duplicate": "duplicate",
-    "misplaced": "misplaced",
-    "confused": "confused",
+    "misplaced": "misplaced (localization)",
+    "confused": "confused (classification)",
     "both": "both",
     "background": "background",
     "truth": "object, found",

@@ -148,7 +148,7 @@ def _list(confusion: ConfusionMatrix) -> Html:
     background = len(confusion.names)
     between = [cell for cell in confusion.confusions() if background not in cell[:2]]
     if not between:
-        return element("p", "No object is taken for one of another class.")
+        return element("p", "No object is taken for one of another class instead of its own.")
     columns = [
         Column("object", is_text=True),
         Column("taken for", is_text=True),

@@ -89,15 +89,26 @@ def galleries_of(measured: Measured, count: int = PICTURES) -> list[Gallery]:
     ]
 
 
-def whole_image(measured: Measured, run: int, image: int) -> Picture:
-    """A picture of all that is right and wrong in an image."""
+def whole_image(measured: Measured, run: int, image: int, *, by_object: bool = False) -> Picture:
+    """A picture of all that is right and wrong in an image.
+
+    Args:
+      measured: what is shown.
+      run: 0, or 1 of the second of two runs.
+      image: its number.
+      by_object: whether its caption tells the error, which is the cost for each detection and
+        missed object, and not the cost.
+    """
     errors = measured.image_errors
     numbers = (errors.true[image], errors.false[image], errors.missed[image])
     told = ", ".join(
         f"{number} {word}"
         for number, word in zip(numbers, ("true", "false", "missed"), strict=True)
     )
-    caption = _caption(measured, image, f"{told}; error {decimals(errors.error[image], 2)}")
+    told += f"; cost {decimals(errors.cost[image], 1)}"
+    if by_object:
+        told += f", error {decimals(errors.error[image], 2)}"
+    caption = _caption(measured, image, told)
     return Picture(run, image, caption, measured.classes_of_images[image])
 
 
@@ -113,7 +124,8 @@ def _worst(measured: Measured, count: int) -> Gallery:
     return Gallery(
         "worst",
         "The worst images",
-        "Most errors first: false detections, missed objects, and true detections that fit badly.",
+        "The highest cost first: 1 for a false detection and for a missed object, and up to 1 for "
+        "a true detection that fits badly.",
         tuple(whole_image(measured, 0, image) for image in chosen),
     )
 
@@ -125,8 +137,11 @@ def _best(measured: Measured, count: int) -> Gallery:
     return Gallery(
         "best",
         "The best images",
-        "Of those with objects: the least error for each object and detection.",
-        tuple(whole_image(measured, 0, image) for image in there[order][:count].tolist()),
+        "Of those with objects: the least error, the cost by detections and missed objects.",
+        tuple(
+            whole_image(measured, 0, image, by_object=True)
+            for image in there[order][:count].tolist()
+        ),
     )
 
 

@@ -47,6 +47,7 @@ class Measured:
 
     Attributes:
       name: what the detections are called.
+      origin: what they are of, in words; empty where nobody has said.
       checked: what was measured.
       compared: the same in arrays.
       images: what the ground truth says of each image, in the order of their numbers.
@@ -80,6 +81,7 @@ class Measured:
     groupings: tuple[Grouping, ...]
     correlation: Correlation
     suppression: Suppression | None
+    origin: str = ""
 
     @property
     def kinds(self) -> DetectionKinds:
@@ -118,6 +120,7 @@ def measure(
     counted: int = coco_metrics.COCO_DETECTIONS,
     resamplings: int = RESAMPLINGS,
     suppression: Suppression | None = None,
+    origin: str = "",
 ) -> Measured:
     """Measures detections.
 
@@ -129,6 +132,7 @@ def measure(
       counted: as `coco_metrics.evaluate_detections`.
       resamplings: how many data sets are drawn for an interval.
       suppression: what NMS has lost, where it is known.
+      origin: what they are of, in words.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category.
@@ -149,6 +153,7 @@ def measure(
     sizes = np.array([entry.size or (np.nan, np.nan) for entry in images]).reshape(-1, 2)
     return Measured(
         name=name,
+        origin=origin,
         checked=checked,
         compared=compared,
         images=images,

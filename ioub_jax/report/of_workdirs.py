@@ -26,6 +26,7 @@ class RunInput:
       counted: how many detections of a class in an image its metric counts.
       suppression: what NMS has lost; None where it was not looked at.
       source: its images, whole ones.
+      origin: which images and which weights, in words.
     """
 
     ground_truth: dict[str, Any]
@@ -33,6 +34,7 @@ class RunInput:
     counted: int
     suppression: Suppression | None
     source: Source
+    origin: str
 
 
 def stored_detections(
@@ -82,15 +84,17 @@ def read_run(
       DataError: as `trained.load_run`, or what is kept is broken.
     """
     stored = stored_detections(workdir, checkpoint, split, ema=ema, changes=changes)
+    step = checkpoints.to_read(workdir, checkpoint).step
+    origin = f"{split} images, the {checkpoint} checkpoint, of step {step}"
     if stored is None or detect:
         model = trained.load_run(workdir, checkpoint, split, ema=ema, changes=changes)
         ground_truth, detections, suppression = search_source(model)
         source = whole_of(model.source)
-        return RunInput(ground_truth, detections, _counted(model), suppression, source)
+        return RunInput(ground_truth, detections, _counted(model), suppression, source, origin)
     model = trained.open_run(workdir, split, changes)
     source = whole_of(model.source)
     ground_truth = coco_format.to_coco_ground_truth(source)
-    return RunInput(ground_truth, read_json(stored, list), _counted(model), None, source)
+    return RunInput(ground_truth, read_json(stored, list), _counted(model), None, source, origin)
 
 
 def _counted(model: trained.Trained) -> int:

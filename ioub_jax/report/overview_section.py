@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from ioub_jax.evaluation.coco_matching import COCO_DETECTIONS
 from ioub_jax.evaluation.error_kinds import ERROR_OF_KIND
 from ioub_jax.evaluation.thresholds import LEAST_BOXES
+from ioub_jax.printing import printable
 from ioub_jax.report.html_elements import (
     Html,
     counted,
@@ -66,7 +67,7 @@ def told_of(measured: Measured) -> str:
     ]
     if metrics.counted != COCO_DETECTIONS:
         parts.append(f"of which the {metrics.counted:,} best of a class in an image count")
-    return ", ".join(parts)
+    return "; ".join([*filter(None, [printable(measured.origin)]), ", ".join(parts)])
 
 
 def _sentences(measured: Measured) -> Iterator[Html]:
@@ -163,7 +164,7 @@ def _groups(measured: Measured) -> Iterator[Html]:
     if spreads:
         _, grouping, low, high = max(spreads, key=lambda spread: spread[0])
         yield joined(
-            f"Objects differ most by {grouping.title.partition(':')[0]}: AP is {decimals(low.AP)} "
-            f"for {low.name} ({low.boxes:,}) and {decimals(high.AP)} for {high.name} "
-            f"({high.boxes:,})."
+            f"Objects differ most {grouping.title.replace(':', ' (') + ')'}: AP is "
+            f"{decimals(low.AP)} for {low.name} ({counted(low.boxes, 'object')}) and "
+            f"{decimals(high.AP)} for {high.name} ({counted(high.boxes, 'object')})."
         )

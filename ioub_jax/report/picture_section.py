@@ -200,10 +200,13 @@ def image_table(measured: Measured, shown: Iterable[int]) -> Html:
         ]
         rows.append(Row(cells, measured.classes_of_images[image]))
     right = len(errors.cost) - len(order)
-    told = f"{counted(right, 'image')} without any error {'is' if right == 1 else 'are'} left out"
+    left_out = []
+    if right:
+        left_out.append(f"{counted(right, 'image')} without any error")
     if len(order) > _LISTED:
-        told += f", and {len(order) - _LISTED:,} with less errors"
+        left_out.append(f"{len(order) - _LISTED:,} with fewer errors")
+    told = f" Left out: {' and '.join(left_out)}." if left_out else ""
     return joined(
-        element("p", f"At the score thresholds and IoU .5. {told}."),
+        element("p", f"At the score thresholds and IoU .5.{told}"),
         table(columns, rows, "Images, the worst first"),
     )

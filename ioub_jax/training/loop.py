@@ -332,6 +332,12 @@ class Run:
         return evaluation
 
 
+_STOPPING = (
+    b"\nStopping after this step, or the evaluation that is going on, with everything saved; a "
+    b"second Ctrl-C ends at once.\n"
+)
+
+
 class StopRequest(StopSignals):
     """Turns SIGTERM and SIGINT into a question that the loop asks after every step.
 
@@ -357,6 +363,8 @@ class StopRequest(StopSignals):
 
     def _request(self, signum: int, frame: Any) -> None:
         super()._request(signum, frame)
+        # As no log would: a handler of one may be in the middle of a line.
+        os.write(2, _STOPPING)
         if self._has_others:
             os.kill(os.getpid(), signal.SIGTERM)
         # A second Ctrl-C interrupts at once.
