@@ -63,15 +63,30 @@ def as_int32(labels: ArrayLike, name: str = "labels") -> jax.Array:
     return converted.astype(jnp.int32)
 
 
-def _aligned(*boxes: ArrayLike) -> list[jax.Array]:
-    """Gives arrays one dtype and one shape, so that no operation promotes ranks by itself."""
+def align(*boxes: ArrayLike) -> list[jax.Array]:
+    """Gives arrays one dtype and one shape, so that no operation promotes ranks by itself.
+
+    Args:
+      *boxes: arrays whose shapes broadcast against each other.
+
+    Returns:
+      The arrays, all of one shape, float64 if one of them is float64, else float32.
+    """
     converted = at_least_float32(*boxes)
     shape = jnp.broadcast_shapes(*(array.shape for array in converted))
     return [jnp.broadcast_to(array, shape) for array in converted]
 
 
-def _for_pairs(first: ArrayLike, second: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """Returns `first` as `[..., N, 1, 4]` and `second` as `[..., 1, M, 4]`, of equal rank."""
+def for_pairs(first: ArrayLike, second: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Gives boxes the shapes in which every one meets every other one.
+
+    Args:
+      first: `[..., N, 4]`.
+      second: `[..., M, 4]`; missing leading dimensions are added.
+
+    Returns:
+      `first` as `[..., N, 1, 4]` and `second` as `[..., 1, M, 4]`, of equal rank and one dtype.
+    """
     first, second = at_least_float32(first, second)
     rank = max(first.ndim, second.ndim)
     first = first.reshape((1,) * (rank - first.ndim) + first.shape)
@@ -79,8 +94,16 @@ def _for_pairs(first: ArrayLike, second: ArrayLike) -> tuple[jax.Array, jax.Arra
     return first[..., :, None, :], second[..., None, :, :]
 
 
-def _divide_or_zero(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
-    """Divides; 0 with gradient 0 where the (non-negative) denominator is practically 0."""
+def divide_or_zero(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+    """Divides; 0 with gradient 0 where the (non-negative) denominator is practically 0.
+
+    Args:
+      numerator: `[...]`.
+      denominator: `[...]`, at least 0; below 1e-12 it counts as 0.
+
+    Returns:
+      `[...]`.
+    """
     divisible = denominator > _SMALLEST_DENOMINATOR
     return jnp.where(divisible, numerator, 0.0) / jnp.where(divisible, denominator, 1.0)
 
@@ -130,8 +153,8 @@ def aligned_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
     Returns:
       `[...]` in 0..1; differentiable in both arguments.
     """
-    intersection, union = _intersection_and_union(*_aligned(boxes, other_boxes))
-    return _divide_or_zero(intersection, union)
+    intersection, union = _intersection_and_union(*align(boxes, other_boxes))
+    return divide_or_zero(intersection, union)
 
 
 def pairwise_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
@@ -144,8 +167,8 @@ def pairwise_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
     Returns:
       `[..., N, M]` in 0..1.
     """
-    intersection, union = _intersection_and_union(*_for_pairs(boxes, other_boxes))
-    return _divide_or_zero(intersection, union)
+    intersection, union = _intersection_and_union(*for_pairs(boxes, other_boxes))
+    return divide_or_zero(intersection, union)
 
 
 def pairwise_intersection_over_first_area(boxes: ArrayLike, regions: ArrayLike) -> jax.Array:
@@ -158,9 +181,9 @@ def pairwise_intersection_over_first_area(boxes: ArrayLike, regions: ArrayLike) 
     Returns:
       `[..., N, M]` in 0..1; 0 for a box with no area.
     """
-    first, second = _for_pairs(boxes, regions)
+    first, second = for_pairs(boxes, regions)
     intersection = _intersection(first, second)
-    return _divide_or_zero(intersection, jnp.broadcast_to(area(first), intersection.shape))
+    return divide_or_zero(intersection, jnp.broadcast_to(area(first), intersection.shape))
 
 
 def hull_penalty(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
@@ -173,10 +196,10 @@ def hull_penalty(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
     Returns:
       `[...]` in 0..1; differentiable in both arguments.
     """
-    first, second = _aligned(boxes, other_boxes)
+    first, second = align(boxes, other_boxes)
     _, union = _intersection_and_union(first, second)
     hull = area(_hull(first, second))
-    return _divide_or_zero(hull - union, hull)
+    return divide_or_zero(hull - union, hull)
 
 
 def centre_distance_penalty(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
@@ -189,12 +212,12 @@ def centre_distance_penalty(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Arr
     Returns:
       `[...]` in 0..1; differentiable in both arguments.
     """
-    first, second = _aligned(boxes, other_boxes)
+    first, second = align(boxes, other_boxes)
     twice_offset = first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]
     squared_distance = jnp.sum(jnp.square(twice_offset), axis=-1) / 4.0
     hull_width, hull_height = _sides(_hull(first, second))
     squared_diagonal = jnp.square(hull_width) + jnp.square(hull_height)
-    return _divide_or_zero(squared_distance, squared_diagonal)
+    return divide_or_zero(squared_distance, squared_diagonal)
 
 
 def aspect_ratio_penalty(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
@@ -211,11 +234,11 @@ def aspect_ratio_penalty(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
     Returns:
       `[...]` from 0; differentiable in both arguments.
     """
-    first, second = _aligned(boxes, other_boxes)
+    first, second = align(boxes, other_boxes)
     angle_difference = _aspect_angle(first) - _aspect_angle(second)
     shape_difference = (4.0 / math.pi**2) * jnp.square(angle_difference)
     dissimilarity = 1.0 - aligned_iou(first, second) + shape_difference
-    trade_off = jax.lax.stop_gradient(_divide_or_zero(shape_difference, dissimilarity))
+    trade_off = jax.lax.stop_gradient(divide_or_zero(shape_difference, dissimilarity))
     return trade_off * shape_difference
 
 
@@ -296,7 +319,7 @@ def encode(
     Returns:
       `[..., 4]` deltas (dx, dy, dw, dh).
     """
-    boxes, anchors = _aligned(boxes, anchors)
+    boxes, anchors = align(boxes, anchors)
     centres, sides = _centres_and_sides(boxes)
     anchor_centres, anchor_sides = _centres_and_sides(anchors)
     sides = jnp.maximum(sides, _SMALLEST_SIDE)
@@ -325,7 +348,7 @@ def decode(
     Returns:
       `[..., 4]` xyxy, pixels, not clipped to any image.
     """
-    deltas, anchors = _aligned(deltas, anchors)
+    deltas, anchors = align(deltas, anchors)
     deltas = deltas / jnp.broadcast_to(jnp.asarray(weights, deltas.dtype), deltas.shape)
     anchor_centres, anchor_sides = _centres_and_sides(anchors)
     centres = anchor_centres + deltas[..., :2] * anchor_sides

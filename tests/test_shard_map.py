@@ -25,6 +25,7 @@ from ioub_jax import (
     postprocess,
     ranking,
     soft_nms,
+    wasserstein,
 )
 
 DEVICES, ANCHORS, CLASSES, SLOTS = 8, 6, 3, 2
@@ -128,6 +129,9 @@ CASES = {
         "at_least_float32": lambda x: boxes.at_least_float32(x["boxes"], x["ious"]),
         "as_int32": _two(boxes.as_int32, "labels"),
         "area": _two(boxes.area, "boxes"),
+        "align": lambda x: boxes.align(x["boxes"], x["ious"][..., None]),
+        "for_pairs": _two(boxes.for_pairs, "boxes", "others"),
+        "divide_or_zero": _two(boxes.divide_or_zero, "ious", "ious"),
         "clip": lambda x: boxes.clip(x["boxes"], 30.0, x["size"][:, :1]),
         "encode": lambda x: boxes.encode(x["boxes"], ANCHOR_BOXES),
         "decode": lambda x: boxes.decode(x["deltas"], ANCHOR_BOXES),
@@ -140,7 +144,29 @@ CASES = {
             )
         },
     },
+    wasserstein: {
+        name: _two(getattr(wasserstein, name), "boxes", "others")
+        for name in ("aligned_similarity", "pairwise_similarity")
+    },
     losses: {
+        **{
+            f"iou_loss, {kind}": _two(losses.iou_loss, "boxes", "others", kind=kind, **options)
+            for kind, options in {
+                **{kind: {} for kind in ("eiou", "focal_eiou", "siou", "wiou_v1", "piou", "piou2")},
+                "mpdiou": {"image_size": (60, 60)},
+                "shape_iou": {"scale": 0.7, "inner": 0.8, "focaler": (0.0, 0.95)},
+            }.items()
+        },
+        "normalized_wasserstein_distance": _two(
+            losses.normalized_wasserstein_distance, "boxes", "others"
+        ),
+        "wise_iou_loss": lambda x: losses.wise_iou_loss(
+            x["boxes"], x["others"], jnp.mean(x["ious"])
+        ),
+        "wise_iou_weights": lambda x: losses.wise_iou_weights(
+            x["ious"], jnp.mean(x["ious"]), version=2, where=x["labels"] >= 0
+        ),
+        "iou_balanced_iou_loss": _two(losses.iou_balanced_iou_loss, "boxes", "others"),
         **{
             name: _two(getattr(losses, name), "logits", "labels")
             for name in (

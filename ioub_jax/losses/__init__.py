@@ -16,14 +16,21 @@ from ioub_jax.losses.classification import (
 from ioub_jax.losses.iou_balanced import (
     calibrate_w_loc,
     iou_balanced_classification_weights,
+    iou_balanced_iou_loss,
     iou_balanced_localization_weights,
     iou_balanced_sigmoid_focal_loss,
     iou_balanced_smooth_l1_loss,
     iou_balanced_softmax_cross_entropy,
 )
-from ioub_jax.losses.localization import balanced_l1_loss, iou_loss, smooth_l1_loss
+from ioub_jax.losses.localization import (
+    balanced_l1_loss,
+    iou_loss,
+    normalized_wasserstein_distance,
+    smooth_l1_loss,
+)
 from ioub_jax.losses.mining import hard_negative_mask
 from ioub_jax.losses.prime_sample import carl_weights, isr_p_weights
+from ioub_jax.losses.wise_iou import wise_iou_loss, wise_iou_weights
 
 __all__ = [
     "balanced_l1_loss",
@@ -32,12 +39,14 @@ __all__ = [
     "effective_number_weights",
     "hard_negative_mask",
     "iou_balanced_classification_weights",
+    "iou_balanced_iou_loss",
     "iou_balanced_localization_weights",
     "iou_balanced_sigmoid_focal_loss",
     "iou_balanced_smooth_l1_loss",
     "iou_balanced_softmax_cross_entropy",
     "iou_loss",
     "isr_p_weights",
+    "normalized_wasserstein_distance",
     "quality_focal_loss",
     "sigmoid_focal_loss",
     "sigmoid_focal_loss_of_matched_class",
@@ -45,4 +54,6 @@ __all__ = [
     "softmax_cross_entropy",
     "varifocal_loss",
     "weights_of_classes",
+    "wise_iou_loss",
+    "wise_iou_weights",
 ]

@@ -6,19 +6,23 @@ is float64.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from ioub_jax.boxes import as_int32, at_least_float32
+from ioub_jax.boxes import aligned_iou, as_int32, at_least_float32
+from ioub_jax.losses.argument_checks import check_alike, check_number, check_of_each, check_real
+from ioub_jax.losses.box_pairs import pairs_of
 from ioub_jax.losses.class_balance import weigh_matched, weights_of_classes
 from ioub_jax.losses.classification import (
     sigmoid_focal_loss,
     sigmoid_focal_loss_of_matched_class,
     softmax_cross_entropy,
 )
-from ioub_jax.losses.localization import smooth_l1_loss
+from ioub_jax.losses.localization import iou_loss, smooth_l1_loss
 
 # A normaliser above 1e20 comes from a sum that has underflowed; its scope stays unweighted.
 _LARGEST_NORMALISER = 1e20
@@ -98,7 +102,14 @@ def iou_balanced_localization_weights(
 
     Returns:
       `[...]`, under `stop_gradient`.
+
+    Raises:
+      TypeError: an argument is not of numbers.
+      ValueError: lambda_ is below 0, or it or w_loc is more than one number.
     """
+    check_real(ious=ious)
+    check_number("lambda_", lambda_, at_least=0, may_be_traced=True)
+    check_number("w_loc", w_loc, may_be_traced=True)
     (ious,) = at_least_float32(ious)
     lambda_, w_loc = (jnp.asarray(number).astype(ious.dtype) for number in (lambda_, w_loc))
     return jax.lax.stop_gradient(w_loc * jnp.power(ious, lambda_))
@@ -121,7 +132,13 @@ def calibrate_w_loc(
     Returns:
       `[]`, under `stop_gradient`; 1 without a positive, or if all positives have IoU 0 or loss 0;
       NaN if one is NaN.
+
+    Raises:
+      TypeError: an argument is not of numbers.
+      ValueError: two shapes do not go together, or lambda_ is below 0.
     """
+    check_alike(loss=loss, ious=ious)
+    check_alike(loss=loss, positive=jnp.asarray(positive).astype(jnp.int32))
     loss, ious = at_least_float32(jax.lax.stop_gradient(loss), jax.lax.stop_gradient(ious))
     positive = jnp.asarray(positive)
     loss = jnp.where(positive, loss, 0.0)
@@ -237,8 +254,49 @@ def iou_balanced_smooth_l1_loss(
 
     Returns:
       `[..., 4]`, of every anchor: multiply by the mask of positives.
+
+    Raises:
+      TypeError: an argument is not of numbers.
+      ValueError: a shape or a number is not what it must be.
     """
+    check_alike(pred=pred, target=target)
+    check_of_each("pred", np.broadcast_shapes(np.shape(pred), np.shape(target)), ious=ious)
     pred, target, ious = at_least_float32(pred, target, ious)
     loss = smooth_l1_loss(pred, target, beta=beta)
     weights = iou_balanced_localization_weights(ious, lambda_=lambda_, w_loc=w_loc)
     return loss * jnp.broadcast_to(weights[..., None], loss.shape)
+
+
+def iou_balanced_iou_loss(
+    boxes: ArrayLike,
+    target_boxes: ArrayLike,
+    *,
+    lambda_: ArrayLike = 1.5,
+    w_loc: ArrayLike = 1.0,
+    kind: str = "giou",
+    **options: Any,
+) -> jax.Array:
+    """IoU-balanced localization loss (arXiv 1908.05641, equations 3-4) of any loss on boxes.
+
+    `w_loc IoU^lambda iou_loss`. Of those that are no kind of `iou_loss` take
+    `iou_balanced_localization_weights` times the loss.
+
+    Args:
+      boxes: `[..., 4]` predicted boxes, xyxy, pixels.
+      target_boxes: `[..., 4]` xyxy, pixels.
+      lambda_: exponent of the IoU. May be traced.
+      w_loc: scalar factor, see `calibrate_w_loc`. May be traced.
+      kind: as `iou_loss`.
+      **options: other arguments of `iou_loss`.
+
+    Returns:
+      `[...]`, of every anchor: multiply by the mask of positives.
+
+    Raises:
+      TypeError: an argument is not of numbers.
+      ValueError: a shape or a number is not what it must be.
+    """
+    loss = iou_loss(boxes, target_boxes, kind=kind, **options)
+    pairs = pairs_of(*jax.lax.stop_gradient(at_least_float32(boxes, target_boxes)))
+    ious = aligned_iou(pairs.boxes, pairs.targets)
+    return loss * iou_balanced_localization_weights(ious, lambda_=lambda_, w_loc=w_loc)

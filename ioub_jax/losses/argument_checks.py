@@ -1,0 +1,154 @@
+"""What the arguments of losses must be: checked while a program is traced, at no cost in it."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+
+def check_real(**arrays: ArrayLike) -> None:
+    """Refuses arrays that are not of real numbers.
+
+    Args:
+      **arrays: by the names of the arguments.
+
+    Raises:
+      TypeError: an array is of bools, complex numbers, texts or objects.
+    """
+    for name, array in arrays.items():
+        dtype = _dtype_of(array)
+        if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
+            raise TypeError(f"{name} is of {dtype}; it must be of real numbers, such as float32.")
+
+
+def check_alike(**arrays: ArrayLike) -> None:
+    """Refuses arrays of real numbers whose shapes do not broadcast against the first one's.
+
+    Args:
+      **arrays: by the names of the arguments.
+
+    Raises:
+      TypeError: an array is not of real numbers.
+      ValueError: two shapes do not go together.
+    """
+    check_real(**arrays)
+    (first, shape), *others = ((name, np.shape(array)) for name, array in arrays.items())
+    for name, other in others:
+        if not _broadcast(shape, other):
+            raise ValueError(
+                f"{name} has shape {other}; it must be that of {first}, {shape}, or broadcast to "
+                "it."
+            )
+
+
+def check_boxes(**boxes: ArrayLike) -> None:
+    """Refuses what are no boxes `[..., 4]`, or no pairs of boxes.
+
+    Args:
+      **boxes: by the names of the arguments.
+
+    Raises:
+      TypeError: an array is not of real numbers.
+      ValueError: a last dimension is not 4, or two shapes do not go together.
+    """
+    check_real(**boxes)
+    for name, array in boxes.items():
+        shape = np.shape(array)
+        if not shape or shape[-1] != 4:
+            raise ValueError(
+                f"{name} has shape {shape}; it must be [..., 4]: xmin, ymin, xmax, ymax of each "
+                "box."
+            )
+    check_alike(**boxes)
+
+
+def check_of_each(boxes: str, shape: Sequence[int], **scalars: ArrayLike) -> None:
+    """Refuses what is not one number, or one flag, for each box.
+
+    Args:
+      boxes: the name of the argument that has the boxes.
+      shape: its shape, `[..., 4]`.
+      **scalars: by the names of the arguments.
+
+    Raises:
+      ValueError: a shape does not broadcast to that of the boxes without its last dimension.
+    """
+    wanted = tuple(shape[:-1])
+    for name, array in scalars.items():
+        found = np.shape(array)
+        if not _broadcast(wanted, found) or len(found) > len(wanted):
+            raise ValueError(
+                f"{name} has shape {found}; it must be {wanted}, one for each box of {boxes}, "
+                f"which has shape {tuple(shape)}."
+            )
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    above: float = -math.inf,
+    at_least: float = -math.inf,
+    below: float = math.inf,
+    at_most: float = math.inf,
+    may_be_traced: bool = False,
+) -> None:
+    """Refuses a hyper-parameter that is no finite number of its range.
+
+    Args:
+      name: of the argument.
+      value: a Python or numpy number.
+      above: what it must exceed.
+      at_least: the least it may be.
+      below: what it must stay under.
+      at_most: the most it may be.
+      may_be_traced: whether it may also be an array without dimensions, whose value is not known.
+
+    Raises:
+      TypeError: it is no number.
+      ValueError: it is out of range, or an array with dimensions.
+    """
+    if isinstance(value, jax.Array | np.ndarray):
+        if np.shape(value) != ():
+            raise ValueError(f"{name} has shape {np.shape(value)}; it must be one number.")
+        check_real(**{name: value})
+        if isinstance(value, jax.core.Tracer):
+            if may_be_traced:
+                return
+            raise TypeError(
+                f"{name} is traced; it must be a number that is known before anything is compiled."
+            )
+        value = value.item()
+    if isinstance(value, bool | np.bool_) or not isinstance(
+        value, int | float | np.integer | np.floating
+    ):
+        raise TypeError(f"{name} is {value!r}; it must be a number.")
+    if not (above < value < below and at_least <= value <= at_most and math.isfinite(value)):
+        words = [
+            f"{word} {limit:g}"
+            for word, limit in (
+                *(("above", above), ("at least", at_least)),
+                *(("below", below), ("at most", at_most)),
+            )
+            if math.isfinite(limit)
+        ]
+        raise ValueError(f"{name} is {value}; it must be {' and '.join(words) or 'finite'}.")
+
+
+def _dtype_of(array: ArrayLike) -> np.dtype:
+    try:
+        return np.dtype(getattr(array, "dtype", None) or np.asarray(array).dtype)
+    except ValueError:  # a list whose rows are not of one length
+        return np.dtype(object)
+
+
+def _broadcast(first: Sequence[int], second: Sequence[int]) -> bool:
+    try:
+        np.broadcast_shapes(tuple(first), tuple(second))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,148 @@
+"""Wise-IoU v2 and v3 (Tong et al., arXiv 2301.10051): weights by how a box fits beside the mean.
+
+The mean of 1 - IoU over the batches so far is the caller's: each call takes it and gives the next
+one.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from ioub_jax.boxes import aligned_iou, at_least_float32, divide_or_zero
+from ioub_jax.losses.argument_checks import check_boxes, check_number, check_of_each, check_real
+from ioub_jax.losses.box_pairs import pairs_of, power_or_zero
+from ioub_jax.losses.localization import iou_loss
+
+#: The mean that the authors begin with.
+INITIAL_MEAN = 1.0
+VERSIONS = (1, 2, 3)
+
+
+def wise_iou_weights(
+    ious: ArrayLike,
+    mean: ArrayLike,
+    *,
+    version: int = 3,
+    momentum: float = 0.01,
+    gamma: float = 0.5,
+    alpha: float = 1.7,
+    delta: float = 2.7,
+    where: ArrayLike | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """What Wise-IoU v2 and v3 multiply `iou_loss(kind='wiou_v1')` by, and the next mean.
+
+    `M' = (1 - momentum) M + momentum mean(1 - IoU)`, and with `b = (1 - IoU) / M'` the weights are
+    `b^gamma` in v2 (equation 10) and `b / (delta alpha^(b - delta))` in v3 (equations 11-12), which
+    is 1 at `b = delta` and falls on both sides of `b = 1 / ln alpha`: neither the boxes that fit
+    nor those that are far off are what is learned from. v1 has weight 1. alpha and delta are those
+    of the authors' code today; copies of its first version have 1.9 and 3.
+
+    Args:
+      ious: `[...]` IoU of the predicted box with its target.
+      mean: `[]`, M, the mean of 1 - IoU so far; `INITIAL_MEAN`, 1, before the first batch.
+      version: 1, 2 or 3.
+      momentum: share of this batch in the next mean, 0..1; 0 leaves it as it is.
+      gamma: exponent of v2, at least 0.
+      alpha: base of v3, above 1.
+      delta: of v3, above 0.
+      where: `[...]` bool, which boxes count; None: all.
+
+    Returns:
+      Weights `[...]`, 1 where a box does not count, and the next mean `[]`, which without a box
+      that counts is M; both under `stop_gradient`.
+
+    Raises:
+      TypeError: an argument is not of numbers.
+      ValueError: a shape or a number is not what it must be.
+    """
+    _check_numbers(version, momentum, gamma, alpha, delta)
+    check_real(ious=ious, mean=mean)
+    if np.shape(mean) != ():
+        raise ValueError(f"mean has shape {np.shape(mean)}; it must be (), one number.")
+    ious, mean = at_least_float32(*jax.lax.stop_gradient((jnp.asarray(ious), jnp.asarray(mean))))
+    counted = jnp.ones(ious.shape, bool) if where is None else jnp.asarray(where, bool)
+    check_of_each("ious", (*ious.shape, 1), where=counted)
+    counted = jnp.broadcast_to(counted, ious.shape)
+    losses = jnp.where(counted, 1.0 - ious, 0.0)
+    number = jnp.sum(counted, dtype=ious.dtype)
+    of_batch = jnp.where(number > 0, jnp.sum(losses) / jnp.maximum(number, 1.0), mean)
+    mean = (1.0 - momentum) * mean + momentum * of_batch
+    outlier = divide_or_zero(losses, jnp.broadcast_to(mean, losses.shape))
+    if version == 1:
+        weights = jnp.ones_like(losses)
+    elif version == 2:
+        weights = power_or_zero(outlier, gamma)
+    else:
+        weights = outlier / delta * jnp.exp((delta - outlier) * math.log(alpha))
+    return jnp.where(counted, weights, 1.0), mean
+
+
+def wise_iou_loss(
+    boxes: ArrayLike,
+    target_boxes: ArrayLike,
+    mean: ArrayLike,
+    *,
+    version: int = 3,
+    momentum: float = 0.01,
+    gamma: float = 0.5,
+    alpha: float = 1.7,
+    delta: float = 2.7,
+    inner: float | None = None,
+    focaler: tuple[float, float] | None = None,
+    where: ArrayLike | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Wise-IoU, `w exp(d^2 / c^2) (1 - IoU)` (arXiv 2301.10051, equations 8-12), and the next mean.
+
+    w is that of `wise_iou_weights`, the rest `iou_loss(kind='wiou_v1')`. No gradient flows through
+    w, c^2 and the mean. As in the authors' code the mean takes this batch in before it is used.
+
+    Args:
+      boxes: `[..., 4]` predicted boxes, xyxy, pixels.
+      target_boxes: `[..., 4]` xyxy, pixels.
+      mean: as `wise_iou_weights`, as are the next five.
+      version: see there.
+      momentum: see there.
+      gamma: see there.
+      alpha: see there.
+      delta: see there.
+      inner: as `iou_loss`, of 1 - IoU; weights and mean are of the boxes as they are.
+      focaler: likewise.
+      where: `[...]` bool, which boxes count, for the loss and for the mean; None: all.
+
+    Returns:
+      `[...]`, 0 where a box does not count, and the next mean `[]`.
+
+    Raises:
+      TypeError: an argument is not of numbers.
+      ValueError: a shape or a number is not what it must be.
+    """
+    check_boxes(boxes=boxes, target_boxes=target_boxes)
+    pairs = pairs_of(boxes, target_boxes)
+    if where is not None:
+        check_of_each("boxes", pairs.boxes.shape, where=where)
+    weights, mean = wise_iou_weights(
+        aligned_iou(*jax.lax.stop_gradient((pairs.boxes, pairs.targets))),
+        mean,
+        version=version,
+        momentum=momentum,
+        gamma=gamma,
+        alpha=alpha,
+        delta=delta,
+        where=where,
+    )
+    loss = weights * iou_loss(boxes, target_boxes, kind="wiou_v1", inner=inner, focaler=focaler)
+    if where is None:
+        return loss, mean
+    return jnp.where(jnp.asarray(where, bool), loss, 0.0), mean
+
+
+def _check_numbers(version: int, momentum: float, gamma: float, alpha: float, delta: float) -> None:
+    if version not in VERSIONS:
+        raise ValueError(f"version is {version!r}; it must be 1, 2 or 3.")
+    check_number("momentum", momentum, at_least=0, at_most=1)
+    check_number("gamma", gamma, at_least=0)
+    check_number("alpha", alpha, above=1)
+    check_number("delta", delta, above=0)
