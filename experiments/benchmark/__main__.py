@@ -3,6 +3,7 @@
 python -m experiments.benchmark models
 python -m experiments.benchmark matching
 python -m experiments.benchmark losses
+python -m experiments.benchmark localization --losses=giou,siou
 python -m experiments.benchmark weights --weights=resnet50-11ad3fa6.pth --backbone=resnet50
 python -m experiments.benchmark input --config=configs/coco_retinanet.py
 python -m experiments.benchmark growth --png=growth.png
@@ -20,10 +21,10 @@ python -m experiments.benchmark layers --direct
 python -m experiments.benchmark compile
 python -m experiments.benchmark gpu --folder=runs/gpu
 
-For `models`, `matching` and `losses` nothing is run, so any machine will do. The others are timed:
-compare the figures of one run with each other, not with those of another machine. `step`,
-`inference`, `objective`, `nms` and `iou` are timed beside a peer, whose environment `make peers`
-makes; `compile` is what it takes to compile our train step.
+For `models`, `matching`, `losses` and `localization` nothing is run, so any machine will do. The
+others are timed: compare the figures of one run with each other, not with those of another machine.
+`step`, `inference`, `objective`, `nms` and `iou` are timed beside a peer, whose environment `make
+peers` makes; `compile` is what it takes to compile our train step.
 """
 
 import functools
@@ -56,6 +57,7 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "models": compiled.model_cost,
     "matching": compiled.matching_cost,
     "losses": compiled.loss_cost,
+    "localization": compiled.localization_loss_cost,
     "weights": rates.import_cost,
     "input": rates.input_rates,
     "growth": growth.growth,

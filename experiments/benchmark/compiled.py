@@ -14,6 +14,7 @@ from ioub_jax.configs import defaults
 from ioub_jax.devices.placement import abstract_batch
 from ioub_jax.from_config import training_parts
 from ioub_jax.models import cost
+from ioub_jax.objective import LOCALIZATION_LOSSES
 
 _CANVAS = (800, 1344)
 BATCH = flags.DEFINE_integer("batch", None, "Images.", lower_bound=1)
@@ -22,6 +23,7 @@ BOXES = flags.DEFINE_integer(
     "boxes", None, "Ground-truth slots of an image, or all of a file.", lower_bound=1
 )
 CLASSES = flags.DEFINE_integer("classes", None, "Classes.", lower_bound=1)
+LOSSES = flags.DEFINE_list("losses", None, "Localization losses beside smooth L1, or all.")
 BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Of the train step, or of the weights.")
 
 
@@ -51,12 +53,21 @@ def matching_cost() -> dict[str, Any]:
     return result
 
 
-def train_step_cost(arm: str, *, with_metrics: bool) -> dict[str, float]:
+def train_step_cost(
+    arm: str, *, with_metrics: bool, localization: str | None = None
+) -> dict[str, float]:
     """Flops and bytes accessed of the compiled train step of an arm.
 
     Without the metrics, XLA leaves out what they alone need: the IoUs of the plain losses.
+
+    Args:
+      arm: of `configs.arms`.
+      with_metrics: whether the step tells them.
+      localization: another localization loss than the arm's.
     """
     config = defaults.get_config(arm)
+    if localization is not None:
+        config.loss.localization.name = localization
     config.model.backbone = BACKBONE.value
     batch_size, boxes, classes = _sizes()
     config.batch_size = config.evaluation.batch_size = batch_size
@@ -90,6 +101,17 @@ def loss_cost() -> dict[str, Any]:
             "both": both,
             "overhead": {key: f"{both[key] / plain[key] - 1:+.4%}" for key in plain},
         }
+    return result
+
+
+def localization_loss_cost() -> dict[str, Any]:
+    """What each localization loss adds to the whole train step with smooth L1, without metrics."""
+    names = LOSSES.value or [name for name in LOCALIZATION_LOSSES if name != "smooth_l1"]
+    plain = train_step_cost("baseline", with_metrics=False)
+    result: dict[str, Any] = {"canvas": _CANVAS, "smooth_l1": plain}
+    for name in names:
+        cost = train_step_cost("baseline", with_metrics=False, localization=name)
+        result[name] = {key: f"{cost[key] / plain[key] - 1:+.4%}" for key in plain}
     return result
 
 

@@ -18,6 +18,7 @@ from ioub_jax.configs.rules import (
     canvases,
     class_weights,
     flag,
+    interval,
     metrics,
     names,
     number,
@@ -46,6 +47,12 @@ class _Marker:
     def __repr__(self) -> str:
         return self._words
 
+
+#: The losses on boxes, of those of localization.
+_BOX_LOSSES = (
+    *("iou", "giou", "diou", "ciou", "eiou", "focal_eiou", "siou", "mpdiou"),
+    *("wiou_v1", "wiou_v2", "wiou_v3", "shape_iou", "piou", "piou2", "nwd"),
+)
 
 #: In the place of a default: the family has no such key.
 NO_KEY = _Marker("NO_KEY")
@@ -491,7 +498,7 @@ KEYS = (
     Key(
         "loss.localization.name",
         "smooth_l1",
-        one_of("smooth_l1", "balanced_l1", "iou", "giou", "diou", "ciou"),
+        one_of("smooth_l1", "balanced_l1", *_BOX_LOSSES),
         "The localization loss.",
     ),
     Key(
@@ -530,8 +537,38 @@ KEYS = (
         "loss.localization.power",
         1.0,
         above(0),
-        "Exponent in iou, giou, diou and ciou; 3.0 in alpha-IoU.",
+        "Exponent in the losses on boxes but for nwd; 3.0 in alpha-IoU.",
     ),
+    Key(
+        "loss.localization.inner",
+        None,
+        or_none(between(lambda value: 0 < value <= 5, "above 0 and at most 5")),
+        "Ratio of Inner-IoU in the losses on boxes but for nwd; None: none.",
+    ),
+    Key(
+        "loss.localization.focaler",
+        None,
+        or_none(interval()),
+        "d and u of Focaler-IoU in the losses on boxes but for nwd; None: none.",
+    ),
+    Key("loss.localization.gamma", 0.5, at_least(0), "gamma of focal_eiou and wiou_v2."),
+    Key("loss.localization.theta", 4.0, at_least(1), "theta of siou and shape_iou."),
+    Key("loss.localization.scale", 0.0, at_least(0), "scale of shape_iou."),
+    Key("loss.localization.piou_lambda", 1.3, above(0), "lambda of piou2."),
+    Key(
+        "loss.localization.nwd_constant",
+        12.8,
+        above(0),
+        "Pixels that nwd measures distances in: the size of usual objects.",
+    ),
+    Key(
+        "loss.localization.wiou_momentum",
+        0.01,
+        probability(),
+        "Share of a batch in the running mean of wiou_v2 and wiou_v3.",
+    ),
+    Key("loss.localization.wiou_alpha", 1.7, above(1), "alpha of wiou_v3."),
+    Key("loss.localization.wiou_delta", 2.7, above(0), "delta of wiou_v3."),
     Key(
         "loss.localization.carl_weight",
         0.0,

@@ -191,6 +191,14 @@ def two_shares() -> Rule:
     )
 
 
+def interval() -> Rule:
+    """The ends of an interval within 0 and 1."""
+    return numbers(
+        lambda value: len(value) == 2 and 0 <= value[0] < value[1] <= 1,
+        "two numbers within 0 and 1, the lower first, as (0.0, 0.95)",
+    )
+
+
 def size() -> Rule:
     """The height and the width of an image."""
     return Rule(tuple, _is_size, "a height and a width in pixels, as (128, 128)")

@@ -61,6 +61,7 @@ def create(
         candidates=find_candidates,
         options=options_of(config.evaluation),
         initial_w_loc=objective.losses.localization.initial_w_loc,
+        initial_loss_state=objective.losses.localization.initial_state,
         canvas=canvas,
         in_channels=config.model.get("in_channels", 3),
     )
@@ -101,7 +102,10 @@ def losses_of(loss: Any, box_weights: tuple[float, ...]) -> ObjectiveOptions:
             **values, class_weights=tuple(weights) if weights else None
         )
     with naming_fields("loss.localization", LocalizationOptions):
-        localization = LocalizationOptions(**loss.localization)
+        chosen = dict(loss.localization.items())
+        if chosen.get("focaler") is not None:
+            chosen["focaler"] = tuple(chosen["focaler"])
+        localization = LocalizationOptions(**chosen)
     with naming_fields("loss", ObjectiveOptions):
         return ObjectiveOptions(
             classification=classification,

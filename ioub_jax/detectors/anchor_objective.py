@@ -90,6 +90,8 @@ class AnchorObjective:
             w_loc=carried.w_loc,
             moving_average=carried.moving_average,
             options=self.losses,
+            loss_state=carried.loss_state,
+            image_size=self._image_size(batch),
         )
 
     def match(self, batch: Batch, anchors: Anchors) -> tuple[matching.Matches, jax.Array]:
@@ -128,11 +130,24 @@ class AnchorObjective:
                 valid = valid & ~batch[flag]
         return valid, ignored
 
+    def _image_size(self, batch: Batch) -> tuple[int, int] | None:
+        """Height and width of the canvas, for the loss that needs them."""
+        if self.losses.localization.name != "mpdiou":
+            return None
+        _, height, width, _ = batch["image"].shape
+        return height, width
+
     def inspect(self, predictions: Predictions, batch: Batch, anchors: Anchors) -> Inspection:
         """What the losses weigh, for pictures; the predictions are `per_anchor`."""
         matches, targets = self.match(batch, anchors)
         scalars = objective.per_anchor_scalars(
-            predictions.logits, predictions.deltas, anchors, matches, targets, self.losses
+            predictions.logits,
+            predictions.deltas,
+            anchors,
+            matches,
+            targets,
+            self.losses,
+            image_size=self._image_size(batch),
         )
         sizes = [level.shape[0] for level in anchors]
         deltas = jnp.concatenate(predictions.deltas, axis=1)

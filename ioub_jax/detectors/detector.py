@@ -24,10 +24,12 @@ class Carried(NamedTuple):
     Attributes:
       w_loc: the constant of the localization loss (arXiv 1908.05641, eq. 4).
       moving_average: of the positives of a global batch.
+      loss_state: what a loss carries, by name; most have none.
     """
 
     w_loc: jax.Array
     moving_average: jax.Array
+    loss_state: Mapping[str, jax.Array] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Detector:
         one.
       options: what of the candidates is told.
       initial_w_loc: `Carried.w_loc` of the first step; None: measured on the first batches.
+      initial_loss_state: `Carried.loss_state` of the first step, numbers by name.
       canvas: the only canvas the network takes; None: it takes any.
       in_channels: channels of the images: 3, RGB; 1, grey; others as the files have them.
     """
@@ -94,5 +97,6 @@ class Detector:
     candidates: Callable[..., Candidates]
     options: DetectionOptions = DetectionOptions()
     initial_w_loc: float | None = 1.0
+    initial_loss_state: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
     canvas: Canvas | None = None
     in_channels: int = 3

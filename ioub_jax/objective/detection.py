@@ -1,6 +1,7 @@
 """The objective of a single-stage detector: weighted, summed and normalised losses."""
 
 import functools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,12 @@ from ioub_jax.objective.entries import Sigmoids, repeat_for_entries, split_level
 from ioub_jax.objective.histograms import positive_histograms
 from ioub_jax.objective.options import ClassificationOptions, ObjectiveOptions
 from ioub_jax.objective.per_anchor import Labelled, PerAnchor, labelled, scalars_of, with_int32
-from ioub_jax.objective.weights import carl_weights, classification_weights, localization_weights
+from ioub_jax.objective.weights import (
+    carl_weights,
+    classification_weights,
+    localization_weights,
+    with_wise_weights,
+)
 
 
 class Objective(NamedTuple):
@@ -22,11 +28,13 @@ class Objective(NamedTuple):
       loss: the scalar to minimise.
       metrics: what to watch, by name: scalars, and histograms (`objective.histograms`).
       moving_average: positives of the global batch, averaged over batches.
+      loss_state: what a loss carries from batch to batch, by name; most have none.
     """
 
     loss: jax.Array
     metrics: dict[str, jax.Array]
     moving_average: jax.Array
+    loss_state: Mapping[str, jax.Array] = {}
 
 
 def detection_objective(
@@ -39,6 +47,8 @@ def detection_objective(
     w_loc: jax.Array,
     moving_average: jax.Array,
     options: ObjectiveOptions,
+    loss_state: Mapping[str, jax.Array] | None = None,
+    image_size: tuple[int, int] | None = None,
 ) -> Objective:
     """The objective of a single-stage detector (arXiv 1908.05641, eq. 1-5).
 
@@ -53,6 +63,9 @@ def detection_objective(
       w_loc: scalar, the constant of eq. 4.
       moving_average: scalar, positives of earlier batches (for the normaliser of that name).
       options: which losses, weights and normalisers.
+      loss_state: that of the batch before; at first, and where it is not given,
+        `options.localization.initial_state`.
+      image_size: height and width of the network's input in pixels, which only 'mpdiou' needs.
 
     Returns:
       An `Objective`. Its metrics `calibration_plain` and `calibration_balanced` are the sums whose
@@ -61,7 +74,8 @@ def detection_objective(
     sizes = [level.shape[0] for level in anchors]
     matches = with_int32(matches)
     with_labels = labelled(logits, anchors, matches, options.classification)
-    scalars = scalars_of(with_labels, deltas, anchors, matches, targets, options)
+    scalars = scalars_of(with_labels, deltas, anchors, matches, targets, options, image_size)
+    scalars, loss_state = with_wise_weights(scalars, loss_state, options.localization)
     class_weights = classification_weights(scalars, sizes, options.classification)
     box_weights = localization_weights(scalars, w_loc, options.localization)
 
@@ -89,7 +103,7 @@ def detection_objective(
         # For 'per_image' the harmonic mean of the images' own normalisers.
         "loss_normalizer": 1.0 / jnp.mean(scales),
     }
-    return Objective(loss, metrics, moving_average)
+    return Objective(loss, metrics, moving_average, loss_state)
 
 
 def _classification_sums(

@@ -4,13 +4,45 @@ The fields have the names of the keys below `config.loss`.
 """
 
 import dataclasses
+from typing import Any
+
+from ioub_jax.losses import box_kinds, wise_iou
+from ioub_jax.losses.argument_checks import check_number
+from ioub_jax.wasserstein import CONSTANT
 
 CLASSIFICATION_LOSSES = ("focal", "quality_focal", "varifocal", "softmax")
 DELTA_LOSSES = ("smooth_l1", "balanced_l1")
-BOX_LOSSES = ("iou", "giou", "diou", "ciou")
+BOX_LOSSES = (*box_kinds.KINDS, "wiou_v2", "wiou_v3", "nwd")
 LOCALIZATION_LOSSES = DELTA_LOSSES + BOX_LOSSES
 NORMALIZER_SCOPES = ("batch", "level", "image")
 NORMALIZERS = ("positives", "positives_at_least_one_per_image", "per_image", "moving_average")
+
+
+#: Which losses have a hyper-parameter.
+_OVERLAPS = tuple(name for name in BOX_LOSSES if name != "nwd")
+_TAKEN_BY = {
+    "inner": _OVERLAPS,
+    "focaler": _OVERLAPS,
+    "gamma": ("focal_eiou", "wiou_v2"),
+    "theta": ("siou", "shape_iou"),
+    "scale": ("shape_iou",),
+    "piou_lambda": ("piou2",),
+    "nwd_constant": ("nwd",),
+    "wiou_momentum": ("wiou_v2", "wiou_v3"),
+    "wiou_alpha": ("wiou_v3",),
+    "wiou_delta": ("wiou_v3",),
+}
+_RANGES: dict[str, dict[str, Any]] = {
+    "inner": {"above": 0, "at_most": 5},
+    "gamma": {"at_least": 0},
+    "theta": {"at_least": 1},
+    "scale": {"at_least": 0},
+    "piou_lambda": {"above": 0},
+    "nwd_constant": {"above": 0},
+    "wiou_momentum": {"at_least": 0, "at_most": 1},
+    "wiou_alpha": {"above": 1},
+    "wiou_delta": {"above": 0},
+}
 
 
 def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
@@ -89,7 +121,8 @@ class LocalizationOptions:
     """The localization loss (eq. 3-5 of arXiv 1908.05641).
 
     Attributes:
-      name: 'smooth_l1' or 'balanced_l1' on deltas, 'iou', 'giou', 'diou' or 'ciou' on boxes.
+      name: 'smooth_l1' or 'balanced_l1' on deltas; on boxes a kind of `losses.iou_loss`, 'wiou_v2'
+        or 'wiou_v3' (`losses.wise_iou_loss`), or 'nwd' (`losses.normalized_wasserstein_distance`).
       lambda_: exponent of the IoU-balanced weights, 0 for the plain loss.
       w_loc: the constant of eq. 4; None to measure it on the first batches.
       calibration_lambda: exponent with which an unset `w_loc` is measured; None for `lambda_`.
@@ -98,6 +131,16 @@ class LocalizationOptions:
       beta: where smooth L1 (0: plain L1) and balanced L1 turn linear.
       power: exponent of the IoU and of the penalties in the losses on boxes: alpha-IoU
         (arXiv 2110.13675), whose authors have 3.
+      inner: ratio of Inner-IoU in the losses on boxes; None: none.
+      focaler: d and u of Focaler-IoU in the losses on boxes; None: none.
+      gamma: exponent of the factor of 'focal_eiou' and 'wiou_v2'.
+      theta: exponent of the shape cost of 'siou' and 'shape_iou'.
+      scale: exponent of 'shape_iou'.
+      piou_lambda: lambda of 'piou2'.
+      nwd_constant: pixels, what 'nwd' measures distances in.
+      wiou_momentum: share of a batch in the running mean of 'wiou_v2' and 'wiou_v3'.
+      wiou_alpha: alpha of 'wiou_v3'.
+      wiou_delta: delta of 'wiou_v3'.
       carl_weight: factor of PISA's classification-aware regression loss (arXiv 1904.04821), which
         is added to the localization loss; its authors have 1. 0: nothing is computed.
       carl_k: exponent of its weights.
@@ -112,6 +155,16 @@ class LocalizationOptions:
     dynamic: bool = False
     beta: float = 0.11
     power: float = 1.0
+    inner: float | None = None
+    focaler: tuple[float, float] | None = None
+    gamma: float = 0.5
+    theta: float = 4.0
+    scale: float = 0.0
+    piou_lambda: float = 1.3
+    nwd_constant: float = CONSTANT
+    wiou_momentum: float = 0.01
+    wiou_alpha: float = 1.7
+    wiou_delta: float = 2.7
     carl_weight: float = 0.0
     carl_k: float = 1.0
     carl_bias: float = 0.2
@@ -127,6 +180,9 @@ class LocalizationOptions:
                 f"power is {self.power}, but {self.name!r} on deltas has none; set power to 1, or "
                 f"name to one of {', '.join(BOX_LOSSES)}."
             )
+        if self.power != 1 and self.name == "nwd":
+            raise ValueError(f"power is {self.power}, but 'nwd' has none; set power to 1.")
+        self._check_numbers_of_boxes()
         if self.carl_weight != 0 and self.lambda_ != 0:
             raise ValueError(
                 "carl_weight and lambda_ both weigh the localization loss of positives; set one of "
@@ -137,6 +193,32 @@ class LocalizationOptions:
                 "dynamic normalises in every batch and measures no w_loc; set calibration_lambda "
                 "to None."
             )
+
+    def _check_numbers_of_boxes(self) -> None:
+        """Refuses numbers out of range, and those that are set and that the loss does not have."""
+        for name, having in _TAKEN_BY.items():
+            value, default = getattr(self, name), type(self).__dataclass_fields__[name].default
+            if value == default:
+                continue
+            if self.name not in having:
+                raise ValueError(
+                    f"{name} is {value}, but {self.name!r} has none; set {name} to {default}, or "
+                    f"name to one of {', '.join(having)}."
+                )
+            if name == "focaler":
+                box_kinds.check_focaler(value)
+            else:
+                check_number(name, value, **_RANGES[name])
+
+    @property
+    def kind(self) -> str:
+        """The kind of `losses.iou_loss` that a loss on boxes is, or is made of."""
+        return "wiou_v1" if self.name in ("wiou_v2", "wiou_v3") else self.name
+
+    @property
+    def initial_state(self) -> dict[str, float]:
+        """What the loss carries from step to step, before the first one."""
+        return {"wiou_mean": wise_iou.INITIAL_MEAN} if self.kind != self.name else {}
 
     @property
     def initial_w_loc(self) -> float | None:

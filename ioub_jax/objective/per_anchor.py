@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ioub_jax import boxes as box_ops
 from ioub_jax import losses
+from ioub_jax.losses import box_kinds
 from ioub_jax.matching import Matches
 from ioub_jax.objective.entries import (
     Sigmoids,
@@ -17,7 +18,12 @@ from ioub_jax.objective.entries import (
     split_levels,
     sum_of_entries,
 )
-from ioub_jax.objective.options import DELTA_LOSSES, ClassificationOptions, ObjectiveOptions
+from ioub_jax.objective.options import (
+    DELTA_LOSSES,
+    ClassificationOptions,
+    LocalizationOptions,
+    ObjectiveOptions,
+)
 
 
 class PerAnchor(NamedTuple):
@@ -51,14 +57,41 @@ def _localization_loss(
     anchors: jax.Array,
     targets: jax.Array,
     options: ObjectiveOptions,
+    image_size: tuple[int, int] | None = None,
 ) -> jax.Array:
     """Plain localization loss `[B, N_l]` of every anchor, against its matched box."""
     chosen = options.localization
     if chosen.name not in DELTA_LOSSES:
-        return losses.iou_loss(decoded, targets, kind=chosen.name, power=chosen.power)
+        return _box_loss(decoded, targets, chosen, image_size)
     target_deltas = box_ops.encode(targets, anchors, weights=options.box_weights)
     formula = losses.smooth_l1_loss if chosen.name == "smooth_l1" else losses.balanced_l1_loss
     return jnp.sum(formula(deltas, target_deltas, beta=chosen.beta), axis=-1)
+
+
+def _box_loss(
+    decoded: jax.Array,
+    targets: jax.Array,
+    chosen: LocalizationOptions,
+    image_size: tuple[int, int] | None,
+) -> jax.Array:
+    """A loss on boxes; Wise-IoU v2 and v3 without their weights, which take the whole batch."""
+    if chosen.name == "nwd":
+        return losses.normalized_wasserstein_distance(
+            decoded, targets, constant=chosen.nwd_constant
+        )
+    of_kind: dict[str, Any] = {
+        name: image_size if name == "image_size" else getattr(chosen, name)
+        for name in box_kinds.KINDS[chosen.kind].takes
+    }
+    return losses.iou_loss(
+        decoded,
+        targets,
+        kind=chosen.kind,
+        power=chosen.power,
+        inner=chosen.inner,
+        focaler=chosen.focaler,
+        **of_kind,
+    )
 
 
 def _classification_loss(
@@ -97,6 +130,7 @@ def matched_logits(sigmoids: Sigmoids, anchors: int) -> jax.Array:
 
 def _level_scalars(
     options: ObjectiveOptions,
+    image_size: tuple[int, int] | None,
     logits: Sigmoids | jax.Array,
     deltas: jax.Array,
     anchors: jax.Array,
@@ -112,7 +146,7 @@ def _level_scalars(
     targets = jnp.where(positive[..., None], targets, anchors)
     decoded = box_ops.decode(deltas, anchors, weights=options.box_weights)
     ious = box_ops.aligned_iou(jax.lax.stop_gradient(decoded), targets)
-    localization = _localization_loss(deltas, decoded, anchors, targets, options)
+    localization = _localization_loss(deltas, decoded, anchors, targets, options, image_size)
     if isinstance(logits, Sigmoids):
         classification = _classification_loss(logits, positive, ious, options.classification)
     else:
@@ -134,11 +168,13 @@ def per_anchor_scalars(
     matches: Matches,
     targets: jax.Array,
     options: ObjectiveOptions,
+    *,
+    image_size: tuple[int, int] | None = None,
 ) -> PerAnchor:
     """What the weights are made of; arguments as `detection_objective`."""
     matches = with_int32(matches)
     with_labels = labelled(logits, anchors, matches, options.classification)
-    return scalars_of(with_labels, deltas, anchors, matches, targets, options)
+    return scalars_of(with_labels, deltas, anchors, matches, targets, options, image_size)
 
 
 def with_int32(matches: Matches) -> Matches:
@@ -172,11 +208,12 @@ def scalars_of(
     matches: Matches,
     targets: jax.Array,
     options: ObjectiveOptions,
+    image_size: tuple[int, int] | None,
 ) -> PerAnchor:
     """`per_anchor_scalars` of logits that have their labels."""
     sizes = [level.shape[0] for level in anchors]
     levels = [
-        _level_scalars(options, *level)
+        _level_scalars(options, image_size, *level)
         for level in zip(
             logits,
             deltas,

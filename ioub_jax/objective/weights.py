@@ -1,5 +1,7 @@
 """What each anchor counts: the IoU-balanced weights, and PISA's."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
@@ -61,6 +63,35 @@ def localization_weights(
     return losses.iou_balanced_localization_weights(
         scalars.ious, lambda_=options.lambda_, w_loc=w_loc
     )
+
+
+def with_wise_weights(
+    scalars: PerAnchor, state: Mapping[str, jax.Array] | None, options: LocalizationOptions
+) -> tuple[PerAnchor, Mapping[str, jax.Array]]:
+    """The scalars with the localization loss of Wise-IoU v2 or v3, and the next state.
+
+    Its weights take the mean of 1 - IoU over the positives of the batches so far, so they come
+    once those of all levels are known. Other losses stay what they are, and have no state.
+
+    Args:
+      scalars: of every anchor.
+      state: of the batch before, None before the first one.
+      options: which loss.
+    """
+    initial = {name: jnp.float32(value) for name, value in options.initial_state.items()}
+    if not initial:
+        return scalars, {}
+    weights, mean = losses.wise_iou_weights(
+        scalars.ious,
+        (state or initial)["wiou_mean"],
+        version=int(options.name[-1]),
+        momentum=options.wiou_momentum,
+        gamma=options.gamma,
+        alpha=options.wiou_alpha,
+        delta=options.wiou_delta,
+        where=scalars.positive,
+    )
+    return scalars._replace(localization=weights * scalars.localization), {"wiou_mean": mean}
 
 
 def carl_weights(

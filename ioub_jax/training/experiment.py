@@ -187,7 +187,13 @@ def _initial_state(
     def create_state(seed: jax.Array, w_loc: jax.Array) -> train_state.TrainState:
         variables = detector.init_variables(seed)
         has_ema = options.ema_decay is not None
-        return train_state.create_state(variables, optimizer, w_loc, has_ema=has_ema)
+        return train_state.create_state(
+            variables,
+            optimizer,
+            w_loc,
+            has_ema=has_ema,
+            loss_state=detector.detector.initial_loss_state,
+        )
 
     # Placed as the steps leave it: anywhere else, the second step would compile once more.
     program = jax.jit(create_state, out_shardings=placement.replicated(detector.mesh))

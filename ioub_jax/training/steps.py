@@ -105,6 +105,7 @@ def make_train_step(
             batch_stats=gradient.batch_stats,
             opt_state=opt_state,
             moving_average=gradient.objective.moving_average,
+            loss_state=dict(gradient.objective.loss_state),
         )
         if ema_decay is not None:
             new_state = train_state.with_average(new_state, ema_decay)

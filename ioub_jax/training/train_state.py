@@ -1,5 +1,7 @@
 """What a training run carries from step to step."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import flax.struct
@@ -24,6 +26,7 @@ class TrainState(flax.struct.PyTreeNode):
       opt_state: the optimizer's state.
       w_loc: float32 scalar, the constant of the localization loss; not a number until measured.
       moving_average: float32 scalar, moving average of the positives of a global batch.
+      loss_state: float32 scalars that a loss carries, by name; `{}` for most.
       ema: exponential moving average of `variables`; `{}` without one.
     """
 
@@ -33,6 +36,7 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: Any
     w_loc: jax.Array
     moving_average: jax.Array
+    loss_state: dict[str, Any] = flax.struct.field(default_factory=dict)
     ema: dict[str, Any] = flax.struct.field(default_factory=dict)
 
     @property
@@ -43,7 +47,7 @@ class TrainState(flax.struct.PyTreeNode):
     @property
     def carried(self) -> Carried:
         """What the objective is given of the steps before."""
-        return Carried(self.w_loc, self.moving_average)
+        return Carried(self.w_loc, self.moving_average, self.loss_state)
 
 
 def create_state(
@@ -52,6 +56,7 @@ def create_state(
     w_loc: jax.typing.ArrayLike,
     *,
     has_ema: bool,
+    loss_state: Mapping[str, float] = MappingProxyType({}),
 ) -> TrainState:
     """The state before the first step: a pure function of its arguments.
 
@@ -60,6 +65,7 @@ def create_state(
       optimizer: what trains them.
       w_loc: the configured constant, not a number where it is to be measured.
       has_ema: whether an average of the variables is kept.
+      loss_state: the initial one of the objective.
     """
     params = variables["params"]
     state = TrainState(
@@ -69,6 +75,7 @@ def create_state(
         opt_state=optimizer.init(params),
         w_loc=jnp.asarray(w_loc, jnp.float32),
         moving_average=jnp.asarray(_MOVING_AVERAGE_START, jnp.float32),
+        loss_state={name: jnp.asarray(x, jnp.float32) for name, x in loss_state.items()},
     )
     if not has_ema:
         return state

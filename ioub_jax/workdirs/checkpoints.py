@@ -300,7 +300,8 @@ def _read_state(folder: Folder, template: State, sharding: Sharding) -> tuple[St
     with _reader(folder) as reader:
         saved = reader.item_metadata(folder.step)["state"].tree
         _check_arrays(folder.workdir, str(folder), saved, template)
-        state = _restore(reader, folder.step, template, sharding, partial=False)
+        # All arrays are there. What has none, as a part that earlier versions lacked, need not be.
+        state = _restore(reader, folder.step, template, sharding, partial=True)
     return state, checksums.names_of(state)
 
 

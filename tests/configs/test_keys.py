@@ -47,6 +47,9 @@ SINCE |= {f"loss.classification.{key}" for key in ("class_weights", "effective_n
 SINCE |= {"schedule.epochs", "schedule.warmup_epochs", "evaluation.every_epochs"}
 SINCE |= {"evaluation.patience", "evaluation.min_delta"}
 SINCE.add("evaluation.average_classes")
+_OF_BOXES = ("inner", "focaler", "gamma", "theta", "scale", "piou_lambda", "nwd_constant")
+SINCE |= {f"loss.localization.{key}" for key in _OF_BOXES}
+SINCE |= {f"loss.localization.wiou_{key}" for key in ("momentum", "alpha", "delta")}
 SINCE |= {"evaluation.suppression", "evaluation.soft_nms_sigma"}
 #: Keys that had to be set, and can be None now.
 UNSET = {"schedule.images", "schedule.warmup_images", "evaluation.every_images"}

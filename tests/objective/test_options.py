@@ -42,6 +42,26 @@ from ioub_jax.errors import ConfigError
             "power is 0.0; it must be above 0",
         ),
         (
+            lambda: objective.LocalizationOptions(name="giou", scale=0.7),
+            "scale is 0.7, but 'giou' has none; set scale to 0.0, or name to one of shape_iou",
+        ),
+        (
+            lambda: objective.LocalizationOptions(name="nwd", inner=0.7),
+            "inner is 0.7, but 'nwd' has none; set inner to None, or name to one of iou, giou",
+        ),
+        (
+            lambda: objective.LocalizationOptions(name="nwd", power=3.0),
+            "power is 3.0, but 'nwd' has none",
+        ),
+        (
+            lambda: objective.LocalizationOptions(name="wiou_v3", wiou_alpha=1.0),
+            "wiou_alpha is 1.0; it must be above 1",
+        ),
+        (
+            lambda: objective.LocalizationOptions(name="giou", focaler=(0.5, 0.5)),
+            "focaler is (0.5, 0.5); d must be below u",
+        ),
+        (
             lambda: objective.LocalizationOptions(carl_weight=1.0),
             "carl_weight and lambda_ both weigh",
         ),
