@@ -33,7 +33,7 @@ ALLOWED = {
     "box_fusion": {"boxes", "ranking"},
     "postprocess": {"box_fusion", "boxes", "nms", "ranking", "soft_nms"},
     "tile_merging": set(),
-    "objective": {"boxes", "losses", "matching"},
+    "objective": {"boxes", "losses", "matching", "wasserstein"},
     "data": {"errors", "caches", "coco_ceiling", "coco_outlines", "coco_values", "printing"},
     "key_names": {"data", "errors"},
     "evaluation": {"coco_ceiling", "coco_outlines", "coco_values", "printing"},
