@@ -4,6 +4,7 @@ Images are matched independently of each other: devices that share a batch tell 
 but how many slots hold a box. No array is larger than `[B, N]`: the `[B, N, M]` IoUs never exist.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ioub_jax import boxes as box_ops
+from ioub_jax import wasserstein
 
 # Two IoUs closer than this, relatively, are the same number rounded differently. A compiler may
 # compute one IoU twice, once fused and once not, so "equals the best" cannot be asked of the bits.
@@ -27,6 +29,13 @@ _State = TypeVar("_State")
 LowQuality = Literal["authors", "torchvision", "ssd", "none"]
 
 
+#: What an anchor and a box are compared by.
+SIMILARITIES = ("iou", "nwd")
+
+#: A pairwise measure between `[N, 4]` and `[B, 1, 4]`.
+_Measure = Callable[[jax.Array, jax.Array], jax.Array]
+
+
 class Matches(NamedTuple):
     """What every anchor is trained on.
 
@@ -34,7 +43,8 @@ class Matches(NamedTuple):
       labels: `[B, N]` int32, 0..C-1 the class of the anchor's box, -1 background, -2 ignored.
       gt_index: `[B, N]` int32, the slot of the matched box; of an anchor without a match that of
         the box it overlaps most, and 0 where it overlaps none.
-      iou: `[B, N]` float32, IoU of the anchor with the box in `gt_index`, 0 where there is none.
+      iou: `[B, N]` float32, IoU of the anchor with the box in `gt_index`, 0 where there is none;
+        what stands in its place where boxes are compared by something else.
     """
 
     labels: jax.Array
@@ -62,6 +72,8 @@ def match(
     background_iou: float = 0.4,
     low_quality: LowQuality = "authors",
     ignore_iof: float = 0.5,
+    similarity: str = "iou",
+    nwd_constant: float = wasserstein.CONSTANT,
 ) -> Matches:
     """Matches anchors to ground-truth boxes by their IoU.
 
@@ -99,6 +111,9 @@ def match(
       background_iou: IoU below which an anchor is background.
       low_quality: the rule for the best anchors of a box.
       ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored.
+      similarity: what stands in the place of the IoU: 'iou', or 'nwd', which tells anchors apart
+        that no tiny box meets (`wasserstein`, arXiv 2110.13389); then the thresholds are of that.
+      nwd_constant: pixels, of 'nwd'.
 
     Returns:
       The matches, `[B, N]` each. Under `jit` and `shard_map` with the batch axis of the boxes
@@ -109,10 +124,18 @@ def match(
       ValueError: if a threshold or `low_quality` is not one of the possible values.
     """
     check_options(foreground_iou, background_iou, low_quality, ignore_iof)
+    check_similarity(similarity, nwd_constant)
     # What a loop repeats as often as its input says, jax cannot differentiate backwards.
     anchors, boxes = jax.lax.stop_gradient(box_ops.at_least_float32(anchors, boxes))
     valid, ignored = jnp.asarray(valid), jnp.asarray(ignored)
-    found = _scan_boxes(anchors, boxes, valid & ~ignored, valid & ignored, low_quality, ignore_iof)
+    is_object, measure = valid & ~ignored, box_ops.pairwise_iou
+    if similarity == "nwd":
+        # With any other box the IoU of one without an area is 0.
+        is_object &= box_ops.area(boxes) > 0.0
+        measure = functools.partial(wasserstein.pairwise_similarity, constant=nwd_constant)
+    found = _scan_boxes(
+        anchors, boxes, is_object, valid & ignored, low_quality, ignore_iof, measure
+    )
 
     positive = found.is_a_best_anchor | (found.iou >= foreground_iou)
     unmatched = jnp.where(found.in_ignored_region | (found.iou >= background_iou), -2, -1)
@@ -165,13 +188,14 @@ def _scan_boxes(
     is_region: jax.Array,
     low_quality: str,
     ignore_iof: float,
+    measure: _Measure,
 ) -> _Running:
     """Visits the slots in order, the m-th of all images at once, with `[B, N]` of memory."""
     slots = (boxes.swapaxes(0, 1), is_object.T, is_region.T)
 
     def visit(index: jax.Array, slot: Any, running: _Running) -> _Running:
         box, is_object, is_region, best = slot
-        iou = _iou_with_one_box(anchors, box, is_object)
+        iou = _iou_with_one_box(anchors, box, is_object, measure)
         covered = _with_one_box(box_ops.pairwise_intersection_over_first_area, anchors, box)
         takes = _taken_anchors(iou, best, low_quality)
         goes_to_box = iou > running.iou
@@ -187,7 +211,7 @@ def _scan_boxes(
 
     # The IoUs with no box, all 0: a compiler takes them for that, and `shard_map` for what differs
     # between devices, as what a loop carries on must.
-    iou = _iou_with_one_box(anchors, boxes[:, 0], (is_object | is_region)[:, 0] & False)
+    iou = _iou_with_one_box(anchors, boxes[:, 0], (is_object | is_region)[:, 0] & False, measure)
     nothing = _Running(
         iou=iou,
         gt_index=(iou > 0.0).astype(jnp.int32),
@@ -196,7 +220,7 @@ def _scan_boxes(
     )
     positions = jnp.arange(1, boxes.shape[1] + 1, dtype=jnp.int32)
     used = jnp.max(jnp.where(is_object | is_region, positions[None], 0))
-    best = _best_of_boxes(anchors, slots, used, iou, low_quality)
+    best = _best_of_boxes(anchors, slots, used, iou, low_quality, measure)
     return _visit_slots(visit, (*slots, best), used, nothing)
 
 
@@ -225,13 +249,20 @@ def _visit_slots(
     return last
 
 
-def _iou_with_one_box(anchors: jax.Array, box: jax.Array, is_object: jax.Array) -> jax.Array:
+def _iou_with_one_box(
+    anchors: jax.Array, box: jax.Array, is_object: jax.Array, measure: _Measure
+) -> jax.Array:
     """`[B, N]` IoUs of the anchors with one box an image, 0 where that is no object."""
-    return jnp.where(is_object[:, None], _with_one_box(box_ops.pairwise_iou, anchors, box), 0.0)
+    return jnp.where(is_object[:, None], _with_one_box(measure, anchors, box), 0.0)
 
 
 def _best_of_boxes(
-    anchors: jax.Array, slots: Any, used: jax.Array, zeros: jax.Array, low_quality: str
+    anchors: jax.Array,
+    slots: Any,
+    used: jax.Array,
+    zeros: jax.Array,
+    low_quality: str,
+    measure: _Measure,
 ) -> jax.Array:
     """What `_taken_anchors` must know of each of the `used` boxes, `[M, B, 1]`.
 
@@ -242,7 +273,7 @@ def _best_of_boxes(
 
     def visit(index: jax.Array, slot: Any, found: jax.Array) -> jax.Array:
         box, is_object, _ = slot
-        of_box = best(_iou_with_one_box(anchors, box, is_object), axis=1, keepdims=True)
+        of_box = best(_iou_with_one_box(anchors, box, is_object, measure), axis=1, keepdims=True)
         return jax.lax.dynamic_update_index_in_dim(found, of_box.astype(found.dtype), index, 0)
 
     dtype = jnp.int32 if low_quality == "ssd" else zeros.dtype
@@ -250,9 +281,7 @@ def _best_of_boxes(
     return _visit_slots(visit, slots, used, nothing)
 
 
-def _with_one_box(
-    measure: Callable[[jax.Array, jax.Array], jax.Array], anchors: jax.Array, box: jax.Array
-) -> jax.Array:
+def _with_one_box(measure: _Measure, anchors: jax.Array, box: jax.Array) -> jax.Array:
     """`[B, N]` of a pairwise measure between anchors `[N, 4]` and one box an image `[B, 4]`."""
     return measure(anchors, box[:, None, :])[..., 0]
 
@@ -264,6 +293,14 @@ def _taken_anchors(iou: jax.Array, best: jax.Array, low_quality: str) -> jax.Arr
     if low_quality == "ssd":
         return (iou > 0.0) & (jnp.arange(iou.shape[1])[None, :] == best)
     return (iou > 0.0) & (iou >= best * (1.0 - _IOU_ROUNDING))
+
+
+def check_similarity(similarity: str, nwd_constant: float) -> None:
+    """Raises `ValueError` where `match` has no such similarity, or not with such a number."""
+    if similarity not in SIMILARITIES:
+        raise ValueError(f"similarity is {similarity!r}; it must be one of iou, nwd.")
+    if not nwd_constant > 0:
+        raise ValueError(f"nwd_constant is {nwd_constant}; it must be above 0.")
 
 
 def check_options(

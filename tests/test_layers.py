@@ -41,6 +41,7 @@ ALLOWED = {
     "models": {"errors", "caches", "boxes", "anchors"},
     "devices": {"errors", "models"},
     "detectors": {
+        "wasserstein",
         "anchors",
         "box_fusion",
         "boxes",

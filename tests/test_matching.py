@@ -349,3 +349,20 @@ def test_devices_tell_each_other_only_how_many_slots_to_visit(rule):
     assert "while" not in reductions[0]
     for sharding in jax.tree.leaves(compiled.output_shardings):
         assert sharding.spec[0] == "data"
+
+
+def test_by_nwd_a_tiny_box_finds_anchors_that_it_does_not_meet():
+    anchors = np.array([[0, 0, 8, 8], [8, 0, 16, 8], [40, 40, 48, 48]], np.float32)
+    # Between the first two, 4 by 4 below them; a second one has no area, a third is padding.
+    boxes = np.array([[[6, 9, 10, 13], [44, 44, 44, 48], [40, 40, 48, 48]]], np.float32)
+    truth = (boxes, np.array([[3, 1, 2]]), np.array([[True, True, False]]), np.zeros((1, 3), bool))
+    by_iou = matching.match(anchors, *truth)
+    np.testing.assert_array_equal(by_iou.labels, [[-1, -1, -1]])
+    found = matching.match(anchors, *truth, similarity="nwd", low_quality="none")
+    # Centres 4 and 7 apart, sides 4 and 4: W^2 = 16 + 49 + (16 + 16) / 4 = 73.
+    expected = np.exp(-np.sqrt(73) / 12.8)
+    np.testing.assert_allclose(found.iou[0, :2], expected, rtol=1e-6)
+    assert 0.5 < expected < 0.52 and found.iou[0, 2] < 0.1
+    np.testing.assert_array_equal(found.labels, [[3, 3, -1]])
+    with pytest.raises(ValueError, match="similarity is 'giou'; it must be one of iou, nwd"):
+        matching.match(anchors, *truth, similarity="giou")

@@ -204,6 +204,11 @@ CASES = {
             f"match, {rule}": functools.partial(_matched, rule=rule)
             for rule in ("authors", "torchvision", "ssd", "none")
         },
+        "match, nwd": lambda x: matching.match(
+            ANCHOR_BOXES,
+            *(x[name] for name in ("gt_boxes", "gt_labels", "valid", "ignored")),
+            similarity="nwd",
+        ),
         # Only one of the arguments differs between devices.
         "match, anchors": lambda x: matching.match(
             x["boxes"][0],
@@ -347,6 +352,6 @@ def test_every_public_function_is_tried(module):
     ]  # fmt: skip
     functions = {name for name in names if inspect.isfunction(getattr(module, name))}
     # The first only says whether options can be had, the second is of numbers on the host.
-    assert functions - {"check_options", "effective_number_weights"} == {
+    assert functions - {"check_options", "check_similarity", "effective_number_weights"} == {
         name.split(",")[0] for name in CASES[module]
     }

@@ -430,6 +430,19 @@ KEYS = (
         _SHARE,
         "Share of an anchor inside an ignored region from which it gets no loss.",
     ),
+    Key(
+        "matcher.similarity",
+        "iou",
+        one_of("iou", "nwd"),
+        "What stands for the IoU in matching: nwd (arXiv 2110.13389) tells anchors apart that no "
+        "tiny box meets; then the thresholds above are of that.",
+    ),
+    Key(
+        "matcher.nwd_constant",
+        12.8,
+        above(0),
+        "Pixels that nwd measures distances in: the size of usual objects.",
+    ),
     # ------------------------------------------------------------------ the losses
     Key(
         "loss.classification.name",

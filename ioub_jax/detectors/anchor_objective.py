@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ioub_jax import boxes, matching, objective
+from ioub_jax import boxes, matching, objective, wasserstein
 from ioub_jax.detectors.detector import Anchors, Batch, Carried
 from ioub_jax.models.interface import Predictions
 
@@ -25,6 +25,8 @@ class MatchingOptions:
       crowd: what crowds are: 'ignore', the anchors inside get no loss; 'drop', nothing; 'keep', an
         object.
       difficult: what difficult objects are, likewise.
+      similarity: as `matching.match`, as is the next.
+      nwd_constant: see there.
 
     Raises:
       ValueError: a value is none of these, or out of its range.
@@ -36,12 +38,15 @@ class MatchingOptions:
     ignore_iof: float = 0.5
     crowd: str = "ignore"
     difficult: str = "keep"
+    similarity: str = "iou"
+    nwd_constant: float = wasserstein.CONSTANT
 
     def __post_init__(self) -> None:
         """Refuses what no rule knows."""
         matching.check_options(
             self.foreground_iou, self.background_iou, self.low_quality, self.ignore_iof
         )
+        matching.check_similarity(self.similarity, self.nwd_constant)
         for name in ("crowd", "difficult"):
             treatment = getattr(self, name)
             if treatment not in _TREATMENTS:
@@ -116,6 +121,8 @@ class AnchorObjective:
             background_iou=self.rules.background_iou,
             low_quality=self.rules.low_quality,
             ignore_iof=self.rules.ignore_iof,
+            similarity=self.rules.similarity,
+            nwd_constant=self.rules.nwd_constant,
         )
         return matches, matching.gather_boxes(batch["boxes"], matches.gt_index)
 

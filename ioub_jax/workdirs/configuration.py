@@ -94,6 +94,8 @@ _ADDED = {
     "schedule.warmup_epochs": None,
     "loss.classification.class_weights": None,
     "loss.classification.effective_number_beta": 0.999,
+    "matcher.similarity": "iou",
+    "matcher.nwd_constant": 12.8,
     "loss.localization.inner": None,
     "loss.localization.focaler": None,
     "loss.localization.gamma": 0.5,

@@ -10,7 +10,7 @@ import typing
 import pytest
 from ml_collections import config_dict
 
-from ioub_jax import objective, postprocess
+from ioub_jax import matching, objective, postprocess
 from ioub_jax.configs import defaults, keys, ssd_defaults
 from ioub_jax.data import affine, images, resizing
 from ioub_jax.data import checks as data_checks
@@ -47,6 +47,7 @@ SINCE |= {f"loss.classification.{key}" for key in ("class_weights", "effective_n
 SINCE |= {"schedule.epochs", "schedule.warmup_epochs", "evaluation.every_epochs"}
 SINCE |= {"evaluation.patience", "evaluation.min_delta"}
 SINCE.add("evaluation.average_classes")
+SINCE |= {"matcher.similarity", "matcher.nwd_constant"}
 _OF_BOXES = ("inner", "focaler", "gamma", "theta", "scale", "piou_lambda", "nwd_constant")
 SINCE |= {f"loss.localization.{key}" for key in _OF_BOXES}
 SINCE |= {f"loss.localization.wiou_{key}" for key in ("momentum", "alpha", "delta")}
@@ -128,6 +129,7 @@ CHOICES = {
     "loss.classification.name": objective.CLASSIFICATION_LOSSES,
     "loss.classification.normalizer_scope": objective.options.NORMALIZER_SCOPES,
     "loss.localization.name": objective.options.LOCALIZATION_LOSSES,
+    "matcher.similarity": matching.SIMILARITIES,
     "loss.normalizer": objective.options.NORMALIZERS,
     "data.source": tuple(file_parts._OPEN),
     "data.resize.mode": resizing.MODES,
