@@ -121,9 +121,10 @@ def options_of(scope="level", normalizer="positives", **localization):
 
 
 def evaluate(arguments, options, w_loc=1.7):
-    run = jax.jit(objective.detection_objective, static_argnames="options")
+    run = jax.jit(objective.detection_objective, static_argnames=("options", "image_size"))
     return run(
         *arguments,
+        image_size=(64, 64),
         w_loc=jnp.float32(w_loc),
         moving_average=jnp.float32(100.0),
         options=options,
