@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# One expects: jnp.cumsum promotes small integers as jnp.sum does, and as numpy's cumsum does.
+# What happens: jnp.cumsum of uint8, int8 and int16 (jax 0.10.2) stays in that type and wraps: 300 ones of uint8 have
+# the running sum 44, while jnp.sum says 300. Of booleans it counts in int32.
+# Why it matters: masks, labels and images are uint8: numbering the objects of a batch, run lengths, offsets and
+# integral images by cumsum are right in tests of a few items and wrong from 256 on.
+set -euo pipefail
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+cat > "$folder/sums.py" <<'PYTHON'
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+COUNT = 300
+print(f"jax {jax.__version__}, numpy {np.__version__}: sum and end of the running sum of {COUNT} ones")
+found = {}
+for dtype in (bool, np.uint8, np.int8, np.int16):
+    ones = np.ones(COUNT, dtype)
+    running = jnp.cumsum(jnp.asarray(ones))
+    name = np.dtype(dtype).name
+    found[name] = (str(running.dtype), int(running[-1]))
+    print(
+        f"  {name}: jnp.sum {int(jnp.sum(jnp.asarray(ones)))}, jnp.cumsum {int(running[-1])} in {running.dtype}, "
+        f"np.cumsum {int(np.cumsum(ones)[-1])} in {np.cumsum(ones).dtype}"
+    )
+    assert int(jnp.sum(jnp.asarray(ones))) == int(np.cumsum(ones)[-1]) == COUNT
+told = {"bool": ("int32", 300), "uint8": ("uint8", 44), "int8": ("int8", 44), "int16": ("int16", 300)}
+assert found == told, "it behaves otherwise than told above"
+PYTHON
+
+python3 -m venv "$folder/environment"
+"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
+  "jax==0.10.2" "jaxlib==0.10.2" "numpy==2.4.6" 2>/dev/null
+JAX_PLATFORMS=cpu "$folder/environment/bin/python" "$folder/sums.py"

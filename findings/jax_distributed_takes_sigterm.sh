@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# One expects: a handler that a program has set for SIGTERM is called when the signal comes: to save a checkpoint before
+# a preempted machine stops.
+# What happens: after jax.distributed.initialize (jax 0.10.2, one process) it is not: jax's runtime has put its own into
+# its place, outside of Python, and signal.getsignal still names the old one. SIGINT is left alone, and a handler
+# that is set afterwards is called.
+# Why it matters: the checkpoint that a test on one machine showed is not written on many, and the process does not end
+# by SIGTERM either, so that a scheduler kills it.
+set -euo pipefail
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+cat > "$folder/signals.py" <<'PYTHON'
+import os
+import signal
+import socket
+import time
+
+import jax
+
+calls = []
+
+
+def sent(number):
+    """What was called for a signal that this process sends to itself."""
+    calls.clear()
+    os.kill(os.getpid(), number)
+    time.sleep(0.5)
+    return list(calls)
+
+
+def before(number, frame):
+    calls.append("handler set before")
+
+
+def after(number, frame):
+    calls.append("handler set after")
+
+
+signal.signal(signal.SIGTERM, before)
+signal.signal(signal.SIGINT, before)
+found = [sent(signal.SIGTERM)]
+with socket.socket() as free:
+    free.bind(("localhost", 0))
+    port = free.getsockname()[1]
+jax.distributed.initialize(f"localhost:{port}", num_processes=1, process_id=0)
+found += [sent(signal.SIGTERM), sent(signal.SIGINT)]
+is_named = signal.getsignal(signal.SIGTERM) is before
+signal.signal(signal.SIGTERM, after)
+found.append(sent(signal.SIGTERM))
+print("jax", jax.__version__)
+print(f"  SIGTERM before jax.distributed.initialize: {found[0]}")
+print(f"  SIGTERM after it: {found[1]}; getsignal names the handler: {is_named}")
+print(f"  SIGINT after it: {found[2]}")
+print(f"  SIGTERM once a handler is set again: {found[3]}")
+jax.distributed.shutdown()
+told = [["handler set before"], [], ["handler set before"], ["handler set after"]]
+assert found == told and is_named, "it behaves otherwise than told above"
+PYTHON
+
+python3 -m venv "$folder/environment"
+"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
+  "jax==0.10.2" "jaxlib==0.10.2" "numpy==2.4.6" 2>/dev/null
+JAX_PLATFORMS=cpu "$folder/environment/bin/python" "$folder/signals.py" 2>/dev/null

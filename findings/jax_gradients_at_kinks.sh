@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# One expects: the gradient of |x| at 0 is 0, as in PyTorch and TensorFlow and as jnp.sign(0), and that of a clipped
+# value is all or nothing.
+# What happens: jax 0.10.2 gives jax.grad(jnp.abs)(0.) == 1, and 1 for a list of zeros too; jax.nn.leaky_relu as well.
+# jnp.clip gives one half at either bound, jax.nn.relu6 0.
+# Why it matters: an L1 loss keeps pushing a coordinate that is already exact (bias of the box head at its start, or
+# a target of 0 with a prediction of 0) to one side, and boxes clipped to an image have half a gradient at its border,
+# where many annotated boxes lie.
+set -euo pipefail
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+cat > "$folder/gradients.py" <<'PYTHON'
+import jax
+import jax.numpy as jnp
+
+FUNCTIONS = {
+    "jnp.abs at 0": (jnp.abs, 0.0, 1.0),
+    "jnp.abs at -0.": (jnp.abs, -0.0, 1.0),
+    "mean of abs(a - b) at a = b": (lambda x: jnp.mean(jnp.abs(x * jnp.ones(4) - 2.0)), 2.0, 1.0),
+    "sign(x) * x at 0": (lambda x: jnp.sign(x) * x, 0.0, 0.0),
+    "jnp.clip(x, 0, 1) at 0": (lambda x: jnp.clip(x, 0.0, 1.0), 0.0, 0.5),
+    "jnp.clip(x, 0, 1) at 1": (lambda x: jnp.clip(x, 0.0, 1.0), 1.0, 0.5),
+    "jax.nn.relu at 0": (jax.nn.relu, 0.0, 0.0),
+    "jax.nn.leaky_relu at 0": (jax.nn.leaky_relu, 0.0, 1.0),
+    "jax.nn.relu6 at 6": (jax.nn.relu6, 6.0, 0.0),
+}
+print("jax", jax.__version__)
+found = {}
+for name, (function, at, _) in FUNCTIONS.items():
+    found[name] = float(jax.grad(function)(at))
+    print(f"  gradient of {name}: {found[name]}")
+assert found == {name: told for name, (_, _, told) in FUNCTIONS.items()}, "it behaves otherwise than told above"
+PYTHON
+
+python3 -m venv "$folder/environment"
+"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
+  "jax==0.10.2" "jaxlib==0.10.2" "numpy==2.4.6" 2>/dev/null
+JAX_PLATFORMS=cpu "$folder/environment/bin/python" "$folder/gradients.py"

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# One expects: sorting in descending order puts NaN last, as numpy and jnp.argsort(-x) do: what is not a score is no winner.
+# What happens: jnp.argsort(x, descending=True), jnp.sort(x, descending=True) and jax.lax.top_k of jax 0.10.2 have NaN
+# before the greatest number; jnp.argsort(-x) has it at the end.
+# Why it matters: one NaN among 100,000 scores becomes the best detection and, in non-maximum suppression, the first box
+# to suppress others; the two usual ways to write "best first" differ only then.
+set -euo pipefail
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+cat > "$folder/order.py" <<'PYTHON'
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+SCORES = np.array([0.25, np.nan, 0.75, -np.inf], np.float32)
+orders = {
+    "np.argsort(-x)": np.argsort(-SCORES, kind="stable"),
+    "jnp.argsort(-x)": jnp.argsort(-jnp.asarray(SCORES)),
+    "jnp.argsort(x, descending=True)": jnp.argsort(jnp.asarray(SCORES), descending=True),
+    "jax.lax.top_k(x, 4)": jax.lax.top_k(jnp.asarray(SCORES), 4)[1],
+}
+print(f"jax {jax.__version__}, numpy {np.__version__}, scores {SCORES.tolist()}")
+is_first = {}
+for name, order in orders.items():
+    print(f"  {name}: {SCORES[np.asarray(order)].tolist()}")
+    is_first[name] = bool(np.isnan(SCORES[np.asarray(order)[0]]))
+assert list(is_first.values()) == [False, False, True, True], "it behaves otherwise than told above"
+PYTHON
+
+python3 -m venv "$folder/environment"
+"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
+  "jax==0.10.2" "jaxlib==0.10.2" "numpy==2.4.6" 2>/dev/null
+JAX_PLATFORMS=cpu "$folder/environment/bin/python" "$folder/order.py"

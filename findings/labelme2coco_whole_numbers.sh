@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# One expects: a converter keeps the coordinates of polygons, as labelme stores them in fractions of a pixel.
+# What happens: labelme2coco 0.2.6 (by sahi 0.12.8) cuts them to whole numbers in "segmentation", up to a pixel to the upper
+# left, and areas too, but not in "bbox", so polygon and box of one object disagree. A line under 45 degrees becomes an
+# annotation with "bbox": []; categories are numbered from 0 in the order in which they are met.
+# Why it matters: boxes made anew from the polygons, as augmentation does, are all moved; the one empty list fails in readers
+# that make an array of all boxes, with a message about shapes; and another folder has other ids.
+set -euo pipefail
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+cat > "$folder/convert.py" <<'PYTHON'
+import contextlib
+import importlib.metadata
+import io
+import json
+import sys
+from pathlib import Path
+
+import labelme2coco
+import numpy as np
+from PIL import Image
+
+SHAPES = [
+    ("wire", [[5, 5], [30, 30]], "line"),
+    ("mark", [[7, 8]], "point"),
+    ("dog", [[10.4, 10.6], [30.5, 40.5]], "rectangle"),
+    ("cat", [[10.9, 10.9], [20.9, 10.9], [20.9, 20.9], [10.9, 20.9]], "polygon"),
+]
+folder = Path(sys.argv[1]) / "labelme"
+folder.mkdir()
+Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(folder / "a.jpg")
+shapes = [
+    {"label": label, "points": points, "shape_type": kind, "group_id": None, "flags": {}}
+    for label, points, kind in SHAPES
+]
+content = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": "a.jpg", "imageData": None}
+(folder / "a.json").write_text(json.dumps(content | {"imageHeight": 60, "imageWidth": 80}))
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    written = labelme2coco.get_coco_from_labelme_folder(str(folder)).json
+names = {category["id"]: category["name"] for category in written["categories"]}
+boxes = {names[a["category_id"]]: a["bbox"] for a in written["annotations"]}
+polygons = {names[a["category_id"]]: a["segmentation"] for a in written["annotations"]}
+areas = {names[a["category_id"]]: a["area"] for a in written["annotations"]}
+print(f"labelme2coco {importlib.metadata.version('labelme2coco')}, sahi {importlib.metadata.version('sahi')}, categories {names}")
+for label, _, kind in SHAPES:
+    print(f"  {label}, a {kind}: bbox {boxes[label]}, area {areas[label]}, segmentation {polygons[label]}")
+assert names == {0: "wire", 1: "mark", 2: "dog", 3: "cat"}, "it behaves otherwise than told above"
+assert boxes["wire"] == [] and areas["wire"] == 0, "it behaves otherwise than told above"
+assert areas["dog"] == 600 and np.allclose(boxes["cat"], [10.9, 10.9, 10, 10]), "it behaves otherwise than told above"
+assert polygons["cat"] == [[10, 10, 20, 10, 20, 20, 10, 20]], "it behaves otherwise than told above"
+PYTHON
+
+python3 -m venv "$folder/environment"
+"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
+  "labelme2coco==0.2.6" "sahi==0.12.8" "pillow==12.3.0" "numpy==2.4.6" 2>/dev/null
+"$folder/environment/bin/python" -W ignore "$folder/convert.py" "$folder"

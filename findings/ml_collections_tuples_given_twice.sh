@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# One expects: of a flag given twice the last one holds, and a tuple given as `a,b` has two items.
+# What happens: with ml_collections 1.1.0 a tuple field given twice gets the items of both, while a number gets the last;
+# `--config.sizes=5,6` is (5, 6), but `--config.names=cat,dog` is the one string ('cat,dog',), and an empty value one empty
+# string. A field (1, 2) takes (1.5, 2): the types of items are not checked.
+# Why it matters: a launcher that appends a user's override to its own flags trains at both image sizes or with both lists
+# of classes; a class named "cat,dog" occurs in no data set.
+set -euo pipefail
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+cat > "$folder/tuples.py" <<'PYTHON'
+import importlib.metadata
+import sys
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+DEFAULTS = {"steps": 1, "sizes": (1, 2), "names": ("a",)}
+
+
+def parsed(arguments):
+    """The fields of the configuration that the arguments change."""
+    sys.argv = ["program", *arguments]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_dict("config", ml_collections.ConfigDict(DEFAULTS), flag_values=values)
+    values(sys.argv)
+    return {name: value for name, value in values.config.items() if value != DEFAULTS[name]}
+
+
+TOLD = {
+    ("--config.steps=5", "--config.steps=6"): {"steps": 6},
+    ("--config.sizes=5", "--config.sizes=6"): {"sizes": (5, 6)},
+    ("--config.sizes=(5,6)", "--config.sizes=(7,)"): {"sizes": (5, 6, 7)},
+    ("--config.sizes=5,6",): {"sizes": (5, 6)},
+    ("--config.sizes=(1.5,2)",): {"sizes": (1.5, 2)},
+    ("--config.names=cat,dog",): {"names": ("cat,dog",)},
+    ("--config.names=('cat','dog')",): {"names": ("cat", "dog")},
+    ("--config.names=",): {"names": ("",)},
+}
+print(f"ml_collections {importlib.metadata.version('ml-collections')}: by default {DEFAULTS}")
+found = {arguments: parsed(arguments) for arguments in TOLD}
+for arguments, fields in found.items():
+    print(f"  {' '.join(arguments)}: {fields}")
+assert found == TOLD, "it behaves otherwise than told above"
+PYTHON
+
+python3 -m venv "$folder/environment"
+"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
+  "absl-py==2.5.1" "ml-collections==1.1.0" 2>/dev/null
+"$folder/environment/bin/python" "$folder/tuples.py"

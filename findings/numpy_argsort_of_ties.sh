@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# One expects: np.argsort(-scores) leaves equal scores in their order for short arrays (16 and fewer, where numpy has always
+# sorted by insertion), and at least gives the same order on every machine.
+# What happens: on x86 numpy 2.4.6 takes other code for AVX2 and for AVX-512. Of 8 rounded float32 scores the order of ties
+# is already changed, and the two instruction sets and neither give three orders of 1,000 scores.
+# Why it matters: scores of quantized or bfloat16 detectors have many ties; NMS and AP by such a sort differ between
+# a laptop and a server. kind="stable" is the same everywhere.
+set -euo pipefail
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+cat > "$folder/ties.py" <<'PYTHON'
+import hashlib
+import sys
+
+import numpy as np
+
+random = np.random.default_rng(0)
+report = []
+for count in (8, 16, 1000):
+    scores = np.round(random.random(count), 1).astype(np.float32)
+    order, stable = np.argsort(-scores), np.argsort(-scores, kind="stable")
+    assert np.array_equal(scores[order], scores[stable])
+    moved = int((order != stable).sum())
+    names = [hashlib.sha1(each.astype(np.int64).tobytes()).hexdigest()[:8] for each in (order, stable)]
+    report.append((count, moved, *names))
+    print(f"  {sys.argv[1]}: {count} scores, {moved} in another place than by kind='stable', order {names[0]}", file=sys.stderr)
+print(report)
+PYTHON
+
+cat > "$folder/compare.py" <<'PYTHON'
+import ast
+import sys
+
+import numpy as np
+from numpy._core._multiarray_umath import __cpu_features__ as features
+
+with open(sys.argv[1]) as file:
+    reports = [ast.literal_eval(line) for line in file]
+assert len({names[3] for names in (report[2] for report in reports)}) == 1, "stable orders differ"
+orders = {report[2][2] for report in reports}
+kinds = 1 + bool(features.get("X86_V3") or features.get("AVX2")) + bool(features.get("X86_V4") or features.get("AVX512_SKX"))
+print(f"numpy {np.__version__}: {len(orders)} orders of the same 1,000 scores")
+if kinds == 1:
+    raise SystemExit("needs an x86 processor with AVX2")
+assert len(orders) == kinds, "it behaves otherwise than told above"
+assert reports[0][0][1] > 0 and reports[-1][0][1] == 0, "it behaves otherwise than told above"
+PYTHON
+
+python3 -m venv "$folder/environment"
+"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
+  "numpy==2.4.6" 2>/dev/null
+python="$folder/environment/bin/python"
+"$python" "$folder/ties.py" "as numpy chooses" >> "$folder/reports"
+NPY_DISABLE_CPU_FEATURES="X86_V4" "$python" -W ignore "$folder/ties.py" "without AVX-512" >> "$folder/reports"
+NPY_DISABLE_CPU_FEATURES="X86_V4 X86_V3" "$python" -W ignore "$folder/ties.py" "without AVX2 too" >> "$folder/reports"
+"$python" "$folder/compare.py" "$folder/reports"

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# One expects: losses of one library treat shapes alike: predictions of [n, 1] and targets of [n] are refused by all, or
+# broadcast by all.
+# What happens: in optax 0.2.8 squared_error and l2_loss raise; huber_loss, log_cosh, hinge_loss, sigmoid_binary_cross_entropy
+# and sigmoid_focal_loss make an [n, n] matrix of every prediction with every target.
+# Why it matters: smooth L1 and focal loss are the two losses of a detector. With the extra axis of a one-class head each
+# anchor is trained towards all targets at once: the loss is finite, falls, and ends at the mean.
+set -euo pipefail
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+cat > "$folder/shapes.py" <<'PYTHON'
+import jax.numpy as jnp
+import optax
+
+NAMES = {
+    "squared_error": False,
+    "l2_loss": False,
+    "huber_loss": True,
+    "log_cosh": True,
+    "hinge_loss": True,
+    "sigmoid_binary_cross_entropy": True,
+    "sigmoid_focal_loss": True,
+}
+print(f"optax {optax.__version__}: predictions (5, 1), targets (5,)")
+broadcasts = {}
+for name in NAMES:
+    try:
+        shape = getattr(optax.losses, name)(jnp.zeros((5, 1)), jnp.zeros(5)).shape
+        broadcasts[name] = True
+        print(f"  {name}: a loss of shape {shape}")
+        assert shape == (5, 5)
+    except ValueError as error:
+        broadcasts[name] = False
+        print(f"  {name}: {error}")
+assert broadcasts == NAMES, "it behaves otherwise than told above"
+PYTHON
+
+python3 -m venv "$folder/environment"
+"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
+  "jax==0.10.2" "jaxlib==0.10.2" "optax==0.2.8" "numpy==2.4.6" 2>/dev/null
+JAX_PLATFORMS=cpu "$folder/environment/bin/python" "$folder/shapes.py"
