@@ -8,7 +8,8 @@ DEMO ?= runs/demo
 
 NOTEBOOKS ?= losses train torchvision
 
-.PHONY: help setup test test-slow test-tfds test-onnx test-browser lint peers demo notebooks docs clean
+.PHONY: help setup test test-slow test-tfds test-onnx test-browser lint peers demo notebooks findings \
+	docs clean
 
 help:
 	@echo "make demo   train a small RetinaNet, print its AP, draw pictures into $(DEMO)"
@@ -16,6 +17,7 @@ help:
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   the pages of docs/ and the reference, into site/"
 	@echo "make notebooks  run the notebooks, each with a short schedule"
+	@echo "make findings  what other libraries do unexpectedly, run anew (findings/README.md)"
 	@echo "make setup  create $(VENV) with everything the others need"
 
 setup: $(VENV)/.installed
@@ -71,6 +73,13 @@ demo: setup
 # Executed copies, with their figures, are in runs/notebooks.
 notebooks: setup
 	$(BIN)/python -m notebooks.execute $(NOTEBOOKS)
+
+# Each makes an environment of its own; a failure does not end the others.
+findings:
+	@failed=; for script in findings/*.sh; do \
+		echo "== $$script"; "$$script" || failed="$$failed $$script"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi; echo "All findings hold."
 
 # Stops at every warning; with --quiet it would at none. The variable keeps mkdocs-material from
 # telling of its successor.
