@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One expects: an annotation with "ignore": 1 is left out of the evaluation, as one with "iscrowd": 1: the key is in
-# pycocotools' code, and converters of VisDrone, WIDER and CrowdHuman write it for regions that nobody labelled.
+# pycocotools' code, and converters write it for regions that nobody labelled.
 # What happens: pycocotools, faster-coco-eval and hotcoco put iscrowd into its place and count the object as missed:
 # AP50 is .505 instead of 1. lvis-api takes the same key as one expects.
 # Why it matters: a data set with ignored regions has a far lower AP than its makers tell, without a warning; the way

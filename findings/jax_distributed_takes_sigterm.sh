@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# One expects: a handler that a program has set for SIGTERM is called when the signal comes: to save a checkpoint before
-# a preempted machine stops.
+# One expects: a handler that a program has set for SIGTERM is called when the signal comes, to save in time.
 # What happens: after jax.distributed.initialize (jax 0.10.2, one process) it is not: jax's runtime has put its own into
 # its place, outside of Python, and signal.getsignal still names the old one. SIGINT is left alone, and a handler
 # that is set afterwards is called.

@@ -1,11 +1,9 @@
 #!/usr/bin/env bash
-# One expects: the gradient of |x| at 0 is 0, as in PyTorch and TensorFlow and as jnp.sign(0), and that of a clipped
-# value is all or nothing.
+# One expects: the gradient of |x| at 0 is 0, as jnp.sign(0), and that of a clipped value is all or nothing.
 # What happens: jax 0.10.2 gives jax.grad(jnp.abs)(0.) == 1, and 1 for a list of zeros too; jax.nn.leaky_relu as well.
 # jnp.clip gives one half at either bound, jax.nn.relu6 0.
-# Why it matters: an L1 loss keeps pushing a coordinate that is already exact (bias of the box head at its start, or
-# a target of 0 with a prediction of 0) to one side, and boxes clipped to an image have half a gradient at its border,
-# where many annotated boxes lie.
+# Why it matters: an L1 loss keeps pushing a coordinate that is already exact to one side, and boxes clipped to an
+# image have half a gradient at its border, where many annotated boxes lie.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -4,8 +4,7 @@
 # What happens: pycocotools, hotcoco, faster-coco-eval and supervision give 70/101, since numpy's linspace(0, 1, 101)[70]
 # is greater than .7; tidecv divides whole numbers by 100 and gives 71/101. Of all k/n with n <= 100 that meet one of
 # the points, 29 are hit, 7/10, 14/20 and 19/20 among them.
-# Why it matters: AP differs by a whole point between libraries that are told to agree to the last digit; the smaller a
-# validation set, the more of its classes have such recalls.
+# Why it matters: AP differs by a point between libraries said to agree; small validation sets have such recalls often.
 set -euo pipefail
 
 folder=$(mktemp -d)
