@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import as_int32, at_least_float32
+from ioub_jax.losses.classification_arguments import check_class_weights
 
 
 def effective_number_weights(counts: Sequence[int], *, beta: float = 0.999) -> np.ndarray:
@@ -49,7 +50,12 @@ def weights_of_classes(labels: ArrayLike, class_weights: ArrayLike) -> jax.Array
 
     Returns:
       `[...]`, 1 where the label is no class; under `stop_gradient`.
+
+    Raises:
+      TypeError: labels are no integers, or weights no numbers.
+      ValueError: there is not one weight for each class.
     """
+    check_class_weights(class_weights)
     labels = as_int32(labels)
     (weights,) = at_least_float32(jax.lax.stop_gradient(class_weights))
     return jnp.where(labels >= 0, weights[jnp.maximum(labels, 0)], 1.0)

@@ -7,60 +7,34 @@ the softmax cross entropy is infinite, with finite gradients, where two logits o
 further apart than the dtype can say.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import as_int32, at_least_float32
 from ioub_jax.losses.class_balance import weigh_matched, weights_of_classes
-
-_IGNORED = -2
-
-
-def _one_hot_and_counted(labels: ArrayLike, num_classes: int) -> tuple[jax.Array, jax.Array]:
-    """`[..., C]` masks: the matched class of each positive, and the entries that have a loss."""
-    labels = as_int32(labels)
-    one_hot = jax.nn.one_hot(labels, num_classes, dtype=jnp.bool_)
-    counted = jnp.broadcast_to((labels != _IGNORED)[..., None], one_hot.shape)
-    return one_hot, counted
-
-
-def _softplus_of_both_signs(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`softplus(z)` and `softplus(-z)`, that is `-log(1 - sigmoid(z))` and `-log sigmoid(z)`.
-
-    They share their exponential and their logarithm. Neither is made from the other, for what is
-    small beside the logit would be lost in the difference, in the gradient above all.
-    """
-    above, below = jnp.maximum(logits, 0.0), jnp.maximum(-logits, 0.0)
-    curve = jnp.log1p(jnp.exp(-(above + below)))
-    return above + curve, below + curve
-
-
-def _largest_curved(dtype: jnp.dtype) -> float:
-    """From this logit on a sigmoid is 1, and its gradient and softplus(-z) are 0, in the dtype.
-
-    There the gradient of a weight made of it is cut off: 0 times a loss near the largest number,
-    which overflows on its way, would not be a number.
-    """
-    return -math.log(jnp.finfo(dtype).tiny)
-
-
-def _power_of_sigmoid(
-    logits: jax.Array, softplus_of_minus: jax.Array, exponent: float
-) -> jax.Array:
-    """`sigmoid(z)^exponent`, which neither underflows nor has an infinite gradient at 0."""
-    curved = logits < _largest_curved(logits.dtype)
-    return jnp.exp(-exponent * jnp.where(curved, softplus_of_minus, 0.0))
+from ioub_jax.losses.classification_arguments import (
+    check_class_weights,
+    check_exponents,
+    check_logits,
+    check_shares,
+)
+from ioub_jax.losses.sigmoids import (
+    largest_curved,
+    logits_and_iou_targets,
+    one_hot_and_counted,
+    power_of_sigmoid,
+    softplus_of_both_signs,
+)
 
 
 def _focal_loss(logits: jax.Array, is_target: jax.Array, alpha: float, gamma: float) -> jax.Array:
     """Sigmoid focal loss of single logits against boolean targets."""
     # The logit of the wrong answer: its sigmoid is 1 - p_t, its softplus the cross entropy.
     wrong = jnp.where(is_target, -logits, logits)
-    cross_entropy, softplus_of_minus = _softplus_of_both_signs(wrong)
-    modulator = _power_of_sigmoid(wrong, softplus_of_minus, gamma)
+    cross_entropy, softplus_of_minus = softplus_of_both_signs(wrong)
+    modulator = power_of_sigmoid(wrong, softplus_of_minus, gamma)
     return jnp.where(is_target, alpha, 1.0 - alpha) * modulator * cross_entropy
 
 
@@ -86,9 +60,17 @@ def sigmoid_focal_loss(
 
     Returns:
       `[..., C]`.
+
+    Raises:
+      TypeError: labels are no integers, or something else no numbers.
+      ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
+    check_logits(logits, labels)
+    check_shares(alpha=alpha)
+    check_exponents(gamma=gamma)
+    check_class_weights(class_weights, np.shape(logits)[-1])
     (logits,) = at_least_float32(logits)
-    one_hot, counted = _one_hot_and_counted(labels, logits.shape[-1])
+    one_hot, counted = one_hot_and_counted(labels, logits.shape[-1])
     loss = jnp.where(counted, _focal_loss(logits, one_hot, alpha, gamma), 0.0)
     return weigh_matched(loss, labels, class_weights)
 
@@ -109,7 +91,14 @@ def sigmoid_focal_loss_of_matched_class(
 
     Returns:
       `[...]`, 0 where the label is no class.
+
+    Raises:
+      TypeError: labels are no integers, or something else no numbers.
+      ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
+    check_logits(logits, labels)
+    check_shares(alpha=alpha)
+    check_exponents(gamma=gamma)
     labels = as_int32(labels)
     (logits,) = at_least_float32(jax.lax.stop_gradient(logits))
     columns = jnp.maximum(labels, 0)[..., None]
@@ -131,7 +120,13 @@ def softmax_cross_entropy(
 
     Returns:
       `[...]`.
+
+    Raises:
+      TypeError: labels are no integers, or something else no numbers.
+      ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
+    check_logits(logits, labels)
+    check_class_weights(class_weights, np.shape(logits)[-1] - 1)
     (logits,) = at_least_float32(logits)
     # A one-hot sum rather than a gather, whose gradient would be a scatter.
     one_hot = jax.nn.one_hot(as_int32(labels) + 1, logits.shape[-1], dtype=jnp.bool_)
@@ -160,13 +155,20 @@ def quality_focal_loss(
 
     Returns:
       `[..., C]`.
+
+    Raises:
+      TypeError: labels are no integers, or something else no numbers.
+      ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
-    logits, targets, counted = _logits_and_iou_targets(logits, labels, ious)
-    largest = _largest_curved(logits.dtype)
+    check_logits(logits, labels, ious=ious)
+    check_exponents(beta=beta)
+    check_class_weights(class_weights, np.shape(logits)[-1])
+    logits, targets, _, counted = logits_and_iou_targets(logits, labels, ious)
+    largest = largest_curved(logits.dtype)
     distance = jnp.abs(targets - jax.nn.sigmoid(jax.lax.clamp(-largest, logits, largest)))
     apart = distance > 0.0
     modulator = jnp.where(apart, jnp.where(apart, distance, 1.0) ** beta, 0.0**beta)
-    of_zero, of_one = _softplus_of_both_signs(logits)
+    of_zero, of_one = softplus_of_both_signs(logits)
     cross_entropy = (1.0 - targets) * of_zero + targets * of_one
     loss = jnp.where(counted, modulator * cross_entropy, 0.0)
     return weigh_matched(loss, labels, class_weights)
@@ -179,6 +181,7 @@ def varifocal_loss(
     *,
     alpha: float = 0.75,
     gamma: float = 2.0,
+    detach_weights: bool = False,
     class_weights: ArrayLike | None = None,
 ) -> jax.Array:
     """Varifocal loss (arXiv 2008.13367, equation 2).
@@ -192,25 +195,28 @@ def varifocal_loss(
       ious: `[...]` in 0..1; read at positives only, no gradient flows to them.
       alpha: weight of the negative entries.
       gamma: focusing exponent of the negative entries, at least 0.
+      detach_weights: whether no gradient flows through `p^gamma`, and a positive with IoU 0 has
+        weight 0 instead of that of a negative: as D-FINE and DEIM have it. False: as VarifocalNet.
       class_weights: `[C]`, what the matched entries of positives are multiplied by; None: 1.
 
     Returns:
       `[..., C]`.
+
+    Raises:
+      TypeError: labels are no integers, or something else no numbers.
+      ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
-    logits, targets, counted = _logits_and_iou_targets(logits, labels, ious)
-    of_zero, of_one = _softplus_of_both_signs(logits)
-    negative_weight = alpha * _power_of_sigmoid(logits, of_one, gamma)
-    weight = jnp.where(targets > 0.0, targets, negative_weight)
+    check_logits(logits, labels, ious=ious)
+    check_exponents(alpha=alpha, gamma=gamma)
+    check_class_weights(class_weights, np.shape(logits)[-1])
+    logits, targets, matched, counted = logits_and_iou_targets(logits, labels, ious)
+    of_zero, of_one = softplus_of_both_signs(logits)
+    negative_weight = alpha * power_of_sigmoid(logits, of_one, gamma)
+    has_iou = targets > 0.0
+    if detach_weights:
+        negative_weight = jax.lax.stop_gradient(negative_weight)
+        has_iou = matched
+    weight = jnp.where(has_iou, targets, negative_weight)
     cross_entropy = (1.0 - targets) * of_zero + targets * of_one
     loss = jnp.where(counted, weight * cross_entropy, 0.0)
     return weigh_matched(loss, labels, class_weights)
-
-
-def _logits_and_iou_targets(
-    logits: ArrayLike, labels: ArrayLike, ious: ArrayLike
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Logits, targets (the IoU at matched entries, else 0) and counted entries, all `[..., C]`."""
-    logits, ious = at_least_float32(logits, jax.lax.stop_gradient(ious))
-    one_hot, counted = _one_hot_and_counted(labels, logits.shape[-1])
-    targets = jnp.where(one_hot, jnp.broadcast_to(ious[..., None], logits.shape), 0.0)
-    return logits, targets, counted

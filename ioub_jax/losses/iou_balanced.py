@@ -22,6 +22,12 @@ from ioub_jax.losses.classification import (
     sigmoid_focal_loss_of_matched_class,
     softmax_cross_entropy,
 )
+from ioub_jax.losses.classification_arguments import (
+    check_class_weights,
+    check_exponents,
+    check_logits,
+    check_shape,
+)
 from ioub_jax.losses.localization import iou_loss, smooth_l1_loss
 
 # A normaliser above 1e20 comes from a sum that has underflowed; its scope stays unweighted.
@@ -59,7 +65,15 @@ def iou_balanced_classification_weights(
     Returns:
       `[...]`, under `stop_gradient`. A scope without a positive, or whose positives all have IoU 0
       or loss 0, has weight 1; one in which a positive is NaN has weight NaN at its positives.
+
+    Raises:
+      TypeError: something is no number.
+      ValueError: the shapes differ, or a hyper-parameter is out of range.
     """
+    check_real(loss=loss, ious=ious)
+    check_shape("ious", ious, np.shape(loss), "one for each of loss")
+    check_shape("positive", positive, np.shape(loss), "one for each of loss")
+    check_exponents(eta=eta, eps=eps)
     loss, ious = at_least_float32(jax.lax.stop_gradient(loss), jax.lax.stop_gradient(ious))
     positive = jnp.asarray(positive)
     eta = jnp.asarray(jax.lax.stop_gradient(eta)).astype(loss.dtype)
@@ -180,7 +194,13 @@ def iou_balanced_sigmoid_focal_loss(
 
     Returns:
       `[..., C]`.
+
+    Raises:
+      TypeError: labels are no integers, or something else no numbers.
+      ValueError: a shape does not fit, or a hyper-parameter is out of range.
     """
+    check_logits(logits, labels, ious=ious)
+    check_class_weights(class_weights, np.shape(logits)[-1])
     logits, ious = at_least_float32(logits, ious)
     labels = as_int32(labels)
     loss = sigmoid_focal_loss(logits, labels, alpha=alpha, gamma=gamma)
@@ -220,7 +240,13 @@ def iou_balanced_softmax_cross_entropy(
 
     Returns:
       `[...]`.
+
+    Raises:
+      TypeError: labels are no integers, or something else no numbers.
+      ValueError: a shape does not fit, or a hyper-parameter is out of range.
     """
+    check_logits(logits, labels, ious=ious)
+    check_class_weights(class_weights, np.shape(logits)[-1] - 1)
     logits, ious = at_least_float32(logits, ious)
     labels = as_int32(labels)
     loss = softmax_cross_entropy(logits, labels)

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import as_int32
+from ioub_jax.losses.argument_checks import check_number
+from ioub_jax.losses.classification_arguments import check_of_labels
 
 
 def hard_negative_mask(loss: ArrayLike, labels: ArrayLike, *, ratio: int = 3) -> jax.Array:
@@ -20,7 +22,13 @@ def hard_negative_mask(loss: ArrayLike, labels: ArrayLike, *, ratio: int = 3) ->
 
     Returns:
       `[..., N]` bool, True for the chosen negatives only; positives are False.
+
+    Raises:
+      TypeError: labels are no integers.
+      ValueError: the shapes differ, or ratio is below 0.
     """
+    check_of_labels(labels, loss=loss)
+    check_number("ratio", ratio, at_least=0, may_be_traced=True)
     labels = as_int32(labels)
     loss = jax.lax.stop_gradient(jnp.asarray(loss))
     negative = labels == -1

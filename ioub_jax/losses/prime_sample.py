@@ -8,9 +8,16 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import as_int32, at_least_float32
+from ioub_jax.losses.classification_arguments import (
+    check_exponents,
+    check_of_labels,
+    check_shape,
+    check_shares,
+)
 
 # Powers and divisions of smaller numbers have gradients that float32 cannot hold.
 _SMALLEST_BASE = 1e-12
@@ -41,7 +48,14 @@ def carl_weights(
     Returns:
       `[...]`, 1 where not positive. A scope without a positive, or whose bases are all below
       1e-12, has weight 1; one in which the score of a positive is NaN, weight NaN at its positives.
+
+    Raises:
+      TypeError: something is no number.
+      ValueError: the shapes differ, or a hyper-parameter is out of range.
     """
+    check_shape("positive", positive, np.shape(scores), "one for each of scores")
+    check_exponents(k=k)
+    check_shares(bias=bias)
     (scores,) = at_least_float32(scores)
     positive = jnp.asarray(positive)
     axis = tuple(axis) if isinstance(axis, Sequence) else axis
@@ -92,7 +106,15 @@ def isr_p_weights(
     Returns:
       `[B, N]`, under `stop_gradient`, 1 where not positive or where the positives have no loss;
       NaN at the positives if the loss of one is NaN.
+
+    Raises:
+      TypeError: labels are no integers, or something else no numbers.
+      ValueError: the shapes differ, or a hyper-parameter is out of range.
     """
+    as_int32(gt_index, "gt_index")
+    check_of_labels(labels, loss=loss, ious=ious, gt_index=gt_index)
+    check_exponents(k=k)
+    check_shares(bias=bias)
     loss, ious = at_least_float32(jax.lax.stop_gradient(loss), jax.lax.stop_gradient(ious))
     labels = as_int32(labels)
     positive = labels >= 0

@@ -1,0 +1,115 @@
+"""What the arguments of classification losses must be: checked at trace time, free afterwards."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from ioub_jax.boxes import as_int32
+from ioub_jax.losses.argument_checks import check_number, check_real
+
+
+def check_logits(logits: ArrayLike, labels: ArrayLike, **of_anchors: ArrayLike | None) -> None:
+    """Refuses labels that are no integers, or not one for each row of logits.
+
+    Args:
+      logits: `[..., C]`.
+      labels: `[...]` int.
+      **of_anchors: by the names of the arguments, what must have the shape of the labels; what is
+        None is left out.
+
+    Raises:
+      TypeError: logits are no real numbers, or labels no integers.
+      ValueError: a shape is not that of the logits without their last dimension.
+    """
+    check_real(logits=logits)
+    shape = np.shape(logits)
+    if not shape:
+        raise ValueError("logits has shape (); it must be [..., C], with a last dimension.")
+    as_int32(labels)
+    check_shape("labels", labels, shape[:-1], f"one for each row of logits, which has {shape}")
+    check_of_labels(labels, **of_anchors)
+
+
+def check_of_labels(labels: ArrayLike, **of_anchors: ArrayLike | None) -> None:
+    """Refuses what is not one number, or one flag, for each label.
+
+    Args:
+      labels: `[...]` int.
+      **of_anchors: by the names of the arguments; what is None is left out.
+
+    Raises:
+      TypeError: labels are no integers.
+      ValueError: a shape is not that of the labels.
+    """
+    as_int32(labels)
+    for name, array in of_anchors.items():
+        if array is not None:
+            check_shape(name, array, np.shape(labels), "one for each of labels")
+
+
+def check_shape(name: str, array: ArrayLike, wanted: Sequence[int], why: str) -> None:
+    """Refuses an array that has another shape.
+
+    Args:
+      name: of the argument.
+      array: anything with a shape.
+      wanted: the shape that it must have.
+      why: what has one of its numbers each.
+
+    Raises:
+      ValueError: it has another one.
+    """
+    found = np.shape(array)
+    if found != tuple(wanted):
+        raise ValueError(f"{name} has shape {found}; it must be {tuple(wanted)}, {why}.")
+
+
+def check_class_weights(class_weights: ArrayLike | None, classes: int | None = None) -> None:
+    """Refuses what is not one number for each class.
+
+    Args:
+      class_weights: `[C]`, or None.
+      classes: C where it is known.
+
+    Raises:
+      TypeError: they are no real numbers.
+      ValueError: they have another shape.
+    """
+    if class_weights is None:
+        return
+    check_real(class_weights=class_weights)
+    found = np.shape(class_weights)
+    if len(found) != 1 or classes not in (None, found[0]):
+        wanted = "[C]" if classes is None else f"({classes},)"
+        raise ValueError(
+            f"class_weights has shape {found}; it must be {wanted}, one for each class."
+        )
+
+
+def check_exponents(**numbers: ArrayLike) -> None:
+    """Refuses hyper-parameters that are not finite and at least 0; they may be traced.
+
+    Args:
+      **numbers: by the names of the arguments.
+
+    Raises:
+      TypeError: one is no number.
+      ValueError: one is below 0, or has dimensions.
+    """
+    for name, number in numbers.items():
+        check_number(name, number, at_least=0.0, may_be_traced=True)
+
+
+def check_shares(**numbers: ArrayLike) -> None:
+    """Refuses hyper-parameters that are not in 0..1; they may be traced.
+
+    Args:
+      **numbers: by the names of the arguments.
+
+    Raises:
+      TypeError: one is no number.
+      ValueError: one is out of its range, or has dimensions.
+    """
+    for name, number in numbers.items():
+        check_number(name, number, at_least=0.0, at_most=1.0, may_be_traced=True)

@@ -1,0 +1,101 @@
+"""Correlation loss: scores that say how well boxes fit (arXiv 2301.01019)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from ioub_jax.boxes import at_least_float32
+from ioub_jax.losses.argument_checks import check_number, check_real
+from ioub_jax.losses.classification_arguments import check_shape
+from ioub_jax.losses.soft_ranks import soft_ranks
+
+KINDS = ("concordance", "pearson", "spearman")
+
+
+def correlation_loss(
+    scores: ArrayLike,
+    ious: ArrayLike,
+    *,
+    kind: str = "concordance",
+    where: ArrayLike | None = None,
+    regularization_strength: float = 0.01,
+) -> jax.Array:
+    """Correlation loss, one less the correlation of scores and IoUs (arXiv 2301.01019).
+
+    With means m, standard deviations s and covariance c, of n - 1 as in the authors' code:
+
+    - 'concordance': `1 - 2 c / (s_x^2 + s_y^2 + (m_x - m_y)^2)`, which asks for equal numbers, too;
+    - 'pearson': `1 - c / (s_x s_y)`;
+    - 'spearman': that of the soft ranks of the scores and of the IoUs.
+
+    A soft rank becomes the rank as `regularization_strength` goes to 0 and then has no gradient,
+    and a number plus a constant where it is larger than what the scores are apart. The authors
+    have 1.0, with which **their Spearman is Pearson** of scores in 0..1, to the last bit.
+
+    Args:
+      scores: `[...]`, of the matched classes of positives, in 0..1.
+      ious: `[...]` in 0..1; no gradient flows to them.
+      kind: one of `KINDS`.
+      where: `[...]` bool, which of them count, the positives; None: all.
+      regularization_strength: of 'spearman', above 0.
+
+    Returns:
+      `[]` in 0..2; 0, with gradient 0, where fewer than two count, or all scores or all IoUs are
+      the same and the kind divides by that.
+
+    Raises:
+      TypeError: something is no number.
+      ValueError: the shapes differ, or there is no such kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}.")
+    check_real(scores=scores, ious=ious)
+    check_shape("ious", ious, np.shape(scores), "one for each of scores")
+    check_number("regularization_strength", regularization_strength, above=0.0)
+    x, y = (values.ravel() for values in at_least_float32(scores, jax.lax.stop_gradient(ious)))
+    counted = jnp.ones(x.shape, jnp.bool_)
+    if where is not None:
+        check_shape("where", where, np.shape(scores), "a flag for each of scores")
+        counted = jnp.asarray(where).ravel()
+    x, y = jnp.where(counted, x, 0.0), jnp.where(counted, y, 0.0)
+    if kind == "spearman":
+        x, y = (soft_ranks(v, counted, strength=regularization_strength) for v in (x, y))
+    loss = _concordance_loss(x, y, counted) if kind == "concordance" else _pearson(x, y, counted)
+    return jnp.where(jnp.sum(counted) > 1, loss, 0.0)
+
+
+def _concordance_loss(x: jax.Array, y: jax.Array, counted: jax.Array) -> jax.Array:
+    # A common factor changes nothing, and so no square overflows.
+    largest = jax.lax.stop_gradient(jnp.max(jnp.maximum(jnp.abs(x), jnp.abs(y)), initial=0.0))
+    scale = jnp.where(largest > 0.0, largest, 1.0)
+    (x, mean_x), (y, mean_y) = (_centred(values / scale, counted) for values in (x, y))
+    freedoms = jnp.maximum(jnp.sum(counted) - 1, 1).astype(x.dtype)
+    spread = (jnp.sum(jnp.square(x)) + jnp.sum(jnp.square(y))) / freedoms
+    spread = spread + jnp.square(mean_x - mean_y)
+    # Where both are constant, and the same.
+    defined = ~(spread <= jnp.finfo(x.dtype).tiny)
+    covariance = jnp.sum(x * y) / freedoms
+    concordance = 2.0 * covariance / jnp.where(defined, spread, 1.0)
+    return jnp.where(defined, 1.0 - concordance, 0.0)
+
+
+def _pearson(x: jax.Array, y: jax.Array, counted: jax.Array) -> jax.Array:
+    (x, varies_x), (y, varies_y) = (_relative(_centred(v, counted)[0]) for v in (x, y))
+    defined = varies_x & varies_y
+    squares = jnp.where(defined, jnp.sum(jnp.square(x)) * jnp.sum(jnp.square(y)), 1.0)
+    return jnp.where(defined, 1.0 - jnp.sum(x * y) / jnp.sqrt(squares), 0.0)
+
+
+def _centred(values: jax.Array, counted: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What counts less its mean, 0 elsewhere, and the mean."""
+    number = jnp.maximum(jnp.sum(counted), 1).astype(values.dtype)
+    mean = jnp.sum(values) / number
+    return jnp.where(counted, values - mean, 0.0), mean
+
+
+def _relative(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Values by the largest of them, which cancels, and whether there is one that is not 0."""
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(values), initial=0.0))
+    varies = ~(largest <= jnp.finfo(values.dtype).tiny)
+    return values / jnp.where(varies, largest, 1.0), varies

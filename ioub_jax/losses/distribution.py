@@ -1,0 +1,81 @@
+"""Distances to the sides of a box as distributions over bins (Generalized Focal Loss)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from ioub_jax.boxes import at_least_float32
+from ioub_jax.losses.argument_checks import check_real
+from ioub_jax.losses.classification_arguments import check_shape
+
+
+def distribution_focal_loss(logits: ArrayLike, targets: ArrayLike) -> jax.Array:
+    """Distribution focal loss, DFL (arXiv 2006.04388, equation 6).
+
+    `-(k + 1 - t) log S_k - (t - k) log S_{k+1}`, with S the softmax over bins `0..K-1` and k and
+    k + 1 the two bins that the target t lies between.
+
+    GFL's `reg_max = n` is K = n + 1 bins, with targets of at most n - .1, and its loss the sum over
+    the four sides times the weight of the anchor; YOLO's `reg_max` is K itself, with targets of at
+    most K - 1.01, and its loss the mean over the sides. What is clipped further down than K - 1 has
+    to be so beforehand.
+
+    Args:
+      logits: `[..., K]`, K at least 2; such as `[N, 4, K]` of left, top, right and bottom.
+      targets: `[...]`, in bins: a distance in pixels by the stride; clipped to 0..K-1. No gradient
+        flows to them.
+
+    Returns:
+      `[...]`.
+
+    Raises:
+      TypeError: something is no number.
+      ValueError: a shape does not fit, or there are fewer than two bins.
+    """
+    _check_bins(logits)
+    check_real(targets=targets)
+    shape = np.shape(logits)
+    check_shape("targets", targets, shape[:-1], f"one for each row of logits, which has {shape}")
+    logits, targets = at_least_float32(logits, jax.lax.stop_gradient(targets))
+    bins = logits.shape[-1]
+    targets = jnp.clip(targets, 0.0, bins - 1.0)
+    left = jnp.minimum(jnp.floor(targets), bins - 2.0)
+    beyond = targets - left
+    # A masked sum rather than a gather, whose gradient would be a scatter.
+    bin_of = jax.lax.broadcasted_iota(logits.dtype, logits.shape, logits.ndim - 1)
+    of_left, share = (jnp.broadcast_to(x[..., None], logits.shape) for x in (left, beyond))
+    weights = jnp.where(
+        bin_of == of_left, 1.0 - share, jnp.where(bin_of == of_left + 1, share, 0.0)
+    )
+    return -jnp.sum(weights * jax.nn.log_softmax(logits, axis=-1), axis=-1)
+
+
+def decode_distribution(logits: ArrayLike) -> jax.Array:
+    """The distances that distributions over bins mean: their expectation (arXiv 2006.04388, eq. 5).
+
+    `sum_k k S_k`, with S the softmax over bins `0..K-1`.
+
+    Args:
+      logits: `[..., K]`, K at least 2.
+
+    Returns:
+      `[...]`, in bins, within 0..K-1: times the stride it is in pixels.
+
+    Raises:
+      TypeError: logits are no numbers.
+      ValueError: there are fewer than two bins.
+    """
+    _check_bins(logits)
+    (logits,) = at_least_float32(logits)
+    bin_of = jax.lax.broadcasted_iota(logits.dtype, logits.shape, logits.ndim - 1)
+    return jnp.sum(jax.nn.softmax(logits, axis=-1) * bin_of, axis=-1)
+
+
+def _check_bins(logits: ArrayLike) -> None:
+    check_real(logits=logits)
+    shape = np.shape(logits)
+    if not shape or shape[-1] < 2:
+        raise ValueError(
+            f"logits has shape {shape}; it must be [..., K], with K bins, at least two."
+        )

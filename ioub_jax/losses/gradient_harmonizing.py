@@ -1,0 +1,147 @@
+"""The gradient harmonizing mechanism (Li et al., AAAI 2019, arXiv 1811.05181).
+
+Examples are weighted by one over how many have a gradient as large as theirs: neither the many easy
+ones nor the outliers rule. The state is the running count of each bin; give it back in with the
+next batch.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from ioub_jax.boxes import at_least_float32
+from ioub_jax.losses.argument_checks import check_number, check_real
+from ioub_jax.losses.classification_arguments import check_logits, check_shape
+from ioub_jax.losses.sigmoids import one_hot_and_counted, softplus_of_both_signs
+
+
+def ghm_c_loss(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    state: ArrayLike | None = None,
+    *,
+    bins: int = 10,
+    momentum: float = 0.0,
+    where: ArrayLike | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """GHM-C: binary cross entropy, harmonized (arXiv 1811.05181).
+
+    `BCE(p, y) / (n_b M)`: n_b is how many entries have a gradient norm `|p - y|` in the same of the
+    bins of equal width as this one, running with `momentum`, and M the number of bins that have
+    one. So **the sum over the entries is the loss**: it is not divided by anything any more. As in
+    the authors' code M leaves empty bins out (in the paper it is `bins`). No gradient flows through
+    the weights.
+
+    Args:
+      logits: `[..., C]`.
+      labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
+      state: `[bins]` running counts, as a call before returned them; None: there was none.
+      bins: how many, at least 1.
+      momentum: share of the running counts that is kept, at least 0 and below 1; 0: the counts of
+        this batch alone. A bin that is empty in a batch keeps its count.
+      where: `[..., C]` bool, which entries count; None: all that are not ignored.
+
+    Returns:
+      The loss `[..., C]`, and the new state `[bins]`.
+
+    Raises:
+      TypeError: labels are no integers, or something else no numbers.
+      ValueError: a shape does not fit, or a hyper-parameter is out of range.
+    """
+    check_logits(logits, labels)
+    _check(logits, state, bins, momentum, where)
+    (logits,) = at_least_float32(logits)
+    one_hot, counted = one_hot_and_counted(labels, logits.shape[-1])
+    counted = counted if where is None else counted & jnp.asarray(where)
+    wrong = jnp.where(one_hot, -logits, logits)
+    cross_entropy, _ = softplus_of_both_signs(wrong)
+    norm = jax.lax.stop_gradient(jax.nn.sigmoid(wrong))
+    weights, state = _harmonized(norm, counted, state, bins, momentum)
+    return jnp.where(counted, weights * cross_entropy, 0.0), state
+
+
+def ghm_r_loss(
+    pred: ArrayLike,
+    target: ArrayLike,
+    state: ArrayLike | None = None,
+    *,
+    mu: float = 0.02,
+    bins: int = 10,
+    momentum: float = 0.0,
+    where: ArrayLike | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """GHM-R: authentic smooth L1, harmonized (arXiv 1811.05181).
+
+    `(sqrt(d^2 + mu^2) - mu) / (n_b M)`, d the difference, with the gradient norm
+    `|d| / sqrt(d^2 + mu^2)` and all else as in `ghm_c_loss`: **the sum is the loss**.
+
+    Args:
+      pred: `[...]`, such as deltas `[..., 4]`.
+      target: `[...]`, of the same shape.
+      state: as in `ghm_c_loss`.
+      mu: where the loss turns linear, above 0.
+      bins: as in `ghm_c_loss`.
+      momentum: as in `ghm_c_loss`.
+      where: `[...]` bool, which entries count, those of positives; None: all.
+
+    Returns:
+      The loss `[...]`, and the new state `[bins]`.
+
+    Raises:
+      TypeError: something is no number.
+      ValueError: a shape does not fit, or a hyper-parameter is out of range.
+    """
+    check_real(pred=pred, target=target)
+    check_shape("target", target, np.shape(pred), "as pred")
+    check_number("mu", mu, above=0.0, may_be_traced=True)
+    _check(pred, state, bins, momentum, where)
+    pred, target = at_least_float32(pred, target)
+    counted = jnp.ones(pred.shape, jnp.bool_) if where is None else jnp.asarray(where)
+    size = jnp.abs(jnp.where(counted, pred - target, 0.0))
+    # Both without the square of a large number, and the loss without a difference.
+    larger = jax.lax.stop_gradient(jnp.maximum(size, mu))
+    hypotenuse = larger * jnp.sqrt(jnp.square(size / larger) + jnp.square(mu / larger))
+    norm = size / hypotenuse
+    loss = norm * (size / (1.0 + mu / hypotenuse))
+    weights, state = _harmonized(jax.lax.stop_gradient(norm), counted, state, bins, momentum)
+    return jnp.where(counted, weights * loss, 0.0), state
+
+
+def _check(
+    entries: ArrayLike,
+    state: ArrayLike | None,
+    bins: int,
+    momentum: float,
+    where: ArrayLike | None,
+) -> None:
+    check_number("bins", bins, at_least=1)
+    if bins != int(bins):
+        raise ValueError(f"bins is {bins}; it must be a whole number.")
+    check_number("momentum", momentum, at_least=0.0, below=1.0)
+    if state is not None:
+        check_real(state=state)
+        check_shape("state", state, (int(bins),), "a count of each bin")
+    if where is not None:
+        check_shape("where", where, np.shape(entries), "a flag for each entry")
+
+
+def _harmonized(
+    norm: jax.Array, counted: jax.Array, state: ArrayLike | None, bins: int, momentum: float
+) -> tuple[jax.Array, jax.Array]:
+    """Weights of entries of these gradient norms in 0..1, and the new running counts."""
+    edges = [edge / bins for edge in range(1, bins)]
+    bin_of = sum((norm >= edge).astype(jnp.int32) for edge in edges)
+    bin_of = jnp.broadcast_to(jnp.asarray(bin_of, jnp.int32), norm.shape)
+    inside = [counted & (bin_of == each) for each in range(bins)]
+    # Of whole numbers, which a sum in float32 would stop at 2^24.
+    counts = jnp.stack([jnp.sum(each, dtype=jnp.int32) for each in inside]).astype(norm.dtype)
+    old = jnp.zeros_like(counts) if state is None else jnp.asarray(state).astype(norm.dtype)
+    there = counts > 0
+    state = jnp.where(there, momentum * old + (1.0 - momentum) * counts, old)
+    state = jax.lax.stop_gradient(state)
+    nonempty = jnp.sum(there, dtype=jnp.int32).astype(norm.dtype)
+    of_bins = jnp.where(there, 1.0 / (jnp.where(there, state, 1.0) * jnp.maximum(nonempty, 1.0)), 0)
+    # A gather would be slow on TPUs.
+    weights = sum(jnp.where(each, of_bins[number], 0.0) for number, each in enumerate(inside))
+    return jnp.asarray(weights), state

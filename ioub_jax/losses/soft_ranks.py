@@ -1,0 +1,62 @@
+"""Ranks with a gradient (Blondel et al., ICML 2020, arXiv 2002.08871)."""
+
+import jax
+import jax.numpy as jnp
+
+
+def soft_ranks(values: jax.Array, counted: jax.Array, *, strength: float) -> jax.Array:
+    """Ascending soft ranks, from about 1: the projection of `values / strength` on all rankings.
+
+    With s the values by the strength in descending order and w = n, n - 1, ..., 1, the ranks are
+    `s - v`, v being what is nearest to s - w and does not increase. So v is the mean of s - w over
+    blocks of neighbours, which are found by pooling all blocks at once that are above those before
+    them, until there are none.
+
+    Args:
+      values: `[N]` floating.
+      counted: `[N]` bool, which of them are ranked.
+      strength: of the regularization, above 0.
+
+    Returns:
+      `[N]`; anything where not counted.
+    """
+    number = jnp.sum(counted, dtype=jnp.int32)
+    order = jnp.argsort(jnp.where(counted, -values, jnp.inf))
+    place = jnp.arange(values.size, dtype=jnp.int32)
+    ranked = place < number
+    ordered = jnp.where(ranked, values[order] / strength, 0.0)
+    ranks = jnp.where(ranked, (number - place).astype(values.dtype), 0.0)
+    difference = ordered - ranks
+    blocks = _pooled_blocks(jax.lax.stop_gradient(difference), ranked)
+    found = ordered - _means_of_blocks(difference, blocks)
+    return jnp.zeros_like(found).at[order].set(found)
+
+
+def _pooled_blocks(values: jax.Array, ranked: jax.Array) -> jax.Array:
+    """The block of each place, `[N]` int32: of their means none is above the one before it."""
+
+    def above_the_one_before(starts: jax.Array) -> jax.Array:
+        means = _means_of_blocks(values, _numbers(starts))
+        rises = jnp.concatenate([jnp.zeros_like(starts[:1]), means[1:] > means[:-1]])
+        return starts & ranked & rises
+
+    # `shard_map` asks that what a loop begins with differs between devices as its results do.
+    starts = jnp.where(ranked | (values == values), True, True)
+    starts, _ = jax.lax.while_loop(
+        lambda state: jnp.any(state[1]),
+        lambda state: (state[0] & ~state[1], above_the_one_before(state[0] & ~state[1])),
+        (starts, above_the_one_before(starts)),
+    )
+    return _numbers(starts)
+
+
+def _numbers(starts: jax.Array) -> jax.Array:
+    return jnp.cumsum(starts.astype(jnp.int32)) - 1
+
+
+def _means_of_blocks(values: jax.Array, blocks: jax.Array) -> jax.Array:
+    """The mean of the block of each place."""
+    size = values.size
+    sums = jax.ops.segment_sum(values, blocks, num_segments=size)
+    counts = jax.ops.segment_sum(jnp.ones_like(values), blocks, num_segments=size)
+    return (sums / jnp.maximum(counts, 1.0))[blocks]
