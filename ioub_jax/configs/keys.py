@@ -447,7 +447,10 @@ KEYS = (
     Key(
         "loss.classification.name",
         "focal",
-        one_of("focal", "quality_focal", "varifocal", "softmax"),
+        one_of(
+            *("focal", "quality_focal", "varifocal", "mal", "ia_bce", "ghm_c"),
+            *("rank_and_sort", "bucketed_rank_and_sort", "average_lrp", "softmax"),
+        ),
         "The classification loss, softmax for SSD alone. docs/losses.md has all losses and how "
         "they are chosen.",
         ssd="softmax",
@@ -462,9 +465,23 @@ KEYS = (
         "loss.classification.alpha",
         0.25,
         at_least(0),
-        "Weight of positives in focal, of negatives in varifocal; the others have none.",
+        "Weight of positives in focal, of negatives in varifocal, share of the score in the target "
+        "of ia_bce; the others have none.",
     ),
-    Key("loss.classification.gamma", 2.0, at_least(0), "Focusing exponent; softmax has none."),
+    Key(
+        "loss.classification.gamma",
+        2.0,
+        at_least(0),
+        "Focusing exponent, and that of the IoU in mal; softmax, ghm_c and what ranks have none.",
+    ),
+    Key(
+        "loss.classification.delta",
+        None,
+        or_none(at_least(0)),
+        "Half the width in logits of the step with which rank_and_sort, bucketed_rank_and_sort and "
+        "average_lrp rank; None: 0.5, 0.5 and 1.0, as published.",
+    ),
+    Key("loss.classification.bins", 10, whole(at_least=1), "Bins of gradient norms in ghm_c."),
     Key(
         "loss.classification.normalizer_scope",
         "level",
@@ -506,6 +523,18 @@ KEYS = (
         between(lambda value: 0 <= value < 1, "at least 0 and below 1"),
         "beta of 'effective_number': 0 weighs all classes alike, near 1 by the inverse of their "
         "counts.",
+    ),
+    Key(
+        "loss.classification.correlation_weight",
+        0.0,
+        at_least(0),
+        "Factor of the correlation loss of the positives' scores and IoUs, which is added.",
+    ),
+    Key(
+        "loss.classification.correlation_kind",
+        "concordance",
+        one_of("concordance", "pearson", "spearman"),
+        "Which correlation.",
     ),
     Key("loss.classification.weight", 1.0, at_least(0), "Factor of the whole classification loss."),
     Key(

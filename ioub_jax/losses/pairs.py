@@ -43,7 +43,9 @@ def sums_over(
     """
     results = len(jax.eval_shape(of_pairs, *_one_pair(own, others)))
     # `shard_map` asks that what a loop begins with differs between devices as its results do.
-    differs = sum((jnp.sum(x[:1] != x[:1]) for x in (*own.arrays, *others.arrays)), start=0)
+    differs = sum(
+        (jnp.sum(x[:1] != x[:1], dtype=jnp.int32) for x in (*own.arrays, *others.arrays)), start=0
+    )
     differs = differs + jnp.int32(own.number) + jnp.int32(others.number)
     zeros = jnp.where(differs < 0, 1.0, jnp.zeros_like(own.arrays[0]))
 
@@ -75,7 +77,7 @@ def _fold(listed: Listed, body: Callable[[jax.Array, _Carry], _Carry], carry: _C
         return body(jnp.int32(0), carry)
     blocks = (listed.number + listed.block - 1) // listed.block
     folded: _Carry = jax.lax.fori_loop(
-        0, blocks, lambda i, carry: body(i * listed.block, carry), carry
+        jnp.int32(0), jnp.int32(blocks), lambda i, carry: body(i * listed.block, carry), carry
     )
     return folded
 

@@ -42,7 +42,7 @@ class Ranking(NamedTuple):
     @property
     def is_positive(self) -> jax.Array:
         """`[L]` bool."""
-        return jnp.arange(self.positives.size) < self.number
+        return jnp.arange(self.positives.size, dtype=jnp.int32) < self.number
 
 
 def sort_out(logits: jax.Array, one_hot: jax.Array, counted: jax.Array) -> Ranking:

@@ -143,7 +143,7 @@ def _qualities(ious: ArrayLike, dtype: Any) -> jax.Array:
 
 def _in_buckets(ranking: Ranking, delta: float) -> Ranking:
     """The ranking with one negative for all between two positives, and how many these are."""
-    place = jnp.arange(ranking.positives.size)
+    place = jnp.arange(ranking.positives.size, dtype=jnp.int32)
     positives = jax.lax.stop_gradient(ranking.positives)
     ascending = jnp.sort(jnp.where(place < ranking.number, positives, jnp.inf))
     values = ranking.negatives

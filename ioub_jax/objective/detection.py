@@ -11,12 +11,25 @@ from ioub_jax import losses
 from ioub_jax.matching import Matches
 from ioub_jax.objective.entries import Sigmoids, repeat_for_entries, split_levels
 from ioub_jax.objective.histograms import positive_histograms
-from ioub_jax.objective.options import ClassificationOptions, ObjectiveOptions
-from ioub_jax.objective.per_anchor import Labelled, PerAnchor, labelled, scalars_of, with_int32
+from ioub_jax.objective.options import (
+    RANKING_LOSSES,
+    ClassificationOptions,
+    ObjectiveOptions,
+)
+from ioub_jax.objective.per_anchor import (
+    Labelled,
+    PerAnchor,
+    iou_target_loss,
+    labelled,
+    scalars_of,
+    with_int32,
+)
+from ioub_jax.objective.together import ghm_sums, ranked_sums
 from ioub_jax.objective.weights import (
     carl_weights,
     classification_weights,
     localization_weights,
+    matched_scores,
     with_wise_weights,
 )
 
@@ -69,7 +82,8 @@ def detection_objective(
 
     Returns:
       An `Objective`. Its metrics `calibration_plain` and `calibration_balanced` are the sums whose
-      ratio over the first batches is `w_loc`; `loss_carl` is there where `carl_weight` is not 0.
+      ratio over the first batches is `w_loc`; `loss_carl` and `loss_correlation` are there where
+      their weights are not 0.
     """
     sizes = [level.shape[0] for level in anchors]
     matches = with_int32(matches)
@@ -84,7 +98,9 @@ def detection_objective(
     classification_sums = _classification_sums(
         with_labels, scalars, class_weights, sizes, options.classification
     )
-    classification = options.classification.weight * jnp.sum(scales * classification_sums)
+    # GHM is divided by its examples already.
+    of_images = jnp.ones_like(scales) if options.classification.name == "ghm_c" else scales
+    classification = options.classification.weight * jnp.sum(of_images * classification_sums)
     localization_sums = jnp.sum(box_weights * scalars.localization, axis=1)
     localization = options.localization.weight * jnp.sum(scales * localization_sums)
     loss = classification + localization
@@ -94,6 +110,11 @@ def detection_objective(
         carl_sums = jnp.sum(weights * scalars.localization, axis=1)
         terms["loss_carl"] = options.localization.carl_weight * jnp.sum(scales * carl_sums)
         loss = loss + terms["loss_carl"]
+    if options.classification.correlation_weight != 0:
+        terms["loss_correlation"] = _correlation(
+            with_labels, scalars, sizes, options.classification
+        )
+        loss = loss + terms["loss_correlation"]
     metrics = {
         "loss": loss,
         **terms,
@@ -114,6 +135,10 @@ def _classification_sums(
     options: ClassificationOptions,
 ) -> jax.Array:
     """Weighted classification loss of each image, `[B]`."""
+    if options.name in RANKING_LOSSES:
+        return ranked_sums(logits, scalars, sizes, options)
+    if options.name == "ghm_c":
+        return ghm_sums(logits, options)
     if options.class_weights is not None:
         of_classes = jnp.asarray(options.class_weights, jnp.float32)
         weights = weights * losses.weights_of_classes(scalars.labels, of_classes)
@@ -137,19 +162,25 @@ def _classification_sums(
     return plain + jnp.sum((weights - 1.0) * scalars.classification, axis=1)
 
 
+def _correlation(
+    logits: Labelled, scalars: PerAnchor, sizes: list[int], options: ClassificationOptions
+) -> jax.Array:
+    """The weighted correlation loss of the batch's positives; 0 where there are fewer than two."""
+    return options.correlation_weight * losses.correlation_loss(
+        matched_scores(logits, scalars, sizes, options),
+        scalars.ious,
+        kind=options.correlation_kind,
+        where=scalars.positive,
+    )
+
+
 def _level_sums(options: ClassificationOptions, sigmoids: Sigmoids, ious: jax.Array) -> jax.Array:
     """Plain loss of one level's sigmoids, summed over anchors and classes: `[B]`."""
     logits, labels = sigmoids.logits[..., None], sigmoids.labels
     if options.name == "focal":
         values = losses.sigmoid_focal_loss(logits, labels, alpha=options.alpha, gamma=options.gamma)
     else:
-        ious = repeat_for_entries(ious, labels.shape)
-        if options.name == "quality_focal":
-            values = losses.quality_focal_loss(logits, labels, ious, beta=options.gamma)
-        else:
-            values = losses.varifocal_loss(
-                logits, labels, ious, alpha=options.alpha, gamma=options.gamma
-            )
+        values = iou_target_loss(options)(logits, labels, repeat_for_entries(ious, labels.shape))
     return jnp.sum(values, axis=tuple(range(1, values.ndim)), dtype=jnp.float32)
 
 

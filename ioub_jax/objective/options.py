@@ -10,7 +10,10 @@ from ioub_jax.losses import box_kinds, wise_iou
 from ioub_jax.losses.argument_checks import check_number
 from ioub_jax.wasserstein import CONSTANT
 
-CLASSIFICATION_LOSSES = ("focal", "quality_focal", "varifocal", "softmax")
+IOU_TARGET_LOSSES = ("quality_focal", "varifocal", "mal", "ia_bce")
+RANKING_LOSSES = ("rank_and_sort", "bucketed_rank_and_sort", "average_lrp")
+CLASSIFICATION_LOSSES = ("focal", *IOU_TARGET_LOSSES, "ghm_c", *RANKING_LOSSES, "softmax")
+CORRELATIONS = ("concordance", "pearson", "spearman")
 DELTA_LOSSES = ("smooth_l1", "balanced_l1")
 BOX_LOSSES = (*box_kinds.KINDS, "wiou_v2", "wiou_v3", "nwd")
 LOCALIZATION_LOSSES = DELTA_LOSSES + BOX_LOSSES
@@ -55,12 +58,20 @@ class ClassificationOptions:
     """The classification loss (eq. 1-2 of arXiv 1908.05641).
 
     Attributes:
-      name: 'focal', 'quality_focal' or 'varifocal' on C sigmoids, or 'softmax' on C + 1 columns,
-        the background first, with hard negatives (SSD).
+      name: 'softmax' on C + 1 columns, the background first, with hard negatives (SSD); any other
+        on C sigmoids: 'focal', those whose target is the IoU ('quality_focal', 'varifocal', 'mal',
+        'ia_bce'), 'ghm_c', and those that rank all of the batch ('rank_and_sort',
+        'bucketed_rank_and_sort', 'average_lrp' with localization losses 1 - IoU).
       eta: exponent of the IoU-balanced weights, 0 for the plain loss. Only 'focal' and 'softmax'
         take them.
-      alpha: weight of positives in 'focal', of negatives in 'varifocal'; the others have none.
-      gamma: focusing exponent; 'softmax' has none.
+      alpha: weight of positives in 'focal', of negatives in 'varifocal', share of the score in the
+        target of 'ia_bce'; the others have none.
+      gamma: focusing exponent, and that of the IoU in 'mal'; 'softmax', 'ghm_c' and what ranks have
+        none.
+      delta: half the width in logits of the step with which is ranked; None: .5 in Rank & Sort, 1
+        in 'average_lrp', as published.
+      bins: of gradient norms in 'ghm_c', which is divided by no positives, and whose counts are
+        those of each batch (momentum 0).
       normalizer_scope: over what the normaliser of eq. 2 sums: 'batch' (the whole global batch),
         'level' (each pyramid level, as the authors' RetinaNet) or 'image' (as their SSD).
       negatives_per_positive: hard negatives that 'softmax' keeps in an image for each positive.
@@ -72,31 +83,49 @@ class ClassificationOptions:
       class_weights: C factors of the positives' classification loss, by their class, besides all
         other weights: of the matched class's entry, or of the whole anchor where weights are of
         whole anchors. None: none.
-      weight: factor of the whole classification loss.
+      correlation_weight: factor of the correlation loss (arXiv 2301.01019) of the scores and IoUs
+        of the batch's positives, which is added. 0: nothing is computed.
+      correlation_kind: 'concordance', 'pearson' or 'spearman'.
+      weight: factor of the whole classification loss, without the correlation loss.
     """
 
     name: str = "focal"
     eta: float = 1.5
     alpha: float = 0.25
     gamma: float = 2.0
+    delta: float | None = None
+    bins: int = 10
     normalizer_scope: str = "level"
     negatives_per_positive: int = 3
     isr_p: bool = False
     isr_p_k: float = 2.0
     isr_p_bias: float = 0.0
     class_weights: tuple[float, ...] | None = None
+    correlation_weight: float = 0.0
+    correlation_kind: str = "concordance"
     weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuses what no formula knows."""
         _check_choice("name", self.name, CLASSIFICATION_LOSSES)
         _check_choice("normalizer_scope", self.normalizer_scope, NORMALIZER_SCOPES)
-        follows_iou = f"name {self.name!r} already follows the IoU; "
-        if self.name in ("quality_focal", "varifocal"):
+        _check_choice("correlation_kind", self.correlation_kind, CORRELATIONS)
+        if self.name not in ("focal", "softmax"):
+            weighs = (
+                f"name {self.name!r} already follows the IoU; "
+                if self.name != "ghm_c"
+                else "name 'ghm_c' has weights of its own; "
+            )
             if self.eta != 0:
-                raise ValueError(follows_iou + "set eta to 0.")
+                raise ValueError(weighs + "set eta to 0.")
             if self.isr_p:
-                raise ValueError(follows_iou + "set isr_p to False.")
+                raise ValueError(weighs + "set isr_p to False.")
+        if self.name == "ghm_c" and self.class_weights is not None:
+            raise ValueError("name 'ghm_c' has weights of its own; set class_weights to None.")
+        if self.delta is not None and self.delta < 0:
+            raise ValueError(f"delta is {self.delta}; it must be at least 0.")
+        if self.bins < 1:
+            raise ValueError(f"bins is {self.bins}; it must be at least 1.")
         if self.isr_p and self.eta != 0:
             raise ValueError(
                 "isr_p and eta both weigh the positives by their IoU; set eta to 0, or isr_p to "

@@ -1,7 +1,7 @@
 """What the objective computes of every anchor before anything is summed."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +20,7 @@ from ioub_jax.objective.entries import (
 )
 from ioub_jax.objective.options import (
     DELTA_LOSSES,
+    IOU_TARGET_LOSSES,
     ClassificationOptions,
     LocalizationOptions,
     ObjectiveOptions,
@@ -109,12 +110,20 @@ def _classification_loss(
     logits, labels = matched[..., None], jnp.where(positive, 0, -2)
     if options.class_weights is None or options.name == "focal":
         return focal_loss(logits, labels)[..., 0]
+    if options.name not in IOU_TARGET_LOSSES:
+        return focal_loss(logits, labels)[..., 0]
     # Weighted by class alone, for which it takes the very loss.
+    return iou_target_loss(options)(logits, labels, ious)[..., 0]
+
+
+def iou_target_loss(options: ClassificationOptions) -> Callable[..., jax.Array]:
+    """The loss whose target is the IoU, of logits, labels and IoUs."""
     if options.name == "quality_focal":
-        return losses.quality_focal_loss(logits, labels, ious, beta=options.gamma)[..., 0]
-    return losses.varifocal_loss(logits, labels, ious, alpha=options.alpha, gamma=options.gamma)[
-        ..., 0
-    ]
+        return functools.partial(losses.quality_focal_loss, beta=options.gamma)
+    if options.name == "mal":
+        return functools.partial(losses.matchability_aware_loss, gamma=options.gamma)
+    formula = losses.varifocal_loss if options.name == "varifocal" else losses.iou_aware_bce_loss
+    return functools.partial(formula, alpha=options.alpha, gamma=options.gamma)
 
 
 def matched_logits(sigmoids: Sigmoids, anchors: int) -> jax.Array:

@@ -94,6 +94,21 @@ def with_wise_weights(
     return scalars._replace(localization=weights * scalars.localization), {"wiou_mean": mean}
 
 
+def matched_scores(
+    logits: Labelled,
+    scalars: PerAnchor,
+    level_sizes: list[int],
+    options: ClassificationOptions,
+) -> jax.Array:
+    """Scores `[B, N]` of the positives' classes, with a gradient; arguments as `carl_weights`."""
+    if options.name == "softmax":
+        # The cross entropy of a positive is minus the logarithm of its score.
+        return jnp.exp(-scalars.classification)
+    levels = zip(logits, level_sizes, strict=True)
+    matched = [matched_logits(level, n) for level, n in levels if isinstance(level, Sigmoids)]
+    return jax.nn.sigmoid(jnp.concatenate(matched, axis=1))
+
+
 def carl_weights(
     logits: Labelled,
     scalars: PerAnchor,
@@ -113,15 +128,8 @@ def carl_weights(
     Returns:
       `[B, N]` float32, 1 where not positive.
     """
-    if options.classification.name == "softmax":
-        # The cross entropy of a positive is minus the logarithm of its score.
-        scores = jnp.exp(-scalars.classification)
-    else:
-        levels = zip(logits, level_sizes, strict=True)
-        matched = [matched_logits(level, n) for level, n in levels if isinstance(level, Sigmoids)]
-        scores = jax.nn.sigmoid(jnp.concatenate(matched, axis=1))
     return losses.carl_weights(
-        scores,
+        matched_scores(logits, scalars, level_sizes, options.classification),
         scalars.positive,
         k=options.localization.carl_k,
         bias=options.localization.carl_bias,

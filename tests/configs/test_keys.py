@@ -52,6 +52,10 @@ _OF_BOXES = ("inner", "focaler", "gamma", "theta", "scale", "piou_lambda", "nwd_
 SINCE |= {f"loss.localization.{key}" for key in _OF_BOXES}
 SINCE |= {f"loss.localization.wiou_{key}" for key in ("momentum", "alpha", "delta")}
 SINCE |= {"evaluation.suppression", "evaluation.soft_nms_sigma"}
+SINCE |= {
+    f"loss.classification.{key}"
+    for key in ("delta", "bins", "correlation_weight", "correlation_kind")
+}
 #: Keys that had to be set, and can be None now.
 UNSET = {"schedule.images", "schedule.warmup_images", "evaluation.every_images"}
 #: Keys that took one text, and now take several, too.
