@@ -178,12 +178,24 @@ CASES = {
             name: _two(getattr(losses, name), "logits", "labels", "ious")
             for name in (
                 *("quality_focal_loss", "varifocal_loss"),
+                *("matchability_aware_loss", "iou_aware_bce_loss"),
+                *("rank_and_sort_loss", "bucketed_rank_and_sort_loss", "average_lrp_loss"),
                 *("iou_balanced_sigmoid_focal_loss", "iou_balanced_softmax_cross_entropy"),
             )
         },
         "weights_of_classes": lambda x: losses.weights_of_classes(
             x["labels"], jnp.arange(1.0, CLASSES + 1)
         ),
+        "ghm_c_loss": _two(losses.ghm_c_loss, "logits", "labels", momentum=0.5),
+        "ghm_r_loss": _two(losses.ghm_r_loss, "deltas", "targets", momentum=0.5),
+        **{
+            f"correlation_loss, {kind}": lambda x, kind=kind: losses.correlation_loss(
+                jax.nn.sigmoid(x["logits"][..., 0]), x["ious"], kind=kind, where=x["labels"] >= 0
+            )
+            for kind in ("concordance", "pearson", "spearman")
+        },
+        "distribution_focal_loss": _two(losses.distribution_focal_loss, "logits", "ious"),
+        "decode_distribution": _two(losses.decode_distribution, "logits"),
         "smooth_l1_loss": _two(losses.smooth_l1_loss, "deltas", "targets", beta=0.1),
         "balanced_l1_loss": _two(losses.balanced_l1_loss, "deltas", "targets"),
         "iou_loss": _two(losses.iou_loss, "boxes", "others", kind="ciou", power=2.0),

@@ -43,9 +43,8 @@ def sums_over(
     """
     results = len(jax.eval_shape(of_pairs, *_one_pair(own, others)))
     # `shard_map` asks that what a loop begins with differs between devices as its results do.
-    differs = sum(
-        (jnp.sum(x[:1] != x[:1], dtype=jnp.int32) for x in (*own.arrays, *others.arrays)), start=0
-    )
+    firsts = [x[:1] for x in (*own.arrays, *others.arrays)]
+    differs = sum((jnp.sum(first != first, dtype=jnp.int32) for first in firsts), start=0)
     differs = differs + jnp.int32(own.number) + jnp.int32(others.number)
     zeros = jnp.where(differs < 0, 1.0, jnp.zeros_like(own.arrays[0]))
 

@@ -161,9 +161,9 @@ def _in_buckets(ranking: Ranking, delta: float) -> Ranking:
         jnp.where(near, jax.lax.stop_gradient(values), -jnp.inf), bucket, num_segments=segments
     )
     one = jnp.where(sizes > 0, one, 0.0)
-    divisors = jnp.maximum(sizes, 1.0)
-    one = one + total(jax.lax.stop_gradient(values) - one[bucket]) / divisors
-    means = one + total(values - one[bucket]) / divisors
+    share = 1.0 / jnp.maximum(sizes, 1.0)[bucket]
+    one = one + total((jax.lax.stop_gradient(values) - one[bucket]) * share)
+    means = one + total((values - one[bucket]) * share)
     return ranking._replace(negatives=means, sizes=jax.lax.stop_gradient(sizes))
 
 

@@ -47,6 +47,12 @@ LOSSES = {
     "softmax": lambda x: losses.softmax_cross_entropy(np.pad(LOGITS, [(0, 0)] * 2 + [(1, 0)]), x),
     "quality_focal_loss": lambda x: losses.quality_focal_loss(LOGITS, x, IOUS),
     "varifocal_loss": lambda x: losses.varifocal_loss(LOGITS, x, IOUS),
+    "matchability_aware_loss": lambda x: losses.matchability_aware_loss(LOGITS, x, IOUS),
+    "iou_aware_bce_loss": lambda x: losses.iou_aware_bce_loss(LOGITS, x, IOUS),
+    "ghm_c_loss": lambda x: losses.ghm_c_loss(LOGITS, x),
+    "rank_and_sort_loss": lambda x: losses.rank_and_sort_loss(LOGITS, x, IOUS),
+    "bucketed_rank_and_sort_loss": lambda x: losses.bucketed_rank_and_sort_loss(LOGITS, x, IOUS),
+    "average_lrp_loss": lambda x: losses.average_lrp_loss(LOGITS, x, IOUS),
     "iou_balanced_focal": lambda x: losses.iou_balanced_sigmoid_focal_loss(LOGITS, x, IOUS),
     "iou_balanced_softmax": lambda x: losses.iou_balanced_softmax_cross_entropy(
         np.pad(LOGITS, [(0, 0)] * 2 + [(1, 0)]), x, IOUS

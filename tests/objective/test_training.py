@@ -22,6 +22,13 @@ CLASSIFICATION = {
     "eta 1.5": {"eta": 1.5},
     "quality_focal": {"name": "quality_focal", "eta": 0.0},
     "varifocal": {"name": "varifocal", "eta": 0.0, "alpha": 0.75},
+    **{name: {"name": name, "eta": 0.0} for name in ("ia_bce", "ghm_c")},
+    "mal": {"name": "mal", "eta": 0.0, "gamma": 1.5},
+    **{
+        name: {"name": name, "eta": 0.0}
+        for name in ("rank_and_sort", "bucketed_rank_and_sort", "average_lrp")
+    },
+    "correlation": {"eta": 0.0, "correlation_weight": 0.2},
     "isr_p": {"isr_p": True, "eta": 0.0},
     "softmax": {"name": "softmax", "eta": 0.0},
     "softmax, eta 1.5": {"name": "softmax", "eta": 1.5, "normalizer_scope": "image"},
