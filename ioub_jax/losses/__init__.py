@@ -5,7 +5,7 @@ Losses are unreduced and take hyper-parameters by keyword. Leading dimensions ar
 of the same shape.
 """
 
-from ioub_jax.losses.average_lrp import AverageLRPLoss, average_lrp_loss
+from ioub_jax.losses.average_lrp import average_lrp_loss
 from ioub_jax.losses.class_balance import effective_number_weights, weights_of_classes
 from ioub_jax.losses.classification import (
     quality_focal_loss,
@@ -14,7 +14,6 @@ from ioub_jax.losses.classification import (
     softmax_cross_entropy,
     varifocal_loss,
 )
-from ioub_jax.losses.correlation import correlation_loss
 from ioub_jax.losses.distribution import decode_distribution, distribution_focal_loss
 from ioub_jax.losses.gradient_harmonizing import ghm_c_loss, ghm_r_loss
 from ioub_jax.losses.iou_balanced import (
@@ -36,10 +35,10 @@ from ioub_jax.losses.mining import hard_negative_mask
 from ioub_jax.losses.prime_sample import carl_weights, isr_p_weights
 from ioub_jax.losses.quality import iou_aware_bce_loss, matchability_aware_loss
 from ioub_jax.losses.rank_and_sort import bucketed_rank_and_sort_loss, rank_and_sort_loss
+from ioub_jax.losses.score_correlation import correlation_loss
 from ioub_jax.losses.wise_iou import wise_iou_loss, wise_iou_weights
 
 __all__ = [
-    "AverageLRPLoss",
     "average_lrp_loss",
     "balanced_l1_loss",
     "bucketed_rank_and_sort_loss",

@@ -69,7 +69,7 @@ def average_lrp_loss(
       where: `[...]` bool, which anchors count; None: all that are not ignored.
 
     Returns:
-      An `AverageLRPLoss`.
+      An `AverageLRPLoss`: `classification` and `localization`, each `[...]`.
 
     Raises:
       TypeError: labels are no integers, or something else no numbers.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ioub_jax import losses
-from ioub_jax.losses.correlation import KINDS
+from ioub_jax.losses.score_correlation import KINDS
 from ioub_jax.losses.soft_ranks import soft_ranks
 
 SCORES = np.array([0.1, 0.2, 0.6], np.float32)
