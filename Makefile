@@ -41,12 +41,12 @@ test-tfds:
 	.venv-tfds/bin/python -m pip install --quiet tensorflow importlib_resources
 	.venv-tfds/bin/python -m pytest tests/data/sources/test_tfds.py
 
-# The converter to ONNX is no dependency of anything else.
+# The converter to ONNX is no dependency of anything else; with -rP what it prints is shown.
 test-onnx:
 	$(MAKE) setup VENV=.venv-onnx
 	.venv-onnx/bin/python -m pip install --quiet --disable-pip-version-check \
-		jax2onnx==0.17.1 onnxruntime==1.32.0
-	.venv-onnx/bin/python -m pytest tests/export/test_onnx_program.py
+		jax2onnx==0.17.1 onnxruntime==1.32.0 openvino==2026.4.1
+	.venv-onnx/bin/python -m pytest -rP tests/export/test_onnx_program.py
 
 # Takes Chromium and its driver on PATH: apt-get install chromium chromium-driver.
 test-browser:

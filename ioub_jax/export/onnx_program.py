@@ -10,6 +10,7 @@ import jax.extend.core
 import numpy as np
 
 from ioub_jax.errors import ConfigError
+from ioub_jax.export.stable_top_k import stable_top_k
 
 # Of scores, and of boxes in sides of the image: other sums of the same numbers differ by some 1e-6.
 _TOLERANCE = 1e-3
@@ -46,7 +47,7 @@ def convert(
     traced = jax.make_jaxpr(jax.jit(detect))(*inputs)
     try:
         model = jax2onnx.to_onnx(
-            lambda *arguments: tuple(evaluate_for_any_platform(traced, *arguments)),
+            lambda *arguments: tuple(evaluate_for_any_runtime(traced, *arguments)),
             list(inputs),
             model_name="detector",
             input_names=["images", "sizes"],
@@ -65,13 +66,13 @@ def convert(
     return bytes(model)
 
 
-def evaluate_for_any_platform(
+def evaluate_for_any_runtime(
     closed: jax.extend.core.ClosedJaxpr, *arguments: jax.Array
 ) -> list[Any]:
-    """A traced function as it is for no platform in particular.
+    """A traced function as it is for no platform and no runtime in particular.
 
-    Of `jax.lax.platform_dependent`, which the converter does not know, the default; one that is
-    inside of a loop stays.
+    Of `jax.lax.platform_dependent`, which the converter does not know, the default; and `top_k` of
+    parts that do not ask how a runtime orders equal numbers.
 
     Args:
       closed: the function.
@@ -86,20 +87,43 @@ def evaluate_for_any_platform(
 
     for equation in closed.jaxpr.eqns:
         operands = [value_of(variable) for variable in equation.invars]
-        parameters = equation.params
-        if equation.primitive.name == "platform_index":
-            results = [None]  # nothing but a cond takes it
-        elif equation.primitive.name == "cond" and operands[0] is None:
-            default = parameters["branches"][parameters["branches_platforms"].index(None)]
-            results = evaluate_for_any_platform(default, *operands[1:])
-        elif equation.primitive.name in ("jit", "custom_jvp_call", "custom_vjp_call"):
-            inner = parameters["jaxpr" if equation.primitive.name == "jit" else "call_jaxpr"]
-            results = evaluate_for_any_platform(inner, *operands)
-        else:
-            results = equation.primitive.bind(*operands, **parameters)
-            results = results if equation.primitive.multiple_results else [results]
-        values.update(zip(equation.outvars, results, strict=True))
+        values.update(zip(equation.outvars, _results_of(equation, operands), strict=True))
     return [value_of(variable) for variable in closed.jaxpr.outvars]
+
+
+def _results_of(equation: jax.extend.core.JaxprEqn, operands: list[Any]) -> Sequence[Any]:
+    """What an equation gives."""
+    name, parameters = equation.primitive.name, equation.params
+    if name == "platform_index":
+        return [None]  # nothing but a cond takes it
+    if name == "cond" and operands[0] is None:
+        default = parameters["branches"][parameters["branches_platforms"].index(None)]
+        return evaluate_for_any_runtime(default, *operands[1:])
+    if name in ("jit", "custom_jvp_call", "custom_vjp_call"):
+        inner = parameters["jaxpr" if name == "jit" else "call_jaxpr"]
+        return evaluate_for_any_runtime(inner, *operands)
+    if name == "while":
+        return _loop(parameters, operands)
+    if name == "top_k" and parameters.get("axis", -1) in (-1, operands[0].ndim - 1):
+        return stable_top_k(operands[0], parameters["k"])
+    results = equation.primitive.bind(*operands, **parameters)
+    return results if equation.primitive.multiple_results else [results]
+
+
+def _loop(parameters: Mapping[str, Any], operands: list[Any]) -> list[Any]:
+    """A loop whose condition and body are for any runtime."""
+    of_condition = operands[: parameters["cond_nconsts"]]
+    rest = operands[len(of_condition) :]
+    of_body, start = rest[: parameters["body_nconsts"]], rest[parameters["body_nconsts"] :]
+
+    def condition(state: list[Any]) -> Any:
+        return evaluate_for_any_runtime(parameters["cond_jaxpr"], *of_condition, *state)[0]
+
+    def body(state: list[Any]) -> list[Any]:
+        return evaluate_for_any_runtime(parameters["body_jaxpr"], *of_body, *state)
+
+    end: list[Any] = jax.lax.while_loop(condition, body, start)
+    return end
 
 
 def check_packages() -> None:
@@ -107,9 +131,9 @@ def check_packages() -> None:
     for name in ("jax2onnx", "onnxruntime"):
         try:
             importlib.import_module(name)
-        except ImportError:
+        except ImportError as error:  # of the package, or of one that it imports
             raise ConfigError(
-                f"ONNX needs the package {name}: pip install 'ioub_jax[onnx]'."
+                f"ONNX needs the package {error.name or name}: pip install 'ioub_jax[onnx]'."
             ) from None
 
 
