@@ -70,7 +70,8 @@ def soft_nms(
     slots = jnp.arange(most, dtype=jnp.int32)
 
     def goes_on(state: _Picked) -> jax.Array:
-        return (state.number < most) & (jnp.max(state.left) > -jnp.inf)
+        # Not by their maximum: that of minus infinities is in OpenVINO the lowest finite number.
+        return (state.number < most) & jnp.any(state.left > -jnp.inf)
 
     def pick(state: _Picked) -> _Picked:
         best = jnp.argmax(state.left)

@@ -133,6 +133,7 @@ ALLOWED = {
         "files",
         "inference",
         "postprocess",
+        "ranking",
         "tile_merging",
         "weights",
     },

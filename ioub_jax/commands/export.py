@@ -6,7 +6,9 @@ ioub export --model=runs/mine --output=exported --format=safetensors
 `stablehlo` writes one program for every canvas, with the weights, the decoding and the NMS in it,
 which jax alone runs on CPU, CUDA and TPU; `onnx` the same for one image at a time, for what runs
 ONNX; `safetensors` writes the parameters as torchvision names them. docs/export.md says how to use
-them. `--model` is the workdir of a run, or one of torchvision's detectors, by file or by name.
+them. `--model` is the workdir of a run, or one of torchvision's detectors, by file or by name. With
+`--score=best` a program finds of each class what has at least the score that was best on the
+validation images.
 """
 
 import pathlib
@@ -14,7 +16,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from ioub_jax.commands import command_line
+from ioub_jax.commands import command_line, score_flags
 from ioub_jax.export import platforms
 
 _MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
@@ -24,6 +26,9 @@ _FORMAT = flags.DEFINE_enum(
 )
 _CHECKPOINT, _EMA = command_line.define_weights()
 _CHANGES = command_line.define_changes("model")
+_SCORE = score_flags.define(
+    "score", 0.0, "Lowest score that a program finds; 'best': of each class what was measured."
+)
 _BATCH = flags.DEFINE_integer(
     "batch_size", None, "Of StableHLO; unset: a program that takes any.", lower_bound=1
 )
@@ -44,13 +49,18 @@ from ioub_jax import files
 from ioub_jax.commands import preview
 from ioub_jax.errors import ConfigError
 from ioub_jax.export import onnx_program, programs
+from ioub_jax.workdirs import score_thresholds
 
 
 def main() -> None:
     """Reads the detector and writes the files."""
-    files.check_can_write(pathlib.Path(_OUTPUT.value))
+    _check()
     detector = ioub_jax.load(
-        _MODEL.value, checkpoint=_CHECKPOINT.value, ema=_EMA.value, changes=_CHANGES.value
+        _MODEL.value,
+        checkpoint=_CHECKPOINT.value,
+        ema=_EMA.value,
+        changes=_CHANGES.value,
+        score_threshold=_SCORE.value,
     )
     out = pathlib.Path(_OUTPUT.value)
     if _FORMAT.value == "safetensors":
@@ -69,6 +79,16 @@ def main() -> None:
         print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
+def _check() -> None:
+    """Refuses what no file could be written with."""
+    files.check_can_write(pathlib.Path(_OUTPUT.value))
+    if _FORMAT.value == "safetensors" and _SCORE.value != 0.0:
+        raise ConfigError(
+            "--score is of programs, and --format=safetensors writes weights alone; torchvision's "
+            "models take --config.evaluation.score_threshold along."
+        )
+
+
 def _canvases() -> list[tuple[int, int]] | None:
     canvases = []
     for text in _CANVASES.value or ():
@@ -79,9 +99,25 @@ def _canvases() -> list[tuple[int, int]] | None:
     return canvases or None
 
 
+def _described_score() -> Sequence[str]:
+    """Which scores a program finds, where not all of them."""
+    if _SCORE.value == 0.0:
+        return []
+    model, measured = files.path_of(_MODEL.value), None
+    if _SCORE.value == score_flags.BEST:
+        if not model.is_dir():
+            raise ConfigError(
+                f"{_MODEL.value} is no workdir, in which best scores would be measured; give a "
+                "number as --score."
+            )
+        measured = score_thresholds.read_required(model, _CHECKPOINT.value, ema=_EMA.value)
+    described = score_flags.describe(_SCORE.value, measured)
+    return [f"The programs find what has at least {described}."]
+
+
 def dry_run() -> Sequence[str]:
     """What would be exported."""
-    files.check_can_write(pathlib.Path(_OUTPUT.value))
+    _check()
     lines = preview.preview_inference(
         _MODEL.value, _CHECKPOINT.value, ema=_EMA.value, changes=_CHANGES.value
     )
@@ -98,6 +134,7 @@ def dry_run() -> Sequence[str]:
         what = f"for {', '.join(_PLATFORMS.value)}, of {images} images"
     return [
         *lines,
+        *_described_score(),
         f"Files: detector.json and one program for each canvas ({shown}) in {_OUTPUT.value}, "
         f"{what}.",
     ]

@@ -5,37 +5,32 @@
 so in ONNX, and `write_torchvision_weights` writes the weights alone, as torchvision names them.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import safetensors.numpy
 from jax import export
 
-from ioub_jax import files, tile_merging, weights
+from ioub_jax import files, weights
 from ioub_jax.data.batching import padding_colour
 from ioub_jax.errors import ConfigError
-from ioub_jax.export import onnx_program
+from ioub_jax.export import description, onnx_program
 from ioub_jax.export.platforms import DEFAULT_PLATFORMS, check_platforms
 from ioub_jax.inference import ObjectDetector
+from ioub_jax.postprocess import Detections
+from ioub_jax.ranking import highest
 
 Canvas = tuple[int, int]
 
-#: How `data.resize.mode` makes (h, w) of an image of (H, W), for a reader of the JSON.
-_RESIZE = {
-    "fit": "f = min(canvas_h / H, canvas_w / W), on the canvas of the nearest aspect ratio; "
-    "h = round(H * f), w = round(W * f)",
-    "short_side": "f = min(short_side / min(H, W), long_side / max(H, W)), on the smallest canvas "
-    "that holds it; h = round(H * f), w = round(W * f)",
-    "stretch": "h = canvas_h, w = canvas_w, whatever the aspect ratio",
-    "zoom": "h = round(H * zoom), w = round(W * zoom) of a tile of (H, W)",
-}
-
-#: What the channels of so many are, for a reader of the JSON.
-_CHANNELS = {1: "grey (ITU-R 601 of RGB), ", 3: "RGB, "}
+#: For a reader of the JSON of an ONNX file, which has no place for it.
+_PRECISION = (
+    "float32; OpenVINO computes in bfloat16 where the processor can, and then finds other boxes, "
+    "unless the model is compiled with INFERENCE_PRECISION_HINT: f32"
+)
 
 
 def export_detector(
@@ -75,6 +70,7 @@ def _program(detector: ObjectDetector, canvas: Canvas) -> Callable[..., dict[str
     _check_canvas(detector, canvas)
     variables = jax.device_get(detector.variables)
     anchors: Any = detector.placed.host_anchors(canvas)  # constants, as the variables
+    least = detector.least_scores(detector.score_threshold)
 
     def detect(images: jax.Array, sizes: jax.Array) -> dict[str, jax.Array]:
         batch = {
@@ -82,10 +78,42 @@ def _program(detector: ObjectDetector, canvas: Canvas) -> Callable[..., dict[str
             "image_size": sizes.astype(jnp.float32),
             "scale": jnp.ones(sizes.shape, jnp.float32),
         }
-        found: dict[str, jax.Array] = detector.placed.predict(variables, batch, anchors)._asdict()
-        return found
+        found: Detections = detector.placed.predict(variables, batch, anchors)
+        return above(found, least)._asdict()
 
     return detect
+
+
+def above(found: Detections, least: float | np.ndarray) -> Detections:
+    """The detections that have at least a score, still first; the others become padding.
+
+    Args:
+      found: as `PlacedDetector.predict` gives them.
+      least: the score, or float64 `[C]`, that of each class.
+
+    Returns:
+      As many slots, where in those without a detection `scores` has the highest score of an image.
+    """
+    if not np.any(np.asarray(least) > 0.0):
+        return found
+    # The first float32 that is no less, so that scores compare with it as with the float64.
+    lowest = np.atleast_1d(np.asarray(least, np.float64)).astype(np.float32)
+    lowest = np.where(lowest < least, np.nextafter(lowest, np.float32(np.inf)), lowest)
+    labels = jnp.maximum(found.labels, 0) if len(lowest) > 1 else jnp.zeros_like(found.labels)
+    keep = found.valid & (found.scores >= jnp.asarray(lowest)[labels])
+    slots = keep.shape[1]
+    last_first = jnp.arange(slots, 0, -1, dtype=jnp.float32)[None]
+    order = highest(jnp.where(keep, last_first, 0.0), slots)
+    keep, scores, labels = (
+        jnp.take_along_axis(part, order, axis=1) for part in (keep, found.scores, found.labels)
+    )
+    boxes = jnp.take_along_axis(found.boxes, order[:, :, None], axis=1)
+    return Detections(
+        boxes=jnp.where(keep[:, :, None], boxes, 0.0),
+        scores=jnp.where(keep, scores, jnp.max(found.scores, axis=1, keepdims=True)),
+        labels=jnp.where(keep, labels, -1),
+        valid=keep,
+    )
 
 
 def _inputs(
@@ -178,7 +206,8 @@ def write_onnx(
         canvas: onnx_program.convert(_program(detector, canvas), _inputs(detector, 1, canvas))
         for canvas in canvases or detector.canvases
     }
-    return _write(detector, folder, contents, "onnx", {"format": "onnx", "batch_size": 1})
+    heading = {"format": "onnx", "batch_size": 1, "precision": _PRECISION}
+    return _write(detector, folder, contents, "onnx", heading)
 
 
 def _write(
@@ -195,72 +224,10 @@ def _write(
         written.append(folder / f"detector_{canvas[0]}x{canvas[1]}.{suffix}")
         files.write_bytes(written[-1], content)
         programs.append({"file": written[-1].name, "canvas": list(canvas)})
-    description = folder / "detector.json"
-    described = {**heading, "programs": programs, **_description(detector)}
-    files.write_json(description, described, indent=1)
-    return [*written, description]
-
-
-def _description(detector: ObjectDetector) -> dict[str, Any]:
-    """What somebody without this package has to know to use the programs."""
-    options = detector.placed.detector.options
-    resize = dataclasses.asdict(detector.resize)
-    of_mode = {"short_side": ("short_side", "long_side"), "zoom": ("zoom",)}
-    resize = {key: resize[key] for key in ("mode", *of_mode.get(resize["mode"], ()))}
-    channels = detector.reading.channels
-    return {
-        "classes": _classes(detector),
-        "inputs": [
-            f"images: uint8 [batch, canvas_h, canvas_w, {channels}], {_CHANNELS.get(channels, '')}"
-            "0-255, the image in the top left of the canvas; what is outside of it does not matter",
-            "sizes: int32 [batch, 2], height h and width w of the image on the canvas, in pixels",
-        ],
-        "outputs": {
-            "boxes": f"float32 [batch, {options.max_detections}, 4], xmin, ymin, xmax, "
-            "ymax in pixels of the canvas, right and bottom edge exclusive, best first; times "
-            "W / w and H / h they are pixels of an original image of (H, W)",
-            "scores": "float32 [batch, detections], 0-1",
-            "labels": "int32 [batch, detections], positions in classes",
-            "valid": "bool [batch, detections], false in the padding, which comes last",
-        },
-        "pixels": {
-            "exif": detector.reading.exif,
-            "bit_depth": detector.reading.bit_depth,
-            "rule": "'apply': images are turned as their EXIF orientation says; of 16-bit images "
-            "the pixels are value >> (bit_depth - 8)",
-        },
-        "resize": {
-            **resize,
-            "rule": _RESIZE[resize["mode"]],
-            "interpolation": "mean of the area where it shrinks in both directions, else linear",
-        },
-        **_tiles(detector),
-        "score_threshold": options.score_threshold,
-        "nms_iou": options.nms_iou,
-        "suppression": options.suppression,
-    }
-
-
-def _tiles(detector: ObjectDetector) -> dict[str, Any]:
-    """That a program sees tiles, and how their detections become those of an image."""
-    tiling = detector.tiling
-    if tiling is None:
-        return {}
-    rule = (
-        "a program detects in one tile, so an image is cut into tiles of size pixels that begin "
-        "every stride pixels, the last one of a row and of a column as far from the end as it is "
-        "long; boxes get the left and top of their tile added, and what tiles find of a class is "
-        "joined by NMS (nms_iou), in which a box that reaches to a border inside of the image "
-        f"comes last, and goes where another one covers {tile_merging.COVERED:g} of it"
-    )
-    return {"tiles": {"size": tiling.size, "stride": tiling.stride, "rule": rule}}
-
-
-def _classes(detector: ObjectDetector) -> list[dict[str, Any]]:
-    return [
-        {"id": id_, "name": name}
-        for id_, name in zip(detector.category_ids, detector.classes, strict=True)
-    ]
+    json_file = folder / "detector.json"
+    described = {**heading, "programs": programs, **description.describe(detector)}
+    files.write_json(json_file, described, indent=1)
+    return [*written, json_file]
 
 
 def write_torchvision_weights(
@@ -292,7 +259,8 @@ def write_torchvision_weights(
         "arguments": {"weights": None, "weights_backbone": None, **there.arguments},
         "weights": weights_file.name,
         "classes": [
-            {"label": label, **class_} for label, class_ in enumerate(_classes(detector), first)
+            {"label": label, **class_}
+            for label, class_ in enumerate(description.describe_classes(detector), first)
         ],
     }
     files.write_json(described, content, indent=1)

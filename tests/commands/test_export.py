@@ -13,12 +13,13 @@ def workdir(tmp_path_factory):
 def test_the_whole_command(workdir, tmp_path):
     code, output = tiny.run(
         "export", f"--model={workdir}", f"--output={tmp_path}", "--platforms=cpu", "--batch_size=2",
-        "--canvases=64x64,32x64", "--checkpoint=last", "--noema",
+        "--canvases=64x64,32x64", "--checkpoint=last", "--noema", "--score=0.25",
     )  # fmt: skip
     assert code == 0, output
     described = json.loads((tmp_path / "detector.json").read_text())
     assert (described["pixels"]["exif"], described["pixels"]["bit_depth"]) == ("ignore", 16)
     assert described["platforms"] == ["cpu"] and described["batch_size"] == 2
+    assert {class_["lowest_score"] for class_ in described["classes"]} == {0.25}
     for program in described["programs"]:
         assert (tmp_path / program["file"]).stat().st_size > 10_000
         assert program["file"] in output
@@ -32,6 +33,7 @@ def test_the_whole_command(workdir, tmp_path):
     [
         (["--canvases=64"], "--canvases has '64'; write height and width as 800x1344."),
         (["--format=safetensors"], "is no detector that torchvision can build"),
+        (["--format=safetensors", "--score=best"], "--score is of programs, and"),
     ],
 )
 def test_a_mistake_is_one_sentence(workdir, tmp_path, flags, words):

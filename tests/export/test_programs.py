@@ -7,6 +7,7 @@ import sys
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,9 +16,11 @@ from configs import torchvision
 from ioub_jax.data.resizing import Resize
 from ioub_jax.data.tiling import Tiling
 from ioub_jax.errors import ConfigError
+from ioub_jax.export import description
 from ioub_jax.export import programs as exporting
 from ioub_jax.from_config import loading_parts, training_parts
 from ioub_jax.inference import ObjectDetector
+from ioub_jax.postprocess import SUPPRESSIONS, Detections
 from ioub_jax.weights import WeightsError
 from ioub_jax.workdirs import configuration
 from tests import tiny
@@ -56,6 +59,14 @@ def create(config, num_classes=3):
         batch_size=1,
         settings=configuration.to_dict(config),
     )
+
+
+def with_small_outputs(detector):
+    """Makes the logits and deltas of a deep network of random weights such as trained ones are."""
+    detector.variables = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf * 0.01 if path[-2].key == "output" else leaf, detector.variables
+    )
+    return detector
 
 
 def retinanet(**model):
@@ -97,10 +108,10 @@ def documented_program(words: str) -> str:
 
 
 def test_the_description_of_a_detector_of_tiles_says_how_to_cut_and_merge(detector, monkeypatch):
-    assert "tiles" not in exporting._description(detector)
+    assert "tiles" not in description.describe(detector)
     monkeypatch.setattr(detector, "tiling", Tiling(64, 0.25, zoom=0.5))
     monkeypatch.setattr(detector, "resize", Resize("zoom", zoom=0.5))
-    described = exporting._description(detector)
+    described = description.describe(detector)
     # A quarter of 64 is shared.
     assert (described["tiles"]["size"], described["tiles"]["stride"]) == (64, 48)
     assert "an image is cut into tiles" in described["tiles"]["rule"]
@@ -108,12 +119,12 @@ def test_the_description_of_a_detector_of_tiles_says_how_to_cut_and_merge(detect
 
 
 def test_a_stranger_finds_what_the_detector_finds(detector, tmp_path):
-    *programs, description = exporting.write_programs(detector, tmp_path / "exported")
+    *programs, json_file = exporting.write_programs(detector, tmp_path / "exported")
     assert [path.name for path in programs] == [
         "detector_64x64.stablehlo",
         "detector_48x80.stablehlo",
     ]
-    described = json.loads(description.read_text())
+    described = json.loads(json_file.read_text())
     assert [program["canvas"] for program in described["programs"]] == [[64, 64], [48, 80]]
     assert described["classes"][2] == {"id": 7, "name": "class 2"}
     assert described["platforms"] == ["cpu", "cuda", "tpu"]
@@ -150,9 +161,9 @@ assert "ioub_jax" not in [name for name, module in sys.modules.items() if module
 
 def test_a_program_of_another_jax_is_a_sentence(detector, tmp_path):
     # What jax 0.12 writes for any batch, 0.10 cannot read; it says so when it is called.
-    *_, description = exporting.write_programs(detector, tmp_path / "exported", batch_size=1)
-    described = json.loads(description.read_text()) | {"jax": "9.8.7"}
-    description.write_text(json.dumps(described))
+    *_, json_file = exporting.write_programs(detector, tmp_path / "exported", batch_size=1)
+    described = json.loads(json_file.read_text()) | {"jax": "9.8.7"}
+    json_file.write_text(json.dumps(described))
     program = tmp_path / "exported" / described["programs"][0]["file"]
     exported = jax.export.deserialize(bytearray(program.read_bytes()))
     unknown = dataclasses.replace(exported, mlir_module_serialized=b"of another version")
@@ -168,9 +179,10 @@ def test_a_program_of_another_jax_is_a_sentence(detector, tmp_path):
 
 
 def check(found, row, expected):
-    np.testing.assert_array_equal(found["labels"][row][found["valid"][row]], expected.labels)
-    np.testing.assert_allclose(found["scores"][row], expected.scores, atol=1e-6)
-    np.testing.assert_allclose(found["boxes"][row], expected.boxes, atol=1e-3)
+    there = np.asarray(found["valid"][row])
+    np.testing.assert_array_equal(found["labels"][row][there], expected.labels)
+    np.testing.assert_allclose(found["scores"][row][there], expected.scores, atol=1e-6)
+    np.testing.assert_allclose(found["boxes"][row][there], expected.boxes, atol=1e-3)
 
 
 def test_what_is_outside_of_an_image_does_not_matter(detector):
@@ -180,6 +192,51 @@ def test_what_is_outside_of_an_image_does_not_matter(detector):
     colour = (124, 116, 104)
     assert (padded[0, :40] == images[0, :40]).all() and (padded[0, 40:] == colour).all()
     assert (padded[1, :, :21] == images[1, :, :21]).all() and (padded[1, :, 21:] == colour).all()
+
+
+def test_a_program_may_find_what_has_the_best_score_of_its_class():
+    found = Detections(
+        boxes=jnp.arange(16.0).reshape(1, 4, 4),
+        scores=jnp.array([[0.9, 0.7, 0.6, 0.9]]),
+        labels=jnp.array([[1, 0, 1, -1]]),
+        valid=jnp.array([[True, True, True, False]]),
+    )
+    assert exporting.above(found, 0.0) is found
+    # As a float32, .7 is a little less than .7: what has that score has not .7.
+    kept = exporting.above(found, np.array([0.7, 0.6]))
+    np.testing.assert_array_equal(kept.labels, [[1, 1, -1, -1]])
+    np.testing.assert_array_equal(kept.boxes[0, :, 0], [0.0, 8.0, 0.0, 0.0])
+    np.testing.assert_array_equal(kept.scores, np.float32([[0.9, 0.6, 0.9, 0.9]]))
+    np.testing.assert_array_equal(kept.valid, [[True, True, False, False]])
+    np.testing.assert_array_equal(exporting.above(found, 0.65).labels, [[1, 0, -1, -1]])
+    assert not exporting.above(found, 1.0).valid.any()
+
+
+def test_a_program_finds_what_a_call_does_and_the_description_tells(detector, monkeypatch):
+    (pixels,) = random_images(1, 48, 80)
+    everything = detector(pixels)
+    least = float(np.median(everything.scores))
+    monkeypatch.setattr(detector, "score_threshold", least)
+    assert 0 < len(detector(pixels)) < len(everything)
+    exported = exporting.export_detector(detector, (48, 80), batch_size=1, platforms=("cpu",))
+    check(exported.call(pixels[None], np.array([[48, 80]])), 0, detector(pixels))
+    assert description.describe(detector)["classes"][0] == {
+        "id": 1, "name": "class 0", "lowest_score": least
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("suppression", SUPPRESSIONS[1:])
+def test_every_suppression_is_exported(suppression):
+    config = retinanet()
+    config.evaluation.suppression = suppression
+    detector = create(config)
+    (pixels,) = random_images(1, 48, 80)
+    exported = exporting.export_detector(detector, (48, 80), batch_size=1, platforms=("cpu",))
+    found = jax.device_get(exported.call(pixels[None], np.array([[48, 80]])))
+    assert found["valid"].sum() == 20
+    expected = detector(pixels)
+    check(found, 0, expected)
+    assert description.describe(detector)["suppression"] == suppression
 
 
 def test_a_program_may_have_one_batch_size_and_one_platform(detector):

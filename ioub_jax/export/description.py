@@ -1,0 +1,92 @@
+"""What the JSON beside exported programs says: classes, inputs, outputs, resizing."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from ioub_jax import tile_merging
+from ioub_jax.inference import ObjectDetector
+
+#: How `data.resize.mode` makes (h, w) of an image of (H, W), for a reader of the JSON.
+_RESIZE = {
+    "fit": "f = min(canvas_h / H, canvas_w / W), on the canvas of the nearest aspect ratio; "
+    "h = round(H * f), w = round(W * f)",
+    "short_side": "f = min(short_side / min(H, W), long_side / max(H, W)), on the smallest canvas "
+    "that holds it; h = round(H * f), w = round(W * f)",
+    "stretch": "h = canvas_h, w = canvas_w, whatever the aspect ratio",
+    "zoom": "h = round(H * zoom), w = round(W * zoom) of a tile of (H, W)",
+}
+
+#: What the channels of so many are, for a reader of the JSON.
+_CHANNELS = {1: "grey (ITU-R 601 of RGB), ", 3: "RGB, "}
+
+
+def describe(detector: ObjectDetector) -> dict[str, Any]:
+    """What somebody without this package has to know to use the programs of a detector."""
+    options = detector.placed.detector.options
+    resize = dataclasses.asdict(detector.resize)
+    of_mode = {"short_side": ("short_side", "long_side"), "zoom": ("zoom",)}
+    resize = {key: resize[key] for key in ("mode", *of_mode.get(resize["mode"], ()))}
+    channels = detector.reading.channels
+    return {
+        "classes": describe_classes(detector),
+        "inputs": [
+            f"images: uint8 [batch, canvas_h, canvas_w, {channels}], {_CHANNELS.get(channels, '')}"
+            "0-255, the image in the top left of the canvas; what is outside of it does not matter",
+            "sizes: int32 [batch, 2], height h and width w of the image on the canvas, in pixels",
+        ],
+        "outputs": {
+            "boxes": f"float32 [batch, {options.max_detections}, 4], xmin, ymin, xmax, "
+            "ymax in pixels of the canvas, right and bottom edge exclusive, best first; times "
+            "W / w and H / h they are pixels of an original image of (H, W)",
+            "scores": "float32 [batch, detections], 0-1",
+            "labels": "int32 [batch, detections], positions in classes",
+            "valid": "bool [batch, detections], false in the padding, which comes last",
+        },
+        "pixels": {
+            "exif": detector.reading.exif,
+            "bit_depth": detector.reading.bit_depth,
+            "rule": "'apply': images are turned as their EXIF orientation says; of 16-bit images "
+            "the pixels are value >> (bit_depth - 8)",
+        },
+        "resize": {
+            **resize,
+            "rule": _RESIZE[resize["mode"]],
+            "interpolation": "mean of the area where it shrinks in both directions, else linear",
+        },
+        **_tiles(detector),
+        "score_threshold": options.score_threshold,
+        "nms_iou": options.nms_iou,
+        "suppression": options.suppression,
+    }
+
+
+def _tiles(detector: ObjectDetector) -> dict[str, Any]:
+    """That a program sees tiles, and how their detections become those of an image."""
+    tiling = detector.tiling
+    if tiling is None:
+        return {}
+    rule = (
+        "a program detects in one tile, so an image is cut into tiles of size pixels that begin "
+        "every stride pixels, the last one of a row and of a column as far from the end as it is "
+        "long; boxes get the left and top of their tile added, and what tiles find of a class is "
+        "joined by NMS (nms_iou), in which a box that reaches to a border inside of the image "
+        f"comes last, and goes where another one covers {tile_merging.COVERED:g} of it"
+    )
+    return {"tiles": {"size": tiling.size, "stride": tiling.stride, "rule": rule}}
+
+
+def describe_classes(detector: ObjectDetector) -> list[dict[str, Any]]:
+    """The id and name of each class, and the score from which on it is found, where one is set."""
+    classes = [
+        {"id": id_, "name": name}
+        for id_, name in zip(detector.category_ids, detector.classes, strict=True)
+    ]
+    least = detector.least_scores(detector.score_threshold)
+    if not np.any(np.asarray(least) > 0.0):
+        return classes
+    scores = np.broadcast_to(least, len(classes)).tolist()
+    return [
+        {**class_, "lowest_score": score} for class_, score in zip(classes, scores, strict=True)
+    ]
