@@ -8,8 +8,8 @@ DEMO ?= runs/demo
 
 NOTEBOOKS ?= losses train torchvision
 
-.PHONY: help setup test test-slow test-tfds test-onnx test-browser lint peers demo notebooks findings \
-	docs clean
+.PHONY: help setup test test-slow test-tfds test-onnx test-litert test-browser lint peers demo \
+	notebooks findings docs clean
 
 help:
 	@echo "make demo   train a small RetinaNet, print its AP, draw pictures into $(DEMO)"
@@ -47,6 +47,13 @@ test-onnx:
 	.venv-onnx/bin/python -m pip install --quiet --disable-pip-version-check \
 		jax2onnx==0.17.1 onnxruntime==1.32.0 openvino==2026.4.1
 	.venv-onnx/bin/python -m pytest -rP tests/export/test_onnx_program.py
+
+# From torchvision's weights to LiteRT, in an environment of its own.
+test-litert: setup
+	$(PYTHON) -m venv .venv-litert
+	.venv-litert/bin/python -m pip install --quiet --disable-pip-version-check \
+		litert-torch==0.10.0 torch==2.14.1 torchvision==0.29.1 safetensors==0.8.0
+	$(BIN)/python -m pytest -m slow tests/parity/test_litert.py -rP
 
 # Takes Chromium and its driver on PATH: apt-get install chromium chromium-driver.
 test-browser:

@@ -8,6 +8,7 @@ python -m experiments.benchmark weights --weights=resnet50-11ad3fa6.pth --backbo
 python -m experiments.benchmark input --config=configs/coco_retinanet.py
 python -m experiments.benchmark growth --png=growth.png
 python -m experiments.benchmark export --config=configs/shapes_retinanet.py --repeats=100
+python -m experiments.benchmark export --config=... --runtime=onnxruntime --runtime=openvino
 python -m experiments.benchmark mixed --config=configs/shapes_retinanet.py
 python -m experiments.benchmark saving --config=configs/coco_retinanet.py
 python -m experiments.benchmark metrics

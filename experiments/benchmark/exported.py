@@ -1,27 +1,40 @@
 """What an exported detector weighs and how fast it is, beside the jitted one."""
 
+import importlib
+import importlib.util
+import pathlib
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.export
 import numpy as np
+from absl import flags
 
 from experiments.benchmark import timing
 from experiments.benchmark.compiled import BATCH, CLASSES
 from experiments.benchmark.rates import CONFIG, REPEATS
 from experiments.benchmark.timing import Seconds
 from ioub_jax.errors import ConfigError
-from ioub_jax.export import programs
+from ioub_jax.export import onnx_program, programs
 from ioub_jax.from_config import loading_parts, training_parts
 from ioub_jax.inference import ObjectDetector
+
+_RUNTIMES = flags.DEFINE_multi_enum(
+    "runtime",
+    [],
+    ["onnxruntime", "openvino"],
+    "What runs the detector as ONNX for `export`; give it several times.",
+)
 
 
 def exported_beside_jitted() -> dict[str, Any]:
     """MiB of the program and of the weights, seconds of a batch, and of what comes before.
 
-    The weights are those of the first step: neither figure depends on them. The two take turns, and
-    the ratio is the jitted detector's seconds over the exported one's in one turn.
+    The weights are those of the first step, whose scores are low: only with
+    `--config.evaluation.score_threshold=0` is there something for NMS to do. All take turns, and a
+    ratio is the jitted detector's seconds over another one's in one turn.
     """
     check_configuration()
     config = CONFIG.value
@@ -43,20 +56,32 @@ def exported_beside_jitted() -> dict[str, Any]:
         "jitted": _jitted(detector, model, images),
         "exported": _exported(serialized, images),
     }
+    if _RUNTIMES.value:
+        start = timing.now()
+        content = _onnx(detector, canvas)
+        before["export to ONNX"] = timing.now() - start
+        for name in _RUNTIMES.value:
+            start = timing.now()
+            works[name] = _OF_ONNX[name](content, images)
+            before[f"opening, {name}"] = timing.now() - start
     for name, work in works.items():
         before[f"first batch, {name}"] = _seconds(work)
     turns = [{name: _seconds(work) for name, work in works.items()} for _ in range(REPEATS.value)]
-    jitted, exported = ([turn[name] for turn in turns] for name in works)
+    of_name = {name: [turn[name] for turn in turns] for name in works}
     return {
         "images": list(images.shape),
         "classes": count,
         "weights, MiB": _mib(sum(x.nbytes for x in jax.tree.leaves(variables))),
         "program, MiB": _mib(len(serialized)),
         "turns": len(turns),
+        "versions": {name: importlib.import_module(name).__version__ for name in _RUNTIMES.value},
         **{name: spent.figures() for name, spent in before.items()},
-        "jitted": timing.of_turns(jitted),
-        "exported": timing.of_turns(exported),
-        "times as fast as the jitted": timing.times_as_fast(exported, jitted),
+        **{name: timing.of_turns(spent) for name, spent in of_name.items()},
+        **{
+            f"{name}, times as fast as the jitted": timing.times_as_fast(spent, of_name["jitted"])
+            for name, spent in of_name.items()
+            if name != "jitted"
+        },
     }
 
 
@@ -68,7 +93,19 @@ def check_configuration() -> str:
         _ = training_parts.detector_for_inference(CONFIG.value, 1).abstract_variables
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    _check_runtimes()
     return f"a {CONFIG.value.model.name} of {CLASSES.value or 80} classes"
+
+
+def _check_runtimes() -> None:
+    if not _RUNTIMES.value:
+        return
+    onnx_program.check_packages()
+    for name in _RUNTIMES.value:
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(f"--runtime={name} needs the package {name}: pip install {name}.")
+    if (BATCH.value or 1) != 1:
+        raise ConfigError("An ONNX file takes one image at a time; leave --batch unset.")
 
 
 def _jitted(detector: ObjectDetector, model: Any, images: np.ndarray) -> Callable[[], Any]:
@@ -87,6 +124,38 @@ def _exported(serialized: bytearray, images: np.ndarray) -> Callable[[], Any]:
     detect = jax.jit(jax.export.deserialize(serialized).call)
     sizes = np.full((len(images), 2), images.shape[1:3], np.int32)
     return lambda: detect(images, sizes)
+
+
+def _onnx(detector: ObjectDetector, canvas: tuple[int, int]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path, _ = programs.write_onnx(detector, pathlib.Path(folder), canvases=[canvas])
+        return path.read_bytes()
+
+
+def _by_onnxruntime(content: bytes, images: np.ndarray) -> Callable[[], Any]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    inputs = {"images": images, "sizes": np.array([images.shape[1:3]], np.int32)}
+    return lambda: session.run(None, inputs)
+
+
+def _by_openvino(content: bytes, images: np.ndarray) -> Callable[[], Any]:
+    import openvino
+
+    core = openvino.Core()
+    # As docs/export.md has it: in bfloat16 it would find other boxes.
+    compiled = core.compile_model(content, b"", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    inputs = {"images": images, "sizes": np.array([images.shape[1:3]], np.int32)}
+
+    def work() -> Any:
+        found = compiled(inputs)
+        return [found[output] for output in compiled.outputs]
+
+    return work
+
+
+_OF_ONNX = {"onnxruntime": _by_onnxruntime, "openvino": _by_openvino}
 
 
 def _seconds(work: Callable[[], Any]) -> Seconds:

@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments.benchmark import detection_metrics, report_cost, timing, worker
+from experiments.benchmark import detection_metrics, exported, report_cost, timing, worker
 from experiments.benchmark.__main__ import _MEASUREMENTS
 from experiments.benchmark.workloads import Workload, parse
 from ioub_jax.errors import ConfigError
@@ -205,6 +205,22 @@ def test_an_exported_detector_is_timed_beside_the_jitted_one():
     for name in ("jitted", "exported"):
         assert result[name]["CPU, s"]["lowest"] > 0.0
     assert result["export"]["CPU, s"] > 0.0
+
+
+def test_what_runs_onnx_must_be_there_and_takes_one_image(monkeypatch):
+    monkeypatch.setattr(exported.onnx_program, "check_packages", lambda: None)
+    monkeypatch.setattr(exported.importlib.util, "find_spec", lambda name: None)
+    with (
+        flagsaver.flagsaver(runtime=["openvino"]),
+        pytest.raises(ConfigError, match="--runtime=openvino needs the package openvino"),
+    ):
+        exported._check_runtimes()
+    monkeypatch.setattr(exported.importlib.util, "find_spec", lambda name: name)
+    with (
+        flagsaver.flagsaver(runtime=["onnxruntime"], batch=2),
+        pytest.raises(ConfigError, match="takes one image at a time; leave --batch unset"),
+    ):
+        exported._check_runtimes()
 
 
 @pytest.mark.slow
