@@ -63,9 +63,13 @@ def create(config, num_classes=3):
 
 def with_small_outputs(detector):
     """Makes the logits and deltas of a deep network of random weights such as trained ones are."""
-    detector.variables = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: leaf * 0.01 if path[-2].key == "output" else leaf, detector.variables
-    )
+
+    def smaller(path, leaf):
+        # Of a RetinaNet, and of an SSD.
+        is_output = path[-2].key == "output" or "_heads_" in path[-2].key
+        return leaf * 0.01 if is_output else leaf
+
+    detector.variables = jax.tree_util.tree_map_with_path(smaller, detector.variables)
     return detector
 
 
