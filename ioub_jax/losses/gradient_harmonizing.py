@@ -56,8 +56,7 @@ def ghm_c_loss(
     counted = counted if where is None else counted & jnp.asarray(where)
     wrong = jnp.where(one_hot, -logits, logits)
     cross_entropy, _ = softplus_of_both_signs(wrong)
-    norm = jax.lax.stop_gradient(jax.nn.sigmoid(wrong))
-    weights, state = _harmonized(norm, counted, state, bins, momentum)
+    weights, state = _harmonized(jax.nn.sigmoid(wrong), counted, state, bins, momentum)
     return jnp.where(counted, weights * cross_entropy, 0.0), state
 
 
@@ -104,7 +103,7 @@ def ghm_r_loss(
     hypotenuse = larger * jnp.sqrt(jnp.square(size / larger) + jnp.square(mu / larger))
     norm = size / hypotenuse
     loss = norm * (size / (1.0 + mu / hypotenuse))
-    weights, state = _harmonized(jax.lax.stop_gradient(norm), counted, state, bins, momentum)
+    weights, state = _harmonized(norm, counted, state, bins, momentum)
     return jnp.where(counted, weights * loss, 0.0), state
 
 
@@ -126,22 +125,52 @@ def _check(
         check_shape("where", where, np.shape(entries), "a flag for each entry")
 
 
-def _harmonized(
-    norm: jax.Array, counted: jax.Array, state: ArrayLike | None, bins: int, momentum: float
-) -> tuple[jax.Array, jax.Array]:
-    """Weights of entries of these gradient norms in 0..1, and the new running counts."""
-    edges = [edge / bins for edge in range(1, bins)]
-    bin_of = sum((norm >= edge).astype(jnp.int32) for edge in edges)
-    bin_of = jnp.broadcast_to(jnp.asarray(bin_of, jnp.int32), norm.shape)
-    inside = [counted & (bin_of == each) for each in range(bins)]
+def counts_of_bins(norms: jax.Array, counted: jax.Array, bins: int) -> jax.Array:
+    """How many entries that count have a gradient norm in each bin, `[bins]`, floating."""
+    # From one edge on, all at once: the norms are read a single time, and no mask is kept.
+    beyond = [counted & (norms >= edge) for edge in _edges(bins)]
     # Of whole numbers, which a sum in float32 would stop at 2^24.
-    counts = jnp.stack([jnp.sum(each, dtype=jnp.int32) for each in inside]).astype(norm.dtype)
-    old = jnp.zeros_like(counts) if state is None else jnp.asarray(state).astype(norm.dtype)
+    whole = jax.lax.reduce(
+        [counted.astype(jnp.int32), *(mask.astype(jnp.int32) for mask in beyond)],
+        [jnp.int32(0)] * bins,
+        lambda sums, values: [sum_ + value for sum_, value in zip(sums, values, strict=True)],
+        range(norms.ndim),
+    )
+    from_each = jnp.stack([*whole, jnp.zeros_like(whole[0])])
+    return (from_each[:-1] - from_each[1:]).astype(norms.dtype)
+
+
+def weights_of_bins(
+    counts: jax.Array, state: ArrayLike | None, momentum: float
+) -> tuple[jax.Array, jax.Array]:
+    """One over running count and number of bins with entries, `[bins]`, and the running counts."""
+    old = jnp.zeros_like(counts) if state is None else jnp.asarray(state).astype(counts.dtype)
     there = counts > 0
     state = jnp.where(there, momentum * old + (1.0 - momentum) * counts, old)
-    state = jax.lax.stop_gradient(state)
-    nonempty = jnp.sum(there, dtype=jnp.int32).astype(norm.dtype)
-    of_bins = jnp.where(there, 1.0 / (jnp.where(there, state, 1.0) * jnp.maximum(nonempty, 1.0)), 0)
+    nonempty = jnp.sum(there, dtype=jnp.int32).astype(counts.dtype)
+    divisors = jnp.where(there, state, 1.0) * jnp.maximum(nonempty, 1.0)
+    return jnp.where(there, 1.0 / divisors, 0.0), state
+
+
+def weights_of_entries(norms: jax.Array, of_bins: jax.Array) -> jax.Array:
+    """The weight `[...]` of the bin of each entry."""
     # A gather would be slow on TPUs.
-    weights = sum(jnp.where(each, of_bins[number], 0.0) for number, each in enumerate(inside))
-    return jnp.asarray(weights), state
+    weights = jnp.broadcast_to(of_bins[0], norms.shape)
+    for number, edge in enumerate(_edges(of_bins.size), start=1):
+        weights = jnp.where(norms >= edge, of_bins[number], weights)
+    return weights
+
+
+def _edges(bins: int) -> list[float]:
+    """Where all bins but the first begin."""
+    return [number / bins for number in range(1, bins)]
+
+
+def _harmonized(
+    norms: jax.Array, counted: jax.Array, state: ArrayLike | None, bins: int, momentum: float
+) -> tuple[jax.Array, jax.Array]:
+    """Weights of entries of these gradient norms in 0..1, and the new running counts."""
+    norms = jax.lax.stop_gradient(norms)
+    counts = counts_of_bins(norms, counted, int(bins))
+    of_bins, state = weights_of_bins(counts, jax.lax.stop_gradient(state), momentum)
+    return weights_of_entries(norms, of_bins), state

@@ -4,6 +4,12 @@ import jax
 import jax.numpy as jnp
 
 from ioub_jax import losses
+from ioub_jax.losses.gradient_harmonizing import (
+    counts_of_bins,
+    weights_of_bins,
+    weights_of_entries,
+)
+from ioub_jax.losses.sigmoids import softplus_of_both_signs
 from ioub_jax.objective.entries import Sigmoids
 from ioub_jax.objective.options import ClassificationOptions
 from ioub_jax.objective.per_anchor import Labelled, PerAnchor
@@ -48,13 +54,33 @@ def ranked_sums(
 
 
 def ghm_sums(logits: Labelled, options: ClassificationOptions) -> jax.Array:
-    """GHM-C of each image, `[B]`, its bins counted over the batch; their sum is the loss."""
+    """GHM-C of each image, `[B]`, its bins counted over the batch; their sum is the loss.
+
+    It is `losses.ghm_c_loss` level by level, with the counts of all of them.
+    """
     levels = [level for level in logits if isinstance(level, Sigmoids)]
-    images = levels[0].logits.shape[0]
-    entries, labels = (
-        jnp.concatenate([part.reshape(images, -1) for part in parts], axis=1)
-        for parts in zip(*levels, strict=True)
+    counts = sum(
+        counts_of_bins(_gradient_norms(level), level.labels != -2, options.bins) for level in levels
     )
-    # Each a detector of one class.
-    values, _ = losses.ghm_c_loss(entries[..., None], labels, bins=options.bins)
-    return jnp.sum(values, axis=(1, 2))
+    of_bins, _ = weights_of_bins(jnp.asarray(counts), None, 0.0)
+    # Nothing of an entry but its logit and label is kept for the gradient.
+    level_sums = jax.checkpoint(_ghm_level_sums)
+    return jnp.asarray(sum(level_sums(level, of_bins) for level in levels))
+
+
+def _ghm_level_sums(level: Sigmoids, of_bins: jax.Array) -> jax.Array:
+    """GHM-C of one level's sigmoids, summed over each image: `[B]`."""
+    cross_entropy, _ = softplus_of_both_signs(_wrong(level))
+    values = weights_of_entries(_gradient_norms(level), of_bins) * cross_entropy
+    values = jnp.where(level.labels != -2, values, 0.0)
+    return jnp.sum(values, axis=tuple(range(1, values.ndim)))
+
+
+def _gradient_norms(level: Sigmoids) -> jax.Array:
+    return jax.lax.stop_gradient(jax.nn.sigmoid(_wrong(level)))
+
+
+def _wrong(level: Sigmoids) -> jax.Array:
+    """The logits of the wrong answers, float32."""
+    logits = level.logits.astype(jnp.float32)
+    return jnp.where(level.labels == 0, -logits, logits)

@@ -38,6 +38,8 @@ EXPORTED = {
     ),
     objective.ClassificationOptions(name="quality_focal", eta=0.0): losses.quality_focal_loss,
     objective.ClassificationOptions(name="varifocal", eta=0.0, alpha=0.75): losses.varifocal_loss,
+    objective.ClassificationOptions(name="mal", eta=0.0, gamma=1.5): losses.matchability_aware_loss,
+    objective.ClassificationOptions(name="ia_bce", eta=0.0): losses.iou_aware_bce_loss,
 }
 
 

@@ -32,6 +32,33 @@ from ioub_jax.errors import ConfigError
             lambda: objective.ClassificationOptions(name="softmax", negatives_per_positive=0),
             "negatives_per_positive is 0; it must be at least 1",
         ),
+        *(
+            (
+                lambda name=name: objective.ClassificationOptions(name=name),
+                "already follows the IoU; set eta to 0",
+            )
+            for name in ("mal", "ia_bce", "rank_and_sort", "bucketed_rank_and_sort", "average_lrp")
+        ),
+        (
+            lambda: objective.ClassificationOptions(name="ghm_c"),
+            "name 'ghm_c' has weights of its own; set eta to 0",
+        ),
+        (
+            lambda: objective.ClassificationOptions(name="ghm_c", eta=0, class_weights=(1.0,)),
+            "name 'ghm_c' has weights of its own; set class_weights to None",
+        ),
+        (
+            lambda: objective.ClassificationOptions(correlation_kind="kendall"),
+            "correlation_kind is 'kendall'; it must be one of",
+        ),
+        (
+            lambda: objective.ClassificationOptions(name="average_lrp", eta=0, delta=-1.0),
+            "delta is -1.0; it must be at least 0",
+        ),
+        (
+            lambda: objective.ClassificationOptions(name="ghm_c", eta=0, bins=0),
+            "bins is 0; it must be at least 1",
+        ),
         (lambda: objective.LocalizationOptions(name="l2"), "name is 'l2'"),
         (
             lambda: objective.LocalizationOptions(power=3.0),
