@@ -195,6 +195,7 @@ def test_a_detector_of_ones_own_is_known_to_the_commands(copy):
     run(copy, *verb, "check_data", "--config=shapes_points")
 
 
+@pytest.mark.slow
 def test_train_from_python(tmp_path):
     """Every program of the page, one after another, with two steps for each training."""
     text = (ROOT / "docs/how-to/train-from-python.md").read_text(encoding="utf-8")

@@ -286,6 +286,7 @@ def test_candidates_can_be_fused_in_place_of_nms(workdir, detector):
     assert np.abs(fused.boxes[0] - found.boxes[0]).max() > 0.01
 
 
+@pytest.mark.slow
 def test_several_views_are_one_program_and_what_an_evaluation_sees(workdir):
     views = Views(flip=True, scales=(1.0, 1.5))
     detector = ioub_jax.load(workdir, batch_size=2, views=views)

@@ -131,6 +131,7 @@ def test_killed_and_started_again_ends_with_the_same_bits(finished, tmp_path, st
         assert records(workdir, name) == records(finished, name)
 
 
+@pytest.mark.slow
 def test_a_damaged_run_goes_on_from_what_is_whole_to_the_same_bits(finished, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
     (workdir / "config.json").unlink()

@@ -229,7 +229,10 @@ def test_a_program_finds_what_a_call_does_and_the_description_tells(detector, mo
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("suppression", SUPPRESSIONS[1:])
+@pytest.mark.parametrize(
+    "suppression",
+    [*(pytest.param(s, marks=pytest.mark.slow) for s in SUPPRESSIONS[1:-1]), SUPPRESSIONS[-1]],
+)
 def test_every_suppression_is_exported(suppression):
     config = retinanet()
     config.evaluation.suppression = suppression

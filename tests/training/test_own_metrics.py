@@ -39,6 +39,7 @@ def short_config():
     return config
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_that_of_its_headline(tmp_path, caplog):
     metrics = (Foretold(iter([3.0, 5.0, 4.0])), CocoMetric(), Caught())
     caplog.set_level("INFO", logger="ioub_jax")
