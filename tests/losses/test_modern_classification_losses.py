@@ -173,7 +173,11 @@ def test_every_case_is_compared():
     assert {case.rsplit("/", 1)[0] for case in CASES} == LOSSES.keys()
 
 
-@pytest.mark.parametrize("case", CASES)
+# The second seed of every family is left to `make test-slow`: each compiles a program of its own.
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.slow if case.endswith("/1") else ()) for case in CASES],
+)
 def test_value_and_gradients(case):
     found, x = CASES[case], inputs_of(case)
     by = [key[5:] for key in found if key.startswith("grad|")]
