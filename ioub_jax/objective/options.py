@@ -13,11 +13,11 @@ from ioub_jax.wasserstein import CONSTANT
 IOU_TARGET_LOSSES = ("quality_focal", "varifocal", "mal", "ia_bce")
 RANKING_LOSSES = ("rank_and_sort", "bucketed_rank_and_sort", "average_lrp")
 CLASSIFICATION_LOSSES = ("focal", *IOU_TARGET_LOSSES, "ghm_c", *RANKING_LOSSES, "softmax")
-CORRELATIONS = ("concordance", "pearson", "spearman")
 DELTA_LOSSES = ("smooth_l1", "balanced_l1")
 BOX_LOSSES = (*box_kinds.KINDS, "wiou_v2", "wiou_v3", "nwd")
 LOCALIZATION_LOSSES = DELTA_LOSSES + BOX_LOSSES
 NORMALIZER_SCOPES = ("batch", "level", "image")
+CORRELATIONS = ("concordance", "pearson", "spearman")
 NORMALIZERS = ("positives", "positives_at_least_one_per_image", "per_image", "moving_average")
 
 
