@@ -145,7 +145,8 @@ def _by_openvino(content: bytes, images: np.ndarray) -> Callable[[], Any]:
 
     core = openvino.Core()
     # As docs/export.md has it: in bfloat16 it would find other boxes.
-    compiled = core.compile_model(content, b"", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    model = core.read_model(content, b"")
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     inputs = {"images": images, "sizes": np.array([images.shape[1:3]], np.int32)}
 
     def work() -> Any:

@@ -79,6 +79,10 @@ def test_of_what_depends_on_the_platform_the_default_is_converted():
     assert names == ["mul"]
 
 
+#: Boxes are near their anchors, many of which have with each other an IoU of .5 but for rounding.
+BETWEEN_ANCHORS = 0.437
+
+
 def run_documented(module, path, images, sizes):
     """What the program of docs/export.md that imports a runtime finds with a file in images."""
     program = documented_program(f"import {module}")
@@ -102,14 +106,14 @@ def torchvision_retinanet():
     """That with ResNet-50, whose outputs with random weights would be large numbers alone."""
     config = torchvision.get_config("retinanet_resnet50_fpn")
     config.data.canvases = ((256, 256),)
+    config.evaluation.nms_iou = BETWEEN_ANCHORS
     return with_small_outputs(create(config))
 
 
 def small_ssd():
     config = torchvision.get_config("ssd300_vgg16")
     config.model.width = 4
-    # Boxes near their anchors, many of which have an IoU of .45 with each other but for rounding.
-    config.evaluation.nms_iou = 0.437
+    config.evaluation.nms_iou = BETWEEN_ANCHORS
     return config
 
 

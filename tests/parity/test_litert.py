@@ -60,5 +60,5 @@ def test_litert_finds_the_boxes_and_scores_that_torch_does(architecture, tmp_pat
         f"{np.abs(boxes - expected_boxes).max():.1e} px and "
         f"{np.abs(scores - expected_scores).max():.1e}"
     )
-    np.testing.assert_allclose(boxes, expected_boxes, atol=1e-2)
+    np.testing.assert_allclose(boxes, expected_boxes, atol=5e-2)
     np.testing.assert_allclose(scores, expected_scores, atol=1e-4)
