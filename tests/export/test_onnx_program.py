@@ -32,7 +32,7 @@ def detections(**changes):
     return found | changes
 
 
-def test_neighbours_may_have_changed_places():
+def test_detections_of_equal_scores_may_have_changed_places():
     found = {name: value[:, [1, 0, 2]] for name, value in detections().items()}
     onnx_program.check_same(detections(), found, side=100)
 
@@ -106,7 +106,8 @@ def torchvision_retinanet():
     """That with ResNet-50, whose outputs with random weights would be large numbers alone."""
     config = torchvision.get_config("retinanet_resnet50_fpn")
     config.data.canvases = ((256, 256),)
-    config.evaluation.nms_iou = BETWEEN_ANCHORS
+    # The best scores differ by more than its many layers make of rounding.
+    config.evaluation.update({"nms_iou": BETWEEN_ANCHORS, "max_detections": 20})
     return with_small_outputs(create(config))
 
 
