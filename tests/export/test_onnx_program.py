@@ -102,15 +102,6 @@ def with_equal_scores(detector):
     return detector
 
 
-def torchvision_retinanet():
-    """That with ResNet-50, whose outputs with random weights would be large numbers alone."""
-    config = torchvision.get_config("retinanet_resnet50_fpn")
-    config.data.canvases = ((256, 256),)
-    # The best scores differ by more than its many layers make of rounding.
-    config.evaluation.update({"nms_iou": BETWEEN_ANCHORS, "max_detections": 20})
-    return with_small_outputs(create(config))
-
-
 def small_ssd():
     config = torchvision.get_config("ssd300_vgg16")
     config.model.width = 4
@@ -124,7 +115,6 @@ DETECTORS = {
     "group_norm": lambda: create(many_boxes(norm="group_norm")),
     "equal scores": lambda: with_equal_scores(create(many_boxes())),
     "ssd": lambda: with_small_outputs(create(small_ssd())),
-    "resnet50": torchvision_retinanet,
     **{name: lambda name=name: create(many_boxes(suppression=name)) for name in SUPPRESSIONS[1:]},
 }
 
