@@ -201,7 +201,9 @@ def test_a_loop_of_ones_own_sees_what_ours_sees(trained):
     assert equal(state.variables, result.variables)
 
 
-@pytest.mark.parametrize("name", ["adamw", pytest.param("lion", marks=pytest.mark.slow)])
+# The recipe for a folder trains with AdamW in tests/commands/test_own_data.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adamw", "lion"])
 def test_optimizers_by_their_names_train(name, tmp_path):
     config = two_steps()
     config.optimizer.update({"name": name, "backbone_factor": 0.1, "layer_decay": 0.9})
