@@ -163,8 +163,9 @@ def _groups(measured: Measured) -> Iterator[Html]:
             spreads.append(((high.AP or 0.0) - (low.AP or 0.0), grouping, low, high))
     if spreads:
         _, grouping, low, high = max(spreads, key=lambda spread: spread[0])
+        name, _, told = grouping.title.partition(": ")
         yield joined(
-            f"Objects differ most {grouping.title.replace(':', ' (') + ')'}: AP is "
+            f"Objects differ most by {name}{f' ({told})' if told else ''}: AP is "
             f"{decimals(low.AP)} for {low.name} ({counted(low.boxes, 'object')}) and "
             f"{decimals(high.AP)} for {high.name} ({counted(high.boxes, 'object')})."
         )
