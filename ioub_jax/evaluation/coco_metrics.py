@@ -24,13 +24,16 @@ import numpy as np
 from ioub_jax.evaluation.chosen_classes import ChosenMeans, chosen_means
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input, without_collection
 from ioub_jax.evaluation.coco_matching import COCO_DETECTIONS
+from ioub_jax.evaluation.compared_boxes import compared_boxes
 from ioub_jax.evaluation.dense_objects import DenseImages, base_of, dense_images, named
 from ioub_jax.evaluation.error_report import (
     error_report,
     error_report_to_json,
     format_error_report,
 )
+from ioub_jax.evaluation.means import mean_of_counted
 from ioub_jax.evaluation.metric import Report
+from ioub_jax.evaluation.metric_tables import blocks_of, decimals, table_line, widths_of
 from ioub_jax.printing import printable
 
 Backend = Literal["faster_coco_eval", "pycocotools"]
@@ -149,7 +152,7 @@ class CocoMetric:
         checked = check_input(ground_truth, detections)
         evaluator = run_evaluator(checked, self.backend, self.counted)
         metrics = metrics_of(checked, evaluator, self.average_classes)
-        errors = error_report(checked, self.counted)
+        errors = error_report(checked, compared_boxes(checked), self.counted)
         chosen = {} if metrics.chosen is None else metrics.chosen.numbers
         return Report(
             numbers={**metrics.summary, **chosen},
@@ -314,17 +317,11 @@ def _index(coco_class: Any, checked: CheckedInput, annotations: list[dict[str, A
     return index
 
 
-def _mean(values: np.ndarray) -> float | None:
-    """The mean of what exists: pycocotools marks absent entries by -1."""
-    existing = values[values > -1]
-    return float(np.mean(existing)) if existing.size else None
-
-
 def _summary(precision: np.ndarray, recall: np.ndarray, counted: int) -> dict[str, float | None]:
     own = _numbers_at(precision, recall, _AT_100)
     own |= {
-        "AR1": _mean(recall[:, :, ALL_AREAS, _AT_1]),
-        "AR10": _mean(recall[:, :, ALL_AREAS, _AT_10]),
+        "AR1": mean_of_counted(recall[:, :, ALL_AREAS, _AT_1]),
+        "AR10": mean_of_counted(recall[:, :, ALL_AREAS, _AT_10]),
         "AR100": own["AR"],
     }
     summary = {key: own[key] for key in NUMBER_KEYS}
@@ -336,10 +333,14 @@ def _summary(precision: np.ndarray, recall: np.ndarray, counted: int) -> dict[st
 
 def _numbers_at(precision: np.ndarray, recall: np.ndarray, at: int) -> dict[str, float | None]:
     """The numbers at a position of `maxDets`; `AR` is that of objects of all sizes."""
-    ap_at_iou = {key: _mean(precision[k, :, :, ALL_AREAS, at]) for key, k in AP_AT_IOU.items()}
+    ap_at_iou = {
+        key: mean_of_counted(precision[k, :, :, ALL_AREAS, at]) for key, k in AP_AT_IOU.items()
+    }
     sizes = {"": ALL_AREAS, "s": _SMALL, "m": _MEDIUM, "l": _LARGE}
-    ap_of_sizes = {f"AP{size}": _mean(precision[:, :, :, k, at]) for size, k in sizes.items()}
-    ar_of_sizes = {f"AR{size}": _mean(recall[:, :, k, at]) for size, k in sizes.items()}
+    ap_of_sizes = {
+        f"AP{size}": mean_of_counted(precision[:, :, :, k, at]) for size, k in sizes.items()
+    }
+    ar_of_sizes = {f"AR{size}": mean_of_counted(recall[:, :, k, at]) for size, k in sizes.items()}
     # AP of all sizes stands before those at one IoU.
     return {"AP": ap_of_sizes["AP"], **ap_at_iou, **ap_of_sizes, **ar_of_sizes}
 
@@ -351,9 +352,9 @@ def _class_metrics(
     precision = precision[:, :, ALL_AREAS]
     own, others = (
         {
-            "AP": _mean(precision[:, :, at]),
-            "AP50": _mean(precision[AP_AT_IOU["AP50"], :, at]),
-            "AP75": _mean(precision[AP_AT_IOU["AP75"], :, at]),
+            "AP": mean_of_counted(precision[:, :, at]),
+            "AP50": mean_of_counted(precision[AP_AT_IOU["AP50"], :, at]),
+            "AP75": mean_of_counted(precision[AP_AT_IOU["AP75"], :, at]),
         }
         for at in (_AT_100, COUNTED)
     )
@@ -411,28 +412,16 @@ def _table_lines(metrics: CocoMetrics) -> Iterator[str]:
     if metrics.dense is not None:
         yield metrics.dense.sentence()
     counted_rows = [[named(key, metrics.counted) for key in row] for row in _COUNTED_ROWS]
-    for keys in [*_TABLE_ROWS, *([] if metrics.counted == COCO_DETECTIONS else counted_rows)]:
-        widths = [max(8, len(key) + 2) for key in keys]
-        numbers = [_decimals(metrics.summary[key]) for key in keys]
-        yield ""
-        yield _line(keys, widths)
-        yield _line(numbers, widths)
+    rows = [*_TABLE_ROWS, *([] if metrics.counted == COCO_DETECTIONS else counted_rows)]
+    yield from blocks_of(rows, metrics.summary)
     if metrics.chosen is not None:
         yield ""
         yield metrics.chosen.sentence()
     yield ""
     keys = [named(key, metrics.counted) for key in ("AP", "AP50", "AP75")]
-    widths = [*(max(8, len(key) + 2) for key in keys), 8]
-    yield f"{_line([*keys, 'boxes'], widths)}  class"
+    widths = [*widths_of(keys), 8]
+    yield f"{table_line([*keys, 'boxes'], widths)}  class"
     for row in metrics.per_class:
         values = row.numbers()
-        numbers = [*(_decimals(values[key]) for key in keys), str(row.boxes)]
-        yield f"{_line(numbers, widths)}  {printable(row.name)}"
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-
-
-def _decimals(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+        numbers = [*(decimals(values[key]) for key in keys), str(row.boxes)]
+        yield f"{table_line(numbers, widths)}  {printable(row.name)}"

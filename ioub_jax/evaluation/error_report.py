@@ -11,7 +11,7 @@ from ioub_jax.evaluation.coco_matching import (
     match_as_coco,
     matches_by_class,
 )
-from ioub_jax.evaluation.compared_boxes import compared_boxes
+from ioub_jax.evaluation.compared_boxes import ComparedBoxes, compared_boxes
 from ioub_jax.evaluation.confusion import ConfusionMatrix, confusion_of
 from ioub_jax.evaluation.error_kinds import (
     BACKGROUND_IOU,
@@ -66,12 +66,14 @@ def explain_errors(
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category.
     """
-    return error_report(check_input(ground_truth, detections), counted)
+    checked = check_input(ground_truth, detections)
+    return error_report(checked, compared_boxes(checked), counted)
 
 
-def error_report(checked: CheckedInput, counted: int = COCO_DETECTIONS) -> ErrorReport:
-    """As `explain_errors`, of checked input."""
-    compared = compared_boxes(checked)
+def error_report(
+    checked: CheckedInput, compared: ComparedBoxes, counted: int = COCO_DETECTIONS
+) -> ErrorReport:
+    """As `explain_errors`, of checked input and the same in arrays."""
     pairs = compared.pairs(BACKGROUND_IOU)
     matches = {key: match_as_coco(compared, pairs, iou, counted) for key, iou in IOUS.items()}
     by_class = matches_by_class(

@@ -22,7 +22,9 @@ from ioub_jax.evaluation.federated import (
     counting_as_lvis,
     read_verified,
 )
+from ioub_jax.evaluation.means import mean_of_counted
 from ioub_jax.evaluation.metric import Report
+from ioub_jax.evaluation.metric_tables import blocks_of, decimals
 from ioub_jax.printing import printable
 
 _SIZES = {"s": 1, "m": 2, "l": 3}  # positions in the evaluators' tensors
@@ -177,25 +179,23 @@ def _summary(
     of_class = np.array([frequency or "" for frequency in frequencies])
     return {
         **_at_ious(precision[..., ALL_AREAS]),
-        **{f"AP{size}": _mean(precision[..., area]) for size, area in _SIZES.items()},
-        **{f"AP{one}": _mean(precision[:, :, of_class == one, ALL_AREAS]) for one in FREQUENCIES},
-        _AR: _mean(recall[..., ALL_AREAS]),
+        **{f"AP{size}": mean_of_counted(precision[..., area]) for size, area in _SIZES.items()},
         **{
-            f"AR{size}@{LVIS_DETECTIONS}": _mean(recall[..., area]) for size, area in _SIZES.items()
+            f"AP{one}": mean_of_counted(precision[:, :, of_class == one, ALL_AREAS])
+            for one in FREQUENCIES
+        },
+        _AR: mean_of_counted(recall[..., ALL_AREAS]),
+        **{
+            f"AR{size}@{LVIS_DETECTIONS}": mean_of_counted(recall[..., area])
+            for size, area in _SIZES.items()
         },
     }
 
 
 def _at_ious(precision: np.ndarray) -> dict[str, float | None]:
     """AP over all IoU thresholds and at two of them, from precision `[T, ...]`."""
-    at_iou = {key: _mean(precision[AP_AT_IOU[key]]) for key in ("AP50", "AP75")}
-    return {"AP": _mean(precision), **at_iou}
-
-
-def _mean(values: np.ndarray) -> float | None:
-    """The mean of what exists: what does not is -1."""
-    existing = values[values > -1]
-    return float(np.mean(existing)) if existing.size else None
+    at_iou = {key: mean_of_counted(precision[AP_AT_IOU[key]]) for key in ("AP50", "AP75")}
+    return {"AP": mean_of_counted(precision), **at_iou}
 
 
 def lvis_metrics_to_json(metrics: LvisMetrics) -> dict[str, Any]:
@@ -227,23 +227,12 @@ def _table_lines(metrics: LvisMetrics) -> Iterator[str]:
         f" {metrics.detections} detections, {metrics.counted} of them among the {LVIS_DETECTIONS}"
         " best of an image and of classes that were looked for"
     )
-    for keys in _TABLE_ROWS:
-        widths = [max(8, len(key) + 2) for key in keys]
-        yield ""
-        yield "".join(f"{key:>{width}}" for key, width in zip(keys, widths, strict=True))
-        yield "".join(
-            f"{_decimals(metrics.summary[key]):>{width}}"
-            for key, width in zip(keys, widths, strict=True)
-        )
+    yield from blocks_of(_TABLE_ROWS, metrics.summary)
     if metrics.chosen is not None:
         yield ""
         yield metrics.chosen.sentence()
     yield ""
     yield f"{'AP':>8}{'AP50':>8}{'AP75':>8}{'boxes':>8}  frequency  class"
     for row in metrics.per_class:
-        numbers = "".join(f"{_decimals(value):>8}" for value in (row.AP, row.AP50, row.AP75))
+        numbers = "".join(f"{decimals(value):>8}" for value in (row.AP, row.AP50, row.AP75))
         yield f"{numbers}{row.boxes:>8}  {row.frequency or '-':<9}  {printable(row.name)}"
-
-
-def _decimals(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

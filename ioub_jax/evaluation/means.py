@@ -10,6 +10,11 @@ def mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if values.size else None
 
 
+def mean_of_counted(values: np.ndarray) -> float | None:
+    """The mean of an evaluator's numbers, of which -1 does not exist; None without any."""
+    return mean(values[values > -1])
+
+
 def mean_of_existing(values: Sequence[float | None]) -> float | None:
     """The mean of the numbers that exist; None without any."""
     return mean(np.array([value for value in values if value is not None], np.float64))

@@ -43,6 +43,7 @@ from ioub_jax.evaluation.chosen_classes import ChosenMeans, chosen_means
 from ioub_jax.evaluation.coco_input import CheckedInput, check_input
 from ioub_jax.evaluation.coco_metrics import AP_AT_IOU, AP_KEYS
 from ioub_jax.evaluation.metric import Report
+from ioub_jax.evaluation.metric_tables import decimals
 from ioub_jax.printing import printable
 
 # Quotients, which are rounded like the literals .5, .55, ... and like an IoU that equals one.
@@ -339,4 +340,4 @@ def _table_lines(metrics: VocMetrics) -> Iterator[str]:
 
 
 def _decimals(values: Iterable[float | None]) -> str:
-    return "".join(f"{'-' if value is None else f'{value:.3f}':>8}" for value in values)
+    return "".join(f"{decimals(value):>8}" for value in values)

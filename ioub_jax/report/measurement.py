@@ -142,7 +142,7 @@ def measure(
     images = _image_entries(ground_truth, checked)
     evaluator = coco_metrics.run_evaluator(checked, "faster_coco_eval", counted)
     metrics = coco_metrics.metrics_of(checked, evaluator)
-    errors = error_report.error_report(checked, counted)
+    errors = error_report.error_report(checked, compared, counted)
     kinds = errors.errors["50"].detections
     cut = cut_at(compared, kinds, errors.thresholds.scores())
     outcomes = resampling.outcomes_of(compared, compared.pairs(resampling.IOUS[0]), counted)

@@ -11,7 +11,8 @@ from tests.report import small_report
 
 def cut(ground_truth, detections, thresholds):
     checked = check_input(ground_truth, detections)
-    compared, kinds = compared_boxes(checked), error_report(checked).errors["50"].detections
+    compared = compared_boxes(checked)
+    kinds = error_report(checked, compared).errors["50"].detections
     chosen = score_cut.cut_at(compared, kinds, thresholds)
     return chosen, score_cut.image_errors(compared, kinds, chosen, len(checked.images))
 
