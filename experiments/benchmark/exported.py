@@ -37,14 +37,8 @@ def exported_beside_jitted() -> dict[str, Any]:
     ratio is the jitted detector's seconds over another one's in one turn.
     """
     check_configuration()
-    config = CONFIG.value
-    count = CLASSES.value or 80
-    model = training_parts.detector_for_inference(config, count)
-    variables = model.init_variables(np.int32(config.seed))
-    categories = [(id_, str(id_)) for id_ in range(count)]
-    loading = loading_parts.loading_of(config)
-    detector = ObjectDetector(model, variables, categories, loading, batch_size=BATCH.value or 1)
-    canvas = detector.canvases[0]
+    detector = untrained_detector(BATCH.value or 1)
+    variables, canvas = detector.variables, detector.canvases[0]
 
     start = timing.now()
     serialized = programs.export_detector(detector, canvas).serialize(vjp_order=0)
@@ -53,7 +47,7 @@ def exported_beside_jitted() -> dict[str, Any]:
         0, 256, (detector.batch_size, *canvas, 3), dtype=np.uint8
     )
     works = {
-        "jitted": _jitted(detector, model, images),
+        "jitted": _jitted(detector, images),
         "exported": _exported(serialized, images),
     }
     if _RUNTIMES.value:
@@ -65,12 +59,12 @@ def exported_beside_jitted() -> dict[str, Any]:
             works[name] = _OF_ONNX[name](content, images)
             before[f"opening, {name}"] = timing.now() - start
     for name, work in works.items():
-        before[f"first batch, {name}"] = _seconds(work)
-    turns = [{name: _seconds(work) for name, work in works.items()} for _ in range(REPEATS.value)]
+        before[f"first batch, {name}"] = seconds_of(work)
+    turns = [{name: seconds_of(work) for name, work in works.items()} for _ in range(REPEATS.value)]
     of_name = {name: [turn[name] for turn in turns] for name in works}
     return {
         "images": list(images.shape),
-        "classes": count,
+        "classes": len(detector.classes),
         "weights, MiB": _mib(sum(x.nbytes for x in jax.tree.leaves(variables))),
         "program, MiB": _mib(len(serialized)),
         "turns": len(turns),
@@ -108,13 +102,13 @@ def _check_runtimes() -> None:
         raise ConfigError("An ONNX file takes one image at a time; leave --batch unset.")
 
 
-def _jitted(detector: ObjectDetector, model: Any, images: np.ndarray) -> Callable[[], Any]:
+def _jitted(detector: ObjectDetector, images: np.ndarray) -> Callable[[], Any]:
     """What `ioub_jax.load` calls for a batch."""
     sizes = np.full((len(images), 2), images.shape[1:3], np.float32)
     batch = {"image": images, "image_size": sizes, "scale": np.ones_like(sizes)}
 
     def work() -> Any:
-        return model.predict(detector.variables, *model.on_devices(batch))
+        return detector.placed.predict(detector.variables, *detector.placed.on_devices(batch))
 
     return work
 
@@ -159,7 +153,26 @@ def _by_openvino(content: bytes, images: np.ndarray) -> Callable[[], Any]:
 _OF_ONNX = {"onnxruntime": _by_onnxruntime, "openvino": _by_openvino}
 
 
-def _seconds(work: Callable[[], Any]) -> Seconds:
+def untrained_detector(batch_size: int) -> ObjectDetector:
+    """The detector of --config with the weights of its first step."""
+    config = CONFIG.value
+    count = CLASSES.value or 80
+    model = training_parts.detector_for_inference(config, count)
+    return ObjectDetector(
+        model,
+        model.init_variables(np.int32(config.seed)),
+        [(id_, str(id_)) for id_ in range(count)],
+        loading_parts.loading_of(config),
+        batch_size=batch_size,
+    )
+
+
+def seconds_of(work: Callable[[], Any]) -> Seconds:
+    """What a piece of work takes, until its results are there.
+
+    Args:
+      work: may give arrays of jax.
+    """
     start = timing.now()
     jax.block_until_ready(work())
     return timing.now() - start

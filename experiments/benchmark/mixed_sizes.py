@@ -6,11 +6,8 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmark import exported, timing
-from experiments.benchmark.compiled import BATCH, CLASSES
-from experiments.benchmark.rates import CONFIG, REPEATS
-from experiments.benchmark.timing import Seconds
-from ioub_jax.from_config import loading_parts, training_parts
-from ioub_jax.inference import ObjectDetector
+from experiments.benchmark.compiled import BATCH
+from experiments.benchmark.rates import REPEATS
 
 _IMAGES = 48
 _BATCH = 8
@@ -26,16 +23,7 @@ def mixed_beside_alike() -> dict[str, Any]:
     those of the first step.
     """
     exported.check_configuration()
-    config = CONFIG.value
-    count = CLASSES.value or 80
-    model = training_parts.detector_for_inference(config, count)
-    variables = model.init_variables(np.int32(config.seed))
-    categories = [(id_, str(id_)) for id_ in range(count)]
-    loading = loading_parts.loading_of(config)
-    detector, alone = (
-        ObjectDetector(model, variables, categories, loading, batch_size=batch_size)
-        for batch_size in (BATCH.value or _BATCH, 1)
-    )
+    detector, alone = map(exported.untrained_detector, (BATCH.value or _BATCH, 1))
     mixed = _mixed(detector.canvases)
     side = int(np.sqrt(np.mean([image.shape[0] * image.shape[1] for image in mixed])))
     alike = [_image((side, side)) for _ in mixed]
@@ -46,7 +34,10 @@ def mixed_beside_alike() -> dict[str, Any]:
     }
     for work in works.values():
         work()  # which compiles
-    turns = [{name: _seconds(work) for name, work in works.items()} for _ in range(REPEATS.value)]
+    turns = [
+        {name: exported.seconds_of(work) for name, work in works.items()}
+        for _ in range(REPEATS.value)
+    ]
     by_work = {name: [turn[name] for turn in turns] for name in works}
     return {
         "images": len(mixed),
@@ -75,9 +66,3 @@ def _mixed(canvases: tuple[tuple[int, int], ...]) -> list[np.ndarray]:
 
 def _image(size: tuple[int, int]) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
-
-
-def _seconds(work: Callable[[], Any]) -> Seconds:
-    start = timing.now()
-    work()
-    return timing.now() - start
