@@ -20,13 +20,19 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Linen's norms and optax's schedules do not survive strict promotion, our own arithmetic must.
 _OURS = ("test_boxes", "test_anchors", "test_matching", "test_postprocess", "losses")
+_HERE = pathlib.Path(__file__).resolve().parent
+
+
+def _is_among(request, parts):
+    """Whether the path of a test has one of some parts, wherever the clone is."""
+    path = request.path.resolve().relative_to(_HERE).as_posix()
+    return any(part in path for part in parts)
 
 
 @pytest.fixture(autouse=True)
 def strict_dtypes(request):
     """Strict dtype promotion where the code is all ours."""
-    path = request.path.as_posix()
-    mode = "strict" if any(part in path for part in _OURS) else "standard"
+    mode = "strict" if _is_among(request, _OURS) else "standard"
     with jax.numpy_dtype_promotion(mode):
         yield
 
@@ -37,8 +43,7 @@ def compiler_effort(request):
 
     So are the many small trainings of the objective, which run longer than they compile.
     """
-    path = request.path.as_posix()
-    optimized = any(part in path for part in (*_OURS, "tests/objective/test_training"))
+    optimized = _is_among(request, (*_OURS, "objective/test_training"))
     jax.config.update("jax_disable_most_optimizations", _IN_HASTE and not optimized)
     yield
     # What a module shares is made before its first test has chosen.
