@@ -4,7 +4,7 @@
 # elementwise operations before a barrier is made anew in each of the nine sums behind it, as without the barrier.
 # A loop (jax.lax.map) is not fused into: there the chain is computed once.
 # Why it matters here: the gradient by a depthwise kernel is k * k sums of products; with the layers before it made
-# anew in each it took four fifths of a training step. ioub_jax/models/convolutions.py has them in a loop.
+# anew in each it took four fifths of a training step, until they were put in a loop.
 set -euo pipefail
 
 folder=$(mktemp -d)
