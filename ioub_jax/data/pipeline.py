@@ -164,9 +164,11 @@ class _BatchLoader:
     def _at_least(self, loading: "_Loading", index: int) -> tuple[int, int] | None:
         """The size at which decoding an image loses nothing, None for its full size."""
         zoom: float | None = 1.0
-        if loading.augmentation is not None:
-            image_id = self.source.image_id(index)
-            zoom = loading.augmentation.zoom(mosaic_draw(loading.planned, self.seed, image_id))
+        if (augmentation := loading.augmentation) is not None:
+            draw = 0.0  # of no use without mosaics
+            if augmentation.mosaic:
+                draw = mosaic_draw(loading.planned, self.seed, self.source.image_id(index))
+            zoom = augmentation.zoom(draw)
         if zoom is None:
             return None
         height, width = self._size(loading.planned, index)
