@@ -4,6 +4,7 @@ python -m experiments.benchmark models
 python -m experiments.benchmark matching
 python -m experiments.benchmark losses
 python -m experiments.benchmark localization --losses=giou,siou
+python -m experiments.benchmark gradients --config=configs/shapes_retinanet.py:baseline
 python -m experiments.benchmark weights --weights=resnet50-11ad3fa6.pth --backbone=resnet50
 python -m experiments.benchmark input --config=configs/coco_retinanet.py
 python -m experiments.benchmark growth --png=growth.png
@@ -40,6 +41,7 @@ from experiments.benchmark import (
     compiled,
     detection_metrics,
     exported,
+    first_gradients,
     gpu,
     growth,
     huge_images,
@@ -59,6 +61,7 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "matching": compiled.matching_cost,
     "losses": compiled.loss_cost,
     "localization": compiled.localization_loss_cost,
+    "gradients": first_gradients.first_gradients,
     "weights": rates.import_cost,
     "input": rates.input_rates,
     "growth": growth.growth,
@@ -86,6 +89,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "input": rates.check_input,
     "growth": growth.check_png,
     "export": exported.check_configuration,
+    "gradients": exported.check_configuration,
     "saving": saving.check_saving,
     "metrics": detection_metrics.check_metrics_input,
     "report": detection_metrics.check_metrics_input,

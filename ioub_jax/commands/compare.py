@@ -4,7 +4,8 @@ ioub compare --config=shapes_retinanet --workdir=runs/compare \
   --arms=baseline,cls,loc,both,loc_weight_only --seeds=5
 
 The same command goes on where it stopped. --sweep=loss.classification.eta=0,0.5,1,1.5,2 compares
-values of a key instead, --runs=NAME=GLOB (once an arm) workdirs that are there already.
+values of a key instead, --arm="giou: loss.localization.name=giou loss.localization.weight=2" (once
+an arm) what sets any keys, --runs=NAME=GLOB (once an arm) workdirs that are there already.
 """
 
 import contextlib
@@ -29,6 +30,9 @@ _ARMS = flags.DEFINE_list(
     "Which arms; the others are compared with the first.",
 )
 _SWEEP = flags.DEFINE_string("sweep", None, "KEY=VALUE,VALUE: arms that differ in one key.")
+_ARM = flags.DEFINE_multi_string(
+    "arm", None, "'NAME: KEY=VALUE KEY=VALUE' of an arm; the others are compared with the first."
+)
 _RUNS = flags.DEFINE_multi_string("runs", None, "NAME=GLOB of an arm's finished workdirs.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "How many seeds, from config.seed on.", lower_bound=1)
 _PROCESSES = flags.DEFINE_integer("processes", 1, "How many runs at once.", lower_bound=1)
@@ -50,11 +54,13 @@ from ioub_jax.studies import parallel_runs, planned_runs, study_report
 
 
 def _arms() -> list[tuple[str, planned_runs.Change]]:
-    """The arms of --arms or --sweep, and what each changes."""
+    """The arms of --arm, --sweep or --arms, and what each changes."""
+    if _ARM.value:
+        return _distinct([planned_runs.arm_of_settings(text, "--arm") for text in _ARM.value])
     if _SWEEP.value:
         key, _, values = _SWEEP.value.partition("=")
         return [
-            (f"{key}={value}", planned_runs.setting(key, value))
+            (f"{key}={value}", planned_runs.setting(key, value, "--sweep"))
             for value in values.split(",")
             if value
         ]
@@ -62,6 +68,15 @@ def _arms() -> list[tuple[str, planned_runs.Change]]:
         if arm not in defaults.ARMS:
             raise ConfigError(f"Unknown arm {arm!r}; it must be one of {', '.join(defaults.ARMS)}.")
     return [(arm, functools.partial(defaults.set_arm, arm=arm)) for arm in _ARMS.value]
+
+
+def _distinct(arms: list[tuple[str, planned_runs.Change]]) -> list[tuple[str, planned_runs.Change]]:
+    """The same arms, none of them given twice."""
+    names = [name for name, _ in arms]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"--arm gives {name!r} twice; give each arm a name of its own.")
+    return arms
 
 
 def _existing(texts: list[str], output: pathlib.Path) -> list[planned_runs.PlannedRun]:

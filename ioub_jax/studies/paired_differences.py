@@ -29,6 +29,9 @@ def is_of_coco(metric: str) -> bool:
     return base_of(metric) in METRICS
 
 
+#: With more arms not every two are compared: nobody reads that many, and some differ by chance.
+_MOST_IN_PAIRS = 8
+
 #: The AP below which a report says that hardly anything was learned.
 _TRAINED = 0.05
 
@@ -105,7 +108,7 @@ class Comparison:
       spreads: arm -> metric -> spread.
       differences: arm (but the reference) -> metric -> paired difference.
       between: arm -> other arm -> paired difference of the headline, for every two arms that
-        share a seed.
+        share a seed; empty with more than eight arms.
       seconds: arm -> mean wall time of its runs; None where unknown.
     """
 
@@ -159,7 +162,9 @@ def compare(results: Sequence[Result], arms: Sequence[str]) -> Comparison:
             arm: {
                 other: difference
                 for other, of_other in by_arm.items()
-                if other != arm and (difference := _difference_in(headline, of_seeds, of_other))
+                if len(by_arm) <= _MOST_IN_PAIRS
+                and other != arm
+                and (difference := _difference_in(headline, of_seeds, of_other))
             }
             for arm, of_seeds in by_arm.items()
         },
@@ -318,7 +323,7 @@ def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
             "over the images",
             "other validation images: bootstrap, these trainings",
         )
-    if len(comparison.arms) > 2:
+    if 2 < len(comparison.arms) <= _MOST_IN_PAIRS:
         lines += _table_of_pairs(comparison)
     return "\n".join(lines) + "\n"
 

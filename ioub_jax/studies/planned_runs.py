@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import pathlib
+import re
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -38,6 +39,9 @@ from ioub_jax.studies import paired_differences
 from ioub_jax.training import early_stopping
 from ioub_jax.training.experiment import TrainingOptions
 from ioub_jax.workdirs import class_list, configuration, pixel_convention, records
+
+#: An arm's name is that of its folder.
+_ARM_NAME = re.compile(r"\w[\w.-]*")
 
 #: What makes an arm of a configuration.
 Change = Callable[[ml_collections.ConfigDict], None]
@@ -118,10 +122,10 @@ def plan_runs(
     return runs
 
 
-def setting(key: str, text: str) -> Change:
+def setting(key: str, text: str, flag: str) -> Change:
     """The change that sets a key, `loss.classification.eta`, to a value as Python writes it.
 
-    It raises `ConfigError` where there is no such key, or it takes no such value.
+    It raises `ConfigError`, naming the flag, where there is no such key, or it takes no such value.
     """
 
     def change(config: ml_collections.ConfigDict) -> None:
@@ -130,7 +134,7 @@ def setting(key: str, text: str) -> Change:
         for name in path:
             node = node.get(name) if isinstance(node, ml_collections.ConfigDict) else None
         if not isinstance(node, ml_collections.ConfigDict) or last not in node:
-            raise ConfigError(f"No such key in the configuration: {key!r}, in --sweep.")
+            raise ConfigError(f"No such key in the configuration: {key!r}, in {flag}.")
         kind = node.get_type(last)
         try:
             if text == "None" and configuration.is_optional(node, last):
@@ -145,10 +149,40 @@ def setting(key: str, text: str) -> Change:
             node[last] = value
         except (SyntaxError, TypeError, ValueError):
             raise ConfigError(
-                f"--sweep sets {key} to {text!r}, which is no {kind.__name__}."
+                f"{flag} sets {key} to {text!r}, which is no {kind.__name__}."
             ) from None
 
     return change
+
+
+def arm_of_settings(text: str, flag: str) -> tuple[str, Change]:
+    """An arm that sets any keys, of its text `NAME: KEY=VALUE KEY=VALUE`, values without blanks.
+
+    Args:
+      text: the name, which becomes a folder's, and what is set; nothing after the colon: nothing.
+      flag: what the text was given by, for errors.
+
+    Raises:
+      ConfigError: the text is not of that form.
+    """
+    name, colon, settings = text.partition(":")
+    pairs = [each.partition("=") for each in settings.split()]
+    if (
+        not colon
+        or not _ARM_NAME.fullmatch(name)
+        or not all(key and equal for key, equal, _ in pairs)
+    ):
+        raise ConfigError(
+            f"{flag}={text!r} is no arm; write {flag}='NAME: KEY=VALUE KEY=VALUE', the name of "
+            "letters, digits, '_', '-' and '.', and values without blanks."
+        )
+    changes = [setting(key, value, flag) for key, _, value in pairs]
+
+    def change(config: ml_collections.ConfigDict) -> None:
+        for each in changes:
+            each(config)
+
+    return name, change
 
 
 def _literal_or_text(text: str) -> Any:

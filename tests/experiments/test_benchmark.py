@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -9,10 +10,20 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments.benchmark import detection_metrics, exported, report_cost, timing, worker
+from experiments.benchmark import (
+    detection_metrics,
+    exported,
+    loss_arms,
+    report_cost,
+    timing,
+    worker,
+)
 from experiments.benchmark.__main__ import _MEASUREMENTS
 from experiments.benchmark.workloads import Workload, parse
 from ioub_jax.errors import ConfigError
+from ioub_jax.from_config import training_parts
+from ioub_jax.objective import ObjectiveOptions
+from ioub_jax.studies import planned_runs
 from tests import tiny
 
 SMALL = Workload(batch=2, height=64, width=96, classes=3, boxes=4, candidates=50)
@@ -193,6 +204,21 @@ def test_the_measurements_that_the_docs_name_exist():
     named = {line.split()[3] for line in text.splitlines() if line.startswith(command)}
     assert named
     assert named <= set(_MEASUREMENTS)
+
+
+def test_arms_of_the_league_are_losses_that_can_be_configured():
+    defaults_of = ObjectiveOptions()
+    for keys in loss_arms.LOCALIZATION.values():
+        dataclasses.replace(defaults_of.localization, **{"lambda_": 0.0} | keys)
+    assert loss_arms.flag("focaler", {"localization.focaler": (0.0, 0.95)}) == (
+        "--arm=focaler: loss.localization.focaler=(0.0,0.95)"
+    )
+    assert loss_arms.flag("baseline", {}) == "--arm=baseline:"
+    for arm, keys in loss_arms.OTHERS.items():
+        _, change = planned_runs.arm_of_settings(loss_arms.flag(arm, keys)[6:], "--arm")
+        config = tiny.get_config("baseline")
+        change(config)
+        training_parts.check_choices(config)
 
 
 @pytest.mark.slow

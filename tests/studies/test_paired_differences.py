@@ -115,6 +115,15 @@ def test_every_two_arms_are_compared():
     assert "AP of every two arms" not in two
 
 
+def test_of_many_arms_not_every_two_are_compared():
+    arms = [f"arm{number}" for number in range(9)]
+    results = [result(arm, seed, 0.3 + 0.01 * seed) for arm in arms for seed in range(2)]
+    found = paired_differences.compare(results, arms)
+    assert not any(found.between.values())
+    assert "AP of every two arms" not in paired_differences.format_markdown(found, "title")
+    assert paired_differences.compare(results[:16], arms[:8]).between["arm0"]["arm7"].mean == 0.0
+
+
 def test_what_has_hardly_been_trained_is_said_to_be():
     results = [result(arm, s, 0.01) for arm in "ab" for s in range(2)]
     words = (

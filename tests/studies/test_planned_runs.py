@@ -85,7 +85,7 @@ def test_runs_differ_in_arm_and_seed_alone(tmp_path):
 )
 def test_a_sweep_sets_what_is_written(key, text, value):
     config = tiny.get_config()
-    planned_runs.setting(key, text)(config)
+    planned_runs.setting(key, text, "--sweep")(config)
     found = configuration.to_dict(config)
     for name in key.split("."):
         found = found[name]
@@ -104,12 +104,12 @@ def test_a_sweep_sets_what_is_written(key, text, value):
 )
 def test_a_sweep_of_something_else_is_refused(key, text, sentence):
     with pytest.raises(ConfigError, match=re.escape(sentence)):
-        planned_runs.setting(key, text)(tiny.get_config())
+        planned_runs.setting(key, text, "--sweep")(tiny.get_config())
 
 
 def test_a_swept_key_may_be_none_in_the_configuration(tmp_path):
     """A plan is made of copies, which have to know what None stands for."""
-    arms = [(text, planned_runs.setting("model.pretrained", text)) for text in ("None", "x")]
+    arms = [(text, planned_runs.setting("model.pretrained", text, "")) for text in ("None", "x")]
     runs = planned_runs.plan_runs(tiny.get_config(), arms, 1, tmp_path, tmp_path)
     assert [run.config.model.pretrained for run in runs] == [None, "x"]
 
@@ -337,3 +337,28 @@ def test_a_run_that_ended_early_is_finished(tmp_path):
         if not finished:
             words = f"begun, evaluated at step {4 * len(aps)} of 24"
             assert planned_runs.progress_of(run) == words
+
+
+def test_an_arm_sets_any_keys():
+    text = "focaler: loss.localization.name=iou  loss.localization.focaler=(0.0,0.95)"
+    name, change = planned_runs.arm_of_settings(text, "--arm")
+    config = tiny.get_config("baseline")
+    config.unlock()
+    change(config)
+    assert name == "focaler"
+    assert config.loss.localization.name == "iou"
+    assert config.loss.localization.focaler == (0.0, 0.95)
+
+    name, change = planned_runs.arm_of_settings("as.it-is:", "--arm")
+    before = configuration.to_dict(config)
+    change(config)
+    assert name == "as.it-is"
+    assert configuration.to_dict(config) == before
+
+
+@pytest.mark.parametrize(
+    "text", ["giou", "giou loss.eta=1", "a/b: seed=1", ": seed=1", "a: seed", "a: =1", ".a: seed=1"]
+)
+def test_what_is_no_arm_is_refused(text):
+    with pytest.raises(ConfigError, match="is no arm; write --arm='NAME: KEY=VALUE KEY=VALUE'"):
+        planned_runs.arm_of_settings(text, "--arm")

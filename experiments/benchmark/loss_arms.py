@@ -1,0 +1,71 @@
+"""The losses that the league compares, each as the keys below `config.loss` that choose it.
+
+The weights are those that its paper or its authors' code has, by the table in docs/losses.md; where
+none is known, 1.
+"""
+
+from typing import Any
+
+#: The first: what the others are compared with, and whose gradient they are to keep.
+BASELINE = "baseline"
+
+_IOU_BALANCED = {"lambda_": 1.5, "w_loc": 1.0}
+
+#: Arm -> keys of `loss.localization`, for a detector of the arm `baseline`.
+LOCALIZATION: dict[str, dict[str, Any]] = {
+    "l1": {"beta": 0.0},
+    "balanced_l1": {"name": "balanced_l1"},
+    "iou_balanced": _IOU_BALANCED,
+    "iou_balanced_dynamic": {"lambda_": 1.5, "dynamic": True},
+    "iou": {"name": "iou", "weight": 10.0},
+    "giou": {"name": "giou", "weight": 2.0},
+    "diou": {"name": "diou"},
+    "ciou": {"name": "ciou", "weight": 12.0},
+    "eiou": {"name": "eiou"},
+    "focal_eiou": {"name": "focal_eiou"},
+    "siou": {"name": "siou"},
+    "mpdiou": {"name": "mpdiou"},
+    "wiou_v1": {"name": "wiou_v1"},
+    "wiou_v2": {"name": "wiou_v2"},
+    "wiou_v3": {"name": "wiou_v3"},
+    "shape_iou": {"name": "shape_iou"},
+    "piou": {"name": "piou"},
+    "piou2": {"name": "piou2"},
+    "nwd": {"name": "nwd"},
+    "inner_iou": {"name": "iou", "inner": 0.7},
+    "focaler_iou": {"name": "iou", "focaler": (0.0, 0.95)},
+    "alpha_iou": {"name": "iou", "power": 3.0},
+}
+
+#: Arm -> keys of `loss`, for the same detector; those of the paper measure their w_loc themselves.
+OTHERS: dict[str, dict[str, Any]] = {
+    "loc": {"localization.lambda_": 1.5, "localization.w_loc": None},
+    "both": {
+        "classification.eta": 1.5,
+        "localization.lambda_": 1.5,
+        "localization.w_loc": None,
+    },
+    "carl": {"localization.carl_weight": 1.0},
+    "cls": {"classification.eta": 1.5},
+    "quality_focal": {"classification.name": "quality_focal"},
+    "varifocal": {"classification.name": "varifocal", "classification.alpha": 0.75},
+    "mal": {"classification.name": "mal", "classification.gamma": 1.5},
+    "ia_bce": {"classification.name": "ia_bce"},
+    "ghm_c": {"classification.name": "ghm_c"},
+    "rank_and_sort": {"classification.name": "rank_and_sort"},
+    "bucketed_rank_and_sort": {"classification.name": "bucketed_rank_and_sort"},
+    "average_lrp": {"classification.name": "average_lrp"},
+    "correlation": {"classification.correlation_weight": 0.2},
+    "isr_p": {"classification.isr_p": True},
+}
+
+
+def flag(arm: str, keys: dict[str, Any]) -> str:
+    """The flag `--arm` of `ioub compare` that trains an arm.
+
+    Args:
+      arm: its name.
+      keys: of `loss`, with their values.
+    """
+    settings = (f"loss.{key}={str(value).replace(' ', '')}" for key, value in keys.items())
+    return f"--arm={arm}: {' '.join(settings)}".rstrip()
