@@ -24,6 +24,7 @@ BOXES = flags.DEFINE_integer(
 )
 CLASSES = flags.DEFINE_integer("classes", None, "Classes.", lower_bound=1)
 LOSSES = flags.DEFINE_list("losses", None, "Localization losses beside smooth L1, or all.")
+PNG = flags.DEFINE_string("png", None, "A file for the curves of `growth` or `losses`.")
 BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Of the train step, or of the weights.")
 
 

@@ -8,19 +8,17 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from experiments.benchmark import ours, timing
+from experiments.benchmark.compiled import PNG
 from experiments.benchmark.rates import REPEATS
 from experiments.benchmark.timing import Seconds
 from experiments.benchmark.workloads import Workload
 from ioub_jax import anchors, files, tpu_plan
 from ioub_jax.configs import defaults
 from ioub_jax.plotting.drawing import BLUE, DPI, GREY, ORANGE, tidy
-
-_PNG = flags.DEFINE_string("png", None, "A file for the curves of `growth`.")
 
 _ARMS = ("baseline", "both")
 _BASE = Workload(batch=2, height=400, width=672, classes=80, boxes=50)
@@ -60,16 +58,16 @@ def growth() -> dict[str, Any]:
         }
     counts = [n for n in (1, 2, 4, 8) if n <= jax.device_count()]
     result["devices"] = {str(count): _cost_of_a_device(count) for count in counts}
-    if _PNG.value is not None:
-        _draw(pathlib.Path(_PNG.value), result)
+    if PNG.value is not None:
+        _draw(pathlib.Path(PNG.value), result)
     return result
 
 
 def check_png() -> str:
     """What `growth` would measure; raises `OSError` where the picture cannot be written."""
-    if _PNG.value is not None:
-        files.check_file(pathlib.Path(_PNG.value), "--png")
-    return f"{', '.join(_GROWING)} and devices, drawn into {_PNG.value or 'no file'}"
+    if PNG.value is not None:
+        files.check_file(pathlib.Path(PNG.value), "--png")
+    return f"{', '.join(_GROWING)} and devices, drawn into {PNG.value or 'no file'}"
 
 
 def _amount(name: str, workload: Workload) -> int:
