@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ioub_jax import (
         anchors,
+        assigners,
         boxes,
         configs,
         data,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "anchors",
+    "assigners",
     "boxes",
     "build",
     "configs",

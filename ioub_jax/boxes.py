@@ -171,6 +171,19 @@ def pairwise_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
     return divide_or_zero(intersection, union)
 
 
+def pairwise_intersection(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
+    """The area that every box shares with every other box.
+
+    Args:
+      boxes: `[..., N, 4]` xyxy, pixels.
+      other_boxes: `[..., M, 4]` xyxy, pixels; missing leading dimensions are broadcast.
+
+    Returns:
+      `[..., N, M]` square pixels.
+    """
+    return _intersection(*for_pairs(boxes, other_boxes))
+
+
 def pairwise_intersection_over_first_area(boxes: ArrayLike, regions: ArrayLike) -> jax.Array:
     """The share of every box's own area that each region covers (COCO's rule for crowds).
 

@@ -7,6 +7,9 @@ import jax.numpy as jnp
 
 from ioub_jax import boxes as box_ops
 
+#: Numbers of which `few_highest` first knows the highest alone: what a TPU holds in a row.
+GROUP = 128
+
 
 def with_nan_last(values: jax.Array, lowest: float) -> jax.Array:
     """Gives NaN the lowest value.
@@ -41,3 +44,75 @@ def _highest_by_top_k(values: jax.Array, count: int) -> jax.Array:
     # It takes -0 for less than 0, and on CPUs it is fast for float32 and nothing else.
     (values,) = box_ops.at_least_float32(values)
     return jax.lax.top_k(jnp.where(values == 0.0, 0.0, values), count)[1]
+
+
+def few_highest(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """The highest of many numbers, where few are wanted, of arrays that devices share.
+
+    `top_k` collects such an array on every device; this only compares within it. The numbers are
+    read once, in groups; after that each of `count` passes looks at the highest of the groups, or
+    at the numbers of the `count` groups that have the highest.
+
+    Args:
+      values: `[..., P]` floating; NaN and -inf count as the lowest finite number.
+      count: how many are wanted, at least 1.
+
+    Returns:
+      `[..., min(count, P)]` values, descending, and their int32 positions, of equals the lower
+      first.
+    """
+    count = min(count, values.shape[-1])
+    lowest = float(jnp.finfo(values.dtype).min)
+    values = jnp.maximum(with_nan_last(values, lowest), lowest)
+    if values.shape[-1] <= count * GROUP:
+        return highest_in_passes(values, _positions(values), count)
+    groups = in_groups(values)
+    of_groups = jnp.max(groups, axis=-1)
+    # Whatever is among the highest is in one of the groups that have the highest.
+    _, chosen = highest_in_passes(of_groups, _positions(of_groups), count)
+    candidates = jnp.take_along_axis(groups, chosen[..., None], axis=-2)
+    positions = positions_in_groups(chosen)
+    return highest_in_passes(candidates.reshape(positions.shape), positions, count)
+
+
+def in_groups(values: jax.Array) -> jax.Array:
+    """`[..., P]` as `[..., G, GROUP]`, padded with -inf."""
+    padding = [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % GROUP)]
+    padded = jnp.pad(values, padding, constant_values=-jnp.inf)
+    return padded.reshape(*values.shape[:-1], -1, GROUP)
+
+
+def positions_in_groups(chosen: jax.Array) -> jax.Array:
+    """The positions of all numbers of the chosen groups: `[..., K]` to `[..., K * GROUP]`."""
+    within = jax.lax.broadcasted_iota(jnp.int32, (*chosen.shape, GROUP), chosen.ndim)
+    positions = chosen[..., None] * GROUP + within
+    return positions.reshape(*chosen.shape[:-1], -1)
+
+
+def highest_in_passes(
+    values: jax.Array, positions: jax.Array, count: int
+) -> tuple[jax.Array, jax.Array]:
+    """The highest numbers, one in each pass.
+
+    Args:
+      values: `[..., P]` floating, at least `count` of them above -inf, none NaN.
+      positions: `[..., P]` int32, all different.
+      count: how many are wanted.
+
+    Returns:
+      `[..., count]` values, descending, and positions, of equals the lower first.
+    """
+
+    def take(left: jax.Array, _: None) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        best = jnp.max(left, axis=-1, keepdims=True)
+        last = jnp.iinfo(jnp.int32).max
+        first = jnp.min(jnp.where(left == best, positions, last), axis=-1, keepdims=True)
+        return jnp.where(positions == first, -jnp.inf, left), (best[..., 0], first[..., 0])
+
+    _, found = jax.lax.scan(take, values, None, length=count)
+    best, first = (jnp.moveaxis(array, 0, -1) for array in found)
+    return best, first
+
+
+def _positions(values: jax.Array) -> jax.Array:
+    return jax.lax.broadcasted_iota(jnp.int32, values.shape, values.ndim - 1)

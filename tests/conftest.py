@@ -19,7 +19,7 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Linen's norms and optax's schedules do not survive strict promotion, our own arithmetic must.
-_OURS = ("test_boxes", "test_anchors", "test_matching", "test_postprocess", "losses")
+_OURS = ("test_boxes", "test_anchors", "test_matching", "test_postprocess", "losses", "assigners")
 _HERE = pathlib.Path(__file__).resolve().parent
 
 

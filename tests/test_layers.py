@@ -32,6 +32,7 @@ ALLOWED = {
     "soft_nms": {"boxes"},
     "box_fusion": {"boxes", "ranking"},
     "postprocess": {"box_fusion", "boxes", "nms", "ranking", "soft_nms"},
+    "assigners": {"boxes", "matching", "ranking"},
     "tile_merging": set(),
     "objective": {"boxes", "losses", "matching", "wasserstein"},
     "data": {"errors", "caches", "coco_ceiling", "coco_outlines", "coco_values", "printing"},
@@ -232,7 +233,7 @@ def test_the_package_itself_imports_nothing():
 
 @pytest.mark.parametrize(
     "names",
-    ["losses", "boxes", "matching", "anchors", "postprocess", "objective"],
+    ["losses", "boxes", "matching", "assigners", "anchors", "postprocess", "objective"],
 )
 def test_the_losses_and_their_neighbours_need_jax_alone(names):
     modules = after(f"import ioub_jax; ioub_jax.{names}")

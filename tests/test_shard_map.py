@@ -16,6 +16,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from ioub_jax import (
+    assigners,
     box_fusion,
     boxes,
     losses,
@@ -66,6 +67,11 @@ def _matched(x, rule="authors"):
     return matching.match(
         ANCHOR_BOXES, x["gt_boxes"], x["gt_labels"], x["valid"], x["ignored"], low_quality=rule
     )
+
+
+def _assigned(assigner, x, *predicted, **options):
+    truth = (x[name] for name in ("gt_boxes", "gt_labels", "valid", "ignored"))
+    return assigner(_levels(ANCHOR_BOXES), *truth, *predicted, **options)
 
 
 def _options(name="focal", **options):
@@ -139,6 +145,7 @@ CASES = {
             name: _two(getattr(boxes, name), "boxes", "others")
             for name in (
                 *("aligned_iou", "pairwise_iou", "pairwise_intersection_over_first_area"),
+                "pairwise_intersection",
                 *("hull_penalty", "centre_distance_penalty", "aspect_ratio_penalty"),
                 *("generalized_iou", "distance_iou", "complete_iou"),
             )
@@ -235,6 +242,39 @@ CASES = {
         ),
         "gather_boxes": _two(matching.gather_boxes, "gt_boxes", "gt_index"),
     },
+    assigners: {
+        "atss": lambda x: _assigned(assigners.atss, x),
+        **{
+            f"fcos, {rule}": lambda x, rule=rule: _assigned(assigners.fcos, x, rule=rule)
+            for rule in ("authors", "torchvision")
+        },
+        "centreness": _two(assigners.centreness, "boxes", "others"),
+        **{
+            f"task_aligned, {rule}": lambda x, rule=rule: _assigned(
+                assigners.task_aligned, x, *map(_levels, (x["logits"], x["boxes"])), rule=rule
+            )
+            for rule in ("tood", "yolo")
+        },
+        # Only one of the arguments differs between devices.
+        "atss, anchors": lambda x: assigners.atss(
+            _levels(x["boxes"][0]),
+            *(jnp.asarray(IMAGES[f"gt_{name}"][:1]) for name in ("boxes", "labels")),
+            *(jnp.asarray(IMAGES[name][:1]) for name in ("valid", "ignored")),
+        ),
+        "fcos, ignored": lambda x: assigners.fcos(
+            _levels(ANCHOR_BOXES),
+            *(jnp.asarray(IMAGES[f"gt_{name}"][:1]) for name in ("boxes", "labels")),
+            jnp.asarray(IMAGES["valid"][:1]),
+            x["ignored"],
+        ),
+        "task_aligned, logits": lambda x: assigners.task_aligned(
+            _levels(ANCHOR_BOXES),
+            *(jnp.asarray(IMAGES[f"gt_{name}"][:1]) for name in ("boxes", "labels")),
+            *(jnp.asarray(IMAGES[name][:1]) for name in ("valid", "ignored")),
+            _levels(x["logits"]),
+            _levels(jnp.asarray(IMAGES["boxes"][:1])),
+        ),
+    },
     objective: {
         "detection_objective, eq. 1-4": lambda x: _objective(x, _options()),
         "detection_objective, softmax": lambda x: _objective(x, _options("softmax")),
@@ -275,6 +315,12 @@ CASES = {
     ranking: {
         "highest": lambda x: ranking.highest(x["ious"], 3),
         "with_nan_last": lambda x: ranking.with_nan_last(x["ious"], 0.0),
+        "few_highest": lambda x: ranking.few_highest(x["ious"], 3),
+        "in_groups": lambda x: jnp.max(ranking.in_groups(x["ious"]), axis=-1),
+        "positions_in_groups": _two(ranking.positions_in_groups, "gt_index"),
+        "highest_in_passes": lambda x: ranking.highest_in_passes(
+            x["ious"], jnp.broadcast_to(jnp.arange(ANCHORS)[None], x["ious"].shape), 3
+        ),
     },
 }
 

@@ -1,0 +1,135 @@
+"""Adaptive training sample selection (ATSS, arXiv 1912.02424): a threshold of each box's own."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from ioub_jax import boxes as box_ops
+from ioub_jax import ranking
+from ioub_jax.assigners.claims import Claims, strongest
+from ioub_jax.assigners.ground_truth import (
+    Given,
+    check_count,
+    check_given,
+    coordinates,
+    inside_by,
+    matches_of,
+)
+from ioub_jax.matching import Matches
+
+# In pixels, as in the authors' code.
+_LEAST_DISTANCE_FROM_EDGE = 0.01
+# IoUs that are equal are computed so but for this share, and so is their mean.
+_IOU_ROUNDING = 1e-6
+
+
+def atss(
+    anchors: Sequence[ArrayLike],
+    boxes: ArrayLike,
+    labels: ArrayLike,
+    valid: ArrayLike,
+    ignored: ArrayLike,
+    *,
+    topk: int = 9,
+    ignore_iof: float = 0.5,
+) -> Matches:
+    """Adaptive training sample selection (ATSS, arXiv 1912.02424, algorithm 1).
+
+    A box's candidates are the `topk` anchors of each level whose centres are the nearest to its
+    own, all anchors of a level that has fewer. With mean m and standard deviation s of the IoUs of
+    all its candidates, those are positive whose IoU is at least `m + s` and whose centre lies
+    inside the box, more than .01 pixels from its edges. An anchor that is positive for several
+    boxes goes to that with the highest IoU.
+
+    As in the authors' code and mmdetection's, s is that of a sample (divided by one less than the
+    candidates). Of one single candidate it is 0 here, and there NaN, so that nothing is positive.
+    IoUs within a millionth of `m + s` reach it: where all candidates have one IoU, all are positive
+    that lie inside, whatever the rounding.
+
+    Of centres equally far away the anchor of the lower index is the nearer one; torch's topk leaves
+    it open. Anchors of one location are such: for A of them the authors take `topk` times A.
+
+    Args:
+      anchors: one `[N_l, 4]` xyxy a level, pixels; the authors' are one square of 8 strides a
+        location.
+      boxes: `[B, M, 4]` xyxy, pixels; M is at least 1.
+      labels: `[B, M]` int, 0..C-1.
+      valid: `[B, M]` bool, whether the slot holds a box at all.
+      ignored: `[B, M]` bool, whether a valid box is a region to ignore.
+      topk: candidates of a box on each level.
+      ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored,
+        where it is not positive.
+
+    Returns:
+      The matches, `[B, N]` each; `gt_index` and `iou` are 0 where an anchor is not positive.
+
+    Raises:
+      TypeError: labels are no integers.
+      ValueError: a shape or an option is not one of the possible values.
+    """
+    check_count("topk", topk)
+    given, sizes = check_given(anchors, boxes, labels, valid, ignored, ignore_iof)
+    count = sum(sizes)
+    nearest = _nearest_anchors(given, sizes, topk)
+    candidates = given.anchors[nearest]
+    boxes = given.boxes[:, :, None]
+    iou = box_ops.aligned_iou(candidates, boxes)
+    centres = (candidates[..., :2] + candidates[..., 2:]) * 0.5
+    positive = (
+        given.is_object[..., None]
+        & (iou >= _thresholds(iou) * (1.0 - _IOU_ROUNDING))
+        & (inside_by(centres, boxes) > _LEAST_DISTANCE_FROM_EDGE)
+    )
+    slot, of_anchors = strongest(Claims(nearest, positive), iou, count)
+    return matches_of(given, slot, of_anchors >= 0.0, of_anchors, ignore_iof)
+
+
+def _thresholds(iou: jax.Array) -> jax.Array:
+    """Mean and standard deviation of a sample, added: `[B, M, K]` to `[B, M, 1]`."""
+    mean = jnp.mean(iou, axis=-1, keepdims=True)
+    squares = jnp.sum(jnp.square(iou - mean), axis=-1, keepdims=True)
+    return mean + jnp.sqrt(squares / max(iou.shape[-1] - 1, 1))
+
+
+def _nearest_anchors(given: Given, sizes: Sequence[int], topk: int) -> jax.Array:
+    """The anchors nearest to every box, level by level, the nearest first: `[B, M, K]` int32."""
+    starts = [sum(sizes[:index]) for index in range(len(sizes))]
+    levels = jnp.split(given.centres, starts[1:])
+    of_boxes = (given.boxes[..., :2] + given.boxes[..., 2:]) * 0.5
+    return jnp.concatenate(
+        [
+            start + _nearest_of_level(centres, of_boxes, min(topk, size))
+            for start, centres, size in zip(starts, levels, sizes, strict=True)
+        ],
+        axis=-1,
+    )
+
+
+def _nearest_of_level(centres: jax.Array, of_boxes: jax.Array, topk: int) -> jax.Array:
+    """The `topk` of the centres `[N_l, 2]` nearest to `[B, M, 2]`, the nearest first."""
+    positions = jnp.arange(len(centres), dtype=jnp.int32)
+    if len(centres) > topk * ranking.GROUP:
+        # The distances of a box at a time, of which the nearest of every group are kept.
+        nearest = jax.lax.map(
+            lambda of_slot: jnp.max(ranking.in_groups(_nearness(centres[None], of_slot)), axis=-1),
+            of_boxes.swapaxes(0, 1),
+        ).swapaxes(0, 1)
+        groups = jnp.arange(nearest.shape[-1], dtype=jnp.int32)
+        positions = ranking.positions_in_groups(_highest(nearest, groups, topk))
+    else:
+        positions = jnp.broadcast_to(positions, (*of_boxes.shape[:2], len(positions)))
+    inside = jnp.minimum(positions, len(centres) - 1)
+    nearness = _nearness(centres[inside], of_boxes)
+    return _highest(jnp.where(positions == inside, nearness, -jnp.inf), positions, topk)
+
+
+def _highest(values: jax.Array, positions: jax.Array, count: int) -> jax.Array:
+    return ranking.highest_in_passes(values, jnp.broadcast_to(positions, values.shape), count)[1]
+
+
+def _nearness(centres: jax.Array, of_boxes: jax.Array) -> jax.Array:
+    """Negative squared distances `[..., N]` of `[..., N, 2]` from `[..., 2]`, in square pixels."""
+    (x, y), (of_x, of_y) = coordinates(centres), coordinates(of_boxes[..., None, :])
+    return -(jnp.square(x - of_x) + jnp.square(y - of_y))

@@ -1,0 +1,209 @@
+"""FCOS (arXiv 1904.01355): the locations near a box's centre, on the level for its size."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from ioub_jax import boxes as box_ops
+from ioub_jax.assigners.ground_truth import (
+    Given,
+    check_given,
+    coordinates,
+    inside_by,
+    matches_of,
+    nowhere,
+    visit_slots,
+)
+from ioub_jax.matching import Matches, gather_boxes
+
+#: Whose comparisons `fcos` makes.
+FcosRule = Literal["authors", "torchvision"]
+
+# Torchvision prefers the smaller of two boxes by this less their areas, in square pixels.
+_TORCHVISION_AREA = 1e8
+
+
+class _Locations(NamedTuple):
+    """What is known of every location, `[N]`, in pixels."""
+
+    stride: jax.Array
+    least_size: jax.Array
+    largest_size: jax.Array
+
+
+def fcos(
+    anchors: Sequence[ArrayLike],
+    boxes: ArrayLike,
+    labels: ArrayLike,
+    valid: ArrayLike,
+    ignored: ArrayLike,
+    *,
+    center_radius: float | None = 1.5,
+    size_ranges: Sequence[tuple[float, float]] | None = None,
+    strides: Sequence[float] | None = None,
+    rule: FcosRule = "authors",
+    ignore_iof: float = 0.5,
+) -> Matches:
+    """Locations inside a box, near its centre, on the level for its size (FCOS, arXiv 1904.01355).
+
+    A location, the centre of an anchor, is positive for a box if it lies inside of it, less than
+    `center_radius` strides from its centre along x and along y (section 3.2 of arXiv 2006.09214),
+    and if the largest of its distances from the box's four edges is in the range of its level. Of
+    several such boxes it goes to the one with the smallest area, the first of equals.
+
+    By the rule `'authors'`, as in the authors' code and in mmdetection, both ends belong to a
+    range: a box whose distance is just the end of one is found on two levels. (The authors' areas
+    are of sides one pixel longer, mmdetection's are not, and neither are ours.) By
+    `'torchvision'` no end does, such a box is found on none, and a box is the smaller one where
+    1e8 less its area is the larger number: in float32 areas that differ by less than 4 to 8 square
+    pixels are equal, and a box of 1e8 is never found.
+
+    Args:
+      anchors: one `[N_l, 4]` xyxy a level, pixels; one square of a stride a location.
+      boxes: `[B, M, 4]` xyxy, pixels; M is at least 1.
+      labels: `[B, M]` int, 0..C-1.
+      valid: `[B, M]` bool, whether the slot holds a box at all.
+      ignored: `[B, M]` bool, whether a valid box is a region to ignore.
+      center_radius: in strides; None for all locations inside a box, as in the first paper.
+      size_ranges: least and largest distance of every level, pixels. None: 4 to 8 strides, from 0
+        on the first level and without end on the last, which is 64, 128, 256 and 512 in between
+        where strides are 8 to 128; torchvision has no other.
+      strides: pixels, of every level. None: the widths of the anchors, as in torchvision.
+      rule: whose comparisons.
+      ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored,
+        where it is not positive.
+
+    Returns:
+      The matches, `[B, N]` each; `gt_index` is 0 where an anchor is not positive, and so is `iou`,
+      that of the anchor and its box.
+
+    Raises:
+      TypeError: labels are no integers.
+      ValueError: a shape or an option is not one of the possible values.
+    """
+    given, sizes = check_given(anchors, boxes, labels, valid, ignored, ignore_iof)
+    _check_options(len(sizes), center_radius, size_ranges, strides, rule)
+    locations = _locations(given, sizes, size_ranges, strides)
+    slot, positive = _smallest_boxes(given, locations, center_radius, rule)
+    matched = gather_boxes(given.boxes, slot)
+    iou = box_ops.aligned_iou(given.anchors[None], matched)
+    return matches_of(given, slot, positive, iou, ignore_iof)
+
+
+def centreness(anchors: ArrayLike, boxes: ArrayLike) -> jax.Array:
+    """How central anchors are in boxes (FCOS, arXiv 1904.01355, equation 3).
+
+    `sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b))` of the distances l, t, r and b of an
+    anchor's centre from the edges of the box.
+
+    Args:
+      anchors: `[..., 4]` xyxy, pixels.
+      boxes: `[..., 4]` xyxy, pixels, of a shape that broadcasts to that of the anchors, or back.
+
+    Returns:
+      `[...]` in 0..1; 0 where the centre does not lie inside. No gradient flows.
+    """
+    anchors, boxes = jax.lax.stop_gradient(box_ops.align(anchors, boxes))
+    centres = (anchors[..., :2] + anchors[..., 2:]) * 0.5
+    (x, y), (xmin, ymin, xmax, ymax) = coordinates(centres), coordinates(boxes)
+    share = jnp.ones_like(x)
+    for low, high in ((x - xmin, xmax - x), (y - ymin, ymax - y)):
+        nearer, farther = jnp.minimum(low, high), jnp.maximum(low, high)
+        share *= jnp.where(nearer > 0.0, nearer / jnp.where(nearer > 0.0, farther, 1.0), 0.0)
+    inside = share > 0.0
+    return jnp.where(inside, jnp.sqrt(jnp.where(inside, share, 1.0)), 0.0)
+
+
+def _locations(
+    given: Given,
+    sizes: Sequence[int],
+    size_ranges: Sequence[tuple[float, float]] | None,
+    strides: Sequence[float] | None,
+) -> _Locations:
+    def of_levels(values: Sequence[float]) -> jax.Array:
+        return jnp.asarray(np.repeat(np.asarray(values, np.float64), sizes), given.anchors.dtype)
+
+    stride = given.anchors[:, 2] - given.anchors[:, 0] if strides is None else of_levels(strides)
+    if size_ranges is not None:
+        ends = list(zip(*size_ranges, strict=True))
+        return _Locations(stride, of_levels(ends[0]), of_levels(ends[1]))
+    level = np.repeat(np.arange(len(sizes)), sizes)
+    least = jnp.where(level == 0, 0.0, 4.0 * stride)
+    return _Locations(stride, least, jnp.where(level == len(sizes) - 1, jnp.inf, 8.0 * stride))
+
+
+def _smallest_boxes(
+    given: Given, locations: _Locations, center_radius: float | None, rule: str
+) -> tuple[jax.Array, jax.Array]:
+    """The slot of the smallest box that each location may find, and whether there is one."""
+    size_of_boxes = box_ops.area(given.boxes)
+    if rule == "torchvision":
+        # Rounded as there; below it stands what is never found.
+        preferred = _TORCHVISION_AREA - size_of_boxes
+        is_object = given.is_object & (preferred >= 1e-5)
+        size_of_boxes = -preferred
+    else:
+        is_object = given.is_object
+    positions = jnp.broadcast_to(
+        jnp.arange(given.boxes.shape[1], dtype=jnp.int32)[None], given.labels.shape
+    )
+
+    def visit(found: tuple[jax.Array, jax.Array], slot: Any) -> tuple[jax.Array, jax.Array]:
+        box, size, is_object, index = slot
+        may_find = is_object[:, None] & _may_find(given, box, locations, center_radius, rule)
+        smaller = may_find & (size[:, None] < found[0])
+        return jnp.where(smaller, size[:, None], found[0]), jnp.where(
+            smaller, index[:, None], found[1]
+        )
+
+    none = nowhere(given)
+    nothing = (jnp.where(none, 0.0, jnp.inf).astype(given.boxes.dtype), none.astype(jnp.int32))
+    smallest, slot = visit_slots(visit, (given.boxes, size_of_boxes, is_object, positions), nothing)
+    return slot, smallest < jnp.inf
+
+
+def _may_find(
+    given: Given, box: jax.Array, locations: _Locations, center_radius: float | None, rule: str
+) -> jax.Array:
+    """Which locations may find one box an image, `[B, 4]`: bool `[B, N]`."""
+    (x, y), (xmin, ymin, xmax, ymax) = coordinates(given.centres[None]), coordinates(box[:, None])
+    found = inside_by(given.centres[None], box[:, None]) > 0.0
+    if center_radius is not None:
+        reach = (center_radius * locations.stride)[None]
+        found &= jnp.abs(x - (xmin + xmax) * 0.5) < reach
+        found &= jnp.abs(y - (ymin + ymax) * 0.5) < reach
+    size = jnp.maximum(jnp.maximum(x - xmin, xmax - x), jnp.maximum(y - ymin, ymax - y))
+    least, largest = locations.least_size[None], locations.largest_size[None]
+    if rule == "torchvision":
+        return found & (size > least) & (size < largest)
+    return found & (size >= least) & (size <= largest)
+
+
+def _check_options(
+    levels: int,
+    center_radius: float | None,
+    size_ranges: Sequence[tuple[float, float]] | None,
+    strides: Sequence[float] | None,
+    rule: str,
+) -> None:
+    if center_radius is not None and not center_radius > 0.0:
+        raise ValueError(f"center_radius is {center_radius}; it must be above 0, or None.")
+    if rule not in ("authors", "torchvision"):
+        raise ValueError(f"rule is {rule!r}; it must be 'authors' or 'torchvision'.")
+    for name, values in (("size_ranges", size_ranges), ("strides", strides)):
+        if values is not None and len(values) != levels:
+            raise ValueError(
+                f"{name} has {len(values)} entries; it must have {levels}, one for each level of "
+                "the anchors."
+            )
+    for stride in strides or ():
+        if not 0.0 < stride < math.inf:
+            raise ValueError(f"strides has {stride}; each must be above 0.")
+    for pair in size_ranges or ():
+        if len(pair) != 2 or not pair[0] < pair[1]:
+            raise ValueError(f"size_ranges has {pair}; each must be (least, largest), in pixels.")

@@ -1,0 +1,84 @@
+"""Of the few anchors that every box has chosen: which anchor goes to which box."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Claims(NamedTuple):
+    """The anchors that boxes have chosen, K for each ground-truth slot.
+
+    Attributes:
+      anchor: `[B, M, K]` int32, the anchors' indices; those of a slot differ.
+      made: `[B, M, K]` bool, whether the claim is made at all.
+    """
+
+    anchor: jax.Array
+    made: jax.Array
+
+
+def highest_of_anchors(claims: Claims, values: jax.Array, count: int) -> jax.Array:
+    """The highest value that is claimed for each anchor.
+
+    Args:
+      claims: what boxes have chosen.
+      values: `[B, M, K]`, at least 0.
+      count: N, the number of anchors.
+
+    Returns:
+      `[B, N]`; -1 for an anchor that no box has chosen.
+    """
+    nothing = jnp.full((count,), -1, values.dtype)
+    return jax.vmap(lambda where, of_image: nothing.at[where].max(of_image, mode="drop"))(
+        _places(claims, count), values.reshape(values.shape[0], -1)
+    )
+
+
+def first_of_anchors(claims: Claims, count: int) -> jax.Array:
+    """The lowest slot that has chosen each anchor.
+
+    Args:
+      claims: what boxes have chosen.
+      count: N, the number of anchors.
+
+    Returns:
+      `[B, N]` int32; M for an anchor that no box has chosen.
+    """
+    _, slots, candidates = claims.anchor.shape
+    nothing = jnp.full((count,), slots, jnp.int32)
+    slot = jnp.repeat(jnp.arange(slots, dtype=jnp.int32), candidates)
+    return jax.vmap(lambda where: nothing.at[where].min(slot, mode="drop"))(_places(claims, count))
+
+
+def number_of_anchors(claims: Claims, count: int) -> jax.Array:
+    """How many slots have chosen each anchor: `[B, N]` int32, of `count` anchors."""
+    nothing = jnp.zeros((count,), jnp.int32)
+    return jax.vmap(lambda where: nothing.at[where].add(1, mode="drop"))(_places(claims, count))
+
+
+def strongest(claims: Claims, values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """Gives every anchor to the box with the highest value, the first of equals.
+
+    Args:
+      claims: what boxes have chosen.
+      values: `[B, M, K]`, at least 0.
+      count: N, the number of anchors.
+
+    Returns:
+      `[B, N]` int32, the slot, M for an anchor that no box has chosen; and `[B, N]`, its value, -1
+      there.
+    """
+    best = highest_of_anchors(claims, values, count)
+    of_claims = jnp.take_along_axis(best, claims.anchor.reshape(best.shape[0], -1), axis=1).reshape(
+        values.shape
+    )
+    # The very numbers are compared, not numbers computed again.
+    won = claims._replace(made=claims.made & (values >= of_claims))
+    return first_of_anchors(won, count), best
+
+
+def _places(claims: Claims, count: int) -> jax.Array:
+    """`[B, M * K]`, the anchor of a claim; beyond all anchors where it is not made."""
+    where = jnp.where(claims.made, claims.anchor, count)
+    return where.reshape(where.shape[0], -1)

@@ -1,0 +1,205 @@
+"""What every assigner is given: checked while a program is traced, and made fit to compute with."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from ioub_jax import boxes as box_ops
+from ioub_jax.matching import Matches
+
+# Boxes that a pass over all anchors looks at: the state is read and written once for so many.
+SLOTS_AT_ONCE = 5
+
+_State = TypeVar("_State")
+
+
+class Given(NamedTuple):
+    """Anchors and ground truth, at least float32 and without gradients.
+
+    Attributes:
+      anchors: `[N, 4]` xyxy, pixels, all levels concatenated.
+      boxes: `[B, M, 4]` xyxy, pixels; zeros where a slot is neither an object nor a region.
+      labels: `[B, M]` int32.
+      is_object: `[B, M]` bool, what positives are made for.
+      is_region: `[B, M]` bool, what is ignored.
+    """
+
+    anchors: jax.Array
+    boxes: jax.Array
+    labels: jax.Array
+    is_object: jax.Array
+    is_region: jax.Array
+
+    @property
+    def centres(self) -> jax.Array:
+        """`[N, 2]` (x, y) of the anchors, pixels."""
+        return (self.anchors[:, :2] + self.anchors[:, 2:]) * 0.5
+
+
+def check_given(
+    anchors: Sequence[ArrayLike],
+    boxes: ArrayLike,
+    labels: ArrayLike,
+    valid: ArrayLike,
+    ignored: ArrayLike,
+    ignore_iof: float,
+) -> tuple[Given, list[int]]:
+    """Refuses arguments of wrong shapes, and makes the rest fit to compute with.
+
+    Args:
+      anchors: one `[N_l, 4]` xyxy a level, pixels.
+      boxes: `[B, M, 4]` xyxy, pixels; anything where not valid.
+      labels: `[B, M]` int, 0..C-1.
+      valid: `[B, M]` bool.
+      ignored: `[B, M]` bool.
+      ignore_iof: share of an anchor's area.
+
+    Returns:
+      What is given, and the number of anchors of every level.
+
+    Raises:
+      TypeError: labels are no integers.
+      ValueError: a shape, or `ignore_iof`, is not one of the possible values.
+    """
+    sizes = _level_sizes(anchors)
+    shape = np.shape(boxes)
+    if len(shape) != 3 or shape[2] != 4 or shape[1] == 0:
+        raise ValueError(f"boxes has shape {shape}; it must be [B, M, 4] with M at least 1.")
+    for name, array in (("labels", labels), ("valid", valid), ("ignored", ignored)):
+        if np.shape(array) != shape[:2]:
+            raise ValueError(
+                f"{name} has shape {np.shape(array)}; it must be {shape[:2]}, one for each of the "
+                f"boxes, which have shape {shape}."
+            )
+    if not 0.0 < ignore_iof <= 1.0:
+        raise ValueError(f"ignore_iof is {ignore_iof}; it must be above 0 and at most 1.")
+    *levels, boxes = jax.lax.stop_gradient(box_ops.at_least_float32(*anchors, boxes))
+    valid, ignored = jnp.asarray(valid).astype(bool), jnp.asarray(ignored).astype(bool)
+    # NaN is no number above 0, and infinity none below it.
+    usable = valid & (box_ops.area(boxes) > 0.0) & jnp.all(jnp.isfinite(boxes), axis=-1)
+    boxes = jnp.where(usable[..., None], boxes, 0.0)
+    labels = box_ops.as_int32(labels)
+    given = Given(jnp.concatenate(levels), boxes, labels, usable & ~ignored, usable & ignored)
+    return given, sizes
+
+
+def _level_sizes(anchors: Sequence[ArrayLike]) -> list[int]:
+    """The number of anchors of every level."""
+    if not isinstance(anchors, Sequence):
+        raise ValueError(
+            f"anchors has shape {np.shape(anchors)}; it must be a sequence of one [N_l, 4] array "
+            "for each level."
+        )
+    if not anchors:
+        raise ValueError("anchors is empty; it must have one [N_l, 4] array for each level.")
+    for index, level in enumerate(anchors):
+        shape = np.shape(level)
+        if len(shape) != 2 or shape[1] != 4 or shape[0] == 0:
+            raise ValueError(
+                f"anchors[{index}] has shape {shape}; it must be [N_l, 4] with N_l at least 1."
+            )
+    return [np.shape(level)[0] for level in anchors]
+
+
+def check_count(name: str, value: int) -> None:
+    """Raises `ValueError` where what must be a number of anchors is none."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number, at least 1.")
+
+
+def nowhere(given: Given, *more: jax.Array) -> jax.Array:
+    """False for every anchor, `[B, N]`, and with it the state that a loop begins with.
+
+    It is made of all that a loop reads, for `shard_map` asks which of it differs between devices.
+    """
+    of_images = (given.is_object | given.is_region)[:, :1] & (given.labels[:, :1] != 0)
+    for array in (given.boxes, *more):
+        of_images &= (array.reshape(array.shape[0], -1)[:, :1] != 0) & False
+    return of_images & (given.anchors[:, 0] != 0)[None] & False
+
+
+def visit_slots(
+    visit: Callable[[_State, Any], _State], slots: Any, state: _State, *, together: bool = True
+) -> _State:
+    """`state = visit(state, slot)` for every one of the M slots, in order.
+
+    All are visited, also those that hold no box: to know the last that does, devices would have
+    to ask each other.
+
+    Args:
+      visit: gives the next state.
+      slots: arrays `[B, M, ...]`, of which `visit` gets `[B, ...]`.
+      state: the first state.
+      together: whether a few slots are visited in one pass over the state.
+
+    Returns:
+      The last state.
+    """
+    by_slot = jax.tree.map(lambda array: array.swapaxes(0, 1), slots)
+    unroll = SLOTS_AT_ONCE if together else 1
+    last: _State = jax.lax.scan(
+        lambda state, slot: (visit(state, slot), None), state, by_slot, unroll=unroll
+    )[0]
+    return last
+
+
+def coordinates(array: jax.Array) -> list[jax.Array]:
+    """The numbers of the last axis, an array `[...]` each."""
+    return [array[..., axis] for axis in range(array.shape[-1])]
+
+
+def inside_by(centres: jax.Array, boxes: jax.Array) -> jax.Array:
+    """By how much centres lie inside boxes: their distance from the nearest edge, in pixels.
+
+    Args:
+      centres: `[..., 2]` (x, y).
+      boxes: `[..., 4]` xyxy, of equal rank.
+
+    Returns:
+      `[...]`, negative outside.
+    """
+    # Coordinate by coordinate: a minor dimension of two is a wide one on most devices.
+    (x, y), (xmin, ymin, xmax, ymax) = coordinates(centres), coordinates(boxes)
+    return jnp.minimum(jnp.minimum(x - xmin, xmax - x), jnp.minimum(y - ymin, ymax - y))
+
+
+def in_ignored_regions(given: Given, ignore_iof: float) -> jax.Array:
+    """Which anchors a region to ignore covers: bool `[B, N]`.
+
+    That is at least `ignore_iof` of the anchor's area or, where it has none, its centre.
+    """
+    least = ignore_iof * box_ops.area(given.anchors)[None]
+
+    def visit(covered: jax.Array, slot: tuple[jax.Array, jax.Array]) -> jax.Array:
+        box, is_region = slot
+        shared = box_ops.pairwise_intersection(given.anchors, box[:, None])[..., 0]
+        around = inside_by(given.centres[None], box[:, None]) > 0.0
+        is_covered = jnp.where(least > 0.0, shared >= least, around)
+        return covered | (is_region[:, None] & is_covered)
+
+    return visit_slots(visit, (given.boxes, given.is_region), nowhere(given))
+
+
+def matches_of(
+    given: Given, slot: jax.Array, positive: jax.Array, iou: jax.Array, ignore_iof: float
+) -> Matches:
+    """What every anchor is trained on.
+
+    Args:
+      given: the ground truth.
+      slot: `[B, N]` int32, that of the assigned box; anything where there is none.
+      positive: `[B, N]` bool.
+      iou: `[B, N]`, that of the anchor and its box; anything where not positive.
+      ignore_iof: as `in_ignored_regions`.
+
+    Returns:
+      The matches; slot and IoU are 0 where an anchor is not positive.
+    """
+    slot = jnp.where(positive, slot, 0)
+    label = jnp.take_along_axis(given.labels, slot, axis=1)
+    unmatched = jnp.where(in_ignored_regions(given, ignore_iof), -2, -1)
+    return Matches(jnp.where(positive, label, unmatched), slot, jnp.where(positive, iou, 0.0))

@@ -1,0 +1,80 @@
+"""What a detector predicts, as the assigners that look at it read it."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from ioub_jax import boxes as box_ops
+from ioub_jax.assigners.ground_truth import Given
+
+
+class Predicted:
+    """Logits and boxes of every anchor, level by level, without gradients.
+
+    Attributes:
+      logits: one `[B, N_l, C]` a level, before the sigmoid, of their own dtype.
+      boxes: `[B, N, 4]` xyxy, pixels; zeros where a coordinate is not finite.
+    """
+
+    def __init__(
+        self,
+        logits: Sequence[ArrayLike],
+        boxes: Sequence[ArrayLike],
+        given: Given,
+        sizes: Sequence[int],
+    ) -> None:
+        """Takes one array a level; raises `ValueError` where they do not fit the anchors."""
+        batch = given.boxes.shape[0]
+        _check_levels("logits", logits, batch, sizes, None)
+        _check_levels("predicted_boxes", boxes, batch, sizes, 4)
+        self.logits = jax.lax.stop_gradient([jnp.asarray(level) for level in logits])
+        of_levels = jax.lax.stop_gradient(box_ops.at_least_float32(*boxes))
+        predicted = jnp.concatenate(of_levels, axis=1)
+        finite = jnp.all(jnp.isfinite(predicted), axis=-1, keepdims=True)
+        self.boxes = jnp.where(finite, predicted, 0.0)
+
+    def logits_of_class(self, label: jax.Array) -> jax.Array:
+        """The logit of one class an image at every anchor: `[B]` to `[B, N]`, at least float32."""
+        columns = [
+            jnp.take_along_axis(level, label[:, None, None], axis=2, mode="clip")[..., 0]
+            for level in self.logits
+        ]
+        return _finite(jnp.concatenate(box_ops.at_least_float32(*columns), axis=1))
+
+    def logits_of_labels(self, labels: jax.Array) -> jax.Array:
+        """The logit of each anchor's own class: `[B, N]` to `[B, N]`, at least float32."""
+        ends = np.cumsum([level.shape[1] for level in self.logits])[:-1]
+        own = [
+            jnp.take_along_axis(level, of_level[..., None], axis=2, mode="clip")[..., 0]
+            for level, of_level in zip(self.logits, jnp.split(labels, ends, axis=1), strict=True)
+        ]
+        return _finite(jnp.concatenate(box_ops.at_least_float32(*own), axis=1))
+
+
+def _finite(logits: jax.Array) -> jax.Array:
+    """NaN counts as the lowest logit, and what is beyond 1e4 as that."""
+    return jnp.clip(jnp.where(jnp.isnan(logits), -1e4, logits), -1e4, 1e4)
+
+
+def _check_levels(
+    name: str,
+    levels: Sequence[ArrayLike],
+    batch: int,
+    sizes: Sequence[int],
+    last: int | None,
+) -> None:
+    if not isinstance(levels, Sequence) or len(levels) != len(sizes):
+        found = np.shape(levels) if hasattr(levels, "shape") else f"{len(levels)} arrays"
+        raise ValueError(
+            f"{name} has {found}; it must have one array for each of {len(sizes)} levels."
+        )
+    for index, (level, size) in enumerate(zip(levels, sizes, strict=True)):
+        shape = np.shape(level)
+        if len(shape) != 3 or shape[:2] != (batch, size) or shape[2] != (last or shape[2] or 1):
+            wanted = f"({batch}, {size}, {last or 'C'})"
+            raise ValueError(
+                f"{name}[{index}] has shape {shape}; it must be {wanted}, as boxes and anchors say."
+            )

@@ -1,0 +1,216 @@
+"""Task alignment (TOOD, arXiv 2108.07755): the anchors that score high and lie well."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from ioub_jax import boxes as box_ops
+from ioub_jax import ranking
+from ioub_jax.assigners.claims import Claims, number_of_anchors, strongest
+from ioub_jax.assigners.ground_truth import (
+    Given,
+    check_count,
+    check_given,
+    inside_by,
+    matches_of,
+    nowhere,
+    visit_slots,
+)
+from ioub_jax.assigners.predicted import Predicted
+from ioub_jax.matching import Matches, gather_boxes
+
+#: Whose overlaps, candidates and settlement of contested anchors `task_aligned` has.
+AlignmentRule = Literal["tood", "yolo"]
+
+# By how many pixels a centre must lie inside a box.
+_LEAST_DISTANCE_FROM_EDGE = {"tood": 0.01, "yolo": 1e-9}
+
+
+class SoftMatches(NamedTuple):
+    """What every anchor is trained on, and how high it should score.
+
+    Attributes:
+      matches: labels, slots, and IoUs of the predicted boxes, `[B, N]` each.
+      targets: `[B, N]` in 0..1, of the label's entry; 0 where not positive.
+    """
+
+    matches: Matches
+    targets: jax.Array
+
+
+class _Measure(NamedTuple):
+    """How an object is compared with what anchors predict."""
+
+    rule: str
+    alpha: float
+    beta: float
+
+    def overlap(self, predicted: jax.Array, boxes: jax.Array) -> jax.Array:
+        """IoU, or CIoU from 0, of boxes of equal rank."""
+        if self.rule == "tood":
+            return box_ops.aligned_iou(predicted, boxes)
+        # An object of no area has been left out; a prediction without one is alike nothing.
+        overlap = jnp.maximum(box_ops.complete_iou(predicted, boxes), 0.0)
+        return jnp.where(box_ops.area(predicted) > 0.0, overlap, 0.0)
+
+    def log_metric(self, logits: jax.Array, overlap: jax.Array) -> jax.Array:
+        """`log(p^alpha u^beta)`, which does not underflow; the lowest number where u is 0."""
+        overlaps = overlap > 0.0
+        log_overlap = jnp.log(jnp.where(overlaps, overlap, 1.0))
+        metric = self.alpha * jax.nn.log_sigmoid(logits) + self.beta * log_overlap
+        return jnp.where(overlaps, metric, jnp.finfo(metric.dtype).min)
+
+
+def task_aligned(
+    anchors: Sequence[ArrayLike],
+    boxes: ArrayLike,
+    labels: ArrayLike,
+    valid: ArrayLike,
+    ignored: ArrayLike,
+    logits: Sequence[ArrayLike],
+    predicted_boxes: Sequence[ArrayLike],
+    *,
+    topk: int = 13,
+    alpha: float = 1.0,
+    beta: float = 6.0,
+    rule: AlignmentRule = "tood",
+    min_side: float = 0.0,
+    eps: float = 1e-7,
+    ignore_iof: float = 0.5,
+) -> SoftMatches:
+    """Task-aligned assignment (TOOD, arXiv 2108.07755, section 3.2).
+
+    How well an anchor is aligned with a box is `t = p^alpha u^beta`: p is its score for the box's
+    class, u the IoU of the box that it predicts. A box's candidates are the `topk` anchors with the
+    highest t. Those are positive for it whose t is above 0 and whose centre lies inside the box,
+    more than .01 pixels from its edges; of several boxes an anchor goes to that with the highest u.
+    The target of an anchor is `t / (max t + eps) * max u`, the maxima those of all anchors that the
+    box has got (equation 4).
+
+    The rule `'yolo'` is that of YOLOv8 and its successors, which have `topk=10, alpha=0.5,
+    min_side=16.0, eps=1e-9`: u is the CIoU, from 0; only anchors whose centre lies inside the box
+    are candidates; and an anchor that several boxes have chosen goes to that with the highest u of
+    all boxes that it lies in, chosen or not. Anchors of t = 0 are not positive; there they may be,
+    as topk has it, with target 0.
+
+    Of equal t the anchor of the lower index is taken, of equal u the first box. Logarithms are
+    compared, so nothing underflows; t that differ by a few parts in a million may be equal.
+
+    Args:
+      anchors: one `[N_l, 4]` xyxy a level, pixels.
+      boxes: `[B, M, 4]` xyxy, pixels; M is at least 1.
+      labels: `[B, M]` int, 0..C-1.
+      valid: `[B, M]` bool, whether the slot holds a box at all.
+      ignored: `[B, M]` bool, whether a valid box is a region to ignore.
+      logits: one `[B, N_l, C]` a level, before the sigmoid.
+      predicted_boxes: one `[B, N_l, 4]` xyxy a level, pixels.
+      topk: candidates of a box, on all levels together.
+      alpha: exponent of the score, at least 0.
+      beta: exponent of the overlap, above 0.
+      rule: whose overlaps and candidates.
+      min_side: pixels, by `'yolo'`; a shorter side of a box is taken for so long where it is asked
+        which centres lie inside. There it is the stride of the second level.
+      eps: above 0.
+      ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored,
+        where it is not positive.
+
+    Returns:
+      The matches and targets, `[B, N]` each; `gt_index` and `iou` are 0 where not positive, `iou`
+      is u.
+
+    Raises:
+      TypeError: labels are no integers.
+      ValueError: a shape or an option is not one of the possible values.
+    """
+    _check_options(topk, alpha, beta, rule, min_side, eps)
+    given, sizes = check_given(anchors, boxes, labels, valid, ignored, ignore_iof)
+    predicted = Predicted(logits, predicted_boxes, given, sizes)
+    measure = _Measure(rule, alpha, beta)
+    slot, positive = _assigned(given, predicted, measure, topk, min_side)
+    own_boxes = gather_boxes(given.boxes, slot)
+    overlap = jnp.where(positive, measure.overlap(predicted.boxes, own_boxes), 0.0)
+    matches = matches_of(given, slot, positive, overlap, ignore_iof)
+    own_logits = predicted.logits_of_labels(jnp.maximum(matches.labels, 0))
+    metric = jnp.where(positive, jnp.exp(measure.log_metric(own_logits, overlap)), 0.0)
+    of_anchors = jnp.where(positive, slot, given.boxes.shape[1])
+    share = metric / (_highest_of_own(metric, of_anchors, given) + eps)
+    return SoftMatches(matches, share * _highest_of_own(overlap, of_anchors, given))
+
+
+def _assigned(
+    given: Given, predicted: Predicted, measure: _Measure, topk: int, min_side: float
+) -> tuple[jax.Array, jax.Array]:
+    """The slot that each anchor goes to, and whether there is one: `[B, N]` each."""
+    count = predicted.boxes.shape[1]
+    least = _LEAST_DISTANCE_FROM_EDGE[measure.rule]
+    areas = _with_sides(given.boxes, min_side) if measure.rule == "yolo" else given.boxes
+    # The box of all that has the highest overlap, which the rule of YOLO asks for.
+    none = nowhere(given, predicted.boxes, *predicted.logits)
+    highest = jnp.where(none, 0.0, -1.0).astype(predicted.boxes.dtype)
+
+    def visit(state: Any, slot: Any) -> Any:
+        (highest, best), (box, area, label, is_object, index) = state, slot
+        inside = inside_by(given.centres[None], area[:, None]) > least
+        inside &= is_object[:, None]
+        overlap = measure.overlap(predicted.boxes, box[:, None])
+        metric = measure.log_metric(predicted.logits_of_class(label), overlap)
+        lowest = jnp.finfo(metric.dtype).min
+        candidates = inside if measure.rule == "yolo" else is_object[:, None]
+        metric = jnp.where(candidates, metric, lowest)
+        value, anchor = ranking.few_highest(metric, topk)
+        made = (value > lowest) & jnp.take_along_axis(inside, anchor, axis=1)
+        overlap_of = jnp.take_along_axis(overlap, anchor, axis=1)
+        better = inside & (overlap > highest)
+        state = jnp.where(better, overlap, highest), jnp.where(better, index[:, None], best)
+        return state, (Claims(anchor, made), overlap_of)
+
+    slots = (given.boxes, areas, given.labels, given.is_object, _slot_numbers(given))
+    by_slot = jax.tree.map(lambda array: array.swapaxes(0, 1), slots)
+    (_, best), found = jax.lax.scan(visit, (highest, none.astype(jnp.int32)), by_slot)
+    claims, overlaps = jax.tree.map(lambda array: array.swapaxes(0, 1), found)
+    slot, value = strongest(claims, overlaps, count)
+    if measure.rule == "yolo":
+        slot = jnp.where(number_of_anchors(claims, count) > 1, best, slot)
+    return jnp.where(value >= 0.0, slot, 0), value >= 0.0
+
+
+def _highest_of_own(values: jax.Array, slot: jax.Array, given: Given) -> jax.Array:
+    """Of every anchor, the highest value among those of its own slot: `[B, N]`; 0 without one."""
+
+    def visit(highest: jax.Array, index: jax.Array) -> jax.Array:
+        of_slot = slot == index[:, None]
+        value = jnp.max(jnp.where(of_slot, values, 0.0), axis=1, keepdims=True)
+        return jnp.where(of_slot, value, highest)
+
+    return visit_slots(visit, _slot_numbers(given), jnp.where(slot >= 0, 0.0, values))
+
+
+def _slot_numbers(given: Given) -> jax.Array:
+    """`[B, M]` int32, 0 to M - 1."""
+    return jax.lax.broadcasted_iota(jnp.int32, given.labels.shape, 1)
+
+
+def _with_sides(boxes: jax.Array, min_side: float) -> jax.Array:
+    """Boxes whose sides are at least so long, about the same centres."""
+    centres, sides = (boxes[..., :2] + boxes[..., 2:]) * 0.5, boxes[..., 2:] - boxes[..., :2]
+    low = jnp.where(sides < min_side, centres - min_side * 0.5, boxes[..., :2])
+    high = jnp.where(sides < min_side, centres + min_side * 0.5, boxes[..., 2:])
+    return jnp.concatenate([low, high], axis=-1)
+
+
+def _check_options(
+    topk: int, alpha: float, beta: float, rule: str, min_side: float, eps: float
+) -> None:
+    check_count("topk", topk)
+    if rule not in _LEAST_DISTANCE_FROM_EDGE:
+        raise ValueError(f"rule is {rule!r}; it must be 'tood' or 'yolo'.")
+    if rule == "tood" and min_side != 0.0:
+        raise ValueError(f"min_side is {min_side}; by the rule 'tood' it must be 0.")
+    if not alpha >= 0.0:
+        raise ValueError(f"alpha is {alpha}; it must be at least 0.")
+    for name, value in (("beta", beta), ("eps", eps)):
+        if not value > 0.0:
+            raise ValueError(f"{name} is {value}; it must be above 0.")
