@@ -25,12 +25,7 @@ import ml_collections
 
 from ioub_jax.configs import arguments, defaults
 from ioub_jax.configs.backbones import BACKBONES, use_backbone
-from ioub_jax.configs.data_sets import COCO_TRAINING_IMAGES
-
-#: Pads COCO's images by 6 % (docs/results); a single canvas for all would pad them by 105 %.
-CANVASES = ((800, 1344), (800, 1216), (800, 1088), (1088, 800), (1344, 800))
-#: By 8 % at 600x1000.
-ABLATION_CANVASES = ((608, 1024), (608, 928), (608, 800), (832, 608), (1024, 608))
+from ioub_jax.configs.data_sets import use_coco
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
@@ -38,16 +33,5 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     backbone, arm, scale = arguments.parse(argument, BACKBONES, defaults.ARMS, ("main", "ablation"))
     config = defaults.get_config(arm)
     use_backbone(config.model, backbone)
-    config.data.source = "coco"
-    config.data.canvases = CANVASES
-    config.data.resize.mode = "short_side"
-    if scale == "ablation":
-        config.data.canvases = ABLATION_CANVASES
-        config.data.resize.update({"short_side": 600, "long_side": 1000})
-    config.schedule.images = 12 * COCO_TRAINING_IMAGES
-    config.optimizer.clip_global_norm = 35.0
-    config.evaluation.every_images = COCO_TRAINING_IMAGES
-    config.runtime.workers = 8
-    # Cheaper on TPUs than to keep and to read them again: docs/performance.md.
-    config.runtime.rematerialize = "activations"
+    use_coco(config, ablation=scale == "ablation")
     return config

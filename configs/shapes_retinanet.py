@@ -7,27 +7,14 @@ is the arm: `--config=configs/shapes_retinanet.py:baseline`.
 import ml_collections
 
 from ioub_jax.configs import defaults
+from ioub_jax.configs.data_sets import use_shapes
 
 
 def get_config(arm: str = "both") -> ml_collections.ConfigDict:
     """The configuration of an arm."""
     config = defaults.get_config(arm)
-    config.batch_size = 16
     defaults.make_small(config.model, width=16, channels=48)
+    use_shapes(config)
     # Objects of 12 px and more: the smallest anchors are 16 px, half of COCO's.
     config.anchors.base_scale = 2.0
-
-    config.data.source = "shapes"
-    config.data.canvases = ((128, 128),)
-    config.data.max_boxes = 16
-
-    config.schedule.name = "cosine"
-    config.schedule.base_learning_rate = 0.05
-    config.schedule.images = 18_000
-    config.schedule.warmup_images = 1_000
-    config.optimizer.clip_global_norm = 10.0
-
-    config.evaluation.every_images = 6_000
-    config.evaluation.batch_size = 40
-    config.runtime.checkpoint_every_images = 3_000
     return config

@@ -16,11 +16,13 @@ from jax.typing import ArrayLike
 
 from ioub_jax import box_fusion, soft_nms
 from ioub_jax import boxes as box_ops
+from ioub_jax.box_codecs import DELTAS, BoxCodec, DeltaCodec
 from ioub_jax.nms import class_wise_nms
 from ioub_jax.ranking import highest, with_nan_last
 
 # Candidates that are fused, one after another; those beyond have the lowest scores.
 _MOST_FUSED = 2048
+_SSD_DELTAS = DeltaCodec((10.0, 10.0, 5.0, 5.0))
 
 #: How candidates become detections; see `suppress`.
 SUPPRESSIONS = ("nms", "soft_nms_linear", "soft_nms_gaussian", "weighted_box_fusion")
@@ -66,7 +68,9 @@ def candidates(
     *,
     score_threshold: float = 0.05,
     candidates_per_level: int = 1000,
-    box_weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+    codec: BoxCodec = DELTAS,
+    qualities: Sequence[ArrayLike] | None = None,
+    score_exponents: tuple[float, float] = (1.0, 1.0),
 ) -> Candidates:
     """What goes into NMS of a RetinaNet's predictions (arXiv 1708.02002, section 4.1).
 
@@ -77,19 +81,28 @@ def candidates(
 
     Args:
       logits: `[B, N_l, C]` of every level, any float dtype; the score is their sigmoid, in float32.
-      deltas: `[B, N_l, 4]` of every level, as `boxes.decode` takes them.
+      deltas: `[B, N_l, 4]` of every level, as `codec` takes them.
       anchors: `[N_l, 4]` of every level, xyxy, pixels.
       image_sizes: `[B, 2]` (height, width) in pixels of the image inside the network's input, whose
         top left it fills.
       score_threshold: a candidate has a score above this.
       candidates_per_level: candidates of one level that are decoded.
-      box_weights: weights of (dx, dy, dw, dh) in the deltas, as in `boxes.encode`.
+      codec: what the deltas stand for.
+      qualities: `[B, N_l, 1]` of every level, logits of how good a box is; None: the score is that
+        of the class alone.
+      score_exponents: a and b of the score `p^a q^b` of class p and quality q: 1 and 1 in FCOS and
+        ATSS, .5 and .5 in torchvision's FCOS, a and 1 - a in IoU-aware RetinaNet.
 
     Returns:
       The candidates. Equal scores are in the order level, anchor, class; NaN is never a score.
     """
+    if qualities is not None:
+        logits = [
+            _logits_of_products(*level, score_exponents)
+            for level in zip(logits, qualities, strict=True)
+        ]
     levels = [
-        _level_candidates(*level, candidates_per_level, box_weights)
+        _level_candidates(*level, candidates_per_level, codec)
         for level in zip(logits, deltas, anchors, strict=True)
     ]
     boxes, scores, labels = (jnp.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
@@ -104,7 +117,7 @@ def candidates_softmax(
     *,
     score_threshold: float = 0.02,
     candidates_per_class: int = 400,
-    box_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
+    codec: BoxCodec = _SSD_DELTAS,
 ) -> Candidates:
     """What goes into NMS of an SSD's predictions (arXiv 1512.02325, section 3.3).
 
@@ -121,7 +134,7 @@ def candidates_softmax(
       image_sizes: see there.
       score_threshold: see there.
       candidates_per_class: candidates of one class that are decoded.
-      box_weights: as `candidates`.
+      codec: as `candidates`.
 
     Returns:
       The candidates. Equal scores are in the order class, level, anchor; NaN is never a score.
@@ -138,10 +151,9 @@ def candidates_softmax(
     scores = jnp.take_along_axis(by_class, anchor_index, axis=2).reshape(batch, -1)
     labels = jnp.repeat(jnp.arange(classes, dtype=jnp.int32), count)
     anchor_index = anchor_index.reshape(batch, -1)
-    boxes = box_ops.decode(
+    boxes = codec.decode(
         jnp.take_along_axis(all_deltas, anchor_index[:, :, None], axis=1),
         all_anchors[anchor_index],
-        weights=box_weights,
     )
     labels = jnp.broadcast_to(labels[None], scores.shape)
     return _checked(boxes, scores, labels, image_sizes, score_threshold)
@@ -234,15 +246,27 @@ def _level_candidates(
     deltas: ArrayLike,
     anchors: ArrayLike,
     count: int,
-    box_weights: Sequence[float],
+    codec: BoxCodec,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Boxes `[B, k, 4]`, scores `[B, k]` and labels `[B, k]` of a level's best (anchor, class)."""
     logits, deltas, anchors = jnp.asarray(logits), jnp.asarray(deltas), jnp.asarray(anchors)
     top_logits, anchor_index, labels = _top_entries(logits, count)
     top_deltas = jnp.take_along_axis(deltas, anchor_index[:, :, None], axis=1)
-    boxes = box_ops.decode(top_deltas, anchors[anchor_index], weights=box_weights)
+    boxes = codec.decode(top_deltas, anchors[anchor_index])
     (top_logits,) = box_ops.at_least_float32(top_logits)
     return boxes, jax.nn.sigmoid(top_logits), labels
+
+
+def _logits_of_products(
+    logits: ArrayLike, quality: ArrayLike, exponents: tuple[float, float]
+) -> jax.Array:
+    """Logits `[B, N, C]` whose sigmoids are the scores `p^a q^b`."""
+    of_class, of_box = box_ops.at_least_float32(logits, quality)
+    of_class_part, of_box_part = exponents
+    log_score = of_class_part * jax.nn.log_sigmoid(of_class)
+    log_score += of_box_part * jax.nn.log_sigmoid(jnp.broadcast_to(of_box, of_class.shape))
+    # log(s / (1 - s)), of a score that float32 tells from 1.
+    return log_score - jnp.log(-jnp.expm1(jnp.minimum(log_score, -1e-7)))
 
 
 def _top_entries(logits: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:

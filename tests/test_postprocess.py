@@ -336,3 +336,43 @@ def test_candidates_become_detections_as_they_are_asked_to(method, scores):
 def test_another_suppression_is_refused():
     with pytest.raises(ValueError, match="suppression is 'soft_nms'; it must be one of"):
         postprocess.suppress(candidates_by_hand(), nms_iou=0.5, max_detections=5, method="soft_nms")
+
+
+def test_scores_are_products_of_class_and_quality():
+    logits, deltas = predictions(3)
+    random = np.random.default_rng(4)
+    qualities = [random.normal(0, 2, (2, len(level), 1)).astype(np.float32) for level in ANCHORS]
+    for of_class, of_box in ((1.0, 1.0), (0.5, 0.5), (0.7, 0.3), (1.0, 0.0)):
+        found = postprocess.candidates(
+            logits,
+            deltas,
+            ANCHORS,
+            IMAGE_SIZES,
+            score_threshold=0.0,
+            candidates_per_level=20,
+            qualities=qualities,
+            score_exponents=(of_class, of_box),
+        )
+        start = 0
+        for level, quality in zip(logits, qualities, strict=True):
+            p, q = (1 / (1 + np.exp(-np.float64(values))) for values in (level, quality))
+            scores = (p**of_class * q**of_box).reshape(2, -1)
+            expected = -np.sort(-scores, axis=1)[:, :20]
+            told = found.scores[:, start : start + 20]
+            np.testing.assert_allclose(told, expected, rtol=1e-5)
+            start += 20
+
+
+def test_extreme_scores_and_qualities_are_numbers():
+    logits = (np.float32([[[200.0], [-200.0], [0.0]]]),)
+    qualities = (np.float32([[[200.0], [-200.0], [200.0]]]),)
+    anchors = (ANCHORS[0][:3],)
+    found = postprocess.candidates(
+        logits,
+        (np.zeros((1, 3, 4), np.float32),),
+        anchors,
+        IMAGE_SIZES[:1],
+        score_threshold=0.0,
+        qualities=qualities,
+    )
+    np.testing.assert_allclose(found.scores, [[1.0, 0.5, 0.0]], atol=1e-6)

@@ -70,13 +70,18 @@ def _lines_of_table(asked: Sequence[str]) -> Iterator[str]:
 
 
 def _with_default(key: keys.Key) -> str:
-    """A key and its default, with the family that it is of where it is not of both."""
-    retinanet, ssd = map(key.default_of, keys.FAMILIES)
-    if retinanet is keys.NO_KEY:
-        return f"{key.name} = {ssd!r} (SSD alone)"
-    if ssd is keys.NO_KEY:
-        return f"{key.name} = {retinanet!r} (RetinaNet alone)"
-    return f"{key.name} = {retinanet!r}" + (f" (SSD: {ssd!r})" if ssd != retinanet else "")
+    """A key and its default in a RetinaNet, and the families that have another one, or no such."""
+    of_families = {family: key.default_of(family) for family in keys.FAMILIES}
+    having = {name: value for name, value in of_families.items() if value is not keys.NO_KEY}
+    first = next(iter(having.values()))
+    others = [f"{name}: {value!r}" for name, value in having.items() if value != first]
+    alike = [name for name, value in having.items() if value == first]
+    lacking = [name for name in of_families if name not in having]
+    if len(lacking) > len(having):
+        others = [", ".join(alike) + " alone" if not others else ", ".join(alike), *others]
+    elif lacking:
+        others.append(f"not in {', '.join(lacking)}")
+    return f"{key.name} = {first!r}" + (f" ({'; '.join(others)})" if others else "")
 
 
 def _lines_of_recipes() -> Iterator[str]:

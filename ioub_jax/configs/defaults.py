@@ -55,11 +55,16 @@ def _value(key: keys.Key, family: str) -> object:
 def set_arm(config: ml_collections.ConfigDict, arm: str) -> None:
     """Turns the losses of a configuration into those of an arm; other keys stay as they are."""
     eta, lambda_, measured = ARMS[arm]
-    config.loss.classification.eta = eta
+    classification = config.loss.classification
+    classification.eta = eta
+    if eta != 0 and classification.name == "quality_focal":
+        classification.name = "focal"  # GFL's follows the IoU by itself, and takes no weights
     localization = config.loss.localization
     localization.lambda_ = lambda_
     localization.w_loc = None if measured else 1.0
     localization.calibration_lambda = 1.5 if measured and lambda_ == 0.0 else None
+    if localization.calibration_lambda is not None:
+        localization.dynamic = False  # nothing is measured where it is normalised in every batch
 
 
 def make_small(model: ml_collections.ConfigDict, *, width: int, channels: int) -> None:

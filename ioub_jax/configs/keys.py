@@ -10,6 +10,7 @@ from typing import Any
 
 from ioub_jax.configs.arms import ARMS
 from ioub_jax.configs.data_sets import COCO_TRAINING_IMAGES
+from ioub_jax.configs.family_defaults import FAMILY_DEFAULTS, NO_KEY, Marker
 from ioub_jax.configs.rules import (
     Rule,
     above,
@@ -19,6 +20,7 @@ from ioub_jax.configs.rules import (
     class_weights,
     flag,
     interval,
+    intervals_of_levels,
     metrics,
     names,
     number,
@@ -40,26 +42,16 @@ from ioub_jax.configs.ssd_boxes import RATIOS, SIZES, STRIDES
 __all__ = ["FAMILIES", "KEYS", "NO_KEY", "REPLACED", "SECTIONS", "Key", "of_family"]
 
 
-class _Marker:
-    def __init__(self, words: str) -> None:
-        self._words = words
-
-    def __repr__(self) -> str:
-        return self._words
-
-
 #: The losses on boxes, of those of localization.
 _BOX_LOSSES = (
     *("iou", "giou", "diou", "ciou", "eiou", "focal_eiou", "siou", "mpdiou"),
     *("wiou_v1", "wiou_v2", "wiou_v3", "shape_iou", "piou", "piou2", "nwd"),
 )
 
-#: In the place of a default: the family has no such key.
-NO_KEY = _Marker("NO_KEY")
-_THE_SAME = _Marker("_THE_SAME")
+_THE_SAME = Marker("_THE_SAME")
 
 #: The families of detectors, as `model.name` has them.
-FAMILIES = ("retinanet", "ssd")
+FAMILIES = ("retinanet", "ssd", *(name for name in FAMILY_DEFAULTS if name != "retinanet"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +60,8 @@ class Key:
 
     Attributes:
       name: the key with its dots.
-      default: its value in a RetinaNet where nothing else is said; `NO_KEY` where only an SSD has
-        the key.
+      default: its value in a RetinaNet where nothing else is said, and in the families of
+        `FAMILY_DEFAULTS` that have no other; `NO_KEY` where there is none.
       must_be: what its value must be.
       meaning: what it says, in a sentence or two.
       ssd: its value in an SSD (SSD300 with the default boxes for COCO) where that is another one;
@@ -84,7 +76,11 @@ class Key:
 
     def default_of(self, family: str) -> Any:
         """The default in a family, `NO_KEY` where it does not have the key."""
-        return self.default if family == "retinanet" or self.ssd is _THE_SAME else self.ssd
+        if family == "ssd":
+            return self.default if self.ssd is _THE_SAME else self.ssd
+        if self.default is NO_KEY and self.ssd is not NO_KEY:
+            return NO_KEY  # of an SSD alone, and another one may have its name
+        return FAMILY_DEFAULTS[family].get(self.name, self.default)
 
 
 def of_family(family: str) -> dict[str, Key]:
@@ -155,8 +151,9 @@ KEYS = (
         "model.name",
         "retinanet",
         text(),
-        "The detector: retinanet, ssd, or one of your own. The two have other keys, and so other "
-        "defaults to start from: ioub_jax.configs.defaults and ioub_jax.configs.ssd_defaults.",
+        "The detector: retinanet, ssd, fcos, atss, gfl, iou_aware_retinanet, or one of your own. "
+        "They have keys of their own, and so other defaults to start from: "
+        "ioub_jax.configs.defaults.of_family and ioub_jax.configs.ssd_defaults.",
         ssd="ssd",
     ),
     Key(
@@ -297,6 +294,27 @@ KEYS = (
         "Score of every anchor before training.",
         ssd=NO_KEY,
     ),
+    Key(
+        "model.head.level_scales",
+        NO_KEY,
+        flag(),
+        "Whether the values of each level are multiplied by a number that is learned.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "model.head.distances",
+        NO_KEY,
+        one_of("exp", "relu"),
+        "What makes distances of the values of an FCOS: exp as at first, relu in torchvision.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "model.head.reg_max",
+        NO_KEY,
+        whole(at_least=1),
+        "Largest distance of a GFL's boxes, in strides: the last of its reg_max + 1 bins.",
+        ssd=NO_KEY,
+    ),
     # ------------------------------------------------------------------ the anchors
     Key(
         "anchors.base_scale",
@@ -389,6 +407,44 @@ KEYS = (
         ssd=(10.0, 10.0, 5.0, 5.0),
     ),
     # ------------------------------------------------------------------ matching
+    Key(
+        "matcher.name",
+        "iou",
+        one_of("iou", "atss", "fcos"),
+        "How anchors find their boxes: by the IoU and the thresholds below; by their statistics, "
+        "atss (arXiv 1912.02424); as points near the middle of a box, fcos (arXiv 1904.01355).",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "matcher.topk",
+        9,
+        whole(at_least=1),
+        "Candidates of a box on each level, of atss.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "matcher.center_radius",
+        1.5,
+        or_none(above(0)),
+        "How far from the middle of a box a point finds it, in strides, of fcos; None: anywhere in "
+        "the box.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "matcher.size_ranges",
+        None,
+        or_none(intervals_of_levels()),
+        "Least and largest distance of a point from the edges of its box, of every level in "
+        "pixels, of fcos, as ((0, 64), (64, 1e8)). None: 4 to 8 strides.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "matcher.center_rule",
+        "authors",
+        one_of("authors", "torchvision"),
+        "Whose comparisons fcos makes at the ends of a range, and of areas.",
+        ssd=NO_KEY,
+    ),
     Key(
         "matcher.foreground_iou",
         0.5,
@@ -612,6 +668,13 @@ KEYS = (
     Key("loss.localization.wiou_alpha", 1.7, above(1), "alpha of wiou_v3."),
     Key("loss.localization.wiou_delta", 2.7, above(0), "delta of wiou_v3."),
     Key(
+        "loss.localization.instance_weights",
+        "none",
+        one_of("none", "centreness", "score"),
+        "What a positive counts besides: centreness (FCOS, ATSS) or its score (GFL), whose sum is "
+        "then what the loss is divided by.",
+    ),
+    Key(
         "loss.localization.carl_weight",
         0.0,
         at_least(0),
@@ -629,6 +692,21 @@ KEYS = (
         1.0,
         at_least(0),
         "Factor of the whole localization loss, without CARL.",
+    ),
+    Key(
+        "loss.quality.target",
+        NO_KEY,
+        one_of("none", "centreness", "iou"),
+        "What the head also says of a box, and its score is multiplied by; none: nothing.",
+        ssd=NO_KEY,
+    ),
+    Key("loss.quality.weight", NO_KEY, at_least(0), "Factor of that loss.", ssd=NO_KEY),
+    Key(
+        "loss.distribution_weight",
+        NO_KEY,
+        at_least(0),
+        "Factor of the distribution focal loss of a GFL.",
+        ssd=NO_KEY,
     ),
     Key(
         "loss.normalizer",
@@ -1226,6 +1304,14 @@ KEYS = (
         1000,
         whole(at_least=1),
         "Scores of each level that are looked at, the highest.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "evaluation.score_exponents",
+        NO_KEY,
+        numbers(lambda value: len(value) == 2 and min(value) >= 0, "two numbers of at least 0"),
+        "a and b of the score p^a q^b of class p and quality q: 1 and 1 in FCOS and ATSS, .5 and "
+        ".5 in torchvision's FCOS, a and 1 - a in IoU-aware RetinaNet.",
         ssd=NO_KEY,
     ),
     Key(

@@ -224,6 +224,19 @@ def ratios_of_levels() -> Rule:
     )
 
 
+def intervals_of_levels() -> Rule:
+    """For each level a range of sizes in pixels."""
+
+    def is_range(value: Any) -> bool:
+        return _are_numbers(value) and len(value) == 2 and 0 <= value[0] < value[1]
+
+    return Rule(
+        tuple,
+        _is_tuple_of(is_range),
+        "two numbers of at least 0 for each level, the lower first, as ((0, 64), (64, 1e8))",
+    )
+
+
 def metrics() -> Rule:
     """Which metrics an evaluation has."""
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ioub_jax.detectors import retinanet, ssd
+from ioub_jax.detectors import atss, fcos, gfl, iou_aware_retinanet, retinanet, ssd
 from ioub_jax.detectors.anchor_objective import AnchorObjective, Inspection, MatchingOptions
 from ioub_jax.detectors.augmented import AugmentedDetector
 from ioub_jax.detectors.detector import (
@@ -34,7 +34,14 @@ __all__ = [
 ]
 
 #: `model.name` -> what builds the detectors of that family. A new family is a file and a line here.
-FAMILIES = {"retinanet": retinanet.create, "ssd": ssd.create}
+FAMILIES = {
+    "retinanet": retinanet.create,
+    "ssd": ssd.create,
+    "fcos": fcos.create,
+    "atss": atss.create,
+    "gfl": gfl.create,
+    "iou_aware_retinanet": iou_aware_retinanet.create,
+}
 
 
 def create(config: Any, num_classes: int) -> Detector:

@@ -7,11 +7,17 @@ import flax.linen as nn
 import jax
 
 from ioub_jax.anchors import AnchorLayout
+from ioub_jax.box_codecs import BoxCodec, DeltaCodec
 from ioub_jax.detectors.anchor_objective import AnchorObjective, MatchingOptions
 from ioub_jax.detectors.detector import Anchors, Canvas, DetectionOptions, Detector
 from ioub_jax.key_names import naming_fields
 from ioub_jax.models.interface import Predictions
-from ioub_jax.objective import ClassificationOptions, LocalizationOptions, ObjectiveOptions
+from ioub_jax.objective import (
+    ClassificationOptions,
+    LocalizationOptions,
+    ObjectiveOptions,
+    QualityOptions,
+)
 from ioub_jax.postprocess import Candidates
 
 
@@ -21,6 +27,7 @@ def create(
     levels: AnchorLayout,
     candidates: Callable[..., Candidates],
     canvas: Canvas | None = None,
+    codec: BoxCodec | None = None,
 ) -> Detector:
     """A network and its anchors with the losses and the rules of a configuration.
 
@@ -31,12 +38,13 @@ def create(
       levels: as `Detector.levels`.
       candidates: `postprocess.candidates` or one like it, with what only it has given.
       canvas: as `Detector.canvas`.
+      codec: what four numbers of an anchor say; None: deltas with `config.anchors.box_weights`.
 
     Raises:
       ConfigError: the losses or the rules cannot be had.
     """
-    box_weights = tuple(config.anchors.box_weights)
-    objective = AnchorObjective(_matching(config), losses_of(config.loss, box_weights))
+    codec = codec or DeltaCodec(tuple(config.anchors.box_weights))
+    objective = AnchorObjective(_matching(config), losses_of(config.loss, codec))
 
     def find_candidates(
         predictions: Predictions,
@@ -45,13 +53,17 @@ def create(
         *,
         score_threshold: float,
     ) -> Candidates:
+        of_boxes = {}
+        if "quality" in predictions.others:
+            of_boxes["qualities"] = predictions.others["quality"]
         return candidates(
             predictions.logits,
             predictions.deltas,
             anchors,
             image_sizes,
             score_threshold=score_threshold,
-            box_weights=box_weights,
+            codec=codec,
+            **of_boxes,
         )
 
     return Detector(
@@ -81,12 +93,15 @@ def options_of(evaluation: Any) -> DetectionOptions:
 
 
 def _matching(config: Any) -> MatchingOptions:
+    values = dict(config.get("matcher", {}).items())
+    if values.get("size_ranges") is not None:
+        values["size_ranges"] = tuple(map(tuple, values["size_ranges"]))
     with naming_fields("matcher", MatchingOptions):
-        return MatchingOptions(**config.get("matcher", {}))
+        return MatchingOptions(**values)
 
 
-def losses_of(loss: Any, box_weights: tuple[float, ...]) -> ObjectiveOptions:
-    """The losses that `config.loss` describes, on deltas with these weights.
+def losses_of(loss: Any, codec: BoxCodec) -> ObjectiveOptions:
+    """The losses that `config.loss` describes, on boxes in that form.
 
     Raises:
       ConfigError: they contradict each other; the sentence names the keys.
@@ -106,10 +121,14 @@ def losses_of(loss: Any, box_weights: tuple[float, ...]) -> ObjectiveOptions:
         if chosen.get("focaler") is not None:
             chosen["focaler"] = tuple(chosen["focaler"])
         localization = LocalizationOptions(**chosen)
+    with naming_fields("loss.quality", QualityOptions):
+        quality = QualityOptions(**loss.get("quality", {}))
     with naming_fields("loss", ObjectiveOptions):
         return ObjectiveOptions(
             classification=classification,
             localization=localization,
             normalizer=loss.normalizer,
-            box_weights=box_weights,  # type: ignore[arg-type]
+            codec=codec,
+            quality=quality,
+            distribution_weight=loss.get("distribution_weight", 0.0),
         )

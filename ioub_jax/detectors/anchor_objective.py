@@ -6,11 +6,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ioub_jax import boxes, matching, objective, wasserstein
+from ioub_jax import assigners, matching, objective, wasserstein
 from ioub_jax.detectors.detector import Anchors, Batch, Carried
+from ioub_jax.losses import box_kinds
 from ioub_jax.models.interface import Predictions
 
 _TREATMENTS = ("ignore", "drop", "keep")
+#: How anchors can find their boxes.
+ASSIGNERS = ("iou", "atss", "fcos")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +21,12 @@ class MatchingOptions:
     """Which anchors learn which boxes.
 
     Attributes:
-      foreground_iou: as `matching.match`, as are the next three.
+      name: 'iou', by `matching.match`; 'atss' or 'fcos', by `assigners.atss` or `assigners.fcos`.
+      topk: of 'atss'.
+      center_radius: of 'fcos', as are the next two.
+      size_ranges: see there.
+      center_rule: see there, `rule`.
+      foreground_iou: as `matching.match`, as are the next two, and `ignore_iof` of all of them.
       background_iou: see there.
       low_quality: see there.
       ignore_iof: see there.
@@ -32,6 +40,11 @@ class MatchingOptions:
       ValueError: a value is none of these, or out of its range.
     """
 
+    name: str = "iou"
+    topk: int = 9
+    center_radius: float | None = 1.5
+    size_ranges: tuple[tuple[float, float], ...] | None = None
+    center_rule: assigners.FcosRule = "authors"
     foreground_iou: float = 0.5
     background_iou: float = 0.4
     low_quality: matching.LowQuality = "authors"
@@ -47,6 +60,8 @@ class MatchingOptions:
             self.foreground_iou, self.background_iou, self.low_quality, self.ignore_iof
         )
         matching.check_similarity(self.similarity, self.nwd_constant)
+        if self.name not in ASSIGNERS:
+            raise ValueError(f"name is {self.name!r}; it must be one of {', '.join(ASSIGNERS)}.")
         for name in ("crowd", "difficult"):
             treatment = getattr(self, name)
             if treatment not in _TREATMENTS:
@@ -97,6 +112,7 @@ class AnchorObjective:
             options=self.losses,
             loss_state=carried.loss_state,
             image_size=self._image_size(batch),
+            others=predictions.others,
         )
 
     def match(self, batch: Batch, anchors: Anchors) -> tuple[matching.Matches, jax.Array]:
@@ -110,13 +126,28 @@ class AnchorObjective:
         Returns:
           The matches, and the matched boxes `[B, N, 4]`.
         """
+        matches = self._matches(batch, anchors)
+        return matches, matching.gather_boxes(batch["boxes"], matches.gt_index)
+
+    def _matches(self, batch: Batch, anchors: Anchors) -> matching.Matches:
         valid, ignored = self._roles(batch)
-        matches = matching.match(
+        ground_truth = batch["boxes"], batch["labels"], valid, ignored
+        if self.rules.name == "atss":
+            return assigners.atss(
+                anchors, *ground_truth, topk=self.rules.topk, ignore_iof=self.rules.ignore_iof
+            )
+        if self.rules.name == "fcos":
+            return assigners.fcos(
+                anchors,
+                *ground_truth,
+                center_radius=self.rules.center_radius,
+                size_ranges=self.rules.size_ranges,
+                rule=self.rules.center_rule,
+                ignore_iof=self.rules.ignore_iof,
+            )
+        return matching.match(
             jnp.concatenate(anchors),
-            batch["boxes"],
-            batch["labels"],
-            valid,
-            ignored,
+            *ground_truth,
             foreground_iou=self.rules.foreground_iou,
             background_iou=self.rules.background_iou,
             low_quality=self.rules.low_quality,
@@ -124,7 +155,6 @@ class AnchorObjective:
             similarity=self.rules.similarity,
             nwd_constant=self.rules.nwd_constant,
         )
-        return matches, matching.gather_boxes(batch["boxes"], matches.gt_index)
 
     def _roles(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Which ground-truth slots are matched, and which only ignore the anchors inside them."""
@@ -139,7 +169,8 @@ class AnchorObjective:
 
     def _image_size(self, batch: Batch) -> tuple[int, int] | None:
         """Height and width of the canvas, for the loss that needs them."""
-        if self.losses.localization.name != "mpdiou":
+        kind = box_kinds.KINDS.get(self.losses.localization.kind)
+        if kind is None or "image_size" not in kind.takes:
             return None
         _, height, width, _ = batch["image"].shape
         return height, width
@@ -158,9 +189,8 @@ class AnchorObjective:
         )
         sizes = [level.shape[0] for level in anchors]
         deltas = jnp.concatenate(predictions.deltas, axis=1)
-        weights = self.losses.box_weights
         return Inspection(
-            boxes=boxes.decode(deltas, jnp.concatenate(anchors)[None], weights=weights),
+            boxes=self.losses.codec.decode(deltas, jnp.concatenate(anchors)[None]),
             ious=scalars.ious,
             positive=scalars.positive,
             weights=objective.classification_weights(scalars, sizes, self.losses.classification),

@@ -23,6 +23,7 @@ class Head(nn.Module):
       bias_before_norm: whether the convolutions of a tower with a norm have a bias; those of
         torchvision and detectron2 have none.
       bias: initial bias of the output.
+      quality: whether `with_quality` has one more convolution on the tower, a value an anchor.
       dtype: dtype of the computation.
     """
 
@@ -33,6 +34,7 @@ class Head(nn.Module):
     norm: str
     bias_before_norm: bool = True
     bias: float = 0.0
+    quality: bool = False
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
@@ -59,16 +61,28 @@ class Head(nn.Module):
             bias_init=nn.initializers.constant(self.bias),
             dtype=self.dtype,
         )
+        if self.quality:
+            self.quality_output = layers.SharedConvolution(
+                self.anchors, kernel_init=init, dtype=self.dtype
+            )
 
     def __call__(self, levels: layers.Maps) -> layers.Maps:
         """Maps `[B, h, w, channels]` to `[B, h, w, anchors * outputs]`, each level."""
+        return self.output(self._of_tower(levels))
+
+    def with_quality(self, levels: layers.Maps) -> tuple[layers.Maps, layers.Maps]:
+        """The same, and `[B, h, w, anchors]` of each level."""
+        of_tower = self._of_tower(levels)
+        return self.output(of_tower), self.quality_output(of_tower)
+
+    def _of_tower(self, levels: layers.Maps) -> layers.Maps:
         for i, layer in enumerate(self.tower):
             levels = layer(levels)
             if self.norm == "group_norm":
                 levels = tuple(nn.relu(self.norms[i](x)) for x in levels)
             else:
                 levels = tuple(layers.kept_relu(x) for x in levels)
-        return self.output(levels)
+        return levels
 
 
 class RetinaNet(nn.Module):

@@ -17,6 +17,7 @@ from ioub_jax.objective.options import (
     ClassificationOptions,
     LocalizationOptions,
     ObjectiveOptions,
+    QualityOptions,
 )
 from ioub_jax.objective.per_anchor import PerAnchor, per_anchor_scalars
 from ioub_jax.objective.weights import carl_weights, classification_weights, localization_weights
@@ -31,6 +32,7 @@ __all__ = [
     "Objective",
     "ObjectiveOptions",
     "PerAnchor",
+    "QualityOptions",
     "carl_weights",
     "classification_weights",
     "detection_objective",

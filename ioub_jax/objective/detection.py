@@ -9,6 +9,12 @@ import jax.numpy as jnp
 
 from ioub_jax import losses
 from ioub_jax.matching import Matches
+from ioub_jax.objective.box_quality import (
+    Others,
+    distribution_loss,
+    instance_weights,
+    quality_loss,
+)
 from ioub_jax.objective.entries import Sigmoids, repeat_for_entries, split_levels
 from ioub_jax.objective.histograms import positive_histograms
 from ioub_jax.objective.options import (
@@ -62,6 +68,7 @@ def detection_objective(
     options: ObjectiveOptions,
     loss_state: Mapping[str, jax.Array] | None = None,
     image_size: tuple[int, int] | None = None,
+    others: Others | None = None,
 ) -> Objective:
     """The objective of a single-stage detector (arXiv 1908.05641, eq. 1-5).
 
@@ -79,11 +86,14 @@ def detection_objective(
       loss_state: that of the batch before; at first, and where it is not given,
         `options.localization.initial_state`.
       image_size: height and width of the network's input in pixels, which only 'mpdiou' needs.
+      others: as `Predictions.others`: `quality`, one `[B, ..., A]` of logits a level, where
+        `options.quality` has a target; `distribution`, one `[B, ..., A * 4 * (R + 1)]` of logits
+        a level, which has a loss wherever it is given.
 
     Returns:
       An `Objective`. Its metrics `calibration_plain` and `calibration_balanced` are the sums whose
-      ratio over the first batches is `w_loc`; `loss_carl` and `loss_correlation` are there where
-      their weights are not 0.
+      ratio over the first batches is `w_loc`; `loss_quality`, `loss_distribution`, `loss_carl` and
+      `loss_correlation` are there where there are such losses.
     """
     sizes = [level.shape[0] for level in anchors]
     matches = with_int32(matches)
@@ -101,20 +111,25 @@ def detection_objective(
     # GHM is divided by its examples already.
     of_images = jnp.ones_like(scales) if options.classification.name == "ghm_c" else scales
     classification = options.classification.weight * jnp.sum(of_images * classification_sums)
-    localization_sums = jnp.sum(box_weights * scalars.localization, axis=1)
-    localization = options.localization.weight * jnp.sum(scales * localization_sums)
-    loss = classification + localization
+    counts, of_boxes = box_weights, scales
+    instances = instance_weights(with_labels, scalars, anchors, targets, options)
+    if instances is not None:
+        counts = instances * box_weights
+        of_boxes = jnp.broadcast_to(1.0 / jnp.maximum(jnp.sum(instances), 1.0), scales.shape)
+    localization_sums = jnp.sum(counts * scalars.localization, axis=1)
+    localization = options.localization.weight * jnp.sum(of_boxes * localization_sums)
     terms = {"loss_classification": classification, "loss_localization": localization}
-    if options.localization.carl_weight != 0:
-        weights = carl_weights(with_labels, scalars, sizes, options)
-        carl_sums = jnp.sum(weights * scalars.localization, axis=1)
-        terms["loss_carl"] = options.localization.carl_weight * jnp.sum(scales * carl_sums)
-        loss = loss + terms["loss_carl"]
-    if options.classification.correlation_weight != 0:
-        terms["loss_correlation"] = _correlation(
-            with_labels, scalars, sizes, options.classification
-        )
-        loss = loss + terms["loss_correlation"]
+    if options.quality.target != "none":
+        qualities = quality_loss(others or {}, scalars, anchors, targets, options)
+        of_quality = jnp.sum(scales * jnp.sum(qualities, axis=1))
+        terms["loss_quality"] = options.quality.weight * of_quality
+    if others and "distribution" in others:
+        values = distribution_loss(others["distribution"], scalars, anchors, targets, options)
+        values = values if instances is None else instances * values
+        of_bins = jnp.sum(of_boxes * jnp.sum(values, axis=1))
+        terms["loss_distribution"] = options.distribution_weight * of_bins
+    terms |= _published_additions(with_labels, scalars, sizes, scales, options)
+    loss = sum(terms.values(), start=jnp.float32(0.0))
     metrics = {
         "loss": loss,
         **terms,
@@ -125,6 +140,24 @@ def detection_objective(
         "loss_normalizer": 1.0 / jnp.mean(scales),
     }
     return Objective(loss, metrics, moving_average, loss_state)
+
+
+def _published_additions(
+    logits: Labelled,
+    scalars: PerAnchor,
+    sizes: list[int],
+    scales: jax.Array,
+    options: ObjectiveOptions,
+) -> dict[str, jax.Array]:
+    """CARL and the correlation loss, of those that are chosen."""
+    terms = {}
+    if options.localization.carl_weight != 0:
+        weights = carl_weights(logits, scalars, sizes, options)
+        carl_sums = jnp.sum(weights * scalars.localization, axis=1)
+        terms["loss_carl"] = options.localization.carl_weight * jnp.sum(scales * carl_sums)
+    if options.classification.correlation_weight != 0:
+        terms["loss_correlation"] = _correlation(logits, scalars, sizes, options.classification)
+    return terms
 
 
 def _classification_sums(

@@ -6,6 +6,7 @@ The fields have the names of the keys below `config.loss`.
 import dataclasses
 from typing import Any
 
+from ioub_jax.box_codecs import DELTAS, BoxCodec
 from ioub_jax.losses import box_kinds, wise_iou
 from ioub_jax.losses.argument_checks import check_number
 from ioub_jax.wasserstein import CONSTANT
@@ -18,6 +19,8 @@ BOX_LOSSES = (*box_kinds.KINDS, "wiou_v2", "wiou_v3", "nwd")
 LOCALIZATION_LOSSES = DELTA_LOSSES + BOX_LOSSES
 NORMALIZER_SCOPES = ("batch", "level", "image")
 CORRELATIONS = ("concordance", "pearson", "spearman")
+QUALITIES = ("none", "centreness", "iou")
+INSTANCE_WEIGHTS = ("none", "centreness", "score")
 NORMALIZERS = ("positives", "positives_at_least_one_per_image", "per_image", "moving_average")
 
 
@@ -170,6 +173,9 @@ class LocalizationOptions:
       wiou_momentum: share of a batch in the running mean of 'wiou_v2' and 'wiou_v3'.
       wiou_alpha: alpha of 'wiou_v3'.
       wiou_delta: delta of 'wiou_v3'.
+      instance_weights: what a positive counts besides: 'none', 1; 'centreness', how central its
+        anchor is in its box (FCOS, ATSS); 'score', its highest score, without a gradient (GFL,
+        arXiv 2006.04388, eq. 9). The sum is then divided by theirs, at least 1, over the batch.
       carl_weight: factor of PISA's classification-aware regression loss (arXiv 1904.04821), which
         is added to the localization loss; its authors have 1. 0: nothing is computed.
       carl_k: exponent of its weights.
@@ -194,6 +200,7 @@ class LocalizationOptions:
     wiou_momentum: float = 0.01
     wiou_alpha: float = 1.7
     wiou_delta: float = 2.7
+    instance_weights: str = "none"
     carl_weight: float = 0.0
     carl_k: float = 1.0
     carl_bias: float = 0.2
@@ -202,6 +209,7 @@ class LocalizationOptions:
     def __post_init__(self) -> None:
         """Refuses what no formula knows."""
         _check_choice("name", self.name, LOCALIZATION_LOSSES)
+        _check_choice("instance_weights", self.instance_weights, INSTANCE_WEIGHTS)
         if self.power <= 0:
             raise ValueError(f"power is {self.power}; it must be above 0.")
         if self.power != 1 and self.name in DELTA_LOSSES:
@@ -256,6 +264,24 @@ class LocalizationOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class QualityOptions:
+    """The loss of a head that says how good a box is: binary cross-entropy of positives.
+
+    Attributes:
+      target: 'centreness' (FCOS, arXiv 1904.01355), 'iou' with the ground truth (IoU-aware
+        RetinaNet, arXiv 1912.05992), or 'none': there is no such head.
+      weight: factor of the loss.
+    """
+
+    target: str = "none"
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuses what no formula knows."""
+        _check_choice("target", self.target, QUALITIES)
+
+
+@dataclasses.dataclass(frozen=True)
 class ObjectiveOptions:
     """All choices of the objective.
 
@@ -266,13 +292,18 @@ class ObjectiveOptions:
         the global batch, at least 1. 'positives_at_least_one_per_image': the authors' sum over
         images of max(positives, 1). 'per_image': torchvision's mean over images of each image's
         loss over its own positives. 'moving_average': detectron2's moving average of positives.
-      box_weights: weights of (dx, dy, dw, dh) in the box codec.
+      codec: what the four numbers of an anchor say about its box.
+      quality: the loss of what a head says of the quality of its boxes.
+      distribution_weight: factor of the distribution focal loss, where a head puts out the bins of
+        its distances (arXiv 2006.04388); .25 there.
     """
 
     classification: ClassificationOptions = ClassificationOptions()
     localization: LocalizationOptions = LocalizationOptions()
     normalizer: str = "positives"
-    box_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    codec: BoxCodec = DELTAS
+    quality: QualityOptions = QualityOptions()
+    distribution_weight: float = 0.25
 
     def __post_init__(self) -> None:
         """Refuses what no formula knows."""

@@ -64,7 +64,7 @@ def _localization_loss(
     chosen = options.localization
     if chosen.name not in DELTA_LOSSES:
         return _box_loss(decoded, targets, chosen, image_size)
-    target_deltas = box_ops.encode(targets, anchors, weights=options.box_weights)
+    target_deltas = options.codec.encode(targets, anchors)
     formula = losses.smooth_l1_loss if chosen.name == "smooth_l1" else losses.balanced_l1_loss
     return jnp.sum(formula(deltas, target_deltas, beta=chosen.beta), axis=-1)
 
@@ -153,7 +153,7 @@ def _level_scalars(
     anchors = jnp.broadcast_to(anchors[None], targets.shape)
     # A target box of an anchor without one is the anchor itself: its loss is masked, and finite.
     targets = jnp.where(positive[..., None], targets, anchors)
-    decoded = box_ops.decode(deltas, anchors, weights=options.box_weights)
+    decoded = options.codec.decode(deltas, anchors)
     ious = box_ops.aligned_iou(jax.lax.stop_gradient(decoded), targets)
     localization = _localization_loss(deltas, decoded, anchors, targets, options, image_size)
     if isinstance(logits, Sigmoids):

@@ -53,6 +53,12 @@ _WHERE_DATA_LIES = re.compile(
 _LABELS = re.compile(r"data\.\w+\.classes")
 # Keys that runs of earlier versions lack, with what those did.
 _ADDED = {
+    "matcher.name": "iou",
+    "matcher.topk": 9,
+    "matcher.center_radius": 1.5,
+    "matcher.size_ranges": None,
+    "matcher.center_rule": "authors",
+    "loss.localization.instance_weights": "none",
     "model.in_channels": 3,
     "data.exif": "ignore",
     "data.bit_depth": None,

@@ -42,7 +42,8 @@ def test_the_whole_table_is_printed(columns):
     assert any(len(line) > columns - 15 for line in lines)
     assert names_in(text) == [key.name for key in keys.KEYS]
     for key in keys.KEYS:
-        default = key.ssd if key.default is keys.NO_KEY else key.default
+        of_families = map(key.default_of, keys.FAMILIES)
+        default = next(value for value in of_families if value is not keys.NO_KEY)
         words = f"It must be {key.must_be}. {key.meaning}"
         assert f"{key.name} = {default!r}" in joined(text)
         assert f" {words} " in joined(text)
@@ -56,10 +57,10 @@ def test_what_the_families_have_is_told():
     assert printed("model.input_size", "matcher.background_iou", "model.norm").splitlines() == [
         "The network: model.*",
         "",
-        "  model.input_size = 300 (SSD alone)",
+        "  model.input_size = 300 (ssd alone)",
         "      It must be one of 300, 512.",
         "      Height and width of the images that an SSD sees; data.canvases has to agree.",
-        "  model.norm = 'batch_norm' (RetinaNet alone)",
+        "  model.norm = 'batch_norm' (not in ssd)",
         "      It must be one of frozen_bn, batch_norm, group_norm.",
         "      The norms of the backbone. Those of batch_norm are over the global batch, those of "
         "frozen_bn",
@@ -67,7 +68,7 @@ def test_what_the_families_have_is_told():
         "",
         "Which anchors learn which box: matcher.*",
         "",
-        "  matcher.background_iou = 0.4 (SSD: 0.5)",
+        "  matcher.background_iou = 0.4 (ssd: 0.5)",
         "      It must be a number, above 0 and at most 1.",
         "      IoU below which an anchor is background, at most foreground_iou; between the two it "
         "gets no",

@@ -14,6 +14,7 @@ from ioub_jax import matching, objective, postprocess
 from ioub_jax.configs import defaults, keys, ssd_defaults
 from ioub_jax.data import affine, images, resizing
 from ioub_jax.data import checks as data_checks
+from ioub_jax.detectors import anchor_objective
 from ioub_jax.from_config import file_parts
 from ioub_jax.models import layers, resnet, ssd_network
 from tests import tiny
@@ -56,6 +57,9 @@ SINCE |= {
     f"loss.classification.{key}"
     for key in ("delta", "bins", "correlation_weight", "correlation_kind")
 }
+_OF_ASSIGNERS = ("name", "topk", "center_radius", "size_ranges", "center_rule")
+SINCE |= {f"matcher.{key}" for key in _OF_ASSIGNERS}
+SINCE.add("loss.localization.instance_weights")
 #: Keys that had to be set, and can be None now.
 UNSET = {"schedule.images", "schedule.warmup_images", "evaluation.every_images"}
 #: Keys that took one text, and now take several, too.
@@ -133,7 +137,9 @@ CHOICES = {
     "loss.classification.name": objective.CLASSIFICATION_LOSSES,
     "loss.classification.normalizer_scope": objective.options.NORMALIZER_SCOPES,
     "loss.localization.name": objective.options.LOCALIZATION_LOSSES,
+    "matcher.name": anchor_objective.ASSIGNERS,
     "matcher.similarity": matching.SIMILARITIES,
+    "loss.localization.instance_weights": objective.options.INSTANCE_WEIGHTS,
     "loss.normalizer": objective.options.NORMALIZERS,
     "data.source": tuple(file_parts._OPEN),
     "data.resize.mode": resizing.MODES,
@@ -154,7 +160,7 @@ def test_the_choices_are_those_of_the_parts(name):
 
 
 def test_the_backbones_and_sizes_are_those_of_the_models():
-    retinanet, ssd = map(keys.of_family, keys.FAMILIES)
+    retinanet, ssd = map(keys.of_family, ("retinanet", "ssd"))
     written = retinanet["model.backbone"].must_be.kind_words.removeprefix("one of ").split(", ")
     assert written == [*resnet.RESNETS, "efficientnet_lite0"]
     for size in ssd_network.EXTRA_BLOCKS:

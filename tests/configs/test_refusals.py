@@ -167,7 +167,7 @@ def test_a_value_that_no_run_can_have_names_its_key(key, value, words):
 @pytest.mark.parametrize("key", keys.KEYS, ids=lambda key: f"{key.name}{key.ssd}")
 def test_no_key_of_the_table_is_left_out(key):
     """Nothing of the type `object` is what any key must be."""
-    family = "ssd" if key.default is keys.NO_KEY else "retinanet"
+    family = next(name for name in keys.FAMILIES if key.default_of(name) is not keys.NO_KEY)
     config = defaults.of_family(family, "both")
     *path, last = key.name.split(".")
     node = config

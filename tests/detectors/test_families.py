@@ -122,8 +122,8 @@ def test_a_retinanet_does_not_become_an_ssd_by_name():
 
 def test_a_family_that_does_not_exist_is_refused():
     config = defaults.get_config()
-    config.model.name = "fcos"
-    refused(config, "model.name is 'fcos'; it must be 'retinanet' or 'ssd'")
+    config.model.name = "yolo"
+    refused(config, "model.name is 'yolo'; it must be 'retinanet' or 'ssd' or 'fcos' or")
 
 
 def test_a_softmax_is_the_loss_of_an_ssd_alone():

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ioub_jax import boxes, losses, objective
+from ioub_jax.box_codecs import DeltaCodec
 from ioub_jax.matching import Matches
 
 SIZES, IMAGES, CLASSES = (6, 3), 3, 2
@@ -357,7 +358,7 @@ def test_ssd_loss_by_hand():
     options = objective.ObjectiveOptions(
         objective.ClassificationOptions(name="softmax", eta=0.0, negatives_per_positive=2),
         objective.LocalizationOptions(lambda_=0.0, beta=1.0),
-        box_weights=(10.0, 10.0, 5.0, 5.0),
+        codec=DeltaCodec((10.0, 10.0, 5.0, 5.0)),
     )
     metrics = evaluate(arguments, options, w_loc=1.0).metrics
     # The positive costs ln 2, the two hardest backgrounds ln(1 + e^2) and ln 2.

@@ -8,6 +8,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from ioub_jax import objective
+from ioub_jax.box_codecs import DeltaCodec
 from ioub_jax.configs import defaults
 from ioub_jax.detectors import anchor_detector
 
@@ -17,6 +18,7 @@ CHOICES = [
     line
     for block in re.findall(r"```\n(.*?)```", PAGE, flags=re.DOTALL)
     for line in block.splitlines()
+    if line.startswith("--config.")
 ]
 
 
@@ -29,7 +31,7 @@ def options_of(choice):
     )
     values(arguments)
     config = values.config
-    return anchor_detector.losses_of(config.loss, tuple(config.anchors.box_weights))
+    return anchor_detector.losses_of(config.loss, DeltaCodec(tuple(config.anchors.box_weights)))
 
 
 def test_every_name_is_in_a_table():

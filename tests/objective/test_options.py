@@ -6,6 +6,7 @@ import re
 import pytest
 
 from ioub_jax import objective
+from ioub_jax.box_codecs import DeltaCodec
 from ioub_jax.configs import defaults
 from ioub_jax.detectors import anchor_detector
 from ioub_jax.errors import ConfigError
@@ -116,7 +117,7 @@ def test_what_w_loc_starts_as(chosen, w_loc):
 @pytest.mark.parametrize("arm", defaults.ARMS)
 def test_every_option_is_a_key_with_the_same_default(arm):
     config = defaults.get_config(arm)
-    options = anchor_detector.losses_of(config.loss, tuple(config.anchors.box_weights))
+    options = anchor_detector.losses_of(config.loss, DeltaCodec(tuple(config.anchors.box_weights)))
     eta, lambda_, _ = defaults.ARMS[arm]
     assert (options.classification.eta, options.localization.lambda_) == (eta, lambda_)
     # What an arm does not choose is the same here and there, and every field is a key.

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from ioub_jax import boxes, losses, objective
+from ioub_jax.box_codecs import DeltaCodec
 from ioub_jax.matching import Matches
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "author_losses.npz"
@@ -259,7 +260,8 @@ def test_localization_of_the_authors():
     labels = jnp.asarray(np.where(positive, 0, -1)[None].astype(np.int32))
     matches = Matches(labels, jnp.zeros_like(labels), jnp.zeros(labels.shape))
     options = objective.ObjectiveOptions(
-        localization=objective.LocalizationOptions(lambda_=lambda_, beta=beta), box_weights=codec
+        localization=objective.LocalizationOptions(lambda_=lambda_, beta=beta),
+        codec=DeltaCodec(codec),
     )
     predictions = ((jnp.zeros((1, len(positive), 1)),), (deltas[None],))
     case = ((anchors,), matches, targets[None])

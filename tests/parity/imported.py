@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from configs import torchvision
-from ioub_jax import boxes, objective, weights
+from ioub_jax import objective, weights
 from ioub_jax.detectors import AnchorObjective, PlacedDetector
 from ioub_jax.from_config import training_parts
 from ioub_jax.models import retinanet_network
@@ -154,7 +154,7 @@ def _loss_function(detector: PlacedDetector) -> Any:
             options=options,
         )
         decoded = [
-            boxes.decode(delta, level[None], weights=options.box_weights)
+            options.codec.decode(delta, level[None])
             for delta, level in zip(predictions.per_anchor().deltas, anchors, strict=True)
         ]
         outputs = [captured["intermediates"][part]["__call__"][0] for part in parts]

@@ -1,0 +1,31 @@
+"""Small FCOS, ATSS, GFL and IoU-aware RetinaNet on `shapes`, which is drawn as it is read.
+
+What `shapes_retinanet.py` is for RetinaNet: the same data, schedule and channels.
+
+The argument has a detector (atss, fcos, gfl, iou_aware_retinanet) and an arm (both, baseline, cls,
+loc, loc_weight_only), each with the first as default:
+
+python -m experiments.train --config=configs/shapes_dense.py:gfl,baseline --workdir=runs/gfl
+"""
+
+import ml_collections
+
+from ioub_jax.configs import arguments, defaults
+from ioub_jax.configs.data_sets import use_shapes
+
+DETECTORS = ("atss", "fcos", "gfl", "iou_aware_retinanet")
+#: Half of the paper's, as the anchors of the others are half of COCO's.
+_SIZE_RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 1e8))
+
+
+def get_config(argument: str = "") -> ml_collections.ConfigDict:
+    """The configuration of a detector and an arm."""
+    detector, arm = arguments.parse(argument, DETECTORS, defaults.ARMS)
+    config = defaults.of_family(detector, arm)
+    defaults.make_small(config.model, width=16, channels=48)
+    use_shapes(config)
+    if detector == "fcos":
+        config.matcher.size_ranges = _SIZE_RANGES
+    else:
+        config.anchors.base_scale /= 2
+    return config

@@ -1,0 +1,97 @@
+"""What four numbers of a head say about a box: deltas from an anchor, or distances from a point."""
+
+import dataclasses
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from ioub_jax import boxes as box_ops
+
+
+class BoxCodec(Protocol):
+    """Between boxes and the numbers of a head, of anchors of the same leading dimensions."""
+
+    def encode(self, boxes: ArrayLike, anchors: ArrayLike) -> jax.Array:
+        """The numbers `[..., 4]` that stand for boxes `[..., 4]`, xyxy in pixels."""
+
+    def decode(self, values: ArrayLike, anchors: ArrayLike) -> jax.Array:
+        """The boxes `[..., 4]` that such numbers stand for, not clipped to any image."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DeltaCodec:
+    """Deltas (dx, dy, dw, dh) from anchors, as `boxes.encode` and `boxes.decode`.
+
+    Attributes:
+      weights: factors of dx, dy, dw, dh.
+    """
+
+    weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+
+    def encode(self, boxes: ArrayLike, anchors: ArrayLike) -> jax.Array:
+        """As `boxes.encode`."""
+        return box_ops.encode(boxes, anchors, weights=self.weights)
+
+    def decode(self, values: ArrayLike, anchors: ArrayLike) -> jax.Array:
+        """As `boxes.decode`."""
+        return box_ops.decode(values, anchors, weights=self.weights)
+
+
+DELTAS = DeltaCodec()
+
+
+@dataclasses.dataclass(frozen=True)
+class DistanceCodec:
+    """Distances (left, top, right, bottom) from the centre of an anchor (FCOS, arXiv 1904.01355).
+
+    They are in strides: the sides of the anchor divided by `scale`.
+
+    Attributes:
+      scale: side of an anchor in strides.
+    """
+
+    scale: float = 1.0
+
+    def encode(self, boxes: ArrayLike, anchors: ArrayLike) -> jax.Array:
+        """The distances `[..., 4]`; below 0 where the centre of the anchor is outside the box."""
+        boxes, anchors = box_ops.align(boxes, anchors)
+        points, strides = self._points_and_strides(anchors)
+        return jnp.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], -1) / strides
+
+    def decode(self, values: ArrayLike, anchors: ArrayLike) -> jax.Array:
+        """The boxes `[..., 4]`, xyxy in pixels."""
+        values, anchors = box_ops.align(values, anchors)
+        points, strides = self._points_and_strides(anchors)
+        distances = values * strides
+        return jnp.concatenate([points - distances[..., :2], points + distances[..., 2:]], axis=-1)
+
+    def _points_and_strides(self, anchors: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Centres `[..., 2]`, and what one stride is along each side `[..., 4]`, in pixels."""
+        low, high = anchors[..., :2], anchors[..., 2:]
+        strides = (high - low) / self.scale
+        return (low + high) * 0.5, jnp.concatenate([strides, strides], axis=-1)
+
+
+def centreness(boxes: ArrayLike, anchors: ArrayLike) -> jax.Array:
+    """How central the centre of an anchor is in a box, 0..1 (FCOS, arXiv 1904.01355, eq. 3).
+
+    `sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b))` of its distances to the edges; 0 where it
+    is outside of the box, or the box has no area.
+
+    Args:
+      boxes: `[..., 4]` xyxy, pixels.
+      anchors: `[..., 4]` xyxy, pixels.
+
+    Returns:
+      `[...]`.
+    """
+    boxes, anchors = box_ops.align(boxes, anchors)
+    points = (anchors[..., :2] + anchors[..., 2:]) * 0.5
+    near, far = points - boxes[..., :2], boxes[..., 2:] - points
+    least, most = jnp.minimum(near, far), jnp.maximum(near, far)
+    shares = box_ops.divide_or_zero(jnp.maximum(least, 0.0), jnp.maximum(most, 0.0))
+    product = shares[..., 0] * shares[..., 1]
+    inside = product > 0
+    return jnp.where(inside, jnp.sqrt(jnp.where(inside, product, 1.0)), 0.0)

@@ -1,0 +1,97 @@
+"""Single-stage networks whose heads say more than RetinaNet's, or say it otherwise.
+
+FCOS (arXiv 1904.01355), ATSS (arXiv 1912.02424), GFL (arXiv 2006.04388), IoU-aware RetinaNet
+(arXiv 1912.05992): the same backbone, pyramid and towers, with boxes as distances or distributions
+and a convolution for the quality of a box.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ioub_jax import losses
+from ioub_jax.models import fpn, layers
+from ioub_jax.models.interface import Predictions, normalize_images
+from ioub_jax.models.retinanet_network import Head
+
+#: What the values of the localization head can be.
+BOX_FORMS = ("deltas", "exp_distances", "relu_distances", "distribution")
+# As `boxes.decode` clips the logarithms of sides.
+_MAX_LOG_DISTANCE = math.log(1000 / 16)
+
+
+class DenseNetwork(nn.Module):
+    """Images in; logits, boxes and, where it is made so, their quality out.
+
+    Attributes:
+      backbone: puts out C2 to C5.
+      pyramid: puts out P3 to P7 from C3 to C5.
+      classification_head: puts out C logits an anchor.
+      localization_head: puts out 4 values an anchor, or 4 K of a distribution over K bins; with
+        `quality` one more.
+      box_form: 'deltas', the values as they are; 'exp_distances' and 'relu_distances', those
+        functions of them; 'distribution', the expectation over the bins of each side.
+      level_scales: whether the values of each level are multiplied by a number that is learned.
+      pixel_mean: as `RetinaNet`, as is the next.
+      pixel_std: see there.
+      dtype: dtype of the computation; parameters are float32, and so are boxes and qualities.
+
+    Raises:
+      ValueError: there is no such form.
+    """
+
+    backbone: nn.Module
+    pyramid: fpn.FeaturePyramid
+    classification_head: Head
+    localization_head: Head
+    box_form: str
+    level_scales: bool
+    pixel_mean: tuple[float, ...]
+    pixel_std: tuple[float, ...]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> Predictions:
+        """Predictions for a batch.
+
+        Args:
+          images: `[B, H, W, channels]` pixels 0-255.
+          train: whether batch norms use the statistics of the batch.
+
+        Returns:
+          `Predictions` with one entry for each of the levels P3 to P7. Distances are in strides.
+          `others` has `quality`, logits `[B, h, w, A]`, where the head puts them out, and
+          `distribution`, logits `[B, h, w, A * 4 * K]`, where boxes are distributions.
+        """
+        if self.box_form not in BOX_FORMS:
+            raise ValueError(f"box_form is {self.box_form!r}; it must be one of {BOX_FORMS}.")
+        images = normalize_images(images, self.pixel_mean, self.pixel_std, self.dtype)
+        features = self.backbone(images, train=train)
+        levels = layers.block_result(self.pyramid(features[1:]))
+        logits = self.classification_head(levels)
+        others = {}
+        if self.localization_head.quality:
+            values, others["quality"] = self.localization_head.with_quality(levels)
+        else:
+            values = self.localization_head(levels)
+        values = tuple(level.astype(jnp.float32) for level in values)
+        if self.level_scales:
+            scales = self.param("level_scales", nn.initializers.ones, (len(values),))
+            values = tuple(level * scales[i] for i, level in enumerate(values))
+        if self.box_form == "distribution":
+            others["distribution"] = values
+        return Predictions(logits, tuple(map(self._boxes, values)), others)
+
+    def _boxes(self, values: jax.Array) -> jax.Array:
+        """Four numbers an anchor, `[B, h, w, A * 4]`."""
+        if self.box_form == "exp_distances":
+            return jnp.exp(jnp.clip(values, -_MAX_LOG_DISTANCE, _MAX_LOG_DISTANCE))
+        if self.box_form == "relu_distances":
+            return nn.relu(values)
+        if self.box_form == "deltas":
+            return values
+        sides = 4 * self.localization_head.anchors
+        return losses.decode_distribution(values.reshape(*values.shape[:-1], sides, -1))
