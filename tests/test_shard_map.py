@@ -255,6 +255,16 @@ CASES = {
             )
             for rule in ("tood", "yolo")
         },
+        **{
+            f"sim_ota, {rule}": lambda x, rule=rule: _assigned(
+                assigners.sim_ota,
+                x,
+                *map(_levels, (x["logits"], x["boxes"])),
+                objectness=_levels(x["ious"][..., None]),
+                rule=rule,
+            )
+            for rule in ("yolox", "mmdetection")
+        },
         # Only one of the arguments differs between devices.
         "atss, anchors": lambda x: assigners.atss(
             _levels(x["boxes"][0]),

@@ -13,14 +13,17 @@ anchors the lower index, of boxes the lower slot.
 
 from ioub_jax.assigners.adaptive_selection import atss
 from ioub_jax.assigners.centre_sampling import FcosRule, centreness, fcos
+from ioub_jax.assigners.optimal_transport import TransportRule, sim_ota
 from ioub_jax.assigners.task_alignment import AlignmentRule, SoftMatches, task_aligned
 
 __all__ = [
     "AlignmentRule",
     "FcosRule",
     "SoftMatches",
+    "TransportRule",
     "atss",
     "centreness",
     "fcos",
+    "sim_ota",
     "task_aligned",
 ]

@@ -1,6 +1,5 @@
 """FCOS (arXiv 1904.01355): the locations near a box's centre, on the level for its size."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -13,10 +12,14 @@ from ioub_jax import boxes as box_ops
 from ioub_jax.assigners.ground_truth import (
     Given,
     check_given,
+    check_levels,
     coordinates,
     inside_by,
     matches_of,
     nowhere,
+    of_levels,
+    slot_numbers,
+    stride_of_anchors,
     visit_slots,
 )
 from ioub_jax.matching import Matches, gather_boxes
@@ -87,7 +90,7 @@ def fcos(
       ValueError: a shape or an option is not one of the possible values.
     """
     given, sizes = check_given(anchors, boxes, labels, valid, ignored, ignore_iof)
-    _check_options(len(sizes), center_radius, size_ranges, strides, rule)
+    _check_options(center_radius, size_ranges, rule)
     locations = _locations(given, sizes, size_ranges, strides)
     slot, positive = _smallest_boxes(given, locations, center_radius, rule)
     matched = gather_boxes(given.boxes, slot)
@@ -125,13 +128,13 @@ def _locations(
     size_ranges: Sequence[tuple[float, float]] | None,
     strides: Sequence[float] | None,
 ) -> _Locations:
-    def of_levels(values: Sequence[float]) -> jax.Array:
-        return jnp.asarray(np.repeat(np.asarray(values, np.float64), sizes), given.anchors.dtype)
-
-    stride = given.anchors[:, 2] - given.anchors[:, 0] if strides is None else of_levels(strides)
+    stride = stride_of_anchors(given, sizes, strides)
     if size_ranges is not None:
-        ends = list(zip(*size_ranges, strict=True))
-        return _Locations(stride, of_levels(ends[0]), of_levels(ends[1]))
+        check_levels("size_ranges", size_ranges, sizes)
+        least, largest = (
+            of_levels([ends[i] for ends in size_ranges], sizes, stride.dtype) for i in (0, 1)
+        )
+        return _Locations(stride, least, largest)
     level = np.repeat(np.arange(len(sizes)), sizes)
     least = jnp.where(level == 0, 0.0, 4.0 * stride)
     return _Locations(stride, least, jnp.where(level == len(sizes) - 1, jnp.inf, 8.0 * stride))
@@ -149,9 +152,6 @@ def _smallest_boxes(
         size_of_boxes = -preferred
     else:
         is_object = given.is_object
-    positions = jnp.broadcast_to(
-        jnp.arange(given.boxes.shape[1], dtype=jnp.int32)[None], given.labels.shape
-    )
 
     def visit(found: tuple[jax.Array, jax.Array], slot: Any) -> tuple[jax.Array, jax.Array]:
         box, size, is_object, index = slot
@@ -163,7 +163,9 @@ def _smallest_boxes(
 
     none = nowhere(given)
     nothing = (jnp.where(none, 0.0, jnp.inf).astype(given.boxes.dtype), none.astype(jnp.int32))
-    smallest, slot = visit_slots(visit, (given.boxes, size_of_boxes, is_object, positions), nothing)
+    smallest, slot = visit_slots(
+        visit, (given.boxes, size_of_boxes, is_object, slot_numbers(given)), nothing
+    )
     return slot, smallest < jnp.inf
 
 
@@ -185,25 +187,14 @@ def _may_find(
 
 
 def _check_options(
-    levels: int,
     center_radius: float | None,
     size_ranges: Sequence[tuple[float, float]] | None,
-    strides: Sequence[float] | None,
     rule: str,
 ) -> None:
     if center_radius is not None and not center_radius > 0.0:
         raise ValueError(f"center_radius is {center_radius}; it must be above 0, or None.")
     if rule not in ("authors", "torchvision"):
         raise ValueError(f"rule is {rule!r}; it must be 'authors' or 'torchvision'.")
-    for name, values in (("size_ranges", size_ranges), ("strides", strides)):
-        if values is not None and len(values) != levels:
-            raise ValueError(
-                f"{name} has {len(values)} entries; it must have {levels}, one for each level of "
-                "the anchors."
-            )
-    for stride in strides or ():
-        if not 0.0 < stride < math.inf:
-            raise ValueError(f"strides has {stride}; each must be above 0.")
     for pair in size_ranges or ():
         if len(pair) != 2 or not pair[0] < pair[1]:
             raise ValueError(f"size_ranges has {pair}; each must be (least, largest), in pixels.")

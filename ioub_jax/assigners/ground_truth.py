@@ -1,5 +1,6 @@
 """What every assigner is given: checked while a program is traced, and made fit to compute with."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -145,6 +146,42 @@ def visit_slots(
         lambda state, slot: (visit(state, slot), None), state, by_slot, unroll=unroll
     )[0]
     return last
+
+
+def slot_numbers(given: Given) -> jax.Array:
+    """`[B, M]` int32, 0 to M - 1."""
+    return jax.lax.broadcasted_iota(jnp.int32, given.labels.shape, 1)
+
+
+def of_levels(values: Sequence[float], sizes: Sequence[int], dtype: Any) -> jax.Array:
+    """What is known of every level as `[N]`, for its anchors."""
+    return jnp.asarray(np.repeat(np.asarray(values, np.float64), sizes), dtype)
+
+
+def stride_of_anchors(
+    given: Given, sizes: Sequence[int], strides: Sequence[float] | None
+) -> jax.Array:
+    """The stride of every anchor's level, `[N]` pixels: the widths of the anchors where None.
+
+    Raises:
+      ValueError: there is not one above 0 for every level.
+    """
+    if strides is None:
+        return given.anchors[:, 2] - given.anchors[:, 0]
+    check_levels("strides", strides, sizes)
+    for stride in strides:
+        if not 0.0 < stride < math.inf:
+            raise ValueError(f"strides has {stride}; each must be above 0.")
+    return of_levels(strides, sizes, given.anchors.dtype)
+
+
+def check_levels(name: str, values: Sequence[Any], sizes: Sequence[int]) -> None:
+    """Raises `ValueError` where there is not one value for every level."""
+    if len(values) != len(sizes):
+        raise ValueError(
+            f"{name} has {len(values)} entries; it must have {len(sizes)}, one for each level of "
+            "the anchors."
+        )
 
 
 def coordinates(array: jax.Array) -> list[jax.Array]:

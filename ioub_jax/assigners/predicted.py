@@ -1,6 +1,7 @@
 """What a detector predicts, as the assigners that look at it read it."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,9 @@ from jax.typing import ArrayLike
 from ioub_jax import boxes as box_ops
 from ioub_jax.assigners.ground_truth import Given
 
+# Whose logits are read together where those of all classes are.
+_ANCHORS_AT_ONCE = 2048
+
 
 class Predicted:
     """Logits and boxes of every anchor, level by level, without gradients.
@@ -17,6 +21,7 @@ class Predicted:
     Attributes:
       logits: one `[B, N_l, C]` a level, before the sigmoid, of their own dtype.
       boxes: `[B, N, 4]` xyxy, pixels; zeros where a coordinate is not finite.
+      objectness: one `[B, N_l, 1]` a level, before the sigmoid; or nothing.
     """
 
     def __init__(
@@ -25,6 +30,7 @@ class Predicted:
         boxes: Sequence[ArrayLike],
         given: Given,
         sizes: Sequence[int],
+        objectness: Sequence[ArrayLike] | None = None,
     ) -> None:
         """Takes one array a level; raises `ValueError` where they do not fit the anchors."""
         batch = given.boxes.shape[0]
@@ -35,6 +41,11 @@ class Predicted:
         predicted = jnp.concatenate(of_levels, axis=1)
         finite = jnp.all(jnp.isfinite(predicted), axis=-1, keepdims=True)
         self.boxes = jnp.where(finite, predicted, 0.0)
+        self.objectness: list[jax.Array] = []
+        if objectness is not None:
+            _check_levels("objectness", objectness, batch, sizes, 1)
+            of_levels = box_ops.at_least_float32(*objectness)
+            self.objectness = jax.lax.stop_gradient(of_levels)
 
     def logits_of_class(self, label: jax.Array) -> jax.Array:
         """The logit of one class an image at every anchor: `[B]` to `[B, N]`, at least float32."""
@@ -52,6 +63,48 @@ class Predicted:
             for level, of_level in zip(self.logits, jnp.split(labels, ends, axis=1), strict=True)
         ]
         return _finite(jnp.concatenate(box_ops.at_least_float32(*own), axis=1))
+
+    def scores_of_class(self, label: jax.Array) -> jax.Array:
+        """The score of one class an image, `sqrt(p o)` or p: `[B]` to `[B, N]`."""
+        score = jax.nn.sigmoid(self.logits_of_class(label))
+        if not self.objectness:
+            return score
+        of_objects = jnp.concatenate(self.objectness, axis=1)[..., 0]
+        return jnp.sqrt(score * jax.nn.sigmoid(_finite(of_objects)).astype(score.dtype))
+
+    def sum_over_classes(self, function: Callable[[jax.Array], jax.Array]) -> jax.Array:
+        """The sum of a function of an anchor's scores: `[B, N]`, at least float32."""
+
+        def of_some(index: int, start: jax.Array, number: int) -> jax.Array:
+            def cut(array: jax.Array) -> jax.Array:
+                (some,) = box_ops.at_least_float32(
+                    jax.lax.dynamic_slice_in_dim(array, start, number, axis=1)
+                )
+                return jax.nn.sigmoid(_finite(some))
+
+            score = cut(self.logits[index])
+            if self.objectness:
+                score = jnp.sqrt(score * cut(self.objectness[index]).astype(score.dtype))
+            return jnp.sum(function(score), axis=2)
+
+        levels = [
+            _in_parts(functools.partial(of_some, index), level.shape[1])
+            for index, level in enumerate(self.logits)
+        ]
+        return jnp.concatenate(levels, axis=1)
+
+
+def _in_parts(function: Callable[[jax.Array, int], jax.Array], size: int) -> jax.Array:
+    """`function(start, number)` of `size` anchors, a part after the other: `[B, size]`.
+
+    Not every compiler sums up what it has not written down before, for all of them at once.
+    """
+    number = min(size, _ANCHORS_AT_ONCE)
+    # The last part begins so early that it is as long as the others.
+    starts = np.minimum(np.arange(0, size, number), size - number)
+    parts = jax.lax.map(lambda start: function(start, number), jnp.asarray(starts, jnp.int32))
+    first = [parts[index] for index in range(len(starts) - 1)]
+    return jnp.concatenate([*first, parts[-1][:, number * len(starts) - size :]], axis=1)
 
 
 def _finite(logits: jax.Array) -> jax.Array:

@@ -17,6 +17,7 @@ from ioub_jax.assigners.ground_truth import (
     inside_by,
     matches_of,
     nowhere,
+    slot_numbers,
     visit_slots,
 )
 from ioub_jax.assigners.predicted import Predicted
@@ -167,7 +168,7 @@ def _assigned(
         state = jnp.where(better, overlap, highest), jnp.where(better, index[:, None], best)
         return state, (Claims(anchor, made), overlap_of)
 
-    slots = (given.boxes, areas, given.labels, given.is_object, _slot_numbers(given))
+    slots = (given.boxes, areas, given.labels, given.is_object, slot_numbers(given))
     by_slot = jax.tree.map(lambda array: array.swapaxes(0, 1), slots)
     (_, best), found = jax.lax.scan(visit, (highest, none.astype(jnp.int32)), by_slot)
     claims, overlaps = jax.tree.map(lambda array: array.swapaxes(0, 1), found)
@@ -185,12 +186,7 @@ def _highest_of_own(values: jax.Array, slot: jax.Array, given: Given) -> jax.Arr
         value = jnp.max(jnp.where(of_slot, values, 0.0), axis=1, keepdims=True)
         return jnp.where(of_slot, value, highest)
 
-    return visit_slots(visit, _slot_numbers(given), jnp.where(slot >= 0, 0.0, values))
-
-
-def _slot_numbers(given: Given) -> jax.Array:
-    """`[B, M]` int32, 0 to M - 1."""
-    return jax.lax.broadcasted_iota(jnp.int32, given.labels.shape, 1)
+    return visit_slots(visit, slot_numbers(given), jnp.where(slot >= 0, 0.0, values))
 
 
 def _with_sides(boxes: jax.Array, min_side: float) -> jax.Array:

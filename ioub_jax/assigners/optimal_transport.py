@@ -1,0 +1,191 @@
+"""SimOTA (YOLOX, arXiv 2107.08430): each box takes its cheapest anchors, as many as fit it."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from ioub_jax import boxes as box_ops
+from ioub_jax import ranking
+from ioub_jax.assigners.claims import Claims, first_of_anchors, number_of_anchors
+from ioub_jax.assigners.ground_truth import (
+    Given,
+    check_count,
+    check_given,
+    coordinates,
+    inside_by,
+    matches_of,
+    nowhere,
+    slot_numbers,
+    stride_of_anchors,
+    visit_slots,
+)
+from ioub_jax.assigners.predicted import Predicted
+from ioub_jax.matching import Matches, gather_boxes
+
+#: Whose candidates `sim_ota` has.
+TransportRule = Literal["yolox", "mmdetection"]
+
+# Added to an IoU before its logarithm.
+_EPS = {"yolox": 1e-8, "mmdetection": 1e-7}
+# What a cost outside of the centre is multiplied by: a power of two keeps all of its digits, which
+# those who add 1e5 or 1e6 in float32 lose.
+_FAR = 2.0**20
+# As torch bounds each logarithm of its cross entropy.
+_LOWEST_LOG = -100.0
+
+
+def sim_ota(
+    anchors: Sequence[ArrayLike],
+    boxes: ArrayLike,
+    labels: ArrayLike,
+    valid: ArrayLike,
+    ignored: ArrayLike,
+    logits: Sequence[ArrayLike],
+    predicted_boxes: Sequence[ArrayLike],
+    *,
+    objectness: Sequence[ArrayLike] | None = None,
+    topk: int = 10,
+    iou_weight: float = 3.0,
+    center_radius: float | None = None,
+    strides: Sequence[float] | None = None,
+    rule: TransportRule = "yolox",
+    ignore_iof: float = 0.5,
+) -> Matches:
+    """Simplified optimal transport assignment (YOLOX, arXiv 2107.08430, section 2.1).
+
+    An anchor takes part if its centre is near that of any box of the image, less than
+    `center_radius` strides along x and y. What it costs a box is
+    `BCE(s, class) + iou_weight * -log(u + eps)`: u is the IoU of the box that it predicts, the
+    cross entropy is summed over all classes, and the score is `s = sqrt(p o)` of the class's p and
+    the objectness o. Anchors that are near another box alone cost more than all that are near. A
+    box takes its k cheapest anchors, k the sum of its `topk` highest u, rounded down and at least
+    1. An anchor that several boxes take goes to that which it costs least, of all boxes, also one
+    that has not taken it.
+
+    The rule `'mmdetection'` differs: an anchor also takes part where its centre lies inside any
+    box; cheap are those that are both near the centre of the box and inside; and eps is 1e-7, not
+    1e-8.
+
+    Of equal costs the anchor of the lower index is taken, and the first box has it.
+
+    Args:
+      anchors: one `[N_l, 4]` xyxy a level, pixels; one square of a stride a location.
+      boxes: `[B, M, 4]` xyxy, pixels; M is at least 1.
+      labels: `[B, M]` int, 0..C-1.
+      valid: `[B, M]` bool, whether the slot holds a box at all.
+      ignored: `[B, M]` bool, whether a valid box is a region to ignore.
+      logits: one `[B, N_l, C]` a level, before the sigmoid.
+      predicted_boxes: one `[B, N_l, 4]` xyxy a level, pixels.
+      objectness: one `[B, N_l, 1]` a level, before the sigmoid; None where scores are p alone.
+      topk: IoUs that are summed.
+      iou_weight: at least 0.
+      center_radius: in strides; None: 1.5, or 2.5 by `'mmdetection'`.
+      strides: pixels, of every level. None: the widths of the anchors.
+      rule: whose candidates.
+      ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored,
+        where it is not positive.
+
+    Returns:
+      The matches, `[B, N]` each; `gt_index` and `iou` are 0 where not positive, `iou` is u.
+
+    Raises:
+      TypeError: labels are no integers.
+      ValueError: a shape or an option is not one of the possible values.
+    """
+    _check_options(topk, iou_weight, center_radius, rule)
+    given, sizes = check_given(anchors, boxes, labels, valid, ignored, ignore_iof)
+    predicted = Predicted(logits, predicted_boxes, given, sizes, objectness)
+    if center_radius is None:
+        center_radius = 1.5 if rule == "yolox" else 2.5
+    reach = center_radius * stride_of_anchors(given, sizes, strides)
+    slot, positive = _assigned(given, predicted, reach, topk, iou_weight, rule)
+    iou = box_ops.aligned_iou(predicted.boxes, gather_boxes(given.boxes, slot))
+    return matches_of(given, slot, positive, iou, ignore_iof)
+
+
+def _assigned(
+    given: Given,
+    predicted: Predicted,
+    reach: jax.Array,
+    topk: int,
+    iou_weight: float,
+    rule: str,
+) -> tuple[jax.Array, jax.Array]:
+    """The slot that each anchor goes to, and whether there is one: `[B, N]` each."""
+    takes_part = _takes_part(given, reach, rule)
+    # The cross entropy of an anchor without a class.
+    of_background = -predicted.sum_over_classes(
+        lambda score: jnp.maximum(jnp.log1p(-score), _LOWEST_LOG)
+    )
+
+    def visit(state: Any, slot: Any) -> Any:
+        (lowest, best), (box, label, is_object, index) = state, slot
+        iou = jnp.where(takes_part, box_ops.aligned_iou(predicted.boxes, box[:, None]), 0.0)
+        score = predicted.scores_of_class(label)
+        of_class = jnp.maximum(jnp.log1p(-score), _LOWEST_LOG)
+        of_class -= jnp.maximum(jnp.log(jnp.where(score > 0.0, score, 1e-37)), _LOWEST_LOG)
+        cost = jnp.maximum(of_background + of_class, 0.0)
+        cost -= iou_weight * jnp.minimum(jnp.log(iou + _EPS[rule]), 0.0)
+        near = _is_cheap(given, box, reach, rule)
+        cost = jnp.where(near, cost, (cost + 1.0) * _FAR)
+        taken = takes_part & is_object[:, None]
+        cost = jnp.where(taken, cost, jnp.finfo(cost.dtype).max)
+        highest = ranking.few_highest(iou, topk)[0]
+        number = jnp.maximum(jnp.sum(highest, axis=1, keepdims=True).astype(jnp.int32), 1)
+        _, anchor = ranking.few_highest(-cost, topk)
+        rank = jax.lax.broadcasted_iota(jnp.int32, anchor.shape, 1)
+        made = jnp.take_along_axis(taken, anchor, axis=1) & (rank < number)
+        better = taken & (cost < lowest)
+        state = jnp.where(better, cost, lowest), jnp.where(better, index[:, None], best)
+        return state, Claims(anchor, made)
+
+    none = nowhere(given, predicted.boxes, *predicted.logits, *predicted.objectness)
+    first = (jnp.where(none, 0.0, jnp.inf).astype(of_background.dtype), none.astype(jnp.int32))
+    slots = (given.boxes, given.labels, given.is_object, slot_numbers(given))
+    by_slot = jax.tree.map(lambda array: array.swapaxes(0, 1), slots)
+    (_, best), found = jax.lax.scan(visit, first, by_slot)
+    claims = Claims(*(array.swapaxes(0, 1) for array in found))
+    count = predicted.boxes.shape[1]
+    number = number_of_anchors(claims, count)
+    slot = jnp.where(number > 1, best, first_of_anchors(claims, count))
+    return jnp.where(number > 0, slot, 0), number > 0
+
+
+def _takes_part(given: Given, reach: jax.Array, rule: str) -> jax.Array:
+    """Which anchors are near any object: bool `[B, N]`."""
+
+    def visit(found: jax.Array, slot: tuple[jax.Array, jax.Array]) -> jax.Array:
+        box, is_object = slot
+        near = _is_near(given, box, reach)
+        if rule == "mmdetection":
+            near |= inside_by(given.centres[None], box[:, None]) > 0.0
+        return found | (near & is_object[:, None])
+
+    return visit_slots(visit, (given.boxes, given.is_object), nowhere(given))
+
+
+def _is_cheap(given: Given, box: jax.Array, reach: jax.Array, rule: str) -> jax.Array:
+    near = _is_near(given, box, reach)
+    if rule == "mmdetection":
+        near &= inside_by(given.centres[None], box[:, None]) > 0.0
+    return near
+
+
+def _is_near(given: Given, box: jax.Array, reach: jax.Array) -> jax.Array:
+    """Which centres are so near that of one box an image, `[B, 4]`: bool `[B, N]`."""
+    (x, y), (xmin, ymin, xmax, ymax) = coordinates(given.centres[None]), coordinates(box[:, None])
+    near = jnp.abs(x - (xmin + xmax) * 0.5) < reach[None]
+    return near & (jnp.abs(y - (ymin + ymax) * 0.5) < reach[None])
+
+
+def _check_options(topk: int, iou_weight: float, center_radius: float | None, rule: str) -> None:
+    check_count("topk", topk)
+    if rule not in _EPS:
+        raise ValueError(f"rule is {rule!r}; it must be 'yolox' or 'mmdetection'.")
+    if not iou_weight >= 0.0:
+        raise ValueError(f"iou_weight is {iou_weight}; it must be at least 0.")
+    if center_radius is not None and not center_radius > 0.0:
+        raise ValueError(f"center_radius is {center_radius}; it must be above 0, or None.")
