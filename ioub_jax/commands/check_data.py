@@ -47,7 +47,8 @@ from ioub_jax.data.audit import audit_report, network_scale
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.data.sources.chosen_images import evenly
-from ioub_jax.diagnostics import anchor_fit
+from ioub_jax.detectors import AnchorObjective
+from ioub_jax.diagnostics import anchor_fit, location_cover
 from ioub_jax.diagnostics.anchor_advice import Anchoring
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import audit_parts, data_parts, loading_parts
@@ -69,7 +70,7 @@ def what_suits(
     resize, canvases = loading.resize, loading.canvases
     detector = detectors.create(config, num_classes=1)
     anchoring = Anchoring(detector.levels, canvases, resize, detector.canvas is not None)
-    fit = anchor_fit.measure_anchor_fit(annotations, anchoring)
+    fit, findings = _what_is_learned(annotations, anchoring, detector.objective)
     configured = network_scale.with_padding(sizes, resize, canvases)
     suggested = network_scale.suggested_canvases(sizes, resize, canvases)
     of_canvases = audit_report.format_canvases(configured, suggested)
@@ -82,7 +83,18 @@ def what_suits(
         "canvases": dataclasses.asdict(configured),
         "suggested_canvases": [dataclasses.asdict(other) for other in suggested],
     }
-    return anchor_fit.unreached_finding(fit, annotations, anchoring), text, details
+    return findings, text, details
+
+
+def _what_is_learned(
+    annotations: Annotations, anchoring: Anchoring, objective: Any
+) -> tuple[Any, list[audit.Finding]]:
+    """Which boxes anchors reach, or which locations learn by another assigner, and the finding."""
+    if isinstance(objective, AnchorObjective) and objective.rules.name != "iou":
+        cover = location_cover.measure_location_cover(annotations, anchoring, objective)
+        return cover, location_cover.uncovered_finding(cover)
+    fit = anchor_fit.measure_anchor_fit(annotations, anchoring)
+    return fit, anchor_fit.unreached_finding(fit, annotations, anchoring)
 
 
 def draw_sample(path: pathlib.Path, data: audit.OpenedData, count: int) -> None:

@@ -25,6 +25,7 @@ HEADINGS = (
         "cut_box": "boxes that no tile shows whole",
         "full_tile": "tiles with more objects than slots",
         "unreached_box": "boxes that no anchor reaches at IoU .5",
+        "uncovered_box": "boxes that no location learns",
     }
 )
 

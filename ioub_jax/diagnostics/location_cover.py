@@ -1,0 +1,116 @@
+"""Whether the locations of a detector that does not match by IoU find the boxes of a data set."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ioub_jax.anchors import place
+from ioub_jax.data.audit import Finding
+from ioub_jax.data.audit.statistics import SIZE_CLASSES, size_classes
+from ioub_jax.data.sources.annotations import Annotations
+from ioub_jax.detectors import AnchorObjective
+from ioub_jax.diagnostics.anchor_advice import NOTEWORTHY, Anchoring, resized_boxes
+from ioub_jax.diagnostics.anchor_fit import Reach
+
+# Boxes that are looked at: of more, as many from all over the data set.
+_SAMPLE = 20_000
+# At once, each as an image of its own.
+_CHUNK = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class LocationCover:
+    """Which boxes no location learns, each looked at by itself; crowds are left out.
+
+    Attributes:
+      assigner: `matcher.name`.
+      all: of all boxes that were looked at.
+      by_network_size: of COCO's small, medium and large by the area of the box at the size the
+        network sees it.
+    """
+
+    assigner: str
+    all: Reach
+    by_network_size: dict[str, Reach]
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {reach}" for name, reach in self.by_network_size.items())
+        return (
+            f"Boxes that no location learns by matcher.name={self.assigner}: {self.all}\n"
+            f"  at the size the network sees: {parts}"
+        )
+
+
+def measure_location_cover(
+    annotations: Annotations, anchoring: Anchoring, objective: AnchorObjective
+) -> LocationCover:
+    """Assigns every box, as if it were alone in its image, on its image's canvas.
+
+    Args:
+      annotations: of a whole data set, of which at most 20,000 boxes are looked at.
+      anchoring: the anchors and the canvases.
+      objective: that of the detector, whose assigner needs no predictions.
+
+    Returns:
+      the cover, without augmentation.
+    """
+    resized = resized_boxes(annotations, anchoring)
+    step = max(1, -(-len(resized.boxes) // _SAMPLE))
+    boxes, canvases = resized.boxes[::step], resized.canvases[::step]
+    missed = np.zeros(len(boxes), bool)
+    for number, canvas in enumerate(anchoring.canvases):
+        chosen = np.flatnonzero(canvases == number)
+        anchors = tuple(map(jnp.asarray, place(anchoring.levels(canvas))))
+        for part in np.split(chosen, range(_CHUNK, len(chosen), _CHUNK)):
+            if len(part):
+                missed[part] = ~_is_found(boxes[part], anchors, objective)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    members = size_classes(areas)
+    return LocationCover(
+        objective.rules.name,
+        Reach(len(boxes), int(missed.sum())),
+        {
+            name: Reach(int((members == kind).sum()), int(missed[members == kind].sum()))
+            for kind, name in enumerate(SIZE_CLASSES)
+        },
+    )
+
+
+def uncovered_finding(cover: LocationCover) -> list[Finding]:
+    """A finding if many boxes have no location; else nothing."""
+    if cover.all.unreached <= NOTEWORTHY * cover.all.boxes:
+        return []
+    advice = (
+        "They are no positives at all. Most such boxes are smaller than the stride of the finest "
+        "level: take a larger canvas, cut the images into tiles (config.data.tiles.size), or set "
+        "--config.matcher.name=iou, whose matcher.low_quality gives every box an anchor."
+    )
+    return [Finding("uncovered_box", False, cover.all.unreached, advice)]
+
+
+def _is_found(
+    boxes: np.ndarray, anchors: tuple[jax.Array, ...], objective: AnchorObjective
+) -> np.ndarray:
+    """Whether any location learns each of at most `_CHUNK` boxes, `[n]`."""
+    padded = np.zeros((_CHUNK, 1, 4), np.float32)
+    padded[: len(boxes), 0] = boxes
+    return np.asarray(_found(padded, anchors, objective))[: len(boxes)]
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _found(
+    boxes: jax.Array, anchors: tuple[jax.Array, ...], objective: AnchorObjective
+) -> jax.Array:
+    slots = boxes.shape[:2]
+    nothing = jnp.zeros(slots, bool)
+    batch = {
+        "boxes": boxes,
+        "labels": jnp.zeros(slots, jnp.int32),
+        "valid": ~nothing,
+        **dict.fromkeys(("crowd", "difficult", "ignored"), nothing),
+    }
+    matches, _ = objective.match(batch, anchors)
+    return jnp.any(matches.labels >= 0, axis=1)
