@@ -181,6 +181,7 @@ def suppress(
     method: str = "nms",
     sigma: float = 0.5,
     min_score: float = 0.0,
+    class_agnostic: bool = False,
 ) -> Detections:
     """The detections among the candidates of every image: of each object one, as a rule.
 
@@ -194,14 +195,17 @@ def suppress(
         has the best score among its boxes.
       sigma: of 'soft_nms_gaussian'.
       min_score: the least score after Soft-NMS.
+      class_agnostic: whether boxes of other classes are suppressed, too; not by fusion, whose means
+        are of one class.
 
     Raises:
-      ValueError: there is no such method.
+      ValueError: there is no such method, or it is class-wise by nature.
     """
-    if method not in SUPPRESSIONS:
-        raise ValueError(f"suppression is {method!r}; it must be one of {SUPPRESSIONS}.")
+    check_suppression(method, class_agnostic)
     found = found._replace(labels=box_ops.as_int32(found.labels))
     options: dict[str, Any] = {"iou_threshold": nms_iou, "max_detections": max_detections}
+    if method != "weighted_box_fusion":
+        options["class_agnostic"] = class_agnostic
     of_image: Callable[[Candidates], Detections]
     if method == "nms":
         of_image = functools.partial(_by_nms, **options)
@@ -225,13 +229,34 @@ def suppress(
     )
 
 
-def _by_nms(image: Candidates, **options: Any) -> Detections:
-    kept, valid = class_wise_nms(*image, **options)
+def check_suppression(method: str, class_agnostic: bool) -> None:
+    """Refuses what is no method of `suppress`, and a fusion of boxes of several classes.
+
+    Raises:
+      ValueError: it is.
+    """
+    if method not in SUPPRESSIONS:
+        raise ValueError(f"suppression is {method!r}; it must be one of {SUPPRESSIONS}.")
+    if class_agnostic and method == "weighted_box_fusion":
+        raise ValueError(
+            "class_agnostic is True, but suppression 'weighted_box_fusion' takes means of boxes of "
+            "one class; set class_agnostic to False, or another suppression."
+        )
+
+
+def _for_suppression(image: Candidates, class_agnostic: bool) -> Candidates:
+    """The candidates with the labels by which they are told apart."""
+    return image._replace(labels=jnp.zeros_like(image.labels)) if class_agnostic else image
+
+
+def _by_nms(image: Candidates, *, class_agnostic: bool, **options: Any) -> Detections:
+    kept, valid = class_wise_nms(*_for_suppression(image, class_agnostic), **options)
     return Detections(image.boxes[kept], image.scores[kept], image.labels[kept], valid)
 
 
-def _by_soft_nms(image: Candidates, **options: Any) -> Detections:
-    kept, scores, valid = soft_nms.soft_nms(*image, **options)
+def _by_soft_nms(image: Candidates, *, class_agnostic: bool, **options: Any) -> Detections:
+    told_apart = _for_suppression(image, class_agnostic)
+    kept, scores, valid = soft_nms.soft_nms(*told_apart, **options)
     return Detections(image.boxes[kept], scores, image.labels[kept], valid)
 
 

@@ -376,3 +376,34 @@ def test_extreme_scores_and_qualities_are_numbers():
         qualities=qualities,
     )
     np.testing.assert_allclose(found.scores, [[1.0, 0.5, 0.0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["nms", "soft_nms_linear", "soft_nms_gaussian"])
+def test_boxes_of_other_classes_are_suppressed_where_classes_do_not_count(method):
+    # The second overlaps the first by 80/120, the third neither.
+    boxes = jnp.array([[[0, 0, 10, 10], [0, 2, 10, 12], [50, 50, 60, 60]]], jnp.float32)
+    scores, labels = jnp.array([[0.9, 0.8, 0.7]]), jnp.array([[2, 1, 1]])
+    found = postprocess.Candidates(boxes, scores, labels, jnp.ones((1, 3), bool))
+    options = {"nms_iou": 0.5, "max_detections": 3, "method": method}
+    by_class = postprocess.suppress(found, **options)
+    np.testing.assert_array_equal(by_class.labels, [[2, 1, 1]])
+    np.testing.assert_allclose(by_class.scores, [[0.9, 0.8, 0.7]], rtol=1e-6)
+    across = postprocess.suppress(found, **options, class_agnostic=True)
+    if method == "nms":
+        np.testing.assert_array_equal(across.labels, [[2, 1, -1]])
+        np.testing.assert_array_equal(across.boxes[0, 1], boxes[0, 2])
+    else:
+        # .8 (1 - 2/3), or .8 exp(-(2/3)^2 / .5), goes behind .7.
+        decay = 1 / 3 if method == "soft_nms_linear" else np.exp(-((2 / 3) ** 2) / 0.5)
+        np.testing.assert_allclose(across.scores, [[0.9, 0.7, 0.8 * decay]], rtol=1e-5)
+        np.testing.assert_array_equal(across.labels, [[2, 1, 1]])
+
+
+def test_a_fusion_is_within_a_class():
+    found = postprocess.Candidates(
+        jnp.zeros((1, 1, 4)), jnp.ones((1, 1)), jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
+    )
+    with pytest.raises(ValueError, match="class_agnostic is True, but suppression 'weighted"):
+        postprocess.suppress(
+            found, nms_iou=0.5, max_detections=1, method="weighted_box_fusion", class_agnostic=True
+        )

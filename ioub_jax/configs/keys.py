@@ -1336,6 +1336,12 @@ KEYS = (
         "exp(-IoU^2 / sigma); None: 0.5.",
     ),
     Key(
+        "evaluation.class_agnostic",
+        False,
+        flag(),
+        "Whether boxes of other classes are suppressed, too; not by weighted_box_fusion.",
+    ),
+    Key(
         "evaluation.max_detections",
         100,
         whole(at_least=1),

@@ -82,14 +82,16 @@ def create(
 def options_of(evaluation: Any) -> DetectionOptions:
     """What of the candidates is told, as `config.evaluation` says."""
     sigma = evaluation.get("soft_nms_sigma")
-    return DetectionOptions(
-        evaluation.score_threshold,
-        evaluation.nms_iou,
-        evaluation.max_detections,
-        # Which the runs of earlier versions lack.
-        evaluation.get("suppression", "nms"),
-        DetectionOptions.soft_nms_sigma if sigma is None else sigma,
-    )
+    with naming_fields("evaluation", DetectionOptions):
+        return DetectionOptions(
+            evaluation.score_threshold,
+            evaluation.nms_iou,
+            evaluation.max_detections,
+            # Which the runs of earlier versions lack.
+            evaluation.get("suppression", "nms"),
+            DetectionOptions.soft_nms_sigma if sigma is None else sigma,
+            evaluation.get("class_agnostic", False),
+        )
 
 
 def _matching(config: Any) -> MatchingOptions:

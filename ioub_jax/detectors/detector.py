@@ -10,7 +10,7 @@ import jax
 from ioub_jax.anchors import AnchorLevel
 from ioub_jax.models.interface import Predictions
 from ioub_jax.objective import Objective
-from ioub_jax.postprocess import SUPPRESSIONS, Candidates
+from ioub_jax.postprocess import Candidates, check_suppression
 
 Canvas = tuple[int, int]
 Batch = Mapping[str, jax.Array]
@@ -42,6 +42,7 @@ class DetectionOptions:
       max_detections: most detections of an image.
       suppression: how candidates become detections, one of `postprocess.SUPPRESSIONS`.
       soft_nms_sigma: of 'soft_nms_gaussian'.
+      class_agnostic: as `postprocess.suppress`.
 
     Raises:
       ValueError: there is no such suppression.
@@ -52,20 +53,19 @@ class DetectionOptions:
     max_detections: int = 100
     suppression: str = "nms"
     soft_nms_sigma: float = 0.5
+    class_agnostic: bool = False
 
     def __post_init__(self) -> None:
         """Refuses a suppression that is none."""
-        if self.suppression not in SUPPRESSIONS:
-            raise ValueError(
-                f"suppression is {self.suppression!r}; it must be one of {SUPPRESSIONS}."
-            )
+        check_suppression(self.suppression, self.class_agnostic)
 
     def __str__(self) -> str:
         """As a line for people has it: 'scores above 0.05, nms with an IoU of 0.5, ...'."""
         gaussian = self.suppression == "soft_nms_gaussian"
         number = f"sigma {self.soft_nms_sigma:g}" if gaussian else f"an IoU of {self.nms_iou:g}"
         return (
-            f"scores above {self.score_threshold:g}, {self.suppression} with {number}, "
+            f"scores above {self.score_threshold:g}, {self.suppression} with {number}"
+            f"{' across classes' if self.class_agnostic else ''}, "
             f"at most {self.max_detections} detections"
         )
 

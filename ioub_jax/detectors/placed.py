@@ -198,6 +198,7 @@ class PlacedDetector:
             method=options.suppression,
             sigma=options.soft_nms_sigma,
             min_score=options.score_threshold,
+            class_agnostic=options.class_agnostic,
         )
 
 

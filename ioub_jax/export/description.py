@@ -59,6 +59,7 @@ def describe(detector: ObjectDetector) -> dict[str, Any]:
         "score_threshold": options.score_threshold,
         "nms_iou": options.nms_iou,
         "suppression": options.suppression,
+        "class_agnostic": options.class_agnostic,
     }
 
 

@@ -90,6 +90,11 @@ def torchvision_export(
             f"{name} has evaluation.suppression={suppression}, and torchvision's detectors have "
             "NMS alone; export it as a program, or with --config.evaluation.suppression=nms."
         )
+    if settings["evaluation"].get("class_agnostic", False):
+        raise WeightsError(
+            f"{name} has evaluation.class_agnostic=True, and torchvision's detectors suppress "
+            "within classes; export it as a program, or set that to False."
+        )
     architecture = _architecture(settings, name)
     variables = jax.device_get(variables)
     model = settings["model"]

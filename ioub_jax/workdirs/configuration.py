@@ -96,6 +96,7 @@ _ADDED = {
     "evaluation.every_epochs": None,
     "evaluation.suppression": "nms",
     "evaluation.soft_nms_sigma": None,
+    "evaluation.class_agnostic": False,
     "schedule.epochs": None,
     "schedule.warmup_epochs": None,
     "loss.classification.class_weights": None,

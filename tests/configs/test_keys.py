@@ -52,7 +52,7 @@ SINCE |= {"matcher.similarity", "matcher.nwd_constant"}
 _OF_BOXES = ("inner", "focaler", "gamma", "theta", "scale", "piou_lambda", "nwd_constant")
 SINCE |= {f"loss.localization.{key}" for key in _OF_BOXES}
 SINCE |= {f"loss.localization.wiou_{key}" for key in ("momentum", "alpha", "delta")}
-SINCE |= {"evaluation.suppression", "evaluation.soft_nms_sigma"}
+SINCE |= {f"evaluation.{key}" for key in ("suppression", "soft_nms_sigma", "class_agnostic")}
 SINCE |= {
     f"loss.classification.{key}"
     for key in ("delta", "bins", "correlation_weight", "correlation_kind")
