@@ -24,15 +24,16 @@ INSTANCE_WEIGHTS = ("none", "centreness", "score")
 NORMALIZERS = ("positives", "positives_at_least_one_per_image", "per_image", "moving_average")
 
 
-#: Which losses have a hyper-parameter.
 _OVERLAPS = tuple(name for name in BOX_LOSSES if name != "nwd")
+#: Which losses have a hyper-parameter: besides those that `iou_loss` has for its kinds.
 _TAKEN_BY = {
+    name: tuple(kind for kind, of_kind in box_kinds.KINDS.items() if name in of_kind.takes)
+    for name in box_kinds.DEFAULTS
+    if name != "image_size"
+} | {
     "inner": _OVERLAPS,
     "focaler": _OVERLAPS,
     "gamma": ("focal_eiou", "wiou_v2"),
-    "theta": ("siou", "shape_iou"),
-    "scale": ("shape_iou",),
-    "piou_lambda": ("piou2",),
     "nwd_constant": ("nwd",),
     "wiou_momentum": ("wiou_v2", "wiou_v3"),
     "wiou_alpha": ("wiou_v3",),
@@ -40,10 +41,6 @@ _TAKEN_BY = {
 }
 _RANGES: dict[str, dict[str, Any]] = {
     "inner": {"above": 0, "at_most": 5},
-    "gamma": {"at_least": 0},
-    "theta": {"at_least": 1},
-    "scale": {"at_least": 0},
-    "piou_lambda": {"above": 0},
     "nwd_constant": {"above": 0},
     "wiou_momentum": {"at_least": 0, "at_most": 1},
     "wiou_alpha": {"above": 1},
@@ -244,8 +241,10 @@ class LocalizationOptions:
                 )
             if name == "focaler":
                 box_kinds.check_focaler(value)
-            else:
+            elif name in _RANGES:
                 check_number(name, value, **_RANGES[name])
+            else:
+                box_kinds.check_hyper_parameter(name, value)
 
     @property
     def kind(self) -> str:
