@@ -6,7 +6,7 @@ VENV ?= .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
 
-NOTEBOOKS ?= losses train torchvision
+NOTEBOOKS ?= losses frameworks train torchvision
 
 .PHONY: help setup test test-slow test-tfds test-onnx test-litert test-browser lint peers demo \
 	notebooks findings docs clean

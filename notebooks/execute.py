@@ -1,6 +1,6 @@
 """Runs notebooks without a browser, and strips what running leaves in them: `make notebooks`.
 
-python -m notebooks.execute losses train torchvision
+python -m notebooks.execute losses frameworks train torchvision
 python -m notebooks.execute --strip
 
 A cell that fails ends it with that cell's error and exit code 1. The executed copies, with their
@@ -30,10 +30,13 @@ from ioub_jax.errors import WeightsError
 from ioub_jax.evaluation import coco_format
 
 FOLDER = pathlib.Path(__file__).resolve().parent
-NAMES = ("losses", "train", "torchvision")
+NAMES = ("losses", "frameworks", "train", "torchvision")
 #: The detector that is quick enough for a CPU.
 WEIGHTS = "ssd300_vgg16"
 _IMAGES = 8
+_WITHOUT_INPUTS = ("losses", "frameworks")
+#: For `shard_map` on a machine without accelerators.
+_TWO_DEVICES = {"JAX_NUM_CPU_DEVICES": "2"}
 
 
 def read(name: str) -> nbformat.NotebookNode:
@@ -140,10 +143,12 @@ def main(arguments: Sequence[str]) -> None:
             strip(name)
         return
     with tempfile.TemporaryDirectory() as scratch:
-        environment = inputs(pathlib.Path(scratch)) if set(names) != {"losses"} else {}
+        needy = set(names) - set(_WITHOUT_INPUTS)
+        environment = inputs(pathlib.Path(scratch)) if needy else {}
         for name in names:
+            own = _TWO_DEVICES if name == "frameworks" else {}
             try:
-                execute(name, environment, parsed.out)
+                execute(name, own | environment, parsed.out)
             except nbclient.exceptions.CellExecutionError as error:
                 sys.exit(f"{name}.ipynb failed.\n{error}")
 
