@@ -253,7 +253,7 @@ CASES = {
             f"task_aligned, {rule}": lambda x, rule=rule: _assigned(
                 assigners.task_aligned, x, *map(_levels, (x["logits"], x["boxes"])), rule=rule
             )
-            for rule in ("tood", "yolo")
+            for rule in ("tood", "yolo", "libreyolo")
         },
         **{
             f"sim_ota, {rule}": lambda x, rule=rule: _assigned(

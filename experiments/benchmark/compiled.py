@@ -1,6 +1,7 @@
 """What models and compiled programs need; nothing is run, so any machine will do."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,8 +9,9 @@ import jax.numpy as jnp
 from absl import flags
 
 from configs import torchvision
+from experiments.benchmark import looped_cost
 from ioub_jax import anchors as anchor_grids
-from ioub_jax import detectors, matching, models
+from ioub_jax import assigners, detectors, matching, models
 from ioub_jax.configs import defaults
 from ioub_jax.devices.placement import abstract_batch
 from ioub_jax.from_config import training_parts
@@ -34,24 +36,58 @@ def _sizes() -> tuple[int, int, int]:
 
 
 def matching_cost() -> dict[str, Any]:
-    """Temporary memory of the compiled matching, for every low-quality rule."""
+    """Temporary memory, flops and bytes of the compiled matching and of every assigner.
+
+    Every slot holds a box. Beside the anchors of a RetinaNet, one square a location is matched,
+    which is what the assigners have.
+    """
     levels = detectors.create(defaults.get_config(), num_classes=1).levels(_CANVAS)
-    anchors = jnp.concatenate(list(map(jnp.asarray, anchor_grids.place(levels))))
-    slots = _sizes()[:2]
-    flag = jax.ShapeDtypeStruct(slots, bool)
-    arguments = (
-        jax.ShapeDtypeStruct(anchors.shape, jnp.float32),
-        jax.ShapeDtypeStruct((*slots, 4), jnp.float32),
-        jax.ShapeDtypeStruct(slots, jnp.int32),
+    of_retinanet = anchor_grids.place(levels)
+    squares = anchor_grids.retinanet_anchors(
+        _CANVAS, base_scale=8.0, scales_per_octave=1, ratios=(1.0,)
+    )
+    images, slots, classes = _sizes()
+    # The slots are visited five at a time.
+    measured = functools.partial(looped_cost.looped_cost, turns=-(-slots // 5))
+
+    def matched(grid: Sequence[Any], rule: Any) -> dict[str, float]:
+        together = jax.ShapeDtypeStruct((sum(map(len, grid)), 4), jnp.float32)
+        _, *truth = _arguments(grid, images, slots)
+        return measured(functools.partial(matching.match, low_quality=rule), together, *truth)
+
+    arguments = _arguments(squares, images, slots)
+    predicted = [
+        tuple(jax.ShapeDtypeStruct((images, len(level), size), jnp.float32) for level in squares)
+        for size in (classes, 4)
+    ]
+    return {
+        "canvas": _CANVAS,
+        "batch": images,
+        "slots": slots,
+        f"{sum(map(len, of_retinanet))} anchors": {
+            f"match, {rule}": matched(of_retinanet, rule)
+            for rule in ("authors", "torchvision", "none")
+        },
+        f"{sum(map(len, squares))} anchors": {
+            "match, none": matched(squares, "none"),
+            "atss": measured(assigners.atss, *arguments),
+            "fcos": measured(assigners.fcos, *arguments),
+            "task_aligned": measured(assigners.task_aligned, *arguments, *predicted),
+            "sim_ota": measured(assigners.sim_ota, *arguments, *predicted),
+        },
+    }
+
+
+def _arguments(grid: Sequence[Any], images: int, slots: int) -> tuple[Any, ...]:
+    """Shapes of anchors, level by level, and of ground truth."""
+    flag = jax.ShapeDtypeStruct((images, slots), bool)
+    return (
+        tuple(jax.ShapeDtypeStruct(level.shape, jnp.float32) for level in grid),
+        jax.ShapeDtypeStruct((images, slots, 4), jnp.float32),
+        jax.ShapeDtypeStruct((images, slots), jnp.int32),
         flag,
         flag,
     )
-    result: dict[str, Any] = {"canvas": _CANVAS, "anchors": len(anchors), "batch": slots[0]}
-    for rule in ("authors", "torchvision", "none"):
-        match = functools.partial(matching.match, low_quality=rule)
-        memory: Any = jax.jit(match).lower(*arguments).compile().memory_analysis()
-        result[f"{rule}: temporary MiB"] = round(memory.temp_size_in_bytes / 2**20, 1)
-    return result
 
 
 def train_step_cost(

@@ -55,7 +55,7 @@ def fcos(
     """Locations inside a box, near its centre, on the level for its size (FCOS, arXiv 1904.01355).
 
     A location, the centre of an anchor, is positive for a box if it lies inside of it, less than
-    `center_radius` strides from its centre along x and along y (section 3.2 of arXiv 2006.09214),
+    `center_radius` strides from its centre along x and along y (centre sampling, arXiv 2006.09214),
     and if the largest of its distances from the box's four edges is in the range of its level. Of
     several such boxes it goes to the one with the smallest area, the first of equals.
 

@@ -14,20 +14,24 @@ from ioub_jax.assigners.ground_truth import (
     Given,
     check_count,
     check_given,
+    coordinates,
     inside_by,
     matches_of,
     nowhere,
     slot_numbers,
+    stride_of_anchors,
     visit_slots,
 )
 from ioub_jax.assigners.predicted import Predicted
 from ioub_jax.matching import Matches, gather_boxes
 
 #: Whose overlaps, candidates and settlement of contested anchors `task_aligned` has.
-AlignmentRule = Literal["tood", "yolo"]
+AlignmentRule = Literal["tood", "yolo", "libreyolo"]
 
 # By how many pixels a centre must lie inside a box.
-_LEAST_DISTANCE_FROM_EDGE = {"tood": 0.01, "yolo": 1e-9}
+_LEAST_DISTANCE_FROM_EDGE = {"tood": 0.01, "yolo": 1e-9, "libreyolo": 0.0}
+# The farthest edge that LibreYOLO's distribution of 16 bins reaches, in strides.
+_REACH = 14.99
 
 
 class SoftMatches(NamedTuple):
@@ -80,6 +84,7 @@ def task_aligned(
     rule: AlignmentRule = "tood",
     min_side: float = 0.0,
     eps: float = 1e-7,
+    strides: Sequence[float] | None = None,
     ignore_iof: float = 0.5,
 ) -> SoftMatches:
     """Task-aligned assignment (TOOD, arXiv 2108.07755, section 3.2).
@@ -89,13 +94,17 @@ def task_aligned(
     highest t. Those are positive for it whose t is above 0 and whose centre lies inside the box,
     more than .01 pixels from its edges; of several boxes an anchor goes to that with the highest u.
     The target of an anchor is `t / (max t + eps) * max u`, the maxima those of all anchors that the
-    box has got (equation 4).
+    box has got.
 
     The rule `'yolo'` is that of YOLOv8 and its successors, which have `topk=10, alpha=0.5,
     min_side=16.0, eps=1e-9`: u is the CIoU, from 0; only anchors whose centre lies inside the box
     are candidates; and an anchor that several boxes have chosen goes to that with the highest u of
     all boxes that it lies in, chosen or not. Anchors of t = 0 are not positive; there they may be,
     as topk has it, with target 0.
+
+    The rule `'libreyolo'`, with the same numbers but `min_side`, has the CIoU and the candidates of
+    `'yolo'`, of which each edge is at most 14.99 strides away, and gives contested anchors as
+    `'tood'` does. A box without any gets the anchor with the highest t, wherever that is.
 
     Of equal t the anchor of the lower index is taken, of equal u the first box. Logarithms are
     compared, so nothing underflows; t that differ by a few parts in a million may be equal.
@@ -115,6 +124,7 @@ def task_aligned(
       min_side: pixels, by `'yolo'`; a shorter side of a box is taken for so long where it is asked
         which centres lie inside. There it is the stride of the second level.
       eps: above 0.
+      strides: pixels, of every level, for `'libreyolo'`. None: the widths of the anchors.
       ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored,
         where it is not positive.
 
@@ -130,7 +140,8 @@ def task_aligned(
     given, sizes = check_given(anchors, boxes, labels, valid, ignored, ignore_iof)
     predicted = Predicted(logits, predicted_boxes, given, sizes)
     measure = _Measure(rule, alpha, beta)
-    slot, positive = _assigned(given, predicted, measure, topk, min_side)
+    reach = _REACH * stride_of_anchors(given, sizes, strides)
+    slot, positive = _assigned(given, predicted, measure, topk, min_side, reach)
     own_boxes = gather_boxes(given.boxes, slot)
     overlap = jnp.where(positive, measure.overlap(predicted.boxes, own_boxes), 0.0)
     matches = matches_of(given, slot, positive, overlap, ignore_iof)
@@ -142,11 +153,15 @@ def task_aligned(
 
 
 def _assigned(
-    given: Given, predicted: Predicted, measure: _Measure, topk: int, min_side: float
+    given: Given,
+    predicted: Predicted,
+    measure: _Measure,
+    topk: int,
+    min_side: float,
+    reach: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """The slot that each anchor goes to, and whether there is one: `[B, N]` each."""
     count = predicted.boxes.shape[1]
-    least = _LEAST_DISTANCE_FROM_EDGE[measure.rule]
     areas = _with_sides(given.boxes, min_side) if measure.rule == "yolo" else given.boxes
     # The box of all that has the highest overlap, which the rule of YOLO asks for.
     none = nowhere(given, predicted.boxes, *predicted.logits)
@@ -154,15 +169,10 @@ def _assigned(
 
     def visit(state: Any, slot: Any) -> Any:
         (highest, best), (box, area, label, is_object, index) = state, slot
-        inside = inside_by(given.centres[None], area[:, None]) > least
-        inside &= is_object[:, None]
+        inside = is_object[:, None] & _is_inside(given, area, measure.rule, reach)
         overlap = measure.overlap(predicted.boxes, box[:, None])
         metric = measure.log_metric(predicted.logits_of_class(label), overlap)
-        lowest = jnp.finfo(metric.dtype).min
-        candidates = inside if measure.rule == "yolo" else is_object[:, None]
-        metric = jnp.where(candidates, metric, lowest)
-        value, anchor = ranking.few_highest(metric, topk)
-        made = (value > lowest) & jnp.take_along_axis(inside, anchor, axis=1)
+        anchor, made = _chosen(metric, inside, is_object[:, None], topk, measure.rule)
         overlap_of = jnp.take_along_axis(overlap, anchor, axis=1)
         better = inside & (overlap > highest)
         state = jnp.where(better, overlap, highest), jnp.where(better, index[:, None], best)
@@ -176,6 +186,34 @@ def _assigned(
     if measure.rule == "yolo":
         slot = jnp.where(number_of_anchors(claims, count) > 1, best, slot)
     return jnp.where(value >= 0.0, slot, 0), value >= 0.0
+
+
+def _is_inside(given: Given, area: jax.Array, rule: str, reach: jax.Array) -> jax.Array:
+    """Which centres lie inside one area an image, `[B, 4]`: bool `[B, N]`."""
+    centres, area = given.centres[None], area[:, None]
+    inside = inside_by(centres, area) > _LEAST_DISTANCE_FROM_EDGE[rule]
+    if rule == "libreyolo":
+        (x, y), (xmin, ymin, xmax, ymax) = coordinates(centres), coordinates(area)
+        farthest = jnp.maximum(jnp.maximum(x - xmin, xmax - x), jnp.maximum(y - ymin, ymax - y))
+        inside &= farthest <= reach[None]
+    return inside
+
+
+def _chosen(
+    metric: jax.Array, inside: jax.Array, is_object: jax.Array, topk: int, rule: str
+) -> tuple[jax.Array, jax.Array]:
+    """The anchors that a box chooses by their metric, and whether it does: `[B, topk]` each."""
+    lowest = jnp.finfo(metric.dtype).min
+    candidates = is_object if rule == "tood" else inside
+    value, anchor = ranking.few_highest(jnp.where(candidates, metric, lowest), topk)
+    made = (value > lowest) & jnp.take_along_axis(inside, anchor, axis=1)
+    if rule != "libreyolo":
+        return anchor, made
+    # One without any takes the best of all.
+    value, best = ranking.few_highest(jnp.where(is_object, metric, lowest), 1)
+    alone = ~jnp.any(made, axis=1, keepdims=True) & (value > lowest)
+    first = jax.lax.broadcasted_iota(jnp.int32, anchor.shape, 1) == 0
+    return jnp.where(alone & first, best, anchor), made | (alone & first)
 
 
 def _highest_of_own(values: jax.Array, slot: jax.Array, given: Given) -> jax.Array:
@@ -202,9 +240,9 @@ def _check_options(
 ) -> None:
     check_count("topk", topk)
     if rule not in _LEAST_DISTANCE_FROM_EDGE:
-        raise ValueError(f"rule is {rule!r}; it must be 'tood' or 'yolo'.")
-    if rule == "tood" and min_side != 0.0:
-        raise ValueError(f"min_side is {min_side}; by the rule 'tood' it must be 0.")
+        raise ValueError(f"rule is {rule!r}; it must be 'tood', 'yolo' or 'libreyolo'.")
+    if rule != "yolo" and min_side != 0.0:
+        raise ValueError(f"min_side is {min_side}; by the rule {rule!r} it must be 0.")
     if not alpha >= 0.0:
         raise ValueError(f"alpha is {alpha}; it must be at least 0.")
     for name, value in (("beta", beta), ("eps", eps)):

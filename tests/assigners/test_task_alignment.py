@@ -13,10 +13,12 @@ from tests.assigners import small_pyramid as small
 
 LEVELS = small.squares(1.0)
 ANCHORS = np.concatenate(LEVELS)
+# Of strides of 1 and 2 pixels, by the rule of LibreYOLO.
+REACH = np.repeat([14.99, 2 * 14.99], [16, 4])
 YOLO = {"rule": "yolo", "topk": 10, "alpha": 0.5, "eps": 1e-9}
 
 assigned = functools.partial(
-    jax.jit, static_argnames=("topk", "alpha", "beta", "rule", "min_side", "eps")
+    jax.jit, static_argnames=("topk", "alpha", "beta", "rule", "min_side", "eps", "strides")
 )(task_aligned)
 
 
@@ -24,7 +26,8 @@ def run_golden(family, seed, double, options):
     case = small.golden(f"{family}/{seed}")
     anchors = case.get("in|anchors")
     if anchors is None:  # only their centres are given, and asked for
-        anchors = np.concatenate([case["in|centers"] - 4, case["in|centers"] + 4], axis=1)
+        half = np.repeat(case["in|strides"], case["in|level_sizes"])[:, None] / 2
+        anchors = np.concatenate([case["in|centers"] - half, case["in|centers"] + half], axis=1)
     predicted = (case[f"in|{name}"][None] for name in ("logits", "pred"))
     with jax.enable_x64(double):
         matches, targets = assigned(
@@ -50,6 +53,11 @@ def test_equals_the_code_of_ultralytics(seed, name, min_side):
     run_golden(f"tal_ultra_{name}", seed, False, {**YOLO, "min_side": min_side})
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_equals_the_code_of_libreyolo(seed):
+    run_golden("tal_libreyolo", seed, False, {**YOLO, "rule": "libreyolo"})
+
+
 def overlap_of(rule, predicted, box):
     """IoU, or CIoU from 0, of `[N, 4]` with a box."""
     if rule == "tood":
@@ -68,9 +76,13 @@ def reference(rule, options, scores, predicted, labels, image, boxes, objects):
         metrics[m] = scores[:, labels[m]] ** options["alpha"] * overlaps[m] ** 6.0
         margin = 0.01 if rule == "tood" else 1e-9
         insides[m] = small.distances_to_edges(ANCHORS, boxes[m]).min(axis=1) > margin
+        if rule == "libreyolo":
+            insides[m] &= small.distances_to_edges(ANCHORS, boxes[m]).max(axis=1) <= REACH
         ranked = metrics[m] if rule == "tood" else np.where(insides[m], metrics[m], 0)
         best = np.argsort(-ranked, kind="stable")[: options["topk"]]
         chosen[m] = {n for n in best if ranked[n] > 0 and insides[m][n]}
+        if rule == "libreyolo" and not chosen[m] and metrics[m].max() > 0:
+            chosen[m] = {int(np.argmax(metrics[m]))}
     result = {}
     for n in range(len(ANCHORS)):
         rivals = [m for m in objects if n in chosen[m]]
@@ -94,7 +106,7 @@ def predictions(*shape, elements):
 
 
 # Scores of few digits and boxes of whole pixels, no two alike by rounding alone.
-@pytest.mark.parametrize("rule", ["tood", "yolo"])
+@pytest.mark.parametrize("rule", ["tood", "yolo", "libreyolo"])
 @hypothesis.settings(max_examples=50, deadline=None)
 @hypothesis.given(
     truth=small.TRUTHS,
@@ -105,7 +117,7 @@ def test_equals_the_paper(rule, truth, logits, corners):
     options = {"topk": 4, "alpha": 1.0, "eps": 1e-7}
     predicted = np.sort(corners, axis=-2).reshape(small.IMAGES, -1, 4)
     levels = (tuple(np.split(array, [len(LEVELS[0])], axis=1)) for array in (logits, predicted))
-    matches, targets = assigned(LEVELS, *truth, *levels, **options, rule=rule)
+    matches, targets = assigned(LEVELS, *truth, *levels, **options, rule=rule, strides=(1.0, 2.0))
     scores = 1 / (1 + np.exp(-np.float64(logits)))
     of_image = functools.partial(reference, rule, options, scores, predicted, truth[1])
     small.assert_equal_to_reference(matches, lambda *image: of_image(*image)[0], ANCHORS, truth)
@@ -151,7 +163,7 @@ def test_arguments_that_do_not_fit():
         with pytest.raises(ValueError, match=words):
             assigned(LEVELS, *truth, *given)
     for options, words in (
-        ({"rule": "tal"}, "rule is 'tal'; it must be 'tood' or 'yolo'"),
+        ({"rule": "tal"}, "rule is 'tal'; it must be 'tood', 'yolo' or 'libreyolo'"),
         ({"min_side": 8.0}, "min_side is 8.0; by the rule 'tood' it must be 0"),
         ({"alpha": -1.0}, "alpha is -1.0; it must be at least 0"),
         ({"eps": 0.0}, "eps is 0.0; it must be above 0"),

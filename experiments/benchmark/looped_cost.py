@@ -1,0 +1,93 @@
+"""What a program costs whose loops are gone through more than once.
+
+XLA counts the operations of a loop's body once, however often the loop turns. Here what every turn
+but the first costs is that of the body as a program of its own.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import jaxpr_as_fun
+
+_COUNTED = ("flops", "bytes accessed")
+
+
+def looped_cost(function: Callable[..., Any], *arguments: Any, turns: int = 1) -> dict[str, float]:
+    """Temporary memory, and the flops and bytes of all turns of the compiled function.
+
+    Args:
+      function: anything that `jax.jit` takes.
+      *arguments: its arguments, or their `jax.ShapeDtypeStruct`.
+      turns: of a loop that does not say how often it turns.
+
+    Returns:
+      "temporary MiB", "GFLOP" and "GB accessed".
+    """
+    compiled: Any = jax.jit(function).lower(*arguments).compile()
+    counted = _of_function(function, arguments, turns)
+    return {
+        "temporary MiB": round(compiled.memory_analysis().temp_size_in_bytes / 2**20, 1),
+        "GFLOP": round(counted["flops"] / 1e9, 2),
+        "GB accessed": round(counted["bytes accessed"] / 1e9, 2),
+    }
+
+
+def _of_function(function: Callable[..., Any], arguments: Any, turns: int) -> dict[str, float]:
+    analysis: Any = jax.jit(function).lower(*arguments).compile().cost_analysis()
+    total = {name: float(analysis.get(name, 0.0)) for name in _COUNTED}
+    for body, shapes, repeats in _loops(jax.make_jaxpr(function)(*arguments).jaxpr, turns):
+        once: Any = jax.jit(body).lower(*shapes).compile().cost_analysis()
+        every = _of_function(body, shapes, turns)
+        for name in _COUNTED:
+            # XLA has counted the body once, and each loop in it once.
+            total[name] += repeats * every[name] - float(once.get(name, 0.0))
+    return total
+
+
+def _loops(jaxpr: Any, turns: int) -> Any:
+    """The outermost loops: what they repeat, the shapes that takes, and how often."""
+    for equation in jaxpr.eqns:
+        name, parameters = equation.primitive.name, equation.params
+        if name == "scan":
+            yield _body_of_scan(equation), *_shapes_and_turns(equation)
+        elif name == "while":
+            body = parameters["body_jaxpr"]
+            yield jaxpr_as_fun(body), _structs(body.in_avals), turns
+        elif name != "cond":
+            for value in parameters.values():
+                if hasattr(value, "eqns"):
+                    yield from _loops(getattr(value, "jaxpr", value), turns)
+
+
+def _shapes_and_turns(equation: Any) -> tuple[list[Any], float]:
+    parameters = equation.params
+    together = min(parameters["unroll"], parameters["length"])
+    first = parameters["num_consts"] + parameters["num_carry"]
+    shapes = _structs(parameters["jaxpr"].in_avals)
+    stacked = [jax.ShapeDtypeStruct((together, *x.shape), x.dtype) for x in shapes[first:]]
+    return [*shapes[:first], *stacked], parameters["length"] / together
+
+
+def _body_of_scan(equation: Any) -> Callable[..., Any]:
+    """As many steps as one turn makes."""
+    parameters = equation.params
+    step = jaxpr_as_fun(parameters["jaxpr"])
+    constants, carried = parameters["num_consts"], parameters["num_carry"]
+
+    def body(*arguments: jax.Array) -> Any:
+        fixed, state = arguments[:constants], list(arguments[constants : constants + carried])
+        given = []
+        for index in range(min(parameters["unroll"], parameters["length"])):
+            some = [array[index] for array in arguments[constants + carried :]]
+            found = step(*fixed, *state, *some)
+            state, rest = found[:carried], found[carried:]
+            given.append(rest)
+        return state, jax.tree.map(lambda *steps: jnp.stack(steps), *given)
+
+    return body
+
+
+def _structs(avals: Any) -> list[Any]:
+    return [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals]
