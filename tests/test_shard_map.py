@@ -248,7 +248,6 @@ CASES = {
             f"fcos, {rule}": lambda x, rule=rule: _assigned(assigners.fcos, x, rule=rule)
             for rule in ("authors", "torchvision")
         },
-        "centreness": _two(assigners.centreness, "boxes", "others"),
         **{
             f"task_aligned, {rule}": lambda x, rule=rule: _assigned(
                 assigners.task_aligned, x, *map(_levels, (x["logits"], x["boxes"])), rule=rule
@@ -419,7 +418,8 @@ def test_every_public_function_is_tried(module):
         and inspect.isfunction(value) and value.__module__ == module.__name__
     ]  # fmt: skip
     functions = {name for name in names if inspect.isfunction(getattr(module, name))}
-    # The first only says whether options can be had, the second is of numbers on the host.
-    assert functions - {"check_options", "check_similarity", "effective_number_weights"} == {
+    # These only say whether options can be had; the last is of numbers on the host.
+    apart = {"check_options", "check_similarity", "check_suppression", "effective_number_weights"}
+    assert functions - apart == {
         name.split(",")[0] for name in CASES[module]
     }

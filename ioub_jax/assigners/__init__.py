@@ -12,7 +12,7 @@ anchors the lower index, of boxes the lower slot.
 """
 
 from ioub_jax.assigners.adaptive_selection import atss
-from ioub_jax.assigners.centre_sampling import FcosRule, centreness, fcos
+from ioub_jax.assigners.centre_sampling import FcosRule, fcos
 from ioub_jax.assigners.optimal_transport import TransportRule, sim_ota
 from ioub_jax.assigners.task_alignment import AlignmentRule, SoftMatches, task_aligned
 
@@ -22,7 +22,6 @@ __all__ = [
     "SoftMatches",
     "TransportRule",
     "atss",
-    "centreness",
     "fcos",
     "sim_ota",
     "task_aligned",

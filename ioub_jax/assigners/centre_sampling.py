@@ -98,30 +98,6 @@ def fcos(
     return matches_of(given, slot, positive, iou, ignore_iof)
 
 
-def centreness(anchors: ArrayLike, boxes: ArrayLike) -> jax.Array:
-    """How central anchors are in boxes (FCOS, arXiv 1904.01355, equation 3).
-
-    `sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b))` of the distances l, t, r and b of an
-    anchor's centre from the edges of the box.
-
-    Args:
-      anchors: `[..., 4]` xyxy, pixels.
-      boxes: `[..., 4]` xyxy, pixels, of a shape that broadcasts to that of the anchors, or back.
-
-    Returns:
-      `[...]` in 0..1; 0 where the centre does not lie inside. No gradient flows.
-    """
-    anchors, boxes = jax.lax.stop_gradient(box_ops.align(anchors, boxes))
-    centres = (anchors[..., :2] + anchors[..., 2:]) * 0.5
-    (x, y), (xmin, ymin, xmax, ymax) = coordinates(centres), coordinates(boxes)
-    share = jnp.ones_like(x)
-    for low, high in ((x - xmin, xmax - x), (y - ymin, ymax - y)):
-        nearer, farther = jnp.minimum(low, high), jnp.maximum(low, high)
-        share *= jnp.where(nearer > 0.0, nearer / jnp.where(nearer > 0.0, farther, 1.0), 0.0)
-    inside = share > 0.0
-    return jnp.where(inside, jnp.sqrt(jnp.where(inside, share, 1.0)), 0.0)
-
-
 def _locations(
     given: Given,
     sizes: Sequence[int],
