@@ -18,6 +18,8 @@ _ANCHORS_AT_ONCE = 2048
 class Predicted:
     """Logits and boxes of every anchor, level by level, without gradients.
 
+    All that is made of logits is of the dtype of the boxes, at least float32.
+
     Attributes:
       logits: one `[B, N_l, C]` a level, before the sigmoid, of their own dtype.
       boxes: `[B, N, 4]` xyxy, pixels; zeros where a coordinate is not finite.
@@ -37,54 +39,51 @@ class Predicted:
         _check_levels("logits", logits, batch, sizes, None)
         _check_levels("predicted_boxes", boxes, batch, sizes, 4)
         self.logits = jax.lax.stop_gradient([jnp.asarray(level) for level in logits])
-        of_levels = jax.lax.stop_gradient(box_ops.at_least_float32(*boxes))
+        _, *of_levels = jax.lax.stop_gradient(box_ops.at_least_float32(given.boxes, *boxes))
         predicted = jnp.concatenate(of_levels, axis=1)
         finite = jnp.all(jnp.isfinite(predicted), axis=-1, keepdims=True)
         self.boxes = jnp.where(finite, predicted, 0.0)
         self.objectness: list[jax.Array] = []
         if objectness is not None:
             _check_levels("objectness", objectness, batch, sizes, 1)
-            of_levels = box_ops.at_least_float32(*objectness)
-            self.objectness = jax.lax.stop_gradient(of_levels)
+            self.objectness = jax.lax.stop_gradient([jnp.asarray(level) for level in objectness])
 
     def logits_of_class(self, label: jax.Array) -> jax.Array:
-        """The logit of one class an image at every anchor: `[B]` to `[B, N]`, at least float32."""
+        """The logit of one class an image at every anchor: `[B]` to `[B, N]`, as boxes."""
         columns = [
             jnp.take_along_axis(level, label[:, None, None], axis=2, mode="clip")[..., 0]
             for level in self.logits
         ]
-        return _finite(jnp.concatenate(box_ops.at_least_float32(*columns), axis=1))
+        return _finite(jnp.concatenate(columns, axis=1).astype(self.boxes.dtype))
 
     def logits_of_labels(self, labels: jax.Array) -> jax.Array:
-        """The logit of each anchor's own class: `[B, N]` to `[B, N]`, at least float32."""
+        """The logit of each anchor's own class: `[B, N]` to `[B, N]`, as boxes."""
         ends = np.cumsum([level.shape[1] for level in self.logits])[:-1]
         own = [
             jnp.take_along_axis(level, of_level[..., None], axis=2, mode="clip")[..., 0]
             for level, of_level in zip(self.logits, jnp.split(labels, ends, axis=1), strict=True)
         ]
-        return _finite(jnp.concatenate(box_ops.at_least_float32(*own), axis=1))
+        return _finite(jnp.concatenate(own, axis=1).astype(self.boxes.dtype))
 
     def scores_of_class(self, label: jax.Array) -> jax.Array:
         """The score of one class an image, `sqrt(p o)` or p: `[B]` to `[B, N]`."""
         score = jax.nn.sigmoid(self.logits_of_class(label))
         if not self.objectness:
             return score
-        of_objects = jnp.concatenate(self.objectness, axis=1)[..., 0]
-        return jnp.sqrt(score * jax.nn.sigmoid(_finite(of_objects)).astype(score.dtype))
+        of_objects = jnp.concatenate(self.objectness, axis=1)[..., 0].astype(score.dtype)
+        return jnp.sqrt(score * jax.nn.sigmoid(_finite(of_objects)))
 
     def sum_over_classes(self, function: Callable[[jax.Array], jax.Array]) -> jax.Array:
-        """The sum of a function of an anchor's scores: `[B, N]`, at least float32."""
+        """The sum of a function of an anchor's scores: `[B, N]`, as boxes."""
 
         def of_some(index: int, start: jax.Array, number: int) -> jax.Array:
             def cut(array: jax.Array) -> jax.Array:
-                (some,) = box_ops.at_least_float32(
-                    jax.lax.dynamic_slice_in_dim(array, start, number, axis=1)
-                )
-                return jax.nn.sigmoid(_finite(some))
+                some = jax.lax.dynamic_slice_in_dim(array, start, number, axis=1)
+                return jax.nn.sigmoid(_finite(some.astype(self.boxes.dtype)))
 
             score = cut(self.logits[index])
             if self.objectness:
-                score = jnp.sqrt(score * cut(self.objectness[index]).astype(score.dtype))
+                score = jnp.sqrt(score * cut(self.objectness[index]))
             return jnp.sum(function(score), axis=2)
 
         levels = [

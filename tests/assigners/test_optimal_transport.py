@@ -3,10 +3,11 @@ import functools
 import hypothesis
 import hypothesis.strategies as st
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ioub_jax.assigners import sim_ota
+from ioub_jax.assigners import sim_ota, task_aligned
 from tests.assigners import small_pyramid as small
 
 LEVELS = small.squares(1.0)
@@ -136,3 +137,27 @@ def test_many_anchors_are_summed_in_parts():
     matches = assigned((anchors,), *truth, (logits,), (predicted,), topk=5)
     # Five IoUs of 1/2: two anchors.
     assert np.flatnonzero(matches.labels[0] == 0).tolist() == [7, 4999]
+
+
+@pytest.mark.parametrize("assigner", [sim_ota, task_aligned])
+def test_any_dtypes_go_together(assigner):
+    # Level by level: truth, logits and predicted boxes of all three types.
+    boxes = np.array([[[0, 0, 14, 14]]])
+    valid = np.ones((1, 1), bool)
+    found = []
+    for dtypes in (("float64", "bfloat16", "float32"), ("float32", "float32", "float64")):
+        with jax.enable_x64(True):
+            of_boxes, of_logits, of_predicted = map(jnp.dtype, dtypes)
+            result = jax.jit(assigner)(
+                LEVELS,
+                boxes.astype(of_boxes),
+                np.int8([[2]]),
+                valid,
+                ~valid,
+                tuple(jnp.zeros((1, len(level), 3), of_logits) for level in LEVELS),
+                tuple(level[None].astype(of_predicted) for level in LEVELS),
+            )
+            found.append(result[0] if assigner is task_aligned else result)
+    assert found[0].labels.dtype == jnp.int32
+    np.testing.assert_array_equal(found[0].labels, found[1].labels)
+    assert np.any(np.asarray(found[0].labels) == 2)
