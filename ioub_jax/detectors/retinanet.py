@@ -62,7 +62,7 @@ def create_network(
             dtype=dtype,
         )
 
-    with naming(below("model", ("backbone", "width"))):
+    with naming(below("model", ("backbone", "width", "norm"))):
         backbone = models.create_backbone(
             model.backbone,
             width=model.width,
@@ -78,6 +78,7 @@ def create_network(
             p6_from=model.fpn.p6_from,
             relu_before_p7=model.fpn.relu_before_p7,
             norm=model.fpn.norm,
+            top_down=model.fpn.get("top_down", True),  # which runs of earlier versions lack
             dtype=dtype,
         ),
         classification_head=head(

@@ -54,6 +54,7 @@ _LABELS = re.compile(r"data\.\w+\.classes")
 # Keys that runs of earlier versions lack, with what those did.
 _ADDED = {
     "model.in_channels": 3,
+    "model.fpn.top_down": True,
     "data.exif": "ignore",
     "data.bit_depth": None,
     "data.voc.pixels": None,
