@@ -69,7 +69,8 @@ def test_the_pyramid_of_a_transformer_keeps_its_initial_values(monkeypatch, tmp_
     )["params"]
     ours = jax.tree.map(lambda leaf: np.full(leaf.shape, 1.0, np.float32), shapes)
     theirs = {name: part for name, part in ours.items() if not name.startswith("pyramid")}
-    theirs["stem_conv"] |= {"kernel": np.ones((16, 16, 3, 4), np.float32)}
+    kernel = np.ones((16, 16, 3, 4), np.float32)
+    theirs["stem_conv"] = {**ours["stem_conv"], "kernel": kernel}
     state_dict = mapping.collect(
         {"params": jax.tree.map(lambda leaf: 2.0 * leaf, theirs)}, transformer_names.transformer_key
     )
