@@ -7,9 +7,9 @@ after 7/8, warm-up from a third over 500 steps, weight decay 1e-4, gradient clip
 flip, sizes between 800 and 1024 drawn for each batch; backbone from ImageNet as for COCO. Meant for
 8 GPUs.
 
-The argument has a backbone (r50, r101, x101, x101_64x4d, r18, r34, lite0) and an arm (both,
-baseline, cls, loc, loc_weight_only), each with the first as default. `data.cityscapes.root` is the
-folder with leftImg8bit/ and gtFine/:
+The argument has a backbone (r50, r101, x101, x101_64x4d, r18, r34, lite0, mobilenet) and an arm
+(both, baseline, cls, loc, loc_weight_only), each with the first as default. `data.cityscapes.root`
+is the folder with leftImg8bit/ and gtFine/:
 
 python -m experiments.train --config=configs/cityscapes_retinanet.py:r50,both \
   --workdir=runs/cityscapes --config.data.cityscapes.root=PATH

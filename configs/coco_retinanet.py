@@ -9,8 +9,8 @@ from ImageNet with frozen batch norms, stem and first stage frozen. 800x1333 (`m
 (`ablation`). As published in the authors' code (mmdetection 0.6), but for the one learning rate
 that follows the batch. Meant for 8 GPUs with 2 images each, or a TPU v3-8 or newer.
 
-The argument has a backbone (r50, r101, x101, x101_64x4d, r18, r34, lite0), an arm (both, baseline,
-cls, loc, loc_weight_only) and a scale (main, ablation), each with the first as default:
+The argument has a backbone (r50, r101, x101, x101_64x4d, r18, r34, lite0, mobilenet), an arm (both,
+baseline, cls, loc, loc_weight_only) and a scale (main, ablation), each with the first as default:
 
 python -m experiments.check_data --config=configs/coco_retinanet.py --config.data.coco.root=PATH
 python -m experiments.train --config=configs/coco_retinanet.py:r50,both --workdir=runs/coco \

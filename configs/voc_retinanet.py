@@ -11,8 +11,8 @@ decay 1e-4, gradient clipped at norm 35, flip; backbone from ImageNet as for COC
 file has batch 12 and learning rate .0075, which is the same rate per image.) Meant for 2 to 8 GPUs,
 or a TPU.
 
-The argument has a backbone (r50, r101, x101, x101_64x4d, r18, r34, lite0) and an arm (both,
-baseline, cls, loc, loc_weight_only), each with the first as default. `data.voc.root` is the
+The argument has a backbone (r50, r101, x101, x101_64x4d, r18, r34, lite0, mobilenet) and an arm
+(both, baseline, cls, loc, loc_weight_only), each with the first as default. `data.voc.root` is the
 VOCdevkit folder with VOC2007/ and VOC2012/:
 
 python -m experiments.train --config=configs/voc_retinanet.py:r50,both --workdir=runs/voc \

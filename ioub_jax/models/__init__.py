@@ -1,20 +1,25 @@
 """Networks in Flax Linen."""
 
+import math
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ioub_jax.models import efficientnet, resnet
+from ioub_jax.models import convnext, efficientnet, mobilenet, resnet, vision_transformer
 from ioub_jax.models.interface import Predictions
 
-__all__ = ["Predictions", "create_backbone"]
+__all__ = ["Predictions", "backbone_names", "create_backbone"]
+
+
+#: Width of a published network, whose channels a `width` of half of that halves.
+PUBLISHED_WIDTH = 64
 
 
 def create_backbone(
     name: str,
     *,
-    width: int = 64,
+    width: int = PUBLISHED_WIDTH,
     norm: str = "batch_norm",
     norm_epsilon: float = 1e-5,
     frozen_stages: int = -1,
@@ -23,17 +28,46 @@ def create_backbone(
     """The feature extractor of a RetinaNet: C2 to C5 of a batch of normalised images.
 
     Args:
-      name: 'resnet18', 'resnet34', 'resnet50', 'resnet101', a ResNeXt of `resnet.RESNETS`, or
-        'efficientnet_lite0'.
-      width: channels of the stem.
-      norm: 'frozen_bn', 'batch_norm' or 'group_norm'.
+      name: one of `backbone_names`.
+      width: channels of the stem of a ResNet; 64 is the published network. Of the others that come
+        in several widths every number of channels is multiplied by width / 64.
+      norm: 'frozen_bn', 'batch_norm' or 'group_norm'; of a ConvNeXt and of a vision transformer
+        'layer_norm'.
       norm_epsilon: added to the variance by batch norms.
       frozen_stages: -1: nothing is frozen, 0: the stem, 1: the stem and stage 1, ...
       dtype: of the computation; parameters are float32.
 
     Raises:
-      ValueError: there is no such backbone, or it has no variant of that width.
+      ValueError: there is no such backbone, or it has no variant of that width or with that norm.
     """
+    if name not in backbone_names():
+        raise ValueError(f"backbone is {name!r}; it must be one of {', '.join(backbone_names())}.")
+    if name in convnext.CONVNEXTS:
+        _check_layer_norm(name, norm)
+        blocks, channels = convnext.CONVNEXTS[name]
+        return convnext.ConvNeXt(
+            blocks=blocks,
+            channels=_of_width(channels, width, name),
+            frozen_stages=frozen_stages,
+            dtype=dtype,
+        )
+    if name in vision_transformer.TRANSFORMERS:
+        _check_layer_norm(name, norm)
+        of_name = vision_transformer.TRANSFORMERS[name]
+        return vision_transformer.VisionTransformer(
+            blocks=of_name.blocks,
+            channels=of_name.heads * width,  # a head of the published ones has 64
+            heads=of_name.heads,
+            layer_scale=of_name.layer_scale,
+            grid=of_name.grid,
+            frozen_stages=frozen_stages,
+            dtype=dtype,
+        )
+    if norm == "layer_norm":
+        raise ValueError(
+            f"norm is 'layer_norm', but {name} has batch norms; set it to 'frozen_bn', "
+            "'batch_norm' or 'group_norm'."
+        )
     options: dict[str, Any] = {
         "norm": norm,
         "norm_epsilon": norm_epsilon,
@@ -42,9 +76,36 @@ def create_backbone(
     }
     if name in resnet.RESNETS:
         return resnet.ResNet(depth_name=name, width=width, **options)
-    if name != "efficientnet_lite0":
-        names = ", ".join([*resnet.RESNETS, "efficientnet_lite0"])
-        raise ValueError(f"backbone is {name!r}; it must be one of {names}.")
-    if width != 64:
-        raise ValueError(f"width is {width}, but efficientnet_lite0 has one width; leave it at 64.")
+    if name == "mobilenet_v3_large":
+        return mobilenet.MobileNetV3Large(multiplier=width / PUBLISHED_WIDTH, **options)
+    if width != PUBLISHED_WIDTH:
+        raise ValueError(f"width is {width}, but {name} has one width; leave it at 64.")
     return efficientnet.EfficientNetLite0(**options)
+
+
+def backbone_names() -> tuple[str, ...]:
+    """The names that `create_backbone` takes."""
+    return (
+        *resnet.RESNETS,
+        "efficientnet_lite0",
+        "mobilenet_v3_large",
+        *convnext.CONVNEXTS,
+        *vision_transformer.TRANSFORMERS,
+    )
+
+
+def _check_layer_norm(name: str, norm: str) -> None:
+    if norm != "layer_norm":
+        raise ValueError(
+            f"norm is {norm!r}, but {name} has layer norms alone; set it to 'layer_norm'."
+        )
+
+
+def _of_width(channels: int, width: int, name: str) -> int:
+    if channels * width % PUBLISHED_WIDTH:
+        step = PUBLISHED_WIDTH // math.gcd(channels, PUBLISHED_WIDTH)
+        raise ValueError(
+            f"width is {width}, but {channels} channels of {name} times {width} / "
+            f"{PUBLISHED_WIDTH} are no whole number; make it a multiple of {step}."
+        )
+    return channels * width // PUBLISHED_WIDTH

@@ -12,11 +12,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ioub_jax.models.layers import GroupedConvolution, Padding, block_result, convolution, make_norm
-
-# Over the k * k inputs of a channel: depthwise, the fan out of `nn.initializers` counts all
-# channels.
-_DEPTHWISE_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+from ioub_jax.models.layers import (
+    GroupedConvolution,
+    Padding,
+    block_result,
+    convolution,
+    depthwise_init,
+    make_norm,
+)
 
 
 class Stage(NamedTuple):
@@ -91,7 +94,7 @@ class InvertedBottleneck(nn.Module):
             groups=inner,
             stride=self.stride,
             padding=self.padding,
-            kernel_init=_DEPTHWISE_INIT,
+            kernel_init=depthwise_init,
             dtype=self.dtype,
             name="depthwise_conv",
         )(y)

@@ -1,4 +1,7 @@
-"""Feature pyramid P3 to P7 (Lin et al., arXiv 1612.03144; RetinaNet, arXiv 1708.02002)."""
+"""Feature pyramid P3 to P7 (Lin et al., arXiv 1612.03144; RetinaNet, arXiv 1708.02002).
+
+Without its way down and with layer norms it is the simple pyramid of ViTDet (arXiv 2203.16527).
+"""
 
 from typing import Any
 
@@ -6,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ioub_jax.models import layers
+from ioub_jax.models import layers, patches
 
 # torch's kaiming_uniform_(a=1), as torchvision initialises its pyramid: U(+-sqrt(3 / fan_in)).
 _kernel_init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
@@ -25,7 +28,9 @@ class FeaturePyramid(nn.Module):
       channels: channels of every level.
       p6_from: 'c5' (the paper) or 'p5' (torchvision's first RetinaNet).
       relu_before_p7: whether P6 passes a ReLU on its way to P7 (detectron2, torchvision).
-      norm: 'none', or 'group_norm' after every convolution.
+      norm: 'none', or 'group_norm' or 'layer_norm' after every convolution.
+      top_down: whether each of P3 and P4 gets what the level above it is made of; False where all
+        are made of one map, as a vision transformer's.
       dtype: dtype of the computation.
     """
 
@@ -33,6 +38,7 @@ class FeaturePyramid(nn.Module):
     p6_from: str = "c5"
     relu_before_p7: bool = False
     norm: str = "none"
+    top_down: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -49,7 +55,9 @@ class FeaturePyramid(nn.Module):
         levels = [self._convolution(top_down, 3, "output5")]
         for level, feature in zip((4, 3), features[-2::-1], strict=True):
             lateral = self._convolution(feature, 1, f"lateral{level}")
-            top_down = lateral + upsample_to(top_down, *lateral.shape[1:3])
+            if self.top_down:
+                lateral = lateral + upsample_to(top_down, *lateral.shape[1:3])
+            top_down = lateral
             levels.insert(0, self._convolution(top_down, 3, f"output{level}"))
         p6 = self._convolution(c5 if self.p6_from == "c5" else levels[-1], 3, "output6", stride=2)
         p7_input = nn.relu(p6) if self.relu_before_p7 else p6
@@ -69,4 +77,8 @@ class FeaturePyramid(nn.Module):
             return x
         if self.norm == "group_norm":
             return layers.group_norm(self.channels, dtype=self.dtype, name=f"{name}_norm")(x)
-        raise ValueError(f"norm of a pyramid is {self.norm!r}; it must be 'none' or 'group_norm'.")
+        if self.norm == "layer_norm":
+            return patches.layer_norm(dtype=self.dtype, name=f"{name}_norm")(x)
+        raise ValueError(
+            f"norm of a pyramid is {self.norm!r}; it must be 'none', 'group_norm' or 'layer_norm'."
+        )

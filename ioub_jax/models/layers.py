@@ -17,9 +17,12 @@ from jax.ad_checkpoint import checkpoint_name
 from ioub_jax.models import convolutions
 from ioub_jax.models.convolutions import Maps, Padding
 
-Norm = Literal["frozen_bn", "batch_norm", "group_norm"]
+#: 'layer_norm' is that of ConvNeXt and of vision transformers, which have no other.
+Norm = Literal["frozen_bn", "batch_norm", "group_norm", "layer_norm"]
 
 he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+#: He's, over the k * k inputs of a channel: of a depthwise kernel the fan out counts all channels.
+depthwise_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 #: Name of the results of blocks, for `jax.checkpoint`.
@@ -105,7 +108,8 @@ def make_norm(
     the mean over the batch axis is the mean over all devices.
 
     Raises:
-      ValueError: `norm` is none of 'frozen_bn', 'batch_norm' and 'group_norm'.
+      ValueError: `norm` is none of 'frozen_bn', 'batch_norm' and 'group_norm'; 'layer_norm' is for
+        networks that have nothing else.
     """
     if norm == "frozen_bn":
         return FrozenBatchNorm(epsilon=epsilon, dtype=dtype, name=name)
@@ -115,7 +119,8 @@ def make_norm(
         )
     if norm == "group_norm":
         return group_norm(channels, dtype=dtype, name=name)
-    raise ValueError(f"norm is {norm!r}; it must be one of {', '.join(get_args(Norm))}.")
+    others = ", ".join(choice for choice in get_args(Norm) if choice != "layer_norm")
+    raise ValueError(f"norm is {norm!r}; it must be one of {others}.")
 
 
 def convolution(
@@ -184,7 +189,7 @@ class SharedConvolution(nn.Module):
 
 
 class GroupedConvolution(nn.Module):
-    """A square convolution of `groups` groups of channels, without bias; depthwise with one each.
+    """A square convolution of `groups` groups of channels; depthwise with one each.
 
     Its `kernel` `[k, k, C / groups, features]` is that of `nn.Conv` with `feature_group_count`.
 
@@ -193,7 +198,10 @@ class GroupedConvolution(nn.Module):
       kernel: k, an odd number.
       groups: how many; the channels of the input are a multiple of it.
       stride: stride in both directions.
+      dilation: distance of the inputs that neighbours of the kernel see; above 1 of 'symmetric'
+        padding alone.
       padding: 'symmetric' or 'same'.
+      use_bias: whether a bias is added.
       kernel_init: initializer of the kernel.
       dtype: dtype of the computation; the kernel is float32.
     """
@@ -202,7 +210,9 @@ class GroupedConvolution(nn.Module):
     kernel: int
     groups: int
     stride: int = 1
+    dilation: int = 1
     padding: Padding = "symmetric"
+    use_bias: bool = False
     kernel_init: Any = he_normal_fan_out
     dtype: Any = jnp.float32
 
@@ -210,21 +220,39 @@ class GroupedConvolution(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[B, H, W, C]` to `[B, ceil(H/stride), ceil(W/stride), features]`."""
         shape = (self.kernel, self.kernel, x.shape[-1] // self.groups, self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        # XLA's own is slow on CPUs: the gradient of a layer of ResNeXt takes 10 to 40 times as
-        # long as by shifts, that of a depthwise layer 2 to 20 times.
-        by_shifts, by_xla = (
-            functools.partial(
-                function, stride=self.stride, groups=self.groups, padding=self.padding
-            )
-            for function in (
-                convolutions.grouped_convolution_by_shifts,
-                convolutions.grouped_convolution_by_xla,
-            )
+        kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
+        y = _grouped(
+            x.astype(self.dtype),
+            kernel,
+            stride=self.stride,
+            groups=self.groups,
+            dilation=self.dilation,
+            padding=self.padding,
         )
-        return jax.lax.platform_dependent(
-            x.astype(self.dtype), kernel.astype(self.dtype), cpu=by_shifts, default=by_xla
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        return y + bias.reshape(1, 1, 1, -1)
+
+
+def _grouped(
+    x: jax.Array, kernel: jax.Array, *, stride: int, groups: int, dilation: int, padding: Padding
+) -> jax.Array:
+    if dilation > 1:
+        return convolutions.dilated_convolution(
+            x, kernel, stride=stride, groups=groups, dilation=dilation
         )
+    # XLA's own is slow on CPUs: the gradient of a layer of ResNeXt takes 10 to 40 times as long as
+    # by shifts, that of a depthwise layer 2 to 20 times.
+    by_shifts, by_xla = (
+        functools.partial(function, stride=stride, groups=groups, padding=padding)
+        for function in (
+            convolutions.grouped_convolution_by_shifts,
+            convolutions.grouped_convolution_by_xla,
+        )
+    )
+    y: jax.Array = jax.lax.platform_dependent(x, kernel, cpu=by_shifts, default=by_xla)
+    return y
 
 
 def max_pool(

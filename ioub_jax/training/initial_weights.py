@@ -69,11 +69,13 @@ def initial_variables(
     """`variables` with what `with_initial_weights` puts into a state; of them only shapes count."""
     if initial.pretrained is not None:
         backbone = _read_backbone(initial, variables, sharding)
-        absent = {"fc6", "fc7"} - backbone["params"]["backbone"].keys()
+        present = backbone["params"]["backbone"].keys()
         variables = _merged(
             variables,
             backbone,
-            lambda path: path[0] == "backbone" and path[1] not in absent,
+            lambda path: (
+                path[0] == "backbone" and (path[1] in present or not weights.is_optional(path[1]))
+            ),
             "model.pretrained",
         )
     if initial.init_from is not None:

@@ -241,7 +241,8 @@ def rate_factors(params: Any, backbone_factor: float, layer_decay: float) -> Any
       layer_decay: as `OptimizerOptions`.
 
     Returns:
-      The same tree of float.
+      The same tree of float. The modules of a backbone that are called 'pyramid...' learn as what
+      is above it, which nothing was trained before either.
     """
 
     def stage_of(path: tuple[Any, ...]) -> int | None:
@@ -252,7 +253,7 @@ def rate_factors(params: Any, backbone_factor: float, layer_decay: float) -> Any
     last = max((stage for path in paths if (stage := stage_of(path)) is not None), default=0)
 
     def factor(path: tuple[Any, ...], _: Any) -> float:
-        if path[0].key != "backbone":
+        if path[0].key != "backbone" or (path[1:] and path[1].key.startswith("pyramid")):
             return 1.0
         stage = stage_of(path)
         below = 1 + last - (last if stage is None else stage)

@@ -6,7 +6,7 @@
 """
 
 from ioub_jax.errors import WeightsError
-from ioub_jax.weights.imported_backbones import backbone_variables
+from ioub_jax.weights.imported_backbones import backbone_variables, is_optional
 from ioub_jax.weights.input_channels import adapted_inputs, of_rgb
 from ioub_jax.weights.published import find_weights, local_weights
 from ioub_jax.weights.torchvision_detectors import ImportedDetector, detector_of, is_class_output
@@ -22,6 +22,7 @@ __all__ = [
     "detector_of",
     "find_weights",
     "is_class_output",
+    "is_optional",
     "local_weights",
     "of_rgb",
     "read_state_dict",

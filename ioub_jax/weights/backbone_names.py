@@ -8,6 +8,7 @@ groups, out]` here.
 
 import re
 
+from ioub_jax.models import mobilenet
 from ioub_jax.models.efficientnet import STAGES
 
 _LEAVES = {
@@ -33,6 +34,8 @@ _TIMM_WITHOUT_EXPANSION = {
     "project_conv": "conv_pw",
     "project_norm": "bn2",
 }
+# Only MobileNetV3 has them.
+_TIMM_SQUEEZE = {"squeeze_conv": "se.conv_reduce", "excite_conv": "se.conv_expand"}
 _LUKEMELAS = {
     "expand_conv": "_expand_conv",
     "expand_norm": "_bn0",
@@ -84,6 +87,116 @@ def efficientnet_key_lukemelas(path: tuple[str, ...]) -> str:
     stage, block = _stage_and_block(path[0])
     before = sum(earlier.blocks for earlier in STAGES[: stage - 1])
     return f"_blocks.{before + block - 1}.{_LUKEMELAS[path[1]]}.{leaf}"
+
+
+def mobilenet_key(path: tuple[str, ...]) -> str:
+    """The key of a variable of `MobileNetV3Large` in torchvision's `mobilenet_v3_large`.
+
+    Blocks are counted through all stages, and what stands in a block is counted too:
+    ('stage3_block1', 'squeeze_conv', 'kernel') -> 'features.4.block.2.fc1.weight'.
+    """
+    leaf = _LEAVES[path[-1]]
+    if len(path) == 2:
+        module, kind = path[0].split("_")
+        index = 0 if module == "stem" else 1 + sum(map(len, mobilenet.STAGES))
+        return f"features.{index}.{('conv', 'norm').index(kind)}.{leaf}"
+    stage, block = _stage_and_block(path[0])
+    before = sum(map(len, mobilenet.STAGES[: stage - 1]))
+    part, kind = path[1].split("_")
+    parts = ["depthwise", "project"]
+    if _expands(stage):
+        parts.insert(0, "expand")
+    if mobilenet.STAGES[stage - 1][block - 1].squeezes:
+        parts.insert(-1, "squeeze")
+    if part in ("squeeze", "excite"):
+        within = f"{parts.index('squeeze')}.fc{1 if part == 'squeeze' else 2}"
+    else:
+        within = f"{parts.index(part)}.{('conv', 'norm').index(kind)}"
+    return f"features.{before + block}.block.{within}.{leaf}"
+
+
+def mobilenet_key_timm(path: tuple[str, ...]) -> str:
+    """The key of a variable of `MobileNetV3Large` in timm's `mobilenetv3_large_100`.
+
+    ('stage3_block1', 'squeeze_conv', 'kernel') -> 'blocks.2.0.se.conv_reduce.weight'.
+    """
+    leaf = _LEAVES[path[-1]]
+    if len(path) == 2:
+        last = f"blocks.{len(mobilenet.STAGES)}.0"
+        module = {
+            "stem_conv": "conv_stem",
+            "stem_norm": "bn1",
+            "stage7_conv": f"{last}.conv",
+            "stage7_norm": f"{last}.bn1",
+        }[path[0]]
+        return f"{module}.{leaf}"
+    stage, block = _stage_and_block(path[0])
+    modules = (_TIMM if _expands(stage) else _TIMM_WITHOUT_EXPANSION) | _TIMM_SQUEEZE
+    return f"blocks.{stage - 1}.{block - 1}.{modules[path[1]]}.{leaf}"
+
+
+_CONVNEXT = {
+    "depthwise_conv": "block.0",
+    "norm": "block.2",
+    "expand_conv": "block.3",
+    "project_conv": "block.5",
+}
+_CONVNEXT_TIMM = {
+    "depthwise_conv": "conv_dw",
+    "norm": "norm",
+    "expand_conv": "mlp.fc1",
+    "project_conv": "mlp.fc2",
+}
+
+
+def convnext_key(path: tuple[str, ...]) -> str:
+    """The key of a variable of `ConvNeXt` in torchvision's `convnext_tiny` and `convnext_small`.
+
+    What is between stages is counted too: ('stage2_block1', 'norm', 'scale') ->
+    'features.3.0.block.2.weight'.
+    """
+    if path[1] == "layer_scale":
+        stage, block = _stage_and_block(path[0])
+        return f"features.{2 * stage - 1}.{block - 1}.layer_scale"
+    leaf = _LEAVES[path[-1]]
+    if len(path) == 2:
+        stage, kind = _between_stages(path[0])
+        # Torchvision has the norm behind the first convolution and before the others.
+        kinds = ("conv", "norm") if stage == 1 else ("norm", "conv")
+        return f"features.{2 * (stage - 1)}.{kinds.index(kind)}.{leaf}"
+    stage, block = _stage_and_block(path[0])
+    return f"features.{2 * stage - 1}.{block - 1}.{_CONVNEXT[path[1]]}.{leaf}"
+
+
+def convnext_key_timm(path: tuple[str, ...]) -> str:
+    """The key of a variable of `ConvNeXt` in timm's `convnext_tiny` and `convnext_small`.
+
+    ('stage2_block1', 'expand_conv', 'kernel') -> 'stages.1.blocks.0.mlp.fc1.weight'.
+    """
+    if path[1] == "layer_scale":
+        stage, block = _stage_and_block(path[0])
+        return f"stages.{stage - 1}.blocks.{block - 1}.gamma"
+    leaf = _LEAVES[path[-1]]
+    if len(path) == 2:
+        stage, kind = _between_stages(path[0])
+        if stage == 1:
+            return f"stem.{('conv', 'norm').index(kind)}.{leaf}"
+        return f"stages.{stage - 1}.downsample.{('norm', 'conv').index(kind)}.{leaf}"
+    stage, block = _stage_and_block(path[0])
+    return f"stages.{stage - 1}.blocks.{block - 1}.{_CONVNEXT_TIMM[path[1]]}.{leaf}"
+
+
+def _between_stages(name: str) -> tuple[int, str]:
+    """The stage that a module stands before, and 'conv' or 'norm'."""
+    match = re.fullmatch(r"(stem|stage(\d)_downsample)_(conv|norm)", name)
+    if match is None:
+        raise ValueError(f"{name!r} is no module of a backbone.")
+    return int(match[2] or 1), match[3]
+
+
+def _expands(stage: int) -> bool:
+    # The only block of the first stage has as many channels inside as outside.
+    return stage > 1
 
 
 def _stage_and_block(name: str) -> tuple[int, int]:

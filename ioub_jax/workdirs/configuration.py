@@ -60,6 +60,7 @@ _ADDED = {
     "matcher.center_rule": "authors",
     "loss.localization.instance_weights": "none",
     "model.in_channels": 3,
+    "model.fpn.top_down": True,
     "data.exif": "ignore",
     "data.bit_depth": None,
     "data.voc.pixels": None,

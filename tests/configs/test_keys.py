@@ -10,13 +10,13 @@ import typing
 import pytest
 from ml_collections import config_dict
 
-from ioub_jax import matching, objective, postprocess
+from ioub_jax import matching, models, objective, postprocess
 from ioub_jax.configs import defaults, keys, ssd_defaults
 from ioub_jax.data import affine, images, resizing
 from ioub_jax.data import checks as data_checks
 from ioub_jax.detectors import anchor_objective
 from ioub_jax.from_config import file_parts
-from ioub_jax.models import layers, resnet, ssd_network
+from ioub_jax.models import layers, ssd_network
 from tests import tiny
 
 #: Every key with its value, its type and whether it may be None, before there was a table.
@@ -33,7 +33,7 @@ SINCE |= {"data.voc.pixels", "data.voc.unannotated"}
 UNTIL = {"data.voc.one_based", "data.voc.unannotated"}
 _OF_TILES = ("size", "overlap", "visibility", "zoom", "keep_empty", "cache")
 SINCE |= {"evaluation.coco_detections", *(f"data.tiles.{key}" for key in _OF_TILES)}
-SINCE.add("model.in_channels")
+SINCE |= {"model.in_channels", "model.fpn.top_down"}
 SINCE |= {
     f"data.augmentation.{key}"
     for key in (
@@ -162,7 +162,7 @@ def test_the_choices_are_those_of_the_parts(name):
 def test_the_backbones_and_sizes_are_those_of_the_models():
     retinanet, ssd = map(keys.of_family, ("retinanet", "ssd"))
     written = retinanet["model.backbone"].must_be.kind_words.removeprefix("one of ").split(", ")
-    assert written == [*resnet.RESNETS, "efficientnet_lite0"]
+    assert written == list(models.backbone_names())
     for size in ssd_network.EXTRA_BLOCKS:
         assert ssd["model.input_size"].must_be.fault(size) is None
     assert ssd["model.input_size"].must_be.fault(400) == "one of 300, 512"

@@ -142,7 +142,9 @@ def test_create_backbone_passes_its_options_on():
             "resnet19",
             64,
             "backbone is 'resnet19'; it must be one of resnet18, resnet34, resnet50, "
-            "resnet101, resnext101_32x4d, resnext101_64x4d, efficientnet_lite0.",
+            "resnet101, resnext101_32x4d, resnext101_64x4d, efficientnet_lite0, "
+            "mobilenet_v3_large, convnext_tiny, convnext_small, vit_small, vit_base, "
+            "dinov2_small, dinov2_base.",
         ),
         (
             "efficientnet_lite0",

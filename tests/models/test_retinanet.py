@@ -6,6 +6,7 @@ import pytest
 from ioub_jax import anchors
 from ioub_jax.configs import defaults
 from ioub_jax.detectors import retinanet
+from ioub_jax.errors import ConfigError
 from ioub_jax.models import Predictions, fpn, interface, retinanet_network
 
 
@@ -20,7 +21,7 @@ def small_config(**model):
 
 def predictions_of(config, canvas=(64, 96), dtype=None):
     model = retinanet.create_network(config, 3, (9,) * 5)
-    images = jnp.zeros((2, *canvas, 3), jnp.uint8)
+    images = jnp.zeros((2, *canvas, config.in_channels), jnp.uint8)
     return jax.eval_shape(
         lambda key: model.init_with_output(key, images, train=True), jax.random.key(0)
     )
@@ -33,6 +34,28 @@ def test_one_prediction_for_every_anchor(canvas):
     logits, deltas, _ = jax.eval_shape(Predictions.per_anchor, predictions)
     assert [level.shape for level in logits] == [(2, n, 3) for n in sizes]
     assert [level.shape for level in deltas] == [(2, n, 4) for n in sizes]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "model"),
+    [
+        ("mobilenet_v3_large", {"width": 16, "norm": "frozen_bn"}),
+        ("convnext_tiny", {"width": 4, "norm": "layer_norm"}),
+        ("dinov2_small", {"width": 4, "norm": "layer_norm", "in_channels": 4}),
+    ],
+)
+def test_other_backbones_have_the_maps_that_anchors_have(backbone, model):
+    canvas = (100, 75)  # no multiple of anything
+    predictions, variables = predictions_of(small_config(backbone=backbone, **model), canvas)
+    sizes = [len(level) for level in anchors.retinanet_anchors(canvas)]
+    logits = jax.eval_shape(Predictions.per_anchor, predictions).logits
+    assert [level.shape for level in logits] == [(2, n, 3) for n in sizes]
+    assert "stem_conv" in variables["params"]["backbone"]
+
+
+def test_a_norm_that_a_backbone_lacks_is_refused_by_its_key():
+    with pytest.raises(ConfigError, match=r"^model.norm is 'batch_norm', but convnext_tiny has"):
+        predictions_of(small_config(backbone="convnext_tiny"))
 
 
 def test_the_order_of_predictions_is_row_column_anchor():

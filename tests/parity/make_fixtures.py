@@ -12,6 +12,7 @@ it has everything that comes with them: frozen layers, frozen batch norms and th
 
 import argparse
 import contextlib
+import functools
 import json
 import math
 import platform
@@ -23,6 +24,7 @@ import numpy as np
 import timm
 import torch
 import torchvision
+from timm.models import vision_transformer
 from torch import nn
 from torchvision.models import _api, detection
 from torchvision.models._utils import IntermediateLayerGetter
@@ -50,6 +52,28 @@ BACKBONES: dict[str, tuple[str, tuple[int, int, int], dict[str, Any]]] = {
     "resnext101_64x4d": ("torchvision", (1, 64, 96), IMAGENET),
     "resnext101_32x4d": ("timm", (1, 64, 96), IMAGENET),
     "tf_efficientnet_lite0": ("timm", (1, 75, 102), INCEPTION),
+    "mobilenet_v3_large": ("torchvision", (1, 75, 102), IMAGENET),
+    "mobilenetv3_large_100": ("timm", (1, 75, 102), IMAGENET),
+    "convnext_tiny": ("torchvision", (1, 64, 96), IMAGENET),
+    "convnext_small": ("timm", (1, 64, 96), IMAGENET),
+    # More patches than the 14 x 14 that there are positions of, and fewer than the 37 x 37.
+    "vit_small_patch16_224": ("timm", (1, 240, 256), INCEPTION),
+    "vit_small_patch14_dinov2": ("timm", (1, 64, 96), IMAGENET),
+}
+
+# The modules of torchvision that put out C2 to C5, each with the place of its output.
+RESNET_LAYERS = {f"layer{i}": f"{i}" for i in range(1, 5)}
+#: Network -> the module in which they are, and they.
+LAYERS = {
+    "mobilenet_v3_large": ("features", {"3": "1", "6": "2", "12": "3", "16": "4"}),
+    "convnext_tiny": ("features", {"1": "1", "3": "2", "5": "3", "7": "4"}),
+}
+
+# Networks of timm that put out features only when asked, and which they are by their level.
+INTERMEDIATES = {
+    "convnext_small": {2: 0, 3: 1, 4: 2, 5: 3},
+    "vit_small_patch16_224": {4: 11},
+    "vit_small_patch14_dinov2": {4: 11},
 }
 
 #: Ground truth of an image: boxes (xyxy in pixels) and torchvision's labels (0 is the background).
@@ -177,27 +201,47 @@ def make_backbone(name: str) -> None:
     """The features of C2 to C5 of a classification network."""
     library, shape, pixels = BACKBONES[name]
     fixture = Fixture(name, {"library": library, "seed": SEED, "images": shape, **pixels})
-    if library == "timm":
+    network: Callable[[torch.Tensor], Any]
+    levels: tuple[int, ...] = (2, 3, 4, 5)
+    if library == "timm" and name in INTERMEDIATES:
+        whole = timm.create_model(name, pretrained=False)
+        state = fixture.weights_of(whole)
+        if name.startswith("vit"):
+            # As timm takes weights for other patches and another size of the images.
+            whole = timm.create_model(name, pretrained=False, patch_size=16, img_size=shape[1:])
+            state = vision_transformer.checkpoint_filter_fn(state, whole)
+        whole.load_state_dict(state)
+        indices = INTERMEDIATES[name]
+        network = functools.partial(
+            whole.forward_intermediates, indices=[*indices.values()], intermediates_only=True
+        )
+        levels = tuple(indices)
+    elif library == "timm":
         whole = timm.create_model(name, pretrained=False)
         state = fixture.weights_of(whole)
         network = timm.create_model(name, pretrained=False, features_only=True)
         missing, _ = network.load_state_dict(state, strict=False)
         if missing:
             raise ValueError(f"{name} has no weights for {missing}.")
-        indices = range(1, 5)
+        levels = (1, *levels)  # it puts out stride 2, too
     else:
         whole = torchvision.models.get_model(name, weights=None)
         whole.load_state_dict(fixture.weights_of(whole))
-        network = IntermediateLayerGetter(whole, {f"layer{i}": f"{i}" for i in range(1, 5)})
-        indices = range(4)
+        body, outputs = LAYERS.get(name, ("", RESNET_LAYERS))
+        network = IntermediateLayerGetter(whole.get_submodule(body), outputs)
     epsilons = {m.eps for m in whole.modules() if isinstance(m, nn.BatchNorm2d)}
-    (fixture.settings["norm_epsilon"],) = epsilons
-    network.eval()
+    fixture.settings["norm"] = "batch_norm" if epsilons else "layer_norm"
+    if epsilons:
+        (fixture.settings["norm_epsilon"],) = epsilons
+    whole.eval()
+    if isinstance(network, nn.Module):
+        network.eval()
     with torch.no_grad():
         features = network(normalized(synthetic.images(shape, SEED), fixture.settings))
     features = list(features.values()) if isinstance(features, dict) else features
-    for level, index in enumerate(indices, start=2):
-        fixture.add(f"c{level}", features[index].permute(0, 2, 3, 1))
+    for level, feature in zip(levels, features, strict=True):
+        if level > 1:
+            fixture.add(f"c{level}", feature.permute(0, 2, 3, 1))
     fixture.write()
 
 

@@ -25,6 +25,7 @@ _VECTORS = (
     (r"layer\d\.\d+\.bn3\.weight", (0.15, 0.45)),
     (r"layer\d\.\d+\.bn2\.weight", (0.35, 1.05)),
     (r"weight", (0.5, 1.5)),
+    (r"gamma", (0.1, 0.5)),
     # Of some 100,000 scores a few hundred lie above the threshold of 0.05.
     (r"classification_head\.cls_logits\.bias", (-6.5, -5.5)),
     (r"bias", (-0.1, 0.1)),
@@ -35,6 +36,12 @@ _KERNELS = (
     # What comes out of a ResNet without a last normalisation is of the order of 10.
     (r"fpn\.inner_blocks\.\d\.0\.weight", 0.1),
     (r"regression_head\.bbox_reg\.weight", 0.2),
+    # The inputs of these are large, and most of their outputs would be cut off at 0 and 1.
+    (r"blocks\.\d\.\d\.se\.conv_expand\.weight", 0.01),
+    (r"layer_scale", 0.25),
+    # Of the order of a tenth, so that where a patch is makes a difference.
+    (r"pos_embed", 60.0),
+    (r"cls_token", 10.0),
     # The images of SSD are not divided by a deviation: pixels of +-100.
     (r"backbone\.features\.0\.weight", 1.0 / 64.0),
     (r"regression_head\.module_list\.\d\.weight", 0.5),

@@ -8,7 +8,9 @@ from ioub_jax import weights
 from ioub_jax.devices import placement
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import training_parts
+from ioub_jax.models import vision_transformer
 from ioub_jax.training import initial_weights
+from ioub_jax.weights import mapping, transformer_names
 from ioub_jax.workdirs import checkpoints, class_list
 from tests import tiny
 
@@ -57,6 +59,36 @@ def test_a_backbone_of_a_run(workdir):
         np.testing.assert_array_equal, after.params["backbone"], trained["params"]["backbone"]
     )
     assert {name for name, _ in changed(before, after)} == {"backbone"}
+
+
+def test_the_pyramid_of_a_transformer_keeps_its_initial_values(monkeypatch, tmp_path):
+    model = vision_transformer.VisionTransformer(blocks=1, channels=4, heads=2, grid=2)
+    shapes = jax.eval_shape(
+        lambda key: model.init(key, np.zeros((1, 32, 32, 4), np.float32), train=False),
+        jax.random.key(0),
+    )["params"]
+    ours = jax.tree.map(lambda leaf: np.full(leaf.shape, 1.0, np.float32), shapes)
+    theirs = {name: part for name, part in ours.items() if not name.startswith("pyramid")}
+    kernel = np.ones((16, 16, 3, 4), np.float32)
+    theirs["stem_conv"] = {**ours["stem_conv"], "kernel": kernel}
+    state_dict = mapping.collect(
+        {"params": jax.tree.map(lambda leaf: 2.0 * leaf, theirs)}, transformer_names.transformer_key
+    )
+    monkeypatch.setattr(weights, "find_weights", lambda source: tmp_path / source)
+    monkeypatch.setattr(weights, "read_state_dict", lambda path: state_dict)
+    variables = initial_weights.initial_variables(
+        {"params": {"backbone": ours}, "batch_stats": {}},
+        initial_weights.InitialWeights(backbone="vit_small", pretrained="vit.safetensors"),
+        [(0, "any")],
+        placement.replicated(placement.create_mesh(1)),
+    )
+    found = variables["params"]["backbone"]
+    assert found["stem_conv"]["kernel"].shape == (16, 16, 4, 4)  # made of that for RGB
+    for name, part in found.items():
+        values = {float(leaf.mean()) for leaf in jax.tree.leaves(part)}
+        expected = 1.0 if name.startswith("pyramid") else 2.0
+        # Of four channels those for RGB are multiplied by 3/4.
+        assert values == ({1.5, 2.0} if name == "stem_conv" else {expected}), name
 
 
 def test_a_whole_detector_with_the_same_classes(workdir):

@@ -213,6 +213,8 @@ BACKBONE = {
         "stage1_block1": {"conv1": {"kernel": jnp.ones(1)}},
         "stage3_block2": {"conv1": {"kernel": jnp.ones(1)}},
         "fc7": {"kernel": jnp.ones(1)},
+        "pyramid_norm4": {"scale": jnp.ones(1)},
+        "stem_position": jnp.ones(1),
     },
     "head": {"kernel": jnp.ones(1)},
 }
@@ -228,6 +230,8 @@ def test_the_rate_of_a_backbone_falls_from_stage_to_stage():
         "stage1_block1": pytest.approx(0.5 * 0.8**3),
         "stage3_block2": pytest.approx(0.5 * 0.8),
         "fc7": pytest.approx(0.5 * 0.8),
+        "pyramid_norm4": 1.0,  # as the heads, which nothing was trained before either
+        "stem_position": pytest.approx(0.5 * 0.8**4),
     }
 
 

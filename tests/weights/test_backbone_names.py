@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from ioub_jax.models import efficientnet, resnet
+from ioub_jax.models import convnext, efficientnet, mobilenet, resnet
 from ioub_jax.weights import backbone_names
 
 
@@ -83,6 +83,80 @@ def test_efficientnet_keys(path, timm, lukemelas):
     assert backbone_names.efficientnet_key_lukemelas(names) == lukemelas
 
 
+# Our path, torchvision's key and timm's.
+MOBILENET = [
+    ("stem_conv/kernel", "features.0.0.weight", "conv_stem.weight"),
+    ("stem_norm/var", "features.0.1.running_var", "bn1.running_var"),
+    # The first block expands nothing: depthwise, projection.
+    (
+        "stage1_block1/depthwise_conv/kernel",
+        "features.1.block.0.0.weight",
+        "blocks.0.0.conv_dw.weight",
+    ),
+    ("stage1_block1/project_norm/mean", "features.1.block.1.1.running_mean", None),
+    # Expansion, depthwise, projection, in block 2 of all.
+    ("stage2_block1/project_conv/kernel", "features.2.block.2.0.weight", None),
+    # Expansion, depthwise, squeeze, projection, in block 1 + 2 + 1 of all.
+    (
+        "stage3_block1/squeeze_conv/bias",
+        "features.4.block.2.fc1.bias",
+        "blocks.2.0.se.conv_reduce.bias",
+    ),
+    (
+        "stage3_block1/excite_conv/kernel",
+        "features.4.block.2.fc2.weight",
+        "blocks.2.0.se.conv_expand.weight",
+    ),
+    ("stage3_block1/project_norm/scale", "features.4.block.3.1.weight", "blocks.2.0.bn3.weight"),
+    # 1 + 2 + 3 + 4 + 2 = 12 blocks before stage 6, 15 in all.
+    ("stage6_block3/expand_norm/bias", "features.15.block.0.1.bias", "blocks.5.2.bn1.bias"),
+    ("stage7_conv/kernel", "features.16.0.weight", "blocks.6.0.conv.weight"),
+    ("stage7_norm/scale", "features.16.1.weight", "blocks.6.0.bn1.weight"),
+]
+
+
+@pytest.mark.parametrize(("path", "torchvision", "timm"), MOBILENET)
+def test_mobilenet_keys(path, torchvision, timm):
+    names = tuple(path.split("/"))
+    assert backbone_names.mobilenet_key(names) == torchvision
+    if timm is not None:
+        assert backbone_names.mobilenet_key_timm(names) == timm
+
+
+# Our path, torchvision's key and timm's.
+CONVNEXT = [
+    ("stem_conv/kernel", "features.0.0.weight", "stem.0.weight"),
+    ("stem_norm/bias", "features.0.1.bias", "stem.1.bias"),
+    (
+        "stage1_block3/depthwise_conv/bias",
+        "features.1.2.block.0.bias",
+        "stages.0.blocks.2.conv_dw.bias",
+    ),
+    # Between stages the norm comes first.
+    ("stage2_downsample_norm/scale", "features.2.0.weight", "stages.1.downsample.0.weight"),
+    ("stage2_downsample_conv/kernel", "features.2.1.weight", "stages.1.downsample.1.weight"),
+    ("stage3_block9/norm/scale", "features.5.8.block.2.weight", "stages.2.blocks.8.norm.weight"),
+    (
+        "stage4_block1/expand_conv/kernel",
+        "features.7.0.block.3.weight",
+        "stages.3.blocks.0.mlp.fc1.weight",
+    ),
+    (
+        "stage4_block1/project_conv/bias",
+        "features.7.0.block.5.bias",
+        "stages.3.blocks.0.mlp.fc2.bias",
+    ),
+    ("stage4_block3/layer_scale", "features.7.2.layer_scale", "stages.3.blocks.2.gamma"),
+]
+
+
+@pytest.mark.parametrize(("path", "torchvision", "timm"), CONVNEXT)
+def test_convnext_keys(path, torchvision, timm):
+    names = tuple(path.split("/"))
+    assert backbone_names.convnext_key(names) == torchvision
+    assert backbone_names.convnext_key_timm(names) == timm
+
+
 @pytest.mark.parametrize(
     ("model", "key"),
     [
@@ -90,6 +164,10 @@ def test_efficientnet_keys(path, timm, lukemelas):
         (resnet.ResNet("resnext101_64x4d"), backbone_names.resnet_key),
         (efficientnet.EfficientNetLite0(), backbone_names.efficientnet_key_timm),
         (efficientnet.EfficientNetLite0(), backbone_names.efficientnet_key_lukemelas),
+        (mobilenet.MobileNetV3Large(), backbone_names.mobilenet_key),
+        (mobilenet.MobileNetV3Large(), backbone_names.mobilenet_key_timm),
+        (convnext.ConvNeXt(), backbone_names.convnext_key),
+        (convnext.ConvNeXt(), backbone_names.convnext_key_timm),
     ],
 )
 def test_every_variable_has_a_key_of_its_own(model, key):
@@ -99,9 +177,12 @@ def test_every_variable_has_a_key_of_its_own(model, key):
     leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
     keys = {key(tuple(entry.key for entry in path[1:])) for path, _ in leaves}
     assert len(keys) == len(leaves)
-    assert all(re.search(r"\.(weight|bias|running_mean|running_var)$", name) for name in keys)
+    last = r"\.(weight|bias|running_mean|running_var|layer_scale|gamma)$"
+    assert all(re.search(last, name) for name in keys)
 
 
 def test_what_is_no_block_is_refused():
     with pytest.raises(ValueError, match="'pyramid' is no block of a backbone"):
         backbone_names.resnet_key(("pyramid", "lateral3", "kernel"))
+    with pytest.raises(ValueError, match="'stage2_conv' is no module of a backbone"):
+        backbone_names.convnext_key(("stage2_conv", "kernel"))

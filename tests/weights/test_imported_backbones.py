@@ -22,6 +22,29 @@ def test_names_of_vgg16(path, key):
     assert imported_backbones.vgg_key(path) == key
 
 
+@pytest.mark.parametrize("key", ["features.1.0", "stages.0.blocks.0"])
+def test_the_layers_of_convnext_become_convolutions_and_vectors(key):
+    names = {"features.1.0": ("block.3", "layer_scale"), "stages.0.blocks.0": ("mlp.fc1", "gamma")}
+    layer, scale = names[key]
+    weight = np.arange(6, dtype=np.float32).reshape(3, 2)
+    state = {
+        f"{key}.{layer}.weight": weight,
+        # Torchvision's are [channels, 1, 1], timm's are vectors.
+        f"{key}.{scale}": np.array([5.0, 7.0]).reshape((2, 1, 1) if "features" in key else 2),
+    }
+    if "stages" in key:
+        state["stem.0.weight"] = np.zeros((2, 3, 4, 4), np.float32)
+    block = {"expand_conv": {"kernel": np.zeros((1, 1, 2, 3))}, "layer_scale": np.zeros(2)}
+    template = {"params": {"stage1_block1": block}, "batch_stats": {}}
+    if "stages" in key:
+        template["params"]["stem_conv"] = {"kernel": np.zeros((4, 4, 3, 2))}
+    filled = imported_backbones.backbone_variables(
+        state, template, backbone="convnext_tiny", name="f.pth"
+    )["params"]["stage1_block1"]
+    np.testing.assert_array_equal(filled["expand_conv"]["kernel"][0, 0], weight.T)
+    np.testing.assert_array_equal(filled["layer_scale"], [5.0, 7.0])
+
+
 def vgg_state_dict(first_value):
     """A VGG16 whose every layer but the first two of the classifier is left out."""
     first = np.full((4096, 25088), first_value, np.float32)
