@@ -173,6 +173,7 @@ _PUBLISHED_BACKBONES = {
 _PUBLISHED_DETECTORS = {
     "retinanet_resnet50_fpn": (34_014_999, 151.54),
     "retinanet_resnet50_fpn_v2": (38_198_935, 152.238),
+    "fcos_resnet50_fpn": (32_269_600, 128.207),
     "ssd300_vgg16": (35_641_826, 34.858),
 }
 

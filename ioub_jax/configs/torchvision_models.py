@@ -58,6 +58,47 @@ _RETINANET: dict[str, Any] = {
     },
 }
 
+# A point is the centre of a square of a stride.
+_FCOS: dict[str, Any] = {
+    "model": {
+        **_RETINANET["model"],
+        "name": "fcos",
+        "head": {
+            "width": 256,
+            "depth": 4,
+            "norm": "group_norm",
+            "bias_before_norm": True,
+            "prior_probability": 0.01,
+            "level_scales": False,
+            "distances": "relu",
+        },
+    },
+    "anchors": {
+        "base_scale": 1.0,
+        "scales_per_octave": 1,
+        "ratios": (1.0,),
+        "center_offset": 0.0,
+        "rounded": True,
+        "whole_sizes": True,
+        "stride_from_grid": True,
+    },
+    "matcher": {"name": "fcos", "center_radius": 1.5, "center_rule": "torchvision"},
+    "loss": {
+        "classification": {"name": "focal", "alpha": 0.25, "gamma": 2.0, "weight": 1.0},
+        "localization": {"name": "giou", "instance_weights": "none", "weight": 1.0},
+        "quality": {"target": "centreness", "weight": 1.0},
+        "normalizer": "positives",
+    },
+    "evaluation": {
+        "score_threshold": 0.2,
+        "score_exponents": (0.5, 0.5),
+        "candidates_per_level": 1000,
+        "nms_iou": 0.6,
+        "max_detections": 100,
+    },
+    "data": _RETINANET["data"],
+}
+
 _SSD300: dict[str, Any] = {
     "model": {
         "name": "ssd",
@@ -102,14 +143,15 @@ def torchvision_config(architecture: str) -> dict[str, Any]:
     """What a configuration must say to be one of torchvision's detectors.
 
     Args:
-      architecture: 'retinanet_resnet50_fpn', 'retinanet_resnet50_fpn_v2' or 'ssd300_vgg16'.
+      architecture: 'retinanet_resnet50_fpn', 'retinanet_resnet50_fpn_v2', 'fcos_resnet50_fpn' or
+        'ssd300_vgg16'.
 
     Returns:
       Nested dicts with some keys of `model`, `anchors`, `matcher`, `loss`, `evaluation` and `data`
       of `ioub_jax/configs/keys.py`, to update a configuration with.
     """
-    if architecture == "ssd300_vgg16":
-        return copy.deepcopy(_SSD300)
+    if architecture in ("ssd300_vgg16", "fcos_resnet50_fpn"):
+        return copy.deepcopy(_SSD300 if architecture == "ssd300_vgg16" else _FCOS)
     config = copy.deepcopy(_RETINANET)
     if architecture == "retinanet_resnet50_fpn_v2":
         config["model"]["norm"] = "batch_norm"

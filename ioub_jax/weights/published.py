@@ -104,6 +104,7 @@ PUBLISHED: dict[str, Download | Packaged] = {
     "retinanet_resnet50_fpn_v2": Download(
         f"{_TORCHVISION}/retinanet_resnet50_fpn_v2_coco-5905b1c5.pth", _OF_COCO
     ),
+    "fcos_resnet50_fpn": Download(f"{_TORCHVISION}/fcos_resnet50_fpn_coco-99b0c9b7.pth", _OF_COCO),
     "ssd300_vgg16": Download(f"{_TORCHVISION}/ssd300_vgg16_coco-b556d3b4.pth", _OF_COCO),
 }
 

@@ -5,18 +5,19 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from ioub_jax import detectors
 from ioub_jax.configs.torchvision_models import torchvision_config
-from ioub_jax.detectors import retinanet, ssd
 from ioub_jax.errors import WeightsError
 from ioub_jax.weights import backbone_names, mapping
 from ioub_jax.weights.imported_backbones import vgg_key
 
+# Of these detectors only an FCOS has it.
+_CENTRENESS_KERNEL = "head.regression_head.bbox_ctrness.weight"
 # Torchvision's detectors on COCO have an output for each category id up to 90, and one for id 0.
 COCO_OUTPUTS = 91
 
@@ -26,7 +27,8 @@ class ImportedDetector:
     """A detector from another library.
 
     Attributes:
-      architecture: 'retinanet_resnet50_fpn', 'retinanet_resnet50_fpn_v2' or 'ssd300_vgg16'.
+      architecture: 'retinanet_resnet50_fpn', 'retinanet_resnet50_fpn_v2', 'fcos_resnet50_fpn' or
+        'ssd300_vgg16'.
       config: the part of a configuration that equals it: `model`, `anchors`, `matcher`,
         `loss`, `evaluation` and `data`.
       variables: `params` and `batch_stats`, float32 numpy arrays.
@@ -104,8 +106,8 @@ def detector_of(state_dict: mapping.StateDict, *, name: str) -> ImportedDetector
     COCO's 91 outputs, 1e-5 elsewhere.
 
     Args:
-      state_dict: of torchvision's `retinanet_resnet50_fpn`, `retinanet_resnet50_fpn_v2` or
-        `ssd300_vgg16`, with any number of classes.
+      state_dict: of torchvision's `retinanet_resnet50_fpn`, `retinanet_resnet50_fpn_v2`,
+        `fcos_resnet50_fpn` or `ssd300_vgg16`, with any number of classes.
       name: what an error calls it: a file.
 
     Raises:
@@ -117,18 +119,16 @@ def detector_of(state_dict: mapping.StateDict, *, name: str) -> ImportedDetector
     anchors = config["anchors"]
     kernel = state_dict[_FIRST_OUTPUT_KERNEL[architecture]]
     if architecture == "ssd300_vgg16":
-        per_location = [2 * (1 + len(ratios)) for ratios in anchors["ratios"]]
-        create_network: Callable[..., nn.Module] = ssd.create_network
+        per_location = 2 * (1 + len(anchors["ratios"][0]))
     else:
-        per_location = [anchors["scales_per_octave"] * len(anchors["ratios"])] * 5
-        create_network = retinanet.create_network
-    ids = tuple(range(kernel.shape[0] // per_location[0]))
+        per_location = anchors["scales_per_octave"] * len(anchors["ratios"])
+    ids = tuple(range(kernel.shape[0] // per_location))
     if architecture == "ssd300_vgg16":
         ids = ids[1:]  # the first output is the background
     elif architecture == "retinanet_resnet50_fpn" and len(ids) == COCO_OUTPUTS:
         # Its statistics have the epsilon of the network they came from in them already.
         config["model"]["norm_epsilon"] = 0.0
-    network = create_network(ml_collections.ConfigDict(config["model"]), len(ids), per_location)
+    network = detectors.create(ml_collections.ConfigDict(config), len(ids)).network
     images = jax.ShapeDtypeStruct((1, *config["data"]["canvases"][0], 3), jnp.float32)
     template = jax.eval_shape(lambda x: network.init(jax.random.key(0), x, train=False), images)
     variables = mapping.fill(
@@ -141,11 +141,14 @@ def _recognise(state_dict: mapping.StateDict, name: str) -> str:
     if "backbone.scale_weight" in state_dict:
         return "ssd300_vgg16"
     if _FIRST_OUTPUT_KERNEL["retinanet_resnet50_fpn"] in state_dict:
+        if _CENTRENESS_KERNEL in state_dict:
+            return "fcos_resnet50_fpn"
         second = "head.classification_head.conv.0.1.weight" in state_dict
         return "retinanet_resnet50_fpn" + "_v2" * second
+    *others, last = KEYS
     raise WeightsError(
-        f"{name} is none of torchvision's retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2 and "
-        "ssd300_vgg16; weights of a backbone alone go into config.model.pretrained."
+        f"{name} is none of torchvision's {', '.join(others)} and {last}; weights of a backbone "
+        "alone go into config.model.pretrained."
     )
 
 
@@ -154,6 +157,8 @@ def _with_current_names(state_dict: mapping.StateDict) -> dict[str, np.ndarray]:
 
     def current(key: str) -> str:
         key = re.sub(r"((?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", key)
+        if _CENTRENESS_KERNEL in state_dict:
+            return key  # all layers of a tower of an FCOS are in one list to this day
         old = re.match(r"(head\.\w+\.conv)\.(\d+)\.(weight|bias)$", key)
         # A convolution and its ReLU were two entries of one list.
         return f"{old[1]}.{int(old[2]) // 2}.0.{old[3]}" if old else key
@@ -185,6 +190,19 @@ def _retinanet_key(path: mapping.Path) -> str:
     return f"head.{head}.conv.{number}.{'0' if kind == 'tower' else '1'}.{suffix}"
 
 
+def _fcos_key(path: mapping.Path) -> str:
+    part, layer, *_ = path
+    if part in ("backbone", "pyramid") or layer == "output":
+        return _retinanet_key(path)
+    suffix = _SUFFIXES[path[-1]]
+    if layer == "quality_output":
+        return _CENTRENESS_KERNEL.replace("weight", suffix)
+    head = "classification_head" if part == "classification_head" else "regression_head"
+    kind, number = layer.split("_")
+    # A convolution, its norm and a ReLU after each other.
+    return f"head.{head}.conv.{3 * int(number) + (kind == 'norms')}.{suffix}"
+
+
 def _ssd_key(path: mapping.Path) -> str:
     part, suffix = path[0], _SUFFIXES[path[-1]]
     if part == "l2_norm":
@@ -213,10 +231,12 @@ def _ssd_backbone_module(layer: str) -> str:
 KEYS: dict[str, Callable[[mapping.Path], str]] = {
     "retinanet_resnet50_fpn": _retinanet_key,
     "retinanet_resnet50_fpn_v2": _retinanet_key,
+    "fcos_resnet50_fpn": _fcos_key,
     "ssd300_vgg16": _ssd_key,
 }
 _FIRST_OUTPUT_KERNEL = {
     "retinanet_resnet50_fpn": "head.classification_head.cls_logits.weight",
     "retinanet_resnet50_fpn_v2": "head.classification_head.cls_logits.weight",
+    "fcos_resnet50_fpn": "head.classification_head.cls_logits.weight",
     "ssd300_vgg16": "head.classification_head.module_list.0.weight",
 }

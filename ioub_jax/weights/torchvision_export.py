@@ -21,6 +21,7 @@ _WHITE = 255.0
 # `model.name` -> what of torchvision may equal it.
 _ARCHITECTURES = {
     "retinanet": ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"),
+    "fcos": ("fcos_resnet50_fpn",),
     "ssd": ("ssd300_vgg16",),
 }
 
@@ -64,16 +65,16 @@ def torchvision_export(
 ) -> TorchvisionDetector:
     """One of torchvision's detectors that equals one of ours.
 
-    Its labels are ours: output k of a RetinaNet is class k (torchvision reserves no output for the
-    background); in an SSD output 0 is the background, so label k there is class k - 1.
+    Its labels are ours: output k of a RetinaNet or FCOS is class k (torchvision reserves no output
+    for the background); in an SSD output 0 is the background, so label k there is class k - 1.
 
     Where the epsilon of the batch norms is not torchvision's 1e-5, their scales are changed so that
     the model is the same with 1e-5.
 
     Args:
       variables: `params` and `batch_stats`.
-      settings: its configuration as JSON can hold it, of which `model`, `anchors`, `evaluation` and
-        `data` are used.
+      settings: its configuration as JSON can hold it, of which `model`, `anchors`, `evaluation`,
+        `data` and what `loss` says of a quality are used.
       num_classes: C.
       name: what an error calls it: a workdir.
 
@@ -98,6 +99,8 @@ def torchvision_export(
             "within classes; export it as a program, or set that to False."
         )
     architecture = _architecture(settings, name)
+    if architecture == "fcos_resnet50_fpn":
+        _check_scores(settings, name)
     variables = jax.device_get(variables)
     model = settings["model"]
     epsilon = model.get("norm_epsilon", _EPSILON)
@@ -122,7 +125,7 @@ def _architecture(settings: Mapping[str, Any], name: str) -> str:
     candidates = _ARCHITECTURES.get(settings.get("model", {}).get("name"), ())
     if not candidates:
         raise WeightsError(
-            f"{name} is no detector that torchvision can build, which has RetinaNet and SSD; "
+            f"{name} is no detector that torchvision can build, which has RetinaNet, FCOS and SSD; "
             "export to StableHLO."
         )
     differences = {
@@ -155,6 +158,22 @@ def _differences(settings: Mapping[str, Any], published: dict[str, Any]) -> Iter
             if key == "head.bias_before_norm" and ours["head.norm"] == "none":
                 continue
             yield f"{part}.{key} is {mine!r}, there {theirs[key]!r}"
+
+
+def _check_scores(settings: Mapping[str, Any], name: str) -> None:
+    """Refuses an FCOS whose scores are not the roots of those of torchvision's."""
+    if settings["loss"].get("quality", {}).get("target", "none") == "none":
+        raise WeightsError(
+            f"{name} has loss.quality.target=none, so it has no centreness, which torchvision's "
+            "FCOS has; export to StableHLO."
+        )
+    exponents = _comparable(settings["evaluation"]["score_exponents"])
+    if exponents != (0.5, 0.5):
+        raise WeightsError(
+            f"{name} has evaluation.score_exponents={exponents}, and the scores of torchvision's "
+            "FCOS are the roots of class times centreness; export it as a program, or with "
+            "--config.evaluation.score_exponents='(.5,.5)'."
+        )
 
 
 def _comparable(value: Any) -> Any:

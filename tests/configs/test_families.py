@@ -40,6 +40,7 @@ OTHERS = [
     ("coco_folder_retinanet", "lite0"),
     ("torchvision", "retinanet_resnet50_fpn"),
     ("torchvision", "retinanet_resnet50_fpn_v2"),
+    ("torchvision", "fcos_resnet50_fpn"),
     ("torchvision", "ssd300_vgg16"),
     ("torchvision", "both"),
     ("shapes_retinanet", "both"),

@@ -56,6 +56,7 @@ def test_parameter_count():
     [
         # Torchvision's own counts, the `_ops` of its weights.
         ("retinanet_resnet50_fpn", (800, 800), 91, 151.54),
+        ("fcos_resnet50_fpn", (800, 800), 91, 128.207),
         ("ssd300_vgg16", (300, 300), 90, 34.858),
     ],
 )

@@ -13,7 +13,7 @@ from configs import torchvision
 from ioub_jax import objective, weights
 from ioub_jax.detectors import AnchorObjective, PlacedDetector
 from ioub_jax.from_config import training_parts
-from ioub_jax.models import retinanet_network
+from ioub_jax.models import ssd_network
 from tests.parity import synthetic
 from tests.parity.comparison import Reference, pair_detections
 
@@ -114,8 +114,12 @@ def outputs(name: str) -> Outputs:
         )
         for i, level in enumerate(levels)
     }
+    for i, level in enumerate(predictions.others.get("quality", ())):
+        tensors[f"centreness/{i}"] = np.asarray(level)
     tensors["losses/classification"] = np.asarray(metrics["loss_classification"])
     tensors["losses/bbox_regression"] = np.asarray(metrics["loss_localization"])
+    if "loss_quality" in metrics:
+        tensors["losses/bbox_ctrness"] = np.asarray(metrics["loss_quality"])
     tensors |= _gradients(reference, state, gradients)
     detections = [_detections(found, i, imported.category_ids) for i in range(len(found.valid))]
     return Outputs(
@@ -132,7 +136,7 @@ def _loss_function(detector: PlacedDetector) -> Any:
     """The loss as the training step has it, but for the statistics of trained batch norms."""
     model, of_anchors = detector.network, detector.detector.objective
     assert isinstance(of_anchors, AnchorObjective)
-    parts = ("pyramid",) if isinstance(model, retinanet_network.RetinaNet) else _SSD_LEVELS
+    parts = _SSD_LEVELS if isinstance(model, ssd_network.SSD) else ("pyramid",)
 
     def loss_of(params: Any, batch_stats: Any, batch: Any, anchors: Any) -> Any:
         predictions, captured = model.apply(
@@ -152,6 +156,7 @@ def _loss_function(detector: PlacedDetector) -> Any:
             w_loc=jnp.float32(1.0),
             moving_average=jnp.float32(100.0),
             options=options,
+            others=predictions.others,
         )
         decoded = [
             options.codec.decode(delta, level[None])

@@ -130,6 +130,21 @@ GROUP_NORM_GRADIENTS = (
     "backbone.body.layer3.0.bn2.weight",
     "backbone.body.layer4.2.bn3.bias",
 )
+FCOS_GRADIENTS = (
+    *RETINANET_GRADIENTS[:7],
+    # The layers of a tower are a convolution, its norm and a ReLU after each other.
+    "head.classification_head.conv.0.weight",
+    "head.classification_head.conv.4.weight",
+    "head.classification_head.cls_logits.weight",
+    "head.classification_head.cls_logits.bias",
+    "head.regression_head.conv.9.weight",
+    "head.regression_head.conv.9.bias",
+    "head.regression_head.conv.7.bias",
+    "head.regression_head.bbox_reg.weight",
+    "head.regression_head.bbox_reg.bias",
+    "head.regression_head.bbox_ctrness.weight",
+    "head.regression_head.bbox_ctrness.bias",
+)
 SSD_GRADIENTS = (
     "backbone.scale_weight",
     "backbone.features.5.weight",
@@ -253,14 +268,26 @@ def weights_served(state: dict[str, torch.Tensor]) -> Iterator[None]:
         yield
 
 
-def build_retinanet(fixture: Fixture, version: str, *, untrained: bool = False) -> nn.Module:
-    """`retinanet_resnet50_fpn` or its v2 with our weights, taking images as they are."""
-    if version == "v1":
-        builder: Callable[..., nn.Module] = detection.retinanet_resnet50_fpn
-        weights: Any = detection.RetinaNet_ResNet50_FPN_Weights.COCO_V1
-    else:
-        builder = detection.retinanet_resnet50_fpn_v2
-        weights = detection.RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1
+#: Those of any size: what builds them, and the weights that are asked for.
+PYRAMIDS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
+    "retinanet_resnet50_fpn": (
+        detection.retinanet_resnet50_fpn,
+        detection.RetinaNet_ResNet50_FPN_Weights.COCO_V1,
+    ),
+    "retinanet_resnet50_fpn_v2": (
+        detection.retinanet_resnet50_fpn_v2,
+        detection.RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1,
+    ),
+    "fcos_resnet50_fpn": (
+        detection.fcos_resnet50_fpn,
+        detection.FCOS_ResNet50_FPN_Weights.COCO_V1,
+    ),
+}
+
+
+def build_pyramid(fixture: Fixture, name: str, *, untrained: bool = False) -> nn.Module:
+    """One of `PYRAMIDS` with our weights, taking images as they are."""
+    builder, weights = PYRAMIDS[name]
     _, height, width = fixture.settings["images"]
     sizes = {"min_size": min(height, width), "max_size": max(height, width)}
     # Built once for the names and once for the weights.
@@ -314,7 +341,7 @@ def add_inference(fixture: Fixture, model: nn.Module, inputs: list[torch.Tensor]
         anchors = model.anchor_generator(images, features)
         detections = model(inputs)
     sizes = [f.shape[2] * f.shape[3] for f in features]
-    is_ssd = isinstance(model, detection.ssd.SSD)
+    is_fcos = isinstance(model, detection.fcos.FCOS)
     # The anchors that share a location differ between the levels of an SSD.
     shared = model.anchor_generator.num_anchors_per_location()
     sizes = [size * count for size, count in zip(sizes, shared, strict=True)]
@@ -325,18 +352,21 @@ def add_inference(fixture: Fixture, model: nn.Module, inputs: list[torch.Tensor]
         fixture.add(f"logits/{i}", logits[i])
         fixture.add(f"deltas/{i}", deltas[i])
         fixture.add(f"anchors/{i}", anchors[0].split(sizes)[i])
-        boxes = [
-            model.box_coder.decode_single(d, a.split(sizes)[i])
-            for d, a in zip(deltas[i], anchors, strict=True)
-        ]
+        decode = model.box_coder.decode if is_fcos else model.box_coder.decode_single
+        boxes = [decode(d, a.split(sizes)[i]) for d, a in zip(deltas[i], anchors, strict=True)]
         fixture.add(f"decoded/{i}", torch.stack(boxes))
+        if is_fcos:
+            fixture.add(f"centreness/{i}", outputs["bbox_ctrness"].split(sizes, dim=1)[i])
     for i, found in enumerate(detections):
         for key, value in found.items():
             kept = value if value.is_floating_point() else value.to(torch.int16)
             fixture.add(f"detections/{i}/{key}", kept, samples=10**6)
-    scores = (
-        outputs["cls_logits"].softmax(-1)[..., 1:] if is_ssd else outputs["cls_logits"].sigmoid()
-    )
+    if isinstance(model, detection.ssd.SSD):
+        scores = outputs["cls_logits"].softmax(-1)[..., 1:]
+    else:
+        scores = outputs["cls_logits"].sigmoid()
+    if is_fcos:
+        scores = (scores * outputs["bbox_ctrness"].sigmoid()).sqrt()
     above = [int(n) for n in (scores > model.score_thresh).sum(dim=(1, 2))]
     print(
         f"  {above} scores above {model.score_thresh}, {[len(d['boxes']) for d in detections]} kept"
@@ -387,20 +417,8 @@ def add_training(
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
-    matches: list[torch.Tensor] = []
-    matcher = model.proposal_matcher
-
-    def match(ious: torch.Tensor) -> torch.Tensor:
-        best = ious.topk(2).values
-        # All anchors around a small box have one IoU with it, and rounding would choose.
-        if isinstance(model, detection.ssd.SSD) and (best[:, 0] - best[:, 1] < 1e-4).any():
-            raise ValueError("Two anchors are equally good for a box; move it.")
-        matches.append(matcher(ious))
-        return matches[-1]
-
-    model.proposal_matcher = match
-    losses = model(inputs, as_targets(targets))
-    model.proposal_matcher = matcher
+    with matches_of(model) as matches:
+        losses = model(inputs, as_targets(targets))
     sum(losses.values()).backward()
     for i, (boxes, _) in enumerate(targets):
         if boxes:
@@ -414,17 +432,44 @@ def add_training(
     fixture.settings["targets"] = targets
 
 
-def make_retinanet(version: str) -> None:
-    """Everything of a RetinaNet."""
-    name = "retinanet_resnet50_fpn" + ("_v2" if version == "v2" else "")
-    seed = {"v1": SEED, "v2": 2}[version]
+@contextlib.contextmanager
+def matches_of(model: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """What the anchors of each image that has boxes are matched to while this is entered."""
+    matches: list[torch.Tensor] = []
+    if isinstance(model, detection.fcos.FCOS):
+        compute_loss = model.head.compute_loss
+
+        def watch(targets: Any, outputs: Any, anchors: Any, matched: list[torch.Tensor]) -> Any:
+            pairs = zip(targets, matched, strict=True)
+            matches.extend(found for target, found in pairs if len(target["boxes"]))
+            return compute_loss(targets, outputs, anchors, matched)
+
+        with mock.patch.object(model.head, "compute_loss", watch):
+            yield matches
+        return
+    matcher = model.proposal_matcher
+
+    def match(ious: torch.Tensor) -> torch.Tensor:
+        best = ious.topk(2).values
+        # All anchors around a small box have one IoU with it, and rounding would choose.
+        if isinstance(model, detection.ssd.SSD) and (best[:, 0] - best[:, 1] < 1e-4).any():
+            raise ValueError("Two anchors are equally good for a box; move it.")
+        matches.append(matcher(ious))
+        return matches[-1]
+
+    model.proposal_matcher = match
+    yield matches
+    model.proposal_matcher = matcher
+
+
+def make_pyramid(name: str, seed: int, gradients: tuple[str, ...]) -> None:
+    """Everything of one of `PYRAMIDS`."""
     fixture = Fixture(name, {"library": "torchvision", "seed": seed, "images": (3, 96, 160)})
-    model = build_retinanet(fixture, version)
+    model = build_pyramid(fixture, name)
     inputs = as_inputs(synthetic.images(fixture.settings["images"], seed))
     add_inference(fixture, model, inputs)
-    names = RETINANET_GRADIENTS + (GROUP_NORM_GRADIENTS if version == "v2" else ())
-    add_training(fixture, model, inputs, RETINANET_TARGETS, names)
-    if version == "v1":
+    add_training(fixture, model, inputs, RETINANET_TARGETS, gradients)
+    if name == "retinanet_resnet50_fpn":
         add_large_anchors(fixture, model)
     fixture.write()
 
@@ -473,21 +518,21 @@ TRAJECTORY_TARGETS = (
 )
 
 
-def make_trajectory() -> None:
-    """The losses of twenty steps of SGD."""
+def make_trajectory(name: str, detector: str, *, learning_rate: float) -> None:
+    """The losses of twenty steps of SGD of one of `PYRAMIDS`."""
     settings = {
         "library": "torchvision",
         "seed": SEED,
         "images": (2, 96, 128),
-        "learning_rate": 0.002,
+        "learning_rate": learning_rate,
         "momentum": 0.9,
         "weight_decay": 0.0,
         "steps": 20,
         "targets": TRAJECTORY_TARGETS,
     }
-    fixture = Fixture("trajectory", settings)
-    model = build_retinanet(fixture, "v1", untrained=True).train()
-    fixture.names_and_shapes = []  # those of retinanet_resnet50_fpn
+    fixture = Fixture(name, settings)
+    model = build_pyramid(fixture, detector, untrained=True).train()
+    fixture.names_and_shapes = []  # those of the detector's own fixture
     optimizer = torch.optim.SGD(
         [value for value in model.parameters() if value.requires_grad],
         lr=settings["learning_rate"],
@@ -501,8 +546,9 @@ def make_trajectory() -> None:
         optimizer.zero_grad()
         sum(result.values()).backward()
         optimizer.step()
-        losses.append([result["classification"].item(), result["bbox_regression"].item()])
-        print(f"  step {step}: {losses[-1][0]:.5f} {losses[-1][1]:.5f}")
+        # Of the class, of the box, and of an FCOS' centreness.
+        losses.append([value.item() for value in result.values()])
+        print(f"  step {step}: {' '.join(f'{value:.5f}' for value in losses[-1])}")
     fixture.add("losses", np.asarray(losses, np.float32))
     fixture.write()
 
@@ -511,10 +557,20 @@ def main() -> None:
     """Makes the fixtures that are named, or all."""
     makers: dict[str, Callable[[], None]] = {
         **{name: lambda name=name: make_backbone(name) for name in BACKBONES},
-        "retinanet_resnet50_fpn": lambda: make_retinanet("v1"),
-        "retinanet_resnet50_fpn_v2": lambda: make_retinanet("v2"),
+        "retinanet_resnet50_fpn": lambda: make_pyramid(
+            "retinanet_resnet50_fpn", SEED, RETINANET_GRADIENTS
+        ),
+        "retinanet_resnet50_fpn_v2": lambda: make_pyramid(
+            "retinanet_resnet50_fpn_v2", 2, RETINANET_GRADIENTS + GROUP_NORM_GRADIENTS
+        ),
+        "fcos_resnet50_fpn": lambda: make_pyramid("fcos_resnet50_fpn", SEED, FCOS_GRADIENTS),
         "ssd300_vgg16": make_ssd,
-        "trajectory": make_trajectory,
+        "trajectory": lambda: make_trajectory(
+            "trajectory", "retinanet_resnet50_fpn", learning_rate=0.002
+        ),
+        "trajectory_fcos": lambda: make_trajectory(
+            "trajectory_fcos", "fcos_resnet50_fpn", learning_rate=0.001
+        ),
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(makers)}; none: all")

@@ -82,27 +82,36 @@ def state_dict(
 ) -> dict[str, np.ndarray]:
     """All entries of a state dict, in order.
 
-    The convolutions of a RetinaNet's head that a group norm follows (`conv.N.0` before `conv.N.1`)
-    are a tenth of what they are without, so that the epsilon of the norm makes a difference.
+    The convolutions of a head that a group norm follows (`conv.N.0` before `conv.N.1`, in an FCOS
+    `conv.N` before `conv.N+1`) are a tenth of what they are without, so that the epsilon of the
+    norm makes a difference. The distances of an FCOS are some strides, and a few of them 0; its
+    scores are higher, since it has a ninth of the anchors and a higher threshold.
     """
     state = {name: parameter(name, shape, seed) for name, shape in names_and_shapes}
-    for name in state:
-        tower = re.fullmatch(r"(head\.\w+\.conv\.\d)\.0\.weight", name)
-        if tower and f"{tower[1]}.1.weight" in state:
-            state[name] *= np.float32(0.1)
+    for name, value in state.items():
+        tower = re.fullmatch(r"(head\.\w+\.conv(?:\.\d)?)\.(\d+)\.weight", name)
+        norm = f"{tower[1]}.{int(tower[2]) + 1}.weight" if tower else None
+        if norm in state and value.ndim == 4 and state[norm].ndim == 1:
+            value *= np.float32(0.1)
+    if "head.regression_head.bbox_ctrness.bias" in state:
+        state["head.regression_head.bbox_reg.bias"] += np.float32(2.0)
+        state["head.regression_head.bbox_reg.weight"] *= np.float32(5.0)
+        state["head.classification_head.cls_logits.bias"] += np.float32(1.5)
     return state
 
 
 def untrained_heads(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same weights with the heads of a RetinaNet as torchvision starts them.
+    """The same weights with the heads of a RetinaNet or an FCOS as torchvision starts them.
 
-    Kernels with a deviation of 0.01 and biases of 0, but for every score 0.01.
+    Kernels with a deviation of 0.01, norms of 1 and biases of 0, but for every score 0.01.
     """
     state = dict(state)
     for name in [name for name in state if name.startswith("head.")]:
         if name.endswith("bias"):
             score = "cls_logits" in name
             state[name] = np.full(state[name].shape, -4.5951 if score else 0.0, np.float32)
+        elif state[name].ndim == 1:
+            state[name] = np.ones_like(state[name])
         else:
             state[name] = state[name] * np.float32(0.01 / _deviation(name, state[name].shape))
     return state

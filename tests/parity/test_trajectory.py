@@ -1,4 +1,4 @@
-"""Twenty steps of torchvision's RetinaNet and of ours, from the same weights, stay together."""
+"""Twenty steps of torchvision's detectors and of ours, from the same weights, stay together."""
 
 import jax
 import numpy as np
@@ -15,11 +15,15 @@ TOLERANCE = 1e-3
 
 
 @pytest.mark.slow
-def test_losses_of_twenty_steps():
-    reference = Reference("trajectory")
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [("trajectory", "retinanet_resnet50_fpn"), ("trajectory_fcos", "fcos_resnet50_fpn")],
+)
+def test_losses_of_twenty_steps(name, architecture):
+    reference = Reference(name)
     settings = reference.settings
-    state_dict = synthetic.untrained_heads(Reference("retinanet_resnet50_fpn").state_dict())
-    found = weights.detector_of(state_dict, name="trajectory")
+    state_dict = synthetic.untrained_heads(Reference(architecture).state_dict())
+    found = weights.detector_of(state_dict, name=name)
     config = imported.configuration(found, settings["images"])
     config.schedule.update({"name": "constant", "warmup_images": 0})
     config.schedule.base_learning_rate = settings["learning_rate"]
@@ -50,15 +54,15 @@ def test_losses_of_twenty_steps():
     losses = []
     for step in range(settings["steps"]):
         state, metrics = trainer.train_step(state, *batches[step % len(batches)])
-        losses.append([metrics["loss_classification"], metrics["loss_localization"]])
+        terms = ("loss_classification", "loss_localization", "loss_quality")
+        losses.append([metrics[term] for term in terms if term in metrics])
     ours, expected = np.asarray(losses), reference.whole("losses")
     totals = expected.sum(axis=1)
     differences = np.abs(ours.sum(axis=1) - totals) / totals
-    print("step  torchvision: class, box   ours                  difference of the sums")
-    for step, ((a, b), (c, d), difference) in enumerate(
-        zip(expected, ours, differences, strict=True)
-    ):
-        print(f"{step:4}  {a:.6f} {b:.6f}         {c:.6f} {d:.6f}     {difference:.1e}")
+    print("step  torchvision: class, box, centreness; ours; difference of the sums")
+    for step, rows in enumerate(zip(expected, ours, strict=True)):
+        theirs, mine = (" ".join(f"{value:.6f}" for value in row) for row in rows)
+        print(f"{step:4}  {theirs}     {mine}     {differences[step]:.1e}")
     assert np.all(differences <= TOLERANCE)
     # It has learned something: of every batch the last loss is below the first.
     assert np.all(ours[-4:].sum(axis=1) < 0.98 * ours[:4].sum(axis=1))

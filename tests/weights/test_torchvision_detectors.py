@@ -31,6 +31,29 @@ def test_names_of_retinanet(path, key):
 @pytest.mark.parametrize(
     ("path", "key"),
     [
+        (("backbone", "stem_conv", "kernel"), "backbone.body.conv1.weight"),
+        (("pyramid", "output7", "kernel"), "backbone.fpn.extra_blocks.p7.weight"),
+        # A convolution, its norm, a ReLU: the third ones are entries 6 and 7, the last 9 and 10.
+        (("classification_head", "tower_2", "bias"), "head.classification_head.conv.6.bias"),
+        (("classification_head", "norms_2", "scale"), "head.classification_head.conv.7.weight"),
+        (("localization_head", "tower_3", "kernel"), "head.regression_head.conv.9.weight"),
+        (("localization_head", "norms_3", "bias"), "head.regression_head.conv.10.bias"),
+        (("classification_head", "output", "bias"), "head.classification_head.cls_logits.bias"),
+        (("localization_head", "output", "kernel"), "head.regression_head.bbox_reg.weight"),
+        (
+            ("localization_head", "quality_output", "kernel"),
+            "head.regression_head.bbox_ctrness.weight",
+        ),
+        (("localization_head", "quality_output", "bias"), "head.regression_head.bbox_ctrness.bias"),
+    ],
+)
+def test_names_of_fcos(path, key):
+    assert detectors._fcos_key(path) == key
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
         (("l2_norm", "scale"), "backbone.scale_weight"),
         (("backbone", "stage4_conv3", "kernel"), "backbone.features.21.weight"),
         (("backbone", "stage5_conv1", "kernel"), "backbone.extra.0.1.weight"),
@@ -65,6 +88,22 @@ def test_names_of_before_torchvision_0_13_are_those_of_today():
         "head.classification_head.conv.3.0.bias": 4,
         "head.regression_head.bbox_reg.weight": 5,
         "backbone.body.layer1.0.conv1.weight": 6,
+    }
+    assert detectors._with_current_names(old) == today
+    assert detectors._with_current_names(today) == today
+
+
+def test_of_the_old_names_of_an_fcos_those_of_its_pyramid_change():
+    kept = {
+        "head.classification_head.conv.6.bias": 0,
+        "head.regression_head.conv.1.weight": 1,
+        "head.regression_head.bbox_ctrness.weight": 2,
+        "backbone.fpn.extra_blocks.p7.bias": 3,
+    }
+    old = kept | {"backbone.fpn.inner_blocks.2.weight": 4, "backbone.fpn.layer_blocks.0.bias": 5}
+    today = kept | {
+        "backbone.fpn.inner_blocks.2.0.weight": 4,
+        "backbone.fpn.layer_blocks.0.0.bias": 5,
     }
     assert detectors._with_current_names(old) == today
     assert detectors._with_current_names(today) == today
@@ -105,7 +144,10 @@ def test_a_class_that_has_no_output_is_refused():
 
 
 def test_other_weights_are_refused():
-    with pytest.raises(WeightsError, match=r"x\.pth is none of torchvision's"):
+    with pytest.raises(
+        WeightsError,
+        match=r"x\.pth is none of torchvision's .*, fcos_resnet50_fpn and ssd300_vgg16; weights of",
+    ):
         weights.detector_of({"conv1.weight": np.zeros(1)}, name="x.pth")
 
 

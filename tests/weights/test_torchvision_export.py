@@ -30,6 +30,7 @@ def test_collecting_is_the_way_back_of_filling():
     [
         pytest.param("retinanet_resnet50_fpn", marks=pytest.mark.slow),
         "retinanet_resnet50_fpn_v2",
+        "fcos_resnet50_fpn",
         pytest.param("ssd300_vgg16", marks=pytest.mark.slow),
     ],
 )
@@ -77,6 +78,9 @@ def test_the_arguments_are_those_of_the_constructor():
         "min_size": 800,
         "max_size": 1333,
     }
+    arguments = export(torchvision.get_config("fcos_resnet50_fpn")).arguments
+    numbers = ("score_thresh", "nms_thresh", "detections_per_img", "topk_candidates")
+    assert [arguments[name] for name in numbers] == [0.2, 0.6, 100, 1000]
     # The first output of an SSD is the background, and its size is fixed.
     arguments = export(torchvision.get_config("ssd300_vgg16")).arguments
     assert arguments["num_classes"] == 9 and arguments["topk_candidates"] == 400
@@ -86,7 +90,7 @@ def test_the_arguments_are_those_of_the_constructor():
 @pytest.mark.parametrize("architecture", torchvision.ARCHITECTURES)
 def test_a_retinanet_may_train_its_norms_and_have_any_prior(architecture):
     config = torchvision.get_config(architecture)
-    if config.model.name == "retinanet":
+    if config.model.name != "ssd":
         config.model.update({"norm": "batch_norm", "frozen_stages": -1, "dtype": "bfloat16"})
         config.model.head.prior_probability = 0.1
     assert export(config).architecture == architecture
@@ -122,6 +126,33 @@ def test_one_option_is_enough(key, value, words):
     with pytest.raises(WeightsError) as refusal:
         export(config)
     assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("model.head.distances", "exp", "fpn: model.head.distances is 'exp', there 'relu'."),
+        ("model.head.level_scales", True, "fpn: model.head.level_scales is True, there False."),
+        ("loss.quality.target", "none", "has loss.quality.target=none, so it has no centreness"),
+        (
+            "evaluation.score_exponents",
+            (1.0, 1.0),
+            "has evaluation.score_exponents=(1.0, 1.0), and the scores of torchvision's FCOS",
+        ),
+    ],
+)
+def test_what_torchvisions_fcos_cannot_do_is_named(key, value, words):
+    config = torchvision.get_config("fcos_resnet50_fpn")
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(WeightsError) as refusal:
+        export(config)
+    assert words in str(refusal.value)
+
+
+def test_the_quality_of_an_fcos_may_be_learned_as_something_else():
+    config = torchvision.get_config("fcos_resnet50_fpn")
+    config.loss.quality.target = "iou"
+    assert export(config).architecture == "fcos_resnet50_fpn"
 
 
 def test_a_suppression_that_torchvision_lacks_is_refused():
