@@ -79,7 +79,8 @@ def test_a_run_detects_the_same_in_torchvision(architecture, side, tmp_path):
     images = synthetic.images((2, side, side), seed=3)
     np.save(tmp_path / "images.npy", images)
     page = (tiny.ROOT / "docs" / "export.md").read_text()
-    (program,) = (p for p in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "torch" in p)
+    section = page.partition("## In torchvision\n")[2].partition("\n## ")[0]
+    (program,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     subprocess.run([PYTHON, "-c", program + DETECT], cwd=tmp_path, check=True, timeout=600)
 
     labels = {
