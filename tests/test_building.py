@@ -76,6 +76,7 @@ def test_a_name_is_enough_for_a_configuration():
     assert experiment.settings["loss"]["classification"]["eta"] == 0.0
 
 
+@pytest.mark.slow
 def test_parts_of_ones_own_train_and_are_known_when_the_run_goes_on(tmp_path):
     config = two_steps()
     parts = {
@@ -107,6 +108,7 @@ def test_parts_of_ones_own_train_and_are_known_when_the_run_goes_on(tmp_path):
         ioub_jax.load_run(tmp_path / "run", network=Network())
 
 
+@pytest.mark.slow
 def test_a_network_of_other_arrays_is_told_and_nothing_is_damaged(tmp_path):
     config, workdir = two_steps(), tmp_path / "run"
     result = ioub_jax.train(ioub_jax.build(config, network=Network()), workdir)

@@ -61,6 +61,7 @@ def test_flax_linen():
     assert names["detection_loss"](logits, deltas, *names["batch"][1:]) < 0.5
 
 
+@pytest.mark.slow
 def test_flax_nnx(monkeypatch):
     # A shallower one compiles in half the time.
     blocks = resnet.RESNETS["resnet18"]._replace(blocks=(1, 1, 1, 1))

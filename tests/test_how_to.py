@@ -125,6 +125,7 @@ import evaluate_counted
 """
 
 
+@pytest.mark.slow
 def test_add_a_metric(copy):
     follow("add-a-metric.md", copy)
     first, *tables = run(copy, "try_counted.py").splitlines()
@@ -161,6 +162,7 @@ config.model.head.update({"width": 8, "depth": 1})
 """
 
 
+@pytest.mark.slow
 def test_add_a_detector(copy):
     follow("add-a-detector.md", copy)
     # Two steps instead of a training.

@@ -110,6 +110,7 @@ def test_without_libtpu_one_sentence_says_what_to_install():
         tpu_plan.topology_devices("v5e:2x2")
 
 
+@pytest.mark.slow
 def test_the_train_step_is_compiled_for_other_devices_than_the_configurations():
     config = tiny.get_config()
     found = tpu_plan.plan_step("train", config, 3, "v5e:2x2", 2, jax.devices()[:4])

@@ -56,7 +56,9 @@ def localization_weights(
     scalars: PerAnchor, w_loc: jax.Array, options: LocalizationOptions
 ) -> jax.Array:
     """IoU-balanced weights `[B, N]` of the localization loss (eq. 4, or 5 where dynamic)."""
-    if options.dynamic and options.lambda_ != 0:
+    if options.dynamic and options.lambda_ == 0:
+        return jnp.ones_like(scalars.localization)
+    if options.dynamic:
         return losses.iou_balanced_classification_weights(
             scalars.localization, scalars.ious, scalars.positive, eta=options.lambda_
         )

@@ -61,10 +61,10 @@ def test_what_the_families_have_is_told():
         "      It must be one of 300, 512.",
         "      Height and width of the images that an SSD sees; data.canvases has to agree.",
         "  model.norm = 'batch_norm' (not in ssd)",
-        "      It must be one of frozen_bn, batch_norm, group_norm.",
+        "      It must be one of frozen_bn, batch_norm, group_norm, layer_norm.",
         "      The norms of the backbone. Those of batch_norm are over the global batch, those of "
         "frozen_bn",
-        "      keep the statistics that they start with.",
+        "      keep the statistics that they start with; layer_norm is what ConvNeXt and ViT have.",
         "",
         "Which anchors learn which box: matcher.*",
         "",

@@ -18,6 +18,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_files_of_detections_are_diagnosed_together(folder):
     files = f"{folder}/plain/found.json,{folder}/both/found.json"
     code, output = tiny.run(

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests import tiny
 
 SMALL = [
@@ -23,6 +25,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow
 def test_train_evaluate_and_draw(tmp_path):
     workdir = tmp_path / "run"
     overrides = [f"--config.{override}" for override in SMALL]

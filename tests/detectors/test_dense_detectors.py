@@ -138,7 +138,7 @@ def test_both_losses_are_had_where_they_mean_something():
 def test_any_of_the_assigners_can_be_had():
     for name in ("iou", "atss", "fcos"):
         detector = detectors.create(config_of("atss", matcher__name=name), 3)
-        matches, _ = detector.objective.match(batch(), anchors_of(detector))
+        matches, _ = jax.jit(detector.objective.match)(batch(), anchors_of(detector))
         assert (np.asarray(matches.labels) >= 0).any()
     with pytest.raises(ConfigError, match="name is 'simota'; it must be one of iou"):
         detectors.create(config_of("atss", matcher__name="simota"), 3)
@@ -147,12 +147,12 @@ def test_any_of_the_assigners_can_be_had():
 def test_the_ranges_of_an_fcos_say_which_level_finds_a_box():
     detector = detectors.create(config_of("fcos", "baseline"), 3)
     anchors = anchors_of(detector)
-    matches, _ = detector.objective.match(batch(), anchors)
+    matches, _ = jax.jit(detector.objective.match)(batch(), anchors)
     first = np.asarray(matches.labels)[:, : len(anchors[0])]
     assert (first >= 0).any() and not (np.asarray(matches.labels)[:, len(anchors[0]) :] >= 0).any()
     ranges = ((0.0, 8.0), (8.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 1e8))
     detector = detectors.create(config_of("fcos", matcher__size_ranges=ranges), 3)
-    matches, _ = detector.objective.match(batch(), anchors)
+    matches, _ = jax.jit(detector.objective.match)(batch(), anchors)
     labels = np.asarray(matches.labels)
     assert not (labels[:, : len(anchors[0])] >= 0).any()
     assert (labels[:, len(anchors[0]) :] >= 0).any()

@@ -23,9 +23,13 @@ def network_of(box_form, *, bins=1, quality=False, scales=False, outputs=3):
     )
 
 
+def apply(network, variables):
+    return jax.jit(lambda variables: network.apply(variables, IMAGE, train=False))(variables)
+
+
 def applied(network):
-    variables = network.init(jax.random.key(0), IMAGE, train=False)
-    return variables, network.apply(variables, IMAGE, train=False)
+    variables = jax.jit(lambda: network.init(jax.random.key(0), IMAGE, train=False))()
+    return variables, apply(network, variables)
 
 
 def test_a_quality_and_scales_of_the_levels():
@@ -36,15 +40,15 @@ def test_a_quality_and_scales_of_the_levels():
     scales = variables["params"]["level_scales"]
     np.testing.assert_array_equal(scales, np.ones(5))
     variables["params"]["level_scales"] = jnp.array([1.0, 2.0, 1.0, 1.0, 1.0])
-    scaled = network.apply(variables, IMAGE, train=False)
+    scaled = apply(network, variables)
     np.testing.assert_array_equal(scaled.deltas[0], found.deltas[0])
     np.testing.assert_allclose(scaled.deltas[1], 2 * np.asarray(found.deltas[1]))
 
 
 def test_forms_of_boxes_are_functions_of_the_same_values():
     variables, plain = applied(network_of("deltas"))
-    exponential = network_of("exp_distances").apply(variables, IMAGE, train=False)
-    positive = network_of("relu_distances").apply(variables, IMAGE, train=False)
+    exponential = apply(network_of("exp_distances"), variables)
+    positive = apply(network_of("relu_distances"), variables)
     for values, exp, relu in zip(plain.deltas, exponential.deltas, positive.deltas, strict=True):
         np.testing.assert_allclose(exp, np.exp(np.asarray(values)), rtol=1e-6)
         np.testing.assert_array_equal(relu, np.maximum(np.asarray(values), 0))

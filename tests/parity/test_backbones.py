@@ -27,7 +27,16 @@ BACKBONES = {
 }
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+# One of each kind is quick enough for every day.
+_OF_EVERY_DAY = ("resnet18", "tf_efficientnet_lite0", "mobilenet_v3_large", "convnext_tiny")
+_OF_EVERY_DAY += ("vit_small_patch16_224",)
+_NAMES = [
+    name if name in _OF_EVERY_DAY else pytest.param(name, marks=pytest.mark.slow)
+    for name in BACKBONES
+]
+
+
+@pytest.mark.parametrize("name", _NAMES)
 def test_features(name):
     reference = Reference(name)
     settings = reference.settings

@@ -4,6 +4,8 @@ import pytest
 
 from tests.parity import imported
 
+pytestmark = pytest.mark.slow  # half a minute, as RetinaNet's are in the quick ones
+
 
 @pytest.fixture(scope="module")
 def ours():

@@ -75,6 +75,7 @@ def test_it_says_what_was_best():
     )
 
 
+@pytest.mark.slow
 def test_a_run_ends_early_and_goes_on_only_if_asked_to(tmp_path, caplog):
     config, workdir = tiny.get_config(), tmp_path / "run"
     # No AP is better than the first one by 1.

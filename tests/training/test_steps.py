@@ -47,6 +47,7 @@ def test_twenty_steps_agree_on_one_and_eight_devices():
         assert np.abs(first - second).max() <= 1e-4 * np.abs(first).max() + 1e-6
 
 
+@pytest.mark.slow
 def test_retinanet_trains():
     config = tiny.get_config("baseline")
     config.loss.classification.isr_p = True

@@ -51,6 +51,7 @@ def evaluated():
     return placed, state, source, loading, found
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_mean_of_the_batches_by_their_images(evaluated):
     placed, state, source, loading, (evaluation, _) = evaluated
     with loading.evaluation_batches(source, 4) as batches:
