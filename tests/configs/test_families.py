@@ -15,6 +15,7 @@ from ioub_jax.devices.placement import abstract_batch
 from ioub_jax.from_config import training_parts
 from ioub_jax.models import resnet
 
+SLOW = pytest.mark.slow
 #: file -> the words of its models, of those that differ by the depth of their backbone one.
 FAMILIES = {
     "coco_retinanet": ("r50",),
@@ -24,26 +25,36 @@ FAMILIES = {
     "voc_ssd": ("300", "512"),
 }
 ARMS = [
-    (name, f"{model},{arm}")
+    pytest.param(
+        name,
+        f"{model},{arm}",
+        # Of the others a tree of shapes is that of these.
+        marks=() if arm == "both" or (name, model) == ("coco_retinanet", "r50") else SLOW,
+    )
     for name in FAMILIES
     for model in FAMILIES[name]
     for arm in defaults.ARMS
 ]
 OWN_DATA = ("voc_folder_retinanet", "coco_folder_retinanet", "yolo_folder_retinanet")
 OTHERS = [
-    ("coco_retinanet", "ablation"),
-    ("coco_retinanet", "lite0"),
-    ("coco_retinanet", "x101"),
-    ("coco_retinanet", "x101_64x4d"),
-    ("voc_retinanet", "r101"),
-    ("voc_folder_retinanet", "small"),
+    pytest.param("coco_retinanet", "ablation", marks=SLOW),
+    pytest.param("coco_retinanet", "lite0", marks=SLOW),
+    pytest.param("coco_retinanet", "x101", marks=SLOW),
+    pytest.param("coco_retinanet", "x101_64x4d", marks=SLOW),
+    pytest.param("voc_retinanet", "r101", marks=SLOW),
+    pytest.param("voc_folder_retinanet", "small", marks=SLOW),
     ("coco_folder_retinanet", "lite0"),
-    ("torchvision", "retinanet_resnet50_fpn"),
-    ("torchvision", "retinanet_resnet50_fpn_v2"),
-    ("torchvision", "fcos_resnet50_fpn"),
-    ("torchvision", "ssd300_vgg16"),
+    pytest.param("torchvision", "retinanet_resnet50_fpn", marks=SLOW),
+    pytest.param("torchvision", "retinanet_resnet50_fpn_v2", marks=SLOW),
+    pytest.param("torchvision", "fcos_resnet50_fpn", marks=SLOW),
+    pytest.param("torchvision", "ssd300_vgg16", marks=SLOW),
     ("torchvision", "both"),
     ("shapes_retinanet", "both"),
+    ("shapes_dense", "gfl,baseline"),
+    pytest.param("coco_dense", "atss,both", marks=SLOW),
+    pytest.param("coco_dense", "fcos,both", marks=SLOW),
+    pytest.param("coco_dense", "gfl,both", marks=SLOW),
+    pytest.param("coco_dense", "iou_aware_retinanet,both", marks=SLOW),
 ]
 
 
@@ -94,7 +105,9 @@ def test_the_other_configurations_are_train_steps(name, argument, shallow):
     check(config_of(name, argument))
 
 
-@pytest.mark.parametrize("word", ["r18", "r34", "r50", "r101"])
+@pytest.mark.parametrize(
+    "word", ["r18", *(pytest.param(word, marks=SLOW) for word in ("r34", "r50", "r101"))]
+)
 def test_backbones_at_their_full_depth(word):
     check(config_of("coco_retinanet", word))
 
