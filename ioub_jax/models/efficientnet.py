@@ -5,7 +5,6 @@ swish, as published in github.com/tensorflow/tpu, models/official/efficientnet/l
 convolution is called the stem, and the stages are the paper's stages 2 to 8, counted from 1.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -18,7 +17,7 @@ from ioub_jax.models.layers import (
     block_result,
     convolution,
     depthwise_init,
-    make_norm,
+    norm_of,
 )
 
 
@@ -87,7 +86,7 @@ class InvertedBottleneck(nn.Module):
         y = x
         if self.expansion > 1:
             y = convolution(inner, 1, dtype=self.dtype, name="expand_conv")(y)
-            y = nn.relu6(self._norm(inner, train, "expand_norm")(y))
+            y = nn.relu6(norm_of(self, inner, train=train, name="expand_norm")(y))
         y = GroupedConvolution(
             inner,
             self.kernel,
@@ -98,20 +97,10 @@ class InvertedBottleneck(nn.Module):
             dtype=self.dtype,
             name="depthwise_conv",
         )(y)
-        y = nn.relu6(self._norm(inner, train, "depthwise_norm")(y))
+        y = nn.relu6(norm_of(self, inner, train=train, name="depthwise_norm")(y))
         y = convolution(self.channels, 1, dtype=self.dtype, name="project_conv")(y)
-        y = self._norm(self.channels, train, "project_norm")(y)
+        y = norm_of(self, self.channels, train=train, name="project_norm")(y)
         return x + y if x.shape == y.shape else y
-
-    def _norm(self, channels: int, train: bool, name: str) -> Callable[[jax.Array], jax.Array]:
-        return make_norm(
-            self.norm,
-            channels,
-            train=train,
-            epsilon=self.norm_epsilon,
-            dtype=self.dtype,
-            name=name,
-        )
 
 
 class EfficientNetLite0(nn.Module):
@@ -178,12 +167,10 @@ class EfficientNetLite0(nn.Module):
         x = convolution(32, 3, stride=2, padding=self.padding, dtype=self.dtype, name="stem_conv")(
             x
         )
-        norm = make_norm(
-            self.norm,
+        norm = norm_of(
+            self,
             32,
             train=train,
-            epsilon=self.norm_epsilon,
-            dtype=self.dtype,
             name="stem_norm",
         )
         x = nn.relu6(norm(x))

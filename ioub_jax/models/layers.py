@@ -7,7 +7,7 @@ padding of TensorFlow's models, is asked for by name.
 import functools
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import flax.linen as nn
 import jax
@@ -93,16 +93,24 @@ def group_norm(channels: int, *, dtype: Any = jnp.float32, name: str | None = No
     return nn.GroupNorm(num_groups=groups, epsilon=1e-5, dtype=dtype, name=name)
 
 
-def make_norm(
-    norm: str,
-    channels: int,
-    *,
-    train: bool,
-    epsilon: float = 1e-5,
-    dtype: Any = jnp.float32,
-    name: str,
+class Normed(Protocol):
+    """A module that says how it normalises.
+
+    Attributes:
+      norm: name of the normalisation.
+      norm_epsilon: added to the variance by batch norms.
+      dtype: dtype of the computation.
+    """
+
+    norm: str
+    norm_epsilon: float
+    dtype: Any
+
+
+def norm_of(
+    module: Normed, channels: int, *, train: bool, name: str
 ) -> Callable[[jax.Array], jax.Array]:
-    """The normalisation called `norm` for `channels` channels; `epsilon` is that of batch norms.
+    """The normalisation for `channels` channels that a module says.
 
     'batch_norm' takes its statistics over the whole global batch: under `jit` with a sharded batch
     the mean over the batch axis is the mean over all devices.
@@ -111,6 +119,7 @@ def make_norm(
       ValueError: `norm` is none of 'frozen_bn', 'batch_norm' and 'group_norm'; 'layer_norm' is for
         networks that have nothing else.
     """
+    norm, epsilon, dtype = module.norm, module.norm_epsilon, module.dtype
     if norm == "frozen_bn":
         return FrozenBatchNorm(epsilon=epsilon, dtype=dtype, name=name)
     if norm == "batch_norm":

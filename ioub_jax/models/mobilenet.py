@@ -5,7 +5,6 @@ is called the stem; the stages are the blocks of table 1 with the same channels 
 from 1 to 6, and the 1x1 convolution after them is stage 7.
 """
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import flax.linen as nn
@@ -17,7 +16,7 @@ from ioub_jax.models.layers import (
     block_result,
     convolution,
     depthwise_init,
-    make_norm,
+    norm_of,
 )
 
 #: Which features are put out: C2 to C5, or the two that torchvision's SSDLite takes.
@@ -107,7 +106,7 @@ class InvertedBottleneck(nn.Module):
         inner, y = self.block.expanded, x
         if inner != x.shape[-1]:
             y = convolution(inner, 1, dtype=self.dtype, name="expand_conv")(y)
-            y = activation(self._norm(inner, train, "expand_norm")(y))
+            y = activation(norm_of(self, inner, train=train, name="expand_norm")(y))
         expanded = y
         y = GroupedConvolution(
             inner,
@@ -119,12 +118,12 @@ class InvertedBottleneck(nn.Module):
             dtype=self.dtype,
             name="depthwise_conv",
         )(y)
-        y = activation(self._norm(inner, train, "depthwise_norm")(y))
+        y = activation(norm_of(self, inner, train=train, name="depthwise_norm")(y))
         if self.block.squeezes:
             y = y * self._excitation(y)
         channels = self.block.channels
         y = convolution(channels, 1, dtype=self.dtype, name="project_conv")(y)
-        y = self._norm(channels, train, "project_norm")(y)
+        y = norm_of(self, channels, train=train, name="project_norm")(y)
         # A dilated block keeps the size of its input, and is not added to it for all that.
         is_residual = self.block.stride == 1 and x.shape[-1] == channels
         return x + y if is_residual else y, expanded
@@ -138,16 +137,6 @@ class InvertedBottleneck(nn.Module):
 
     def _with_bias(self, channels: int, name: str) -> nn.Conv:
         return convolution(channels, 1, use_bias=True, dtype=self.dtype, name=name)
-
-    def _norm(self, channels: int, train: bool, name: str) -> Callable[[jax.Array], jax.Array]:
-        return make_norm(
-            self.norm,
-            channels,
-            train=train,
-            epsilon=self.norm_epsilon,
-            dtype=self.dtype,
-            name=name,
-        )
 
 
 class MobileNetV3Large(nn.Module):
@@ -252,12 +241,10 @@ class MobileNetV3Large(nn.Module):
         frozen = stage <= self.frozen_stages
         count = whole_channels(channels)
         x = convolution(count, kernel, stride=stride, dtype=self.dtype, name=f"{name}_conv")(x)
-        norm = make_norm(
-            self.norm,
+        norm = norm_of(
+            self,
             count,
             train=train and not frozen,
-            epsilon=self.norm_epsilon,
-            dtype=self.dtype,
             name=f"{name}_norm",
         )
         x = nn.hard_swish(norm(x))

@@ -19,8 +19,8 @@ from ioub_jax.models.layers import (
     block_result,
     convolution,
     kept_relu,
-    make_norm,
     max_pool,
+    norm_of,
 )
 
 
@@ -89,13 +89,13 @@ class ResidualBlock(nn.Module):
         y = x
         for i, (features, kernel, stride) in enumerate(layers, start=1):
             y = self._convolution(features, kernel, stride, f"conv{i}")(y)
-            y = self._norm(features, train, f"norm{i}")(y)
+            y = norm_of(self, features, train=train, name=f"norm{i}")(y)
             if i < len(layers):
                 y = relu(y)
         out = layers[-1][0]
         if x.shape[-1] != out or self.stride != 1:
             x = self._convolution(out, 1, self.stride, "shortcut_conv")(x)
-            x = self._norm(out, train, "shortcut_norm")(x)
+            x = norm_of(self, out, train=train, name="shortcut_norm")(x)
         return relu(x + y)
 
     def _convolution(
@@ -105,16 +105,6 @@ class ResidualBlock(nn.Module):
             return convolution(features, kernel, stride=stride, dtype=self.dtype, name=name)
         return GroupedConvolution(
             features, kernel, groups=self.groups, stride=stride, dtype=self.dtype, name=name
-        )
-
-    def _norm(self, channels: int, train: bool, name: str) -> Callable[[jax.Array], jax.Array]:
-        return make_norm(
-            self.norm,
-            channels,
-            train=train,
-            epsilon=self.norm_epsilon,
-            dtype=self.dtype,
-            name=name,
         )
 
 
@@ -161,12 +151,10 @@ class ResNet(nn.Module):
             )
         stem_train = train and self.frozen_stages < 0
         x = convolution(self.width, 7, stride=2, dtype=self.dtype, name="stem_conv")(x)
-        x = make_norm(
-            self.norm,
+        x = norm_of(
+            self,
             self.width,
             train=stem_train,
-            epsilon=self.norm_epsilon,
-            dtype=self.dtype,
             name="stem_norm",
         )(x)
         x = block_result(max_pool(nn.relu(x), 3, stride=2, pads=[(1, 1)] * 2))

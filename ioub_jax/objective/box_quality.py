@@ -39,7 +39,7 @@ def instance_weights(
     if kind == "none":
         return None
     if kind == "centreness":
-        weights = centreness(targets, jnp.concatenate(list(anchors))[None])
+        weights = _centreness(anchors, targets)
     else:
         sizes = [level.shape[0] for level in anchors]
         levels = zip(logits, sizes, strict=True)
@@ -48,6 +48,11 @@ def instance_weights(
             axis=1,
         )
     return jax.lax.stop_gradient(jnp.where(scalars.positive, weights, 0.0))
+
+
+def _centreness(anchors: Sequence[jax.Array], targets: jax.Array) -> jax.Array:
+    """How central every anchor is in its matched box, `[B, N]`."""
+    return centreness(targets, jnp.concatenate(list(anchors))[None])
 
 
 def _highest_scores(level: Sigmoids, anchors: int) -> jax.Array:
@@ -90,7 +95,7 @@ def quality_loss(
     )
     quality = scalars.ious
     if options.quality.target == "centreness":
-        quality = centreness(targets, jnp.concatenate(list(anchors))[None])
+        quality = _centreness(anchors, targets)
     positive = scalars.positive
     logits = jnp.where(positive, logits, 0.0)
     of_low, of_high = softplus_of_both_signs(logits)

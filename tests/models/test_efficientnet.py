@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from ioub_jax import models
-from ioub_jax.models import efficientnet, layers, resnet
+from ioub_jax.models import efficientnet, resnet
+from tests.models import frozen
 
 
 def abstract(model, shape):
@@ -85,31 +86,9 @@ def test_frozen_stages_get_no_gradient_and_keep_their_statistics(frozen_stages):
     model = efficientnet.EfficientNetLite0(frozen_stages=frozen_stages)
     x = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
 
-    shapes = jax.eval_shape(lambda key: model.init(key, x, train=False), jax.random.key(1))
-    rng = np.random.default_rng(0)
-    variables = jax.tree.map(lambda leaf: rng.uniform(0.1, 1.0, leaf.shape), shapes)
-    variables = jax.tree.map(jnp.float32, variables)
-
-    @jax.jit
-    def gradient_and_statistics(variables):
-        def loss(params):
-            features, updates = model.apply(
-                {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
-            )
-            return sum(jnp.sum(feature**2) for feature in features), updates["batch_stats"]
-
-        gradient, statistics = jax.grad(loss, has_aux=True)(variables["params"])
-        moved = jax.tree.map(lambda a, b: a - b, statistics, variables["batch_stats"])
-        return gradient, moved
-
-    for tree in gradient_and_statistics(variables):
-        largest = {
-            module: max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(leaves))
-            for module, leaves in tree.items()
-        }
-        assert all(np.isfinite(list(largest.values())))
-        still = {module for module, value in largest.items() if value == 0.0}
-        assert still == {m for m in largest if layers.is_frozen((m,), frozen_stages)}
+    variables = frozen.random_variables(model, x, 0.1, 1.0)
+    for tree in frozen.gradient_and_statistics(model, variables, x, lambda feature: feature**2):
+        frozen.check_still(tree, frozen_stages)
 
 
 @pytest.mark.parametrize("norm", ["frozen_bn", "batch_norm", "group_norm"])

@@ -1,4 +1,5 @@
 import functools
+import types
 
 import flax.linen as nn
 import jax
@@ -9,6 +10,11 @@ import pytest
 from jax.ad_checkpoint import checkpoint_name
 
 from ioub_jax.models import convolutions, layers
+
+
+def normed(norm):
+    """What says how it normalises."""
+    return types.SimpleNamespace(norm=norm, norm_epsilon=1e-5, dtype=jnp.float32)
 
 
 @pytest.mark.parametrize(("window", "stride", "pad"), [(3, 2, 1), (3, 1, 1), (2, 2, 0)])
@@ -82,7 +88,7 @@ def test_frozen_batch_norm_is_the_affine_map_of_its_statistics():
 def test_batch_norm_takes_its_statistics_over_all_devices():
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    norm = layers.make_norm("batch_norm", 3, train=True, name="norm")
+    norm = layers.norm_of(normed("batch_norm"), 3, train=True, name="norm")
     x = jax.random.normal(jax.random.key(1), (8, 2, 2, 3)) * jnp.arange(8.0)[:, None, None, None]
     variables = norm.init(jax.random.key(0), x)
     apply = jax.jit(lambda x: norm.apply(variables, x, mutable=["batch_stats"]))
@@ -268,7 +274,7 @@ def test_grouped_convolution_computes_in_bfloat16_with_float32_parameters(groups
 
 def test_an_unknown_norm_is_refused():
     with pytest.raises(ValueError, match=r"^norm is 'layer_norm'; it must be one of frozen"):
-        layers.make_norm("layer_norm", 4, train=True, name="norm")
+        layers.norm_of(normed("layer_norm"), 4, train=True, name="norm")
 
 
 def test_a_shared_convolution_has_the_parameters_of_flax():
