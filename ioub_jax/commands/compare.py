@@ -50,17 +50,17 @@ from ioub_jax import files
 from ioub_jax.commands import preview
 from ioub_jax.errors import ConfigError
 from ioub_jax.plotting import gains as plotting
-from ioub_jax.studies import parallel_runs, planned_runs, study_report
+from ioub_jax.studies import arm_settings, parallel_runs, planned_runs, study_report
 
 
-def _arms() -> list[tuple[str, planned_runs.Change]]:
+def _arms() -> list[tuple[str, arm_settings.Change]]:
     """The arms of --arm, --sweep or --arms, and what each changes."""
     if _ARM.value:
-        return _distinct([planned_runs.arm_of_settings(text, "--arm") for text in _ARM.value])
+        return _distinct([arm_settings.arm_of_settings(text, "--arm") for text in _ARM.value])
     if _SWEEP.value:
         key, _, values = _SWEEP.value.partition("=")
         return [
-            (f"{key}={value}", planned_runs.setting(key, value, "--sweep"))
+            (f"{key}={value}", arm_settings.setting(key, value, "--sweep"))
             for value in values.split(",")
             if value
         ]
@@ -70,7 +70,7 @@ def _arms() -> list[tuple[str, planned_runs.Change]]:
     return [(arm, functools.partial(defaults.set_arm, arm=arm)) for arm in _ARMS.value]
 
 
-def _distinct(arms: list[tuple[str, planned_runs.Change]]) -> list[tuple[str, planned_runs.Change]]:
+def _distinct(arms: list[tuple[str, arm_settings.Change]]) -> list[tuple[str, arm_settings.Change]]:
     """The same arms, none of them given twice."""
     names = [name for name, _ in arms]
     for name in names:

@@ -23,7 +23,7 @@ from experiments.benchmark.workloads import Workload, parse
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import training_parts
 from ioub_jax.objective import ObjectiveOptions
-from ioub_jax.studies import planned_runs
+from ioub_jax.studies import arm_settings
 from tests import tiny
 
 SMALL = Workload(batch=2, height=64, width=96, classes=3, boxes=4, candidates=50)
@@ -215,7 +215,7 @@ def test_arms_of_the_league_are_losses_that_can_be_configured():
     )
     assert loss_arms.flag("baseline", {}) == "--arm=baseline:"
     for arm, keys in loss_arms.OTHERS.items():
-        _, change = planned_runs.arm_of_settings(loss_arms.flag(arm, keys)[6:], "--arm")
+        _, change = arm_settings.arm_of_settings(loss_arms.flag(arm, keys)[6:], "--arm")
         config = tiny.get_config("baseline")
         change(config)
         training_parts.check_choices(config)
