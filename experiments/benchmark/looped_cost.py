@@ -64,17 +64,35 @@ def _loops(jaxpr: Any, turns: int) -> Any:
 def _shapes_and_turns(equation: Any) -> tuple[list[Any], float]:
     parameters = equation.params
     together = min(parameters["unroll"], parameters["length"])
-    first = parameters["num_consts"] + parameters["num_carry"]
+    first = sum(_constants_and_carried(equation))
     shapes = _structs(parameters["jaxpr"].in_avals)
     stacked = [jax.ShapeDtypeStruct((together, *x.shape), x.dtype) for x in shapes[first:]]
     return [*shapes[:first], *stacked], parameters["length"] / together
+
+
+def _constants_and_carried(equation: Any) -> tuple[int, int]:
+    """How many of a scan's arguments stay as they are, and how many go from step to step.
+
+    Told from the shapes: what is stacked has one axis more outside than inside. The names of a
+    scan's own counts change with jax (`num_consts` in 0.10, none in 0.12).
+    """
+    inside = equation.params["jaxpr"]
+    unstacked = _of_equal_rank(equation.invars, inside.in_avals)
+    carried = _of_equal_rank(equation.outvars, inside.out_avals)
+    return unstacked - carried, carried
+
+
+def _of_equal_rank(outside: Any, inside: Any) -> int:
+    return sum(
+        variable.aval.ndim == aval.ndim for variable, aval in zip(outside, inside, strict=True)
+    )
 
 
 def _body_of_scan(equation: Any) -> Callable[..., Any]:
     """As many steps as one turn makes."""
     parameters = equation.params
     step = jaxpr_as_fun(parameters["jaxpr"])
-    constants, carried = parameters["num_consts"], parameters["num_carry"]
+    constants, carried = _constants_and_carried(equation)
 
     def body(*arguments: jax.Array) -> Any:
         fixed, state = arguments[:constants], list(arguments[constants : constants + carried])
