@@ -3,7 +3,7 @@
 python -m experiments.benchmark models
 python -m experiments.benchmark matching
 python -m experiments.benchmark losses --png=loss_curves.png
-python -m experiments.benchmark localization --losses=giou,siou
+python -m experiments.benchmark arms --losses=giou,siou
 python -m experiments.benchmark gradients --config=configs/shapes_retinanet.py:baseline
 python -m experiments.benchmark weights --weights=resnet50-11ad3fa6.pth --backbone=resnet50
 python -m experiments.benchmark input --config=configs/coco_retinanet.py
@@ -23,7 +23,7 @@ python -m experiments.benchmark layers --direct
 python -m experiments.benchmark compile
 python -m experiments.benchmark gpu --folder=runs/gpu
 
-For `models`, `matching`, `losses` and `localization` nothing is timed, so any machine will do. The
+For `models`, `matching`, `losses` and `arms` nothing is timed, so any machine will do. The
 others are timed: compare the figures of one run with each other, not with those of another machine.
 `step`, `inference`, `objective`, `nms` and `iou` are timed beside a peer, whose environment `make
 peers` makes; `compile` is what it takes to compile our train step.
@@ -61,7 +61,7 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "models": compiled.model_cost,
     "matching": compiled.matching_cost,
     "losses": loss_curves.loss_cost_and_curves,
-    "localization": compiled.localization_loss_cost,
+    "arms": compiled.arms_cost,
     "gradients": first_gradients.first_gradients,
     "weights": rates.import_cost,
     "input": rates.input_rates,
@@ -89,6 +89,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "weights": rates.check_weights,
     "input": rates.check_input,
     "losses": loss_curves.check_png,
+    "arms": compiled.check_arms,
     "growth": growth.check_png,
     "export": exported.check_configuration,
     "gradients": exported.check_configuration,

@@ -1,7 +1,9 @@
 """What models and compiled programs need; nothing is run, so any machine will do."""
 
 import functools
-from collections.abc import Sequence
+import json
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,23 +11,28 @@ import jax.numpy as jnp
 from absl import flags
 
 from configs import torchvision
-from experiments.benchmark import looped_cost
+from experiments.benchmark import looped_cost, loss_arms
 from ioub_jax import anchors as anchor_grids
 from ioub_jax import assigners, detectors, matching, models
 from ioub_jax.configs import defaults
 from ioub_jax.devices.placement import abstract_batch
+from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import training_parts
 from ioub_jax.models import cost
-from ioub_jax.objective import LOCALIZATION_LOSSES
 
 _CANVAS = (800, 1344)
+# The counts are of XLA's own operations; how well the machine code is optimized is no part of them.
+_NO_MACHINE_CODE_EFFORT: Any = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
 BATCH = flags.DEFINE_integer("batch", None, "Images.", lower_bound=1)
 IMAGES = flags.DEFINE_integer("images", None, "Images of a whole data set.", lower_bound=1)
 BOXES = flags.DEFINE_integer(
     "boxes", None, "Ground-truth slots of an image, or all of a file.", lower_bound=1
 )
 CLASSES = flags.DEFINE_integer("classes", None, "Classes.", lower_bound=1)
-LOSSES = flags.DEFINE_list("losses", None, "Localization losses beside smooth L1, or all.")
+LOSSES = flags.DEFINE_list("losses", None, "Arms of the league beside the baseline, or all.")
 PNG = flags.DEFINE_string("png", None, "A file for the curves of `growth` or `losses`.")
 BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Of the train step, or of the weights.")
 
@@ -91,7 +98,7 @@ def _arguments(grid: Sequence[Any], images: int, slots: int) -> tuple[Any, ...]:
 
 
 def train_step_cost(
-    arm: str, *, with_metrics: bool, localization: str | None = None
+    arm: str, *, with_metrics: bool, keys: Mapping[str, Any] | None = None
 ) -> dict[str, float]:
     """Flops and bytes accessed of the compiled train step of an arm.
 
@@ -99,12 +106,11 @@ def train_step_cost(
 
     Args:
       arm: of `configs.arms`.
-      with_metrics: whether the step tells them.
-      localization: another localization loss than the arm's.
+      with_metrics: whether the step returns them.
+      keys: of `config.loss`, as in `loss_arms`, that the arm does not set.
     """
     config = defaults.get_config(arm)
-    if localization is not None:
-        config.loss.localization.name = localization
+    config.loss.update_from_flattened_dict(dict(keys or {}))
     config.model.backbone = BACKBONE.value
     batch_size, boxes, classes = _sizes()
     config.batch_size = config.evaluation.batch_size = batch_size
@@ -117,7 +123,7 @@ def train_step_cost(
     state, step = trainer.abstract_state, trainer.train_step
     if not with_metrics:
         step = jax.jit(lambda *arguments, step=step: step(*arguments)[0], donate_argnums=0)
-    compiled: Any = step.lower(state, batch, anchors).compile()
+    compiled: Any = step.lower(state, batch, anchors).compile(_NO_MACHINE_CODE_EFFORT)
     cost = compiled.cost_analysis()
     memory = compiled.memory_analysis()
     return {
@@ -136,20 +142,41 @@ def loss_cost() -> dict[str, Any]:
         result["with metrics" if with_metrics else "losses alone"] = {
             "baseline": plain,
             "both": both,
-            "overhead": {key: f"{both[key] / plain[key] - 1:+.4%}" for key in plain},
+            "overhead": _overhead(both, plain),
         }
     return result
 
 
-def localization_loss_cost() -> dict[str, Any]:
-    """What each localization loss adds to the whole train step with smooth L1, without metrics."""
-    names = LOSSES.value or [name for name in LOCALIZATION_LOSSES if name != "smooth_l1"]
+def arms_cost() -> dict[str, Any]:
+    """Overhead of every arm of the league over the train step with focal loss and smooth L1.
+
+    Raises:
+      ConfigError: `--losses` names an arm that the league does not have.
+    """
+    check_arms()
     plain = train_step_cost("baseline", with_metrics=False)
-    result: dict[str, Any] = {"canvas": _CANVAS, "smooth_l1": plain}
-    for name in names:
-        cost = train_step_cost("baseline", with_metrics=False, localization=name)
-        result[name] = {key: f"{cost[key] / plain[key] - 1:+.4%}" for key in plain}
+    result: dict[str, Any] = {"canvas": _CANVAS, "baseline": plain}
+    for arm in LOSSES.value or loss_arms.ALL:
+        cost = train_step_cost("baseline", with_metrics=False, keys=loss_arms.ALL[arm])
+        result[arm] = _overhead(cost, plain)
+        # Half a minute each: what is there is told before the end.
+        print(f"{arm}: {json.dumps(result[arm])}", file=sys.stderr, flush=True)
     return result
+
+
+def check_arms() -> str:
+    """What is compiled; raises `ConfigError` where the league has no such arm."""
+    unknown = [arm for arm in LOSSES.value or () if arm not in loss_arms.ALL]
+    if unknown:
+        raise ConfigError(
+            f"--losses={','.join(unknown)}: the league has no such arm; it has "
+            f"{', '.join(loss_arms.ALL)}."
+        )
+    return f"{len(LOSSES.value or loss_arms.ALL)} train steps beside the baseline's, compiled only"
+
+
+def _overhead(cost: Mapping[str, float], plain: Mapping[str, float]) -> dict[str, str]:
+    return {key: f"{cost[key] / plain[key] - 1:+.4%}" for key in plain}
 
 
 # Parameters of the whole network and multiply-adds in billions at 224x224, classifier included: the

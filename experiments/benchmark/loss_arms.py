@@ -57,7 +57,17 @@ OTHERS: dict[str, dict[str, Any]] = {
     "average_lrp": {"classification.name": "average_lrp"},
     "correlation": {"classification.correlation_weight": 0.2},
     "isr_p": {"classification.isr_p": True},
+    # The baseline again, but for the rounding of every step: how far chance alone takes an arm.
+    "null": {"localization.weight": 1.0001},
 }
+
+
+#: Every arm of the league but the baseline -> keys of `loss`, without the weights that keep its
+#: gradient.
+ALL: dict[str, dict[str, Any]] = {
+    arm: {f"localization.{key}": value for key, value in keys.items()}
+    for arm, keys in LOCALIZATION.items()
+} | OTHERS
 
 
 def flag(arm: str, keys: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments.benchmark import (
+    compiled,
     detection_metrics,
     exported,
     loss_arms,
@@ -214,11 +215,30 @@ def test_arms_of_the_league_are_losses_that_can_be_configured():
         "--arm=focaler: loss.localization.focaler=(0.0,0.95)"
     )
     assert loss_arms.flag("baseline", {}) == "--arm=baseline:"
-    for arm, keys in loss_arms.OTHERS.items():
+    for arm, keys in loss_arms.ALL.items():
         _, change = arm_settings.arm_of_settings(loss_arms.flag(arm, keys)[6:], "--arm")
         config = tiny.get_config("baseline")
         change(config)
         training_parts.check_choices(config)
+
+
+def test_an_arm_that_the_league_does_not_have_is_refused():
+    flags.FLAGS.mark_as_parsed()
+    with (
+        flagsaver.flagsaver(losses=["giou", "gious"]),
+        pytest.raises(ConfigError, match="--losses=gious: the league has no such arm; it has"),
+    ):
+        compiled.arms_cost()
+
+
+@pytest.mark.slow
+def test_what_an_arm_costs_is_told_beside_the_baseline():
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(losses=["null"], backbone="resnet18", batch=1):
+        cost = compiled.arms_cost()
+    # Times 1.0001 is one operation more.
+    assert cost["null"]["bytes accessed"] in ("+0.0000%", "-0.0000%")
+    assert cost["baseline"]["flops"] > 1e10
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 What XLA counts of the loss alone, decoding and gradient with it, is a small part of the train step
 of RetinaNet-R50 at 800x1344 with 8 images, as `python -m experiments.benchmark losses` counted it.
-What each adds to the whole step says `python -m experiments.benchmark localization`.
+What each adds to the whole step says `python -m experiments.benchmark arms`.
 """
 
 import json
