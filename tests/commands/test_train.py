@@ -158,10 +158,10 @@ def test_a_damaged_run_goes_on_from_what_is_whole_to_the_same_bits(finished, tmp
     assert (workdir / "config.json").read_text() == (finished / "config.json").read_text()
 
 
-def test_a_second_training_in_a_workdir_is_refused(finished):
+def test_a_second_training_in_a_workdir_is_refused(commands, finished):
     with lock.held(finished):
         for more in ([], ["--dry_run"]):
-            code, output = tiny.run("train", *train_arguments(finished), *more)
+            code, output = commands("train", *train_arguments(finished), *more)
             assert code == 1
             assert output.startswith(f"Error: {finished} is in use: process {os.getpid()} on ")
             assert output.count("\n") == 1
@@ -193,10 +193,10 @@ def test_sigterm_saves_ends_the_workers_and_resumes(finished, tmp_path, to_worke
     assert_bit_identical(state_in(workdir), state_in(finished))
 
 
-def test_report_a_run_by_what_its_evaluation_has_kept(finished, tmp_path):
+def test_report_a_run_by_what_its_evaluation_has_kept(commands, finished, tmp_path):
     last = json.loads((finished / "evaluation" / "val_24_metrics.json").read_text())
     before = finished / "evaluation" / "val_24_without_ema_detections.json"
-    code, output = tiny.run(
+    code, output = commands(
         "report", f"--workdir={finished}", "--checkpoint=last", f"--against={before}",
         f"--output={tmp_path}/report.html", "--pictures=2",
     )  # fmt: skip
@@ -205,23 +205,23 @@ def test_report_a_run_by_what_its_evaluation_has_kept(finished, tmp_path):
     text = (tmp_path / "report.html").read_text()
     assert "Side by side" in text and "What NMS has lost cannot be told" in text
     assert text.count("data:image/jpeg") >= 2
-    code, output = tiny.run("report", f"--workdir={finished}", "--checkpoint=last", "--dry_run")
+    code, output = commands("report", f"--workdir={finished}", "--checkpoint=last", "--dry_run")
     assert code == 0, output
     assert f"Detections: {finished}/evaluation/val_24_detections.json." in output
 
 
 @pytest.mark.slow
-def test_report_a_run_by_what_it_detects(finished):
+def test_report_a_run_by_what_it_detects(commands, finished):
     arguments = (f"--workdir={finished}", "--checkpoint=last", "--detect", "--pictures=2")
-    code, output = tiny.run("report", *arguments)
+    code, output = commands("report", *arguments)
     assert code == 0, output
     text = (finished / "report.html").read_text()
     assert "before NMS" in text and "that a candidate reaches" in text
 
 
 @pytest.mark.slow
-def test_diagnose_a_run(finished):
-    code, output = tiny.run("diagnose", f"--workdir={finished}", "--checkpoint=last")
+def test_diagnose_a_run(commands, finished):
+    code, output = commands("diagnose", f"--workdir={finished}", "--checkpoint=last")
     assert code == 0, output
     folder = finished / "diagnostics"
     report = json.loads((folder / "diagnostics.json").read_text())
@@ -233,21 +233,21 @@ def test_diagnose_a_run(finished):
     assert {"suppression.png", "positives.png", "score_against_iou.png"} <= drawn
 
 
-def test_evaluate_and_draw_a_run(finished):
-    code, output = tiny.run("evaluate", f"--workdir={finished}", "--checkpoint=last")
+def test_evaluate_and_draw_a_run(commands, finished):
+    code, output = commands("evaluate", f"--workdir={finished}", "--checkpoint=last")
     assert code == 0, output
     assert "hourglass" in output
     during = json.loads((finished / "evaluation" / "val_24_metrics.json").read_text())
     after = json.loads((finished / "evaluation" / "val_last_metrics.json").read_text())
     assert after == during
-    code, output = tiny.run("evaluate", f"--workdir={finished}", "--checkpoint=last", "--noema")
+    code, output = commands("evaluate", f"--workdir={finished}", "--checkpoint=last", "--noema")
     assert code == 0, output
     during, after = (
         json.loads((finished / "evaluation" / f"{name}_without_ema_metrics.json").read_text())
         for name in ("val_24", "val_last")
     )
     assert after == during
-    code, output = tiny.run("draw", f"--workdir={finished}", "--images=4")
+    code, output = commands("draw", f"--workdir={finished}", "--images=4")
     assert code == 0, output
     assert "Drawn is what has at least " in output
     pictures = {path.name for path in (finished / "pictures").iterdir()}
@@ -263,9 +263,9 @@ def test_compiled_programs_are_kept_beside_the_downloads(finished, tmp_path, mon
     assert any("predict" in path.name for path in (tmp_path / "cache" / "compiled").iterdir())
 
 
-def test_another_configuration_is_refused_and_a_longer_run_is_not(finished, tmp_path):
+def test_another_configuration_is_refused_and_a_longer_run_is_not(commands, finished, tmp_path):
     before = state_in(finished)
-    code, output = tiny.run("train", *train_arguments(finished, "loss.classification.eta=1.0"))
+    code, output = commands("train", *train_arguments(finished, "loss.classification.eta=1.0"))
     assert code == 1
     assert output.strip().count("\n") == 0
     assert "another configuration (loss.classification.eta: 1.5 -> 1.0)" in output
@@ -273,11 +273,11 @@ def test_another_configuration_is_refused_and_a_longer_run_is_not(finished, tmp_
 
 
 @pytest.mark.parametrize(("images", "total"), [(24 * 8, 24), (12 * 8, 12)])
-def test_a_finished_run_has_nothing_left_to_do(finished, tmp_path, images, total):
+def test_a_finished_run_has_nothing_left_to_do(commands, finished, tmp_path, images, total):
     """Nor has one that was made shorter than it is."""
     before, workdir = state_in(finished), tmp_path / "run"
     shutil.copytree(finished, workdir)
-    code, output = tiny.run("train", *train_arguments(workdir, f"schedule.images={images}"))
+    code, output = commands("train", *train_arguments(workdir, f"schedule.images={images}"))
     assert code == 0, output
     assert f"is finished already (step 24 of {total})" in output
     assert ("The schedule is now that of 96 images (before: 192)." in output) == (total == 12)
@@ -313,19 +313,19 @@ def test_a_finished_run_has_nothing_left_to_do(finished, tmp_path, images, total
         (["loss.normalizer=mean"], "loss.normalizer is 'mean'; it must be one of positives"),
     ],
 )
-def test_what_a_user_gets_wrong_is_one_sentence(tmp_path, arguments, words):
+def test_what_a_user_gets_wrong_is_one_sentence(commands, tmp_path, arguments, words):
     workdir = tmp_path / "run"
-    code, output = tiny.run("train", *train_arguments(workdir, *arguments))
+    code, output = commands("train", *train_arguments(workdir, *arguments))
     assert code == 1, output
     assert words in output
     assert "Traceback" not in output
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_the_checkpoint_stands(tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_the_checkpoint_stands(commands, tmp_path):
     workdir = tmp_path / "run"
     overrides = ["schedule.base_learning_rate=1e30", "schedule.warmup_images=0"]
     arguments = train_arguments(workdir, *overrides, "runtime.checkpoint_every_images=8")
-    code, output = tiny.run("train", *arguments)
+    code, output = commands("train", *arguments)
     assert code == 1
     assert "Traceback" not in output
     # The first step's loss is finite, so its state is kept; the second step's is not.
@@ -335,13 +335,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_the_checkpoint_stands(tmp_p
 
 
 @pytest.mark.slow
-def test_frozen_batch_norm_starts_from_a_run_of_ours(finished, tmp_path):
+def test_frozen_batch_norm_starts_from_a_run_of_ours(commands, finished, tmp_path):
     workdir = tmp_path / "run"
     overrides = ["model.norm=frozen_bn", "model.frozen_stages=1", f"model.pretrained={finished}"]
     # In parts, which with frozen statistics is nothing that the statistics would notice.
     overrides.append("runtime.gradient_accumulation=2")
     arguments = train_arguments(workdir, *overrides, "schedule.images=16")
-    code, output = tiny.run("train", *arguments)
+    code, output = commands("train", *arguments)
     assert code == 0, output
     one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     best = checkpoints.read_variables(finished, "best", one)
@@ -363,7 +363,7 @@ def test_frozen_batch_norm_starts_from_a_run_of_ours(finished, tmp_path):
         assert np.any(kernel[0] != kernel[1]) == moved, module
 
 
-def test_a_folder_of_real_images_trains_and_is_evaluated(shared_data, tmp_path):
+def test_a_folder_of_real_images_trains_and_is_evaluated(commands, shared_data, tmp_path):
     root, workdir = shared_data / "bccd", tmp_path / "run"
     small = [
         "model.width=4", "model.fpn.channels=8", "model.head.width=8", "model.head.depth=1",
@@ -372,7 +372,7 @@ def test_a_folder_of_real_images_trains_and_is_evaluated(shared_data, tmp_path):
     ]  # fmt: skip
     overrides = [f"--config.{override}" for override in small]
     config = "--config=configs/voc_folder_retinanet.py:baseline"
-    code, output = tiny.run("train", config, f"--workdir={workdir}", *overrides)
+    code, output = commands("train", config, f"--workdir={workdir}", *overrides)
     assert code == 0, output
     # One box without area in each of the two splits is left out and told.
     assert output.count("1 left out, the first: ") == 2
@@ -380,7 +380,7 @@ def test_a_folder_of_real_images_trains_and_is_evaluated(shared_data, tmp_path):
     assert output.count("classes: Platelets, RBC, WBC") >= 1
     classes = json.loads((workdir / "classes.json").read_text())["categories"]
     assert [entry["name"] for entry in classes] == ["Platelets", "RBC", "WBC"]
-    code, output = tiny.run("evaluate", f"--workdir={workdir}", "--split=test")
+    code, output = commands("evaluate", f"--workdir={workdir}", "--split=test")
     assert code == 0, output
     # The official test split has 72 images and 945 boxes.
     assert "72 images, 945 ground-truth boxes" in output
