@@ -1,14 +1,12 @@
 import pytest
 
-from tests import tiny
-
 ARGUMENTS = ("--config=tests/tiny.py", "--resamplings=20", "--config.evaluation.metrics=('coco',)")
 
 
 @pytest.mark.slow
-def test_arms_are_trained_once_and_compared(tmp_path):
+def test_arms_are_trained_once_and_compared(commands, tmp_path):
     arguments = (*ARGUMENTS, f"--workdir={tmp_path}", "--arms=baseline,both", "--seeds=2")
-    code, output = tiny.run("compare", *arguments, "--processes=2")
+    code, output = commands("compare", *arguments, "--processes=2")
     assert code == 0, output
     assert output.count("Training arm") == 4
     assert "| both | 2 |" in output
@@ -16,19 +14,19 @@ def test_arms_are_trained_once_and_compared(tmp_path):
     losses = [(tmp_path / arm / "seed_0/train.jsonl").read_text() for arm in ("baseline", "both")]
     assert losses[0] != losses[1]
 
-    code, output = tiny.run("compare", *arguments)
+    code, output = commands("compare", *arguments)
     assert code == 0, output
     assert "Training arm" not in output
     assert (tmp_path / "report.md").read_text() == report
 
     runs = [f"--runs={arm}={tmp_path}/{arm}/seed_*" for arm in ("baseline", "both")]
-    code, output = tiny.run("compare", *runs, f"--workdir={tmp_path}/again", "--resamplings=20")
+    code, output = commands("compare", *runs, f"--workdir={tmp_path}/again", "--resamplings=20")
     assert code == 0, output
     assert (tmp_path / "again/report.md").read_text() == report
 
 
 @pytest.mark.slow
-def test_a_failing_run_is_named_and_the_others_are_reported(tmp_path):
+def test_a_failing_run_is_named_and_the_others_are_reported(commands, tmp_path):
     arguments = [
         *ARGUMENTS,
         f"--workdir={tmp_path}",
@@ -36,7 +34,7 @@ def test_a_failing_run_is_named_and_the_others_are_reported(tmp_path):
         "--config.optimizer.clip_global_norm=1e30",
         "--seeds=1",
     ]
-    code, output = tiny.run("compare", *arguments)
+    code, output = commands("compare", *arguments)
     assert code == 1
     assert "1 of 2 runs are not finished" in output
     assert "Error: arm schedule.base_learning_rate=1e38, seed 0 failed: Step 2: " in output
@@ -45,7 +43,7 @@ def test_a_failing_run_is_named_and_the_others_are_reported(tmp_path):
 
     # Where nothing is left to report, the reason is told first.
     arguments = [argument.replace("0.01,", "") for argument in arguments]
-    code, output = tiny.run("compare", *arguments, f"--output={tmp_path}/alone")
+    code, output = commands("compare", *arguments, f"--output={tmp_path}/alone")
     assert code == 1
     assert "Error: arm schedule.base_learning_rate=1e38, seed 0 failed: Step 2: " in output
 
@@ -71,8 +69,8 @@ def test_a_failing_run_is_named_and_the_others_are_reported(tmp_path):
         (("--runs=a=nothing/*",), "--runs=a=nothing/* names no run"),
     ],
 )
-def test_mistakes_are_told_in_one_sentence(tmp_path, arguments, sentence):
-    code, output = tiny.run("compare", f"--workdir={tmp_path}/new", *arguments)
+def test_mistakes_are_told_in_one_sentence(commands, tmp_path, arguments, sentence):
+    code, output = commands("compare", f"--workdir={tmp_path}/new", *arguments)
     assert code == 1
     assert sentence in output
     assert "Traceback" not in output

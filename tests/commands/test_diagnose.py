@@ -2,7 +2,6 @@ import json
 
 import pytest
 
-from tests import tiny
 from tests.evaluation.small_data import annotation, data_set, detection
 
 
@@ -19,9 +18,9 @@ def folder(tmp_path):
 
 
 @pytest.mark.slow
-def test_files_of_detections_are_diagnosed_together(folder):
+def test_files_of_detections_are_diagnosed_together(commands, folder):
     files = f"{folder}/plain/found.json,{folder}/both/found.json"
-    code, output = tiny.run(
+    code, output = commands(
         "diagnose", f"--detections={files}", f"--annotations={folder}/truth.json",
         f"--output={folder}/new/out",
     )  # fmt: skip
@@ -47,8 +46,8 @@ def test_files_of_detections_are_diagnosed_together(folder):
         (["--workdir=a,b"], "Say with --output into which folder"),
     ],
 )
-def test_flags_that_do_not_fit_are_refused(arguments, sentence):
-    code, output = tiny.run("diagnose", *arguments)
+def test_flags_that_do_not_fit_are_refused(commands, arguments, sentence):
+    code, output = commands("diagnose", *arguments)
     assert code == 1
     assert f"Error: {sentence}" in output
     assert "Traceback" not in output

@@ -2,22 +2,20 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from tests import tiny
+
+def _draw(commands, path, *flags):
+    return commands("draw_data", "--config=tests/tiny.py", f"--output={path}", *flags)
 
 
-def _draw(path, *flags):
-    return tiny.run("draw_data", "--config=tests/tiny.py", f"--output={path}", *flags)
-
-
-def test_the_command_draws_the_batches_from_a_step_on(tmp_path):
+def test_the_command_draws_the_batches_from_a_step_on(commands, tmp_path):
     first, later = tmp_path / "new" / "first.png", tmp_path / "later.png"
-    code, output = _draw(first, "--images=10")
+    code, output = _draw(commands, first, "--images=10")
     assert code == 0, output
     # Batches of 8: ten images are one batch and a part of the next. Every image has objects.
     assert f"{first}: 10 images of 50" in output
     assert int(output.split()[-2]) >= 10
     code, output = _draw(
-        later, "--images=8", "--step=1", "--config.data.augmentation.expand_ratio=4.0"
+        commands, later, "--images=8", "--step=1", "--config.data.augmentation.expand_ratio=4.0"
     )
     assert code == 0, output
     shapes = [matplotlib.image.imread(path).shape for path in (first, later)]
@@ -37,8 +35,8 @@ def test_the_command_draws_the_batches_from_a_step_on(tmp_path):
         ("file/no.png", "--images=1", "/file, choose another folder; this is a file: "),
     ],
 )
-def test_a_mistake_is_told_in_one_sentence(tmp_path, output, flag, sentence):
+def test_a_mistake_is_told_in_one_sentence(commands, tmp_path, output, flag, sentence):
     (tmp_path / "file").write_text("no folder")
-    code, said = _draw(tmp_path / output, flag)
+    code, said = _draw(commands, tmp_path / output, flag)
     assert code == 1
     assert said.strip().count("\n") == 0 and sentence in said

@@ -10,8 +10,8 @@ def workdir(tmp_path_factory):
     return tiny.train_two_steps(tmp_path_factory.mktemp("run"))
 
 
-def test_the_whole_command(workdir, tmp_path):
-    code, output = tiny.run(
+def test_the_whole_command(commands, workdir, tmp_path):
+    code, output = commands(
         "export", f"--model={workdir}", f"--output={tmp_path}", "--platforms=cpu", "--batch_size=2",
         "--canvases=64x64,32x64", "--checkpoint=last", "--noema", "--score=0.25",
     )  # fmt: skip
@@ -36,8 +36,8 @@ def test_the_whole_command(workdir, tmp_path):
         (["--format=safetensors", "--score=best"], "--score is of programs, and"),
     ],
 )
-def test_a_mistake_is_one_sentence(workdir, tmp_path, flags, words):
-    code, output = tiny.run("export", f"--model={workdir}", f"--output={tmp_path / 'out'}", *flags)
+def test_a_mistake_is_one_sentence(commands, workdir, tmp_path, flags, words):
+    code, output = commands("export", f"--model={workdir}", f"--output={tmp_path / 'out'}", *flags)
     assert code == 1
     assert words in output and "Traceback" not in output
     assert not (tmp_path / "out").exists()

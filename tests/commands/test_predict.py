@@ -30,9 +30,9 @@ def images(tmp_path):
     return tmp_path / "images"
 
 
-def test_the_whole_command(workdir, images, tmp_path):
+def test_the_whole_command(commands, workdir, images, tmp_path):
     out = tmp_path / "found"
-    code, output = tiny.run(
+    code, output = commands(
         "predict",
         f"--model={workdir}",
         images,
@@ -62,10 +62,10 @@ def test_the_whole_command(workdir, images, tmp_path):
     assert "The JSON has what has at least a score of 0, the pictures" in output
 
 
-def test_an_unreadable_image_is_named_and_the_others_are_done(workdir, images, tmp_path):
+def test_an_unreadable_image_is_named_and_the_others_are_done(commands, workdir, images, tmp_path):
     (images / "b.jpg").write_bytes(b"\xff\xd8 broken")
     out = tmp_path / "found"
-    code, output = tiny.run("predict", f"--model={workdir}", images, f"--output={out}", "--nodraw")
+    code, output = commands("predict", f"--model={workdir}", images, f"--output={out}", "--nodraw")
     assert code == 1
     assert "b.jpg" in output and "1 of 4 images could not be read." in output
     assert "Traceback" not in output
@@ -74,8 +74,8 @@ def test_an_unreadable_image_is_named_and_the_others_are_done(workdir, images, t
     assert not list(out.glob("*.png"))
 
 
-def test_without_images_the_command_says_what_it_wants(workdir, tmp_path):
-    code, output = tiny.run("predict", f"--model={workdir}", f"--output={tmp_path / 'found'}")
+def test_without_images_the_command_says_what_it_wants(commands, workdir, tmp_path):
+    code, output = commands("predict", f"--model={workdir}", f"--output={tmp_path / 'found'}")
     assert code == 1 and "Say what to work on" in output
 
 
