@@ -59,7 +59,7 @@ test-litert: setup
 test-browser:
 	$(MAKE) setup VENV=.venv-browser
 	.venv-browser/bin/python -m pip install --quiet --disable-pip-version-check selenium==4.51.0
-	.venv-browser/bin/python -m pytest -m browser tests/report/test_in_a_browser.py
+	.venv-browser/bin/python -m pytest -m browser tests/report tests/site
 
 lint: setup
 	$(BIN)/ruff format --check .

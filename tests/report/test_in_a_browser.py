@@ -1,8 +1,5 @@
 """The page in Chromium, headless and driven by WebDriver: `make test-browser`."""
 
-import json
-import shutil
-
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +7,7 @@ import pytest
 from ioub_jax.report import page, run_pairs
 from ioub_jax.report.image_readers import FolderImages
 from ioub_jax.report.measurement import measure
+from tests import chromium
 from tests.evaluation.small_data import annotation, detection
 
 pytestmark = pytest.mark.browser
@@ -20,27 +18,7 @@ NAMES = ("cat", "wildcat", EVIL, "n" * 500)
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    """A browser of our own, which knows nothing and gets nothing from outside."""
-    webdriver = pytest.importorskip(
-        "selenium.webdriver", reason="selenium is not installed: make test-browser does it"
-    )
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    browser = next((path for name in names if (path := shutil.which(name))), None)
-    service = shutil.which("chromedriver")
-    if browser is None or service is None:
-        pytest.skip(
-            "Chromium or chromedriver is not on PATH: apt-get install chromium chromium-driver"
-        )
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    folder = tmp_path_factory.mktemp("browser")
-    for flag in (
-        "headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage",
-        "disable-background-networking", f"user-data-dir={folder}", "window-size=1300,1000",
-    ):  # fmt: skip
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(service))
+    driver = chromium.start(tmp_path_factory.mktemp("browser"))
     yield driver
     driver.quit()
 
@@ -101,10 +79,7 @@ def press(driver, key):
 
 
 def test_nothing_is_fetched_and_nothing_fails(opened):
-    events = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
-    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    # What the page asks for, not the browser's own first tab.
-    addresses = {one["request"]["url"] for one in sent if one["documentURL"].startswith("file:")}
+    addresses = chromium.addresses(opened)
     assert any(address.startswith("file:") for address in addresses)
     assert {address.partition(":")[0] for address in addresses} <= {"file", "data"}
     assert opened.execute_script("return document.scripts.length") == 1

@@ -1,0 +1,63 @@
+"""What mkdocs does with code, so that its lines break at good places on a narrow screen.
+
+Browsers break a line after every hyphen, and `--` at the end of a line reads as something else; a
+long name they break anywhere. Columns that were aligned with spaces do not survive a break: there
+letters become smaller instead. docs/stylesheets/site.css says how the classes behave.
+"""
+
+import html
+import re
+from typing import Any
+
+_BLOCK = re.compile(r"(<pre[^>]*>.*?<code)(>)(.*?)(</code>)", flags=re.DOTALL)
+_CODE = re.compile(r"(<code[^>]*>)(.*?)(</code>)", flags=re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
+# A word of text, not of a tag, that begins with hyphens.
+_FLAG = re.compile(r"(?<![^\s>\[|])--?[A-Za-z][^\s<|\]]*(?![^<]*>)")
+# Where a name may be broken: after a dot, a slash, an underscore, a comma or a sign of equality.
+_JOINT = re.compile(r"(?:(?<=\w[._/,])(?=[A-Za-z]\w)|(?<=\w=)(?=\S))(?![^<]*>)")
+_GAP = re.compile(r"\S {2,}(?=\S)")
+_WIDEST = 84  # letters in a line; more would be too small to read
+
+
+def keep_flags_whole(content: str) -> str:
+    """The HTML of a page with every flag in its code as an element of its own."""
+
+    def marked(found: re.Match[str]) -> str:
+        before, code, after = found.groups()
+        return before + _FLAG.sub(r'<span class="flag">\g<0></span>', code) + after
+
+    return _CODE.sub(marked, content)
+
+
+def break_names_at_joints(content: str) -> str:
+    """The HTML of a page whose code within lines may be broken after dots and the like."""
+    pieces = re.split(r"(<pre.*?</pre>)", content, flags=re.DOTALL)
+    pieces[::2] = [
+        _CODE.sub(lambda found: found[1] + _JOINT.sub("<wbr>", found[2]) + found[3], piece)
+        for piece in pieces[::2]
+    ]
+    return "".join(pieces)
+
+
+def columns(text: str) -> int:
+    """The letters in the longest line of a text's aligned columns; 0 where there are none."""
+    lines = [line.rstrip() for line in text.splitlines() if len(_GAP.findall(line)) > 1]
+    longest = max(map(len, lines), default=0)
+    return longest if len(lines) > 2 and longest <= _WIDEST else 0
+
+
+def fit_columns(content: str) -> str:
+    """The HTML of a page whose blocks with aligned columns say how many letters those take."""
+
+    def fitted(found: re.Match[str]) -> str:
+        number = columns(html.unescape(_TAG.sub("", found[3])))
+        style = f' class="columns" style="--columns: {number}"' if number else ""
+        return found[1] + style + found[2] + found[3] + found[4]
+
+    return _BLOCK.sub(fitted, content)
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Prepares the code of a page."""
+    return keep_flags_whole(break_names_at_joints(fit_columns(content)))

@@ -1,0 +1,52 @@
+"""Code of the site: where its lines may break."""
+
+import importlib.util
+import pathlib
+
+import pytest
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def code_lines():
+    # A hook of mkdocs, which belongs to no package.
+    specification = importlib.util.spec_from_file_location("code_lines", DOCS / "code_lines.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_a_flag_is_kept_whole(code_lines):
+    made = code_lines.keep_flags_whole(
+        "<p>--a</p><code>cut -n 1 --out=a-b [--c]\n--d x-y - 3</code>"
+    )
+    assert made == (
+        '<p>--a</p><code>cut <span class="flag">-n</span> 1 <span class="flag">--out=a-b</span>'
+        ' [<span class="flag">--c</span>]\n<span class="flag">--d</span> x-y - 3</code>'
+    )
+    attribute = '<code><a title="x --y z">a</a></code>'
+    assert code_lines.keep_flags_whole(attribute) == attribute
+
+
+def test_a_name_breaks_at_its_joints(code_lines):
+    made = code_lines.break_names_at_joints(
+        "<pre><code>a_long.name</code></pre>a_b.c<code>loss.weight_decay=0.05</code>"
+        '<code><a href="one.two">x.yz</a></code>'
+    )
+    assert made == (
+        "<pre><code>a_long.name</code></pre>a_b.c<code>loss.<wbr>weight_<wbr>decay=<wbr>0.05</code>"
+        '<code><a href="one.two">x.<wbr>yz</a></code>'
+    )
+
+
+def test_columns_are_counted_in_blocks_that_have_some(code_lines):
+    table = "class   boxes   images\na          1        2\nb         10       20\n"
+    assert code_lines.columns(table) == 22  # of the first line
+    assert code_lines.columns("for x in y:\n    return  1\n") == 0  # indented, no columns
+    assert code_lines.columns(table.replace("a ", "a" * 90)) == 0  # nobody could read it
+    made = code_lines.fit_columns(
+        f"<pre><span></span><code>{table.replace('b', '<b>b</b>')}</code></pre>"
+    )
+    assert made.startswith('<pre><span></span><code class="columns" style="--columns: 22">class')
+    assert code_lines.fit_columns("<code>a   b   c</code>") == "<code>a   b   c</code>"
