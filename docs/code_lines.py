@@ -16,6 +16,10 @@ _TAG = re.compile(r"<[^>]*>")
 _FLAG = re.compile(r"(?<![^\s>\[|])--?[A-Za-z][^\s<|\]]*(?![^<]*>)")
 # Where a name may be broken: after a dot, a slash, an underscore, a comma or a sign of equality.
 _JOINT = re.compile(r"(?:(?<=\w[._/,])(?=[A-Za-z]\w)|(?<=\w=)(?=\S))(?![^<]*>)")
+# A line of code, as pymdownx.highlight encloses it, that begins with blanks.
+_LINE = re.compile(
+    r'(<span id="[^"]*__span-\d+-\d+")>((?:<a [^>]*></a>)?(?:<span class="w">)?)( +)'
+)
 _GAP = re.compile(r"\S {2,}(?=\S)")
 _WIDEST = 84  # letters in a line; more would be too small to read
 
@@ -31,13 +35,24 @@ def keep_flags_whole(content: str) -> str:
 
 
 def break_names_at_joints(content: str) -> str:
-    """The HTML of a page whose code within lines may be broken after dots and the like."""
-    pieces = re.split(r"(<pre.*?</pre>)", content, flags=re.DOTALL)
-    pieces[::2] = [
-        _CODE.sub(lambda found: found[1] + _JOINT.sub("<wbr>", found[2]) + found[3], piece)
-        for piece in pieces[::2]
-    ]
+    """The HTML of a page where code in tables may be broken after dots and the like."""
+
+    def broken(found: re.Match[str]) -> str:
+        return found[1] + _JOINT.sub("<wbr>", found[2]) + found[3]
+
+    # Tables of Markdown alone: that of a listing with numbered lines has a class.
+    pieces = re.split(r"(<table>.*?</table>)", content, flags=re.DOTALL)
+    pieces[1::2] = [_CODE.sub(broken, table) for table in pieces[1::2]]
     return "".join(pieces)
+
+
+def tell_indentation(content: str) -> str:
+    """The HTML of a page whose lines of code say by how much they are set in."""
+
+    def told(line: re.Match[str]) -> str:
+        return f'{line[1]} style="--indent: {len(line[3])}">{line[2]}{line[3]}'
+
+    return _LINE.sub(told, content)
 
 
 def columns(text: str) -> int:
@@ -60,4 +75,5 @@ def fit_columns(content: str) -> str:
 
 def on_page_content(content: str, **_: Any) -> str:
     """Prepares the code of a page."""
-    return keep_flags_whole(break_names_at_joints(fit_columns(content)))
+    content = tell_indentation(fit_columns(content))
+    return keep_flags_whole(break_names_at_joints(content))

@@ -29,14 +29,25 @@ def test_a_flag_is_kept_whole(code_lines):
     assert code_lines.keep_flags_whole(attribute) == attribute
 
 
-def test_a_name_breaks_at_its_joints(code_lines):
-    made = code_lines.break_names_at_joints(
-        "<pre><code>a_long.name</code></pre>a_b.c<code>loss.weight_decay=0.05</code>"
-        '<code><a href="one.two">x.yz</a></code>'
-    )
-    assert made == (
-        "<pre><code>a_long.name</code></pre>a_b.c<code>loss.<wbr>weight_<wbr>decay=<wbr>0.05</code>"
+def test_a_name_in_a_table_breaks_at_its_joints(code_lines):
+    code = '<code>loss.weight_decay=0.05</code><code><a href="one.two">x.yz</a></code>'
+    broken = (
+        "<code>loss.<wbr>weight_<wbr>decay=<wbr>0.05</code>"
         '<code><a href="one.two">x.<wbr>yz</a></code>'
+    )
+    made = code_lines.break_names_at_joints(f"{code}<table>a_b.c{code}</table>{code}")
+    assert made == f"{code}<table>a_b.c{broken}</table>{code}"
+
+
+def test_lines_tell_by_how_much_they_are_set_in(code_lines):
+    lines = (
+        '<span id="__span-0-1">if a:\n</span><span id="b--__span-0-2"><span class="w">    </span>'
+        '<span>c</span></span><span id="__span-0-3">  d</span><span>  e</span>'
+    )
+    made = code_lines.tell_indentation(lines)
+    assert made.count("style=") == 2
+    assert made == lines.replace('0-2"', '0-2" style="--indent: 4"').replace(
+        '0-3"', '0-3" style="--indent: 2"'
     )
 
 
