@@ -20,7 +20,7 @@ _JOINT = re.compile(r"(?:(?<=\w[._/,])(?=[A-Za-z]\w)|(?<=\w=)(?=\S))(?![^<]*>)")
 _LINE = re.compile(
     r'(<span id="[^"]*__span-\d+-\d+")>((?:<a [^>]*></a>)?(?:<span class="w">)?)( +)'
 )
-_GAP = re.compile(r"\S {2,}(?=\S)")
+_GAP = re.compile(r"\S {3,}(?=\S)")
 _WIDEST = 84  # letters in a line; more would be too small to read
 
 
@@ -57,7 +57,7 @@ def tell_indentation(content: str) -> str:
 
 def columns(text: str) -> int:
     """The letters in the longest line of a text's aligned columns; 0 where there are none."""
-    lines = [line.rstrip() for line in text.splitlines() if len(_GAP.findall(line)) > 1]
+    lines = [line.rstrip() for line in text.splitlines() if _GAP.search(line)]
     longest = max(map(len, lines), default=0)
     return longest if len(lines) > 2 and longest <= _WIDEST else 0
 

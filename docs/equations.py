@@ -20,6 +20,7 @@ _MARKED = re.compile(
 _TAG = re.compile(r"\\tag\{([^}]*)\}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _ELEMENT = re.compile(r"<[^>]*>")
+_LONG = 30  # letters, of which a telephone has no more in a line
 _UPRIGHT = '<mi mathvariant="normal">'
 _WORD = re.compile(rf"(?:{_UPRIGHT}[^<]*</mi>){{2,}}")
 
@@ -57,7 +58,9 @@ def to_mathml(content: str) -> str:
             return f'<span class="unbroken">{made}</span>'
         numbers = "".join(f'<span class="number">({tag})</span>' for tag in _TAG.findall(latex))
         made = mathml(_TAG.sub("", latex).strip(), "block")
-        return f'{found["before"]}<div class="equation">{made}{numbers}</div>{found["after"]}'
+        length = len(html.unescape(_ELEMENT.sub("", made)))
+        kind = "equation long" if length > _LONG else "equation"
+        return f'{found["before"]}<div class="{kind}">{made}{numbers}</div>{found["after"]}'
 
     return _MARKED.sub(drawn, content)
 

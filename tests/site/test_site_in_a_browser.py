@@ -156,13 +156,23 @@ def test_a_search_leads_to_a_page(driver, site):
 
 
 def test_a_copied_command_is_as_it_was_written(driver, site):
+    from selenium.webdriver.support.ui import WebDriverWait
+
     set_width(driver, NARROW)  # where it has several lines
-    driver.get((site / "method.html").as_uri())
     driver.get((site / "choose.html").as_uri())
-    script = """addEventListener("copy", () => { window.copied = document.activeElement.value; });
-        document.querySelector(".highlight [data-clipboard-target]").click();
-        return window.copied"""
-    assert driver.execute_script(script) == (
+    driver.execute_script(
+        "addEventListener('copy', () => { window.copied = document.activeElement.value; })"
+    )
+    button = ".highlight [data-clipboard-target]"  # which a script makes
+    WebDriverWait(driver, 30).until(lambda one: one.find_elements("css selector", button))
+    driver.execute_script(
+        "arguments[0].scrollIntoView({block: 'center'})",
+        driver.find_element("css selector", button),
+    )
+    driver.find_element("css selector", button).click()
+    assert WebDriverWait(driver, 30).until(
+        lambda one: one.execute_script("return window.copied")
+    ) == (
         "python -m experiments.check_data --data=PATH --write_config=mine.py\n"
         "python -m experiments.train --config=mine.py --workdir=runs/mine"
     )
