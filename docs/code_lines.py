@@ -9,13 +9,13 @@ import html
 import re
 from typing import Any
 
-_BLOCK = re.compile(r"(<pre[^>]*>.*?<code)(>)(.*?)(</code>)", flags=re.DOTALL)
+_BLOCK = re.compile(r"(<pre[^>]*>(?:(?!</pre>).)*?<code)(>)(.*?)(</code>)", flags=re.DOTALL)
 _CODE = re.compile(r"(<code[^>]*>)(.*?)(</code>)", flags=re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
 # A word of text, not of a tag, that begins with hyphens.
-_FLAG = re.compile(r"(?<![^\s>\[|])--?[A-Za-z][^\s<|\]]*(?![^<]*>)")
+_FLAG = re.compile(r"(?<![^\s>\[|])(--?[A-Za-z]\w*)([^\s<|\]]*)(?![^<]*>)")
 # Where a name may be broken: after a dot, a slash, an underscore, a comma or a sign of equality.
-_JOINT = re.compile(r"(?:(?<=\w[._/,])(?=[A-Za-z]\w)|(?<=\w=)(?=\S))(?![^<]*>)")
+_JOINT = re.compile(r"(?:(?<=\w[._/,])(?=[A-Za-z]\w)|(?<=\w=)(?=[^\s<]))(?![^<]*>)")
 # A line of code, as pymdownx.highlight encloses it, that begins with blanks.
 _LINE = re.compile(
     r'(<span id="[^"]*__span-\d+-\d+")>((?:<a [^>]*></a>)?(?:<span class="w">)?)( +)'
@@ -27,9 +27,16 @@ _WIDEST = 84  # letters in a line; more would be too small to read
 def keep_flags_whole(content: str) -> str:
     """The HTML of a page with every flag in its code as an element of its own."""
 
+    def element(flag: re.Match[str]) -> str:
+        # What is longer than a line breaks at a joint.
+        return (
+            f'<span class="flag"><span class="unbroken">{flag[1]}</span>'
+            f"{_JOINT.sub('<wbr>', flag[2])}</span>"
+        )
+
     def marked(found: re.Match[str]) -> str:
         before, code, after = found.groups()
-        return before + _FLAG.sub(r'<span class="flag">\g<0></span>', code) + after
+        return before + _FLAG.sub(element, code) + after
 
     return _CODE.sub(marked, content)
 
@@ -76,4 +83,4 @@ def fit_columns(content: str) -> str:
 def on_page_content(content: str, **_: Any) -> str:
     """Prepares the code of a page."""
     content = tell_indentation(fit_columns(content))
-    return keep_flags_whole(break_names_at_joints(content))
+    return break_names_at_joints(keep_flags_whole(content))

@@ -19,11 +19,19 @@ def code_lines():
 
 def test_a_flag_is_kept_whole(code_lines):
     made = code_lines.keep_flags_whole(
-        "<p>--a</p><code>cut -n 1 --out=a-b [--c]\n--d x-y - 3</code>"
+        "<p>--a</p><code>cut -n 1 --out=a-b [--c]\n--config.data.d x-y - 3</code>"
     )
+
+    def flag(begin, rest=""):
+        return f'<span class="flag"><span class="unbroken">{begin}</span>{rest}</span>'
+
     assert made == (
-        '<p>--a</p><code>cut <span class="flag">-n</span> 1 <span class="flag">--out=a-b</span>'
-        ' [<span class="flag">--c</span>]\n<span class="flag">--d</span> x-y - 3</code>'
+        f"<p>--a</p><code>cut {flag('-n')} 1 {flag('--out', '=a-b')} [{flag('--c')}]\n"
+        f"{flag('--config', '.data.d')} x-y - 3</code>"
+    )
+    long = "<code>--config.loss.weight_decay=0.05</code>"
+    assert "--config</span>.loss.<wbr>weight_<wbr>decay=<wbr>0.05" in code_lines.keep_flags_whole(
+        long
     )
     attribute = '<code><a title="x --y z">a</a></code>'
     assert code_lines.keep_flags_whole(attribute) == attribute
@@ -60,4 +68,6 @@ def test_columns_are_counted_in_blocks_that_have_some(code_lines):
         f"<pre><span></span><code>{table.replace('b', '<b>b</b>')}</code></pre>"
     )
     assert made.startswith('<pre><span></span><code class="columns" style="--columns: 22">class')
+    classed = f"<pre><code class=x>a</code></pre><pre>b</pre><code>{table}</code>"
+    assert code_lines.fit_columns(classed) == classed
     assert code_lines.fit_columns("<code>a   b   c</code>") == "<code>a   b   c</code>"
