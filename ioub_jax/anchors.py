@@ -1,4 +1,4 @@
-"""Anchor grids of RetinaNet and SSD: plain numpy, made once for every image shape.
+"""Anchor grids of RetinaNet and SSD, in plain numpy, made once for every image shape.
 
 Anchors are `[..., 4]` xyxy in absolute pixels of the network's input image, right and bottom edge
 exclusive. They may reach over the edge of the image.
@@ -44,11 +44,11 @@ class AnchorLayout(Protocol):
 
     @property
     def anchors_per_location(self) -> tuple[int, ...]:
-        """Of every level."""
+        """Anchors per location of every level."""
 
     @property
     def is_symmetric(self) -> bool:
-        """Whether a ratio stands for a lying and for a standing anchor."""
+        """True if a ratio stands for both a lying and a standing anchor."""
 
     def scaled(self, factor: float) -> Self:
         """The same shapes with other sizes, to two or three digits."""
@@ -76,7 +76,7 @@ class RetinaNetAnchors:
 
     @property
     def anchors_per_location(self) -> tuple[int, ...]:
-        """Of every level."""
+        """Anchors per location of every level."""
         return (self.scales_per_octave * len(self.ratios),) * len(self.strides)
 
     @property
@@ -117,7 +117,7 @@ class SSDAnchors:
 
     @property
     def anchors_per_location(self) -> tuple[int, ...]:
-        """Of every level."""
+        """Anchors per location of every level."""
         return tuple(2 + 2 * len(ratios) for ratios in self.ratios)
 
     @property

@@ -51,7 +51,7 @@ def weighted_box_fusion(
     models: ArrayLike | None = None,
     weights: Sequence[float] = (1.0,),
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Fuses the boxes of each class that lie on each other, in one image.
+    """Fuses overlapping boxes of each class in one image.
 
     By descending score, a box joins the cluster of its class whose fused box it overlaps the most,
     if by more than `iou_threshold`, or else begins a new one. The fused box of a cluster is the
@@ -112,7 +112,7 @@ def weighted_box_fusion(
 def _clustered(
     boxes: jax.Array, scores: jax.Array, labels: jax.Array, iou_threshold: float
 ) -> _Clusters:
-    """The clusters of boxes that come by descending score; those with a score of 0 have none."""
+    """The clusters of boxes, taken by descending score; boxes with a score of 0 have none."""
     slots = jnp.arange(len(scores), dtype=jnp.int32)
     there = jnp.sum(scores > 0.0, dtype=jnp.int32)
 
@@ -144,7 +144,7 @@ def _clustered(
 def _confidences(
     clusters: _Clusters, scores: jax.Array, models: jax.Array, weights: jax.Array, confidence: str
 ) -> jax.Array:
-    """The score of each cluster `[P]`, 0 of those that are not used."""
+    """The score of each cluster `[P]`, 0 for those that are not used."""
     count = jnp.zeros_like(scores)
     there = scores > 0.0
     boxes = count.at[clusters.of_box].add(there.astype(scores.dtype))

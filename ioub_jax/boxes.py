@@ -78,7 +78,7 @@ def align(*boxes: ArrayLike) -> list[jax.Array]:
 
 
 def for_pairs(first: ArrayLike, second: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """Gives boxes the shapes in which every one meets every other one.
+    """Gives boxes the shapes in which every box meets every other box.
 
     Args:
       first: `[..., N, 4]`.
@@ -320,7 +320,7 @@ def encode(
     *,
     weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
 ) -> jax.Array:
-    """Box deltas of R-CNN (arXiv 1311.2524, appendix C): what a box head is trained to predict.
+    """Box deltas of R-CNN (arXiv 1311.2524, appendix C): the regression targets of a box head.
 
     `dx = (cx - cx_a) / w_a`, `dy` alike, `dw = log(w / w_a)`, `dh` alike, times the weights.
 
@@ -349,7 +349,7 @@ def decode(
     weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
     max_log_ratio: float = math.log(1000 / 16),
 ) -> jax.Array:
-    """The boxes that deltas stand for: the inverse of `encode`.
+    """Boxes from their deltas: the inverse of `encode`.
 
     Args:
       deltas: `[..., 4]` (dx, dy, dw, dh).

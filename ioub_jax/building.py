@@ -60,7 +60,7 @@ def build(
     voc_pixels: str | None = None,
     class_weights: Mapping[str, float] | None = None,
 ) -> Experiment:
-    """A training with all of its parts: those that are given, the others as configured.
+    """Builds a training run with all of its parts: the given ones, and the rest as configured.
 
     Nothing is written and nothing is trained. What may be a slip is warned of.
 
@@ -155,7 +155,7 @@ def build(
 
 
 def _names(*, detector: Detector | None, **parts: Any) -> dict[str, str]:
-    """The qualified names of the parts that are given; a detector has that of its network."""
+    """The qualified names of the given parts; a detector has the name of its network."""
     parts["detector"] = None if detector is None else detector.network
     return {
         name: given_parts.qualified_name(part) for name, part in parts.items() if part is not None
@@ -169,7 +169,7 @@ def _data(
     categories: Categories | None,
     voc_pixels: str | None,
 ) -> tuple[Source, Source, tuple[str, ...]]:
-    """Training and validation data, and how much of the former is learned, in words."""
+    """Training and validation data, and a sentence on how much of the former is learned from."""
     if (source is None) != (validation is None):
         raise ConfigError(
             "source and validation go together: give the training and the validation data, or "
@@ -194,7 +194,7 @@ def _data(
 def train(
     experiment: Experiment, workdir: str | os.PathLike[str], *, profile: bool = False
 ) -> Trained:
-    """Trains, or goes on where the workdir's run stopped.
+    """Trains a detector, or resumes the run in the workdir where it stopped.
 
     How it goes is told on stderr, line by line, by the logger `ioub_jax`; whoever gives that a
     level, or the root logger one of INFO, has it as they said.
@@ -236,7 +236,7 @@ def _with_labels_of(experiment: Experiment, workdir: pathlib.Path) -> Experiment
 
 
 def _trained(run: loop.Run) -> Trained:
-    """What a run trains, when it has."""
+    """The trained detector of a run that has ended."""
     run.train()
     experiment = run.experiment  # whose data is read as in this run
     return Trained(
@@ -254,14 +254,14 @@ def _trained(run: loop.Run) -> Trained:
 def train_and_evaluate(
     config: ml_collections.ConfigDict, workdir: str | os.PathLike[str], *, profile: bool = False
 ) -> Trained:
-    """`train(build(config), workdir)`, where a run that goes on keeps its own labels."""
+    """`train(build(config), workdir)`, except that a resumed run keeps its own labels."""
     return _trained(begin_run(config, workdir, profile=profile))
 
 
 def begin_run(
     config: ml_collections.ConfigDict, workdir: str | os.PathLike[str], *, profile: bool = False
 ) -> loop.Run:
-    """The run of a configuration in a workdir, from where it stands; arguments as `train`."""
+    """The run of a configuration in a workdir, ready to resume; arguments as `train`."""
     folder = files.path_of(workdir)
     check_workdir(folder, configuration.to_dict(config), {})
     experiment = build(

@@ -1,4 +1,4 @@
-"""What a value in a file of COCO's format means: the rules of whoever reads such files.
+"""Meaning of single values in a COCO file: the rules for everyone who reads such files.
 
 Tools write ids as strings, flags as booleans, and null or nothing for what they do not know. What
 can mean only one thing is taken for it; what cannot is a `ValueError` for the reader to name.
@@ -23,7 +23,7 @@ _LARGEST_AREA, _LARGEST_SIDE = 1e15, 2**31
 
 
 def id_of(value: object) -> int | str | None:
-    """What an id of an image, a category or an annotation means.
+    """Id of an image, a category or an annotation, read from a file's value.
 
     Args:
       value: as it is written.
@@ -43,7 +43,7 @@ def id_of(value: object) -> int | str | None:
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """Whether a value is a string with letters in it that can be written and shown.
+    """True if a value is a string with letters in it that can be written and shown.
 
     Control characters and those that turn the direction of writing could change what a terminal or
     a table shows; half a character of UTF-16 cannot be written at all.
@@ -52,12 +52,12 @@ def is_text(value: object) -> TypeGuard[str]:
 
 
 def are_texts(values: Sequence[str]) -> bool:
-    """Whether all of some strings are such texts; hundreds of times faster than one by one."""
+    """True if all of some strings are such texts; hundreds of times faster than one by one."""
     return all(map(str.strip, values)) and not _UNFIT.search("".join(values))
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a finite number, of Python or of numpy, and no boolean."""
+    """True if a value is a finite number, of Python or of numpy, and not a boolean."""
     return (
         isinstance(value, numbers.Real)
         and not isinstance(value, bool)
@@ -66,7 +66,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def flag_of(value: object) -> bool:
-    """What `iscrowd`, `difficult` and `ignored` mean.
+    """Flag that a value of `iscrowd`, `difficult` or `ignored` stands for.
 
     Args:
       value: as it is written, None where there is none.
@@ -89,7 +89,7 @@ def flag_of(value: object) -> bool:
 
 
 def area_of(value: object) -> float | None:
-    """What `area` means, in square pixels.
+    """Area in square pixels that a value of `area` stands for.
 
     Args:
       value: as it is written, None where there is none.
@@ -110,7 +110,7 @@ def area_of(value: object) -> float | None:
 
 
 def side_of(value: object) -> int | None:
-    """What `width` and `height` of an image mean, in pixels.
+    """Side of an image in pixels that a value of `width` or `height` stands for.
 
     Args:
       value: as it is written, None where there is none.
@@ -131,12 +131,12 @@ def side_of(value: object) -> int | None:
 
 
 def is_absent(value: object) -> bool:
-    """Whether a value stands for none: null and the empty string."""
+    """True if a value stands for none: null and the empty string."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
 def rotation_of(annotation: Mapping[str, Any]) -> float:
-    """By how many degrees, clockwise, the box of an annotation is turned about its centre.
+    """Clockwise rotation of an annotation's box about its centre, in degrees.
 
     CVAT writes it as `attributes.rotation`, others as `rotation`. What is no number there is an
     attribute of another meaning.
@@ -150,7 +150,7 @@ def rotation_of(annotation: Mapping[str, Any]) -> float:
 
 
 def upright_corners(corners: np.ndarray, degrees: np.ndarray) -> np.ndarray:
-    """The upright boxes around rectangles that are turned about their centres.
+    """The upright boxes around rectangles that are rotated about their centres.
 
     Args:
       corners: float64 `[n, 4]`, xyxy in pixels of the rectangles before they are turned.
@@ -170,12 +170,12 @@ def upright_corners(corners: np.ndarray, degrees: np.ndarray) -> np.ndarray:
 
 
 def describe_fault(key: str, value: object, fault: ValueError) -> str:
-    """The part of a sentence that says what is wrong with a value."""
+    """The part of a sentence that names the fault of a value."""
     return f"has the {key} {reprlib.repr(value)}, which {fault}"
 
 
 def _number_of(value: object) -> float | None:
-    """The finite number that a value or a string is; None for anything else."""
+    """The finite number that a value or a string stands for; None for anything else."""
     if isinstance(value, str):
         try:
             number = float(value)

@@ -1,4 +1,4 @@
-"""What was found in an image: to look at, to draw, to write in the formats of others."""
+"""Detections of an image, to look at, to draw, and to write in other tools' formats."""
 
 import dataclasses
 import io
@@ -24,7 +24,7 @@ _PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Detections:
-    """What was found in one image, best first.
+    """Detections of one image, best first.
 
     Attributes:
       boxes: float32 `[k, 4]` xyxy in pixels of the image, right and bottom edge exclusive. A file
@@ -46,11 +46,11 @@ class Detections:
     image: GivenImage | None = None
 
     def __len__(self) -> int:
-        """How many there are: k."""
+        """Number of detections, k."""
         return len(self.labels)
 
     def __repr__(self) -> str:
-        """In a line: how many, the size of the image, and the first ones."""
+        """One line with the number of detections, the size of the image, and the first ones."""
         height, width = self.image_size
         found = [
             f"{printable(name)} {score:.2f}"
@@ -61,7 +61,7 @@ class Detections:
         return f"Detections({len(self)} in {height}x{width}{shown})"
 
     def above(self, score: float | np.ndarray) -> "Detections":
-        """Those with at least a score, or with that of their class in an array `[C]`."""
+        """Detections of at least a score, or of their class's score in an array `[C]`."""
         keep = self.scores >= (score if np.ndim(score) == 0 else np.asarray(score)[self.labels])
         ids = self.category_ids
         return dataclasses.replace(
@@ -74,7 +74,7 @@ class Detections:
         )
 
     def draw(self, image: Any = None) -> Image.Image:
-        """A picture of the image with the boxes, each with its class's name and score.
+        """Draws the image with its boxes, each with its class's name and score.
 
         A small image is enlarged by a whole factor until names can be read, one of more than 4,096
         pixels a side is shrunk. Of many detections draw those `above` a score.
@@ -112,7 +112,7 @@ class Detections:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a file, in the format that its name ends with.
+        """Writes a file in the format that its name ends with.
 
         .png, .jpg, .jpeg and .webp are the picture of `draw`, .json is `to_coco`, .txt `to_yolo`.
 
@@ -141,7 +141,7 @@ class Detections:
             raise ValueError(f"{path} ends with {suffix!r}; give a name that ends with {known}.")
 
     def to_coco(self, image_id: int | str = 0) -> list[dict[str, Any]]:
-        """The detections as COCO's results, of which pycocotools' `loadRes` takes a list.
+        """Detections as COCO results, of which pycocotools' `loadRes` takes a list.
 
         Args:
           image_id: the id of the image.
@@ -159,7 +159,7 @@ class Detections:
         ]
 
     def to_yolo(self) -> str:
-        """The text of a label file of YOLO's tools: rows `class cx cy w h confidence`.
+        """Text of a label file of YOLO tools: rows `class cx cy w h confidence`.
 
         Classes are labels, the other numbers but the score shares of the image.
         """
@@ -169,7 +169,7 @@ class Detections:
         )
 
     def to_supervision(self) -> SupervisionLike:
-        """The detections for the package supervision, which need not be here.
+        """Detections for the package supervision, which need not be installed.
 
         Its annotators, zones, sinks and trackers take them as they take its own.
         """

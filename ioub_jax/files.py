@@ -1,4 +1,4 @@
-"""Files that are whole or not there, on this machine or in a bucket.
+"""Files that are either complete or absent, on this machine or in a bucket.
 
 On this machine a file is written beside its place, then moved into it. In a bucket an object is
 whole or not there by itself; it can be written anew, and not appended to.
@@ -50,7 +50,7 @@ def path_of(text: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def is_in_bucket(path: pathlib.Path) -> bool:
-    """Whether a path is one in a bucket."""
+    """True if a path is one in a bucket."""
     return not isinstance(path, pathlib.Path)
 
 
@@ -60,7 +60,7 @@ def absolute(path: pathlib.Path) -> pathlib.Path:
 
 
 def remove_folder(path: pathlib.Path) -> None:
-    """Removes a folder with all that is in it, if it is there."""
+    """Removes a folder with its contents, if it exists."""
     if is_in_bucket(path):
         cast(Any, path).rmtree(missing_ok=True)
     else:
@@ -121,7 +121,7 @@ def check_file(path: pathlib.Path, flag: str) -> None:
 
 @contextlib.contextmanager
 def naming(path: pathlib.Path) -> Iterator[None]:
-    """Lets an `OSError` from within name a file: that of a failed write names none.
+    """Adds a file's name to an `OSError` from within, since that of a failed write names none.
 
     Args:
       path: what is written.

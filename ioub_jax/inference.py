@@ -58,7 +58,7 @@ _SHOWN = 5  # classes in a `repr`
 
 
 class ObjectDetector:
-    """A trained detector to call with images.
+    """A trained detector that is called with images.
 
     Args:
       placed: the detector on its devices.
@@ -116,7 +116,7 @@ class ObjectDetector:
         self.score_threshold = score_threshold
 
     def __repr__(self) -> str:
-        """In a line: what detects, what it finds, on which canvases and with which thresholds."""
+        """One line with the network, the classes, the canvases and the thresholds."""
         placed, network = self.placed, self.placed.network
         backbone = self.settings.get("model", {}).get("backbone")
         is_own = not type(network).__module__.startswith("ioub_jax.")
@@ -175,7 +175,7 @@ class ObjectDetector:
         return found[0] if single else [found[index] for index in range(len(found))]
 
     def least_scores(self, score_threshold: Threshold) -> float | np.ndarray:
-        """What `score_threshold` of a call means: one score, or float64 `[C]`, that of each class.
+        """Meaning of a call's `score_threshold`: one score, or float64 `[C]`, one of each class.
 
         Raises:
           ConfigError: it is neither a number nor 'best', or no best one was measured.
@@ -244,7 +244,7 @@ class ObjectDetector:
             yield from detect(canvas, rest)
 
     def tiling_for(self, tiles: int | Tiling | None) -> Tiling | None:
-        """What `tiles` of a call means.
+        """Meaning of a call's `tiles`.
 
         Args:
           tiles: as for `stream`.
@@ -339,7 +339,7 @@ class ObjectDetector:
                     pending.append((index, image, pool.submit(self._prepare, image)))
 
     def _prepare(self, image: GivenImage) -> Any:
-        """(canvas, example on it, original size), or the error."""
+        """Canvas, example on it and original size of an image, or the error."""
         try:
             pixels = image.pixels()
         except DataError as error:
@@ -352,7 +352,7 @@ class ObjectDetector:
     def _detect(
         self, canvas: tuple[int, int], rows: list[_Prepared]
     ) -> Iterator[tuple[int, Found]]:
-        """One batch; what is missing of it is filled with its first image."""
+        """Detects in one batch; an incomplete batch is filled up with its first image."""
         filled = rows + [rows[0]] * (self.batch_size - len(rows))
         pixels = np.empty((self.batch_size, *canvas, self.reading.channels), np.uint8)
         for canvas_pixels, (_, example, _) in zip(pixels, filled, strict=True):
@@ -386,7 +386,7 @@ def load(
     score_threshold: Threshold = 0.0,
     views: Views | None = None,
 ) -> ObjectDetector:
-    """A trained detector, ready to be called with images.
+    """Loads a trained detector that is called with images.
 
     Args:
       source: the workdir of a run, or torchvision's `retinanet_resnet50_fpn`,

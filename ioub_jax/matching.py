@@ -1,4 +1,4 @@
-"""Ground truth to anchors: which anchor is trained to find which box, under jit, in fixed shapes.
+"""Assignment of anchors to ground-truth boxes by similarity, under jit, in fixed shapes.
 
 Images are matched independently of each other: devices that share a batch tell each other nothing
 but how many slots hold a box. No array is larger than `[B, N]`: the `[B, N, M]` IoUs never exist.
@@ -37,7 +37,7 @@ _Measure = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Matches(NamedTuple):
-    """What every anchor is trained on.
+    """Targets of every anchor.
 
     Attributes:
       labels: `[B, N]` int32, 0..C-1 the class of the anchor's box, -1 background, -2 ignored.
@@ -264,7 +264,7 @@ def _best_of_boxes(
     low_quality: str,
     measure: _Measure,
 ) -> jax.Array:
-    """What `_taken_anchors` must know of each of the `used` boxes, `[M, B, 1]`.
+    """Quantities that `_taken_anchors` needs of each of the `used` boxes, `[M, B, 1]`.
 
     That is its highest IoU with an anchor; for 'ssd' the index of the first anchor that has it.
     `zeros` are `[B, N]`.
@@ -287,7 +287,7 @@ def _with_one_box(measure: _Measure, anchors: jax.Array, box: jax.Array) -> jax.
 
 
 def _taken_anchors(iou: jax.Array, best: jax.Array, low_quality: str) -> jax.Array:
-    """Which anchors the rule gives to a box for being its best: bool `[B, N]`, like its IoUs."""
+    """True where the rule gives an anchor to a box as its best: bool `[B, N]`, as its IoUs."""
     if low_quality == "none":
         return jnp.zeros_like(iou, bool)
     if low_quality == "ssd":
@@ -296,7 +296,7 @@ def _taken_anchors(iou: jax.Array, best: jax.Array, low_quality: str) -> jax.Arr
 
 
 def check_similarity(similarity: str, nwd_constant: float) -> None:
-    """Raises `ValueError` where `match` has no such similarity, or not with such a number."""
+    """Raises `ValueError` where `match` has no such similarity, or none with such a number."""
     if similarity not in SIMILARITIES:
         raise ValueError(f"similarity is {similarity!r}; it must be one of iou, nwd.")
     if not nwd_constant > 0:
@@ -306,7 +306,7 @@ def check_similarity(similarity: str, nwd_constant: float) -> None:
 def check_options(
     foreground_iou: float, background_iou: float, low_quality: str, ignore_iof: float
 ) -> None:
-    """Raises `ValueError` where a threshold or a rule of `match` is none of the possible values."""
+    """Raises `ValueError` where a threshold or a rule of `match` is not a possible value."""
     if not 0.0 < background_iou <= foreground_iou <= 1.0:
         raise ValueError(
             f"background_iou={background_iou} and foreground_iou={foreground_iou} must satisfy "

@@ -45,7 +45,7 @@ class Detections(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """What goes into NMS: P boxes an image, in no order.
+    """Candidates for NMS: P boxes an image, in no order.
 
     Attributes:
       boxes: `[B, P, 4]` float32 xyxy, pixels of the network's input, clipped to the image.
@@ -72,7 +72,7 @@ def candidates(
     qualities: Sequence[ArrayLike] | None = None,
     score_exponents: tuple[float, float] = (1.0, 1.0),
 ) -> Candidates:
-    """What goes into NMS of a RetinaNet's predictions (arXiv 1708.02002, section 4.1).
+    """NMS candidates from a RetinaNet's predictions (arXiv 1708.02002, section 4.1).
 
     Of every level the `candidates_per_level` highest (anchor, class) scores are decoded, and all
     levels are joined. (mmdetection 0.6 instead takes the anchors with the highest scores, each with
@@ -119,7 +119,7 @@ def candidates_softmax(
     candidates_per_class: int = 400,
     codec: BoxCodec = _SSD_DELTAS,
 ) -> Candidates:
-    """What goes into NMS of an SSD's predictions (arXiv 1512.02325, section 3.3).
+    """NMS candidates from an SSD's predictions (arXiv 1512.02325, section 3.3).
 
     Of every class the `candidates_per_class` anchors with the highest scores, whatever their level,
     are decoded. This is what Caffe and torchvision do, whose thresholds are .01; mmdetection 0.6
@@ -183,7 +183,7 @@ def suppress(
     min_score: float = 0.0,
     class_agnostic: bool = False,
 ) -> Detections:
-    """The detections among the candidates of every image: of each object one, as a rule.
+    """Detections among the candidates of every image, as a rule one for each object.
 
     Args:
       found: the candidates.
@@ -230,7 +230,7 @@ def suppress(
 
 
 def check_suppression(method: str, class_agnostic: bool) -> None:
-    """Refuses what is no method of `suppress`, and a fusion of boxes of several classes.
+    """Refuses an unknown method of `suppress`, and a fusion of boxes of several classes.
 
     Raises:
       ValueError: it is.
@@ -245,7 +245,7 @@ def check_suppression(method: str, class_agnostic: bool) -> None:
 
 
 def _for_suppression(image: Candidates, class_agnostic: bool) -> Candidates:
-    """The candidates with the labels by which they are told apart."""
+    """The candidates with the labels that keep them apart in NMS."""
     return image._replace(labels=jnp.zeros_like(image.labels)) if class_agnostic else image
 
 

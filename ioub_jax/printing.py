@@ -1,4 +1,4 @@
-"""Names from other people's data on terminals, in tables and in pictures."""
+"""Names from users' data on terminals, in tables and in pictures."""
 
 import unicodedata
 
@@ -7,7 +7,7 @@ _HARMLESS = {"\u200c", "\u200d"}
 
 
 def printable(text: str) -> str:
-    r"""A text of one line that shows what it holds and does nothing else.
+    r"""A text of one line that shows its content and has no other effect on a terminal.
 
     Control characters (a line break, what moves a terminal's cursor, what turns the direction of
     writing) and lone surrogates (bytes of a file name that are no UTF-8) become escapes as in

@@ -1,4 +1,4 @@
-"""Which numbers are the highest, under jit, the same on every platform."""
+"""Highest values of arrays, under jit, the same on every platform."""
 
 import functools
 
@@ -21,7 +21,7 @@ def with_nan_last(values: jax.Array, lowest: float) -> jax.Array:
 
 
 def highest(values: jax.Array, count: int) -> jax.Array:
-    """Indices `[..., min(count, P)]` of the highest of `[..., P]`, descending, of equals the lower.
+    """Indices `[..., min(count, P)]` of the highest of `[..., P]`, descending, ties by lower index.
 
     On a TPU `top_k` of as many as these is two sorts.
     """
@@ -47,7 +47,7 @@ def _highest_by_top_k(values: jax.Array, count: int) -> jax.Array:
 
 
 def few_highest(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """The highest of many numbers, where few are wanted, of arrays that devices share.
+    """The highest of many numbers where few are wanted, for arrays that are sharded over devices.
 
     `top_k` collects such an array on every device; this only compares within it. The numbers are
     read once, in groups; after that each of `count` passes looks at the highest of the groups, or

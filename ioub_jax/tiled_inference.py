@@ -1,4 +1,4 @@
-"""Detection in the tiles of images, a row of tiles in memory at a time."""
+"""Detection in the tiles of images, with one row of tiles in memory at a time."""
 
 import concurrent.futures
 from collections.abc import Callable, Iterable, Iterator
@@ -44,7 +44,7 @@ class TiledDetection:
     def stream(
         self, images: Iterable[_T], open_image: Callable[[_T], ImageRows]
     ) -> Iterator[tuple[int, Size, Found | DataError]]:
-        """What is found in each image, in their order but that errors may come earlier.
+        """Yields the detections of each image in order, except that errors may come earlier.
 
         Args:
           images: any number of them.
@@ -72,7 +72,7 @@ class TiledDetection:
     def _rows_of_tiles(
         self, images: Iterable[_T], open_image: Callable[[_T], ImageRows]
     ) -> Iterator[tuple[int, list[np.ndarray] | DataError]]:
-        """The tiles of every image, a row at a time, or why there are no more of it."""
+        """The tiles of every image, a row at a time, or the error that ends them."""
         for index, image in enumerate(images):
             try:
                 rows = open_image(image)
@@ -89,7 +89,7 @@ class TiledDetection:
     def _detected(
         self, batch: list[tuple[int, np.ndarray]]
     ) -> Iterator[tuple[int, Size, Found | DataError]]:
-        """Detects in a batch, and gives the images of which it had the last tile."""
+        """Detects in a batch, and yields the images whose last tile was in it."""
         found = self._detect([pixels for _, pixels in batch])
         for (index, _), of_tile in zip(batch, found, strict=True):
             tiles = self._found[index]
@@ -105,7 +105,7 @@ class TiledDetection:
 
 
 def _ahead(items: Iterator[_T]) -> Iterator[_T]:
-    """The same items, each made while the one before is worked on."""
+    """The same items, each made while the one before is processed."""
     nothing = object()
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         pending: Any = thread.submit(next, items, nothing)

@@ -1,4 +1,4 @@
-"""What a step needs on TPUs that are not there: compiled ahead of time, by XLA's own count.
+"""Cost of a step on TPUs that are not attached: compiled ahead of time, counted by XLA.
 
 XLA compiles for a described topology on any machine that has the package `libtpu`. What it then
 says of the program, memory, flops and bytes, is what it would say on the TPU. No time is measured:
@@ -29,7 +29,7 @@ from ioub_jax.from_config import loading_parts, training_parts
 
 
 class Chip(NamedTuple):
-    """What Google publishes of a chip (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e and tpu7x).
+    """A chip as Google publishes it (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e and tpu7x).
 
     Attributes:
       memory: HBM in GB.
@@ -111,12 +111,12 @@ class Plan:
 
     @property
     def chip(self) -> Chip:
-        """What is published of the chip."""
+        """The published numbers of the chip."""
         return _chip(self.topology)
 
     @property
     def batch_per_device(self) -> int:
-        """Images of one device."""
+        """Images per device."""
         return self.batch_per_chip // self.chip.devices
 
     @property
@@ -131,7 +131,7 @@ class Plan:
 
     @property
     def images_per_second(self) -> float:
-        """Of all chips together by the longer of the two times, communication left out."""
+        """Images per second of all chips by the longer of the two times, without communication."""
         return self.chips * self.batch_per_chip / max(self.compute_seconds, self.memory_seconds)
 
     def record(self) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class Plan:
         return record
 
     def describe(self) -> str:
-        """The plan as a person reads it."""
+        """The plan as text for a person to read."""
         parts, images = self.chip.devices, self.batch_per_device
         device, of_devices = ("chip", "") if parts == 1 else ("device", f" of {parts} devices")
         title = (
@@ -192,7 +192,7 @@ def _chip(topology: str) -> Chip:
 
 
 def devices_of_chip(topology: str) -> int:
-    """As how many devices jax sees a chip of a topology that `topology_devices` knows."""
+    """Number of jax devices in one chip of a topology that `topology_devices` knows."""
     return _chip(topology).devices
 
 
@@ -284,7 +284,7 @@ def plan_step(
 
 
 def largest_batch(plan_of: Callable[[int], Plan], first: int = 1) -> Plan:
-    """The plan with the most images on a device that still fits.
+    """The plan with the most images per device that still fits.
 
     Doubles from `first` until it fits no more, then halves the interval.
 
@@ -358,7 +358,7 @@ def _compile(program: Any, arguments: tuple[Any, ...], topology: str, size: dict
 
 
 def _memory_sentence(message: str) -> str:
-    """The sentence with the numbers in XLA's report of what does not fit."""
+    """The sentence with the numbers in XLA's report of a program that does not fit."""
     found = re.search(
         r"Used [\d.]+\w* of [\d.]+\w* hbm\. Exceeded hbm capacity by [\d.]+\w*", message
     )

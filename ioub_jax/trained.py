@@ -70,7 +70,7 @@ class Trained:
 
     @functools.cached_property
     def detector(self) -> ObjectDetector:
-        """What detects in images: `trained.detector(images)`, on one device."""
+        """Detector of images, `trained.detector(images)`, on one device."""
         device = dataclasses.replace(self.placed, mesh=placement.create_mesh(1))
         return ObjectDetector(
             device,
@@ -83,7 +83,7 @@ class Trained:
         )
 
     def evaluate(self, metrics: Sequence[Metric] | None = None) -> evaluator.Evaluation:
-        """The metrics over every image of the source; None: those it was trained with."""
+        """Evaluates the metrics over every image of the source; None: those of the training."""
         chosen = self.metrics if metrics is None else tuple(metrics)
         metric_parts.check_fit(chosen, self.source)
         evaluation = evaluator.evaluate_source(
@@ -94,7 +94,7 @@ class Trained:
 
 
 def _reading_of(source: Source) -> Reading:
-    """How the images of a data set become pixels; of one without image files, as they are."""
+    """Reading of a data set's images as pixels; without image files, the pixels as they are."""
     if isinstance(source, AnnotatedImages):
         return source.reading
     return dataclasses.replace(AS_STORED, channels=channels_of(source))
@@ -109,7 +109,7 @@ def open_run(
     detector: Detector | None = None,
     views: Views | None = None,
 ) -> Trained:
-    """A run's detector without its variables, and a split of its data; as `load_run`."""
+    """A run's detector without its variables, and a split of its data; arguments as `load_run`."""
     workdir = files.path_of(workdir)
     config = configuration.with_changes(configuration.read_workdir(workdir), changes or {})
     refusals.check(config, to_train=False)

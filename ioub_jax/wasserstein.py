@@ -1,4 +1,4 @@
-"""How alike boxes are as Gaussians: a similarity that tells even boxes apart which do not meet.
+"""Similarity of boxes as Gaussians (NWD), which tells apart even boxes that do not overlap.
 
 A box is taken for the normal distribution with its centre as the mean and half its sides as the
 standard deviations. The squared 2-Wasserstein distance of two of them is

@@ -1,4 +1,4 @@
-"""Which anchor, or location, of a single-stage detector learns which box, by other rules than IoU.
+"""Assignment of anchors, or locations, of a single-stage detector to boxes by rules beyond IoU.
 
 Every assigner is a pure function for use under `jit`, with one signature: the anchors level by
 level, the ground truth as `matching.match` takes it, then options. `task_aligned` and `sim_ota`

@@ -1,4 +1,4 @@
-"""Adaptive training sample selection (ATSS, arXiv 1912.02424): a threshold of each box's own."""
+"""Adaptive training sample selection (ATSS, arXiv 1912.02424): a threshold for each box."""
 
 from collections.abc import Sequence
 

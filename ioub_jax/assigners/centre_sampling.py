@@ -32,7 +32,7 @@ _TORCHVISION_AREA = 1e8
 
 
 class _Locations(NamedTuple):
-    """What is known of every location, `[N]`, in pixels."""
+    """Properties of every location, `[N]`, in pixels."""
 
     stride: jax.Array
     least_size: jax.Array
@@ -119,7 +119,7 @@ def _locations(
 def _smallest_boxes(
     given: Given, locations: _Locations, center_radius: float | None, rule: str
 ) -> tuple[jax.Array, jax.Array]:
-    """The slot of the smallest box that each location may find, and whether there is one."""
+    """The slot of the smallest box that each location may find, and True where there is one."""
     size_of_boxes = box_ops.area(given.boxes)
     if rule == "torchvision":
         # Rounded as there; below it stands what is never found.
@@ -148,7 +148,7 @@ def _smallest_boxes(
 def _may_find(
     given: Given, box: jax.Array, locations: _Locations, center_radius: float | None, rule: str
 ) -> jax.Array:
-    """Which locations may find one box an image, `[B, 4]`: bool `[B, N]`."""
+    """True where a location may find the one box of an image, `[B, 4]`: bool `[B, N]`."""
     (x, y), (xmin, ymin, xmax, ymax) = coordinates(given.centres[None]), coordinates(box[:, None])
     found = inside_by(given.centres[None], box[:, None]) > 0.0
     if center_radius is not None:

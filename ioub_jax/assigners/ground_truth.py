@@ -1,4 +1,4 @@
-"""What every assigner is given: checked while a program is traced, and made fit to compute with."""
+"""Arguments of every assigner: checked at trace time, and prepared for computation."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ def check_given(
     ignored: ArrayLike,
     ignore_iof: float,
 ) -> tuple[Given, list[int]]:
-    """Refuses arguments of wrong shapes, and makes the rest fit to compute with.
+    """Refuses arguments of wrong shapes, and prepares the rest for computation.
 
     Args:
       anchors: one `[N_l, 4]` xyxy a level, pixels.
@@ -107,7 +107,7 @@ def _level_sizes(anchors: Sequence[ArrayLike]) -> list[int]:
 
 
 def check_count(name: str, value: int) -> None:
-    """Raises `ValueError` where what must be a number of anchors is none."""
+    """Raises `ValueError` where a number of anchors is not a whole number in its range."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name} is {value!r}; it must be a whole number, at least 1.")
 
@@ -154,7 +154,7 @@ def slot_numbers(given: Given) -> jax.Array:
 
 
 def of_levels(values: Sequence[float], sizes: Sequence[int], dtype: Any) -> jax.Array:
-    """What is known of every level as `[N]`, for its anchors."""
+    """Values of the levels repeated for their anchors, `[N]`."""
     return jnp.asarray(np.repeat(np.asarray(values, np.float64), sizes), dtype)
 
 
@@ -190,7 +190,7 @@ def coordinates(array: jax.Array) -> list[jax.Array]:
 
 
 def inside_by(centres: jax.Array, boxes: jax.Array) -> jax.Array:
-    """By how much centres lie inside boxes: their distance from the nearest edge, in pixels.
+    """Distance of centres from the nearest edge of boxes in pixels, above 0 inside.
 
     Args:
       centres: `[..., 2]` (x, y).
@@ -205,7 +205,7 @@ def inside_by(centres: jax.Array, boxes: jax.Array) -> jax.Array:
 
 
 def in_ignored_regions(given: Given, ignore_iof: float) -> jax.Array:
-    """Which anchors a region to ignore covers: bool `[B, N]`.
+    """True where a region to ignore covers an anchor: bool `[B, N]`.
 
     That is at least `ignore_iof` of the anchor's area or, where it has none, its centre.
     """
@@ -224,7 +224,7 @@ def in_ignored_regions(given: Given, ignore_iof: float) -> jax.Array:
 def matches_of(
     given: Given, slot: jax.Array, positive: jax.Array, iou: jax.Array, ignore_iof: float
 ) -> Matches:
-    """What every anchor is trained on.
+    """Matches of every anchor, from the chosen slots.
 
     Args:
       given: the ground truth.

@@ -114,7 +114,7 @@ def _assigned(
     iou_weight: float,
     rule: str,
 ) -> tuple[jax.Array, jax.Array]:
-    """The slot that each anchor goes to, and whether there is one: `[B, N]` each."""
+    """The slot that each anchor is assigned to, and whether there is one: `[B, N]` each."""
     takes_part = _takes_part(given, reach, rule)
     # The cross entropy of an anchor without a class.
     of_background = -predicted.sum_over_classes(
@@ -155,7 +155,7 @@ def _assigned(
 
 
 def _takes_part(given: Given, reach: jax.Array, rule: str) -> jax.Array:
-    """Which anchors are near any object: bool `[B, N]`."""
+    """True where an anchor is near any object: bool `[B, N]`."""
 
     def visit(found: jax.Array, slot: tuple[jax.Array, jax.Array]) -> jax.Array:
         box, is_object = slot
@@ -175,7 +175,7 @@ def _is_cheap(given: Given, box: jax.Array, reach: jax.Array, rule: str) -> jax.
 
 
 def _is_near(given: Given, box: jax.Array, reach: jax.Array) -> jax.Array:
-    """Which centres are so near that of one box an image, `[B, 4]`: bool `[B, N]`."""
+    """True where a centre is near that of the one box of an image, `[B, 4]`: bool `[B, N]`."""
     (x, y), (xmin, ymin, xmax, ymax) = coordinates(given.centres[None]), coordinates(box[:, None])
     near = jnp.abs(x - (xmin + xmax) * 0.5) < reach[None]
     return near & (jnp.abs(y - (ymin + ymax) * 0.5) < reach[None])

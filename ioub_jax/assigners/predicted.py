@@ -1,4 +1,4 @@
-"""What a detector predicts, as the assigners that look at it read it."""
+"""Predictions of a detector, as prediction-aware assigners read them."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -94,7 +94,7 @@ class Predicted:
 
 
 def _in_parts(function: Callable[[jax.Array, int], jax.Array], size: int) -> jax.Array:
-    """`function(start, number)` of `size` anchors, a part after the other: `[B, size]`.
+    """`function(start, number)` of `size` anchors, one part after another: `[B, size]`.
 
     Not every compiler sums up what it has not written down before, for all of them at once.
     """
@@ -107,7 +107,7 @@ def _in_parts(function: Callable[[jax.Array, int], jax.Array], size: int) -> jax
 
 
 def _finite(logits: jax.Array) -> jax.Array:
-    """NaN counts as the lowest logit, and what is beyond 1e4 as that."""
+    """Finite logits: NaN counts as the lowest logit, and values beyond 1e4 as 1e4."""
     return jnp.clip(jnp.where(jnp.isnan(logits), -1e4, logits), -1e4, 1e4)
 
 

@@ -1,4 +1,4 @@
-"""Task alignment (TOOD, arXiv 2108.07755): the anchors that score high and lie well."""
+"""Task alignment (TOOD, arXiv 2108.07755): the anchors with high scores and good boxes."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -35,7 +35,7 @@ _REACH = 14.99
 
 
 class SoftMatches(NamedTuple):
-    """What every anchor is trained on, and how high it should score.
+    """Targets of every anchor, with the score that it should reach.
 
     Attributes:
       matches: labels, slots, and IoUs of the predicted boxes, `[B, N]` each.
@@ -47,7 +47,7 @@ class SoftMatches(NamedTuple):
 
 
 class _Measure(NamedTuple):
-    """How an object is compared with what anchors predict."""
+    """Comparison of an object with the predictions of anchors."""
 
     rule: str
     alpha: float
@@ -160,7 +160,7 @@ def _assigned(
     min_side: float,
     reach: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """The slot that each anchor goes to, and whether there is one: `[B, N]` each."""
+    """The slot that each anchor is assigned to, and whether there is one: `[B, N]` each."""
     count = predicted.boxes.shape[1]
     areas = _with_sides(given.boxes, min_side) if measure.rule == "yolo" else given.boxes
     # The box of all that has the highest overlap, which the rule of YOLO asks for.
@@ -189,7 +189,7 @@ def _assigned(
 
 
 def _is_inside(given: Given, area: jax.Array, rule: str, reach: jax.Array) -> jax.Array:
-    """Which centres lie inside one area an image, `[B, 4]`: bool `[B, N]`."""
+    """True where a centre lies inside the one area of an image, `[B, 4]`: bool `[B, N]`."""
     centres, area = given.centres[None], area[:, None]
     inside = inside_by(centres, area) > _LEAST_DISTANCE_FROM_EDGE[rule]
     if rule == "libreyolo":
@@ -217,7 +217,7 @@ def _chosen(
 
 
 def _highest_of_own(values: jax.Array, slot: jax.Array, given: Given) -> jax.Array:
-    """Of every anchor, the highest value among those of its own slot: `[B, N]`; 0 without one."""
+    """Highest value among the anchors of each anchor's own slot: `[B, N]`; 0 without one."""
 
     def visit(highest: jax.Array, index: jax.Array) -> jax.Array:
         of_slot = slot == index[:, None]
@@ -228,7 +228,7 @@ def _highest_of_own(values: jax.Array, slot: jax.Array, given: Given) -> jax.Arr
 
 
 def _with_sides(boxes: jax.Array, min_side: float) -> jax.Array:
-    """Boxes whose sides are at least so long, about the same centres."""
+    """Boxes enlarged to a least length of their sides, about the same centres."""
     centres, sides = (boxes[..., :2] + boxes[..., 2:]) * 0.5, boxes[..., 2:] - boxes[..., :2]
     low = jnp.where(sides < min_side, centres - min_side * 0.5, boxes[..., :2])
     high = jnp.where(sides < min_side, centres + min_side * 0.5, boxes[..., 2:])

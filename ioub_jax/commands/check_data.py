@@ -60,7 +60,7 @@ from ioub_jax.training import summary
 def what_suits(
     annotations: Annotations, config: Any
 ) -> tuple[list[audit.Finding], str, dict[str, Any]]:
-    """How well the anchors and canvases of the configuration suit the data.
+    """Fit of the configuration's anchors and canvases to the data.
 
     Returns:
       what is worth knowing about it, the text and the JSON.
@@ -89,7 +89,7 @@ def what_suits(
 def _what_is_learned(
     annotations: Annotations, anchoring: Anchoring, objective: Any
 ) -> tuple[Any, list[audit.Finding]]:
-    """Which boxes anchors reach, or which locations learn by another assigner, and the finding."""
+    """Boxes that the anchors reach, or locations matched by another assigner, and the finding."""
     if isinstance(objective, AnchorObjective) and objective.rules.name != "iou":
         cover = location_cover.measure_location_cover(annotations, anchoring, objective)
         return cover, location_cover.uncovered_finding(cover)
@@ -98,7 +98,7 @@ def _what_is_learned(
 
 
 def draw_sample(path: pathlib.Path, data: audit.OpenedData, count: int) -> None:
-    """Draws images with objects, from all over the data set."""
+    """Draws images with objects, spread over the data set."""
     examples = []
     for index in evenly(np.flatnonzero(data.annotations.counts), count):
         try:
@@ -124,7 +124,7 @@ def write(folder: pathlib.Path, found: audit.Audit, details: dict[str, Any]) -> 
 
 
 def _look_at_data() -> list[str]:
-    """What --data has found, what is missing there, and what --write_config would write.
+    """Lines on the data that --data has found, its gaps, and the output of --write_config.
 
     Raises:
       ConfigError: --write_config goes without --data, or its file cannot be written.
@@ -141,7 +141,7 @@ def _look_at_data() -> list[str]:
 
 
 def main() -> None:
-    """Checks."""
+    """Checks the data set."""
     config = _CONFIG.value
     refusals.check(config)
     for line in _look_at_data():
@@ -176,7 +176,7 @@ def main() -> None:
 
 
 def _write_config(path: pathlib.Path, *, is_broken: bool) -> None:
-    """Writes the configuration, and says how it is trained."""
+    """Writes the configuration, and prints how to train with it."""
     data = data_flags.found()
     assert data is not None  # `_look_at_data` has asked
     config_file.write(path, data)
@@ -190,7 +190,7 @@ def _write_config(path: pathlib.Path, *, is_broken: bool) -> None:
 
 
 def dry_run() -> Sequence[str]:
-    """What would be checked; what cannot be opened at all is an error here too."""
+    """Lines that say what would be checked; data that cannot be opened is an error here too."""
     config = _CONFIG.value
     refusals.check(config)
     try:

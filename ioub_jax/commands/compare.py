@@ -54,7 +54,7 @@ from ioub_jax.studies import arm_settings, parallel_runs, planned_runs, study_re
 
 
 def _arms() -> list[tuple[str, arm_settings.Change]]:
-    """The arms of --arm, --sweep or --arms, and what each changes."""
+    """The arms of --arm, --sweep or --arms, and the changes of each."""
     if _ARM.value:
         return _distinct([arm_settings.arm_of_settings(text, "--arm") for text in _ARM.value])
     if _SWEEP.value:
@@ -93,7 +93,7 @@ def _existing(texts: list[str], output: pathlib.Path) -> list[planned_runs.Plann
 
 
 def _runs(workdir: pathlib.Path, output: pathlib.Path) -> list[planned_runs.PlannedRun]:
-    """The runs that the flags name, whether they are finished or not."""
+    """The runs that the flags name, finished or not."""
     files.check_can_write(output)
     if _RUNS.value:
         return _existing(_RUNS.value, output)
@@ -103,14 +103,14 @@ def _runs(workdir: pathlib.Path, output: pathlib.Path) -> list[planned_runs.Plan
 
 
 def _folders() -> tuple[pathlib.Path, pathlib.Path]:
-    """Where the runs are trained, and where the report is written."""
+    """Folders in which the runs are trained and the report is written."""
     workdir = files.path_of(_WORKDIR.value)
     files.local(workdir, "where ioub compare does not train: give a folder as --workdir")
     return workdir, pathlib.Path(_OUTPUT.value or workdir)
 
 
 def dry_run() -> Sequence[str]:
-    """Which runs would be trained, gone on with, or only read."""
+    """Lines that list the runs to be trained, resumed, or only read."""
     workdir, output = _folders()
     runs = _runs(workdir, output)
     lines = [f"{run.name}: {planned_runs.progress_of(run)}" for run in runs]
@@ -126,7 +126,7 @@ def dry_run() -> Sequence[str]:
 
 
 def main() -> None:
-    """Compares."""
+    """Trains the missing runs and writes the report."""
     workdir, output = _folders()
     runs = _runs(workdir, output)
 

@@ -67,7 +67,7 @@ def diagnose_all(
 
 
 def check_flags() -> None:
-    """Raises `ConfigError` where the flags do not say what to diagnose, or where to write it."""
+    """Raises `ConfigError` if the flags name nothing to diagnose, or no place for the results."""
     if bool(_WORKDIRS.value) == bool(_DETECTIONS.value):
         raise ConfigError("Give either --workdir or --detections.")
     if bool(_DETECTIONS.value) != bool(_ANNOTATIONS.value):
@@ -115,7 +115,7 @@ def main() -> None:
 
 
 def describe(name: str, run: dict[str, Any]) -> str:
-    """The numbers of a run that say most, in one line."""
+    """The most telling numbers of a run, in one line."""
     metrics = run["metrics"]
     counted = dense_objects.named("AP", metrics.get("counted", COCO_DETECTIONS))
     numbers = {
@@ -132,7 +132,7 @@ def describe(name: str, run: dict[str, Any]) -> str:
 
 
 def dry_run() -> Sequence[str]:
-    """What would be diagnosed."""
+    """Lines that say what would be diagnosed."""
     workdirs, detections, annotations, out = chosen_paths()
     lines = []
     if annotations:

@@ -1,4 +1,4 @@
-"""Draws what a run has learned: detections, what the losses weigh, and the learning curves.
+"""Draws a run's detections, the anchors that its losses weigh, and its learning curves.
 
 ioub draw --workdir=runs/shapes
 ioub draw --workdir=runs/shapes --per_class=5 --worst
@@ -53,7 +53,7 @@ _OWN_CURVES = 4  # of the numbers of the user's own metrics, the first
 
 
 def _least_scores(model: trained.Trained) -> np.ndarray:
-    """The lowest score that is drawn of each class, float64 `[C]`."""
+    """The lowest drawn score of each class, float64 `[C]`."""
     lowest = _lowest(model.measured)
     if lowest != score_flags.BEST:
         return np.full(len(model.source.classes), lowest)
@@ -65,7 +65,7 @@ def _least_scores(model: trained.Trained) -> np.ndarray:
 
 
 def _lowest(measured: MeasuredThresholds | None) -> Any:
-    """The lowest score that is drawn, as the flag says."""
+    """The lowest drawn score, from the flag."""
     return score_flags.drawn(_SCORE.value, is_measured=measured is not None)
 
 
@@ -141,7 +141,7 @@ def _describe_scores(measured: MeasuredThresholds | None) -> str:
 
 
 def _other_curves(names: Mapping[str, Any]) -> list[str]:
-    """The numbers of evaluations that have a panel of their own."""
+    """The numbers of evaluations that get a panel of their own."""
     counted = [key for key in names if key.startswith("AP@") and coco_metrics.is_number(key)]
     return [*counted, *recorded_numbers.own_numbers(names)]
 
@@ -152,7 +152,7 @@ def _folder() -> pathlib.Path:
 
 
 def dry_run() -> Sequence[str]:
-    """What would be drawn."""
+    """Lines that say what would be drawn."""
     workdir = files.path_of(_WORKDIR.value)
     lines = preview.preview_run(
         workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value

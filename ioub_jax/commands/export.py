@@ -1,4 +1,4 @@
-"""Writes a trained detector for programs that do not have this package.
+"""Exports a trained detector to programs that do not have this package.
 
 ioub export --model=runs/shapes --output=exported
 ioub export --model=runs/mine --output=exported --format=safetensors
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def _check() -> None:
-    """Refuses what no file could be written with."""
+    """Refuses flags from which no file could be written."""
     files.check_can_write(pathlib.Path(_OUTPUT.value))
     if _FORMAT.value == "safetensors" and _SCORE.value != 0.0:
         raise ConfigError(
@@ -100,7 +100,7 @@ def _canvases() -> list[tuple[int, int]] | None:
 
 
 def _described_score() -> Sequence[str]:
-    """Which scores a program finds, where not all of them."""
+    """A line with the least score of the detections of exported programs, unless it is 0."""
     if _SCORE.value == 0.0:
         return []
     model, measured = files.path_of(_MODEL.value), None
@@ -116,7 +116,7 @@ def _described_score() -> Sequence[str]:
 
 
 def dry_run() -> Sequence[str]:
-    """What would be exported."""
+    """Lines that say what would be exported."""
     _check()
     lines = preview.preview_inference(
         _MODEL.value, _CHECKPOINT.value, ema=_EMA.value, changes=_CHANGES.value

@@ -1,4 +1,4 @@
-"""What the machine does not allow, in one sentence; without jax, whose import may be what fails."""
+"""Errors of the machine in one sentence, without jax, whose import may be what fails."""
 
 import errno
 import os
@@ -36,7 +36,7 @@ _LESS = (
 
 
 def sentence_of(error: BaseException) -> str | None:
-    """What a user is told of an error that is of the machine; None for any other.
+    """An error of the machine as one sentence for the user; None for any other error.
 
     Also where the cause is beneath another error: libraries wrap what the machine says.
     """
@@ -94,7 +94,7 @@ def _sentence_of_memory(error: BaseException) -> str | None:
 
 
 def _sentence_of_device(error: BaseException) -> str | None:
-    """Where jax does not find the devices that it is told to use."""
+    """A sentence for jax not finding the devices that it is set to use."""
     frames = traceback.extract_tb(error.__traceback__)
     asked = isinstance(error, AssertionError) and frames and "xla_bridge" in frames[-1].filename
     if not asked and not str(error).startswith("Unable to initialize backend"):
@@ -109,7 +109,7 @@ def _sentence_of_device(error: BaseException) -> str | None:
 
 
 def tell_of_limit() -> None:
-    """Says where a limit is so low that C++ may end the process, which nothing can tell then."""
+    """Prints a limit that is so low that C++ may end the process without any message."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if 0 <= limit < _ENOUGH_BYTES:
         print(
@@ -120,7 +120,7 @@ def tell_of_limit() -> None:
 
 
 def show_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """An error outside a command's own handling, as while it imports: `sys.excepthook`.
+    """Prints an error outside a command's own handling, such as at import: `sys.excepthook`.
 
     Python ends with the exit code 1 afterwards, which is that of what a user can mend.
     """

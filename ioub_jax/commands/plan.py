@@ -1,4 +1,4 @@
-"""Compiles a step for TPUs that are not there, and says what it needs.
+"""Compiles a training step for TPUs that are not attached, and prints its cost.
 
 ioub plan --config=coco_retinanet:r50,both --topology=v5e:4x4 \
   --batch_per_chip=4
@@ -39,7 +39,7 @@ from ioub_jax.workdirs import configuration
 
 
 def main() -> None:
-    """Plans, and prints what was found."""
+    """Plans the step, and prints the result."""
     _check_files()
     # What is compiled for a TPU that is not there cannot be read back.
     jax.config.update("jax_enable_compilation_cache", False)
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _batch_per_device() -> int:
-    """What `--batch_per_chip` is of each device that a chip is."""
+    """Images on each of the devices of a chip, from `--batch_per_chip`."""
     parts = tpu_plan.devices_of_chip(_TOPOLOGY.value)
     if _BATCH.value % parts:
         raise ConfigError(
@@ -79,14 +79,14 @@ def _batch_per_device() -> int:
 
 
 def _check_files() -> None:
-    """Compiling takes minutes: where nothing can be written is known before."""
+    """Checks that the files can be written before the compilation, which takes minutes."""
     for flag in (_JSON, _HLO):
         if flag.value is not None:
             files.check_file(pathlib.Path(flag.value), f"--{flag.name}")
 
 
 def dry_run() -> Sequence[str]:
-    """What would be compiled."""
+    """Lines that say what would be compiled."""
     _check_files()
     devices = tpu_plan.topology_devices(_TOPOLOGY.value)
     config, detector = tpu_plan.planned_detector(

@@ -132,14 +132,14 @@ def main(*arguments: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class LeastScores:
-    """From which score on detections are written, and drawn: one score, or one for each class."""
+    """Least scores of written and of drawn detections: one for all classes, or one for each."""
 
     written: float | np.ndarray
     drawn: float | np.ndarray
 
     @classmethod
     def of(cls, detector: inference.ObjectDetector) -> "LeastScores":
-        """What the flags say.
+        """The scores that the flags set.
 
         Raises:
           ConfigError: the best ones are wanted, and were not measured.
@@ -148,14 +148,14 @@ class LeastScores:
         return cls(detector.least_scores(_SCORE.value), detector.least_scores(drawn))
 
     def made_by(self) -> dict[str, Any]:
-        """What results depend on, where the scores of the classes are written with them."""
+        """Parameters of the results, if the scores of the classes are written with them."""
         if isinstance(self.written, float):
             return {}
         return {"score_by_class": self.written.tolist()}
 
 
 def describe_scores(measured: MeasuredThresholds | None) -> str:
-    """Which scores are written and drawn, in a sentence."""
+    """A sentence on the least scores of written and of drawn detections."""
     drawn = score_flags.drawn(_DRAWN.value, is_measured=measured is not None)
     sentence = f"The JSON has what has at least {score_flags.describe(_SCORE.value, measured)}"
     if _DRAW.value:
@@ -167,7 +167,7 @@ def describe_scores(measured: MeasuredThresholds | None) -> str:
 
 
 def made_by() -> dict[str, Any]:
-    """What the results depend on: another command with the same goes on where this one ended."""
+    """Parameters of the results; a command with the same ones resumes where this one ended."""
     found = checkpoint_folders.find(files.path_of(_MODEL.value), _CHECKPOINT.value)
     return {
         "model": _MODEL.value,
@@ -202,7 +202,7 @@ def detect(
     scores: LeastScores,
     tiles: Tiling | int | None = None,
 ) -> dict[int, str]:
-    """Looks at every file not done before; each is written, then drawn.
+    """Detects in every file not done before; each result is written, then drawn.
 
     Args:
       detector: the detector.
@@ -237,7 +237,7 @@ def detect_in_videos(
     scores: LeastScores,
     tiles: Tiling | int | None,
 ) -> list[str]:
-    """Looks at every frame of every video; gives what could not be read or drawn."""
+    """Detects in every frame of every video; returns the files that could not be read or drawn."""
 
     def picture(found: Detections) -> np.ndarray:
         return np.asarray(found.above(scores.drawn).draw())
@@ -261,7 +261,7 @@ def detect_in_videos(
 
 
 def video_targets(videos: Sequence[Footage]) -> list[pathlib.Path]:
-    """The annotated video of each, none twice."""
+    """The annotated video of each, all distinct."""
     stems = label_files.distinct_stems(f"{video.path.stem}.mp4" for video in videos)
     return [
         pathlib.Path(_OUTPUT.value) / f"{stem}{video.picture_suffix}"
@@ -270,7 +270,7 @@ def video_targets(videos: Sequence[Footage]) -> list[pathlib.Path]:
 
 
 def exif_of_model() -> str:
-    """`data.exif` that the detector would have."""
+    """`data.exif` of the detector."""
     model, changes = files.path_of(_MODEL.value), _CHANGES.value or {}
     trained = configuration.read_workdir(model).data.get("exif") if model.is_dir() else None
     return changes.get("data.exif") or trained or "ignore"
@@ -281,7 +281,7 @@ def progress(
     paths: Sequence[pathlib.Path],
     tiles: Tiling | int | None = None,
 ) -> Iterator[tuple[int, Detections | DataError]]:
-    """What is found in each file, under a progress bar."""
+    """Detections in each file, under a progress bar."""
     with tqdm.tqdm(total=len(paths), unit="image", disable=None, dynamic_ncols=True) as bar:
         for item in detector.stream(paths, threads=_THREADS.value, tiles=tiles):
             yield item
@@ -289,7 +289,7 @@ def progress(
 
 
 def picture_names(paths: Sequence[pathlib.Path]) -> list[str]:
-    """A file name for the picture of each image, none twice."""
+    """A file name for the picture of each image, all distinct."""
     return [f"{stem}.png" for stem in label_files.distinct_stems(map(str, paths))]
 
 
@@ -301,7 +301,7 @@ def draw(detections: Detections, target: pathlib.Path) -> None:
 
 
 def dry_run(*arguments: str) -> Sequence[str]:
-    """In what it would detect, and with which detector."""
+    """Lines on the images in which it would detect, and on the detector."""
     paths, videos = image_arguments.existing(arguments, _FRAMES.value)
     out = pathlib.Path(_OUTPUT.value)
     lines = preview.preview_inference(
@@ -333,7 +333,7 @@ def dry_run(*arguments: str) -> Sequence[str]:
 
 
 def measured_thresholds() -> MeasuredThresholds | None:
-    """What the detector would have measured, before there is one.
+    """The measured thresholds of the detector, before there is one.
 
     Raises:
       ConfigError: the best scores are wanted, and there are none.
@@ -352,7 +352,7 @@ def measured_thresholds() -> MeasuredThresholds | None:
 
 
 def _described_tiles() -> Sequence[str]:
-    """What the flags about tiles say, before there is a detector."""
+    """Lines on the flags about tiles, before there is a detector."""
     if _OVERLAP.value is not None and not _TILES.value:
         return [f"Tiles: of the model, with an overlap of {100 * _OVERLAP.value:g} %."]
     if _TILES.value:

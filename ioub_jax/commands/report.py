@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 
 def check_flags() -> None:
-    """Raises `ConfigError` where the flags do not say what to report, or where to write it."""
+    """Raises `ConfigError` if the flags name nothing to report, or no place for the report."""
     if bool(_WORKDIR.value) == bool(_DETECTIONS.value):
         raise ConfigError("Give either --workdir, or --detections with --ground_truth.")
     if bool(_DETECTIONS.value) != bool(_GROUND_TRUTH.value):
@@ -79,12 +79,12 @@ def check_flags() -> None:
 
 
 def _is_workdir(text: str | None) -> bool:
-    """Whether --against names a workdir, and not a file."""
+    """True if --against names a workdir, and not a file."""
     return text is not None and files.path_of(text).is_dir()
 
 
 def _place() -> pathlib.Path:
-    """The file that is written.
+    """The file to write.
 
     Raises:
       ConfigError: it is in a bucket.
@@ -99,12 +99,12 @@ def _place() -> pathlib.Path:
 
 
 def _names() -> list[str]:
-    """What the detections are called, and those that they are compared with."""
+    """Names of the detections, and of those that they are compared with."""
     return names_of([files.path_of(text) for text in _given()])
 
 
 def _given() -> list[str]:
-    """What is reported, and what it is compared with."""
+    """The inputs of the report and of its comparison."""
     given = (_WORKDIR.value or _DETECTIONS.value, _AGAINST.value)
     return [text for text in given if text]
 
@@ -137,7 +137,7 @@ def _measure_run(workdir: str, name: str) -> tuple[Measured, "RunInput"]:
 
 
 def _measure_file(path: str, name: str, ground_truth: dict, source: str) -> Measured:
-    """Measures a file of detections; `source` is where the ground truth is from.
+    """Measures a file of detections; `source` tells where the ground truth is from.
 
     Raises:
       DataError: one of both is broken, or they do not belong together.
@@ -154,7 +154,7 @@ def _measure_file(path: str, name: str, ground_truth: dict, source: str) -> Meas
 
 
 def _measure_all() -> tuple[Measured, Measured | None, ImageReader | None]:
-    """Measures what is reported, what it is compared with, and opens the images."""
+    """Measures the reported run or file and the one compared with it, and opens the images."""
     names, given = _names(), _given()
     reader: ImageReader | None = None
     if _WORKDIR.value:
@@ -177,7 +177,7 @@ def _measure_all() -> tuple[Measured, Measured | None, ImageReader | None]:
 
 
 def main() -> None:
-    """Measures, writes the page, and says what stands out."""
+    """Measures, writes the page, and prints the most telling numbers."""
     check_flags()
     path = _place()
     measured, other, reader = _measure_all()
@@ -202,7 +202,7 @@ def main() -> None:
 
 
 def _line(measured: Measured) -> str:
-    """The numbers that say most, in one line."""
+    """The most telling numbers, in one line."""
     point = measured.errors.thresholds.all_classes.by_f1
     numbers = {
         "AP": measured.metrics.summary["AP"],
@@ -214,7 +214,7 @@ def _line(measured: Measured) -> str:
 
 
 def dry_run() -> Sequence[str]:
-    """What would be reported."""
+    """Lines that say what would be reported."""
     check_flags()
     path, lines = _place(), []
     if _GROUND_TRUTH.value:
@@ -228,7 +228,7 @@ def dry_run() -> Sequence[str]:
 
 
 def _preview(text: str) -> Sequence[str]:
-    """What of a workdir or a file of detections would be used."""
+    """The parts of a workdir or a file of detections that would be used."""
     if text != _WORKDIR.value and not _is_workdir(text):
         return [f"{len(read_json(pathlib.Path(text), list)):,} detections."]
     from ioub_jax.commands import preview  # with jax, as in `_read_run`

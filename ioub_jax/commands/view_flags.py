@@ -60,7 +60,7 @@ def views() -> "Views | None":
 
 
 def made_by() -> Mapping[str, Any]:
-    """The flags that are given, of what results depend on."""
+    """The given flags, as parameters of the results."""
     given = flags.FLAGS
     values = {"flip": given.flip or None, "scales": given.scales, "merge": given.merge}
     return {name: value for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""All keys of a configuration: what each means, what it must be, and its default.
+"""All keys of a configuration: the meaning, the allowed values and the default of each.
 
 `ioub config` prints this table. Any key can be set on the command line:
 `--config.loss.classification.eta=1.0`. A default is the choice of the paper (arXiv 1908.05641)
@@ -84,7 +84,7 @@ class Key:
 
 
 def of_family(family: str) -> dict[str, Key]:
-    """Name -> key of all keys that a family has; of one that is not here, those it cannot change.
+    """Name -> key of all keys of a family; of an unknown family, the keys outside its model.
 
     Args:
       family: one of `FAMILIES`, or another value of `model.name`.

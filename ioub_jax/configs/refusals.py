@@ -1,4 +1,4 @@
-"""The check of a configuration: every key by the table of `keys.py`, and keys that go together.
+"""Checks of a configuration: every key by the table of `keys.py`, and keys that go together.
 
 Keys that a configuration does not have, because it is of an earlier version or another family, are
 not looked at, nor are those that are not in the table.
@@ -18,7 +18,7 @@ Values = Mapping[str, Any]
 
 
 def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
-    """Refuses what cannot be run, or would be something else than was meant.
+    """Refuses a configuration that cannot be run, or would not do what it seems to ask for.
 
     What depends on the data, the devices and the parts that are built is checked where they are.
 
@@ -46,7 +46,7 @@ def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
 
 
 def check_devices(config: ml_collections.ConfigDict, device_count: int) -> None:
-    """Refuses batches that so many devices cannot share.
+    """Refuses batches that this number of devices cannot share.
 
     Args:
       config: the whole configuration, which `check` has looked at.
@@ -91,7 +91,7 @@ def _flat(config: ml_collections.ConfigDict, prefix: str = "") -> Values:
 
 
 def _values(values: Values, *names: str) -> tuple[Any, ...] | None:
-    """The values of several keys, None where one of them is not there."""
+    """The values of several keys, or None if one of them is missing."""
     return tuple(values[name] for name in names) if values.keys() >= set(names) else None
 
 
@@ -106,7 +106,7 @@ def _check_keys(values: Values) -> None:
 
 
 def _check_backend(values: Values) -> None:
-    """Without its package the first evaluation would fail, after hours of training."""
+    """Refuses a backend without its package, which would fail after hours of training."""
     backend = values.get("evaluation.backend")
     if backend == "faster_coco_eval" and importlib.util.find_spec(backend) is None:
         raise ConfigError(
@@ -126,7 +126,7 @@ def _check_suppression(values: Values) -> None:
 
 
 def _check_tiles(values: Values) -> None:
-    """A section that is assigned as a whole holds whatever was written."""
+    """Refuses a wrong section of tiles: one assigned as a whole may hold any values."""
     if "data.tiles" in values:
         raise ConfigError(
             f"data.tiles is {values['data.tiles']!r}; it has several keys, so set the side of a "
@@ -166,7 +166,7 @@ def _check_frozen_norms(values: Values) -> None:
 
 
 def _check_channels(values: Values) -> None:
-    """Whether means and colours are of as many channels as the images have."""
+    """Checks that means and colours have as many channels as the images."""
     channels = values.get("model.in_channels", 3)
     for name in ("model.pixel_mean", "model.pixel_std"):
         count = len(values.get(name, (0, 0, 0)))
@@ -192,7 +192,7 @@ def _check_channels(values: Values) -> None:
 
 
 def _check_split(values: Values) -> None:
-    """Whether something is left to train on, and nothing is asked for that is not known."""
+    """Checks that some images are left to train on, and that all options of the split are known."""
     known = {"data.split.val", "data.split.test", "data.split.seed"}
     for name, value in values.items():
         if name == "data.split" or (name.startswith("data.split.") and name not in known):
@@ -215,7 +215,7 @@ LENGTHS = (
 
 
 def _check_lengths(values: Values) -> None:
-    """Whether each length is given once, in images or in epochs."""
+    """Checks that each length is given once, in images or in epochs."""
     for in_images, in_epochs in LENGTHS:
         if in_images not in values:
             continue
@@ -230,7 +230,7 @@ def _check_lengths(values: Values) -> None:
 
 
 def _check_schedule(values: Values) -> None:
-    """Whether the rate reaches its full value, and decays within the run."""
+    """Checks that the rate reaches its full value, and decays within the run."""
     found = _values(values, "schedule.images", "schedule.warmup_images", "batch_size")
     if found is not None and None not in found:  # of lengths in epochs it is known with the data
         check_warmup(*found)
@@ -240,7 +240,7 @@ def _check_schedule(values: Values) -> None:
 
 
 def check_warmup(images: int, warmup_images: int, batch_size: int) -> None:
-    """Refuses a warm-up that takes the whole run, whose lengths are in images.
+    """Refuses a warm-up as long as the whole run, where its length is in images.
 
     Raises:
       ConfigError: it does.

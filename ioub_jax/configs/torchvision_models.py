@@ -1,4 +1,4 @@
-"""The configurations that equal torchvision's detectors: their model, anchors, matcher and test."""
+"""Configurations equal to torchvision's detectors: model, anchors, matcher and inference."""
 
 import copy
 from typing import Any
@@ -140,7 +140,7 @@ _SSD300: dict[str, Any] = {
 
 
 def torchvision_config(architecture: str) -> dict[str, Any]:
-    """What a configuration must say to be one of torchvision's detectors.
+    """Values of a configuration that make it one of torchvision's detectors.
 
     Args:
       architecture: 'retinanet_resnet50_fpn', 'retinanet_resnet50_fpn_v2', 'fcos_resnet50_fpn' or

@@ -1,4 +1,4 @@
-"""Detectors: `Detector`, what one is, and a file for each family that configurations name."""
+"""Detectors: the interface `Detector`, and one file for each family that configurations name."""
 
 from typing import Any
 

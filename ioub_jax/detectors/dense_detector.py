@@ -1,4 +1,4 @@
-"""What RetinaNet and its successors have in common: backbone, pyramid, towers, a file for each.
+"""Common parts of RetinaNet and its successors, each in a file of its own.
 
 `create` builds those whose heads say more than logits and deltas; a family of theirs is the form of
 its boxes, and defaults of its own in `configs.keys`.
@@ -64,7 +64,7 @@ def create(
 
 
 def check_sigmoids(config: Any) -> None:
-    """Refuses the one classification loss that is not of sigmoids."""
+    """Refuses the only classification loss that is not a loss of sigmoids."""
     if config.loss.classification.name == "softmax":
         raise ConfigError(
             "loss.classification.name is 'softmax', which is the loss of an SSD, whose logits have "
@@ -81,7 +81,7 @@ def anchors_of(config: Any) -> RetinaNetAnchors:
 
 
 def candidates_of(config: Any) -> Callable[..., Candidates]:
-    """What goes into NMS, as `config.evaluation` says."""
+    """NMS candidates from predictions, with the options of `config.evaluation`."""
     evaluation: Any = config.evaluation
     options: dict[str, Any] = {}
     if "score_exponents" in evaluation:
@@ -92,7 +92,7 @@ def candidates_of(config: Any) -> Callable[..., Candidates]:
 
 
 def trunk_of(model: Any) -> dict[str, Any]:
-    """Backbone, pyramid and what is subtracted from pixels, by the names a network has for them."""
+    """Backbone, pyramid and mean of the pixels, by the names of a network's arguments."""
     dtype = jnp.dtype(model.dtype)
     channels = model.get("in_channels", 3)  # which the runs of earlier versions lack
     with naming(below("model", ("backbone", "width", "norm"))):
@@ -123,7 +123,7 @@ def trunk_of(model: Any) -> dict[str, Any]:
 def head_of(
     model: Any, outputs: int, anchors: int, *, bias: float = 0.0, quality: bool = False
 ) -> retinanet_network.Head:
-    """A head of `config.model`, with so many outputs for each of the anchors of a location."""
+    """A head of `config.model` with that many outputs for each anchor of a location."""
     return retinanet_network.Head(
         outputs=outputs,
         anchors=anchors,

@@ -1,4 +1,4 @@
-"""What a detector is: all that training, evaluation, inference and export ask of one."""
+"""The interface of a detector for training, evaluation, inference and export."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ Anchors = tuple[jax.Array, ...]
 
 
 class Carried(NamedTuple):
-    """What an objective is given of the steps before, float32 scalars that every checkpoint has.
+    """State that an objective carries from step to step: float32 scalars in every checkpoint.
 
     Attributes:
       w_loc: the constant of the localization loss (arXiv 1908.05641, eq. 4).
@@ -34,7 +34,7 @@ class Carried(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DetectionOptions:
-    """What of the candidates is told.
+    """Options for the detections among the candidates.
 
     Attributes:
       score_threshold: what the score of a candidate exceeds.
@@ -56,11 +56,11 @@ class DetectionOptions:
     class_agnostic: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses a suppression that is none."""
+        """Refuses an unknown suppression."""
         check_suppression(self.suppression, self.class_agnostic)
 
     def __str__(self) -> str:
-        """As a line for people has it: 'scores above 0.05, nms with an IoU of 0.5, ...'."""
+        """One line for people: 'scores above 0.05, nms with an IoU of 0.5, ...'."""
         gaussian = self.suppression == "soft_nms_gaussian"
         number = f"sigma {self.soft_nms_sigma:g}" if gaussian else f"an IoU of {self.nms_iou:g}"
         return (

@@ -1,4 +1,4 @@
-"""A detector on devices, and the compiled program that detects."""
+"""A detector on devices, and the compiled program that detects objects."""
 
 import dataclasses
 import functools
@@ -34,7 +34,7 @@ class PlacedDetector:
 
     @property
     def network(self) -> nn.Module:
-        """That of the detector."""
+        """The network of the detector."""
         return self.detector.network
 
     @functools.cache  # noqa: B019  (a detector lives as long as its process)
@@ -51,7 +51,7 @@ class PlacedDetector:
     def on_devices(
         self, batch: Mapping[str, np.ndarray], batch_size: int | None = None
     ) -> tuple[dict[str, jax.Array], Anchors]:
-        """A batch of the host and the anchors of its canvas, as the compiled steps take them.
+        """A host batch and the anchors of its canvas, as the compiled steps take them.
 
         Args:
           batch: this process's part of it.
@@ -62,18 +62,18 @@ class PlacedDetector:
 
     @functools.cached_property
     def init_variables(self) -> jax.stages.Wrapped:
-        """`init_variables(seed)`, seed an int32: the network is traced when first asked for."""
+        """`init_variables(seed)`, seed an int32; the network is traced at the first access."""
         return jax.jit(
             functools.partial(init_variables, self.network, in_channels=self.detector.in_channels)
         )
 
     @functools.cached_property
     def abstract_variables(self) -> dict[str, Any]:
-        """The variables without values: shapes and dtypes, and nothing is computed."""
+        """The variables without values: shapes and dtypes, without any computation."""
         return jax.eval_shape(self.init_variables, jax.ShapeDtypeStruct((), jnp.int32))
 
     def check(self, canvas: Canvas, num_classes: int) -> None:
-        """Checks that a network of somebody's own puts out what its anchors and classes need.
+        """Checks that a user's own network returns what its anchors and classes need.
 
         Args:
           canvas: height and width of an input.
@@ -145,7 +145,7 @@ class PlacedDetector:
     def _detections(
         self, predictions: Predictions, batch: Batch, anchors: Anchors
     ) -> postprocess.Detections:
-        """Those of `predict`, of predictions `per_anchor`."""
+        """Detections, as in `predict`, from predictions `per_anchor`."""
         candidates = self._candidates(predictions, batch, anchors)
         detections = self.suppress(candidates)
         highest = jnp.max(candidates.scores, axis=1, keepdims=True)
@@ -153,7 +153,7 @@ class PlacedDetector:
         return in_original_pixels(detections._replace(scores=scores), batch)
 
     def predictions(self, variables: Any, batch: Batch) -> Predictions:
-        """What the network says of every anchor, as it detects; not compiled."""
+        """Predictions of the network for every anchor at inference; not compiled."""
         predictions: Any = self.network.apply(variables, batch["image"], train=False)
         per_anchor: Predictions = predictions.per_anchor()
         return per_anchor
@@ -161,7 +161,7 @@ class PlacedDetector:
     def find_candidates(
         self, variables: Any, batch: Batch, anchors: Anchors
     ) -> postprocess.Candidates:
-        """What goes into NMS; not compiled."""
+        """NMS candidates of the predictions; not compiled."""
         return self._candidates(self.predictions(variables, batch), batch, anchors)
 
     def _candidates(
@@ -182,14 +182,14 @@ class PlacedDetector:
         return found
 
     def suppress(self, candidates: postprocess.Candidates) -> postprocess.Detections:
-        """NMS of the candidates, or what the options have in its place; not compiled."""
+        """NMS of the candidates, or the alternative in the options; not compiled."""
         found: postprocess.Detections = placement.on_each_device(self.suppress_here, self.mesh)(
             candidates
         )
         return found
 
     def suppress_here(self, candidates: postprocess.Candidates) -> postprocess.Detections:
-        """As `suppress`, of the images that one device has."""
+        """As `suppress`, for the images of one device."""
         options = self.detector.options
         return postprocess.suppress(
             candidates,

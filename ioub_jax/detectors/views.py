@@ -1,4 +1,4 @@
-"""Test-time augmentation: which views of an image are detected in, and how they are made and left.
+"""Test-time augmentation: the views of an image, and the maps to and from their pixels.
 
 Everything is on the device and of static shapes, so that all views are one compiled program.
 """
@@ -39,7 +39,7 @@ class Views:
     merge: str = "weighted_box_fusion"
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be had."""
+        """Refuses values that no view can have."""
         allowed = [isinstance(s, int | float) and 0 < s <= _LARGEST for s in self.scales]
         if not allowed or not all(allowed) or len(set(self.scales)) < len(self.scales):
             raise ValueError(
@@ -60,7 +60,7 @@ class Views:
         return tuple((s, flip) for s in self.scales for flip in (False, True)[: 1 + self.flip])
 
     def enlarged(self, canvas: Canvas) -> Canvas:
-        """The canvas of the largest scale of one that images otherwise have."""
+        """The canvas of the largest scale for images on that canvas at scale 1."""
         height, width = (math.ceil(side * self.largest - 1e-6) for side in canvas)
         return height, width
 
@@ -75,14 +75,14 @@ class Views:
         return height, width
 
     def __str__(self) -> str:
-        """As a line for people has it: 'scales 0.8, 1 and mirrored, merged by nms'."""
+        """One line for people: 'scales 0.8, 1 and mirrored, merged by nms'."""
         scales = ", ".join(f"{scale:g}" for scale in self.scales)
         mirrored = " and mirrored" if self.flip else ""
         return f"scale{'s' * (len(self.scales) > 1)} {scales}{mirrored}, merged by {self.merge}"
 
 
 def mirrored(images: jax.Array, sizes: jax.Array) -> jax.Array:
-    """Images `[B, H, W, C]` with left and right exchanged, still in the top left of their canvas.
+    """Images `[B, H, W, C]` mirrored left to right, still in the top left of their canvas.
 
     Args:
       images: the images, each with padding at its right.
@@ -95,7 +95,7 @@ def mirrored(images: jax.Array, sizes: jax.Array) -> jax.Array:
 
 
 def mirrored_boxes(boxes: jax.Array, sizes: jax.Array) -> jax.Array:
-    """Boxes `[B, P, 4]` of mirrored images as those of the images of `sizes` `[B, 2]`."""
+    """Boxes `[B, P, 4]` of mirrored images in pixels of the images of `sizes` `[B, 2]`."""
     widths = jnp.round(sizes[:, 1])[:, None]
     left, top, right, bottom = (boxes[..., edge] for edge in range(4))
     return jnp.stack([widths - right, top, widths - left, bottom], axis=-1)
@@ -114,5 +114,5 @@ def scaled(images: jax.Array, canvas: Canvas) -> jax.Array:
 
 
 def ratio(canvas: Canvas, largest: Canvas) -> np.ndarray:
-    """float32 `[2]`, pixels of a view by pixels of the largest, along height and width."""
+    """Pixels of a view per pixel of the largest along height and width, float32 `[2]`."""
     return np.array(canvas, np.float32) / np.array(largest, np.float32)

@@ -1,4 +1,4 @@
-"""Boxes of many images in flat arrays, and what they overlap: what several metrics compute with."""
+"""Boxes of many images in flat arrays, and their overlaps, as several metrics need them."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ def nearest_objects(
     objects: BoxArrays,
     overlap: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The object of its image that each detection overlaps most, the first of equals.
+    """The object that each detection overlaps most in its image, the first of equals.
 
     Args:
       found: d detections.

@@ -1,4 +1,4 @@
-"""Between the library's arrays and COCO's files: ground truth, detections, and JSON.
+"""Conversion between the library's arrays and COCO's files: ground truth, detections, and JSON.
 
 Here boxes turn from xyxy into COCO's `[x, y, width, height]`, and labels 0..C-1 into the data set's
 own category ids. Everything written is a plain Python value.
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class AnnotatedSource(Protocol):
-    """What `to_coco_ground_truth` reads of a data source."""
+    """A data source as `to_coco_ground_truth` reads it."""
 
     @property
     def sizes(self) -> np.ndarray:
@@ -29,7 +29,7 @@ class AnnotatedSource(Protocol):
 
     @property
     def written_ids(self) -> Mapping[int, int | str]:
-        """The ids of images that are no integers in the data set, by `image_id`."""
+        """Ids of images as the data set writes them, where they are not integers, by `image_id`."""
 
     def __len__(self) -> int: ...
 
@@ -37,7 +37,7 @@ class AnnotatedSource(Protocol):
         """The id of an image."""
 
     def annotations(self, index: int) -> Any:
-        """What an image holds: `boxes` [n, 4] xyxy; `labels`, flags and `area` [n]."""
+        """Objects of an image: `boxes` [n, 4] xyxy; `labels`, flags and `area` [n]."""
 
     def describe(self, index: int) -> str:
         """The name of an image's file."""
@@ -102,7 +102,7 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
 def _add_verified(
     images: list[dict[str, Any]], categories: list[dict[str, Any]], federated: Any
 ) -> None:
-    """Adds LVIS's keys; classes that the source does not have are in no list."""
+    """Adds LVIS's keys; classes that the source does not have are left out of the lists."""
     ids = {category["name"]: category["id"] for category in categories}
     for image in images:
         for key, names in (

@@ -1,4 +1,4 @@
-"""What every metric is computed from: COCO ground truth and COCO results, checked entry by entry.
+"""Input of every metric: COCO ground truth and COCO results, checked entry by entry.
 
 Boxes are COCO's, `[x, y, width, height]` in pixels of the original image. What an id, a flag or an
 area means is what `data.sources.CocoSource` takes it for (`coco_values`).
@@ -34,7 +34,7 @@ _OBJECTS = (dict, Mapping)  # of JSON; a dict is known at once
 
 @dataclasses.dataclass(frozen=True)
 class CheckedInput:
-    """Ground truth and detections that a metric can trust.
+    """Ground truth and detections that have been checked for a metric.
 
     Attributes:
       images: a number for every image, from 1 in the order of the ids.
@@ -56,7 +56,7 @@ class CheckedInput:
 
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
-    """Keeps Python from looking for cycles meanwhile; it would again and again, in many new dicts.
+    """Turns the cycle collector off meanwhile, which would run again and again in many new dicts.
 
     There are none among them, and the search takes longer than making them.
     """
@@ -73,7 +73,7 @@ def without_collection() -> Iterator[None]:
 def check_input(
     ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
 ) -> CheckedInput:
-    """Checks what a metric is to be computed from; neither argument is changed.
+    """Checks the input of a metric; neither argument is changed.
 
     A ground-truth object without a box has the one around its polygons, its mask or its keypoints.
     A box whose corners are exchanged is put in order, one with CVAT's `rotation` is
@@ -126,7 +126,7 @@ def check_input(
 
 
 def _check_entries(name: str, entries: object) -> None:
-    """Checks that something is a list of JSON's objects."""
+    """Checks that a value is a list of JSON objects."""
     if not isinstance(entries, Sequence) or isinstance(entries, str):
         raise ValueError(f"{name} must be a list of objects, not a {type(entries).__name__}")
     for number, entry in enumerate(entries, start=1):
@@ -146,7 +146,7 @@ def _name(category: Mapping[str, Any]) -> str:
 
 
 def number_ids(ground_truth: Mapping[str, Any], key: str) -> _Numbers:
-    """The place of every id in their order, names behind integers, from 1.
+    """The place of every id in ascending order, from 1, with names after integers.
 
     The evaluators' own code takes some integers for one, as two above 2**53 that one float64 is.
     """
@@ -165,14 +165,14 @@ def number_ids(ground_truth: Mapping[str, Any], key: str) -> _Numbers:
 
 
 def _plain_id(written: object) -> Any:
-    """An id as it is written, as a plain Python value."""
+    """An id as its file writes it, as a plain Python value."""
     return written if isinstance(written, str) else id_of(written)
 
 
 def _read_annotations(
     entries: Sequence[Mapping[str, Any]], images: _Numbers, categories: _Numbers
 ) -> list[dict[str, Any]]:
-    """What the metrics read of the ground-truth objects; those listed again left out."""
+    """Fields of the ground-truth objects that metrics read; repeated objects are left out."""
     changes: collections.Counter[str] = collections.Counter()
     annotations: list[dict[str, Any]] = []
     seen = set()
@@ -199,7 +199,7 @@ def _annotation(
     categories: _Numbers,
     changes: collections.Counter[str],
 ) -> dict[str, Any]:
-    """What the metrics read of a ground-truth object, with `number` as its id."""
+    """Fields of a ground-truth object that metrics read, with `number` as its id."""
     name = f"annotation {annotation.get('id', f'number {number}')} of the ground truth"
     if has_no_box(annotation.get("bbox")) and (around := box_around(annotation)) is not None:
         changes["annotations without a box, read as the box around what they have instead"] += 1
@@ -225,7 +225,7 @@ def _annotation(
 def _read(
     name: str, entry: Mapping[str, Any], key: str, read: Callable[[Any], float | None]
 ) -> float | None:
-    """A value as `read` takes it."""
+    """A value as `read` converts it."""
     try:
         return read(entry.get(key))
     except ValueError as error:
@@ -235,7 +235,7 @@ def _read(
 def _read_detections(
     detections: Sequence[Mapping[str, Any]], images: _Numbers, categories: _Numbers
 ) -> list[dict[str, Any]]:
-    """What the metrics read of the detections."""
+    """Fields of the detections that metrics read."""
     plain = _plain_detections(detections, images, categories)
     if plain is not None:
         return plain
@@ -248,7 +248,7 @@ def _read_detections(
 def _plain_detections(
     detections: Sequence[Mapping[str, Any]], images: _Numbers, categories: _Numbers
 ) -> list[dict[str, Any]] | None:
-    """What `_detection` makes of each, looked at all together, which takes a fifth of the time.
+    """Results of `_detection` for all detections together, in a fifth of the time.
 
     None where any is not as our own are, integers as ids and floats: then each is to be looked at.
     """
@@ -290,7 +290,7 @@ def _plain_detections(
 def _detection(
     number: int, detection: Mapping[str, Any], images: _Numbers, categories: _Numbers
 ) -> dict[str, Any]:
-    """What the metrics read of a detection, with `number` as its id."""
+    """Fields of a detection that metrics read, with `number` as its id."""
     name = f"detection number {number} (of image_id {detection.get('image_id')!r})"
     result = _located_box(name, number, detection, images, categories)
     width, height = result["bbox"][2:]

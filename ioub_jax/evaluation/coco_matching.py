@@ -1,4 +1,4 @@
-"""Which detections COCO's metric takes for true at one IoU, in arrays.
+"""True and false detections by COCO's metric at one IoU, in arrays.
 
 The rules are pycocotools': the best detections of a class in an image, 100 where nothing else is
 said, each take the free ground-truth box of their class that they overlap most, the last of equals;
@@ -21,7 +21,7 @@ HIGHEST_IOU = 1 - 1e-10
 
 @dataclasses.dataclass(frozen=True)
 class Matches:
-    """What d detections have found of m ground-truth boxes.
+    """Matches between d detections and m ground-truth boxes.
 
     Attributes:
       iou: from which a detection may be true.
@@ -37,7 +37,7 @@ class Matches:
 
     @property
     def true(self) -> np.ndarray:
-        """Which detections are true, bool `[d]`."""
+        """True where a detection is true, bool `[d]`."""
         return self.objects >= 0
 
 
@@ -62,7 +62,7 @@ class ClassMatches:
 
 
 def check_iou(iou: float, name: str = "iou") -> None:
-    """Checks an IoU from which a detection may be true.
+    """Checks a least IoU of true detections.
 
     Raises:
       ValueError: it is not above 0 and at most 1.

@@ -62,7 +62,7 @@ _COUNTED_KEYS = {key for row in _COUNTED_ROWS for key in row}
 
 
 def is_number(key: str) -> bool:
-    """Whether a report has a number of that name, however many detections it counts."""
+    """True if a report has a number of that name, however many detections it counts."""
     return key in NUMBER_KEYS or (base_of(key) != key and base_of(key) in _COUNTED_KEYS)
 
 
@@ -96,7 +96,7 @@ class ClassMetrics:
 
 @dataclasses.dataclass(frozen=True)
 class CocoMetrics:
-    """What an evaluation found.
+    """Result of an evaluation with COCO's metrics.
 
     A number that does not exist is None (pycocotools says -1): an average over no ground-truth box,
     such as `APs` where no object is small. It is null in JSON and `-` in the table.
@@ -126,7 +126,7 @@ class CocoMetrics:
 
 @dataclasses.dataclass(frozen=True)
 class CocoMetric:
-    """COCO's metrics as a `metric.Metric`, whose headline is AP, or what `counted` makes of it.
+    """COCO's metrics as a `metric.Metric`, with AP, or its variant for `counted`, as the headline.
 
     Attributes:
       backend: as `evaluate_detections` has it, as are the next ones.
@@ -142,13 +142,13 @@ class CocoMetric:
 
     @property
     def headline_key(self) -> str:
-        """`AP`, or `AP@300` where so many detections of a class in an image are counted."""
+        """`AP`, or `AP@300` where that many detections of a class in an image are counted."""
         return named("AP", self.counted)
 
     def compute(
         self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
     ) -> Report:
-        """The report, and why it is no better; arguments and errors as `evaluate_detections`."""
+        """The report and its explanation; arguments and errors as `evaluate_detections`."""
         checked = check_input(ground_truth, detections)
         evaluator = run_evaluator(checked, self.backend, self.counted)
         metrics = metrics_of(checked, evaluator, self.average_classes)
@@ -249,7 +249,7 @@ def counted_boxes(matches: Mapping[str, Any]) -> int:
 def metrics_of(
     checked: CheckedInput, evaluator: Any, average_classes: Sequence[str] = ()
 ) -> CocoMetrics:
-    """The metrics that `run_evaluator` has found, arguments as `evaluate_detections`."""
+    """The metrics from a run evaluator; arguments as `evaluate_detections`."""
     boxes_of = Counter(item["category_id"] for item in checked.annotations if not item["iscrowd"])
     precision = precision_of(evaluator)
     recall = np.asarray(evaluator.eval["recall"])
@@ -272,7 +272,7 @@ def metrics_of(
 
 
 def precision_of(evaluator: Any) -> np.ndarray:
-    """The precision `[T, R, K, A, M]` that `run_evaluator` has found; -1 where it does not exist.
+    """The precision `[T, R, K, A, M]` from a run evaluator; -1 where it does not exist.
 
     Pycocotools divides the n true ones of n detections by n + 2.2e-16, which is n but for n = 1:
     there its precision is .9999999999999998, and is 1 here, as with the other backend.

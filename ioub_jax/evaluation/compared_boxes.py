@@ -32,7 +32,7 @@ class PlacedBoxes:
     boxes: np.ndarray
 
     def __len__(self) -> int:
-        """How many there are: n."""
+        """Number of boxes, n."""
         return len(self.images)
 
 
@@ -87,7 +87,7 @@ class ComparedBoxes:
 
     @functools.cached_property
     def boxes_of_class(self) -> np.ndarray:
-        """How many ground-truth boxes each class has, crowds not counted: int64 `[C]`."""
+        """Number of ground-truth boxes of each class without crowds: int64 `[C]`."""
         return np.bincount(self.objects.classes[~self.crowd], minlength=self.class_count)
 
     def places_in_class(self) -> np.ndarray:
@@ -98,11 +98,11 @@ class ComparedBoxes:
         return places
 
     def pairs(self, least: float) -> Pairs:
-        """All pairs with at least that IoU, above 0; crowds are in none."""
+        """All pairs with at least that IoU, above 0, without crowds."""
         return _pairs(self.found, self.objects, np.flatnonzero(~self.crowd), least, by_class=False)
 
     def pairs_in_crowds(self, least: float) -> Pairs:
-        """The pairs with a crowd of its class in which at least that share of a detection lies."""
+        """Pairs of a detection and a crowd of its class that covers at least that share of it."""
         return _pairs(self.found, self.objects, np.flatnonzero(self.crowd), least, by_class=True)
 
 
@@ -127,7 +127,7 @@ def compared_boxes(checked: CheckedInput) -> ComparedBoxes:
 def match_greedily(
     pairs: Pairs, compared: ComparedBoxes, groups: np.ndarray, preference: np.ndarray | None = None
 ) -> np.ndarray:
-    """Gives the best detections the free ground-truth boxes that they overlap most.
+    """Matches the best detections to the free ground-truth boxes that they overlap most.
 
     Args:
       pairs: which may be matched.
@@ -180,12 +180,12 @@ def best_pairs(pairs: Pairs, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _firsts(values: np.ndarray) -> np.ndarray:
-    """Where a run of equal values begins, int64."""
+    """Positions at which runs of equal values begin, int64."""
     return np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
 
 
 def _counted_up(groups: np.ndarray) -> np.ndarray:
-    """How many of its group are before each, int64 `[n]`."""
+    """Number of earlier items of the same group before each, int64 `[n]`."""
     order = np.argsort(groups, kind="stable")
     firsts = _firsts(groups[order])
     lengths = np.diff(np.append(firsts, len(groups)))

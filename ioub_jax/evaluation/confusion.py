@@ -1,4 +1,4 @@
-"""Which classes a detector takes for which: a confusion matrix.
+"""Confusion matrix: the classes that a detector mistakes for each other.
 
 Detections with at least a score, the best first, each take the free ground-truth box that they
 overlap most, **of whatever class**: of equal overlaps one of their own class, then the last. What
@@ -21,7 +21,7 @@ from ioub_jax.evaluation.compared_boxes import ComparedBoxes, Pairs, compared_bo
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ConfusionMatrix:
-    """How often what was taken for what.
+    """Counts of pairs of a true class and a detected class.
 
     Attributes:
       names: of the C classes, in the order of the category ids.
@@ -40,7 +40,7 @@ class ConfusionMatrix:
     iou: float
 
     def confusions(self) -> list[tuple[int, int, int]]:
-        """What is taken for something else, the most frequent first: row, column and count.
+        """The confusions, the most frequent first: row, column and count.
 
         The background is row or column C.
         """
@@ -58,7 +58,7 @@ def confusion_matrix(
     score_threshold: float | Mapping[int | str, float],
     iou: float = MATCHED_IOU,
 ) -> ConfusionMatrix:
-    """Counts which classes detections take for which.
+    """Counts the detections of each class on the objects of each class.
 
     Args:
       ground_truth: a data set in COCO's JSON format, as `evaluate_detections` takes it.
@@ -85,7 +85,7 @@ def confusion_of(
     thresholds: Sequence[float],
     iou: float,
 ) -> ConfusionMatrix:
-    """As `confusion_matrix`, of checked input.
+    """As `confusion_matrix`, for checked input.
 
     Args:
       checked: what is evaluated.

@@ -1,4 +1,4 @@
-"""What is wrong with each detection, after TIDE (Bolya et al., arXiv 2008.08115).
+"""Kinds of detections by their errors, after TIDE (Bolya et al., arXiv 2008.08115).
 
 A detection that is neither true nor ignored by COCO's metric is, with the IoU from which one is
 true (the foreground IoU t) and one below which it has to do with nothing (the background IoU b),
@@ -30,7 +30,7 @@ TRUE, DUPLICATE, MISPLACED, CONFUSED, BOTH, BACKGROUND, IGNORED = range(len(KIND
 
 @dataclasses.dataclass(frozen=True)
 class DetectionKinds:
-    """What each of d detections is, and whether each of m ground-truth boxes is found.
+    """The kind of each of d detections, and whether each of m ground-truth boxes is found.
 
     Positions of boxes are those in `CheckedInput.annotations`, detections are in the order in which
     they were given.
@@ -56,12 +56,12 @@ class DetectionKinds:
 
     @property
     def not_found(self) -> np.ndarray:
-        """Which boxes no detection has found: false negatives, bool `[m]`."""
+        """True where no detection has found a box: false negatives, bool `[m]`."""
         return (self.found_by < 0) & ~self.crowd
 
     @property
     def missed(self) -> np.ndarray:
-        """Which of those nothing would find either if it were mended: TIDE's missed ones."""
+        """True where a box not found would stay so after any mending: TIDE's missed ones."""
         return self.not_found & (self.mended_by < 0)
 
 

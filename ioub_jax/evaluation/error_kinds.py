@@ -1,4 +1,4 @@
-"""What each kind of error costs in average precision, after TIDE (Bolya et al., arXiv 2008.08115).
+"""Cost of each kind of error in average precision, after TIDE (Bolya et al., arXiv 2008.08115).
 
 An oracle mends all errors of one kind, everything else left as it is, and dAP is what average
 precision at one IoU gains by it:
@@ -112,7 +112,7 @@ def evaluate_errors(
     background_iou: float = BACKGROUND_IOU,
     counted: int = COCO_DETECTIONS,
 ) -> ErrorKinds:
-    """Sorts detections by what is wrong with them, and computes what each kind of error costs.
+    """Sorts detections by their errors, and computes the cost of each kind of error.
 
     Args:
       ground_truth: a data set in COCO's JSON format, as `evaluate_detections` takes it.
@@ -143,7 +143,7 @@ def errors_of(
     matches: Matches,
     background_iou: float = BACKGROUND_IOU,
 ) -> ErrorKinds:
-    """As `evaluate_errors`, of what is matched already.
+    """As `evaluate_errors`, for detections that are matched already.
 
     Args:
       checked: what is evaluated.
@@ -203,7 +203,7 @@ def _counts(
 
 @dataclasses.dataclass(frozen=True)
 class _Detected:
-    """n counted detections, best first, and what they are compared with.
+    """n counted detections, best first, and the boxes that they are compared with.
 
     Attributes:
       classes: int64 `[n]`.
@@ -225,7 +225,7 @@ class _Detected:
         mended: np.ndarray | None = None,
         boxes: np.ndarray | None = None,
     ) -> "_Detected":
-        """Detections without some kinds, and with some that are true of the class of their box."""
+        """Detections without some kinds, and with some that count as true of their box's class."""
         classes, true = compared.found.classes.copy(), kinds.kinds == TRUE
         kept = ~np.isin(kinds.kinds, (IGNORED, *without))
         if mended is not None:

@@ -1,4 +1,4 @@
-"""Why a detector fails, beside what it reaches: score thresholds, confused classes, error kinds."""
+"""Explanation of a detector's AP: score thresholds, confused classes, error kinds."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ _BACKGROUND = "background"
 
 @dataclasses.dataclass(frozen=True)
 class ErrorReport:
-    """What is wrong with detections.
+    """The errors of a set of detections.
 
     Attributes:
       thresholds: the best score thresholds, at IoU .5.
@@ -56,7 +56,7 @@ def explain_errors(
     *,
     counted: int = COCO_DETECTIONS,
 ) -> ErrorReport:
-    """Finds out what is wrong with detections.
+    """Analyses the errors of a set of detections.
 
     Args:
       ground_truth: a data set in COCO's JSON format, as `evaluate_detections` takes it.
@@ -73,7 +73,7 @@ def explain_errors(
 def error_report(
     checked: CheckedInput, compared: ComparedBoxes, counted: int = COCO_DETECTIONS
 ) -> ErrorReport:
-    """As `explain_errors`, of checked input and the same in arrays."""
+    """As `explain_errors`, for checked input and the same in arrays."""
     pairs = compared.pairs(BACKGROUND_IOU)
     matches = {key: match_as_coco(compared, pairs, iou, counted) for key, iou in IOUS.items()}
     by_class = matches_by_class(

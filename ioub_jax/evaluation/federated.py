@@ -1,4 +1,4 @@
-"""LVIS's federated ground truth as ground truth of COCO's: which detections of an image count.
+"""LVIS's federated ground truth as COCO ground truth: the detections of an image that count.
 
 In LVIS (Gupta et al., arXiv 1908.03195) nobody has looked for every class in every image. Of an
 image are known the classes that it has, which have annotations; those that it has not
@@ -34,7 +34,7 @@ _NEGATIVE, _PARTIAL = "neg_category_ids", "not_exhaustive_category_ids"
 
 @dataclasses.dataclass(frozen=True)
 class Verified:
-    """What is known of images and classes, by the numbers of `CheckedInput`.
+    """Verified classes of the images, by the numbers of `CheckedInput`.
 
     Attributes:
       absent: the pairs of an image and a class that it does not have.
@@ -48,7 +48,7 @@ class Verified:
 
 
 def read_verified(ground_truth: Mapping[str, Any]) -> Verified:
-    """What a ground truth in LVIS's format says of its images and classes.
+    """Reads which classes are verified in the images of a ground truth in LVIS's format.
 
     Args:
       ground_truth: as `coco_input.check_input` takes it, checked already, with `neg_category_ids`
@@ -94,7 +94,7 @@ def _frequency(category: Mapping[str, Any]) -> str | None:
 
 
 def counting_as_lvis(checked: CheckedInput, verified: Verified) -> CheckedInput:
-    """Input of which COCO's evaluators make LVIS's numbers.
+    """Input from which COCO's evaluators compute LVIS's numbers.
 
     Args:
       checked: ground truth and detections.
@@ -125,7 +125,7 @@ def counting_as_lvis(checked: CheckedInput, verified: Verified) -> CheckedInput:
 
 
 def _best_of_images(detections: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The detections of the best scores of each image, the first of equal ones, in their order."""
+    """The detections with the best scores of each image, the first of equals, in their order."""
     images = np.array([row["image_id"] for row in detections], np.int64)
     scores = np.array([row["score"] for row in detections], np.float64)
     by_image = np.lexsort((-scores, images))  # which is stable
@@ -135,7 +135,7 @@ def _best_of_images(detections: Sequence[dict[str, Any]]) -> list[dict[str, Any]
 
 
 def _crowds_around(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A crowd for each image and class, which holds all of the detections."""
+    """A crowd for each image and class that contains all of the detections."""
     corners: dict[tuple[int, int], list[tuple[float, float, float, float]]]
     corners = collections.defaultdict(list)
     for row in found:

@@ -1,4 +1,4 @@
-"""How good the detections of a single image are, in one number: to find those that fail."""
+"""Score of the detections of a single image, to find the images that fail."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from ioub_jax.evaluation.box_arrays import paired_covered_shares, paired_ious
 
 
 class ImageScore(NamedTuple):
-    """What was found of an image.
+    """Counts of found, wrong and missed objects of an image.
 
     Attributes:
       found: objects that a detection belongs to.
@@ -22,7 +22,7 @@ class ImageScore(NamedTuple):
 
     @property
     def f1(self) -> float:
-        """2 found / (2 found + wrong + missed); 1 where there is nothing and nothing was found."""
+        """2 found / (2 found + wrong + missed); 1 if there is no object and no detection."""
         errors = self.wrong + self.missed
         return 2 * self.found / (2 * self.found + errors) if self.found + errors else 1.0
 
@@ -37,7 +37,7 @@ def score_image(
     crowd: np.ndarray | None = None,
     iou: float = 0.5,
 ) -> ImageScore:
-    """Counts what the detections of an image find.
+    """Counts the objects that the detections of an image find.
 
     By descending score a detection belongs to the object of its class that is left and that it
     overlaps most, if by an IoU of at least `iou`. One that belongs to none and lies in a crowd of

@@ -1,4 +1,4 @@
-"""LVIS's detection metrics, as lvis-api has them: AP of classes that are not always looked for.
+"""LVIS's detection metrics, as lvis-api computes them: AP of classes not verified in every image.
 
 Which detections count is in `federated`; matching and precision are those of COCO's evaluators. A
 class without an object in the ground truth has no number and is in no mean. `APr`, `APc` and `APf`
@@ -62,7 +62,7 @@ class LvisClassMetrics:
 
 @dataclasses.dataclass(frozen=True)
 class LvisMetrics:
-    """What an evaluation found; a number that does not exist (lvis-api says -1) is None.
+    """Result of an evaluation; a number that does not exist (-1 in lvis-api) is None.
 
     Attributes:
       summary: lvis-api's thirteen numbers in [0, 1], under its keys: `AP AP50 AP75 APs APm APl APr

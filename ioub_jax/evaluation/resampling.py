@@ -1,4 +1,4 @@
-"""How much of a metric is chance of the images: COCO's AP on resampled validation images.
+"""Uncertainty of a metric from the choice of images: COCO's AP on resampled validation images.
 
 Detections are matched once, as pycocotools does. A resampled data set draws as many images as there
 are, with replacement; an image drawn n times counts n-fold. The draws depend on the number of the
@@ -29,7 +29,7 @@ _TOGETHER = 1 << 19  # numbers that are computed with at once
 
 @dataclasses.dataclass(frozen=True)
 class Outcomes:
-    """What d detections have found at the T IoUs of `IOUS`.
+    """Outcomes of d detections at the T IoUs of `IOUS`.
 
     Attributes:
       objects: int64 `[T, d]`, the ground-truth box that each has found; -1 where it is not true.
@@ -42,7 +42,7 @@ class Outcomes:
 
 @dataclasses.dataclass(frozen=True)
 class ClassOutcomes:
-    """The n detections of a class, best first, and what became of them.
+    """The n detections of a class, best first, and their outcomes.
 
     Attributes:
       images: int64 `[n]`, the positions of their images, from 0.
@@ -143,7 +143,7 @@ def split_by_class(
 
 
 def draw_images(images: int, resamplings: int, seed: int = 0) -> np.ndarray:
-    """How often each resampled data set has each image: int64 `[resamplings, images]`."""
+    """Multiplicity of each image in each resampled data set: int64 `[resamplings, images]`."""
     generator = np.random.default_rng(seed)
     shares = np.full(images, 1 / max(images, 1))
     draws = [generator.multinomial(images, shares) for _ in range(resamplings)]
@@ -151,7 +151,7 @@ def draw_images(images: int, resamplings: int, seed: int = 0) -> np.ndarray:
 
 
 def average_precisions(classes: Sequence[ClassOutcomes], draws: np.ndarray) -> np.ndarray:
-    """Average precision of every class at every IoU in every data set that is drawn.
+    """Average precision of every class at every IoU in every resampled data set.
 
     Args:
       classes: C.
@@ -200,7 +200,7 @@ def interval_of(values: Sequence[float | None] | np.ndarray) -> tuple[float, flo
 def interval_around(
     value: float | None, resampled: Sequence[float | None] | np.ndarray
 ) -> tuple[float, float] | None:
-    """The interval of a measured number: the percentiles of resampled ones, moved to it.
+    """The interval of a measured number: the percentiles of resampled ones, shifted to it.
 
     That images repeat in a resampled data set changes average precision by itself a little; what
     is wanted of it is how far it scatters.

@@ -1,4 +1,4 @@
-"""From which score on detections are best kept, for every class and for all of them.
+"""Score thresholds that suit a detector best, for every class and for all of them.
 
 Two measures say what is best, both of what is kept from a score on, matched as COCO's metric does
 at one IoU, .5 where nothing else is said:
@@ -39,7 +39,7 @@ LEAST_BOXES = 10
 
 @dataclasses.dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold, and what the detections with at least that score are worth.
+    """A threshold, and the quality of the detections with at least that score.
 
     Attributes:
       threshold: midway between the last score that is kept and the next; that score itself where
@@ -91,7 +91,7 @@ class ScoreThresholds:
     per_class: tuple[ClassThresholds, ...]
 
     def scores(self) -> tuple[float, ...]:
-        """What to cut each class at.
+        """The threshold of each class.
 
         The best threshold by F1; that for all classes where the class has none or fewer than
         `LEAST_BOXES` boxes; `UNMEASURED` where there is none either.
@@ -135,7 +135,7 @@ def best_thresholds(
 def thresholds_of(
     matches: Sequence[ClassMatches], category_ids: Sequence[int | str], iou: float
 ) -> ScoreThresholds:
-    """As `best_thresholds`, of what is matched already.
+    """As `best_thresholds`, for detections that are matched already.
 
     Args:
       matches: of every class.
@@ -188,7 +188,7 @@ def _class_thresholds(
 
 
 def _midway(kept: float, left_out: float | None = None) -> float:
-    """What lies midway between two scores, of which it keeps the first alone."""
+    """Threshold midway between two scores, which keeps only the first."""
     if left_out is None:
         return kept
     middle = left_out + (kept - left_out) / 2

@@ -75,7 +75,7 @@ class VocClassMetrics:
 
 @dataclasses.dataclass(frozen=True)
 class VocMetrics:
-    """What an evaluation found; all numbers in [0, 1], None where there is no object that counts.
+    """Result of an evaluation; all numbers in [0, 1], None where no object counts.
 
     Attributes:
       eleven_point: VOC2007's AP averaged over the classes, under `AP` (mean over the ten IoU
@@ -232,7 +232,7 @@ def _precision_at_recall(
 
 
 def _first_of_each(values: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Whether each of `values` `[d]` is the first of its kind among those where `among` is True."""
+    """True where one of `values` `[d]` is the first of its kind among those marked by `among`."""
     chosen = np.flatnonzero(among)
     _, first = np.unique(values[chosen], return_index=True)
     result = np.zeros(len(values), bool)
@@ -256,7 +256,7 @@ def _eleven_point(precision: np.ndarray) -> np.ndarray:
 
 
 def _all_points(precision: np.ndarray) -> np.ndarray:
-    """AP `[T]` likewise: the area under the curve, which is a step for each object."""
+    """AP `[T]` likewise: the area under the curve, which has a step for each object."""
     return precision.mean(axis=1)
 
 

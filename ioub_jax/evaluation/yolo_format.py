@@ -10,7 +10,7 @@ def label_text(
     scores: Iterable[float],
     size: tuple[int, int],
 ) -> str:
-    """What the label file of an image says: a row `class cx cy w h confidence` for each detection.
+    """Text of an image's label file: a row `class cx cy w h confidence` for each detection.
 
     Args:
       ids: n class ids.

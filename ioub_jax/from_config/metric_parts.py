@@ -1,4 +1,4 @@
-"""Whether metrics fit a data set, and what of it they cannot count."""
+"""Checks that metrics fit a data set, and warnings about objects beyond their limits."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from ioub_jax.evaluation.voc_metrics import VocMetric
 
 
 def check_fit(metrics: Sequence[Metric], source: Source) -> None:
-    """Checks that a data set has what metrics need to know, before anything is evaluated.
+    """Checks that a data set has the information that metrics need, before any evaluation.
 
     Args:
       metrics: of this package's, those of COCO, VOC and LVIS; others check for themselves.

@@ -1,4 +1,4 @@
-"""The losses on boxes by their names: what is added to 1 - IoU, and what all of it is times."""
+"""Losses on boxes by name: the penalties added to 1 - IoU, and the factor of the sum."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -29,8 +29,8 @@ class _Kind(NamedTuple):
     """A kind of loss.
 
     Attributes:
-      penalties: of pairs and hyper-parameters, what is added to 1 - IoU.
-      factor: likewise, what the sum is times; None: nothing.
+      penalties: function of pairs and hyper-parameters, the terms added to 1 - IoU.
+      factor: likewise, the factor of the sum; None: 1.
       takes: the hyper-parameters it has.
     """
 
@@ -46,20 +46,20 @@ class Formula(NamedTuple):
     numbers: _Numbers
 
     def penalties(self, pairs: BoxPairs) -> tuple[jax.Array, ...]:
-        """What is added to 1 - IoU, each `[...]` and at least 0."""
+        """Penalties added to 1 - IoU, each `[...]` and at least 0."""
         return self.kind.penalties(pairs, self.numbers)
 
     def factor(self, pairs: BoxPairs) -> jax.Array | None:
-        """What the sum is times, `[...]`, None where it is nothing."""
+        """Factor of the sum, `[...]`, or None where there is none."""
         return None if self.kind.factor is None else self.kind.factor(pairs, self.numbers)
 
 
 def formula_of(kind: str, **hyper_parameters: Any) -> Formula:
-    """A kind with its hyper-parameters.
+    """Formula of a kind with its hyper-parameters.
 
     Args:
       kind: the name.
-      **hyper_parameters: by the names of `DEFAULTS`; None of the image size: it is not known.
+      **hyper_parameters: by the names of `DEFAULTS`; an image size of None is not known.
 
     Raises:
       TypeError: a hyper-parameter is no number.
@@ -90,7 +90,7 @@ def check_kind(kind: str) -> None:
 
 
 def check_taken(kind: str, hyper_parameters: Mapping[str, Any]) -> None:
-    """Refuses hyper-parameters that are set and that a kind does not have.
+    """Refuses hyper-parameters that are set although the kind does not have them.
 
     Raises:
       ValueError: there is one.
@@ -124,7 +124,7 @@ def check_hyper_parameter(name: str, value: Any) -> None:
 
 
 def check_focaler(interval: Sequence[float]) -> None:
-    """Refuses a `focaler` that is no interval within 0 and 1.
+    """Refuses a `focaler` that is not an interval within 0 and 1.
 
     Raises:
       TypeError: its ends are no numbers.

@@ -1,4 +1,4 @@
-"""Predicted boxes beside their targets: what the losses on boxes are made of.
+"""Predicted boxes beside their targets: the building blocks of the losses on boxes.
 
 All of it is finite, and has finite gradients, for any boxes within 1e8 pixels: with no area, turned
 over, equal, apart. A quotient whose denominator is practically 0 is 0, with gradient 0.
@@ -59,7 +59,7 @@ class BoxPairs(NamedTuple):
 
     @property
     def squared_diagonal(self) -> jax.Array:
-        """Of the hull, in square pixels."""
+        """Squared diagonal of the hull, in square pixels."""
         return jnp.square(self.hull_width) + jnp.square(self.hull_height)
 
 
@@ -95,7 +95,7 @@ def pairs_of(boxes: ArrayLike, target_boxes: ArrayLike) -> BoxPairs:
 
 
 def _extent(edges: tuple[jax.Array, jax.Array, jax.Array, jax.Array]) -> jax.Array:
-    """What four edges span, in whatever order they are."""
+    """Extent of four edges, in whatever order they are."""
     low, high, target_low, target_high = edges
     highest = jnp.maximum(jnp.maximum(low, high), jnp.maximum(target_low, target_high))
     lowest = jnp.minimum(jnp.minimum(low, high), jnp.minimum(target_low, target_high))
@@ -103,7 +103,7 @@ def _extent(edges: tuple[jax.Array, jax.Array, jax.Array, jax.Array]) -> jax.Arr
 
 
 def scaled(boxes: jax.Array, ratio: float) -> jax.Array:
-    """Boxes `[..., 4]` of `ratio` times the sides about the same centres."""
+    """Boxes `[..., 4]` with `ratio` times the sides about the same centres."""
     low, high = boxes[..., :2], boxes[..., 2:]
     grown = (ratio - 1.0) * 0.5 * (high - low)
     return jnp.concatenate([low - grown, high + grown], axis=-1)

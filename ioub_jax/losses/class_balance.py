@@ -1,4 +1,4 @@
-"""Weights of classes: for data in which some have far fewer objects than others."""
+"""Weights of classes, for data in which some classes have far fewer objects than others."""
 
 from collections.abc import Sequence
 
@@ -42,7 +42,7 @@ def effective_number_weights(counts: Sequence[int], *, beta: float = 0.999) -> n
 
 
 def weights_of_classes(labels: ArrayLike, class_weights: ArrayLike) -> jax.Array:
-    """The weight of the class of each positive.
+    """Weight of the class of each positive.
 
     Args:
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
@@ -62,7 +62,7 @@ def weights_of_classes(labels: ArrayLike, class_weights: ArrayLike) -> jax.Array
 
 
 def weigh_matched(loss: jax.Array, labels: ArrayLike, class_weights: ArrayLike | None) -> jax.Array:
-    """Entries `[..., C]` with that of each positive's own class times the weight of the class."""
+    """Entries `[..., C]`, each positive's own class multiplied by the weight of that class."""
     if class_weights is None:
         return loss
     one_hot = jax.nn.one_hot(as_int32(labels), loss.shape[-1], dtype=jnp.bool_)

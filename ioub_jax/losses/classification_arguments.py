@@ -1,4 +1,4 @@
-"""What the arguments of classification losses must be: checked at trace time, free afterwards."""
+"""Checks of the arguments of classification losses, made at trace time and free afterwards."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from ioub_jax.losses.argument_checks import check_number, check_real
 
 
 def check_logits(logits: ArrayLike, labels: ArrayLike, **of_anchors: ArrayLike | None) -> None:
-    """Refuses labels that are no integers, or not one for each row of logits.
+    """Refuses labels that are not integers, or not one for each row of logits.
 
     Args:
       logits: `[..., C]`.
@@ -32,7 +32,7 @@ def check_logits(logits: ArrayLike, labels: ArrayLike, **of_anchors: ArrayLike |
 
 
 def check_of_labels(labels: ArrayLike, **of_anchors: ArrayLike | None) -> None:
-    """Refuses what is not one number, or one flag, for each label.
+    """Refuses an array that does not have one number, or one flag, for each label.
 
     Args:
       labels: `[...]` int.
@@ -66,7 +66,7 @@ def check_shape(name: str, array: ArrayLike, wanted: Sequence[int], why: str) ->
 
 
 def check_class_weights(class_weights: ArrayLike | None, classes: int | None = None) -> None:
-    """Refuses what is not one number for each class.
+    """Refuses weights that are not one number for each class.
 
     Args:
       class_weights: `[C]`, or None.

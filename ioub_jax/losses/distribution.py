@@ -52,7 +52,7 @@ def distribution_focal_loss(logits: ArrayLike, targets: ArrayLike) -> jax.Array:
 
 
 def decode_distribution(logits: ArrayLike) -> jax.Array:
-    """The distances that distributions over bins mean: their expectation (arXiv 2006.04388, eq. 5).
+    """Expected distances of distributions over bins (arXiv 2006.04388, equation 5).
 
     `sum_k k S_k`, with S the softmax over bins `0..K-1`.
 

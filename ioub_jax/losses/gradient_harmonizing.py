@@ -126,7 +126,7 @@ def _check(
 
 
 def counts_of_bins(norms: jax.Array, counted: jax.Array, bins: int) -> jax.Array:
-    """How many entries that count have a gradient norm in each bin, `[bins]`, floating."""
+    """Number of counted entries whose gradient norm falls into each bin, `[bins]`, floating."""
     # From one edge on, all at once: the norms are read a single time, and no mask is kept.
     beyond = [counted & (norms >= edge) for edge in _edges(bins)]
     # Of whole numbers, which a sum in float32 would stop at 2^24.
@@ -143,7 +143,7 @@ def counts_of_bins(norms: jax.Array, counted: jax.Array, bins: int) -> jax.Array
 def weights_of_bins(
     counts: jax.Array, state: ArrayLike | None, momentum: float
 ) -> tuple[jax.Array, jax.Array]:
-    """One over running count and number of bins with entries, `[bins]`, and the running counts."""
+    """Inverse of running count times number of bins in use, `[bins]`, and the running counts."""
     old = jnp.zeros_like(counts) if state is None else jnp.asarray(state).astype(counts.dtype)
     there = counts > 0
     state = jnp.where(there, momentum * old + (1.0 - momentum) * counts, old)
@@ -162,7 +162,7 @@ def weights_of_entries(norms: jax.Array, of_bins: jax.Array) -> jax.Array:
 
 
 def _edges(bins: int) -> list[float]:
-    """Where all bins but the first begin."""
+    """Lower edges of all bins but the first."""
     return [number / bins for number in range(1, bins)]
 
 

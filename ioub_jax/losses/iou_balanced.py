@@ -1,4 +1,4 @@
-"""The IoU-balanced losses of Wu et al. (arXiv 1908.05641), and their weights on their own.
+"""The IoU-balanced losses of Wu et al. (arXiv 1908.05641), and their weights by themselves.
 
 The IoU of a positive is that of its **predicted** box with its ground truth. No gradient flows
 through any weight or into the IoUs. Everything is computed in float32, or in float64 when an input
@@ -96,7 +96,7 @@ def iou_balanced_classification_weights(
 
 
 def _has_normaliser(plain_sum: jax.Array, weighted_sum: jax.Array) -> jax.Array:
-    """Whether `plain_sum / weighted_sum` is a usable number, or must not hide that one is NaN."""
+    """True where `plain_sum / weighted_sum` is usable, or where one is NaN, which must show."""
     tiny = jnp.finfo(plain_sum.dtype).tiny
     return ~(weighted_sum <= jnp.maximum(plain_sum / _LARGEST_NORMALISER, tiny))
 
@@ -302,7 +302,7 @@ def iou_balanced_iou_loss(
     kind: str = "giou",
     **options: Any,
 ) -> jax.Array:
-    """IoU-balanced localization loss (arXiv 1908.05641, equations 3-4) of any loss on boxes.
+    """IoU-balanced localization loss (arXiv 1908.05641, equations 3-4) for any loss on boxes.
 
     `w_loc IoU^lambda iou_loss`. Of those that are no kind of `iou_loss` take
     `iou_balanced_localization_weights` times the loss.

@@ -217,7 +217,7 @@ def normalized_wasserstein_distance(
 def _overlap(
     pairs: box_pairs.BoxPairs, inner: float | None, focaler: Sequence[float] | None
 ) -> jax.Array:
-    """The IoU, or what stands in its place."""
+    """The IoU, or the measure that replaces it."""
     boxes, targets = pairs.boxes, pairs.targets
     if inner is not None:
         check_number("inner", inner, above=0, at_most=5)

@@ -1,4 +1,4 @@
-"""Which negatives count: hard negative mining."""
+"""Hard negative mining."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Sums over pairs of logits, in blocks: what ranking losses are made of, without a matrix of pairs.
+"""Sums over pairs of logits, in blocks: the basis of ranking losses, without a matrix of pairs.
 
 How often a block is computed follows the number of entries, not the room that there is for them.
 """
@@ -13,7 +13,7 @@ _Carry = TypeVar("_Carry")
 
 
 class Listed(NamedTuple):
-    """Numbers of entries, of which the first `number` are there.
+    """Numbers of entries, of which the first `number` are in use.
 
     Attributes:
       arrays: each `[L]`.
@@ -31,7 +31,7 @@ def sums_over(
     own: Listed,
     others: Listed,
 ) -> tuple[jax.Array, ...]:
-    """What `of_pairs` gives of each entry and the others, summed over the others.
+    """Result of `of_pairs` for each entry, summed over the other entries.
 
     Args:
       of_pairs: from the arrays of `own`, `[I, 1]`, and of `others`, `[1, J]`, to arrays `[I, J]`.

@@ -40,7 +40,7 @@ def rank_and_sort_loss(
     sorting_weight: float = 1.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Rank & Sort loss (arXiv 2107.11669), of each positive.
+    """Rank & Sort loss (arXiv 2107.11669) of each positive.
 
     With H the step that is linear within delta of 0, and sums over negatives n and positives j:
 
@@ -88,7 +88,7 @@ def bucketed_rank_and_sort_loss(
     sorting_weight: float = 1.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Bucketed Rank & Sort loss (arXiv 2407.14204), of each positive.
+    """Bucketed Rank & Sort loss (arXiv 2407.14204) of each positive.
 
     `rank_and_sort_loss` with all negatives between two neighbouring positives replaced by their
     mean, which is the same for delta 0. As in the authors' code those more than delta below the
@@ -128,7 +128,7 @@ def _sorted_out(
     sorting_weight: float,
     where: ArrayLike | None,
 ) -> tuple[Ranking, tuple[int, ...]]:
-    """Checks the arguments; the ranking, and the shape of the anchors."""
+    """Checks the arguments; returns the ranking and the shape of the anchors."""
     check_logits(logits, labels, ious=ious, where=where)
     check_number("delta", delta, at_least=0.0)
     check_exponents(sorting_weight=sorting_weight)
@@ -142,7 +142,7 @@ def _qualities(ious: ArrayLike, dtype: Any) -> jax.Array:
 
 
 def _in_buckets(ranking: Ranking, delta: float) -> Ranking:
-    """The ranking with one negative for all between two positives, and how many these are."""
+    """The ranking with one negative in place of all between two positives, and their counts."""
     place = jnp.arange(ranking.positives.size, dtype=jnp.int32)
     positives = jax.lax.stop_gradient(ranking.positives)
     ascending = jnp.sort(jnp.where(place < ranking.number, positives, jnp.inf))
@@ -175,7 +175,7 @@ def _loss(
     delta: float,
     sorting_weight: float,
 ) -> jax.Array:
-    """The weighted errors of all anchors, with `there` negatives, looked at in blocks."""
+    """The weighted errors of all anchors, computed with `there` negatives in blocks."""
     errors = _errors((delta, block), ranking, qualities, jnp.asarray(there, jnp.int32))
     return ranking.of_anchors(errors[0] + sorting_weight * errors[1])
 
@@ -194,7 +194,7 @@ def _errors(
 def _errors_and_shares(
     step: tuple[float, int], ranking: Ranking, qualities: jax.Array, there: jax.Array
 ) -> tuple[_Pair, _Pair]:
-    """Both errors `[L]`, and what each cause of them has of it for a relation of 1."""
+    """Both errors `[L]`, and the share of each of their causes for a relation of 1."""
     delta, block = step
 
     def of_positives(mine: list[jax.Array], theirs: list[jax.Array]) -> tuple[jax.Array, ...]:
@@ -226,7 +226,7 @@ def _forward(
 
 
 def _backward(step: tuple[float, int], kept: Any, factors: _Pair) -> tuple[Any, None, None]:
-    """The identity update: what lowers an error by it, for each of its causes."""
+    """The identity update: the gradient that lowers each error at each of its causes."""
     delta, block = step
     ranking, qualities, there, errors, shares = kept
     of_ranking, of_sorting = (

@@ -1,4 +1,4 @@
-"""Correlation loss: scores that say how well boxes fit (arXiv 2301.01019)."""
+"""Correlation loss: scores that follow the IoUs of their boxes (arXiv 2301.01019)."""
 
 import jax
 import jax.numpy as jnp
@@ -88,14 +88,14 @@ def _pearson(x: jax.Array, y: jax.Array, counted: jax.Array) -> jax.Array:
 
 
 def _centred(values: jax.Array, counted: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What counts less its mean, 0 elsewhere, and the mean."""
+    """Counted values minus their mean, 0 elsewhere, and the mean."""
     number = jnp.maximum(jnp.sum(counted), 1).astype(values.dtype)
     mean = jnp.sum(values) / number
     return jnp.where(counted, values - mean, 0.0), mean
 
 
 def _relative(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Values by the largest of them, which cancels, and whether there is one that is not 0."""
+    """Values divided by the largest of them, which cancels, and whether any is not 0."""
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(values), initial=0.0))
     varies = ~(largest <= jnp.finfo(values.dtype).tiny)
     return values / jnp.where(varies, largest, 1.0), varies

@@ -33,7 +33,7 @@ def soft_ranks(values: jax.Array, counted: jax.Array, *, strength: float) -> jax
 
 
 def _pooled_blocks(values: jax.Array, ranked: jax.Array) -> jax.Array:
-    """The block of each place, `[N]` int32: of their means none is above the one before it."""
+    """The block of each place, `[N]` int32, such that no block's mean exceeds the one before."""
 
     def above_the_one_before(starts: jax.Array) -> jax.Array:
         means = _means_of_blocks(values, _numbers(starts))

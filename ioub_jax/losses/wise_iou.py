@@ -1,4 +1,4 @@
-"""Wise-IoU v2 and v3 (Tong et al., arXiv 2301.10051): weights by how a box fits beside the mean.
+"""Wise-IoU v2 and v3 (Tong et al., arXiv 2301.10051): weights by a box's fit against the mean.
 
 The mean of 1 - IoU over the batches so far is the caller's: each call takes it and gives the next
 one.
@@ -32,7 +32,7 @@ def wise_iou_weights(
     delta: float = 2.7,
     where: ArrayLike | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """What Wise-IoU v2 and v3 multiply `iou_loss(kind='wiou_v1')` by, and the next mean.
+    """Factors of `iou_loss(kind='wiou_v1')` in Wise-IoU v2 and v3, and the next mean.
 
     `M' = (1 - momentum) M + momentum mean(1 - IoU)`, and with `b = (1 - IoU) / M'` the weights are
     `b^gamma` in v2 (equation 10) and `b / (delta alpha^(b - delta))` in v3 (equations 11-12), which

@@ -16,7 +16,7 @@ from ioub_jax.models.patches import PatchConvolution, layer_norm, truncated_norm
 
 
 class Architecture(NamedTuple):
-    """What distinguishes one ConvNeXt from another.
+    """Architecture of a ConvNeXt.
 
     Attributes:
       blocks: how many of each stage.

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, and multiply-adds of its convolutions and matrix products."""
+"""Cost of a model: parameters, and multiply-adds of its convolutions and matrix products."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import jax
 
 
 def parameter_count(params: Any) -> int:
-    """How many numbers a tree of parameters holds; shapes are enough."""
+    """Number of parameters in a tree; shapes are enough."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 

@@ -1,4 +1,4 @@
-"""Single-stage networks whose heads say more than RetinaNet's, or say it otherwise.
+"""Single-stage networks whose heads have other or more outputs than RetinaNet's.
 
 FCOS (arXiv 1904.01355), ATSS (arXiv 1912.02424), GFL (arXiv 2006.04388), IoU-aware RetinaNet
 (arXiv 1912.05992): the same backbone, pyramid and towers, with boxes as distances or distributions
@@ -24,7 +24,7 @@ _MAX_LOG_DISTANCE = math.log(1000 / 16)
 
 
 class DenseNetwork(nn.Module):
-    """Images in; logits, boxes and, where it is made so, their quality out.
+    """Images in; logits, boxes and, where configured, the quality of the boxes out.
 
     Attributes:
       backbone: puts out C2 to C5.

@@ -1,4 +1,4 @@
-"""What every detector takes and gives."""
+"""Inputs and outputs that all detectors share."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 
 class Predictions(NamedTuple):
-    """What a detector says of every anchor, level by level, finest first.
+    """Predictions of a detector for every anchor, level by level, finest first.
 
     The anchors of a location stand behind each other in the last axis, as the convolutions put
     them out. On a TPU any other form would be a copy, and the losses need none.

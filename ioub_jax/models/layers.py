@@ -1,4 +1,4 @@
-"""What backbones, pyramids and heads are made of.
+"""Layers of backbones, pyramids and heads.
 
 Strided convolutions and pools pad explicitly and symmetrically, as torchvision's do; 'same', the
 padding of TensorFlow's models, is asked for by name.
@@ -30,13 +30,13 @@ BLOCK = "block"
 
 
 def block_result(x: Any) -> Any:
-    """Names the arrays of `x` as what `jax.checkpoint` keeps where all in blocks is made anew."""
+    """Names the arrays of `x`, which `jax.checkpoint` keeps when blocks are recomputed."""
     return checkpoint_name(x, BLOCK)
 
 
 @jax.custom_jvp
 def kept_relu(x: jax.Array) -> jax.Array:
-    """ReLU whose result `jax.checkpoint` keeps as it keeps a convolution's.
+    """ReLU whose result `jax.checkpoint` keeps, as it keeps a convolution's.
 
     Its gradient asks for nothing but that result, where `nn.relu`'s asks for `x`. So a convolution
     itself is not kept where only a bias or a norm that is constant lies between, nor are the two of
@@ -84,7 +84,7 @@ class FrozenBatchNorm(nn.Module):
 
 
 def group_norm(channels: int, *, dtype: Any = jnp.float32, name: str | None = None) -> nn.GroupNorm:
-    """Group norm with 32 groups, or the most below that divide the channels two or more a group.
+    """Group norm with 32 groups, or the most below 32 that leave at least two channels each.
 
     The epsilon is torch's 1e-5, which detectron2 and torchvision train with; flax has 1e-6.
     """
@@ -94,7 +94,7 @@ def group_norm(channels: int, *, dtype: Any = jnp.float32, name: str | None = No
 
 
 class Normed(Protocol):
-    """A module that says how it normalises.
+    """A module with a choice of normalisation.
 
     Attributes:
       norm: name of the normalisation.
@@ -110,7 +110,7 @@ class Normed(Protocol):
 def norm_of(
     module: Normed, channels: int, *, train: bool, name: str
 ) -> Callable[[jax.Array], jax.Array]:
-    """The normalisation for `channels` channels that a module says.
+    """The normalisation that a module has chosen, for `channels` channels.
 
     'batch_norm' takes its statistics over the whole global batch: under `jit` with a sharded batch
     the mean over the batch axis is the mean over all devices.
@@ -165,7 +165,7 @@ def convolution(
 
 
 class SharedConvolution(nn.Module):
-    """A 3x3 convolution with bias of several maps, as the levels below the head of a detector.
+    """A 3x3 convolution with bias, shared by several maps, such as the levels of a head.
 
     Its `kernel` `[3, 3, C, features]` and its `bias` are those of `nn.Conv`.
 
@@ -198,7 +198,7 @@ class SharedConvolution(nn.Module):
 
 
 class GroupedConvolution(nn.Module):
-    """A square convolution of `groups` groups of channels; depthwise with one each.
+    """A square convolution of `groups` groups of channels; depthwise with one channel each.
 
     Its `kernel` `[k, k, C / groups, features]` is that of `nn.Conv` with `feature_group_count`.
 
@@ -267,7 +267,7 @@ def _grouped(
 def max_pool(
     x: jax.Array, window: int, *, stride: int, pads: Sequence[tuple[int, int]]
 ) -> jax.Array:
-    """Maxima of windows, `[B, H, W, C]`, as flax's `nn.max_pool`, by what is fast on the platform.
+    """Maxima of windows, `[B, H, W, C]`, as `nn.max_pool`, by the fastest way on the platform.
 
     Args:
       x: the features.
@@ -320,7 +320,7 @@ def stage_of(path: tuple[str, ...]) -> int | None:
 
 
 def is_frozen(path: tuple[str, ...], frozen_stages: int) -> bool:
-    """Whether the backbone variable at `path` belongs to a frozen stage.
+    """True if the backbone variable at `path` belongs to a frozen stage.
 
     Args:
       path: as `stage_of`; what is of no stage is never frozen.

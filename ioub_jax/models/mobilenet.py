@@ -70,7 +70,7 @@ _LAST_EXPANSION = 6
 
 
 def whole_channels(channels: float) -> int:
-    """The multiple of 8 nearest to a number of channels, and not below nine tenths of it."""
+    """The multiple of 8 nearest to a number of channels, but not below nine tenths of it."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -98,7 +98,7 @@ class InvertedBottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Maps `[B, H, W, C]` to the output and what the expansion put out.
+        """Maps `[B, H, W, C]` to the output and the output of the expansion.
 
         They are `[B, ceil(H/stride), ceil(W/stride), channels]` and `[B, H, W, expanded]`.
         """
@@ -129,7 +129,7 @@ class InvertedBottleneck(nn.Module):
         return x + y if is_residual else y, expanded
 
     def _excitation(self, y: jax.Array) -> jax.Array:
-        """A factor from 0 to 1 of every channel, `[B, 1, 1, C]`."""
+        """A factor from 0 to 1 for every channel, `[B, 1, 1, C]`."""
         factor = jnp.mean(y, (1, 2), keepdims=True, dtype=jnp.float32).astype(self.dtype)
         squeezed = whole_channels(y.shape[-1] // 4)
         factor = nn.relu(self._with_bias(squeezed, "squeeze_conv")(factor))
@@ -212,7 +212,7 @@ class MobileNetV3Large(nn.Module):
         return (*outputs, x) if self.features == "c2_to_c5" else (tap, x)
 
     def _blocks(self, stage: tuple[Block, ...], number: int) -> tuple[Block, ...]:
-        """The blocks of a stage with the channels that this network has."""
+        """The blocks of a stage with the channels of this network."""
         in_tail = self.reduced_tail and number == _TAIL
 
         def channels(count: int, halved: bool) -> int:
@@ -237,7 +237,7 @@ class MobileNetV3Large(nn.Module):
         stage: int,
         train: bool,
     ) -> jax.Array:
-        """The first convolution or the last, with its norm and activation."""
+        """The first or the last convolution, with its norm and activation."""
         frozen = stage <= self.frozen_stages
         count = whole_channels(channels)
         x = convolution(count, kernel, stride=stride, dtype=self.dtype, name=f"{name}_conv")(x)

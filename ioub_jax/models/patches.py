@@ -1,4 +1,4 @@
-"""What networks of patches are made of: convolutions whose windows do not overlap, layer norms."""
+"""Layers of patch-based networks: convolutions with disjoint windows, and layer norms."""
 
 from typing import Any
 

@@ -25,7 +25,7 @@ from ioub_jax.models.layers import (
 
 
 class Architecture(NamedTuple):
-    """What distinguishes one ResNet from another.
+    """Architecture of a ResNet.
 
     Attributes:
       blocks: how many of each stage.
@@ -183,5 +183,5 @@ class ResNet(nn.Module):
 
 
 def _constant(x: jax.Array) -> jax.Array:
-    """What no gradient flows through; `jax.checkpoint` keeps it, and not what it is made of."""
+    """An array without a gradient; `jax.checkpoint` keeps it, but not its inputs."""
     return jax.lax.stop_gradient(checkpoint_name(x, ACTIVATION))

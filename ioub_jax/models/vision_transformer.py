@@ -23,7 +23,7 @@ PATCH = 16
 
 
 class Architecture(NamedTuple):
-    """What distinguishes one vision transformer from another.
+    """Architecture of a vision transformer.
 
     Attributes:
       blocks: how many.
@@ -49,7 +49,7 @@ _LAYER_SCALE = 1e-5
 
 
 def resizing_matrix(old: int, new: int) -> np.ndarray:
-    """What makes `new` values of `old` by bicubic interpolation, `[new, old]` in float64.
+    """Matrix of a bicubic interpolation from `old` to `new` values, `[new, old]` in float64.
 
     Keys' kernel with a = -1/2, widened where there are fewer values than before, the weights of
     what is outside shared out to the others: torch's `interpolate(mode='bicubic', antialias=True)`,
@@ -67,7 +67,7 @@ def resizing_matrix(old: int, new: int) -> np.ndarray:
 
 
 class Attention(nn.Module):
-    """Every token looks at all of its image (arXiv 1706.03762), the softmax in float32.
+    """Self-attention among the tokens of an image (arXiv 1706.03762), the softmax in float32.
 
     Attributes:
       heads: a divisor of the channels.
@@ -89,7 +89,7 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and two fully connected layers, a norm before and the sum behind each of the two.
+    """Attention and two fully connected layers, each with a norm before and a residual after it.
 
     Modules: `norm1`, `attention`, `norm2`, `expand`, `project`; parameters `layer_scale1` and
     `layer_scale2` where there are any.
@@ -147,7 +147,7 @@ class Doubling(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """A vision transformer with what makes C2 to C5 of its last map.
+    """A vision transformer with layers that make C2 to C5 from its last map.
 
     Modules: `stem_conv`, `stage1_block1`, `stage2_block1` and so on, `pyramid_double4a`,
     `pyramid_norm4`, `pyramid_double4b`, `pyramid_double8`; parameters `stem_class_token` (its
@@ -231,5 +231,5 @@ class VisionTransformer(nn.Module):
 
 
 def dense(features: int, *, dtype: Any, name: str) -> nn.Dense:
-    """A fully connected layer with bias, started as vision transformers are."""
+    """A fully connected layer with bias, initialised as in vision transformers."""
     return nn.Dense(features, kernel_init=truncated_normal, dtype=dtype, name=name)

@@ -1,4 +1,4 @@
-"""From predictions and matches to the scalar a detector minimises, and the numbers worth watching.
+"""The scalar that a detector minimises, from predictions and matches, and the metrics to watch.
 
 Predictions stay per pyramid level; only per-anchor scalars `[B, N]` are concatenated. So one
 weights function serves every scope of the normaliser, and the big tensors are read once.

@@ -1,4 +1,4 @@
-"""What a head says of its boxes besides where they are: how good they are, how sure it is."""
+"""Losses of a head's further outputs for its boxes: their quality and their certainty."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,7 +23,7 @@ def instance_weights(
     targets: jax.Array,
     options: ObjectiveOptions,
 ) -> jax.Array | None:
-    """What each positive counts in the losses of its box, `[B, N]`; None: all the same.
+    """Weight of each positive in the losses on its box, `[B, N]`; None: all weights are equal.
 
     Args:
       logits: of the levels, with their labels.
@@ -51,7 +51,7 @@ def instance_weights(
 
 
 def _centreness(anchors: Sequence[jax.Array], targets: jax.Array) -> jax.Array:
-    """How central every anchor is in its matched box, `[B, N]`."""
+    """Centreness of every anchor in its matched box, `[B, N]`."""
     return centreness(targets, jnp.concatenate(list(anchors))[None])
 
 

@@ -41,7 +41,7 @@ from ioub_jax.objective.weights import (
 
 
 class Objective(NamedTuple):
-    """What one batch says.
+    """Loss, metrics and state of one batch.
 
     Attributes:
       loss: the scalar to minimise.
@@ -149,7 +149,7 @@ def _published_additions(
     scales: jax.Array,
     options: ObjectiveOptions,
 ) -> dict[str, jax.Array]:
-    """CARL and the correlation loss, of those that are chosen."""
+    """CARL and the correlation loss, where they are chosen."""
     terms = {}
     if options.localization.carl_weight != 0:
         weights = carl_weights(logits, scalars, sizes, options)
@@ -220,7 +220,7 @@ def _level_sums(options: ClassificationOptions, sigmoids: Sigmoids, ious: jax.Ar
 def _image_scales(
     positives: jax.Array, normalizer: str, moving_average: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """What each image's sums are multiplied by, `[B]`, and the new moving average."""
+    """Factors of each image's sums, `[B]`, and the new moving average."""
     images = positives.shape[0]
     total = jnp.maximum(jnp.sum(positives), 1.0)
     # Decay and start (100, in the training state) are detectron2's.
@@ -237,7 +237,7 @@ def _image_scales(
 def _statistics(
     scalars: PerAnchor, class_weights: jax.Array, options: ObjectiveOptions
 ) -> dict[str, jax.Array]:
-    """What to watch of the positives; no gradient flows here."""
+    """Statistics of the positives, to watch; no gradient flows here."""
     scalars, class_weights = jax.lax.stop_gradient((scalars, class_weights))
     positive = scalars.positive
     count = jnp.maximum(jnp.sum(positive, dtype=jnp.float32), 1.0)

@@ -1,4 +1,4 @@
-"""Between values of anchors, `[B, N]`, and the entries of a head's output, `[B, h, w, A * D]`.
+"""Values of anchors, `[B, N]`, and the entries of a head's output, `[B, h, w, A * D]`.
 
 Behind each other in the last axis lie the D entries of each of the A anchors of a location. A TPU
 keeps the last axis in rows of 128, so to write it as `[..., A, D]` is a copy there, with D = 4 of
@@ -68,7 +68,7 @@ def sum_of_entries(entries: jax.Array, anchors: int) -> jax.Array:
 
 
 def coordinates(deltas: jax.Array, anchors: int) -> jax.Array:
-    """`[B, ..., A * 4]` as `[B, N, 4]`, each coordinate taken out by itself.
+    """`[B, ..., A * 4]` as `[B, N, 4]`, each coordinate extracted by itself.
 
     Args:
       deltas: `[B, ..., A * 4]`.
@@ -116,7 +116,7 @@ def _anchors_of_a_location(anchors: int, shape: tuple[int, ...]) -> int:
 
 
 def _repeat_by_product(values: jax.Array, *, entries: int) -> jax.Array:
-    """Repeats the last axis, to the last bit: sums of one number's parts and of zeros."""
+    """Repeats the last axis exactly, as sums of the parts of one number and of zeros."""
     # Three bfloat16 have the 24 bits of a float32, and fit beside each other into one product; at
     # the highest precision a product of float32 is six of them.
     parts, left = [], values.astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""What can be chosen in an objective, and which choices contradict each other.
+"""The options of an objective, and the checks that they do not contradict each other.
 
 The fields have the names of the keys below `config.loss`.
 """
@@ -106,7 +106,7 @@ class ClassificationOptions:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses what no formula knows."""
+        """Refuses values that no formula knows."""
         _check_choice("name", self.name, CLASSIFICATION_LOSSES)
         _check_choice("normalizer_scope", self.normalizer_scope, NORMALIZER_SCOPES)
         _check_choice("correlation_kind", self.correlation_kind, CORRELATIONS)
@@ -141,7 +141,7 @@ class ClassificationOptions:
 
     @property
     def weighs_whole_anchors(self) -> bool:
-        """Whether a weight is of all entries of an anchor, not of its matched class's alone."""
+        """True if a weight applies to all entries of an anchor, not only to its matched class's."""
         return self.name == "softmax" or self.isr_p
 
 
@@ -204,7 +204,7 @@ class LocalizationOptions:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses what no formula knows."""
+        """Refuses values that no formula knows."""
         _check_choice("name", self.name, LOCALIZATION_LOSSES)
         _check_choice("instance_weights", self.instance_weights, INSTANCE_WEIGHTS)
         if self.power <= 0:
@@ -229,7 +229,7 @@ class LocalizationOptions:
             )
 
     def _check_numbers_of_boxes(self) -> None:
-        """Refuses numbers out of range, and those that are set and that the loss does not have."""
+        """Refuses numbers that are out of range, or set although the loss does not have them."""
         for name, having in _TAKEN_BY.items():
             value, default = getattr(self, name), type(self).__dataclass_fields__[name].default
             if value == default:
@@ -248,12 +248,12 @@ class LocalizationOptions:
 
     @property
     def kind(self) -> str:
-        """The kind of `losses.iou_loss` that a loss on boxes is, or is made of."""
+        """The kind of `losses.iou_loss` that a loss on boxes is, or is built on."""
         return "wiou_v1" if self.name in ("wiou_v2", "wiou_v3") else self.name
 
     @property
     def initial_state(self) -> dict[str, float]:
-        """What the loss carries from step to step, before the first one."""
+        """State of the loss before the first step; it is carried from step to step."""
         return {"wiou_mean": wise_iou.INITIAL_MEAN} if self.kind != self.name else {}
 
     @property
@@ -264,7 +264,7 @@ class LocalizationOptions:
 
 @dataclasses.dataclass(frozen=True)
 class QualityOptions:
-    """The loss of a head that says how good a box is: binary cross-entropy of positives.
+    """The loss of a head that predicts the quality of a box: binary cross-entropy of positives.
 
     Attributes:
       target: 'centreness' (FCOS, arXiv 1904.01355), 'iou' with the ground truth (IoU-aware
@@ -276,7 +276,7 @@ class QualityOptions:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses what no formula knows."""
+        """Refuses values that no formula knows."""
         _check_choice("target", self.target, QUALITIES)
 
 
@@ -305,7 +305,7 @@ class ObjectiveOptions:
     distribution_weight: float = 0.25
 
     def __post_init__(self) -> None:
-        """Refuses what no formula knows."""
+        """Refuses values that no formula knows."""
         _check_choice("normalizer", self.normalizer, NORMALIZERS)
 
     @property

@@ -1,4 +1,4 @@
-"""Classification losses that are not sums over entries: they look at all of a batch together."""
+"""Classification losses that are not sums over entries but depend on the whole batch."""
 
 import jax
 import jax.numpy as jnp

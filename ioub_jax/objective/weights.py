@@ -1,4 +1,4 @@
-"""What each anchor counts: the IoU-balanced weights, and PISA's."""
+"""Weights of anchors: the IoU-balanced weights, and PISA's."""
 
 from collections.abc import Mapping
 

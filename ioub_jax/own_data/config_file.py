@@ -1,4 +1,4 @@
-"""A configuration file of somebody's own, written from what was found in a folder."""
+"""A user's own configuration file, written from the data set found in a folder."""
 
 import json
 import pathlib
@@ -34,7 +34,7 @@ def get_config(argument: str = "{argument}") -> ml_collections.ConfigDict:
 
 
 def check_path(path: pathlib.Path) -> None:
-    """Checks that a configuration can be written to a file before anything is looked at.
+    """Checks that a configuration can be written to a file, before any data is read.
 
     Raises:
       ConfigError: it is there already, is no .py, or its folder is not there.
@@ -62,7 +62,7 @@ def write(path: pathlib.Path, data: OwnData) -> None:
 
 
 def text(data: OwnData, path: pathlib.Path) -> str:
-    """What `write` writes."""
+    """Text of the file that `write` writes."""
     lines = [f"    # {line}" for line in _wrapped(f"{data.found.title}, in {data.found.place}.")]
     lines += [_assignment(key, value) for key, value in data.found.keys.items()]
     before = None

@@ -1,4 +1,4 @@
-"""Which data set lies in a folder, of whatever format, and the keys that open it."""
+"""Search for a data set in a folder, in any format, and the keys that open it."""
 
 import collections
 import contextlib
@@ -82,7 +82,7 @@ def find(path: str | os.PathLike[str], data_format: str | None = None) -> Found:
 
 
 def _with_validation(found: Found) -> Found:
-    """The same with images to validate on, where it has none of its own."""
+    """The same with validation images, where the data set has none of its own."""
     if "val" in found.splits:
         return found
     note = (
@@ -166,7 +166,7 @@ def _cityscapes(path: pathlib.Path) -> Found | None:
 
 
 def _tfds(path: pathlib.Path) -> Found | None:
-    """A version that TFDS has prepared, or the folder of one, of its data set or of all."""
+    """A data set prepared by TFDS: a version's folder, the data set's, or that of all."""
     if not path.is_dir():
         return None
     levels = ("*/" * depth for depth in range(4))
@@ -219,7 +219,7 @@ FORMATS: dict[str, tuple[str, Callable[[pathlib.Path], Found | None]]] = {
 
 
 def _what_is_there(path: pathlib.Path, data_format: str | None) -> str:
-    """What a folder has instead of a data set, and what it could have."""
+    """A sentence on the content of a folder without a data set, and on what it could have."""
     wanted = FORMATS[data_format][0] if data_format else "data set of a known format"
     if path.is_file():
         return (

@@ -1,4 +1,4 @@
-"""What suits a data set, measured on it: each value of a key, and why."""
+"""Values of keys that suit a data set, measured on it, each with its reason."""
 
 import dataclasses
 import math
@@ -86,7 +86,7 @@ def measure(config: ml_collections.ConfigDict, annotations: Annotations) -> list
 
 
 def _canvases(annotations: Annotations) -> Setting:
-    """The size at which most objects are seen, on as few canvases as pad little."""
+    """The size at which most objects are seen, on as few canvases as keep the padding small."""
     sizes = annotations.sizes
     short, long = (float(np.median(sides)) for sides in (sizes.min(axis=1), sizes.max(axis=1)))
     small = _small_objects(annotations)
@@ -140,7 +140,7 @@ def _few(sizes: np.ndarray, resize: Resize) -> tuple[Size, ...]:
 
 
 def _anchors(config: ml_collections.ConfigDict, annotations: Annotations) -> list[Setting]:
-    """Sizes and ratios that reach the boxes which those of the recipe do not."""
+    """Sizes and ratios for the boxes that the recipe's anchors do not reach."""
     detector = detectors.create(config, num_classes=1)
     canvases = tuple(map(tuple, config.data.canvases))
     anchoring = Anchoring(detector.levels, canvases, Resize("fit"), has_one_size=True)
@@ -159,7 +159,7 @@ def _anchors(config: ml_collections.ConfigDict, annotations: Annotations) -> lis
 
 
 def _schedule(images: int, batch_size: int) -> Iterator[Setting]:
-    """How long, from how many images there are."""
+    """Length of the schedule, from the number of images."""
     epochs = max(_FEWEST_EPOCHS, math.ceil(_FEWEST_IMAGES / images))
     seen = -(-images * epochs // batch_size) * batch_size
     yield Setting(

@@ -28,7 +28,7 @@ _ALWAYS = ("boxes", "usable", "images")
 
 
 def to_json(audit: Audit) -> dict[str, Any]:
-    """The audit as what `json` can write: all findings with all sentences, and the statistics."""
+    """The audit for `json`: all findings with all sentences, and the statistics."""
     return {
         "must_be_fixed": audit.must_be_fixed,
         "findings": [
@@ -50,7 +50,7 @@ def _learned_to_json(learned: Learned) -> dict[str, Any]:
 
 
 def format_findings(findings: Sequence[Finding]) -> str:
-    """The findings under two titles, each with its first sentences."""
+    """The findings under two headings, each with its first sentences."""
     parts = []
     for title, wanted in (("MUST BE FIXED", True), ("WORTH KNOWING", False)):
         chosen = [finding for finding in findings if finding.must_be_fixed == wanted]
@@ -95,7 +95,7 @@ def format_statistics(statistics: Statistics) -> str:
 
 
 def format_canvases(configured: Canvases, suggested: Sequence[Canvases]) -> str:
-    """What the present canvases cost, and what others would."""
+    """Cost of the configured canvases, and of alternatives."""
     lines = [
         f"Padding on config.data.canvases={configured.canvases}: "
         f"{configured.padding_share:.1%} of the images' pixels"

@@ -1,4 +1,4 @@
-"""Images with more objects than are detected, or than a metric counts detections."""
+"""Images with more objects than can be detected, or than a metric counts detections."""
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def find_dense_images(
 def _count_by_class(
     annotations: Annotations, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """int64 `[k]` each: images and classes that occur together, and how many objects do.
+    """int64 `[k]` each: images and classes that occur together, and their numbers of objects.
 
     Crowds and regions to ignore are no objects.
     """

@@ -1,4 +1,4 @@
-"""What an audit finds: problems by kind, each to be fixed or merely worth knowing."""
+"""Findings of an audit: problems by kind, each either to be fixed or merely worth knowing."""
 
 import collections
 import dataclasses
@@ -32,7 +32,7 @@ HEADINGS = (
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Everything of one kind that was found.
+    """All findings of one kind.
 
     Attributes:
       kind: a key of `HEADINGS`.
@@ -51,7 +51,7 @@ class Finding:
 
     @property
     def heading(self) -> str:
-        """What a report calls them."""
+        """Heading of the finding in a report."""
         return HEADINGS[self.kind]
 
 

@@ -1,4 +1,4 @@
-"""Mistakes of a data set's format that its numbers give away, in the words of a colleague.
+"""Mistakes of format that a data set's numbers reveal, explained as a colleague would.
 
 Every rule asks for evidence on both sides: that the numbers cannot be what their format says, and
 that they are just what another format would have. A data set that is merely careless has the first
@@ -70,7 +70,7 @@ def find_format_mistakes(
 
 
 def find_share_mistakes(written: WrittenBoxes) -> list[str]:
-    """As `find_format_mistakes`, of numbers that are shares of the image's sides (YOLO)."""
+    """As `find_format_mistakes`, for numbers that are shares of the image's sides (YOLO)."""
     mistake = _layout(_distinct(written), unit=True)
     return [mistake] if mistake else []
 
@@ -93,7 +93,7 @@ def _corners(boxes: np.ndarray, layout: str) -> np.ndarray:
 
 
 def _inside(written: WrittenBoxes, layout: str, unit: bool = False) -> np.ndarray:
-    """Whether each box has an area and is inside its image, bool `[m]`, under a layout.
+    """True where a box has an area and is inside its image, bool `[m]`, under a layout.
 
     With `unit`, images are 1 high and 1 wide.
     """
@@ -141,7 +141,7 @@ _FAULTS = {
 
 
 def _normalised(written: WrittenBoxes) -> str | None:
-    """Numbers from 0 to 1 for images of many pixels; real boxes so small would all be whole."""
+    """A sentence on numbers from 0 to 1 in images of many pixels, if boxes so small are unlikely."""
     boxes = written.boxes
     if len(boxes) < _FEWEST_BOXES or written.sizes.min() < 8:
         return None
@@ -161,7 +161,7 @@ def _normalised(written: WrittenBoxes) -> str | None:
 
 
 def _per_cent(written: WrittenBoxes) -> str | None:
-    """Numbers from 0 to 100 of images of many more pixels, with fractions, as Label Studio's.
+    """A sentence on fractions from 0 to 100 in images of many more pixels, as Label Studio's.
 
     Boxes in pixels might all lie in the upper left 100 x 100 by chance, but not so many.
     """
@@ -190,7 +190,7 @@ def _per_cent(written: WrittenBoxes) -> str | None:
 
 
 def _categories(written: WrittenBoxes) -> str | None:
-    """Category ids of annotations that are off by one, or positions in the list of categories."""
+    """A sentence on category ids that are off by one, or positions in the list of categories."""
     used, listed = written.used_categories, written.listed_categories
     if not used or not listed or used <= listed:
         return None
@@ -214,7 +214,7 @@ def _categories(written: WrittenBoxes) -> str | None:
 
 
 def _first_pixel(pixels: str, evidence: Evidence) -> str | None:
-    """Whether boxes that touch the left or upper edge begin at 0 or at 1."""
+    """Evidence on whether boxes at the left or upper edge begin at 0 or at 1."""
     decision = decide(evidence)
     zeros, ones = evidence.zeros, evidence.ones
     if decision.pixels == pixels:
@@ -233,7 +233,7 @@ def _first_pixel(pixels: str, evidence: Evidence) -> str | None:
 
 
 def find_pixel_doubts(pixels: str, evidence: Evidence) -> list[str]:
-    """Signs that VOC's corners are counted otherwise than they are read: no proof, but by a pixel.
+    """Signs that VOC's corners use another pixel convention: no proof, but off by a pixel.
 
     Args:
       pixels: how they are read.

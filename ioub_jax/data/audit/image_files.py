@@ -1,4 +1,4 @@
-"""What the image files themselves say: their size, their EXIF orientation, whether they decode."""
+"""Checks of the image files themselves: their size, their EXIF orientation, their decoding."""
 
 import dataclasses
 import functools
@@ -44,7 +44,7 @@ _DARK = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class _Stored:
-    """What the first bytes of an image file say."""
+    """Properties of an image file from its first bytes."""
 
     size: tuple[int, int]
     orientation: int
@@ -52,7 +52,7 @@ class _Stored:
 
 @dataclasses.dataclass(frozen=True)
 class _Values:
-    """What decoding an image gave.
+    """Values from decoding an image.
 
     Attributes:
       problem: why training could not read it.
@@ -132,7 +132,7 @@ def decode_all(source: Source) -> tuple[list[Problem], list[Finding]]:
 
 
 def _deep_values(source: Source, index: int) -> _Values:
-    """The span of a 16-bit image; of another nothing."""
+    """The span of values of a 16-bit image; nothing for other images."""
     if not isinstance(source, AnnotatedImages):
         return _Values()
     with source.open_image(index) as file:

@@ -71,7 +71,7 @@ class Statistics:
 
 
 def collect_statistics(annotations: Annotations, classes: Sequence[ClassCount]) -> Statistics:
-    """Counts what a data set has.
+    """Counts the images and objects of a data set.
 
     Args:
       annotations: of n images.

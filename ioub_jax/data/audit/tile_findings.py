@@ -1,4 +1,4 @@
-"""What is worth knowing of the tiles that a data set's images are cut into."""
+"""Findings on the tiles that a data set's images are cut into."""
 
 from ioub_jax.data.audit.findings import Finding
 from ioub_jax.data.sources.tiles import TileCounts

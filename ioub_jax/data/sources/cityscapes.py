@@ -151,7 +151,7 @@ def _read_polygons(path: pathlib.Path) -> tuple[tuple[int, int], list]:
 
 
 def _count_objects(entries: list) -> int:
-    """The objects of an image that is left out, visible or not."""
+    """The number of objects of an image that is left out, visible or not."""
     labels = [entry.get("label") for entry in entries if isinstance(entry, dict)]
     names = [str(label).removesuffix(_GROUP) for label in labels]
     return sum(name in CITYSCAPES_CATEGORIES for name in names)
@@ -206,7 +206,7 @@ def _read_objects(
 
 
 def _extent(points: Any) -> np.ndarray:
-    """float64 `[4]`, the box around the corners of a polygon, NaN where they are no numbers."""
+    """float64 `[4]`, the box around the corners of a polygon, NaN where they are not numbers."""
     corners = _to_corners(points)
     if corners is None or len(corners) == 0:
         return np.full(4, np.nan)
@@ -233,7 +233,7 @@ def _read_label(entry: Any, which: str) -> tuple[str, bool]:
 
 
 def _read_polygon(points: Any, size: tuple[int, int], which: str) -> np.ndarray:
-    """int32 `[n, 2]`, the pixels (x, y) of the corners; raises `DataError` if they are none."""
+    """int32 `[n, 2]`, the pixels (x, y) of the corners; raises `DataError` if they are invalid."""
     corners = _to_corners(points)
     if corners is None or not (np.abs(corners) < _LARGEST).all():
         kind, fault = "bad_box", "is no list of pairs of finite numbers"
@@ -251,7 +251,7 @@ def _read_polygon(points: Any, size: tuple[int, int], which: str) -> np.ndarray:
 
 
 def _to_corners(points: Any) -> np.ndarray | None:
-    """float64 `[n, 2]`, rounded to pixels; None for what is no list of pairs of numbers."""
+    """float64 `[n, 2]`, rounded to pixels; None if it is not a list of pairs of numbers."""
     try:
         corners = np.array(points)
     except ValueError:  # lists of several lengths
@@ -266,7 +266,7 @@ def _to_corners(points: Any) -> np.ndarray | None:
 def visible_boxes(
     polygons: list[np.ndarray], chosen: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The boxes of what is visible of some polygons, each of which covers those before it.
+    """The boxes of the visible parts of some polygons, each of which covers those before it.
 
     Args:
       polygons: int32 `[n, 2]` each, the pixels (x, y) of the corners, in the order of drawing.

@@ -1,4 +1,4 @@
-"""What is wrong with an annotation of COCO's JSON, in words."""
+"""Faults of annotations in COCO's JSON, in words."""
 
 import reprlib
 
@@ -14,7 +14,7 @@ KINDS = {"no_object": "broken_annotation", "bad_value": "broken_annotation"}
 def explain(
     fault: str, written: object, number: int, image: tuple[str, int, int] | None, of_value: str
 ) -> str:
-    """What is wrong with an annotation and the way out, as the rest of a sentence.
+    """Explains the fault of an annotation and the way out, as the rest of a sentence.
 
     Args:
       fault: a kind of problem, or a key of `KINDS`.

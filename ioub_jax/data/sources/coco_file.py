@@ -1,4 +1,4 @@
-"""COCO's JSON as a whole: reading it, knowing what it is instead, and its categories."""
+"""COCO's JSON as a whole: reading it, recognising other formats, and its categories."""
 
 import json
 import pathlib
@@ -17,7 +17,7 @@ _BEGIN = 4096
 
 
 class Keys:
-    """How sentences name the keys of the configuration.
+    """Names of configuration keys for the sentences of errors.
 
     Args:
       split: 'train', 'val' or 'test', or '*' where it is not known.
@@ -57,7 +57,7 @@ def load_json(path: pathlib.Path, keys: Keys) -> Any:
 
 
 def _begin(path: pathlib.Path) -> bytes:
-    """The first bytes of a file, which cannot be read twice where it is a pipe."""
+    """The first bytes of a file, unless it is a pipe, which cannot be read twice."""
     if not path.is_file():
         return b""
     with path.open("rb") as file:
@@ -99,7 +99,7 @@ def check_format(content: object, path: pathlib.Path, keys: Keys) -> None:
 
 
 def read_categories(entries: list, path: pathlib.Path, keys: Keys) -> dict[str, int | str]:
-    """The id of each category by its name, as it is written, sorted by what it means.
+    """Ids of the categories by name, as written, sorted by their meaning.
 
     A float such as 1.0 is the integer; a string stays one.
 
@@ -136,7 +136,7 @@ def read_categories(entries: list, path: pathlib.Path, keys: Keys) -> dict[str, 
 def choose_categories(
     categories: dict[str, int | str], classes: Sequence[str] | None, path: pathlib.Path
 ) -> dict[str, int | str]:
-    """The categories that `classes` names, in that order; all where it names none.
+    """The categories in `classes`, in that order; all of them if it is empty.
 
     Raises:
       DataError: it names one twice, or one that the file does not have.

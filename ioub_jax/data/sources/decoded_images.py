@@ -1,4 +1,4 @@
-"""Decoded images on disk, in blocks, so that a tile is read without the rest of its image."""
+"""Decoded images on disk, in blocks, so that reading a tile needs no other part of its image."""
 
 import hashlib
 import io
@@ -101,7 +101,7 @@ class DecodedImages:
 
 
 def _key(source: AnnotatedImages, image: int) -> str:
-    """What an image's file, and how it is read, are known by."""
+    """Key of an image: its file, and how it is read."""
     reading = source.reading
     try:
         with source.open_image(image) as file:

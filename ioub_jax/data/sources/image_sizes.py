@@ -1,4 +1,4 @@
-"""The sizes of images as the headers of their files give them; no pixels are decoded."""
+"""Sizes of images from the headers of their files, without decoding pixels."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ from ioub_jax.data.image_headers import open_with_pillow, orientation_of, uprigh
 
 
 def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of an image whose annotation gives none.
+    """Height and width of an image whose annotation has none.
 
     Args:
       path: the file.
@@ -35,7 +35,7 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def upright_sizes(paths: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The annotated sizes of images that are turned upright as they are read.
+    """The annotated sizes of images that are turned upright when they are read.
 
     Tools annotate a photo as it is shown and write its size either so or as it is stored; where
     the annotation says the stored size of a photo that lies on its side, its boxes are taken to

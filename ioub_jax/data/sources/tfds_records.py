@@ -1,4 +1,4 @@
-"""Opening what TensorFlow Datasets (TFDS) has prepared, without TensorFlow."""
+"""Opens data sets prepared by TensorFlow Datasets (TFDS), without TensorFlow."""
 
 import dataclasses
 import importlib
@@ -37,7 +37,7 @@ def find_folder(name: str, data_dir: str | pathlib.Path | None) -> pathlib.Path:
 
 
 class Records:
-    """The records of a split; whatever TFDS raises when it reads one becomes a sentence."""
+    """The records of a split; errors of TFDS when it reads one become a sentence."""
 
     def __init__(self, records: Sequence[Mapping[str, Any]], folder: pathlib.Path) -> None:
         self._records = records
@@ -78,7 +78,7 @@ class OpenedSplit:
 
 
 def open_split(folder: pathlib.Path, split: str) -> OpenedSplit:
-    """Opens a split by what its folder says of itself, without the code that prepared it."""
+    """Opens a split by the metadata in its folder, without the code that prepared it."""
     tfds = _import_tfds()
     try:
         # The builder of coco would import TensorFlow; the folder describes itself.
@@ -130,7 +130,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _check_features(features: Any, folder: pathlib.Path, tfds: Any) -> Mapping[str, Any]:
-    """The features of an object, if they are what we read."""
+    """The features of an object, if they are those that this package reads."""
     top = dict(features.items())
     objects = top.get("objects")
     is_sequence = isinstance(objects, tfds.features.Sequence)

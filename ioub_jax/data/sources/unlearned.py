@@ -1,4 +1,4 @@
-"""What to say, and to do, where a class or a whole training set has no box to learn."""
+"""Messages and checks for a class or a whole training set without a box to learn."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ _MOST_TOLD = 20
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where a data set comes from: what a way out may name.
+    """Origin of a data set, which the way out may name.
 
     Attributes:
       name: what a sentence calls it, such as 'config.data.coco'.
@@ -56,7 +56,7 @@ def check_any(learned: Learned, origin: Origin) -> None:
 
 
 def nothing_learned(learned: Learned, origin: Origin) -> str:
-    """Why there is no box to learn, and the way out.
+    """Reason for a lack of boxes to learn, and the way out.
 
     Args:
       learned: the counts of a training split without a box to learn.
@@ -107,7 +107,7 @@ def _what(count: int, total: int) -> str:
 
 
 def check_classes(learned: Learned, origin: Origin) -> None:
-    """Refuses training data that has a class without a box to learn.
+    """Refuses training data with a class without a box to learn.
 
     Args:
       learned: the counts of the training data.
@@ -124,7 +124,7 @@ def check_classes(learned: Learned, origin: Origin) -> None:
 def empty_classes(
     classes: Sequence[ClassCount], fullest: int, origin: Origin, *, are_allowed: bool = False
 ) -> str:
-    """Which classes have no box to learn, why, and the way out; '' if all have some.
+    """Classes without a box to learn, the reason, and the way out; '' if there are none.
 
     Args:
       classes: one entry a class.

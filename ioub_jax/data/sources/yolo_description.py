@@ -1,4 +1,4 @@
-"""What a file says that describes a YOLO data set: Ultralytics' data.yaml, darknet's obj.data."""
+"""Description files of YOLO data sets: Ultralytics' data.yaml, darknet's obj.data."""
 
 import dataclasses
 import pathlib
@@ -32,7 +32,7 @@ _LOOKS_LIKE_ONE = re.compile(rb"^[\"']?(names|train)[\"']?\s*:", re.MULTILINE)
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What the file says, with its paths as they are written.
+    """Contents of the file, with its paths as they are written.
 
     Attributes:
       path: the file.
@@ -69,7 +69,7 @@ def read_description(path: pathlib.Path) -> Description:
 
 
 def may_be_description(path: pathlib.Path) -> bool:
-    """Whether a file looks like one, even if it is broken; others may lie in the folder, too."""
+    """True if a file looks like one, even a broken one; the folder may hold other files too."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -110,7 +110,7 @@ def _of_yaml(path: pathlib.Path) -> Description:
 
 
 def _read_yaml(path: pathlib.Path) -> dict[str, Any]:
-    """The entries of a YAML: texts, lists and dicts of them, whatever type they look like."""
+    """The entries of a YAML: texts, lists and dicts of texts, whatever their types look like."""
     text = read_text(path, "correct the file")
     try:
         events = list(yaml.parse(text, Loader=yaml.BaseLoader))
@@ -139,7 +139,7 @@ def _read_yaml(path: pathlib.Path) -> dict[str, Any]:
 def _mapping(
     node: yaml.MappingNode, path: pathlib.Path, known: set[str] | None = None
 ) -> dict[str, Any]:
-    """The values by their keys; of keys that are not known, None."""
+    """The values by key; None for keys that are not known."""
     found: dict[str, Any] = {}
     for key_node, value in node.value:
         key = str(key_node.value).strip()
@@ -152,7 +152,7 @@ def _mapping(
 
 
 def _plain(node: yaml.Node, path: pathlib.Path) -> Any:
-    """A text, a list of texts or a dict of texts; what lies deeper becomes None."""
+    """A text, a list of texts or a dict of texts; anything nested deeper becomes None."""
     if isinstance(node, yaml.SequenceNode):
         return [_scalar(item) for item in node.value]
     if isinstance(node, yaml.MappingNode):
@@ -202,7 +202,7 @@ def _names(value: Any, count: int | None, path: pathlib.Path) -> dict[int, str]:
 
 
 def checked_names(names: Mapping[int, str | None], path: pathlib.Path) -> dict[int, str]:
-    """The names by their ids, in the order of these.
+    """The names by id, in the order of the ids.
 
     Args:
       names: the name of each id.

@@ -1,4 +1,4 @@
-"""What the rows of YOLO's label files say: a class and a box, or a polygon around the object."""
+"""Rows of YOLO label files: a class and a box, or a polygon around the object."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ _Corners = tuple[float, float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class RowFault:
-    """What is wrong with a row.
+    """Fault of a row.
 
     Attributes:
       kind: a key of `checks.KINDS`.
@@ -89,7 +89,7 @@ class RowReader:
         self._scored = 0
 
     def add(self, owner: int, text: str) -> int:
-        """Reads the text of the file of a number; gives how many rows it has."""
+        """Reads the text of the file of a number; returns the number of its rows."""
         before = len(self._table)
         for line, row in enumerate(text.splitlines(), start=1):
             fields = row.split()
@@ -104,7 +104,7 @@ class RowReader:
         return Rows(owners, lines, classes, table[:, 3:], self._faults, self._scored)
 
     def _read(self, fields: Sequence[str]) -> tuple[float, float, float, float, float]:
-        """The class and the corners of a row; -1 and NaN where it says none."""
+        """The class and the corners of a row; -1 and NaN if it has none."""
         class_id, corners = -1.0, _NO_BOX
         try:
             class_id = _class_id(fields[0])
@@ -119,7 +119,7 @@ class RowReader:
         return class_id, *corners
 
     def _corners(self, fields: Sequence[str]) -> _Corners:
-        """The corners of the box, or around the polygon, that a row says."""
+        """The corners of a row's box, or those around its polygon."""
         numbers = _numbers(fields)
         count, keypoints = len(numbers), self._keypoint_numbers
         is_scored = count in (5, 5 + keypoints) if keypoints else count % 2 == 1 and count > 4
@@ -159,7 +159,7 @@ def _shown(text: str) -> str:
 
 
 def _numbers(fields: Sequence[str]) -> list[float]:
-    """What stands behind the class."""
+    """Numbers after the class."""
     try:
         numbers = [float(field) for field in fields[1:]]
     except ValueError:
@@ -172,7 +172,7 @@ def _numbers(fields: Sequence[str]) -> list[float]:
 
 
 def _class_id(field: str) -> float:
-    """The id that begins a row, also where it is written as 2.0; -1 where it is none."""
+    """The id at the beginning of a row, also one written as 2.0; -1 if it is not an id."""
     try:
         number = float(field)
     except ValueError:
@@ -181,7 +181,7 @@ def _class_id(field: str) -> float:
 
 
 def _may_have_keypoints(numbers: Sequence[float]) -> bool:
-    """Whether every third number behind a box is a visibility, 0, 1 or 2, as that of a keypoint.
+    """True if every third number after a box is 0, 1 or 2, as the visibility of a keypoint.
 
     A polygon has such numbers by chance where a point lies on the edge of the image, but not many.
     """
