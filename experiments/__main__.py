@@ -1,4 +1,4 @@
-"""Lists the commands, each with what it does.
+"""Lists the commands, each with its description.
 
 python -m experiments
 """

@@ -1,4 +1,4 @@
-"""Speed beside a peer: both do the same work in turns, in one run on one machine."""
+"""Speed compared with a peer: both do the same work in turns, in one run on one machine."""
 
 import pathlib
 import sys
@@ -94,7 +94,7 @@ def _side(
 
 
 def check_peer(name: str) -> str:
-    """On what `compare` would work; raises `ConfigError` where there is no peer."""
+    """A line on the work of `compare`; raises `ConfigError` if there is no peer."""
     python = pathlib.Path(PEER_PYTHON.value)
     if PEER.value == "none":
         raise ConfigError(f"--peer=none: there is nothing that {name} could be compared with.")
@@ -104,7 +104,7 @@ def check_peer(name: str) -> str:
 
 
 def compile_cost() -> dict[str, Any]:
-    """What our train step takes until it has run once, part by part; nothing is kept or read."""
+    """Cost of our train step until its first run has ended, part by part, without any cache."""
     workload = with_flags("step")
     parts: dict[str, list[dict[str, float]]] = {}
     try:
@@ -127,12 +127,12 @@ def compile_cost() -> dict[str, Any]:
 
 
 def check_compile() -> str:
-    """What `compile_cost` would compile."""
+    """A line on what `compile_cost` would compile."""
     return f"the train step, {' '.join(with_flags('step').arguments())}"
 
 
 def with_flags(name: str, default: Workload | None = None) -> Workload:
-    """The inputs of a measurement, as the flags have them; `default` in the place of its own."""
+    """The inputs of a measurement from the flags, with `default` where they set none."""
     if _DTYPE.value != "float32" and name not in _IN_BFLOAT16:
         raise ConfigError(f"--dtype={_DTYPE.value} is of {', '.join(_IN_BFLOAT16)}, not of {name}.")
     default = default or _MEASUREMENTS[name]

@@ -1,4 +1,4 @@
-"""How fast weights and images come in: timed, so compare the figures of one run with each other."""
+"""Rates of loading weights and images; they are timed, so compare only figures of one run."""
 
 import functools
 import pathlib
@@ -52,7 +52,7 @@ def import_cost() -> dict[str, Any]:
 
 
 def check_weights() -> str:
-    """What `import_cost` would read; raises `ConfigError` or `WeightsError` as it would."""
+    """A line on what `import_cost` would read; raises `ConfigError` or `WeightsError` likewise."""
     path = weights.local_weights(_weights())
     return f"weights {path or f'{_weights()}, after a download'}"
 
@@ -136,7 +136,7 @@ def _input_benchmark() -> throughput.InputBenchmark:
 
 
 def check_input() -> str:
-    """What `input_rates` would load; raises `ConfigError` or `DataError` as it would."""
+    """A line on what `input_rates` would load; raises `ConfigError` or `DataError` as it would."""
     return f"{len(_input_benchmark()):,} images of data.source={CONFIG.value.data.source}"
 
 

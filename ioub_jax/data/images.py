@@ -1,4 +1,4 @@
-"""Images to 8-bit arrays, RGB unless configured otherwise: files, Pillow images and arrays alike."""
+"""Images to 8-bit arrays, RGB unless configured otherwise: files, Pillow images and arrays."""
 
 import contextlib
 import dataclasses
@@ -211,7 +211,7 @@ def _decode(data: bytes, name: str, header: Header, reduction: int, way_out: str
 
 @contextlib.contextmanager
 def _told(name: str, way_out: str) -> Iterator[None]:
-    """Makes one sentence of what Pillow raises: SyntaxError, OSError, struct.error, its own."""
+    """Turns errors of Pillow into one sentence: SyntaxError, OSError, struct.error, its own."""
     try:
         yield
     except DataError:

@@ -62,7 +62,7 @@ class Loading:
         )
 
     def evaluation_plan(self, sizes: np.ndarray, batch_size: int) -> EvaluationPlan:
-        """Plan of an evaluation's batches, for images of these sizes; raises as `EvaluationPlan`."""
+        """Plan of an evaluation's batches for images of these sizes; raises as `EvaluationPlan`."""
         return EvaluationPlan(sizes, batch_size, self.canvases, resize=self.resize)
 
     def training_batches(

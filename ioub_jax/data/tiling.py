@@ -116,7 +116,7 @@ class Tiles:
     shown: np.ndarray
 
     def whole_somewhere(self, count: int) -> np.ndarray:
-        """True where one of the images' `count` objects is whole in at least one tile, bool `[count]`."""
+        """True where one of the images' `count` objects is whole in some tile, bool `[count]`."""
         found = np.zeros(count, bool)
         found[self.objects[self.shown >= 1]] = True
         return found

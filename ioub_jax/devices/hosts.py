@@ -1,4 +1,4 @@
-"""The processes of one run: one a host of a TPU pod, one a task of SLURM, or as many as are told.
+"""The processes of one run: one per host of a TPU pod, one per task of SLURM, or a given number.
 
 Every process runs the same program and has its own part of each batch. What is written into the
 workdir, which all of them must see, the first process writes alone; checkpoints are written by all.
@@ -86,7 +86,7 @@ def _is_one_of_several(address: str | None, count: int | None, index: int | None
 
 
 def _supervise() -> None:
-    """Runs this command once more, as a child, and says in a sentence if that is ended by force.
+    """Runs this command again as a child, and prints a sentence if that is killed.
 
     Where another process is gone, jax ends this one from C++, with stacks of all threads and no
     chance to say anything after them. Returns in the child alone.
@@ -119,13 +119,13 @@ def _supervise() -> None:
 
 
 def _end_with_supervisor(pipe: int) -> None:
-    """Ends this process when its supervisor is gone, however that was killed."""
+    """Ends this process when its supervisor is gone, however that ended."""
     os.read(pipe, 1)
     os._exit(1)
 
 
 def _has_peers() -> bool:
-    """Whether the environment says that this is one of several processes."""
+    """True if the environment says that this is one of several processes."""
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS", "1")
     if "SLURM_PROCID" in os.environ and int(tasks) > 1:
         return True
@@ -133,12 +133,12 @@ def _has_peers() -> bool:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes what is written once."""
+    """True if this is the process that writes what is written once."""
     return jax.process_index() == 0
 
 
 def wait_for_all(name: str) -> None:
-    """Returns when every process has come here."""
+    """Returns when every process has reached this call."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
@@ -175,7 +175,7 @@ def gather(mesh: Mesh, on_devices: Any, on_host: Mapping[str, np.ndarray]) -> tu
 
 
 def reached_stop(step: int) -> bool:
-    """Whether all of several processes stop after the step that each has just done.
+    """True if all of several processes stop after the step that each has just done.
 
     One that gets a SIGTERM tells the others in the background, and they agree on a step that none
     of them has done yet. All begin with the same step and ask after every one.
@@ -189,7 +189,7 @@ def reached_stop(step: int) -> bool:
 
 
 def all_agree(answer: bool) -> bool:
-    """Whether the answer of every process is yes; all of them ask together."""
+    """True if the answer of every process is yes; all of them ask together."""
     if jax.process_count() == 1:
         return answer
     return bool(np.all(multihost_utils.process_allgather(np.asarray(answer))))
@@ -203,7 +203,7 @@ def first_says(answer: bool) -> bool:
 
 
 def check_shared(workdir: pathlib.Path) -> None:
-    """Checks that all processes see what the first one has written into the workdir.
+    """Checks that all processes see the files that the first one has written into the workdir.
 
     Raises:
       ConfigError: they do not.

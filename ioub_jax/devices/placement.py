@@ -1,4 +1,4 @@
-"""Where arrays are: batches split over a mesh of devices with the one axis `data`."""
+"""Device mesh and batch placement: batches are split over a mesh with the one axis `data`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -35,7 +35,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def on_each_device(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """`function(batch, *others)` of each device's own images, with no communication.
+    """`function(batch, *others)` on each device's own images, without communication.
 
     For what XLA does not partition, and for loops whose end depends on the images, where else all
     devices would go on until the slowest is done.

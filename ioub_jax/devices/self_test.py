@@ -1,4 +1,4 @@
-"""Whether the machine computes what the training rests on: a convolution and its gradients."""
+"""Self-test of the machine: a convolution and its gradients, which training relies on."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def _by_jax(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> dict[str, j
 
 
 def _by_matrices(x: np.ndarray, kernel: np.ndarray, gradient: np.ndarray) -> dict[str, np.ndarray]:
-    """The same, place by place of the kernel."""
+    """The same by matrix products, for each place of the kernel."""
     height, width = x.shape[1:3]
     padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
     result, by_kernel = np.zeros_like(x), np.zeros_like(kernel)

@@ -1,4 +1,4 @@
-"""Whether the anchors of a configuration can reach the boxes of a data set."""
+"""Fit of a configuration's anchors to the boxes of a data set."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ from ioub_jax.diagnostics.anchor_advice import (
 
 @dataclasses.dataclass(frozen=True)
 class Reach:
-    """How many boxes no anchor reaches.
+    """Numbers of boxes that no anchor reaches.
 
     Attributes:
       boxes: how many boxes there are.
@@ -37,7 +37,7 @@ class Reach:
 
 @dataclasses.dataclass(frozen=True)
 class AnchorFit:
-    """Which boxes the anchors reach; crowds are left out.
+    """Boxes that the anchors reach; crowds are left out.
 
     Attributes:
       all: of all boxes.
@@ -120,7 +120,7 @@ def unreached_finding(
 
 
 def _in_words(remedy: Remedy, present: Remedy, further: str) -> str:
-    """What to set, with the share that it leaves, as the rest of a sentence."""
+    """The keys to set, with the share that they leave unreached, as the rest of a sentence."""
     if 2 * remedy.share > present.share:
         return f"no values that were tried leave less than {remedy.share:.1%} of all boxes{further}"
     words = f"{' '.join(remedy.flags)} leaves {remedy.share:.1%} of all boxes out of reach"

@@ -11,7 +11,7 @@ from ioub_jax.errors import ConfigError
 
 
 def names_of(paths: Sequence[pathlib.Path]) -> list[str]:
-    """The name of each path, with as many of its folders as tell them all apart.
+    """The name of each path, with as many of its folders as are needed to tell them apart.
 
     Raises:
       ConfigError: a path is given twice.
@@ -46,7 +46,7 @@ def read_json(path: pathlib.Path, kind: type) -> Any:
 
 
 def _way_to(value: Any) -> str:
-    """The way from a file with images, detections and categories, as ioub predict's."""
+    """A hint for a file with images, detections and categories, such as ioub predict's."""
     if not isinstance(value, dict) or not isinstance(value.get("annotations"), list):
         return ""
     return "; its 'annotations' are a list, write them alone into a file and give that"

@@ -1,4 +1,4 @@
-"""Whether the locations of a detector that does not match by IoU find the boxes of a data set."""
+"""Cover of a data set's boxes by the locations of a detector that does not match by IoU."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ _CHUNK = 64
 
 @dataclasses.dataclass(frozen=True)
 class LocationCover:
-    """Which boxes no location learns, each looked at by itself; crowds are left out.
+    """Boxes that no location learns, each considered by itself; crowds are left out.
 
     Attributes:
       assigner: `matcher.name`.
@@ -94,7 +94,7 @@ def uncovered_finding(cover: LocationCover) -> list[Finding]:
 def _is_found(
     boxes: np.ndarray, anchors: tuple[jax.Array, ...], objective: AnchorObjective
 ) -> np.ndarray:
-    """Whether any location learns each of at most `_CHUNK` boxes, `[n]`."""
+    """True where any location learns one of at most `_CHUNK` boxes, `[n]`."""
     padded = np.zeros((_CHUNK, 1, 4), np.float32)
     padded[: len(boxes), 0] = boxes
     return np.asarray(_found(padded, anchors, objective))[: len(boxes)]

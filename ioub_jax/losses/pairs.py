@@ -71,7 +71,7 @@ def sums_over(
 
 
 def _fold(listed: Listed, body: Callable[[jax.Array, _Carry], _Carry], carry: _Carry) -> _Carry:
-    """The body for the start of every block, one after another."""
+    """The loop body that adds the results of one block, which starts at the given index."""
     if listed.block >= listed.arrays[0].size:
         return body(jnp.int32(0), carry)
     blocks = (listed.number + listed.block - 1) // listed.block

@@ -1,4 +1,4 @@
-"""How hard the IoU-balanced localization loss pulls at good boxes and at bad ones."""
+"""Gradient of the IoU-balanced localization loss at good and at bad boxes."""
 
 import os
 from collections.abc import Mapping, Sequence

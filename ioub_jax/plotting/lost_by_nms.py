@@ -1,4 +1,4 @@
-"""What non-maximum suppression keeps and loses."""
+"""Losses by non-maximum suppression."""
 
 import os
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _FEWEST = 10
 
 
 def suppression(path: str | os.PathLike[str], runs: Runs) -> None:
-    """Draws how well objects are localized before NMS, after it, and what that costs.
+    """Draws how well objects are localized before and after NMS, and the cost of the difference.
 
     Args:
       path: the PNG to write.

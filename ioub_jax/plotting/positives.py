@@ -1,4 +1,4 @@
-"""How the positives of a run, and what they weigh, change while it trains."""
+"""Changes of a run's positives, and of their weights, during training."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -82,7 +82,7 @@ def _draw_curves(axes: Axes, precision: Mapping[str, Any], color: str) -> None:
 
 
 def lrp(path: str | os.PathLike[str], runs: Runs) -> None:
-    """Draws the optimal LRP error and what it is made of, beside average precision.
+    """Draws the optimal LRP error and its components, beside average precision.
 
     Args:
       path: the PNG to write.
@@ -131,7 +131,7 @@ def _draw_parts(
     rows: Sequence[Mapping[str, Any]],
     color: str,
 ) -> None:
-    """Stacks what localization, false positives and misses add to the error."""
+    """Stacks the contributions of localization, false positives and misses to the error."""
     parts = np.array([row["parts"] or (0.0, 0.0, 0.0) for row in rows])
     left = np.zeros(len(rows))
     for index, (_, strength) in enumerate(_PARTS):
@@ -144,7 +144,7 @@ def _draw_parts(
 
 
 def calibration(path: str | os.PathLike[str], runs: Runs) -> None:
-    """Draws what scores are worth: the precision and the localization of detections by score.
+    """Draws the precision and the localization of detections by score.
 
     Args:
       path: the PNG to write.

@@ -1,4 +1,4 @@
-"""The parts of a report on classes: their numbers and thresholds, and what is taken for what."""
+"""Sections of a report on classes: their numbers and thresholds, and their confusions."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ _COLUMNS = (
 
 
 def class_section(measured: Measured) -> Html:
-    """A row a class."""
+    """A table with a row for each class."""
     thresholds, metrics = measured.errors.thresholds, measured.metrics
     of_all = [
         text_cell(element("b", "all classes")),
@@ -73,7 +73,7 @@ def _point(point: OperatingPoint | None, measure: str) -> list[Html]:
 
 
 def confusion_section(measured: Measured) -> Html:
-    """The confusion matrix, of many classes those that are confused most, and a list."""
+    """The confusion matrix, for many classes that of the most confused ones, and a list."""
     confusion = measured.errors.confusion
     chosen = _chosen(confusion)
     left_out = len(confusion.names) - len(chosen)

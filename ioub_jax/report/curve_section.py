@@ -1,4 +1,4 @@
-"""The part of a report on scores: precision over recall, and which scores are true."""
+"""Section of a report on scores: precision over recall, and scores of true detections."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The part of a report on kinds of errors: what each costs, and how many there are."""
+"""Section of a report on kinds of errors: the cost and the number of each."""
 
 from ioub_jax.evaluation.error_kinds import ERROR_OF_KIND
 from ioub_jax.report.html_elements import Html, decimals, element, joined, name_html

@@ -1,4 +1,4 @@
-"""The parts of a report on objects that are alike, and on how scores follow localization."""
+"""Sections of a report on similar objects, and on how scores follow localization."""
 
 from collections.abc import Iterator
 
@@ -77,7 +77,7 @@ def _table(measured: Measured) -> Html:
 
 
 def score_section(measured: Measured) -> Html:
-    """Score against IoU, and what NMS has lost where that is known."""
+    """Score against IoU, and the losses by NMS if they are known."""
     correlation = measured.correlation
     spearman = decimals(correlation.spearman, 2)
     map_of_scores = element(

@@ -1,4 +1,4 @@
-"""The first part of a report: what is measured, and what stands out."""
+"""First section of a report: its subject, and the most striking results."""
 
 from collections.abc import Iterator
 
@@ -38,7 +38,7 @@ ERRORS_TOLD = {
 
 
 def overview(measured: Measured) -> Html:
-    """The headline numbers and the sentences that they allow."""
+    """The headline numbers and the conclusions from them."""
     tiles = (
         element(
             "div",
@@ -57,7 +57,7 @@ def overview(measured: Measured) -> Html:
 
 
 def told_of(measured: Measured) -> str:
-    """What is measured, in a line."""
+    """A line on what is measured."""
     metrics = measured.metrics
     parts = [
         counted(metrics.images, "image"),
@@ -102,7 +102,7 @@ def _gains(measured: Measured) -> Iterator[Html]:
 
 
 def _largest(measured: Measured, iou: str) -> list[tuple[str, float]]:
-    """The six errors and what average precision at an IoU gains without each, the most first."""
+    """The six errors and the gain in average precision at an IoU without each, the most first."""
     gains = measured.errors.errors[iou].all_classes.dAP
     known = [(key, gains[key] or 0.0) for key in (*ERROR_OF_KIND, "missed")]
     return sorted(known, key=lambda entry: -entry[1])
@@ -139,7 +139,7 @@ def _confusion(measured: Measured) -> Iterator[Html]:
 
 
 def _classes(measured: Measured) -> Iterator[Html]:
-    """Which classes are the worst, of those that say anything."""
+    """The worst classes, among those with enough objects."""
     rows = [row for row in measured.metrics.per_class if row.boxes >= LEAST_BOXES]
     rows = sorted(rows, key=lambda row: row.AP or 0.0)
     if len(rows) < 2:
@@ -152,7 +152,7 @@ def _classes(measured: Measured) -> Iterator[Html]:
 
 
 def _groups(measured: Measured) -> Iterator[Html]:
-    """In which respect objects differ most, of groups that say anything."""
+    """The respects in which objects differ most, among groups with enough objects."""
     spreads = []
     for grouping in measured.groupings:
         groups = [group for group in grouping.groups if group.boxes >= LEAST_BOXES]

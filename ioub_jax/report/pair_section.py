@@ -1,4 +1,4 @@
-"""The part of a report that sets two runs side by side."""
+"""Section of a report that compares two runs side by side."""
 
 from collections.abc import Sequence
 
@@ -56,7 +56,7 @@ def pair_section(pair: RunPair) -> Html:
 
 
 def moved_galleries(pair: RunPair, count: int) -> list[Gallery]:
-    """The images that moved most, each with both runs' detections.
+    """The images that changed most, each with both runs' detections.
 
     Args:
       pair: both runs.

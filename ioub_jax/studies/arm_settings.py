@@ -1,4 +1,4 @@
-"""What an arm of a comparison changes in a configuration, of the text that says it."""
+"""Changes to a configuration that make an arm of a comparison, parsed from their text."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ Change = Callable[[ml_collections.ConfigDict], None]
 
 
 def setting(key: str, text: str, flag: str) -> Change:
-    """The change that sets a key, `loss.classification.eta`, to a value as Python writes it.
+    """The change that sets a key, such as `loss.classification.eta`, to a value in Python syntax.
 
     It raises `ConfigError`, naming the flag, where there is no such key, or it takes no such value.
     """
@@ -51,7 +51,7 @@ def setting(key: str, text: str, flag: str) -> Change:
 
 
 def arm_of_settings(text: str, flag: str) -> tuple[str, Change]:
-    """An arm that sets any keys, of its text `NAME: KEY=VALUE KEY=VALUE`, values without blanks.
+    """An arm that sets any keys, from its text `NAME: KEY=VALUE KEY=VALUE`, values without blanks.
 
     Args:
       text: the name, which becomes a folder's, and what is set; nothing after the colon: nothing.

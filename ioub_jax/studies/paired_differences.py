@@ -1,4 +1,4 @@
-"""What several runs of several arms say: means, paired differences, and what can be concluded.
+"""Comparison of several runs of several arms: means, paired differences, and conclusions.
 
 A result is what one run reached: its arm, its seed, its metrics and, where there are any, the same
 metrics on resampled images (`resampling.resampled_ap`). Runs of one seed start from the same
@@ -25,7 +25,7 @@ METRICS = (*AP_KEYS, SPEARMAN)  # those of COCO's results; other metrics stand b
 
 
 def is_of_coco(metric: str) -> bool:
-    """Whether a metric is of COCO's results, also one that counts more detections (`AP@300`)."""
+    """True if a metric is one of COCO's, also with a higher limit of detections (`AP@300`)."""
     return base_of(metric) in METRICS
 
 
@@ -38,7 +38,7 @@ _TRAINED = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What one run reached.
+    """Result of one run.
 
     Attributes:
       arm: the name of its arm.
@@ -76,7 +76,7 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """An arm less the first arm, in one metric, over the seeds that both have.
+    """An arm minus the first arm, in one metric, over the seeds that both have.
 
     Attributes:
       mean: mean of the differences seed by seed.
@@ -94,13 +94,13 @@ class Difference:
 
     @property
     def resolved(self) -> bool:
-        """Whether the interval over the seeds excludes no difference."""
+        """True if the interval over the seeds excludes a difference of 0."""
         return self.by_seeds is not None and not self.by_seeds[0] <= 0.0 <= self.by_seeds[1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Several arms beside the first one.
+    """Several arms compared with the first one.
 
     Attributes:
       arms: the names, the reference first.
@@ -121,7 +121,7 @@ class Comparison:
 
     @property
     def headline(self) -> str:
-        """The metric that conclusions are about: AP, or the first of results without it."""
+        """The metric of the conclusions: AP, or the first one of results without AP."""
         return _headline_of(self.metrics)
 
 
@@ -186,7 +186,7 @@ def _check_images(results: Sequence[Result]) -> None:
 
 
 def _names_of_metrics(results: Sequence[Result]) -> tuple[str, ...]:
-    """COCO's in their order, then the others as the results have them."""
+    """COCO's metrics in their order, then the others in the order of the results."""
     named = dict.fromkeys(name for result in results for name in result.metrics)
     of_coco = [name for name in named if is_of_coco(name)]
     return (
@@ -220,7 +220,7 @@ def _differences(
 def _difference_in(
     metric: str, arm: Mapping[int, Result], reference: Mapping[int, Result]
 ) -> Difference | None:
-    """The paired difference in one metric; None where no seed has it in both."""
+    """The paired difference in one metric; None if no seed has it in both arms."""
     pairs, of_pairs = [], []
     for seed in sorted(arm.keys() & reference.keys()):
         value, other = arm[seed].metrics.get(metric), reference[seed].metrics.get(metric)
@@ -239,7 +239,7 @@ def _difference_in(
 
 
 def t_interval(values: np.ndarray) -> tuple[float, float] | None:
-    """The 95 % interval of Student's t for the mean of values `[n]`; None for less than two."""
+    """The 95 % interval of Student's t for the mean of values `[n]`; None for fewer than two."""
     if len(values) < 2:
         return None
     quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1)
@@ -294,7 +294,7 @@ def _difference_to_json(difference: Difference) -> dict[str, Any]:
 
 
 def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
-    """The report: what can be concluded, means and spreads, paired differences.
+    """The report: conclusions, means and spreads, paired differences.
 
     Args:
       comparison: what it is of.
@@ -394,7 +394,7 @@ def _difference(difference: Difference | None, interval: str) -> str:
 
 
 def conclusions(comparison: Comparison) -> list[str]:
-    """What can be concluded of the headline and what cannot, a sentence an arm, in Markdown."""
+    """Possible conclusions on the headline, and their limits, a sentence an arm, in Markdown."""
     reference, headline = comparison.arms[0], comparison.headline
     lines = []
     for arm, differences in comparison.differences.items():
@@ -415,7 +415,7 @@ def conclusions(comparison: Comparison) -> list[str]:
 
 
 def _of_scores(differences: Mapping[str, Difference]) -> str:
-    """Whether scores follow IoU more than the reference's, behind what is said of AP."""
+    """A sentence on whether scores follow IoU more than the reference's, after that on AP."""
     difference = differences.get(SPEARMAN)
     if difference is None or difference.by_seeds is None:
         return ""

@@ -21,7 +21,7 @@ def write(
     resamplings: int,
     draw: Callable[..., None],
 ) -> str:
-    """Writes the report of the runs that are finished.
+    """Writes the report of the finished runs.
 
     Args:
       runs: the runs of all arms, the reference's among the first.
@@ -54,7 +54,7 @@ def write(
 
 
 def _what(runs: Sequence[PlannedRun], headline: str) -> str:
-    """What was trained and evaluated; what differs among the runs is told of each kind of them."""
+    """A description of training and evaluation; differences among runs are listed by kind."""
     described = " And: ".join(dict.fromkeys(words.describe(run.settings) for run in runs))
     of_ap = f"; {headline} in sentences is in hundredths" if base_of(headline) == "AP" else ""
     return (

@@ -1,4 +1,4 @@
-"""What is told of a run that goes on: how its configuration and its data differ from before."""
+"""Differences of a resumed run's configuration and data from before."""
 
 import dataclasses
 import pathlib
@@ -26,7 +26,7 @@ _SAME_AP = {
 
 
 class Before(NamedTuple):
-    """What a workdir holds of the run that is to go on there.
+    """State of a workdir before its run resumes.
 
     Attributes:
       config: its configuration as plain dicts; None in a new workdir.
@@ -38,7 +38,7 @@ class Before(NamedTuple):
 
 
 def read(workdir: pathlib.Path) -> Before:
-    """What a workdir holds of a run; to be asked before `configuration.claim_workdir`.
+    """Reads the state of a run's workdir; comes before `configuration.claim_workdir`.
 
     Raises:
       ConfigError: a file of it is broken.
@@ -59,14 +59,14 @@ def read(workdir: pathlib.Path) -> Before:
 
 
 def record_data(workdir: pathlib.Path, data: Mapping[str, Fingerprint]) -> None:
-    """Writes `data.json` of a run that has none: by what the data of its beginning are known."""
+    """Writes `data.json` of a run that has none: the fingerprints of its initial data."""
     if not (workdir / _DATA).exists():
         values = {split: dataclasses.asdict(found) for split, found in data.items()}
         files.write_json(workdir / _DATA, values, indent=2)
 
 
 def fingerprints(source: Source, validation: Source) -> dict[str, Fingerprint]:
-    """Of the training and the validation data, as `data.json` names them."""
+    """Fingerprints of the training and the validation data, under their names in `data.json`."""
     return {"train": fingerprint_of(source), "val": fingerprint_of(validation)}
 
 
@@ -76,7 +76,7 @@ def changes(
     data: Mapping[str, Fingerprint],
     step: int,
 ) -> list[str]:
-    """What is not as it was before, a sentence each; none of a new run.
+    """A sentence for each difference from before; none for a new run.
 
     Args:
       before: what the workdir held.

@@ -1,4 +1,4 @@
-"""What other libraries call the variables of our backbones.
+"""Names of our backbones' variables in other libraries.
 
 Every function takes the path of a variable below the backbone, without its collection, as
 ('stage1_block2', 'conv1', 'kernel') or ('stem_norm', 'mean'), and returns the key of the same
@@ -187,7 +187,7 @@ def convnext_key_timm(path: tuple[str, ...]) -> str:
 
 
 def _between_stages(name: str) -> tuple[int, str]:
-    """The stage that a module stands before, and 'conv' or 'norm'."""
+    """The stage that a module comes before, and 'conv' or 'norm'."""
     match = re.fullmatch(r"(stem|stage(\d)_downsample)_(conv|norm)", name)
     if match is None:
         raise ValueError(f"{name!r} is no module of a backbone.")

@@ -1,4 +1,4 @@
-"""A detector of ours as one of torchvision's: its state dict and how to build the model for it."""
+"""A detector of ours as one of torchvision's: its state dict, and how to build the model for it."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -47,7 +47,7 @@ _BATCH_NORMS = ("frozen_bn", "batch_norm")
 
 @dataclasses.dataclass(frozen=True)
 class TorchvisionDetector:
-    """What makes a detector in torchvision.
+    """Parts from which torchvision builds a detector.
 
     Attributes:
       architecture: the function of `torchvision.models.detection` that builds it.
@@ -63,7 +63,7 @@ class TorchvisionDetector:
 def torchvision_export(
     variables: Any, settings: Mapping[str, Any], *, num_classes: int, name: str
 ) -> TorchvisionDetector:
-    """One of torchvision's detectors that equals one of ours.
+    """The detector of torchvision that equals one of ours.
 
     Its labels are ours: output k of a RetinaNet or FCOS is class k (torchvision reserves no output
     for the background); in an SSD output 0 is the background, so label k there is class k - 1.
@@ -121,7 +121,7 @@ def torchvision_export(
 
 
 def _architecture(settings: Mapping[str, Any], name: str) -> str:
-    """The one that the configuration describes, or the options in which it is near to none."""
+    """The architecture that the configuration describes; raises with the options that fit none."""
     candidates = _ARCHITECTURES.get(settings.get("model", {}).get("name"), ())
     if not candidates:
         raise WeightsError(
@@ -161,7 +161,7 @@ def _differences(settings: Mapping[str, Any], published: dict[str, Any]) -> Iter
 
 
 def _check_scores(settings: Mapping[str, Any], name: str) -> None:
-    """Refuses an FCOS whose scores are not the roots of those of torchvision's."""
+    """Refuses an FCOS whose scores are not the square roots of torchvision's."""
     if settings["loss"].get("quality", {}).get("target", "none") == "none":
         raise WeightsError(
             f"{name} has loss.quality.target=none, so it has no centreness, which torchvision's "
@@ -177,7 +177,7 @@ def _check_scores(settings: Mapping[str, Any], name: str) -> None:
 
 
 def _comparable(value: Any) -> Any:
-    """Lists, such as a JSON has, as tuples."""
+    """Lists, such as those from JSON, as tuples."""
     return tuple(map(_comparable, value)) if isinstance(value, list | tuple) else value
 
 
@@ -194,7 +194,7 @@ def _with_epsilon(params: Any, batch_stats: Any, epsilon: float) -> Any:
 
 
 def _arguments(settings: Mapping[str, Any], architecture: str, outputs: int) -> dict[str, Any]:
-    """What the constructor takes."""
+    """Arguments of the constructor."""
     model, evaluation, data = (settings[part] for part in ("model", "evaluation", "data"))
     has_one_size = architecture == "ssd300_vgg16"
     candidates = "candidates_per_class" if has_one_size else "candidates_per_level"

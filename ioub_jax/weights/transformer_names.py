@@ -54,7 +54,7 @@ def transformer_key(path: tuple[str, ...]) -> str:
 
 
 def as_ours(state_dict: StateDict, grid: int) -> dict[str, np.ndarray]:
-    """A state dict of timm's names, with the patches, the positions and the token that ours have.
+    """A state dict of timm's names, with our form of the patches, the positions and the token.
 
     Args:
       state_dict: as timm, DINOv2's own code or transformers save it.

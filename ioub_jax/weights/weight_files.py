@@ -1,4 +1,4 @@
-"""State dicts from files: safetensors, or what `torch.save` wrote."""
+"""State dicts from files: safetensors, or files of `torch.save`."""
 
 import pathlib
 from collections.abc import Mapping
@@ -81,7 +81,7 @@ def _tensors_of(saved: Any) -> dict[str, np.ndarray]:
 
 
 def _is_safetensors(head: bytes, path: pathlib.Path) -> bool:
-    """Whether it begins with the length of a header that the file has room for, and a brace."""
+    """True if a file begins with a header length that it has room for, and a brace."""
     length = int.from_bytes(head[:8], "little")
     return head[8:9] == b"{" and 8 + length <= path.stat().st_size
 

@@ -1,4 +1,4 @@
-"""The classes a run was trained with: a label keeps its meaning whatever data comes later.
+"""The classes of a run, so that a label keeps its meaning whatever data comes later.
 
 A network's output number 3 is the third class of the data set it was trained on. Another data set,
 or the same one with its categories listed otherwise, may give label 3 to another class. So a run
@@ -57,7 +57,7 @@ def read(workdir: pathlib.Path) -> list[tuple[int | str, str]] | None:
 
 
 def read_required(workdir: pathlib.Path) -> list[tuple[int | str, str]]:
-    """As `read`, of a run that must have recorded them.
+    """As `read`, for a run that must have recorded its classes.
 
     Raises:
       ConfigError: it has not.

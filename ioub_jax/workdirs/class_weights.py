@@ -1,4 +1,4 @@
-"""The weights of the classes in the loss of a run, which stay as they were when it began."""
+"""The class weights in the loss of a run, which stay as they were when it began."""
 
 import pathlib
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ def claim(workdir: pathlib.Path, weights: Mapping[str, float] | None) -> None:
 
 
 def read(workdir: pathlib.Path) -> dict[str, float] | None:
-    """Name -> weight of each class of a run, None where it has none.
+    """Name -> weight of each class of a run, or None.
 
     Raises:
       ConfigError: the file is broken.

@@ -1,4 +1,4 @@
-"""A run's configuration: as JSON in the workdir, and what of it may change on resume."""
+"""A run's configuration: as JSON in the workdir, and the keys that may change on resume."""
 
 import functools
 import json
@@ -22,7 +22,7 @@ CHANGEABLE = ("data", "evaluation", "runtime")
 
 
 def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The configuration as plain nested dicts, tuples as lists: what JSON can hold."""
+    """The configuration as plain nested dicts for JSON, tuples as lists."""
     return as_json(config.to_dict())
 
 
@@ -134,7 +134,7 @@ _CHECKS = ("data.allow_empty_classes", "data.allow_same_images")
 def differing_keys(
     old: dict[str, Any], new: dict[str, Any], *, evaluated: bool = False
 ) -> list[str]:
-    """Which keys forbid that `new` goes on with the run that `old` began.
+    """Keys that forbid resuming with `new` a run that `old` began.
 
     `runtime.*`, `evaluation.*`, the length of the run (`schedule.images`, `schedule.epochs`) and
     where data lies may change.
@@ -177,7 +177,7 @@ def differing_keys(
 
 
 def _with_keys_of_today(values: dict[str, Any]) -> dict[str, Any]:
-    """A configuration of an earlier version with the keys that say today what it says."""
+    """A configuration of an earlier version, with today's keys of the same meaning."""
     voc = values.get("data", {}).get("voc", {})
     if "one_based" not in voc:
         return values
@@ -187,12 +187,12 @@ def _with_keys_of_today(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_longer(before: Any, now: Any) -> bool:
-    """Whether a length in one unit has become longer; None where it is given in the other."""
+    """True if a length in one unit has grown; None if it is given in the other unit."""
     return all(isinstance(length, int | float) for length in (before, now)) and now > before
 
 
 def is_to_be_longer(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether a configuration, as `to_dict` gives it, has a longer run than another one."""
+    """True if one configuration, as from `to_dict`, has a longer run than another."""
     schedules = [values["schedule"] for values in (old, new)]
     lengths = [[schedule.get(key.partition(".")[2]) for schedule in schedules] for key in _LENGTH]
     return any(_is_longer(*pair) for pair in lengths)
@@ -225,7 +225,7 @@ def check_workdir(
 
 
 def claim_workdir(workdir: pathlib.Path, settings: dict[str, Any]) -> None:
-    """Writes `config.json` into the workdir, or checks that the run there is this one.
+    """Writes `config.json` into the workdir, or checks that the run there has this configuration.
 
     Raises:
       ConfigError: the workdir holds a run of another configuration.
@@ -237,7 +237,7 @@ def claim_workdir(workdir: pathlib.Path, settings: dict[str, Any]) -> None:
 
 
 def read_stored(workdir: pathlib.Path) -> dict[str, Any] | None:
-    """The configuration of the run in a workdir, None where there is none.
+    """The configuration of the run in a workdir, or None.
 
     Where `config.json` is gone or broken it is what the newest checkpoint was saved with. That of
     an earlier version has the keys of today.
@@ -271,7 +271,7 @@ def _tell_of_lost(path: pathlib.Path, what: str) -> None:
 
 
 def read_json(path: pathlib.Path) -> Any:
-    """What a JSON file of a workdir holds.
+    """Contents of a JSON file of a workdir.
 
     Raises:
       ConfigError: it is broken.
@@ -298,7 +298,7 @@ def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
 
 
 def is_optional(node: ml_collections.ConfigDict, key: str) -> bool:
-    """Whether a part of a configuration allows None for a key: it has a placeholder there."""
+    """True if a part of a configuration allows None for a key: it has a placeholder there."""
     field = dict(node.items(preserve_field_references=True))[key]
     # One of any type takes texts and tuples.
     return isinstance(field, config_dict.FieldReference) and field.get_type() is not object

@@ -141,7 +141,7 @@ _FAULTS = {
 
 
 def _normalised(written: WrittenBoxes) -> str | None:
-    """A sentence on numbers from 0 to 1 in images of many pixels, if boxes so small are unlikely."""
+    """A sentence on numbers from 0 to 1 in images of many pixels; real boxes so small are rare."""
     boxes = written.boxes
     if len(boxes) < _FEWEST_BOXES or written.sizes.min() < 8:
         return None
@@ -214,7 +214,7 @@ def _categories(written: WrittenBoxes) -> str | None:
 
 
 def _first_pixel(pixels: str, evidence: Evidence) -> str | None:
-    """Evidence on whether boxes at the left or upper edge begin at 0 or at 1."""
+    """A sentence on boxes at the left or upper edge that contradict the convention in use."""
     decision = decide(evidence)
     zeros, ones = evidence.zeros, evidence.ones
     if decision.pixels == pixels:

@@ -105,7 +105,7 @@ class CocoSource(FileSource):
 
     @functools.cached_property
     def federated(self) -> Federated | None:
-        """The classes verified in each image, read at the first access; None if the file has none."""
+        """The classes verified in each image, read at the first access; None if unstated."""
         if not self._is_federated:
             return None
         return read_federated(self._opening.path, self._opening.split)

@@ -1,4 +1,4 @@
-"""COCO's JSON a few thousand entries at a time, so that 25 million boxes are never objects at once."""
+"""COCO's JSON a few thousand entries at a time: 25 million boxes are never objects all at once."""
 
 import functools
 import json

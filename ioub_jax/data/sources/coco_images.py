@@ -72,7 +72,7 @@ _PLAIN = msgspec.json.Decoder(list[_Image])
 
 
 def name_of(file_name: object, coco_url: object) -> Any:
-    """The name of an image's file; `val2017/139.jpg` and the like for LVIS's, which only have a URL."""
+    """The name of an image's file; LVIS's, which only have a URL, get one like `val2017/9.jpg`."""
     if file_name is None and isinstance(coco_url, str):
         return "/".join(coco_url.split("/")[-2:])
     return file_name

@@ -112,7 +112,7 @@ def _file(path: pathlib.Path, listed: "_Listed", root: pathlib.Path, role: str) 
 
 
 def _splits(found: Mapping[str, Sequence[CocoFile]]) -> dict[str, tuple[CocoFile, ...]]:
-    """Splits by the roles in names; files of all of training and validation fill in for either."""
+    """Splits by the roles in file names; 'trainval' is trained on unless both others exist."""
     roles = {role: tuple(files) for role, files in found.items()}
     joined = roles.pop("trainval", None)
     if joined is not None and not {"train", "val"} <= roles.keys():

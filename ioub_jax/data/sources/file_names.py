@@ -122,7 +122,7 @@ class Listing:
         return self._read(folder)
 
     def _read(self, folder: str) -> tuple[set[str], set[str]]:
-        """As `_list`, kept only as far as it does not depend on all names."""
+        """As `_list`, for results that do not depend on all names."""
         if folder not in self._entries:
             files: set[str] = set()
             folders: set[str] = set()

@@ -56,7 +56,7 @@ _OF_IMAGES, _LEAVES_OUT = ("converted", "renamed"), "repeated"
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """Rules for the boxes and images of a split that are learned; by default those of an evaluation.
+    """Rules for the boxes and images of a split to be learned; by default those of an evaluation.
 
     Attributes:
       crowd: 'keep', or else crowds are not learned.

@@ -222,7 +222,7 @@ class ShapesSource:
         return np.random.default_rng([self._seed, SPLITS.index(self._split), index, purpose])
 
     def _random_shape(self, rng: np.random.Generator) -> Shape:
-        """Draws a class, then a rigid, turned outline of it that lies inside the image."""
+        """Draws a class, then a rigid, rotated outline of it that lies inside the image."""
         height, width = self.image_size
         label = int(rng.integers(len(self.classes)))
         size = SMALLEST * (min(height, width) / 2 / SMALLEST) ** rng.random()  # log-uniform

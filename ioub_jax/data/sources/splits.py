@@ -76,7 +76,7 @@ class Split:
     positions: dict[str, np.ndarray]
 
     def part(self, name: str) -> AnnotatedImages:
-        """One of the parts; it has the classes of the whole, and counts the objects of the others."""
+        """One of the parts; it has the classes of the whole, and counts the others' objects."""
         chosen = self.source.select(self.positions[name])
         chosen.held_out = HeldOut(
             len(self.source) - len(chosen),
@@ -285,7 +285,7 @@ class _Drawn:
         self._part_of[unit] = part
 
     def _share_out(self, members: np.ndarray, shares: Sequence[float]) -> None:
-        """Gives each part its share of one class's units, except those that rarer classes have taken."""
+        """Gives each part its share of one class's units that no rarer class has given away."""
         for number, share in enumerate(shares, start=1):
             parts = self._part_of[members]
             due = _rounded(share * len(members)) - int((parts == number).sum())

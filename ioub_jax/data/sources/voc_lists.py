@@ -87,7 +87,7 @@ def is_of_one_class(columns: Sequence[str]) -> bool:
 
 
 def is_annotated(path: pathlib.Path, folder: pathlib.Path) -> bool:
-    """True if one of a list's first images has an XML; those of some test sets are not published."""
+    """True if one of a list's first images has an XML; some test sets have none published."""
     there = {
         file.stem
         for place in parts_of(folder).xmls

@@ -111,7 +111,7 @@ def _counterpart(image_folder: str) -> str | None:
 
 
 def is_label_file(path: str) -> bool:
-    """True if the first row of a file is that of a label file: a class and at least four numbers."""
+    """True if a file begins with a row of a label file: a class and at least four numbers."""
     try:
         with open(path, "rb") as file:
             text = decoded(file.read(_BEGINNING))

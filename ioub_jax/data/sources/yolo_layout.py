@@ -1,4 +1,4 @@
-"""Layout of a YOLO data set's folder: the source of the class names, and the place of each split."""
+"""Layout of a YOLO data set's folder: the source of class names, and the place of each split."""
 
 import collections
 import dataclasses
