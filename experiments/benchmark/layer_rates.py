@@ -76,7 +76,7 @@ class Layer:
 
     @property
     def gigaflops(self) -> float:
-        """Billions of multiplications and additions of one of the three parts, as a direct convolution."""
+        """Billions of operations of one of the three parts, as a direct convolution has them."""
         places = sum(
             batch * -(-height // self.stride) * -(-width // self.stride)
             for batch, height, width, _ in self.maps

@@ -66,7 +66,7 @@ def atss(
       The matches, `[B, N]` each; `gt_index` and `iou` are 0 where an anchor is not positive.
 
     Raises:
-      TypeError: labels are no integers.
+      TypeError: labels are not integers.
       ValueError: a shape or an option is not one of the possible values.
     """
     check_count("topk", topk)

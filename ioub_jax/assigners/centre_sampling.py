@@ -86,7 +86,7 @@ def fcos(
       that of the anchor and its box.
 
     Raises:
-      TypeError: labels are no integers.
+      TypeError: labels are not integers.
       ValueError: a shape or an option is not one of the possible values.
     """
     given, sizes = check_given(anchors, boxes, labels, valid, ignored, ignore_iof)

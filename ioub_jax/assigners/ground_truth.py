@@ -63,7 +63,7 @@ def check_given(
       What is given, and the number of anchors of every level.
 
     Raises:
-      TypeError: labels are no integers.
+      TypeError: labels are not integers.
       ValueError: a shape, or `ignore_iof`, is not one of the possible values.
     """
     sizes = _level_sizes(anchors)

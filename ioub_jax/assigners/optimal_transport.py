@@ -92,7 +92,7 @@ def sim_ota(
       The matches, `[B, N]` each; `gt_index` and `iou` are 0 where not positive, `iou` is u.
 
     Raises:
-      TypeError: labels are no integers.
+      TypeError: labels are not integers.
       ValueError: a shape or an option is not one of the possible values.
     """
     _check_options(topk, iou_weight, center_radius, rule)

@@ -133,7 +133,7 @@ def task_aligned(
       is u.
 
     Raises:
-      TypeError: labels are no integers.
+      TypeError: labels are not integers.
       ValueError: a shape or an option is not one of the possible values.
     """
     _check_options(topk, alpha, beta, rule, min_side, eps)

@@ -163,7 +163,7 @@ def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
 
 
 def pearson(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Pearson's correlation; None for fewer than two pairs, or if all values on a side are equal."""
+    """Pearson's correlation; None for fewer than two pairs, or if a side has only equal values."""
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(np.corrcoef(first, second)[0, 1])

@@ -102,10 +102,10 @@ def check_number(
     Args:
       name: of the argument.
       value: a Python or numpy number.
-      above: what it must exceed.
-      at_least: the least it may be.
-      below: what it must stay under.
-      at_most: the most it may be.
+      above: exclusive lower bound.
+      at_least: inclusive lower bound.
+      below: exclusive upper bound.
+      at_most: inclusive upper bound.
       may_be_traced: True to accept an array without dimensions too, whose value is not known.
 
     Raises:

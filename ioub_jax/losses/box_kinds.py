@@ -31,7 +31,7 @@ class _Kind(NamedTuple):
     Attributes:
       penalties: function of pairs and hyper-parameters, the terms added to 1 - IoU.
       factor: likewise, the factor of the sum; None: 1.
-      takes: the hyper-parameters it has.
+      takes: the hyper-parameters of the kind.
     """
 
     penalties: Callable[[BoxPairs, _Numbers], tuple[jax.Array, ...]]
@@ -62,9 +62,9 @@ def formula_of(kind: str, **hyper_parameters: Any) -> Formula:
       **hyper_parameters: by the names of `DEFAULTS`; an image size of None is not known.
 
     Raises:
-      TypeError: a hyper-parameter is no number.
-      ValueError: there is no such kind, a number is out of its range, or one is not the default
-        that the kind does not have.
+      TypeError: a hyper-parameter is not a number.
+      ValueError: there is no such kind, a number is out of its range, or a hyper-parameter that the
+        kind does not have is not at its default.
     """
     check_kind(kind)
     check_taken(kind, hyper_parameters)
@@ -93,7 +93,7 @@ def check_taken(kind: str, hyper_parameters: Mapping[str, Any]) -> None:
     """Refuses hyper-parameters that are set although the kind does not have them.
 
     Raises:
-      ValueError: there is one.
+      ValueError: there is such a hyper-parameter.
     """
     for name, value in hyper_parameters.items():
         default = DEFAULTS[name]
@@ -110,7 +110,7 @@ def check_hyper_parameter(name: str, value: Any) -> None:
     """Refuses a hyper-parameter that is not in its range.
 
     Raises:
-      TypeError: it is no number.
+      TypeError: it is not a number.
       ValueError: it is out of its range.
     """
     if name == "image_size":
@@ -127,8 +127,8 @@ def check_focaler(interval: Sequence[float]) -> None:
     """Refuses a `focaler` that is not an interval within 0 and 1.
 
     Raises:
-      TypeError: its ends are no numbers.
-      ValueError: it is none.
+      TypeError: its ends are not numbers.
+      ValueError: it is not such an interval.
     """
     if not isinstance(interval, Sequence) or isinstance(interval, str) or len(interval) != 2:
         raise ValueError(f"focaler is {interval!r}; it must be two numbers, d and u.")

@@ -15,15 +15,15 @@ def effective_number_weights(counts: Sequence[int], *, beta: float = 0.999) -> n
     """Weights by the effective number of objects (Cui et al., CVPR 2019, arXiv 1901.05555).
 
     `w_c = 1 / E_c` with `E_c = (1 - beta^n_c) / (1 - beta)`, divided by their mean, so that they
-    add up to the number of classes as there. beta 0 gives weight 1 everywhere, a beta near 1
-    weights that are inverse to the counts.
+    add up to the number of classes as in the paper. With beta 0 every weight is 1, with beta near 1
+    weights are inverse to the counts.
 
     Args:
-      counts: `[C]`, the objects of each class, known before anything is traced.
-      beta: at least 0 and below 1; .9 to .9999 there.
+      counts: `[C]`, number of objects of each class, known before tracing.
+      beta: at least 0 and below 1; .9 to .9999 in the paper.
 
     Returns:
-      float64 `[C]`; a class without objects has weight 1 and is not in the mean.
+      float64 `[C]`; a class without objects has weight 1 and does not count in the mean.
 
     Raises:
       ValueError: beta is not in its range.
@@ -49,10 +49,10 @@ def weights_of_classes(labels: ArrayLike, class_weights: ArrayLike) -> jax.Array
       class_weights: `[C]`.
 
     Returns:
-      `[...]`, 1 where the label is no class; under `stop_gradient`.
+      `[...]`, 1 where the label is not a class; under `stop_gradient`.
 
     Raises:
-      TypeError: labels are no integers, or weights no numbers.
+      TypeError: labels are not integers, or weights not numeric.
       ValueError: there is not one weight for each class.
     """
     check_class_weights(class_weights)

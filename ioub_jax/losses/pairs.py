@@ -1,6 +1,6 @@
 """Sums over pairs of logits, in blocks: the basis of ranking losses, without a matrix of pairs.
 
-How often a block is computed follows the number of entries, not the room that there is for them.
+The number of computed blocks follows the number of entries in use, not the size of the arrays.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ class Listed(NamedTuple):
 
     Attributes:
       arrays: each `[L]`.
-      number: `[]` int32, or L where all are there.
-      block: how many are looked at together; L is a multiple of it.
+      number: `[]` int32, or L if all are in use.
+      block: number of entries processed together; L is a multiple of it.
     """
 
     arrays: tuple[jax.Array, ...]
@@ -35,8 +35,8 @@ def sums_over(
 
     Args:
       of_pairs: from the arrays of `own`, `[I, 1]`, and of `others`, `[1, J]`, to arrays `[I, J]`.
-      own: the entries that sums are wanted of.
-      others: what they are paired with.
+      own: the entries that get a sum.
+      others: the entries that they are paired with.
 
     Returns:
       Arrays `[L]` as long as those of `own`; anything beyond their number.
@@ -71,7 +71,7 @@ def sums_over(
 
 
 def _fold(listed: Listed, body: Callable[[jax.Array, _Carry], _Carry], carry: _Carry) -> _Carry:
-    """The loop body that adds the results of one block, which starts at the given index."""
+    """Applies the body to the start of every block, one after another."""
     if listed.block >= listed.arrays[0].size:
         return body(jnp.int32(0), carry)
     blocks = (listed.number + listed.block - 1) // listed.block

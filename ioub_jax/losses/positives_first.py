@@ -20,8 +20,8 @@ class Ranking(NamedTuple):
       order: `[M]` int32, the anchors with the positives in front.
       positives: `[L]`, their logits of the matched classes; L is M or more, a multiple of `BLOCK`.
       number: `[]` int32, the number of positives.
-      negatives: `[N]`, the logits of all entries; or of what stands for several.
-      sizes: `[N]`, how many negatives each stands for, 0 for none.
+      negatives: `[N]`, the logits of all entries, or of those that stand for several.
+      sizes: `[N]`, number of negatives that each stands for, which may be 0.
     """
 
     order: jax.Array

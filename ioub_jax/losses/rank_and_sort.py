@@ -1,9 +1,9 @@
 """Rank & Sort loss (arXiv 2107.11669), and its bucketed form (arXiv 2407.14204).
 
-Both sort a batch as a whole: a loss of each positive is how far negatives are ranked above it, and
-how far positives with a smaller IoU are. Their gradient is no derivative: the error of a positive
-is what its logit is raised by, and is shared out among the logits that cause it, which are lowered
-("identity update"). So all the gradient of one positive adds up to 0.
+Both sort a batch as a whole: the loss of each positive measures how many negatives, and how many
+positives with a smaller IoU, are ranked above it. Their gradient is not a derivative: the logit of
+a positive is raised by its error, and the logits that cause the error are lowered by shares of it
+("identity update"). So the gradients of one positive add up to 0.
 """
 
 import functools
@@ -46,16 +46,17 @@ def rank_and_sort_loss(
 
     - ranking error: `r_i = F_i / (P_i + F_i)`, `F_i = sum_n H(z_n - z_i)`, `P_i = sum_j H(z_j -
       z_i)`, i included, as in the authors' code;
-    - sorting error: `sum_j H(z_j - z_i) (1 - q_j) / P_i`, less the same over those j with
-      `q_j >= q_i` alone.
+    - sorting error: `sum_j H(z_j - z_i) (1 - q_j) / P_i`, minus the same over those j with `q_j >=
+    q_i` only.
 
-    **Divide the sum by the number of positives** to have the authors' loss. All entries of all
+    **Divide the sum by the number of positives** to get the authors' loss. All entries of all
     anchors are ranked together; `jax.vmap` ranks each image by itself. In the authors' code a
     positive with IoU 0 is a negative, and a weight on the sorting loss is lost in the backward
-    pass; here neither.
+    pass; neither is so here.
 
-    Memory is that of a few arrays like the logits; a matrix of all pairs is never made. Time is the
-    number of positives times that of entries, twice; `bucketed_rank_and_sort_loss` needs less.
+    Memory is that of a few arrays of the logits' size; a matrix of all pairs is never made. Time
+    grows with the number of positives times the number of entries, twice;
+    `bucketed_rank_and_sort_loss` needs less.
 
     Args:
       logits: `[..., C]`.
@@ -63,14 +64,14 @@ def rank_and_sort_loss(
       ious: `[...]` in 0..1; read at positives only, no gradient flows to them.
       delta: half the width of the step in logits, at least 0; 0 for a hard one, which counts
         equal logits as ranked above.
-      sorting_weight: factor of the sorting error; 0 leaves the ranking error alone.
+      sorting_weight: factor of the sorting error; with 0 only the ranking error remains.
       where: `[...]` bool, which anchors count; None: all that are not ignored.
 
     Returns:
       `[...]`, 0 where not positive.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
     ranking, shape = _sorted_out(logits, labels, ious, delta, sorting_weight, where)
@@ -95,8 +96,8 @@ def bucketed_rank_and_sort_loss(
     lowest positive are left out of the last mean, and each negative of a bucket has the same share
     of its gradient.
 
-    Time is that of finding each entry's bucket, and the square of the number of positives; memory
-    is that of a few arrays like the logits.
+    Time is that of finding each entry's bucket, plus the square of the number of positives; memory
+    is that of a few arrays of the logits' size.
 
     Args:
       logits: `[..., C]`.
@@ -110,7 +111,7 @@ def bucketed_rank_and_sort_loss(
       `[...]`, 0 where not positive.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
     ranking, shape = _sorted_out(logits, labels, ious, delta, sorting_weight, where)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 class Predictions(NamedTuple):
     """Predictions of a detector for every anchor, level by level, finest first.
 
-    The anchors of a location stand behind each other in the last axis, as the convolutions put
+    The anchors of a location stand one after another in the last axis, as the convolutions put
     them out. On a TPU any other form would be a copy, and the losses need none.
 
     Attributes:

@@ -30,7 +30,7 @@ def instance_weights(
       scalars: of every anchor.
       anchors: one `[N_l, 4]` a level.
       targets: `[B, N, 4]` the matched boxes.
-      options: `localization.instance_weights` says which.
+      options: `localization.instance_weights` chooses the kind.
 
     Returns:
       `[B, N]` float32 without a gradient, 0 where not positive.
@@ -75,10 +75,10 @@ def quality_loss(
       scalars: of every anchor.
       anchors: one `[N_l, 4]` a level.
       targets: `[B, N, 4]` the matched boxes.
-      options: `quality.target` says what it is to be.
+      options: `quality.target` chooses the target.
 
     Raises:
-      ValueError: the head puts out no quality.
+      ValueError: the head has no quality output.
     """
     if "quality" not in others:
         raise ValueError(
@@ -119,7 +119,7 @@ def distribution_loss(
       scalars: of every anchor.
       anchors: one `[N_l, 4]` a level.
       targets: `[B, N, 4]` the matched boxes.
-      options: its `codec` makes distances of the boxes.
+      options: its `codec` converts boxes to distances.
     """
     sizes = [level.shape[0] for level in anchors]
     found = []

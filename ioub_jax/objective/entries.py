@@ -1,9 +1,9 @@
 """Values of anchors, `[B, N]`, and the entries of a head's output, `[B, h, w, A * D]`.
 
-Behind each other in the last axis lie the D entries of each of the A anchors of a location. A TPU
-keeps the last axis in rows of 128, so to write it as `[..., A, D]` is a copy there, with D = 4 of
-32 times the size. What the losses do with single entries is done where they are, and only what they
-say of an anchor is brought to `[B, N]`. Elsewhere such a reshape costs nothing.
+The last axis has the D entries of each of the A anchors of a location, one anchor after another. A
+TPU keeps the last axis in rows of 128, so a reshape to `[..., A, D]` is a copy there, for D = 4 of
+32 times the size. Operations on single entries therefore keep this layout, and only values of whole
+anchors are brought to `[B, N]`. On other platforms such a reshape costs nothing.
 """
 
 import functools
@@ -52,7 +52,8 @@ def sum_of_entries(entries: jax.Array, anchors: int) -> jax.Array:
     """Sums the entries of every anchor.
 
     Args:
-      entries: `[B, ..., A * D]`, float32; or bfloat16, of which one is not 0.
+      entries: `[B, ..., A * D]`, float32; or bfloat16 with only one entry of each anchor other than
+        0.
       anchors: N.
 
     Returns:
@@ -137,8 +138,8 @@ def _sum_by_product(values: jax.Array, *, anchors: int) -> jax.Array:
 def _product(x: jax.Array, matrix: np.ndarray, dtype: Any) -> jax.Array:
     """`[B, ..., D]` times `[D, E]`, computed with the images beside the entries.
 
-    So a TPU lays out what a convolution of eight images or a multiple makes; XLA gives a product
-    the layout in which it is written, and would copy it.
+    A TPU lays out the result of a convolution in this way if the batch is a multiple of eight
+    images; XLA gives a product the layout in which it is written, and would copy it.
     """
     product = jnp.matmul(
         jnp.moveaxis(x, 0, -2),

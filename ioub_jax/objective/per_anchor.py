@@ -34,9 +34,10 @@ class PerAnchor(NamedTuple):
       labels: int32, 0..C-1, -1 background, -2 ignored.
       gt_index: int32, the slot of the matched box in its image; anything where not positive.
       ious: float32, IoU of the predicted box with its matched box; 0 where not positive.
-      classification: float32, the plain loss that a weight multiplies, with a gradient. Where
-        weights are of whole anchors ('softmax', ISR-P): the loss of the whole anchor, background
-        too, 0 where ignored. Else that of the matched class's entry, 0 where not positive.
+      classification: float32, the plain loss that a weight multiplies, with a gradient. If weights
+        apply to whole anchors ('softmax', ISR-P), it is the loss of the whole anchor, background
+        included, 0 where ignored. Otherwise it is that of the matched class's entry, 0 where not
+        positive.
       localization: float32, plain loss summed over the box, with a gradient; 0 where not positive.
     """
 
