@@ -173,7 +173,7 @@ def _data(
     if (source is None) != (validation is None):
         raise ConfigError(
             "source and validation go together: give the training and the validation data, or "
-            "neither, and both are as configured."
+            "neither, to use the configured ones."
         )
     if source is None or validation is None:
         source, validation, learned = data_parts.open_data(config, categories, voc_pixels)

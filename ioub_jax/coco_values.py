@@ -105,7 +105,7 @@ def area_of(value: object) -> float | None:
         return None
     area = _number_of(value)
     if area is None or area > _LARGEST_AREA:
-        raise ValueError("is no finite number of square pixels")
+        raise ValueError("is not a finite number of square pixels")
     return area if area >= 0 else None
 
 
@@ -126,7 +126,7 @@ def side_of(value: object) -> int | None:
     if is_absent(value) or side == 0:
         return None
     if side is None or not 0 < side < _LARGEST_SIDE or side != side // 1:
-        raise ValueError("is no size in pixels")
+        raise ValueError("is not a size in pixels")
     return int(side)
 
 

@@ -90,7 +90,7 @@ class Detections:
         given = self.image if image is None else GivenImage(image)
         if given is None:
             raise ValueError(
-                "These detections do not know their image; give it, as in found.draw('image.jpg')."
+                "These detections have no image; give it, as in found.draw('image.jpg')."
             )
         from ioub_jax.plotting import draw_on_image  # with matplotlib, which takes a second
 

@@ -34,11 +34,11 @@ def path_of(text: str | os.PathLike[str]) -> pathlib.Path:
     text = os.fspath(text)
     if not text.startswith(_BUCKET):
         if "://" in text:
-            raise ConfigError(f"{text} is no path: only {_BUCKET}BUCKET/... and local ones are.")
+            raise ConfigError(f"{text} is not a path; use a local one or {_BUCKET}BUCKET/...")
         return pathlib.Path(text)
     if importlib.util.find_spec("gcsfs") is None:
         raise ConfigError(
-            f"{text} takes the package gcsfs, which is not installed: "
+            f"{text} needs the package gcsfs, which is not installed: "
             "pip install 'ioub_jax[train,gcs]'."
         )
     import fsspec.config  # with gcsfs

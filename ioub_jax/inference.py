@@ -183,8 +183,8 @@ class ObjectDetector:
         if score_threshold == "best":
             if self.measured is None:
                 raise ConfigError(
-                    "score_threshold='best' takes a run whose evaluation has measured which score "
-                    "is best, which there is none of here; give a number."
+                    "score_threshold='best' needs a run whose evaluation has measured the best "
+                    "scores, but there is none here; give a number."
                 )
             return self.measured.of(self.category_ids)
         try:
@@ -193,8 +193,8 @@ class ObjectDetector:
             score = math.nan
         if math.isnan(score):
             raise ConfigError(
-                f"score_threshold is {score_threshold!r}; give a number, or 'best' for the one of "
-                "each class that was best on the validation images."
+                f"score_threshold is {score_threshold!r}; give a number, or 'best' for the score "
+                "of each class that was best on the validation images."
             )
         return score
 
@@ -269,8 +269,8 @@ class ObjectDetector:
                 raise ConfigError(f"tiles: {error}") from None
         if tiles is not None and only not in (None, tiles.canvas):
             raise ConfigError(
-                f"Tiles of {tiles} are inputs of {tiles.canvas[0]} pixels, and the network has "
-                f"one of {only[0]}; give tiles of {only[0]}."
+                f"Tiles of {tiles} are inputs of {tiles.canvas[0]} pixels, but the network has one "
+                f"of {only[0]}; give tiles of {only[0]}."
             )
         if tiles is not None and isinstance(self.placed, AugmentedDetector):
             view_parts.check_tiles(self.placed.views)
@@ -417,7 +417,7 @@ def load(
     if not path.is_dir():
         if score_threshold == "best":
             raise ConfigError(
-                f"score_threshold='best' takes a run that was evaluated, and {source} is no "
+                f"score_threshold='best' needs a run that was evaluated, but {source} is not a "
                 "workdir; give a number."
             )
         path = weights.find_weights(os.fspath(source))

@@ -208,8 +208,8 @@ def topology_devices(topology: str) -> Sequence[Any]:
     chip, _, grid = topology.partition(":")
     if chip not in CHIPS or not re.fullmatch(r"\d+(x\d+)+", grid):
         raise ConfigError(
-            f"--topology={topology} is none; give one of {', '.join(CHIPS)} and its grid of chips, "
-            "as v5e:4x4 or v4:2x2x1."
+            f"--topology={topology} is not a topology; give one of {', '.join(CHIPS)} and its grid "
+            "of chips, as v5e:4x4 or v4:2x2x1."
         )
     sides = [int(side) for side in grid.split("x")]
     options = dict(CHIPS[chip].options)
@@ -230,7 +230,7 @@ def topology_devices(topology: str) -> Sequence[Any]:
     except Exception as error:
         if "TPU support not installed" in str(error) or "libtpu" in str(error):
             raise ConfigError(
-                "Compiling for a TPU takes the package libtpu; pip install 'ioub_jax[train,tpu]'."
+                "Compiling for a TPU needs the package libtpu; pip install 'ioub_jax[train,tpu]'."
             ) from error
         raise ConfigError(f"--topology={topology} cannot be built: {error}") from error
     return described.devices

@@ -170,7 +170,7 @@ def test_the_rate_of_a_backbone_needs_one():
 def test_a_training_tells_how_it_goes_unless_it_is_to_be_quiet(trained, capfd):
     _, workdir = trained
     ioub_jax.train(ioub_jax.build(two_steps()), workdir)
-    assert "is finished already (step 2 of 2)" in capfd.readouterr().err
+    assert "is already finished (step 2 of 2)" in capfd.readouterr().err
     logger = logging.getLogger("ioub_jax")
     logger.setLevel(logging.WARNING)
     try:

@@ -19,10 +19,10 @@ PEER = flags.DEFINE_enum(
     "peer",
     "torchvision",
     ["torchvision", "none"],
-    "Who does the same work; `layers` and `gpu` may go without.",
+    "The peer that does the same work; `layers` and `gpu` work without one.",
 )
 PEER_PYTHON = flags.DEFINE_string(
-    "peer_python", ".venv-peers/bin/python", "The Python that has the peer; `make peers`."
+    "peer_python", ".venv-peers/bin/python", "The Python with the peer; see `make peers`."
 )
 _SIZE = flags.DEFINE_string("size", None, "Height and width of the images, as 256x320.")
 _CANDIDATES = flags.DEFINE_integer("candidates", None, "Boxes of `nms` and `iou`.", lower_bound=1)
@@ -97,7 +97,7 @@ def check_peer(name: str) -> str:
     """A line on the work of `compare`; raises `ConfigError` if there is no peer."""
     python = pathlib.Path(PEER_PYTHON.value)
     if PEER.value == "none":
-        raise ConfigError(f"--peer=none: there is nothing that {name} could be compared with.")
+        raise ConfigError(f"--peer=none: {name} has nothing to compare with.")
     if not python.exists():
         raise ConfigError(f"{python} does not exist; `make peers` makes the peers' environment.")
     return f"{' '.join(with_flags(name).arguments())}, beside {PEER.value} of {python}"
@@ -142,7 +142,7 @@ def with_flags(name: str, default: Workload | None = None) -> Workload:
             height, width = map(int, _SIZE.value.split("x"))
         except ValueError:
             raise ConfigError(
-                f"--size={_SIZE.value} is no height and width; write it as 256x320."
+                f"--size={_SIZE.value} is not a height and width; write it as 256x320."
             ) from None
     return Workload(
         batch=BATCH.value or default.batch,

@@ -25,7 +25,7 @@ _RUNTIMES = flags.DEFINE_multi_enum(
     "runtime",
     [],
     ["onnxruntime", "openvino"],
-    "What runs the detector as ONNX for `export`; give it several times.",
+    "The runtime for the detector as ONNX in `export`; may be repeated.",
 )
 
 

@@ -35,7 +35,7 @@ def first_gradients() -> dict[str, Any]:
     experiment = building.build(exported.CONFIG.value)
     objective = experiment.detector.detector.objective
     if not isinstance(objective, AnchorObjective):
-        raise TypeError("This is measured of detectors with anchors.")
+        raise TypeError("This can be measured only for detectors with anchors.")
     own = objective.losses.localization
     options = {loss_arms.BASELINE: own} | {
         arm: dataclasses.replace(own, **keys | {"weight": 1.0})

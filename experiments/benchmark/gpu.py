@@ -26,13 +26,13 @@ from experiments.benchmark.workloads import Workload
 from ioub_jax import files
 from ioub_jax.errors import ConfigError
 
-_MINUTES = flags.DEFINE_float("minutes", 8.0, "What `gpu` may take in all.", lower_bound=0.0)
-_FOLDER = flags.DEFINE_string("folder", "runs/gpu", "Where `gpu` writes its results.")
+_MINUTES = flags.DEFINE_float("minutes", 8.0, "Time limit of `gpu` in minutes.", lower_bound=0.0)
+_FOLDER = flags.DEFINE_string("folder", "runs/gpu", "Folder for the results of `gpu`.")
 _PLATFORM = flags.DEFINE_enum(
-    "platform", "cuda", ["cuda", "cpu"], "What `gpu` runs on; cpu only checks that all rows run."
+    "platform", "cuda", ["cuda", "cpu"], "Platform of `gpu`; cpu only checks that all rows run."
 )
 _ROW_SECONDS = flags.DEFINE_float(
-    "row_seconds", 170.0, "After so many a row of `gpu` is ended by force.", lower_bound=1.0
+    "row_seconds", 170.0, "Seconds after which a row of `gpu` is killed.", lower_bound=1.0
 )
 
 _DEFAULT = Workload(
@@ -231,7 +231,7 @@ def _measured(row: Row, seconds: float) -> dict[str, Any]:
         if time.monotonic() - began >= seconds:
             return {"failed": f"it did not end within {seconds:.0f} s"}
         lines = [line for line in path.read_text().splitlines() if line.strip()]
-        return {"failed": lines[-1].strip()[:300] if lines else "it ended without a word"}
+        return {"failed": lines[-1].strip()[:300] if lines else "it ended without any output"}
     path.unlink()
     return found
 

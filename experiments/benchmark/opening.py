@@ -60,7 +60,7 @@ def opening_cost() -> dict[str, Any]:
         kept = list((folder / "cache").rglob("*.npz"))
         taken = [first, *turns, touched]
         if any(took["learned"] != first["learned"] for took in taken):
-            raise AssertionError("an index says something else than its file")
+            raise AssertionError("an index differs from its file")
         return {
             "images": _images(),
             "boxes": _boxes(),
@@ -119,7 +119,7 @@ def _open(folder: pathlib.Path) -> dict[str, Any]:
         text=True,
     )
     if done.returncode:
-        raise ConfigError("A process ended that opened the file; what it said is above.")
+        raise ConfigError("A process that opened the file ended; its output is above.")
     took: dict[str, Any] = json.loads(done.stdout)
     return took
 

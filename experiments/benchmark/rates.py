@@ -23,7 +23,9 @@ from ioub_jax.models import vgg
 CONFIG = command_line.define_config(required=False)
 _BATCHES = flags.DEFINE_integer("batches", 8, "Batches of input, each time.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 5, "Times it is measured.", lower_bound=1)
-_WEIGHTS = flags.DEFINE_string("weights", None, "File or name of a backbone or of a detector.")
+_WEIGHTS = flags.DEFINE_string(
+    "weights", None, "File or name of the weights of a backbone or of a detector."
+)
 
 
 def import_cost() -> dict[str, Any]:
@@ -59,7 +61,7 @@ def check_weights() -> str:
 
 def _weights() -> str:
     if _WEIGHTS.value is None:
-        raise ConfigError("Say which weights, --weights=FILE.")
+        raise ConfigError("Give the weights as --weights=FILE.")
     return _WEIGHTS.value
 
 

@@ -95,7 +95,7 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise WorkerError(f"{self._module} ended; what it said is above.")
+            raise WorkerError(f"{self._module} ended; its output is above.")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -128,5 +128,6 @@ def _check_levels(
         if len(shape) != 3 or shape[:2] != (batch, size) or shape[2] != (last or shape[2] or 1):
             wanted = f"({batch}, {size}, {last or 'C'})"
             raise ValueError(
-                f"{name}[{index}] has shape {shape}; it must be {wanted}, as boxes and anchors say."
+                f"{name}[{index}] has shape {shape}; it must be {wanted}, to match the boxes and "
+                "the anchors."
             )

@@ -28,7 +28,7 @@ from ioub_jax.commands import command_line, data_flags
 _CONFIG = command_line.define_config(required=False)
 data_flags.define()
 _WRITE_CONFIG = flags.DEFINE_string(
-    "write_config", None, "With --data: the file, such as mine.py, that gets what was measured."
+    "write_config", None, "With --data: the file for the measured configuration, such as mine.py."
 )
 _SPLIT = command_line.define_split("train")
 _DECODE = flags.DEFINE_bool("decode", False, "Also decode every image.")
@@ -180,11 +180,11 @@ def _write_config(path: pathlib.Path, *, is_broken: bool) -> None:
     data = data_flags.found()
     assert data is not None  # `_look_at_data` has asked
     config_file.write(path, data)
-    print(f"\n{path} has what suits this data, with the reasons. To train with it:")
+    print(f"\n{path} has the values that suit this data, with the reasons. To train with it:")
     if is_broken:
         print(
-            "(What must be fixed stops a training: mend it, or leave broken files and boxes out "
-            "with --config.data.on_error=skip.)"
+            "(Problems that must be fixed stop a training: fix them, or leave broken files and "
+            "boxes out with --config.data.on_error=skip.)"
         )
     print(f"ioub train --config={shlex.quote(str(path))} --workdir=runs/{shlex.quote(path.stem)}")
 

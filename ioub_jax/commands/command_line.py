@@ -31,7 +31,7 @@ from ioub_jax.printing import printable, printable_lines
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "Check everything, say what would be done, and write nothing."
+    "dry_run", False, "Check everything, print what would be done, and write nothing."
 )
 
 
@@ -40,7 +40,7 @@ def define_config(*, required: bool = True) -> flags.FlagHolder:
     holder = config_flags.DEFINE_config_file(
         "config",
         None,
-        "The name of a configuration, or a file with a get_config, with its arm behind a colon.",
+        "The name of a configuration, or a file with a get_config, with its arm after a colon.",
         lock_config=True,
     )
     if required:
@@ -71,7 +71,7 @@ def define_weights() -> tuple[flags.FlagHolder, flags.FlagHolder]:
     return (
         flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint of a workdir."),
         flags.DEFINE_bool(
-            "ema", True, "Whether with the moving average of the weights, where the run keeps one."
+            "ema", True, "Whether to use the moving average of the weights, if the run keeps one."
         ),
     )
 
@@ -84,10 +84,12 @@ def define_split(default: str = "val") -> flags.FlagHolder:
 def define_processes() -> None:
     """The flags of a command that several processes may run together."""
     flags.DEFINE_string(
-        "coordinator_address", None, "HOST:PORT of the first process; on TPU pods and SLURM unset."
+        "coordinator_address", None, "HOST:PORT of the first process; unset on TPU pods and SLURM."
     )
-    flags.DEFINE_integer("num_processes", None, "How many processes run this command together.")
-    flags.DEFINE_integer("process_id", None, "The number of this one, from 0.")
+    flags.DEFINE_integer(
+        "num_processes", None, "Number of processes that run this command together."
+    )
+    flags.DEFINE_integer("process_id", None, "The number of this process, from 0.")
 
 
 def join_processes() -> None:

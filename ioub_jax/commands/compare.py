@@ -22,22 +22,22 @@ from ioub_jax.configs import defaults
 _CONFIG = command_line.define_config(required=False)
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the comparison.", required=True)
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Where report and results are written; by default the workdir."
+    "output", None, "Folder for the report and the results; by default the workdir."
 )
 _ARMS = flags.DEFINE_list(
     "arms",
     sorted(defaults.ARMS, key=lambda arm: arm != "baseline"),  # the paper's first
-    "Which arms; the others are compared with the first.",
+    "The arms to train; the others are compared with the first.",
 )
 _SWEEP = flags.DEFINE_string("sweep", None, "KEY=VALUE,VALUE: arms that differ in one key.")
 _ARM = flags.DEFINE_multi_string(
     "arm", None, "'NAME: KEY=VALUE KEY=VALUE' of an arm; the others are compared with the first."
 )
 _RUNS = flags.DEFINE_multi_string("runs", None, "NAME=GLOB of an arm's finished workdirs.")
-_SEEDS = flags.DEFINE_integer("seeds", 5, "How many seeds, from config.seed on.", lower_bound=1)
-_PROCESSES = flags.DEFINE_integer("processes", 1, "How many runs at once.", lower_bound=1)
+_SEEDS = flags.DEFINE_integer("seeds", 5, "Number of seeds, from config.seed on.", lower_bound=1)
+_PROCESSES = flags.DEFINE_integer("processes", 1, "Number of runs at once.", lower_bound=1)
 _DEVICES = flags.DEFINE_integer(
-    "devices", None, "How many GPUs or TPU chips the processes share; on a CPU unset."
+    "devices", None, "Number of GPUs or TPU chips that the processes share; unset on a CPU."
 )
 _RESAMPLINGS = flags.DEFINE_integer(
     "resamplings", 200, "Bootstrap samples of the validation images.", lower_bound=20
@@ -146,7 +146,9 @@ def main() -> None:
         problems = outcome.failures
         if outcome.stopped:
             report_so_far()
-            problems += ["Stopped by a signal with everything saved; the same command goes on."]
+            problems += [
+                "Stopped by a signal, with everything saved; run the same command to resume."
+            ]
             raise ConfigError(" ".join(problems))
     try:
         print(report(), end="")

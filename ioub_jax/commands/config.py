@@ -29,8 +29,8 @@ from ioub_jax.configs import keys
 from ioub_jax.errors import ConfigError
 
 _ABOUT = (
-    "All keys with their defaults; a command takes --config.KEY=VALUE for any of them. "
-    "`ioub config loss` prints those of a part."
+    "All keys with their defaults; commands take --config.KEY=VALUE for any of them. `ioub config "
+    "loss` prints the keys of a part."
 )
 
 
@@ -103,7 +103,7 @@ def _lines_of_values(config: ml_collections.ConfigDict, asked: Sequence[str]) ->
     known = keys.of_family(family if family in keys.FAMILIES else keys.FAMILIES[0])
     values = dict(_leaves(config))
     names = [*(name for name in known if name in values), *(values.keys() - known.keys())]
-    yield from _wrapped("A star: the value is not the default, which stands behind it.")
+    yield from _wrapped("A star marks a value that is not the default, which follows it.")
     yield ""
     for section, of_section in _sections(_chosen(names, asked)):
         yield from _title(section)

@@ -26,18 +26,19 @@ def define() -> None:
     flags.DEFINE_string(
         "data",
         None,
-        "A folder of data, in place of --config: what suits it is found out and measured.",
+        "A folder of data, in place of --config: a configuration that suits it is found and "
+        "measured.",
     )
     flags.DEFINE_enum(
         "data_format",
         None,
         _FORMATS,
-        "What of the folder to read, where it has several; by default what is found first.",
+        "The format to read, if the folder has data in several; by default the first one found.",
     )
     flags.DEFINE_string(
         "recipe",
         None,
-        "With --data: backbone and losses, such as small or r50,baseline, as behind the colon of a "
+        "With --data: backbone and losses, such as small or r50,baseline, as after the colon of a "
         "configuration's name.",
     )
 
@@ -97,8 +98,8 @@ def check(given: Given | None) -> None:
         return
     if given["data"] is not None and given["config"] is not None:
         raise flags.Error(
-            "--data and --config are both given: --data finds out by itself what --config says; "
-            "single keys are set by --config.KEY=VALUE"
+            "--data and --config are both given: --data finds the configuration by itself; set "
+            "single keys by --config.KEY=VALUE"
         )
     if given["data"] is not None:
         return

@@ -16,14 +16,18 @@ from absl import flags
 
 from ioub_jax.commands import command_line
 
-_WORKDIRS = flags.DEFINE_list("workdir", [], "Folders of runs, with commas between them.")
+_WORKDIRS = flags.DEFINE_list("workdir", [], "Folders of runs, separated by commas.")
 _CHECKPOINT, _EMA = command_line.define_weights()
 _SPLIT = command_line.define_split()
 _CHANGES = command_line.define_changes("workdir")
-_DETECTIONS = flags.DEFINE_list("detections", [], "Instead: files in COCO's results format.")
+_DETECTIONS = flags.DEFINE_list(
+    "detections", [], "In place of --workdir: files in COCO's results format."
+)
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "Their ground truth in COCO's format.")
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder for the results; of one workdir: diagnostics/ in it."
+    "output",
+    None,
+    "Folder for the results; by default diagnostics/ in the workdir, if there is only one.",
 )
 
 if __name__ == "__main__":
@@ -75,7 +79,7 @@ def check_flags() -> None:
     if _CHANGES.value and not _WORKDIRS.value:
         raise ConfigError("--config goes with --workdir: files of detections have none.")
     if _OUTPUT.value is None and len(_WORKDIRS.value or ()) != 1:
-        raise ConfigError("Say with --output into which folder the results are to be written.")
+        raise ConfigError("Give the folder for the results as --output.")
 
 
 def chosen_paths() -> tuple[

@@ -23,17 +23,17 @@ _CHANGES = command_line.define_changes("workdir")
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for the pictures; by default pictures/ in the workdir."
 )
-_IMAGES = flags.DEFINE_integer("images", 12, "How many images are drawn.", lower_bound=1)
+_IMAGES = flags.DEFINE_integer("images", 12, "Number of images to draw.", lower_bound=1)
 _PER_CLASS = flags.DEFINE_integer(
-    "per_class", None, "In place of --images: how many with an object of each class.", 1
+    "per_class", None, "In place of --images: number of images with an object of each class.", 1
 )
 _WORST = flags.DEFINE_bool(
-    "worst", False, "Whether the images with the lowest F1 are drawn, at an IoU of .5 and --score."
+    "worst", False, "Whether to draw the images with the lowest F1, at an IoU of .5 and --score."
 )
 _SCORE = score_flags.define(
     "score",
     None,
-    "Lowest score that is drawn; unset: 'best', of each class, where measured, or .4.",
+    "Lowest score to draw; unset: 'best', that of each class, if it was measured, or .4.",
 )
 
 if __name__ == "__main__":
@@ -137,7 +137,7 @@ def main() -> None:
 
 
 def _describe_scores(measured: MeasuredThresholds | None) -> str:
-    return f"Drawn is what has at least {score_flags.describe(_lowest(measured), measured)}."
+    return f"Boxes are drawn with at least {score_flags.describe(_lowest(measured), measured)}."
 
 
 def _other_curves(names: Mapping[str, Any]) -> list[str]:
@@ -165,7 +165,7 @@ def dry_run() -> Sequence[str]:
     drawn = f"{_IMAGES.value} images"
     if _PER_CLASS.value is not None:
         drawn = f"{_PER_CLASS.value} images of each class"
-    worst = ", the worst first, for which all images are looked at" if _WORST.value else ""
+    worst = ", the worst first, for which detection runs in all images" if _WORST.value else ""
     return [
         *lines,
         _describe_scores(measured),

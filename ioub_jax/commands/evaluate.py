@@ -18,7 +18,7 @@ _CHANGES = command_line.define_changes("workdir")
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for the results; by default evaluation/ in the workdir."
 )
-_YOLO = flags.DEFINE_bool("yolo", False, "Whether to write label files as YOLO's tools do, too.")
+_YOLO = flags.DEFINE_bool("yolo", False, "Whether to write label files in YOLO's format, too.")
 view_flags.define()
 command_line.define_processes()
 

@@ -19,26 +19,33 @@ from absl import flags
 from ioub_jax.commands import command_line, score_flags
 from ioub_jax.export import platforms
 
-_MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
+_MODEL = flags.DEFINE_string(
+    "model", None, "Workdir of a run, or a file of torchvision's.", required=True
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the files.", required=True)
 _FORMAT = flags.DEFINE_enum(
-    "format", "stablehlo", ["stablehlo", "onnx", "safetensors"], "What to write."
+    "format", "stablehlo", ["stablehlo", "onnx", "safetensors"], "Format of the files."
 )
 _CHECKPOINT, _EMA = command_line.define_weights()
 _CHANGES = command_line.define_changes("model")
 _SCORE = score_flags.define(
-    "score", 0.0, "Lowest score that a program finds; 'best': of each class what was measured."
+    "score", 0.0, "Lowest score of a program's detections; 'best': the measured one of each class."
 )
 _BATCH = flags.DEFINE_integer(
-    "batch_size", None, "Of StableHLO; unset: a program that takes any.", lower_bound=1
+    "batch_size",
+    None,
+    "Images in a batch of a StableHLO program; unset: any number.",
+    lower_bound=1,
 )
 _PLATFORMS = flags.DEFINE_list(
     "platforms",
     list(platforms.DEFAULT_PLATFORMS),
-    f"Of StableHLO: {', '.join(platforms.PLATFORMS)}.",
+    f"Platforms of a StableHLO program: {', '.join(platforms.PLATFORMS)}.",
 )
 _CANVASES = flags.DEFINE_list(
-    "canvases", None, "Inputs, as 800x1344,1344x800; unset: those of the configuration."
+    "canvases",
+    None,
+    "Sizes of the inputs, as 800x1344,1344x800; unset: those of the configuration.",
 )
 
 if __name__ == "__main__":
@@ -84,8 +91,8 @@ def _check() -> None:
     files.check_can_write(pathlib.Path(_OUTPUT.value))
     if _FORMAT.value == "safetensors" and _SCORE.value != 0.0:
         raise ConfigError(
-            "--score is of programs, and --format=safetensors writes weights alone; torchvision's "
-            "models take --config.evaluation.score_threshold along."
+            "--score is for programs, but --format=safetensors writes only weights; set "
+            "--config.evaluation.score_threshold for torchvision's models."
         )
 
 
@@ -107,12 +114,12 @@ def _described_score() -> Sequence[str]:
     if _SCORE.value == score_flags.BEST:
         if not model.is_dir():
             raise ConfigError(
-                f"{_MODEL.value} is no workdir, in which best scores would be measured; give a "
-                "number as --score."
+                f"{_MODEL.value} is not a workdir, which would have the measured best scores; give "
+                "a number as --score."
             )
         measured = score_thresholds.read_required(model, _CHECKPOINT.value, ema=_EMA.value)
     described = score_flags.describe(_SCORE.value, measured)
-    return [f"The programs find what has at least {described}."]
+    return [f"The programs find detections with at least {described}."]
 
 
 def dry_run() -> Sequence[str]:

@@ -103,8 +103,8 @@ def detect(
                 pictures.add(above, footage.name_of(number))
     if count is not None and number + 1 < count and footage.files is None:
         problems.append(
-            f"{footage.path}: of its {count:,} frames {number + 1:,} can be decoded; the rest is "
-            "broken or was counted wrongly."
+            f"{footage.path}: of its {count:,} frames {number + 1:,} can be decoded; the others "
+            "are damaged, or the count is wrong."
         )
     return problems
 

@@ -90,6 +90,6 @@ def orientations(paths: Sequence[pathlib.Path]) -> str:
         return ""
     return (
         f"{turned} of {len(paths)} images {'has' if turned == 1 else 'have'} an EXIF orientation, "
-        "which is ignored, as in training: boxes are of the pixels as stored, where objects may "
-        "lie on their side; --config.data.exif=apply turns the images upright."
+        "which is ignored, as in training: boxes refer to the pixels as stored, in which objects "
+        "may lie on their side; --config.data.exif=apply turns the images upright."
     )

@@ -72,12 +72,12 @@ def _sentence_of_file(error: BaseException) -> str | None:
 def _sentence_of_memory(error: BaseException) -> str | None:
     text = " ".join(str(error).split())
     if "RESOURCE_EXHAUSTED" in text:
-        return f"The memory does not suffice ({text[:200]}): {_LESS}."
+        return f"Not enough memory ({text[:200]}): {_LESS}."
     if text.startswith("Worker process was terminated unexpectedly"):
         return (
-            f"A process that loads images was ended by force ({text.partition('. ')[0]}), often "
-            "for lack of memory: lower runtime.workers or batch_size; the same command goes on "
-            "from the last checkpoint."
+            f"A process that loads images was killed ({text.partition('. ')[0]}), often for lack "
+            "of memory: lower runtime.workers or batch_size; run the same command to resume from "
+            "the last checkpoint."
         )
     if (
         isinstance(error, MemoryError)
@@ -102,9 +102,9 @@ def _sentence_of_device(error: BaseException) -> str | None:
     platforms = os.environ.get("JAX_PLATFORMS", "''")
     why = " ".join(str(error).partition("(set JAX_PLATFORMS")[0].split())
     return (
-        f"jax finds no device of those it is told to use, JAX_PLATFORMS={platforms}"
-        f"{f' ({why})' if why else ''}: unset it or set it to cpu, or install jax for that device, "
-        "as by pip install 'jax[cuda13]'."
+        "jax finds none of the devices that it is set to use, "
+        f"JAX_PLATFORMS={platforms}{f' ({why})' if why else ''}: unset it or set it to cpu, or "
+        "install jax for that device, for example by pip install 'jax[cuda13]'."
     )
 
 
@@ -113,8 +113,9 @@ def tell_of_limit() -> None:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if 0 <= limit < _ENOUGH_BYTES:
         print(
-            f"Only {limit / 2**30:.1f} GiB of addresses are allowed (ulimit -v). jax takes 2 to 3 "
-            "for the smallest detector, and where they lack it may end with a stack of C++.",
+            f"Only {limit / 2**30:.1f} GiB of address space are allowed (ulimit -v). jax needs 2 "
+            "to 3 GiB for the smallest detector, and may end with a C++ stack trace if it lacks "
+            "them.",
             file=sys.stderr,
         )
 

@@ -58,7 +58,7 @@ def _members(text: str) -> list[str]:
         inner = inner[1:-1]
     members = [member.strip() for member in inner.removesuffix(",").split(",")]
     if not all(members) or re.search(r"[()\[\]{}]", inner):
-        raise ValueError("it is no tuple; write it as \"('a','b')\" or as a,b")
+        raise ValueError("it is not a tuple; write it as \"('a','b')\" or as a,b")
     return members
 
 
@@ -74,7 +74,7 @@ def _as_tuples(value: Any) -> Any:
 class _TextOrTuple(flags.ArgumentParser):
     """A text, or several as a tuple or with commas between them."""
 
-    syntactic_help = "a text, or several with commas between them"
+    syntactic_help = "a text, or several separated by commas"
 
     def parse(self, argument: Any) -> Any:
         if not isinstance(argument, str):
@@ -180,7 +180,7 @@ class Changes:
         config_flags.DEFINE_config_dict(
             "config",
             template,
-            "Keys of the run's configuration that are to be other ones here, "
+            "Keys of the run's configuration to change here, "
             + ", ".join(f"--config.{part}.KEY=VALUE" for part in configuration.CHANGEABLE),
             sys_argv=arguments,
         )
@@ -231,6 +231,6 @@ def _check_parts(arguments: Sequence[str], template: ml_collections.ConfigDict) 
             )
         if found and found["key"].split(".")[0] in fixed:
             raise flags.Error(
-                f"--config.{found['key']} is what the run was trained with; only keys of "
+                f"--config.{found['key']} was fixed by the training; only keys of "
                 f"{allowed} can be changed"
             )

@@ -17,14 +17,16 @@ from ioub_jax.commands import command_line
 
 _CONFIG = command_line.define_config()
 _TOPOLOGY = flags.DEFINE_string(
-    "topology", None, "A chip (v4, v5e, v5p, v6e, tpu7x) and its grid, as v5e:4x4.", required=True
+    "topology", None, "Chip (v4, v5e, v5p, v6e, tpu7x) and grid, as v5e:4x4.", required=True
 )
 _BATCH = flags.DEFINE_integer("batch_per_chip", 1, "Images on each chip.", lower_bound=1)
 _CLASSES = flags.DEFINE_integer("classes", 80, "Classes of the data set.", lower_bound=1)
 _PROGRAM = flags.DEFINE_enum("program", "train", ["train", "evaluation"], "Which step.")
 _SEARCH = flags.DEFINE_bool("search", False, "Find the largest batch that fits.")
 _JSON = flags.DEFINE_string("json", None, "A file for the numbers.")
-_HLO = flags.DEFINE_string("hlo", None, "A file for the compiled program, to see what costs.")
+_HLO = flags.DEFINE_string(
+    "hlo", None, "A file for the compiled program, to see which parts cost most."
+)
 
 if __name__ == "__main__":
     command_line.parse_flags()
@@ -72,8 +74,8 @@ def _batch_per_device() -> int:
     parts = tpu_plan.devices_of_chip(_TOPOLOGY.value)
     if _BATCH.value % parts:
         raise ConfigError(
-            f"--batch_per_chip={_BATCH.value} cannot be shared by the {parts} devices that a chip "
-            f"of {_TOPOLOGY.value} is; give a multiple of {parts}."
+            f"--batch_per_chip={_BATCH.value} cannot be divided among the {parts} devices of a "
+            f"chip of {_TOPOLOGY.value}; give a multiple of {parts}."
         )
     return _BATCH.value // parts
 

@@ -32,31 +32,39 @@ from absl import flags
 
 from ioub_jax.commands import command_line, score_flags, view_flags
 
-_MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "Folder for the results, made anew.", required=True)
+_MODEL = flags.DEFINE_string(
+    "model", None, "Workdir of a run, or a file of torchvision's.", required=True
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for the results, created anew.", required=True
+)
 _CHECKPOINT, _EMA = command_line.define_weights()
 _CHANGES = command_line.define_changes("model")
 _SCORE = score_flags.define(
-    "score", 0.05, "Lowest score in the JSON; 'best': of each class what was measured."
+    "score", 0.05, "Lowest score in the JSON; 'best': the measured one of each class."
 )
 _DRAWN = score_flags.define(
     "drawn_score",
     None,
-    "Lowest score of a box that is drawn; unset: 'best', where measured, or .4.",
+    "Lowest score of a box to draw; unset: 'best', if it was measured, or .4.",
 )
 _DRAW = flags.DEFINE_bool("draw", True, "Whether to draw PNGs.")
-_YOLO = flags.DEFINE_bool("yolo", False, "Whether to write label files as YOLO's tools do, too.")
+_YOLO = flags.DEFINE_bool("yolo", False, "Whether to write label files in YOLO's format, too.")
 _TILES = flags.DEFINE_integer(
-    "tiles", None, "Side of tiles in pixels; 0: whole images; unset: as it was trained.", 0
+    "tiles", None, "Side of tiles in pixels; 0: whole images; unset: as in training.", 0
 )
 _OVERLAP = flags.DEFINE_float(
-    "overlap", None, "Share of their side that neighbouring tiles have in common.", 0.0, 0.9
+    "overlap", None, "Share of a side that neighbouring tiles have in common.", 0.0, 0.9
 )
 view_flags.define()
 _FRAMES = flags.DEFINE_float(
-    "frames_per_second", None, "Folders hold frames of videos, so many a second.", 0.1, 1000.0
+    "frames_per_second",
+    None,
+    "Frames per second of folders that hold the frames of videos.",
+    0.1,
+    1000.0,
 )
-_BATCH = flags.DEFINE_integer("batch_size", None, "Images at a time.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch_size", None, "Number of images in a batch.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 4, "Threads that read images.", lower_bound=1)
 
 if __name__ == "__main__":
@@ -99,7 +107,7 @@ def main(*arguments: str) -> None:
         made_by() | scores.made_by(),
     )
     if results.kept is not None:
-        print(f"What another command had found is kept as {results.kept}.", file=sys.stderr)
+        print(f"The results of another command are kept as {results.kept}.", file=sys.stderr)
     if results.records:
         print(f"{len(results.records)} images were done before.", file=sys.stderr)
     with contextlib.closing(results):
@@ -108,8 +116,8 @@ def main(*arguments: str) -> None:
             of_videos = detect_in_videos(detector, videos, results, scores, tiling)
         except BaseException:
             print(
-                f"{len(results.records)} images are in {results.path}; the same command goes on "
-                "from there.",
+                f"{len(results.records)} images are in {results.path}; run the same command to "
+                "resume.",
                 file=sys.stderr,
             )
             raise
@@ -127,7 +135,7 @@ def main(*arguments: str) -> None:
     if problems:
         sys.exit(f"{len(problems)} of {len(paths)} images could not be read.")
     if of_videos:
-        sys.exit(f"Of {len(videos)} videos not everything could be read or drawn.")
+        sys.exit(f"Some of {len(videos)} videos could not be read or drawn completely.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +165,9 @@ class LeastScores:
 def describe_scores(measured: MeasuredThresholds | None) -> str:
     """A sentence on the least scores of written and of drawn detections."""
     drawn = score_flags.drawn(_DRAWN.value, is_measured=measured is not None)
-    sentence = f"The JSON has what has at least {score_flags.describe(_SCORE.value, measured)}"
+    sentence = (
+        f"The JSON has detections with at least {score_flags.describe(_SCORE.value, measured)}"
+    )
     if _DRAW.value:
         if drawn == _SCORE.value:
             sentence += ", and so have the pictures"
@@ -191,7 +201,7 @@ def tiling_of(detector: inference.ObjectDetector) -> Tiling | int | None:
     if _OVERLAP.value is None:
         return 0 if tiling is None else tiling
     if tiling is None:
-        raise ConfigError("--overlap is that of tiles; give their side, such as --tiles=640.")
+        raise ConfigError("--overlap is for tiles; give their side, such as --tiles=640.")
     return dataclasses.replace(tiling, overlap=_OVERLAP.value)
 
 
@@ -343,7 +353,7 @@ def measured_thresholds() -> MeasuredThresholds | None:
     if not model.is_dir():
         if wanted:
             raise ConfigError(
-                f"{_MODEL.value} is no workdir, in which best scores would be measured; give "
+                f"{_MODEL.value} is not a workdir, which would have the measured best scores; give "
                 "numbers as --score and --drawn_score."
             )
         return None
@@ -359,8 +369,8 @@ def _described_tiles() -> Sequence[str]:
         tiling = Tiling(_TILES.value)
         if _OVERLAP.value is not None:
             tiling = dataclasses.replace(tiling, overlap=_OVERLAP.value)
-        return [f"Tiles: {tiling}, as --tiles says."]
-    return ["Tiles: none, as --tiles=0 says."] if _TILES.value == 0 else []
+        return [f"Tiles: {tiling}, from --tiles."]
+    return ["Tiles: none, from --tiles=0."] if _TILES.value == 0 else []
 
 
 if __name__ == "__main__":

@@ -95,14 +95,12 @@ def _start(experiment: Experiment, workdir: pathlib.Path) -> str:
         step = found[0].step
         if step >= total:
             done = f"step {step:,} of {total:,}"
-            return f"{workdir} holds the finished run ({done}): nothing is left to do."
+            return f"{workdir} has a finished run ({done}); nothing is left to do."
         evaluated = records.read_records(workdir / "evaluation.jsonl", step)
         key = experiment.metrics[0].headline_key
         if ended := early_stopping.ending(evaluated, key, experiment.options):
-            return (
-                f"{workdir} holds a run that has ended early, {ended.describe(experiment.options)}."
-            )
-        return f"It would go on in {workdir} at step {step:,} of {total:,}."
+            return f"{workdir} has a run that ended early, {ended.describe(experiment.options)}."
+        return f"It would resume in {workdir} at step {step:,} of {total:,}."
     initial = experiment.initial_weights
     absent = [
         name

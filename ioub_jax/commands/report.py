@@ -24,23 +24,23 @@ _CHANGES = command_line.define_changes("workdir")
 _DETECT = flags.DEFINE_bool(
     "detect",
     False,
-    "Detect anew even where the evaluation has kept what it found; tells what NMS lost, too.",
+    "Detect again even if the evaluation has kept its detections; reports the losses by NMS, too.",
 )
 _DETECTIONS = flags.DEFINE_string(
-    "detections", None, "Instead of a run: a file in COCO's results format, of any detector."
+    "detections", None, "In place of a run: a file in COCO's results format, from any detector."
 )
 _GROUND_TRUTH = flags.DEFINE_string(
     "ground_truth", None, "Its ground truth in COCO's format, with file_name, width and height."
 )
 _IMAGES = flags.DEFINE_string("images", None, "The folder of the images of --ground_truth.")
 _AGAINST = flags.DEFINE_string(
-    "against", None, "A second workdir or file of detections, of the same images."
+    "against", None, "A second workdir or file of detections for the same images."
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "The HTML file; of a workdir by default report.html in it."
+    "output", None, "The HTML file; by default report.html in the workdir."
 )
 _PICTURES = flags.DEFINE_integer(
-    "pictures", 12, "Pictures in a row of its kind at most; twice as many of the worst.", 0, 1000
+    "pictures", 12, "Most pictures in a row of a kind; twice as many of the worst.", 0, 1000
 )
 
 if __name__ == "__main__":
@@ -67,15 +67,15 @@ def check_flags() -> None:
     if bool(_DETECTIONS.value) != bool(_GROUND_TRUTH.value):
         raise ConfigError("--detections and --ground_truth go together; give both or neither.")
     if _IMAGES.value and not _DETECTIONS.value:
-        raise ConfigError("--images goes with --detections: a run knows where its images are.")
+        raise ConfigError("--images goes with --detections: a run has its own images.")
     if not (_WORKDIR.value or _is_workdir(_AGAINST.value)):
         for name, given in (("--config", _CHANGES.value), ("--detect", _DETECT.value)):
             if given:
                 raise ConfigError(f"{name} goes with --workdir: files of detections have none.")
     if _OUTPUT.value is None and not _WORKDIR.value:
-        raise ConfigError("Say with --output=report.html where the report is to be written.")
+        raise ConfigError("Give the file for the report as --output, such as --output=report.html.")
     if _IMAGES.value and not pathlib.Path(_IMAGES.value).is_dir():
-        raise ConfigError(f"--images={_IMAGES.value} is no folder.")
+        raise ConfigError(f"--images={_IMAGES.value} is not a folder.")
 
 
 def _is_workdir(text: str | None) -> bool:
@@ -239,7 +239,7 @@ def _preview(text: str) -> Sequence[str]:
     lines = preview.preview_run(workdir, _CHECKPOINT.value, _SPLIT.value, **options)
     stored = of_workdirs.stored_detections(workdir, _CHECKPOINT.value, _SPLIT.value, **options)
     kept = stored if stored is not None and not _DETECT.value else None
-    return [*lines, "Detections: made anew." if kept is None else f"Detections: {kept}."]
+    return [*lines, "Detections: run again." if kept is None else f"Detections: {kept}."]
 
 
 if __name__ == "__main__":

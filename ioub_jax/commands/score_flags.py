@@ -13,7 +13,7 @@ BEST = "best"
 class _ScoreParser(flags.ArgumentParser):
     """Parser of a number from 0 to 1, or `best`."""
 
-    syntactic_help = "a number from 0 to 1, or 'best' for what was measured"
+    syntactic_help = "a number from 0 to 1, or 'best' for the measured scores"
 
     def parse(self, argument: Any) -> float | str:
         """A score, or `BEST`."""

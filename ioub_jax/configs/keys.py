@@ -104,13 +104,13 @@ SECTIONS = {
     "": "The run",
     "model": "The network",
     "anchors": "The anchors",
-    "matcher": "Which anchors learn which box",
+    "matcher": "The assignment of anchors to boxes",
     "loss": "The losses",
     "optimizer": "The optimizer",
     "schedule": "The learning rate and the length of the run",
     "data": "The data",
     "evaluation": "The evaluation",
-    "runtime": "How it is run",
+    "runtime": "The runtime",
 }
 
 #: Last part of a key that earlier versions had -> what is to be set instead.
@@ -1320,18 +1320,8 @@ KEYS = (
         or_none(flag()),
         "Whether its boxes were made from VOC's 1-based pixels. None: only if its name is 'voc'.",
     ),
-    Key(
-        "data.shapes.num_train",
-        20_000,
-        whole(at_least=1),
-        "Number of images that are drawn for training.",
-    ),
-    Key(
-        "data.shapes.num_val",
-        400,
-        whole(at_least=1),
-        "Number of images that are drawn for validation.",
-    ),
+    Key("data.shapes.num_train", 20_000, whole(at_least=1), "Number of training images to draw."),
+    Key("data.shapes.num_val", 400, whole(at_least=1), "Number of validation images to draw."),
     Key("data.shapes.image_size", (128, 128), size(), "Their height and width."),
     Key("data.shapes.seed", 0, whole(at_least=0), "Seed of the drawings."),
     # ------------------------------------------------------------------ the evaluation

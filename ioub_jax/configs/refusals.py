@@ -61,8 +61,8 @@ def check_devices(config: ml_collections.ConfigDict, device_count: int) -> None:
     parts = values.get("runtime.gradient_accumulation", 1)
     if images % parts:
         raise ConfigError(
-            f"runtime.gradient_accumulation is {parts}, which cannot cut the {images} images of a "
-            "device into equal parts; it must divide them."
+            f"runtime.gradient_accumulation is {parts}, which does not divide the {images} images "
+            "of a device into equal parts; give a divisor."
         )
     _check_shared("evaluation.batch_size", values, device_count)
 
@@ -71,7 +71,7 @@ def _check_shared(key: str, values: Values, device_count: int) -> None:
     batch_size = values[key]
     if batch_size % device_count:
         raise ConfigError(
-            f"{key} is {batch_size}, which {device_count} devices cannot share evenly; make it a "
+            f"{key} is {batch_size}, which {device_count} devices cannot share evenly; give a "
             "multiple, or set runtime.devices."
         )
 
@@ -120,8 +120,8 @@ def _check_suppression(values: Values) -> None:
     method = values.get("evaluation.suppression", "nms")
     if sigma is not None and method != "soft_nms_gaussian":
         raise ConfigError(
-            f"evaluation.soft_nms_sigma is {sigma:g}, which evaluation.suppression={method} has no "
-            "use for; leave it unset, or set --config.evaluation.suppression=soft_nms_gaussian."
+            f"evaluation.soft_nms_sigma is {sigma:g}, which evaluation.suppression={method} does "
+            "not use; leave it unset, or set --config.evaluation.suppression=soft_nms_gaussian."
         )
 
 
@@ -129,8 +129,8 @@ def _check_tiles(values: Values) -> None:
     """Refuses a wrong section of tiles: one assigned as a whole may hold any values."""
     if "data.tiles" in values:
         raise ConfigError(
-            f"data.tiles is {values['data.tiles']!r}; it has several keys, so set the side of a "
-            "tile by --config.data.tiles.size=640, or data.tiles to {'size': 640, 'overlap': 0.2}."
+            f"data.tiles is {values['data.tiles']!r}; it has several keys; set the side of a tile "
+            f"by --config.data.tiles.size=640, or data.tiles to {'size': 640, 'overlap': 0.2}."
         )
     known = [key.name for key in keys.KEYS if key.name.startswith("data.tiles.")]
     for name in values:
@@ -173,7 +173,7 @@ def _check_channels(values: Values) -> None:
         if count not in (3, channels):
             raise ConfigError(
                 f"{name} has {count} numbers, where model.in_channels is {channels}; give "
-                f"{channels}, or RGB's three, of which others are made."
+                f"{channels}, or RGB's three, from which the others are made."
             )
     if channels == 3:
         return
@@ -197,13 +197,13 @@ def _check_split(values: Values) -> None:
     for name, value in values.items():
         if name == "data.split" or (name.startswith("data.split.") and name not in known):
             raise ConfigError(
-                f"{name} is {value!r}, but data.split has the keys val, test and seed alone; what "
-                "is not held out is trained on."
+                f"{name} is {value!r}, but data.split has only the keys val, test and seed; images "
+                "that are not held out are trained on."
             )
     held = {name: values.get(name, 0.0) for name in ("data.split.val", "data.split.test")}
     if sum(held.values()) >= 1:
         words = " and ".join(f"{name} is {share:g}" for name, share in held.items())
-        raise ConfigError(f"{words}, which leaves nothing to train on; make them smaller.")
+        raise ConfigError(f"{words}, which leaves no images to train on; give smaller shares.")
 
 
 #: Keys that say the same length, the first in images, the second in epochs.
@@ -224,8 +224,8 @@ def _check_lengths(values: Values) -> None:
             raise ConfigError(f"{in_images} and {in_epochs} are None; set one of them.")
         if images is not None and epochs is not None:
             raise ConfigError(
-                f"{in_images} is {images:,} and {in_epochs} {epochs:g}, where one of them says how "
-                f"long; set --config.{in_images}=None or --config.{in_epochs}=None."
+                f"{in_images} is {images:,} and {in_epochs} {epochs:g}, but only one of them can "
+                f"set the length; set --config.{in_images}=None or --config.{in_epochs}=None."
             )
 
 
@@ -261,6 +261,6 @@ def _check_decays(decay_at: tuple[float, ...]) -> None:
     outside = [fraction for fraction in decay_at if not 0 < fraction < 1]
     if outside:
         raise ConfigError(
-            f"schedule.decay_at has {outside[0]}, which is no fraction of the run, above 0 and "
-            f"below 1; set --config.schedule.decay_at='{inside}', or leave out what is not."
+            f"schedule.decay_at has {outside[0]}, which is not a fraction of the run, above 0 and "
+            f"below 1; set --config.schedule.decay_at='{inside}', or leave it out."
         )

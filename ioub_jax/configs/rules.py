@@ -195,7 +195,7 @@ def interval() -> Rule:
     """The ends of an interval within 0 and 1."""
     return numbers(
         lambda value: len(value) == 2 and 0 <= value[0] < value[1] <= 1,
-        "two numbers within 0 and 1, the lower first, as (0.0, 0.95)",
+        "two numbers from 0 to 1, the lower first, as (0.0, 0.95)",
     )
 
 
@@ -244,5 +244,5 @@ def metrics() -> Rule:
         known = _is_tuple_of(lambda name: name in ("coco", "voc", "lvis"))(value)
         return known and len(value) > 0 and len(set(value)) == len(value)
 
-    words = "'coco', 'voc', 'lvis' or several, first the one whose AP picks the best checkpoint"
+    words = "'coco', 'voc', 'lvis' or several, the one whose AP picks the best checkpoint first"
     return Rule(tuple, are_metrics, words)

@@ -72,8 +72,8 @@ def wrong_count(name: str, bands: int, channels: int, way_out: str) -> DataError
     """The error for an image whose number of bands is not that of the channels."""
     has = "1 channel" if bands == 1 else f"{bands} channels"
     return DataError(
-        f"{name}: has {has}, where config.model.in_channels={channels} asks for {channels}; set "
-        f"that to what the images have, or give images of {channels} channels, {way_out}",
+        f"{name}: has {has}, where config.model.in_channels={channels} requires {channels}; set "
+        f"that to the number in the images, or give images of {channels} channels, {way_out}",
         "unreadable_image",
     )
 

@@ -144,7 +144,7 @@ class BatchPlan:
     def __getitem__(self, step: int) -> PlannedBatch:
         """The batch of any step >= 0."""
         if step < 0:
-            raise IndexError(f"Steps count from 0, there is no step {step}.")
+            raise IndexError(f"Steps are counted from 0; there is no step {step}.")
         # The buckets keep some images back, so the batch is never complete before this epoch.
         epoch = step * self.batch_size // self.images_per_epoch
         while self._batches_before(epoch + 1).sum() <= step:

@@ -32,13 +32,13 @@ KINDS = {
 #: What reading puts right without asking, with the heading it has in a report.
 CHANGES = {
     "clipped": "boxes that stick out of their image, clipped to it",
-    "exchanged": "boxes whose corners are exchanged, put in order",
+    "exchanged": "boxes with swapped corners, put in order",
     "rotated": "rotated boxes, read as the upright box around them",
     "outlined": "objects without a box, read as the box around their mask, polygon or keypoints",
     "repeated": "boxes listed twice (the same image, class and box), read once",
     "renumbered": "annotation ids used twice, renumbered",
-    "converted": "ids that are written as another type, read as the one they can mean",
-    "renamed": "file names read as the one file they can mean",
+    "converted": "ids written as another type, read as the only id that they can mean",
+    "renamed": "file names read as the only file that they can mean",
 }
 
 # The end of most sentences, whatever reads the data set: no news to whoever has set it.

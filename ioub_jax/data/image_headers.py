@@ -94,7 +94,7 @@ def read_header(file: BinaryIO, channels: int = 3) -> Header:
 
 def _several(what: str, count: int | None = None) -> str:
     number = "several" if count is None else f"{count:,}"
-    return f"has {number} {what}, of which none is chosen here; save one of them as a file"
+    return f"has {number} {what}; save one of them as a file, since none is chosen here"
 
 
 def _read_jpeg(file: BinaryIO) -> Header:
@@ -177,7 +177,7 @@ def refusal_of_tiff(tags: Any, wanted: int = 3) -> str:
         return "has its bands one after the other; write those of a pixel side by side"
     has_alpha = bands == channels + 1 and tags.get(_EXTRA, (0,))[0] in _ALPHA
     if kind in _FORMATS and not (kind == 2 and bits == 32):  # as which Pillow writes its mode I
-        return f"is {bits}-bit {_FORMATS[kind]}, which is not read; convert it to 8 or 16 bits"
+        return f"is {bits}-bit {_FORMATS[kind]}, which cannot be read; convert it to 8 or 16 bits"
     if channels == 0 or not (bands == channels or has_alpha):
         return (
             f"has {bands} bands that are not RGB, grey or either with transparency; "
@@ -185,7 +185,7 @@ def refusal_of_tiff(tags: Any, wanted: int = 3) -> str:
             + (", or set config.model.in_channels=4 to train on all" if bands == 4 else "")
         )
     if bits > 16 and not (bits == 32 and bands == 1):
-        return f"has {bands} bands of {bits} bits, which are not read; convert it to 8 or 16 bits"
+        return f"has {bands} bands of {bits} bits, which cannot be read; convert it to 8 or 16 bits"
     if bits > 8 and channels > 1 and (tags.get(_COLOURS) != _RGB or bits != 16):
         return f"has {bits}-bit colours other than RGB of 16 bits; convert it to RGB"
     return ""

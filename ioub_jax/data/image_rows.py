@@ -318,7 +318,7 @@ class _PngRows:
         self._left -= len(piece)
         self._sum = zlib.crc32(piece, self._sum)
         if not self._left and int.from_bytes(self._file.read(4), "big") != self._sum:
-            raise self._broken("the sum of its bytes is another one")
+            raise self._broken("the checksum of its bytes is wrong")
         return piece
 
     def _decoded(self, scanlines: bytes, count: int) -> np.ndarray:

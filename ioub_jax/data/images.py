@@ -197,12 +197,12 @@ def _decode(data: bytes, name: str, header: Header, reduction: int, way_out: str
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise DataError(
-            f"{name}: is empty or no image that OpenCV can decode; replace the file, {way_out}",
+            f"{name}: is empty or not an image that OpenCV can decode; replace the file, {way_out}",
             "unreadable_image",
         )
     if image.dtype not in (np.uint8, np.uint16):
         raise DataError(
-            f"{name}: is of {image.dtype}, which is not read; convert it to 8 or 16 bits, "
+            f"{name}: is of {image.dtype}, which cannot be read; convert it to 8 or 16 bits, "
             f"{way_out}",
             "unreadable_image",
         )
@@ -246,12 +246,12 @@ def pixels_of_pillow(
         refusal = refusal_of_tiff(tags, reading.channels) if tags is not None else ""
         if frames > 1:
             refusal = (
-                f"has {frames:,} frames or pages, of which none is chosen here; "
-                "give image.copy() of one"
+                f"has {frames:,} frames or pages; give image.copy() of one of them, since none is "
+                "chosen here"
             )
         elif has_lost_bits(image) and reading.bit_depth != 16:
             refusal = (
-                f"has 16-bit colours, of which Pillow's mode {image.mode} keeps 8 bits, while the "
+                f"has 16-bit colours, but Pillow's mode {image.mode} keeps only 8 bits, and the "
                 f"bit depth is {reading.bit_depth}; give the file's name or a uint16 array"
             )
         if refusal:
@@ -274,13 +274,13 @@ def _values_of(image: PIL.Image.Image, name: str, way_out: str) -> np.ndarray:
             return values.astype(np.uint16)
         spans = f"{values.min()} to {values.max()}" if values.size else "none"
         raise DataError(
-            f"{name}: is of mode {image.mode} with the values {spans}, of which 0 to 65535 are "
+            f"{name}: is of mode {image.mode} with the values {spans}, but only 0 to 65535 can be "
             f"read; convert it to 8 or 16 bits, {way_out}",
             "unreadable_image",
         )
     kind = "32-bit float (mode F)" if image.mode == "F" else f"of mode {image.mode}"
     raise DataError(
-        f"{name}: is {kind}, which is not read; convert it to RGB or to grey of 8 or 16 bits, "
+        f"{name}: is {kind}, which cannot be read; convert it to RGB or to grey of 8 or 16 bits, "
         f"{way_out}",
         "unreadable_image",
     )
@@ -309,8 +309,8 @@ def pixels_of_array(
     if values.dtype not in (np.uint8, np.uint16):
         raise DataError(
             f"An image is an array of {shape}; its values must be uint8, 0 to 255, so convert "
-            "them: (255 * image).round().astype('uint8') where they are in 0 to 1, "
-            "image.astype('uint8') where they are in 0 to 255.",
+            "them: (255 * image).round().astype('uint8') if they are in 0 to 1, "
+            "image.astype('uint8') if they are in 0 to 255.",
             "unreadable_image",
         )
     if reading.is_of_bands and values.ndim in (2, 3) and values.size:
@@ -346,8 +346,8 @@ def as_array(value: Any) -> np.ndarray:
     # Each library raises its own; the sentence names it.
     except Exception as error:
         raise DataError(
-            f"An image is a {type(value).__module__}.{type(value).__name__} of which numpy can "
-            f"make no array ({' '.join(str(error).split())}); give a numpy array.",
+            f"An image is a {type(value).__module__}.{type(value).__name__} which numpy cannot "
+            f"convert to an array ({' '.join(str(error).split())}); give a numpy array.",
             "unreadable_image",
         ) from error
 
@@ -404,7 +404,7 @@ def explain_size(
             "ignored here; set config.data.exif='apply'"
         )
     if size == seen[::-1]:
-        return f"{start}: width and height are exchanged in the annotation; correct it"
+        return f"{start}: width and height are swapped in the annotation; correct it"
     return (
         f"{start}; if the image was resized after it had been annotated, scale its boxes too, "
         "else correct the annotation"

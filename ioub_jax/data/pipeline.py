@@ -195,9 +195,9 @@ class _BatchLoader:
         name = self.source.describe(index)
         if joined:  # one sentence for an image, whatever it is joined with
             told = (
-                f"{name}: joined with other images (mosaic, mixup, copy-paste) there are more "
-                f"objects than config.data.max_boxes={self.max_boxes}; the smallest are left out "
-                "then, raise it to keep them."
+                f"{name}: joined with other images (mosaic, mixup, copy-paste) it has more objects "
+                f"than config.data.max_boxes={self.max_boxes}; the smallest are left out, raise it "
+                "to keep them."
             )
         else:
             told = (

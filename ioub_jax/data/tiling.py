@@ -147,8 +147,8 @@ def cut(annotations: Annotations, tiling: Tiling) -> Tiles:
     if count > _MOST_TILES:
         raise ValueError(
             f"size is {tiling.size} and overlap {tiling.overlap:g}, which makes {count:,} tiles of "
-            f"the {len(annotations):,} images; at most {_MOST_TILES:,} can be had, so take larger "
-            "ones or a smaller overlap."
+            f"the {len(annotations):,} images; at most {_MOST_TILES:,} are possible, so use larger "
+            "tiles or a smaller overlap."
         )
     windows, images, parts = [], [], []
     first = 0

@@ -37,9 +37,9 @@ class VideoFile:
         self._opened = cv2.VideoCapture(str(path))
         if not self._opened.isOpened():
             raise DataError(
-                f"{path}: OpenCV {cv2.__version__} cannot read it as a video: it is broken, none, "
-                "or of a codec that is not built in; convert it, as by "
-                f"`ffmpeg -i {path.name} -c:v mpeg4 -q:v 2 converted.mp4`, or leave it out.",
+                f"{path}: OpenCV {cv2.__version__} cannot read it as a video: it is damaged, not a "
+                "video, or has a codec that is not built in; convert it, for example by `ffmpeg -i "
+                f"{path.name} -c:v mpeg4 -q:v 2 converted.mp4`, or leave it out.",
                 "unreadable_image",
             )
         rate = self._opened.get(cv2.CAP_PROP_FPS)

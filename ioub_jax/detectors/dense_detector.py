@@ -68,7 +68,7 @@ def check_sigmoids(config: Any) -> None:
     if config.loss.classification.name == "softmax":
         raise ConfigError(
             "loss.classification.name is 'softmax', which is the loss of an SSD, whose logits have "
-            "a column for the background; for this detector it must be another one."
+            "a column for the background; choose another one for this detector."
         )
 
 

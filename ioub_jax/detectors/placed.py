@@ -89,14 +89,14 @@ class PlacedDetector:
         found = [math.prod(deltas.shape[1:]) // 4 for deltas in predictions.deltas]
         if numbers != found:
             raise ConfigError(
-                f"On a canvas of {canvas[0]}x{canvas[1]} the network puts out deltas of {found} "
-                f"anchors, level by level, where the anchors are {numbers}; make them agree."
+                f"On a canvas of {canvas[0]}x{canvas[1]} the network returns deltas of {found} "
+                f"anchors, level by level, but the anchors are {numbers}; make them agree."
             )
         for number, logits in zip(numbers, predictions.logits, strict=True):
             outputs = math.prod(logits.shape[1:]) / number
             if outputs not in (num_classes, num_classes + 1):
                 raise ConfigError(
-                    f"The network puts out {outputs:g} logits an anchor, where {num_classes} "
+                    f"The network returns {outputs:g} logits an anchor, but {num_classes} "
                     f"classes need {num_classes}, or with a column for the background "
                     f"{num_classes + 1}."
                 )

@@ -51,7 +51,7 @@ def _check_canvases(config: Any) -> None:
             raise ConfigError(
                 f"model.input_size is {size}, but data.tiles makes inputs of {side} pixels; set "
                 f"--config.data.tiles.size={size} and --config.data.tiles.zoom=1, or another size "
-                "and the zoom that comes to it."
+                "with a matching zoom."
             )
         return
     canvases = tuple(map(tuple, config.data.canvases))

@@ -26,8 +26,8 @@ HEARTBEAT_TIMEOUT_SECONDS = 30
 
 #: What a user reads last where one of several processes is gone.
 OTHERS_ARE_GONE = (
-    "Error: another process of this run has ended or cannot be reached, so this one ends too; the "
-    "same command on all of them goes on from the last checkpoint."
+    "Error: another process of this run has ended or cannot be reached, so this one ends too; run "
+    "the same command on all of them to resume from the last checkpoint."
 )
 
 #: The exit code of a process that ends because another one is gone: it is worth trying again.
@@ -75,12 +75,12 @@ def _is_one_of_several(address: str | None, count: int | None, index: int | None
         return _has_peers()
     if address is None or count is None or index is None:
         raise ConfigError(
-            "Of --coordinator_address, --num_processes and --process_id some are missing; give all "
+            "Some of --coordinator_address, --num_processes and --process_id are missing; give all "
             "three, with the same address and number to all processes."
         )
     if not 0 <= index < count:
         raise ConfigError(
-            f"--process_id={index} is none of the {count} processes, which are numbered from 0."
+            f"--process_id={index} is not one of the {count} processes, which are numbered from 0."
         )
     return True
 
@@ -110,8 +110,9 @@ def _supervise() -> None:
         code = GONE_EXIT_CODE
     elif code < 0:
         print(
-            f"Error: this process was ended by {signal.Signals(-code).name} (SIGKILL is often a "
-            "lack of memory); the same command on all of them goes on from the last checkpoint.",
+            f"Error: this process was ended by {signal.Signals(-code).name} (SIGKILL often means a "
+            "lack of memory); run the same command on all of them to resume from the last "
+            "checkpoint.",
             file=sys.stderr,
             flush=True,
         )
@@ -211,6 +212,6 @@ def check_shared(workdir: pathlib.Path) -> None:
     wait_for_all("workdir")
     if not all_agree((workdir / "config.json").exists()):
         raise ConfigError(
-            f"Not every process sees what is in --workdir={workdir}; put it on a file system that "
-            "all hosts share."
+            f"Not every process sees the files in --workdir={workdir}; put it on a file system "
+            "that all hosts share."
         )

@@ -23,7 +23,7 @@ def create_mesh(device_count: int | None, devices: Sequence[jax.Device] | None =
     if device_count is not None and device_count > len(devices):
         raise ValueError(
             f"device_count is {device_count}, but there are {len(devices)} devices; "
-            "lower it or leave it None."
+            "lower it, or leave it at None."
         )
     chosen = devices[: device_count or len(devices)]
     return jax.make_mesh((len(chosen),), ("data",), axis_types=(AxisType.Auto,), devices=chosen)

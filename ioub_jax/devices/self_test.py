@@ -38,8 +38,8 @@ def check_convolution(dtype: Any, device: jax.Device) -> None:
             raise ConfigError(
                 f"jax {jax.__version__} computes {name} in {jnp.dtype(dtype)} wrongly on this "
                 f"{device.device_kind} (it is off by {error:.0%}); set "
-                "--config.model.dtype=float32, or where the environment has XLA_FLAGS with "
-                "--xla_cpu_experimental_onednn_custom_call take that out."
+                "--config.model.dtype=float32, or remove --xla_cpu_experimental_onednn_custom_call "
+                "from XLA_FLAGS, if it is there."
             )
 
 
@@ -70,6 +70,6 @@ def _by_matrices(x: np.ndarray, kernel: np.ndarray, gradient: np.ndarray) -> dic
 def _named(result: Any, by_x: Any, by_kernel: Any) -> dict[str, Any]:
     return {
         "a convolution": result,
-        "the gradient of a convolution by its input": by_x,
-        "the gradient of a convolution by its kernel": by_kernel,
+        "the gradient of a convolution with respect to its input": by_x,
+        "the gradient of a convolution with respect to its kernel": by_kernel,
     }

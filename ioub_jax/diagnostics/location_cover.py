@@ -84,8 +84,8 @@ def uncovered_finding(cover: LocationCover) -> list[Finding]:
     if cover.all.unreached <= NOTEWORTHY * cover.all.boxes:
         return []
     advice = (
-        "They are no positives at all. Most such boxes are smaller than the stride of the finest "
-        "level: take a larger canvas, cut the images into tiles (config.data.tiles.size), or set "
+        "They have no positives at all. Most such boxes are smaller than the stride of the finest "
+        "level: use a larger canvas, cut the images into tiles (config.data.tiles.size), or set "
         "--config.matcher.name=iou, whose matcher.low_quality gives every box an anchor."
     )
     return [Finding("uncovered_box", False, cover.all.unreached, advice)]

@@ -75,7 +75,7 @@ def check_names(chosen: Sequence[str], classes: Sequence[str]) -> None:
     for name in chosen:
         if name not in classes:
             raise ValueError(
-                f"average_classes names {name!r}, which is no class of the data; choose from "
+                f"average_classes names {name!r}, which is not a class of the data; choose from "
                 f"{', '.join(map(printable, classes))}"
             )
 

@@ -182,7 +182,7 @@ def _read_annotations(
         values = {key: value for key, value in annotation.items() if key not in ("id", "bbox")}
         same = (identity, *annotation["bbox"], *values.values())
         if identity is not None and same in seen:
-            changes["annotations listed again under their id, counted once"] += 1
+            changes["annotations listed again with the same id, counted once"] += 1
             continue
         seen.add(same)
         annotations.append(annotation | {"id": len(annotations) + 1})
@@ -202,13 +202,15 @@ def _annotation(
     """Fields of a ground-truth object that metrics read, with `number` as its id."""
     name = f"annotation {annotation.get('id', f'number {number}')} of the ground truth"
     if has_no_box(annotation.get("bbox")) and (around := box_around(annotation)) is not None:
-        changes["annotations without a box, read as the box around what they have instead"] += 1
+        changes[
+            "annotations without a box, read as the box around their mask, polygon or keypoints"
+        ] += 1
         turned = {"rotation": 0, "bbox": around}  # a polygon is turned already
         annotation = {**annotation, **turned}
     result = _located_box(name, number, annotation, images, categories)
     box = result["bbox"]
     if box[2] < 0 or box[3] < 0:
-        changes["boxes whose corners are exchanged, put in order"] += 1
+        changes["boxes with swapped corners, put in order"] += 1
         box = [box[0] + min(box[2], 0.0), box[1] + min(box[3], 0.0), abs(box[2]), abs(box[3])]
     if degrees := rotation_of(annotation):
         changes["rotated boxes, read as the upright box around them"] += 1
@@ -302,7 +304,7 @@ def _detection(
     try:
         score = float(detection["score"])
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{name} has no number as its 'score'") from None
+        raise ValueError(f"{name} has no 'score' that is a number") from None
     if not math.isfinite(score):
         raise ValueError(f"{name} has score {score}: it must be finite")
     return result | {"score": score, "area": width * height, "iscrowd": 0}
@@ -320,8 +322,8 @@ def _located_box(
         )
     if category is None:
         raise ValueError(
-            f"{name} has category_id {entry.get('category_id')!r}, which is none of the ground"
-            " truth's categories: map labels to category ids before evaluating"
+            f"{name} has category_id {entry.get('category_id')!r}, which is not one of the "
+            "ground truth's categories: map labels to category ids before evaluating"
         )
     try:
         values = list(entry["bbox"])
@@ -329,7 +331,7 @@ def _located_box(
             raise TypeError
         box = [float(value) for value in values]
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{name} has no list of numbers as its 'bbox'") from None
+        raise ValueError(f"{name} has no 'bbox' that is a list of numbers") from None
     if len(box) != 4:
         raise ValueError(f"{name} has a bbox of {len(box)} numbers: it must be [x, y, w, h]")
     if not all(math.isfinite(value) for value in box):

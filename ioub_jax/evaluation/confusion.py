@@ -127,12 +127,14 @@ def _by_class(
         given = {id_of(key): value for key, value in score_threshold.items()}
         for id_ in ids:
             if id_ not in given:
-                raise ValueError(f"score_threshold has none of category {id_!r}: give one of each")
+                raise ValueError(
+                    f"score_threshold has none for category {id_!r}: give one for each"
+                )
         for id_ in given:
             if id_ not in ids:
                 raise ValueError(
-                    f"score_threshold has one of category {id_!r}, which is none of the ground"
-                    " truth's: leave it out"
+                    f"score_threshold has one for category {id_!r}, which is not one of the "
+                    "ground truth's: leave it out"
                 )
     else:
         given = dict.fromkeys(ids, score_threshold)

@@ -139,7 +139,7 @@ def format_error_report(report: ErrorReport) -> str:
 
 
 def _error_lines(report: ErrorReport) -> Iterator[str]:
-    yield "Errors: what AP at one IoU gains where all of a kind are mended, and how many there are"
+    yield "Errors: the gain in AP at one IoU if all of a kind are corrected, and their numbers"
     titles = [f"{title}{key}" for title in ("dAP", "at ") for key in report.errors]
     yield "".join(f"{title:>8}" for title in titles) + "  error"
     for error in ERRORS:
@@ -150,7 +150,7 @@ def _error_lines(report: ErrorReport) -> Iterator[str]:
 
 
 def _threshold_lines(thresholds: ScoreThresholds) -> Iterator[str]:
-    yield "Best score thresholds: by F1, then by LRP (the least error), each with what is reached"
+    yield "Best score thresholds: by F1, then by LRP (the least error), each with its value"
     titles = [title for last in ("F1", "LRP") for title in ("score", "prec.", "recall", last)]
     yield "".join(f"{title:>8}" for title in titles) + "  class"
     for row in (thresholds.all_classes, *thresholds.per_class):

@@ -72,7 +72,7 @@ def read_verified(ground_truth: Mapping[str, Any]) -> Verified:
                 if number is None:
                     raise ValueError(
                         f"image {entry['id']!r} of the ground truth has {written!r} among its "
-                        f"{key!r}, which is none of the ground truth's categories"
+                        f"{key!r}, which is not one of the ground truth's categories"
                     )
                 found.add((images[id_of(entry["id"])], number))
     by_number = {categories[id_of(entry["id"])]: entry for entry in ground_truth["categories"]}
@@ -88,7 +88,7 @@ def _frequency(category: Mapping[str, Any]) -> str | None:
     if frequency is not None and frequency not in FREQUENCIES:
         raise ValueError(
             f"the ground truth's category {category['name']!r} has the frequency {frequency!r}, "
-            "which is none of 'r', 'c' and 'f'"
+            "which is not one of 'r', 'c' and 'f'"
         )
     return frequency
 

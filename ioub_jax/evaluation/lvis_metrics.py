@@ -225,7 +225,7 @@ def _table_lines(metrics: LvisMetrics) -> Iterator[str]:
     yield (
         f"{metrics.images} images, {metrics.boxes} ground-truth boxes,"
         f" {metrics.detections} detections, {metrics.counted} of them among the {LVIS_DETECTIONS}"
-        " best of an image and of classes that were looked for"
+        " best of an image and of verified classes"
     )
     yield from blocks_of(_TABLE_ROWS, metrics.summary)
     if metrics.chosen is not None:

@@ -33,7 +33,7 @@ def describe(detector: ObjectDetector) -> dict[str, Any]:
         "classes": describe_classes(detector),
         "inputs": [
             f"images: uint8 [batch, canvas_h, canvas_w, {channels}], {_CHANNELS.get(channels, '')}"
-            "0-255, the image in the top left of the canvas; what is outside of it does not matter",
+            "0-255, the image in the top left of the canvas; pixels outside of it do not matter",
             "sizes: int32 [batch, 2], height h and width w of the image on the canvas, in pixels",
         ],
         "outputs": {

@@ -163,6 +163,6 @@ def check_same(expected: Mapping[str, Any], found: Mapping[str, Any], side: int)
     same = min(agrees.any(axis=0).mean(), agrees.any(axis=1).mean())
     if same < _LEAST_SAME:
         raise ConfigError(
-            f"What jax2onnx makes of this detector finds other boxes ({same:.0%} are the "
+            f"The ONNX program of jax2onnx finds other boxes ({same:.0%} are the "
             "same); export to StableHLO."
         )

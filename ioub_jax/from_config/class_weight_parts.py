@@ -73,7 +73,7 @@ def _by_name(values: Sequence[str], classes: Sequence[str]) -> dict[str, float]:
             near = difflib.get_close_matches(name, classes, 1)
             meant = f", perhaps meant as {near[0]!r}" if near else ""
             raise ConfigError(
-                f"{_KEY} names {name!r}{meant}, which is no class of the training data; its "
+                f"{_KEY} names {name!r}{meant}, which is not a class of the training data; its "
                 f"classes are {_listed(classes)}."
             )
         if name in named:

@@ -183,7 +183,7 @@ def _split(data: ml_collections.ConfigDict, whole: Source, shares: Shares) -> Sp
         name = shares.names[0]
         raise DataError(
             f"config.data.split.{name} is {shares.held[name]:g}, but the images of "
-            f"config.data.source={data.source!r} are drawn and its splits with them; set "
+            f"config.data.source={data.source!r} are drawn, and so are its splits; set "
             f"--config.data.split.{name}=0.",
             "folder",
         )
@@ -233,8 +233,8 @@ def cut_into_tiles(
         return source, None
     if not isinstance(source, AnnotatedImages):
         raise ConfigError(
-            f"config.data.tiles.size is {tiling.size}, but tiles are cut from image files, which "
-            f"{type(source).__name__} has none of; leave it unset."
+            f"config.data.tiles.size is {tiling.size}, but tiles are cut from image files, and "
+            f"{type(source).__name__} has none; leave it unset."
         )
     if source.reading.channels != 3:
         raise ConfigError(

@@ -126,9 +126,9 @@ def with_channels(source: Source, channels: int) -> Source:
         return source.read_with(dataclasses.replace(source.reading, channels=channels))
     if channels != channels_of(source):
         raise ConfigError(
-            f"config.model.in_channels is {channels}, but the images of a "
-            f"{type(source).__name__} have {channels_of(source)} channels; set it to "
-            f"{channels_of(source)}, or take image files."
+            f"config.model.in_channels is {channels}, but the images of a {type(source).__name__} "
+            f"have {channels_of(source)} channels; set it to {channels_of(source)}, or use image "
+            "files."
         )
     return source
 
@@ -251,8 +251,8 @@ def _tfds(data: ml_collections.ConfigDict, split: str, categories: Categories | 
     tfds = data.tfds
     if _exif(data) == "apply":
         raise DataError(
-            "config.data.exif='apply' is for data sets of files: TFDS keeps boxes as shares of "
-            "the images as stored, so set it to 'ignore'.",
+            "config.data.exif='apply' is for data sets of image files: TFDS stores boxes as shares "
+            "of the images as stored; set it to 'ignore'.",
             "folder",
         )
     return TfdsSource(

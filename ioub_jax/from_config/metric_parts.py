@@ -36,8 +36,8 @@ def check_fit(metrics: Sequence[Metric], source: Source) -> None:
                 raise ConfigError(f"evaluation.{error}.") from error
         if isinstance(metric, LvisMetric) and not _says_what_was_looked_for(whole):
             raise ConfigError(
-                "evaluation.metrics names 'lvis', which needs to know for which classes somebody "
-                f"looked in each image: the data of {whole.describe(0)} has no 'neg_category_ids'. "
+                "evaluation.metrics names 'lvis', which needs the verified classes of each image: "
+                f"the data of {whole.describe(0)} has no 'neg_category_ids'. "
                 "Evaluate on one JSON in LVIS's format (config.data.source='coco'), or use 'coco'."
             )
 
@@ -69,7 +69,7 @@ def limit_warnings(
         told["few_detections"] = (
             f"Evaluation: LVIS's metric counts the {LVIS_DETECTIONS} best detections of an image, "
             f"and config.evaluation.max_detections is {max_detections}; "
-            f"--config.evaluation.max_detections={LVIS_DETECTIONS} keeps as many."
+            f"--config.evaluation.max_detections={LVIS_DETECTIONS} keeps that many."
         )
     whole = whole_of(source)
     if not isinstance(whole, AnnotatedImages):

@@ -68,9 +68,9 @@ def check_given(network: Any, detector: Any) -> None:
       ConfigError: it is not.
     """
     if network is not None and detector is not None:
-        raise ConfigError("network and detector are both given; put the one into the other.")
+        raise ConfigError("network and detector are both given; give only one of them.")
     if not isinstance(network, nn.Module | None):
-        raise ConfigError(f"network is {network!r}; it must be a flax.linen.Module, made already.")
+        raise ConfigError(f"network is {network!r}; it must be an instance of flax.linen.Module.")
     if not isinstance(detector, Detector | None):
         raise ConfigError(f"detector is {detector!r}; it must be an ioub_jax.detectors.Detector.")
 
@@ -287,8 +287,8 @@ def metrics_of(config: Any) -> tuple[Metric, ...]:
     }
     if not names or len(set(names)) < len(names) or not set(names) <= known.keys():
         raise ConfigError(
-            f"evaluation.metrics is {names!r}; it must name 'coco', 'voc', 'lvis' or several, "
-            "first the one whose AP picks the best checkpoint."
+            f"evaluation.metrics is {names!r}; it must name 'coco', 'voc', 'lvis' or several, the "
+            "one whose AP picks the best checkpoint first."
         )
     return tuple(known[name] for name in names)
 

@@ -120,7 +120,7 @@ def check_number(
             if may_be_traced:
                 return
             raise TypeError(
-                f"{name} is traced; it must be a number that is known before anything is compiled."
+                f"{name} is traced; it must be a number that is known before compilation."
             )
         value = value.item()
     if isinstance(value, bool | np.bool_) or not isinstance(

@@ -82,8 +82,8 @@ def check_kind(kind: str) -> None:
     """
     if kind in ("wiou_v2", "wiou_v3"):
         raise ValueError(
-            f"{kind!r} has a running mean, which iou_loss does not: use wise_iou_loss, or here "
-            "'wiou_v1'."
+            f"{kind!r} has a running mean, which iou_loss does not have: use wise_iou_loss, or "
+            "'wiou_v1' here."
         )
     if kind not in KINDS:
         raise ValueError(f"iou_loss knows the kinds {', '.join(KINDS)}, not {kind!r}.")
@@ -149,7 +149,7 @@ def _check_image_size(size: Any) -> None:
     if not shape or shape[-1] != 2:
         raise ValueError(f"image_size has shape {shape}; it must be [..., 2]: height and width.")
     if not isinstance(size, jax.core.Tracer) and not np.all(np.asarray(size) > 0):
-        raise ValueError(f"image_size is {size}; both of it must be above 0.")
+        raise ValueError(f"image_size is {size}; both numbers must be above 0.")
 
 
 def _of_centres(pairs: BoxPairs) -> jax.Array:

@@ -235,8 +235,8 @@ def iou_balanced_softmax_cross_entropy(
       eta: exponent of the IoU; 0 gives the plain loss. May be traced.
       axis: axes of the labels that a normaliser sums over; None for all of them.
       eps: see `iou_balanced_classification_weights`.
-      class_weights: `[C]`, further factors of the loss of positives; None: 1. The normaliser is that
-        of the loss without them.
+      class_weights: `[C]`, further factors of the loss of positives; None: 1. The normaliser is
+        that of the loss without them.
 
     Returns:
       `[...]`.

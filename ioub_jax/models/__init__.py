@@ -97,7 +97,7 @@ def backbone_names() -> tuple[str, ...]:
 def _check_layer_norm(name: str, norm: str) -> None:
     if norm != "layer_norm":
         raise ValueError(
-            f"norm is {norm!r}, but {name} has layer norms alone; set it to 'layer_norm'."
+            f"norm is {norm!r}, but {name} has only layer norms; set it to 'layer_norm'."
         )
 
 
@@ -106,6 +106,6 @@ def _of_width(channels: int, width: int, name: str) -> int:
         step = PUBLISHED_WIDTH // math.gcd(channels, PUBLISHED_WIDTH)
         raise ValueError(
             f"width is {width}, but {channels} channels of {name} times {width} / "
-            f"{PUBLISHED_WIDTH} are no whole number; make it a multiple of {step}."
+            f"{PUBLISHED_WIDTH} is not a whole number; make it a multiple of {step}."
         )
     return channels * width // PUBLISHED_WIDTH

@@ -82,8 +82,8 @@ def quality_loss(
     """
     if "quality" not in others:
         raise ValueError(
-            f"quality.target is {options.quality.target!r}, but the network puts out no 'quality' "
-            "among Predictions.others."
+            f"quality.target is {options.quality.target!r}, but the network has no 'quality' among "
+            "its Predictions.others."
         )
     sizes = [level.shape[0] for level in anchors]
     logits = jnp.concatenate(

@@ -86,8 +86,8 @@ def _with_validation(found: Found) -> Found:
     if "val" in found.splits:
         return found
     note = (
-        "No images for validation are named: a tenth of the training images, of every class alike, "
-        "is held out for it (data.split.val)."
+        "There are no validation images: a tenth of the training images, stratified by class, is "
+        "held out as such (data.split.val)."
     )
     keys = {**found.keys, "data.split.val": _HELD_OUT}
     named = {**found.splits, "val": HELD_OUT}
@@ -109,7 +109,7 @@ def _coco(path: pathlib.Path) -> Found | None:
         splits[split] = f"{names} with the images of {' and '.join(sorted(folders))}"
         for file in listed:
             if file.images is None:
-                splits[split] = f"{names}, whose images are not there"
+                splits[split] = f"{names}, whose images are missing"
                 notes.append(
                     f"None of the images that {file.path} lists is below {layout.root}: put them "
                     "there."
@@ -153,7 +153,7 @@ def _yolo(path: pathlib.Path) -> Found | None:
         keys["data.yolo.train_split"] = yolo_layout.ALL
     notes = []
     if layout.names is None:
-        notes = ["Nothing names the classes: they are called by their numbers."]
+        notes = ["No file names the classes: they are named by their numbers."]
     return _found("yolo", place, keys, splits, notes)
 
 
@@ -188,8 +188,8 @@ def _tfds(path: pathlib.Path) -> Found | None:
         keys |= {f"data.tfds.{role}_split": name for role, name in splits.items()}
         return _found("tfds", version, keys, splits)
     raise DataError(
-        f"{version / 'dataset_info.json'}: is not what TFDS writes beside features.json; prepare "
-        "the data set once more.",
+        f"{version / 'dataset_info.json'}: this is not the file that TFDS writes beside "
+        "features.json; prepare the data set again.",
         "folder",
     )
 
@@ -234,6 +234,6 @@ def _what_is_there(path: pathlib.Path, data_format: str | None) -> str:
     listed = ", ".join(f"{count:,} {suffix}" for suffix, count in counts.most_common(4))
     return (
         f"{path}: there is no {wanted} ({listed or 'no file at all'}); what can be read is COCO's "
-        "JSON, YOLO's rows of numbers, VOC's XML, Cityscapes and what TFDS has prepared "
-        "(docs/data.md), and converters such as datumaro, FiftyOne or Roboflow write these."
+        "JSON, YOLO's rows of numbers, VOC's XML, Cityscapes and data sets prepared by TFDS "
+        "(docs/data.md), which converters such as datumaro, FiftyOne or Roboflow can write."
     )

@@ -73,7 +73,7 @@ def look_at(
     annotations = annotations_of(source)
     if not len(annotations.without_ignored().boxes):
         raise DataError(
-            f"{found.place}: its training images have no box; without one nothing can be learned.",
+            f"{found.place}: its training images have no box, so there is nothing to learn.",
             "nothing_learned",
         )
     missing = [*found.notes, *unopened]
@@ -144,7 +144,7 @@ def _without_boxes(
     if len(empty) > _SHOWN_CLASSES:
         told += f" and {len(empty) - _SHOWN_CLASSES} more"
     why = (
-        f"The training images have no box of {len(empty)} of the {len(names)} classes ({told}): "
+        f"The training images have no box of {len(empty)} of the {len(names)} classes ({told}); "
         f"the others are learned ({key})."
     )
     return (Setting(key, tuple(name for name in names if name not in empty), why),)

@@ -68,14 +68,14 @@ def measure(config: ml_collections.ConfigDict, annotations: Annotations) -> list
         )
     )
     chosen.append(
-        Setting("data.keep_empty", True, "Images without objects teach what is background.")
+        Setting("data.keep_empty", True, "Images without objects are examples of background.")
     )
     chosen.append(
         Setting(
             "data.augmentation.scale_jitter",
             (0.8, 1.25),
-            "Few images have few sizes of objects. Where up and down are alike, set "
-            "data.augmentation.vertical_flip to 0.5, too.",
+            "Few images show objects in few sizes. If up and down look alike, also set "
+            "data.augmentation.vertical_flip to 0.5.",
         )
     )
     return [
@@ -101,7 +101,7 @@ def _canvases(annotations: Annotations) -> Setting:
     )
     if seen < 0.75 * _SMALL_OBJECT:
         why += (
-            " That is little: train on tiles (data.tiles.size), or on larger canvases where the "
+            " That is small: train on tiles (data.tiles.size), or on larger canvases if the "
             "machine allows it."
         )
     return Setting("data.canvases", canvases, why)
@@ -152,8 +152,8 @@ def _anchors(config: ml_collections.ConfigDict, annotations: Annotations) -> lis
     if remedy is None:
         return []
     why = (
-        f"The recipe's anchors reach all but {share:.1%} of the boxes at IoU .5, these all but "
-        f"{remedy.share:.1%}."
+        f"The recipe's anchors reach all but {share:.1%} of the boxes at IoU .5, these anchors all "
+        f"but {remedy.share:.1%}."
     )
     return [Setting(key, value, why) for key, value in remedy.values.items()]
 
@@ -177,5 +177,5 @@ def _schedule(images: int, batch_size: int) -> Iterator[Setting]:
     yield Setting(
         "runtime.checkpoint_every_images",
         every,
-        "What a kill may cost at most; a signal costs nothing.",
+        "A killed run loses at most this much; a signal costs nothing.",
     )

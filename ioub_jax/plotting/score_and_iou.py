@@ -51,8 +51,8 @@ def score_against_iou(path: str | os.PathLike[str], runs: Runs) -> None:
     add_caption(
         figure,
         "Every column sums to 1 (those of fewer than five detections are left out); the line is "
-        "the mean score. Where scores follow localization, line and dark cells rise to the right. "
-        "Where they are flat, NMS does not know which of the boxes on an object fits best.",
+        "the mean score. If scores follow localization, the line and the dark cells rise to the "
+        "right. If they are flat, NMS cannot tell which of the boxes on an object fits best.",
     )
     figure.savefig(path, format="png")
 

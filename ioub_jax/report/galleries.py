@@ -137,7 +137,8 @@ def _best(measured: Measured, count: int) -> Gallery:
     return Gallery(
         "best",
         "The best images",
-        "Of those with objects: the least error, the cost by detections and missed objects.",
+        "Of images with objects, those with the least error: cost over detections and missed "
+        "objects.",
         tuple(
             whole_image(measured, 0, image, by_object=True)
             for image in there[order][:count].tolist()
@@ -216,7 +217,7 @@ def _why(measured: Measured, box: int) -> Html:
         score = decimals(compared.scores[finder], 2)
         return joined(f"found with a score of {score}, below {decimals(least, 2)}")
     if mender < 0:
-        return joined("nothing of it is detected")
+        return joined("no detection overlaps it")
     score = decimals(compared.scores[mender], 2)
     if kinds.kinds[mender] == MISPLACED:
         return joined(f"only an IoU of {decimals(kinds.ious[mender], 2)}, score {score}")

@@ -61,7 +61,7 @@ class FolderImages:
             )
         if "\0" in entry.file_name:
             raise DataError(
-                f"{entry.name} is no name of a file; mend it, {_WAY_OUT}", "missing_image"
+                f"{entry.name} is not a file name; correct it, {_WAY_OUT}", "missing_image"
             )
         names = dict.fromkeys([entry.file_name, urllib.parse.unquote(entry.file_name)])
         paths = [self._folder / name for name in names]

@@ -28,12 +28,12 @@ _TILES = {
 }
 #: The six errors, and what each is in a few words.
 ERRORS_TOLD = {
-    "classification": "the place is right, the class is wrong",
-    "localization": "the class is right, the box fits badly",
-    "both": "class and box are wrong, but there is an object",
-    "duplicate": "the object is found already, by a better one",
-    "background": "there is nothing",
-    "missed": "the object is not found, and no error above would find it",
+    "classification": "right place, wrong class",
+    "localization": "right class, badly fitting box",
+    "both": "wrong class and badly fitting box, but there is an object",
+    "duplicate": "the object is already found by a better detection",
+    "background": "there is no object",
+    "missed": "the object is not found, and correcting no error above would find it",
 }
 
 
@@ -73,12 +73,12 @@ def told_of(measured: Measured) -> str:
 def _sentences(measured: Measured) -> Iterator[Html]:
     if not measured.metrics.boxes:
         yield joined(
-            "The ground truth has no object that is to be found: there is no average precision, "
-            "and every detection is a false one."
+            "The ground truth has no object to find: there is no average precision, and every "
+            "detection is false."
         )
         return
     if not measured.metrics.detections:
-        yield joined("There is no detection: everything is missed.")
+        yield joined("There are no detections: all objects are missed.")
         return
     yield from _gains(measured)
     yield from _cut(measured)
@@ -111,7 +111,9 @@ def _largest(measured: Measured, iou: str) -> list[tuple[str, float]]:
 def _cut(measured: Measured) -> Iterator[Html]:
     point = measured.errors.thresholds.all_classes.by_f1
     if point is None:
-        yield joined("No detection is true at IoU .5: no score threshold is better than another.")
+        yield joined(
+            "No detection is true at IoU .5, so no score threshold is better than another."
+        )
         return
     yield joined(
         "The best single score threshold is ",
@@ -144,7 +146,7 @@ def _classes(measured: Measured) -> Iterator[Html]:
     rows = sorted(rows, key=lambda row: row.AP or 0.0)
     if len(rows) < 2:
         return
-    parts: list[object] = [f"Of the classes with at least {LEAST_BOXES} objects the worst: "]
+    parts: list[object] = [f"The worst of the classes with at least {LEAST_BOXES} objects: "]
     for number, row in enumerate(rows[: min(3, len(rows) - 1)]):
         parts += [", " if number else "", name_html(row.name), f" {decimals(row.AP)}"]
     parts += ["; the best: ", name_html(rows[-1].name), f" {decimals(rows[-1].AP)}."]

@@ -109,8 +109,8 @@ def pictures_intro() -> Html:
     return joined(
         element(
             "p",
-            "Detections from the score threshold of their class on, and the objects. A picture is "
-            "enlarged by a click or by Enter; the arrow keys go on, Esc goes back.",
+            "Detections from the score threshold of their class on, and the objects. Click a "
+            "picture or press Enter to enlarge it; the arrow keys move on, Esc goes back.",
         ),
         box_overlays.legend(with_switches=False),
     )
@@ -121,7 +121,8 @@ def picture_notes(embedded: Embedded, *, has_images: bool) -> Html:
     if not has_images:
         return element(
             "p",
-            "The images were not given, so boxes lie on blank sheets: --images=FOLDER shows them.",
+            "The images were not given, so boxes are drawn on blank sheets: --images=FOLDER shows "
+            "them.",
             class_="note",
         )
     if not embedded.problems:

@@ -44,7 +44,7 @@ def setting(key: str, text: str, flag: str) -> Change:
             node[last] = value
         except (SyntaxError, TypeError, ValueError):
             raise ConfigError(
-                f"{flag} sets {key} to {text!r}, which is no {kind.__name__}."
+                f"{flag} sets {key} to {text!r}, which is not of type {kind.__name__}."
             ) from None
 
     return change
@@ -68,8 +68,8 @@ def arm_of_settings(text: str, flag: str) -> tuple[str, Change]:
         or not all(key and equal for key, equal, _ in pairs)
     ):
         raise ConfigError(
-            f"{flag}={text!r} is no arm; write {flag}='NAME: KEY=VALUE KEY=VALUE', the name of "
-            "letters, digits, '_', '-' and '.', and values without blanks."
+            f"{flag}={text!r} is not an arm; write {flag}='NAME: KEY=VALUE KEY=VALUE', with a name "
+            "of letters, digits, '_', '-' and '.', and values without blanks."
         )
     changes = [setting(key, value, flag) for key, _, value in pairs]
 

@@ -313,7 +313,7 @@ def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
         known,
         "by_seeds",
         "over the seeds",
-        "another training: Student's t over the seeds",
+        "other trainings: Student's t over the seeds",
     )
     if base_of(comparison.headline) in AP_KEYS:  # no other one is resampled
         lines += _table_of_differences(
@@ -342,9 +342,9 @@ def _table_of_means(comparison: Comparison, metrics: Sequence[str]) -> list[str]
             *(_spread(spreads.get(metric)) for metric in metrics),
             "-" if seconds is None else f"{seconds / 60:.1f}",
         )
-    lines += ["", "Mean and, behind the sign, standard deviation over the seeds."]
+    lines += ["", "Mean and, after the sign, standard deviation over the seeds."]
     if SPEARMAN in metrics:
-        lines += [f"{SPEARMAN}: rank correlation of score and IoU, of detections from IoU .5 on."]
+        lines += [f"{SPEARMAN}: rank correlation of score and IoU, for detections from IoU .5 on."]
     return lines
 
 
@@ -363,7 +363,7 @@ def _table_of_differences(
 def _table_of_pairs(comparison: Comparison) -> list[str]:
     arms = comparison.arms
     lines = ["", f"## {comparison.headline} of every two arms", ""]
-    lines += _row("arm less ...", *(f"... {arm}" for arm in arms))
+    lines += _row("arm minus ...", *(f"... {arm}" for arm in arms))
     lines += _row(*["---"] * (len(arms) + 1))
     for arm in arms:
         of_arm = comparison.between[arm]
@@ -371,7 +371,7 @@ def _table_of_pairs(comparison: Comparison) -> list[str]:
             "" if arm == other else _difference(of_arm.get(other), "by_seeds") for other in arms
         )
         lines += _row(arm, *cells)
-    return [*lines, "", "As over the seeds: the arm of the row less the arm of the column."]
+    return [*lines, "", "As over the seeds: the arm of the row minus the arm of the column."]
 
 
 def _row(*cells: str) -> list[str]:
@@ -400,7 +400,7 @@ def conclusions(comparison: Comparison) -> list[str]:
     for arm, differences in comparison.differences.items():
         difference = differences.get(headline)
         if difference is None:
-            lines.append(f"- `{arm}`: nothing, since it shares no seed with `{reference}`.")
+            lines.append(f"- `{arm}`: no conclusion, since it shares no seed with `{reference}`.")
         else:
             sentence = _sentence(arm, reference, headline, difference)
             lines.append(f"- {sentence}{_of_scores(differences)}")
@@ -409,7 +409,7 @@ def conclusions(comparison: Comparison) -> list[str]:
     if lines and is_ap and reached is not None and reached.mean < _TRAINED:
         lines.append(
             f"- `{reference}` reaches no more than {100 * reached.mean:.1f} {headline}: "
-            "differences of what has hardly been trained say little of what is."
+            "differences between hardly trained detectors say little about trained ones."
         )
     return lines or [f"- Only `{reference}` has results: there is nothing to compare it with."]
 
@@ -444,7 +444,8 @@ def _sentence(arm: str, reference: str, metric: str, difference: Difference) -> 
         word = "higher" if points > 0 else "lower"
         return (
             f"`{arm}` is {word} than `{reference}` by {abs(points):.{decimals}f} {metric} "
-            f"({interval}): on this data, with this schedule and model; it says nothing of others."
+            f"({interval}): on this data, with this schedule and model; this says nothing about "
+            "others."
         )
     return (
         f"`{arm}`: no difference from `{reference}` is shown ({points:+.{decimals}f} {metric}, "

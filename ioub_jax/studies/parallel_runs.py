@@ -61,8 +61,8 @@ def shares(processes: int, devices: int | None) -> list[Share]:
         return [Share()]
     if devices is not None and devices < processes:
         raise ConfigError(
-            f"{processes} processes cannot share {devices} devices; give as many --devices as "
-            "--processes at least, or none on a CPU."
+            f"{processes} processes cannot share {devices} devices; give at least as many "
+            "--devices as --processes, or none on a CPU."
         )
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     cores = available if len(available) >= processes else []
@@ -102,7 +102,7 @@ def train_all(
                     if stop.requested:  # the signal came while it was started
                         running[slot][0].terminate()
                     logger.info(
-                        "Training %s (%d to go); it tells how far it is in %s.",
+                        "Training %s (%d to go); its progress is in %s.",
                         run.name,
                         len(pending),
                         _log_of(run),

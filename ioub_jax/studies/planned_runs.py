@@ -119,7 +119,7 @@ def steps_done(run: PlannedRun) -> int | None:
     """Steps of a run up to its last evaluation; None if its folder does not exist.
 
     Raises:
-      ConfigError: the folder holds a run of another configuration.
+      ConfigError: the folder has a run with another configuration.
     """
     if not (run.workdir / "config.json").is_file():
         return None
@@ -177,10 +177,10 @@ def time_left(runs: Sequence[PlannedRun], processes: int) -> str:
     )
     if not pending:
         return f"All {len(runs)} runs are finished."
-    told = f"{pending} of {len(runs)} runs are to be trained, {processes} at once"
+    told = f"{pending} of {len(runs)} runs remain to be trained, {processes} at once"
     seconds = [result.seconds for result in results if result and result.seconds]
     if not seconds:
-        return f"{told}; how long a run takes is not known before one is finished."
+        return f"{told}; the time of a run is not known before one is finished."
     each = statistics.fmean(seconds)
     total = math.ceil(pending / processes) * each
     return f"{told}: {_duration(total)}, {_duration(each)} for each; evaluations are not counted."
@@ -312,7 +312,7 @@ def _reached_by_coco(run: PlannedRun, name: pathlib.Path, resamplings: int) -> _
     for path in paths:
         if not path.is_file():
             raise ConfigError(
-                f"{path} is not there: train {run.workdir} to its end, with 'coco' among "
+                f"{path} does not exist: train {run.workdir} to its end, with 'coco' among "
                 "evaluation.metrics."
             )
     of_run, detections = map(configuration.read_json, paths)

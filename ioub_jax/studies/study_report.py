@@ -58,7 +58,7 @@ def _what(runs: Sequence[PlannedRun], headline: str) -> str:
     described = " And: ".join(dict.fromkeys(words.describe(run.settings) for run in runs))
     of_ap = f"; {headline} in sentences is in hundredths" if base_of(headline) == "AP" else ""
     return (
-        f"{described} Metrics are of the validation images after the last step{of_ap}. The whole "
+        f"{described} Metrics are on the validation images after the last step{of_ap}. The whole "
         "configuration of a run is in its result."
     )
 
@@ -90,5 +90,5 @@ def _draw(
         intervals,
         metrics=(metrics + others)[:_COLUMNS],
         hundredths=of_coco,
-        title="What each arm reached, and what it gains",
+        title="Results of each arm, and its gains",
     )

@@ -61,8 +61,8 @@ class Compilations:
         if self.count > len(self._canvases):
             raise CompilationError(
                 f"{self._name} was compiled {self.count} times by step {step}, for "
-                f"{len(self._canvases)} canvases; JAX_EXPLAIN_CACHE_MISSES=1 says why, and "
-                "runtime.check_compilations=False goes on nevertheless."
+                f"{len(self._canvases)} canvases; JAX_EXPLAIN_CACHE_MISSES=1 shows why, and with "
+                "runtime.check_compilations=False training continues anyway."
             )
 
     def _hear_of_cache(self, event: str, **about: str | int) -> None:

@@ -156,10 +156,10 @@ def check_metrics(metrics: Sequence[Metric]) -> None:
         raise ConfigError("There is no metric; give at least one: its headline picks the best.")
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"Two metrics have the name {name!r}; give each a name of its own.")
+            raise ConfigError(f"Two metrics have the name {name!r}; give each its own name.")
         if not re.fullmatch(r"[\w-]+", name, re.ASCII):
             raise ConfigError(
-                f"A metric has the name {name!r}, which files are called by; it must be of "
+                f"A metric has the name {name!r}, which is part of file names; it must consist of "
                 "letters, digits, '_' and '-'."
             )
 

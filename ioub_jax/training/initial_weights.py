@@ -88,8 +88,8 @@ def initial_variables(
         )
         if not same_classes:
             logger.info(
-                "init_from=%s has other classes: the last layer of the classification head is made "
-                "anew.",
+                "init_from=%s has other classes: the last layer of the classification head is "
+                "initialised anew.",
                 initial.init_from,
             )
     return variables
@@ -154,8 +154,8 @@ def _log_differences(initial: InitialWeights, theirs: Mapping[str, Any]) -> None
     ]
     if differing:
         logger.warning(
-            "init_from=%s was trained with another configuration (%s); its weights are worth more "
-            "with its own.",
+            "init_from=%s was trained with another configuration (%s); its weights work better "
+            "with its own configuration.",
             initial.init_from,
             "; ".join(differing),
         )

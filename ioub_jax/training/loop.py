@@ -113,10 +113,10 @@ class Run:
         for sentence in changes:
             logger.warning("%s", sentence)
         if 0 < self.step < self.total_steps:
-            logger.info("The run goes on at step %d of %d.", self.step, self.total_steps)
+            logger.info("The run resumes at step %d of %d.", self.step, self.total_steps)
         if self.step >= self.total_steps:
             logger.info(
-                "The run in %s is finished already (step %d of %d); raise %s to make it longer.",
+                "The run in %s is already finished (step %d of %d); raise %s to make it longer.",
                 self.workdir,
                 self.step,
                 self.total_steps,
@@ -124,8 +124,8 @@ class Run:
             )
         elif ended := self._early_end():
             logger.info(
-                "The run in %s has ended early, %s; raise evaluation.patience, or set it to None, "
-                "to go on.",
+                "The run in %s ended early, %s; raise evaluation.patience, or set it to None, to "
+                "continue.",
                 self.workdir,
                 ended.describe(self.options),
             )
@@ -223,8 +223,8 @@ class Run:
             logger.info("Ended early %s.", ended.describe(self.options))
         if stop.agreed:
             logger.info(
-                "Stopped at step %d by a signal, with everything saved; the same command goes on "
-                "from there.",
+                "Stopped at step %d by a signal, with everything saved; run the same command to "
+                "resume.",
                 self.step,
             )
         elif remaining and hosts.is_first():

@@ -81,8 +81,8 @@ class Schedule:
             if step <= warmup:
                 found.append(
                     f"decay_at has {fraction}, which is step {step:,} of {total:,}, and the "
-                    f"warm-up ends at step {warmup:,}: the learning rate decays before it has its "
-                    "full value; lower warmup_images or raise decay_at."
+                    f"warm-up ends at step {warmup:,}: the learning rate decays before it reaches "
+                    "its full value; lower warmup_images or raise decay_at."
                 )
             elif step == total:
                 found.append(
@@ -226,7 +226,7 @@ def create_optimizer(
             raise ValueError(
                 f"backbone_factor is {options.backbone_factor} and layer_decay "
                 f"{options.layer_decay}, but the network has no module called 'backbone'; leave "
-                "both at 1, or call the module so."
+                "both at 1, or give the module this name."
             )
         parts.append(_scaled_by(rate_factors(frozen, options.backbone_factor, options.layer_decay)))
     return optax.chain(*parts)
@@ -277,7 +277,7 @@ def check_optimizer(optimizer: Any) -> None:
     """
     if not (callable(getattr(optimizer, "init", None)) and hasattr(optimizer, "update")):
         raise ConfigError(
-            f"optimizer is {optimizer!r}; it must be a transformation of optax, such as "
+            f"optimizer is {optimizer!r}; it must be an optax transformation, such as "
             "optax.adamw(1e-3)."
         )
 

@@ -91,7 +91,7 @@ class Progress:
             return False
         if hosts.is_first():
             others = f" for images of {canvas[0]}x{canvas[1]}" if self._canvases else ""
-            logger.info("Compiling the step%s (about a minute, unless it is kept) ...", others)
+            logger.info("Compiling the step%s (about a minute, unless it is cached) ...", others)
         self._canvases.add(canvas)
         return True
 

@@ -53,7 +53,7 @@ def read(workdir: pathlib.Path) -> Before:
             }
         except (AttributeError, TypeError):
             raise ConfigError(
-                f"{recorded} is not what ioub train wrote; put it back, or remove it."
+                f"{recorded} is not as ioub train wrote it; put the original back, or remove it."
             ) from None
     return Before(configuration.read_stored(workdir), data)
 
@@ -91,12 +91,12 @@ def changes(
         *_evaluation_changes(before.config, experiment.settings),
     ]
     for split, called, follows in (
-        ("train", "training", "the run goes on with what is there now"),
-        ("val", "validation", "APs from before and from now on do not compare"),
+        ("train", "training", "the run continues with the present data"),
+        ("val", "validation", "APs from before and after cannot be compared"),
     ):
         if split in before.data and (found := data[split].differences(before.data[split])):
             told.append(
-                f"The {called} data is not that of the run's beginning, it has "
+                f"The {called} data differs from that at the run's beginning: it has "
                 f"{' and '.join(found)}; {follows}."
             )
     return told
@@ -108,7 +108,7 @@ def _schedule_changes(before: dict[str, Any], experiment: Experiment, step: int)
     old, new, total = then["images"], options.images, options.steps
     if old == new:
         return []
-    line = f"The schedule is now that of {new:,} images (before: {old:,})"
+    line = f"The schedule is now the one for {new:,} images (before: {old:,})"
     if 0 < step < total and experiment.learning_rate is not None:
         was = optimization.Schedule(**then).learning_rate(options.batch_size)
         rates = [float(rate(step)) for rate in (experiment.learning_rate, was)]
@@ -126,6 +126,6 @@ def _evaluation_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str
     if not found:
         return []
     return [
-        f"Evaluations are others from now on ({'; '.join(found)}): APs do not compare with those "
+        f"Evaluations differ from now on ({'; '.join(found)}): APs cannot be compared with those "
         "before, and the best checkpoint so far stays until one has a higher AP."
     ]

@@ -86,7 +86,7 @@ def lines_at_end(
         told = f"{took}; the checkpoint is {workdir / 'checkpoints' / 'last'}."
     else:
         told = (
-            f"{took}: the best {headline} is {_shown(best)}, of step {place}, whose checkpoint is "
+            f"{took}: the best {headline} is {_shown(best)}, at step {place}; its checkpoint is "
             f"{workdir / 'checkpoints' / 'best'}."
         )
     return [
@@ -117,7 +117,7 @@ def describe_tiles(loading: Loading) -> list[str]:
     """Lines on the tiling of images, if they are tiled."""
     if loading.tiling is None:
         return []
-    return [f"Tiles: {loading.tiling}; what they find is merged over the whole image."]
+    return [f"Tiles: {loading.tiling}; their detections are merged over the whole image."]
 
 
 def _number(source: Source, images: str = "") -> str:

@@ -67,7 +67,7 @@ def fill(
     ]
     if problems:
         raise WeightsError(
-            f"{name} does not hold the weights of {architecture}; give the file of the model that "
+            f"{name} does not have the weights of {architecture}; give the file of the model that "
             f"the configuration describes. Keys {'; '.join(problems)}."
         )
     return variables

@@ -59,7 +59,7 @@ Calls = Mapping[str, Callable[[tuple[Any, ...]], Any] | None]
 
 def damaged(what: str) -> Refusal:
     """The refusal of a file that no program writes in this way."""
-    return Refusal(f"is damaged or cut short ({what}); get the file again.")
+    return Refusal(f"is damaged or truncated ({what}); get the file again.")
 
 
 def read(
@@ -91,7 +91,7 @@ def read(
         with warnings.catch_warnings(action="ignore"):
             for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):
                 if count == MAX_INSTRUCTIONS:
-                    raise Refusal("holds far more values than a weights file does; not read.")
+                    raise Refusal("has far more values than a weights file; not read.")
                 if instruction.name != "STOP":
                     machine.run(instruction.name, argument)
         return machine.pop()
@@ -157,7 +157,7 @@ class _Machine:
     def append(self, values: list[Any]) -> None:
         target = self._stack[-1]
         if type(target) is not list:
-            raise damaged("it appends to something that is no list")
+            raise damaged("it appends to something that is not a list")
         target.extend(values)
 
     def set_items(self, values: list[Any]) -> None:

@@ -66,10 +66,10 @@ def _read_file(file: io.BufferedReader) -> Any:
         return _read_stream(data, arrays)
     if data[257:262] == b"ustar":
         raise Refusal(
-            "is in the tar format of torch 0.1, which is not read; load it with torch and save "
+            "is in the tar format of torch 0.1, which cannot be read; load it with torch and save "
             "it again: torch.save(torch.load(path), path)."
         )
-    raise Refusal("is no file that torch.save wrote; give the file of a state dict.")
+    raise Refusal("is not a file that torch.save wrote; give the file of a state dict.")
 
 
 # --- The archive -----------------------------------------------------------------------------

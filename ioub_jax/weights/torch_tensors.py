@@ -229,12 +229,12 @@ def reason_against(name: str) -> str:
     save = "Save the state dict alone: torch.save(model.state_dict(), path)."
     if name in _UNREADABLE_TENSORS:
         return (
-            f"holds a {_UNREADABLE_TENSORS[name]} tensor ({name}), and only dense tensors of "
-            "floats, signed integers, bytes and booleans are read; convert it with torch first."
+            f"holds a {_UNREADABLE_TENSORS[name]} tensor ({name}), but only dense tensors of "
+            "floats, signed integers, bytes and booleans can be read; convert it with torch first."
         )
     if name.startswith(_MODULES):
         return f"holds a whole model ({name[:200]!r}), which was not read. {save}"
     return (
-        f"asks for {name[:200]!r}, which is no tensor; a weights file holds tensors only, so it "
+        f"asks for {name[:200]!r}, which is not a tensor; a weights file has tensors only, so it "
         f"was not read. {save}"
     )

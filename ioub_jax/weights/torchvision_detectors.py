@@ -147,8 +147,8 @@ def _recognise(state_dict: mapping.StateDict, name: str) -> str:
         return "retinanet_resnet50_fpn" + "_v2" * second
     *others, last = KEYS
     raise WeightsError(
-        f"{name} is none of torchvision's {', '.join(others)} and {last}; weights of a backbone "
-        "alone go into config.model.pretrained."
+        f"{name} is not one of torchvision's {', '.join(others)} and {last}; set weights of a "
+        "backbone alone as config.model.pretrained."
     )
 
 

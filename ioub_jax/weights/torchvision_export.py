@@ -84,18 +84,18 @@ def torchvision_export(
     channels = settings["model"].get("in_channels", 3)
     if channels != 3:
         raise WeightsError(
-            f"{name} has model.in_channels={channels}, and torchvision's detectors take RGB images "
-            "alone; export it as a program or as ONNX."
+            f"{name} has model.in_channels={channels}, but torchvision's detectors take only RGB "
+            "images; export it as a program or as ONNX."
         )
     suppression = settings["evaluation"].get("suppression", "nms")
     if suppression != "nms":
         raise WeightsError(
-            f"{name} has evaluation.suppression={suppression}, and torchvision's detectors have "
-            "NMS alone; export it as a program, or with --config.evaluation.suppression=nms."
+            f"{name} has evaluation.suppression={suppression}, but torchvision's detectors have "
+            "only NMS; export it as a program, or with --config.evaluation.suppression=nms."
         )
     if settings["evaluation"].get("class_agnostic", False):
         raise WeightsError(
-            f"{name} has evaluation.class_agnostic=True, and torchvision's detectors suppress "
+            f"{name} has evaluation.class_agnostic=True, but torchvision's detectors suppress "
             "within classes; export it as a program, or set that to False."
         )
     architecture = _architecture(settings, name)
@@ -125,7 +125,7 @@ def _architecture(settings: Mapping[str, Any], name: str) -> str:
     candidates = _ARCHITECTURES.get(settings.get("model", {}).get("name"), ())
     if not candidates:
         raise WeightsError(
-            f"{name} is no detector that torchvision can build, which has RetinaNet, FCOS and SSD; "
+            f"{name} is not a detector that torchvision can build: it has RetinaNet, FCOS and SSD; "
             "export to StableHLO."
         )
     differences = {
@@ -135,7 +135,7 @@ def _architecture(settings: Mapping[str, Any], name: str) -> str:
     nearest = min(candidates, key=lambda architecture: len(differences[architecture]))
     if differences[nearest]:
         raise WeightsError(
-            f"{name} is no detector that torchvision can build, its nearest is {nearest}: "
+            f"{name} is not a detector that torchvision can build; the nearest is {nearest}: "
             f"{'; '.join(differences[nearest])}. Train with configs/torchvision.py to load in "
             "torchvision, or export to StableHLO."
         )
@@ -170,8 +170,8 @@ def _check_scores(settings: Mapping[str, Any], name: str) -> None:
     exponents = _comparable(settings["evaluation"]["score_exponents"])
     if exponents != (0.5, 0.5):
         raise WeightsError(
-            f"{name} has evaluation.score_exponents={exponents}, and the scores of torchvision's "
-            "FCOS are the roots of class times centreness; export it as a program, or with "
+            f"{name} has evaluation.score_exponents={exponents}, but the scores of torchvision's "
+            "FCOS are the square roots of class times centreness; export it as a program, or with "
             "--config.evaluation.score_exponents='(.5,.5)'."
         )
 

@@ -78,13 +78,13 @@ class Checkpoints:
             found = [record.get(headline) for record in recorded if record["step"] == step]
             ap = found[-1] if found else None
             taken = (
-                "that is not known either, so the next evaluation is the best so far"
+                "it is not known either, so the next evaluation counts as the best so far"
                 if ap is None
                 else f"{ap:.3f} is taken from evaluation.jsonl"
             )
             _warn(
-                f"The metadata of the 'best' checkpoint of step {step} in {self._workdir} is "
-                f"damaged, which has its AP; {taken}."
+                f"The metadata of the 'best' checkpoint of step {step} in {self._workdir} , which "
+                f"has its AP, is damaged; {taken}."
             )
             return ap
 
@@ -156,8 +156,8 @@ def resume(workdir: pathlib.Path, template: State, sharding: Sharding) -> State 
                 _move_away(damaged)
         hosts.wait_for_all("damaged checkpoints")
         _warn(
-            f"{_describe(damages)}: the run goes on from {folder}, and what is damaged is in "
-            f"{workdir / 'checkpoints' / 'damaged'} now."
+            f"{_describe(damages)}: the run resumes from {folder}, and the damaged files are now "
+            f"in {workdir / 'checkpoints' / 'damaged'}."
         )
     return state
 
@@ -249,7 +249,7 @@ def _first_whole(
                 continue
             if folder in damages:
                 _warn(
-                    f"Whether {folder} in {workdir} is what was saved cannot be checked "
+                    f"Whether {folder} in {workdir} is as it was saved cannot be checked "
                     f"({damages[folder]}), and no other one is better."
                 )
             before = folders[: folders.index(folder)]
@@ -340,9 +340,9 @@ def _check_arrays(workdir: pathlib.Path, place: str, saved: Any, template: Any) 
                 for shape in (there.get(name), wanted.get(name))
             )
             raise _OtherArraysError(
-                f"{workdir} holds a run of another network or optimizer: of {name}, {place} has "
-                f"{before}, and what is given {now}; give what it was trained with, or another "
-                "workdir."
+                f"{workdir} has a run of another network or optimizer: for {name}, {place} has "
+                f"{before}, but the given part has {now}; give the part that it was trained with, "
+                "or another workdir."
             )
 
 

@@ -30,9 +30,9 @@ def claim(workdir: pathlib.Path, weights: Mapping[str, float] | None) -> None:
             for found in (before, weights)
         ]
         raise ConfigError(
-            f"The run in {workdir} was begun with the class weights {told[0]}, and its training "
-            f"data gives {told[1]} now; go on with it by ioub train, which keeps those of the run, "
-            "or begin another."
+            f"The run in {workdir} began with the class weights {told[0]}, and its training data "
+            f"gives {told[1]} now; resume it with ioub train, which keeps those of the run, or "
+            "begin another run."
         )
 
 
@@ -50,5 +50,5 @@ def read(workdir: pathlib.Path) -> dict[str, float] | None:
         return {str(name): float(weight) for name, weight in recorded.items()}
     except (AttributeError, TypeError, ValueError):
         raise ConfigError(
-            f"{path} does not hold a weight of each class; put back what ioub train wrote."
+            f"{path} does not have a weight for each class; put the original back."
         ) from None

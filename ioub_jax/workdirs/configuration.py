@@ -209,7 +209,7 @@ def check_workdir(
       evaluated: as for `differing_keys`.
 
     Raises:
-      ConfigError: the workdir holds a run of another configuration.
+      ConfigError: the workdir has a run with another configuration.
     """
     stored = read_stored(workdir)
     if stored is None:
@@ -219,8 +219,8 @@ def check_workdir(
         differences = [line for line in differences if not _LABELS.match(line)]
     if differences:
         raise ConfigError(
-            f"{workdir} holds a run of another configuration ({'; '.join(differences)}); "
-            "choose another --workdir, or resume with the configuration it began with."
+            f"{workdir} has a run with another configuration ({'; '.join(differences)}); "
+            "choose another --workdir, or resume with its original configuration."
         )
 
 
@@ -228,7 +228,7 @@ def claim_workdir(workdir: pathlib.Path, settings: dict[str, Any]) -> None:
     """Writes `config.json` into the workdir, or checks that the run there has this configuration.
 
     Raises:
-      ConfigError: the workdir holds a run of another configuration.
+      ConfigError: the workdir has a run with another configuration.
     """
     check_workdir(workdir, settings)
     files.check_can_write(workdir)
@@ -279,7 +279,7 @@ def read_json(path: pathlib.Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(f"{path} is no JSON ({error}); put back what ioub train wrote.") from None
+        raise ConfigError(f"{path} is not JSON ({error}); put the original back.") from None
 
 
 def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
@@ -291,8 +291,7 @@ def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
     stored = read_stored(workdir)
     if stored is None:
         raise ConfigError(
-            f"{workdir} holds no run (there is no config.json in it); "
-            "give the --workdir that ioub train wrote."
+            f"{workdir} has no run (no config.json); give the --workdir that ioub train wrote."
         )
     return from_dict(stored)
 
@@ -321,7 +320,7 @@ def with_changes(
     for key in changes:
         if key.split(".")[0] not in CHANGEABLE:
             raise ConfigError(
-                f"{key} is what the run was trained with; only keys of "
+                f"{key} was fixed by the training; only keys of "
                 f"{', '.join(CHANGEABLE)} can be changed."
             )
     from flax import traverse_util  # as in `differing_keys`

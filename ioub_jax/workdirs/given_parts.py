@@ -56,7 +56,7 @@ def check(workdir: pathlib.Path, given: Mapping[str, str]) -> None:
         if was != now:
             raise ConfigError(
                 f"{workdir} holds a run with {_in_words(part, was)}, not {_in_words(part, now)}; "
-                "give the same to go on with it, or another workdir."
+                "give the same one to resume it, or another workdir."
             )
 
 
@@ -76,7 +76,7 @@ def read(workdir: pathlib.Path) -> dict[str, str]:
     path = workdir / _NAME
     found = configuration.read_json(path) if path.exists() else {}
     if not isinstance(found, dict):
-        raise ConfigError(f"{path} is not what was written there; put it back.")
+        raise ConfigError(f"{path} is not as it was written; put the original back.")
     return found
 
 
@@ -121,8 +121,8 @@ def check_openable(workdir: pathlib.Path, *, network: Any = None, detector: Any 
     if name := read(workdir).get("source"):
         raise ConfigError(
             f"{workdir} was trained on source={name}, which its configuration does not describe; "
-            "evaluate it in Python: ioub_jax.train(experiment, workdir).evaluate(), which trains "
-            "nothing where the run is finished."
+            "evaluate it from Python: ioub_jax.train(experiment, workdir).evaluate(), which does "
+            "not train if the run is finished."
         )
 
 

@@ -95,10 +95,10 @@ def _lock(number: int, path: pathlib.Path, kind: int) -> None:
     except OSError as error:
         owner = _read_owner(number)
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise _in_use(path, owner, "end that one or wait for it") from None
+            raise _in_use(path, owner, "end it or wait for it") from None
         # A file system without locks. What a process has left behind tells of it all the same.
         if owner and not _has_ended(owner):
-            way_out = f"where that has ended, delete {path}"
+            way_out = f"if it has ended, delete {path}"
             raise _in_use(path, owner, way_out) from None
 
 

@@ -54,8 +54,8 @@ def check(workdir: pathlib.Path, source: Source) -> None:
     kept, now = of_run(workdir), sources.voc_pixels_of(source)
     if kept is not None and now is not None and kept != now:
         raise ConfigError(
-            f"The run in {workdir} counts the pixels of VOC's XMLs as {kept!r}, and its training "
-            f"data is read as {now!r} now; go on with --config.data.voc.pixels={kept}, or choose "
+            f"The run in {workdir} reads the pixels of VOC's XMLs as {kept!r}, but its training "
+            f"data is now read as {now!r}; resume with --config.data.voc.pixels={kept}, or choose "
             "another --workdir."
         )
 
@@ -75,8 +75,8 @@ def of_run(workdir: pathlib.Path) -> str | None:
         pixels = content.get("pixels") if isinstance(content, dict) else None
         if pixels not in CONVENTIONS:
             raise ConfigError(
-                f"{path} does not have `pixels` that are one of {', '.join(CONVENTIONS)}; put back "
-                "what ioub train wrote."
+                f"{path} does not have `pixels` that are one of {', '.join(CONVENTIONS)}; put the "
+                "original back."
             )
         return str(pixels)
     data = (configuration.read_stored(workdir) or {}).get("data", {})

@@ -34,7 +34,7 @@ def check_finite(step: int, metrics: Mapping[str, float]) -> None:
     broken = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
     if broken:
         raise NonFiniteError(
-            f"Step {step}: {', '.join(broken)}; the last checkpoint before it stands, so lower "
+            f"Step {step}: {', '.join(broken)}; the last checkpoint before it is intact: lower "
             "schedule.base_learning_rate or set optimizer.clip_global_norm and start a new run."
         )
 
@@ -127,7 +127,7 @@ class MetricWriter:
         lost = [path.name for path in self._paths.values() if not path.exists()]
         if last_step > 0 and lost:
             logger.warning(
-                "%s %s gone from %s: what was recorded there up to step %d is lost.",
+                "%s %s gone from %s: the records up to step %d in it are lost.",
                 ", ".join(lost),
                 "are" if len(lost) > 1 else "is",
                 workdir,
@@ -161,8 +161,8 @@ class MetricWriter:
         self._writers.remove(writer)
         words = " ".join(str(error).split()) or type(error).__name__
         logger.warning(
-            "%s failed (%s) and is left out from now on; nothing else of the run needs it, and the "
-            "next start shows it all records.",
+            "%s failed (%s) and is left out from now on; the rest of the run does not need it, and "
+            "it gets all records at the next start.",
             writer.name,
             words,
         )

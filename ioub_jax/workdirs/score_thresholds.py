@@ -107,7 +107,8 @@ def read(
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{path} does not list `all_classes` and `classes` with `category_id` and `threshold`; "
-            f"remove it, and ioub evaluate --workdir={workdir} --checkpoint={which} writes it anew."
+            f"remove it, and ioub evaluate --workdir={workdir} --checkpoint={which} writes it "
+            "again."
         ) from error
     return MeasuredThresholds(path, general, by_id)
 
@@ -119,7 +120,7 @@ def _path(folder: Folder, *, ema: bool) -> pathlib.Path:
 
 def _score(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a number")
     return float(value)
 
 
@@ -136,6 +137,6 @@ def read_required(
         raise ConfigError(
             f"{workdir} has no measured score thresholds of its '{which}' checkpoint: "
             f"ioub evaluate --workdir={workdir} --checkpoint={which}"
-            f"{'' if ema else ' --noema'} measures them, if it finds anything; or give a number."
+            f"{'' if ema else ' --noema'} measures them, if there are detections; or give a number."
         )
     return found

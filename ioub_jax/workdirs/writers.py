@@ -61,7 +61,7 @@ def check_project(project: str | None) -> None:
     # Python also takes a mere folder wandb/, which W&B leaves where it runs, for a package.
     if spec is None or spec.origin is None:
         raise ConfigError(
-            "runtime.wandb_project takes the package wandb, which is not installed: "
+            "runtime.wandb_project needs the package wandb, which is not installed: "
             "pip install 'ioub_jax[train,wandb]', or leave the key unset."
         )
 
@@ -201,7 +201,7 @@ class WeightsAndBiases:
             )
         except wandb.Error as error:
             raise ConfigError(
-                f"Weights & Biases cannot begin ({' '.join(str(error).split())}); run `wandb "
+                f"Weights & Biases cannot start ({' '.join(str(error).split())}); run `wandb "
                 "login`, set WANDB_MODE=offline, or leave runtime.wandb_project unset."
             ) from error
         self._image = wandb.Image

@@ -127,7 +127,7 @@ def test_what_is_learned_is_said_alike(commands, tmp_path):
     code, dry = commands("train", *arguments, workdir, "--dry_run")
     assert code == 0, dry
     assert lines_of(dry) == expected
-    assert "4 of the 5 validation images are trained on, too (the first: " in dry
+    assert "4 of the 5 validation images are also trained on (the first: " in dry
     # Ends where the train step would be built.
     before = "from ioub_jax.training import start; start.start_state = None"
     _, trained = commands("train", *arguments, workdir, before=before)

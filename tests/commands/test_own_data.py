@@ -71,11 +71,16 @@ MISTAKES = [
     ("check_data", ["--data=FOLDER", "--recipe=big"], "Error: The configuration cannot be read: "
      "Unknown word 'big' in 'big'; it must be one of"),
     ("check_data", ["--data=FOLDER", "--write_config=mine.txt"], "Error: mine.txt: a configuration "
-     "is a Python file; call it mine.py."),
-    ("check_data", ["--data=FOLDER", "--write_config=FOLDER/no/mine.py"], "Error: FOLDER/no is no "
-     "folder; make it first, or give another name."),
-    ("check_data", ["--data=FOLDER", "--write_config=FOLDER/there.py"], "Error: FOLDER/there.py is "
-     "there already; give another name, or remove it first."),
+                                                                 "is a Python file; name it "
+                                                                 "mine.py."),
+    ("check_data", ["--data=FOLDER", "--write_config=FOLDER/no/mine.py"], "Error: FOLDER/no is not "
+                                                                          "a folder; create it "
+                                                                          "first, or give another "
+                                                                          "name."),
+    ("check_data", ["--data=FOLDER", "--write_config=FOLDER/there.py"], "Error: FOLDER/there.py "
+                                                                        "exists already; give "
+                                                                        "another name, or remove "
+                                                                        "it first."),
     ("check_data", ["--config=yolo_folder_retinanet", "--write_config=mine.py"], "Error: "
      "--write_config goes with --data=PATH, which is not given."),
 ]  # fmt: skip

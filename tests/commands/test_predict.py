@@ -59,7 +59,7 @@ def test_the_whole_command(workdir, images, tmp_path):
     with Image.open(out / "a_2.png") as picture:  # 480 / 70 is 6.9
         assert picture.size == (7 * 64, 7 * 70)
     assert f"{len(report['annotations'])} detections in 4 images" in output
-    assert "The JSON has what has at least a score of 0, the pictures" in output
+    assert "The JSON has detections with at least a score of 0, the pictures" in output
 
 
 def test_an_unreadable_image_is_named_and_the_others_are_done(workdir, images, tmp_path):

@@ -88,9 +88,7 @@ def test_whatever_ends_it_what_was_found_stays_and_the_same_command_goes_on(
     grown = tmp_path / "found" / "predictions.jsonl"
     names = [json.loads(line)["image"]["file_name"] for line in grown.read_text().splitlines()[1:]]
     assert names == [str(folder / "a.png"), str(folder / "b.png")]
-    assert (
-        f"2 images are in {grown}; the same command goes on from there." in capsys.readouterr().err
-    )
+    assert f"2 images are in {grown}; run the same command to resume." in capsys.readouterr().err
     detector = Detector()
     command(detector, folder)
     assert detector.seen == ["b.png", "c.png"], "b.png may not have been drawn"

@@ -249,7 +249,7 @@ def test_evaluate_and_draw_a_run(finished):
     assert after == during
     code, output = tiny.run("draw", f"--workdir={finished}", "--images=4")
     assert code == 0, output
-    assert "Drawn is what has at least " in output
+    assert "Boxes are drawn with at least " in output
     pictures = {path.name for path in (finished / "pictures").iterdir()}
     assert pictures == {"detections.png", "learning_curves.png", "positive_anchors.png"}
 
@@ -279,8 +279,8 @@ def test_a_finished_run_has_nothing_left_to_do(finished, tmp_path, images, total
     shutil.copytree(finished, workdir)
     code, output = tiny.run("train", *train_arguments(workdir, f"schedule.images={images}"))
     assert code == 0, output
-    assert f"is finished already (step 24 of {total})" in output
-    assert ("The schedule is now that of 96 images (before: 192)." in output) == (total == 12)
+    assert f"is already finished (step 24 of {total})" in output
+    assert ("The schedule is now the one for 96 images (before: 192)." in output) == (total == 12)
     assert_bit_identical(state_in(workdir), before)
     assert len(records(workdir)) == 24
     assert records(workdir, "evaluation") == records(finished, "evaluation")

@@ -233,8 +233,8 @@ def test_a_length_is_given_once():
         with pytest.raises(ConfigError) as caught:
             refusals.check(config)
         assert str(caught.value) == (
-            f"{part}.{unit} is {images} and {part}.{other} 1.5, where one of them says how long; "
-            f"set --config.{part}.{unit}=None or --config.{part}.{other}=None."
+            f"{part}.{unit} is {images} and {part}.{other} 1.5, but only one of them can set the "
+            f"length; set --config.{part}.{unit}=None or --config.{part}.{other}=None."
         )
         config[part][unit] = None
         refusals.check(config)
@@ -249,18 +249,18 @@ def test_a_length_is_given_once():
     [
         (
             {"val": 0.6, "test": 0.4},
-            "data.split.val is 0.6 and data.split.test is 0.4, which leaves nothing to train on; "
-            "make them smaller.",
+            "data.split.val is 0.6 and data.split.test is 0.4, which leaves no images to train on; "
+            "give smaller shares.",
         ),
         (
             {"train": 0.8, "val": 0.2},
-            "data.split.train is 0.8, but data.split has the keys val, test and seed alone; what "
-            "is not held out is trained on.",
+            "data.split.train is 0.8, but data.split has only the keys val, test and seed; images "
+            "that are not held out are trained on.",
         ),
         (
             {"validation": 0.2},
-            "data.split.validation is 0.2, but data.split has the keys val, test and seed alone; "
-            "what is not held out is trained on.",
+            "data.split.validation is 0.2, but data.split has only the keys val, test and seed; "
+            "images that are not held out are trained on.",
         ),
     ],
 )

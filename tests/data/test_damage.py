@@ -90,8 +90,8 @@ def _outside(bbox):
     return _bad_box(bbox, "outside", words)
 
 
-NOT_COCO = r"instances\.json: is no COCO instances file, "
-NO_JSON = r"instances\.json: is empty, cut off or no JSON \(.*\); copy or download it again, or "
+NOT_COCO = r"instances\.json: is not a COCO instances file, "
+NO_JSON = r"instances\.json: is empty, truncated or not JSON \(.*\); copy or download it again, or "
 SECOND_IMAGE_LEFT_OUT = {1: [11], 3: [14]}
 ONE_BOX_LEFT_OUT = {1: [11], 2: [12], 3: [14]}
 
@@ -158,15 +158,15 @@ DAMAGE = {
     "JSON without categories": Damage(
         without("categories"), "broken_annotation", NOT_COCO + r"it lacks 'categories'"
     ),
-    "images is no list": Damage(
+    "images is not a list": Damage(
         edit_list("images", lambda entries: {str(entry["id"]): entry for entry in entries}),
         "broken_annotation",
-        NOT_COCO + r"its 'images' is no list",
+        NOT_COCO + r"its 'images' is not a list",
     ),
     "annotations is null": Damage(
         edit_list("annotations", lambda entries: None),
         "broken_annotation",
-        NOT_COCO + r"its 'annotations' is no list",
+        NOT_COCO + r"its 'annotations' is not a list",
     ),
     "a split of no images": Damage(
         edit_list("images", lambda entries: []),
@@ -313,7 +313,7 @@ DAMAGE = {
     "file_name missing": Damage(
         edit_image(1, file_name=...),
         "broken_annotation",
-        r"image number 2 \(id 2, None\) has a file_name that is no name; correct it",
+        r"image number 2 \(id 2, None\) has a file_name that is not a name; correct it",
         SECOND_IMAGE_LEFT_OUT,
     ),
     "file_name is a number": Damage(
@@ -343,14 +343,15 @@ DAMAGE = {
     "height missing and the file no image": Damage(
         lambda folder: (edit_image(1, height=...)(folder), write_image(2, b"")(folder)),
         "unreadable_image",
-        r"sub folder/b\.png: is no image with a readable size, and its annotation gives none; repl",
+        r"sub folder/b\.png: is not an image with a readable size, and its annotation has none; "
+        "repl",
         SECOND_IMAGE_LEFT_OUT,
     ),
     # The annotations.
     "annotation is no object": Damage(
         edit_list("annotations", lambda entries: [*entries, [1, 2, 3, 4]]),
         "broken_annotation",
-        r"instances\.json: annotation number 5 is no object; repair or delete it",
+        r"instances\.json: annotation number 5 is not an object; repair or delete it",
         EVERYTHING,
     ),
     **{
@@ -411,14 +412,16 @@ DAMAGE = {
     "no bbox but a mask of another size": Damage(
         edit_annotation(2, bbox=..., segmentation={"size": [4, 3], "counts": [1, 2, 3]}),
         "bad_box",
-        r"annotation 13 \(of image 2, .*\) has no bbox, and none can be made of its segmentation",
+        r"annotation 13 \(of image 2, .*\) has no bbox, and none can be computed from its "
+        "segmentation",
         ONE_BOX_LEFT_OUT,
         IMAGE_2,
     ),
     "no bbox but keypoints": Damage(
         edit_annotation(2, bbox=[], keypoints=[1, 2, 0, 5, 6, 0]),
         "bad_box",
-        r"annotation 13 \(of image 2, .*\) has no bbox, and none can be made of its keypoints, w",
+        r"annotation 13 \(of image 2, .*\) has no bbox, and none can be computed from its "
+        "keypoints, w",
         ONE_BOX_LEFT_OUT,
         IMAGE_2,
     ),
@@ -554,7 +557,7 @@ DECODED = {
     "image is a web page": (
         write_image(1, b"<html>404 not found</html>" * 9),
         "unreadable_image",
-        r"a\.jpg: is empty or no image that OpenCV can decode; replace the file",
+        r"a\.jpg: is empty or not an image that OpenCV can decode; replace the file",
     ),
     "image cut off": (
         lambda folder: folder.image(1).write_bytes(folder.image(1).read_bytes()[:-90]),
@@ -569,7 +572,7 @@ DECODED = {
     "image of several pages": (
         write_image(1, encoded(64, 48, "TIFF", pages=3)),
         "unreadable_image",
-        r"a\.jpg: has 3 pages, of which none is chosen here; save one of them as a file",
+        r"a\.jpg: has 3 pages; save one of them as a file, since none is chosen here",
     ),
     "image of another size": (
         edit_image(0, height=64, width=48),

@@ -79,7 +79,7 @@ def test_sixteen_bits_become_their_high_eight(channels):
 
 
 DAMAGED = {
-    "no bytes": (b"", "is empty or no image that OpenCV can decode; replace the file"),
+    "no bytes": (b"", "is empty or not an image that OpenCV can decode; replace the file"),
     "a web page": (b"<html>404</html>" * 9, "is empty or no image that OpenCV can decode"),
     "half a JPEG": (_encode(_picture(), "JPEG")[:-200], "the image is truncated"),
     "half a PNG": (_encode(_picture(), "PNG")[:-20], "the image is truncated"),

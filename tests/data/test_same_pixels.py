@@ -151,7 +151,7 @@ def test_a_value_beyond_the_bit_depth_is_named_with_the_flag():
 )
 def test_colours_whose_low_bits_pillow_drops_are_refused_where_they_matter(data):
     image = PIL.Image.open(io.BytesIO(data))
-    with pytest.raises(DataError, match=r"16-bit colours, of which Pillow's mode RGB keeps 8 bits"):
+    with pytest.raises(DataError, match=r"16-bit colours, but Pillow's mode RGB keeps 8 bits"):
         pixels_of_pillow(image, reading=Reading(bit_depth=14))
     np.testing.assert_array_equal(pixels_of_pillow(image), decode_image(data, "x"))
 
@@ -171,7 +171,7 @@ REFUSED_FILES = {
     "float": (tiff(BANDS.astype(np.float32), kind=3), "is 32-bit float, which is not read"),
     "double of 3 bands": (
         tiff(BANDS.astype(np.float64).repeat(3, 2), kind=3),
-        "is 64-bit float, which is not read; convert it to 8 or 16 bits",
+        "is 64-bit float, which cannot be read; convert it to 8 or 16 bits",
     ),
     "signed": (tiff(BANDS.astype(np.int16), kind=2), "is 16-bit signed, which is not read"),
     "4 bands": (tiff(BANDS.repeat(4, 2), extra=(0,)), "has 4 bands that are not RGB, grey or"),
@@ -323,7 +323,11 @@ def test_arrays_of_any_library_are_images():
         (NOISE > 7, r"array of bool \[12, 17, 3\]; its values must be uint8"),
         (NOISE.transpose(2, 0, 1), r"uint8 \[3, 12, 17\] \(its channels come first: move them"),
         (NOISE[0, 0], r"array of uint8 \[3\]; its shape must be \[height, width, 3\]"),
-        (OnAnAccelerator(), r"OnAnAccelerator of which numpy can make no array \(can't convert cu"),
+        (
+            OnAnAccelerator(),
+            r"OnAnAccelerator which numpy cannot convert to an array \(can't "
+            "convert cu",
+        ),
     ],
 )
 def test_an_array_that_is_no_image_is_told_what_it_is_and_what_to_give(image, words):

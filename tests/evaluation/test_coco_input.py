@@ -121,7 +121,7 @@ def test_an_annotation_listed_again_under_its_id_counts_once(caplog):
     """As pylabel repeats the last object for an image without any."""
     assert precision(ground_truth({}, {}, {"bbox": [1, 1, 5, 5]})) < 0.51
     assert caplog.messages == [
-        "The ground truth has 1 annotations listed again under their id, counted once."
+        "The ground truth has 1 annotations listed again with the same id, counted once."
     ]
     caplog.clear()
     assert precision(ground_truth({}, {})) == pytest.approx(1)
@@ -136,7 +136,7 @@ def test_what_was_put_right_is_logged(caplog):
     turned = {"attributes": {"rotation": 30}}
     check_input(ground_truth({"bbox": [30, 26, -20, 16]}, turned, turned | {"id": 2}), [])
     assert caplog.messages == [
-        "The ground truth has 1 boxes whose corners are exchanged, put in order; 2 rotated boxes, "
+        "The ground truth has 1 boxes with swapped corners, put in order; 2 rotated boxes, "
         "read as the upright box around them."
     ]
 

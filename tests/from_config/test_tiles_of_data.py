@@ -174,7 +174,10 @@ def test_a_class_that_no_tile_shows_well_enough_is_told(config, root, tmp_path):
     content["annotations"][2]["category_id"] = 2
     content["categories"].append({"id": 2, "name": "runway"})
     (tmp_path / "all.json").write_text(json.dumps(content))
-    told = "runway: its only box is shown by no tile well enough.*Take larger tiles, config.data.ti"
+    told = (
+        "runway: its only box is not shown well enough by any tile.*Take larger tiles, "
+        "config.data.ti"
+    )
     with pytest.raises(DataError, match=told):
         data_parts.open_data(config)
     found = audit_parts.audit_data_set(config, "train")
@@ -233,7 +236,7 @@ def _of_an_image_of_another_size(config, root):
     [
         (
             _replaced,
-            "data.tiles is 640; it has several keys, so set the side of a tile by --config",
+            "data.tiles is 640; it has several keys; set the side of a tile by --config",
         ),
         (_of_an_unknown_key, "There is no key data.tiles.side; there are data.tiles.size, data."),
         (_of_shapes, "data.tiles.size is 64, but data.source is 'shapes', whose small images are"),
@@ -243,7 +246,7 @@ def _of_an_image_of_another_size(config, root):
             # (9000 - 32 + 1) * (12000 - 32 + 1) of each of the two that are trained on.
             "data.tiles.size is 32 and data.tiles.overlap 0.99, which makes 214,699,922 tiles of",
         ),
-        (_kept_in_a_file, r"1.png: .* cannot be kept there decoded, which takes 0 MB \(File exi"),
+        (_kept_in_a_file, r"1.png: .* cannot be cached there, which takes 0 MB \(File exi"),
         (_of_a_truncated_image, "1.png: the image is truncated, it ends before its last row"),
         (_of_an_image_of_another_size, "1.png: is 300x90 pixels but its annotation says 300x100"),
     ],

@@ -66,5 +66,5 @@ def test_an_arm_sets_any_keys():
     "text", ["giou", "giou loss.eta=1", "a/b: seed=1", ": seed=1", "a: seed", "a: =1", ".a: seed=1"]
 )
 def test_what_is_no_arm_is_refused(text):
-    with pytest.raises(ConfigError, match="is no arm; write --arm='NAME: KEY=VALUE KEY=VALUE'"):
+    with pytest.raises(ConfigError, match="is not an arm; write --arm='NAME: KEY=VALUE KEY=VALUE'"):
         arm_settings.arm_of_settings(text, "--arm")

@@ -89,7 +89,7 @@ def test_what_is_no_tensor_is_left_out(tmp_path):
 
 @pytest.mark.parametrize("saved", [{}, [tensor()], tensor(), 3, {"model": {"x": 1}}])
 def test_a_file_without_tensors_by_name_is_refused(saved, tmp_path):
-    with pytest.raises(WeightsError, match=r"weights\.pth holds no state dict; save one: torch"):
+    with pytest.raises(WeightsError, match=r"weights\.pth has no state dict; save one: torch"):
         read_state_dict(written(tmp_path, archive(saved)))
 
 

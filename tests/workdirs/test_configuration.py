@@ -193,7 +193,7 @@ def test_a_lost_configuration_is_that_of_the_newest_checkpoint(tmp_path, caplog,
     else:
         (workdir / "config.json").write_text(whole[: len(whole) // 2])
     assert configuration.to_dict(configuration.read_workdir(workdir)) == json.loads(whole)
-    with pytest.raises(ConfigError, match="holds a run of another configuration"):
+    with pytest.raises(ConfigError, match="has a run with another configuration"):
         configuration.claim_workdir(workdir, configuration.to_dict(defaults.get_config("baseline")))
     configuration.claim_workdir(workdir, configuration.to_dict(defaults.get_config("both")))
     assert (workdir / "config.json").read_text() == whole

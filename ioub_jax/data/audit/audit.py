@@ -165,8 +165,8 @@ def pixels_line(source: Source) -> str | None:
     if decision.pixels == source.pixels:
         return decision.sentence("The XMLs")
     return (
-        f"The XMLs: pixels are read as {source.pixels!r} (config.data.voc.pixels); by themselves "
-        f"they look like {decision.pixels!r}, since {decision.reason}."
+        f"The XMLs: pixels are read as {source.pixels!r} (config.data.voc.pixels), but they look "
+        f"like {decision.pixels!r}, since {decision.reason}."
     )
 
 
@@ -222,7 +222,7 @@ def _too_many_objects(data: OpenedData, max_boxes: int | None) -> list[Finding]:
         f"{data.source.describe(int(index))}: has {counts[index]} objects." for index in images
     )
     advice = (
-        f"config.data.max_boxes is {max_boxes}, and of more objects training keeps the largest; "
+        f"config.data.max_boxes is {max_boxes}, and training keeps the largest of more objects; "
         f"the fullest image needs --config.data.max_boxes={counts.max()}."
     )
     return [Finding("too_many_objects", False, len(images), advice, sentences)]

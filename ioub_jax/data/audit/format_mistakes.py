@@ -43,7 +43,7 @@ _CONVERSIONS = {
     ("yxyx", "xywh"): "x = xmin, y = ymin, width = xmax - xmin and height = ymax - ymin",
     ("xywh", "xyxy"): "xmax = xmin + width and ymax = ymin + height",
     ("cxcywh", "xyxy"): "xmin = centre x - width / 2, xmax = xmin + width, and so on",
-    ("yxyx", "xyxy"): "x and y exchanged in both corners",
+    ("yxyx", "xyxy"): "x and y swapped in both corners",
     ("xyxy", "cxcywh"): "centre x = (xmin + xmax) / 2, width = xmax - xmin, and so on",
     ("xywh", "cxcywh"): "centre x = xmin + width / 2 and centre y = ymin + height / 2",
 }
@@ -128,8 +128,8 @@ def _layout(written: WrittenBoxes, unit: bool = False) -> str | None:
     layout, share = found
     return (
         f"Your boxes look like {_LAYOUTS[layout]}: read as {_FORMATS[written.layout]}, "
-        f"{_percent(share)} of them {_FAULTS[written.layout]}, read like that none or hardly any. "
-        f"Convert them with {_CONVERSIONS[layout, written.layout]}."
+        f"{_percent(share)} of them {_FAULTS[written.layout]}; read that way, none or hardly any "
+        f"do. Convert them with {_CONVERSIONS[layout, written.layout]}."
     )
 
 
@@ -183,9 +183,9 @@ def _per_cent(written: WrittenBoxes) -> str | None:
     if layout != written.layout:
         conversion += f", and convert with {_CONVERSIONS[layout, written.layout]}"
     return (
-        f"Your boxes look like per cent of the image, {_LAYOUTS[layout]} from 0 to 100, as Label "
-        f"Studio keeps them: in {len(boxes):,} of them no number exceeds {boxes.max():.4g}, with "
-        f"images of up to {written.sizes.max():g} pixels. {conversion}."
+        f"Your boxes look like percentages of the image, {_LAYOUTS[layout]} from 0 to 100, as "
+        f"Label Studio stores them: in {len(boxes):,} of them no number exceeds {boxes.max():.4g}, "
+        f"with images of up to {written.sizes.max():g} pixels. {conversion}."
     )
 
 
@@ -207,8 +207,8 @@ def _categories(written: WrittenBoxes) -> str | None:
         )
     if 0 in used and 0 not in listed and max(used) < len(listed):
         return (
-            f"Your annotations seem to hold positions in the list of categories instead of its "
-            f"ids: {span}. Replace every category_id by the id of the category at that position."
+            "Your annotations seem to contain positions in the list of categories instead of ids: "
+            f"{span}. Replace every category_id by the id of the category at that position."
         )
     return None
 
@@ -248,7 +248,7 @@ def find_pixel_doubts(pixels: str, evidence: Evidence) -> list[str]:
     if not decision.is_certain:
         return []
     return [
-        f"Pixels are read as {pixels!r}, although {decision.reason}; if that is no accident, set "
+        f"Pixels are read as {pixels!r}, although {decision.reason}; if that is intended, set "
         f"config.data.voc.pixels={decision.pixels!r}."
     ]
 

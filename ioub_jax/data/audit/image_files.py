@@ -30,12 +30,12 @@ _SKIP = "or set config.data.on_error='skip' to train without it."
 
 _IGNORED = (
     "The orientation is ignored, as COCO's own tools do: the boxes must refer to the pixels as "
-    "they are stored. Draw these images with their boxes; where those are beside the objects, set "
+    "they are stored. Draw these images with their boxes; if the boxes are beside the objects, set "
     "config.data.exif='apply'."
 )
 _APPLIED = (
-    "The images are turned as their orientation says (config.data.exif='apply'), so the boxes must "
-    "refer to the upright images. Draw these images with their boxes; where those are beside the "
+    "The images are turned by their EXIF orientation (config.data.exif='apply'), so the boxes must "
+    "refer to the upright images. Draw these images with their boxes; if the boxes are beside the "
     "objects, set it to 'ignore'."
 )
 # Below this share of the values that there could be, a data set is called nearly black.
@@ -152,9 +152,9 @@ def _describe_values(source: Source, values: list[_Values]) -> list[Finding]:
         low, high = min(one.low for one in deep), max(one.high for one in deep)
         fits = bit_depth_of(high)
         advice = (
-            f"Their values span {low:,} to {high:,}, which {fits} bits hold; they are read as "
-            f"{bit_depth} bits. Unset, the depth is measured on the training images; to fix it: "
-            f"--config.data.bit_depth={fits}."
+            f"Their values span {low:,} to {high:,}, which {fits} bits can hold; they are read as "
+            f"{bit_depth} bits. If unset, the depth is measured on the training images; to fix it, "
+            f"set --config.data.bit_depth={fits}."
         )
         findings.append(Finding("deep_image", False, len(deep), advice))
     for bits, chosen in ((bit_depth, deep), (8, [one for one in values if not one.deep])):

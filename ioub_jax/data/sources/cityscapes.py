@@ -38,7 +38,7 @@ _GROUP = "group"
 # OpenCV draws polygons in fixed-point numbers; no image is as large as this.
 _LARGEST = 2**15
 
-_CHECK_ROOT = "set config.data.cityscapes.root to the folder that holds leftImg8bit and gtFine."
+_CHECK_ROOT = "set config.data.cityscapes.root to the folder with leftImg8bit and gtFine."
 _SKIP_IMAGE = "or set config.data.on_error='skip' to leave the image out."
 _SKIP_OBJECT = "or set config.data.on_error='skip' to leave the object out."
 
@@ -140,10 +140,10 @@ def _read_polygons(path: pathlib.Path) -> tuple[tuple[int, int], list]:
         if not all(type(side) is int and 0 < side < _LARGEST for side in (height, width)):
             raise ValueError(f"imgHeight and imgWidth are {height!r} and {width!r}")
         if not isinstance(objects, list):
-            raise ValueError("objects is no list")
+            raise ValueError("objects is not a list")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
-            f"{path}: is no JSON with imgHeight, imgWidth and objects "
+            f"{path}: is not a JSON with imgHeight, imgWidth and objects "
             f"({type(error).__name__}: {error}); copy or download it again, {_SKIP_IMAGE}",
             "broken_annotation",
         ) from error
@@ -236,9 +236,9 @@ def _read_polygon(points: Any, size: tuple[int, int], which: str) -> np.ndarray:
     """int32 `[n, 2]`, the pixels (x, y) of the corners; raises `DataError` if they are invalid."""
     corners = _to_corners(points)
     if corners is None or not (np.abs(corners) < _LARGEST).all():
-        kind, fault = "bad_box", "is no list of pairs of finite numbers"
+        kind, fault = "bad_box", "is not a list of pairs of finite numbers"
     elif len(corners) < 3:
-        kind, fault = "no_area", f"has {len(corners)} corners and so no area"
+        kind, fault = "no_area", f"has {len(corners)} corners and therefore no area"
     elif (corners.max(axis=0) < 0).any() or (corners.min(axis=0) >= size[::-1]).any():
         kind, fault = "outside", f"is outside its image of {size[1]}x{size[0]}"
     else:

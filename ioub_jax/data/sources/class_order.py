@@ -85,7 +85,7 @@ def _unknown(
             told.append(f"{name!r}{boxes}{f', perhaps meant as {near[0]!r}' if near else ''}")
     if len(told) > _MOST_TOLD:
         told[_MOST_TOLD:] = [f"and {len(told) - _MOST_TOLD:,} more"]
-    way_out = "use data of the classes that were trained."
+    way_out = "use data with the trained classes."
     # All of the training data's names, since the flag may be given to a training, too; but a file
     # that lists none of them refuses it.
     if classes_key is not None and any(name in listed for name in names):

@@ -182,7 +182,7 @@ def _warn_of_clipping(clipped: int, boxes: int, path: pathlib.Path) -> None:
     if clipped > _MANY * boxes:
         logging.getLogger(__name__).warning(
             "%s: %d of %d boxes stick out of their images and are clipped; if their numbers are "
-            "not x, y, width and height, ioub check_data tells what they are.",
+            "not x, y, width and height, ioub check_data finds out what they are.",
             path,
             clipped,
             boxes,

@@ -86,8 +86,8 @@ def _names(
     unknown = [one for one in written if id_of(one) not in names]
     if unknown:
         raise DataError(
-            f"{which} has {reprlib.repr(unknown[0])} among its {key}, which is no category of the "
-            "file; correct it or take it out.",
+            f"{which} has {reprlib.repr(unknown[0])} among its {key}, which is not a category of "
+            "the file; correct or remove it.",
             "unknown_category",
         )
     return tuple(names[id_of(one)] for one in written)

@@ -48,10 +48,10 @@ def load_json(path: pathlib.Path, keys: Keys) -> Any:
     except (ValueError, RecursionError) as error:
         other = known_by_text(path.suffix, _begin(path))
         fault = (
-            f"is empty, cut off or no JSON ({error}); copy or download it again, or "
+            f"is empty, truncated or not JSON ({error}); copy or download it again, or "
             f"{keys.check_file}"
             if other is None
-            else f"is no COCO instances file{other.hint(keys.check_file)}"
+            else f"is not a COCO instances file{other.hint(keys.check_file)}"
         )
         raise DataError(f"{path}: {fault}", "broken_annotation") from error
 
@@ -75,7 +75,7 @@ def check_format(content: object, path: pathlib.Path, keys: Keys) -> None:
     known = known_by_keys(content)
     fault = None
     if not isinstance(content, dict):
-        fault = f"it holds a {type(content).__name__} instead of an object"
+        fault = f"it contains a {type(content).__name__} instead of an object"
     elif lacking := [key for key in ("images", "categories") if key not in content]:
         listed = ", ".join(reprlib.repr(key) for key in list(content)[:9]) or "none"
         fault = f"it lacks {' and '.join(map(repr, lacking))} (its keys: {listed})"
@@ -84,13 +84,13 @@ def check_format(content: object, path: pathlib.Path, keys: Keys) -> None:
         for key in ("images", "categories", "annotations")
         if not isinstance(content.get(key, []), list)
     ]:
-        fault = f"its {wrong[0]!r} is no list"
+        fault = f"its {wrong[0]!r} is not a list"
     elif known is PANOPTIC:
         fault = "its annotations have no boxes"
     if fault is not None:
         hint = f"; {keys.check_file}" if known is None else known.hint(keys.check_file)
         raise DataError(
-            f"{path}: is no COCO instances file, {fault}{hint}",
+            f"{path}: is not a COCO instances file, {fault}{hint}",
             "broken_annotation",
         )
     assert isinstance(content, dict)
@@ -144,7 +144,7 @@ def choose_categories(
     chosen: dict[str, int | str] = {}
     for name in classes or categories:
         if name not in categories or name in chosen:
-            fault = "twice" if name in chosen else "which is no category of the file"
+            fault = "twice" if name in chosen else "which is not a category of the file"
             raise DataError(
                 f"{path}: config.data.coco.classes names {name!r}, {fault}; choose each once from "
                 f"{', '.join(categories)}.",

@@ -208,9 +208,9 @@ class _Reader:
         which = f"{which} (id {reprlib.repr(written)}, {reprlib.repr(name)})"
         kind = "broken_annotation"
         if identity is None:
-            fault = "has an id that is no integer of 64 bits and no name; give it one"
+            fault = "has an id that is neither a 64-bit integer nor a name; give it one"
         elif not is_text(name):
-            fault = "has a file_name that is no name; correct it"
+            fault = "has a file_name that is not a name; correct it"
         elif self._ids_of_names.get(name) == identity:
             kind, fault = "duplicate_image", "is listed twice; list it once"
         elif identity in positions:
@@ -235,7 +235,7 @@ class _Reader:
             )
         folder = self._keys.check_folder
         if other := self._find_folder(name):
-            folder = f"set {self._keys.images} to {other!r}, where there is one of that name"
+            folder = f"set {self._keys.images} to {other!r}, which has a file of that name"
         suffixes = [os.path.basename(other) for other in find_other_suffixes(name, self._listing)]
         hint = f", there is {suffixes[0]!r}" if suffixes else ""
         advice = "correct the file_name" if suffixes else "add the file"

@@ -89,7 +89,7 @@ def find_layout(path: str | os.PathLike[str]) -> CocoLayout | None:
     others = [file for file in files if file.stem.startswith(_OTHER_TASKS)]
     unused: dict[pathlib.Path, str] = {}
     if len(others) < len(files):
-        unused = dict.fromkeys(others, "by its name it is of another task of COCO's")
+        unused = dict.fromkeys(others, "its name is that of another COCO task")
     found: dict[str, list[CocoFile]] = {}
     owners: dict[tuple[str, pathlib.Path], pathlib.Path] = {}
     for path, listed in files.items():

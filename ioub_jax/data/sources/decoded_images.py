@@ -91,9 +91,9 @@ class DecodedImages:
                 unfinished.replace(path)
         except OSError as error:
             raise DataError(
-                f"{self._folder}: {source.describe(image)} cannot be kept there decoded, which "
-                f"takes {np.prod(shape) / 1e6:,.0f} MB ({error.strerror}); give "
-                "config.data.tiles.cache another folder, or leave it unset.",
+                f"{self._folder}: {source.describe(image)} cannot be cached there, which takes "
+                f"{np.prod(shape) / 1e6:,.0f} MB ({error.strerror}); give config.data.tiles.cache "
+                "another folder, or leave it unset.",
                 "folder",
             ) from error
         finally:

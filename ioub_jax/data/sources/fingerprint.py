@@ -39,7 +39,7 @@ class Fingerprint:
             found.append(f"{self.boxes or 0:,} boxes (before: {before.boxes or 0:,})")
         if self.images == before.images:
             for key, words in (
-                ("names", "other file names or another order of them"),
+                ("names", "other file names or another order"),
                 ("sizes", "other image sizes"),
             ):
                 if getattr(self, key) != getattr(before, key):

@@ -28,8 +28,8 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     # Pillow raises whatever its plugins do: SyntaxError, ValueError, struct.error.
     except Exception as error:
         raise DataError(
-            f"{path}: is no image with a readable size, and its annotation gives none; replace the "
-            "file, or set config.data.on_error='skip' to leave the image out.",
+            f"{path}: is not an image with a readable size, and its annotation has none; replace "
+            "the file, or set config.data.on_error='skip' to leave the image out.",
             "unreadable_image",
         ) from error
 

@@ -132,7 +132,7 @@ def orientation_sentence(survey: Survey) -> str:
     verb = "has" if survey.turned == 1 else "have"
     return (
         f"{survey.turned:,} of {survey.of_how_many()} {verb} an EXIF orientation, which is "
-        "ignored: boxes are of the pixels as stored. If they were drawn on upright images, set "
+        "ignored: boxes refer to the pixels as stored. If they were drawn on upright images, set "
         "config.data.exif='apply'."
     )
 

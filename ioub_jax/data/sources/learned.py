@@ -44,11 +44,11 @@ _IMAGES = {
 }
 _CHANGED = {
     "clipped": "clipped to their image",
-    "exchanged": "put in order (corners exchanged)",
+    "exchanged": "put in order (swapped corners)",
     "rotated": "read as the upright box around them",
     "renumbered": "renumbered (ids used twice)",
     "converted": "id{s} read as another type",
-    "renamed": "file name{s} read as the one file they can mean",
+    "renamed": "file name{s} read as the only file that they can mean",
 }
 # The changes that are not of boxes, and the one that leaves something out.
 _OF_IMAGES, _LEAVES_OUT = ("converted", "renamed"), "repeated"
@@ -159,7 +159,7 @@ class Learned:
         becomes of tiles.
         """
         if self.boxes is None:
-            boxes = f"Boxes: known when their images are drawn, all are {self.verb}."
+            boxes = f"Boxes: known only when their images are drawn; all are {self.verb}."
         else:
             boxes = _line("Boxes", self.boxes, _BOXES, self.verb)
         images = _line("Images", self.images, _IMAGES, self.verb)

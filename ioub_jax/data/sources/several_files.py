@@ -73,7 +73,7 @@ def _categories(
     for name in classes or ():
         if name not in found:
             raise DataError(
-                f"config.data.coco.classes names {name!r}, which is no category of any of the "
+                f"config.data.coco.classes names {name!r}, which is not a category of any of the "
                 f"files; choose from {', '.join(found)}.",
                 "unknown_category",
             )

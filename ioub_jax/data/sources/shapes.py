@@ -218,7 +218,7 @@ class ShapesSource:
 
     def _generator(self, index: int, purpose: int) -> np.random.Generator:
         if not 0 <= index < len(self):
-            raise IndexError(f"The data set has {len(self)} images, there is no image {index}.")
+            raise IndexError(f"The data set has {len(self)} images, so there is no image {index}.")
         return np.random.default_rng([self._seed, SPLITS.index(self._split), index, purpose])
 
     def _random_shape(self, rng: np.random.Generator) -> Shape:

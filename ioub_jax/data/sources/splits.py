@@ -53,7 +53,7 @@ class Shares:
                 raise ValueError(f"{name} is {share}; it must be a share, at least 0 and below 1.")
         if sum(self.held.values()) >= 1 - _TINY:
             names = " and ".join(f"{name} is {share:g}" for name, share in self.held.items())
-            raise ValueError(f"{names}, which leaves nothing to train on; make them smaller.")
+            raise ValueError(f"{names}, which leaves no images to train on; give smaller shares.")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ class Split:
                     told.append(f"and {len(absent) - _MOST_TOLD:,} more")
                 words = "class is" if len(absent) == 1 else "classes are"
                 lacking.append(
-                    f"{len(absent):,} {words} not in {name}, having too few images: "
+                    f"{len(absent):,} {words} not in {name}, which has too few images: "
                     f"{', '.join(told)}"
                 )
         all_of_them = "both" if len(self.positions) == 2 else "each of them"
@@ -147,7 +147,7 @@ def _too_few(name: str, count: int, shares: Shares) -> str:
     if count < 2:
         return (
             "config.data.split holds out a part of the training data, but all of its images are "
-            "one: a single file, or files of the same bytes; add images."
+            "the same: a single file, or files with the same bytes; add images."
         )
     if name == "train":
         return (
@@ -155,9 +155,9 @@ def _too_few(name: str, count: int, shares: Shares) -> str:
             "shares, or add images."
         )
     return (
-        f"config.data.split.{name} is {shares.held[name]:g}, which is none of the {count:,} images "
-        f"of the training data; set --config.data.split.{name}={_enough(count)} or more, or add "
-        "images."
+        f"config.data.split.{name} is {shares.held[name]:g}, which selects none of the {count:,} "
+        f"images of the training data; set --config.data.split.{name}={_enough(count)} or more, or "
+        "add images."
     )
 
 

@@ -33,7 +33,7 @@ def read_text(path: str | os.PathLike[str], way_out: str) -> str:
         return decoded(data)
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path}: is no text in UTF-8 (byte {error.start}); {way_out}.", "broken_annotation"
+            f"{path}: is not UTF-8 text (byte {error.start}); {way_out}.", "broken_annotation"
         ) from error
 
 

@@ -198,7 +198,7 @@ def _judge_images(
     for record in np.flatnonzero(index.sizes.min(axis=1) == 0).tolist():
         usable[record] = False
         problems.add(
-            "unreadable_image", f"{describe(record)}: is no image that can be read; {_SKIP_IMAGE}"
+            "unreadable_image", f"{describe(record)}: is not a readable image; {_SKIP_IMAGE}"
         )
     return np.flatnonzero(usable)
 
@@ -247,7 +247,7 @@ def _judge_objects(
 
 _FAULTS = {
     "bad_box": "is not four finite numbers",
-    "unknown_category": "is of no class",
+    "unknown_category": "has no class",
     "no_area": "has no area",
     "outside": "is outside its image",
 }

@@ -174,7 +174,7 @@ def load_or_read(
         except OSError as error:
             failures.append(f"{path.parent} ({error.strerror})")
     logging.getLogger(__name__).warning(
-        "%s: what was read cannot be kept in %s, so it will be read again next time.",
+        "%s: the index cannot be kept in %s, so the records will be read again next time.",
         title,
         " or ".join(failures),
     )

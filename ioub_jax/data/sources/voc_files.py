@@ -139,7 +139,7 @@ class VocFolder:
                 names = " and ".join(str(folder.relative_to(self.path)) for folder in found)
                 raise DataError(
                     f"{self.path}: the files of {part} may be those in {names}; keep one of them, "
-                    f"or call it {part}.",
+                    f"or name it {part}.",
                     "folder",
                 )
         self.xmls = Files(xmls[0], not parts.xmls or xmls[0] != self.path, is_xml)
@@ -246,7 +246,7 @@ class VocFolder:
             fault = f"is {names}; name one of them in <filename> of {xml}"
         elif not others and len(alike) > 1:
             names = " or ".join(alike)
-            fault = f"may be {names}; put {xml} into a folder as that of its image"
+            fault = f"may be {names}; put {xml} into a folder that corresponds to that of its image"
         elif others:
             fault = f"there is {others[0].name}, which OpenCV cannot read; convert it"
         else:
@@ -283,7 +283,7 @@ def list_entries(
         found = sorted(find_lists(folder.path))
         raise DataError(
             f"{path}: there is no such split file (the folder has {found or 'none'}); choose "
-            "another in config.data.voc, where 'all' stands for every annotated image.",
+            "another in config.data.voc; 'all' stands for every annotated image.",
             "folder",
         )
     names = read_lines(path)

@@ -110,7 +110,7 @@ def _are_empty(unannotated: str | None, annotated: Sequence[VocImage]) -> bool:
     if tool not in _WRITE_NO_EMPTY or not all(image.content.names for image in annotated):
         return False
     _log.info(
-        "Images without XML are read as images without objects, for which %s writes none "
+        "Images without XML are read as images without objects, since %s writes none for them "
         "(config.data.voc.unannotated=empty).",
         tool,
     )
@@ -132,6 +132,6 @@ def _no_xml(images: Sequence[pathlib.Path], listed: int) -> str:
     leave = "image" if len(images) == 1 else "images"
     return (
         f"{images[0]}: has no XML ({len(images):,} of {listed:,} images {have} none); add what is "
-        "missing, set --config.data.voc.unannotated=empty if there is no object to see, or set "
+        "missing, set --config.data.voc.unannotated=empty if they show no objects, or set "
         f"config.data.on_error='skip' to leave the {leave} out."
     )

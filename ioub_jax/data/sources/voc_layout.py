@@ -113,7 +113,7 @@ def no_folder(missing: pathlib.Path, root: pathlib.Path) -> DataError:
 def _way_to_folders(root: pathlib.Path) -> str:
     """The key to set and its value, seen from a root that lacks a folder."""
     if (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir():
-        return f"{root} itself holds them, set {_FOLDER_KEYS} to ('.',)."
+        return f"{root} itself contains them, set {_FOLDER_KEYS} to ('.',)."
     years = {path.parent.name for path in root.glob("*/Annotations")}
     years |= set(folders_below(root))
     if years:
@@ -121,7 +121,7 @@ def _way_to_folders(root: pathlib.Path) -> str:
     if (layout := find_layout(root)) is not None and layout.root != root:
         return f"set config.data.voc.root to {layout.root}."
     return (
-        "set config.data.voc.root to the folder that holds Annotations and JPEGImages, or XMLs "
+        "set config.data.voc.root to the folder with Annotations and JPEGImages, or XMLs "
         "beside their images."
     )
 

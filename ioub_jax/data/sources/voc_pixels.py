@@ -96,8 +96,8 @@ class Decision:
             if other != self.pixels
         ]
         return (
-            f"{told}{self.reason}; that is no proof. If the tool that wrote them counts otherwise, "
-            f"{' and '.join(others)}."
+            f"{told}{self.reason}; this is not certain. If the tool that wrote them has another "
+            f"convention, {' and '.join(others)}."
         )
 
 
@@ -174,7 +174,9 @@ def _exclusive(found: Evidence) -> Decision | None:
 def _fractions(found: Evidence) -> Decision | None:
     if 2 * found.fractions <= found.boxes:
         return None
-    reason = f"{found.fractions:,} of {found.boxes:,} boxes have fractions, as no pixel has"
+    reason = (
+        f"{found.fractions:,} of {found.boxes:,} boxes have fractions, which pixels do not have"
+    )
     return Decision("zero_based", reason, True)
 
 

@@ -74,8 +74,8 @@ def read_objects(path: pathlib.Path) -> VocAnnotation:
         is_cvat = root.tag == "annotations" and root.find("image") is not None
         way_out = SKIP_IMAGE.removeprefix("or ")
         raise DataError(
-            f"{path}: is no VOC annotation, its element is <{root.tag[:40]}>"
-            f"{CVAT.hint(way_out) if is_cvat else f'; take the file away, or {way_out}'}",
+            f"{path}: is not a VOC annotation, its root element is <{root.tag[:40]}>"
+            f"{CVAT.hint(way_out) if is_cvat else f'; remove the file, or {way_out}'}",
             "broken_annotation",
         )
     boxes = [_read_box(entry) for entry in objects]

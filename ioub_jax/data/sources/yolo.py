@@ -115,7 +115,7 @@ def _warn_of_clipping(clipped: int, boxes: int, folder: pathlib.Path) -> None:
     if clipped > _MANY * boxes:
         _log.warning(
             "%s: %d of %d boxes stick out of their images and are clipped; if their numbers are "
-            "not the centre, width and height, ioub check_data tells what they are.",
+            "not the centre, width and height, ioub check_data finds out what they are.",
             folder,
             clipped,
             boxes,
@@ -223,12 +223,12 @@ class _Objects:
         )
         largest = max(faults[index].largest for index in large)
         if largest <= _PER_CENT < self._row_sizes[large].max() and len(large) >= _FEWEST:
-            advice = "if they are per cent, divide them by 100"
+            advice = "if they are percentages, divide them by 100"
         have = "has such a number" if len(large) == 1 else "have such numbers"
         self._problems.add(
             "bad_box",
-            f"{self._place(large[0])}: {first.row} has {first.largest:g}, which is no share of a "
-            f"side of its image of {width}x{height} ({len(large):,} of {total:,} "
+            f"{self._place(large[0])}: {first.row} has {first.largest:g}, which is not a share of "
+            f"a side of its image of {width}x{height} ({len(large):,} of {total:,} "
             f"{'row' if total == 1 else 'rows'} {have}); {advice}, {_skip_boxes(len(large))}",
             len(large),
         )
@@ -245,7 +245,7 @@ class _Objects:
         if are_counted_from_1(classes[classes >= 0].tolist(), self._names):
             # To leave out the last class would leave all others with wrong names.
             raise DataError(
-                f"{told}; the ids seem to be counted from 1, subtract 1 from each.",
+                f"{told}; the ids seem to be counted from 1: subtract 1 from each.",
                 "unknown_category",
             )
         self._problems.add(

@@ -51,7 +51,7 @@ def choose_classes(
 
 
 def _not_one(name: str, names: Sequence[str], where: pathlib.Path) -> DataError:
-    fault = "twice" if name in names else "which is no class of the data set"
+    fault = "twice" if name in names else "which is not a class of the data set"
     near = difflib.get_close_matches(name, names, 1)
     if name not in names and near:
         fault += f", perhaps meant as {near[0]!r}"
@@ -91,6 +91,6 @@ def describe_unknown(unknown: Sequence[int], names: Mapping[int, str], where: pa
     rows = "row has an id" if total == 1 else "rows have ids"
     ids = f"{min(names)} to {max(names)}" if len(names) > 1 else str(min(names))
     return (
-        f"is of class {unknown[0]}, and the ids in {where} are {ids} ({total:,} {rows} that "
+        f"has class {unknown[0]}, but the ids in {where} are {ids} ({total:,} {rows} that "
         f"it lacks: {told})"
     )

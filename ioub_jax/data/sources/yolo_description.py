@@ -87,9 +87,9 @@ def _of_yaml(path: pathlib.Path) -> Description:
     if not any(key in entries for key in _NEEDED):
         raise _refuse(
             path,
-            f"describes no data set, it has neither 'names' nor 'train' (its keys: "
+            "does not describe a data set, since it has neither 'names' nor 'train' (its keys: "
             f"{', '.join(map(repr, entries)) or 'none'}); set config.data.yolo.root to one that "
-            "does, or to the folder of the images and labels",
+            "has, or to the folder of the images and labels",
         )
     splits: dict[str, tuple[str, ...]] = {}
     for key, split in SPLIT_KEYS.items():
@@ -126,11 +126,14 @@ def _read_yaml(path: pathlib.Path) -> dict[str, Any]:
         if tag not in (None, "!") and tag not in _TAGS:
             raise _refuse(
                 path,
-                f"asks for an object of a program ({tag.removeprefix(_TAG)!r}, line "
+                f"asks for a program's object ({tag.removeprefix(_TAG)!r}, line "
                 f"{event.start_mark.line + 1}); remove that",
             )
     if not isinstance(root, yaml.MappingNode):
-        raise _refuse(path, "describes no data set, it is no list of keys and values; correct it")
+        raise _refuse(
+            path,
+            "does not describe a data set, since it is not a list of keys and values; correct it",
+        )
     # The values of other keys, such as a program to download the data, are not looked at.
     known = {*SPLIT_KEYS, "path", "names", "nc", "kpt_shape"}
     return _mapping(root, path, known)
@@ -197,7 +200,7 @@ def _names(value: Any, count: int | None, path: pathlib.Path) -> dict[int, str]:
             path, f"has {reprlib.repr(value)} as 'names', which must be a list, or ids with names"
         )
     if count is not None and count != len(names):
-        raise _refuse(path, f"has 'nc' {count} and {len(names)} 'names'; correct one of the two")
+        raise _refuse(path, f"has 'nc' {count} and {len(names)} 'names'; correct one of them")
     return checked_names(names, path)
 
 
@@ -212,7 +215,7 @@ def checked_names(names: Mapping[int, str | None], path: pathlib.Path) -> dict[i
       DataError: there is none, or one cannot be written, or two are the same.
     """
     if not names:
-        raise _refuse(path, "names no class; name them")
+        raise _refuse(path, "names no classes; name them")
     owners: dict[str, int] = {}
     for number, name in sorted(names.items()):
         if not is_text(name):
@@ -264,7 +267,10 @@ def _of_darknet(path: pathlib.Path) -> Description:
         if separator:
             entries[key.strip().lower()] = value.strip()
     if not any(entries.get(key) for key in _NEEDED):
-        raise _refuse(path, "describes no data set, it has neither 'names' nor 'train'; correct it")
+        raise _refuse(
+            path,
+            "does not describe a data set, since it has neither 'names' nor 'train'; correct it",
+        )
     splits = {}
     for key, split in SPLIT_KEYS.items():
         if entries.get(key) and split not in splits:

@@ -130,10 +130,10 @@ def _check_labels(
     folder = os.path.dirname(paths[0])
     looked = dict.fromkeys((folders.folder_of(folder), folder))
     raise DataError(
-        f"{paths[0]}: has no label file, nor has any of the {len(paths):,} images of the split "
-        f"{split!r} (looked for {pathlib.Path(paths[0]).stem}.txt in {' and '.join(looked)}); put "
-        "the label files into a folder 'labels' where that of the images is called 'images', or "
-        "beside the images.",
+        f"{paths[0]}: has no label file, and neither has any of the {len(paths):,} images of the "
+        f"split {split!r} (looked for {pathlib.Path(paths[0]).stem}.txt in "
+        f"{' and '.join(looked)}); put the label files into a folder 'labels' beside a folder "
+        "'images' of the images, or next to the images.",
         "missing_annotation",
     )
 
@@ -145,7 +145,7 @@ def _tell_of_split(
     lacking = sum(label_file is None for label_file in label_files)
     if lacking:
         _log.info(
-            "%s %s: %s of %s images without a label file, and so without an object.",
+            "%s %s: %s of %s images without a label file, and therefore without objects.",
             layout.folder,
             split,
             f"{lacking:,}",
@@ -153,8 +153,8 @@ def _tell_of_split(
         )
     if scored:
         _log.warning(
-            "%s %s: %s a confidence, as those of detections; it is not read, and what was "
-            "detected counts as annotated.",
+            "%s %s: %s a confidence, as those of detections; it is not used, and the detections "
+            "count as annotations.",
             layout.folder,
             split,
             "1 row has" if scored == 1 else f"{scored:,} rows have",
@@ -202,7 +202,7 @@ class _Reader:
         if owner != path:
             raise DataError(
                 f"{path}: has the label file of {os.path.basename(owner)}; keep one of the two "
-                f"images, or give it a label file of its own name, {_SKIP_IMAGE}",
+                f"images, or give it a label file with its own name, {_SKIP_IMAGE}",
                 "duplicate_image",
             )
         if isinstance(size, DataError):

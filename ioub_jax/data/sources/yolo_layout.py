@@ -102,8 +102,8 @@ class YoloLayout:
                 return found
             if path is None:
                 raise DataError(
-                    f"{self.description}: {split} is {written!r}, which is not there; correct it, "
-                    "or add what it names.",
+                    f"{self.description}: {split} is {written!r}, which does not exist; correct "
+                    "it, or add what it names.",
                     "folder",
                 )
             found.append(path)
@@ -131,7 +131,7 @@ class YoloLayout:
         where = self.description or self.folder
         way_out = f"choose one of {names} in config.data.yolo"
         if tuple(self.splits) == (ALL,):
-            way_out = "set config.data.yolo.train_split=all where its images are to be trained on"
+            way_out = "set config.data.yolo.train_split=all to train on its images"
         return DataError(
             f"{where}: has no split {split!r} (there is {names or 'none'}); {way_out}, or give a "
             "folder or a list of images there.",
@@ -142,8 +142,8 @@ class YoloLayout:
         if missing:
             path, line, name = missing[0]
             return DataError(
-                f"{path}: none of the {len(missing):,} images that it lists is there, the first "
-                f"is {name!r} (line {line}); add them below {self.folder}.",
+                f"{path}: none of the {len(missing):,} images that it lists exists, the first is "
+                f"{name!r} (line {line}); add them below {self.folder}.",
                 "missing_image",
             )
         place = self._places_of(split)[0]
@@ -216,7 +216,7 @@ def _why_not(path: pathlib.Path) -> str:
         return "there is no such folder; correct config.data.yolo.root."
     if path.is_file():
         read_description(path)  # which tells what is wrong with it
-        return "describes no data set; set config.data.yolo.root to the folder."
+        return "does not describe a data set; set config.data.yolo.root to the folder."
     below = [folder for folder in sorted(path.iterdir()) if folder.is_dir()]
     inside = [folder for folder in below if any(map(may_be_description, _candidates(folder)))]
     if inside:
@@ -224,7 +224,7 @@ def _why_not(path: pathlib.Path) -> str:
     return (
         "has neither a data.yaml or obj.data nor images with label files (rows of a class and "
         "numbers, in 'labels' beside 'images', or .txt beside the images); set "
-        "config.data.yolo.root to the folder that has."
+        "config.data.yolo.root to a folder that has them."
     )
 
 
@@ -242,8 +242,8 @@ def _description_in(folder: pathlib.Path) -> Description | None:
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
         raise DataError(
-            f"{folder}: {names} each describe a data set; set config.data.yolo.root to the one "
-            f"that is meant, such as {found[0]}.",
+            f"{folder}: {names} each describe a data set; set config.data.yolo.root to one of "
+            f"them, such as {found[0]}.",
             "folder",
         )
     return read_description(found[0]) if found else None
@@ -341,7 +341,7 @@ def _names_file(
         place = places.find(description.names_file)
         if place is None:
             raise DataError(
-                f"{description.path}: names is {description.names_file!r}, which is not there; "
+                f"{description.path}: names is {description.names_file!r}, which does not exist; "
                 "correct it, or add the file.",
                 "folder",
             )

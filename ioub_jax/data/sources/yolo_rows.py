@@ -111,7 +111,7 @@ class RowReader:
             corners = self._corners(fields)
             if class_id < 0:
                 first = _shown(fields[0])
-                raise _Fault(f"begins with {first}, which is no id of a class; {_REPAIR}")
+                raise _Fault(f"begins with {first}, which is not the id of a class; {_REPAIR}")
         except _Fault as fault:
             kind = "unknown_category" if corners is not _NO_BOX else "bad_box"
             row = _shown(" ".join(fields))
@@ -126,22 +126,22 @@ class RowReader:
         is_box = count - is_scored in (4, 4 + keypoints)
         if keypoints and not is_box:
             raise _Fault(
-                f"has {count} numbers behind its class, where the yaml's kpt_shape asks for "
+                f"has {count} numbers after its class, but the yaml's kpt_shape requires "
                 f"{4 + keypoints}; {_REPAIR}"
             )
         if count < 4:
             advice = f"a row is {_ROWS}"
             if "," in "".join(fields):
                 advice = "separate numbers by spaces, not commas"
-            raise _Fault(f"has {count} numbers behind its class; {advice}")
+            raise _Fault(f"has {count} numbers after its class; {advice}")
         if count > 6 and not keypoints and _may_have_keypoints(numbers):
             raise _Fault(
-                f"may be a box with {(count - 4) // 3} keypoints; say so in the yaml with "
+                f"may be a box with {(count - 4) // 3} keypoints; state that in the yaml with "
                 f"kpt_shape: [{(count - 4) // 3}, 3]"
             )
         if is_scored and not 0 <= numbers.pop() <= 1:
             raise _Fault(
-                f"ends with {fields[-1]}, which is no confidence, 0 to 1, behind {count - 1} "
+                f"ends with {fields[-1]}, which is not a confidence, 0 to 1, after {count - 1} "
                 f"numbers; a row is {_ROWS}"
             )
         largest = max(map(abs, numbers))
@@ -164,8 +164,8 @@ def _numbers(fields: Sequence[str]) -> list[float]:
         numbers = [float(field) for field in fields[1:]]
     except ValueError:
         faulty = next(field for field in fields[1:] if not is_number(field))
-        advice = "write a point for each comma" if "," in faulty else _REPAIR
-        raise _Fault(f"has {_shown(faulty)}, which is no number; {advice}") from None
+        advice = "write decimal points, not commas" if "," in faulty else _REPAIR
+        raise _Fault(f"has {_shown(faulty)}, which is not a number; {advice}") from None
     if not math.isfinite(sum(numbers)):
         raise _Fault(f"has a number that is not finite; {_REPAIR}")
     return numbers

@@ -47,7 +47,7 @@ def written(corners, layout, *, says, size=(480, 640), unit=0, categories=((), (
         ("xywh", "xyxy", "[xmin, ymin, width, height]", "xmax = xmin + width"),
         ("cxcywh", "xyxy", "[centre x, centre y, width, height]", "xmin = centre x - width / 2"),
         ("yxyx", "xywh", "[ymin, xmin, ymax, xmax]", "width = xmax - xmin"),
-        ("yxyx", "xyxy", "[ymin, xmin, ymax, xmax]", "x and y exchanged in both corners"),
+        ("yxyx", "xyxy", "[ymin, xmin, ymax, xmax]", "x and y swapped in both corners"),
     ],
 )
 def test_a_wrong_layout_is_told(layout, says, beginning, conversion):
@@ -116,7 +116,7 @@ def test_per_cent_are_told_with_their_layout(layout, says):
     boxes = written(random_corners(1), layout, says=says, unit=100)
     (sentence,) = find_format_mistakes(boxes)
     names = {"xywh": "[xmin, ymin, w", "xyxy": "[xmin, ymin, xmax", "cxcywh": "[centre x"}
-    assert sentence.startswith(f"Your boxes look like per cent of the image, {names[layout]}")
+    assert sentence.startswith(f"Your boxes look like percentages of the image, {names[layout]}")
     assert "Multiply x and width by the image's width / 100" in sentence
     assert ("and convert with" in sentence) == (layout != says)
 

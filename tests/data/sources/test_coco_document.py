@@ -272,7 +272,7 @@ def test_broken_json_is_told_before_a_wrong_entry_or_category(folder, monkeypatc
         (text.replace("[]", '[{"id": 5, "name": "bee"}]'), "is of image 9, which is not listed"),
         (text, "lists no categories"),
         (text.replace("[]", '[{"id": 5, "name": "b"}]').replace('"end"', "'end'"), "or no JSON"),
-        (text.replace('"end"', "'end'"), "is empty, cut off or no JSON"),
+        (text.replace('"end"', "'end'"), "is empty, truncated or not JSON"),
     ):
         (folder / "instances.json").write_text(text_now)
         with pytest.raises(DataError, match=words):

@@ -566,7 +566,7 @@ WRONG_PLACES = {
     "a year as root": (
         "VOCdevkit/VOC2007",
         "VOC2007",
-        r"VOC2007 itself holds them, set config\..*test_folders to \('\.',\)\.",
+        r"VOC2007 itself contains them, set config\..*test_folders to \('\.',\)\.",
     ),
     "nothing there": ("VOCdevkit/VOC2007/Annotations", ".", r"set config\.data\.voc\.root to the"),
 }
