@@ -1,7 +1,8 @@
 """Object detectors in JAX: the IoU-balanced losses, with training and evaluation around them.
 
-Importing the package imports nothing else. What it offers is imported when it is first asked for:
-`ioub_jax.losses` and its neighbours need jax alone, `build`, `train` and `load` the extra `train`.
+Importing the package imports nothing else. Its names are imported when they are first used:
+`ioub_jax.losses` and its neighbours need only jax, while `build`, `train` and `load` need the extra
+`train`.
 """
 
 import importlib

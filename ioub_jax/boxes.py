@@ -6,8 +6,8 @@ against each other. Everything is computed in float32, or in float64 when an inp
 bfloat16 and integer inputs are converted first.
 
 A box with no area (`xmax <= xmin` or `ymax <= ymin`) has area 0 and IoU 0 with every box, and all
-gradients stay finite, for coordinates within 1e8 pixels (of larger ones float32 cannot hold the
-squares). An area below 1e-12 square pixels counts as none.
+gradients stay finite, for coordinates within 1e8 pixels (float32 cannot represent the squares of
+larger ones). An area below 1e-12 square pixels counts as none.
 """
 
 import functools
@@ -42,11 +42,11 @@ def at_least_float32(*arrays: ArrayLike) -> list[jax.Array]:
 def as_int32(labels: ArrayLike, name: str = "labels") -> jax.Array:
     """Converts labels, or positions of boxes, to the one dtype that they are compared in.
 
-    In their own, of 8 bits perhaps, class 255 would be the same as -1.
+    In their own dtype, perhaps of 8 bits, class 255 could equal -1.
 
     Args:
       labels: an array of any shape and any integer dtype.
-      name: what an error calls it.
+      name: name of the argument in errors.
 
     Returns:
       The array, int32.

@@ -62,7 +62,7 @@ def build(
 ) -> Experiment:
     """Builds a training run with all of its parts: the given ones, and the rest as configured.
 
-    Nothing is written and nothing is trained. What may be a slip is warned of.
+    Nothing is written and nothing is trained. Probable mistakes are logged as warnings.
 
     Args:
       config: a configuration, or the name of one as `configs.load` takes it.
@@ -70,14 +70,13 @@ def build(
       validation: the validation data; goes with `source`.
       network: a network for the configured detector: the same anchors, classes and losses.
       detector: a whole detector, with its losses, for the classes of the data.
-      optimizer: an optax transformation, its learning rate in it. Of the keys of `optimizer` and
-        `schedule` only `ema_decay` and `images` count then. Frozen parameters stay as they are,
-        whatever it does.
-      metrics: by which the run is evaluated; the headline of the first picks the best checkpoint.
+      optimizer: an optax transformation, with its learning rate. Of the keys of `optimizer` and
+        `schedule`, only `ema_decay` and `images` are then used. Frozen parameters never change.
+      metrics: metrics of the evaluations; the headline of the first one picks the best checkpoint.
       categories: the id and name of each label, of a run that has begun; None: those of the
         training data.
-      voc_pixels: how the pixels of VOC's XMLs are counted, of a run that has begun; None: as is
-        configured, or else as the training data gives away.
+      voc_pixels: pixel convention of VOC's XMLs, of a run that has begun; None: as configured, or
+        else as the training data suggests.
       class_weights: name -> weight in the loss of each class, of a run that has begun with such
         weights; None: as configured.
 
@@ -196,8 +195,8 @@ def train(
 ) -> Trained:
     """Trains a detector, or resumes the run in the workdir where it stopped.
 
-    How it goes is told on stderr, line by line, by the logger `ioub_jax`; whoever gives that a
-    level, or the root logger one of INFO, has it as they said.
+    The logger `ioub_jax` reports progress on stderr, line by line, unless you have set a level for
+    this logger, or INFO for the root logger.
 
     Args:
       experiment: all parts of the training, from `build`.
@@ -206,16 +205,16 @@ def train(
         some), `parts.json` (of parts that were given), `train.jsonl`, `histograms.jsonl`,
         `evaluation.jsonl`, `tensorboard/`,
         `checkpoints/{last,best}/` and `evaluation/` are written there.
-      profile: whether a few steps are traced, into `profile/`.
+      profile: True to trace a few steps into `profile/`.
 
     Returns:
-      What was trained, with the weights of the last step, or their moving average where the run
+      The trained detector, with the weights of the last step, or their moving average if the run
       keeps one.
 
     Raises:
-      ConfigError: the workdir holds another run, or another process is training there.
+      ConfigError: the workdir has another run, or another process is training there.
       DataError: the data set is broken.
-      NonFiniteError: training diverged; the last checkpoint stands.
+      NonFiniteError: training diverged; the last checkpoint is intact.
       CompilationError: the step was compiled more often than there are canvases.
     """
     folder = files.path_of(workdir)
@@ -279,7 +278,7 @@ def check_workdir(
     """Checks that a workdir is new, or holds a run of that configuration with those parts.
 
     Raises:
-      ConfigError: it holds another one.
+      ConfigError: it has another run.
     """
     configuration.check_workdir(workdir, settings)
     given_parts.check(workdir, given)

@@ -20,7 +20,8 @@ _DEEPEST = 4
 def has_no_box(bbox: object) -> bool:
     """True if a `bbox`, None where there is none, stands for no box.
 
-    Null, nothing, an empty list and four zeros do; what else is no box is one that is wrong.
+    Null, a missing value, an empty list and four zeros stand for no box; anything else that is not
+    a box is a faulty one.
     """
     if isinstance(bbox, list | tuple):
         return not bbox or (len(bbox) == 4 and all(is_number(side) and side == 0 for side in bbox))
@@ -31,8 +32,8 @@ def box_around(annotation: Mapping[str, Any]) -> list[float] | None:
     """The box around the outline that an annotation has instead of a box.
 
     Args:
-      annotation: with `segmentation`, polygons or a mask, or else with `keypoints`, of which those
-        count that are labelled (COCO's visibility is not 0).
+      annotation: with `segmentation`, polygons or a mask, or else with `keypoints`, of which only
+        labelled ones count (COCO's visibility is not 0).
 
     Returns:
       `[x, y, width, height]` in pixels; None where there is nothing, or nothing that can be read.
@@ -107,7 +108,7 @@ def _flat(values: object, depth: int = 0) -> Iterator[Any]:
 def _around_mask(counts: object, size: object) -> _Corners | None:
     """The corners around a mask: `size` is its height and width, `counts` its runs.
 
-    The runs go down column after column, and are of 0 and of 1 in turn.
+    The runs go down column after column, and are of 0 and 1 alternately.
     """
     runs = _runs(counts)
     if runs is None or not (isinstance(size, list | tuple) and len(size) == 2):
@@ -147,8 +148,8 @@ def _runs(counts: object) -> list[int] | None:
 def _decompressed(text: str) -> list[int] | None:
     """The runs in COCO's string: groups of five bits, each a run minus the one two before it.
 
-    A character is '0' and its six bits more; the highest says that more follow, and in the last of
-    a number the next one is its sign.
+    A character is '0' plus a value of six bits; the highest bit says that more characters follow,
+    and in the last character of a number the next bit is its sign.
     """
     runs: list[int] = []
     number, shift = 0, 0

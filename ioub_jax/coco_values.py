@@ -1,7 +1,8 @@
 """Meaning of single values in a COCO file: the rules for everyone who reads such files.
 
-Tools write ids as strings, flags as booleans, and null or nothing for what they do not know. What
-can mean only one thing is taken for it; what cannot is a `ValueError` for the reader to name.
+Tools write ids as strings, flags as booleans, and null or nothing for unknown values. A value with
+only one possible meaning is accepted; any other raises a `ValueError`, to which the reader adds the
+place.
 """
 
 import math
@@ -29,8 +30,8 @@ def id_of(value: object) -> int | str | None:
       value: as it is written.
 
     Returns:
-      An integer of 64 bits for an integer, a float such as 1.0 and a string such as '1'; any
-      other string itself, without spaces around it, as a name; None for what is no id.
+      An integer of 64 bits for an integer, a float such as 1.0 and a string such as '1'; any other
+      string itself, without spaces around it, as a name; None for anything that is not an id.
     """
     if isinstance(value, str):
         name = value.strip()
@@ -95,8 +96,8 @@ def area_of(value: object) -> float | None:
       value: as it is written, None where there is none.
 
     Returns:
-      The number, which may be written as a string; None where there is none or it is negative,
-      which is no area: the box's counts.
+      The number, which may be written as a string; None if it is missing or negative; the area of
+      the box is then used.
 
     Raises:
       ValueError: it is anything else; the message says what an area is.
@@ -138,8 +139,8 @@ def is_absent(value: object) -> bool:
 def rotation_of(annotation: Mapping[str, Any]) -> float:
     """Clockwise rotation of an annotation's box about its centre, in degrees.
 
-    CVAT writes it as `attributes.rotation`, others as `rotation`. What is no number there is an
-    attribute of another meaning.
+    CVAT writes it as `attributes.rotation`, other tools as `rotation`. A value that is not a number
+    is an attribute with another meaning.
     """
     rotation = annotation.get("rotation")
     if rotation is None:
@@ -153,7 +154,7 @@ def upright_corners(corners: np.ndarray, degrees: np.ndarray) -> np.ndarray:
     """The upright boxes around rectangles that are rotated about their centres.
 
     Args:
-      corners: float64 `[n, 4]`, xyxy in pixels of the rectangles before they are turned.
+      corners: float64 `[n, 4]`, xyxy in pixels of the rectangles before rotation.
       degrees: float64 `[n]`.
 
     Returns:

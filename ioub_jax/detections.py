@@ -27,14 +27,14 @@ class Detections:
     """Detections of one image, best first.
 
     Attributes:
-      boxes: float32 `[k, 4]` xyxy in pixels of the image, right and bottom edge exclusive. A file
-        is taken as it is stored unless the detector was trained with `data.exif='apply'`.
+      boxes: float32 `[k, 4]` xyxy in pixels of the image, right and bottom edge exclusive. The
+        pixels of a file are those stored, unless the detector was trained with `data.exif='apply'`.
       scores: float32 `[k]` in 0..1.
       labels: int32 `[k]`, positions in the detector's `classes`.
       class_names: the name of each label.
       image_size: height and width of the image.
-      category_ids: of each detection the id of its class in the data set; None: its label.
-      image: the image as it was given, which is read again to be drawn on; None: not known.
+      category_ids: the id in the data set of each detection's class; None: its label.
+      image: the image as it was given, which is read again for drawing; None if not known.
     """
 
     boxes: np.ndarray
@@ -76,12 +76,12 @@ class Detections:
     def draw(self, image: Any = None) -> Image.Image:
         """Draws the image with its boxes, each with its class's name and score.
 
-        A small image is enlarged by a whole factor until names can be read, one of more than 4,096
-        pixels a side is shrunk. Of many detections draw those `above` a score.
+        A small image is enlarged by a whole factor until names are legible, and one of more than
+        4,096 pixels a side is shrunk. Of many detections, draw those `above` a score.
 
         Args:
-          image: the image, if it is not the one that was detected in; a file, a Pillow image or an
-            array. One of another size is drawn on as if it were scaled.
+          image: another image to draw on than that of the detections: a file, a Pillow image or an
+            array. Boxes are scaled to its size.
 
         Raises:
           ValueError: no image is given and none is known.
@@ -117,10 +117,10 @@ class Detections:
         .png, .jpg, .jpeg and .webp are the picture of `draw`, .json is `to_coco`, .txt `to_yolo`.
 
         Args:
-          path: the file; its folder is made if it is not there.
+          path: the file; its folder is created if it does not exist.
 
         Raises:
-          ValueError: the name ends otherwise, or as `draw`.
+          ValueError: the name has another ending, or as `draw`.
           DataError: as `draw`.
         """
         path = files.path_of(path)
@@ -147,7 +147,7 @@ class Detections:
           image_id: the id of the image.
 
         Returns:
-          of each detection `image_id`, `category_id`, `bbox` ([x, y, width, height] in pixels) and
+          for each detection `image_id`, `category_id`, `bbox` ([x, y, width, height] in pixels) and
           `score`, plain Python values.
         """
         boxes = self.boxes.astype(np.float64)
@@ -161,7 +161,7 @@ class Detections:
     def to_yolo(self) -> str:
         """Text of a label file of YOLO tools: rows `class cx cy w h confidence`.
 
-        Classes are labels, the other numbers but the score shares of the image.
+        Classes are labels; the box is in shares of the image.
         """
         boxes = [result["bbox"] for result in self.to_coco()]
         return yolo_format.label_text(
@@ -171,7 +171,7 @@ class Detections:
     def to_supervision(self) -> SupervisionLike:
         """Detections for the package supervision, which need not be installed.
 
-        Its annotators, zones, sinks and trackers take them as they take its own.
+        Its annotators, zones, sinks and trackers accept them like its own detections.
         """
         return SupervisionLike(
             xyxy=self.boxes.copy(),

@@ -4,7 +4,7 @@
 class UserError(Exception):
     """An error that the user can mend; commands print its message without a traceback.
 
-    Everything else is a bug, or of the machine (`ioub_jax.commands.machine`).
+    All other errors are bugs, or errors of the machine (`ioub_jax.commands.machine`).
     """
 
 

@@ -27,14 +27,14 @@ def naming(keys: Mapping[str, str]) -> Iterator[None]:
     """Reports errors about arguments as errors about the keys that set them.
 
     Such an error begins with the name of its argument, as "scales is (2.0,); ..." does; any other
-    passes as it is.
+    error passes unchanged.
 
     Args:
       keys: the key of each argument.
 
     Raises:
       ConfigError: instead of a `ValueError` about an argument.
-      DataError: instead of another one about an argument.
+      DataError: instead of another `DataError` about an argument.
     """
     try:
         yield

@@ -32,7 +32,7 @@ def show() -> logging.Handler:
 def shown_by_default() -> Iterator[None]:
     """Shows the lines inside, unless the user has configured logging.
 
-    That is who has given the logger `ioub_jax` a level, or the root logger one of INFO or lower.
+    That is the case if the logger `ioub_jax` has a level, or the root logger one of INFO or lower.
     """
     if _logger.level != logging.NOTSET or _logger.isEnabledFor(logging.INFO):
         yield

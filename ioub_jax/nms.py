@@ -28,11 +28,12 @@ def class_wise_nms(
 
     The best box that is left is kept and removes the boxes of its class that it overlaps by more
     than `iou_threshold`, `max_detections` times. These are the first `max_detections` of a complete
-    class-wise NMS over all boxes, without its P x P IoUs: boxes are taken in descending order, a
-    block at a time, until there are enough. What is left of a block after the boxes kept before it
-    is settled at once: those that no better one left overlaps stay and remove what they overlap,
-    until none is left. Each turn of that keeps a box at least, so a block has at most as many turns
-    as it keeps boxes; of one object's candidates, or of many objects', a few.
+    class-wise NMS over all boxes, without its P x P IoUs: boxes are processed in descending order,
+    a block at a time, until there are enough. The boxes of a block that survive those kept before
+    it are settled together: boxes that no better remaining one overlaps are kept and remove the
+    boxes they overlap, until none is left. Each iteration keeps at least one box, so a block needs
+    at most as many iterations as it keeps boxes; in practice a few, for the candidates of one
+    object as of many.
 
     Args:
       boxes: `[P, 4]` xyxy, pixels; P is at least 1.

@@ -36,10 +36,10 @@ def soft_nms(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Soft-NMS within each class of one image.
 
-    The best box that is left is kept with the score that it then has, and lowers the scores of the
-    boxes of its class that it overlaps, `max_detections` times. Since scores only ever fall, these
-    are the first `max_detections` of a complete one. It equals mmcv's `soft_nms` with `offset=0`.
-    No gradient flows through it.
+    The best remaining box is kept with its current score, and lowers the scores of the boxes of its
+    class that it overlaps, `max_detections` times. Since scores never rise, these are the first
+    `max_detections` boxes of a complete Soft-NMS. It equals mmcv's `soft_nms` with `offset=0`. No
+    gradient flows through it.
 
     Args:
       boxes: `[P, 4]` xyxy, pixels; P is at least 1.

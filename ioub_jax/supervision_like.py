@@ -1,7 +1,7 @@
 """Detections in the form of the package supervision, without that package.
 
-What it offers to draw, count and follow detections asks them for attributes and for a few methods,
-and not for their class.
+Its tools for drawing, counting and tracking use attributes and a few methods of detections, but do
+not check their class.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ _PLACES = {
 class SupervisionLike:
     """k detections with the attributes of `supervision.Detections`, in its order.
 
-    `supervision.Detections(**vars(this))` is the real one.
+    `supervision.Detections(**vars(this))` makes the real one.
 
     Attributes:
       xyxy: float32 `[k, 4]` in pixels of the image.
@@ -37,7 +37,7 @@ class SupervisionLike:
       class_id: int64 `[k]`, positions in the detector's classes.
       tracker_id: None, until a tracker gives one.
       data: `class_name`, `[k]` of texts.
-      metadata: of all of them, empty.
+      metadata: empty, for all detections together.
     """
 
     xyxy: np.ndarray

@@ -1,6 +1,6 @@
 """Merging of the detections of an image's tiles by NMS over the whole image.
 
-In numpy, on the host: how many detections there are differs from image to image, and nothing is
+It runs in numpy, on the host, since the number of detections differs between images, and nothing is
 compiled for a number of them.
 """
 
@@ -41,19 +41,19 @@ def merge(
 ) -> Found:
     """Merges the detections of an image's tiles.
 
-    An object in several tiles is found in each, and in some of them cut. So of two detections of a
-    class in different tiles the one that comes later is left out where
+    An object in several tiles is detected in each, and cut in some of them. So of two detections of
+    a class in different tiles, the later one is left out if
 
     - their IoU is above `nms_iou`, as in the NMS of a single image, or
     - it reaches to a border of its tile inside of the image, and at least `COVERED` of it lies in
       the other one: it is a part of the same object.
 
     Detections at such a border come after all others, however high their scores, so that a part
-    never takes the place of the whole; then scores decide. Two detections of one tile leave each
-    other alone: the NMS of the tile has looked at them.
+    never replaces the whole; then scores decide. Two detections of one tile do not suppress each
+    other, since the NMS of the tile has compared them.
 
     Args:
-      found: of each of t tiles, in pixels of the tile.
+      found: detections of each of t tiles, in pixels of the tile.
       windows: `[t, 4]` xyxy, the tiles in pixels of the image.
       size: height and width of the image.
       nms_iou: see above.
@@ -61,7 +61,7 @@ def merge(
       zoom: pixels of the network's input per pixel of the image.
 
     Returns:
-      the detections of the image, best first, in pixels of it.
+      the detections of the image, best first, in its pixels.
     """
     counts = [len(one.labels) for one in found]
     tile = np.repeat(np.arange(len(found)), counts)

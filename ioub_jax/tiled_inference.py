@@ -19,10 +19,10 @@ class TiledDetection:
     """Detects in images tile by tile.
 
     Args:
-      tiling: how images are cut.
-      detect: maps at most `batch_size` tiles, uint8 `[h, w, 3]`, to what is found in each, in
+      tiling: rule by which images are cut.
+      detect: maps at most `batch_size` tiles, uint8 `[h, w, 3]`, to the detections in each, in
         pixels of the tile.
-      batch_size: tiles that are detected in together; they may be of several images.
+      batch_size: number of tiles in a batch; they may be from several images.
       nms_iou: as `tile_merging.merge`.
       max_detections: as `tile_merging.merge`.
     """
@@ -51,8 +51,8 @@ class TiledDetection:
           open_image: opens one; raises `DataError` where that fails.
 
         Yields:
-          The position of an image, its height and width, and what was found in it in pixels of it,
-          or why it cannot be read.
+          The position of an image, its height and width, and its detections in its pixels, or the
+          error that it cannot be read.
         """
         batch: list[tuple[int, np.ndarray]] = []
         for index, read in _ahead(self._rows_of_tiles(images, open_image)):

@@ -1,9 +1,9 @@
 """Cost of a step on TPUs that are not attached: compiled ahead of time, counted by XLA.
 
-XLA compiles for a described topology on any machine that has the package `libtpu`. What it then
-says of the program, memory, flops and bytes, is what it would say on the TPU. No time is measured:
-the roofline compares programs and is no forecast. XLA's bytes are those of every operation, also
-where a chip keeps them in its fast memory, and too few for gathers, scatters and sorts.
+XLA compiles for a described topology on any machine that has the package `libtpu`. The memory,
+flops and bytes that it reports for the program are the same as on the TPU. No time is measured: the
+roofline compares programs and is not a forecast. XLA counts the bytes of every operation, even if a
+chip keeps them in its fast memory, and too few for gathers, scatters and sorts.
 """
 
 import collections
@@ -35,8 +35,9 @@ class Chip(NamedTuple):
       memory: HBM in GB.
       teraflops: peak of bfloat16, in TFLOP/s.
       bandwidth: of the HBM, in GB/s.
-      options: what makes one device of the whole chip; v4 and v5p have two TensorCores.
-      devices: as how many jax sees it, each with its part of the three; a tpu7x is two.
+      options: compiler options that make the whole chip one device; v4 and v5p have two
+        TensorCores.
+      devices: number of jax devices of the chip, each with its part of the three; 2 for a tpu7x.
     """
 
     memory: float
@@ -60,7 +61,7 @@ class Collective(NamedTuple):
 
     Attributes:
       kind: 'all-reduce', 'all-gather', ...
-      operations: how many.
+      operations: number of operations.
       total_bytes: of their results, on one device.
       largest_bytes: of the largest of them.
     """
@@ -75,22 +76,22 @@ class Collective(NamedTuple):
 class Plan:
     """A program compiled for a topology. Bytes and flops are those of one device.
 
-    A device is a chip, but of a tpu7x half of one.
+    A device is a chip, except that it is half a tpu7x.
 
     Attributes:
       topology: 'v5e:4x4'.
-      chips: how many.
+      chips: number of chips.
       batch_per_chip: images of one chip.
       canvas: height and width of the images.
       fits: whether the program fits into the device's memory.
-      reason: why it does not, in XLA's words.
+      reason: the reason why it does not, in XLA's words.
       argument_bytes: of the state, the batch and the anchors.
       output_bytes: of the results that are not written where an argument was.
       temporary_bytes: needed in between.
       flops: floating-point operations.
       bytes_accessed: read and written by all operations.
       collectives: communication between devices.
-      compile_seconds: how long compiling took.
+      compile_seconds: time of the compilation.
       program: the text of the compiled program.
     """
 
@@ -255,7 +256,7 @@ def plan_step(
         are read.
       num_classes: C.
       topology: its name.
-      batch_per_device: images on one device, which is a chip, but of a tpu7x half of one.
+      batch_per_device: images on one device, which is a chip, or half a tpu7x.
       devices: of the topology.
 
     Raises:
@@ -286,14 +287,14 @@ def plan_step(
 def largest_batch(plan_of: Callable[[int], Plan], first: int = 1) -> Plan:
     """The plan with the most images per device that still fits.
 
-    Doubles from `first` until it fits no more, then halves the interval.
+    Doubles the batch from `first` on until it no longer fits, then bisects the interval.
 
     Args:
-      plan_of: makes the plan of so many images on a device.
-      first: where to begin.
+      plan_of: makes the plan for a number of images per device.
+      first: number to begin with.
 
     Returns:
-      That plan; where not even one image fits, the plan of one.
+      That plan; if not even one image fits, the plan for one.
     """
     best, low, high = None, 0, first
     plan = plan_of(first)
@@ -382,8 +383,8 @@ def collectives_of(hlo: str) -> tuple[Collective, ...]:
       hlo: the text of the program, as `compiled.as_text()` gives it.
 
     Returns:
-      One entry a kind, in alphabetical order. An operation counts once, also where it is split into
-      a start and an end.
+      One entry a kind, in alphabetical order. An operation counts once, even if it is split into a
+      start and an end.
     """
     sizes: dict[str, list[int]] = collections.defaultdict(list)
     for line in hlo.splitlines():

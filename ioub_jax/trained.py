@@ -47,11 +47,11 @@ class Trained:
       placed: the detector on the devices it was trained on.
       variables: its variables, on these devices.
       source: a split of the data set it was trained on, or of another one.
-      loading: how images become batches.
-      metrics: by which it is evaluated.
-      batch_size: images that are evaluated at once.
-      settings: its configuration as JSON can hold it.
-      measured: the scores from which its detections are best kept, where that was measured.
+      loading: conversion of images to batches.
+      metrics: metrics of its evaluation.
+      batch_size: number of images in a batch of the evaluation.
+      settings: its configuration for JSON.
+      measured: the best score thresholds, if they were measured.
     """
 
     placed: PlacedDetector
@@ -158,17 +158,18 @@ def load_run(
       workdir: the run's folder.
       checkpoint: 'best' or 'last'.
       split: 'train', 'val' or 'test'.
-      ema: whether with the moving average of the weights, where the run keeps one.
-      changes: values of keys of the run's configuration that are to be other ones here, to use it
-        on other data: `{"data.coco.root": "elsewhere"}`.
-      network: of a run that was trained with a network of its own, the same.
-      detector: of a run that was trained with a detector of its own, the same.
+      ema: True to use the moving average of the weights, if the run keeps one.
+      changes: new values for keys of the run's configuration, to use it on other data:
+        `{"data.coco.root": "elsewhere"}`.
+      network: the network of a run that was trained with one of your own.
+      detector: the detector of a run that was trained with one of your own.
       views: test-time augmentation, as for `load`.
 
     Raises:
-      ConfigError: the workdir holds no run, or no such checkpoint, or a key cannot be changed, or
-        a part of its own is not given, or the network has one size and no scales.
-      DataError: the data set is broken, or has objects of a class that the run does not have.
+      ConfigError: the workdir has no run, or no such checkpoint, or a key cannot be changed, or
+        your own network or detector is not given, or scales are given for a network with one input
+        size.
+      DataError: the data set is faulty, or has objects of a class that the run does not have.
     """
     workdir = files.path_of(workdir)
     opened = open_run(workdir, split, changes, network=network, detector=detector, views=views)

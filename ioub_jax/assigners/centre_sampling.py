@@ -59,11 +59,11 @@ def fcos(
     and if the largest of its distances from the box's four edges is in the range of its level. Of
     several such boxes it goes to the one with the smallest area, the first of equals.
 
-    By the rule `'authors'`, as in the authors' code and in mmdetection, both ends belong to a
-    range: a box whose distance is just the end of one is found on two levels. (The authors' areas
-    are of sides one pixel longer, mmdetection's are not, and neither are ours.) By
-    `'torchvision'` no end does, such a box is found on none, and a box is the smaller one where
-    1e8 less its area is the larger number: in float32 areas that differ by less than 4 to 8 square
+    With the rule `'authors'`, as in the authors' code and in mmdetection, both ends belong to a
+    range: a box whose distance equals an end is found on two levels. (The authors compute areas
+    from sides that are one pixel longer; mmdetection does not, and neither does this function.)
+    With `'torchvision'` neither end belongs to a range, such a box is found on no level, and areas
+    are compared as 1e8 minus the area: in float32, areas that differ by less than 4 to 8 square
     pixels are equal, and a box of 1e8 is never found.
 
     Args:
@@ -74,12 +74,12 @@ def fcos(
       ignored: `[B, M]` bool, whether a valid box is a region to ignore.
       center_radius: in strides; None for all locations inside a box, as in the first paper.
       size_ranges: least and largest distance of every level, pixels. None: 4 to 8 strides, from 0
-        on the first level and without end on the last, which is 64, 128, 256 and 512 in between
-        where strides are 8 to 128; torchvision has no other.
+        on the first level and unbounded on the last, so the bounds in between are 64, 128, 256 and
+        512 for strides of 8 to 128; torchvision has no other ranges.
       strides: pixels, of every level. None: the widths of the anchors, as in torchvision.
-      rule: whose comparisons.
+      rule: 'authors' or 'torchvision', as above.
       ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored,
-        where it is not positive.
+        if it is not positive.
 
     Returns:
       The matches, `[B, N]` each; `gt_index` is 0 where an anchor is not positive, and so is `iou`,

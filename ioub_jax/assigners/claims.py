@@ -11,7 +11,7 @@ class Claims(NamedTuple):
 
     Attributes:
       anchor: `[B, M, K]` int32, the anchors' indices; those of a slot differ.
-      made: `[B, M, K]` bool, whether the claim is made at all.
+      made: `[B, M, K]` bool, False for entries without a claim.
     """
 
     anchor: jax.Array

@@ -25,8 +25,8 @@ class Given(NamedTuple):
       anchors: `[N, 4]` xyxy, pixels, all levels concatenated.
       boxes: `[B, M, 4]` xyxy, pixels; zeros where a slot is neither an object nor a region.
       labels: `[B, M]` int32.
-      is_object: `[B, M]` bool, what positives are made for.
-      is_region: `[B, M]` bool, what is ignored.
+      is_object: `[B, M]` bool, the objects that get positives.
+      is_region: `[B, M]` bool, the regions to ignore.
     """
 
     anchors: jax.Array
@@ -60,7 +60,7 @@ def check_given(
       ignore_iof: share of an anchor's area.
 
     Returns:
-      What is given, and the number of anchors of every level.
+      The prepared arguments, and the number of anchors of every level.
 
     Raises:
       TypeError: labels are not integers.
@@ -115,7 +115,8 @@ def check_count(name: str, value: int) -> None:
 def nowhere(given: Given, *more: jax.Array) -> jax.Array:
     """False for every anchor, `[B, N]`, and with it the state that a loop begins with.
 
-    It is made of all that a loop reads, for `shard_map` asks which of it differs between devices.
+    It depends on everything that a loop reads, because `shard_map` checks which values differ
+    between devices.
     """
     of_images = (given.is_object | given.is_region)[:, :1] & (given.labels[:, :1] != 0)
     for array in (given.boxes, *more):
@@ -128,14 +129,14 @@ def visit_slots(
 ) -> _State:
     """`state = visit(state, slot)` for every one of the M slots, in order.
 
-    All are visited, also those that hold no box: to know the last that does, devices would have
-    to ask each other.
+    All slots are visited, even those without a box: devices would have to communicate to find the
+      last used one.
 
     Args:
-      visit: gives the next state.
+      visit: returns the next state.
       slots: arrays `[B, M, ...]`, of which `visit` gets `[B, ...]`.
       state: the first state.
-      together: whether a few slots are visited in one pass over the state.
+      together: True to visit a few slots in one pass over the state.
 
     Returns:
       The last state.
@@ -207,7 +208,8 @@ def inside_by(centres: jax.Array, boxes: jax.Array) -> jax.Array:
 def in_ignored_regions(given: Given, ignore_iof: float) -> jax.Array:
     """True where a region to ignore covers an anchor: bool `[B, N]`.
 
-    That is at least `ignore_iof` of the anchor's area or, where it has none, its centre.
+    It has to cover at least `ignore_iof` of the anchor's area or, for an anchor without area, its
+    centre.
     """
     least = ignore_iof * box_ops.area(given.anchors)[None]
 

@@ -18,12 +18,12 @@ _ANCHORS_AT_ONCE = 2048
 class Predicted:
     """Logits and boxes of every anchor, level by level, without gradients.
 
-    All that is made of logits is of the dtype of the boxes, at least float32.
+    Everything computed from logits has the dtype of the boxes, at least float32.
 
     Attributes:
       logits: one `[B, N_l, C]` a level, before the sigmoid, of their own dtype.
       boxes: `[B, N, 4]` xyxy, pixels; zeros where a coordinate is not finite.
-      objectness: one `[B, N_l, 1]` a level, before the sigmoid; or nothing.
+      objectness: one `[B, N_l, 1]` a level, before the sigmoid; or empty.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Predicted:
 def _in_parts(function: Callable[[jax.Array, int], jax.Array], size: int) -> jax.Array:
     """`function(start, number)` of `size` anchors, one part after another: `[B, size]`.
 
-    Not every compiler sums up what it has not written down before, for all of them at once.
+    The parts keep intermediate arrays small, since not every compiler fuses a sum with its input.
     """
     number = min(size, _ANCHORS_AT_ONCE)
     # The last part begins so early that it is as long as the others.

@@ -2,9 +2,10 @@
 
 Losses are unreduced, know nothing of positives (multiply by the mask), are computed in float32
 (float64 when an input is float64) and have finite gradients for every finite input. They are finite
-too, if the dtype can represent the distance of two numbers. Arrays that are not real, shapes that
-do not go together and hyper-parameters out of range are refused while a program is traced, in a
-sentence that names the argument.
+too, if the dtype can represent the distance of two numbers.
+
+Arrays that are not real, shapes that do not go together and hyper-parameters out of range are
+refused while a program is traced, in a sentence that names the argument.
 """
 
 from collections.abc import Sequence
@@ -59,9 +60,9 @@ def balanced_l1_loss(
 ) -> jax.Array:
     """Balanced L1 loss of Libra R-CNN (arXiv 1904.02701).
 
-    `alpha / b (b d + 1) ln(b d / beta + 1) - alpha d` where `d < beta`, else `gamma d + gamma / b -
-    alpha beta`, with `b = exp(gamma / alpha) - 1`. The paper has beta = 1; with any other value the
-    two pieces do not meet at beta, as in the authors' code.
+    `alpha / b (b d + 1) ln(b d / beta + 1) - alpha d` where `d < beta`, else
+    `gamma d + gamma / b - alpha beta`, with `b = exp(gamma / alpha) - 1`. The paper has beta = 1;
+    with any other value the two pieces do not meet at beta, as in the authors' code.
 
     Args:
       pred: `[..., 4]` predicted deltas.

@@ -46,8 +46,8 @@ def rank_and_sort_loss(
 
     - ranking error: `r_i = F_i / (P_i + F_i)`, `F_i = sum_n H(z_n - z_i)`, `P_i = sum_j H(z_j -
       z_i)`, i included, as in the authors' code;
-    - sorting error: `sum_j H(z_j - z_i) (1 - q_j) / P_i`, minus the same over those j with `q_j >=
-    q_i` only.
+    - sorting error: `sum_j H(z_j - z_i) (1 - q_j) / P_i`, minus the same over those j with
+      `q_j >= q_i` only.
 
     **Divide the sum by the number of positives** to get the authors' loss. All entries of all
     anchors are ranked together; `jax.vmap` ranks each image by itself. In the authors' code a

@@ -26,8 +26,8 @@ def correlation_loss(
     With means m, standard deviations s and covariance c, with n - 1 as in the authors' code:
 
     - 'concordance': `1 - 2 c / (s_x^2 + s_y^2 + (m_x - m_y)^2)`, which also asks for equal values;
-    - 'pearson': `1 - c / (s_x s_y)`; - 'spearman': that of the soft ranks of the scores and of the
-    IoUs.
+    - 'pearson': `1 - c / (s_x s_y)`;
+    - 'spearman': that of the soft ranks of the scores and of the IoUs.
 
     A soft rank becomes the rank as `regularization_strength` goes to 0, and then has no gradient;
     it becomes the value plus a constant where the strength exceeds the distances of the scores. The

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 def soft_ranks(values: jax.Array, counted: jax.Array, *, strength: float) -> jax.Array:
     """Ascending soft ranks, from about 1: the projection of `values / strength` on all rankings.
 
-    With s the values by the strength in descending order and w = n, n - 1, ..., 1, the ranks are `s
-    - v`, where v is the non-increasing sequence nearest to s - w. So v is the mean of s - w over
+    With s the values by the strength in descending order and w = n, n - 1, ..., 1, the ranks are
+    `s - v`, where v is the non-increasing sequence nearest to s - w. So v is the mean of s - w over
     blocks of neighbours, which are found by pooling all blocks whose mean exceeds that of the block
     before, until there are none.
 

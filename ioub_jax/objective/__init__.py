@@ -2,6 +2,7 @@
 
 Predictions stay per pyramid level; only per-anchor scalars `[B, N]` are concatenated. So one
 function for the weights serves every scope of the normaliser, and the big tensors are read once.
+
 Read the modules in this order: `options` (the choices), `per_anchor` (the values of every anchor),
 `weights` (the weights of the anchors), `detection` (the weighted sum), and `histograms` (statistics
 of a batch's positives).
