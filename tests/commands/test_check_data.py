@@ -179,4 +179,4 @@ def test_yolos_format_is_looked_at(commands, tmp_path):
     write(tmp_path, **{"train/labels/b.txt": f"0 {row}7 {row}"})
     code, told = commands("check_data", *arguments)
     assert code == 1
-    assert "b.txt:2: is of class 7, and the ids in" in " ".join(told.split())
+    assert "b.txt:2: has class 7, but the ids in" in " ".join(told.split())

@@ -215,7 +215,7 @@ def test_a_dry_run_tells_of_no_warm_up_where_there_is_none(places, monkeypatch):
 
 # ------------------------------------------------------------------ what a user gets wrong
 
-NO_RUN = "holds no run (there is no config.json in it)"
+NO_RUN = "has no run (no config.json)"
 NO_CHECKPOINT = "has no 'best' checkpoint; let ioub train reach one first."
 NO_FOLDER = "choose another folder; this is a file: "
 MISTAKES = [
@@ -276,7 +276,7 @@ MISTAKES = [
         for setting, words in (
             (".data.max_box=2", 'Did you mean "max_boxes" instead of "max_box"?'),
             (".data.canvases=64", "data.canvases is (64,); it must be heights and widths"),
-            (".model.width=3", "--config.model.width is what the run was trained with; only keys"),
+            (".model.width=3", "--config.model.width was fixed by the training; only keys"),
         )
     ),
     *(
@@ -530,7 +530,7 @@ def test_an_import_that_takes_too_much_memory_is_one_sentence():
         [sys.executable, "-c", program], cwd=tiny.ROOT, text=True, capture_output=True
     )
     first, second = shown.stderr.splitlines()
-    assert first.startswith("Only 1.0 GiB of addresses are allowed (ulimit -v).")
+    assert first.startswith("Only 1.0 GiB of address space are allowed (ulimit -v).")
     assert second.startswith("Error: This process may not have the memory or the threads")
     assert shown.returncode == command_line.USER_ERROR
 

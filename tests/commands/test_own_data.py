@@ -35,7 +35,7 @@ def test_from_a_folder_to_a_configuration_and_to_a_training(commands, folder, tm
         "Classes: bolt.",
         "Missing:",
     ]
-    assert lines[start + 4].startswith("  - No images for validation are named: a tenth of the")
+    assert lines[start + 4].startswith("  - There are no validation images: a tenth of the")
     assert lines[start + 5].startswith("  - Images for training: boxes that are missing")
     assert f"{folder / 'labels' / '7.txt'}" in lines[start + 5]
     assert lines[-1] == f"ioub train --config={mine} --workdir=runs/mine"
@@ -45,7 +45,7 @@ def test_from_a_folder_to_a_configuration_and_to_a_training(commands, folder, tm
         "train", f"--data={folder}", skip, f"--workdir={tmp_path / 'run'}", "--dry_run"
     )
     assert code == 0, told
-    assert f"Found YOLO in {folder}." in told and "No images for validation" in told
+    assert f"Found YOLO in {folder}." in told and "There are no validation images" in told
     assert "Split: 18 train, 2 val (data.split.val=0.1, seed 0)" in told
     # Boxes of 16x12: 256 px is the least of a canvas, and 64x48 becomes 256x192.
     assert "Canvases: 192x256 (18 images)." in told
@@ -54,9 +54,7 @@ def test_from_a_folder_to_a_configuration_and_to_a_training(commands, folder, tm
     assert "((192, 256),)" in shown and str(folder) in shown
 
 
-NOT_BOTH = (
-    "Error: --data and --config are both given: --data finds out by itself what --config says;"
-)
+NOT_BOTH = "Error: --data and --config are both given: --data finds the configuration by itself;"
 MISTAKES = [
     ("train", ["--workdir=FOLDER/run"], "Error: give your data's folder as --data=PATH, or a"),
     ("check_data", [], "Error: give your data's folder as --data=PATH, or a configuration as"),

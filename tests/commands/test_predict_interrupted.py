@@ -127,7 +127,7 @@ def test_odd_files_and_names_do_not_end_it(command, folder, tmp_path, capsys):
         command(Detector(), folder)
     told = capsys.readouterr()
     assert "4 detections in 4 images" in told.out
-    assert r"forged\nError: \x1b[31m.png: is empty or no image" in told.err
+    assert r"forged\nError: \x1b[31m.png: is empty or not an image" in told.err
     assert "huge.png: is 40000x40000 pixels, more than" in told.err
     assert "pages.tif: has 2 pages" in told.err
     content = json.loads((tmp_path / "found" / "predictions.json").read_bytes().decode())

@@ -148,7 +148,7 @@ def test_a_damaged_run_goes_on_from_what_is_whole_to_the_same_bits(finished, tmp
     assert code == 0, output
     assert f"{workdir / 'config.json'} is gone: the configuration is taken from" in output
     assert (
-        f"in {workdir} are damaged: the run goes on from the 'last' checkpoint of step 20" in output
+        f"in {workdir} are damaged: the run resumes from the 'last' checkpoint of step 20" in output
     )
     assert "Traceback" not in output
     assert_bit_identical(state_in(workdir), state_in(finished))
@@ -203,7 +203,7 @@ def test_report_a_run_by_what_its_evaluation_has_kept(finished, tmp_path):
     assert code == 0, output
     assert f"run: AP {last['AP']:.3f}, AP50 {last['AP50']:.3f}" in output
     text = (tmp_path / "report.html").read_text()
-    assert "Side by side" in text and "What NMS has lost cannot be told" in text
+    assert "Side by side" in text and "The losses by NMS cannot be computed" in text
     assert text.count("data:image/jpeg") >= 2
     code, output = tiny.run("report", f"--workdir={finished}", "--checkpoint=last", "--dry_run")
     assert code == 0, output

@@ -62,7 +62,7 @@ def refused(config, words):
         (
             "evaluation.metrics",
             (),
-            "'coco', 'voc', 'lvis' or several, first the one whose AP picks the best",
+            "'coco', 'voc', 'lvis' or several, the one whose AP picks the best",
         ),
         ("evaluation.metrics", ("coco", "coco"), "'coco', 'voc', 'lvis' or several"),
         ("evaluation.metrics", ("AP",), "'coco', 'voc', 'lvis' or several"),
@@ -368,7 +368,7 @@ def test_points_of_a_schedule_that_has_none():
         (
             {"batch_size": 12, "runtime.gradient_accumulation": 4},
             2,
-            "runtime.gradient_accumulation is 4, which cannot cut the 6 images of a device",
+            "runtime.gradient_accumulation is 4, which does not divide the 6 images of a device",
         ),
     ],
 )
@@ -408,7 +408,7 @@ def test_a_detector_is_refused_before_it_is_built():
 def test_a_damaged_file_of_a_workdir_is_named(tmp_path, name):
     configuration.claim_workdir(tmp_path, configuration.to_dict(tiny.get_config()))
     pathlib.Path(tmp_path, name).write_text('{"a')
-    with pytest.raises(ConfigError, match=rf"{name} is no JSON \(.*\); put back what"):
+    with pytest.raises(ConfigError, match=rf"{name} is not JSON \(.*\); put the original"):
         trained.open_run(tmp_path, "val")
 
 

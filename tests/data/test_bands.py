@@ -110,7 +110,7 @@ def test_pillow_images_and_arrays_are_the_same_as_their_files():
         (tiff(noise(5), extra=(0, 0)), 5, "its 5 bands cannot be decoded together; write it as"),
         (b"no image", 4, "its unknown number of bands cannot be decoded together; write it as"),
         (tiff(noise(4), extra=(0,)), 3, "or set config.model.in_channels=4 to train on all"),
-        (tiff(noise(4).astype(np.float32), kind=3), 4, "is 32-bit float, which is not read"),
+        (tiff(noise(4).astype(np.float32), kind=3), 4, "is 32-bit float, which cannot be read"),
     ],
 )
 def test_another_number_of_bands_is_one_sentence(data, channels, words):

@@ -277,14 +277,14 @@ DAMAGE = {
     "image without an id": Damage(
         edit_list("images", lambda entries: [*entries, {"file_name": "c.jpg"}]),
         "broken_annotation",
-        r"image number 4 \(id None, 'c\.jpg'\) has an id that is no integer of 64 bits and no ",
+        r"image number 4 \(id None, 'c\.jpg'\) has an id that is neither a 64-bit integer nor a ",
         EVERYTHING,
     ),
     **{
         f"image id is {identity!r}": Damage(
             edit_list("images", lambda entries, bad=identity: [*entries, entries[0] | {"id": bad}]),
             "broken_annotation",
-            rf"image number 4 \(id {re.escape(repr(identity))}, 'a\.jpg'\) has an id that is no in",
+            rf"image number 4 \(id {re.escape(repr(identity))}, 'a\.jpg'\) has an id that is neit",
             EVERYTHING,
         )
         for identity in ("", 4.5, True, [4], float("inf"), "4\n5")
@@ -301,13 +301,13 @@ DAMAGE = {
     "image id beyond 64 bits": Damage(
         edit_list("images", lambda entries: [*entries, entries[0] | {"id": 2**63}]),
         "broken_annotation",
-        r"has an id that is no integer",
+        r"has an id that is neither a 64-bit integer",
         EVERYTHING,
     ),
     "image is no object": Damage(
         edit_list("images", lambda entries: [*entries, "c.jpg"]),
         "broken_annotation",
-        r"image number 4 \(id None, None\) has an id that is no integer",
+        r"image number 4 \(id None, None\) has an id that is neither a 64-bit integer",
         EVERYTHING,
     ),
     "file_name missing": Damage(
@@ -322,13 +322,13 @@ DAMAGE = {
     "file_name that no system can have": Damage(
         edit_image(1, file_name="\ud800.png"),
         "broken_annotation",
-        r"image number 2 \(id 2, '\\ud800\.png'\) has a file_name that is no name",
+        r"image number 2 \(id 2, '\\ud800\.png'\) has a file_name that is not a name",
         SECOND_IMAGE_LEFT_OUT,
     ),
     "file_name has a line break": Damage(
         edit_image(1, file_name="b\n.png"),
         "broken_annotation",
-        r"image number 2 \(id 2, 'b\\n\.png'\) has a file_name that is no name",
+        r"image number 2 \(id 2, 'b\\n\.png'\) has a file_name that is not a name",
         SECOND_IMAGE_LEFT_OUT,
     ),
     **{
@@ -358,7 +358,7 @@ DAMAGE = {
         f"annotation of image {identity!r}": Damage(
             edit_annotation(2, image_id=identity),
             "unknown_image",
-            rf"annotation 13 is of image {re.escape(repr(identity))}, which is not listed; list it",
+            rf"annotation 13 belongs to image {re.escape(repr(identity))}, which is not listed;",
             ONE_BOX_LEFT_OUT,
         )
         for identity in (99, "b", [2], 2.5, -1, True)
@@ -380,7 +380,7 @@ DAMAGE = {
             edit_annotation(2, category_id=identity),
             "unknown_category",
             rf"annotation 13 \(of image 2, .*\) has the category {re.escape(repr(identity))}, which"
-            r" is not listed; list it, or set .* to ignore the place of the box",
+            r" is not listed; list it, or set .* to ignore the region of the box",
             ONE_BOX_LEFT_OUT,
             (1.5, 2.5, 11.5, 12),
         )
@@ -402,7 +402,11 @@ DAMAGE = {
             (1.5, 2.5, 11.5, 12),
         )
         for key, fault, values in (
-            ("area", "no finite number of square pixels", ("big", float("nan"), True, [9], 1e300)),
+            (
+                "area",
+                "not a finite number of square pixels",
+                ("big", float("nan"), True, [9], 1e300),
+            ),
             ("iscrowd", "neither 0 nor 1", ("no", 2, 0.5, float("nan"), [1], {})),
             ("difficult", "neither 0 nor 1", ("Unspecified", -1)),
             ("ignored", "neither 0 nor 1", ("2",)),
@@ -552,7 +556,7 @@ DECODED = {
     "image of zero bytes": (
         write_image(1, b""),
         "unreadable_image",
-        r"a\.jpg: is empty or no image",
+        r"a\.jpg: is empty or not an image",
     ),
     "image is a web page": (
         write_image(1, b"<html>404 not found</html>" * 9),
@@ -577,7 +581,7 @@ DECODED = {
     "image of another size": (
         edit_image(0, height=64, width=48),
         "image_size",
-        r"a\.jpg: is 64x48 pixels but its annotation says 48x64: width and height are exchanged",
+        r"a\.jpg: is 64x48 pixels but its annotation says 48x64: width and height are swapped",
     ),
     "image vanished during training": (
         lambda folder: None,

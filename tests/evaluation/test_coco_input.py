@@ -58,7 +58,7 @@ def test_both_readers_make_the_same_box_of_an_outline(tmp_path, caplog, bbox, ou
     content = ground_truth(outline | {"bbox": bbox, "attributes": {"rotation": 30}})
     (annotation,) = check_input(content, []).annotations
     assert annotation["bbox"] == PERFECT[0]["bbox"] and content["annotations"][0]["bbox"] == bbox
-    assert "1 annotations without a box, read as the box around what they" in caplog.text
+    assert "1 annotations without a box, read as the box around their mask" in caplog.text
     source = as_source(content, tmp_path)
     assert source.annotations(0).boxes.tolist() == [[10, 10, 30, 26]]
     assert source.census.changes == {"outlined": 1}
@@ -90,7 +90,7 @@ def test_both_readers_take_an_area_for_the_same(tmp_path, value):
     content = ground_truth({"area": value})
     if value in (True, "big") or value != value:
         for read in (lambda: check_input(content, []), lambda: as_source(content, tmp_path)):
-            with pytest.raises(ValueError, match=r"has the area .*, which is no finite number"):
+            with pytest.raises(ValueError, match=r"has the area .*, which is not a finite number"):
                 read()
         return
     (annotation,) = evaluation.to_coco_ground_truth(as_source(content, tmp_path))["annotations"]

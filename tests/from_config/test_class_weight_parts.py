@@ -118,5 +118,5 @@ def test_a_run_is_built_with_them_and_keeps_them(tmp_path):
     with pytest.raises(ConfigError, match=r"began with the class weights .*star"):
         class_weights.claim(tmp_path, kept)
     (tmp_path / "class_weights.json").write_text(json.dumps([1.0]))
-    with pytest.raises(ConfigError, match=r"class_weights.json does not hold a weight of each cl"):
+    with pytest.raises(ConfigError, match=r"class_weights.json does not have a weight for each cl"):
         class_weights.read(tmp_path)

@@ -281,7 +281,7 @@ def test_validation_images_that_are_trained_on_are_refused(data, tmp_path):
         path.write_bytes((tmp_path / f"{number}.png").read_bytes() + written)
     data.update({"allow_same_images": False})
     data.coco.val_images = "copies"
-    told = r"^1 of the 22 validation images is trained on, too \(the first: .*copies/1.png, which "
+    told = r"^1 of the 22 validation images is also trained on \(the first: .*copies/1.png, which "
     with pytest.raises(DataError, match=rf"{told}has the bytes of {first}\)"):
         data_parts.open_data(config)
 
@@ -431,5 +431,5 @@ def test_drawn_images_are_rgb():
         data_parts.open_split(config, "train")
     assert str(caught.value) == (
         "config.model.in_channels is 1, but the images of a ShapesSource have 3 channels; set it "
-        "to 3, or take image files."
+        "to 3, or use image files."
     )

@@ -20,9 +20,9 @@ def test_dense_images_are_told_with_the_figure_and_the_key():
     told = metric_parts.limit_warnings(source, (CocoMetric(),), 100)
     assert told == {
         "dense_class": "Evaluation: images with more objects of a class than COCO's "
-        "metrics count: 1 of 2. COCO's AP counts the 100 best detections of a class in an image, so "
-        "a perfect detector would reach 0.663 here; --config.evaluation.coco_detections=150 counts enough, as AP@150, and "
-        "VOC's metric has no such limit.",
+        "metrics count: 1 of 2. COCO's AP counts the 100 best detections of a class in an image, "
+        "so a perfect detector would reach 0.663 here; --config.evaluation.coco_detections=150 "
+        "counts enough, as AP@150, and VOC's metric has no such limit.",
         "dense_image": "Evaluation: images with more objects than the number of detections "
         "that are kept: 1 of 2. "
         "config.evaluation.max_detections is 100, for all classes together; the fullest image "

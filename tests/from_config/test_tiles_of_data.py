@@ -188,7 +188,7 @@ def test_a_class_that_no_tile_shows_well_enough_is_told(config, root, tmp_path):
     (tmp_path / "all.json").write_text(json.dumps(content))
     config.data.tiles.visibility = 0.5
     config.data.allow_empty_classes = True
-    with pytest.raises(DataError, match="its only box is shown by no tile well"):
+    with pytest.raises(DataError, match="its only box is not shown well enough by any tile"):
         data_parts.open_data(config)
 
 
@@ -273,6 +273,6 @@ def test_an_ssd_sees_tiles_of_its_own_size():
 
 def test_what_draws_its_images_has_no_tiles(config):
     source = ShapesSource(num_images=4, image_size=(64, 64))
-    sentence = "config.data.tiles.size is 64, but tiles are cut from image files, which Shapes"
+    sentence = "config.data.tiles.size is 64, but tiles are cut from image files, and Shapes"
     with pytest.raises(ConfigError, match=sentence):
         ioub_jax.build(config, source=source, validation=source)

@@ -34,9 +34,13 @@ def test_a_sweep_sets_what_is_written(key, text, value):
 @pytest.mark.parametrize(
     ("key", "text", "sentence"),
     [
-        ("seed", "2.5", "--sweep sets seed to '2.5', which is no int."),
-        ("seed", "None", "--sweep sets seed to 'None', which is no int."),
-        ("anchors.ratios", "(1.0", "--sweep sets anchors.ratios to '(1.0', which is no tuple."),
+        ("seed", "2.5", "--sweep sets seed to '2.5', which is not of type int."),
+        ("seed", "None", "--sweep sets seed to 'None', which is not of type int."),
+        (
+            "anchors.ratios",
+            "(1.0",
+            "--sweep sets anchors.ratios to '(1.0', which is not of type tuple.",
+        ),
         ("seed.more", "1", "No such key in the configuration: 'seed.more', in --sweep."),
     ],
 )

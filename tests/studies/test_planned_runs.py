@@ -209,7 +209,9 @@ def test_cocos_file_that_is_gone_is_asked_for(tmp_path):
     (run,) = plan(tmp_path, seeds=1, arms=ARMS[:1])
     pretend_trained(run, noise=1.0)
     (run.workdir / "evaluation/val_24_metrics.json").unlink()
-    sentence = r"val_24_metrics.json is not there: train .* with 'coco' among evaluation.metrics\."
+    sentence = (
+        r"val_24_metrics.json does not exist: train .* with 'coco' among evaluation.metrics\."
+    )
     with pytest.raises(ConfigError, match=sentence):
         planned_runs.make_result(run, resamplings=20)
 

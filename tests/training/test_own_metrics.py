@@ -51,7 +51,7 @@ def test_the_best_checkpoint_is_that_of_its_headline(tmp_path, caplog):
         "foretold_worth 4 at step 6; the best so far is 5 at step 4.",
     ]
     assert re.fullmatch(
-        r"Trained in \d+:\d\d: the best foretold_worth is 5, of step 4, whose checkpoint is "
+        r"Trained in \d+:\d\d: the best foretold_worth is 5, at step 4; its checkpoint is "
         rf"{tmp_path}/checkpoints/best\.",
         caplog.messages[-3],
     )

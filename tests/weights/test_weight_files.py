@@ -99,10 +99,13 @@ def test_a_file_without_tensors_by_name_is_refused(saved, tmp_path):
         ("is empty; get the file again", b""),
         ("is a web page, not weights", b"<!DOCTYPE html><html>404</html>"),
         ("is a web page, not weights", b"\n\n <html>"),
-        ("is no file that torch.save wrote", b"version https://git-lfs.github.com/spec/v1"),
-        ("is damaged or cut short", archive({"x": tensor()})[:-40]),
-        ("is damaged or cut short", stream({"x": tensor()})[:-1]),
-        ("asks for 'posix.system', which is no tensor", archive({"x": call("posix.system", "ls")})),
+        ("is not a file that torch.save wrote", b"version https://git-lfs.github.com/spec/v1"),
+        ("is damaged or truncated", archive({"x": tensor()})[:-40]),
+        ("is damaged or truncated", stream({"x": tensor()})[:-1]),
+        (
+            "asks for 'posix.system', which is not a tensor",
+            archive({"x": call("posix.system", "ls")}),
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(sentence, content, tmp_path):

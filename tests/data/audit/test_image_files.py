@@ -58,7 +58,7 @@ def test_every_bad_header_is_told(folder):
     assert "is 16x12 pixels but its annotation says 32x24; if the image was resized" in str(
         problems[2]
     )
-    assert "width and height are exchanged in the annotation" in str(problems[4])
+    assert "width and height are swapped in the annotation" in str(problems[4])
 
 
 def test_kinds_that_are_not_read_are_told_without_decoding(folder):

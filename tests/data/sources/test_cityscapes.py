@@ -248,7 +248,7 @@ DAMAGE = {
         f"polygon with {bad!r:.9}": (
             _with(_object(polygon=[[1, 1], [5, bad], [3, 9]]), _object()),
             "bad_box",
-            r"object number 1 \(car\) has a polygon, .*, that is no list of pairs of finite numb",
+            r"object number 1 \(car\) has a polygon, .*, that is not a list of pairs of finite",
             OBJECT_LEFT_OUT,
         )
         for bad in (float("nan"), float("inf"), "7", None, [1], 10**9, 10**400)

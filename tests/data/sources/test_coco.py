@@ -88,7 +88,7 @@ def test_classes_pick_and_order_categories_and_the_others_are_no_objects(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("classes", "fault"), [(("cow", "Bee"), "which is no category"), (("ant", "ant"), "twice")]
+    ("classes", "fault"), [(("cow", "Bee"), "which is not a category"), (("ant", "ant"), "twice")]
 )
 def test_a_class_that_the_file_lacks_is_named_with_those_it_has(tmp_path, classes, fault):
     path = _write(tmp_path, [])

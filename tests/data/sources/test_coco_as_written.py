@@ -201,7 +201,7 @@ MISSING = {
     ),
     "beside the JSON": (
         lambda folder: folder.image(1).rename(folder.root / "a.jpg"),
-        r"add the file or set config\.data\.coco\.train_images to '/.*', where there is ",
+        r"add the file or set config\.data\.coco\.train_images to '/.*', which has a file ",
     ),
     "two that may be meant": (
         lambda folder: (
@@ -282,7 +282,7 @@ def test_files_of_other_formats_are_named(tmp_path, name):
     (tmp_path / file).write_text(text)
     with pytest.raises(DataError, match=words) as caught:
         CocoSource(tmp_path / file, tmp_path)
-    assert caught.value.kind == "broken_annotation" and "no COCO instances file" in str(
+    assert caught.value.kind == "broken_annotation" and "not a COCO instances file" in str(
         caught.value
     )
 

@@ -434,7 +434,7 @@ def test_where_nobody_may_write_the_index_goes_to_the_users_cache(
     closed.append(cache_folder)
     with caplog.at_level(logging.WARNING):
         assert len(TfdsSource("coco/2017", "validation", coco_dir)) == 2
-    assert "coco/2017 validation: what was read cannot be kept in " in caplog.text
+    assert "coco/2017 validation: the index cannot be kept in " in caplog.text
     assert "(Read-only file system)" in caplog.text
 
 

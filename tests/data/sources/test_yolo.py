@@ -189,14 +189,14 @@ DAMAGE = {
     "decimal commas": (
         "bad_box",
         rows("0 0,5 0,5 0,2 0,4"),
-        "ROOT/labels/train/b.txt:2: '0 0,5 0,5 0,2 0,4' has '0,5', which is no number; write "
+        "ROOT/labels/train/b.txt:2: '0 0,5 0,5 0,2 0,4' has '0,5', which is not a number; write "
         "decimal points, not commas" + SKIP_BOX,
         ("abc", [(0, WHOLE)]),
     ),
     "no number": (
         "bad_box",
         rows("0 0.5 0.5 0.2 wide"),
-        "ROOT/labels/train/b.txt:2: '0 0.5 0.5 0.2 wide' has 'wide', which is no number; repair "
+        "ROOT/labels/train/b.txt:2: '0 0.5 0.5 0.2 wide' has 'wide', which is not a number; repair "
         "the row" + SKIP_BOX,
         ("abc", [(0, WHOLE)]),
     ),
@@ -231,7 +231,7 @@ DAMAGE = {
     "an id beyond the names": (
         "unknown_category",
         rows("3 0.5 0.5 0.2 0.4", "7 0.25 0.5 0.1 0.4", "7 0.5 0.5 0.2 0.4"),
-        "ROOT/labels/train/b.txt:2: is of class 3, and the ids in ROOT/data.yaml are 0 to 2 (3 "
+        "ROOT/labels/train/b.txt:2: has class 3, but the ids in ROOT/data.yaml are 0 to 2 (3 "
         "rows have ids that it lacks: 7 (2), 3 (1)); name it there or correct the row"
         + SKIP_BOXES,
         ("abc", [(-1, BOX), (-1, [40, 30, 60, 70]), (-1, BOX)]),
@@ -239,14 +239,14 @@ DAMAGE = {
     "an unknown id and no area": (
         "unknown_category",
         rows("3 0.5 0.5 0.0 0.4"),
-        "ROOT/labels/train/b.txt:2: is of class 3, and the ids in ROOT/data.yaml are 0 to 2 (1 "
+        "ROOT/labels/train/b.txt:2: has class 3, but the ids in ROOT/data.yaml are 0 to 2 (1 "
         "row has an id that it lacks: 3 (1)); name it there or correct the row" + SKIP_BOX,
         ("abc", [(-1, [80, 30, 120, 70])]),
     ),
     "an unknown id and no box": (
         "bad_box",
         rows("7 0.5 0.5 wide 0.4"),
-        "ROOT/labels/train/b.txt:2: '7 0.5 0.5 wide 0.4' has 'wide', which is no number; repair "
+        "ROOT/labels/train/b.txt:2: '7 0.5 0.5 wide 0.4' has 'wide', which is not a number; repair "
         "the row" + SKIP_BOX,
         ("abc", [(-1, WHOLE)]),
     ),
@@ -349,7 +349,7 @@ DAMAGE = {
         "duplicate_image",
         {"images/train/b.jpg": SIZE},
         "ROOT/images/train/b.png: has the label file of b.jpg; keep one of the two images, or give "
-        "it a label file of its own name" + SKIP_IMAGE,
+        "it a label file with its own name" + SKIP_IMAGE,
         ("abc", []),
     ),
     "a list with an image that is missing": (
@@ -484,7 +484,7 @@ REFUSED = {
         "ROOT/obj.data: names is 'obj.names', which does not exist; correct it, or add the file."),
     "two lists of names": ("", {"images/train/a.png": SIZE, "labels/train/a.txt": ROW,
         "classes.txt": "a\n", "obj.names": "b\n"},
-        "ROOT/obj.names: names other classes than ROOT/classes.txt; keep the one that is right."),
+        "ROOT/obj.names: names other classes than ROOT/classes.txt; keep the right one."),
     "no label file at all": ("", {"data.yaml": "train: images\nnames: [a]\n",
         "images/a.png": SIZE, "images/b.png": SIZE, "other/a.txt": ROW},
         "ROOT/images/a.png: has no label file, and neither has any of the 2 images of the split "
@@ -578,7 +578,7 @@ def test_classes_without_names_are_called_by_their_ids_or_by_the_option(folder):
     named = YoloSource(folder, classes=("bolt", "nut", "washer", "gear"))
     assert named.classes == ("bolt", "nut", "washer", "gear")
     assert objects(named, 1)[0][0][0] == 3
-    with pytest.raises(DataError, match=r"b.txt:1: is of class 3, and the ids in .* are 0 to 1 "):
+    with pytest.raises(DataError, match=r"b.txt:1: has class 3, but the ids in .* are 0 to 1 "):
         YoloSource(folder, classes=("bolt", "nut"))
 
 
@@ -588,7 +588,7 @@ def test_ids_counted_from_1_are_told(folder):
     with pytest.raises(DataError) as caught:
         YoloSource(folder, on_error="skip")  # which would leave the others with wrong names
     assert str(caught.value) == (
-        f"{folder}/labels/train/c.txt:1: is of class 3, and the ids in {folder}/data.yaml are 0 to "
+        f"{folder}/labels/train/c.txt:1: has class 3, but the ids in {folder}/data.yaml are 0 to "
         "2 (1 row has an id that it lacks: 3 (1)); the ids seem to be counted from 1: subtract 1 "
         "from each."
     )
