@@ -1,17 +1,17 @@
-"""Checks a data set before it is trained on: what it has, what is wrong with it, what suits it.
+"""Checks a data set before training: its contents, its faults, and the values that suit it.
 
 ioub check_data --data=PATH --write_config=mine.py
 ioub check_data --config=voc_folder_retinanet --split=train \
   --config.data.voc.root=PATH --output=runs/check
 
-With --data it finds out what lies in the folder, and all that is missing there; --write_config
-keeps what suits it as a configuration to train with, every value with its reason.
+With --data it finds the data set in the folder, and everything that is missing there;
+--write_config writes a configuration that suits it, with a reason for every value.
 
-The exit code is 1 if something must be fixed: what training with this configuration would stop at,
-and boxes that are near-certainly in another format than they should be. Under
-`--config.data.on_error=skip`, what training leaves out is merely worth knowing.
+The exit code is 1 if something must be fixed: problems at which training with this configuration
+would stop, and boxes that are almost certainly in another format than they should be. With
+`--config.data.on_error=skip`, the parts that training leaves out are merely worth knowing.
 
-`--output` gets the whole report as check.json and a contact sheet of labelled images.
+`--output` is the folder for the whole report, check.json, and a contact sheet of labelled images.
 """
 
 import dataclasses

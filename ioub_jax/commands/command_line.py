@@ -1,8 +1,8 @@
 """Common frame of all commands: flags, log lines, and one sentence for a user's error.
 
-A command defines its flags, has `parse_flags` read them, imports what it works with, and has `run`
-do the work. So `--help` and a mistake in the flags wait neither for jax nor for anything that
-imports it, and nothing that this module imports does so.
+A command defines its flags, has `parse_flags` read them, imports its modules, and has `run` do the
+work. So `--help` and a mistake in the flags wait neither for jax nor for anything that imports it,
+and this module imports nothing that does.
 """
 
 import gc

@@ -3,9 +3,10 @@
 ioub compare --config=shapes_retinanet --workdir=runs/compare \
   --arms=baseline,cls,loc,both,loc_weight_only --seeds=5
 
-The same command goes on where it stopped. --sweep=loss.classification.eta=0,0.5,1,1.5,2 compares
-values of a key instead, --arm="giou: loss.localization.name=giou loss.localization.weight=2" (once
-an arm) what sets any keys, --runs=NAME=GLOB (once an arm) workdirs that are there already.
+Run the same command again to resume where it stopped. Instead of --arms,
+--sweep=loss.classification.eta=0,0.5,1,1.5,2 compares values of a key,
+--arm="giou: loss.localization.name=giou loss.localization.weight=2" (once for each arm) compares
+arms that set any keys, and --runs=NAME=GLOB (once for each arm) compares existing workdirs.
 """
 
 import contextlib

@@ -2,9 +2,9 @@
 
 ioub config loss.classification
 
-The arguments are keys or parts of keys; without any, all keys are listed, and the recipes. With
-`--config=coco_folder_retinanet:lite0` the values of that configuration are printed, those that are
-not the default with a star.
+The arguments are keys or parts of keys; without any, all keys and the recipes are listed. With
+`--config=coco_folder_retinanet:lite0` the values of that configuration are printed, with a star at
+those that are not the default.
 """
 
 import ast

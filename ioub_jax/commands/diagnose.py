@@ -4,8 +4,8 @@ ioub diagnose --workdir=runs/shapes
 ioub diagnose --workdir=runs/baseline,runs/both --output=runs/compared
 ioub diagnose --detections=found.json --annotations=instances.json --output=why
 
-Several workdirs, or several files of detections, are drawn into the same pictures. How to read them
-is in docs/diagnostics.md.
+Several workdirs, or several files of detections, are drawn into the same pictures.
+docs/diagnostics.md explains how to read them.
 """
 
 import pathlib

@@ -3,10 +3,10 @@
 ioub draw --workdir=runs/shapes
 ioub draw --workdir=runs/shapes --per_class=5 --worst
 
-Images with objects are drawn, from all over the split; with --per_class so many of each class; with
---worst those with the lowest F1 first, for which all images of the split are looked at. Detections
-are drawn that have at least the score that was best for their class on the validation images, by
-F1, or .4 where nothing was measured; --score says otherwise.
+Images with objects are drawn, spread over the split; with --per_class that many of each class; with
+--worst those with the lowest F1 first, for which detection runs in all images of the split.
+Detections are drawn from the score on that was best for their class on the validation images, by
+F1, or from .4 on if that was not measured, unless --score is given.
 """
 
 import pathlib

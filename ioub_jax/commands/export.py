@@ -3,12 +3,12 @@
 ioub export --model=runs/shapes --output=exported
 ioub export --model=runs/mine --output=exported --format=safetensors
 
-`stablehlo` writes one program for every canvas, with the weights, the decoding and the NMS in it,
-which jax alone runs on CPU, CUDA and TPU; `onnx` the same for one image at a time, for what runs
-ONNX; `safetensors` writes the parameters as torchvision names them. docs/export.md says how to use
-them. `--model` is the workdir of a run, or one of torchvision's detectors, by file or by name. With
-`--score=best` a program finds of each class what has at least the score that was best on the
-validation images.
+`stablehlo` writes one program for every canvas, including the weights, the decoding and the NMS,
+which jax alone runs on CPU, CUDA and TPU; `onnx` writes the same for one image at a time, for ONNX
+runtimes; `safetensors` writes the parameters with torchvision's names. docs/export.md explains how
+to use them. `--model` is the workdir of a run, or one of torchvision's detectors, by file or by
+name. With `--score=best` a program returns the detections of each class from the score on that was
+best on the validation images.
 """
 
 import pathlib

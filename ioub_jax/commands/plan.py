@@ -3,9 +3,9 @@
 ioub plan --config=coco_retinanet:r50,both --topology=v5e:4x4 \
   --batch_per_chip=4
 
-Needs `pip install 'ioub_jax[train,tpu]'` and no TPU, no data set and no weights. `--search` finds
-the largest batch that fits, beginning at `--batch_per_chip`; `--program=evaluation` plans the step
-that detects.
+This needs `pip install 'ioub_jax[train,tpu]'`, but no TPU, no data set and no weights. `--search`
+finds the largest batch that fits, beginning at `--batch_per_chip`; `--program=evaluation` plans the
+step of an evaluation.
 """
 
 import pathlib

@@ -4,19 +4,19 @@ ioub predict --model=runs/shapes images/ --output=found
 ioub predict --model=retinanet_resnet50_fpn.pth 'photos/*.jpg' --output=found
 
 `--model` is the workdir of a run, or one of torchvision's detectors, by file or by name. The exit
-code is 1 where an image could not be read; the others are done all the same. What is found is
-written image by image: the same command goes on where one was ended. With `--yolo` it is in
-labels/*.txt, too, as Ultralytics' save_txt and save_conf write it.
+code is 1 if an image could not be read; the others are processed all the same. Detections are
+written image by image, so run the same command again to resume. With `--yolo` they are also written
+into labels/*.txt, as by Ultralytics' save_txt and save_conf.
 
-What is drawn has at least the score that was best for its class on the validation images of the
-run, by F1, or .4 where nothing was measured; `--score=best` takes no more into the JSON either.
+Boxes are drawn from the score on that was best for their class on the validation images of the run,
+by F1, or from .4 on if that was not measured; `--score=best` applies the same to the JSON.
 
-`--tiles=640` detects in overlapping tiles of huge images and merges what they find; a run that was
-trained on tiles detects in such tiles by itself. `--flip` and `--scales=0.8,1,1.25` detect in the
-mirrored image and at other sizes, too.
+`--tiles=640` detects in overlapping tiles of huge images and merges the detections; a run that was
+trained on tiles detects in such tiles by default. `--flip` and `--scales=0.8,1,1.25` also detect in
+the mirrored image and at other sizes.
 
-A video file gets a video with the boxes, and frame numbers in the JSON; with `--frames_per_second`
-the images of a folder are the frames of one.
+For a video file, a video with the boxes is written, and the JSON has frame numbers; with
+`--frames_per_second` the images of a folder are the frames of a video.
 """
 
 import contextlib

@@ -1,12 +1,12 @@
-"""Writes one HTML file that says why a detector fails: errors, thresholds, the worst images.
+"""Writes one HTML file that explains why a detector fails: errors, thresholds, the worst images.
 
 ioub report --workdir=runs/shapes
 ioub report --ground_truth=instances.json --detections=found.json --images=val --output=report.html
 ioub report --workdir=runs/both --against=runs/baseline
 
 The file opens in any browser, without a network. --against takes a second workdir or file of
-detections of the same images: what moved, image by image and class by class. How to read it is in
-docs/report.md.
+detections for the same images, and shows the changes image by image and class by class.
+docs/report.md explains how to read it.
 """
 
 import pathlib

@@ -1,6 +1,7 @@
 """Flags for a lowest score: a number, or `best` for the score of each class measured by a run.
 
-Nothing imported here waits for jax: a command defines its flags before it imports what it needs.
+Nothing imported here waits for jax, since a command defines its flags before it imports other
+modules.
 """
 
 from typing import Any

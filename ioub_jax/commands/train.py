@@ -3,11 +3,11 @@
 ioub train --data=PATH --workdir=runs/mine
 ioub train --config=shapes_retinanet --workdir=runs/shapes
 
-With --data what suits the folder's data is measured at every start: write it down once, where data
-may be added later (ioub check_data --data=PATH --write_config=mine.py).
+With --data, the values that suit the folder's data are measured at every start. If data may be
+added later, write them into a file once (ioub check_data --data=PATH --write_config=mine.py).
 
-On every host of a TPU pod and in every task of SLURM the same command, with a workdir that all of
-them see; elsewhere with --coordinator_address, --num_processes and --process_id.
+On a TPU pod or SLURM, run the same command on every host or in every task, with a workdir that all
+of them see; elsewhere add --coordinator_address, --num_processes and --process_id.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Checks of a configuration: every key by the table of `keys.py`, and keys that go together.
 
 Keys that a configuration does not have, because it is of an earlier version or another family, are
-not looked at, nor are those that are not in the table.
+not checked, and neither are those that are not in the table.
 """
 
 import importlib.util

@@ -52,7 +52,7 @@ def create(config: Any, num_classes: int) -> Detector:
       num_classes: C.
 
     Raises:
-      ConfigError: there is none like that.
+      ConfigError: there is no such detector.
     """
     if config.model.name not in FAMILIES:
         names = " or ".join(map(repr, FAMILIES))

@@ -36,12 +36,13 @@ def create(
         used.
       network: as `Detector.network`.
       levels: as `Detector.levels`.
-      candidates: `postprocess.candidates` or one like it, with what only it has given.
+      candidates: `postprocess.candidates` or a similar function, with its own options bound.
       canvas: as `Detector.canvas`.
-      codec: what four numbers of an anchor say; None: deltas with `config.anchors.box_weights`.
+      codec: encoding of boxes as four numbers of an anchor; None: deltas with
+        `config.anchors.box_weights`.
 
     Raises:
-      ConfigError: the losses or the rules cannot be had.
+      ConfigError: the losses or the rules are impossible.
     """
     codec = codec or DeltaCodec(tuple(config.anchors.box_weights))
     objective = AnchorObjective(_matching(config), losses_of(config.loss, codec))

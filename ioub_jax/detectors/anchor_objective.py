@@ -30,9 +30,9 @@ class MatchingOptions:
       background_iou: see there.
       low_quality: see there.
       ignore_iof: see there.
-      crowd: what crowds are: 'ignore', the anchors inside get no loss; 'drop', nothing; 'keep', an
-        object.
-      difficult: what difficult objects are, likewise.
+      crowd: treatment of crowds: 'ignore', the anchors inside have no loss; 'drop', they are left
+        out; 'keep', they are objects.
+      difficult: treatment of difficult objects, likewise.
       similarity: as `matching.match`, as is the next.
       nwd_constant: see there.
 
@@ -89,8 +89,8 @@ class AnchorObjective:
     """The losses of all anchors against the boxes they are matched to (`objective`).
 
     Attributes:
-      rules: which anchors learn which boxes.
-      losses: which losses, weights and normalisers.
+      rules: options for the assignment of anchors to boxes.
+      losses: choice of losses, weights and normalisers.
     """
 
     rules: MatchingOptions

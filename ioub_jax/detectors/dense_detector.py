@@ -1,7 +1,7 @@
 """Common parts of RetinaNet and its successors, each in a file of its own.
 
-`create` builds those whose heads say more than logits and deltas; a family of theirs is the form of
-its boxes, and defaults of its own in `configs.keys`.
+`create` builds those whose heads have further outputs than logits and deltas; a family consists of
+the form of its boxes, and its own defaults in `configs.keys`.
 """
 
 import functools
@@ -36,11 +36,11 @@ def create(
       config: the whole configuration.
       num_classes: C.
       box_form: as `DenseNetwork.box_form`.
-      codec: what the boxes are; None: deltas with `config.anchors.box_weights`.
-      bins: of a side, where boxes are distributions.
+      codec: encoding of the boxes; None: deltas with `config.anchors.box_weights`.
+      bins: number of bins for each side, if boxes are distributions.
 
     Raises:
-      ConfigError: there is none like that.
+      ConfigError: there is no such detector.
     """
     check_sigmoids(config)
     levels = anchors_of(config)

@@ -55,7 +55,7 @@ class PlacedDetector:
 
         Args:
           batch: this process's part of it.
-          batch_size: images of the whole; None: this process has all of them.
+          batch_size: images of the global batch; None: this process has all of them.
         """
         anchors = self.anchors_of(batch["image"].shape[1:3])
         return placement.put_batch(self.mesh, batch, batch_size), anchors
@@ -105,8 +105,8 @@ class PlacedDetector:
     def predict(self) -> Callable[[Any, Batch, Anchors], postprocess.Detections]:
         """`predict(variables, batch, anchors)`: detections in pixels of the original images.
 
-        In the slots without a detection `scores` has the highest score of the image's candidates,
-        which tells why there is none.
+        In slots without a detection, `scores` has the highest score of the image's candidates,
+        which shows how far it is from the threshold.
         """
 
         @jax.jit
@@ -123,8 +123,8 @@ class PlacedDetector:
     ]:
         """`predict_with_losses(variables, carried, batch, anchors)`: as `predict`, and the losses.
 
-        These are what the objective says of the batch with the network as it detects: its metrics
-        that are called `loss`, or `loss_` and a name.
+        These are the objective's metrics of the batch with the network in inference mode, as far as
+        they are named `loss`, or `loss_` and a name.
         """
 
         @jax.jit

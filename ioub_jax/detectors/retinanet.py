@@ -19,7 +19,7 @@ def create(config: Any, num_classes: int) -> Detector:
       num_classes: C.
 
     Raises:
-      ConfigError: there is none like that.
+      ConfigError: there is no such detector.
     """
     dense_detector.check_sigmoids(config)
     levels = dense_detector.anchors_of(config)

@@ -22,16 +22,16 @@ class Views:
     """The views of an image at test time; the image itself, at each scale, is one of them.
 
     Attributes:
-      flip: whether each is detected in mirrored, too.
-      scales: factors of the size that images otherwise have. The network sees an image on canvases
-        of these factors; from the file it comes at the largest of them.
+      flip: True to detect in the mirrored image as well.
+      scales: factors of the usual size of images. The network sees an image on canvases of these
+        factors; it is read from the file at the largest one.
       merge: 'nms', the candidates of all views go through the suppression of the detector together,
         or 'weighted_box_fusion' (arXiv 1910.13302) of the detections of each: boxes that few views
         have get lower scores, so scores may be below the detector's threshold.
 
     Raises:
-      ValueError: there is no scale, one twice, or one that is no number above 0 and up to 8, or no
-        such merge.
+      ValueError: there is no scale, a repeated one, or one that is not a number above 0 and up to
+        8, or no such merge.
     """
 
     flip: bool = False
@@ -104,7 +104,7 @@ def mirrored_boxes(boxes: jax.Array, sizes: jax.Array) -> jax.Array:
 def scaled(images: jax.Array, canvas: Canvas) -> jax.Array:
     """uint8 images `[B, H, W, C]` with their padding at the size of another canvas.
 
-    By linear interpolation; where they shrink every pixel counts.
+    Linear interpolation, with antialiasing where they shrink.
     """
     if tuple(images.shape[1:3]) == canvas:
         return images

@@ -29,10 +29,10 @@ def create_backbone(
 
     Args:
       name: one of `backbone_names`.
-      width: channels of the stem of a ResNet; 64 is the published network. Of the others that come
-        in several widths every number of channels is multiplied by width / 64.
-      norm: 'frozen_bn', 'batch_norm' or 'group_norm'; of a ConvNeXt and of a vision transformer
-        'layer_norm'.
+      width: channels of the stem of a ResNet; 64 is the published network. In other networks with
+        several widths, every number of channels is multiplied by width / 64.
+      norm: 'frozen_bn', 'batch_norm' or 'group_norm'; 'layer_norm' for a ConvNeXt and a vision
+        transformer.
       norm_epsilon: added to the variance by batch norms.
       frozen_stages: -1: nothing is frozen, 0: the stem, 1: the stem and stage 1, ...
       dtype: of the computation; parameters are float32.

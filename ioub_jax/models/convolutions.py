@@ -1,7 +1,8 @@
 """Convolutions and their gradients: XLA's own on accelerators, faster algorithms on CPUs.
 
-On a CPU XLA is slow at the gradient by a kernel, at small maps and at strides in a gradient, and
-every direct convolution is slower than Winograd's algorithm where there are channels enough.
+On a CPU, XLA is slow at gradients with respect to a kernel, at small maps and at strides in a
+gradient, and any direct convolution is slower than Winograd's algorithm if there are enough
+channels.
 """
 
 import functools
@@ -44,8 +45,8 @@ _MOST_SUMMANDS = 16
 def algorithm_on_cpu(maps: Maps, kernel: jax.Array, *, stride: int) -> Algorithm:
     """The fastest algorithm on a CPU for a convolution of several maps by one kernel.
 
-    'winograd_4x4' and 'winograd_2x2' are `ioub_jax.models.winograd`'s; 'patches' is the product of
-    what every place sees with the kernel; 'direct' is XLA's own.
+    'winograd_4x4' and 'winograd_2x2' are `ioub_jax.models.winograd`'s; 'patches' multiplies the
+    window of every place by the kernel; 'direct' is XLA's own.
 
     Args:
       maps: `[B, H, W, C]` each.
@@ -76,7 +77,7 @@ def pointwise_convolution(
 ) -> jax.Array:
     """A 1x1 convolution as a matrix product; for `nn.Conv`.
 
-    On CPUs the gradient by the kernel takes XLA two to six times as long when it is a convolution.
+    On CPUs, XLA takes two to six times as long for the kernel gradient if it is a convolution.
     """
     if strides != (1, 1):
         x = _strided(x, strides)
@@ -374,8 +375,8 @@ def _depthwise_backward(
 ) -> tuple[jax.Array, jax.Array]:
     """The gradients with respect to `x` and to the kernel.
 
-    jax's own take 5 to 15 times as long: a sum of k * k padded arrays, whose every number asks
-    whether it is in the padding, and k * k sums over places that run along no vector.
+    jax's own gradients take 5 to 15 times as long: a sum of k * k padded arrays, in which every
+      number is tested for the padding, and k * k sums over places that are not vectorised.
     """
     x, kernel = kept
     size = kernel.shape[0]

@@ -15,9 +15,9 @@ def parameter_count(params: Any) -> int:
 def multiply_adds(function: Callable[..., Any], *arguments: Any) -> int:
     """Multiply-adds of the convolutions and matrix products that a function traces to.
 
-    This is what the literature calls the FLOPs of a network. Nothing is computed or compiled. Of
-    what `jax.lax.platform_dependent` chooses from the default counts, which is the convolution
-    itself; of the alternatives of another `cond` the dearest.
+    The literature calls this the FLOPs of a network. Nothing is computed or compiled. In
+    `jax.lax.platform_dependent` the default counts, which is the convolution itself; in any other
+    `cond` the most expensive branch.
 
     Args:
       function: anything that `jax.jit` takes.

@@ -1,7 +1,7 @@
 """Layers of backbones, pyramids and heads.
 
-Strided convolutions and pools pad explicitly and symmetrically, as torchvision's do; 'same', the
-padding of TensorFlow's models, is asked for by name.
+Strided convolutions and pools pad explicitly and symmetrically, as in torchvision; 'same', the
+padding of TensorFlow's models, has to be requested by name.
 """
 
 import functools
@@ -38,9 +38,9 @@ def block_result(x: Any) -> Any:
 def kept_relu(x: jax.Array) -> jax.Array:
     """ReLU whose result `jax.checkpoint` keeps, as it keeps a convolution's.
 
-    Its gradient asks for nothing but that result, where `nn.relu`'s asks for `x`. So a convolution
-    itself is not kept where only a bias or a norm that is constant lies between, nor are the two of
-    a residual sum.
+    Its gradient needs only that result, while that of `nn.relu` needs `x`. So the result of a
+    convolution is not kept if only a bias or a constant norm lies between, and neither are the two
+    terms of a residual sum.
     """
     return checkpoint_name(jnp.maximum(x, 0), convolutions.ACTIVATION)
 
@@ -112,12 +112,12 @@ def norm_of(
 ) -> Callable[[jax.Array], jax.Array]:
     """The normalisation that a module has chosen, for `channels` channels.
 
-    'batch_norm' takes its statistics over the whole global batch: under `jit` with a sharded batch
-    the mean over the batch axis is the mean over all devices.
+    'batch_norm' uses statistics over the whole global batch: under `jit` with a sharded batch, the
+      mean over the batch axis is the mean over all devices.
 
     Raises:
-      ValueError: `norm` is none of 'frozen_bn', 'batch_norm' and 'group_norm'; 'layer_norm' is for
-        networks that have nothing else.
+      ValueError: `norm` is not one of 'frozen_bn', 'batch_norm' and 'group_norm'; 'layer_norm' is
+        for networks that have no other norms.
     """
     norm, epsilon, dtype = module.norm, module.norm_epsilon, module.dtype
     if norm == "frozen_bn":
@@ -205,10 +205,10 @@ class GroupedConvolution(nn.Module):
     Attributes:
       features: channels of the output, a multiple of `groups`.
       kernel: k, an odd number.
-      groups: how many; the channels of the input are a multiple of it.
+      groups: number of groups; the channels of the input are a multiple of it.
       stride: stride in both directions.
-      dilation: distance of the inputs that neighbours of the kernel see; above 1 of 'symmetric'
-        padding alone.
+      dilation: distance between the inputs of neighbouring kernel entries; above 1 only with
+        'symmetric' padding.
       padding: 'symmetric' or 'same'.
       use_bias: whether a bias is added.
       kernel_init: initializer of the kernel.
@@ -323,9 +323,9 @@ def is_frozen(path: tuple[str, ...], frozen_stages: int) -> bool:
     """True if the backbone variable at `path` belongs to a frozen stage.
 
     Args:
-      path: as `stage_of`; what is of no stage is never frozen.
-      frozen_stages: the stem and so many stages are frozen; 0 freezes the stem alone, -1 nothing
-        (the convention of mmdetection).
+      path: as `stage_of`; a variable of no stage is never frozen.
+      frozen_stages: the stem and this number of stages are frozen; 0 freezes only the stem, -1
+        nothing (the convention of mmdetection).
     """
     stage = stage_of(path)
     return stage is not None and stage <= frozen_stages

@@ -6,11 +6,11 @@ it is `A^T ((G k G^T) * (B^T d B)) A` of the `d` below it, two rows and columns 
 the products are 36 or 16 matrix products; the transforms are products with one constant matrix
 each. Both gradients are as few products.
 
-Maps of several sizes that share a kernel, as the levels below a detector's head, share its
+Maps of several sizes that share a kernel, such as the levels of a detector's head, share its
 transform and its gradient, and small ones share the products.
 
-In float32 and with 256 channels results are off by 3e-6 of their norm with tiles of 4x4, which
-sums numbers of unlike size, and by 6e-7 with 2x2; those of a direct convolution by 4e-7.
+In float32 and with 256 channels, the error of the results is 3e-6 of their norm with tiles of 4x4,
+which sums numbers of unlike size, 6e-7 with 2x2, and 4e-7 for a direct convolution.
 """
 
 import functools
