@@ -39,11 +39,12 @@ def nearest_objects(
     Args:
       found: d detections.
       objects: m ground-truth boxes of the same class.
-      overlap: of a detection with an object, pair by pair; None for `paired_ious`.
+      overlap: function for the overlap of a detection with an object, pair by pair; None for
+        `paired_ious`.
 
     Returns:
-      the overlap with it, float64 `[d]` (0 where the detection overlaps none), and its position
-      in `objects`, int64 `[d]` (0 there too).
+      the overlap with it, float64 `[d]` (0 if the detection overlaps none), and its position in
+      `objects`, int64 `[d]` (0 there too).
     """
     overlap = overlap or paired_ious
     by_image = np.argsort(objects.images, kind="stable")

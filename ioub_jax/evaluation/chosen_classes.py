@@ -58,7 +58,7 @@ def chosen_means(
       `_chosen`; None where no class is chosen.
 
     Raises:
-      ValueError: a name is that of no class.
+      ValueError: a name is not that of a class.
     """
     if not chosen:
         return None

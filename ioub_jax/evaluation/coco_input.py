@@ -1,7 +1,7 @@
 """Input of every metric: COCO ground truth and COCO results, checked entry by entry.
 
-Boxes are COCO's, `[x, y, width, height]` in pixels of the original image. What an id, a flag or an
-area means is what `data.sources.CocoSource` takes it for (`coco_values`).
+Boxes are COCO's, `[x, y, width, height]` in pixels of the original image. Ids, flags and areas have
+the same meaning as in `data.sources.CocoSource` (`coco_values`).
 """
 
 import collections
@@ -58,7 +58,7 @@ class CheckedInput:
 def without_collection() -> Iterator[None]:
     """Turns the cycle collector off meanwhile, which would run again and again in many new dicts.
 
-    There are none among them, and the search takes longer than making them.
+    These dicts have no cycles, and the search takes longer than making them.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -76,10 +76,10 @@ def check_input(
     """Checks the input of a metric; neither argument is changed.
 
     A ground-truth object without a box has the one around its polygons, its mask or its keypoints.
-    A box whose corners are exchanged is put in order, one with CVAT's `rotation` is
-    the upright box around it, and an annotation that is listed again under its id counts once; how
-    many there were is logged. Boxes of one image, class and place under ids of their own all count,
-    as pycocotools counts them.
+    The corners of a box are put in order if they are swapped, a box with CVAT's `rotation` becomes
+    the upright box around it, and an annotation that is listed again with the same id counts once;
+    the numbers of these are logged. Equal boxes of one image and class with different ids all
+    count, as in pycocotools.
 
     Args:
       ground_truth: a data set in COCO's JSON format, with `images` (`id`), `annotations`
@@ -89,7 +89,7 @@ def check_input(
       detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
 
     Returns:
-      what the metrics read of it, as new dicts.
+      the fields that the metrics read, as new dicts.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category.
@@ -148,7 +148,8 @@ def _name(category: Mapping[str, Any]) -> str:
 def number_ids(ground_truth: Mapping[str, Any], key: str) -> _Numbers:
     """The place of every id in ascending order, from 1, with names after integers.
 
-    The evaluators' own code takes some integers for one, as two above 2**53 that one float64 is.
+    The evaluators' own code confuses some integers, such as two above 2**53 that are the same
+    float64.
     """
     entries = ground_truth[key]
     identities = [id_of(entry.get("id")) for entry in entries]
@@ -252,7 +253,8 @@ def _plain_detections(
 ) -> list[dict[str, Any]] | None:
     """Results of `_detection` for all detections together, in a fifth of the time.
 
-    None where any is not as our own are, integers as ids and floats: then each is to be looked at.
+    None if any of them has other types than our own, integers as ids and floats; then each has to
+    be checked.
     """
     try:
         rows = [

@@ -1,8 +1,8 @@
 """True and false detections by COCO's metric at one IoU, in arrays.
 
-The rules are pycocotools': the best detections of a class in an image, 100 where nothing else is
-said, each take the free ground-truth box of their class that they overlap most, the last of equals;
-one that gets none and lies in a crowd of its class is neither true nor false.
+The rules are pycocotools': the best detections of a class in an image, 100 by default, are each
+matched to the free ground-truth box of their class that they overlap most, the last of equals; a
+detection without a match that lies in a crowd of its class is neither true nor false.
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ class Matches:
     """Matches between d detections and m ground-truth boxes.
 
     Attributes:
-      iou: from which a detection may be true.
+      iou: least IoU of a true detection.
       objects: int64 `[d]`, the box that each has found; -1 where it is not true.
       ious: float64 `[d]`, the IoU with it; 0 where not true.
-      ignored: bool `[d]`: neither true nor false: in a crowd, or beyond what is counted.
+      ignored: bool `[d]`: neither true nor false: in a crowd, or beyond the counted ones.
     """
 
     iou: float
@@ -49,8 +49,8 @@ class ClassMatches:
       name: the class's name; None of all classes together.
       boxes: its ground-truth boxes, crowds not counted.
       scores: float64 `[d]`, descending.
-      true: bool `[d]`: COCO has given the detection a ground-truth box of its own. What COCO
-        ignores (detections in crowds) is not here.
+      true: bool `[d]`: COCO has matched the detection to a ground-truth box of its own. Detections
+        that COCO ignores (in crowds) are left out.
       ious: float64 `[d]`, the IoU with that box; 0 where not true.
     """
 
@@ -79,8 +79,8 @@ def match_as_coco(
     Args:
       compared: both.
       pairs: all pairs with at least that IoU; more do no harm.
-      iou: from which a detection may be true.
-      counted: how many detections of a class in an image are looked at, the best.
+      iou: least IoU of a true detection.
+      counted: number of detections of a class in an image that count, the best ones.
     """
     least = min(iou, HIGHEST_IOU)
     found, objects = compared.found, compared.objects

@@ -1,7 +1,7 @@
 """Detections and ground truth of many images in arrays, their overlaps, and greedy matching.
 
-What error kinds, confusion matrices and score thresholds compute with. IoUs are pycocotools' to the
-last bit, so that a detection at the very threshold is what COCO's metric takes it for.
+The basis of error kinds, confusion matrices and score thresholds. IoUs equal pycocotools' to the
+last bit, so that a detection exactly at the threshold counts as in COCO's metric.
 """
 
 import dataclasses
@@ -130,11 +130,11 @@ def match_greedily(
     """Matches the best detections to the free ground-truth boxes that they overlap most.
 
     Args:
-      pairs: which may be matched.
-      compared: what they are pairs of.
+      pairs: pairs that may be matched.
+      compared: the detections and boxes of these pairs.
       groups: int64 `[d]`; no two detections of different groups are in pairs with one box.
-      preference: `[p]`, which of equal overlaps is taken: the greatest; of equals, or where it is
-        None, the last box, as pycocotools does.
+      preference: `[p]`, decides between equal overlaps, the greatest first; among equals, or if it
+        is None, the last box is taken, as in pycocotools.
 
     Returns:
       the ground-truth box of each detection, int64 `[d]`, -1 without one.
@@ -166,7 +166,7 @@ def best_pairs(pairs: Pairs, count: int) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
       pairs: any.
-      count: d, how many detections there are.
+      count: d, the number of detections.
 
     Returns:
       the overlap, float64 `[d]`, and the ground-truth box, int64 `[d]`; 0 and -1 without a pair.
@@ -202,7 +202,7 @@ def _pairs(
 ) -> Pairs:
     """The pairs of detections and the chosen boxes with at least an overlap above 0.
 
-    `by_class` is for crowds: pairs of one class alone, and the share of the detection in the box.
+    `by_class` is for crowds: pairs of one class only, with the share of the detection in the box.
     """
     keys, object_keys = found.images, objects.images[chosen]
     if by_class:

@@ -1,7 +1,7 @@
 """Images with more objects of a class than COCO's AP counts detections, and AP with a higher limit.
 
-Whatever counts more than COCO's 100 has a name of its own, `AP@300`, and nobody takes it for COCO's
-AP.
+Metrics that count more than COCO's 100 detections have their own name, `AP@300`, so that nobody
+mistakes them for COCO's AP.
 """
 
 import dataclasses
@@ -31,11 +31,11 @@ class DenseImages:
     """Images with more than 100 objects of a class.
 
     Attributes:
-      images: how many.
+      images: number of these images.
       most: the most objects of a class in an image.
       counted: the detections of a class in an image that are counted.
-      ceilings: the highest AP that detections can have, by its name: COCO's own `AP`, and where
-        more are counted `AP@300`, too.
+      ceilings: the highest possible AP, by name: COCO's own `AP`, and `AP@300` too if more are
+        counted.
     """
 
     images: int

@@ -41,7 +41,7 @@ class ErrorReport:
 
     Attributes:
       thresholds: the best score thresholds, at IoU .5.
-      confusion: which classes are taken for which, at the best thresholds by F1 and IoU .5.
+      confusion: the confusion matrix at the best thresholds by F1 and IoU .5.
       errors: the kinds of errors, at IoU .5 ('50') and .75 ('75').
     """
 
@@ -96,7 +96,7 @@ def error_report(
 def error_report_to_json(report: ErrorReport) -> dict[str, Any]:
     """The report as a dict that `json` writes: `thresholds`, `confusion` and `errors`.
 
-    Of the confusion matrix `cells` has every count above 0, as [row, column, count].
+    `cells` of the confusion matrix has every count above 0, as [row, column, count].
     """
     confusion = report.confusion
     cells = [[row, row, int(count)] for row, count in enumerate(confusion.counts.diagonal())]

@@ -1,17 +1,18 @@
 """LVIS's federated ground truth as COCO ground truth: the detections of an image that count.
 
-In LVIS (Gupta et al., arXiv 1908.03195) nobody has looked for every class in every image. Of an
-image are known the classes that it has, which have annotations; those that it has not
-(`neg_category_ids`); and those of which not all objects are annotated
-(`not_exhaustive_category_ids`). As lvis-api has it,
+In LVIS (Gupta et al., arXiv 1908.03195) not every class is verified in every image. For each image
+three sets of classes are known: those that are present, which have annotations; those that are
+absent (`neg_category_ids`); and those of which not all objects are annotated
+(`not_exhaustive_category_ids`). As in lvis-api,
 
-- the 300 detections of the best scores of an image are looked at, of all classes together;
-- one of a class that nobody has looked for, neither annotated nor known to be absent, is left out;
-- one of a class that is not annotated exhaustively and matches no object counts nowhere;
-- there are no crowds of LVIS's own, and a box or an object without area is not there.
+- the 300 detections with the best scores of an image count, for all classes together;
+- a detection of a class that is not verified, neither annotated nor known to be absent, is left
+out;
+- a detection that matches no object does not count if its class is not annotated exhaustively;
+- LVIS has no crowds of its own, and a box or an object without area does not exist.
 
-The third rule is that of COCO's crowds: what is left over may match a crowd that holds the whole
-image, and is then neither true nor false. So COCO's evaluators compute LVIS's numbers, too.
+The third rule is that of COCO's crowds: unmatched detections may match a crowd that covers the
+whole image, and are then neither true nor false. So COCO's evaluators also compute LVIS's numbers.
 """
 
 import collections
@@ -37,8 +38,8 @@ class Verified:
     """Verified classes of the images, by the numbers of `CheckedInput`.
 
     Attributes:
-      absent: the pairs of an image and a class that it does not have.
-      partial: those of which not every object is annotated.
+      absent: the pairs of an image and a class that is absent from it.
+      partial: the pairs for which not every object is annotated.
       frequencies: 'r', 'c', 'f' or None, of each category.
     """
 
@@ -98,7 +99,7 @@ def counting_as_lvis(checked: CheckedInput, verified: Verified) -> CheckedInput:
 
     Args:
       checked: ground truth and detections.
-      verified: what is known of the ground truth's classes.
+      verified: the verified classes of the ground truth.
 
     Returns:
       the same without the detections and objects that do not count, with crowds where classes are

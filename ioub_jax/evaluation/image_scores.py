@@ -39,17 +39,17 @@ def score_image(
 ) -> ImageScore:
     """Counts the objects that the detections of an image find.
 
-    By descending score a detection belongs to the object of its class that is left and that it
-    overlaps most, if by an IoU of at least `iou`. One that belongs to none and lies in a crowd of
-    its class, by at least that share of it, counts nowhere.
+    In order of descending score, a detection belongs to the remaining object of its class that it
+    overlaps most, if the IoU is at least `iou`. A detection that belongs to none and lies in a
+    crowd of its class, by at least that share of it, does not count.
 
     Args:
       boxes: `[n, 4]` xyxy, the objects.
-      labels: `[n]`; a crowd of label -1 is one of every class.
-      found_boxes: `[k, 4]`, the detections, those alone that count.
+      labels: `[n]`; a crowd with the label -1 is one of every class.
+      found_boxes: `[k, 4]`, the detections, only those that count.
       found_labels: `[k]`.
       scores: `[k]`.
-      crowd: bool `[n]`: what is a crowd, or a region to ignore, and no object; None: nothing.
+      crowd: bool `[n]`, True for crowds and regions to ignore; None: no entry.
       iou: see above.
     """
     boxes, found_boxes = (np.asarray(b, np.float64).reshape(-1, 4) for b in (boxes, found_boxes))

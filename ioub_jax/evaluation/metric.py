@@ -17,14 +17,14 @@ class Report:
     """Result of a metric for one set of detections.
 
     Attributes:
-      numbers: what goes into `evaluation.jsonl`, under these keys: floats, None where a number
-        does not exist. What is no finite number becomes None.
+      numbers: the values for `evaluation.jsonl`, by key: floats, None for a number that does not
+        exist. Values that are not finite become None.
       table: the text for a terminal, and for `NAME_table.txt`.
-      title: what the table is headed with on a terminal; None for the metric's name.
-      details: what goes into `NAME_metrics.json`, whatever `json` writes; None for the numbers.
-      file_infix: what stands before `metrics.json` and `table.txt` in the names of these files;
-        None for the metric's name and `_`.
-      thresholds: the best score thresholds, where the metric has found them on its way.
+      title: heading of the table on a terminal; None for the metric's name.
+      details: content of `NAME_metrics.json`, anything that `json` writes; None for the numbers.
+      file_infix: text before `metrics.json` and `table.txt` in the names of these files; None for
+        the metric's name and `_`.
+      thresholds: the best score thresholds, if the metric has computed them.
     """
 
     numbers: Mapping[str, float | None]

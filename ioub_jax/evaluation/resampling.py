@@ -1,8 +1,8 @@
 """Uncertainty of a metric from the choice of images: COCO's AP on resampled validation images.
 
-Detections are matched once, as pycocotools does. A resampled data set draws as many images as there
-are, with replacement; an image drawn n times counts n-fold. The draws depend on the number of the
-images and a seed alone, so the i-th resampling of two detectors has the same images, and their
+Detections are matched once, as in pycocotools. A resampled data set draws as many images as the
+data set has, with replacement; an image drawn n times counts n times. The draws depend only on the
+number of images and a seed, so the i-th resampling of two detectors has the same images, and their
 difference is paired.
 """
 
@@ -70,13 +70,13 @@ def resampled_ap(
     Args:
       ground_truth: a data set in COCO's JSON format.
       detections: COCO results.
-      resamplings: how many data sets are drawn.
+      resamplings: number of data sets to draw.
       seed: of the draws.
       counted: as `coco_metrics.evaluate_detections`.
 
     Returns:
-      one list of `resamplings` numbers a metric, `AP@300` and so on where so many are counted;
-      None where no object was drawn.
+      one list of `resamplings` numbers for each metric, `AP@300` and so on if that many are
+      counted; None where no object was drawn.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category.
@@ -99,7 +99,7 @@ def outcomes_of(compared: ComparedBoxes, pairs: Pairs, counted: int) -> Outcomes
     Args:
       compared: detections and ground truth.
       pairs: all pairs with at least an IoU of .5; more do no harm.
-      counted: how many detections of a class in an image are looked at, the best.
+      counted: number of detections of a class in an image that count, the best ones.
     """
     matches = [match_as_coco(compared, pairs, iou, counted) for iou in IOUS]
     return Outcomes(
@@ -116,8 +116,8 @@ def split_by_class(
     Args:
       compared: what was compared.
       outcomes: what was found.
-      images: how many images there are.
-      looked_for: bool `[m]`, the boxes that are to be found; None for all but crowds.
+      images: number of images.
+      looked_for: bool `[m]`, the boxes to find; None for all except crowds.
     """
     looked_for = ~compared.crowd if looked_for is None else looked_for
     count = compared.class_count
@@ -202,8 +202,8 @@ def interval_around(
 ) -> tuple[float, float] | None:
     """The interval of a measured number: the percentiles of resampled ones, shifted to it.
 
-    That images repeat in a resampled data set changes average precision by itself a little; what
-    is wanted of it is how far it scatters.
+    Repeated images in a resampled data set change average precision slightly by themselves; only
+    its spread is used.
 
     Args:
       value: the number of the data set as it is; None where it does not exist.
