@@ -159,5 +159,5 @@ def torchvision_config(architecture: str) -> dict[str, Any]:
         config["model"]["head"].update({"norm": "group_norm", "bias_before_norm": False})
         config["loss"]["localization"].update({"name": "giou"})
     elif architecture != "retinanet_resnet50_fpn":
-        raise ValueError(f"{architecture!r} is none of torchvision's detectors.")
+        raise ValueError(f"{architecture!r} is not one of torchvision's detectors.")
     return config

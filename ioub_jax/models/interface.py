@@ -51,7 +51,7 @@ def normalize_images(
 
 
 def for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """Means or deviations of the pixels of so many channels.
+    """Means or deviations of the pixels of that many channels.
 
     Args:
       values: one for each channel, or the three of RGB. The three are extended to other numbers of
