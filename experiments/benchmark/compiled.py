@@ -165,7 +165,7 @@ def arms_cost() -> dict[str, Any]:
 
 
 def check_arms() -> str:
-    """What is compiled; raises `ConfigError` where the league has no such arm."""
+    """A line on what would be compiled; raises `ConfigError` where the league has no such arm."""
     unknown = [arm for arm in LOSSES.value or () if arm not in loss_arms.ALL]
     if unknown:
         raise ConfigError(
