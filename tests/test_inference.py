@@ -183,7 +183,7 @@ def test_a_stream_goes_on_after_an_unreadable_image(detector, tmp_path):
 
 
 def test_what_is_no_detector_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="holds no run"):
+    with pytest.raises(ConfigError, match="has no run"):
         ioub_jax.load(tmp_path)
     with pytest.raises(ValueError, match="no_such_weights"):
         ioub_jax.load("no_such_weights")

@@ -400,7 +400,7 @@ def test_a_detector_is_refused_before_it_is_built():
         building.build(config)
     config = tiny.get_config()
     config.runtime.gradient_accumulation = 3
-    with pytest.raises(ConfigError, match="cannot cut the 8 images"):
+    with pytest.raises(ConfigError, match="does not divide the 8 images"):
         building.build(config)
 
 
@@ -414,6 +414,8 @@ def test_a_damaged_file_of_a_workdir_is_named(tmp_path, name):
 
 def test_a_sigma_of_another_suppression_is_refused():
     config = with_value("evaluation.soft_nms_sigma", 0.5)
-    refused(config, r"evaluation\.soft_nms_sigma is 0\.5, which evaluation\.suppression=nms has no")
+    refused(
+        config, r"evaluation\.soft_nms_sigma is 0\.5, which evaluation\.suppression=nms does not"
+    )
     config.evaluation.suppression = "soft_nms_gaussian"
     refusals.check(config)

@@ -128,13 +128,14 @@ DAMAGE = {
             json.dumps([{"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}])
         ),
         "broken_annotation",
-        NOT_COCO + r"it holds a list instead of an object, it looks like a results file; set conf",
+        NOT_COCO
+        + r"it contains a list instead of an object, it looks like a results file; set conf",
     ),
     "JSON is an empty list": Damage(
-        write_json("[]"), "broken_annotation", NOT_COCO + "it holds a list"
+        write_json("[]"), "broken_annotation", NOT_COCO + "it contains a list"
     ),
     "JSON is null": Damage(
-        write_json("null"), "broken_annotation", NOT_COCO + "it holds a NoneType"
+        write_json("null"), "broken_annotation", NOT_COCO + "it contains a NoneType"
     ),
     "JSON is labelme's": Damage(
         write_json(json.dumps({"version": "5", "shapes": [], "imagePath": "a.jpg"})),

@@ -151,7 +151,7 @@ def test_a_value_beyond_the_bit_depth_is_named_with_the_flag():
 )
 def test_colours_whose_low_bits_pillow_drops_are_refused_where_they_matter(data):
     image = PIL.Image.open(io.BytesIO(data))
-    with pytest.raises(DataError, match=r"16-bit colours, but Pillow's mode RGB keeps 8 bits"):
+    with pytest.raises(DataError, match=r"16-bit colours, but Pillow's mode RGB keeps only 8 bits"):
         pixels_of_pillow(image, reading=Reading(bit_depth=14))
     np.testing.assert_array_equal(pixels_of_pillow(image), decode_image(data, "x"))
 
@@ -211,7 +211,7 @@ def test_a_kind_that_is_not_read_is_refused_by_name(name):
 @pytest.mark.parametrize("file_format", ["TIFF", "PNG", "GIF", "WEBP"])
 def test_one_of_several_frames_can_be_given_as_a_pillow_image(file_format):
     with PIL.Image.open(io.BytesIO(encoded(8, 8, file_format, pages=3))) as image:
-        with pytest.raises(DataError, match=r"has 3 frames or pages, .*; give image\.copy\(\) of"):
+        with pytest.raises(DataError, match=r"has 3 frames or pages; give image\.copy\(\) of"):
             pixels_of_pillow(image)
         image.seek(1)
         frame = image.copy()

@@ -74,5 +74,5 @@ def test_only_a_training_in_bfloat16_is_refused(monkeypatch):
     config = tiny.get_config()
     building.build(config)
     config.model.dtype = "bfloat16"
-    with pytest.raises(ConfigError, match="by its kernel in bfloat16 wrongly"):
+    with pytest.raises(ConfigError, match="with respect to its kernel in bfloat16 wrongly"):
         building.build(config)

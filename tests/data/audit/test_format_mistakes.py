@@ -296,8 +296,8 @@ def test_real_boxes_in_another_layout_are_told(shared_data):
         ((0.25, 0.5, 0, 0), "zero_based", None),  # as it is set
         ((0, 0, 1, 1), "devkit", "set config.data.voc.pixels='one_based_exclusive'"),
         ((0, 0, 1, 1), "one_based_exclusive", None),
-        ((0, 0, 2, 2), "devkit", "that is no proof"),  # careless, but not by a pixel
-        ((1, 1, 0, 0), "devkit", "that is no proof"),  # no box begins at 1
+        ((0, 0, 2, 2), "devkit", "this is not certain"),  # careless, but not by a pixel
+        ((1, 1, 0, 0), "devkit", "this is not certain"),  # no box begins at 1
         ((1, 1, 0, 0), "zero_based", None),  # as it is set, and there is no proof
     ],
 )

@@ -344,5 +344,5 @@ def test_a_real_annotation_file_without_its_images(shared_data):
     assert caught.value.kind == "missing_image"
     with pytest.raises(DataError, match=r"none of its 100 images can be used"):
         CocoSource(path, folder, on_error="skip")
-    with pytest.raises(DataError, match=r"it holds a list .*, it looks like a results file"):
+    with pytest.raises(DataError, match=r"it contains a list .*, it looks like a results file"):
         CocoSource(folder / "instances_val2014_fakebbox100_results.json", folder)

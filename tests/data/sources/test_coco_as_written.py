@@ -197,7 +197,7 @@ MISSING = {
             (folder.root / "images/day").mkdir(),
             folder.image(1).rename(folder.root / "images/day/a.jpg"),
         ),
-        r"add the file or set config\.data\.coco\.train_images to '/.*/images/day', where ther",
+        r"add the file or set config\.data\.coco\.train_images to '/.*/images/day', which has",
     ),
     "beside the JSON": (
         lambda folder: folder.image(1).rename(folder.root / "a.jpg"),
@@ -250,7 +250,7 @@ OTHER_FILES = {
     "Label Studio's JSON-MIN": (
         "min.json",
         [{"image": "/data/a.jpg", "label": [], "id": 1, "annotator": 1, "lead_time": 2.5}],
-        "it holds a list instead of an object, it looks like Label Studio's JSON-MIN; export as CO",
+        "it contains a list instead of an object, it looks like Label Studio's JSON-MIN; export as CO",
     ),
     "Label Studio's JSON": (
         "ls.json",

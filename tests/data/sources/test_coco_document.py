@@ -274,7 +274,7 @@ def test_broken_json_is_told_before_a_wrong_entry_or_category(folder, monkeypatc
             "belongs to image 9, which is not listed",
         ),
         (text, "lists no categories"),
-        (text.replace("[]", '[{"id": 5, "name": "b"}]').replace('"end"', "'end'"), "or no JSON"),
+        (text.replace("[]", '[{"id": 5, "name": "b"}]').replace('"end"', "'end'"), "or not JSON"),
         (text.replace('"end"', "'end'"), "is empty, truncated or not JSON"),
     ):
         (folder / "instances.json").write_text(text_now)

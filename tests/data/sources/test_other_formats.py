@@ -8,7 +8,7 @@ from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.coco import CocoSource
 
 LACKS = "it lacks 'images' and 'categories' (its keys: {})"
-LIST = "it holds a list instead of an object"
+LIST = "it contains a list instead of an object"
 DATUMARO = (
     "convert its folder with datumaro 1.13.12: datumaro.Dataset.import_from(FOLDER, '{}')"
     ".export(OUTPUT, 'coco_instances')"

@@ -505,7 +505,7 @@ def _other_features():
             },
             "boxes in the format XYWH",
         ),
-        "no class label": (
+        "not a class label": (
             {"image": image, "objects": sequence({"bbox": box, "label": np.int64})},
             "'objects/label' that is not a class label",
         ),
