@@ -250,7 +250,7 @@ OTHER_FILES = {
     "Label Studio's JSON-MIN": (
         "min.json",
         [{"image": "/data/a.jpg", "label": [], "id": 1, "annotator": 1, "lead_time": 2.5}],
-        "it contains a list instead of an object, it looks like Label Studio's JSON-MIN; export as CO",
+        "it contains a list instead of an object, it looks like Label Studio's JSON-MIN; export as",
     ),
     "Label Studio's JSON": (
         "ls.json",
