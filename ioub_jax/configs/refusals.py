@@ -129,8 +129,8 @@ def _check_tiles(values: Values) -> None:
     """Refuses a wrong section of tiles: one assigned as a whole may hold any values."""
     if "data.tiles" in values:
         raise ConfigError(
-            f"data.tiles is {values['data.tiles']!r}; it has several keys; set the side of a tile "
-            f"by --config.data.tiles.size=640, or data.tiles to {'size': 640, 'overlap': 0.2}."
+            f"data.tiles is {values['data.tiles']!r}; it has several keys: set the side of a tile "
+            "by --config.data.tiles.size=640, or data.tiles to {'size': 640, 'overlap': 0.2}."
         )
     known = [key.name for key in keys.KEYS if key.name.startswith("data.tiles.")]
     for name in values:

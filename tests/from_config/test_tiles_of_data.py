@@ -236,7 +236,7 @@ def _of_an_image_of_another_size(config, root):
     [
         (
             _replaced,
-            "data.tiles is 640; it has several keys; set the side of a tile by --config",
+            "data.tiles is 640; it has several keys: set the side of a tile by --config",
         ),
         (_of_an_unknown_key, "There is no key data.tiles.side; there are data.tiles.size, data."),
         (_of_shapes, "data.tiles.size is 64, but data.source is 'shapes', whose small images are"),
