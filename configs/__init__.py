@@ -1,4 +1,4 @@
-"""The recipes; what they share is in `ioub_jax.configs`, and here as it was before."""
+"""The recipes; their common parts are in `ioub_jax.configs`, and still importable from here."""
 
 import sys
 

@@ -1,11 +1,11 @@
 """FCOS, ATSS, GFL and IoU-aware RetinaNet on COCO 2017, with and without the IoU-balanced losses.
 
-Claim: GFL's paper (arXiv 2006.04388) reports that scores that follow the IoU bring AP +.4 on FCOS
-and +.9 on ATSS. Not reproduced here yet: that takes a GPU or TPU. Here `baseline` is the detector
-as published, and `cls`, `loc` and `both` are the IoU-balanced losses on it (for the scores of GFL,
-which follow the IoU already, on the focal loss).
+Claim: GFL's paper (arXiv 2006.04388) reports AP +.4 on FCOS and +.9 on ATSS from scores that follow
+the IoU. Not reproduced here yet: that takes a GPU or TPU. Here `baseline` is the detector as
+published, and `cls`, `loc` and `both` are the IoU-balanced losses on it (on the focal loss instead
+of GFL's scores, which follow the IoU already).
 
-Schedule and data: those of `coco_retinanet.py`, which are mmdetection's for these detectors, too.
+Schedule and data: those of `coco_retinanet.py`, which mmdetection also uses for these detectors.
 
 The argument has a detector (atss, fcos, gfl, iou_aware_retinanet), a backbone, an arm and a scale
 as in `coco_retinanet.py`, each with the first as default:

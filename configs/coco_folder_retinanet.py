@@ -7,7 +7,7 @@ reaches AP .560, AP50 .897, AP75 .631 on 2 CPU cores, at 7.5 images/s (docs/resu
 python -m experiments.train --config=configs/coco_folder_retinanet.py --workdir=runs/boards \
   --config.data.coco.root=PATH
 
-For data of your own set `data.coco.*`, and look at it first:
+For your own data, set `data.coco.*`, and check the data first:
 
 python -m experiments.check_data --config=configs/coco_folder_retinanet.py \
   --config.data.coco.root=PATH

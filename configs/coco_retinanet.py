@@ -6,8 +6,8 @@ losses over the baseline, with RetinaNet and SSD. Not reproduced here yet: that 
 Schedule: 12 epochs, batch 16, learning rate .01 per 16 images, a tenth of it after epochs 8 and 11,
 warm-up from a third over 500 steps, weight decay 1e-4, gradient clipped at norm 35, flip; backbone
 from ImageNet with frozen batch norms, stem and first stage frozen. 800x1333 (`main`), or 600x1000
-(`ablation`). As published in the authors' code (mmdetection 0.6), but for the one learning rate
-that follows the batch. Meant for 8 GPUs with 2 images each, or a TPU v3-8 or newer.
+(`ablation`). As published in the authors' code (mmdetection 0.6), except that the learning rate
+follows the batch. Meant for 8 GPUs with 2 images each, or a TPU v3-8 or newer.
 
 The argument has a backbone (r50, r101, x101, x101_64x4d, r18, r34, lite0, mobilenet), an arm (both,
 baseline, cls, loc, loc_weight_only) and a scale (main, ablation), each with the first as default:
@@ -16,8 +16,8 @@ python -m experiments.check_data --config=configs/coco_retinanet.py --config.dat
 python -m experiments.train --config=configs/coco_retinanet.py:r50,both --workdir=runs/coco \
   --config.data.coco.root=PATH
 
-PATH has annotations/, train2017/ and val2017/; the same through TFDS by
-`--config.data.source=tfds`. The sweeps of eta and lambda are overrides of the arms:
+PATH has annotations/, train2017/ and val2017/; use `--config.data.source=tfds` for the same data
+through TFDS. The sweeps of eta and lambda are overrides of the arms:
 `--config.loss.classification.eta=1.0`, `--config.loss.localization.lambda_=2.0`.
 """
 

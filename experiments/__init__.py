@@ -1,4 +1,4 @@
-"""`python -m experiments.VERB` in a clone: `ioub VERB`, and what measures the project itself."""
+"""`python -m experiments.VERB` in a clone: `ioub VERB`, and benchmarks of the project itself."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Lists the commands, each with what it does.
+"""Lists the commands, each with its description.
 
 python -m experiments
 """
@@ -8,5 +8,5 @@ from ioub_jax.commands import listing
 if __name__ == "__main__":
     listing.main(
         "python -m experiments.",
-        {"benchmark": "Measures what this project costs, alone and beside others."},
+        {"benchmark": "Measures the cost of this project, alone and compared with others."},
     )

@@ -1,7 +1,8 @@
-"""Object detectors in JAX: the IoU-balanced losses, and what trains and evaluates with them.
+"""Object detectors in JAX: the IoU-balanced losses, with training and evaluation around them.
 
-Importing the package imports nothing else. What it offers is imported when it is first asked for:
-`ioub_jax.losses` and its neighbours need jax alone, `build`, `train` and `load` the extra `train`.
+Importing the package imports nothing else. Its names are imported when they are first used:
+`ioub_jax.losses` and its neighbours need only jax, while `build`, `train` and `load` need the extra
+`train`.
 """
 
 import importlib
@@ -57,7 +58,7 @@ _HOMES = {"build": "building", "load": "inference", "load_run": "trained", "trai
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is asked for (PEP 562)."""
+    """Imports a name of the package when it is first used (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _HOMES:

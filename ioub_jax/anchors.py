@@ -1,4 +1,4 @@
-"""Anchor grids of RetinaNet and SSD: plain numpy, made once for every image shape.
+"""Anchor grids of RetinaNet and SSD, in plain numpy, made once for every image shape.
 
 Anchors are `[..., 4]` xyxy in absolute pixels of the network's input image, right and bottom edge
 exclusive. They may reach over the edge of the image.
@@ -35,7 +35,7 @@ class AnchorLevel(NamedTuple):
 class AnchorLayout(Protocol):
     """The anchors of every canvas, in a form that can be changed to reach other boxes.
 
-    `RetinaNetAnchors` and `SSDAnchors` are such; their fields have the names of the keys below
+    `RetinaNetAnchors` and `SSDAnchors` implement it; their fields have the names of the keys below
     `config.anchors`.
     """
 
@@ -44,11 +44,11 @@ class AnchorLayout(Protocol):
 
     @property
     def anchors_per_location(self) -> tuple[int, ...]:
-        """Of every level."""
+        """Anchors per location of every level."""
 
     @property
     def is_symmetric(self) -> bool:
-        """Whether a ratio stands for a lying and for a standing anchor."""
+        """True if a ratio stands for both a lying and a standing anchor."""
 
     def scaled(self, factor: float) -> Self:
         """The same shapes with other sizes, to two or three digits."""
@@ -76,7 +76,7 @@ class RetinaNetAnchors:
 
     @property
     def anchors_per_location(self) -> tuple[int, ...]:
-        """Of every level."""
+        """Anchors per location of every level."""
         return (self.scales_per_octave * len(self.ratios),) * len(self.strides)
 
     @property
@@ -98,7 +98,7 @@ class SSDAnchors:
     """The default boxes of an SSD; the attributes are the arguments of `ssd_levels`.
 
     Raises:
-      ValueError: they are not of as many levels.
+      ValueError: their numbers of levels differ.
     """
 
     sizes: tuple[float, ...]
@@ -117,7 +117,7 @@ class SSDAnchors:
 
     @property
     def anchors_per_location(self) -> tuple[int, ...]:
-        """Of every level."""
+        """Anchors per location of every level."""
         return tuple(2 + 2 * len(ratios) for ratios in self.ratios)
 
     @property
@@ -156,7 +156,7 @@ def retinanet_levels(
 
     An anchor of ratio r and scale s has the area `(stride * s)^2` and the height `r` times its
     width; the scales are `base_scale * 2^(i / scales_per_octave)`. A level has
-    `ceil(height / stride) x ceil(width / stride)` cells, as a network of padded convolutions has.
+    `ceil(height / stride) x ceil(width / stride)` cells, as in a network of padded convolutions.
 
     The defaults are the anchors of the paper's authors (mmdetection 0.6): there a box ends at its
     last pixel and is centred on `(stride - 1) / 2`, which is `stride / 2` where the right edge is
@@ -171,7 +171,8 @@ def retinanet_levels(
       base_scale: size of the smallest square anchor of a level, in strides.
       scales_per_octave: number of anchor sizes between one level and the next.
       ratios: heights divided by widths.
-      center_offset: where the centre of a cell's anchors lies, in strides from the cell's top left.
+      center_offset: position of the centre of a cell's anchors, in strides from the cell's top
+        left.
       rounded: whether the corners of the anchors of cell (0, 0) are rounded to whole pixels, halves
         to even.
       whole_sizes: whether sizes are cut to whole pixels before the ratio is applied: 40 for 40.3.
@@ -232,7 +233,7 @@ def ssd_levels(
       for each ratio lying, standing.
 
     Raises:
-      ValueError: `sizes`, `ratios` and `strides` are not of as many levels.
+      ValueError: `sizes`, `ratios` and `strides` have different numbers of levels.
     """
     _check_levels(sizes, ratios, strides)
     edges = np.floor(sizes) if rounded else np.asarray(sizes, np.float64)
@@ -282,7 +283,7 @@ def ssd_anchors(image_shape: tuple[int, int], **options: Any) -> tuple[np.ndarra
       **options: those of `ssd_levels`.
 
     Returns:
-      One float32 array `[N_l, 4]` a level, ordered by row, column and as `ssd_levels` says.
+      One float32 array `[N_l, 4]` a level, ordered by row, column and as in `ssd_levels`.
     """
     return place(ssd_levels(image_shape, **options))
 

@@ -1,4 +1,4 @@
-"""What four numbers of a head say about a box: deltas from an anchor, or distances from a point."""
+"""Codecs between boxes and four numbers of a head: deltas from an anchor, or distances to sides."""
 
 import dataclasses
 from typing import Protocol
@@ -11,13 +11,13 @@ from ioub_jax import boxes as box_ops
 
 
 class BoxCodec(Protocol):
-    """Between boxes and the numbers of a head, of anchors of the same leading dimensions."""
+    """Codec between boxes and the numbers of a head, for anchors of the same leading dimensions."""
 
     def encode(self, boxes: ArrayLike, anchors: ArrayLike) -> jax.Array:
-        """The numbers `[..., 4]` that stand for boxes `[..., 4]`, xyxy in pixels."""
+        """Encodes boxes `[..., 4]`, xyxy in pixels, as the numbers `[..., 4]` of a head."""
 
     def decode(self, values: ArrayLike, anchors: ArrayLike) -> jax.Array:
-        """The boxes `[..., 4]` that such numbers stand for, not clipped to any image."""
+        """Decodes such numbers to boxes `[..., 4]`, not clipped to any image."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +68,14 @@ class DistanceCodec:
         return jnp.concatenate([points - distances[..., :2], points + distances[..., 2:]], axis=-1)
 
     def _points_and_strides(self, anchors: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Centres `[..., 2]`, and what one stride is along each side `[..., 4]`, in pixels."""
+        """Centres `[..., 2]`, and the length of one stride along each side `[..., 4]`, pixels."""
         low, high = anchors[..., :2], anchors[..., 2:]
         strides = (high - low) / self.scale
         return (low + high) * 0.5, jnp.concatenate([strides, strides], axis=-1)
 
 
 def centreness(boxes: ArrayLike, anchors: ArrayLike) -> jax.Array:
-    """How central the centre of an anchor is in a box, 0..1 (FCOS, arXiv 1904.01355, eq. 3).
+    """Centreness of an anchor's centre in a box, 0..1 (FCOS, arXiv 1904.01355, equation 3).
 
     `sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b))` of its distances to the edges; 0 where it
     is outside of the box, or the box has no area.

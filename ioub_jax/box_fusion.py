@@ -1,6 +1,6 @@
 """Weighted box fusion (Solovyev et al., arXiv 1910.13302), exact, under jit, in fixed shapes.
 
-Of boxes that lie on one object NMS keeps the best and forgets the others; fusion takes their mean,
+NMS keeps the best of the boxes on one object and drops the others; fusion takes their mean,
 weighted by their scores. It was made for the detections of several models, or of one model in
 several views of an image.
 """
@@ -23,8 +23,8 @@ class _Clusters(NamedTuple):
     """State of a fusion: how many boxes are done, and P clusters, of which the first are used.
 
     Attributes:
-      done: how many boxes have a cluster.
-      used: how many clusters there are.
+      done: number of boxes that have a cluster.
+      used: number of clusters.
       weighted: `[P, 4]` sums of boxes times scores.
       scores: `[P]` sums of scores.
       labels: `[P]`.
@@ -51,18 +51,18 @@ def weighted_box_fusion(
     models: ArrayLike | None = None,
     weights: Sequence[float] = (1.0,),
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Fuses the boxes of each class that lie on each other, in one image.
+    """Fuses overlapping boxes of each class in one image.
 
-    By descending score, a box joins the cluster of its class whose fused box it overlaps the most,
-    if by more than `iou_threshold`, or else begins a new one. The fused box of a cluster is the
-    mean of its boxes, weighted by their scores. The score is, over its n boxes of scores c and
-    model weights w, with T models of weights W,
+    In order of descending score, a box joins the cluster of its class whose fused box it overlaps
+    most, if their IoU exceeds `iou_threshold`, or else begins a new cluster. The fused box of a
+    cluster is the mean of its boxes, weighted by their scores. Its score is, for its n boxes with
+    scores c and model weights w, and T models with weights W,
 
     - 'avg': mean(c) min(T, n) / sum(W), the paper's,
     - 'max': max(c) / max(W),
-    - 'box_and_model_avg': sum(c) / sum(w), times the weights of the models it has boxes of over
-      sum(W),
-    - 'absent_model_aware_avg': sum(c) / (sum(w) + the weights of the models it has none of).
+    - 'box_and_model_avg': sum(c) / sum(w), times the weights of the models that have boxes in it
+      over sum(W),
+    - 'absent_model_aware_avg': sum(c) / (sum(w) + the weights of the models without boxes in it).
 
     It equals `weighted_boxes_fusion` of the package ensemble-boxes. No gradient flows through it.
 
@@ -74,7 +74,7 @@ def weighted_box_fusion(
       max_detections: K.
       iou_threshold: see above.
       confidence: one of `CONFIDENCES`.
-      models: `[P]` int, which model has found each box; None: the only one.
+      models: `[P]` int, the model that has found each box; None for a single model.
       weights: of the models; scores are multiplied by them.
 
     Returns:
@@ -112,7 +112,7 @@ def weighted_box_fusion(
 def _clustered(
     boxes: jax.Array, scores: jax.Array, labels: jax.Array, iou_threshold: float
 ) -> _Clusters:
-    """The clusters of boxes that come by descending score; those with a score of 0 have none."""
+    """The clusters of boxes, taken by descending score; boxes with a score of 0 have none."""
     slots = jnp.arange(len(scores), dtype=jnp.int32)
     there = jnp.sum(scores > 0.0, dtype=jnp.int32)
 
@@ -144,7 +144,7 @@ def _clustered(
 def _confidences(
     clusters: _Clusters, scores: jax.Array, models: jax.Array, weights: jax.Array, confidence: str
 ) -> jax.Array:
-    """The score of each cluster `[P]`, 0 of those that are not used."""
+    """The score of each cluster `[P]`, 0 for those that are not used."""
     count = jnp.zeros_like(scores)
     there = scores > 0.0
     boxes = count.at[clusters.of_box].add(there.astype(scores.dtype))

@@ -6,8 +6,8 @@ against each other. Everything is computed in float32, or in float64 when an inp
 bfloat16 and integer inputs are converted first.
 
 A box with no area (`xmax <= xmin` or `ymax <= ymin`) has area 0 and IoU 0 with every box, and all
-gradients stay finite, for coordinates within 1e8 pixels (of larger ones float32 cannot hold the
-squares). An area below 1e-12 square pixels counts as none.
+gradients stay finite, for coordinates within 1e8 pixels (float32 cannot represent the squares of
+larger ones). An area below 1e-12 square pixels counts as none.
 """
 
 import functools
@@ -42,11 +42,11 @@ def at_least_float32(*arrays: ArrayLike) -> list[jax.Array]:
 def as_int32(labels: ArrayLike, name: str = "labels") -> jax.Array:
     """Converts labels, or positions of boxes, to the one dtype that they are compared in.
 
-    In their own, of 8 bits perhaps, class 255 would be the same as -1.
+    In their own dtype, perhaps of 8 bits, class 255 could equal -1.
 
     Args:
       labels: an array of any shape and any integer dtype.
-      name: what an error calls it.
+      name: name of the argument in errors.
 
     Returns:
       The array, int32.
@@ -78,7 +78,7 @@ def align(*boxes: ArrayLike) -> list[jax.Array]:
 
 
 def for_pairs(first: ArrayLike, second: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """Gives boxes the shapes in which every one meets every other one.
+    """Gives boxes the shapes in which every box meets every other box.
 
     Args:
       first: `[..., N, 4]`.
@@ -320,7 +320,7 @@ def encode(
     *,
     weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
 ) -> jax.Array:
-    """Box deltas of R-CNN (arXiv 1311.2524, appendix C): what a box head is trained to predict.
+    """Box deltas of R-CNN (arXiv 1311.2524, appendix C): the regression targets of a box head.
 
     `dx = (cx - cx_a) / w_a`, `dy` alike, `dw = log(w / w_a)`, `dh` alike, times the weights.
 
@@ -349,7 +349,7 @@ def decode(
     weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
     max_log_ratio: float = math.log(1000 / 16),
 ) -> jax.Array:
-    """The boxes that deltas stand for: the inverse of `encode`.
+    """Boxes from their deltas: the inverse of `encode`.
 
     Args:
       deltas: `[..., 4]` (dx, dy, dw, dh).

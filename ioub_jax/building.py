@@ -60,9 +60,9 @@ def build(
     voc_pixels: str | None = None,
     class_weights: Mapping[str, float] | None = None,
 ) -> Experiment:
-    """A training with all of its parts: those that are given, the others as configured.
+    """Builds a training run with all of its parts: the given ones, and the rest as configured.
 
-    Nothing is written and nothing is trained. What may be a slip is warned of.
+    Nothing is written and nothing is trained. Probable mistakes are logged as warnings.
 
     Args:
       config: a configuration, or the name of one as `configs.load` takes it.
@@ -70,14 +70,13 @@ def build(
       validation: the validation data; goes with `source`.
       network: a network for the configured detector: the same anchors, classes and losses.
       detector: a whole detector, with its losses, for the classes of the data.
-      optimizer: an optax transformation, its learning rate in it. Of the keys of `optimizer` and
-        `schedule` only `ema_decay` and `images` count then. Frozen parameters stay as they are,
-        whatever it does.
-      metrics: by which the run is evaluated; the headline of the first picks the best checkpoint.
+      optimizer: an optax transformation, with its learning rate. Of the keys of `optimizer` and
+        `schedule`, only `ema_decay` and `images` are then used. Frozen parameters never change.
+      metrics: metrics of the evaluations; the headline of the first one picks the best checkpoint.
       categories: the id and name of each label, of a run that has begun; None: those of the
         training data.
-      voc_pixels: how the pixels of VOC's XMLs are counted, of a run that has begun; None: as is
-        configured, or else as the training data gives away.
+      voc_pixels: pixel convention of VOC's XMLs, of a run that has begun; None: as configured, or
+        else as the training data suggests.
       class_weights: name -> weight in the loss of each class, of a run that has begun with such
         weights; None: as configured.
 
@@ -155,7 +154,7 @@ def build(
 
 
 def _names(*, detector: Detector | None, **parts: Any) -> dict[str, str]:
-    """The qualified names of the parts that are given; a detector has that of its network."""
+    """The qualified names of the given parts; a detector has the name of its network."""
     parts["detector"] = None if detector is None else detector.network
     return {
         name: given_parts.qualified_name(part) for name, part in parts.items() if part is not None
@@ -169,11 +168,11 @@ def _data(
     categories: Categories | None,
     voc_pixels: str | None,
 ) -> tuple[Source, Source, tuple[str, ...]]:
-    """Training and validation data, and how much of the former is learned, in words."""
+    """Training and validation data, and a sentence on how much of the former is learned from."""
     if (source is None) != (validation is None):
         raise ConfigError(
             "source and validation go together: give the training and the validation data, or "
-            "neither, and both are as configured."
+            "neither, to use the configured ones."
         )
     if source is None or validation is None:
         source, validation, learned = data_parts.open_data(config, categories, voc_pixels)
@@ -194,10 +193,10 @@ def _data(
 def train(
     experiment: Experiment, workdir: str | os.PathLike[str], *, profile: bool = False
 ) -> Trained:
-    """Trains, or goes on where the workdir's run stopped.
+    """Trains a detector, or resumes the run in the workdir where it stopped.
 
-    How it goes is told on stderr, line by line, by the logger `ioub_jax`; whoever gives that a
-    level, or the root logger one of INFO, has it as they said.
+    The logger `ioub_jax` reports progress on stderr, line by line, unless you have set a level for
+    this logger, or INFO for the root logger.
 
     Args:
       experiment: all parts of the training, from `build`.
@@ -206,16 +205,16 @@ def train(
         some), `parts.json` (of parts that were given), `train.jsonl`, `histograms.jsonl`,
         `evaluation.jsonl`, `tensorboard/`,
         `checkpoints/{last,best}/` and `evaluation/` are written there.
-      profile: whether a few steps are traced, into `profile/`.
+      profile: True to trace a few steps into `profile/`.
 
     Returns:
-      What was trained, with the weights of the last step, or their moving average where the run
+      The trained detector, with the weights of the last step, or their moving average if the run
       keeps one.
 
     Raises:
-      ConfigError: the workdir holds another run, or another process is training there.
+      ConfigError: the workdir has another run, or another process is training there.
       DataError: the data set is broken.
-      NonFiniteError: training diverged; the last checkpoint stands.
+      NonFiniteError: training diverged; the last checkpoint is intact.
       CompilationError: the step was compiled more often than there are canvases.
     """
     folder = files.path_of(workdir)
@@ -236,7 +235,7 @@ def _with_labels_of(experiment: Experiment, workdir: pathlib.Path) -> Experiment
 
 
 def _trained(run: loop.Run) -> Trained:
-    """What a run trains, when it has."""
+    """The trained detector of a run that has ended."""
     run.train()
     experiment = run.experiment  # whose data is read as in this run
     return Trained(
@@ -254,14 +253,14 @@ def _trained(run: loop.Run) -> Trained:
 def train_and_evaluate(
     config: ml_collections.ConfigDict, workdir: str | os.PathLike[str], *, profile: bool = False
 ) -> Trained:
-    """`train(build(config), workdir)`, where a run that goes on keeps its own labels."""
+    """`train(build(config), workdir)`, except that a resumed run keeps its own labels."""
     return _trained(begin_run(config, workdir, profile=profile))
 
 
 def begin_run(
     config: ml_collections.ConfigDict, workdir: str | os.PathLike[str], *, profile: bool = False
 ) -> loop.Run:
-    """The run of a configuration in a workdir, from where it stands; arguments as `train`."""
+    """The run of a configuration in a workdir, ready to resume; arguments as `train`."""
     folder = files.path_of(workdir)
     check_workdir(folder, configuration.to_dict(config), {})
     experiment = build(
@@ -279,7 +278,7 @@ def check_workdir(
     """Checks that a workdir is new, or holds a run of that configuration with those parts.
 
     Raises:
-      ConfigError: it holds another one.
+      ConfigError: it has another run.
     """
     configuration.check_workdir(workdir, settings)
     given_parts.check(workdir, given)

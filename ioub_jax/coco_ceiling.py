@@ -1,13 +1,13 @@
-"""How far COCO's limit, 100 detections of a class in an image, lets average precision come."""
+"""Upper bound of average precision under COCO's limit of 100 detections of a class in an image."""
 
 import numpy as np
 
 
 def coco_ceiling(labels: np.ndarray, counts: np.ndarray, counted: int = 100) -> float:
-    """COCO's AP of a detector that finds all objects, and nothing else, in the right places.
+    """COCO's AP of a detector that finds all objects in the right places and nothing else.
 
-    A class reaches the recall that its counted detections give, at a precision of 1, and its AP is
-    the mean precision at the recalls 0, .01, ... 1.
+    A class reaches the recall that its counted detections allow, with a precision of 1, and its AP
+    is the mean precision at the recalls 0, .01, ... 1.
 
     Args:
       labels: int `[k]`, the class of each pair of an image and a class.

@@ -1,4 +1,4 @@
-"""The boxes of COCO's annotations that have none: around their masks, polygons or keypoints.
+"""Boxes of COCO annotations without one, around their masks, polygons or keypoints.
 
 Tools for segmentation and poses leave `bbox` out, or leave it empty. A mask is COCO's run-length
 encoding, compressed to a string or not.
@@ -18,9 +18,10 @@ _DEEPEST = 4
 
 
 def has_no_box(bbox: object) -> bool:
-    """Whether a `bbox`, None where there is none, stands for none.
+    """True if a `bbox`, None where there is none, stands for no box.
 
-    Null, nothing, an empty list and four zeros do; what else is no box is one that is wrong.
+    Null, a missing value, an empty list and four zeros stand for no box; anything else that is not
+    a box is a faulty one.
     """
     if isinstance(bbox, list | tuple):
         return not bbox or (len(bbox) == 4 and all(is_number(side) and side == 0 for side in bbox))
@@ -28,11 +29,11 @@ def has_no_box(bbox: object) -> bool:
 
 
 def box_around(annotation: Mapping[str, Any]) -> list[float] | None:
-    """The box around what an annotation has instead of one.
+    """The box around the outline that an annotation has instead of a box.
 
     Args:
-      annotation: with `segmentation`, polygons or a mask, or else with `keypoints`, of which those
-        count that are labelled (COCO's visibility is not 0).
+      annotation: with `segmentation`, polygons or a mask, or else with `keypoints`, of which only
+        labelled ones count (COCO's visibility is not 0).
 
     Returns:
       `[x, y, width, height]` in pixels; None where there is nothing, or nothing that can be read.
@@ -71,7 +72,7 @@ def _around_keypoints(keypoints: object) -> _Corners | None:
 
 
 def _around_points(numbers: Sequence[Any], fewest: int) -> _Corners | None:
-    """The corners around x, y, x, y, ...; None of less than so many points."""
+    """The corners around x, y, x, y, ...; None for too few points."""
     if len(numbers) % 2 or len(numbers) < 2 * fewest or not _are_numbers(numbers):
         return None
     x, y = numbers[::2], numbers[1::2]
@@ -79,7 +80,7 @@ def _around_points(numbers: Sequence[Any], fewest: int) -> _Corners | None:
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:
-    """Whether all of some values are finite numbers; fast where they are Python's own."""
+    """True if all of some values are finite numbers; fast where they are Python's own."""
     if {int, float}.issuperset(map(type, values)):
         try:
             return math.isfinite(sum(values))  # neither NaN nor infinity is lost in a sum
@@ -89,14 +90,14 @@ def _are_numbers(values: Sequence[Any]) -> bool:
 
 
 def _numbers_in(values: Sequence[Any]) -> list[Any]:
-    """What is in nested lists, from left to right; fast for a list of lists."""
+    """Items of nested lists, from left to right; fast for a list of lists."""
     if all(type(part) is list and list not in map(type, part) for part in values):
         return list(itertools.chain.from_iterable(values))
     return list(_flat(values))
 
 
 def _flat(values: object, depth: int = 0) -> Iterator[Any]:
-    """What is in nested lists, from left to right; lists that are too deep as they are."""
+    """Items of nested lists, from left to right; lists nested too deep stay as they are."""
     if isinstance(values, list | tuple) and depth < _DEEPEST:
         for value in values:
             yield from _flat(value, depth + 1)
@@ -107,7 +108,7 @@ def _flat(values: object, depth: int = 0) -> Iterator[Any]:
 def _around_mask(counts: object, size: object) -> _Corners | None:
     """The corners around a mask: `size` is its height and width, `counts` its runs.
 
-    The runs go down column after column, and are of 0 and of 1 in turn.
+    The runs go down column after column, and are of 0 and 1 alternately.
     """
     runs = _runs(counts)
     if runs is None or not (isinstance(size, list | tuple) and len(size) == 2):
@@ -145,10 +146,10 @@ def _runs(counts: object) -> list[int] | None:
 
 
 def _decompressed(text: str) -> list[int] | None:
-    """The runs in COCO's string: groups of five bits, each a run less the one before the last.
+    """The runs in COCO's string: groups of five bits, each a run minus the one two before it.
 
-    A character is '0' and its six bits more; the highest says that more follow, and in the last of
-    a number the next one is its sign.
+    A character is '0' plus a value of six bits; the highest bit says that more characters follow,
+    and in the last character of a number the next bit is its sign.
     """
     runs: list[int] = []
     number, shift = 0, 0

@@ -1,7 +1,8 @@
-"""What a value in a file of COCO's format means: the rules of whoever reads such files.
+"""Meaning of single values in a COCO file: the rules for everyone who reads such files.
 
-Tools write ids as strings, flags as booleans, and null or nothing for what they do not know. What
-can mean only one thing is taken for it; what cannot is a `ValueError` for the reader to name.
+Tools write ids as strings, flags as booleans, and null or nothing for unknown values. A value with
+only one possible meaning is accepted; any other raises a `ValueError`, to which the reader adds the
+place.
 """
 
 import math
@@ -23,14 +24,14 @@ _LARGEST_AREA, _LARGEST_SIDE = 1e15, 2**31
 
 
 def id_of(value: object) -> int | str | None:
-    """What an id of an image, a category or an annotation means.
+    """Id of an image, a category or an annotation, read from a file's value.
 
     Args:
       value: as it is written.
 
     Returns:
-      An integer of 64 bits for an integer, a float such as 1.0 and a string such as '1'; any
-      other string itself, without spaces around it, as a name; None for what is no id.
+      An integer of 64 bits for an integer, a float such as 1.0 and a string such as '1'; any other
+      string itself, without spaces around it, as a name; None for anything that is not an id.
     """
     if isinstance(value, str):
         name = value.strip()
@@ -43,7 +44,7 @@ def id_of(value: object) -> int | str | None:
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """Whether a value is a string with letters in it that can be written and shown.
+    """True if a value is a string with letters in it that can be written and shown.
 
     Control characters and those that turn the direction of writing could change what a terminal or
     a table shows; half a character of UTF-16 cannot be written at all.
@@ -52,12 +53,12 @@ def is_text(value: object) -> TypeGuard[str]:
 
 
 def are_texts(values: Sequence[str]) -> bool:
-    """Whether all of some strings are such texts; hundreds of times faster than one by one."""
+    """True if all of some strings are such texts; hundreds of times faster than one by one."""
     return all(map(str.strip, values)) and not _UNFIT.search("".join(values))
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a finite number, of Python or of numpy, and no boolean."""
+    """True if a value is a finite number, of Python or of numpy, and not a boolean."""
     return (
         isinstance(value, numbers.Real)
         and not isinstance(value, bool)
@@ -66,7 +67,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def flag_of(value: object) -> bool:
-    """What `iscrowd`, `difficult` and `ignored` mean.
+    """Flag that a value of `iscrowd`, `difficult` or `ignored` stands for.
 
     Args:
       value: as it is written, None where there is none.
@@ -89,14 +90,14 @@ def flag_of(value: object) -> bool:
 
 
 def area_of(value: object) -> float | None:
-    """What `area` means, in square pixels.
+    """Area in square pixels that a value of `area` stands for.
 
     Args:
       value: as it is written, None where there is none.
 
     Returns:
-      The number, which may be written as a string; None where there is none or it is negative,
-      which is no area: the box's counts.
+      The number, which may be written as a string; None if it is missing or negative; the area of
+      the box is then used.
 
     Raises:
       ValueError: it is anything else; the message says what an area is.
@@ -105,12 +106,12 @@ def area_of(value: object) -> float | None:
         return None
     area = _number_of(value)
     if area is None or area > _LARGEST_AREA:
-        raise ValueError("is no finite number of square pixels")
+        raise ValueError("is not a finite number of square pixels")
     return area if area >= 0 else None
 
 
 def side_of(value: object) -> int | None:
-    """What `width` and `height` of an image mean, in pixels.
+    """Side of an image in pixels that a value of `width` or `height` stands for.
 
     Args:
       value: as it is written, None where there is none.
@@ -126,20 +127,20 @@ def side_of(value: object) -> int | None:
     if is_absent(value) or side == 0:
         return None
     if side is None or not 0 < side < _LARGEST_SIDE or side != side // 1:
-        raise ValueError("is no size in pixels")
+        raise ValueError("is not a size in pixels")
     return int(side)
 
 
 def is_absent(value: object) -> bool:
-    """Whether a value stands for none: null and the empty string."""
+    """True if a value stands for none: null and the empty string."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
 def rotation_of(annotation: Mapping[str, Any]) -> float:
-    """By how many degrees, clockwise, the box of an annotation is turned about its centre.
+    """Clockwise rotation of an annotation's box about its centre, in degrees.
 
-    CVAT writes it as `attributes.rotation`, others as `rotation`. What is no number there is an
-    attribute of another meaning.
+    CVAT writes it as `attributes.rotation`, other tools as `rotation`. A value that is not a number
+    is an attribute with another meaning.
     """
     rotation = annotation.get("rotation")
     if rotation is None:
@@ -150,10 +151,10 @@ def rotation_of(annotation: Mapping[str, Any]) -> float:
 
 
 def upright_corners(corners: np.ndarray, degrees: np.ndarray) -> np.ndarray:
-    """The upright boxes around rectangles that are turned about their centres.
+    """The upright boxes around rectangles that are rotated about their centres.
 
     Args:
-      corners: float64 `[n, 4]`, xyxy in pixels of the rectangles before they are turned.
+      corners: float64 `[n, 4]`, xyxy in pixels of the rectangles before rotation.
       degrees: float64 `[n]`.
 
     Returns:
@@ -170,12 +171,12 @@ def upright_corners(corners: np.ndarray, degrees: np.ndarray) -> np.ndarray:
 
 
 def describe_fault(key: str, value: object, fault: ValueError) -> str:
-    """The part of a sentence that says what is wrong with a value."""
+    """The part of a sentence that names the fault of a value."""
     return f"has the {key} {reprlib.repr(value)}, which {fault}"
 
 
 def _number_of(value: object) -> float | None:
-    """The finite number that a value or a string is; None for anything else."""
+    """The finite number that a value or a string stands for; None for anything else."""
     if isinstance(value, str):
         try:
             number = float(value)

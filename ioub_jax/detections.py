@@ -1,4 +1,4 @@
-"""What was found in an image: to look at, to draw, to write in the formats of others."""
+"""Detections of an image, to look at, to draw, and to write in other tools' formats."""
 
 import dataclasses
 import io
@@ -24,17 +24,17 @@ _PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Detections:
-    """What was found in one image, best first.
+    """Detections of one image, best first.
 
     Attributes:
-      boxes: float32 `[k, 4]` xyxy in pixels of the image, right and bottom edge exclusive. A file
-        is taken as it is stored unless the detector was trained with `data.exif='apply'`.
+      boxes: float32 `[k, 4]` xyxy in pixels of the image, right and bottom edge exclusive. The
+        pixels of a file are those stored, unless the detector was trained with `data.exif='apply'`.
       scores: float32 `[k]` in 0..1.
       labels: int32 `[k]`, positions in the detector's `classes`.
       class_names: the name of each label.
       image_size: height and width of the image.
-      category_ids: of each detection the id of its class in the data set; None: its label.
-      image: the image as it was given, which is read again to be drawn on; None: not known.
+      category_ids: the id in the data set of each detection's class; None: its label.
+      image: the image as it was given, which is read again for drawing; None if not known.
     """
 
     boxes: np.ndarray
@@ -46,11 +46,11 @@ class Detections:
     image: GivenImage | None = None
 
     def __len__(self) -> int:
-        """How many there are: k."""
+        """Number of detections, k."""
         return len(self.labels)
 
     def __repr__(self) -> str:
-        """In a line: how many, the size of the image, and the first ones."""
+        """One line with the number of detections, the size of the image, and the first ones."""
         height, width = self.image_size
         found = [
             f"{printable(name)} {score:.2f}"
@@ -61,7 +61,7 @@ class Detections:
         return f"Detections({len(self)} in {height}x{width}{shown})"
 
     def above(self, score: float | np.ndarray) -> "Detections":
-        """Those with at least a score, or with that of their class in an array `[C]`."""
+        """Detections of at least a score, or of their class's score in an array `[C]`."""
         keep = self.scores >= (score if np.ndim(score) == 0 else np.asarray(score)[self.labels])
         ids = self.category_ids
         return dataclasses.replace(
@@ -74,14 +74,14 @@ class Detections:
         )
 
     def draw(self, image: Any = None) -> Image.Image:
-        """A picture of the image with the boxes, each with its class's name and score.
+        """Draws the image with its boxes, each with its class's name and score.
 
-        A small image is enlarged by a whole factor until names can be read, one of more than 4,096
-        pixels a side is shrunk. Of many detections draw those `above` a score.
+        A small image is enlarged by a whole factor until names are legible, and one of more than
+        4,096 pixels a side is shrunk. Of many detections, draw those `above` a score.
 
         Args:
-          image: the image, if it is not the one that was detected in; a file, a Pillow image or an
-            array. One of another size is drawn on as if it were scaled.
+          image: another image to draw on than that of the detections: a file, a Pillow image or an
+            array. Boxes are scaled to its size.
 
         Raises:
           ValueError: no image is given and none is known.
@@ -90,7 +90,7 @@ class Detections:
         given = self.image if image is None else GivenImage(image)
         if given is None:
             raise ValueError(
-                "These detections do not know their image; give it, as in found.draw('image.jpg')."
+                "These detections have no image; give it, as in found.draw('image.jpg')."
             )
         from ioub_jax.plotting import draw_on_image  # with matplotlib, which takes a second
 
@@ -112,15 +112,15 @@ class Detections:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a file, in the format that its name ends with.
+        """Writes a file in the format that its name ends with.
 
         .png, .jpg, .jpeg and .webp are the picture of `draw`, .json is `to_coco`, .txt `to_yolo`.
 
         Args:
-          path: the file; its folder is made if it is not there.
+          path: the file; its folder is created if it does not exist.
 
         Raises:
-          ValueError: the name ends otherwise, or as `draw`.
+          ValueError: the name has another ending, or as `draw`.
           DataError: as `draw`.
         """
         path = files.path_of(path)
@@ -141,13 +141,13 @@ class Detections:
             raise ValueError(f"{path} ends with {suffix!r}; give a name that ends with {known}.")
 
     def to_coco(self, image_id: int | str = 0) -> list[dict[str, Any]]:
-        """The detections as COCO's results, of which pycocotools' `loadRes` takes a list.
+        """Detections as COCO results, of which pycocotools' `loadRes` takes a list.
 
         Args:
           image_id: the id of the image.
 
         Returns:
-          of each detection `image_id`, `category_id`, `bbox` ([x, y, width, height] in pixels) and
+          for each detection `image_id`, `category_id`, `bbox` ([x, y, width, height] in pixels) and
           `score`, plain Python values.
         """
         boxes = self.boxes.astype(np.float64)
@@ -159,9 +159,9 @@ class Detections:
         ]
 
     def to_yolo(self) -> str:
-        """The text of a label file of YOLO's tools: rows `class cx cy w h confidence`.
+        """Text of a label file of YOLO tools: rows `class cx cy w h confidence`.
 
-        Classes are labels, the other numbers but the score shares of the image.
+        Classes are labels; the box is in shares of the image.
         """
         boxes = [result["bbox"] for result in self.to_coco()]
         return yolo_format.label_text(
@@ -169,9 +169,9 @@ class Detections:
         )
 
     def to_supervision(self) -> SupervisionLike:
-        """The detections for the package supervision, which need not be here.
+        """Detections for the package supervision, which need not be installed.
 
-        Its annotators, zones, sinks and trackers take them as they take its own.
+        Its annotators, zones, sinks and trackers accept them like its own detections.
         """
         return SupervisionLike(
             xyxy=self.boxes.copy(),

@@ -1,10 +1,10 @@
-"""The errors whose message is one sentence for the user, who can mend what it names."""
+"""Errors whose message is one sentence for the user, who can mend the fault that it names."""
 
 
 class UserError(Exception):
-    """Something that the user can mend: commands tell the message, and no traceback.
+    """An error that the user can mend; commands print its message without a traceback.
 
-    Everything else is a bug, or of the machine (`ioub_jax.commands.machine`).
+    All other errors are bugs, or errors of the machine (`ioub_jax.commands.machine`).
     """
 
 

@@ -1,7 +1,7 @@
-"""Files that are whole or not there, on this machine or in a bucket.
+"""Files that are either complete or absent, on this machine or in a bucket.
 
 On this machine a file is written beside its place, then moved into it. In a bucket an object is
-whole or not there by itself; it can be written anew, and not appended to.
+always complete or absent; it can be overwritten, but not appended to.
 """
 
 import contextlib
@@ -26,7 +26,8 @@ def path_of(text: str | os.PathLike[str]) -> pathlib.Path:
       text: a path on this machine, or `gs://BUCKET/...` in Google's Cloud Storage.
 
     Returns:
-      The path; one in a bucket is an `etils.epath.Path`, which has what is used of `pathlib.Path`.
+      The path; one in a bucket is an `etils.epath.Path`, which has the methods of `pathlib.Path`
+      that are used.
 
     Raises:
       ConfigError: it is in a bucket for which a package is missing, or of another kind.
@@ -34,11 +35,11 @@ def path_of(text: str | os.PathLike[str]) -> pathlib.Path:
     text = os.fspath(text)
     if not text.startswith(_BUCKET):
         if "://" in text:
-            raise ConfigError(f"{text} is no path: only {_BUCKET}BUCKET/... and local ones are.")
+            raise ConfigError(f"{text} is not a path; use a local one or {_BUCKET}BUCKET/...")
         return pathlib.Path(text)
     if importlib.util.find_spec("gcsfs") is None:
         raise ConfigError(
-            f"{text} takes the package gcsfs, which is not installed: "
+            f"{text} needs the package gcsfs, which is not installed: "
             "pip install 'ioub_jax[train,gcs]'."
         )
     import fsspec.config  # with gcsfs
@@ -50,7 +51,7 @@ def path_of(text: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def is_in_bucket(path: pathlib.Path) -> bool:
-    """Whether a path is one in a bucket."""
+    """True if a path is one in a bucket."""
     return not isinstance(path, pathlib.Path)
 
 
@@ -60,7 +61,7 @@ def absolute(path: pathlib.Path) -> pathlib.Path:
 
 
 def remove_folder(path: pathlib.Path) -> None:
-    """Removes a folder with all that is in it, if it is there."""
+    """Removes a folder with its contents, if it exists."""
     if is_in_bucket(path):
         cast(Any, path).rmtree(missing_ok=True)
     else:
@@ -72,7 +73,7 @@ def local(path: pathlib.Path, use: str) -> pathlib.Path:
 
     Args:
       path: the path.
-      use: what for and how to give another, as the end of a sentence.
+      use: its purpose and how to give another path, as the end of a sentence.
 
     Raises:
       ConfigError: it is one in a bucket.
@@ -85,10 +86,10 @@ def local(path: pathlib.Path, use: str) -> pathlib.Path:
 def check_can_write(folder: pathlib.Path) -> None:
     """Checks that files can be written into a folder, which may have to be made first.
 
-    A bucket tells it when the first one is written.
+    For a bucket this shows only when the first file is written.
 
     Raises:
-      OSError: they cannot; it says where and why.
+      OSError: they cannot; the message says where and why.
     """
     if is_in_bucket(folder):
         return
@@ -105,7 +106,7 @@ def check_file(path: pathlib.Path, flag: str) -> None:
 
     Args:
       path: the file.
-      flag: what names it, for the sentence.
+      flag: name of the flag, for the sentence.
 
     Raises:
       OSError: it cannot be written.
@@ -121,10 +122,10 @@ def check_file(path: pathlib.Path, flag: str) -> None:
 
 @contextlib.contextmanager
 def naming(path: pathlib.Path) -> Iterator[None]:
-    """Lets an `OSError` from within name a file: that of a failed write names none.
+    """Adds a file's name to an `OSError` from within, since that of a failed write names none.
 
     Args:
-      path: what is written.
+      path: the file that is written.
     """
     try:
         yield
@@ -139,7 +140,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
     Args:
       path: the file; its folder must exist.
-      text: what it shall hold, in UTF-8; lone surrogates, which UTF-8 does not have (bytes of a
+      text: its content, written in UTF-8; lone surrogates, which UTF-8 does not have (bytes of a
         file name, a broken escape in JSON), are written as `\udcff`, which JSON reads back.
     """
     write_bytes(path, text.encode(errors="backslashreplace"))

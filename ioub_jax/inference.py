@@ -58,17 +58,17 @@ _SHOWN = 5  # classes in a `repr`
 
 
 class ObjectDetector:
-    """A trained detector to call with images.
+    """A trained detector that is called with images.
 
     Args:
       placed: the detector on its devices.
       variables: `params` and `batch_stats`.
       categories: the id and name of each label.
-      loading: canvases, and how images are brought to them, or cut into tiles.
+      loading: canvases, and the scaling of images to them or their tiling.
       batch_size: images that go through the network together; None: 1 on a CPU, else 8.
       reading: how images become pixels, as in training.
-      settings: its configuration as JSON can hold it, where it has one.
-      measured: the scores from which its detections are best kept, where that was measured.
+      settings: its configuration for JSON, if it has one.
+      measured: the best score thresholds, if they were measured.
       score_threshold: the lowest score of what a call returns where it is not told otherwise.
 
     Attributes:
@@ -78,11 +78,11 @@ class ObjectDetector:
       batch_size: images that go through the network together.
       canvases: heights and widths of the network's input.
       resize: how images are scaled.
-      tiling: how images are cut into tiles where nothing else is said; None: they are not.
+      tiling: default tiling of images; None: whole images.
       reading: how images become pixels.
       variables: `params` and `batch_stats`, on the device.
       settings: its configuration as JSON can hold it.
-      measured: the scores from which detections are best kept; None where nothing was measured.
+      measured: the best score thresholds; None if they were not measured.
       score_threshold: the lowest score of what a call returns where it is not told otherwise.
     """
 
@@ -116,7 +116,7 @@ class ObjectDetector:
         self.score_threshold = score_threshold
 
     def __repr__(self) -> str:
-        """In a line: what detects, what it finds, on which canvases and with which thresholds."""
+        """One line with the network, the classes, the canvases and the thresholds."""
         placed, network = self.placed, self.placed.network
         backbone = self.settings.get("model", {}).get("backbone")
         is_own = not type(network).__module__.startswith("ioub_jax.")
@@ -148,8 +148,8 @@ class ObjectDetector:
           images: an image, or a sequence of images of any sizes: files, Pillow images or arrays;
             an array `[B, H, W, 3]` is such a sequence.
           score_threshold: lowest score, or 'best': for each class the one that was best on the
-            validation images by F1; None: as the detector was loaded. Below the configured one
-            nothing is found anyhow.
+            validation images by F1; None: as the detector was loaded. There are no detections below
+            the configured threshold.
           tiles: as for `stream`.
 
         Returns:
@@ -157,7 +157,7 @@ class ObjectDetector:
 
         Raises:
           DataError: an image cannot be read; the sentence names it.
-          ConfigError: the threshold is none, or no best one was measured.
+          ConfigError: the threshold is invalid, or no best one was measured.
         """
         least = self.least_scores(
             self.score_threshold if score_threshold is None else score_threshold
@@ -175,7 +175,7 @@ class ObjectDetector:
         return found[0] if single else [found[index] for index in range(len(found))]
 
     def least_scores(self, score_threshold: Threshold) -> float | np.ndarray:
-        """What `score_threshold` of a call means: one score, or float64 `[C]`, that of each class.
+        """Meaning of a call's `score_threshold`: one score, or float64 `[C]`, one of each class.
 
         Raises:
           ConfigError: it is neither a number nor 'best', or no best one was measured.
@@ -183,8 +183,8 @@ class ObjectDetector:
         if score_threshold == "best":
             if self.measured is None:
                 raise ConfigError(
-                    "score_threshold='best' takes a run whose evaluation has measured which score "
-                    "is best, which there is none of here; give a number."
+                    "score_threshold='best' needs a run whose evaluation has measured the best "
+                    "scores, but there is none here; give a number."
                 )
             return self.measured.of(self.category_ids)
         try:
@@ -193,8 +193,8 @@ class ObjectDetector:
             score = math.nan
         if math.isnan(score):
             raise ConfigError(
-                f"score_threshold is {score_threshold!r}; give a number, or 'best' for the one of "
-                "each class that was best on the validation images."
+                f"score_threshold is {score_threshold!r}; give a number, or 'best' for the score "
+                "of each class that was best on the validation images."
             )
         return score
 
@@ -209,16 +209,16 @@ class ObjectDetector:
 
         Args:
           images: as for a call.
-          threads: that read, decode and resize whole images.
-          tiles: how images are cut into tiles: a `Tiling`, or the side of one in pixels, or 0 for
-            whole images; None: as the detector was trained. What tiles of an image find is merged.
+          threads: number of threads that read, decode and resize whole images.
+          tiles: tiling of images: a `Tiling`, or the side of a tile in pixels, or 0 for whole
+            images; None: as in training. The detections of an image's tiles are merged.
 
         Yields:
-          The position of an image and what was found in it, or why it cannot be read. Images of
-          other canvases may overtake each other.
+          The position of an image and its detections, or the error that it cannot be read. Images
+          on different canvases may overtake each other.
 
         Raises:
-          ConfigError: such tiles cannot be had, or are no input of the network.
+          ConfigError: such tiles are impossible, or not an input of the network.
         """
         tiling = self.tiling_for(tiles)
         if tiling is not None:
@@ -244,13 +244,13 @@ class ObjectDetector:
             yield from detect(canvas, rest)
 
     def tiling_for(self, tiles: int | Tiling | None) -> Tiling | None:
-        """What `tiles` of a call means.
+        """Meaning of a call's `tiles`.
 
         Args:
           tiles: as for `stream`.
 
         Returns:
-          how images are cut; None for whole images.
+          the tiling of images; None for whole images.
 
         Raises:
           ConfigError: as `stream`.
@@ -269,8 +269,8 @@ class ObjectDetector:
                 raise ConfigError(f"tiles: {error}") from None
         if tiles is not None and only not in (None, tiles.canvas):
             raise ConfigError(
-                f"Tiles of {tiles} are inputs of {tiles.canvas[0]} pixels, and the network has "
-                f"one of {only[0]}; give tiles of {only[0]}."
+                f"Tiles of {tiles} are inputs of {tiles.canvas[0]} pixels, but the network has one "
+                f"of {only[0]}; give tiles of {only[0]}."
             )
         if tiles is not None and isinstance(self.placed, AugmentedDetector):
             view_parts.check_tiles(self.placed.views)
@@ -339,7 +339,7 @@ class ObjectDetector:
                     pending.append((index, image, pool.submit(self._prepare, image)))
 
     def _prepare(self, image: GivenImage) -> Any:
-        """(canvas, example on it, original size), or the error."""
+        """Canvas, example on it and original size of an image, or the error."""
         try:
             pixels = image.pixels()
         except DataError as error:
@@ -352,7 +352,7 @@ class ObjectDetector:
     def _detect(
         self, canvas: tuple[int, int], rows: list[_Prepared]
     ) -> Iterator[tuple[int, Found]]:
-        """One batch; what is missing of it is filled with its first image."""
+        """Detects in one batch; an incomplete batch is filled up with its first image."""
         filled = rows + [rows[0]] * (self.batch_size - len(rows))
         pixels = np.empty((self.batch_size, *canvas, self.reading.channels), np.uint8)
         for canvas_pixels, (_, example, _) in zip(pixels, filled, strict=True):
@@ -386,38 +386,38 @@ def load(
     score_threshold: Threshold = 0.0,
     views: Views | None = None,
 ) -> ObjectDetector:
-    """A trained detector, ready to be called with images.
+    """Loads a trained detector that is called with images.
 
     Args:
       source: the workdir of a run, or torchvision's `retinanet_resnet50_fpn`,
         `retinanet_resnet50_fpn_v2`, `fcos_resnet50_fpn` or `ssd300_vgg16`: a file (.pth or
         .safetensors, read without executing anything in it) or that name. With COCO's 91 outputs
-        its classes are the 80 of COCO, with any others they are called by their numbers.
-      checkpoint: 'best' or 'last', of a run.
-      ema: whether with the moving average of the weights, where the run keeps one.
+        its classes are the 80 of COCO; with any other number they are named by their numbers.
+      checkpoint: 'best' or 'last', for a run.
+      ema: True to use the moving average of the weights, if the run keeps one.
       batch_size: images that go through the network together; None: 1 on a CPU, else 8.
-      changes: values of keys of its configuration that are to be other ones here, such as
+      changes: new values for keys of its configuration, such as
         `{"data.canvases": ((640, 640),), "evaluation.nms_iou": 0.6}`.
-      network: of a run that was trained with a network of its own, the same.
-      detector: of a run that was trained with a detector of its own, the same.
-      score_threshold: the lowest score of what it finds, where a call does not say otherwise:
-        a number, or 'best': for each class the score that was best on the validation images by F1,
-        as the evaluation of the checkpoint has written it into the workdir.
-      views: test-time augmentation: mirrored images and scales that are detected in, too, as in
+      network: the network of a run that was trained with one of your own.
+      detector: the detector of a run that was trained with one of your own.
+      score_threshold: the default lowest score of its detections: a number, or 'best': for each
+        class the score that was best on the validation images by F1, as the evaluation of the
+        checkpoint has written it into the workdir.
+      views: test-time augmentation by mirrored images and several scales, such as
         `ioub_jax.detectors.Views(flip=True, scales=(0.8, 1.0, 1.25))`; None: images as they are.
-        The best scores are those without.
+        The best scores were measured without augmentation.
 
     Raises:
-      ConfigError: the workdir holds no run or no checkpoint, or a change is none that can be made,
-        or a part of its own is not given, or no best threshold was measured, or the network has
-        one size and no scales.
-      WeightsError: the file is none of these detectors.
+      ConfigError: the workdir has no run or no checkpoint, or a key cannot be changed, or your own
+        network or detector is not given, or no best threshold was measured, or scales are given for
+        a network with one input size.
+      WeightsError: the file is not one of these detectors.
     """
     path = files.path_of(source)
     if not path.is_dir():
         if score_threshold == "best":
             raise ConfigError(
-                f"score_threshold='best' takes a run that was evaluated, and {source} is no "
+                f"score_threshold='best' needs a run that was evaluated, but {source} is not a "
                 "workdir; give a number."
             )
         path = weights.find_weights(os.fspath(source))

@@ -1,4 +1,4 @@
-"""Errors of parts in the words of a configuration: keys where a part names its arguments."""
+"""Errors of parts in the terms of a configuration: its keys replace the names of arguments."""
 
 import contextlib
 import dataclasses
@@ -18,23 +18,23 @@ def below(prefix: str, names: Iterable[str]) -> dict[str, str]:
 
 
 def naming_fields(prefix: str, kind: type) -> contextlib.AbstractContextManager[None]:
-    """As `naming`, of a dataclass whose fields have the names of the keys below a prefix."""
+    """As `naming`, for a dataclass whose fields have the names of the keys below a prefix."""
     return naming(below(prefix, [field.name for field in dataclasses.fields(kind)]))
 
 
 @contextlib.contextmanager
 def naming(keys: Mapping[str, str]) -> Iterator[None]:
-    """Tells the errors about arguments as errors about the keys that these come from.
+    """Reports errors about arguments as errors about the keys that set them.
 
     Such an error begins with the name of its argument, as "scales is (2.0,); ..." does; any other
-    passes as it is.
+    error passes unchanged.
 
     Args:
       keys: the key of each argument.
 
     Raises:
       ConfigError: instead of a `ValueError` about an argument.
-      DataError: instead of another one about an argument.
+      DataError: instead of another `DataError` about an argument.
     """
     try:
         yield
@@ -48,7 +48,7 @@ def naming(keys: Mapping[str, str]) -> Iterator[None]:
 
 
 def with_keys(sentence: str, keys: Mapping[str, str]) -> str:
-    """A sentence with keys for arguments; as it is where it does not begin with one."""
+    """A sentence with keys for arguments; unchanged where it does not begin with an argument."""
     pattern = _NAME.format(names="|".join(map(re.escape, keys)))
     if not re.match(f"{pattern} ", sentence):
         return sentence

@@ -13,14 +13,14 @@ _logger = logging.getLogger("ioub_jax")
 
 
 class _AboveProgressBar(logging.Handler):
-    """Writes every line as it is, above the progress bar where there is one."""
+    """Writes every line as it is, above the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.tqdm.write(printable_lines(self.format(record)), file=sys.stderr)
 
 
 def show() -> logging.Handler:
-    """Shows the lines from here on; gives the handler that writes them."""
+    """Shows the lines from here on; returns the handler that writes them."""
     handler = _AboveProgressBar()
     _logger.setLevel(logging.INFO)
     _logger.addHandler(handler)
@@ -30,9 +30,9 @@ def show() -> logging.Handler:
 
 @contextlib.contextmanager
 def shown_by_default() -> Iterator[None]:
-    """Shows the lines inside, unless somebody has said what becomes of them.
+    """Shows the lines inside, unless the user has configured logging.
 
-    That is who has given the logger `ioub_jax` a level, or the root logger one of INFO or lower.
+    That is the case if the logger `ioub_jax` has a level, or the root logger one of INFO or lower.
     """
     if _logger.level != logging.NOTSET or _logger.isEnabledFor(logging.INFO):
         yield

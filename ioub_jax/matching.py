@@ -1,7 +1,8 @@
-"""Ground truth to anchors: which anchor is trained to find which box, under jit, in fixed shapes.
+"""Assignment of anchors to ground-truth boxes by similarity, under jit, in fixed shapes.
 
-Images are matched independently of each other: devices that share a batch tell each other nothing
-but how many slots hold a box. No array is larger than `[B, N]`: the `[B, N, M]` IoUs never exist.
+Images are matched independently of each other: devices that share a batch communicate only the
+number of used slots. No array is larger than `[B, N]`: an array `[B, N, M]` of all IoUs never
+exists.
 """
 
 import functools
@@ -37,14 +38,14 @@ _Measure = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Matches(NamedTuple):
-    """What every anchor is trained on.
+    """Targets of every anchor.
 
     Attributes:
       labels: `[B, N]` int32, 0..C-1 the class of the anchor's box, -1 background, -2 ignored.
-      gt_index: `[B, N]` int32, the slot of the matched box; of an anchor without a match that of
-        the box it overlaps most, and 0 where it overlaps none.
+      gt_index: `[B, N]` int32, the slot of the matched box; for an anchor without a match that of
+        the box it overlaps most, or 0 if it overlaps none.
       iou: `[B, N]` float32, IoU of the anchor with the box in `gt_index`, 0 where there is none;
-        what stands in its place where boxes are compared by something else.
+        another similarity, if boxes are compared by that.
     """
 
     labels: jax.Array
@@ -77,28 +78,28 @@ def match(
 ) -> Matches:
     """Matches anchors to ground-truth boxes by their IoU.
 
-    An anchor goes to the box it overlaps most (the first of equals). It is positive where that IoU
-    is at least `foreground_iou`, background where it is below `background_iou`, ignored between.
-    `low_quality` says what happens to the best anchors of a box, all that share its highest IoU,
-    however low that is:
+    An anchor is assigned to the box it overlaps most (the first of equals). It is positive if that
+    IoU is at least `foreground_iou`, background if it is below `background_iou`, and ignored in
+    between. `low_quality` sets the treatment of a box's best anchors, all those with its highest
+    IoU, however low that is:
 
     - `'authors'` (mmdetection's MaxIoUAssigner with min_pos_iou=0): box after box takes its best
-      anchors, also from the boxes before it, so a box can lose its only anchor to a later one.
+      anchors, even from the boxes before it, so a box can lose its only anchor to a later one.
     - `'torchvision'` (also detectron2): the anchors become positive, each for the box that it
-      itself overlaps most, which may be another one.
+      overlaps most, which may be another box.
     - `'ssd'` (mmdetection with gt_max_assign_all=False, torchvision's SSDMatcher): as `'authors'`,
-      but a box takes only one of its best anchors, the first of the highest in float32. Both have
-      it with one threshold, .5 and .5.
+      but a box takes only one of its best anchors, the first with the highest IoU in float32. Both
+      use .5 for both thresholds.
     - `'none'`: nothing.
 
     A box that overlaps no anchor, or has no area, matches nothing; the originals would make all
     anchors positive for it, since they all share its best IoU, 0. An anchor that is not positive
     and lies in an ignored region gets -2; mmdetection, where it uses such regions at all (its
-    RetinaNet does not), also takes positives away.
+    RetinaNet does not), also removes positives.
 
     Images without boxes, and boxes in any order and with any values in their padding, are fine.
-    Slots behind the last one in the batch that holds a box take no time: those that hold some
-    should be the first. No gradient flows through a matching.
+    Slots after the last used one in the batch take no time, so the used ones should come first. No
+    gradient flows through the matching.
 
     Args:
       anchors: `[N, 4]` xyxy, pixels.
@@ -111,14 +112,16 @@ def match(
       background_iou: IoU below which an anchor is background.
       low_quality: the rule for the best anchors of a box.
       ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored.
-      similarity: what stands in the place of the IoU: 'iou', or 'nwd', which tells anchors apart
-        that no tiny box meets (`wasserstein`, arXiv 2110.13389); then the thresholds are of that.
-      nwd_constant: pixels, of 'nwd'.
+      similarity: similarity of anchors and boxes: 'iou', or 'nwd', which also distinguishes anchors
+        that do not overlap a tiny box (`wasserstein`, arXiv 2110.13389); the thresholds then apply
+        to it.
+      nwd_constant: constant of 'nwd' in pixels.
 
     Returns:
       The matches, `[B, N]` each. Under `jit` and `shard_map` with the batch axis of the boxes
-      sharded and the anchors replicated, they are sharded alike. Under `jit` devices then send one
-      number, the slots to visit; under `shard_map` each visits those of its own images.
+      sharded and the anchors replicated, they are sharded in the same way. Under `jit`, devices
+      then exchange one number, that of the slots to visit; under `shard_map`, each device visits
+      those of its own images.
 
     Raises:
       ValueError: if a threshold or `low_quality` is not one of the possible values.
@@ -173,7 +176,7 @@ def _gather_by_index(values: jax.Array, gt_index: jax.Array) -> jax.Array:
 def _gather_by_product(values: jax.Array, gt_index: jax.Array) -> jax.Array:
     """The same; a TPU fetches single numbers one after another, but multiplies matrices.
 
-    Of integers that is exact below 2^24.
+    For integers this is exact below 2^24.
     """
     (factors,) = box_ops.at_least_float32(values)
     is_it = jax.nn.one_hot(gt_index, values.shape[2], axis=1, dtype=factors.dtype)
@@ -229,8 +232,8 @@ def _visit_slots(
 ) -> _State:
     """`state = visit(m, slot, state)` for the first `used` of M slots, a few at a time.
 
-    Those of a group that are not used any more are visited, too, and the last one of all again
-    where the groups are larger: a second visit must change nothing.
+    Unused slots of a group are visited too, and the last slot may be visited again if the groups
+    are larger, so a second visit must change nothing.
     """
     count = jax.tree.leaves(slots)[0].shape[0]
     at_once = -(-count // -(-count // _SLOTS_AT_ONCE))
@@ -264,7 +267,7 @@ def _best_of_boxes(
     low_quality: str,
     measure: _Measure,
 ) -> jax.Array:
-    """What `_taken_anchors` must know of each of the `used` boxes, `[M, B, 1]`.
+    """Quantities that `_taken_anchors` needs of each of the `used` boxes, `[M, B, 1]`.
 
     That is its highest IoU with an anchor; for 'ssd' the index of the first anchor that has it.
     `zeros` are `[B, N]`.
@@ -287,7 +290,7 @@ def _with_one_box(measure: _Measure, anchors: jax.Array, box: jax.Array) -> jax.
 
 
 def _taken_anchors(iou: jax.Array, best: jax.Array, low_quality: str) -> jax.Array:
-    """Which anchors the rule gives to a box for being its best: bool `[B, N]`, like its IoUs."""
+    """True where the rule gives an anchor to a box as its best: bool `[B, N]`, as its IoUs."""
     if low_quality == "none":
         return jnp.zeros_like(iou, bool)
     if low_quality == "ssd":
@@ -296,7 +299,7 @@ def _taken_anchors(iou: jax.Array, best: jax.Array, low_quality: str) -> jax.Arr
 
 
 def check_similarity(similarity: str, nwd_constant: float) -> None:
-    """Raises `ValueError` where `match` has no such similarity, or not with such a number."""
+    """Raises `ValueError` where `match` has no such similarity, or none with such a number."""
     if similarity not in SIMILARITIES:
         raise ValueError(f"similarity is {similarity!r}; it must be one of iou, nwd.")
     if not nwd_constant > 0:
@@ -306,7 +309,7 @@ def check_similarity(similarity: str, nwd_constant: float) -> None:
 def check_options(
     foreground_iou: float, background_iou: float, low_quality: str, ignore_iof: float
 ) -> None:
-    """Raises `ValueError` where a threshold or a rule of `match` is none of the possible values."""
+    """Raises `ValueError` where a threshold or a rule of `match` is not a possible value."""
     if not 0.0 < background_iou <= foreground_iou <= 1.0:
         raise ValueError(
             f"background_iou={background_iou} and foreground_iou={foreground_iou} must satisfy "

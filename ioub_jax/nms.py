@@ -24,15 +24,16 @@ def class_wise_nms(
     iou_threshold: float,
     max_detections: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Greedy non-maximum suppression within each class, exact, of one image.
+    """Greedy non-maximum suppression within each class of one image, exact.
 
     The best box that is left is kept and removes the boxes of its class that it overlaps by more
     than `iou_threshold`, `max_detections` times. These are the first `max_detections` of a complete
-    class-wise NMS over all boxes, without its P x P IoUs: boxes are taken in descending order, a
-    block at a time, until there are enough. What is left of a block after the boxes kept before it
-    is settled at once: those that no better one left overlaps stay and remove what they overlap,
-    until none is left. Each turn of that keeps a box at least, so a block has at most as many turns
-    as it keeps boxes; of one object's candidates, or of many objects', a few.
+    class-wise NMS over all boxes, without its P x P IoUs: boxes are processed in descending order,
+    a block at a time, until there are enough. The boxes of a block that survive those kept before
+    it are settled together: boxes that no better remaining one overlaps are kept and remove the
+    boxes they overlap, until none is left. Each iteration keeps at least one box, so a block needs
+    at most as many iterations as it keeps boxes; in practice a few, for the candidates of one
+    object as of many.
 
     Args:
       boxes: `[P, 4]` xyxy, pixels; P is at least 1.
@@ -102,7 +103,7 @@ class _Ordered(NamedTuple):
 
 
 class _Picked(NamedTuple):
-    """State of an NMS: where the next block begins, and how many are picked `[K]`, and which."""
+    """State of an NMS: start of the next block, number of picked boxes, and the picked `[K]`."""
 
     begin: jax.Array
     number: jax.Array
@@ -110,14 +111,14 @@ class _Picked(NamedTuple):
 
 
 def _suppresses(better: _Ordered, others: _Ordered, iou_threshold: float) -> jax.Array:
-    """Which boxes of `better` remove which of `others`, bool `[N, M]`."""
+    """True where a box of `better` removes one of `others`, bool `[N, M]`."""
     overlap = box_ops.pairwise_iou(others.boxes, better.boxes).T
     same_class = better.labels[:, None] == others.labels[None, :]
     return better.there[:, None] & same_class & (overlap > iou_threshold)
 
 
 def _settle(block: _Ordered, iou_threshold: float) -> jax.Array:
-    """Which boxes of a block survive each other, bool `[N]`."""
+    """True where a box of a block survives the others in it, bool `[N]`."""
     positions = jnp.arange(len(block.there), dtype=jnp.int32)
     is_better = positions[:, None] < positions[None, :]
     suppresses = is_better & _suppresses(block, block, iou_threshold)

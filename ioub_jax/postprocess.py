@@ -1,9 +1,9 @@
 """Predictions to detections: scores, decoding, class-wise NMS, under jit, in fixed shapes.
 
-Images do not interact, but NMS goes on until the slowest image of a batch is done, and XLA does not
-partition `top_k`. So a batch that is sharded over devices belongs under `jax.shard_map`
-(`devices.placement.on_each_device`), where devices do not communicate; elsewhere results are the
-same, with much communication.
+Images do not interact, but NMS runs until the slowest image of a batch is done, and XLA does not
+partition `top_k`. So use a batch that is sharded over devices under `jax.shard_map`
+(`devices.placement.on_each_device`), where devices do not communicate; otherwise the results are
+the same, with much communication.
 """
 
 import functools
@@ -45,7 +45,7 @@ class Detections(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """What goes into NMS: P boxes an image, in no order.
+    """Candidates for NMS: P boxes an image, in no order.
 
     Attributes:
       boxes: `[B, P, 4]` float32 xyxy, pixels of the network's input, clipped to the image.
@@ -72,12 +72,12 @@ def candidates(
     qualities: Sequence[ArrayLike] | None = None,
     score_exponents: tuple[float, float] = (1.0, 1.0),
 ) -> Candidates:
-    """What goes into NMS of a RetinaNet's predictions (arXiv 1708.02002, section 4.1).
+    """NMS candidates from a RetinaNet's predictions (arXiv 1708.02002, section 4.1).
 
-    Of every level the `candidates_per_level` highest (anchor, class) scores are decoded, and all
+    The `candidates_per_level` highest (anchor, class) scores of every level are decoded, and all
     levels are joined. (mmdetection 0.6 instead takes the anchors with the highest scores, each with
-    all of its classes; detectron2 and torchvision do as here.) A box left without area by the
-    clipping to its image is none.
+    all of its classes; detectron2 and torchvision do the same as this function.) A box without area
+    after clipping to its image is not a candidate.
 
     Args:
       logits: `[B, N_l, C]` of every level, any float dtype; the score is their sigmoid, in float32.
@@ -87,9 +87,9 @@ def candidates(
         top left it fills.
       score_threshold: a candidate has a score above this.
       candidates_per_level: candidates of one level that are decoded.
-      codec: what the deltas stand for.
-      qualities: `[B, N_l, 1]` of every level, logits of how good a box is; None: the score is that
-        of the class alone.
+      codec: encoding of the boxes by the deltas.
+      qualities: `[B, N_l, 1]` of every level, logits of the quality of a box; None: the score is
+        that of the class alone.
       score_exponents: a and b of the score `p^a q^b` of class p and quality q: 1 and 1 in FCOS and
         ATSS, .5 and .5 in torchvision's FCOS, a and 1 - a in IoU-aware RetinaNet.
 
@@ -119,11 +119,11 @@ def candidates_softmax(
     candidates_per_class: int = 400,
     codec: BoxCodec = _SSD_DELTAS,
 ) -> Candidates:
-    """What goes into NMS of an SSD's predictions (arXiv 1512.02325, section 3.3).
+    """NMS candidates from an SSD's predictions (arXiv 1512.02325, section 3.3).
 
-    Of every class the `candidates_per_class` anchors with the highest scores, whatever their level,
-    are decoded. This is what Caffe and torchvision do, whose thresholds are .01; mmdetection 0.6
-    has .02 and takes all anchors. A box left without area by the clipping to its image is none;
+    The `candidates_per_class` anchors with the highest scores of every class, whatever their level,
+    are decoded. Caffe and torchvision do the same, with a threshold of .01; mmdetection 0.6 has .02
+    and takes all anchors. A box without area after clipping to its image is not a candidate;
     torchvision keeps it.
 
     Args:
@@ -183,7 +183,7 @@ def suppress(
     min_score: float = 0.0,
     class_agnostic: bool = False,
 ) -> Detections:
-    """The detections among the candidates of every image: of each object one, as a rule.
+    """Detections among the candidates of every image, as a rule one for each object.
 
     Args:
       found: the candidates.
@@ -191,15 +191,15 @@ def suppress(
         'linear' lowers the scores of such boxes, weighted box fusion takes the mean of them.
       max_detections: K, the most detections of an image.
       method: one of `SUPPRESSIONS`: `class_wise_nms`, `soft_nms.soft_nms` or
-        `box_fusion.weighted_box_fusion`, of the `_MOST_FUSED` best candidates, where a detection
-        has the best score among its boxes.
+        `box_fusion.weighted_box_fusion`, of the `_MOST_FUSED` best candidates, in which a detection
+        has the best score of its boxes.
       sigma: of 'soft_nms_gaussian'.
       min_score: the least score after Soft-NMS.
       class_agnostic: whether boxes of other classes are suppressed, too; not by fusion, whose means
         are of one class.
 
     Raises:
-      ValueError: there is no such method, or it is class-wise by nature.
+      ValueError: there is no such method, or `class_agnostic` is set for fusion.
     """
     check_suppression(method, class_agnostic)
     found = found._replace(labels=box_ops.as_int32(found.labels))
@@ -230,10 +230,10 @@ def suppress(
 
 
 def check_suppression(method: str, class_agnostic: bool) -> None:
-    """Refuses what is no method of `suppress`, and a fusion of boxes of several classes.
+    """Refuses an unknown method of `suppress`, and a fusion of boxes of several classes.
 
     Raises:
-      ValueError: it is.
+      ValueError: it is one of these.
     """
     if method not in SUPPRESSIONS:
         raise ValueError(f"suppression is {method!r}; it must be one of {SUPPRESSIONS}.")
@@ -245,7 +245,7 @@ def check_suppression(method: str, class_agnostic: bool) -> None:
 
 
 def _for_suppression(image: Candidates, class_agnostic: bool) -> Candidates:
-    """The candidates with the labels by which they are told apart."""
+    """The candidates with the labels that keep them apart in NMS."""
     return image._replace(labels=jnp.zeros_like(image.labels)) if class_agnostic else image
 
 
@@ -297,9 +297,9 @@ def _logits_of_products(
 def _top_entries(logits: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The highest of `[B, N, C]`: values, anchor and class, each `[B, min(count, N * C)]`.
 
-    Descending, of equals the lower anchor, then class, first. The `count` highest entries lie in
-    the `count` anchors with the highest maxima (each of these holds an entry ahead of any entry of
-    the other anchors), which spares sorting N * C numbers, 12 million on the finest level.
+    In descending order, ties by lower anchor, then class. The `count` highest entries lie in the
+    `count` anchors with the highest maxima (each of these holds an entry ahead of any entry of the
+    other anchors), which spares sorting N * C numbers, 12 million on the finest level.
     """
     num_classes = logits.shape[2]
     logits = with_nan_last(logits, -jnp.inf)

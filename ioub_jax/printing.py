@@ -1,4 +1,4 @@
-"""Names from other people's data on terminals, in tables and in pictures."""
+"""Names from users' data on terminals, in tables and in pictures."""
 
 import unicodedata
 
@@ -7,11 +7,11 @@ _HARMLESS = {"\u200c", "\u200d"}
 
 
 def printable(text: str) -> str:
-    r"""A text of one line that shows what it holds and does nothing else.
+    r"""A text of one line that shows its content and has no other effect on a terminal.
 
-    Control characters (a line break, what moves a terminal's cursor, what turns the direction of
-    writing) and lone surrogates (bytes of a file name that are no UTF-8) become escapes as in
-    Python's and JSON's strings: `\n`, `\x1b`, `\u202e`, `\udcff`.
+    Control characters (line breaks, cursor movements, changes of the writing direction) and lone
+    surrogates (bytes of a file name that are not UTF-8) become escapes as in Python's and JSON's
+    strings: `\n`, `\x1b`, `\u202e`, `\udcff`.
     """
     if text.isprintable():
         return text

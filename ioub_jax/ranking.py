@@ -1,4 +1,4 @@
-"""Which numbers are the highest, under jit, the same on every platform."""
+"""Highest values of arrays, under jit, the same on every platform."""
 
 import functools
 
@@ -14,16 +14,16 @@ GROUP = 128
 def with_nan_last(values: jax.Array, lowest: float) -> jax.Array:
     """Gives NaN the lowest value.
 
-    In the order of XLA it is the highest, and for a maximum either that or nothing at all, as the
-    platform has it.
+    In XLA's order NaN is the highest value, and in a maximum it either is or does not count,
+    depending on the platform.
     """
     return jnp.where(jnp.isnan(values), lowest, values)
 
 
 def highest(values: jax.Array, count: int) -> jax.Array:
-    """Indices `[..., min(count, P)]` of the highest of `[..., P]`, descending, of equals the lower.
+    """Indices `[..., min(count, P)]` of the highest of `[..., P]`, descending, ties by lower index.
 
-    On a TPU `top_k` of as many as these is two sorts.
+    On a TPU, `top_k` of this many values is two sorts.
     """
     count = min(count, values.shape[-1])
     indices: jax.Array = jax.lax.platform_dependent(
@@ -47,19 +47,18 @@ def _highest_by_top_k(values: jax.Array, count: int) -> jax.Array:
 
 
 def few_highest(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """The highest of many numbers, where few are wanted, of arrays that devices share.
+    """The highest of many numbers where few are wanted, for arrays that are sharded over devices.
 
     `top_k` collects such an array on every device; this only compares within it. The numbers are
-    read once, in groups; after that each of `count` passes looks at the highest of the groups, or
-    at the numbers of the `count` groups that have the highest.
+    read once, in groups; after that each of `count` passes reads the highest of the groups, or the
+    numbers of the `count` groups with the highest ones.
 
     Args:
       values: `[..., P]` floating; NaN and -inf count as the lowest finite number.
       count: how many are wanted, at least 1.
 
     Returns:
-      `[..., min(count, P)]` values, descending, and their int32 positions, of equals the lower
-      first.
+      `[..., min(count, P)]` values, descending, and their int32 positions, ties by lower position.
     """
     count = min(count, values.shape[-1])
     lowest = float(jnp.finfo(values.dtype).min)
@@ -100,7 +99,7 @@ def highest_in_passes(
       count: how many are wanted.
 
     Returns:
-      `[..., count]` values, descending, and positions, of equals the lower first.
+      `[..., count]` values, descending, and positions, ties by lower position.
     """
 
     def take(left: jax.Array, _: None) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:

@@ -14,7 +14,7 @@ DECAYS = ("linear", "gaussian")
 
 
 class _Picked(NamedTuple):
-    """State of a Soft-NMS: what the boxes are still worth `[P]`, and which `[K]` were picked."""
+    """State of a Soft-NMS: the remaining scores of the boxes `[P]`, and the picked ones `[K]`."""
 
     left: jax.Array
     number: jax.Array
@@ -34,12 +34,12 @@ def soft_nms(
     sigma: float = 0.5,
     min_score: float = 0.0,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Soft-NMS within each class, of one image.
+    """Soft-NMS within each class of one image.
 
-    The best box that is left is kept with the score that it then has, and lowers the scores of the
-    boxes of its class that it overlaps, `max_detections` times. Since scores only ever fall, these
-    are the first `max_detections` of a complete one. It equals mmcv's `soft_nms` with `offset=0`.
-    No gradient flows through it.
+    The best remaining box is kept with its current score, and lowers the scores of the boxes of its
+    class that it overlaps, `max_detections` times. Since scores never rise, these are the first
+    `max_detections` boxes of a complete Soft-NMS. It equals mmcv's `soft_nms` with `offset=0`. No
+    gradient flows through it.
 
     Args:
       boxes: `[P, 4]` xyxy, pixels; P is at least 1.
@@ -100,7 +100,7 @@ def soft_nms(
 
 
 def _factors(overlap: jax.Array, decay: str, iou_threshold: float, sigma: float) -> jax.Array:
-    """What the scores of boxes are multiplied by that a better one overlaps so."""
+    """Factors of the scores of boxes that a better one overlaps by these IoUs."""
     if decay == "gaussian":
         return jnp.exp(-jnp.square(overlap) / sigma)
     return jnp.where(overlap >= iou_threshold, 1.0 - overlap, 1.0)

@@ -1,7 +1,7 @@
 """Detections in the form of the package supervision, without that package.
 
-What it offers to draw, count and follow detections asks them for attributes and for a few methods,
-and not for their class.
+Its tools for drawing, counting and tracking use attributes and a few methods of detections, but do
+not check their class.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ _PLACES = {
 class SupervisionLike:
     """k detections with the attributes of `supervision.Detections`, in its order.
 
-    `supervision.Detections(**vars(this))` is the real one.
+    `supervision.Detections(**vars(this))` makes the real one.
 
     Attributes:
       xyxy: float32 `[k, 4]` in pixels of the image.
@@ -37,7 +37,7 @@ class SupervisionLike:
       class_id: int64 `[k]`, positions in the detector's classes.
       tracker_id: None, until a tracker gives one.
       data: `class_name`, `[k]` of texts.
-      metadata: of all of them, empty.
+      metadata: empty, for all detections together.
     """
 
     xyxy: np.ndarray
@@ -49,11 +49,11 @@ class SupervisionLike:
     metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
-        """How many there are: k."""
+        """Number of detections, k."""
         return len(self.xyxy)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """Of each `(xyxy, mask, confidence, class_id, tracker_id, data)`."""
+        """Iterates over `(xyxy, mask, confidence, class_id, tracker_id, data)` of each."""
         rows = (self.mask, self.confidence, self.class_id, self.tracker_id)
         for index, box in enumerate(self.xyxy):
             values = (None if row is None else row[index] for row in rows)
@@ -64,11 +64,11 @@ class SupervisionLike:
             )
 
     def __getitem__(self, index: Any) -> Any:
-        """Some of them, by a number, numbers, a slice or a mask; of a text, what `data` has."""
+        """Detections at a number, numbers, a slice or a mask; at a text, that entry of `data`."""
         return self.data.get(index) if isinstance(index, str) else self.select(index)
 
     def select(self, index: Any) -> "SupervisionLike":
-        """Some of them, by a number, numbers, a slice or a mask."""
+        """Detections at a number, numbers, a slice or a mask."""
         if isinstance(index, int | np.integer):
             index = [int(index)]
         if isinstance(index, list) and not index:
@@ -81,11 +81,11 @@ class SupervisionLike:
         return dataclasses.replace(self, data=data, **rows)
 
     def get_data(self, key: str) -> Any:
-        """What `data` has under a name, or None."""
+        """Entry of `data` of a name, or None."""
         return self.data.get(key)
 
     def is_empty(self) -> bool:
-        """Whether there is none."""
+        """True if there are no detections."""
         return len(self) == 0
 
     @property

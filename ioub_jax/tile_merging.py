@@ -1,6 +1,6 @@
-"""Detections of the tiles of an image to detections of the image: NMS over the whole of it.
+"""Merging of the detections of an image's tiles by NMS over the whole image.
 
-In numpy, on the host: how many detections there are differs from image to image, and nothing is
+It runs in numpy, on the host, since the number of detections differs between images, and nothing is
 compiled for a number of them.
 """
 
@@ -39,21 +39,21 @@ def merge(
     max_detections: int,
     zoom: float = 1.0,
 ) -> Found:
-    """Joins what was found in the tiles of an image.
+    """Merges the detections of an image's tiles.
 
-    An object in several tiles is found in each, and in some of them cut. So of two detections of a
-    class in different tiles the one that comes later is left out where
+    An object in several tiles is detected in each, and cut in some of them. So of two detections of
+    a class in different tiles, the later one is left out if
 
     - their IoU is above `nms_iou`, as in the NMS of a single image, or
     - it reaches to a border of its tile inside of the image, and at least `COVERED` of it lies in
       the other one: it is a part of the same object.
 
     Detections at such a border come after all others, however high their scores, so that a part
-    never takes the place of the whole; then scores decide. Two detections of one tile leave each
-    other alone: the NMS of the tile has looked at them.
+    never replaces the whole; then scores decide. Two detections of one tile do not suppress each
+    other, since the NMS of the tile has compared them.
 
     Args:
-      found: of each of t tiles, in pixels of the tile.
+      found: detections of each of t tiles, in pixels of the tile.
       windows: `[t, 4]` xyxy, the tiles in pixels of the image.
       size: height and width of the image.
       nms_iou: see above.
@@ -61,7 +61,7 @@ def merge(
       zoom: pixels of the network's input per pixel of the image.
 
     Returns:
-      the detections of the image, best first, in pixels of it.
+      the detections of the image, best first, in its pixels.
     """
     counts = [len(one.labels) for one in found]
     tile = np.repeat(np.arange(len(found)), counts)
@@ -87,7 +87,7 @@ def merge(
 def _at_inner_border(
     boxes: np.ndarray, tile: np.ndarray, windows: np.ndarray, size: tuple[int, int], border: float
 ) -> np.ndarray:
-    """Which boxes, in pixels of their tiles, reach to a border that is none of the image."""
+    """True where a box, in pixels of its tile, reaches a border that is not one of the image."""
     sides = windows[:, 2:] - windows[:, :2]
     begins = (windows[:, :2] > 0)[tile] & (boxes[:, :2] < border)
     inside = windows[:, 2:] < np.array(size[::-1])
@@ -105,7 +105,7 @@ def _losers(
     windows: np.ndarray,
     nms_iou: float,
 ) -> dict[int, np.ndarray]:
-    """Detection -> those of other tiles that it leaves out, if it is kept itself."""
+    """Detection -> those of other tiles that it suppresses, if it is kept itself."""
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     offsets = np.concatenate([[0], np.cumsum(counts)])
@@ -141,7 +141,7 @@ def _losers(
 
 
 def _overlapping(windows: np.ndarray) -> list[tuple[int, int]]:
-    """The pairs of tiles that have an area in common, each once."""
+    """The pairs of tiles that overlap, each once."""
     pairs = []
     for first in range(len(windows)):
         rest = windows[first + 1 :]

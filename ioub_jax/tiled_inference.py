@@ -1,4 +1,4 @@
-"""Detection in the tiles of images, a row of tiles in memory at a time."""
+"""Detection in the tiles of images, with one row of tiles in memory at a time."""
 
 import concurrent.futures
 from collections.abc import Callable, Iterable, Iterator
@@ -19,10 +19,10 @@ class TiledDetection:
     """Detects in images tile by tile.
 
     Args:
-      tiling: how images are cut.
-      detect: maps at most `batch_size` tiles, uint8 `[h, w, 3]`, to what is found in each, in
+      tiling: rule by which images are cut.
+      detect: maps at most `batch_size` tiles, uint8 `[h, w, 3]`, to the detections in each, in
         pixels of the tile.
-      batch_size: tiles that are detected in together; they may be of several images.
+      batch_size: number of tiles in a batch; they may be from several images.
       nms_iou: as `tile_merging.merge`.
       max_detections: as `tile_merging.merge`.
     """
@@ -44,15 +44,15 @@ class TiledDetection:
     def stream(
         self, images: Iterable[_T], open_image: Callable[[_T], ImageRows]
     ) -> Iterator[tuple[int, Size, Found | DataError]]:
-        """What is found in each image, in their order but that errors may come earlier.
+        """Yields the detections of each image in order, except that errors may come earlier.
 
         Args:
           images: any number of them.
           open_image: opens one; raises `DataError` where that fails.
 
         Yields:
-          The position of an image, its height and width, and what was found in it in pixels of it,
-          or why it cannot be read.
+          The position of an image, its height and width, and its detections in its pixels, or the
+          error that it cannot be read.
         """
         batch: list[tuple[int, np.ndarray]] = []
         for index, read in _ahead(self._rows_of_tiles(images, open_image)):
@@ -72,7 +72,7 @@ class TiledDetection:
     def _rows_of_tiles(
         self, images: Iterable[_T], open_image: Callable[[_T], ImageRows]
     ) -> Iterator[tuple[int, list[np.ndarray] | DataError]]:
-        """The tiles of every image, a row at a time, or why there are no more of it."""
+        """The tiles of every image, a row at a time, or the error that ends them."""
         for index, image in enumerate(images):
             try:
                 rows = open_image(image)
@@ -89,7 +89,7 @@ class TiledDetection:
     def _detected(
         self, batch: list[tuple[int, np.ndarray]]
     ) -> Iterator[tuple[int, Size, Found | DataError]]:
-        """Detects in a batch, and gives the images of which it had the last tile."""
+        """Detects in a batch, and yields the images whose last tile was in it."""
         found = self._detect([pixels for _, pixels in batch])
         for (index, _), of_tile in zip(batch, found, strict=True):
             tiles = self._found[index]
@@ -105,7 +105,7 @@ class TiledDetection:
 
 
 def _ahead(items: Iterator[_T]) -> Iterator[_T]:
-    """The same items, each made while the one before is worked on."""
+    """The same items, each made while the one before is processed."""
     nothing = object()
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         pending: Any = thread.submit(next, items, nothing)

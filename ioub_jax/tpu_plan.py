@@ -1,9 +1,9 @@
-"""What a step needs on TPUs that are not there: compiled ahead of time, by XLA's own count.
+"""Cost of a step on TPUs that are not attached: compiled ahead of time, counted by XLA.
 
-XLA compiles for a described topology on any machine that has the package `libtpu`. What it then
-says of the program, memory, flops and bytes, is what it would say on the TPU. No time is measured:
-the roofline compares programs and is no forecast. XLA's bytes are those of every operation, also
-where a chip keeps them in its fast memory, and too few for gathers, scatters and sorts.
+XLA compiles for a described topology on any machine that has the package `libtpu`. The memory,
+flops and bytes that it reports for the program are the same as on the TPU. No time is measured: the
+roofline compares programs and is not a forecast. XLA counts the bytes of every operation, even if a
+chip keeps them in its fast memory, and too few for gathers, scatters and sorts.
 """
 
 import collections
@@ -29,14 +29,15 @@ from ioub_jax.from_config import loading_parts, training_parts
 
 
 class Chip(NamedTuple):
-    """What Google publishes of a chip (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e and tpu7x).
+    """A chip as Google publishes it (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e and tpu7x).
 
     Attributes:
       memory: HBM in GB.
       teraflops: peak of bfloat16, in TFLOP/s.
       bandwidth: of the HBM, in GB/s.
-      options: what makes one device of the whole chip; v4 and v5p have two TensorCores.
-      devices: as how many jax sees it, each with its part of the three; a tpu7x is two.
+      options: compiler options that make the whole chip one device; v4 and v5p have two
+        TensorCores.
+      devices: number of jax devices of the chip, each with its part of the three; 2 for a tpu7x.
     """
 
     memory: float
@@ -60,7 +61,7 @@ class Collective(NamedTuple):
 
     Attributes:
       kind: 'all-reduce', 'all-gather', ...
-      operations: how many.
+      operations: number of operations.
       total_bytes: of their results, on one device.
       largest_bytes: of the largest of them.
     """
@@ -75,22 +76,22 @@ class Collective(NamedTuple):
 class Plan:
     """A program compiled for a topology. Bytes and flops are those of one device.
 
-    A device is a chip, but of a tpu7x half of one.
+    A device is a chip, except that it is half a tpu7x.
 
     Attributes:
       topology: 'v5e:4x4'.
-      chips: how many.
+      chips: number of chips.
       batch_per_chip: images of one chip.
       canvas: height and width of the images.
       fits: whether the program fits into the device's memory.
-      reason: why it does not, in XLA's words.
+      reason: the reason why it does not, in XLA's words.
       argument_bytes: of the state, the batch and the anchors.
       output_bytes: of the results that are not written where an argument was.
       temporary_bytes: needed in between.
       flops: floating-point operations.
       bytes_accessed: read and written by all operations.
       collectives: communication between devices.
-      compile_seconds: how long compiling took.
+      compile_seconds: time of the compilation.
       program: the text of the compiled program.
     """
 
@@ -111,12 +112,12 @@ class Plan:
 
     @property
     def chip(self) -> Chip:
-        """What is published of the chip."""
+        """The published numbers of the chip."""
         return _chip(self.topology)
 
     @property
     def batch_per_device(self) -> int:
-        """Images of one device."""
+        """Images per device."""
         return self.batch_per_chip // self.chip.devices
 
     @property
@@ -131,7 +132,7 @@ class Plan:
 
     @property
     def images_per_second(self) -> float:
-        """Of all chips together by the longer of the two times, communication left out."""
+        """Images per second of all chips by the longer of the two times, without communication."""
         return self.chips * self.batch_per_chip / max(self.compute_seconds, self.memory_seconds)
 
     def record(self) -> dict[str, Any]:
@@ -150,7 +151,7 @@ class Plan:
         return record
 
     def describe(self) -> str:
-        """The plan as a person reads it."""
+        """The plan as text for a person to read."""
         parts, images = self.chip.devices, self.batch_per_device
         device, of_devices = ("chip", "") if parts == 1 else ("device", f" of {parts} devices")
         title = (
@@ -192,7 +193,7 @@ def _chip(topology: str) -> Chip:
 
 
 def devices_of_chip(topology: str) -> int:
-    """As how many devices jax sees a chip of a topology that `topology_devices` knows."""
+    """Number of jax devices in one chip of a topology that `topology_devices` knows."""
     return _chip(topology).devices
 
 
@@ -208,8 +209,8 @@ def topology_devices(topology: str) -> Sequence[Any]:
     chip, _, grid = topology.partition(":")
     if chip not in CHIPS or not re.fullmatch(r"\d+(x\d+)+", grid):
         raise ConfigError(
-            f"--topology={topology} is none; give one of {', '.join(CHIPS)} and its grid of chips, "
-            "as v5e:4x4 or v4:2x2x1."
+            f"--topology={topology} is not a topology; give one of {', '.join(CHIPS)} and its grid "
+            "of chips, as v5e:4x4 or v4:2x2x1."
         )
     sides = [int(side) for side in grid.split("x")]
     options = dict(CHIPS[chip].options)
@@ -230,7 +231,7 @@ def topology_devices(topology: str) -> Sequence[Any]:
     except Exception as error:
         if "TPU support not installed" in str(error) or "libtpu" in str(error):
             raise ConfigError(
-                "Compiling for a TPU takes the package libtpu; pip install 'ioub_jax[train,tpu]'."
+                "Compiling for a TPU needs the package libtpu; pip install 'ioub_jax[train,tpu]'."
             ) from error
         raise ConfigError(f"--topology={topology} cannot be built: {error}") from error
     return described.devices
@@ -255,7 +256,7 @@ def plan_step(
         are read.
       num_classes: C.
       topology: its name.
-      batch_per_device: images on one device, which is a chip, but of a tpu7x half of one.
+      batch_per_device: images on one device, which is a chip, or half a tpu7x.
       devices: of the topology.
 
     Raises:
@@ -284,16 +285,16 @@ def plan_step(
 
 
 def largest_batch(plan_of: Callable[[int], Plan], first: int = 1) -> Plan:
-    """The plan with the most images on a device that still fits.
+    """The plan with the most images per device that still fits.
 
-    Doubles from `first` until it fits no more, then halves the interval.
+    Doubles the batch from `first` on until it no longer fits, then bisects the interval.
 
     Args:
-      plan_of: makes the plan of so many images on a device.
-      first: where to begin.
+      plan_of: makes the plan for a number of images per device.
+      first: number to begin with.
 
     Returns:
-      That plan; where not even one image fits, the plan of one.
+      That plan; if not even one image fits, the plan for one.
     """
     best, low, high = None, 0, first
     plan = plan_of(first)
@@ -358,7 +359,7 @@ def _compile(program: Any, arguments: tuple[Any, ...], topology: str, size: dict
 
 
 def _memory_sentence(message: str) -> str:
-    """The sentence with the numbers in XLA's report of what does not fit."""
+    """The sentence with the numbers in XLA's report of a program that does not fit."""
     found = re.search(
         r"Used [\d.]+\w* of [\d.]+\w* hbm\. Exceeded hbm capacity by [\d.]+\w*", message
     )
@@ -382,8 +383,8 @@ def collectives_of(hlo: str) -> tuple[Collective, ...]:
       hlo: the text of the program, as `compiled.as_text()` gives it.
 
     Returns:
-      One entry a kind, in alphabetical order. An operation counts once, also where it is split into
-      a start and an end.
+      One entry a kind, in alphabetical order. An operation counts once, even if it is split into a
+      start and an end.
     """
     sizes: dict[str, list[int]] = collections.defaultdict(list)
     for line in hlo.splitlines():

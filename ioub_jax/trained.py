@@ -47,11 +47,11 @@ class Trained:
       placed: the detector on the devices it was trained on.
       variables: its variables, on these devices.
       source: a split of the data set it was trained on, or of another one.
-      loading: how images become batches.
-      metrics: by which it is evaluated.
-      batch_size: images that are evaluated at once.
-      settings: its configuration as JSON can hold it.
-      measured: the scores from which its detections are best kept, where that was measured.
+      loading: conversion of images to batches.
+      metrics: metrics of its evaluation.
+      batch_size: number of images in a batch of the evaluation.
+      settings: its configuration for JSON.
+      measured: the best score thresholds, if they were measured.
     """
 
     placed: PlacedDetector
@@ -70,7 +70,7 @@ class Trained:
 
     @functools.cached_property
     def detector(self) -> ObjectDetector:
-        """What detects in images: `trained.detector(images)`, on one device."""
+        """Detector of images, `trained.detector(images)`, on one device."""
         device = dataclasses.replace(self.placed, mesh=placement.create_mesh(1))
         return ObjectDetector(
             device,
@@ -83,7 +83,7 @@ class Trained:
         )
 
     def evaluate(self, metrics: Sequence[Metric] | None = None) -> evaluator.Evaluation:
-        """The metrics over every image of the source; None: those it was trained with."""
+        """Evaluates the metrics over every image of the source; None: those of the training."""
         chosen = self.metrics if metrics is None else tuple(metrics)
         metric_parts.check_fit(chosen, self.source)
         evaluation = evaluator.evaluate_source(
@@ -94,7 +94,7 @@ class Trained:
 
 
 def _reading_of(source: Source) -> Reading:
-    """How the images of a data set become pixels; of one without image files, as they are."""
+    """Reading of a data set's images as pixels; without image files, the pixels as they are."""
     if isinstance(source, AnnotatedImages):
         return source.reading
     return dataclasses.replace(AS_STORED, channels=channels_of(source))
@@ -109,7 +109,7 @@ def open_run(
     detector: Detector | None = None,
     views: Views | None = None,
 ) -> Trained:
-    """A run's detector without its variables, and a split of its data; as `load_run`."""
+    """A run's detector without its variables, and a split of its data; arguments as `load_run`."""
     workdir = files.path_of(workdir)
     config = configuration.with_changes(configuration.read_workdir(workdir), changes or {})
     refusals.check(config, to_train=False)
@@ -158,17 +158,18 @@ def load_run(
       workdir: the run's folder.
       checkpoint: 'best' or 'last'.
       split: 'train', 'val' or 'test'.
-      ema: whether with the moving average of the weights, where the run keeps one.
-      changes: values of keys of the run's configuration that are to be other ones here, to use it
-        on other data: `{"data.coco.root": "elsewhere"}`.
-      network: of a run that was trained with a network of its own, the same.
-      detector: of a run that was trained with a detector of its own, the same.
+      ema: True to use the moving average of the weights, if the run keeps one.
+      changes: new values for keys of the run's configuration, to use it on other data:
+        `{"data.coco.root": "elsewhere"}`.
+      network: the network of a run that was trained with one of your own.
+      detector: the detector of a run that was trained with one of your own.
       views: test-time augmentation, as for `load`.
 
     Raises:
-      ConfigError: the workdir holds no run, or no such checkpoint, or a key cannot be changed, or
-        a part of its own is not given, or the network has one size and no scales.
-      DataError: the data set is broken, or has objects of a class that the run does not have.
+      ConfigError: the workdir has no run, or no such checkpoint, or a key cannot be changed, or
+        your own network or detector is not given, or scales are given for a network with one input
+        size.
+      DataError: the data set is faulty, or has objects of a class that the run does not have.
     """
     workdir = files.path_of(workdir)
     opened = open_run(workdir, split, changes, network=network, detector=detector, views=views)

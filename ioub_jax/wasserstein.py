@@ -1,10 +1,10 @@
-"""How alike boxes are as Gaussians: a similarity that tells even boxes apart which do not meet.
+"""Similarity of boxes as Gaussians (NWD), which tells apart even boxes that do not overlap.
 
-A box is taken for the normal distribution with its centre as the mean and half its sides as the
-standard deviations. The squared 2-Wasserstein distance of two of them is
+A box is modelled as the normal distribution with its centre as the mean and half its sides as the
+standard deviations. The squared 2-Wasserstein distance of two such distributions is
 `W^2 = dx^2 + dy^2 + ((w - w')^2 + (h - h')^2) / 4`, in square pixels, and
 `NWD = exp(-sqrt(W^2 + eps) / constant)` (Wang et al., arXiv 2110.13389, equations 5-9). It is 1 for
-equal boxes (but for eps) and falls with the distance in pixels, however small the boxes are.
+equal boxes (except for eps) and falls with the distance in pixels, however small the boxes are.
 
 Numbers are computed in float32, or in float64 when an input is float64.
 """

@@ -113,8 +113,8 @@ def test_a_network_of_other_arrays_is_told_and_nothing_is_damaged(tmp_path):
     config, workdir = two_steps(), tmp_path / "run"
     result = ioub_jax.train(ioub_jax.build(config, network=Network()), workdir)
     told = (
-        r"holds a run of another network or optimizer: of .*Conv_0/kernel, .* has an array of "
-        r"shape \(1, 1, 1, 72\), and what is given an array of shape \(3, 3, 1, 72\); give"
+        r"has a run of another network or optimizer: for .*Conv_0/kernel, .* has an array of "
+        r"shape \(1, 1, 1, 72\), but the given part has an array of shape \(3, 3, 1, 72\); give"
     )
     config.schedule.images += config.batch_size  # else nothing of the state is needed
     with pytest.raises(ConfigError, match=told):
@@ -142,9 +142,12 @@ class Uncounted:
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        ({"optimizer": "adamw"}, "optimizer is 'adamw'; it must be a transformation of optax"),
-        ({"network": "resnet18"}, "network is 'resnet18'; it must be a flax.linen.Module"),
-        ({"network": Network}, "it must be a flax.linen.Module, made already"),
+        ({"optimizer": "adamw"}, "optimizer is 'adamw'; it must be an optax transformation"),
+        (
+            {"network": "resnet18"},
+            "network is 'resnet18'; it must be an instance of flax.linen.Module",
+        ),
+        ({"network": Network}, "it must be an instance of flax.linen.Module"),
         ({"detector": Network()}, "it must be an ioub_jax.detectors.Detector"),
         ({"metrics": Caught()}, "give a sequence of them"),
         ({"metrics": (Caught,)}, "A metric is .*Caught.*; it must be an object with `name`"),
@@ -170,7 +173,7 @@ def test_the_rate_of_a_backbone_needs_one():
 def test_a_training_tells_how_it_goes_unless_it_is_to_be_quiet(trained, capfd):
     _, workdir = trained
     ioub_jax.train(ioub_jax.build(two_steps()), workdir)
-    assert "is finished already (step 2 of 2)" in capfd.readouterr().err
+    assert "is already finished (step 2 of 2)" in capfd.readouterr().err
     logger = logging.getLogger("ioub_jax")
     logger.setLevel(logging.WARNING)
     try:

@@ -70,7 +70,7 @@ def test_an_area_that_can_mean_one_thing(written, meaning):
     "written", ["big", float("nan"), float("inf"), "nan", 1e300, 10**400, True, [1], "1_0", "1,5"]
 )
 def test_an_area_that_cannot(written):
-    with pytest.raises(ValueError, match="is no finite number of square pixels"):
+    with pytest.raises(ValueError, match="is not a finite number of square pixels"):
         area_of(written)
 
 

@@ -104,7 +104,7 @@ def test_files_are_of_the_kind_that_their_name_ends_with(found, tmp_path):
 
 
 def test_without_its_image_nothing_can_be_drawn(found, tmp_path):
-    with pytest.raises(ValueError, match=r"do not know their image; give it, as in found\.draw"):
+    with pytest.raises(ValueError, match=r"have no image; give it, as in found\.draw"):
         of_count(1).draw()
     (tmp_path / "image.png").unlink()
     with pytest.raises(DataError, match=r"image\.png: cannot be read"):

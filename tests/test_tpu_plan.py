@@ -99,7 +99,9 @@ def test_communication_is_read_from_the_program():
 
 @pytest.mark.parametrize("topology", ["v5e", "v9:2x2", "v5e:4", "v5e-4x4", "v5e:axb"])
 def test_what_is_no_topology_is_refused(topology):
-    with pytest.raises(ConfigError, match=f"--topology={topology} is none; give one of v4, v5e"):
+    with pytest.raises(
+        ConfigError, match=f"--topology={topology} is not a topology; give one of v4, v5e"
+    ):
         tpu_plan.topology_devices(topology)
 
 

@@ -1,1 +1,1 @@
-"""What `python -m experiments.benchmark` measures."""
+"""Measurements of `python -m experiments.benchmark`."""

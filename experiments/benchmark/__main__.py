@@ -1,4 +1,4 @@
-"""What models and compiled programs need, and how fast things are.
+"""Measures the cost of models and compiled programs, and speed.
 
 python -m experiments.benchmark models
 python -m experiments.benchmark matching
@@ -109,7 +109,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
 
 
 def main(measurement: str) -> None:
-    """Measures what the one argument names."""
+    """Runs the measurement that the only argument names."""
     result = _MEASUREMENTS[measurement]()
     if measurement not in _IN_WORKERS:  # there it would take the device's memory, too
         result = {"jax": jax.__version__, "backend": jax.default_backend()} | result
@@ -118,7 +118,7 @@ def main(measurement: str) -> None:
 
 
 def dry_run(measurement: str) -> Sequence[str]:
-    """What would be measured."""
+    """Lines that say what would be measured."""
     described = _CHECKS[measurement]() if measurement in _CHECKS else "compiled, not run"
     return [f"Measurement: {measurement}: {described}.", "The figures are printed as JSON."]
 

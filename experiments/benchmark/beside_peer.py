@@ -1,4 +1,4 @@
-"""Speed beside a peer: both do the same work in turns, in one run on one machine."""
+"""Speed compared with a peer: both do the same work in turns, in one run on one machine."""
 
 import pathlib
 import sys
@@ -19,10 +19,10 @@ PEER = flags.DEFINE_enum(
     "peer",
     "torchvision",
     ["torchvision", "none"],
-    "Who does the same work; `layers` and `gpu` may go without.",
+    "The peer that does the same work; `layers` and `gpu` work without one.",
 )
 PEER_PYTHON = flags.DEFINE_string(
-    "peer_python", ".venv-peers/bin/python", "The Python that has the peer; `make peers`."
+    "peer_python", ".venv-peers/bin/python", "The Python with the peer; see `make peers`."
 )
 _SIZE = flags.DEFINE_string("size", None, "Height and width of the images, as 256x320.")
 _CANDIDATES = flags.DEFINE_integer("candidates", None, "Boxes of `nms` and `iou`.", lower_bound=1)
@@ -94,17 +94,17 @@ def _side(
 
 
 def check_peer(name: str) -> str:
-    """On what `compare` would work; raises `ConfigError` where there is no peer."""
+    """A line on the work of `compare`; raises `ConfigError` if there is no peer."""
     python = pathlib.Path(PEER_PYTHON.value)
     if PEER.value == "none":
-        raise ConfigError(f"--peer=none: there is nothing that {name} could be compared with.")
+        raise ConfigError(f"--peer=none: {name} has nothing to compare with.")
     if not python.exists():
         raise ConfigError(f"{python} does not exist; `make peers` makes the peers' environment.")
     return f"{' '.join(with_flags(name).arguments())}, beside {PEER.value} of {python}"
 
 
 def compile_cost() -> dict[str, Any]:
-    """What our train step takes until it has run once, part by part; nothing is kept or read."""
+    """Cost of our train step until its first run has ended, part by part, without any cache."""
     workload = with_flags("step")
     parts: dict[str, list[dict[str, float]]] = {}
     try:
@@ -127,12 +127,12 @@ def compile_cost() -> dict[str, Any]:
 
 
 def check_compile() -> str:
-    """What `compile_cost` would compile."""
+    """A line on what `compile_cost` would compile."""
     return f"the train step, {' '.join(with_flags('step').arguments())}"
 
 
 def with_flags(name: str, default: Workload | None = None) -> Workload:
-    """The inputs of a measurement, as the flags have them; `default` in the place of its own."""
+    """The inputs of a measurement from the flags, with `default` where they set none."""
     if _DTYPE.value != "float32" and name not in _IN_BFLOAT16:
         raise ConfigError(f"--dtype={_DTYPE.value} is of {', '.join(_IN_BFLOAT16)}, not of {name}.")
     default = default or _MEASUREMENTS[name]
@@ -142,7 +142,7 @@ def with_flags(name: str, default: Workload | None = None) -> Workload:
             height, width = map(int, _SIZE.value.split("x"))
         except ValueError:
             raise ConfigError(
-                f"--size={_SIZE.value} is no height and width; write it as 256x320."
+                f"--size={_SIZE.value} is not a height and width; write it as 256x320."
             ) from None
     return Workload(
         batch=BATCH.value or default.batch,

@@ -1,4 +1,4 @@
-"""What models and compiled programs need; nothing is run, so any machine will do."""
+"""Cost of models and compiled programs; nothing is run, so any machine will do."""
 
 import functools
 import json
@@ -134,7 +134,7 @@ def train_step_cost(
 
 
 def loss_cost() -> dict[str, Any]:
-    """What both IoU-balanced losses add to the whole train step of the plain ones."""
+    """Cost that both IoU-balanced losses add to the whole train step of the plain ones."""
     result: dict[str, Any] = {"canvas": _CANVAS}
     for with_metrics in (False, True):
         plain = train_step_cost("baseline", with_metrics=with_metrics)
@@ -165,7 +165,7 @@ def arms_cost() -> dict[str, Any]:
 
 
 def check_arms() -> str:
-    """What is compiled; raises `ConfigError` where the league has no such arm."""
+    """A line on what would be compiled; raises `ConfigError` where the league has no such arm."""
     unknown = [arm for arm in LOSSES.value or () if arm not in loss_arms.ALL]
     if unknown:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What COCO's metrics of a whole evaluation take, with both backends."""
+"""Time of COCO's metrics of a whole evaluation, with both backends."""
 
 from typing import Any, get_args
 
@@ -62,7 +62,7 @@ def metrics_cost() -> dict[str, Any]:
 
 
 def check_metrics_input() -> str:
-    """What is generated for `metrics` and `report`; raises `ConfigError` where images lack some."""
+    """A line on the input of `metrics` and `report`; raises `ConfigError` if images lack some."""
     each = _DETECTIONS.value // _images()
     if each < 1:
         raise ConfigError(
@@ -81,7 +81,7 @@ def _images() -> int:
 def _one_turn(
     ground_truth: dict[str, Any], results: list[dict[str, Any]], backend: coco_metrics.Backend
 ) -> tuple[dict[str, Seconds], coco_metrics.CocoMetrics]:
-    """What `coco.evaluate_detections` does."""
+    """One evaluation with the steps of `coco.evaluate_detections`."""
     start = timing.now()
     checked = coco_input.check_input(ground_truth, results)
     is_checked = timing.now()

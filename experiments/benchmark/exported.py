@@ -1,4 +1,4 @@
-"""What an exported detector weighs and how fast it is, beside the jitted one."""
+"""Size and speed of an exported detector, beside the jitted one."""
 
 import importlib
 import importlib.util
@@ -25,7 +25,7 @@ _RUNTIMES = flags.DEFINE_multi_enum(
     "runtime",
     [],
     ["onnxruntime", "openvino"],
-    "What runs the detector as ONNX for `export`; give it several times.",
+    "The runtime for the detector as ONNX in `export`; may be repeated.",
 )
 
 
@@ -80,7 +80,7 @@ def exported_beside_jitted() -> dict[str, Any]:
 
 
 def check_configuration() -> str:
-    """Which detector would be exported; raises `ConfigError` where it cannot be."""
+    """A line on the detector to export; raises `ConfigError` if it cannot be exported."""
     if CONFIG.value is None:
         raise ConfigError("Give the configuration of the detector, --config=FILE.")
     try:
@@ -103,7 +103,7 @@ def _check_runtimes() -> None:
 
 
 def _jitted(detector: ObjectDetector, images: np.ndarray) -> Callable[[], Any]:
-    """What `ioub_jax.load` calls for a batch."""
+    """The call of `ioub_jax.load` for a batch."""
     sizes = np.full((len(images), 2), images.shape[1:3], np.float32)
     batch = {"image": images, "image_size": sizes, "scale": np.ones_like(sizes)}
 
@@ -114,7 +114,7 @@ def _jitted(detector: ObjectDetector, images: np.ndarray) -> Callable[[], Any]:
 
 
 def _exported(serialized: bytearray, images: np.ndarray) -> Callable[[], Any]:
-    """What somebody without this package calls."""
+    """The call of a user without this package."""
     detect = jax.jit(jax.export.deserialize(serialized).call)
     sizes = np.full((len(images), 2), images.shape[1:3], np.int32)
     return lambda: detect(images, sizes)
@@ -168,7 +168,7 @@ def untrained_detector(batch_size: int) -> ObjectDetector:
 
 
 def seconds_of(work: Callable[[], Any]) -> Seconds:
-    """What a piece of work takes, until its results are there.
+    """Time of a piece of work, until its results are there.
 
     Args:
       work: may give arrays of jax.

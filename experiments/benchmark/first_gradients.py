@@ -1,4 +1,4 @@
-"""Which weight of a localization loss keeps the gradient that smooth L1 has at the first step.
+"""Weights with which localization losses have the gradient of smooth L1 at the first step.
 
 The plain losses differ in scale by a factor of ten, and so does what a training of theirs does; an
 arm with this weight differs from the baseline in the form of the loss alone.
@@ -35,7 +35,7 @@ def first_gradients() -> dict[str, Any]:
     experiment = building.build(exported.CONFIG.value)
     objective = experiment.detector.detector.objective
     if not isinstance(objective, AnchorObjective):
-        raise TypeError("This is measured of detectors with anchors.")
+        raise TypeError("This can be measured only for detectors with anchors.")
     own = objective.losses.localization
     options = {loss_arms.BASELINE: own} | {
         arm: dataclasses.replace(own, **keys | {"weight": 1.0})
@@ -60,7 +60,7 @@ def first_gradients() -> dict[str, Any]:
 
 
 def _first_predictions(experiment: Experiment) -> Iterator[tuple[Any, Any, Predictions]]:
-    """The first batches, their anchors, and what the network says of them before its first step."""
+    """The first batches, their anchors, and the network's predictions before its first step."""
     detector = experiment.detector
     variables = start.new_state(experiment).variables
 

@@ -1,4 +1,4 @@
-"""One run of some minutes on an NVIDIA card, beside torchvision: all that is to be known of it.
+"""One run of some minutes on an NVIDIA card, beside torchvision, with all measurements.
 
 Every row is a process of its own, with a limit of its own. What is most important comes first; what
 the minutes do not suffice for is dropped, and told. A row is written as soon as it is there, and a
@@ -26,13 +26,13 @@ from experiments.benchmark.workloads import Workload
 from ioub_jax import files
 from ioub_jax.errors import ConfigError
 
-_MINUTES = flags.DEFINE_float("minutes", 8.0, "What `gpu` may take in all.", lower_bound=0.0)
-_FOLDER = flags.DEFINE_string("folder", "runs/gpu", "Where `gpu` writes its results.")
+_MINUTES = flags.DEFINE_float("minutes", 8.0, "Time limit of `gpu` in minutes.", lower_bound=0.0)
+_FOLDER = flags.DEFINE_string("folder", "runs/gpu", "Folder for the results of `gpu`.")
 _PLATFORM = flags.DEFINE_enum(
-    "platform", "cuda", ["cuda", "cpu"], "What `gpu` runs on; cpu only checks that all rows run."
+    "platform", "cuda", ["cuda", "cpu"], "Platform of `gpu`; cpu only checks that all rows run."
 )
 _ROW_SECONDS = flags.DEFINE_float(
-    "row_seconds", 170.0, "After so many a row of `gpu` is ended by force.", lower_bound=1.0
+    "row_seconds", 170.0, "Seconds after which a row of `gpu` is killed.", lower_bound=1.0
 )
 
 _DEFAULT = Workload(
@@ -46,7 +46,7 @@ _LEAST_SECONDS = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What one process measures.
+    """One measurement, in a process of its own.
 
     Attributes:
       name: in the table.
@@ -85,7 +85,7 @@ ROWS = (
 
 
 def gpu_rates() -> dict[str, Any]:
-    """All rows that the minutes suffice for, and the table; see the module."""
+    """All rows for which the minutes suffice, and the table; see the module."""
     check_gpu()
     ends = time.monotonic() + 60.0 * _MINUTES.value
     results = Results(pathlib.Path(_FOLDER.value), _about())
@@ -106,7 +106,7 @@ def gpu_rates() -> dict[str, Any]:
 
 
 def check_gpu() -> str:
-    """What would be run; raises `ConfigError` without a card or without the peer."""
+    """A line on what would be run; raises `ConfigError` without a card or without the peer."""
     if beside_peer.PEER.value != "none":
         beside_peer.check_peer("step")
     if _PLATFORM.value == "cuda" and not _card():
@@ -202,7 +202,7 @@ _OF_A_MOMENT = ("clocks.sm", "clocks.mem", "power.draw", "temperature.gpu")
 
 @functools.cache
 def _card() -> str:
-    """Name, driver, memory, highest clock and power of the first card; '' where there is none."""
+    """Name, driver, memory, highest clock and power of the first card; '' if there is none."""
     return _nvidia_smi(_OF_A_CARD)
 
 
@@ -219,7 +219,7 @@ def _nvidia_smi(what: Sequence[str]) -> str:
 
 
 def _measured(row: Row, seconds: float) -> dict[str, Any]:
-    """What a row's process finds, or why it fails."""
+    """Result of a row's process, or the reason for its failure."""
     folder = pathlib.Path(_FOLDER.value)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"errors of {row.name}.txt"
@@ -231,7 +231,7 @@ def _measured(row: Row, seconds: float) -> dict[str, Any]:
         if time.monotonic() - began >= seconds:
             return {"failed": f"it did not end within {seconds:.0f} s"}
         lines = [line for line in path.read_text().splitlines() if line.strip()]
-        return {"failed": lines[-1].strip()[:300] if lines else "it ended without a word"}
+        return {"failed": lines[-1].strip()[:300] if lines else "it ended without any output"}
     path.unlink()
     return found
 
@@ -287,7 +287,7 @@ def _turns(row: Row, process: worker.Worker) -> dict[str, Any]:
 
 
 def _table(results: Results) -> list[str]:
-    """The rows in markdown, what they were measured on, and what is missing with its reason."""
+    """The rows in markdown, the machine, and the missing rows with their reasons."""
     lines = [
         "| Row | Images/s | ms: median | least | CPU ms | Before the first turn, s "
         "| Device memory, GiB |",

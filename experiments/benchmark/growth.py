@@ -1,4 +1,4 @@
-"""How cost grows: with images, anchors, ground-truth slots and classes, and over devices."""
+"""Growth of cost with images, anchors, ground-truth slots and classes, and over devices."""
 
 import dataclasses
 import pathlib
@@ -37,7 +37,7 @@ _DEVICES_BATCH, _DEVICES_CANVAS = 8, (256, 256)
 
 
 def growth() -> dict[str, Any]:
-    """Seconds of matching, losses and gradients of both arms, and what a device has to do.
+    """Seconds of matching, losses and gradients of both arms, and the work of a device.
 
     The seconds, by the clock and of the processors, are medians of turns, in each of which every
     size of both arms has its own. The flops and bytes are XLA's, of the program of one device, for
@@ -64,7 +64,7 @@ def growth() -> dict[str, Any]:
 
 
 def check_png() -> str:
-    """What `growth` would measure; raises `OSError` where the picture cannot be written."""
+    """A line on what `growth` would measure; raises `OSError` if the picture cannot be written."""
     if PNG.value is not None:
         files.check_file(pathlib.Path(PNG.value), "--png")
     return f"{', '.join(_GROWING)} and devices, drawn into {PNG.value or 'no file'}"

@@ -1,4 +1,4 @@
-"""What it takes to read an image of 108 million pixels a row of tiles at a time."""
+"""Cost of reading an image of 108 million pixels a row of tiles at a time."""
 
 import json
 import pathlib
@@ -37,7 +37,7 @@ def reading_cost() -> dict[str, Any]:
 
 
 def check_reading() -> str:
-    """What would be read."""
+    """A line on what would be read."""
     return f"an image of {_WIDTH}x{_HEIGHT} as {', '.join(_FILES)}, made for it"
 
 

@@ -1,4 +1,4 @@
-"""Every distinct convolution of the detector beside a peer's: how a CPU's algorithms are chosen.
+"""Every distinct convolution of the detector beside a peer's, to choose a CPU's algorithms.
 
 The layers are those that the model calls when it is traced, each as the Flax module that it is, so
 what is timed is what the model runs, with its own gradients.
@@ -69,14 +69,14 @@ class Layer:
 
     @property
     def kind(self) -> str:
-        """What the sums are of."""
+        """Kind of the convolution, by which the sums are made."""
         if self.kernel[0] == 1:
             return "1x1"
         return "3x3 stride 1" if (self.kernel[0], self.stride) == (3, 1) else "the rest"
 
     @property
     def gigaflops(self) -> float:
-        """A product and a sum each, of any of the three parts; a direct convolution's."""
+        """Billions of operations of one of the three parts, as a direct convolution has them."""
         places = sum(
             batch * -(-height // self.stride) * -(-width // self.stride)
             for batch, height, width, _ in self.maps
@@ -85,11 +85,11 @@ class Layer:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Which parts a training needs."""
+        """Parts that a training needs."""
         return PARTS[:1] if self.frozen else PARTS
 
     def ask(self, part: str, times: int) -> str:
-        """How a peer is asked for it."""
+        """Request for it to a peer."""
         return json.dumps(dataclasses.asdict(self) | {"part": part, "times": times})
 
 
@@ -170,7 +170,7 @@ def layer_rates() -> dict[str, Any]:
 
 
 def check_layers() -> str:
-    """Which layers would be timed; raises `ConfigError` where there is no peer."""
+    """A line on the layers to time; raises `ConfigError` if there is no peer."""
     workload = beside_peer.with_flags("step")
     if beside_peer.PEER.value != "none":
         beside_peer.check_peer("step")
@@ -191,7 +191,7 @@ def _peer(stack: contextlib.ExitStack, workload: Workload) -> worker.Worker | No
 def _times(
     layer: Layer, part: str, module: nn.Module, peer: worker.Worker | None
 ) -> dict[str, list[Seconds]]:
-    """The turns of one repetition of everybody who does the part."""
+    """The turns of one repetition, for all who do the part."""
     works = {"ours": _work(layer, part, _by_module(layer, module))}
     if _DIRECT.value:
         works["direct"] = _work(layer, part, _directly(layer))
@@ -223,7 +223,7 @@ _Convolve = Callable[[Any, Any], Any]
 
 
 def _by_module(layer: Layer, module: nn.Module) -> _Convolve:
-    """As the model runs it."""
+    """The convolution as the model runs it."""
     without_bias = module.clone(use_bias=False) if hasattr(module, "use_bias") else module
     takes_one = len(layer.maps) == 1
 
@@ -234,7 +234,7 @@ def _by_module(layer: Layer, module: nn.Module) -> _Convolve:
 
 
 def _directly(layer: Layer) -> _Convolve:
-    """As XLA has it."""
+    """The convolution by XLA directly."""
     padding = [(layer.kernel[0] // 2,) * 2, (layer.kernel[1] // 2,) * 2]
 
     def convolve(kernel: Any, maps: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a program costs whose loops are gone through more than once.
+"""Cost of a program with loops that run more than once.
 
 XLA counts the operations of a loop's body once, however often the loop turns. Here what every turn
 but the first costs is that of the body as a program of its own.
@@ -15,7 +15,7 @@ _COUNTED = ("flops", "bytes accessed")
 
 
 def looped_cost(function: Callable[..., Any], *arguments: Any, turns: int = 1) -> dict[str, float]:
-    """Temporary memory, and the flops and bytes of all turns of the compiled function.
+    """Temporary memory, and the flops and bytes of all iterations of the compiled function.
 
     Args:
       function: anything that `jax.jit` takes.
@@ -47,7 +47,7 @@ def _of_function(function: Callable[..., Any], arguments: Any, turns: int) -> di
 
 
 def _loops(jaxpr: Any, turns: int) -> Any:
-    """The outermost loops: what they repeat, the shapes that takes, and how often."""
+    """The outermost loops: their bodies, the shapes of these, and the number of iterations."""
     for equation in jaxpr.eqns:
         name, parameters = equation.primitive.name, equation.params
         if name == "scan":
@@ -71,7 +71,7 @@ def _shapes_and_turns(equation: Any) -> tuple[list[Any], float]:
 
 
 def _constants_and_carried(equation: Any) -> tuple[int, int]:
-    """How many of a scan's arguments stay as they are, and how many go from step to step.
+    """Number of a scan's arguments that are constant, and of those carried from step to step.
 
     Told from the shapes: what is stacked has one axis more outside than inside. The names of a
     scan's own counts change with jax (`num_consts` in 0.10, none in 0.12).
@@ -89,7 +89,7 @@ def _of_equal_rank(outside: Any, inside: Any) -> int:
 
 
 def _body_of_scan(equation: Any) -> Callable[..., Any]:
-    """As many steps as one turn makes."""
+    """The steps that one iteration makes."""
     parameters = equation.params
     step = jaxpr_as_fun(parameters["jaxpr"])
     constants, carried = _constants_and_carried(equation)

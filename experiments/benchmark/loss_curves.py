@@ -1,4 +1,4 @@
-"""The picture that explains a box loss: what it says of boxes that fit worse and worse.
+"""The picture that explains a box loss: its values for boxes that fit worse and worse.
 
 Two ways to miss a target: a box around its centre that is too small or too large, and a box of its
 size beside it. Losses are of one positive, without a weight; gradients are those in the deltas
@@ -38,7 +38,7 @@ _POINTS = 240
 
 
 def loss_cost_and_curves() -> dict[str, Any]:
-    """What both IoU-balanced losses cost, and with --png the picture of every box loss."""
+    """Cost of both IoU-balanced losses, and with --png the picture of every box loss."""
     check_png()
     if PNG.value is not None:
         draw(pathlib.Path(PNG.value))
@@ -46,7 +46,7 @@ def loss_cost_and_curves() -> dict[str, Any]:
 
 
 def check_png() -> str:
-    """What is done; raises `OSError` where the picture cannot be written."""
+    """A line on what is done; raises `OSError` if the picture cannot be written."""
     if PNG.value is not None:
         files.check_file(pathlib.Path(PNG.value), "--png")
     return f"compiled, not run; curves of the box losses drawn into {PNG.value or 'no file'}"

@@ -1,4 +1,4 @@
-"""How well what tiles find is merged, by the rules there are; a drawn-up detector, no network."""
+"""Quality of the rules for merging the detections of tiles, with a simulated detector."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +38,7 @@ def merging_rules() -> dict[str, Any]:
 
 
 def check_merging() -> str:
-    """What is measured."""
+    """A line on what is measured."""
     return f"{_IMAGES} images of {_SIZE[1]}x{_SIZE[0]} with about {_OBJECTS} objects, drawn up"
 
 
@@ -89,7 +89,7 @@ def _objects(rng: np.random.Generator, longest: float, has_nested: bool) -> Boxe
 
 
 def _found(rng: np.random.Generator, objects: Boxes, tiling: Tiling) -> list[Found]:
-    """What the detector finds in each tile."""
+    """Detections of the simulated detector in each tile."""
     found = []
     for window in tiling.windows(_SIZE):
         clipped = np.clip(objects, np.tile(window[:2], 2), np.tile(window[2:], 2))
@@ -115,7 +115,7 @@ def _merged(found: list[Found], windows: np.ndarray) -> tuple[Boxes, np.ndarray]
 def _by_score(
     loses: Callable[[Boxes, Boxes], np.ndarray],
 ) -> Callable[[list[Found], np.ndarray], tuple[Boxes, np.ndarray]]:
-    """The NMS in which a box goes where `loses` says so of it and any better one."""
+    """The NMS that suppresses a box where `loses` says so of it and any better one."""
 
     def rule(found: list[Found], windows: np.ndarray) -> tuple[Boxes, np.ndarray]:
         pairs = zip(found, windows, strict=True)

@@ -1,4 +1,4 @@
-"""What it takes to detect in images of mixed sizes in one call, beside images of one size."""
+"""Cost of detection in images of mixed sizes in one call, beside images of one size."""
 
 from collections.abc import Callable
 from typing import Any

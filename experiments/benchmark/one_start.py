@@ -1,4 +1,4 @@
-"""One start of a training to its first step, for `start`: a process prints what each phase took.
+"""One start of a training to its first step, for `start`: a process prints each phase's time.
 
 It goes the way of `experiments.train`, but for the data, which a made-up batch stands for.
 """
@@ -30,13 +30,13 @@ from ioub_jax.from_config import training_parts
 
 
 class _Clock:
-    """CPU and wall seconds of one phase after the other, from the start of the process on."""
+    """CPU and wall seconds of one phase after another, from the start of the process on."""
 
     def __init__(self, began: float) -> None:
         self._last = 0.0, began
 
     def phase(self) -> dict[str, float]:
-        """What the phase took that began where the last one ended, and ends now."""
+        """Ends the phase that began where the last one ended, and returns its time."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
         now = usage.ru_utime + usage.ru_stime, time.time()
         before, self._last = self._last, now

@@ -1,4 +1,4 @@
-"""Opens a COCO JSON as a training does and prints what that took: a process of its own each time.
+"""Opens a COCO JSON as a training does and prints the cost: a process of its own each time.
 
 python -m experiments.benchmark.open_once FOLDER
 

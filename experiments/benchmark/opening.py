@@ -1,4 +1,4 @@
-"""What opening the annotations of a training set takes, the first time and again.
+"""Cost of opening the annotations of a training set, the first time and again.
 
 The file is made for it, as large as COCO's train2017 (118,000 images, 900,000 boxes with polygons)
 or as the flags say: `--images=1800000 --boxes=25000000 --nopolygons` is Objects365's size.
@@ -60,7 +60,7 @@ def opening_cost() -> dict[str, Any]:
         kept = list((folder / "cache").rglob("*.npz"))
         taken = [first, *turns, touched]
         if any(took["learned"] != first["learned"] for took in taken):
-            raise AssertionError("an index says something else than its file")
+            raise AssertionError("an index differs from its file")
         return {
             "images": _images(),
             "boxes": _boxes(),
@@ -73,7 +73,7 @@ def opening_cost() -> dict[str, Any]:
 
 
 def check_opening() -> str:
-    """What would be opened; raises `ConfigError` where there is no room for it."""
+    """A line on what would be opened; raises `ConfigError` if there is no room for it."""
     size = _images() * _IMAGE_BYTES + _boxes() * (_POLYGON_BYTES if _POLYGONS.value else _BOX_BYTES)
     place = tempfile.gettempdir()
     free = shutil.disk_usage(place).free
@@ -101,7 +101,7 @@ def _mib(size: float) -> float:
 
 
 def _figures(taken: list[dict[str, Any]]) -> dict[str, float]:
-    """The medians of what some processes took."""
+    """The medians over some processes."""
     return {
         "CPU seconds": rounded(statistics.median(took["CPU seconds"] for took in taken)),
         "wall seconds": rounded(statistics.median(took["wall seconds"] for took in taken)),
@@ -110,7 +110,7 @@ def _figures(taken: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _open(folder: pathlib.Path) -> dict[str, Any]:
-    """What one process takes, which keeps its index in the folder."""
+    """Cost in one process, which keeps its index in the folder."""
     done = subprocess.run(
         [sys.executable, "-m", "experiments.benchmark.open_once", folder],
         cwd=_ROOT,
@@ -119,7 +119,7 @@ def _open(folder: pathlib.Path) -> dict[str, Any]:
         text=True,
     )
     if done.returncode:
-        raise ConfigError("A process ended that opened the file; what it said is above.")
+        raise ConfigError("A process that opened the file ended; its output is above.")
     took: dict[str, Any] = json.loads(done.stdout)
     return took
 

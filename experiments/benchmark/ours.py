@@ -19,7 +19,7 @@ from ioub_jax.models import Predictions
 
 
 class Program:
-    """A jitted function with what it is called with; a call ends when its result is there.
+    """A jitted function with its arguments; a call ends when its result is there.
 
     Args:
       function: the jitted function.
@@ -34,7 +34,7 @@ class Program:
         self._arguments, self._carries = arguments, carries
 
     def compile(self) -> dict[str, timing.Seconds]:
-        """What it takes to trace, lower, compile and run it once; calls run that from then on."""
+        """Time to trace, lower, compile and run it once; calls run the result from then on."""
         moments = [timing.now()]
         traced = self._function.trace(*self._arguments)
         moments.append(timing.now())

@@ -1,4 +1,4 @@
-"""How fast weights and images come in: timed, so compare the figures of one run with each other."""
+"""Rates of loading weights and images; they are timed, so compare only figures of one run."""
 
 import functools
 import pathlib
@@ -23,7 +23,9 @@ from ioub_jax.models import vgg
 CONFIG = command_line.define_config(required=False)
 _BATCHES = flags.DEFINE_integer("batches", 8, "Batches of input, each time.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 5, "Times it is measured.", lower_bound=1)
-_WEIGHTS = flags.DEFINE_string("weights", None, "File or name of a backbone or of a detector.")
+_WEIGHTS = flags.DEFINE_string(
+    "weights", None, "File or name of the weights of a backbone or of a detector."
+)
 
 
 def import_cost() -> dict[str, Any]:
@@ -52,14 +54,14 @@ def import_cost() -> dict[str, Any]:
 
 
 def check_weights() -> str:
-    """What `import_cost` would read; raises `ConfigError` or `WeightsError` as it would."""
+    """A line on what `import_cost` would read; raises `ConfigError` or `WeightsError` likewise."""
     path = weights.local_weights(_weights())
     return f"weights {path or f'{_weights()}, after a download'}"
 
 
 def _weights() -> str:
     if _WEIGHTS.value is None:
-        raise ConfigError("Say which weights, --weights=FILE.")
+        raise ConfigError("Give the weights as --weights=FILE.")
     return _WEIGHTS.value
 
 
@@ -136,7 +138,7 @@ def _input_benchmark() -> throughput.InputBenchmark:
 
 
 def check_input() -> str:
-    """What `input_rates` would load; raises `ConfigError` or `DataError` as it would."""
+    """A line on what `input_rates` would load; raises `ConfigError` or `DataError` as it would."""
     return f"{len(_input_benchmark()):,} images of data.source={CONFIG.value.data.source}"
 
 

@@ -1,4 +1,4 @@
-"""Reads an image as tiles are read of it and prints what that took: a process of its own each time.
+"""Reads an image as for its tiles and prints the cost: a process of its own each time.
 
 python -m experiments.benchmark.read_rows FILE
 

@@ -1,4 +1,4 @@
-"""What a report of a whole evaluation takes: seconds, and the bytes of the page."""
+"""Cost of a report of a whole evaluation: seconds, and the bytes of the page."""
 
 from typing import Any
 

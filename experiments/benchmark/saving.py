@@ -1,4 +1,4 @@
-"""What saving a checkpoint takes, and how much of it are the checksums."""
+"""Time of saving a checkpoint, and the share of the checksums."""
 
 import pathlib
 import tempfile
@@ -16,7 +16,7 @@ from ioub_jax.workdirs import checkpoints, checksums, configuration
 
 
 def saving_cost() -> dict[str, Any]:
-    """Seconds of a checkpoint of the first step: until the training goes on, and until it is there.
+    """Seconds of a checkpoint of the first step: until training continues, and until it is saved.
 
     The checksums are timed by themselves; a save computes them before the training goes on.
     """
@@ -43,7 +43,7 @@ def saving_cost() -> dict[str, Any]:
 
 
 def check_saving() -> str:
-    """What would be saved; raises `ConfigError` without a configuration."""
+    """A line on what would be saved; raises `ConfigError` without a configuration."""
     if CONFIG.value is None:
         raise ConfigError("Give the configuration of the detector, --config=FILE.")
     return f"the state of a {CONFIG.value.model.name} of {CLASSES.value or 80} classes"

@@ -1,4 +1,4 @@
-"""What a start takes: `--help`, and the way of a training to its first step, in fresh processes."""
+"""Time of a start: `--help`, and the way of a training to its first step, in fresh processes."""
 
 import json
 import os
@@ -49,14 +49,14 @@ def start_cost() -> dict[str, Any]:
 
 
 def check_start() -> str:
-    """What would be started; raises `ConfigError` where the processes would not find it."""
+    """A line on what would be started; raises `ConfigError` if the processes would not find it."""
     if not _configuration():
         raise ConfigError("Write the configuration that is started as --config=FILE.")
     return f"--help, and {REPEATS.value + 1} starts of {' '.join(_configuration())}"
 
 
 def _configuration() -> Sequence[str]:
-    """The flags that say what is started: those of this command, or else the default."""
+    """The flags that choose what is started: those of this command, or else the default."""
     if CONFIG.value is None:
         return _DEFAULT
     return [word for word in sys.argv if word.startswith(("--config=", "--config."))]
@@ -90,7 +90,7 @@ def _start(cache: str) -> dict[str, dict[str, float]]:
 
 
 def _run(*words: str, **environment: str) -> str:
-    """What a command of ours prints; what it logs is shown."""
+    """Output of one of our commands; its log is shown."""
     done = subprocess.run(
         [sys.executable, "-m", *words],
         cwd=_ROOT,

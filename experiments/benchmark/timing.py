@@ -1,4 +1,4 @@
-"""Seconds by the clock and of the processors, and memory; the standard library alone, as a peer is.
+"""Wall and CPU seconds, and memory; with the standard library alone, as for a peer.
 
 On a machine that others use, too, the clock also counts while they run: there the seconds of the
 processors are steadier.
@@ -50,7 +50,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def of_turns(turns: Sequence[Seconds]) -> dict[str, dict[str, float]]:
-    """What the turns took, by the clock and of the processors."""
+    """Times of the turns, by the clock and of the processors."""
     return {
         "wall, s": spread([turn.wall for turn in turns]),
         "CPU, s": spread([turn.cpu for turn in turns]),

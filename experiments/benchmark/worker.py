@@ -1,4 +1,4 @@
-"""A process that does one piece of work whenever it is told to, and the one that tells it.
+"""A process that does one piece of work on request, and the process that requests it.
 
 The worker answers one JSON object a line: at first what it `is` and what it took `before` it was
 ready, to `peak` its memory and its device's, and to anything else the seconds of one repetition. It
@@ -23,7 +23,7 @@ _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class WorkerError(Exception):
-    """A worker ended before it was told to."""
+    """A worker that ended before it was asked to."""
 
 
 def serve(
@@ -95,7 +95,7 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise WorkerError(f"{self._module} ended; what it said is above.")
+            raise WorkerError(f"{self._module} ended; its output is above.")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

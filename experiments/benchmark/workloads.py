@@ -1,4 +1,4 @@
-"""The inputs that we and a peer are given, in numpy alone: a peer has an environment of its own."""
+"""Common inputs of our side and a peer's, in numpy alone: a peer has an environment of its own."""
 
 import argparse
 import dataclasses
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """How large the inputs are, and what is made of them.
+    """Sizes of the inputs, and the work on them.
 
     Attributes:
       batch: images.
@@ -39,7 +39,7 @@ class Workload:
     cache: str = ""
 
     def arguments(self) -> list[str]:
-        """What `parse` understands."""
+        """Command-line arguments that `parse` understands."""
         return [f"--{name}={value}" for name, value in dataclasses.asdict(self).items()]
 
     def images(self) -> np.ndarray:

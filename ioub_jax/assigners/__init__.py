@@ -1,14 +1,15 @@
-"""Which anchor, or location, of a single-stage detector learns which box, by other rules than IoU.
+"""Assignment of anchors, or locations, of a single-stage detector to boxes by rules beyond IoU.
 
 Every assigner is a pure function for use under `jit`, with one signature: the anchors level by
 level, the ground truth as `matching.match` takes it, then options. `task_aligned` and `sim_ota`
-also take what the detector predicts. Images are assigned independently of each other: devices that
-share a batch tell each other nothing. No array is larger than `[B, N]` numbers, or than the few
-candidates of each ground-truth slot: the `[B, N, M]` of all pairs never exist. No gradient flows.
+also take the detector's predictions. Images are assigned independently of each other, so devices
+that share a batch do not communicate. No array is larger than `[B, N]` numbers, or than the few
+candidates of each ground-truth slot: an array `[B, N, M]` of all pairs never exists. No gradient
+flows.
 
 A box that has no area, or a coordinate that is not finite, is assigned nothing. Regions to ignore
-give no positive; an anchor inside one that is not positive is ignored. Of equals the first wins: of
-anchors the lower index, of boxes the lower slot.
+have no positives; an anchor inside one that is not positive is ignored. Ties go to the lower index
+among anchors and to the lower slot among boxes.
 """
 
 from ioub_jax.assigners.adaptive_selection import atss

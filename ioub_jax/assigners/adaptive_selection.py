@@ -1,4 +1,4 @@
-"""Adaptive training sample selection (ATSS, arXiv 1912.02424): a threshold of each box's own."""
+"""Adaptive training sample selection (ATSS, arXiv 1912.02424): a threshold for each box."""
 
 from collections.abc import Sequence
 
@@ -39,20 +39,21 @@ def atss(
 
     A box's candidates are the `topk` anchors of each level whose centres are the nearest to its
     own, all anchors of a level that has fewer. With mean m and standard deviation s of the IoUs of
-    all its candidates, those are positive whose IoU is at least `m + s` and whose centre lies
-    inside the box, more than .01 pixels from its edges. An anchor that is positive for several
-    boxes goes to that with the highest IoU.
+    all its candidates, those candidates are positive whose IoU is at least `m + s` and whose centre
+    lies inside the box, more than .01 pixels from its edges. An anchor that is positive for several
+    boxes goes to the one with the highest IoU.
 
-    As in the authors' code and mmdetection's, s is that of a sample (divided by one less than the
-    candidates). Of one single candidate it is 0 here, and there NaN, so that nothing is positive.
-    IoUs within a millionth of `m + s` reach it: where all candidates have one IoU, all are positive
-    that lie inside, whatever the rounding.
+    As in the authors' and in mmdetection's code, s is the sample standard deviation (with the
+    number of candidates minus one). For a single candidate it is 0 here, and NaN there, so that
+    nothing is positive. IoUs within a millionth of `m + s` reach it: if all candidates have the
+    same IoU, all that lie inside are positive, whatever the rounding.
 
-    Of centres equally far away the anchor of the lower index is the nearer one; torch's topk leaves
-    it open. Anchors of one location are such: for A of them the authors take `topk` times A.
+    Among centres at the same distance, the anchor with the lower index comes first; torch's topk
+    leaves the order open. Anchors of one location are such a case: for A of them the authors take
+    `topk` times A.
 
     Args:
-      anchors: one `[N_l, 4]` xyxy a level, pixels; the authors' are one square of 8 strides a
+      anchors: one `[N_l, 4]` xyxy a level, pixels; the authors use one square of 8 strides a
         location.
       boxes: `[B, M, 4]` xyxy, pixels; M is at least 1.
       labels: `[B, M]` int, 0..C-1.
@@ -60,13 +61,13 @@ def atss(
       ignored: `[B, M]` bool, whether a valid box is a region to ignore.
       topk: candidates of a box on each level.
       ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored,
-        where it is not positive.
+        if it is not positive.
 
     Returns:
       The matches, `[B, N]` each; `gt_index` and `iou` are 0 where an anchor is not positive.
 
     Raises:
-      TypeError: labels are no integers.
+      TypeError: labels are not integers.
       ValueError: a shape or an option is not one of the possible values.
     """
     check_count("topk", topk)

@@ -32,7 +32,7 @@ _TORCHVISION_AREA = 1e8
 
 
 class _Locations(NamedTuple):
-    """What is known of every location, `[N]`, in pixels."""
+    """Properties of every location, `[N]`, in pixels."""
 
     stride: jax.Array
     least_size: jax.Array
@@ -59,11 +59,11 @@ def fcos(
     and if the largest of its distances from the box's four edges is in the range of its level. Of
     several such boxes it goes to the one with the smallest area, the first of equals.
 
-    By the rule `'authors'`, as in the authors' code and in mmdetection, both ends belong to a
-    range: a box whose distance is just the end of one is found on two levels. (The authors' areas
-    are of sides one pixel longer, mmdetection's are not, and neither are ours.) By
-    `'torchvision'` no end does, such a box is found on none, and a box is the smaller one where
-    1e8 less its area is the larger number: in float32 areas that differ by less than 4 to 8 square
+    With the rule `'authors'`, as in the authors' code and in mmdetection, both ends belong to a
+    range: a box whose distance equals an end is found on two levels. (The authors compute areas
+    from sides that are one pixel longer; mmdetection does not, and neither does this function.)
+    With `'torchvision'` neither end belongs to a range, such a box is found on no level, and areas
+    are compared as 1e8 minus the area: in float32, areas that differ by less than 4 to 8 square
     pixels are equal, and a box of 1e8 is never found.
 
     Args:
@@ -74,19 +74,19 @@ def fcos(
       ignored: `[B, M]` bool, whether a valid box is a region to ignore.
       center_radius: in strides; None for all locations inside a box, as in the first paper.
       size_ranges: least and largest distance of every level, pixels. None: 4 to 8 strides, from 0
-        on the first level and without end on the last, which is 64, 128, 256 and 512 in between
-        where strides are 8 to 128; torchvision has no other.
+        on the first level and unbounded on the last, so the bounds in between are 64, 128, 256 and
+        512 for strides of 8 to 128; torchvision has no other ranges.
       strides: pixels, of every level. None: the widths of the anchors, as in torchvision.
-      rule: whose comparisons.
+      rule: 'authors' or 'torchvision', as above.
       ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored,
-        where it is not positive.
+        if it is not positive.
 
     Returns:
       The matches, `[B, N]` each; `gt_index` is 0 where an anchor is not positive, and so is `iou`,
       that of the anchor and its box.
 
     Raises:
-      TypeError: labels are no integers.
+      TypeError: labels are not integers.
       ValueError: a shape or an option is not one of the possible values.
     """
     given, sizes = check_given(anchors, boxes, labels, valid, ignored, ignore_iof)
@@ -119,7 +119,7 @@ def _locations(
 def _smallest_boxes(
     given: Given, locations: _Locations, center_radius: float | None, rule: str
 ) -> tuple[jax.Array, jax.Array]:
-    """The slot of the smallest box that each location may find, and whether there is one."""
+    """The slot of the smallest box that each location may find, and True where there is one."""
     size_of_boxes = box_ops.area(given.boxes)
     if rule == "torchvision":
         # Rounded as there; below it stands what is never found.
@@ -148,7 +148,7 @@ def _smallest_boxes(
 def _may_find(
     given: Given, box: jax.Array, locations: _Locations, center_radius: float | None, rule: str
 ) -> jax.Array:
-    """Which locations may find one box an image, `[B, 4]`: bool `[B, N]`."""
+    """True where a location may find the one box of an image, `[B, 4]`: bool `[B, N]`."""
     (x, y), (xmin, ymin, xmax, ymax) = coordinates(given.centres[None]), coordinates(box[:, None])
     found = inside_by(given.centres[None], box[:, None]) > 0.0
     if center_radius is not None:

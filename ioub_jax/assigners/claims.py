@@ -1,4 +1,4 @@
-"""Of the few anchors that every box has chosen: which anchor goes to which box."""
+"""Conflicts between boxes over the few anchors that each has chosen."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ class Claims(NamedTuple):
 
     Attributes:
       anchor: `[B, M, K]` int32, the anchors' indices; those of a slot differ.
-      made: `[B, M, K]` bool, whether the claim is made at all.
+      made: `[B, M, K]` bool, False for entries without a claim.
     """
 
     anchor: jax.Array
@@ -19,7 +19,7 @@ class Claims(NamedTuple):
 
 
 def highest_of_anchors(claims: Claims, values: jax.Array, count: int) -> jax.Array:
-    """The highest value that is claimed for each anchor.
+    """The highest value claimed for each anchor.
 
     Args:
       claims: what boxes have chosen.
@@ -52,7 +52,7 @@ def first_of_anchors(claims: Claims, count: int) -> jax.Array:
 
 
 def number_of_anchors(claims: Claims, count: int) -> jax.Array:
-    """How many slots have chosen each anchor: `[B, N]` int32, of `count` anchors."""
+    """Number of slots that have chosen each anchor: `[B, N]` int32, of `count` anchors."""
     nothing = jnp.zeros((count,), jnp.int32)
     return jax.vmap(lambda where: nothing.at[where].add(1, mode="drop"))(_places(claims, count))
 
@@ -79,6 +79,6 @@ def strongest(claims: Claims, values: jax.Array, count: int) -> tuple[jax.Array,
 
 
 def _places(claims: Claims, count: int) -> jax.Array:
-    """`[B, M * K]`, the anchor of a claim; beyond all anchors where it is not made."""
+    """Anchors of the claims, `[B, M * K]`; beyond all anchors where a claim is not made."""
     where = jnp.where(claims.made, claims.anchor, count)
     return where.reshape(where.shape[0], -1)

@@ -1,4 +1,4 @@
-"""What every assigner is given: checked while a program is traced, and made fit to compute with."""
+"""Arguments of every assigner: checked at trace time, and prepared for computation."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -25,8 +25,8 @@ class Given(NamedTuple):
       anchors: `[N, 4]` xyxy, pixels, all levels concatenated.
       boxes: `[B, M, 4]` xyxy, pixels; zeros where a slot is neither an object nor a region.
       labels: `[B, M]` int32.
-      is_object: `[B, M]` bool, what positives are made for.
-      is_region: `[B, M]` bool, what is ignored.
+      is_object: `[B, M]` bool, the objects that get positives.
+      is_region: `[B, M]` bool, the regions to ignore.
     """
 
     anchors: jax.Array
@@ -49,7 +49,7 @@ def check_given(
     ignored: ArrayLike,
     ignore_iof: float,
 ) -> tuple[Given, list[int]]:
-    """Refuses arguments of wrong shapes, and makes the rest fit to compute with.
+    """Refuses arguments of wrong shapes, and prepares the rest for computation.
 
     Args:
       anchors: one `[N_l, 4]` xyxy a level, pixels.
@@ -60,10 +60,10 @@ def check_given(
       ignore_iof: share of an anchor's area.
 
     Returns:
-      What is given, and the number of anchors of every level.
+      The prepared arguments, and the number of anchors of every level.
 
     Raises:
-      TypeError: labels are no integers.
+      TypeError: labels are not integers.
       ValueError: a shape, or `ignore_iof`, is not one of the possible values.
     """
     sizes = _level_sizes(anchors)
@@ -107,7 +107,7 @@ def _level_sizes(anchors: Sequence[ArrayLike]) -> list[int]:
 
 
 def check_count(name: str, value: int) -> None:
-    """Raises `ValueError` where what must be a number of anchors is none."""
+    """Raises `ValueError` where a number of anchors is not a whole number in its range."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name} is {value!r}; it must be a whole number, at least 1.")
 
@@ -115,7 +115,8 @@ def check_count(name: str, value: int) -> None:
 def nowhere(given: Given, *more: jax.Array) -> jax.Array:
     """False for every anchor, `[B, N]`, and with it the state that a loop begins with.
 
-    It is made of all that a loop reads, for `shard_map` asks which of it differs between devices.
+    It depends on everything that a loop reads, because `shard_map` checks which values differ
+    between devices.
     """
     of_images = (given.is_object | given.is_region)[:, :1] & (given.labels[:, :1] != 0)
     for array in (given.boxes, *more):
@@ -128,14 +129,14 @@ def visit_slots(
 ) -> _State:
     """`state = visit(state, slot)` for every one of the M slots, in order.
 
-    All are visited, also those that hold no box: to know the last that does, devices would have
-    to ask each other.
+    All slots are visited, even those without a box: devices would have to communicate to find the
+      last used one.
 
     Args:
-      visit: gives the next state.
+      visit: returns the next state.
       slots: arrays `[B, M, ...]`, of which `visit` gets `[B, ...]`.
       state: the first state.
-      together: whether a few slots are visited in one pass over the state.
+      together: True to visit a few slots in one pass over the state.
 
     Returns:
       The last state.
@@ -154,7 +155,7 @@ def slot_numbers(given: Given) -> jax.Array:
 
 
 def of_levels(values: Sequence[float], sizes: Sequence[int], dtype: Any) -> jax.Array:
-    """What is known of every level as `[N]`, for its anchors."""
+    """Values of the levels repeated for their anchors, `[N]`."""
     return jnp.asarray(np.repeat(np.asarray(values, np.float64), sizes), dtype)
 
 
@@ -190,7 +191,7 @@ def coordinates(array: jax.Array) -> list[jax.Array]:
 
 
 def inside_by(centres: jax.Array, boxes: jax.Array) -> jax.Array:
-    """By how much centres lie inside boxes: their distance from the nearest edge, in pixels.
+    """Distance of centres from the nearest edge of boxes in pixels, above 0 inside.
 
     Args:
       centres: `[..., 2]` (x, y).
@@ -205,9 +206,10 @@ def inside_by(centres: jax.Array, boxes: jax.Array) -> jax.Array:
 
 
 def in_ignored_regions(given: Given, ignore_iof: float) -> jax.Array:
-    """Which anchors a region to ignore covers: bool `[B, N]`.
+    """True where a region to ignore covers an anchor: bool `[B, N]`.
 
-    That is at least `ignore_iof` of the anchor's area or, where it has none, its centre.
+    It has to cover at least `ignore_iof` of the anchor's area or, for an anchor without area, its
+    centre.
     """
     least = ignore_iof * box_ops.area(given.anchors)[None]
 
@@ -224,7 +226,7 @@ def in_ignored_regions(given: Given, ignore_iof: float) -> jax.Array:
 def matches_of(
     given: Given, slot: jax.Array, positive: jax.Array, iou: jax.Array, ignore_iof: float
 ) -> Matches:
-    """What every anchor is trained on.
+    """Matches of every anchor, from the chosen slots.
 
     Args:
       given: the ground truth.

@@ -57,19 +57,19 @@ def sim_ota(
     """Simplified optimal transport assignment (YOLOX, arXiv 2107.08430, section 2.1).
 
     An anchor takes part if its centre is near that of any box of the image, less than
-    `center_radius` strides along x and y. What it costs a box is
-    `BCE(s, class) + iou_weight * -log(u + eps)`: u is the IoU of the box that it predicts, the
-    cross entropy is summed over all classes, and the score is `s = sqrt(p o)` of the class's p and
-    the objectness o. Anchors that are near another box alone cost more than all that are near. A
-    box takes its k cheapest anchors, k the sum of its `topk` highest u, rounded down and at least
-    1. An anchor that several boxes take goes to that which it costs least, of all boxes, also one
-    that has not taken it.
+    `center_radius` strides away along x and y. Its cost for a box is
+    `BCE(s, class) + iou_weight * -log(u + eps)`: u is the IoU of its predicted box, the cross
+    entropy is summed over all classes, and the score is `s = sqrt(p o)` of the class's p and the
+    objectness o. Anchors that are near other boxes only cost more than all those near the box. A
+    box takes its k cheapest anchors, where k is the sum of its `topk` highest u, rounded down and
+    at least 1. An anchor that several boxes take goes to the box for which it costs least, even to
+    a box that has not taken it.
 
-    The rule `'mmdetection'` differs: an anchor also takes part where its centre lies inside any
-    box; cheap are those that are both near the centre of the box and inside; and eps is 1e-7, not
-    1e-8.
+    The rule `'mmdetection'` differs: an anchor also takes part if its centre lies inside any box;
+      the cheaper anchors are those both near the centre of the box and inside it; and eps is 1e-7,
+      not 1e-8.
 
-    Of equal costs the anchor of the lower index is taken, and the first box has it.
+    Among equal costs, the anchor with the lower index is taken, and the first box gets it.
 
     Args:
       anchors: one `[N_l, 4]` xyxy a level, pixels; one square of a stride a location.
@@ -79,20 +79,20 @@ def sim_ota(
       ignored: `[B, M]` bool, whether a valid box is a region to ignore.
       logits: one `[B, N_l, C]` a level, before the sigmoid.
       predicted_boxes: one `[B, N_l, 4]` xyxy a level, pixels.
-      objectness: one `[B, N_l, 1]` a level, before the sigmoid; None where scores are p alone.
-      topk: IoUs that are summed.
+      objectness: one `[B, N_l, 1]` a level, before the sigmoid; None if scores are p alone.
+      topk: number of IoUs that are summed.
       iou_weight: at least 0.
       center_radius: in strides; None: 1.5, or 2.5 by `'mmdetection'`.
       strides: pixels, of every level. None: the widths of the anchors.
-      rule: whose candidates.
+      rule: 'yolox' or 'mmdetection', as above.
       ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored,
-        where it is not positive.
+        if it is not positive.
 
     Returns:
       The matches, `[B, N]` each; `gt_index` and `iou` are 0 where not positive, `iou` is u.
 
     Raises:
-      TypeError: labels are no integers.
+      TypeError: labels are not integers.
       ValueError: a shape or an option is not one of the possible values.
     """
     _check_options(topk, iou_weight, center_radius, rule)
@@ -114,7 +114,7 @@ def _assigned(
     iou_weight: float,
     rule: str,
 ) -> tuple[jax.Array, jax.Array]:
-    """The slot that each anchor goes to, and whether there is one: `[B, N]` each."""
+    """The slot that each anchor is assigned to, and whether there is one: `[B, N]` each."""
     takes_part = _takes_part(given, reach, rule)
     # The cross entropy of an anchor without a class.
     of_background = -predicted.sum_over_classes(
@@ -155,7 +155,7 @@ def _assigned(
 
 
 def _takes_part(given: Given, reach: jax.Array, rule: str) -> jax.Array:
-    """Which anchors are near any object: bool `[B, N]`."""
+    """True where an anchor is near any object: bool `[B, N]`."""
 
     def visit(found: jax.Array, slot: tuple[jax.Array, jax.Array]) -> jax.Array:
         box, is_object = slot
@@ -175,7 +175,7 @@ def _is_cheap(given: Given, box: jax.Array, reach: jax.Array, rule: str) -> jax.
 
 
 def _is_near(given: Given, box: jax.Array, reach: jax.Array) -> jax.Array:
-    """Which centres are so near that of one box an image, `[B, 4]`: bool `[B, N]`."""
+    """True where a centre is near that of the one box of an image, `[B, 4]`: bool `[B, N]`."""
     (x, y), (xmin, ymin, xmax, ymax) = coordinates(given.centres[None]), coordinates(box[:, None])
     near = jnp.abs(x - (xmin + xmax) * 0.5) < reach[None]
     return near & (jnp.abs(y - (ymin + ymax) * 0.5) < reach[None])

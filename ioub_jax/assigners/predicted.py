@@ -1,4 +1,4 @@
-"""What a detector predicts, as the assigners that look at it read it."""
+"""Predictions of a detector, as prediction-aware assigners read them."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ _ANCHORS_AT_ONCE = 2048
 class Predicted:
     """Logits and boxes of every anchor, level by level, without gradients.
 
-    All that is made of logits is of the dtype of the boxes, at least float32.
+    Everything computed from logits has the dtype of the boxes, at least float32.
 
     Attributes:
       logits: one `[B, N_l, C]` a level, before the sigmoid, of their own dtype.
       boxes: `[B, N, 4]` xyxy, pixels; zeros where a coordinate is not finite.
-      objectness: one `[B, N_l, 1]` a level, before the sigmoid; or nothing.
+      objectness: one `[B, N_l, 1]` a level, before the sigmoid; or empty.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class Predicted:
 
 
 def _in_parts(function: Callable[[jax.Array, int], jax.Array], size: int) -> jax.Array:
-    """`function(start, number)` of `size` anchors, a part after the other: `[B, size]`.
+    """`function(start, number)` of `size` anchors, one part after another: `[B, size]`.
 
-    Not every compiler sums up what it has not written down before, for all of them at once.
+    The parts keep intermediate arrays small, since not every compiler fuses a sum with its input.
     """
     number = min(size, _ANCHORS_AT_ONCE)
     # The last part begins so early that it is as long as the others.
@@ -107,7 +107,7 @@ def _in_parts(function: Callable[[jax.Array, int], jax.Array], size: int) -> jax
 
 
 def _finite(logits: jax.Array) -> jax.Array:
-    """NaN counts as the lowest logit, and what is beyond 1e4 as that."""
+    """Finite logits: NaN counts as the lowest logit, and values beyond 1e4 as 1e4."""
     return jnp.clip(jnp.where(jnp.isnan(logits), -1e4, logits), -1e4, 1e4)
 
 
@@ -128,5 +128,6 @@ def _check_levels(
         if len(shape) != 3 or shape[:2] != (batch, size) or shape[2] != (last or shape[2] or 1):
             wanted = f"({batch}, {size}, {last or 'C'})"
             raise ValueError(
-                f"{name}[{index}] has shape {shape}; it must be {wanted}, as boxes and anchors say."
+                f"{name}[{index}] has shape {shape}; it must be {wanted}, to match the boxes and "
+                "the anchors."
             )

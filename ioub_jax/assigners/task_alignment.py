@@ -1,4 +1,4 @@
-"""Task alignment (TOOD, arXiv 2108.07755): the anchors that score high and lie well."""
+"""Task alignment (TOOD, arXiv 2108.07755): the anchors with high scores and good boxes."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -35,7 +35,7 @@ _REACH = 14.99
 
 
 class SoftMatches(NamedTuple):
-    """What every anchor is trained on, and how high it should score.
+    """Targets of every anchor, with the score that it should reach.
 
     Attributes:
       matches: labels, slots, and IoUs of the predicted boxes, `[B, N]` each.
@@ -47,7 +47,7 @@ class SoftMatches(NamedTuple):
 
 
 class _Measure(NamedTuple):
-    """How an object is compared with what anchors predict."""
+    """Comparison of an object with the predictions of anchors."""
 
     rule: str
     alpha: float
@@ -89,25 +89,26 @@ def task_aligned(
 ) -> SoftMatches:
     """Task-aligned assignment (TOOD, arXiv 2108.07755, section 3.2).
 
-    How well an anchor is aligned with a box is `t = p^alpha u^beta`: p is its score for the box's
-    class, u the IoU of the box that it predicts. A box's candidates are the `topk` anchors with the
-    highest t. Those are positive for it whose t is above 0 and whose centre lies inside the box,
-    more than .01 pixels from its edges; of several boxes an anchor goes to that with the highest u.
-    The target of an anchor is `t / (max t + eps) * max u`, the maxima those of all anchors that the
-    box has got.
+    The alignment of an anchor with a box is `t = p^alpha u^beta`, where p is its score for the
+    box's class and u the IoU of its predicted box. A box's candidates are the `topk` anchors with
+    the highest t. Those candidates are positive whose t is above 0 and whose centre lies inside the
+    box, more than .01 pixels from its edges; an anchor that is positive for several boxes goes to
+    the one with the highest u. The target of an anchor is `t / (max t + eps) * max u`, with the
+    maxima over all anchors of the box.
 
     The rule `'yolo'` is that of YOLOv8 and its successors, which have `topk=10, alpha=0.5,
     min_side=16.0, eps=1e-9`: u is the CIoU, from 0; only anchors whose centre lies inside the box
-    are candidates; and an anchor that several boxes have chosen goes to that with the highest u of
-    all boxes that it lies in, chosen or not. Anchors of t = 0 are not positive; there they may be,
-    as topk has it, with target 0.
+    are candidates; and an anchor that several boxes have chosen goes to the box with the highest u
+    of all boxes that it lies in, even one that has not chosen it. Anchors with t = 0 are not
+    positive; in YOLO they may be, depending on topk, with target 0.
 
     The rule `'libreyolo'`, with the same numbers but `min_side`, has the CIoU and the candidates of
-    `'yolo'`, of which each edge is at most 14.99 strides away, and gives contested anchors as
-    `'tood'` does. A box without any gets the anchor with the highest t, wherever that is.
+    `'yolo'`, restricted to those with each edge at most 14.99 strides away, and resolves conflicts
+    as `'tood'` does. A box without any anchor gets the one with the highest t, wherever that is.
 
-    Of equal t the anchor of the lower index is taken, of equal u the first box. Logarithms are
-    compared, so nothing underflows; t that differ by a few parts in a million may be equal.
+    Among equal t the anchor with the lower index is taken, among equal u the first box. Logarithms
+    are compared, so nothing underflows; values of t that differ by a few parts in a million may be
+    equal.
 
     Args:
       anchors: one `[N_l, 4]` xyxy a level, pixels.
@@ -120,20 +121,20 @@ def task_aligned(
       topk: candidates of a box, on all levels together.
       alpha: exponent of the score, at least 0.
       beta: exponent of the overlap, above 0.
-      rule: whose overlaps and candidates.
-      min_side: pixels, by `'yolo'`; a shorter side of a box is taken for so long where it is asked
-        which centres lie inside. There it is the stride of the second level.
+      rule: 'tood', 'yolo' or 'libreyolo', as above.
+      min_side: pixels, for `'yolo'`; shorter sides of a box are enlarged to this length when
+        centres inside the box are determined. In YOLO it is the stride of the second level.
       eps: above 0.
       strides: pixels, of every level, for `'libreyolo'`. None: the widths of the anchors.
       ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored,
-        where it is not positive.
+        if it is not positive.
 
     Returns:
       The matches and targets, `[B, N]` each; `gt_index` and `iou` are 0 where not positive, `iou`
       is u.
 
     Raises:
-      TypeError: labels are no integers.
+      TypeError: labels are not integers.
       ValueError: a shape or an option is not one of the possible values.
     """
     _check_options(topk, alpha, beta, rule, min_side, eps)
@@ -160,7 +161,7 @@ def _assigned(
     min_side: float,
     reach: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """The slot that each anchor goes to, and whether there is one: `[B, N]` each."""
+    """The slot that each anchor is assigned to, and whether there is one: `[B, N]` each."""
     count = predicted.boxes.shape[1]
     areas = _with_sides(given.boxes, min_side) if measure.rule == "yolo" else given.boxes
     # The box of all that has the highest overlap, which the rule of YOLO asks for.
@@ -189,7 +190,7 @@ def _assigned(
 
 
 def _is_inside(given: Given, area: jax.Array, rule: str, reach: jax.Array) -> jax.Array:
-    """Which centres lie inside one area an image, `[B, 4]`: bool `[B, N]`."""
+    """True where a centre lies inside the one area of an image, `[B, 4]`: bool `[B, N]`."""
     centres, area = given.centres[None], area[:, None]
     inside = inside_by(centres, area) > _LEAST_DISTANCE_FROM_EDGE[rule]
     if rule == "libreyolo":
@@ -217,7 +218,7 @@ def _chosen(
 
 
 def _highest_of_own(values: jax.Array, slot: jax.Array, given: Given) -> jax.Array:
-    """Of every anchor, the highest value among those of its own slot: `[B, N]`; 0 without one."""
+    """Highest value among the anchors of each anchor's own slot: `[B, N]`; 0 without one."""
 
     def visit(highest: jax.Array, index: jax.Array) -> jax.Array:
         of_slot = slot == index[:, None]
@@ -228,7 +229,7 @@ def _highest_of_own(values: jax.Array, slot: jax.Array, given: Given) -> jax.Arr
 
 
 def _with_sides(boxes: jax.Array, min_side: float) -> jax.Array:
-    """Boxes whose sides are at least so long, about the same centres."""
+    """Boxes enlarged to a least length of their sides, about the same centres."""
     centres, sides = (boxes[..., :2] + boxes[..., 2:]) * 0.5, boxes[..., 2:] - boxes[..., :2]
     low = jnp.where(sides < min_side, centres - min_side * 0.5, boxes[..., :2])
     high = jnp.where(sides < min_side, centres + min_side * 0.5, boxes[..., 2:])

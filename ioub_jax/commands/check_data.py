@@ -1,17 +1,17 @@
-"""Checks a data set before it is trained on: what it has, what is wrong with it, what suits it.
+"""Checks a data set before training: its contents, its faults, and the values that suit it.
 
 ioub check_data --data=PATH --write_config=mine.py
 ioub check_data --config=voc_folder_retinanet --split=train \
   --config.data.voc.root=PATH --output=runs/check
 
-With --data it finds out what lies in the folder, and all that is missing there; --write_config
-keeps what suits it as a configuration to train with, every value with its reason.
+With --data it finds the data set in the folder, and everything that is missing there;
+--write_config writes a configuration that suits it, with a reason for every value.
 
-The exit code is 1 if something must be fixed: what training with this configuration would stop at,
-and boxes that are near-certainly in another format than they should be. Under
-`--config.data.on_error=skip`, what training leaves out is merely worth knowing.
+The exit code is 1 if something must be fixed: problems at which training with this configuration
+would stop, and boxes that are almost certainly in another format than they should be. With
+`--config.data.on_error=skip`, the parts that training leaves out are merely worth knowing.
 
-`--output` gets the whole report as check.json and a contact sheet of labelled images.
+`--output` is the folder for the whole report, check.json, and a contact sheet of labelled images.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from ioub_jax.commands import command_line, data_flags
 _CONFIG = command_line.define_config(required=False)
 data_flags.define()
 _WRITE_CONFIG = flags.DEFINE_string(
-    "write_config", None, "With --data: the file, such as mine.py, that gets what was measured."
+    "write_config", None, "With --data: the file for the measured configuration, such as mine.py."
 )
 _SPLIT = command_line.define_split("train")
 _DECODE = flags.DEFINE_bool("decode", False, "Also decode every image.")
@@ -60,7 +60,7 @@ from ioub_jax.training import summary
 def what_suits(
     annotations: Annotations, config: Any
 ) -> tuple[list[audit.Finding], str, dict[str, Any]]:
-    """How well the anchors and canvases of the configuration suit the data.
+    """Fit of the configuration's anchors and canvases to the data.
 
     Returns:
       what is worth knowing about it, the text and the JSON.
@@ -89,7 +89,7 @@ def what_suits(
 def _what_is_learned(
     annotations: Annotations, anchoring: Anchoring, objective: Any
 ) -> tuple[Any, list[audit.Finding]]:
-    """Which boxes anchors reach, or which locations learn by another assigner, and the finding."""
+    """Boxes that the anchors reach, or locations matched by another assigner, and the finding."""
     if isinstance(objective, AnchorObjective) and objective.rules.name != "iou":
         cover = location_cover.measure_location_cover(annotations, anchoring, objective)
         return cover, location_cover.uncovered_finding(cover)
@@ -98,7 +98,7 @@ def _what_is_learned(
 
 
 def draw_sample(path: pathlib.Path, data: audit.OpenedData, count: int) -> None:
-    """Draws images with objects, from all over the data set."""
+    """Draws images with objects, spread over the data set."""
     examples = []
     for index in evenly(np.flatnonzero(data.annotations.counts), count):
         try:
@@ -124,7 +124,7 @@ def write(folder: pathlib.Path, found: audit.Audit, details: dict[str, Any]) -> 
 
 
 def _look_at_data() -> list[str]:
-    """What --data has found, what is missing there, and what --write_config would write.
+    """Lines on the data that --data has found, its gaps, and the output of --write_config.
 
     Raises:
       ConfigError: --write_config goes without --data, or its file cannot be written.
@@ -141,7 +141,7 @@ def _look_at_data() -> list[str]:
 
 
 def main() -> None:
-    """Checks."""
+    """Checks the data set."""
     config = _CONFIG.value
     refusals.check(config)
     for line in _look_at_data():
@@ -176,21 +176,21 @@ def main() -> None:
 
 
 def _write_config(path: pathlib.Path, *, is_broken: bool) -> None:
-    """Writes the configuration, and says how it is trained."""
+    """Writes the configuration, and prints how to train with it."""
     data = data_flags.found()
     assert data is not None  # `_look_at_data` has asked
     config_file.write(path, data)
-    print(f"\n{path} has what suits this data, with the reasons. To train with it:")
+    print(f"\n{path} has the values that suit this data, with the reasons. To train with it:")
     if is_broken:
         print(
-            "(What must be fixed stops a training: mend it, or leave broken files and boxes out "
-            "with --config.data.on_error=skip.)"
+            "(Problems that must be fixed stop a training: fix them, or leave broken files and "
+            "boxes out with --config.data.on_error=skip.)"
         )
     print(f"ioub train --config={shlex.quote(str(path))} --workdir=runs/{shlex.quote(path.stem)}")
 
 
 def dry_run() -> Sequence[str]:
-    """What would be checked; what cannot be opened at all is an error here too."""
+    """Lines that say what would be checked; data that cannot be opened is an error here too."""
     config = _CONFIG.value
     refusals.check(config)
     try:

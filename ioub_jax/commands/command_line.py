@@ -1,8 +1,8 @@
-"""What every command does around its main: flags, log lines, one sentence for a user's error.
+"""Common frame of all commands: flags, log lines, and one sentence for a user's error.
 
-A command defines its flags, has `parse_flags` read them, imports what it works with, and has `run`
-do the work. So `--help` and a mistake in the flags wait neither for jax nor for anything that
-imports it, and nothing that this module imports does so.
+A command defines its flags, has `parse_flags` read them, imports its modules, and has `run` do the
+work. So `--help` and a mistake in the flags wait neither for jax nor for anything that imports it,
+and this module imports nothing that does.
 """
 
 import gc
@@ -31,7 +31,7 @@ from ioub_jax.printing import printable, printable_lines
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "Check everything, say what would be done, and write nothing."
+    "dry_run", False, "Check everything, print what would be done, and write nothing."
 )
 
 
@@ -40,7 +40,7 @@ def define_config(*, required: bool = True) -> flags.FlagHolder:
     holder = config_flags.DEFINE_config_file(
         "config",
         None,
-        "The name of a configuration, or a file with a get_config, with its arm behind a colon.",
+        "The name of a configuration, or a file with a get_config, with its arm after a colon.",
         lock_config=True,
     )
     if required:
@@ -55,13 +55,13 @@ _ARGUMENTS: list[str] = []
 
 
 def define_changes(run_flag: str) -> overrides.Changes:
-    """The flags --config.KEY=VALUE of a command that uses the run that another flag names."""
+    """The flags --config.KEY=VALUE of a command that uses the run in another flag."""
     _CHANGES.append(overrides.Changes(run_flag))
     return _CHANGES[-1]
 
 
 def define_run() -> tuple[flags.FlagHolder, flags.FlagHolder, flags.FlagHolder, flags.FlagHolder]:
-    """The flags --workdir, --checkpoint, --ema and --split of a command that looks at a run."""
+    """The flags --workdir, --checkpoint, --ema and --split of a command that inspects a run."""
     workdir = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
     return (workdir, *define_weights(), define_split())
 
@@ -71,7 +71,7 @@ def define_weights() -> tuple[flags.FlagHolder, flags.FlagHolder]:
     return (
         flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint of a workdir."),
         flags.DEFINE_bool(
-            "ema", True, "Whether with the moving average of the weights, where the run keeps one."
+            "ema", True, "Whether to use the moving average of the weights, if the run keeps one."
         ),
     )
 
@@ -84,14 +84,16 @@ def define_split(default: str = "val") -> flags.FlagHolder:
 def define_processes() -> None:
     """The flags of a command that several processes may run together."""
     flags.DEFINE_string(
-        "coordinator_address", None, "HOST:PORT of the first process; on TPU pods and SLURM unset."
+        "coordinator_address", None, "HOST:PORT of the first process; unset on TPU pods and SLURM."
     )
-    flags.DEFINE_integer("num_processes", None, "How many processes run this command together.")
-    flags.DEFINE_integer("process_id", None, "The number of this one, from 0.")
+    flags.DEFINE_integer(
+        "num_processes", None, "Number of processes that run this command together."
+    )
+    flags.DEFINE_integer("process_id", None, "The number of this process, from 0.")
 
 
 def join_processes() -> None:
-    """Joins the processes that those flags, a TPU pod or SLURM name; only the first one talks.
+    """Joins the processes named by those flags, a TPU pod or SLURM; only the first one prints.
 
     Raises:
       ConfigError: the flags contradict each other, or the processes do not find each other.
@@ -111,14 +113,14 @@ USER_ERROR, BUG = 1, 2
 
 
 def sentence_of(error: BaseException) -> str | None:
-    """What a user is told of an error in one sentence; None for a bug, which has a traceback."""
+    """An error as one sentence for the user; None for a bug, which has a traceback."""
     if isinstance(error, UserError):
         return str(error)
     return machine.sentence_of(error)
 
 
 def _end(error: BaseException) -> NoReturn:
-    """Tells an error and ends with its exit code."""
+    """Prints an error and ends with its exit code."""
     if isinstance(error, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr, flush=True)
         if _has_others():  # which leaving in good order would wait for
@@ -136,7 +138,7 @@ def _end(error: BaseException) -> NoReturn:
 
 
 def _reader_is_gone() -> bool:
-    """Whether nobody reads what is printed, as after `| head`; then nothing is printed any more."""
+    """True if the reader of the output is gone, as after `| head`; nothing more is printed then."""
     poll, numbers = select.poll(), (sys.stdout.fileno(), sys.stderr.fileno())
     for number in numbers:
         poll.register(number, 0)
@@ -147,18 +149,18 @@ def _reader_is_gone() -> bool:
 
 
 def _may_be_of_another_process(error: BaseException) -> bool:
-    """Whether it is an error of jax where there are several processes."""
+    """True if an error comes from jax and there are several processes."""
     return _has_others() and isinstance(error, sys.modules["jax"].errors.JaxRuntimeError)
 
 
 def _has_others() -> bool:
-    """Whether this is one of several processes."""
+    """True if this is one of several processes."""
     jax = sys.modules.get("jax")  # which need not be imported yet
     return jax is not None and bool(jax.distributed.is_initialized())
 
 
 def _end_without_the_others(sentence: str | None) -> NoReturn:
-    """Ends this process at once: leaving in good order would wait for one that is gone."""
+    """Ends this process at once: an orderly exit would wait for a process that is gone."""
     from ioub_jax.devices import hosts  # as in `join_processes`
 
     if sentence is not None:  # not of another process: the others are left by this one
@@ -173,7 +175,7 @@ def _end_without_the_others(sentence: str | None) -> NoReturn:
 
 
 def parse_flags(before_data: Callable[[], None] = lambda: None) -> None:
-    """Parses as absl does, with one sentence for what is wrong, and exit code 0 after --help.
+    """Parses as absl does, with one sentence for an error, and exit code 0 after --help.
 
     Comes when all flags are defined, and before what takes long to import.
 
@@ -215,7 +217,7 @@ def _parsed(arguments: list[str], before_data: Callable[[], None]) -> list[str]:
 
 
 def _sentence_of_parsing(error: BaseException) -> str | None:
-    """What is told of an error in the flags or in a configuration's file; None for a bug of ours.
+    """An error in the flags or in a configuration's file as a sentence; None for our own bug.
 
     What absl and ml_collections say is passed on as it is.
     """
@@ -244,7 +246,7 @@ def _sentence_of_parsing(error: BaseException) -> str | None:
 
 
 def _of_get_config(error: BaseException | None) -> BaseException | None:
-    """The error that a configuration's `get_config` has raised, beneath those of the libraries."""
+    """The error that a configuration's `get_config` raised, beneath those of the libraries."""
     while error is not None:
         if any(frame.name == "get_config" for frame in traceback.extract_tb(error.__traceback__)):
             return error
@@ -257,7 +259,7 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def _with_recipe_paths(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the file of a configuration where `--config` gives its name.
+    """The arguments, with the file of a configuration where `--config` gives its name.
 
     Raises:
       ValueError: it gives a name that is none, or a file that is not there.
@@ -280,7 +282,7 @@ def _with_recipe_paths(arguments: Sequence[str]) -> list[str]:
 
 
 def _check_config() -> None:
-    """Looks at the configuration: only then is it told that its file is not there."""
+    """Reads the configuration, since only then a missing file is reported."""
     config = flags.FLAGS.config
     if not hasattr(config, "copy_and_resolve_references"):
         raise TypeError("its get_config must return an ml_collections.ConfigDict.")
@@ -292,7 +294,7 @@ def _refuse(sentence: str) -> NoReturn:
 
 
 def _show_log_lines() -> None:
-    """Our own log lines and nobody else's."""
+    """Shows this package's log lines and no others."""
     log_lines.show()
     # Orbax tells every step of every save, and shows in each of its threads what goes wrong; that
     # is raised as well.
@@ -300,7 +302,7 @@ def _show_log_lines() -> None:
 
 
 def _show_all_flags_in_help() -> None:
-    """Lets --help list the command's flags that are defined in a module besides its main one."""
+    """Makes --help list the command's flags, including those defined outside its main module."""
     for module, of_module in flags.FLAGS.flags_by_module_dict().items():
         if module.startswith(("ioub_jax.", "experiments.")):
             for flag in of_module:
@@ -315,7 +317,7 @@ FAULTY_JAX = {
 
 
 def _tell_of_faulty_jax() -> None:
-    """Tells in one sentence that the installed jax is one that must not be used on a CPU."""
+    """Reports in one sentence an installed jax that must not be used on a CPU."""
     for package in ("jaxlib", "jax"):  # jax takes some jaxlibs of other versions
         version = importlib.metadata.version(package)  # without importing it
         fault = FAULTY_JAX.get(version)
@@ -331,7 +333,7 @@ def _tell_of_faulty_jax() -> None:
 
 
 def _keep_compiled_programs() -> None:
-    """Lets what was compiled once be read from a folder the next time."""
+    """Keeps compiled programs in a folder, from which they are read the next time."""
     jax = sys.modules.get("jax")  # a command that computes has imported it when it runs
     if jax is not None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = caches.cache_folder() / "compiled"
@@ -345,7 +347,7 @@ def run(
     *,
     least_arguments: int | None = None,
 ) -> None:
-    """Runs a command whose flags are parsed or, under --dry_run, says what it would do.
+    """Runs a command whose flags are parsed or, with --dry_run, prints what it would do.
 
     Ends with exit code 0, or as docs/commands.md says.
 

@@ -3,9 +3,10 @@
 ioub compare --config=shapes_retinanet --workdir=runs/compare \
   --arms=baseline,cls,loc,both,loc_weight_only --seeds=5
 
-The same command goes on where it stopped. --sweep=loss.classification.eta=0,0.5,1,1.5,2 compares
-values of a key instead, --arm="giou: loss.localization.name=giou loss.localization.weight=2" (once
-an arm) what sets any keys, --runs=NAME=GLOB (once an arm) workdirs that are there already.
+Run the same command again to resume where it stopped. Instead of --arms,
+--sweep=loss.classification.eta=0,0.5,1,1.5,2 compares values of a key,
+--arm="giou: loss.localization.name=giou loss.localization.weight=2" (once for each arm) compares
+arms that set any keys, and --runs=NAME=GLOB (once for each arm) compares existing workdirs.
 """
 
 import contextlib
@@ -22,22 +23,22 @@ from ioub_jax.configs import defaults
 _CONFIG = command_line.define_config(required=False)
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the comparison.", required=True)
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Where report and results are written; by default the workdir."
+    "output", None, "Folder for the report and the results; by default the workdir."
 )
 _ARMS = flags.DEFINE_list(
     "arms",
     sorted(defaults.ARMS, key=lambda arm: arm != "baseline"),  # the paper's first
-    "Which arms; the others are compared with the first.",
+    "The arms to train; the others are compared with the first.",
 )
 _SWEEP = flags.DEFINE_string("sweep", None, "KEY=VALUE,VALUE: arms that differ in one key.")
 _ARM = flags.DEFINE_multi_string(
     "arm", None, "'NAME: KEY=VALUE KEY=VALUE' of an arm; the others are compared with the first."
 )
 _RUNS = flags.DEFINE_multi_string("runs", None, "NAME=GLOB of an arm's finished workdirs.")
-_SEEDS = flags.DEFINE_integer("seeds", 5, "How many seeds, from config.seed on.", lower_bound=1)
-_PROCESSES = flags.DEFINE_integer("processes", 1, "How many runs at once.", lower_bound=1)
+_SEEDS = flags.DEFINE_integer("seeds", 5, "Number of seeds, from config.seed on.", lower_bound=1)
+_PROCESSES = flags.DEFINE_integer("processes", 1, "Number of runs at once.", lower_bound=1)
 _DEVICES = flags.DEFINE_integer(
-    "devices", None, "How many GPUs or TPU chips the processes share; on a CPU unset."
+    "devices", None, "Number of GPUs or TPU chips that the processes share; unset on a CPU."
 )
 _RESAMPLINGS = flags.DEFINE_integer(
     "resamplings", 200, "Bootstrap samples of the validation images.", lower_bound=20
@@ -54,7 +55,7 @@ from ioub_jax.studies import arm_settings, parallel_runs, planned_runs, study_re
 
 
 def _arms() -> list[tuple[str, arm_settings.Change]]:
-    """The arms of --arm, --sweep or --arms, and what each changes."""
+    """The arms of --arm, --sweep or --arms, and the changes of each."""
     if _ARM.value:
         return _distinct([arm_settings.arm_of_settings(text, "--arm") for text in _ARM.value])
     if _SWEEP.value:
@@ -93,7 +94,7 @@ def _existing(texts: list[str], output: pathlib.Path) -> list[planned_runs.Plann
 
 
 def _runs(workdir: pathlib.Path, output: pathlib.Path) -> list[planned_runs.PlannedRun]:
-    """The runs that the flags name, whether they are finished or not."""
+    """The runs that the flags name, finished or not."""
     files.check_can_write(output)
     if _RUNS.value:
         return _existing(_RUNS.value, output)
@@ -103,14 +104,14 @@ def _runs(workdir: pathlib.Path, output: pathlib.Path) -> list[planned_runs.Plan
 
 
 def _folders() -> tuple[pathlib.Path, pathlib.Path]:
-    """Where the runs are trained, and where the report is written."""
+    """Folders in which the runs are trained and the report is written."""
     workdir = files.path_of(_WORKDIR.value)
     files.local(workdir, "where ioub compare does not train: give a folder as --workdir")
     return workdir, pathlib.Path(_OUTPUT.value or workdir)
 
 
 def dry_run() -> Sequence[str]:
-    """Which runs would be trained, gone on with, or only read."""
+    """Lines that list the runs to be trained, resumed, or only read."""
     workdir, output = _folders()
     runs = _runs(workdir, output)
     lines = [f"{run.name}: {planned_runs.progress_of(run)}" for run in runs]
@@ -126,7 +127,7 @@ def dry_run() -> Sequence[str]:
 
 
 def main() -> None:
-    """Compares."""
+    """Trains the missing runs and writes the report."""
     workdir, output = _folders()
     runs = _runs(workdir, output)
 
@@ -146,7 +147,9 @@ def main() -> None:
         problems = outcome.failures
         if outcome.stopped:
             report_so_far()
-            problems += ["Stopped by a signal with everything saved; the same command goes on."]
+            problems += [
+                "Stopped by a signal, with everything saved; run the same command to resume."
+            ]
             raise ConfigError(" ".join(problems))
     try:
         print(report(), end="")

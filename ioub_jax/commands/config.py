@@ -1,10 +1,10 @@
-"""Lists every key of a configuration: its default, what it must be, what it means.
+"""Lists every key of a configuration: its default, its allowed values, its meaning.
 
 ioub config loss.classification
 
-The arguments are keys or parts of keys; without any, all keys are listed, and the recipes. With
-`--config=coco_folder_retinanet:lite0` the values of that configuration are printed, those that are
-not the default with a star.
+The arguments are keys or parts of keys; without any, all keys and the recipes are listed. With
+`--config=coco_folder_retinanet:lite0` the values of that configuration are printed, with a star at
+those that are not the default.
 """
 
 import ast
@@ -29,18 +29,18 @@ from ioub_jax.configs import keys
 from ioub_jax.errors import ConfigError
 
 _ABOUT = (
-    "All keys with their defaults; a command takes --config.KEY=VALUE for any of them. "
-    "`ioub config loss` prints those of a part."
+    "All keys with their defaults; commands take --config.KEY=VALUE for any of them. `ioub config "
+    "loss` prints the keys of a part."
 )
 
 
 def main(*asked: str) -> None:
-    """Prints the keys that are asked for."""
+    """Prints the requested keys."""
     print("\n".join(_lines(asked)))
 
 
 def dry_run(*asked: str) -> Sequence[str]:
-    """How many lines would be printed."""
+    """Number of lines that would be printed."""
     return [f"Printed: {len(_lines(asked))} lines about the keys of a configuration."]
 
 
@@ -55,7 +55,7 @@ def _lines(asked: Sequence[str]) -> list[str]:
 
 
 def _lines_of_table(asked: Sequence[str]) -> Iterator[str]:
-    """Every key with its default, what it must be and what it means."""
+    """Every key with its default, its allowed values and its meaning."""
     rows: dict[str, list[keys.Key]] = {}  # two of what is something else in an SSD
     for key in keys.KEYS:
         rows.setdefault(key.name, []).append(key)
@@ -70,7 +70,7 @@ def _lines_of_table(asked: Sequence[str]) -> Iterator[str]:
 
 
 def _with_default(key: keys.Key) -> str:
-    """A key and its default in a RetinaNet, and the families that have another one, or no such."""
+    """A key and its default in a RetinaNet, and the families with another default or without it."""
     of_families = {family: key.default_of(family) for family in keys.FAMILIES}
     having = {name: value for name, value in of_families.items() if value is not keys.NO_KEY}
     first = next(iter(having.values()))
@@ -85,7 +85,7 @@ def _with_default(key: keys.Key) -> str:
 
 
 def _lines_of_recipes() -> Iterator[str]:
-    """Every recipe with the first sentence of its docstring, and how its values are seen."""
+    """Every recipe with its docstring's first paragraph, and the command that shows its values."""
     yield "Recipes, whose values `ioub config --config=NAME` prints:"
     yield ""
     for name in configs.recipes():
@@ -103,7 +103,7 @@ def _lines_of_values(config: ml_collections.ConfigDict, asked: Sequence[str]) ->
     known = keys.of_family(family if family in keys.FAMILIES else keys.FAMILIES[0])
     values = dict(_leaves(config))
     names = [*(name for name in known if name in values), *(values.keys() - known.keys())]
-    yield from _wrapped("A star: the value is not the default, which stands behind it.")
+    yield from _wrapped("A star marks a value that is not the default, which follows it.")
     yield ""
     for section, of_section in _sections(_chosen(names, asked)):
         yield from _title(section)
@@ -131,7 +131,7 @@ def _leaves(config: ml_collections.ConfigDict, prefix: str = "") -> Iterator[tup
 
 
 def _chosen(names: Sequence[str], asked: Sequence[str]) -> list[str]:
-    """The names that are asked for, or lie below what is asked for; all where nothing is.
+    """The requested names, or those below a requested one; all names without a request.
 
     Raises:
       ConfigError: there is nothing of the name.
@@ -146,7 +146,7 @@ def _chosen(names: Sequence[str], asked: Sequence[str]) -> list[str]:
 
 
 def _advice(part: str, names: Sequence[str]) -> str:
-    """Which keys may be meant."""
+    """Suggestions of keys that may be meant."""
     last = part.rpartition(".")[2]
     meant = [name for name in names if last in name.split(".")]
     meant = meant or difflib.get_close_matches(part, names, n=1)
@@ -154,7 +154,7 @@ def _advice(part: str, names: Sequence[str]) -> str:
 
 
 def _sections(names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Part of a configuration -> its names, in the order of the table; what it lacks comes last."""
+    """Sections of a configuration -> their names, in the table's order; unknown ones come last."""
     order = list(keys.SECTIONS)
 
     def section_of(name: str) -> str:
@@ -175,7 +175,7 @@ def _title(section: str) -> list[str]:
 
 
 def _wrapped(text: str, first: str = "", others: str | None = None) -> list[str]:
-    """Lines that fit the terminal; 100 columns where there is none."""
+    """Lines wrapped to the width of the terminal, or to 100 columns without one."""
     return textwrap.wrap(
         text,
         max(shutil.get_terminal_size((100, 24)).columns, 40),

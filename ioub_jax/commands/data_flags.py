@@ -1,4 +1,4 @@
-"""`--data=PATH` in place of `--config`, and what goes with it.
+"""`--data=PATH` in place of `--config`, and the flags that go with it.
 
 A folder's configuration is found and measured as `--config` is read, by `own_data.recipe`.
 """
@@ -22,28 +22,29 @@ Given = Mapping[str, str | None]
 
 
 def define() -> None:
-    """The flags --data, --data_format and --recipe of a command that has --config, too."""
+    """The flags --data, --data_format and --recipe of a command that has --config as well."""
     flags.DEFINE_string(
         "data",
         None,
-        "A folder of data, in place of --config: what suits it is found out and measured.",
+        "A folder of data, in place of --config: a configuration that suits it is found and "
+        "measured.",
     )
     flags.DEFINE_enum(
         "data_format",
         None,
         _FORMATS,
-        "What of the folder to read, where it has several; by default what is found first.",
+        "The format to read, if the folder has data in several; by default the first one found.",
     )
     flags.DEFINE_string(
         "recipe",
         None,
-        "With --data: backbone and losses, such as small or r50,baseline, as behind the colon of a "
+        "With --data: backbone and losses, such as small or r50,baseline, as after the colon of a "
         "configuration's name.",
     )
 
 
 def found() -> "OwnData | None":
-    """What --data has found, once the flags are parsed; None without it."""
+    """Data found by --data, once the flags are parsed; None without that flag."""
     values = flags.FLAGS
     if values.data is None:
         return None
@@ -53,7 +54,7 @@ def found() -> "OwnData | None":
 
 
 def _place(data: str) -> str:
-    """The absolute path of what --data gives: configurations may be used from any folder."""
+    """The absolute path in --data, since configurations may be used from any folder."""
     return os.path.abspath(os.path.expanduser(data))
 
 
@@ -77,7 +78,7 @@ def read(arguments: Sequence[str]) -> Given | None:
 
 
 def config_flag(given: Given | None) -> list[str]:
-    """The --config that stands for --data, where that alone is given and can be read."""
+    """The --config that stands for --data, if --data is given alone and can be read."""
     if given is None or given["data"] is None or given["config"] is not None:
         return []
     if given["data_format"] not in (None, *_FORMATS):  # which absl refuses
@@ -87,7 +88,7 @@ def config_flag(given: Given | None) -> list[str]:
 
 
 def check(given: Given | None) -> None:
-    """Refuses flags that do not go together, once each is known by itself.
+    """Refuses flags that do not go together, once each is valid by itself.
 
     Raises:
       flags.Error: --data and --config are both given or both lack, or what goes with --data alone
@@ -97,8 +98,8 @@ def check(given: Given | None) -> None:
         return
     if given["data"] is not None and given["config"] is not None:
         raise flags.Error(
-            "--data and --config are both given: --data finds out by itself what --config says; "
-            "single keys are set by --config.KEY=VALUE"
+            "--data and --config are both given: --data finds the configuration by itself; set "
+            "single keys by --config.KEY=VALUE"
         )
     if given["data"] is not None:
         return

@@ -66,7 +66,7 @@ def draw_detections(
 
 
 def find(model: trained.Trained, least_scores: np.ndarray) -> Found:
-    """What is found in every image of the source that can be read, by its id.
+    """Detections in every readable image of the source, by its id.
 
     Args:
       model: the detector and its images.
@@ -85,7 +85,7 @@ def find(model: trained.Trained, least_scores: np.ndarray) -> Found:
 
 
 def worst_first(source: Source, found: Found) -> tuple[np.ndarray, dict[int, str]]:
-    """All positions of the source, those of the lowest F1 first, of equals those of most errors.
+    """All positions of the source by ascending F1, ties by descending number of errors.
 
     Images that could not be read come last.
 
@@ -112,7 +112,7 @@ def worst_first(source: Source, found: Found) -> tuple[np.ndarray, dict[int, str
 def draw_sheet(
     path: pathlib.Path, model: trained.Trained, chosen: np.ndarray, found: Found, title: str
 ) -> None:
-    """Draws some images on a sheet, but for those that could not be read."""
+    """Draws some images on a sheet, except those that could not be read."""
     examples = [
         select_objects(example, ~example.ignored)
         for example in (

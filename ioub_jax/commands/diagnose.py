@@ -4,8 +4,8 @@ ioub diagnose --workdir=runs/shapes
 ioub diagnose --workdir=runs/baseline,runs/both --output=runs/compared
 ioub diagnose --detections=found.json --annotations=instances.json --output=why
 
-Several workdirs, or several files of detections, are drawn into the same pictures. How to read them
-is in docs/diagnostics.md.
+Several workdirs, or several files of detections, are drawn into the same pictures.
+docs/diagnostics.md explains how to read them.
 """
 
 import pathlib
@@ -16,14 +16,18 @@ from absl import flags
 
 from ioub_jax.commands import command_line
 
-_WORKDIRS = flags.DEFINE_list("workdir", [], "Folders of runs, with commas between them.")
+_WORKDIRS = flags.DEFINE_list("workdir", [], "Folders of runs, separated by commas.")
 _CHECKPOINT, _EMA = command_line.define_weights()
 _SPLIT = command_line.define_split()
 _CHANGES = command_line.define_changes("workdir")
-_DETECTIONS = flags.DEFINE_list("detections", [], "Instead: files in COCO's results format.")
+_DETECTIONS = flags.DEFINE_list(
+    "detections", [], "In place of --workdir: files in COCO's results format."
+)
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "Their ground truth in COCO's format.")
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder for the results; of one workdir: diagnostics/ in it."
+    "output",
+    None,
+    "Folder for the results; by default diagnostics/ in the workdir, if there is only one.",
 )
 
 if __name__ == "__main__":
@@ -67,7 +71,7 @@ def diagnose_all(
 
 
 def check_flags() -> None:
-    """Raises `ConfigError` where the flags do not say what to diagnose, or where to write it."""
+    """Raises `ConfigError` if the flags name nothing to diagnose, or no place for the results."""
     if bool(_WORKDIRS.value) == bool(_DETECTIONS.value):
         raise ConfigError("Give either --workdir or --detections.")
     if bool(_DETECTIONS.value) != bool(_ANNOTATIONS.value):
@@ -75,7 +79,7 @@ def check_flags() -> None:
     if _CHANGES.value and not _WORKDIRS.value:
         raise ConfigError("--config goes with --workdir: files of detections have none.")
     if _OUTPUT.value is None and len(_WORKDIRS.value or ()) != 1:
-        raise ConfigError("Say with --output into which folder the results are to be written.")
+        raise ConfigError("Give the folder for the results as --output.")
 
 
 def chosen_paths() -> tuple[
@@ -115,7 +119,7 @@ def main() -> None:
 
 
 def describe(name: str, run: dict[str, Any]) -> str:
-    """The numbers of a run that say most, in one line."""
+    """The most telling numbers of a run, in one line."""
     metrics = run["metrics"]
     counted = dense_objects.named("AP", metrics.get("counted", COCO_DETECTIONS))
     numbers = {
@@ -132,7 +136,7 @@ def describe(name: str, run: dict[str, Any]) -> str:
 
 
 def dry_run() -> Sequence[str]:
-    """What would be diagnosed."""
+    """Lines that say what would be diagnosed."""
     workdirs, detections, annotations, out = chosen_paths()
     lines = []
     if annotations:

@@ -1,12 +1,12 @@
-"""Draws what a run has learned: detections, what the losses weigh, and the learning curves.
+"""Draws a run's detections, the anchors that its losses weigh, and its learning curves.
 
 ioub draw --workdir=runs/shapes
 ioub draw --workdir=runs/shapes --per_class=5 --worst
 
-Images with objects are drawn, from all over the split; with --per_class so many of each class; with
---worst those with the lowest F1 first, for which all images of the split are looked at. Detections
-are drawn that have at least the score that was best for their class on the validation images, by
-F1, or .4 where nothing was measured; --score says otherwise.
+Images with objects are drawn, spread over the split; with --per_class that many of each class; with
+--worst those with the lowest F1 first, for which detection runs in all images of the split.
+Detections are drawn from the score on that was best for their class on the validation images, by
+F1, or from .4 on if that was not measured, unless --score is given.
 """
 
 import pathlib
@@ -23,17 +23,17 @@ _CHANGES = command_line.define_changes("workdir")
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for the pictures; by default pictures/ in the workdir."
 )
-_IMAGES = flags.DEFINE_integer("images", 12, "How many images are drawn.", lower_bound=1)
+_IMAGES = flags.DEFINE_integer("images", 12, "Number of images to draw.", lower_bound=1)
 _PER_CLASS = flags.DEFINE_integer(
-    "per_class", None, "In place of --images: how many with an object of each class.", 1
+    "per_class", None, "In place of --images: number of images with an object of each class.", 1
 )
 _WORST = flags.DEFINE_bool(
-    "worst", False, "Whether the images with the lowest F1 are drawn, at an IoU of .5 and --score."
+    "worst", False, "Whether to draw the images with the lowest F1, at an IoU of .5 and --score."
 )
 _SCORE = score_flags.define(
     "score",
     None,
-    "Lowest score that is drawn; unset: 'best', of each class, where measured, or .4.",
+    "Lowest score to draw; unset: 'best', that of each class, if it was measured, or .4.",
 )
 
 if __name__ == "__main__":
@@ -53,7 +53,7 @@ _OWN_CURVES = 4  # of the numbers of the user's own metrics, the first
 
 
 def _least_scores(model: trained.Trained) -> np.ndarray:
-    """The lowest score that is drawn of each class, float64 `[C]`."""
+    """The lowest drawn score of each class, float64 `[C]`."""
     lowest = _lowest(model.measured)
     if lowest != score_flags.BEST:
         return np.full(len(model.source.classes), lowest)
@@ -65,7 +65,7 @@ def _least_scores(model: trained.Trained) -> np.ndarray:
 
 
 def _lowest(measured: MeasuredThresholds | None) -> Any:
-    """The lowest score that is drawn, as the flag says."""
+    """The lowest drawn score, from the flag."""
     return score_flags.drawn(_SCORE.value, is_measured=measured is not None)
 
 
@@ -137,11 +137,11 @@ def main() -> None:
 
 
 def _describe_scores(measured: MeasuredThresholds | None) -> str:
-    return f"Drawn is what has at least {score_flags.describe(_lowest(measured), measured)}."
+    return f"Boxes are drawn with at least {score_flags.describe(_lowest(measured), measured)}."
 
 
 def _other_curves(names: Mapping[str, Any]) -> list[str]:
-    """The numbers of evaluations that have a panel of their own."""
+    """The numbers of evaluations that get a panel of their own."""
     counted = [key for key in names if key.startswith("AP@") and coco_metrics.is_number(key)]
     return [*counted, *recorded_numbers.own_numbers(names)]
 
@@ -152,7 +152,7 @@ def _folder() -> pathlib.Path:
 
 
 def dry_run() -> Sequence[str]:
-    """What would be drawn."""
+    """Lines that say what would be drawn."""
     workdir = files.path_of(_WORKDIR.value)
     lines = preview.preview_run(
         workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
@@ -165,7 +165,7 @@ def dry_run() -> Sequence[str]:
     drawn = f"{_IMAGES.value} images"
     if _PER_CLASS.value is not None:
         drawn = f"{_PER_CLASS.value} images of each class"
-    worst = ", the worst first, for which all images are looked at" if _WORST.value else ""
+    worst = ", the worst first, for which detection runs in all images" if _WORST.value else ""
     return [
         *lines,
         _describe_scores(measured),

@@ -1,4 +1,4 @@
-"""Draws what the network is given in training: augmented images on their canvas, with their boxes.
+"""Draws the network's training inputs: augmented images on their canvas, with their boxes.
 
 ioub draw_data --config=shapes_retinanet --output=data.png
 """
@@ -42,7 +42,7 @@ def _training_examples(source: Source, count: int, first_step: int) -> list[Exam
 
 
 def _training_batches(source: Source, count: int, first_step: int) -> pipeline.BatchIterator:
-    """Those batches, of which none is loaded yet."""
+    """Those batches, none of which is loaded yet."""
     config = _CONFIG.value
     # A few batches are loaded sooner than worker processes are started.
     loading = dataclasses.replace(loading_parts.loading_of(config), workers=0)
@@ -72,7 +72,7 @@ def _example(batch: pipeline.Batch, row: int) -> Example:
 
 
 def main() -> None:
-    """Draws the sheet and says where it is."""
+    """Draws the sheet and prints its path."""
     config = _CONFIG.value
     refusals.check(config)
     path = pathlib.Path(_OUTPUT.value)
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def dry_run() -> Sequence[str]:
-    """What would be drawn."""
+    """Lines that say what would be drawn."""
     config, path = _CONFIG.value, pathlib.Path(_OUTPUT.value)
     refusals.check(config)
     source = data_parts.open_split(config, "train")

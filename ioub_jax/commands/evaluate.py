@@ -18,7 +18,7 @@ _CHANGES = command_line.define_changes("workdir")
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for the results; by default evaluation/ in the workdir."
 )
-_YOLO = flags.DEFINE_bool("yolo", False, "Whether to write label files as YOLO's tools do, too.")
+_YOLO = flags.DEFINE_bool("yolo", False, "Whether to write label files in YOLO's format, too.")
 view_flags.define()
 command_line.define_processes()
 
@@ -33,7 +33,7 @@ from ioub_jax.workdirs import checkpoints, score_thresholds
 
 
 def main() -> None:
-    """Evaluates."""
+    """Evaluates the run and prints its metrics."""
     command_line.join_processes()
     folder = _folder()
     files.check_can_write(folder)
@@ -68,19 +68,19 @@ def _folder() -> pathlib.Path:
 
 
 def _is_of_the_run() -> bool:
-    """Whether it is an evaluation as the training makes them, into the workdir."""
+    """True if the evaluation equals those of the training, and goes into the workdir."""
     return _SPLIT.value == "val" and not _CHANGES.value and not _OUTPUT.value
 
 
 def _name_in_training() -> str:
-    """What the training calls its evaluation of this checkpoint."""
+    """The training's name for its evaluation of this checkpoint."""
     workdir = files.path_of(_WORKDIR.value)
     step = checkpoints.to_read(workdir, _CHECKPOINT.value).step
     return score_thresholds.evaluation_name(workdir, step, ema=_EMA.value)
 
 
 def _name() -> str:
-    """How the names of the files begin; what --config changes is no evaluation of the run's own.
+    """Prefix of the file names; with --config changes it is not that of the run's own evaluation.
 
     Neither is one in several views of the images.
     """
@@ -93,7 +93,7 @@ def _name() -> str:
 
 
 def dry_run() -> Sequence[str]:
-    """What would be evaluated."""
+    """Lines that say what would be evaluated."""
     command_line.join_processes()
     lines = preview.preview_run(
         files.path_of(_WORKDIR.value),

@@ -1,14 +1,14 @@
-"""Writes a trained detector for programs that do not have this package.
+"""Exports a trained detector to programs that do not have this package.
 
 ioub export --model=runs/shapes --output=exported
 ioub export --model=runs/mine --output=exported --format=safetensors
 
-`stablehlo` writes one program for every canvas, with the weights, the decoding and the NMS in it,
-which jax alone runs on CPU, CUDA and TPU; `onnx` the same for one image at a time, for what runs
-ONNX; `safetensors` writes the parameters as torchvision names them. docs/export.md says how to use
-them. `--model` is the workdir of a run, or one of torchvision's detectors, by file or by name. With
-`--score=best` a program finds of each class what has at least the score that was best on the
-validation images.
+`stablehlo` writes one program for every canvas, including the weights, the decoding and the NMS,
+which jax alone runs on CPU, CUDA and TPU; `onnx` writes the same for one image at a time, for ONNX
+runtimes; `safetensors` writes the parameters with torchvision's names. docs/export.md explains how
+to use them. `--model` is the workdir of a run, or one of torchvision's detectors, by file or by
+name. With `--score=best` a program returns the detections of each class from the score on that was
+best on the validation images.
 """
 
 import pathlib
@@ -19,26 +19,33 @@ from absl import flags
 from ioub_jax.commands import command_line, score_flags
 from ioub_jax.export import platforms
 
-_MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
+_MODEL = flags.DEFINE_string(
+    "model", None, "Workdir of a run, or a file of torchvision's.", required=True
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the files.", required=True)
 _FORMAT = flags.DEFINE_enum(
-    "format", "stablehlo", ["stablehlo", "onnx", "safetensors"], "What to write."
+    "format", "stablehlo", ["stablehlo", "onnx", "safetensors"], "Format of the files."
 )
 _CHECKPOINT, _EMA = command_line.define_weights()
 _CHANGES = command_line.define_changes("model")
 _SCORE = score_flags.define(
-    "score", 0.0, "Lowest score that a program finds; 'best': of each class what was measured."
+    "score", 0.0, "Lowest score of a program's detections; 'best': the measured one of each class."
 )
 _BATCH = flags.DEFINE_integer(
-    "batch_size", None, "Of StableHLO; unset: a program that takes any.", lower_bound=1
+    "batch_size",
+    None,
+    "Images in a batch of a StableHLO program; unset: any number.",
+    lower_bound=1,
 )
 _PLATFORMS = flags.DEFINE_list(
     "platforms",
     list(platforms.DEFAULT_PLATFORMS),
-    f"Of StableHLO: {', '.join(platforms.PLATFORMS)}.",
+    f"Platforms of a StableHLO program: {', '.join(platforms.PLATFORMS)}.",
 )
 _CANVASES = flags.DEFINE_list(
-    "canvases", None, "Inputs, as 800x1344,1344x800; unset: those of the configuration."
+    "canvases",
+    None,
+    "Sizes of the inputs, as 800x1344,1344x800; unset: those of the configuration.",
 )
 
 if __name__ == "__main__":
@@ -80,12 +87,12 @@ def main() -> None:
 
 
 def _check() -> None:
-    """Refuses what no file could be written with."""
+    """Refuses flags from which no file could be written."""
     files.check_can_write(pathlib.Path(_OUTPUT.value))
     if _FORMAT.value == "safetensors" and _SCORE.value != 0.0:
         raise ConfigError(
-            "--score is of programs, and --format=safetensors writes weights alone; torchvision's "
-            "models take --config.evaluation.score_threshold along."
+            "--score is for programs, but --format=safetensors writes only weights; set "
+            "--config.evaluation.score_threshold for torchvision's models."
         )
 
 
@@ -100,23 +107,23 @@ def _canvases() -> list[tuple[int, int]] | None:
 
 
 def _described_score() -> Sequence[str]:
-    """Which scores a program finds, where not all of them."""
+    """A line with the least score of the detections of exported programs, unless it is 0."""
     if _SCORE.value == 0.0:
         return []
     model, measured = files.path_of(_MODEL.value), None
     if _SCORE.value == score_flags.BEST:
         if not model.is_dir():
             raise ConfigError(
-                f"{_MODEL.value} is no workdir, in which best scores would be measured; give a "
-                "number as --score."
+                f"{_MODEL.value} is not a workdir, which would have the measured best scores; give "
+                "a number as --score."
             )
         measured = score_thresholds.read_required(model, _CHECKPOINT.value, ema=_EMA.value)
     described = score_flags.describe(_SCORE.value, measured)
-    return [f"The programs find what has at least {described}."]
+    return [f"The programs find detections with at least {described}."]
 
 
 def dry_run() -> Sequence[str]:
-    """What would be exported."""
+    """Lines that say what would be exported."""
     _check()
     lines = preview.preview_inference(
         _MODEL.value, _CHECKPOINT.value, ema=_EMA.value, changes=_CHANGES.value

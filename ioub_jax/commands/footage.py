@@ -1,4 +1,4 @@
-"""Detection in videos, and in folders whose images are the frames of one."""
+"""Detection in videos, and in folders whose images are the frames of a video."""
 
 import contextlib
 import dataclasses
@@ -32,13 +32,13 @@ class Footage:
 
     @property
     def picture_suffix(self) -> str:
-        """How the name of the annotated video ends: as its own, where that can be written."""
+        """Suffix of the annotated video: that of the video itself, if it can be written."""
         suffix = self.path.suffix.lower()
         return suffix if self.files is None and suffix in CODECS else ".mp4"
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[tuple[Iterable[ImageLike], int | None, float]]:
-        """The frames, how many there are if that is known, and how many a second.
+        """The frames, their number if it is known, and the frames per second.
 
         Raises:
           DataError: the video cannot be read.
@@ -53,7 +53,7 @@ class Footage:
             video.close()
 
     def name_of(self, number: int) -> str:
-        """What a frame is called: its file, or that of the video."""
+        """Name of a frame: its file, or that of the video."""
         return str(self.path if self.files is None else self.files[number])
 
 
@@ -67,7 +67,7 @@ def detect(
     target: pathlib.Path,
     **options: Any,
 ) -> list[str]:
-    """Looks at every frame; each is written, and drawn into a video.
+    """Detects in every frame; each result is written, and drawn into a video.
 
     Args:
       detector: the detector.
@@ -103,14 +103,14 @@ def detect(
                 pictures.add(above, footage.name_of(number))
     if count is not None and number + 1 < count and footage.files is None:
         problems.append(
-            f"{footage.path}: of its {count:,} frames {number + 1:,} can be decoded; the rest is "
-            "broken or was counted wrongly."
+            f"{footage.path}: of its {count:,} frames {number + 1:,} can be decoded; the others "
+            "are damaged, or the count is wrong."
         )
     return problems
 
 
 def in_order(stream: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-    """What a stream gives, by number: those of other canvases may overtake each other in it."""
+    """Items of a stream by number; those of other canvases may overtake each other in it."""
     waiting: dict[int, Any] = {}
     due = 0
     for number, found in stream:
@@ -121,7 +121,7 @@ def in_order(stream: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
 
 
 class _Pictures:
-    """The annotated video of some footage, which begins with its first frame."""
+    """The annotated video of some footage, opened at its first frame."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
-    """The images and videos that arguments name, each once: files, and folders and globs searched.
+    """The images and videos that arguments name, each once; folders and globs are searched.
 
     In folders images alone are looked for.
 
@@ -39,14 +39,14 @@ def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
 
 
 def images_in(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The image files in a folder and those below it."""
+    """The image files in a folder and its subfolders."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
 
 
 def existing(
     arguments: Sequence[str], frames_per_second: float | None = None
 ) -> tuple[list[pathlib.Path], list[Footage]]:
-    """The images that arguments name, and the videos, where at least one of them is there.
+    """The images and the videos that arguments name, if at least one of them exists.
 
     Args:
       arguments: files, folders and globs.
@@ -76,7 +76,7 @@ def existing(
 
 
 def orientations(paths: Sequence[pathlib.Path]) -> str:
-    """How many files have an EXIF orientation, where any has."""
+    """A line with the number of files with an EXIF orientation, if any has one."""
 
     def is_turned(path: pathlib.Path) -> bool:
         try:
@@ -90,6 +90,6 @@ def orientations(paths: Sequence[pathlib.Path]) -> str:
         return ""
     return (
         f"{turned} of {len(paths)} images {'has' if turned == 1 else 'have'} an EXIF orientation, "
-        "which is ignored, as in training: boxes are of the pixels as stored, where objects may "
-        "lie on their side; --config.data.exif=apply turns the images upright."
+        "which is ignored, as in training: boxes refer to the pixels as stored, in which objects "
+        "may lie on their side; --config.data.exif=apply turns the images upright."
     )

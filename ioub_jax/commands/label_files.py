@@ -1,4 +1,4 @@
-"""What a detector finds in many images as files in YOLO's format."""
+"""Detections in many images as files in YOLO's format."""
 
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from ioub_jax.evaluation import yolo_format
 
 
 def distinct_stems(names: Iterable[str]) -> list[str]:
-    """A name without folder and suffix for what belongs to each image, none twice."""
+    """A name without folder and suffix for the files of each image, all distinct."""
     stems: dict[str, None] = {}
     for name in names:
         stem, number = pathlib.Path(name).stem, 1
@@ -63,7 +63,7 @@ def write_records(
     category_ids: Sequence[int | str],
     classes: Sequence[str],
 ) -> None:
-    """As `write`, of the records of a prediction; ids are 0, 1, ... in the order of the classes.
+    """As `write`, from the records of a prediction; ids are 0, 1, ... in the order of the classes.
 
     Args:
       folder: where to.
@@ -88,7 +88,7 @@ def write_records(
 def write_results(
     folder: pathlib.Path, source: Source, results: Iterable[Mapping[str, Any]]
 ) -> None:
-    """As `write`, of the results of an evaluation.
+    """As `write`, from the results of an evaluation.
 
     Ids are those of the data set where that is in YOLO's format, so that what is found can be
     compared with its label files; else 0, 1, ... in the order of the classes.

@@ -25,7 +25,7 @@ def verbs() -> dict[str, str]:
 def _lines(caller: str, listed: dict[str, str]) -> list[str]:
     width = max(map(len, listed))
     return [
-        f"{caller}VERB --help tells a verb's flags.",
+        f"{caller}VERB --help lists a verb's flags.",
         *(f"  {name:<{width}}  {text}" for name, text in listed.items()),
     ]
 

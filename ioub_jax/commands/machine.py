@@ -1,4 +1,4 @@
-"""What the machine does not allow, in one sentence; without jax, whose import may be what fails."""
+"""Errors of the machine in one sentence, without jax, whose import may be what fails."""
 
 import errno
 import os
@@ -36,7 +36,7 @@ _LESS = (
 
 
 def sentence_of(error: BaseException) -> str | None:
-    """What a user is told of an error that is of the machine; None for any other.
+    """An error of the machine as one sentence for the user; None for any other error.
 
     Also where the cause is beneath another error: libraries wrap what the machine says.
     """
@@ -72,12 +72,12 @@ def _sentence_of_file(error: BaseException) -> str | None:
 def _sentence_of_memory(error: BaseException) -> str | None:
     text = " ".join(str(error).split())
     if "RESOURCE_EXHAUSTED" in text:
-        return f"The memory does not suffice ({text[:200]}): {_LESS}."
+        return f"Not enough memory ({text[:200]}): {_LESS}."
     if text.startswith("Worker process was terminated unexpectedly"):
         return (
-            f"A process that loads images was ended by force ({text.partition('. ')[0]}), often "
-            "for lack of memory: lower runtime.workers or batch_size; the same command goes on "
-            "from the last checkpoint."
+            f"A process that loads images was killed ({text.partition('. ')[0]}), often for lack "
+            "of memory: lower runtime.workers or batch_size; run the same command to resume from "
+            "the last checkpoint."
         )
     if (
         isinstance(error, MemoryError)
@@ -94,7 +94,7 @@ def _sentence_of_memory(error: BaseException) -> str | None:
 
 
 def _sentence_of_device(error: BaseException) -> str | None:
-    """Where jax does not find the devices that it is told to use."""
+    """A sentence for jax not finding the devices that it is set to use."""
     frames = traceback.extract_tb(error.__traceback__)
     asked = isinstance(error, AssertionError) and frames and "xla_bridge" in frames[-1].filename
     if not asked and not str(error).startswith("Unable to initialize backend"):
@@ -102,25 +102,26 @@ def _sentence_of_device(error: BaseException) -> str | None:
     platforms = os.environ.get("JAX_PLATFORMS", "''")
     why = " ".join(str(error).partition("(set JAX_PLATFORMS")[0].split())
     return (
-        f"jax finds no device of those it is told to use, JAX_PLATFORMS={platforms}"
-        f"{f' ({why})' if why else ''}: unset it or set it to cpu, or install jax for that device, "
-        "as by pip install 'jax[cuda13]'."
+        "jax finds none of the devices that it is set to use, "
+        f"JAX_PLATFORMS={platforms}{f' ({why})' if why else ''}: unset it or set it to cpu, or "
+        "install jax for that device, for example by pip install 'jax[cuda13]'."
     )
 
 
 def tell_of_limit() -> None:
-    """Says where a limit is so low that C++ may end the process, which nothing can tell then."""
+    """Prints a limit that is so low that C++ may end the process without any message."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if 0 <= limit < _ENOUGH_BYTES:
         print(
-            f"Only {limit / 2**30:.1f} GiB of addresses are allowed (ulimit -v). jax takes 2 to 3 "
-            "for the smallest detector, and where they lack it may end with a stack of C++.",
+            f"Only {limit / 2**30:.1f} GiB of address space are allowed (ulimit -v). jax needs 2 "
+            "to 3 GiB for the smallest detector, and may end with a C++ stack trace if it lacks "
+            "them.",
             file=sys.stderr,
         )
 
 
 def show_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """An error outside a command's own handling, as while it imports: `sys.excepthook`.
+    """Prints an error outside a command's own handling, such as at import: `sys.excepthook`.
 
     Python ends with the exit code 1 afterwards, which is that of what a user can mend.
     """

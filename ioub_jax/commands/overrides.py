@@ -1,4 +1,4 @@
-"""What --config.KEY=VALUE takes: None, tuples as users write them, and keys of a trained run."""
+"""Values of --config.KEY=VALUE: None, tuples as users write them, and keys of a trained run."""
 
 import ast
 import pathlib
@@ -19,7 +19,7 @@ from ioub_jax.workdirs import configuration
 
 
 class _OrNone(flags.ArgumentParser):
-    """Takes None beside what another parser takes; `check` refuses it where a key has to be set."""
+    """Accepts None beside the values of another parser; `check` refuses it for required keys."""
 
     def __init__(self, parser: flags.ArgumentParser) -> None:
         self._parser = parser
@@ -52,13 +52,13 @@ class _Tuple(flags.ArgumentParser):
 
 
 def _members(text: str) -> list[str]:
-    """What stands between the commas, without the brackets around all."""
+    """The parts between the commas, without the outer brackets."""
     inner = text.strip()
     if inner[:1] + inner[-1:] in ("()", "[]"):
         inner = inner[1:-1]
     members = [member.strip() for member in inner.removesuffix(",").split(",")]
     if not all(members) or re.search(r"[()\[\]{}]", inner):
-        raise ValueError("it is no tuple; write it as \"('a','b')\" or as a,b")
+        raise ValueError("it is not a tuple; write it as \"('a','b')\" or as a,b")
     return members
 
 
@@ -74,7 +74,7 @@ def _as_tuples(value: Any) -> Any:
 class _TextOrTuple(flags.ArgumentParser):
     """A text, or several as a tuple or with commas between them."""
 
-    syntactic_help = "a text, or several with commas between them"
+    syntactic_help = "a text, or several separated by commas"
 
     def parse(self, argument: Any) -> Any:
         if not isinstance(argument, str):
@@ -100,7 +100,7 @@ for _kind, _parser in (
 
 
 def check(values: flags.FlagValues) -> None:
-    """Refuses None for keys that have to be set, and turns numbers among names into names.
+    """Refuses None for required keys, and turns numbers among names into names.
 
     Args:
       values: the parsed flags, `--config` among them.
@@ -127,12 +127,12 @@ def check(values: flags.FlagValues) -> None:
 
 
 def _takes(key: str, value: Any) -> bool:
-    """Whether a key of the table can have a value as it is."""
+    """True if a key of the table accepts a value as it is."""
     return any(known.name == key and known.must_be.fault(value) is None for known in keys.KEYS)
 
 
 def _has_names(key: str, value: tuple[Any, ...], default: Any) -> bool:
-    """Whether the members of a tuple are names; those that are None by default are of classes.
+    """True if a tuple's members are names; None by default means class names.
 
     Numbers that the key takes as they are stay numbers.
     """
@@ -180,14 +180,14 @@ class Changes:
         config_flags.DEFINE_config_dict(
             "config",
             template,
-            "Keys of the run's configuration that are to be other ones here, "
+            "Keys of the run's configuration to change here, "
             + ", ".join(f"--config.{part}.KEY=VALUE" for part in configuration.CHANGEABLE),
             sys_argv=arguments,
         )
         flags.FLAGS["config"].default_as_str = "the run's own"  # not all its lines
 
     def _workdirs(self, arguments: Sequence[str]) -> list[pathlib.Path]:
-        """The folders of runs that the arguments name, as far as they are there."""
+        """The existing folders of runs that the arguments name."""
         found = flags.FlagValues()
         flags.DEFINE_string(self._run_flag, "", "", flag_values=found)
         try:
@@ -219,7 +219,7 @@ def _template(workdirs: Sequence[pathlib.Path]) -> ml_collections.ConfigDict:
 
 
 def _check_parts(arguments: Sequence[str], template: ml_collections.ConfigDict) -> None:
-    """Refuses a configuration file, and keys of what the run was trained with."""
+    """Refuses a configuration file, and keys of parts that the run was trained with."""
     allowed = ", ".join(f"config.{part}" for part in template)
     fixed = set(defaults.get_config()) - set(template)
     for argument in arguments:
@@ -231,6 +231,6 @@ def _check_parts(arguments: Sequence[str], template: ml_collections.ConfigDict) 
             )
         if found and found["key"].split(".")[0] in fixed:
             raise flags.Error(
-                f"--config.{found['key']} is what the run was trained with; only keys of "
+                f"--config.{found['key']} was fixed by the training; only keys of "
                 f"{allowed} can be changed"
             )

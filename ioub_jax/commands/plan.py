@@ -1,11 +1,11 @@
-"""Compiles a step for TPUs that are not there, and says what it needs.
+"""Compiles a training step for TPUs that are not attached, and prints its cost.
 
 ioub plan --config=coco_retinanet:r50,both --topology=v5e:4x4 \
   --batch_per_chip=4
 
-Needs `pip install 'ioub_jax[train,tpu]'` and no TPU, no data set and no weights. `--search` finds
-the largest batch that fits, beginning at `--batch_per_chip`; `--program=evaluation` plans the step
-that detects.
+This needs `pip install 'ioub_jax[train,tpu]'`, but no TPU, no data set and no weights. `--search`
+finds the largest batch that fits, beginning at `--batch_per_chip`; `--program=evaluation` plans the
+step of an evaluation.
 """
 
 import pathlib
@@ -17,14 +17,16 @@ from ioub_jax.commands import command_line
 
 _CONFIG = command_line.define_config()
 _TOPOLOGY = flags.DEFINE_string(
-    "topology", None, "A chip (v4, v5e, v5p, v6e, tpu7x) and its grid, as v5e:4x4.", required=True
+    "topology", None, "Chip (v4, v5e, v5p, v6e, tpu7x) and grid, as v5e:4x4.", required=True
 )
 _BATCH = flags.DEFINE_integer("batch_per_chip", 1, "Images on each chip.", lower_bound=1)
 _CLASSES = flags.DEFINE_integer("classes", 80, "Classes of the data set.", lower_bound=1)
 _PROGRAM = flags.DEFINE_enum("program", "train", ["train", "evaluation"], "Which step.")
 _SEARCH = flags.DEFINE_bool("search", False, "Find the largest batch that fits.")
 _JSON = flags.DEFINE_string("json", None, "A file for the numbers.")
-_HLO = flags.DEFINE_string("hlo", None, "A file for the compiled program, to see what costs.")
+_HLO = flags.DEFINE_string(
+    "hlo", None, "A file for the compiled program, to see which parts cost most."
+)
 
 if __name__ == "__main__":
     command_line.parse_flags()
@@ -39,7 +41,7 @@ from ioub_jax.workdirs import configuration
 
 
 def main() -> None:
-    """Plans, and prints what was found."""
+    """Plans the step, and prints the result."""
     _check_files()
     # What is compiled for a TPU that is not there cannot be read back.
     jax.config.update("jax_enable_compilation_cache", False)
@@ -68,25 +70,25 @@ def main() -> None:
 
 
 def _batch_per_device() -> int:
-    """What `--batch_per_chip` is of each device that a chip is."""
+    """Images on each of the devices of a chip, from `--batch_per_chip`."""
     parts = tpu_plan.devices_of_chip(_TOPOLOGY.value)
     if _BATCH.value % parts:
         raise ConfigError(
-            f"--batch_per_chip={_BATCH.value} cannot be shared by the {parts} devices that a chip "
-            f"of {_TOPOLOGY.value} is; give a multiple of {parts}."
+            f"--batch_per_chip={_BATCH.value} cannot be divided among the {parts} devices of a "
+            f"chip of {_TOPOLOGY.value}; give a multiple of {parts}."
         )
     return _BATCH.value // parts
 
 
 def _check_files() -> None:
-    """Compiling takes minutes: where nothing can be written is known before."""
+    """Checks that the files can be written before the compilation, which takes minutes."""
     for flag in (_JSON, _HLO):
         if flag.value is not None:
             files.check_file(pathlib.Path(flag.value), f"--{flag.name}")
 
 
 def dry_run() -> Sequence[str]:
-    """What would be compiled."""
+    """Lines that say what would be compiled."""
     _check_files()
     devices = tpu_plan.topology_devices(_TOPOLOGY.value)
     config, detector = tpu_plan.planned_detector(

@@ -4,19 +4,19 @@ ioub predict --model=runs/shapes images/ --output=found
 ioub predict --model=retinanet_resnet50_fpn.pth 'photos/*.jpg' --output=found
 
 `--model` is the workdir of a run, or one of torchvision's detectors, by file or by name. The exit
-code is 1 where an image could not be read; the others are done all the same. What is found is
-written image by image: the same command goes on where one was ended. With `--yolo` it is in
-labels/*.txt, too, as Ultralytics' save_txt and save_conf write it.
+code is 1 if an image could not be read; the others are processed all the same. Detections are
+written image by image, so run the same command again to resume. With `--yolo` they are also written
+into labels/*.txt, as by Ultralytics' save_txt and save_conf.
 
-What is drawn has at least the score that was best for its class on the validation images of the
-run, by F1, or .4 where nothing was measured; `--score=best` takes no more into the JSON either.
+Boxes are drawn from the score on that was best for their class on the validation images of the run,
+by F1, or from .4 on if that was not measured; `--score=best` applies the same to the JSON.
 
-`--tiles=640` detects in overlapping tiles of huge images and merges what they find; a run that was
-trained on tiles detects in such tiles by itself. `--flip` and `--scales=0.8,1,1.25` detect in the
-mirrored image and at other sizes, too.
+`--tiles=640` detects in overlapping tiles of huge images and merges the detections; a run that was
+trained on tiles detects in such tiles by default. `--flip` and `--scales=0.8,1,1.25` also detect in
+the mirrored image and at other sizes.
 
-A video file gets a video with the boxes, and frame numbers in the JSON; with `--frames_per_second`
-the images of a folder are the frames of one.
+For a video file, a video with the boxes is written, and the JSON has frame numbers; with
+`--frames_per_second` the images of a folder are the frames of a video.
 """
 
 import contextlib
@@ -32,31 +32,39 @@ from absl import flags
 
 from ioub_jax.commands import command_line, score_flags, view_flags
 
-_MODEL = flags.DEFINE_string("model", None, "Workdir, or torchvision's file.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "Folder for the results, made anew.", required=True)
+_MODEL = flags.DEFINE_string(
+    "model", None, "Workdir of a run, or a file of torchvision's.", required=True
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for the results, created anew.", required=True
+)
 _CHECKPOINT, _EMA = command_line.define_weights()
 _CHANGES = command_line.define_changes("model")
 _SCORE = score_flags.define(
-    "score", 0.05, "Lowest score in the JSON; 'best': of each class what was measured."
+    "score", 0.05, "Lowest score in the JSON; 'best': the measured one of each class."
 )
 _DRAWN = score_flags.define(
     "drawn_score",
     None,
-    "Lowest score of a box that is drawn; unset: 'best', where measured, or .4.",
+    "Lowest score of a box to draw; unset: 'best', if it was measured, or .4.",
 )
 _DRAW = flags.DEFINE_bool("draw", True, "Whether to draw PNGs.")
-_YOLO = flags.DEFINE_bool("yolo", False, "Whether to write label files as YOLO's tools do, too.")
+_YOLO = flags.DEFINE_bool("yolo", False, "Whether to write label files in YOLO's format, too.")
 _TILES = flags.DEFINE_integer(
-    "tiles", None, "Side of tiles in pixels; 0: whole images; unset: as it was trained.", 0
+    "tiles", None, "Side of tiles in pixels; 0: whole images; unset: as in training.", 0
 )
 _OVERLAP = flags.DEFINE_float(
-    "overlap", None, "Share of their side that neighbouring tiles have in common.", 0.0, 0.9
+    "overlap", None, "Share of a side that neighbouring tiles have in common.", 0.0, 0.9
 )
 view_flags.define()
 _FRAMES = flags.DEFINE_float(
-    "frames_per_second", None, "Folders hold frames of videos, so many a second.", 0.1, 1000.0
+    "frames_per_second",
+    None,
+    "Frames per second of folders that hold the frames of videos.",
+    0.1,
+    1000.0,
 )
-_BATCH = flags.DEFINE_integer("batch_size", None, "Images at a time.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch_size", None, "Number of images in a batch.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 4, "Threads that read images.", lower_bound=1)
 
 if __name__ == "__main__":
@@ -99,7 +107,7 @@ def main(*arguments: str) -> None:
         made_by() | scores.made_by(),
     )
     if results.kept is not None:
-        print(f"What another command had found is kept as {results.kept}.", file=sys.stderr)
+        print(f"The results of another command are kept as {results.kept}.", file=sys.stderr)
     if results.records:
         print(f"{len(results.records)} images were done before.", file=sys.stderr)
     with contextlib.closing(results):
@@ -108,8 +116,8 @@ def main(*arguments: str) -> None:
             of_videos = detect_in_videos(detector, videos, results, scores, tiling)
         except BaseException:
             print(
-                f"{len(results.records)} images are in {results.path}; the same command goes on "
-                "from there.",
+                f"{len(results.records)} images are in {results.path}; run the same command to "
+                "resume.",
                 file=sys.stderr,
             )
             raise
@@ -127,19 +135,19 @@ def main(*arguments: str) -> None:
     if problems:
         sys.exit(f"{len(problems)} of {len(paths)} images could not be read.")
     if of_videos:
-        sys.exit(f"Of {len(videos)} videos not everything could be read or drawn.")
+        sys.exit(f"Some of {len(videos)} videos could not be read or drawn completely.")
 
 
 @dataclasses.dataclass(frozen=True)
 class LeastScores:
-    """From which score on detections are written, and drawn: one score, or one for each class."""
+    """Least scores of written and of drawn detections: one for all classes, or one for each."""
 
     written: float | np.ndarray
     drawn: float | np.ndarray
 
     @classmethod
     def of(cls, detector: inference.ObjectDetector) -> "LeastScores":
-        """What the flags say.
+        """The scores that the flags set.
 
         Raises:
           ConfigError: the best ones are wanted, and were not measured.
@@ -148,16 +156,18 @@ class LeastScores:
         return cls(detector.least_scores(_SCORE.value), detector.least_scores(drawn))
 
     def made_by(self) -> dict[str, Any]:
-        """What results depend on, where the scores of the classes are written with them."""
+        """Parameters of the results, if the scores of the classes are written with them."""
         if isinstance(self.written, float):
             return {}
         return {"score_by_class": self.written.tolist()}
 
 
 def describe_scores(measured: MeasuredThresholds | None) -> str:
-    """Which scores are written and drawn, in a sentence."""
+    """A sentence on the least scores of written and of drawn detections."""
     drawn = score_flags.drawn(_DRAWN.value, is_measured=measured is not None)
-    sentence = f"The JSON has what has at least {score_flags.describe(_SCORE.value, measured)}"
+    sentence = (
+        f"The JSON has detections with at least {score_flags.describe(_SCORE.value, measured)}"
+    )
     if _DRAW.value:
         if drawn == _SCORE.value:
             sentence += ", and so have the pictures"
@@ -167,7 +177,7 @@ def describe_scores(measured: MeasuredThresholds | None) -> str:
 
 
 def made_by() -> dict[str, Any]:
-    """What the results depend on: another command with the same goes on where this one ended."""
+    """Parameters of the results; a command with the same ones resumes where this one ended."""
     found = checkpoint_folders.find(files.path_of(_MODEL.value), _CHECKPOINT.value)
     return {
         "model": _MODEL.value,
@@ -191,7 +201,7 @@ def tiling_of(detector: inference.ObjectDetector) -> Tiling | int | None:
     if _OVERLAP.value is None:
         return 0 if tiling is None else tiling
     if tiling is None:
-        raise ConfigError("--overlap is that of tiles; give their side, such as --tiles=640.")
+        raise ConfigError("--overlap is for tiles; give their side, such as --tiles=640.")
     return dataclasses.replace(tiling, overlap=_OVERLAP.value)
 
 
@@ -202,7 +212,7 @@ def detect(
     scores: LeastScores,
     tiles: Tiling | int | None = None,
 ) -> dict[int, str]:
-    """Looks at every file not done before; each is written, then drawn.
+    """Detects in every file not done before; each result is written, then drawn.
 
     Args:
       detector: the detector.
@@ -237,7 +247,7 @@ def detect_in_videos(
     scores: LeastScores,
     tiles: Tiling | int | None,
 ) -> list[str]:
-    """Looks at every frame of every video; gives what could not be read or drawn."""
+    """Detects in every frame of every video; returns the files that could not be read or drawn."""
 
     def picture(found: Detections) -> np.ndarray:
         return np.asarray(found.above(scores.drawn).draw())
@@ -261,7 +271,7 @@ def detect_in_videos(
 
 
 def video_targets(videos: Sequence[Footage]) -> list[pathlib.Path]:
-    """The annotated video of each, none twice."""
+    """The annotated video of each, all distinct."""
     stems = label_files.distinct_stems(f"{video.path.stem}.mp4" for video in videos)
     return [
         pathlib.Path(_OUTPUT.value) / f"{stem}{video.picture_suffix}"
@@ -270,7 +280,7 @@ def video_targets(videos: Sequence[Footage]) -> list[pathlib.Path]:
 
 
 def exif_of_model() -> str:
-    """`data.exif` that the detector would have."""
+    """`data.exif` of the detector."""
     model, changes = files.path_of(_MODEL.value), _CHANGES.value or {}
     trained = configuration.read_workdir(model).data.get("exif") if model.is_dir() else None
     return changes.get("data.exif") or trained or "ignore"
@@ -281,7 +291,7 @@ def progress(
     paths: Sequence[pathlib.Path],
     tiles: Tiling | int | None = None,
 ) -> Iterator[tuple[int, Detections | DataError]]:
-    """What is found in each file, under a progress bar."""
+    """Detections in each file, under a progress bar."""
     with tqdm.tqdm(total=len(paths), unit="image", disable=None, dynamic_ncols=True) as bar:
         for item in detector.stream(paths, threads=_THREADS.value, tiles=tiles):
             yield item
@@ -289,7 +299,7 @@ def progress(
 
 
 def picture_names(paths: Sequence[pathlib.Path]) -> list[str]:
-    """A file name for the picture of each image, none twice."""
+    """A file name for the picture of each image, all distinct."""
     return [f"{stem}.png" for stem in label_files.distinct_stems(map(str, paths))]
 
 
@@ -301,7 +311,7 @@ def draw(detections: Detections, target: pathlib.Path) -> None:
 
 
 def dry_run(*arguments: str) -> Sequence[str]:
-    """In what it would detect, and with which detector."""
+    """Lines on the images in which it would detect, and on the detector."""
     paths, videos = image_arguments.existing(arguments, _FRAMES.value)
     out = pathlib.Path(_OUTPUT.value)
     lines = preview.preview_inference(
@@ -333,7 +343,7 @@ def dry_run(*arguments: str) -> Sequence[str]:
 
 
 def measured_thresholds() -> MeasuredThresholds | None:
-    """What the detector would have measured, before there is one.
+    """The measured thresholds of the detector, before there is one.
 
     Raises:
       ConfigError: the best scores are wanted, and there are none.
@@ -343,7 +353,7 @@ def measured_thresholds() -> MeasuredThresholds | None:
     if not model.is_dir():
         if wanted:
             raise ConfigError(
-                f"{_MODEL.value} is no workdir, in which best scores would be measured; give "
+                f"{_MODEL.value} is not a workdir, which would have the measured best scores; give "
                 "numbers as --score and --drawn_score."
             )
         return None
@@ -352,15 +362,15 @@ def measured_thresholds() -> MeasuredThresholds | None:
 
 
 def _described_tiles() -> Sequence[str]:
-    """What the flags about tiles say, before there is a detector."""
+    """Lines on the flags about tiles, before there is a detector."""
     if _OVERLAP.value is not None and not _TILES.value:
         return [f"Tiles: of the model, with an overlap of {100 * _OVERLAP.value:g} %."]
     if _TILES.value:
         tiling = Tiling(_TILES.value)
         if _OVERLAP.value is not None:
             tiling = dataclasses.replace(tiling, overlap=_OVERLAP.value)
-        return [f"Tiles: {tiling}, as --tiles says."]
-    return ["Tiles: none, as --tiles=0 says."] if _TILES.value == 0 else []
+        return [f"Tiles: {tiling}, from --tiles."]
+    return ["Tiles: none, from --tiles=0."] if _TILES.value == 0 else []
 
 
 if __name__ == "__main__":

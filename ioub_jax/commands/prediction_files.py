@@ -1,4 +1,4 @@
-"""What a detector finds in many files: written as it is found, and as COCO's JSON at the end."""
+"""Detections in many files: written image by image, and as COCO's JSON at the end."""
 
 import json
 import pathlib
@@ -60,7 +60,7 @@ class PredictionFiles:
         self._file = self.path.open("a", encoding="ascii")
 
     def _take_over(self) -> None:
-        """Reads what an ended command has found, but for its last image, which it may not draw."""
+        """Reads the results of an ended command except its last image, which may not be drawn."""
         found = read_lines(self.path)
         if not found:
             return
@@ -87,7 +87,7 @@ class PredictionFiles:
         }
 
     def add(self, position: int, detections: Detections) -> None:
-        """Writes what was found in an image, so that whatever happens next does not lose it."""
+        """Writes the detections of an image at once, so that no later failure loses them."""
         self._write(position, self.names[position], detections, {})
 
     def _write(
@@ -102,7 +102,7 @@ class PredictionFiles:
     def add_frame(
         self, name: str, video: pathlib.Path, number: int, seconds: float, detections: Detections
     ) -> None:
-        """As `add`, of a frame, which has no position before it is there.
+        """As `add`, for a frame, which has no position before it is read.
 
         An image of it has the keys `video`, `frame`, from 0, and `seconds`, too. Frames are not
         taken over from a command that was ended: its video has to be drawn from the beginning.
@@ -134,7 +134,7 @@ class PredictionFiles:
             }
 
     def finish(self) -> int:
-        """Writes `predictions.json` in COCO's format and removes what has grown.
+        """Writes `predictions.json` in COCO's format and removes the growing file.
 
         `annotations` is what pycocotools' `loadRes` takes. Boxes are [x, y, width, height] in
         pixels.
@@ -157,12 +157,12 @@ class PredictionFiles:
         return len(annotations)
 
     def close(self) -> None:
-        """Ends the writing where it is; harmless when repeated."""
+        """Stops writing; harmless when repeated."""
         self._file.close()
 
 
 def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The whole lines of a `predictions.jsonl`; a last one that was cut off is left out."""
+    """The complete lines of a `predictions.jsonl`, without a last one that was cut off."""
     try:
         text = path.read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a command would do, checked without doing it: the lines of a dry run. Nothing is written."""
+"""The lines of a dry run: a command's actions, checked without performing them or writing."""
 
 import pathlib
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ from ioub_jax.workdirs import (
 
 
 def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[str]:
-    """What `building.train_and_evaluate` would do.
+    """Lines that say what `building.train_and_evaluate` would do.
 
     Raises:
       ConfigError: as it would.
@@ -72,7 +72,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
 
 
 def _trace(experiment: Experiment) -> None:
-    """Goes through a train step and an evaluation with shapes alone: nothing is computed."""
+    """Traces a train step and an evaluation with shapes alone, without any computation."""
     detector, options, loading = experiment.detector, experiment.options, experiment.loading
     canvas = loading.canvases[0]
     trainer = create_trainer(detector, experiment.optimizer, experiment.learning_rate, options)
@@ -89,20 +89,18 @@ def _trace(experiment: Experiment) -> None:
 
 
 def _start(experiment: Experiment, workdir: pathlib.Path) -> str:
-    """From where a run would go on."""
+    """Point from which a run would resume."""
     found, total = checkpoint_folders.find(workdir), experiment.options.steps
     if found:
         step = found[0].step
         if step >= total:
             done = f"step {step:,} of {total:,}"
-            return f"{workdir} holds the finished run ({done}): nothing is left to do."
+            return f"{workdir} has a finished run ({done}); nothing is left to do."
         evaluated = records.read_records(workdir / "evaluation.jsonl", step)
         key = experiment.metrics[0].headline_key
         if ended := early_stopping.ending(evaluated, key, experiment.options):
-            return (
-                f"{workdir} holds a run that has ended early, {ended.describe(experiment.options)}."
-            )
-        return f"It would go on in {workdir} at step {step:,} of {total:,}."
+            return f"{workdir} has a run that ended early, {ended.describe(experiment.options)}."
+        return f"It would resume in {workdir} at step {step:,} of {total:,}."
     initial = experiment.initial_weights
     absent = [
         name
@@ -139,7 +137,7 @@ def preview_run(
     changes: Mapping[str, Any],
     views: Views | None = None,
 ) -> list[str]:
-    """What `trained.load_run` would read.
+    """Lines that say what `trained.load_run` would read.
 
     Raises:
       ConfigError: as it would.
@@ -167,7 +165,7 @@ def preview_inference(
     changes: Mapping[str, Any],
     views: Views | None = None,
 ) -> list[str]:
-    """What `ioub_jax.load` would read.
+    """Lines that say what `ioub_jax.load` would read.
 
     Raises:
       ConfigError: as it would.
@@ -205,12 +203,12 @@ def preview_inference(
 
 
 def describe_views(views: Views | None) -> list[str]:
-    """What test-time augmentation there would be, in a line."""
+    """A line on the test-time augmentation."""
     return [] if views is None else [f"Views: {views}."]
 
 
 def describe_checkpoint(workdir: pathlib.Path, checkpoint: str, *, ema: bool) -> str:
-    """Which checkpoint would be read.
+    """The checkpoint that would be read.
 
     Raises:
       ConfigError: there is no checkpoint.

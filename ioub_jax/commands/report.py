@@ -1,12 +1,12 @@
-"""Writes one HTML file that says why a detector fails: errors, thresholds, the worst images.
+"""Writes one HTML file that explains why a detector fails: errors, thresholds, the worst images.
 
 ioub report --workdir=runs/shapes
 ioub report --ground_truth=instances.json --detections=found.json --images=val --output=report.html
 ioub report --workdir=runs/both --against=runs/baseline
 
 The file opens in any browser, without a network. --against takes a second workdir or file of
-detections of the same images: what moved, image by image and class by class. How to read it is in
-docs/report.md.
+detections for the same images, and shows the changes image by image and class by class.
+docs/report.md explains how to read it.
 """
 
 import pathlib
@@ -24,23 +24,23 @@ _CHANGES = command_line.define_changes("workdir")
 _DETECT = flags.DEFINE_bool(
     "detect",
     False,
-    "Detect anew even where the evaluation has kept what it found; tells what NMS lost, too.",
+    "Detect again even if the evaluation has kept its detections; reports the losses by NMS, too.",
 )
 _DETECTIONS = flags.DEFINE_string(
-    "detections", None, "Instead of a run: a file in COCO's results format, of any detector."
+    "detections", None, "In place of a run: a file in COCO's results format, from any detector."
 )
 _GROUND_TRUTH = flags.DEFINE_string(
     "ground_truth", None, "Its ground truth in COCO's format, with file_name, width and height."
 )
 _IMAGES = flags.DEFINE_string("images", None, "The folder of the images of --ground_truth.")
 _AGAINST = flags.DEFINE_string(
-    "against", None, "A second workdir or file of detections, of the same images."
+    "against", None, "A second workdir or file of detections for the same images."
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "The HTML file; of a workdir by default report.html in it."
+    "output", None, "The HTML file; by default report.html in the workdir."
 )
 _PICTURES = flags.DEFINE_integer(
-    "pictures", 12, "Pictures in a row of its kind at most; twice as many of the worst.", 0, 1000
+    "pictures", 12, "Most pictures in a row of a kind; twice as many of the worst.", 0, 1000
 )
 
 if __name__ == "__main__":
@@ -61,30 +61,30 @@ if TYPE_CHECKING:
 
 
 def check_flags() -> None:
-    """Raises `ConfigError` where the flags do not say what to report, or where to write it."""
+    """Raises `ConfigError` if the flags name nothing to report, or no place for the report."""
     if bool(_WORKDIR.value) == bool(_DETECTIONS.value):
         raise ConfigError("Give either --workdir, or --detections with --ground_truth.")
     if bool(_DETECTIONS.value) != bool(_GROUND_TRUTH.value):
         raise ConfigError("--detections and --ground_truth go together; give both or neither.")
     if _IMAGES.value and not _DETECTIONS.value:
-        raise ConfigError("--images goes with --detections: a run knows where its images are.")
+        raise ConfigError("--images goes with --detections: a run has its own images.")
     if not (_WORKDIR.value or _is_workdir(_AGAINST.value)):
         for name, given in (("--config", _CHANGES.value), ("--detect", _DETECT.value)):
             if given:
                 raise ConfigError(f"{name} goes with --workdir: files of detections have none.")
     if _OUTPUT.value is None and not _WORKDIR.value:
-        raise ConfigError("Say with --output=report.html where the report is to be written.")
+        raise ConfigError("Give the file for the report as --output, such as --output=report.html.")
     if _IMAGES.value and not pathlib.Path(_IMAGES.value).is_dir():
-        raise ConfigError(f"--images={_IMAGES.value} is no folder.")
+        raise ConfigError(f"--images={_IMAGES.value} is not a folder.")
 
 
 def _is_workdir(text: str | None) -> bool:
-    """Whether --against names a workdir, and not a file."""
+    """True if --against names a workdir, and not a file."""
     return text is not None and files.path_of(text).is_dir()
 
 
 def _place() -> pathlib.Path:
-    """The file that is written.
+    """The file to write.
 
     Raises:
       ConfigError: it is in a bucket.
@@ -99,12 +99,12 @@ def _place() -> pathlib.Path:
 
 
 def _names() -> list[str]:
-    """What the detections are called, and those that they are compared with."""
+    """Names of the detections, and of those that they are compared with."""
     return names_of([files.path_of(text) for text in _given()])
 
 
 def _given() -> list[str]:
-    """What is reported, and what it is compared with."""
+    """The inputs of the report and of its comparison."""
     given = (_WORKDIR.value or _DETECTIONS.value, _AGAINST.value)
     return [text for text in given if text]
 
@@ -137,7 +137,7 @@ def _measure_run(workdir: str, name: str) -> tuple[Measured, "RunInput"]:
 
 
 def _measure_file(path: str, name: str, ground_truth: dict, source: str) -> Measured:
-    """Measures a file of detections; `source` is where the ground truth is from.
+    """Measures a file of detections; `source` tells where the ground truth is from.
 
     Raises:
       DataError: one of both is broken, or they do not belong together.
@@ -154,7 +154,7 @@ def _measure_file(path: str, name: str, ground_truth: dict, source: str) -> Meas
 
 
 def _measure_all() -> tuple[Measured, Measured | None, ImageReader | None]:
-    """Measures what is reported, what it is compared with, and opens the images."""
+    """Measures the reported run or file and the one compared with it, and opens the images."""
     names, given = _names(), _given()
     reader: ImageReader | None = None
     if _WORKDIR.value:
@@ -177,7 +177,7 @@ def _measure_all() -> tuple[Measured, Measured | None, ImageReader | None]:
 
 
 def main() -> None:
-    """Measures, writes the page, and says what stands out."""
+    """Measures, writes the page, and prints the most telling numbers."""
     check_flags()
     path = _place()
     measured, other, reader = _measure_all()
@@ -202,7 +202,7 @@ def main() -> None:
 
 
 def _line(measured: Measured) -> str:
-    """The numbers that say most, in one line."""
+    """The most telling numbers, in one line."""
     point = measured.errors.thresholds.all_classes.by_f1
     numbers = {
         "AP": measured.metrics.summary["AP"],
@@ -214,7 +214,7 @@ def _line(measured: Measured) -> str:
 
 
 def dry_run() -> Sequence[str]:
-    """What would be reported."""
+    """Lines that say what would be reported."""
     check_flags()
     path, lines = _place(), []
     if _GROUND_TRUTH.value:
@@ -228,7 +228,7 @@ def dry_run() -> Sequence[str]:
 
 
 def _preview(text: str) -> Sequence[str]:
-    """What of a workdir or a file of detections would be used."""
+    """The parts of a workdir or a file of detections that would be used."""
     if text != _WORKDIR.value and not _is_workdir(text):
         return [f"{len(read_json(pathlib.Path(text), list)):,} detections."]
     from ioub_jax.commands import preview  # with jax, as in `_read_run`
@@ -239,7 +239,7 @@ def _preview(text: str) -> Sequence[str]:
     lines = preview.preview_run(workdir, _CHECKPOINT.value, _SPLIT.value, **options)
     stored = of_workdirs.stored_detections(workdir, _CHECKPOINT.value, _SPLIT.value, **options)
     kept = stored if stored is not None and not _DETECT.value else None
-    return [*lines, "Detections: made anew." if kept is None else f"Detections: {kept}."]
+    return [*lines, "Detections: run again." if kept is None else f"Detections: {kept}."]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Flags of a lowest score: a number, or `best`: that of each class, as a run has measured it.
+"""Flags for a lowest score: a number, or `best` for the score of each class measured by a run.
 
-Nothing imported here waits for jax: a command defines its flags before it imports what it needs.
+Nothing imported here waits for jax, since a command defines its flags before it imports other
+modules.
 """
 
 from typing import Any
@@ -11,9 +12,9 @@ BEST = "best"
 
 
 class _ScoreParser(flags.ArgumentParser):
-    """Takes a number from 0 to 1, or `best`."""
+    """Parser of a number from 0 to 1, or `best`."""
 
-    syntactic_help = "a number from 0 to 1, or 'best' for what was measured"
+    syntactic_help = "a number from 0 to 1, or 'best' for the measured scores"
 
     def parse(self, argument: Any) -> float | str:
         """A score, or `BEST`."""
@@ -29,7 +30,7 @@ class _ScoreParser(flags.ArgumentParser):
 
 
 def define(name: str, default: float | None, words: str) -> flags.FlagHolder:
-    """A flag of a lowest score.
+    """A flag for a lowest score.
 
     Args:
       name: what it is called.
@@ -40,7 +41,7 @@ def define(name: str, default: float | None, words: str) -> flags.FlagHolder:
 
 
 def drawn(given: Any, *, is_measured: bool) -> Any:
-    """The lowest score that is drawn: what was given, else the best ones, else `UNMEASURED`."""
+    """The lowest drawn score: the given one, else the best ones, else `UNMEASURED`."""
     if given is not None:
         return given
     from ioub_jax.evaluation.thresholds import UNMEASURED  # with numpy
@@ -49,7 +50,7 @@ def drawn(given: Any, *, is_measured: bool) -> Any:
 
 
 def describe(score: Any, measured: object) -> str:
-    """A lowest score as a sentence calls it.
+    """A lowest score, as part of a sentence.
 
     Args:
       score: a number, or `BEST`.

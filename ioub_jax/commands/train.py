@@ -1,13 +1,13 @@
-"""Trains a detector, or goes on with the run in the workdir.
+"""Trains a detector, or resumes the run in the workdir.
 
 ioub train --data=PATH --workdir=runs/mine
 ioub train --config=shapes_retinanet --workdir=runs/shapes
 
-With --data what suits the folder's data is measured at every start: write it down once, where data
-may be added later (ioub check_data --data=PATH --write_config=mine.py).
+With --data, the values that suit the folder's data are measured at every start. If data may be
+added later, write them into a file once (ioub check_data --data=PATH --write_config=mine.py).
 
-On every host of a TPU pod and in every task of SLURM the same command, with a workdir that all of
-them see; elsewhere with --coordinator_address, --num_processes and --process_id.
+On a TPU pod or SLURM, run the same command on every host or in every task, with a workdir that all
+of them see; elsewhere add --coordinator_address, --num_processes and --process_id.
 """
 
 import logging
@@ -39,7 +39,7 @@ from ioub_jax.devices import hosts
 
 
 def main() -> None:
-    """Trains."""
+    """Trains the detector."""
     command_line.join_processes()
     for line in _about_data():
         logging.getLogger("ioub_jax").info("%s", line)
@@ -47,14 +47,14 @@ def main() -> None:
 
 
 def dry_run() -> Sequence[str]:
-    """What would be trained, and from which step on."""
+    """Lines that say what would be trained, and from which step on."""
     command_line.join_processes()
     lines = preview.preview_training(_CONFIG.value, files.path_of(_WORKDIR.value))
     return [*_about_data(), *lines] if hosts.is_first() else ()
 
 
 def _about_data() -> list[str]:
-    """What --data has found, and what is missing there."""
+    """Lines on the data found by --data, and on its gaps."""
     data = data_flags.found()
     return [] if data is None else [*data.lines, *data.missing]
 

@@ -19,14 +19,13 @@ def define() -> None:
     flags.DEFINE_list(
         "scales",
         None,
-        "Factors of the size that images otherwise have, at each of which they are detected in, "
-        "such as 0.8,1,1.25.",
+        "Factors of the usual size of images, at each of which detection runs, such as 0.8,1,1.25.",
     )
     flags.DEFINE_enum(
         "merge",
         None,
         _MERGES,
-        "With --flip or --scales: how what is found is merged; by default weighted_box_fusion.",
+        "With --flip or --scales: how to merge the detections; by default weighted_box_fusion.",
     )
 
 
@@ -60,7 +59,7 @@ def views() -> "Views | None":
 
 
 def made_by() -> Mapping[str, Any]:
-    """The flags that are given, of what results depend on."""
+    """The given flags, as parameters of the results."""
     given = flags.FLAGS
     values = {"flip": given.flip or None, "scales": given.scales, "merge": given.merge}
     return {name: value for name, value in values.items() if value is not None}

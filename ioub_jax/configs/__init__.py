@@ -1,4 +1,4 @@
-"""Configurations: every key with its default, and the recipes by their names."""
+"""Configurations: every key with its default, and the recipes by name."""
 
 import importlib.util
 import pathlib
@@ -13,7 +13,7 @@ _PACKAGE = pathlib.Path(__file__).parent
 
 
 def _folder() -> pathlib.Path:
-    """Where the recipes lie: beside this file in an installed package, else in the clone."""
+    """Folder of the recipes: beside this file in an installed package, else in the clone."""
     installed = _PACKAGE / "recipes"
     return installed if installed.is_dir() else _PACKAGE.parents[1] / "configs"
 
@@ -24,7 +24,7 @@ def recipes() -> tuple[str, ...]:
 
 
 def recipe_path(name: str) -> pathlib.Path:
-    """The file of a recipe: a Python file with a `get_config`, to read, to copy and to change.
+    """The file of a recipe: a Python file with a `get_config`, to read, copy and change.
 
     Args:
       name: one of `recipes`.
@@ -38,7 +38,7 @@ def recipe_path(name: str) -> pathlib.Path:
 
 
 def load(name: str) -> "ml_collections.ConfigDict":
-    """A recipe's configuration, whose keys can be changed and not added to.
+    """A recipe's configuration; its keys can be changed, but none can be added.
 
     Args:
       name: the name of a recipe, and its argument behind a colon:

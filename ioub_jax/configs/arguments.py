@@ -1,10 +1,10 @@
-"""The words behind the colon of `--config=configs/FILE.py:r50,both`."""
+"""The words after the colon of `--config=configs/FILE.py:r50,both`."""
 
 from collections.abc import Iterable
 
 
 def parse(argument: str, *lists: Iterable[str]) -> list[str]:
-    """One word of each list: the one that the argument has, else the list's first.
+    """One word of each list: the one in the argument, else the list's first.
 
     Args:
       argument: words in any order, separated by commas; empty for all defaults.

@@ -1,4 +1,4 @@
-"""What a comparison of the losses compares."""
+"""Arms of the comparison of losses."""
 
 #: arm -> (eta, lambda_, whether w_loc is measured). The first is what a configuration has by
 #: default.

@@ -1,4 +1,4 @@
-"""Backbones trained on ImageNet, by the word that a configuration's argument has for them."""
+"""Backbones trained on ImageNet, by their words in a configuration's argument."""
 
 import ml_collections
 
@@ -16,7 +16,7 @@ BACKBONES = {
 
 
 def use_backbone(model: ml_collections.ConfigDict, word: str) -> None:
-    """Makes `config.model` start from a pretrained backbone, frozen as the paper's authors do.
+    """Makes `config.model` start from a pretrained backbone, frozen as by the paper's authors.
 
     Its batch norms keep ImageNet's statistics, its stem and first stage do not learn. The weights
     of torchvision are downloaded once; those of EfficientNet-Lite0 are a package:

@@ -1,4 +1,4 @@
-"""What the recipes for RetinaNet and for SSD know of the public data sets."""
+"""Public data sets for the recipes for RetinaNet and for SSD."""
 
 import ml_collections
 

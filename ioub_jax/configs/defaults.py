@@ -1,4 +1,4 @@
-"""A configuration in which every key has its default, of a RetinaNet; the table is `keys.py`.
+"""A RetinaNet's configuration, in which every key has its default; the table is `keys.py`.
 
 The recipes start from here.
 """

@@ -1,4 +1,4 @@
-"""What is another default, or a key of its own, in the families that came after RetinaNet.
+"""Defaults and keys of the families after RetinaNet, where they differ from RetinaNet's.
 
 Everything else is as in RetinaNet. The numbers are those of the papers and of their authors' code.
 """
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Marker:
-    """What stands in the place of a value, and is told by its own name."""
+    """A placeholder for a value, recognised by its own name."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -1,4 +1,4 @@
-"""All keys of a configuration: what each means, what it must be, and its default.
+"""All keys of a configuration: the meaning, the allowed values and the default of each.
 
 `ioub config` prints this table. Any key can be set on the command line:
 `--config.loss.classification.eta=1.0`. A default is the choice of the paper (arXiv 1908.05641)
@@ -84,7 +84,7 @@ class Key:
 
 
 def of_family(family: str) -> dict[str, Key]:
-    """Name -> key of all keys that a family has; of one that is not here, those it cannot change.
+    """Name -> key of all keys of a family; of an unknown family, the keys outside its model.
 
     Args:
       family: one of `FAMILIES`, or another value of `model.name`.
@@ -104,13 +104,13 @@ SECTIONS = {
     "": "The run",
     "model": "The network",
     "anchors": "The anchors",
-    "matcher": "Which anchors learn which box",
+    "matcher": "The assignment of anchors to boxes",
     "loss": "The losses",
     "optimizer": "The optimizer",
     "schedule": "The learning rate and the length of the run",
     "data": "The data",
     "evaluation": "The evaluation",
-    "runtime": "How it is run",
+    "runtime": "The runtime",
 }
 
 #: Last part of a key that earlier versions had -> what is to be set instead.
@@ -136,15 +136,20 @@ KEYS = (
         "seed",
         0,
         whole(at_least=0),
-        "Fixes the initial parameters, the order of the data and its augmentation.",
+        "Seed of the initial parameters, the order of the data and its augmentation.",
     ),
-    Key("batch_size", 16, whole(at_least=1), "Images of the global batch, over all devices."),
+    Key(
+        "batch_size",
+        16,
+        whole(at_least=1),
+        "Number of images in the global batch, over all devices.",
+    ),
     Key(
         "init_from",
         None,
         or_none(text()),
         "A whole detector to start from: the workdir of a run, or the file or published name of "
-        "one of torchvision's detectors. With other classes its last layer is made anew.",
+        "one of torchvision's detectors. If the classes differ, its last layer starts anew.",
     ),
     # ------------------------------------------------------------------ the network
     Key(
@@ -175,70 +180,73 @@ KEYS = (
             "dinov2_small",
             "dinov2_base",
         ),
-        "The network that the features are of.",
+        "The network that computes the features.",
         ssd=NO_KEY,
     ),
     Key(
         "model.backbone",
         NO_KEY,
         one_of("vgg16"),
-        "The network that the features of an SSD are of.",
+        "The network that computes the features of an SSD.",
         ssd="vgg16",
     ),
     Key(
         "model.input_size",
         NO_KEY,
         one_whole_of(*STRIDES),
-        "Height and width of the images that an SSD sees; data.canvases has to agree.",
+        "Height and width of an SSD's input images in pixels; data.canvases has to agree.",
         ssd=300,
     ),
     Key(
         "model.in_channels",
         3,
         whole(at_least=1),
-        "Channels of the images: 3, RGB; 1, grey, as which RGB is then read; 4, red, green, blue "
-        "and one more, as near infrared. Imported weights are adapted.",
+        "Channels of the images: 3, RGB; 1, grey, to which RGB images are converted; 4, red, "
+        "green, blue and one more, such as near infrared. Imported weights are adapted.",
     ),
     Key(
         "model.width",
         64,
         whole(at_least=1),
-        "Channels of the stem, in an SSD of the first stage; less makes a small detector. 64 is "
-        "the published network; MobileNetV3, ConvNeXt and ViT with 32 have half of every number "
-        "of channels.",
+        "Channels of the stem, or of the first stage of an SSD; fewer make a smaller detector. 64 "
+        "is the published network; MobileNetV3, ConvNeXt and ViT with 32 have half of every "
+        "number of channels.",
     ),
     Key(
         "model.norm",
         "batch_norm",
         one_of("frozen_bn", "batch_norm", "group_norm", "layer_norm"),
-        "The norms of the backbone. Those of batch_norm are over the global batch, those of "
-        "frozen_bn keep the statistics that they start with; layer_norm is what ConvNeXt and "
-        "ViT have.",
+        "The norms of the backbone. Those of batch_norm use the statistics of the global batch, "
+        "those of frozen_bn keep their initial statistics; layer_norm is for ConvNeXt and ViT.",
         ssd=NO_KEY,
     ),
     Key(
-        "model.norm_epsilon", 1e-5, at_least(0), "What batch norms add to the variance.", ssd=NO_KEY
+        "model.norm_epsilon",
+        1e-5,
+        at_least(0),
+        "Constant added to the variance in batch norms.",
+        ssd=NO_KEY,
     ),
     Key(
         "model.frozen_stages",
         -1,
         whole(at_least=-1),
-        "What of the backbone does not learn. -1: nothing; 0: the stem, of which an SSD has none; "
-        "1: the stem and stage 1; and so on.",
+        "The part of the backbone that is not trained. -1: none; 0: the stem, which an SSD does "
+        "not have; 1: the stem and stage 1; and so on.",
     ),
     Key(
         "model.pretrained",
         None,
         or_none(text()),
-        "What gives the backbone: a file of torchvision's or timm's (.pth, .safetensors), a name "
-        "of ioub_jax/weights/published.py, or a run's workdir (its best checkpoint).",
+        "Weights of the backbone: a file of torchvision's or timm's (.pth, .safetensors), a name "
+        "in ioub_jax/weights/published.py, or a run's workdir (its best checkpoint).",
     ),
     Key(
         "model.pixel_mean",
         (123.675, 116.28, 103.53),
         numbers(lambda value: len(value) > 0, "a number for each channel, or RGB's three"),
         "Mean of the pixels (0-255) that the backbone was trained on, which is subtracted: "
-        "ImageNet's RGB. Where there are other channels, their mean is that of the three.",
+        "ImageNet's RGB. Other channels get the average of these three.",
         ssd=(123.0, 117.0, 104.0),
     ),
     Key(
@@ -248,14 +256,14 @@ KEYS = (
             lambda value: len(value) > 0 and min(value) > 0,
             "numbers above 0, one for each channel, or RGB's three",
         ),
-        "Their standard deviation, by which is divided.",
+        "Standard deviation of these pixels, by which the difference is divided.",
         ssd=(1.0, 1.0, 1.0),
     ),
     Key(
         "model.dtype",
         "float32",
         _DTYPE,
-        "The type of the numbers in the computation; parameters are float32.",
+        "Data type of the computation; parameters are float32.",
     ),
     Key(
         "model.fpn.channels", 256, whole(at_least=1), "Channels of the feature pyramid.", ssd=NO_KEY
@@ -264,14 +272,14 @@ KEYS = (
         "model.fpn.p6_from",
         "c5",
         one_of("c5", "p5"),
-        "What the level P6 is made of: c5 (the authors) or p5 (torchvision's first version).",
+        "Input of the level P6: c5 (the authors) or p5 (torchvision's first version).",
         ssd=NO_KEY,
     ),
     Key(
         "model.fpn.relu_before_p7",
         False,
         flag(),
-        "Whether P7 is made of the positive part of P6; True in detectron2 and torchvision.",
+        "Whether P7 is computed from the positive part of P6; True in detectron2 and torchvision.",
         ssd=NO_KEY,
     ),
     Key(
@@ -285,8 +293,8 @@ KEYS = (
         "model.fpn.top_down",
         True,
         flag(),
-        "Whether finer levels of the pyramid get what coarser ones are made of. False makes the "
-        "simple pyramid of ViTDet, for vit_small, vit_base, dinov2_small and dinov2_base.",
+        "Whether finer levels of the pyramid receive the features of coarser ones. False makes "
+        "the simple pyramid of ViTDet, for vit_small, vit_base, dinov2_small and dinov2_base.",
         ssd=NO_KEY,
     ),
     Key("model.head.width", 256, whole(at_least=1), "Channels of the heads.", ssd=NO_KEY),
@@ -294,7 +302,7 @@ KEYS = (
         "model.head.depth",
         4,
         whole(at_least=0),
-        "Convolutions of a head before its last one.",
+        "Number of convolutions in a head before its last one.",
         ssd=NO_KEY,
     ),
     Key(
@@ -322,14 +330,15 @@ KEYS = (
         "model.head.level_scales",
         NO_KEY,
         flag(),
-        "Whether the values of each level are multiplied by a number that is learned.",
+        "Whether the outputs of each level are multiplied by a learned number.",
         ssd=NO_KEY,
     ),
     Key(
         "model.head.distances",
         NO_KEY,
         one_of("exp", "relu"),
-        "What makes distances of the values of an FCOS: exp as at first, relu in torchvision.",
+        "Function that turns outputs of an FCOS into distances: exp as originally published, relu "
+        "as in torchvision.",
         ssd=NO_KEY,
     ),
     Key(
@@ -344,21 +353,21 @@ KEYS = (
         "anchors.base_scale",
         4.0,
         above(0),
-        "Smallest anchor of a level over its stride: 4 * 8 = 32 pixels on P3.",
+        "Size of the smallest anchor of a level over its stride: 4 * 8 = 32 pixels on P3.",
         ssd=NO_KEY,
     ),
     Key(
         "anchors.scales_per_octave",
         3,
         whole(at_least=1),
-        "Sizes of the anchors of a level, evenly spread over a factor of 2.",
+        "Number of anchor sizes on a level, evenly spread over a factor of 2.",
         ssd=NO_KEY,
     ),
     Key(
         "anchors.sizes",
         NO_KEY,
         numbers(lambda value: len(value) > 1 and min(value) > 0, "numbers above 0, in pixels"),
-        "Sizes of the default boxes of an SSD in pixels, one more than it has levels.",
+        "Sizes of the default boxes of an SSD in pixels, one more than the number of levels.",
         ssd=SIZES[_SSD300_OF_COCO],
     ),
     Key(
@@ -375,7 +384,8 @@ KEYS = (
         "anchors.ratios",
         NO_KEY,
         ratios_of_levels(),
-        "Longer side over shorter, for every level of an SSD; each is a lying and a standing box.",
+        "Longer side over shorter side, for every level of an SSD; each stands for a lying and a "
+        "standing box.",
         ssd=RATIOS[300],
     ),
     Key(
@@ -385,22 +395,22 @@ KEYS = (
             lambda value: len(value) > 0 and all(isinstance(n, int) and n > 0 for n in value),
             "whole numbers above 0, in pixels",
         ),
-        "Pixels between the centres of the boxes of an SSD, for every level.",
+        "Distance in pixels between the centres of the boxes of an SSD, for every level.",
         ssd=STRIDES[300],
     ),
     Key(
         "anchors.center_offset",
         0.5,
         number(),
-        "Centre of an anchor in its cell, in strides; 0 in torchvision and detectron2.",
+        "Position of an anchor's centre in its cell, in strides; 0 in torchvision and detectron2.",
         ssd=NO_KEY,
     ),
     Key(
         "anchors.rounded",
         True,
         flag(),
-        "Whether base anchors are rounded to whole pixels, as the authors do; False in "
-        "detectron2, and of an SSD in SSD's own code and torchvision.",
+        "Whether base anchors are rounded to whole pixels, as by the authors; False in "
+        "detectron2, and for an SSD in SSD's own code and torchvision.",
     ),
     Key(
         "anchors.whole_sizes",
@@ -420,14 +430,14 @@ KEYS = (
         "anchors.clip_sizes",
         NO_KEY,
         flag(),
-        "Whether no box of an SSD is larger than the image; True in torchvision.",
+        "Whether the boxes of an SSD are at most as large as the image; True in torchvision.",
         ssd=False,
     ),
     Key(
         "anchors.box_weights",
         (1.0, 1.0, 1.0, 1.0),
         numbers_above(0, 4, "four numbers above 0, as (1.0, 1.0, 1.0, 1.0)"),
-        "Weights of dx, dy, dw and dh; in an SSD 1 / its variances.",
+        "Weights of dx, dy, dw and dh; for an SSD, 1 / its variances.",
         ssd=(10.0, 10.0, 5.0, 5.0),
     ),
     # ------------------------------------------------------------------ matching
@@ -435,93 +445,95 @@ KEYS = (
         "matcher.name",
         "iou",
         one_of("iou", "atss", "fcos"),
-        "How anchors find their boxes: by the IoU and the thresholds below; by their statistics, "
-        "atss (arXiv 1912.02424); as points near the middle of a box, fcos (arXiv 1904.01355).",
+        "Assignment of anchors to boxes: by the IoU and the thresholds below; by the statistics "
+        "of their IoUs, atss (arXiv 1912.02424); as points near the middle of a box, fcos (arXiv "
+        "1904.01355).",
         ssd=NO_KEY,
     ),
     Key(
         "matcher.topk",
         9,
         whole(at_least=1),
-        "Candidates of a box on each level, of atss.",
+        "For atss: number of candidates of a box on each level.",
         ssd=NO_KEY,
     ),
     Key(
         "matcher.center_radius",
         1.5,
         or_none(above(0)),
-        "How far from the middle of a box a point finds it, in strides, of fcos; None: anywhere in "
-        "the box.",
+        "For fcos: largest distance in strides of a point from the middle of its box; None: "
+        "anywhere in the box.",
         ssd=NO_KEY,
     ),
     Key(
         "matcher.size_ranges",
         None,
         or_none(intervals_of_levels()),
-        "Least and largest distance of a point from the edges of its box, of every level in "
-        "pixels, of fcos, as ((0, 64), (64, 1e8)). None: 4 to 8 strides.",
+        "For fcos: least and largest distance in pixels of a point from the edges of its box, for "
+        "every level, as ((0, 64), (64, 1e8)). None: 4 to 8 strides.",
         ssd=NO_KEY,
     ),
     Key(
         "matcher.center_rule",
         "authors",
         one_of("authors", "torchvision"),
-        "Whose comparisons fcos makes at the ends of a range, and of areas.",
+        "For fcos: comparisons at the ends of a range, and of areas, as in the authors' or in "
+        "torchvision's code.",
         ssd=NO_KEY,
     ),
     Key(
         "matcher.foreground_iou",
         0.5,
         _SHARE,
-        "Least IoU with a box from which an anchor is to find it.",
+        "Least IoU with a box at which an anchor is matched to it.",
     ),
     Key(
         "matcher.background_iou",
         0.4,
         _SHARE,
-        "IoU below which an anchor is background, at most foreground_iou; between the two it gets "
-        "no loss. In an SSD nothing is between them.",
+        "IoU below which an anchor is background, at most foreground_iou; anchors between the two "
+        "have no loss. In an SSD there are none between them.",
         ssd=0.5,
     ),
     Key(
         "matcher.low_quality",
         "authors",
         one_of("authors", "torchvision", "ssd", "none"),
-        "What a box gets whose best anchor is below foreground_iou, as the authors, torchvision or "
-        "SSD (one anchor a box) do; none: nothing.",
+        "Anchors for a box whose best anchor is below foreground_iou, as by the authors, "
+        "torchvision or SSD (one anchor a box); none: no anchors.",
         ssd="ssd",
     ),
     Key(
         "matcher.crowd",
         "ignore",
         _OBJECTS,
-        "What becomes of crowds (COCO): ignore the anchors inside, drop the box, or keep it as an "
+        "Treatment of crowds (COCO): ignore the anchors inside, drop the box, or keep it as an "
         "object.",
     ),
     Key(
         "matcher.difficult",
         "keep",
         _OBJECTS,
-        "What becomes of difficult objects (VOC), as of crowds.",
+        "Treatment of difficult objects (VOC), as of crowds.",
     ),
     Key(
         "matcher.ignore_iof",
         0.5,
         _SHARE,
-        "Share of an anchor inside an ignored region from which it gets no loss.",
+        "Share of an anchor inside an ignored region from which on the anchor has no loss.",
     ),
     Key(
         "matcher.similarity",
         "iou",
         one_of("iou", "nwd"),
-        "What stands for the IoU in matching: nwd (arXiv 2110.13389) tells anchors apart that no "
-        "tiny box meets; then the thresholds above are of that.",
+        "Similarity of anchors and boxes in matching: nwd (arXiv 2110.13389) also distinguishes "
+        "anchors that do not overlap a tiny box; the thresholds above then apply to it.",
     ),
     Key(
         "matcher.nwd_constant",
         12.8,
         above(0),
-        "Pixels that nwd measures distances in: the size of usual objects.",
+        "Unit of distance in nwd, in pixels: the typical size of objects.",
     ),
     # ------------------------------------------------------------------ the losses
     Key(
@@ -531,15 +543,15 @@ KEYS = (
             *("focal", "quality_focal", "varifocal", "mal", "ia_bce", "ghm_c"),
             *("rank_and_sort", "bucketed_rank_and_sort", "average_lrp", "softmax"),
         ),
-        "The classification loss, softmax for SSD alone. docs/losses.md has all losses and how "
-        "they are chosen.",
+        "The classification loss; softmax is for SSD only. docs/losses.md describes all losses "
+        "and how to choose them.",
         ssd="softmax",
     ),
     Key(
         "loss.classification.eta",
         _ETA,
         number(),
-        "Exponent of the IoU-balanced weights, 0 for the plain loss: of the arm.",
+        "Exponent of the IoU-balanced weights, 0 for the plain loss; set by the arm.",
     ),
     Key(
         "loss.classification.alpha",
@@ -552,29 +564,35 @@ KEYS = (
         "loss.classification.gamma",
         2.0,
         at_least(0),
-        "Focusing exponent, and that of the IoU in mal; softmax, ghm_c and what ranks have none.",
+        "Focusing exponent, and that of the IoU in mal; softmax, ghm_c and ranking losses have "
+        "none.",
     ),
     Key(
         "loss.classification.delta",
         None,
         or_none(at_least(0)),
-        "Half the width in logits of the step with which rank_and_sort, bucketed_rank_and_sort and "
-        "average_lrp rank; None: 0.5, 0.5 and 1.0, as published.",
+        "Half the width in logits of the step function in rank_and_sort, bucketed_rank_and_sort "
+        "and average_lrp; None: 0.5, 0.5 and 1.0, as published.",
     ),
-    Key("loss.classification.bins", 10, whole(at_least=1), "Bins of gradient norms in ghm_c."),
+    Key(
+        "loss.classification.bins",
+        10,
+        whole(at_least=1),
+        "Number of bins of gradient norms in ghm_c.",
+    ),
     Key(
         "loss.classification.normalizer_scope",
         "level",
         one_of("batch", "level", "image"),
-        "Over what the normaliser of eq. 2 sums. The authors' RetinaNet sums it over each pyramid "
-        "level, their SSD over each image; the paper's formula is 'batch'.",
+        "Scope over which the normaliser of eq. 2 sums. The authors' RetinaNet sums it over each "
+        "pyramid level, their SSD over each image; the paper's formula is 'batch'.",
         ssd="image",
     ),
     Key(
         "loss.classification.negatives_per_positive",
         3,
         whole(at_least=1),
-        "Hard negatives that softmax keeps in an image for each positive.",
+        "Number of hard negatives that softmax keeps in an image for each positive.",
     ),
     Key(
         "loss.classification.isr_p",
@@ -593,16 +611,16 @@ KEYS = (
         "loss.classification.class_weights",
         None,
         or_none(class_weights()),
-        "What the loss of positives is multiplied by, by their class: a number for each class, in "
-        "their order or as name=number, others 1; or 'effective_number' (arXiv 1901.05555), by how "
-        "many boxes a class has, with mean 1. None: nothing.",
+        "Factors of the positives' loss by class: a number for each class, in their order or as "
+        "name=number, with 1 for the others; or 'effective_number' (arXiv 1901.05555), from the "
+        "number of boxes of a class, with mean 1. None: no factors.",
     ),
     Key(
         "loss.classification.effective_number_beta",
         0.999,
         between(lambda value: 0 <= value < 1, "at least 0 and below 1"),
-        "beta of 'effective_number': 0 weighs all classes alike, near 1 by the inverse of their "
-        "counts.",
+        "beta of 'effective_number': with 0 all classes have the same weight, near 1 the inverse "
+        "of their counts.",
     ),
     Key(
         "loss.classification.correlation_weight",
@@ -614,7 +632,7 @@ KEYS = (
         "loss.classification.correlation_kind",
         "concordance",
         one_of("concordance", "pearson", "spearman"),
-        "Which correlation.",
+        "Kind of correlation.",
     ),
     Key("loss.classification.weight", 1.0, at_least(0), "Factor of the whole classification loss."),
     Key(
@@ -627,51 +645,51 @@ KEYS = (
         "loss.localization.lambda_",
         _LAMBDA,
         number(),
-        "Exponent of the IoU-balanced weights, 0 for the plain loss: of the arm.",
+        "Exponent of the IoU-balanced weights, 0 for the plain loss; set by the arm.",
     ),
     Key(
         "loss.localization.w_loc",
         None,
         or_none(above(0)),
         "Constant of eq. 4. None: measured on the first batches and kept in the checkpoint. The "
-        "authors have 3.049 (R50) and 2.878 (R101) on COCO, 2.34 and 2.369 on VOC.",
+        "authors use 3.049 (R50) and 2.878 (R101) on COCO, 2.34 and 2.369 on VOC.",
     ),
     Key(
         "loss.localization.calibration_lambda",
         None,
         or_none(number()),
-        "With which lambda w_loc is measured; None: with lambda_.",
+        "The lambda with which w_loc is measured; None: lambda_.",
     ),
     Key(
         "loss.localization.dynamic",
         False,
         flag(),
-        "Whether the weights are normalised in every batch instead (eq. 5).",
+        "Whether the weights are normalised in every batch (eq. 5) instead of by w_loc.",
     ),
     Key(
         "loss.localization.beta",
         0.11,
         at_least(0),
-        "Where smooth_l1 (0: L1) and balanced_l1 turn linear.",
+        "Difference at which smooth_l1 (0: L1) and balanced_l1 turn linear.",
         ssd=1.0,
     ),
     Key(
         "loss.localization.power",
         1.0,
         above(0),
-        "Exponent in the losses on boxes but for nwd; 3.0 in alpha-IoU.",
+        "Exponent in the losses on boxes except nwd; 3.0 in alpha-IoU.",
     ),
     Key(
         "loss.localization.inner",
         None,
         or_none(between(lambda value: 0 < value <= 5, "above 0 and at most 5")),
-        "Ratio of Inner-IoU in the losses on boxes but for nwd; None: none.",
+        "Ratio of Inner-IoU in the losses on boxes except nwd; None: not used.",
     ),
     Key(
         "loss.localization.focaler",
         None,
         or_none(interval()),
-        "d and u of Focaler-IoU in the losses on boxes but for nwd; None: none.",
+        "d and u of Focaler-IoU in the losses on boxes except nwd; None: not used.",
     ),
     Key("loss.localization.gamma", 0.5, at_least(0), "gamma of focal_eiou and wiou_v2."),
     Key("loss.localization.theta", 4.0, at_least(1), "theta of siou and shape_iou."),
@@ -681,7 +699,7 @@ KEYS = (
         "loss.localization.nwd_constant",
         12.8,
         above(0),
-        "Pixels that nwd measures distances in: the size of usual objects.",
+        "Unit of distance in nwd, in pixels: the typical size of objects.",
     ),
     Key(
         "loss.localization.wiou_momentum",
@@ -695,14 +713,15 @@ KEYS = (
         "loss.localization.instance_weights",
         "none",
         one_of("none", "centreness", "score"),
-        "What a positive counts besides: centreness (FCOS, ATSS) or its score (GFL), whose sum is "
-        "then what the loss is divided by.",
+        "Further weight of a positive: its centreness (FCOS, ATSS) or its score (GFL); the loss "
+        "is then divided by the sum of these weights.",
     ),
     Key(
         "loss.localization.carl_weight",
         0.0,
         at_least(0),
-        "Factor of PISA's CARL, added to the localization loss (1.0 there); with lambda_ 0 only.",
+        "Factor of PISA's CARL, added to the localization loss (1.0 in the paper); with lambda_ 0 "
+        "only.",
     ),
     Key("loss.localization.carl_k", 1.0, number(), "Exponent of its weights."),
     Key(
@@ -721,7 +740,8 @@ KEYS = (
         "loss.quality.target",
         NO_KEY,
         one_of("none", "centreness", "iou"),
-        "What the head also says of a box, and its score is multiplied by; none: nothing.",
+        "Quality of a box that the head also predicts, by which the score is multiplied; none: no "
+        "quality.",
         ssd=NO_KEY,
     ),
     Key("loss.quality.weight", NO_KEY, at_least(0), "Factor of that loss.", ssd=NO_KEY),
@@ -736,17 +756,22 @@ KEYS = (
         "loss.normalizer",
         "positives",
         one_of("positives", "positives_at_least_one_per_image", "per_image", "moving_average"),
-        "What both sums are divided by: positives, positives_at_least_one_per_image (the authors), "
+        "Divisor of both sums: positives, positives_at_least_one_per_image (the authors), "
         "per_image (torchvision), moving_average (detectron2).",
     ),
-    Key("loss.calibration_batches", 8, whole(at_least=1), "Batches that w_loc is measured on."),
+    Key(
+        "loss.calibration_batches",
+        8,
+        whole(at_least=1),
+        "Number of batches on which w_loc is measured.",
+    ),
     # ------------------------------------------------------------------ the optimizer
     Key(
         "optimizer.name",
         "sgd",
         one_of("sgd", "adamw", "lion"),
-        "Stochastic gradient descent with momentum and the decay in the gradient, AdamW "
-        "(arXiv 1711.05101) or Lion (arXiv 2302.06675), whose decay is apart from the gradient.",
+        "Stochastic gradient descent with momentum and weight decay in the gradient, AdamW (arXiv "
+        "1711.05101) or Lion (arXiv 2302.06675), both with decoupled weight decay.",
     ),
     Key(
         "optimizer.momentum",
@@ -758,21 +783,21 @@ KEYS = (
         "optimizer.betas",
         None,
         or_none(two_shares()),
-        "Decay rates of the two averages of 'adamw' and 'lion'; None: (0.9, 0.999) and "
-        "(0.9, 0.99), as their authors.",
+        "Decay rates of the two averages of 'adamw' and 'lion'; None: (0.9, 0.999) and (0.9, "
+        "0.99), as by their authors.",
     ),
     Key(
         "optimizer.backbone_factor",
         1.0,
         at_least(0),
-        "What the learning rate of the backbone is multiplied by.",
+        "Factor of the backbone's learning rate.",
     ),
     Key(
         "optimizer.layer_decay",
         1.0,
         between(lambda value: 0 < value <= 1, "above 0 and at most 1"),
-        "By what the learning rate of the backbone is multiplied once more for every stage below "
-        "the heads: once in the last stage, twice in the one before it.",
+        "Further factor of the backbone's learning rate, once for every stage below the heads: "
+        "once in the last stage, twice in the one before it.",
     ),
     Key(
         "optimizer.weight_decay",
@@ -791,21 +816,22 @@ KEYS = (
         "optimizer.ema_decay",
         None,
         or_none(between(lambda value: 0 <= value < 1, "at least 0 and below 1, such as 0.999")),
-        "Decay a step of the moving average of the weights that is evaluated: the best checkpoint "
-        "is chosen by it. None: no average.",
+        "Decay per step of the moving average of the weights. Evaluations use the average, and "
+        "the best checkpoint is chosen by it. None: no average.",
     ),
     # ------------------------------------------------------------------ the schedule
     Key(
         "schedule.name",
         "step",
         one_of("constant", "step", "cosine"),
-        "How the learning rate goes on after the warm-up.",
+        "Course of the learning rate after the warm-up.",
     ),
     Key(
         "schedule.base_learning_rate",
         0.01,
         at_least(0),
-        "The rate at reference_batch_size images a step; it follows batch_size linearly.",
+        "The learning rate for reference_batch_size images a step; it is scaled linearly with "
+        "batch_size.",
     ),
     Key(
         "schedule.reference_batch_size",
@@ -817,20 +843,21 @@ KEYS = (
         "schedule.images",
         12 * COCO_TRAINING_IMAGES,
         or_none(whole(at_least=1)),
-        "Images seen in the whole run. None: as many as schedule.epochs says.",
+        "Number of images seen in the whole run. None: set by schedule.epochs.",
     ),
     Key(
         "schedule.epochs",
         None,
         or_none(above(0)),
-        "In place of schedule.images: how often the training images are seen, those that are left "
-        "out not counted, and repeated ones as often as they come.",
+        "In place of schedule.images: number of passes over the training images, without those "
+        "that are left out, and with repeated ones as often as they come.",
     ),
     Key(
         "schedule.warmup_images",
         8_000,
         or_none(whole(at_least=0)),
-        "Images over which the rate rises to its full value; fewer than those of the run.",
+        "Number of images over which the rate rises to its full value; fewer than those of the "
+        "run.",
     ),
     Key(
         "schedule.warmup_epochs",
@@ -848,28 +875,28 @@ KEYS = (
         "schedule.decay_at",
         (8 / 12, 11 / 12),
         numbers(lambda value: True, "fractions of the run, as (0.67, 0.92)"),
-        "For 'step': where the rate is multiplied by decay_factor, above 0 and below 1; at two "
-        "that come to one step, twice.",
+        "For 'step': points of the run, above 0 and below 1, at which the rate is multiplied by "
+        "decay_factor; two points that fall on one step count twice.",
     ),
     Key(
         "schedule.decay_factor",
         0.1,
         above(0),
-        "By what the rate is multiplied at each of decay_at.",
+        "Factor of the rate at each point of decay_at.",
     ),
     # ------------------------------------------------------------------ the data
     Key(
         "data.source",
         "shapes",
         one_of("coco", "voc", "yolo", "cityscapes", "tfds", "shapes"),
-        "Of what kind the data set is: its own keys have the same name.",
+        "Kind of the data set; the keys for it begin with its name.",
     ),
     Key(
         "data.canvases",
         ((800, 1344),),
         canvases(),
-        "Heights and widths that images are padded to, at most five: each is a compilation. "
-        "`ioub check_data` says which suit a data set.",
+        "Heights and widths that images are padded to, at most five, since each needs a "
+        "compilation. `ioub check_data` suggests canvases for a data set.",
         ssd=((300, 300),),
     ),
     Key(
@@ -877,22 +904,22 @@ KEYS = (
         "fit",
         one_of("fit", "short_side", "stretch"),
         "fit: the largest size that fits the canvas of the nearest aspect ratio. short_side: the "
-        "shorter side becomes short_side, unless the longer one would exceed long_side; into the "
-        "smallest canvas that holds that. stretch: the canvas itself, whatever the aspect ratio "
-        "(SSD).",
+        "shorter side becomes short_side, unless the longer one would exceed long_side, on the "
+        "smallest canvas that holds the result. stretch: the canvas itself, whatever the aspect "
+        "ratio (SSD).",
         ssd="stretch",
     ),
     Key(
         "data.resize.short_side",
         800,
         whole(at_least=1),
-        "Pixels of the shorter side, at most long_side; for short_side.",
+        "For short_side: pixels of the shorter side, at most long_side.",
     ),
     Key(
         "data.resize.long_side",
         1333,
         whole(at_least=1),
-        "Most pixels of the longer side; for short_side.",
+        "For short_side: largest number of pixels of the longer side.",
     ),
     Key(
         "data.resize.scales",
@@ -908,28 +935,28 @@ KEYS = (
         "data.max_boxes",
         100,
         whole(at_least=1),
-        "Ground-truth slots of an image; of more objects the largest are kept.",
+        "Number of ground-truth slots of an image; if it has more objects, the largest are kept.",
     ),
     Key(
         "data.on_error",
         "raise",
         one_of("raise", "skip"),
-        "raise, or skip: leave out what is broken and count it. The place of a box that is left "
-        "out is ignored, not background.",
+        "raise, or skip: leave faulty images and boxes out and count them. The region of a box "
+        "that is left out is ignored, not background.",
     ),
     Key(
         "data.exif",
         "ignore",
         one_of("ignore", "apply"),
-        "ignore: pixels as stored; apply: turned as their EXIF orientation says, at training, "
+        "ignore: pixels as stored; apply: turned by their EXIF orientation, in training, "
         "evaluation and detection alike. Sizes and boxes are then those of the upright images.",
     ),
     Key(
         "data.bit_depth",
         None,
         or_none(one_whole_of(8, 10, 12, 14, 16)),
-        "How many bits the values of 16-bit images have. None: what holds the largest value of the "
-        "training images, measured at the start of a run and kept.",
+        "Number of bits in the values of 16-bit images. None: as many as the largest value of the "
+        "training images needs, measured at the start of a run and kept.",
     ),
     Key(
         "data.keep_empty",
@@ -950,29 +977,30 @@ KEYS = (
         "data.allow_empty_classes",
         False,
         flag(),
-        "Whether training may have classes without a box to learn, as part of COCO or VOC does.",
+        "Whether training data may have classes without a box to learn, as a part of COCO or VOC "
+        "has.",
     ),
     Key(
         "data.tiles.size",
         None,
         or_none(whole(at_least=32)),
-        "Side in pixels of the square tiles that images are cut into, to train, evaluate and "
-        "detect: each is an example, and data.canvases and data.resize.mode are not read. None: "
-        "whole images.",
+        "Side in pixels of the square tiles into which images are cut for training, evaluation "
+        "and detection: each tile is an example, and data.canvases and data.resize.mode are not "
+        "used. None: whole images.",
     ),
     Key(
         "data.tiles.overlap",
         0.2,
         between(lambda value: 0 <= value < 1, "at least 0 and below 1"),
-        "Share of a side that neighbouring tiles have in common, at least; objects that are no "
-        "longer lie whole in a tile.",
+        "Least share of a side that neighbouring tiles have in common; objects that are not "
+        "longer than that are whole in some tile.",
     ),
     Key(
         "data.tiles.visibility",
         0.5,
         _SHARE,
-        "Share of a box that a tile has to show for an object to learn; what shows less is "
-        "ignored.",
+        "Share of a box that a tile has to show for the object to be learned; objects with less "
+        "are ignored.",
     ),
     Key(
         "data.tiles.zoom",
@@ -985,41 +1013,41 @@ KEYS = (
         "data.tiles.keep_empty",
         0.1,
         probability(),
-        "Share of the tiles without a box to learn that is trained on, as background, of the "
+        "Share of the tiles without a box to learn that are trained on, as background, among the "
         "images that are trained on (data.keep_empty).",
     ),
     Key(
         "data.tiles.cache",
         None,
         or_none(text()),
-        "A folder that keeps images decoded, 3 bytes a pixel, so that a tile is read without "
-        "decoding its image again; None: none.",
+        "A folder for decoded images, 3 bytes a pixel, from which a tile is read without decoding "
+        "its image again; None: no cache.",
     ),
     Key(
         "data.allow_same_images",
         False,
         flag(),
-        "Whether validation may have image files that are trained on, too, or files with the same "
-        "bytes.",
+        "Whether validation images may also be training images, as the same file or as files with "
+        "the same bytes.",
     ),
     Key(
         "data.split.val",
         0.0,
         _PART,
-        "Share of the training data that is held out as validation data, stratified by class; what "
-        "else says which images are validated on is not read then. 0: none.",
+        "Share of the training data that is held out as validation data, stratified by class; "
+        "other keys for validation images are then not used. 0: none.",
     ),
     Key(
         "data.split.test",
         0.0,
         _PART,
-        "Share of the training data that is held out as test data, likewise.",
+        "Share of the training data that is held out as test data, in the same way.",
     ),
     Key(
         "data.split.seed",
         0,
         whole(at_least=0),
-        "Fixes which images are held out.",
+        "Seed of the choice of images that are held out.",
     ),
     Key(
         "data.augmentation.horizontal_flip",
@@ -1040,29 +1068,29 @@ KEYS = (
             lambda value: len(value) == 2 and 0 < value[0] <= value[1],
             "two factors above 0, the smaller one first",
         ),
-        "Range of a factor drawn for each image: smaller leaves padding, larger is cropped. "
-        "(1.0, 1.0): none.",
+        "Range of a factor drawn for each image: smaller images are padded, larger ones are "
+        "cropped. (1.0, 1.0): none.",
     ),
     Key(
         "data.augmentation.photometric_distortion",
         False,
         flag(),
-        "Whether brightness, contrast, saturation and hue are changed, as SSD does.",
+        "Whether brightness, contrast, saturation and hue are changed, as in SSD.",
         ssd=True,
     ),
     Key(
         "data.augmentation.expand_ratio",
         1.0,
         at_least(1),
-        "Of SSD's set, too: the image is put on a mean-coloured canvas of up to so many times its "
-        "sides. 1.0: none.",
+        "Also from SSD: largest ratio of a mean-coloured canvas, on which the image is placed, to "
+        "the image. 1.0: none.",
         ssd=4.0,
     ),
     Key(
         "data.augmentation.minimum_iou_crop",
         False,
         flag(),
-        "Of SSD's set, too: whether a random part is cut out that overlaps every object in it well "
+        "Also from SSD: whether a random part is cropped that overlaps every object in it well "
         "enough.",
         ssd=True,
     ),
@@ -1070,7 +1098,7 @@ KEYS = (
         "data.augmentation.rotation",
         0.0,
         between(lambda value: 0 <= value <= 180, "degrees, 0 to 180"),
-        "Largest angle by which an image is turned, either way, in one warp with the next three.",
+        "Largest angle of rotation in either direction, in one warp with the next three.",
     ),
     Key(
         "data.augmentation.affine_scale",
@@ -1079,7 +1107,7 @@ KEYS = (
             lambda value: len(value) == 2 and 0 < value[0] <= value[1],
             "two factors above 0, the smaller one first",
         ),
-        "Range of a factor by which it is scaled about its centre. (1.0, 1.0): none.",
+        "Range of a factor of the scale about the image's centre. (1.0, 1.0): none.",
     ),
     Key(
         "data.augmentation.translation",
@@ -1097,8 +1125,8 @@ KEYS = (
         "data.augmentation.rotated_boxes",
         "ellipse",
         one_of("ellipse", "corners"),
-        "What the box of a turned or sheared object surrounds: the ellipse inside of its box, or "
-        "the corners of that, which is right for objects that are rectangles.",
+        "Shape that the box of a rotated or sheared object encloses: the ellipse in the original "
+        "box, or the corners of that box, which is right for rectangular objects.",
     ),
     Key(
         "data.augmentation.hsv",
@@ -1107,7 +1135,7 @@ KEYS = (
             lambda value: len(value) == 3 and all(0 <= gain <= 1 for gain in value),
             "three gains from 0 to 1, of hue, saturation and value, as (0.015, 0.7, 0.4)",
         ),
-        "How far hue (of the whole circle), saturation and value are changed, as shares.",
+        "Largest changes of hue (as a share of the whole circle), saturation and value.",
     ),
     Key(
         "data.augmentation.blur",
@@ -1125,8 +1153,8 @@ KEYS = (
         "data.augmentation.mosaic",
         0.0,
         probability(),
-        "Probability of a mosaic of an image and three others, as large as the image would be. It "
-        "takes the place of expand_ratio, minimum_iou_crop and scale_jitter.",
+        "Probability of a mosaic of an image and three others, of the same size as the image. It "
+        "replaces expand_ratio, minimum_iou_crop and scale_jitter.",
     ),
     Key(
         "data.augmentation.mosaic_scale",
@@ -1147,28 +1175,28 @@ KEYS = (
         "data.augmentation.copy_paste",
         0.0,
         probability(),
-        "Probability of pasting the boxes of objects of another image.",
+        "Probability of pasting the boxes of objects from another image.",
     ),
     Key(
         "data.augmentation.close_after",
         0.9,
         between(lambda value: 0 < value <= 1, "a share of the run, above 0 and at most 1"),
-        "Share of the run after which there is no mosaic, mixup and copy-paste any more, so that "
-        "it ends on images as they are. 1.0: they go on to the end.",
+        "Share of the run after which mosaic, mixup and copy-paste stop, so that the run ends on "
+        "ordinary images. 1.0: they go on to the end.",
     ),
     Key(
         "data.augmentation.min_visibility",
         0.25,
         between(lambda value: 0 <= value <= 1, "a share, 0 to 1"),
-        "Share of an object's box that must be left by the warp, by what covers it and in a "
-        "mosaic; of which less is left, those are regions to ignore.",
+        "Share of an object's box that must remain after the warp, under covering images and in a "
+        "mosaic; objects with less become regions to ignore.",
     ),
     Key(
         "data.coco.root",
         "",
         text(),
-        "The folder below which the files and folders of the next keys lie: a JSON in COCO's "
-        "format and a folder of images for each split.",
+        "The folder above the files and folders of the next keys: a JSON in COCO's format and a "
+        "folder of images for each split.",
     ),
     Key(
         "data.coco.train_annotations",
@@ -1176,33 +1204,38 @@ KEYS = (
         _FILES,
         "The JSON of the training images, or several: their images together are the split.",
     ),
-    Key("data.coco.train_images", "train2017", _FOLDERS, "Their folder, or one for each file."),
+    Key(
+        "data.coco.train_images",
+        "train2017",
+        _FOLDERS,
+        "The folder of these images, or one for each file.",
+    ),
     Key(
         "data.coco.val_annotations",
         "annotations/instances_val2017.json",
         _FILES,
         "The JSON of the validation images, by which the best checkpoint is chosen.",
     ),
-    Key("data.coco.val_images", "val2017", _FOLDERS, "Their folder."),
+    Key("data.coco.val_images", "val2017", _FOLDERS, "The folder of these images."),
     Key(
         "data.coco.test_annotations",
         "annotations/image_info_test-dev2017.json",
         _FILES,
         "The JSON of the test images.",
     ),
-    Key("data.coco.test_images", "test2017", _FOLDERS, "Their folder."),
+    Key("data.coco.test_images", "test2017", _FOLDERS, "The folder of these images."),
     Key(
         "data.coco.classes",
         None,
         or_none(names()),
-        "Names of the categories to learn, None: all of the file.",
+        "Names of the categories to learn; None: all in the file.",
     ),
     Key(
         "data.voc.root",
         "",
         text(),
-        "A folder with Annotations/, JPEGImages/ (or images/) and ImageSets/Main/, one with XMLs "
-        "beside their images, or one that holds several such folders, whose union a split is: "
+        "A folder with Annotations/, JPEGImages/ (or images/) and ImageSets/Main/, a folder of "
+        "XMLs beside their images, or one above several such folders, whose union forms a split: "
         "('VOC2007', 'VOC2012').",
     ),
     Key("data.voc.train_folders", (".",), names(), "The folders of the training images."),
@@ -1210,7 +1243,7 @@ KEYS = (
         "data.voc.train_split",
         "trainval",
         text(),
-        "Which of them are trained on: a list of ImageSets/Main, or 'all'.",
+        "The images of these folders to train on: a list of ImageSets/Main, or 'all'.",
     ),
     Key("data.voc.val_folders", (".",), names(), "The folders of the validation images."),
     Key("data.voc.val_split", "test", text(), "Their list, or 'all'."),
@@ -1220,51 +1253,52 @@ KEYS = (
         "data.voc.classes",
         None,
         or_none(names()),
-        "Names of the classes, in the order of their labels. None: all that the objects of the "
-        "training split have, sorted.",
+        "Names of the classes, in the order of their labels. None: all names of objects in the "
+        "training split, sorted.",
     ),
     Key(
         "data.voc.unannotated",
         None,
         or_none(one_of("problem", "empty")),
-        "What an image without XML is: a 'problem' (see data.on_error), or 'empty', one without "
-        "objects. None: empty where the tool that wrote the XMLs writes none for such images.",
+        "Meaning of an image without XML: a 'problem' (see data.on_error), or 'empty', an image "
+        "without objects. None: empty if the tool that wrote the XMLs writes none for such "
+        "images.",
     ),
     Key(
         "data.voc.pixels",
         None,
         or_none(one_of("devkit", "zero_based", "one_based_exclusive")),
-        "How pixels are counted: 'devkit' (from 1, xmax and ymax are inside the box), 'zero_based' "
-        "(from 0, they are outside) or 'one_based_exclusive' (from 1, they are outside). None: as "
-        "the files of the training split give away.",
+        "Pixel convention: 'devkit' (from 1, xmax and ymax are inside the box), 'zero_based' "
+        "(from 0, they are outside) or 'one_based_exclusive' (from 1, they are outside). None: "
+        "decided by the files of the training split.",
     ),
     Key(
         "data.yolo.root",
         "",
         text(),
-        "The folder of a data set in YOLO's format, or the YAML or the obj.data that describes it. "
-        "Folders of images and labels alone will do.",
+        "The folder of a data set in YOLO's format, or the YAML or the obj.data that describes "
+        "it. Folders of images and labels alone are enough.",
     ),
     Key(
         "data.yolo.train_split",
         "train",
         text(),
-        "Which images are trained on: 'train', 'val' or 'test' of the YAML or the folders, "
-        "'all' that are there, or a folder or a list of images below the root.",
+        "The images to train on: 'train', 'val' or 'test' of the YAML or the folders, 'all' for "
+        "all images there, or a folder or a list of images below the root.",
     ),
-    Key("data.yolo.val_split", "val", text(), "Likewise the validation images."),
-    Key("data.yolo.test_split", "test", text(), "Likewise the test images."),
+    Key("data.yolo.val_split", "val", text(), "The validation images, likewise."),
+    Key("data.yolo.test_split", "test", text(), "The test images, likewise."),
     Key(
         "data.yolo.classes",
         None,
         or_none(names()),
-        "Names of the classes to learn, None: all. Where no file names the classes, these are the "
+        "Names of the classes to learn; None: all. If no file names the classes, these are the "
         "names of the ids 0, 1, ...",
     ),
     Key("data.cityscapes.root", "", text(), "The devkit's folder, with leftImg8bit/ and gtFine/."),
-    Key("data.cityscapes.train_split", "train", text(), "The split that is trained on."),
-    Key("data.cityscapes.val_split", "val", text(), "The split that is validated on."),
-    Key("data.cityscapes.test_split", "val", text(), "The split that is tested on."),
+    Key("data.cityscapes.train_split", "train", text(), "The training split."),
+    Key("data.cityscapes.val_split", "val", text(), "The validation split."),
+    Key("data.cityscapes.test_split", "val", text(), "The test split."),
     Key(
         "data.tfds.name",
         "coco/2017",
@@ -1275,27 +1309,27 @@ KEYS = (
         "data.tfds.data_dir",
         None,
         or_none(text()),
-        "The folder of prepared data sets; None: where TFDS looks by itself.",
+        "The folder of prepared data sets; None: TFDS's default.",
     ),
-    Key("data.tfds.train_split", "train", text(), "The split that is trained on."),
-    Key("data.tfds.val_split", "validation", text(), "The split that is validated on."),
-    Key("data.tfds.test_split", "test", text(), "The split that is tested on."),
+    Key("data.tfds.train_split", "train", text(), "The training split."),
+    Key("data.tfds.val_split", "validation", text(), "The validation split."),
+    Key("data.tfds.test_split", "test", text(), "The test split."),
     Key(
         "data.tfds.one_based",
         None,
         or_none(flag()),
-        "Whether its boxes were made from VOC's 1-based pixels. None: if its name is 'voc'.",
+        "Whether its boxes were made from VOC's 1-based pixels. None: only if its name is 'voc'.",
     ),
-    Key("data.shapes.num_train", 20_000, whole(at_least=1), "Images that are drawn to train on."),
-    Key("data.shapes.num_val", 400, whole(at_least=1), "Images that are drawn to validate on."),
+    Key("data.shapes.num_train", 20_000, whole(at_least=1), "Number of training images to draw."),
+    Key("data.shapes.num_val", 400, whole(at_least=1), "Number of validation images to draw."),
     Key("data.shapes.image_size", (128, 128), size(), "Their height and width."),
-    Key("data.shapes.seed", 0, whole(at_least=0), "Fixes what is drawn."),
+    Key("data.shapes.seed", 0, whole(at_least=0), "Seed of the drawings."),
     # ------------------------------------------------------------------ the evaluation
     Key(
         "evaluation.every_images",
         COCO_TRAINING_IMAGES,
         or_none(whole(at_least=1)),
-        "After how many images of the training it is evaluated.",
+        "Number of training images between two evaluations.",
     ),
     Key(
         "evaluation.every_epochs",
@@ -1307,27 +1341,27 @@ KEYS = (
         "evaluation.patience",
         None,
         or_none(whole(at_least=1)),
-        "After how many evaluations without a better AP (of the first of evaluation.metrics) the "
-        "training ends early; None: never.",
+        "Number of evaluations without a better AP (of the first of evaluation.metrics) after "
+        "which training ends early; None: never.",
     ),
     Key(
         "evaluation.min_delta",
         0.0,
         at_least(0),
-        "By how much more than the best an AP has to be to count as better, for patience.",
+        "For patience: least gain over the best AP that counts as better.",
     ),
     Key(
         "evaluation.batch_size",
         16,
         whole(at_least=1),
-        "Images that are detected in at once, over all devices.",
+        "Number of images in a batch of detection, over all devices.",
     ),
     Key("evaluation.score_threshold", 0.05, number(), "Least score of a detection.", ssd=0.02),
     Key(
         "evaluation.candidates_per_level",
         1000,
         whole(at_least=1),
-        "Scores of each level that are looked at, the highest.",
+        "Number of candidates for NMS on each level, those with the highest scores.",
         ssd=NO_KEY,
     ),
     Key(
@@ -1342,117 +1376,124 @@ KEYS = (
         "evaluation.nms_iou",
         0.5,
         above(0),
-        "IoU with a better detection of its class from which a detection is left out.",
+        "IoU with a better detection of its class from which on a detection is suppressed.",
         ssd=0.45,
     ),
     Key(
         "evaluation.suppression",
         "nms",
         one_of("nms", "soft_nms_linear", "soft_nms_gaussian", "weighted_box_fusion"),
-        "What becomes of the lower ones: nms leaves them out, Soft-NMS (arXiv 1704.04503) lowers "
-        "their scores, weighted box fusion (arXiv 1910.13302) takes the mean of such boxes.",
+        "Treatment of the overlapping detections: nms leaves them out, Soft-NMS (arXiv "
+        "1704.04503) lowers their scores, weighted box fusion (arXiv 1910.13302) takes the mean "
+        "of such boxes.",
     ),
     Key(
         "evaluation.soft_nms_sigma",
         None,
         or_none(above(0)),
-        "Of soft_nms_gaussian, which has no use for nms_iou: scores are multiplied by "
-        "exp(-IoU^2 / sigma); None: 0.5.",
+        "For soft_nms_gaussian, which does not use nms_iou: scores are multiplied by exp(-IoU^2 / "
+        "sigma); None: 0.5.",
     ),
     Key(
         "evaluation.class_agnostic",
         False,
         flag(),
-        "Whether boxes of other classes are suppressed, too; not by weighted_box_fusion.",
+        "Whether boxes of other classes are suppressed, too; not for weighted_box_fusion.",
     ),
     Key(
         "evaluation.max_detections",
         100,
         whole(at_least=1),
-        "Detections of an image, the best.",
+        "Largest number of detections in an image, the best ones.",
         ssd=200,
     ),
     Key(
         "evaluation.coco_detections",
         100,
         whole(at_least=100),
-        "How many detections of a class in an image COCO's metrics count, the best. More than 100, "
-        "for images with more objects, is not COCO's own AP but AP@300, which then picks the best "
-        "checkpoint.",
+        "Number of detections of a class in an image that COCO's metrics count, the best ones. "
+        "More than 100, for images with more objects, is not COCO's own AP but, for example, "
+        "AP@300, which then picks the best checkpoint.",
     ),
     Key(
         "evaluation.metrics",
         ("coco",),
         metrics(),
-        "What is computed; the AP of the first picks the best checkpoint.",
+        "The metrics to compute; the AP of the first one picks the best checkpoint.",
     ),
     Key(
         "evaluation.average_classes",
         (),
         names(),
-        "Classes whose mean AP is reported, too, as AP_chosen.",
+        "Classes whose mean AP is also reported, as AP_chosen.",
     ),
     Key(
         "evaluation.backend",
         "faster_coco_eval",
         one_of("faster_coco_eval", "pycocotools"),
-        "Who computes COCO's metrics: pycocotools has the same numbers, ten times as slowly.",
+        "The package that computes COCO's metrics; pycocotools returns the same numbers, ten "
+        "times slower.",
     ),
     Key(
         "evaluation.losses",
         True,
         flag(),
-        "Whether a training records the losses on the validation images, too.",
+        "Whether a training also records the losses on the validation images.",
     ),
     Key(
         "evaluation.pictures",
         8,
         whole(at_least=0),
-        "Of how many validation images the detections are drawn at every evaluation.",
+        "Number of validation images whose detections are drawn at every evaluation.",
     ),
     Key(
         "evaluation.candidates_per_class",
         NO_KEY,
         whole(at_least=1),
-        "Scores of each class that are looked at, the highest, in an SSD.",
+        "Number of candidates for NMS of each class in an SSD, those with the highest scores.",
         ssd=400,
     ),
     # ------------------------------------------------------------------ how it is run
-    Key("runtime.devices", None, or_none(whole(at_least=1)), "How many devices; None: all."),
+    Key("runtime.devices", None, or_none(whole(at_least=1)), "Number of devices; None: all."),
     Key(
-        "runtime.workers", 0, whole(at_least=0), "Processes that load data; 0: threads of this one."
+        "runtime.workers",
+        0,
+        whole(at_least=0),
+        "Number of processes that load data; 0: threads of this process.",
     ),
     Key(
         "runtime.gradient_accumulation",
         1,
         whole(at_least=1),
-        "Parts of a batch that go through the network one after another: the memory of one part "
-        "and one more forward pass, the same gradient. Batch norms see a part.",
+        "Number of parts of a batch that go through the network one after another: this takes the "
+        "memory of one part and one more forward pass, and gives the same gradient. Batch norms "
+        "use the statistics of a part.",
     ),
     Key(
         "runtime.rematerialize",
         "nothing",
         one_of("nothing", "activations", "blocks"),
-        "What the backward pass computes once more instead of keeping it: activations is what lies "
-        "between convolutions, blocks is all inside of blocks.",
+        "Values that the backward pass recomputes instead of keeping them: activations, those "
+        "between convolutions; blocks, everything inside of blocks.",
     ),
-    Key("runtime.log_every_steps", 20, whole(at_least=1), "Steps between two records."),
+    Key("runtime.log_every_steps", 20, whole(at_least=1), "Number of steps between two records."),
     Key(
         "runtime.wandb_project",
         None,
         or_none(text()),
-        "The project of Weights & Biases that gets the metrics too (extra `wandb`); None: none.",
+        "The project of Weights & Biases that also receives the metrics (extra `wandb`); None: no "
+        "project.",
     ),
     Key(
         "runtime.checkpoint_every_images",
         20_000,
         whole(at_least=1),
-        "Images between two checkpoints.",
+        "Number of images between two checkpoints.",
     ),
     Key(
         "runtime.check_compilations",
         True,
         flag(),
-        "Whether training ends where the step is compiled more than once for a canvas.",
+        "Whether training stops if the step is compiled more than once for a canvas.",
     ),
 )

@@ -1,7 +1,7 @@
-"""The check of a configuration: every key by the table of `keys.py`, and keys that go together.
+"""Checks of a configuration: every key by the table of `keys.py`, and keys that go together.
 
 Keys that a configuration does not have, because it is of an earlier version or another family, are
-not looked at, nor are those that are not in the table.
+not checked, and neither are those that are not in the table.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ Values = Mapping[str, Any]
 
 
 def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
-    """Refuses what cannot be run, or would be something else than was meant.
+    """Refuses a configuration that cannot be run, or would not do what it seems to ask for.
 
     What depends on the data, the devices and the parts that are built is checked where they are.
 
@@ -46,7 +46,7 @@ def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
 
 
 def check_devices(config: ml_collections.ConfigDict, device_count: int) -> None:
-    """Refuses batches that so many devices cannot share.
+    """Refuses batches that this number of devices cannot share.
 
     Args:
       config: the whole configuration, which `check` has looked at.
@@ -61,8 +61,8 @@ def check_devices(config: ml_collections.ConfigDict, device_count: int) -> None:
     parts = values.get("runtime.gradient_accumulation", 1)
     if images % parts:
         raise ConfigError(
-            f"runtime.gradient_accumulation is {parts}, which cannot cut the {images} images of a "
-            "device into equal parts; it must divide them."
+            f"runtime.gradient_accumulation is {parts}, which does not divide the {images} images "
+            "of a device into equal parts; give a divisor."
         )
     _check_shared("evaluation.batch_size", values, device_count)
 
@@ -71,7 +71,7 @@ def _check_shared(key: str, values: Values, device_count: int) -> None:
     batch_size = values[key]
     if batch_size % device_count:
         raise ConfigError(
-            f"{key} is {batch_size}, which {device_count} devices cannot share evenly; make it a "
+            f"{key} is {batch_size}, which {device_count} devices cannot share evenly; give a "
             "multiple, or set runtime.devices."
         )
 
@@ -91,7 +91,7 @@ def _flat(config: ml_collections.ConfigDict, prefix: str = "") -> Values:
 
 
 def _values(values: Values, *names: str) -> tuple[Any, ...] | None:
-    """The values of several keys, None where one of them is not there."""
+    """The values of several keys, or None if one of them is missing."""
     return tuple(values[name] for name in names) if values.keys() >= set(names) else None
 
 
@@ -106,7 +106,7 @@ def _check_keys(values: Values) -> None:
 
 
 def _check_backend(values: Values) -> None:
-    """Without its package the first evaluation would fail, after hours of training."""
+    """Refuses a backend without its package, which would fail after hours of training."""
     backend = values.get("evaluation.backend")
     if backend == "faster_coco_eval" and importlib.util.find_spec(backend) is None:
         raise ConfigError(
@@ -120,17 +120,17 @@ def _check_suppression(values: Values) -> None:
     method = values.get("evaluation.suppression", "nms")
     if sigma is not None and method != "soft_nms_gaussian":
         raise ConfigError(
-            f"evaluation.soft_nms_sigma is {sigma:g}, which evaluation.suppression={method} has no "
-            "use for; leave it unset, or set --config.evaluation.suppression=soft_nms_gaussian."
+            f"evaluation.soft_nms_sigma is {sigma:g}, which evaluation.suppression={method} does "
+            "not use; leave it unset, or set --config.evaluation.suppression=soft_nms_gaussian."
         )
 
 
 def _check_tiles(values: Values) -> None:
-    """A section that is assigned as a whole holds whatever was written."""
+    """Refuses a wrong section of tiles: one assigned as a whole may hold any values."""
     if "data.tiles" in values:
         raise ConfigError(
-            f"data.tiles is {values['data.tiles']!r}; it has several keys, so set the side of a "
-            "tile by --config.data.tiles.size=640, or data.tiles to {'size': 640, 'overlap': 0.2}."
+            f"data.tiles is {values['data.tiles']!r}; it has several keys: set the side of a tile "
+            "by --config.data.tiles.size=640, or data.tiles to {'size': 640, 'overlap': 0.2}."
         )
     known = [key.name for key in keys.KEYS if key.name.startswith("data.tiles.")]
     for name in values:
@@ -166,14 +166,14 @@ def _check_frozen_norms(values: Values) -> None:
 
 
 def _check_channels(values: Values) -> None:
-    """Whether means and colours are of as many channels as the images have."""
+    """Checks that means and colours have as many channels as the images."""
     channels = values.get("model.in_channels", 3)
     for name in ("model.pixel_mean", "model.pixel_std"):
         count = len(values.get(name, (0, 0, 0)))
         if count not in (3, channels):
             raise ConfigError(
                 f"{name} has {count} numbers, where model.in_channels is {channels}; give "
-                f"{channels}, or RGB's three, of which others are made."
+                f"{channels}, or RGB's three, from which the others are made."
             )
     if channels == 3:
         return
@@ -192,18 +192,18 @@ def _check_channels(values: Values) -> None:
 
 
 def _check_split(values: Values) -> None:
-    """Whether something is left to train on, and nothing is asked for that is not known."""
+    """Checks that some images are left to train on, and that all options of the split are known."""
     known = {"data.split.val", "data.split.test", "data.split.seed"}
     for name, value in values.items():
         if name == "data.split" or (name.startswith("data.split.") and name not in known):
             raise ConfigError(
-                f"{name} is {value!r}, but data.split has the keys val, test and seed alone; what "
-                "is not held out is trained on."
+                f"{name} is {value!r}, but data.split has only the keys val, test and seed; images "
+                "that are not held out are trained on."
             )
     held = {name: values.get(name, 0.0) for name in ("data.split.val", "data.split.test")}
     if sum(held.values()) >= 1:
         words = " and ".join(f"{name} is {share:g}" for name, share in held.items())
-        raise ConfigError(f"{words}, which leaves nothing to train on; make them smaller.")
+        raise ConfigError(f"{words}, which leaves no images to train on; give smaller shares.")
 
 
 #: Keys that say the same length, the first in images, the second in epochs.
@@ -215,7 +215,7 @@ LENGTHS = (
 
 
 def _check_lengths(values: Values) -> None:
-    """Whether each length is given once, in images or in epochs."""
+    """Checks that each length is given once, in images or in epochs."""
     for in_images, in_epochs in LENGTHS:
         if in_images not in values:
             continue
@@ -224,13 +224,13 @@ def _check_lengths(values: Values) -> None:
             raise ConfigError(f"{in_images} and {in_epochs} are None; set one of them.")
         if images is not None and epochs is not None:
             raise ConfigError(
-                f"{in_images} is {images:,} and {in_epochs} {epochs:g}, where one of them says how "
-                f"long; set --config.{in_images}=None or --config.{in_epochs}=None."
+                f"{in_images} is {images:,} and {in_epochs} {epochs:g}, but only one of them can "
+                f"set the length; set --config.{in_images}=None or --config.{in_epochs}=None."
             )
 
 
 def _check_schedule(values: Values) -> None:
-    """Whether the rate reaches its full value, and decays within the run."""
+    """Checks that the rate reaches its full value, and decays within the run."""
     found = _values(values, "schedule.images", "schedule.warmup_images", "batch_size")
     if found is not None and None not in found:  # of lengths in epochs it is known with the data
         check_warmup(*found)
@@ -240,7 +240,7 @@ def _check_schedule(values: Values) -> None:
 
 
 def check_warmup(images: int, warmup_images: int, batch_size: int) -> None:
-    """Refuses a warm-up that takes the whole run, whose lengths are in images.
+    """Refuses a warm-up as long as the whole run, where its length is in images.
 
     Raises:
       ConfigError: it does.
@@ -261,6 +261,6 @@ def _check_decays(decay_at: tuple[float, ...]) -> None:
     outside = [fraction for fraction in decay_at if not 0 < fraction < 1]
     if outside:
         raise ConfigError(
-            f"schedule.decay_at has {outside[0]}, which is no fraction of the run, above 0 and "
-            f"below 1; set --config.schedule.decay_at='{inside}', or leave out what is not."
+            f"schedule.decay_at has {outside[0]}, which is not a fraction of the run, above 0 and "
+            f"below 1; set --config.schedule.decay_at='{inside}', or leave it out."
         )

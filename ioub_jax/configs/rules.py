@@ -1,4 +1,4 @@
-"""What the value of a key must be: its type, its range, and how both are written."""
+"""Rules for the values of keys: type and range, and how both are written."""
 
 import dataclasses
 import math
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What a value must be.
+    """A rule for a value.
 
     Attributes:
       kind: the type that a configuration holds.
@@ -32,7 +32,7 @@ class Rule:
         return ", ".join(part for part in parts if part)
 
     def fault(self, value: Any) -> str | None:
-        """What a value must be and is not, in words; None where it is as it must be."""
+        """The requirement that a value violates, in words; None for an allowed value."""
         if value is None and self.optional:
             return None
         if not self.is_kind(value):
@@ -41,7 +41,7 @@ class Rule:
 
 
 def or_none(rule: Rule) -> Rule:
-    """What a rule allows, and None."""
+    """A rule that allows None as well."""
     return dataclasses.replace(rule, optional=True)
 
 
@@ -61,7 +61,7 @@ def _is_text(value: Any) -> bool:
 
 
 def whole(at_least: int) -> Rule:
-    """A whole number of at least so much."""
+    """A whole number not below a minimum."""
     return Rule(
         int, _is_whole, "a whole number", lambda value: value >= at_least, f"at least {at_least}"
     )
@@ -73,7 +73,7 @@ def number() -> Rule:
 
 
 def at_least(low: float) -> Rule:
-    """A number of at least so much."""
+    """A number not below a minimum."""
     return Rule(float, _is_number, "a number", lambda value: value >= low, f"at least {low:g}")
 
 
@@ -128,7 +128,7 @@ _are_numbers = _is_tuple_of(_is_number)
 
 
 def _is_size(value: Any) -> bool:
-    """Whether it is a height and a width in pixels."""
+    """True if a value is a height and a width in pixels."""
     return _is_tuple_of(_is_whole)(value) and len(value) == 2 and min(value) > 0
 
 
@@ -138,7 +138,7 @@ def names() -> Rule:
 
 
 def one_or_several(example: str) -> Rule:
-    """A text, or a tuple of several, as the example is written."""
+    """A text, or a tuple of several as in the example."""
     are_texts = _is_tuple_of(_is_text)
     return Rule(
         object,
@@ -174,12 +174,12 @@ def class_weights() -> Rule:
 
 
 def numbers(is_allowed: Callable[[Any], bool], words: str) -> Rule:
-    """A tuple of numbers that is as `words` say, which tell that it is one."""
+    """A tuple of numbers that `words` describe, tuple included."""
     return Rule(tuple, lambda value: _are_numbers(value) and is_allowed(value), words)
 
 
 def numbers_above(low: float, count: int, words: str) -> Rule:
-    """A tuple of so many numbers above another."""
+    """A tuple of that many numbers above another."""
     return numbers(lambda value: len(value) == count and min(value) > low, words)
 
 
@@ -195,7 +195,7 @@ def interval() -> Rule:
     """The ends of an interval within 0 and 1."""
     return numbers(
         lambda value: len(value) == 2 and 0 <= value[0] < value[1] <= 1,
-        "two numbers within 0 and 1, the lower first, as (0.0, 0.95)",
+        "two numbers from 0 to 1, the lower first, as (0.0, 0.95)",
     )
 
 
@@ -205,7 +205,7 @@ def size() -> Rule:
 
 
 def canvases() -> Rule:
-    """The heights and widths of at least one image."""
+    """The heights and widths of one or more images."""
     return Rule(
         tuple,
         lambda value: _is_tuple_of(_is_size)(value) and len(value) > 0,
@@ -214,7 +214,7 @@ def canvases() -> Rule:
 
 
 def ratios_of_levels() -> Rule:
-    """For each level of an SSD the ratios of its boxes."""
+    """The ratios of the boxes for each level of an SSD."""
 
     def are_ratios(value: Any) -> bool:
         return _are_numbers(value) and all(ratio > 0 for ratio in value)
@@ -225,7 +225,7 @@ def ratios_of_levels() -> Rule:
 
 
 def intervals_of_levels() -> Rule:
-    """For each level a range of sizes in pixels."""
+    """A range of sizes in pixels for each level."""
 
     def is_range(value: Any) -> bool:
         return _are_numbers(value) and len(value) == 2 and 0 <= value[0] < value[1]
@@ -238,11 +238,11 @@ def intervals_of_levels() -> Rule:
 
 
 def metrics() -> Rule:
-    """Which metrics an evaluation has."""
+    """The metrics of an evaluation."""
 
     def are_metrics(value: Any) -> bool:
         known = _is_tuple_of(lambda name: name in ("coco", "voc", "lvis"))(value)
         return known and len(value) > 0 and len(set(value)) == len(value)
 
-    words = "'coco', 'voc', 'lvis' or several, first the one whose AP picks the best checkpoint"
+    words = "'coco', 'voc', 'lvis' or several, the one whose AP picks the best checkpoint first"
     return Rule(tuple, are_metrics, words)

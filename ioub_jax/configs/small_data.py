@@ -1,4 +1,4 @@
-"""What the recipes for data of one's own have in common: a few hundred images, trained soon."""
+"""Common part of the recipes for your own data: a few hundred images, trained in a short time."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""A configuration in which every key has its default, of an SSD300 or SSD512; see `keys.py`.
+"""The configuration of an SSD300 or SSD512 with every key at its default; see `keys.py`.
 
 `coco_ssd.py` and `voc_ssd.py` start from here.
 """

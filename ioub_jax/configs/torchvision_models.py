@@ -1,4 +1,4 @@
-"""The configurations that equal torchvision's detectors: their model, anchors, matcher and test."""
+"""Configurations equal to torchvision's detectors: model, anchors, matcher and inference."""
 
 import copy
 from typing import Any
@@ -140,7 +140,7 @@ _SSD300: dict[str, Any] = {
 
 
 def torchvision_config(architecture: str) -> dict[str, Any]:
-    """What a configuration must say to be one of torchvision's detectors.
+    """Values of a configuration that make it one of torchvision's detectors.
 
     Args:
       architecture: 'retinanet_resnet50_fpn', 'retinanet_resnet50_fpn_v2', 'fcos_resnet50_fpn' or
@@ -159,5 +159,5 @@ def torchvision_config(architecture: str) -> dict[str, Any]:
         config["model"]["head"].update({"norm": "group_norm", "bias_before_norm": False})
         config["loss"]["localization"].update({"name": "giou"})
     elif architecture != "retinanet_resnet50_fpn":
-        raise ValueError(f"{architecture!r} is none of torchvision's detectors.")
+        raise ValueError(f"{architecture!r} is not one of torchvision's detectors.")
     return config

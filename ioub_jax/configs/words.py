@@ -1,11 +1,11 @@
-"""What a configuration trains, in a sentence."""
+"""One-sentence description of a training."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def describe(settings: Mapping[str, Any]) -> str:
-    """Data, canvases, detector and length of a training.
+    """Data, canvases, detector and length of a training, in a sentence.
 
     Args:
       settings: the whole configuration, as JSON can hold it.

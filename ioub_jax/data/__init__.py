@@ -1,1 +1,1 @@
-"""Data sets, transforms and batches: numpy and OpenCV, loaded by grain; nothing here needs jax."""
+"""Data sets, transforms and batches: numpy and OpenCV, loaded by grain, without jax."""

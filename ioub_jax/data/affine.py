@@ -1,4 +1,4 @@
-"""Rotation, scale, shear and translation of an example by one warp, so by one interpolation."""
+"""Rotation, scale, shear and translation of an example by one warp, hence one interpolation."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ ROTATED_BOXES = ("ellipse", "corners")
 
 @dataclasses.dataclass(frozen=True)
 class AffineLimits:
-    """How far `random_affine` goes.
+    """Limits of `random_affine`.
 
     Attributes:
       rotation: degrees, either way.
@@ -33,7 +33,7 @@ class AffineLimits:
 
     @property
     def is_none(self) -> bool:
-        """Whether nothing would ever move."""
+        """True if nothing would ever move."""
         return self == AffineLimits()
 
 
@@ -46,7 +46,7 @@ def random_affine(
     min_visibility: float,
     colour: tuple[int, ...],
 ) -> Example:
-    """Shears, scales and turns an image about its centre and shifts it, each by a uniform amount.
+    """Shears, scales, rotates and shifts an image about its centre, each by a uniform amount.
 
     Args:
       example: the example.
@@ -86,7 +86,7 @@ def affine_matrix(
     translation: tuple[float, float] = (0.0, 0.0),
     shear: tuple[float, float] = (0.0, 0.0),
 ) -> np.ndarray:
-    """Where the points of an image go: sheared, scaled and turned about its centre, then shifted.
+    """Matrix that shears, scales and rotates an image about its centre, then shifts it.
 
     Args:
       size: height and width of the image.

@@ -1,4 +1,4 @@
-"""Transforms of an image's pixels alone: levels, colours, sharpness. Its objects stay."""
+"""Transforms of an image's pixels alone: levels, colours, sharpness. Its objects stay unchanged."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What happens to a training example between its file and its batch."""
+"""Augmentation of a training example between its file and its batch."""
 
 import dataclasses
 from collections.abc import Callable
@@ -79,7 +79,7 @@ class Augmentation:
                     raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {words}.")
 
     def zoom(self, mosaic_draw: float) -> float | None:
-        """By how much a part of an image may be enlarged beyond the size of the whole, at least 1.
+        """Largest factor by which a part of an image may be enlarged beyond the whole, at least 1.
 
         Args:
           mosaic_draw: where between its limits the factor of the image in mosaics is, 0 to 1.
@@ -103,7 +103,7 @@ class Augmentation:
 
     @property
     def joins(self) -> bool:
-        """Whether an example may be made of several."""
+        """True if an example may be made of several."""
         return max(self.mosaic, self.mixup, self.copy_paste) > 0
 
     def closed(self) -> "Augmentation":
@@ -112,7 +112,7 @@ class Augmentation:
 
     @property
     def affine_limits(self) -> AffineLimits:
-        """How far the warp goes."""
+        """Limits of the warp."""
         return AffineLimits(self.rotation, self.affine_scale, self.translation, self.shear)
 
     def __call__(
@@ -155,7 +155,7 @@ _STREAMS = (
 
 
 class _Chain:
-    """The transforms of one example in their order; arguments as of `Augmentation.__call__`."""
+    """The transforms of one example in their order; arguments as for `Augmentation.__call__`."""
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class _Chain:
         return _written(self._with_other_pixels(self._mixed(example)), self._out)
 
     def _stream(self, name: str) -> np.random.Generator:
-        """The numbers of one transform, from their beginning: a child that `spawn` would give.
+        """The random numbers of one transform from their start: a child that `spawn` would give.
 
         Each takes its time to make, so only those are made that are used.
         """
@@ -190,7 +190,7 @@ class _Chain:
         return np.random.default_rng(np.random.SeedSequence(parent.entropy, spawn_key=key))
 
     def _drawn(self, name: str, probability: float) -> np.random.Generator | None:
-        """The numbers of a transform where it is done, None where it is not."""
+        """The random numbers of a transform if it is applied, None if it is not."""
         if not probability:
             return None
         rng = self._stream(name)
@@ -312,7 +312,7 @@ class _Chain:
 
 
 def _written(example: Example, out: np.ndarray) -> Example:
-    """With its pixels in the top left of the canvas, where most transforms have left them."""
+    """The example with its pixels in the top left of the canvas, where most transforms put them."""
     image = transforms.pixels(example)
     if np.may_share_memory(image, out):
         return example

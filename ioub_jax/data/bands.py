@@ -1,4 +1,4 @@
-"""Images of other channels than RGB and grey: the bands of a file as they are stored."""
+"""Images with other channels than RGB and grey: the bands of a file as they are stored."""
 
 import contextlib
 import io
@@ -69,17 +69,17 @@ def bands_of_array(values: np.ndarray, name: str, channels: int, way_out: str) -
 
 
 def wrong_count(name: str, bands: int, channels: int, way_out: str) -> DataError:
-    """That an image has another number of bands than there are channels."""
+    """The error for an image whose number of bands is not that of the channels."""
     has = "1 channel" if bands == 1 else f"{bands} channels"
     return DataError(
-        f"{name}: has {has}, where config.model.in_channels={channels} asks for {channels}; set "
-        f"that to what the images have, or give images of {channels} channels, {way_out}",
+        f"{name}: has {has}, where config.model.in_channels={channels} requires {channels}; set "
+        f"that to the number in the images, or give images of {channels} channels, {way_out}",
         "unreadable_image",
     )
 
 
 def _as_rgb_tiff(data: bytes) -> bytes:
-    """A TIFF with tags that say RGB and one band more.
+    """A TIFF with tags for RGB and one band more.
 
     OpenCV reads four bands where the file calls them RGB and something unknown. Called grey and
     three unknown ones, as satellite images often are, it reads one; called transparency, it

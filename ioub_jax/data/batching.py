@@ -1,4 +1,4 @@
-"""Which images are in which batch, and how a batch is laid out."""
+"""Plans of the images in each batch, and the layout of a batch."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ _EVERYWHERE = (-1e4, -1e4, 1e5, 1e5)
 
 
 def padding_colour(channels: int) -> tuple[int, ...]:
-    """The colour of the padding of images of so many channels.
+    """The padding colour of images with that many channels.
 
     Of 3 channels `PADDING_COLOUR`; of 1 its grey (ITU-R 601); of more, that of RGB and for the
     others the mean of its three numbers.
@@ -52,7 +52,7 @@ class PlannedBatch:
 
 
 class Plan(Protocol):
-    """Anything that says what is in batch `step`."""
+    """A plan of the images in every batch."""
 
     batch_size: int
     canvases: tuple[tuple[int, int], ...]
@@ -144,7 +144,7 @@ class BatchPlan:
     def __getitem__(self, step: int) -> PlannedBatch:
         """The batch of any step >= 0."""
         if step < 0:
-            raise IndexError(f"Steps count from 0, there is no step {step}.")
+            raise IndexError(f"Steps are counted from 0; there is no step {step}.")
         # The buckets keep some images back, so the batch is never complete before this epoch.
         epoch = step * self.batch_size // self.images_per_epoch
         while self._batches_before(epoch + 1).sum() <= step:
@@ -167,7 +167,7 @@ class BatchPlan:
         return float(np.random.default_rng(seed).choice(self._scales))
 
     def _batches_before(self, epoch: int) -> np.ndarray:
-        """How many batches of each canvas are complete when an epoch begins."""
+        """Number of complete batches of each canvas before an epoch."""
         return epoch * self._counts // self.batch_size
 
     def _epoch(self, epoch: int) -> "_Epoch":
@@ -180,7 +180,7 @@ class BatchPlan:
         return found
 
     def _drawn(self, epoch: int) -> np.ndarray:
-        """The images of an epoch in the source's order, each as often as it comes."""
+        """The images of an epoch in the source's order, each with its multiplicity."""
         images = np.arange(len(self._canvas_of))
         if self._repeats is None:
             return images
@@ -339,7 +339,7 @@ def assemble_batch(
 
 
 def without_fillers(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A batch in which images that only fill it are one region to ignore: they have no loss.
+    """A batch whose fillers are one region to ignore each, so that they have no loss.
 
     Args:
       batch: as `assemble_batch` gives it.

@@ -1,4 +1,4 @@
-"""What bad input gets: one sentence that names the file and the way out."""
+"""Handling of bad input: one sentence that names the file and the way out."""
 
 import collections
 import dataclasses
@@ -32,13 +32,13 @@ KINDS = {
 #: What reading puts right without asking, with the heading it has in a report.
 CHANGES = {
     "clipped": "boxes that stick out of their image, clipped to it",
-    "exchanged": "boxes whose corners are exchanged, put in order",
+    "exchanged": "boxes with swapped corners, put in order",
     "rotated": "rotated boxes, read as the upright box around them",
     "outlined": "objects without a box, read as the box around their mask, polygon or keypoints",
     "repeated": "boxes listed twice (the same image, class and box), read once",
     "renumbered": "annotation ids used twice, renumbered",
-    "converted": "ids that are written as another type, read as the one they can mean",
-    "renamed": "file names read as the one file they can mean",
+    "converted": "ids written as another type, read as the only id that they can mean",
+    "renamed": "file names read as the only file that they can mean",
 }
 
 # The end of most sentences, whatever reads the data set: no news to whoever has set it.
@@ -54,7 +54,7 @@ _OF_IMAGES = (
 
 
 class DataError(UserError, ValueError):
-    """Something is wrong with a file of the data set; the message is the sentence for the user.
+    """An error in a file of the data set; the message is the sentence for the user.
 
     It carries nothing but that sentence and its kind, so it crosses from a worker process
     unchanged.
@@ -74,7 +74,7 @@ class DataError(UserError, ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """Something that was left out of a data set under `on_error='skip'`.
+    """A problem that left something out of a data set under `on_error='skip'`.
 
     Attributes:
       kind: a key of `KINDS`.
@@ -95,7 +95,7 @@ class Problem:
 
     @property
     def leaves_out(self) -> str:
-        """What is left out because of it: 'image', 'box', or '' for neither."""
+        """Kind of thing that is left out because of it: 'image', 'box', or '' for neither."""
         advice = _ADVICE_TO_SKIP.search(self.sentence)
         if advice is not None and "once" in advice[1]:
             return ""
@@ -106,7 +106,7 @@ class Problem:
 
 
 class Problems:
-    """What reading a data set does with a problem: it raises, or notes it and goes on.
+    """Handling of problems while a data set is read: raising them, or noting them and going on.
 
     Args:
       on_error: 'raise' or 'skip'.
@@ -131,7 +131,7 @@ class Problems:
         self.found.append(Problem(kind, sentence, count))
 
     def note(self, change: str, count: int = 1) -> None:
-        """Counts what was put right: a key of `CHANGES`."""
+        """Counts a correction: a key of `CHANGES`."""
         assert change in CHANGES, change
         if count:
             self.changes[change] += int(count)

@@ -1,4 +1,4 @@
-"""Images as somebody gives them to a detector: a file, a Pillow image, an array of any library."""
+"""Images as users give them to a detector: a file, a Pillow image, an array of any library."""
 
 import dataclasses
 import os
@@ -17,7 +17,7 @@ _WAY_OUT = "or leave it out."
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GivenImage:
-    """An image that is read when it is looked at.
+    """An image that is read when it is used.
 
     Attributes:
       given: a file's name, a Pillow image or an array.
@@ -28,7 +28,7 @@ class GivenImage:
     reading: images.Reading = images.AS_STORED
 
     def pixels(self) -> np.ndarray:
-        """All of it, uint8 `[H, W, channels]`.
+        """The whole image, uint8 `[H, W, channels]`.
 
         Raises:
           DataError: it cannot be read, or is no image; the sentence names it.
@@ -47,7 +47,7 @@ class GivenImage:
         )
 
     def rows(self) -> ImageRows:
-        """The image a few rows at a time, where it is a file whose format allows that.
+        """The image a few rows at a time, if it is a file whose format allows that.
 
         Raises:
           DataError: as `pixels`.

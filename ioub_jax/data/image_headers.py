@@ -1,4 +1,4 @@
-"""What the first bytes of an image file say, read without decoding it."""
+"""Headers of image files, read from the first bytes without decoding."""
 
 import dataclasses
 import io
@@ -41,7 +41,7 @@ _MOST_PAGES = 10_000  # a file whose pages are a circle has no more
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What decides how an image file is read.
+    """Properties that decide how an image file is read.
 
     Attributes:
       size: height and width of what is decoded; None where the header does not tell here.
@@ -57,7 +57,7 @@ class Header:
 
 
 def read_header(file: BinaryIO, channels: int = 3) -> Header:
-    """What decides how an image is read; of a format that OpenCV alone knows, nothing.
+    """Reads the properties that decide how an image is read; none for a format only OpenCV knows.
 
     Args:
       file: the image file, at its beginning.
@@ -94,11 +94,11 @@ def read_header(file: BinaryIO, channels: int = 3) -> Header:
 
 def _several(what: str, count: int | None = None) -> str:
     number = "several" if count is None else f"{count:,}"
-    return f"has {number} {what}, of which none is chosen here; save one of them as a file"
+    return f"has {number} {what}; save one of them as a file, since none is chosen here"
 
 
 def _read_jpeg(file: BinaryIO) -> Header:
-    """Goes from segment to segment to the start of the frame."""
+    """Walks from segment to segment to the start of the frame."""
     file.seek(2)
     while len(marker := file.read(2)) == 2 and marker[0] == 0xFF and marker[1] != _SCAN:
         if marker[1] == 0xFF:  # a fill byte before the marker
@@ -130,7 +130,7 @@ def _read_gif(file: BinaryIO) -> Header:
 
 
 def _read_tiff(file: BinaryIO, channels: int) -> Header:
-    """Looks at the tags themselves: Pillow opens only files of which it knows the pixels."""
+    """Reads the tags themselves, since Pillow opens only files whose pixels it knows."""
     pages = _tiff_pages(file)
     tags = pages[0]
     # Every reader turns a TIFF upright, whatever it is told to do with EXIF.
@@ -144,7 +144,7 @@ def _read_tiff(file: BinaryIO, channels: int) -> Header:
 
 
 def _tiff_pages(file: BinaryIO) -> list[Any]:
-    """The tags of each page, those of its small copies and masks left out."""
+    """The tags of each page, without those of its small copies and masks."""
     start = file.read(8)
     if start.startswith(_BIG_TIFF):
         start += file.read(8)
@@ -167,7 +167,7 @@ def _channels(tags: Any) -> int:
 
 
 def refusal_of_tiff(tags: Any, wanted: int = 3) -> str:
-    """Why a page with these tags cannot be read with so many channels, as `Header.refusal`."""
+    """Reason why a page with these tags cannot be read with these channels, as `Header.refusal`."""
     bits = max(tags.get(_BITS, (1,)))
     kind = max(tags.get(_FORMAT, (1,)))
     bands, channels = tags.get(_SAMPLES, 1), _channels(tags)
@@ -177,7 +177,7 @@ def refusal_of_tiff(tags: Any, wanted: int = 3) -> str:
         return "has its bands one after the other; write those of a pixel side by side"
     has_alpha = bands == channels + 1 and tags.get(_EXTRA, (0,))[0] in _ALPHA
     if kind in _FORMATS and not (kind == 2 and bits == 32):  # as which Pillow writes its mode I
-        return f"is {bits}-bit {_FORMATS[kind]}, which is not read; convert it to 8 or 16 bits"
+        return f"is {bits}-bit {_FORMATS[kind]}, which cannot be read; convert it to 8 or 16 bits"
     if channels == 0 or not (bands == channels or has_alpha):
         return (
             f"has {bands} bands that are not RGB, grey or either with transparency; "
@@ -185,14 +185,14 @@ def refusal_of_tiff(tags: Any, wanted: int = 3) -> str:
             + (", or set config.model.in_channels=4 to train on all" if bands == 4 else "")
         )
     if bits > 16 and not (bits == 32 and bands == 1):
-        return f"has {bands} bands of {bits} bits, which are not read; convert it to 8 or 16 bits"
+        return f"has {bands} bands of {bits} bits, which cannot be read; convert it to 8 or 16 bits"
     if bits > 8 and channels > 1 and (tags.get(_COLOURS) != _RGB or bits != 16):
         return f"has {bits}-bit colours other than RGB of 16 bits; convert it to RGB"
     return ""
 
 
 def bands_of(file: BinaryIO) -> int:
-    """How many bands an image file has; 0 where that cannot be told.
+    """Number of bands of an image file; 0 if it cannot be told.
 
     A palette and CMYK, which are other ways to write three colours, count as three or less.
 
@@ -213,12 +213,12 @@ def bands_of(file: BinaryIO) -> int:
 
 
 def _is_deep_png(image: Any) -> bool:
-    """Whether a PNG whose pixels Pillow has not decoded yet has 16 bits a channel."""
+    """True if a PNG whose pixels Pillow has not decoded yet has 16 bits a channel."""
     return any(str(tile[3]).endswith(";16B") for tile in image.tile)
 
 
 def has_lost_bits(image: PIL.Image.Image) -> bool:
-    """Whether Pillow keeps only the high byte of what an image's file has, as far as is known.
+    """True if Pillow keeps only the high byte of the values in an image's file, as far as known.
 
     It is known of a TIFF, and of a PNG before its pixels are decoded.
     """
@@ -230,7 +230,7 @@ def has_lost_bits(image: PIL.Image.Image) -> bool:
 
 
 def open_with_pillow(file: BinaryIO) -> PIL.Image.Image:
-    """Opens an image; the formats that Pillow decodes here, and the frequent ones, by their class.
+    """Opens an image; formats that Pillow decodes here, and frequent ones, by their class.
 
     `PIL.Image.open` warns of large images, refuses larger ones, and knows formats that run
     programs once they are decoded.
@@ -275,7 +275,7 @@ def read_orientation(file: BinaryIO) -> int:
 
 
 def is_sideways(orientation: int) -> bool:
-    """Whether an EXIF orientation exchanges width and height."""
+    """True if an EXIF orientation exchanges width and height."""
     return orientation in _SIDEWAYS
 
 

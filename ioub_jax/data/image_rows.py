@@ -94,7 +94,7 @@ def _in_parts(
     way_out: str,
     reading: Reading,
 ) -> ImageRows | None:
-    """As `open_rows`; None of an image that is to be decoded whole, which may tell why."""
+    """As `open_rows`; None for an image that is to be decoded whole, which may reveal why."""
     header = read_header(file)
     file.seek(0)
     turned = reading.exif == "apply" and read_orientation(file) != UPRIGHT
@@ -188,7 +188,7 @@ class _TiffRows:
 
 
 class _PngRows:
-    """A PNG from its top; asked for rows that are gone, it begins again."""
+    """A PNG read from its top; when rows before the current one are asked for, it begins again."""
 
     in_parts = True
 
@@ -215,7 +215,7 @@ class _PngRows:
 
     @classmethod
     def opened(cls, file: BinaryIO, name: str, way_out: str, reading: Reading) -> "_PngRows | None":
-        """None where it is no PNG, or one that is not in the order of its rows."""
+        """Opens a PNG; None if it is not one, or if its rows are not in order."""
         file.seek(0)
         if file.read(8) != _PNG:
             return None
@@ -282,7 +282,7 @@ class _PngRows:
         self._file.close()
 
     def _scanlines(self, count: int) -> bytes:
-        """The next rows as they are compressed: a filter's number and its bytes each."""
+        """The next rows after decompression: a filter's number and its bytes each."""
         needed = count * (self._row + 1)
         while len(self._buffer) < needed:
             piece = self._compressed()
@@ -306,7 +306,7 @@ class _PngRows:
         )
 
     def _compressed(self) -> bytes:
-        """The next bytes of the IDAT chunks; none behind the last one."""
+        """The next bytes of the IDAT chunks; none after the last one."""
         while not self._left:
             heading = self._file.read(8)
             if len(heading) < 8 or heading[4:] != b"IDAT":
@@ -318,11 +318,11 @@ class _PngRows:
         self._left -= len(piece)
         self._sum = zlib.crc32(piece, self._sum)
         if not self._left and int.from_bytes(self._file.read(4), "big") != self._sum:
-            raise self._broken("the sum of its bytes is another one")
+            raise self._broken("the checksum of its bytes is wrong")
         return piece
 
     def _decoded(self, scanlines: bytes, count: int) -> np.ndarray:
-        """uint8 `[count, W, 3]` of rows, the first of which follows `self._above`."""
+        """Decodes rows, the first of which follows `self._above`: uint8 `[count, W, 3]`."""
         # The filters reach to the pixel before and the row above, whatever the values mean.
         width = self._row // self._pixel
         ahead = b"\0" + self._above
@@ -345,7 +345,7 @@ class _PngRows:
 def _png(
     width: int, height: int, bits: int, colours: int, scanlines: bytes, others: bytes = b""
 ) -> bytes:
-    """A PNG file, not compressed."""
+    """An uncompressed PNG file."""
     layout = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
     pixels = zlib.compress(scanlines, 0)
     ends = [_chunk(b"IHDR", layout), others, _chunk(b"IDAT", pixels), _chunk(b"IEND", b"")]

@@ -1,4 +1,4 @@
-"""Images to arrays of 8 bits, RGB unless asked otherwise: files, Pillow images and arrays alike."""
+"""Images to 8-bit arrays, RGB unless configured otherwise: files, Pillow images and arrays."""
 
 import contextlib
 import dataclasses
@@ -47,7 +47,7 @@ _OF_SEVERAL = ("GIF", "PNG", "TIFF", "WEBP")
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How images become pixels: the same in training, evaluation and detection of a run.
+    """Conversion of images to pixels, the same in training, evaluation and detection of a run.
 
     Attributes:
       exif: 'ignore' takes pixels as they are stored, 'apply' turns them as
@@ -63,7 +63,7 @@ class Reading:
 
     @property
     def is_of_bands(self) -> bool:
-        """Whether the bands are taken as they are, and not made RGB or grey."""
+        """True if the bands are used as they are, and not made RGB or grey."""
         return self.channels not in (1, 3)
 
 
@@ -118,7 +118,7 @@ def decode_image(
     way_out: str = WAY_OUT,
     reading: Reading = AS_STORED,
 ) -> np.ndarray:
-    """As `read_image`, for the bytes of a file; `name` is what an error calls it."""
+    """As `read_image`, for the bytes of a file; `name` stands for it in errors."""
     header = _checked_header(data, name, way_out, reading.channels)
     orientation = read_orientation(io.BytesIO(data)) if reading.exif == "apply" else UPRIGHT
     reduction = 1
@@ -157,12 +157,12 @@ def value_span(data: bytes, name: str, channels: int = 3) -> tuple[int, int]:
 
 
 def bit_depth_of(largest: int) -> int:
-    """The smallest bit depth that holds a value; the largest there is where none does."""
+    """The smallest bit depth that holds a value; the largest one if none does."""
     return next((depth for depth in BIT_DEPTHS if largest < 2**depth), BIT_DEPTHS[-1])
 
 
 def _checked_header(data: bytes, name: str, way_out: str, channels: int) -> Header:
-    """The header of an image file that is whole and of a kind that is read."""
+    """The header of an image file that is complete and of a supported kind."""
     # OpenCV fills the missing rows of a truncated JPEG with grey and reports nothing.
     if is_truncated(data):
         raise truncated(name, way_out)
@@ -197,12 +197,12 @@ def _decode(data: bytes, name: str, header: Header, reduction: int, way_out: str
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise DataError(
-            f"{name}: is empty or no image that OpenCV can decode; replace the file, {way_out}",
+            f"{name}: is empty or not an image that OpenCV can decode; replace the file, {way_out}",
             "unreadable_image",
         )
     if image.dtype not in (np.uint8, np.uint16):
         raise DataError(
-            f"{name}: is of {image.dtype}, which is not read; convert it to 8 or 16 bits, "
+            f"{name}: is of {image.dtype}, which cannot be read; convert it to 8 or 16 bits, "
             f"{way_out}",
             "unreadable_image",
         )
@@ -211,7 +211,7 @@ def _decode(data: bytes, name: str, header: Header, reduction: int, way_out: str
 
 @contextlib.contextmanager
 def _told(name: str, way_out: str) -> Iterator[None]:
-    """Makes one sentence of what Pillow raises: SyntaxError, OSError, struct.error, its own."""
+    """Turns errors of Pillow into one sentence: SyntaxError, OSError, struct.error, its own."""
     try:
         yield
     except DataError:
@@ -226,7 +226,7 @@ def _told(name: str, way_out: str) -> Iterator[None]:
 def pixels_of_pillow(
     image: PIL.Image.Image, way_out: str = "or leave it out.", reading: Reading = AS_STORED
 ) -> np.ndarray:
-    """The pixels of a Pillow image, as `read_image` gives them for its file.
+    """The pixels of a Pillow image, equal to those of `read_image` for its file.
 
     Args:
       image: an image of any mode, opened or made.
@@ -246,12 +246,12 @@ def pixels_of_pillow(
         refusal = refusal_of_tiff(tags, reading.channels) if tags is not None else ""
         if frames > 1:
             refusal = (
-                f"has {frames:,} frames or pages, of which none is chosen here; "
-                "give image.copy() of one"
+                f"has {frames:,} frames or pages; give image.copy() of one of them, since none is "
+                "chosen here"
             )
         elif has_lost_bits(image) and reading.bit_depth != 16:
             refusal = (
-                f"has 16-bit colours, of which Pillow's mode {image.mode} keeps 8 bits, while the "
+                f"has 16-bit colours, but Pillow's mode {image.mode} keeps only 8 bits, and the "
                 f"bit depth is {reading.bit_depth}; give the file's name or a uint16 array"
             )
         if refusal:
@@ -265,7 +265,7 @@ def pixels_of_pillow(
 
 
 def _values_of(image: PIL.Image.Image, name: str, way_out: str) -> np.ndarray:
-    """As `_decode`, of a Pillow image."""
+    """As `_decode`, for a Pillow image."""
     if image.mode in _PLAIN_MODES:
         return np.asarray(image.convert("RGB"))
     if image.mode.startswith("I"):  # 16 bits in one order of bytes or another, or 32
@@ -274,13 +274,13 @@ def _values_of(image: PIL.Image.Image, name: str, way_out: str) -> np.ndarray:
             return values.astype(np.uint16)
         spans = f"{values.min()} to {values.max()}" if values.size else "none"
         raise DataError(
-            f"{name}: is of mode {image.mode} with the values {spans}, of which 0 to 65535 are "
+            f"{name}: is of mode {image.mode} with the values {spans}, but only 0 to 65535 can be "
             f"read; convert it to 8 or 16 bits, {way_out}",
             "unreadable_image",
         )
     kind = "32-bit float (mode F)" if image.mode == "F" else f"of mode {image.mode}"
     raise DataError(
-        f"{name}: is {kind}, which is not read; convert it to RGB or to grey of 8 or 16 bits, "
+        f"{name}: is {kind}, which cannot be read; convert it to RGB or to grey of 8 or 16 bits, "
         f"{way_out}",
         "unreadable_image",
     )
@@ -289,7 +289,7 @@ def _values_of(image: PIL.Image.Image, name: str, way_out: str) -> np.ndarray:
 def pixels_of_array(
     image: Any, way_out: str = "or leave it out.", reading: Reading = AS_STORED
 ) -> np.ndarray:
-    """The pixels of an array: of numpy, jax, torch or anything that numpy can make one of.
+    """The pixels of an array: of numpy, jax, torch or any library that numpy can convert.
 
     Args:
       image: uint8 `[H, W, 3]`, RGB values 0-255; also `[H, W]` or `[H, W, 1]`, grey, and
@@ -309,8 +309,8 @@ def pixels_of_array(
     if values.dtype not in (np.uint8, np.uint16):
         raise DataError(
             f"An image is an array of {shape}; its values must be uint8, 0 to 255, so convert "
-            "them: (255 * image).round().astype('uint8') where they are in 0 to 1, "
-            "image.astype('uint8') where they are in 0 to 255.",
+            "them: (255 * image).round().astype('uint8') if they are in 0 to 1, "
+            "image.astype('uint8') if they are in 0 to 255.",
             "unreadable_image",
         )
     if reading.is_of_bands and values.ndim in (2, 3) and values.size:
@@ -331,7 +331,7 @@ def pixels_of_array(
 
 
 def is_array(value: Any) -> bool:
-    """Whether something is an array, of whatever library; Pillow's images are none."""
+    """True if an object is an array of any library; Pillow's images are not."""
     return hasattr(value, "__array__") and not isinstance(value, PIL.Image.Image)
 
 
@@ -346,8 +346,8 @@ def as_array(value: Any) -> np.ndarray:
     # Each library raises its own; the sentence names it.
     except Exception as error:
         raise DataError(
-            f"An image is a {type(value).__module__}.{type(value).__name__} of which numpy can "
-            f"make no array ({' '.join(str(error).split())}); give a numpy array.",
+            f"An image is a {type(value).__module__}.{type(value).__name__} which numpy cannot "
+            f"convert to an array ({' '.join(str(error).split())}); give a numpy array.",
             "unreadable_image",
         ) from error
 
@@ -371,7 +371,7 @@ def _to_channels(values: np.ndarray, name: str, reading: Reading, way_out: str) 
 
 
 def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
-    """An image as its EXIF orientation says it is to be looked at."""
+    """An image turned upright by its EXIF orientation."""
     if orientation == UPRIGHT:
         return image
     if is_sideways(orientation):  # first rows and columns are exchanged
@@ -384,7 +384,7 @@ def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
 def explain_size(
     stored: tuple[int, int], size: tuple[int, int], orientation: int, exif: str
 ) -> str:
-    """How the size of an image differs from the annotated one, and what may be the reason.
+    """A sentence on how an image's size differs from the annotated one, and on a likely reason.
 
     Args:
       stored: height and width of the image as stored.
@@ -404,7 +404,7 @@ def explain_size(
             "ignored here; set config.data.exif='apply'"
         )
     if size == seen[::-1]:
-        return f"{start}: width and height are exchanged in the annotation; correct it"
+        return f"{start}: width and height are swapped in the annotation; correct it"
     return (
         f"{start}; if the image was resized after it had been annotated, scale its boxes too, "
         "else correct the annotation"
@@ -412,7 +412,7 @@ def explain_size(
 
 
 def reduction_for(size: tuple[int, int], at_least: tuple[int, int]) -> int:
-    """The largest of 8, 4, 2, 1 that leaves an image of `size` at least as large as asked for."""
+    """The largest of 8, 4, 2, 1 that leaves an image of `size` at least as large as required."""
     for reduction in _REDUCTIONS:
         if all(side >= reduction * least for side, least in zip(size, at_least, strict=True)):
             return reduction
@@ -420,7 +420,7 @@ def reduction_for(size: tuple[int, int], at_least: tuple[int, int]) -> int:
 
 
 def is_truncated(data: bytes) -> bool:
-    """Whether a JPEG or PNG file lacks its end marker; other formats are taken to be whole.
+    """True if a JPEG or PNG file lacks its end marker; other formats are assumed complete.
 
     An embedded thumbnail has an end marker of its own, so a JPEG is searched from its first scan,
     where the marker cannot occur by chance. Bytes after the marker are harmless.

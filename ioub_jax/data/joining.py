@@ -1,4 +1,4 @@
-"""Examples made of several: mosaic, mixup and copy-paste.
+"""Examples joined from several: mosaic, mixup and copy-paste.
 
 The others come at any size and are not changed. All objects of all examples are carried with their
 flags and areas; the number of the image is that of the first.
@@ -98,7 +98,7 @@ def mosaic(
 
 
 class _Part(NamedTuple):
-    """What is seen of an image in a mosaic.
+    """The visible part of an image in a mosaic.
 
     Attributes:
       example: the image.
@@ -143,7 +143,7 @@ def _seen_part(
     room: Sequence[int],
     positions: np.ndarray,
 ) -> _Part:
-    """What is seen of an image in so much room."""
+    """The part of an image that is visible in the given space."""
     height, width = pixels(example).shape[:2]
     wanted = size_of((height, width))
     top, bottom, new_height = jittered(height, factor * wanted[0], room[0], positions[0])

@@ -1,4 +1,4 @@
-"""How the images of a data set become the batches of a training and of an evaluation."""
+"""Loading of a data set's images as batches for training and evaluation."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from ioub_jax.data.tiling import Tiling
 
 @dataclasses.dataclass(frozen=True)
 class Loading:
-    """What happens to every image on its way to the network.
+    """Processing of every image on its way to the network.
 
     Attributes:
       canvases: heights and widths that images are padded to.
@@ -43,14 +43,14 @@ class Loading:
     tiling: Tiling | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what no plan can have, before there are images."""
+        """Refuses values that no plan can have, before there are images."""
         check_on_error(self.on_error)
         self.training_plan(np.ones((1, 2)), batch_size=1, seed=0)
 
     def training_plan(
         self, sizes: np.ndarray, batch_size: int, seed: int, repeats: np.ndarray | None = None
     ) -> BatchPlan:
-        """What is in each training batch; arguments and errors as `BatchPlan`."""
+        """Plan of the training batches; arguments and errors as `BatchPlan`."""
         return BatchPlan(
             sizes,
             batch_size,
@@ -62,7 +62,7 @@ class Loading:
         )
 
     def evaluation_plan(self, sizes: np.ndarray, batch_size: int) -> EvaluationPlan:
-        """What is in each batch of an evaluation, of images of these sizes; raises as it."""
+        """Plan of an evaluation's batches for images of these sizes; raises as `EvaluationPlan`."""
         return EvaluationPlan(sizes, batch_size, self.canvases, resize=self.resize)
 
     def training_batches(

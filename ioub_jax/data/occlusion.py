@@ -1,4 +1,4 @@
-"""What becomes of objects of which little can still be seen.
+"""Objects that are mostly hidden or outside of the image.
 
 Where a transform leaves less than a share of an object's box, the object becomes a region to
 ignore (`Example.ignored`), neither something to find nor background: a rest of it is there, but
@@ -19,12 +19,12 @@ _CUTOUT_LARGEST_ASPECT_RATIO = 1 / 0.3
 
 
 def areas(boxes: np.ndarray) -> np.ndarray:
-    """Square pixels of boxes `[..., 4]`, 0 of those that are inside out."""
+    """Areas of boxes `[..., 4]` in square pixels, 0 for those that are inside out."""
     return np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(axis=-1)
 
 
 def shares_inside(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """Which share of each box lies inside of each window: float `[n, k]`.
+    """Share of each box that lies inside of each window: float `[n, k]`.
 
     Args:
       boxes: `[n, 4]`, xyxy in pixels.
@@ -38,7 +38,7 @@ def shares_inside(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:
 
 
 def ignore_less_than(example: Example, visible: np.ndarray, min_visibility: float) -> Example:
-    """Makes regions to ignore of objects of which too little is visible.
+    """Turns objects of which too little is visible into regions to ignore.
 
     Args:
       example: the example.
@@ -67,7 +67,7 @@ def cut(example: Example, window: tuple[int, int, int, int], min_visibility: flo
 
 
 def cover(example: Example, windows: np.ndarray, min_visibility: float) -> Example:
-    """What becomes of the objects of an example when something is put over parts of it.
+    """Updates the objects of an example when something covers parts of it.
 
     Args:
       example: the example, whose pixels are not touched.

@@ -1,4 +1,4 @@
-"""Which other images an image is joined with: a function of the plan and of a generator.
+"""Choice of images to join with an image: a function of the plan and of a generator.
 
 They are images of the same batch, so that every image is decoded once, however many it is joined
 with, and the pipeline with a mosaic of four takes little longer than without. (mmdetection's
@@ -23,7 +23,7 @@ _FEWEST = 4
 
 @dataclasses.dataclass(frozen=True)
 class Others:
-    """The examples that one can be joined with.
+    """The examples that an example can be joined with.
 
     Attributes:
       choose: gives so many of them, chosen by a generator.
@@ -35,7 +35,7 @@ class Others:
 
 
 def mosaic_draw(planned: PlannedBatch, seed: int, image_id: int) -> float:
-    """Where between its limits the factor of an image is, 0 to 1, in all mosaics of a batch.
+    """Position of an image's factor between its limits, 0 to 1, in all mosaics of a batch.
 
     With one for all, an image that is small in them is small enough to be decoded at a fraction of
     its size. Within a mosaic the factors of the four are independent.
@@ -52,7 +52,7 @@ def mosaic_draw(planned: PlannedBatch, seed: int, image_id: int) -> float:
 
 
 def group_of(row: int, batch_size: int) -> range:
-    """The rows of a batch, of 8 to 15 where it has as many, whose images are joined."""
+    """The rows of a batch whose images are joined, 8 to 15 of them where it has as many."""
     groups = max(batch_size // _GROUP, 1)
     number = ((row + 1) * groups - 1) // batch_size
     return range(batch_size * number // groups, batch_size * (number + 1) // groups)
@@ -61,7 +61,7 @@ def group_of(row: int, batch_size: int) -> range:
 def choose_others(
     planned: PlannedBatch, row: int, num_images: int, rng: np.random.Generator, count: int
 ) -> list[int]:
-    """The images that the one of a row is joined with.
+    """Chooses the images that the image of a row is joined with.
 
     Args:
       planned: the global batch.

@@ -175,7 +175,7 @@ class _BatchLoader:
         return int(height * zoom), int(width * zoom)
 
     def _try_to_load(self, loading: "_Loading", index: int) -> Example | None:
-        """The example with at most `max_boxes` objects, or None if its image has to be skipped."""
+        """The example with at most `max_boxes` objects, or None if its image must be skipped."""
         try:
             example = self.source.load(index, self._at_least(loading, index))
         except DataError as error:
@@ -195,9 +195,9 @@ class _BatchLoader:
         name = self.source.describe(index)
         if joined:  # one sentence for an image, whatever it is joined with
             told = (
-                f"{name}: joined with other images (mosaic, mixup, copy-paste) there are more "
-                f"objects than config.data.max_boxes={self.max_boxes}; the smallest are left out "
-                "then, raise it to keep them."
+                f"{name}: joined with other images (mosaic, mixup, copy-paste) it has more objects "
+                f"than config.data.max_boxes={self.max_boxes}; the smallest are left out, raise it "
+                "to keep them."
             )
         else:
             told = (
@@ -336,7 +336,7 @@ def _grain_data_set(
 
 
 def _prepare_worker(worker_index: int, worker_count: int) -> None:
-    """Runs first in every worker process."""
+    """Prepares a worker process; the first call in it."""
     del worker_count
     set_worker_index(worker_index)
     cv2.setNumThreads(0)
@@ -348,7 +348,7 @@ def _prepare_worker(worker_index: int, worker_count: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this worker when the main process is gone, however it was killed."""
+    """Ends this worker when the main process is gone, however it ended."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

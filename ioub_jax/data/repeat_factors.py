@@ -1,4 +1,4 @@
-"""Repeat-factor sampling: images with rare classes come more often (LVIS, arXiv 1908.03195).
+"""Repeat-factor sampling, which repeats images with rare classes (LVIS, arXiv 1908.03195).
 
 An image has the factor `r_i = max over its classes c of max(1, sqrt(t / f_c))`, where f_c is the
 share of the images that have class c. A factor is no whole number: in every epoch it is rounded up
@@ -13,7 +13,7 @@ from ioub_jax.data.sources.annotations import Annotations
 def images_of_classes(
     annotations: Annotations, learned: np.ndarray, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which images have which classes, each pair once.
+    """Pairs of an image and a class in it, each pair once.
 
     Args:
       annotations: of n images.
@@ -31,7 +31,7 @@ def images_of_classes(
 def repeat_factors(
     images: np.ndarray, labels: np.ndarray, num_images: int, num_classes: int, threshold: float
 ) -> np.ndarray:
-    """How often each image comes in an epoch.
+    """Repeat factor of each image in an epoch.
 
     Args:
       images: int64 `[p]`, as `images_of_classes`.
@@ -51,7 +51,7 @@ def repeat_factors(
 
 
 def rounded(factors: np.ndarray, total: int, rng: np.random.Generator) -> np.ndarray:
-    """Whole numbers of a given sum, each a factor rounded up or down.
+    """Whole numbers with a given sum, each a factor rounded up or down.
 
     All are rounded by one draw (systematic sampling): what is up for one is down for another, so
     that an epoch is as long as any other. In a new order each time, since neighbours would

@@ -1,4 +1,4 @@
-"""How large an image becomes, which canvas it goes to, and how much of the canvas is padding."""
+"""Size of an image, its canvas, and the share of padding on the canvas."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Resize:
             )
 
     def enlarged(self, factor: float) -> "Resize":
-        """The rule by which images are so many times as large, on canvases of that factor."""
+        """The rule that makes images larger by a factor, on canvases enlarged alike."""
         short, long = (max(round(side * factor), 1) for side in (self.short_side, self.long_side))
         return dataclasses.replace(self, short_side=short, long_side=long, zoom=self.zoom * factor)
 
@@ -107,7 +107,7 @@ class Resize:
 
 
 def padding_share(sizes: np.ndarray, canvases: Sequence[Size], resize: Resize) -> float:
-    """How many pixels are padding, as a share of the pixels that are image.
+    """Number of padding pixels, as a share of the image pixels.
 
     Args:
       sizes: `[n, 2]`, height and width of each image.

@@ -1,4 +1,4 @@
-"""Batches on their way from a worker process, their images in memory that is used again.
+"""Transfer of batches from worker processes, with images in reusable shared memory.
 
 The images of a batch are tens of megabytes. Fresh shared memory has to be cleared by the system,
 page by page, which takes a good part of the time that decoding and resizing them does; here a
@@ -21,7 +21,7 @@ _HEADER = 64
 
 @dataclasses.dataclass(frozen=True)
 class SharedBatch:
-    """A batch as it is sent: small, whatever the size of its images.
+    """A batch as it is sent, small whatever the size of its images.
 
     Attributes:
       name: of the shared memory with the images.
@@ -50,11 +50,11 @@ class SharedImageMemory:
         self._pieces: list[SharedMemory] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        """Another process has pieces of its own."""
+        """State without the pieces of memory, since another process has its own."""
         return self.__dict__ | {"_pieces": []}
 
     def take(self, shape: tuple[int, ...]) -> tuple[str, np.ndarray]:
-        """The name of a piece that nobody reads any more, and uint8 images of a shape in it."""
+        """The name of a piece that is no longer read, and uint8 images of a shape in it."""
         piece = next((piece for piece in self._pieces if _bytes(piece)[0] == _FREE), None)
         if piece is None:
             name = _name(self.prefix, _worker_index, len(self._pieces))
@@ -89,7 +89,7 @@ class SharedBatchReader:
         return {"image": images, **batch.others}
 
     def close(self) -> None:
-        """Frees all pieces, those of batches that were never read too; the workers have ended."""
+        """Frees all pieces, including those of batches never read; the workers have ended."""
         for worker in range(self._num_workers):
             for number in itertools.count():
                 name = _name(self._prefix, worker, number)

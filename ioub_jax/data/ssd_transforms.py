@@ -31,7 +31,7 @@ _PROBABILITY = 0.5
 
 
 def photometric_distortion(example: Example, rng: np.random.Generator) -> Example:
-    """Changes brightness, contrast, saturation, hue and the order of the channels, each or not.
+    """Changes brightness, contrast, saturation, hue and the order of the channels at random.
 
     Each has probability 1/2: brightness by -32 to 32, contrast by a factor of 0.5 to 1.5 either
     before or after the colours, saturation by a factor of 0.5 to 1.5, hue by -18 to 18 degrees, a
@@ -69,7 +69,7 @@ def expand(
     max_ratio: float = 4.0,
     colour: tuple[int, ...],
 ) -> Example:
-    """Puts the image somewhere on a larger canvas of one colour, so that its objects become small.
+    """Puts the image somewhere on a larger canvas of one colour, which makes its objects small.
 
     With probability 1/2 the sides are multiplied by a ratio uniform in [1, max_ratio]; the result
     has up to `max_ratio` squared times the pixels until it is cropped or resized.
@@ -150,7 +150,7 @@ def _random_windows(draws: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _suitable(windows: np.ndarray, objects: np.ndarray, minimum_iou: float) -> np.ndarray:
-    """Which windows overlap every object enough and have some object's centre: bool `[n]`."""
+    """True where a window overlaps every object enough and has some object's centre: bool `[n]`."""
     if not len(objects):
         return np.ones(len(windows), bool)
     enough = _ious(windows, objects).min(axis=1) >= minimum_iou
@@ -169,7 +169,7 @@ def _ious(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _centres_inside(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Whether each of n windows has the centre of each of k boxes inside it: bool `[n, k]`."""
+    """True where a window has the centre of a box inside it: bool `[n, k]`."""
     centres = ((boxes[:, :2] + boxes[:, 2:]) / 2)[None, :, :]
     inwards = (centres - windows[:, None, :2], windows[:, None, 2:] - centres)
     return np.concatenate(inwards, axis=-1).min(axis=-1) > 0

@@ -1,4 +1,4 @@
-"""How many images a second the input pipeline delivers, stage by stage and as a whole.
+"""Images per second of the input pipeline, stage by stage and as a whole.
 
 Everything is measured on training images, in the order of their batch plan, beside the least that
 any loader must do: a single-threaded loop of `cv2.imdecode` and `cv2.resize`.
@@ -28,7 +28,7 @@ Size = tuple[int, int]
 
 
 class Rate(NamedTuple):
-    """Images of a second.
+    """Images per second.
 
     Attributes:
       wall: of a second by the clock.
@@ -41,7 +41,7 @@ class Rate(NamedTuple):
 
 
 class InputBenchmark:
-    """The first images of a training, and what is measured on them.
+    """The first images of a training, and the benchmarks on them.
 
     Args:
       source: training images; they must be files.
@@ -161,7 +161,7 @@ class InputBenchmark:
         return scale_to_image(self._source.annotations(self._indices[position]), image, size)
 
     def _rate(self, work: Callable[[], Any]) -> Rate:
-        """That of a piece of work over all images; OpenCV on one thread, as in a worker."""
+        """The rate of a piece of work over all images; OpenCV on one thread, as in a worker."""
         threads = cv2.getNumThreads()
         cv2.setNumThreads(0)
         try:
@@ -175,7 +175,7 @@ class InputBenchmark:
         return Rate(len(self) / wall, len(self) / cpu if cpu > 0.0 else float("inf"))
 
     def whole_pipeline(self, workers: int) -> tuple[Rate, float]:
-        """The rate of the training's own batches, and the memory they take.
+        """The rate of the training's own batches, and their memory.
 
         Args:
           workers: worker processes; 0 loads in threads of this one.
@@ -212,7 +212,7 @@ def _consume(batches: Iterator[Any], count: int) -> None:
 
 
 def _resident_mib(process: Any) -> float:
-    """The largest resident memory that a process has had; Linux tells."""
+    """The largest resident memory that a process has had, from Linux."""
     try:
         status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
     except OSError:
@@ -222,7 +222,7 @@ def _resident_mib(process: Any) -> float:
 
 
 def _cpu_seconds() -> float:
-    """Seconds of the processors of this process and its workers, while these live; Linux tells."""
+    """CPU seconds of this process and its workers, while these live, from Linux."""
     seconds = time.process_time()
     for process in multiprocessing.active_children():
         try:

@@ -1,4 +1,4 @@
-"""Strips or tiles of a TIFF as a small TIFF of their own: no pixel is decoded here."""
+"""Strips or tiles of a TIFF as a small TIFF of their own, without decoding pixels."""
 
 import dataclasses
 import struct
@@ -32,7 +32,7 @@ _MOST_BYTES = 1 << 28  # of one tag
 
 @dataclasses.dataclass(frozen=True)
 class TiffParts:
-    """Where the strips or tiles of a TIFF lie.
+    """Positions of the strips or tiles of a TIFF.
 
     Attributes:
       size: height and width of the image.
@@ -54,11 +54,11 @@ class TiffParts:
 
     @property
     def end(self) -> int:
-        """How many bytes the file has at least if it is whole."""
+        """Least number of bytes of a complete file."""
         return max(map(sum, zip(self.offsets, self.counts, strict=True)))
 
     def file_of(self, file: BinaryIO, start: int, stop: int) -> tuple[int, bytes]:
-        """The strips or tiles in which some rows lie.
+        """The strips or tiles that contain some rows.
 
         Args:
           file: the whole image.
@@ -79,7 +79,7 @@ class TiffParts:
         return first * self.part[0], self._written(rows, contents)
 
     def _written(self, rows: int, contents: Sequence[bytes]) -> bytes:
-        """A TIFF of so many rows."""
+        """A TIFF of that many rows."""
         numbers = {_IMAGE_WIDTH: [self.size[1]], _IMAGE_LENGTH: [rows]}
         offsets, counts = _STRIP_OFFSETS, _STRIP_COUNTS
         if self.is_tiled:
@@ -108,7 +108,7 @@ class TiffParts:
 def _directory(
     order: str, tags: Sequence[tuple[int, int, int, bytes]], outside: int
 ) -> tuple[bytes, bytes]:
-    """The entries of tags, and the values that do not fit into them, which come at `outside`."""
+    """The entries of tags, and the values that do not fit into them, to be put at `outside`."""
     entries, others = struct.pack(f"{order}H", len(tags)), b""
     for tag, kind, count, values in tags:
         entries += struct.pack(f"{order}HHI", tag, kind, count)
@@ -121,7 +121,7 @@ def _directory(
 
 
 def read_parts(file: BinaryIO) -> TiffParts | None:
-    """Where the parts of an image lie; None where it is no TIFF that can be taken apart.
+    """Positions of the parts of an image; None if it is not a TIFF that can be taken apart.
 
     These are those that are to be turned, whose bands lie apart, or that are coded as JPEG in the
     way of before 1995.
@@ -167,7 +167,7 @@ def read_parts(file: BinaryIO) -> TiffParts | None:
 
 
 def _read_tags(file: BinaryIO) -> tuple[str, dict[int, tuple[int, int, bytes]]]:
-    """The order of bytes, and tag -> (type, count of values, their bytes) of the first page.
+    """The byte order, and tag -> (type, count of values, their bytes) of the first page.
 
     Raises:
       KeyError, ValueError, struct.error: it is no TIFF.

@@ -1,4 +1,4 @@
-"""Where the tiles of a large image lie, and which objects each of them has."""
+"""Positions of the tiles of a large image, and the objects in each of them."""
 
 import dataclasses
 
@@ -58,23 +58,23 @@ class Tiling:
 
     @property
     def stride(self) -> int:
-        """Pixels from a tile to the next, at least 1."""
+        """Pixels from one tile to the next, at least 1."""
         return max(self.size - self.shared, 1)
 
     @property
     def shared(self) -> int:
-        """Pixels that neighbours share at least: the longest side that is sure to be whole."""
+        """Least overlap of neighbours in pixels: the longest side that is sure to be whole."""
         return min(int(np.ceil(self.size * self.overlap - 1e-9)), self.size - 1)
 
     def starts(self, length: int) -> np.ndarray:
-        """Where the tiles along a side begin, ascending: int64 `[t]`."""
+        """Starts of the tiles along a side, ascending: int64 `[t]`."""
         if length <= self.size:
             return np.zeros(1, np.int64)
         count = -(-(length - self.size) // self.stride) + 1
         return np.minimum(np.arange(count) * self.stride, length - self.size)
 
     def count(self, size: Size) -> int:
-        """How many tiles an image of a height and a width has."""
+        """Number of tiles of an image with a height and a width."""
         return len(self.starts(size[0])) * len(self.starts(size[1]))
 
     def windows(self, size: Size) -> np.ndarray:
@@ -91,14 +91,14 @@ class Tiling:
         return np.stack([left, top, right, bottom], axis=1)
 
     def __str__(self) -> str:
-        """As a line for people has it: '640 with an overlap of 20 %'."""
+        """One line for people: '640 with an overlap of 20 %'."""
         zoomed = "" if self.zoom == 1 else f", seen at {self.zoom:g} times their size"
         return f"{self.size} pixels with an overlap of {100 * self.overlap:g} %{zoomed}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
-    """The tiles of n images, t in all, and what lies in each.
+    """The tiles of n images, t in all, and the objects in each.
 
     Attributes:
       images: int64 `[t]`, ascending, the image of each.
@@ -116,14 +116,14 @@ class Tiles:
     shown: np.ndarray
 
     def whole_somewhere(self, count: int) -> np.ndarray:
-        """Which of the images' `count` objects lie whole in at least one tile, bool `[count]`."""
+        """True where one of the images' `count` objects is whole in some tile, bool `[count]`."""
         found = np.zeros(count, bool)
         found[self.objects[self.shown >= 1]] = True
         return found
 
 
 def cut(annotations: Annotations, tiling: Tiling) -> Tiles:
-    """Cuts images into tiles and their boxes with them.
+    """Cuts images into tiles, and their boxes with them.
 
     A box is clipped to the tile. Where less than `tiling.visibility` of it is left, it becomes a
     region to ignore (`ignored`). Crowds and regions to ignore stay what they are, however little
@@ -147,8 +147,8 @@ def cut(annotations: Annotations, tiling: Tiling) -> Tiles:
     if count > _MOST_TILES:
         raise ValueError(
             f"size is {tiling.size} and overlap {tiling.overlap:g}, which makes {count:,} tiles of "
-            f"the {len(annotations):,} images; at most {_MOST_TILES:,} can be had, so take larger "
-            "ones or a smaller overlap."
+            f"the {len(annotations):,} images; at most {_MOST_TILES:,} are possible, so use larger "
+            "tiles or a smaller overlap."
         )
     windows, images, parts = [], [], []
     first = 0
@@ -166,7 +166,7 @@ def cut(annotations: Annotations, tiling: Tiling) -> Tiles:
 
 
 def _overlapping(windows: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which tile `[m]` has an area in common with which box `[m]`, by tile, then by box."""
+    """Pairs of a tile `[m]` and a box `[m]` that overlap, ordered by tile, then by box."""
     # One axis after the other: a row of 20 tiles has the same top.
     share = np.ones((len(windows), len(boxes)), bool)
     for axis in (0, 1):

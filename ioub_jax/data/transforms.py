@@ -21,14 +21,14 @@ SMALLEST_SIDE = 1e-2
 
 
 def pixels(example: Example) -> np.ndarray:
-    """The image of an example, uint8 `[H, W, channels]`; raises ValueError where there is none."""
+    """The image of an example, uint8 `[H, W, channels]`; raises ValueError if there is none."""
     if example.image is None:
         raise ValueError(f"Image {example.image_id} was read without its pixels.")
     return example.image
 
 
 def by_channels(function: Callable[[np.ndarray], Any], image: np.ndarray) -> np.ndarray:
-    """What a function of OpenCV makes of an image of any number of channels.
+    """Result of an OpenCV function for an image with any number of channels.
 
     OpenCV takes up to four channels for granted, and leaves out the axis of a single one.
 
@@ -52,7 +52,7 @@ def by_channels(function: Callable[[np.ndarray], Any], image: np.ndarray) -> np.
 def _scaled(
     image: np.ndarray, size: tuple[int, int], out: np.ndarray | None, interpolation: int
 ) -> np.ndarray:
-    """An image at a size, in `out` where that is given."""
+    """An image at a size, in `out` if that is given."""
     width_and_height = (int(size[1]), int(size[0]))
     if image.shape[2] == 3:
         return cv2.resize(image, width_and_height, dst=out, interpolation=interpolation)
@@ -128,7 +128,7 @@ def fitted_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, in
 
 
 def short_side_size(size: tuple[int, int], short_side: int, long_side: int) -> tuple[int, int]:
-    """The size whose shorter side is given, unless the longer one would exceed its limit.
+    """The size with a given shorter side, unless the longer one would exceed its limit.
 
     This is the `keep_ratio` rule of mmdetection and detectron2's `ResizeShortestEdge`, rounded as
     theirs: to the nearest whole pixel, halves up. (torchvision rounds down.)
@@ -153,7 +153,7 @@ def resize(
     *,
     quickly: bool = False,
 ) -> Example:
-    """Scales an example to exactly a size, whatever its aspect ratio was.
+    """Scales an example to exactly a size, whatever its aspect ratio.
 
     The boxes are scaled by the actual ratio along each axis, so a box moves exactly as its pixels
     do. Areas are scaled too.
@@ -195,7 +195,7 @@ def resize(
 
 
 def shrink_quickly(image: np.ndarray, size: tuple[int, int], out: np.ndarray) -> None:
-    """Scales pixels to a size, in a quarter of the time that `resize` takes where they shrink.
+    """Scales pixels to a size, in a quarter of the time of `resize` when they shrink.
 
     They are halved, by averages, as often as they have to become half as many or less along both
     axes, and then interpolated: every pixel counts, but not all the same.

@@ -1,4 +1,4 @@
-"""Video files by OpenCV and the codecs that are built into it: their frames, and new ones."""
+"""Video files by OpenCV and its built-in codecs: reading of frames, and writing."""
 
 import pathlib
 from collections.abc import Iterator
@@ -37,9 +37,9 @@ class VideoFile:
         self._opened = cv2.VideoCapture(str(path))
         if not self._opened.isOpened():
             raise DataError(
-                f"{path}: OpenCV {cv2.__version__} cannot read it as a video: it is broken, none, "
-                "or of a codec that is not built in; convert it, as by "
-                f"`ffmpeg -i {path.name} -c:v mpeg4 -q:v 2 converted.mp4`, or leave it out.",
+                f"{path}: OpenCV {cv2.__version__} cannot read it as a video: it is damaged, not a "
+                "video, or has a codec that is not built in; convert it, for example by `ffmpeg -i "
+                f"{path.name} -c:v mpeg4 -q:v 2 converted.mp4`, or leave it out.",
                 "unreadable_image",
             )
         rate = self._opened.get(cv2.CAP_PROP_FPS)
@@ -48,7 +48,7 @@ class VideoFile:
         self.count = count if count > 0 else None
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Every frame, uint8 `[H, W, 3]` RGB, up to the first that cannot be decoded."""
+        """Every frame, uint8 `[H, W, 3]` RGB, up to the first one that cannot be decoded."""
         while True:
             there, frame = self._opened.read()
             if not there:
@@ -56,7 +56,7 @@ class VideoFile:
             yield np.ascontiguousarray(frame[:, :, ::-1])
 
     def close(self) -> None:
-        """Lets the file go; harmless when repeated."""
+        """Closes the file; harmless when repeated."""
         self._opened.release()
 
 

@@ -1,4 +1,4 @@
-"""How a worker process that decodes images has its memory from the system."""
+"""Memory allocation of worker processes that decode images."""
 
 import ctypes
 import os
@@ -10,7 +10,7 @@ _MOST_KEPT = 256 * 2**20
 
 
 def keep_freed_memory() -> None:
-    """Lets malloc keep what was freed for the next image, where it is glibc's.
+    """Makes glibc's malloc keep freed memory for the next image.
 
     By default it gives the memory of an image back to the system as soon as a few are freed, and
     the next ones have their pages cleared anew, one after the other: as long as it takes to decode

@@ -1,4 +1,4 @@
-"""Detectors: `Detector`, what one is, and a file for each family that configurations name."""
+"""Detectors: the interface `Detector`, and one file for each family that configurations name."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ def create(config: Any, num_classes: int) -> Detector:
       num_classes: C.
 
     Raises:
-      ConfigError: there is none like that.
+      ConfigError: there is no such detector.
     """
     if config.model.name not in FAMILIES:
         names = " or ".join(map(repr, FAMILIES))

@@ -1,4 +1,4 @@
-"""What every detector has in common whose anchors are matched to boxes by their IoU."""
+"""Common parts of all detectors whose anchors are matched to boxes by their IoU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,19 +29,20 @@ def create(
     canvas: Canvas | None = None,
     codec: BoxCodec | None = None,
 ) -> Detector:
-    """A network and its anchors with the losses and the rules of a configuration.
+    """A network and its anchors with the losses and the assignment rules of a configuration.
 
     Args:
       config: the whole configuration; `matcher`, `loss`, `anchors.box_weights` and `evaluation` are
         used.
       network: as `Detector.network`.
       levels: as `Detector.levels`.
-      candidates: `postprocess.candidates` or one like it, with what only it has given.
+      candidates: `postprocess.candidates` or a similar function, with its own options bound.
       canvas: as `Detector.canvas`.
-      codec: what four numbers of an anchor say; None: deltas with `config.anchors.box_weights`.
+      codec: encoding of boxes as four numbers of an anchor; None: deltas with
+        `config.anchors.box_weights`.
 
     Raises:
-      ConfigError: the losses or the rules cannot be had.
+      ConfigError: the losses or the rules are impossible.
     """
     codec = codec or DeltaCodec(tuple(config.anchors.box_weights))
     objective = AnchorObjective(_matching(config), losses_of(config.loss, codec))
@@ -80,7 +81,7 @@ def create(
 
 
 def options_of(evaluation: Any) -> DetectionOptions:
-    """What of the candidates is told, as `config.evaluation` says."""
+    """Options for the detections among the candidates, from `config.evaluation`."""
     sigma = evaluation.get("soft_nms_sigma")
     with naming_fields("evaluation", DetectionOptions):
         return DetectionOptions(
@@ -103,7 +104,7 @@ def _matching(config: Any) -> MatchingOptions:
 
 
 def losses_of(loss: Any, codec: BoxCodec) -> ObjectiveOptions:
-    """The losses that `config.loss` describes, on boxes in that form.
+    """The losses that `config.loss` describes, for boxes encoded by that codec.
 
     Raises:
       ConfigError: they contradict each other; the sentence names the keys.

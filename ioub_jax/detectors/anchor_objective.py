@@ -18,7 +18,7 @@ ASSIGNERS = ("iou", "atss", "fcos")
 
 @dataclasses.dataclass(frozen=True)
 class MatchingOptions:
-    """Which anchors learn which boxes.
+    """Options for the assignment of anchors to boxes.
 
     Attributes:
       name: 'iou', by `matching.match`; 'atss' or 'fcos', by `assigners.atss` or `assigners.fcos`.
@@ -30,9 +30,9 @@ class MatchingOptions:
       background_iou: see there.
       low_quality: see there.
       ignore_iof: see there.
-      crowd: what crowds are: 'ignore', the anchors inside get no loss; 'drop', nothing; 'keep', an
-        object.
-      difficult: what difficult objects are, likewise.
+      crowd: treatment of crowds: 'ignore', the anchors inside have no loss; 'drop', they are left
+        out; 'keep', they are objects.
+      difficult: treatment of difficult objects, likewise.
       similarity: as `matching.match`, as is the next.
       nwd_constant: see there.
 
@@ -55,7 +55,7 @@ class MatchingOptions:
     nwd_constant: float = wasserstein.CONSTANT
 
     def __post_init__(self) -> None:
-        """Refuses what no rule knows."""
+        """Refuses values that no assigner knows."""
         matching.check_options(
             self.foreground_iou, self.background_iou, self.low_quality, self.ignore_iof
         )
@@ -69,7 +69,7 @@ class MatchingOptions:
 
 
 class Inspection(NamedTuple):
-    """What the objective sees of every anchor of a batch, all levels concatenated.
+    """Inputs of the objective for every anchor of a batch, all levels concatenated.
 
     Attributes:
       boxes: `[B, N, 4]` predicted boxes, in pixels of the network's input.
@@ -89,8 +89,8 @@ class AnchorObjective:
     """The losses of all anchors against the boxes they are matched to (`objective`).
 
     Attributes:
-      rules: which anchors learn which boxes.
-      losses: which losses, weights and normalisers.
+      rules: options for the assignment of anchors to boxes.
+      losses: choice of losses, weights and normalisers.
     """
 
     rules: MatchingOptions
@@ -157,7 +157,7 @@ class AnchorObjective:
         )
 
     def _roles(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """Which ground-truth slots are matched, and which only ignore the anchors inside them."""
+        """True for ground-truth slots that are matched, and for those that only ignore anchors."""
         ignored, valid = batch["ignored"], batch["valid"]
         for flag in ("crowd", "difficult"):
             treatment = getattr(self.rules, flag)
@@ -176,7 +176,7 @@ class AnchorObjective:
         return height, width
 
     def inspect(self, predictions: Predictions, batch: Batch, anchors: Anchors) -> Inspection:
-        """What the losses weigh, for pictures; the predictions are `per_anchor`."""
+        """The quantities that the losses weigh, for pictures; the predictions are `per_anchor`."""
         matches, targets = self.match(batch, anchors)
         scalars = objective.per_anchor_scalars(
             predictions.logits,

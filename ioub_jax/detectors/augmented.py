@@ -1,4 +1,4 @@
-"""A detector that looks at several views of an image and tells what it finds in all of them."""
+"""A detector that merges its detections in several views of an image."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ class AugmentedDetector(PlacedDetector):
 
     @functools.cached_property
     def predict(self) -> Callable[[Any, Batch, Anchors], postprocess.Detections]:
-        """As that of a `PlacedDetector`; the anchors are those of the largest canvas."""
+        """As in a `PlacedDetector`; the anchors are those of the largest canvas."""
 
         @jax.jit
         def predict(variables: Any, batch: Batch, anchors: Anchors) -> postprocess.Detections:
@@ -54,7 +54,7 @@ class AugmentedDetector(PlacedDetector):
     def _candidates_of(
         self, variables: Any, batch: Batch, anchors: Anchors, *, scale: float, flip: bool
     ) -> postprocess.Candidates:
-        """What goes into NMS of one view, in pixels of the batch's canvas."""
+        """NMS candidates of one view, in pixels of the batch's canvas."""
         images, sizes = batch["image"], batch["image_size"]
         largest = (images.shape[1], images.shape[2])
         canvas = self.views.canvas(largest, scale)
@@ -88,7 +88,7 @@ class AugmentedDetector(PlacedDetector):
         return fused
 
     def _fused_here(self, found: Sequence[postprocess.Candidates]) -> postprocess.Detections:
-        """As `_fused`, of the images that one device has."""
+        """As `_fused`, for the images of one device."""
         # As images of one batch the views need but one NMS.
         most = max(candidates.scores.shape[1] for candidates in found)
         padded = [
@@ -109,12 +109,12 @@ class AugmentedDetector(PlacedDetector):
 
 
 def _padded(part: jax.Array, count: int) -> jax.Array:
-    """An array `[B, P, ...]` with zeros, or False, behind its P, so that they are `count`."""
+    """An array `[B, P, ...]` padded with zeros, or False, from P to `count`."""
     rest = [(0, 0), (0, count - part.shape[1]), *[(0, 0)] * (part.ndim - 2)]
     return jnp.pad(part, rest)
 
 
 def _joined(part: jax.Array, views: int) -> jax.Array:
-    """What views have of B images, `[views * B, K, ...]`, image by image: `[B, views * K, ...]`."""
+    """Views of B images, `[views * B, K, ...]`, joined image by image: `[B, views * K, ...]`."""
     of_views = part.reshape(views, -1, *part.shape[1:]).swapaxes(0, 1)
     return of_views.reshape(of_views.shape[0], -1, *part.shape[2:])

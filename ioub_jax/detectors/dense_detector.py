@@ -1,7 +1,7 @@
-"""What RetinaNet and its successors have in common: backbone, pyramid, towers, a file for each.
+"""Common parts of RetinaNet and its successors, each in a file of its own.
 
-`create` builds those whose heads say more than logits and deltas; a family of theirs is the form of
-its boxes, and defaults of its own in `configs.keys`.
+`create` builds those whose heads have further outputs than logits and deltas; a family consists of
+the form of its boxes, and its own defaults in `configs.keys`.
 """
 
 import functools
@@ -36,11 +36,11 @@ def create(
       config: the whole configuration.
       num_classes: C.
       box_form: as `DenseNetwork.box_form`.
-      codec: what the boxes are; None: deltas with `config.anchors.box_weights`.
-      bins: of a side, where boxes are distributions.
+      codec: encoding of the boxes; None: deltas with `config.anchors.box_weights`.
+      bins: number of bins for each side, if boxes are distributions.
 
     Raises:
-      ConfigError: there is none like that.
+      ConfigError: there is no such detector.
     """
     check_sigmoids(config)
     levels = anchors_of(config)
@@ -64,11 +64,11 @@ def create(
 
 
 def check_sigmoids(config: Any) -> None:
-    """Refuses the one classification loss that is not of sigmoids."""
+    """Refuses the only classification loss that is not a loss of sigmoids."""
     if config.loss.classification.name == "softmax":
         raise ConfigError(
             "loss.classification.name is 'softmax', which is the loss of an SSD, whose logits have "
-            "a column for the background; for this detector it must be another one."
+            "a column for the background; choose another one for this detector."
         )
 
 
@@ -81,7 +81,7 @@ def anchors_of(config: Any) -> RetinaNetAnchors:
 
 
 def candidates_of(config: Any) -> Callable[..., Candidates]:
-    """What goes into NMS, as `config.evaluation` says."""
+    """NMS candidates from predictions, with the options of `config.evaluation`."""
     evaluation: Any = config.evaluation
     options: dict[str, Any] = {}
     if "score_exponents" in evaluation:
@@ -92,7 +92,7 @@ def candidates_of(config: Any) -> Callable[..., Candidates]:
 
 
 def trunk_of(model: Any) -> dict[str, Any]:
-    """Backbone, pyramid and what is subtracted from pixels, by the names a network has for them."""
+    """Backbone, pyramid and mean of the pixels, by the names of a network's arguments."""
     dtype = jnp.dtype(model.dtype)
     channels = model.get("in_channels", 3)  # which the runs of earlier versions lack
     with naming(below("model", ("backbone", "width", "norm"))):
@@ -123,7 +123,7 @@ def trunk_of(model: Any) -> dict[str, Any]:
 def head_of(
     model: Any, outputs: int, anchors: int, *, bias: float = 0.0, quality: bool = False
 ) -> retinanet_network.Head:
-    """A head of `config.model`, with so many outputs for each of the anchors of a location."""
+    """A head of `config.model` with that many outputs for each anchor of a location."""
     return retinanet_network.Head(
         outputs=outputs,
         anchors=anchors,

@@ -1,4 +1,4 @@
-"""What a detector is: all that training, evaluation, inference and export ask of one."""
+"""The interface of a detector for training, evaluation, inference and export."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -19,12 +19,12 @@ Anchors = tuple[jax.Array, ...]
 
 
 class Carried(NamedTuple):
-    """What an objective is given of the steps before, float32 scalars that every checkpoint has.
+    """State that an objective carries from step to step: float32 scalars in every checkpoint.
 
     Attributes:
       w_loc: the constant of the localization loss (arXiv 1908.05641, eq. 4).
       moving_average: of the positives of a global batch.
-      loss_state: what a loss carries, by name; most have none.
+      loss_state: state of a loss, by name; most losses have none.
     """
 
     w_loc: jax.Array
@@ -34,13 +34,13 @@ class Carried(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DetectionOptions:
-    """What of the candidates is told.
+    """Options for the detections among the candidates.
 
     Attributes:
-      score_threshold: what the score of a candidate exceeds.
+      score_threshold: exclusive lower bound of the scores of candidates.
       nms_iou: IoU from which the lower of two boxes of a class is suppressed.
-      max_detections: most detections of an image.
-      suppression: how candidates become detections, one of `postprocess.SUPPRESSIONS`.
+      max_detections: largest number of detections in an image.
+      suppression: method that reduces candidates to detections, one of `postprocess.SUPPRESSIONS`.
       soft_nms_sigma: of 'soft_nms_gaussian'.
       class_agnostic: as `postprocess.suppress`.
 
@@ -56,11 +56,11 @@ class DetectionOptions:
     class_agnostic: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses a suppression that is none."""
+        """Refuses an unknown suppression."""
         check_suppression(self.suppression, self.class_agnostic)
 
     def __str__(self) -> str:
-        """As a line for people has it: 'scores above 0.05, nms with an IoU of 0.5, ...'."""
+        """One line for people: 'scores above 0.05, nms with an IoU of 0.5, ...'."""
         gaussian = self.suppression == "soft_nms_gaussian"
         number = f"sigma {self.soft_nms_sigma:g}" if gaussian else f"an IoU of {self.nms_iou:g}"
         return (
@@ -75,19 +75,19 @@ class Detector:
     """A detector, by its parts. It has no weights and is on no device.
 
     Attributes:
-      network: maps images `[B, H, W, in_channels]`, 0-255, with `train=`, to `Predictions`. What of
-        it is to be had from a pretrained backbone is its module `backbone`.
+      network: maps images `[B, H, W, in_channels]`, 0-255, with `train=`, to `Predictions`. Its
+        part with pretrained weights is the module `backbone`.
       levels: maps a canvas, height and width of the network's input, to the anchors of its levels;
-        a detector without anchors has one of any size a location, whose centre is the point.
+        a detector without anchors has one of any size at each location, whose centre is the point.
       objective: maps (predictions, batch, anchors, carried) to an `Objective`; the predictions are
-        as the network puts them out, the batch is that of `data.batching.assemble_batch`.
+        the network's output, the batch is that of `data.batching.assemble_batch`.
       candidates: maps (predictions, anchors, image sizes `[B, 2]`), with `score_threshold=`, to
-        `Candidates`; the predictions are `per_anchor`. On several devices it sees the images of
-        one.
-      options: what of the candidates is told.
+        `Candidates`; the predictions are `per_anchor`. On several devices it gets the images of one
+        device.
+      options: options for the detections among the candidates.
       initial_w_loc: `Carried.w_loc` of the first step; None: measured on the first batches.
       initial_loss_state: `Carried.loss_state` of the first step, numbers by name.
-      canvas: the only canvas the network takes; None: it takes any.
+      canvas: the only canvas that the network accepts; None: any canvas.
       in_channels: channels of the images: 3, RGB; 1, grey; others as the files have them.
     """
 

@@ -1,4 +1,4 @@
-"""FCOS (arXiv 1904.01355, improved: 2006.09214): points that learn distances, and centreness."""
+"""FCOS (arXiv 1904.01355, improved: 2006.09214): points that predict distances and centreness."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""GFL (arXiv 2006.04388): ATSS whose scores are IoUs, and whose boxes are distributions."""
+"""GFL (arXiv 2006.04388): ATSS with IoUs as scores and distributions as boxes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A detector on devices, and the compiled program that detects."""
+"""A detector on devices, and the compiled program that detects objects."""
 
 import dataclasses
 import functools
@@ -34,7 +34,7 @@ class PlacedDetector:
 
     @property
     def network(self) -> nn.Module:
-        """That of the detector."""
+        """The network of the detector."""
         return self.detector.network
 
     @functools.cache  # noqa: B019  (a detector lives as long as its process)
@@ -51,29 +51,29 @@ class PlacedDetector:
     def on_devices(
         self, batch: Mapping[str, np.ndarray], batch_size: int | None = None
     ) -> tuple[dict[str, jax.Array], Anchors]:
-        """A batch of the host and the anchors of its canvas, as the compiled steps take them.
+        """A host batch and the anchors of its canvas, as the compiled steps take them.
 
         Args:
           batch: this process's part of it.
-          batch_size: images of the whole; None: this process has all of them.
+          batch_size: images of the global batch; None: this process has all of them.
         """
         anchors = self.anchors_of(batch["image"].shape[1:3])
         return placement.put_batch(self.mesh, batch, batch_size), anchors
 
     @functools.cached_property
     def init_variables(self) -> jax.stages.Wrapped:
-        """`init_variables(seed)`, seed an int32: the network is traced when first asked for."""
+        """`init_variables(seed)`, seed an int32; the network is traced at the first access."""
         return jax.jit(
             functools.partial(init_variables, self.network, in_channels=self.detector.in_channels)
         )
 
     @functools.cached_property
     def abstract_variables(self) -> dict[str, Any]:
-        """The variables without values: shapes and dtypes, and nothing is computed."""
+        """The variables without values: shapes and dtypes, without any computation."""
         return jax.eval_shape(self.init_variables, jax.ShapeDtypeStruct((), jnp.int32))
 
     def check(self, canvas: Canvas, num_classes: int) -> None:
-        """Checks that a network of somebody's own puts out what its anchors and classes need.
+        """Checks that a user's own network returns what its anchors and classes need.
 
         Args:
           canvas: height and width of an input.
@@ -89,14 +89,14 @@ class PlacedDetector:
         found = [math.prod(deltas.shape[1:]) // 4 for deltas in predictions.deltas]
         if numbers != found:
             raise ConfigError(
-                f"On a canvas of {canvas[0]}x{canvas[1]} the network puts out deltas of {found} "
-                f"anchors, level by level, where the anchors are {numbers}; make them agree."
+                f"On a canvas of {canvas[0]}x{canvas[1]} the network returns deltas of {found} "
+                f"anchors, level by level, but the anchors are {numbers}; make them agree."
             )
         for number, logits in zip(numbers, predictions.logits, strict=True):
             outputs = math.prod(logits.shape[1:]) / number
             if outputs not in (num_classes, num_classes + 1):
                 raise ConfigError(
-                    f"The network puts out {outputs:g} logits an anchor, where {num_classes} "
+                    f"The network returns {outputs:g} logits an anchor, but {num_classes} "
                     f"classes need {num_classes}, or with a column for the background "
                     f"{num_classes + 1}."
                 )
@@ -105,8 +105,8 @@ class PlacedDetector:
     def predict(self) -> Callable[[Any, Batch, Anchors], postprocess.Detections]:
         """`predict(variables, batch, anchors)`: detections in pixels of the original images.
 
-        In the slots without a detection `scores` has the highest score of the image's candidates,
-        which tells why there is none.
+        In slots without a detection, `scores` has the highest score of the image's candidates,
+        which shows how far it is from the threshold.
         """
 
         @jax.jit
@@ -123,8 +123,8 @@ class PlacedDetector:
     ]:
         """`predict_with_losses(variables, carried, batch, anchors)`: as `predict`, and the losses.
 
-        These are what the objective says of the batch with the network as it detects: its metrics
-        that are called `loss`, or `loss_` and a name.
+        These are the objective's metrics of the batch with the network in inference mode, as far as
+        they are named `loss`, or `loss_` and a name.
         """
 
         @jax.jit
@@ -145,7 +145,7 @@ class PlacedDetector:
     def _detections(
         self, predictions: Predictions, batch: Batch, anchors: Anchors
     ) -> postprocess.Detections:
-        """Those of `predict`, of predictions `per_anchor`."""
+        """Detections, as in `predict`, from predictions `per_anchor`."""
         candidates = self._candidates(predictions, batch, anchors)
         detections = self.suppress(candidates)
         highest = jnp.max(candidates.scores, axis=1, keepdims=True)
@@ -153,7 +153,7 @@ class PlacedDetector:
         return in_original_pixels(detections._replace(scores=scores), batch)
 
     def predictions(self, variables: Any, batch: Batch) -> Predictions:
-        """What the network says of every anchor, as it detects; not compiled."""
+        """Predictions of the network for every anchor at inference; not compiled."""
         predictions: Any = self.network.apply(variables, batch["image"], train=False)
         per_anchor: Predictions = predictions.per_anchor()
         return per_anchor
@@ -161,7 +161,7 @@ class PlacedDetector:
     def find_candidates(
         self, variables: Any, batch: Batch, anchors: Anchors
     ) -> postprocess.Candidates:
-        """What goes into NMS; not compiled."""
+        """NMS candidates of the predictions; not compiled."""
         return self._candidates(self.predictions(variables, batch), batch, anchors)
 
     def _candidates(
@@ -182,14 +182,14 @@ class PlacedDetector:
         return found
 
     def suppress(self, candidates: postprocess.Candidates) -> postprocess.Detections:
-        """NMS of the candidates, or what the options have in its place; not compiled."""
+        """NMS of the candidates, or the alternative in the options; not compiled."""
         found: postprocess.Detections = placement.on_each_device(self.suppress_here, self.mesh)(
             candidates
         )
         return found
 
     def suppress_here(self, candidates: postprocess.Candidates) -> postprocess.Detections:
-        """As `suppress`, of the images that one device has."""
+        """As `suppress`, for the images of one device."""
         options = self.detector.options
         return postprocess.suppress(
             candidates,

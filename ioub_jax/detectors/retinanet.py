@@ -1,4 +1,4 @@
-"""RetinaNet (arXiv 1708.02002) as a configuration describes it."""
+"""RetinaNet (arXiv 1708.02002) from a configuration."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ def create(config: Any, num_classes: int) -> Detector:
       num_classes: C.
 
     Raises:
-      ConfigError: there is none like that.
+      ConfigError: there is no such detector.
     """
     dense_detector.check_sigmoids(config)
     levels = dense_detector.anchors_of(config)
@@ -31,7 +31,7 @@ def create(config: Any, num_classes: int) -> Detector:
 def create_network(
     model: Any, num_classes: int, anchors_per_location: Sequence[int]
 ) -> retinanet_network.RetinaNet:
-    """The network of `config.model`; of the anchors only how many share a location is needed."""
+    """The network of `config.model`; it needs only the number of anchors per location."""
     return retinanet_network.RetinaNet(
         **dense_detector.trunk_of(model),
         classification_head=dense_detector.head_of(

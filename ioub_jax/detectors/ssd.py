@@ -1,4 +1,4 @@
-"""SSD300 and SSD512 (arXiv 1512.02325) as a configuration describes them."""
+"""SSD300 and SSD512 (arXiv 1512.02325) from a configuration."""
 
 import functools
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ def _check_canvases(config: Any) -> None:
             raise ConfigError(
                 f"model.input_size is {size}, but data.tiles makes inputs of {side} pixels; set "
                 f"--config.data.tiles.size={size} and --config.data.tiles.zoom=1, or another size "
-                "and the zoom that comes to it."
+                "with a matching zoom."
             )
         return
     canvases = tuple(map(tuple, config.data.canvases))
@@ -66,7 +66,7 @@ def _check_canvases(config: Any) -> None:
 def create_network(
     model: Any, num_classes: int, anchors_per_location: Sequence[int]
 ) -> ssd_network.SSD:
-    """The network of `config.model`, whose logits have the background's in front."""
+    """The network of `config.model`; the background's logit comes first."""
     if model.backbone != "vgg16":
         raise ConfigError(f"model.backbone is {model.backbone!r}; that of an SSD must be 'vgg16'.")
     if model.input_size not in ssd_network.EXTRA_BLOCKS:

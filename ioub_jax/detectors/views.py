@@ -1,4 +1,4 @@
-"""Test-time augmentation: which views of an image are detected in, and how they are made and left.
+"""Test-time augmentation: the views of an image, and the maps to and from their pixels.
 
 Everything is on the device and of static shapes, so that all views are one compiled program.
 """
@@ -22,16 +22,16 @@ class Views:
     """The views of an image at test time; the image itself, at each scale, is one of them.
 
     Attributes:
-      flip: whether each is detected in mirrored, too.
-      scales: factors of the size that images otherwise have. The network sees an image on canvases
-        of these factors; from the file it comes at the largest of them.
+      flip: True to detect in the mirrored image as well.
+      scales: factors of the usual size of images. The network sees an image on canvases of these
+        factors; it is read from the file at the largest one.
       merge: 'nms', the candidates of all views go through the suppression of the detector together,
         or 'weighted_box_fusion' (arXiv 1910.13302) of the detections of each: boxes that few views
         have get lower scores, so scores may be below the detector's threshold.
 
     Raises:
-      ValueError: there is no scale, one twice, or one that is no number above 0 and up to 8, or no
-        such merge.
+      ValueError: there is no scale, a repeated one, or one that is not a number above 0 and up to
+        8, or no such merge.
     """
 
     flip: bool = False
@@ -39,7 +39,7 @@ class Views:
     merge: str = "weighted_box_fusion"
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be had."""
+        """Refuses values that no view can have."""
         allowed = [isinstance(s, int | float) and 0 < s <= _LARGEST for s in self.scales]
         if not allowed or not all(allowed) or len(set(self.scales)) < len(self.scales):
             raise ValueError(
@@ -60,7 +60,7 @@ class Views:
         return tuple((s, flip) for s in self.scales for flip in (False, True)[: 1 + self.flip])
 
     def enlarged(self, canvas: Canvas) -> Canvas:
-        """The canvas of the largest scale of one that images otherwise have."""
+        """The canvas of the largest scale for images on that canvas at scale 1."""
         height, width = (math.ceil(side * self.largest - 1e-6) for side in canvas)
         return height, width
 
@@ -75,14 +75,14 @@ class Views:
         return height, width
 
     def __str__(self) -> str:
-        """As a line for people has it: 'scales 0.8, 1 and mirrored, merged by nms'."""
+        """One line for people: 'scales 0.8, 1 and mirrored, merged by nms'."""
         scales = ", ".join(f"{scale:g}" for scale in self.scales)
         mirrored = " and mirrored" if self.flip else ""
         return f"scale{'s' * (len(self.scales) > 1)} {scales}{mirrored}, merged by {self.merge}"
 
 
 def mirrored(images: jax.Array, sizes: jax.Array) -> jax.Array:
-    """Images `[B, H, W, C]` with left and right exchanged, still in the top left of their canvas.
+    """Images `[B, H, W, C]` mirrored left to right, still in the top left of their canvas.
 
     Args:
       images: the images, each with padding at its right.
@@ -95,7 +95,7 @@ def mirrored(images: jax.Array, sizes: jax.Array) -> jax.Array:
 
 
 def mirrored_boxes(boxes: jax.Array, sizes: jax.Array) -> jax.Array:
-    """Boxes `[B, P, 4]` of mirrored images as those of the images of `sizes` `[B, 2]`."""
+    """Boxes `[B, P, 4]` of mirrored images in pixels of the images of `sizes` `[B, 2]`."""
     widths = jnp.round(sizes[:, 1])[:, None]
     left, top, right, bottom = (boxes[..., edge] for edge in range(4))
     return jnp.stack([widths - right, top, widths - left, bottom], axis=-1)
@@ -104,7 +104,7 @@ def mirrored_boxes(boxes: jax.Array, sizes: jax.Array) -> jax.Array:
 def scaled(images: jax.Array, canvas: Canvas) -> jax.Array:
     """uint8 images `[B, H, W, C]` with their padding at the size of another canvas.
 
-    By linear interpolation; where they shrink every pixel counts.
+    Linear interpolation, with antialiasing where they shrink.
     """
     if tuple(images.shape[1:3]) == canvas:
         return images
@@ -114,5 +114,5 @@ def scaled(images: jax.Array, canvas: Canvas) -> jax.Array:
 
 
 def ratio(canvas: Canvas, largest: Canvas) -> np.ndarray:
-    """float32 `[2]`, pixels of a view by pixels of the largest, along height and width."""
+    """Pixels of a view per pixel of the largest along height and width, float32 `[2]`."""
     return np.array(canvas, np.float32) / np.array(largest, np.float32)

@@ -1,1 +1,1 @@
-"""The machine a program runs on: meshes of devices, processes, memory, what it computes wrongly."""
+"""Meshes of devices, processes, memory, and self-tests of the machine that a program runs on."""

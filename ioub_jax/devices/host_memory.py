@@ -1,4 +1,4 @@
-"""How the memory of a process that computes on a CPU is had from the system, and given back.
+"""Memory of a process that computes on a CPU: huge pages, and the return of free memory.
 
 glibc maps every large array anew and unmaps it when it is freed, so each training step touches its
 pages for the first time again. Pages of 2 MiB instead of 4 KiB are 512 times fewer of them: a sixth
@@ -16,7 +16,7 @@ _HUGE_PAGES = "glibc.malloc.hugetlb=1"
 
 
 def environment() -> dict[str, str]:
-    """What a process needs in its environment for its arrays to lie in huge pages.
+    """Environment variables with which a process has its arrays in huge pages.
 
     Returns:
       `GLIBC_TUNABLES`; nothing where malloc is not glibc's, where jax may compute on something
@@ -32,7 +32,7 @@ def environment() -> dict[str, str]:
 
 
 def restart_with_huge_pages() -> None:
-    """Starts this program anew, as the same process, with `environment()`; once.
+    """Restarts this program once, as the same process, with `environment()`.
 
     For the first lines of a command, where nothing has begun yet. Where the command runs inside of
     another program, as a test, nothing is done.
@@ -45,7 +45,7 @@ def restart_with_huge_pages() -> None:
 
 
 def give_back() -> None:
-    """Gives what is free back to the system, where malloc is glibc's.
+    """Returns free memory to the system, if malloc is glibc's.
 
     For after a compilation: some hundred megabytes of the compiler's own are free then, in pieces
     in which no array of a step would fit, and the step's memory would come on top.
@@ -62,7 +62,7 @@ def _is_glibc() -> bool:
 
 
 def _is_for_cpu() -> bool:
-    """Whether jax is told to use the CPU alone, or has nothing installed for anything else.
+    """True if jax is set to use the CPU alone, or has nothing installed for anything else.
 
     jax itself is not asked: it is not imported yet.
     """

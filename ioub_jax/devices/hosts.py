@@ -1,4 +1,4 @@
-"""The processes of one run: one a host of a TPU pod, one a task of SLURM, or as many as are told.
+"""The processes of one run: one per host of a TPU pod, one per task of SLURM, or a given number.
 
 Every process runs the same program and has its own part of each batch. What is written into the
 workdir, which all of them must see, the first process writes alone; checkpoints are written by all.
@@ -26,8 +26,8 @@ HEARTBEAT_TIMEOUT_SECONDS = 30
 
 #: What a user reads last where one of several processes is gone.
 OTHERS_ARE_GONE = (
-    "Error: another process of this run has ended or cannot be reached, so this one ends too; the "
-    "same command on all of them goes on from the last checkpoint."
+    "Error: another process of this run has ended or cannot be reached, so this one ends too; run "
+    "the same command on all of them to resume from the last checkpoint."
 )
 
 #: The exit code of a process that ends because another one is gone: it is worth trying again.
@@ -75,18 +75,18 @@ def _is_one_of_several(address: str | None, count: int | None, index: int | None
         return _has_peers()
     if address is None or count is None or index is None:
         raise ConfigError(
-            "Of --coordinator_address, --num_processes and --process_id some are missing; give all "
+            "Some of --coordinator_address, --num_processes and --process_id are missing; give all "
             "three, with the same address and number to all processes."
         )
     if not 0 <= index < count:
         raise ConfigError(
-            f"--process_id={index} is none of the {count} processes, which are numbered from 0."
+            f"--process_id={index} is not one of the {count} processes, which are numbered from 0."
         )
     return True
 
 
 def _supervise() -> None:
-    """Runs this command once more, as a child, and says in a sentence if that is ended by force.
+    """Runs this command again as a child, and prints a sentence if that is killed.
 
     Where another process is gone, jax ends this one from C++, with stacks of all threads and no
     chance to say anything after them. Returns in the child alone.
@@ -110,8 +110,9 @@ def _supervise() -> None:
         code = GONE_EXIT_CODE
     elif code < 0:
         print(
-            f"Error: this process was ended by {signal.Signals(-code).name} (SIGKILL is often a "
-            "lack of memory); the same command on all of them goes on from the last checkpoint.",
+            f"Error: this process was ended by {signal.Signals(-code).name} (SIGKILL often means a "
+            "lack of memory); run the same command on all of them to resume from the last "
+            "checkpoint.",
             file=sys.stderr,
             flush=True,
         )
@@ -119,13 +120,13 @@ def _supervise() -> None:
 
 
 def _end_with_supervisor(pipe: int) -> None:
-    """Ends this process when its supervisor is gone, however that was killed."""
+    """Ends this process when its supervisor is gone, however that ended."""
     os.read(pipe, 1)
     os._exit(1)
 
 
 def _has_peers() -> bool:
-    """Whether the environment says that this is one of several processes."""
+    """True if the environment says that this is one of several processes."""
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS", "1")
     if "SLURM_PROCID" in os.environ and int(tasks) > 1:
         return True
@@ -133,12 +134,12 @@ def _has_peers() -> bool:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes what is written once."""
+    """True if this is the process that writes what is written once."""
     return jax.process_index() == 0
 
 
 def wait_for_all(name: str) -> None:
-    """Returns when every process has come here."""
+    """Returns when every process has reached this call."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
@@ -175,7 +176,7 @@ def gather(mesh: Mesh, on_devices: Any, on_host: Mapping[str, np.ndarray]) -> tu
 
 
 def reached_stop(step: int) -> bool:
-    """Whether all of several processes stop after the step that each has just done.
+    """True if all of several processes stop after the step that each has just done.
 
     One that gets a SIGTERM tells the others in the background, and they agree on a step that none
     of them has done yet. All begin with the same step and ask after every one.
@@ -189,7 +190,7 @@ def reached_stop(step: int) -> bool:
 
 
 def all_agree(answer: bool) -> bool:
-    """Whether the answer of every process is yes; all of them ask together."""
+    """True if the answer of every process is yes; all of them ask together."""
     if jax.process_count() == 1:
         return answer
     return bool(np.all(multihost_utils.process_allgather(np.asarray(answer))))
@@ -203,7 +204,7 @@ def first_says(answer: bool) -> bool:
 
 
 def check_shared(workdir: pathlib.Path) -> None:
-    """Checks that all processes see what the first one has written into the workdir.
+    """Checks that all processes see the files that the first one has written into the workdir.
 
     Raises:
       ConfigError: they do not.
@@ -211,6 +212,6 @@ def check_shared(workdir: pathlib.Path) -> None:
     wait_for_all("workdir")
     if not all_agree((workdir / "config.json").exists()):
         raise ConfigError(
-            f"Not every process sees what is in --workdir={workdir}; put it on a file system that "
-            "all hosts share."
+            f"Not every process sees the files in --workdir={workdir}; put it on a file system "
+            "that all hosts share."
         )

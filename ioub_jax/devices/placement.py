@@ -1,4 +1,4 @@
-"""Where arrays are: batches split over a mesh of devices with the one axis `data`."""
+"""Device mesh and batch placement: batches are split over a mesh with the one axis `data`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ def create_mesh(device_count: int | None, devices: Sequence[jax.Device] | None =
     if device_count is not None and device_count > len(devices):
         raise ValueError(
             f"device_count is {device_count}, but there are {len(devices)} devices; "
-            "lower it or leave it None."
+            "lower it, or leave it at None."
         )
     chosen = devices[: device_count or len(devices)]
     return jax.make_mesh((len(chosen),), ("data",), axis_types=(AxisType.Auto,), devices=chosen)
@@ -35,7 +35,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def on_each_device(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """`function(batch, *others)` of each device's own images, with no communication.
+    """`function(batch, *others)` on each device's own images, without communication.
 
     For what XLA does not partition, and for loops whose end depends on the images, where else all
     devices would go on until the slowest is done.

@@ -1,4 +1,4 @@
-"""Whether the machine computes what the training rests on: a convolution and its gradients."""
+"""Self-test of the machine: a convolution and its gradients, which training relies on."""
 
 from typing import Any
 
@@ -38,8 +38,8 @@ def check_convolution(dtype: Any, device: jax.Device) -> None:
             raise ConfigError(
                 f"jax {jax.__version__} computes {name} in {jnp.dtype(dtype)} wrongly on this "
                 f"{device.device_kind} (it is off by {error:.0%}); set "
-                "--config.model.dtype=float32, or where the environment has XLA_FLAGS with "
-                "--xla_cpu_experimental_onednn_custom_call take that out."
+                "--config.model.dtype=float32, or remove --xla_cpu_experimental_onednn_custom_call "
+                "from XLA_FLAGS, if it is there."
             )
 
 
@@ -54,7 +54,7 @@ def _by_jax(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> dict[str, j
 
 
 def _by_matrices(x: np.ndarray, kernel: np.ndarray, gradient: np.ndarray) -> dict[str, np.ndarray]:
-    """The same, place by place of the kernel."""
+    """The same by matrix products, for each place of the kernel."""
     height, width = x.shape[1:3]
     padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
     result, by_kernel = np.zeros_like(x), np.zeros_like(kernel)
@@ -70,6 +70,6 @@ def _by_matrices(x: np.ndarray, kernel: np.ndarray, gradient: np.ndarray) -> dic
 def _named(result: Any, by_x: Any, by_kernel: Any) -> dict[str, Any]:
     return {
         "a convolution": result,
-        "the gradient of a convolution by its input": by_x,
-        "the gradient of a convolution by its kernel": by_kernel,
+        "the gradient of a convolution with respect to its input": by_x,
+        "the gradient of a convolution with respect to its kernel": by_kernel,
     }

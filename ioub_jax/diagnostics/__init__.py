@@ -1,1 +1,1 @@
-"""Why detections are as good as they are, and whether anchors can reach a data set's boxes."""
+"""Diagnostics of detections, and of whether anchors can reach a data set's boxes."""

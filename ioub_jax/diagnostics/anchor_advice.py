@@ -1,4 +1,4 @@
-"""Which anchors or canvases would reach the boxes that those of a configuration do not.
+"""Search for anchors or canvases that reach the boxes which the configured ones do not.
 
 Every value that is advised has been tried on all boxes of the data set.
 """
@@ -42,12 +42,12 @@ class Remedy:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """`--config.KEY=VALUE` of each, as a shell takes it."""
+        """`--config.KEY=VALUE` for each key, quoted for a shell."""
         return tuple(_flag(key, value) for key, value in self.values.items())
 
     @property
     def suffices(self) -> bool:
-        """Whether what is left is no finding."""
+        """True if so few boxes are left that there is no finding."""
         return self.share <= NOTEWORTHY
 
 
@@ -102,7 +102,7 @@ def best_ious(resized: ResizedBoxes, anchoring: Anchoring) -> np.ndarray:
 
 
 def resized_boxes(annotations: Annotations, anchoring: Anchoring) -> ResizedBoxes:
-    """The boxes of a data set at the size the network sees them, without augmentation."""
+    """The boxes of a data set at the scale of the network's input, without augmentation."""
     return resize_boxes(annotations, anchoring.resize, anchoring.canvases)
 
 
@@ -140,13 +140,13 @@ def find_remedy(
 
 
 def _verified(changed: Anchoring, annotations: Annotations, present: Anchoring) -> Remedy:
-    """What a change leaves unreached of all boxes."""
+    """The change with the boxes of the whole data set that it leaves unreached."""
     ious = best_ious(resized_boxes(annotations, changed), changed)
     return Remedy(present.changes_to(changed), _lack(ious)[0])
 
 
 def _lack(ious: np.ndarray) -> tuple[float, float]:
-    """The share of boxes that is not reached and, where that is equal, by how much, of `[m]`."""
+    """Share of unreached boxes and, to break ties, the distance they lack, of `[m]`."""
     if len(ious) == 0:
         return 0.0, 0.0
     missing = np.maximum(REACHED - ious, 0.0)
@@ -154,7 +154,7 @@ def _lack(ious: np.ndarray) -> tuple[float, float]:
 
 
 def _ratios(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
-    """The one, two and three more ratios that reach most of the unreached boxes."""
+    """Anchors with the one, two and three further ratios that reach most of the unreached boxes."""
     layout = anchoring.levels
     if not isinstance(layout, AnchorLayout):
         return
@@ -190,7 +190,7 @@ def _ratios(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
 
 
 def _scales(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
-    """All anchors smaller or larger, in the order of how well they reach the sample."""
+    """Anchors scaled down or up, ordered by how well they reach the sample."""
     layout = anchoring.levels
     if not isinstance(layout, AnchorLayout):
         return
@@ -205,7 +205,7 @@ def _scales(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
 
 
 def _canvases(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
-    """Larger canvases, the smallest first, where the network takes any; of tiles, by zoom."""
+    """Larger canvases, the smallest first, if the network takes any size; for tiles, by zoom."""
     del sample  # which is at the size of the present canvases
     if anchoring.has_one_size:
         return
@@ -231,7 +231,7 @@ def _enlarged(side: int, factor: float) -> int:
 
 
 def _sample(annotations: Annotations, anchoring: Anchoring) -> ResizedBoxes:
-    """At most so many boxes, from all over the data set, at the size the network sees."""
+    """At most a number of boxes, spread over the data set, at the scale of the network's input."""
     resized = resized_boxes(annotations, anchoring)
     count = len(resized.boxes)
     return _select(resized, np.unique(np.linspace(0, count - 1, min(count, _SAMPLE), dtype=int)))

@@ -1,4 +1,4 @@
-"""Whether the anchors of a configuration can reach the boxes of a data set."""
+"""Fit of a configuration's anchors to the boxes of a data set."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ from ioub_jax.diagnostics.anchor_advice import (
 
 @dataclasses.dataclass(frozen=True)
 class Reach:
-    """How many boxes no anchor reaches.
+    """Numbers of boxes that no anchor reaches.
 
     Attributes:
       boxes: how many boxes there are.
@@ -37,7 +37,7 @@ class Reach:
 
 @dataclasses.dataclass(frozen=True)
 class AnchorFit:
-    """Which boxes the anchors reach; crowds are left out.
+    """Boxes that the anchors reach; crowds are left out.
 
     Attributes:
       all: of all boxes.
@@ -100,18 +100,20 @@ def unreached_finding(
     if fit.all.unreached <= NOTEWORTHY * fit.all.boxes:
         return []
     are_too_small = 2 * fit.too_small > fit.all.unreached
-    where = "lie in shape or size between the anchors or beyond the largest"
+    where = "have shapes or sizes between those of the anchors or beyond the largest"
     if are_too_small:
         where = "are too small for the smallest anchors"
     remedy = find_remedy(annotations, anchoring, too_small=are_too_small)
     present = Remedy({}, fit.all.unreached / fit.all.boxes)
     further = ""
     if are_too_small and anchoring.has_one_size:
-        further = "; take a network of a larger input, as SSD512 instead of SSD300"
+        further = "; use a network with a larger input, such as SSD512 instead of SSD300"
     elif are_too_small:
-        further = "; cut the images into tiles (config.data.tiles.size), where objects are larger"
+        further = (
+            "; cut the images into tiles (config.data.tiles.size), in which objects are larger"
+        )
         if anchoring.resize.mode == "zoom":
-            further = "; cut them into smaller tiles, and see those at a larger zoom"
+            further = "; use smaller tiles at a larger zoom"
     advice = (
         f"Only config.matcher.low_quality gives them an anchor. Most {where}: "
         f"{_in_words(remedy or present, present, further)}."
@@ -120,11 +122,11 @@ def unreached_finding(
 
 
 def _in_words(remedy: Remedy, present: Remedy, further: str) -> str:
-    """What to set, with the share that it leaves, as the rest of a sentence."""
+    """The keys to set, with the share that they leave unreached, as the rest of a sentence."""
     if 2 * remedy.share > present.share:
-        return f"no values that were tried leave less than {remedy.share:.1%} of all boxes{further}"
+        return f"none of the tried values leaves less than {remedy.share:.1%} of all boxes{further}"
     words = f"{' '.join(remedy.flags)} leaves {remedy.share:.1%} of all boxes out of reach"
-    return words if remedy.suffices else f"{words}, the least of what was tried{further}"
+    return words if remedy.suffices else f"{words}, the least of all tried values{further}"
 
 
 def _smallest_area(anchoring: Anchoring, canvas: Size) -> float:

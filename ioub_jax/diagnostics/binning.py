@@ -1,10 +1,10 @@
-"""Values in bins: what several diagnostics compute with."""
+"""Binning of values for several diagnostics."""
 
 import numpy as np
 
 
 def bin_of(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """The bin `[n]` of every value; a bin holds its lower edge, the last one its upper edge too.
+    """The bin `[n]` of every value; a bin has its lower edge, the last one its upper edge too.
 
     The values are compared with the edges themselves: .6 * 10 is below 6 in floats for some .6.
 

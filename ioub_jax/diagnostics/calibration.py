@@ -1,4 +1,4 @@
-"""Calibration: whether a score says how often a detection is true, and how well it is localized.
+"""Calibration of scores as the probability of a true detection, and as its localization.
 
 Two errors, both from detections that are true by COCO's matching at IoU .5, in bins of equal width:
 
@@ -42,7 +42,7 @@ class ScoreBin:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """How well scores are calibrated.
+    """Calibration of the scores of a detector.
 
     Attributes:
       bins: ten, over all classes.

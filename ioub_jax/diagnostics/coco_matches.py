@@ -1,4 +1,4 @@
-"""Which detections COCO's metric takes for true, and how precision falls with recall.
+"""True detections by COCO's metric, and precision over recall.
 
 Both are read from pycocotools' own evaluator (`coco.run_evaluator`): all sizes of objects, and the
 best detections of a class in an image, 100 where nothing else is said.

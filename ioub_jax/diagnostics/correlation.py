@@ -1,4 +1,4 @@
-"""Whether the score of a detection says how well it is localized.
+"""Correlation between the scores of detections and their localization.
 
 The IoU of a detection is that with the ground-truth box **of its image and class** that it overlaps
 most, whether or not another detection has that box too, and 0 where there is none. (Metrics that
@@ -86,7 +86,7 @@ class IouBin:
 
 @dataclasses.dataclass(frozen=True)
 class Correlation:
-    """How score and IoU go together.
+    """Correlation of score and IoU.
 
     Attributes:
       detections: the detections that count.
@@ -131,7 +131,7 @@ def overlaps_of(checked: CheckedInput) -> Overlaps:
 
 
 def correlation_of(checked: CheckedInput) -> Correlation:
-    """How the scores of detections and their IoU with the ground truth go together."""
+    """The correlation of the scores of detections and their IoU with the ground truth."""
     overlaps = overlaps_of(checked)
     scores, ious = overlaps.scores, overlaps.ious
     located, touching = ious >= LOCATED_IOU, ious > 0
@@ -156,14 +156,14 @@ def correlation_of(checked: CheckedInput) -> Correlation:
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Spearman's rank correlation, equals at their mean rank; None where it is not defined."""
+    """Spearman's rank correlation, ties at their mean rank; None if it is not defined."""
     if len(first) == 0:
         return None
     return pearson(stats.rankdata(first), stats.rankdata(second))
 
 
 def pearson(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Pearson's correlation; None of fewer than two pairs, or where all of a kind are equal."""
+    """Pearson's correlation; None for fewer than two pairs, or if a side has only equal values."""
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(np.corrcoef(first, second)[0, 1])

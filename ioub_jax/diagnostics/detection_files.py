@@ -11,14 +11,14 @@ from ioub_jax.errors import ConfigError
 
 
 def names_of(paths: Sequence[pathlib.Path]) -> list[str]:
-    """The name of each path, with as many of its folders as tell them all apart.
+    """The name of each path, with as many of its folders as are needed to tell them apart.
 
     Raises:
       ConfigError: a path is given twice.
     """
     parts = [pathlib.Path(os.path.abspath(path).removesuffix(".json")).parts for path in paths]
     if len(set(parts)) < len(parts):
-        raise ConfigError("The same workdir or file is given twice; give every one once.")
+        raise ConfigError("The same workdir or file is given twice; give each once.")
     length = next(
         length
         for length in range(1, max(map(len, parts)) + 1)
@@ -38,15 +38,15 @@ def read_json(path: pathlib.Path, kind: type) -> Any:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.", "broken_annotation") from None
     except ValueError as error:
-        raise DataError(f"{path} is no JSON file: {error}.", "broken_annotation") from None
+        raise DataError(f"{path} is not a JSON file: {error}.", "broken_annotation") from None
     if not isinstance(value, kind):
         wanted = "a list of detections" if kind is list else "a data set in COCO's format"
-        raise DataError(f"{path} does not hold {wanted}{_way_to(value)}.", "broken_annotation")
+        raise DataError(f"{path} does not have {wanted}{_way_to(value)}.", "broken_annotation")
     return value
 
 
 def _way_to(value: Any) -> str:
-    """The way from a file with images, detections and categories, as ioub predict's."""
+    """A hint for a file with images, detections and categories, such as ioub predict's."""
     if not isinstance(value, dict) or not isinstance(value.get("annotations"), list):
         return ""
-    return "; its 'annotations' are a list, write them alone into a file and give that"
+    return "; its 'annotations' are a list: write them into a file of their own and give that"

@@ -1,4 +1,4 @@
-"""How hard the localization loss pulls at a box, by how wrong the box is (arXiv 1908.05641).
+"""Gradient of the localization loss as a function of the box's error (arXiv 1908.05641).
 
 The norm of the gradient of equations 3-4 by the predicted deltas. The IoU in the weight is a
 function of all four deltas, so a curve over one number needs an assumption: **one delta is wrong
@@ -27,7 +27,7 @@ BETA = 0.11
 
 
 def iou_of(delta: np.ndarray, kind: str) -> np.ndarray:
-    """IoU `[n]` with its target of a box that is wrong by `delta` `[n]`, at least 0."""
+    """IoU `[n]` of a box with an error of `delta` `[n]`, at least 0, and its target."""
     if kind == "stretch":
         return np.exp(-delta)
     return np.maximum(1 - delta, 0) / (1 + delta)
@@ -36,7 +36,7 @@ def iou_of(delta: np.ndarray, kind: str) -> np.ndarray:
 def closed_form(
     delta: np.ndarray, *, kind: str, lambda_: float, w_loc: float = 1.0, beta: float = BETA
 ) -> np.ndarray:
-    """The gradient's norm `[n]` as the module says."""
+    """The norm of the gradient `[n]` in closed form, as in the module's docstring."""
     norm: np.ndarray = w_loc * iou_of(delta, kind) ** lambda_ * np.minimum(delta / beta, 1.0)
     return norm
 
@@ -68,7 +68,7 @@ _gradients = jax.jit(jax.vmap(jax.grad(_loss), in_axes=(0, None, None, None)))
 
 
 def calibrated_w_loc(*, kind: str, lambda_: float, beta: float = BETA) -> float:
-    """The w_loc of boxes that are evenly wrong, from not at all to an IoU of .5.
+    """The w_loc for boxes with evenly distributed errors, from none to an IoU of .5.
 
     Before the first training step the predicted boxes are the anchors, and positive anchors have
     an IoU of at least .5. With this constant the sum of their loss is what it is without weights.

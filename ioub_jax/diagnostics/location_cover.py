@@ -1,4 +1,4 @@
-"""Whether the locations of a detector that does not match by IoU find the boxes of a data set."""
+"""Cover of a data set's boxes by the locations of a detector that does not match by IoU."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ _CHUNK = 64
 
 @dataclasses.dataclass(frozen=True)
 class LocationCover:
-    """Which boxes no location learns, each looked at by itself; crowds are left out.
+    """Boxes that no location learns, each considered by itself; crowds are left out.
 
     Attributes:
       assigner: `matcher.name`.
@@ -84,8 +84,8 @@ def uncovered_finding(cover: LocationCover) -> list[Finding]:
     if cover.all.unreached <= NOTEWORTHY * cover.all.boxes:
         return []
     advice = (
-        "They are no positives at all. Most such boxes are smaller than the stride of the finest "
-        "level: take a larger canvas, cut the images into tiles (config.data.tiles.size), or set "
+        "They have no positives at all. Most such boxes are smaller than the stride of the finest "
+        "level: use a larger canvas, cut the images into tiles (config.data.tiles.size), or set "
         "--config.matcher.name=iou, whose matcher.low_quality gives every box an anchor."
     )
     return [Finding("uncovered_box", False, cover.all.unreached, advice)]
@@ -94,7 +94,7 @@ def uncovered_finding(cover: LocationCover) -> list[Finding]:
 def _is_found(
     boxes: np.ndarray, anchors: tuple[jax.Array, ...], objective: AnchorObjective
 ) -> np.ndarray:
-    """Whether any location learns each of at most `_CHUNK` boxes, `[n]`."""
+    """True where any location learns one of at most `_CHUNK` boxes, `[n]`."""
     padded = np.zeros((_CHUNK, 1, 4), np.float32)
     padded[: len(boxes), 0] = boxes
     return np.asarray(_found(padded, anchors, objective))[: len(boxes)]

@@ -1,4 +1,4 @@
-"""Everything about a file of detections that explains its average precision."""
+"""Diagnosis of a file of detections: everything that explains its average precision."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from ioub_jax.evaluation.lrp import OptimalLrp, mean_optimal_lrp, optimal_lrp
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """What detections are worth, and why.
+    """Metrics of detections, and their explanation.
 
     Attributes:
       metrics: COCO's.
@@ -62,7 +62,7 @@ def diagnose(
 
 
 def diagnosis_to_json(diagnosis: Diagnosis) -> dict[str, Any]:
-    """The diagnosis as a dict that `json` writes, under the names of the attributes."""
+    """The diagnosis as a dict that `json` writes, with the names of the attributes as keys."""
     return {
         "metrics": coco_metrics.metrics_to_json(diagnosis.metrics),
         "correlation": dataclasses.asdict(diagnosis.correlation),

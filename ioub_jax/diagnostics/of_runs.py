@@ -1,4 +1,4 @@
-"""A trained detector's diagnosis, with what NMS takes away, and that of a file of detections."""
+"""Diagnosis of a trained detector, with the losses by NMS, and of a file of detections."""
 
 import dataclasses
 import functools
@@ -25,7 +25,7 @@ from ioub_jax.workdirs import records
 
 
 def diagnose_workdir(workdir: pathlib.Path, model: Trained) -> dict[str, Any]:
-    """Everything that is known of a run, as JSON takes it.
+    """Diagnoses a run; returns everything as a dict for JSON.
 
     Args:
       workdir: the run's folder.
@@ -54,7 +54,7 @@ def diagnose_workdir(workdir: pathlib.Path, model: Trained) -> dict[str, Any]:
 
 
 class Found(NamedTuple):
-    """Detections of a batch, and how well each ground-truth box is localized on the way to them.
+    """Detections of a batch, and the localization of each ground-truth box on the way to them.
 
     Attributes:
       detections: in pixels of the original images.
@@ -69,7 +69,7 @@ class Found(NamedTuple):
 
 
 def make_search(placed: PlacedDetector) -> Callable[..., Found]:
-    """Builds `search(variables, batch, anchors)`: what `predict` finds, and what NMS lost."""
+    """Builds `search(variables, batch, anchors)`: the detections of `predict`, and NMS losses."""
 
     @jax.jit
     def search(variables: Any, batch: Batch, anchors: Anchors) -> Found:
@@ -87,7 +87,7 @@ def make_search(placed: PlacedDetector) -> Callable[..., Found]:
 def best_ious(
     targets: jax.Array, labels: jax.Array, found: postprocess.Candidates | postprocess.Detections
 ) -> jax.Array:
-    """The highest IoU of every ground-truth box with what was found of its class.
+    """The highest IoU of every ground-truth box with the boxes found of its class.
 
     Args:
       targets: `[B, M, 4]` xyxy, in the pixels of `found`.
@@ -145,7 +145,7 @@ def search_source(
 def diagnose_file(
     path: pathlib.Path, annotations: pathlib.Path, ground_truth: dict[str, Any]
 ) -> dict[str, Any]:
-    """The diagnosis of a file of detections; `annotations` is where `ground_truth` is from.
+    """The diagnosis of a file of detections; `annotations` tells where `ground_truth` is from.
 
     Raises:
       DataError: the file is broken, or is not of this ground truth.

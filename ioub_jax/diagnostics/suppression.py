@@ -1,4 +1,4 @@
-"""What non-maximum suppression keeps and loses of how well objects are localized.
+"""Effect of non-maximum suppression on how well objects are localized.
 
 NMS keeps the box with the best score, not the one that fits best. For every object two boxes of its
 class are compared: the one with the highest IoU among all candidates, and the one with the highest
@@ -22,7 +22,7 @@ _THRESHOLDS = np.arange(50, 100) / 100
 
 @dataclasses.dataclass(frozen=True)
 class LossInBin:
-    """What is lost of objects whose best candidate has an IoU between two numbers.
+    """Losses of objects whose best candidate has an IoU between two numbers.
 
     Attributes:
       lower: the lower edge.
@@ -39,7 +39,7 @@ class LossInBin:
 
 @dataclasses.dataclass(frozen=True)
 class Suppression:
-    """What NMS does to the localization of objects.
+    """Effect of NMS on the localization of objects.
 
     The means are over the objects that are reached: a candidate has an IoU of at least .5.
 

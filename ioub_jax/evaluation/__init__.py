@@ -1,4 +1,4 @@
-"""How good detections are, and why no better, from plain arrays and dicts, without jax."""
+"""Evaluation of detections and analysis of their errors, in plain arrays and dicts, without jax."""
 
 from ioub_jax.evaluation.coco_format import (
     DetectionCollector,

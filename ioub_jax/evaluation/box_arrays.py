@@ -1,4 +1,4 @@
-"""Boxes of many images in flat arrays, and what they overlap: what several metrics compute with."""
+"""Boxes of many images in flat arrays, and their overlaps, as several metrics need them."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -34,16 +34,17 @@ def nearest_objects(
     objects: BoxArrays,
     overlap: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The object of its image that each detection overlaps most, the first of equals.
+    """The object that each detection overlaps most in its image, the first of equals.
 
     Args:
       found: d detections.
       objects: m ground-truth boxes of the same class.
-      overlap: of a detection with an object, pair by pair; None for `paired_ious`.
+      overlap: function for the overlap of a detection with an object, pair by pair; None for
+        `paired_ious`.
 
     Returns:
-      the overlap with it, float64 `[d]` (0 where the detection overlaps none), and its position
-      in `objects`, int64 `[d]` (0 there too).
+      the overlap with it, float64 `[d]` (0 if the detection overlaps none), and its position in
+      `objects`, int64 `[d]` (0 there too).
     """
     overlap = overlap or paired_ious
     by_image = np.argsort(objects.images, kind="stable")

@@ -1,4 +1,4 @@
-"""Averages over classes that were chosen, beside those over all of them."""
+"""Averages over chosen classes, beside those over all of them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -25,11 +25,11 @@ class ChosenMeans:
     numbers: Mapping[str, float | None]
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers and the classes, as a part of what `json` writes of a metric."""
+        """The numbers and the classes, for the JSON of a metric."""
         return {**self.numbers, "average_classes": list(self.classes)}
 
     def sentence(self) -> str:
-        """The numbers, and what they are the mean of."""
+        """A sentence with the numbers and the classes that they are means of."""
         shown = ", ".join(map(printable, self.classes[:_NAMED]))
         if len(self.classes) > _NAMED:
             shown += f" and {len(self.classes) - _NAMED} more"
@@ -58,7 +58,7 @@ def chosen_means(
       `_chosen`; None where no class is chosen.
 
     Raises:
-      ValueError: a name is that of no class.
+      ValueError: a name is not that of a class.
     """
     if not chosen:
         return None
@@ -71,17 +71,17 @@ def chosen_means(
 
 
 def check_names(chosen: Sequence[str], classes: Sequence[str]) -> None:
-    """Raises `ValueError` where a chosen name is none of the classes'."""
+    """Raises `ValueError` where a chosen name is not that of a class."""
     for name in chosen:
         if name not in classes:
             raise ValueError(
-                f"average_classes names {name!r}, which is no class of the data; choose from "
+                f"average_classes names {name!r}, which is not a class of the data; choose from "
                 f"{', '.join(map(printable, classes))}"
             )
 
 
 def _name_of(key: str) -> str:
-    """`AP_chosen`, and `AP_chosen@300` of `AP@300`."""
+    """`AP_chosen`, or `AP_chosen@300` for `AP@300`."""
     base = base_of(key)
     return f"{base}_chosen{key.removeprefix(base)}"
 

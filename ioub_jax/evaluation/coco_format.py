@@ -1,7 +1,7 @@
-"""Between the library's arrays and COCO's files: ground truth, detections, and JSON.
+"""Conversion between the library's arrays and COCO's files: ground truth, detections, and JSON.
 
-Here boxes turn from xyxy into COCO's `[x, y, width, height]`, and labels 0..C-1 into the data set's
-own category ids. Everything written is a plain Python value.
+Boxes are converted from xyxy to COCO's `[x, y, width, height]`, and labels 0..C-1 to the data set's
+own category ids. All results are plain Python values.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class AnnotatedSource(Protocol):
-    """What `to_coco_ground_truth` reads of a data source."""
+    """A data source as `to_coco_ground_truth` reads it."""
 
     @property
     def sizes(self) -> np.ndarray:
@@ -29,7 +29,7 @@ class AnnotatedSource(Protocol):
 
     @property
     def written_ids(self) -> Mapping[int, int | str]:
-        """The ids of images that are no integers in the data set, by `image_id`."""
+        """Ids of images as the data set writes them, where they are not integers, by `image_id`."""
 
     def __len__(self) -> int: ...
 
@@ -37,7 +37,7 @@ class AnnotatedSource(Protocol):
         """The id of an image."""
 
     def annotations(self, index: int) -> Any:
-        """What an image holds: `boxes` [n, 4] xyxy; `labels`, flags and `area` [n]."""
+        """Objects of an image: `boxes` [n, 4] xyxy; `labels`, flags and `area` [n]."""
 
     def describe(self, index: int) -> str:
         """The name of an image's file."""
@@ -47,10 +47,10 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
     """Writes a data source's annotations in COCO's JSON format, without decoding an image.
 
     Each annotation has the keys `difficult` and `ignored` (0 or 1) besides COCO's own, which VOC's
-    metric reads. To COCO's, which knows no such flags, difficult boxes count like any other. A
-    region to ignore is a crowd of its class, or of every class where its label is -1: detections in
-    it count nowhere. Of a source that says which classes were looked for in an image (`federated`,
-    a `data.sources.coco_federated.Federated`), images and categories have LVIS's keys, too.
+    metric reads. COCO's metric has no such flags, so difficult boxes count like any other there. A
+    region to ignore is a crowd of its class, or of every class if its label is -1: detections in it
+    do not count. If a source knows the verified classes of its images (`federated`, a
+    `data.sources.coco_federated.Federated`), images and categories also have LVIS's keys.
 
     Args:
       source: a data source, boxes xyxy in the pixels of its original images.
@@ -102,7 +102,7 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
 def _add_verified(
     images: list[dict[str, Any]], categories: list[dict[str, Any]], federated: Any
 ) -> None:
-    """Adds LVIS's keys; classes that the source does not have are in no list."""
+    """Adds LVIS's keys; classes that the source does not have are left out of the lists."""
     ids = {category["name"]: category["id"] for category in categories}
     for image in images:
         for key, names in (
@@ -143,14 +143,14 @@ def to_coco_results(
     """Turns a batch of detections into COCO results.
 
     Args:
-      image_ids: integers [B], the data set's own ids or what stands for them.
+      image_ids: integers [B], the data set's own ids or integers that stand for them.
       boxes: [B, K, 4] xyxy in pixels of the **original** images (divide the detector's boxes by
         the batch's scale first).
       scores: [B, K].
       labels: integers [B, K] in 0..C-1.
       valid: booleans [B, K]: which slots hold a detection.
       category_ids: the data set's own id of each of the C labels.
-      written_ids: the ids of images that are no integers in the data set, by the integers that
+      written_ids: the ids of images that are not integers in the data set, by the integers that
         stand for them in `image_ids`.
 
     Returns:
@@ -196,8 +196,8 @@ def to_coco_results(
 class DetectionCollector:
     """Gathers the detections of an evaluation, each image exactly once.
 
-    The last batch of an evaluation is padded; a padding example repeats a real image, and counted
-    twice it would turn true positives into false ones.
+    The last batch of an evaluation is padded with repeated images, which would turn true positives
+    into false ones if they were counted.
 
     Attributes:
       results: the COCO results so far.

@@ -1,7 +1,7 @@
-"""What every metric is computed from: COCO ground truth and COCO results, checked entry by entry.
+"""Input of every metric: COCO ground truth and COCO results, checked entry by entry.
 
-Boxes are COCO's, `[x, y, width, height]` in pixels of the original image. What an id, a flag or an
-area means is what `data.sources.CocoSource` takes it for (`coco_values`).
+Boxes are COCO's, `[x, y, width, height]` in pixels of the original image. Ids, flags and areas have
+the same meaning as in `data.sources.CocoSource` (`coco_values`).
 """
 
 import collections
@@ -34,7 +34,7 @@ _OBJECTS = (dict, Mapping)  # of JSON; a dict is known at once
 
 @dataclasses.dataclass(frozen=True)
 class CheckedInput:
-    """Ground truth and detections that a metric can trust.
+    """Ground truth and detections that have been checked for a metric.
 
     Attributes:
       images: a number for every image, from 1 in the order of the ids.
@@ -56,9 +56,9 @@ class CheckedInput:
 
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
-    """Keeps Python from looking for cycles meanwhile; it would again and again, in many new dicts.
+    """Turns the cycle collector off meanwhile, which would run again and again in many new dicts.
 
-    There are none among them, and the search takes longer than making them.
+    These dicts have no cycles, and the search takes longer than making them.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -73,13 +73,13 @@ def without_collection() -> Iterator[None]:
 def check_input(
     ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
 ) -> CheckedInput:
-    """Checks what a metric is to be computed from; neither argument is changed.
+    """Checks the input of a metric; neither argument is changed.
 
     A ground-truth object without a box has the one around its polygons, its mask or its keypoints.
-    A box whose corners are exchanged is put in order, one with CVAT's `rotation` is
-    the upright box around it, and an annotation that is listed again under its id counts once; how
-    many there were is logged. Boxes of one image, class and place under ids of their own all count,
-    as pycocotools counts them.
+    The corners of a box are put in order if they are swapped, a box with CVAT's `rotation` becomes
+    the upright box around it, and an annotation that is listed again with the same id counts once;
+    the numbers of these are logged. Equal boxes of one image and class with different ids all
+    count, as in pycocotools.
 
     Args:
       ground_truth: a data set in COCO's JSON format, with `images` (`id`), `annotations`
@@ -89,7 +89,7 @@ def check_input(
       detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
 
     Returns:
-      what the metrics read of it, as new dicts.
+      the fields that the metrics read, as new dicts.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category.
@@ -126,7 +126,7 @@ def check_input(
 
 
 def _check_entries(name: str, entries: object) -> None:
-    """Checks that something is a list of JSON's objects."""
+    """Checks that a value is a list of JSON objects."""
     if not isinstance(entries, Sequence) or isinstance(entries, str):
         raise ValueError(f"{name} must be a list of objects, not a {type(entries).__name__}")
     for number, entry in enumerate(entries, start=1):
@@ -146,9 +146,10 @@ def _name(category: Mapping[str, Any]) -> str:
 
 
 def number_ids(ground_truth: Mapping[str, Any], key: str) -> _Numbers:
-    """The place of every id in their order, names behind integers, from 1.
+    """The place of every id in ascending order, from 1, with names after integers.
 
-    The evaluators' own code takes some integers for one, as two above 2**53 that one float64 is.
+    The evaluators' own code confuses some integers, such as two above 2**53 that are the same
+    float64.
     """
     entries = ground_truth[key]
     identities = [id_of(entry.get("id")) for entry in entries]
@@ -165,14 +166,14 @@ def number_ids(ground_truth: Mapping[str, Any], key: str) -> _Numbers:
 
 
 def _plain_id(written: object) -> Any:
-    """An id as it is written, as a plain Python value."""
+    """An id as its file writes it, as a plain Python value."""
     return written if isinstance(written, str) else id_of(written)
 
 
 def _read_annotations(
     entries: Sequence[Mapping[str, Any]], images: _Numbers, categories: _Numbers
 ) -> list[dict[str, Any]]:
-    """What the metrics read of the ground-truth objects; those listed again left out."""
+    """Fields of the ground-truth objects that metrics read; repeated objects are left out."""
     changes: collections.Counter[str] = collections.Counter()
     annotations: list[dict[str, Any]] = []
     seen = set()
@@ -182,7 +183,7 @@ def _read_annotations(
         values = {key: value for key, value in annotation.items() if key not in ("id", "bbox")}
         same = (identity, *annotation["bbox"], *values.values())
         if identity is not None and same in seen:
-            changes["annotations listed again under their id, counted once"] += 1
+            changes["annotations listed again with the same id, counted once"] += 1
             continue
         seen.add(same)
         annotations.append(annotation | {"id": len(annotations) + 1})
@@ -199,16 +200,18 @@ def _annotation(
     categories: _Numbers,
     changes: collections.Counter[str],
 ) -> dict[str, Any]:
-    """What the metrics read of a ground-truth object, with `number` as its id."""
+    """Fields of a ground-truth object that metrics read, with `number` as its id."""
     name = f"annotation {annotation.get('id', f'number {number}')} of the ground truth"
     if has_no_box(annotation.get("bbox")) and (around := box_around(annotation)) is not None:
-        changes["annotations without a box, read as the box around what they have instead"] += 1
+        changes[
+            "annotations without a box, read as the box around their mask, polygon or keypoints"
+        ] += 1
         turned = {"rotation": 0, "bbox": around}  # a polygon is turned already
         annotation = {**annotation, **turned}
     result = _located_box(name, number, annotation, images, categories)
     box = result["bbox"]
     if box[2] < 0 or box[3] < 0:
-        changes["boxes whose corners are exchanged, put in order"] += 1
+        changes["boxes with swapped corners, put in order"] += 1
         box = [box[0] + min(box[2], 0.0), box[1] + min(box[3], 0.0), abs(box[2]), abs(box[3])]
     if degrees := rotation_of(annotation):
         changes["rotated boxes, read as the upright box around them"] += 1
@@ -225,7 +228,7 @@ def _annotation(
 def _read(
     name: str, entry: Mapping[str, Any], key: str, read: Callable[[Any], float | None]
 ) -> float | None:
-    """A value as `read` takes it."""
+    """A value as `read` converts it."""
     try:
         return read(entry.get(key))
     except ValueError as error:
@@ -235,7 +238,7 @@ def _read(
 def _read_detections(
     detections: Sequence[Mapping[str, Any]], images: _Numbers, categories: _Numbers
 ) -> list[dict[str, Any]]:
-    """What the metrics read of the detections."""
+    """Fields of the detections that metrics read."""
     plain = _plain_detections(detections, images, categories)
     if plain is not None:
         return plain
@@ -248,9 +251,10 @@ def _read_detections(
 def _plain_detections(
     detections: Sequence[Mapping[str, Any]], images: _Numbers, categories: _Numbers
 ) -> list[dict[str, Any]] | None:
-    """What `_detection` makes of each, looked at all together, which takes a fifth of the time.
+    """Results of `_detection` for all detections together, in a fifth of the time.
 
-    None where any is not as our own are, integers as ids and floats: then each is to be looked at.
+    None if any of them has other types than our own, integers as ids and floats; then each has to
+    be checked.
     """
     try:
         rows = [
@@ -290,7 +294,7 @@ def _plain_detections(
 def _detection(
     number: int, detection: Mapping[str, Any], images: _Numbers, categories: _Numbers
 ) -> dict[str, Any]:
-    """What the metrics read of a detection, with `number` as its id."""
+    """Fields of a detection that metrics read, with `number` as its id."""
     name = f"detection number {number} (of image_id {detection.get('image_id')!r})"
     result = _located_box(name, number, detection, images, categories)
     width, height = result["bbox"][2:]
@@ -302,7 +306,7 @@ def _detection(
     try:
         score = float(detection["score"])
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{name} has no number as its 'score'") from None
+        raise ValueError(f"{name} has no 'score' that is a number") from None
     if not math.isfinite(score):
         raise ValueError(f"{name} has score {score}: it must be finite")
     return result | {"score": score, "area": width * height, "iscrowd": 0}
@@ -320,8 +324,8 @@ def _located_box(
         )
     if category is None:
         raise ValueError(
-            f"{name} has category_id {entry.get('category_id')!r}, which is none of the ground"
-            " truth's categories: map labels to category ids before evaluating"
+            f"{name} has category_id {entry.get('category_id')!r}, which is not one of the "
+            "ground truth's categories: map labels to category ids before evaluating"
         )
     try:
         values = list(entry["bbox"])
@@ -329,7 +333,7 @@ def _located_box(
             raise TypeError
         box = [float(value) for value in values]
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{name} has no list of numbers as its 'bbox'") from None
+        raise ValueError(f"{name} has no 'bbox' that is a list of numbers") from None
     if len(box) != 4:
         raise ValueError(f"{name} has a bbox of {len(box)} numbers: it must be [x, y, w, h]")
     if not all(math.isfinite(value) for value in box):

@@ -1,8 +1,8 @@
-"""Which detections COCO's metric takes for true at one IoU, in arrays.
+"""True and false detections by COCO's metric at one IoU, in arrays.
 
-The rules are pycocotools': the best detections of a class in an image, 100 where nothing else is
-said, each take the free ground-truth box of their class that they overlap most, the last of equals;
-one that gets none and lies in a crowd of its class is neither true nor false.
+The rules are pycocotools': the best detections of a class in an image, 100 by default, are each
+matched to the free ground-truth box of their class that they overlap most, the last of equals; a
+detection without a match that lies in a crowd of its class is neither true nor false.
 """
 
 import dataclasses
@@ -21,13 +21,13 @@ HIGHEST_IOU = 1 - 1e-10
 
 @dataclasses.dataclass(frozen=True)
 class Matches:
-    """What d detections have found of m ground-truth boxes.
+    """Matches between d detections and m ground-truth boxes.
 
     Attributes:
-      iou: from which a detection may be true.
+      iou: least IoU of a true detection.
       objects: int64 `[d]`, the box that each has found; -1 where it is not true.
       ious: float64 `[d]`, the IoU with it; 0 where not true.
-      ignored: bool `[d]`: neither true nor false: in a crowd, or beyond what is counted.
+      ignored: bool `[d]`: neither true nor false: in a crowd, or beyond the counted ones.
     """
 
     iou: float
@@ -37,7 +37,7 @@ class Matches:
 
     @property
     def true(self) -> np.ndarray:
-        """Which detections are true, bool `[d]`."""
+        """True where a detection is true, bool `[d]`."""
         return self.objects >= 0
 
 
@@ -49,8 +49,8 @@ class ClassMatches:
       name: the class's name; None of all classes together.
       boxes: its ground-truth boxes, crowds not counted.
       scores: float64 `[d]`, descending.
-      true: bool `[d]`: COCO has given the detection a ground-truth box of its own. What COCO
-        ignores (detections in crowds) is not here.
+      true: bool `[d]`: COCO has matched the detection to a ground-truth box of its own. Detections
+        that COCO ignores (in crowds) are left out.
       ious: float64 `[d]`, the IoU with that box; 0 where not true.
     """
 
@@ -62,7 +62,7 @@ class ClassMatches:
 
 
 def check_iou(iou: float, name: str = "iou") -> None:
-    """Checks an IoU from which a detection may be true.
+    """Checks a least IoU of true detections.
 
     Raises:
       ValueError: it is not above 0 and at most 1.
@@ -79,8 +79,8 @@ def match_as_coco(
     Args:
       compared: both.
       pairs: all pairs with at least that IoU; more do no harm.
-      iou: from which a detection may be true.
-      counted: how many detections of a class in an image are looked at, the best.
+      iou: least IoU of a true detection.
+      counted: number of detections of a class in an image that count, the best ones.
     """
     least = min(iou, HIGHEST_IOU)
     found, objects = compared.found, compared.objects

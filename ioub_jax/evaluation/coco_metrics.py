@@ -1,15 +1,15 @@
 """COCO detection metrics, as pycocotools computes them.
 
 The matching and the precision/recall tensors are those of faster-coco-eval, a drop-in for
-pycocotools in C++, or pycocotools' own; this module feeds them from memory, keeps them silent, and
-reads every number of a report from the one precision tensor. Both give the same numbers to the last
-bit, but for boxes whose area is too small for a float (sides around 1e-160 pixels).
+pycocotools in C++, or pycocotools' own; this module passes them data in memory, keeps them silent,
+and reads every number of a report from the one precision tensor. Both give the same numbers to the
+last bit, except for boxes whose area is too small for a float (sides around 1e-160 pixels).
 
-Two things of COCO's own to know when reading a number:
+Two properties of COCO's metric to know when reading a number:
 
 - A crowd annotation (`iscrowd`) is neither found nor missed, and swallows the detections in it.
-- There is no difficult flag: a box that VOC's metric leaves out counts like any other. Nor is
-  `ignore` of an annotation read, since pycocotools overwrites it.
+- There is no difficult flag: a box that VOC's metric leaves out counts like any other. The `ignore`
+flag of an annotation is not read either, since pycocotools overwrites it.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ _COUNTED_KEYS = {key for row in _COUNTED_ROWS for key in row}
 
 
 def is_number(key: str) -> bool:
-    """Whether a report has a number of that name, however many detections it counts."""
+    """True if a report has a number of that name, however many detections it counts."""
     return key in NUMBER_KEYS or (base_of(key) != key and base_of(key) in _COUNTED_KEYS)
 
 
@@ -73,12 +73,12 @@ class ClassMetrics:
     Attributes:
       name: the class's name in the ground truth.
       category_id: its id there.
-      boxes: how many ground-truth boxes it has, crowds not counted.
+      boxes: number of its ground-truth boxes, crowds not counted.
       AP: mean over the ten IoU thresholds; None where the class has no ground-truth box.
       AP50: average precision at IoU .50; None likewise.
       AP75: average precision at IoU .75; None likewise.
-      others: where not COCO's 100 detections of a class in an image are counted, the same under
-        `AP@300`, `AP50@300` and `AP75@300`.
+      others: the same under `AP@300`, `AP50@300` and `AP75@300`, if another number of detections of
+        a class in an image than COCO's 100 is counted.
     """
 
     name: str
@@ -96,20 +96,21 @@ class ClassMetrics:
 
 @dataclasses.dataclass(frozen=True)
 class CocoMetrics:
-    """What an evaluation found.
+    """Result of an evaluation with COCO's metrics.
 
-    A number that does not exist is None (pycocotools says -1): an average over no ground-truth box,
-    such as `APs` where no object is small. It is null in JSON and `-` in the table.
+    A number that does not exist is None (-1 in pycocotools): an average over no ground-truth box,
+    such as `APs` if no object is small. It is null in JSON and `-` in the table.
 
     Attributes:
       summary: COCO's twelve numbers in [0, 1], under the keys `AP AP50 AP75 APs APm APl AR1 AR10
-        AR100 ARs ARm ARl`, and `AP60 AP70 AP80 AP90`. Where not COCO's 100 detections of a class
-        in an image are counted, the same stand behind them as `AP@300`, `AP50@300` and so on.
+        AR100 ARs ARm ARl`, and `AP60 AP70 AP80 AP90`. If another number of detections of a class in
+        an image than COCO's 100 is counted, they are followed by the same numbers as `AP@300`,
+        `AP50@300` and so on.
       per_class: one entry a category, in the order of the category ids.
-      images: how many images the ground truth has.
-      boxes: how many ground-truth boxes there are, crowds not counted.
-      detections: how many detections were handed in.
-      counted: how many of a class in an image are counted, the best.
+      images: number of images in the ground truth.
+      boxes: number of ground-truth boxes, crowds not counted.
+      detections: number of detections that were given.
+      counted: number of detections of a class in an image that count, the best ones.
       dense: the images with more objects of a class than COCO's AP counts; None without any.
       chosen: the means over chosen classes; None where none were chosen.
     """
@@ -126,7 +127,7 @@ class CocoMetrics:
 
 @dataclasses.dataclass(frozen=True)
 class CocoMetric:
-    """COCO's metrics as a `metric.Metric`, whose headline is AP, or what `counted` makes of it.
+    """COCO's metrics as a `metric.Metric`, with AP, or its variant for `counted`, as the headline.
 
     Attributes:
       backend: as `evaluate_detections` has it, as are the next ones.
@@ -142,13 +143,13 @@ class CocoMetric:
 
     @property
     def headline_key(self) -> str:
-        """`AP`, or `AP@300` where so many detections of a class in an image are counted."""
+        """`AP`, or `AP@300` where that many detections of a class in an image are counted."""
         return named("AP", self.counted)
 
     def compute(
         self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
     ) -> Report:
-        """The report, and why it is no better; arguments and errors as `evaluate_detections`."""
+        """The report and its explanation; arguments and errors as `evaluate_detections`."""
         checked = check_input(ground_truth, detections)
         evaluator = run_evaluator(checked, self.backend, self.counted)
         metrics = metrics_of(checked, evaluator, self.average_classes)
@@ -174,11 +175,10 @@ def evaluate_detections(
 ) -> CocoMetrics:
     """Computes the COCO metrics of a set of detections.
 
-    Every image of the ground truth counts, whether or not it has annotations or detections. As
-    COCO defines it, the 100 best detections of each class in each image are looked at; another
-    number adds numbers under names of their own, such as `AP@300`, and leaves COCO's as they are.
-    Annotation ids do not matter: they are renumbered, because pycocotools takes an object with id 0
-    for missed.
+    Every image of the ground truth counts, whether or not it has annotations or detections. As COCO
+    defines it, the 100 best detections of each class in each image count; another number adds
+    metrics under names of their own, such as `AP@300`, and leaves COCO's unchanged. Annotation ids
+    do not matter: they are renumbered, because pycocotools counts an object with id 0 as missed.
 
     Args:
       ground_truth: a data set in COCO's JSON format, with `images` (`id`), `annotations`
@@ -186,8 +186,8 @@ def evaluate_detections(
         are absent) and `categories` (`id`, `name`). It is not changed.
       detections: COCO results: `image_id`, `category_id`, `bbox` and `score`. Not changed either.
       backend: `faster_coco_eval`, or `pycocotools`, which gives the same numbers more slowly.
-      counted: how many detections of a class in an image are looked at, at least 100.
-      average_classes: names of classes whose mean is reported, too, as `AP_chosen` and so on.
+      counted: number of detections of a class in an image that count, at least 100.
+      average_classes: names of classes whose mean is also reported, as `AP_chosen` and so on.
 
     Returns:
       the metrics.
@@ -205,8 +205,8 @@ def evaluate_detections(
 def run_evaluator(checked: CheckedInput, backend: Backend, counted: int = COCO_DETECTIONS) -> Any:
     """The backend's `COCOeval` of checked input, evaluated and accumulated, in silence.
 
-    Its categories are in the order of `checked.categories`. What a single object has matched is
-    only in that of pycocotools.
+    Its categories are in the order of `checked.categories`. Only pycocotools' has the matches of
+    single objects.
 
     Raises:
       ValueError: fewer detections are to be counted than COCO counts.
@@ -249,7 +249,7 @@ def counted_boxes(matches: Mapping[str, Any]) -> int:
 def metrics_of(
     checked: CheckedInput, evaluator: Any, average_classes: Sequence[str] = ()
 ) -> CocoMetrics:
-    """The metrics that `run_evaluator` has found, arguments as `evaluate_detections`."""
+    """The metrics from a run evaluator; arguments as `evaluate_detections`."""
     boxes_of = Counter(item["category_id"] for item in checked.annotations if not item["iscrowd"])
     precision = precision_of(evaluator)
     recall = np.asarray(evaluator.eval["recall"])
@@ -272,10 +272,10 @@ def metrics_of(
 
 
 def precision_of(evaluator: Any) -> np.ndarray:
-    """The precision `[T, R, K, A, M]` that `run_evaluator` has found; -1 where it does not exist.
+    """The precision `[T, R, K, A, M]` from a run evaluator; -1 where it does not exist.
 
-    Pycocotools divides the n true ones of n detections by n + 2.2e-16, which is n but for n = 1:
-    there its precision is .9999999999999998, and is 1 here, as with the other backend.
+    For n true detections of n, pycocotools divides n by n + 2.2e-16, which equals n except for n =
+    1: its precision is .9999999999999998 there, and 1 here, as with the other backend.
     """
     precision = np.asarray(evaluator.eval["precision"])
     return np.where(precision == 1.0 / (1.0 + np.spacing(1)), 1.0, precision)
@@ -305,7 +305,7 @@ def _index(coco_class: Any, checked: CheckedInput, annotations: list[dict[str, A
     """An indexed `COCO` object made in memory (`loadRes` fails on an empty list).
 
     Its annotations are those of `checked`: evaluators write keys of their own into them, which they
-    set anew every time.
+      set again every time.
     """
     index = coco_class()
     index.dataset = {
@@ -393,8 +393,8 @@ def _class_to_json(row: ClassMetrics) -> dict[str, Any]:
 def format_table(metrics: CocoMetrics) -> str:
     """The metrics as text for a terminal: COCO's numbers, then a line a class.
 
-    The classes' names stand last in their lines, where a name of any width and script breaks no
-    column. A number that does not exist is `-`.
+    The names of the classes come last in their lines, so that a name of any width and script does
+    not break a column. A number that does not exist is `-`.
     """
     return "\n".join(_table_lines(metrics))
 

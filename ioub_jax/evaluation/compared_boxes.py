@@ -1,7 +1,7 @@
 """Detections and ground truth of many images in arrays, their overlaps, and greedy matching.
 
-What error kinds, confusion matrices and score thresholds compute with. IoUs are pycocotools' to the
-last bit, so that a detection at the very threshold is what COCO's metric takes it for.
+The basis of error kinds, confusion matrices and score thresholds. IoUs equal pycocotools' to the
+last bit, so that a detection exactly at the threshold counts as in COCO's metric.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class PlacedBoxes:
     boxes: np.ndarray
 
     def __len__(self) -> int:
-        """How many there are: n."""
+        """Number of boxes, n."""
         return len(self.images)
 
 
@@ -87,7 +87,7 @@ class ComparedBoxes:
 
     @functools.cached_property
     def boxes_of_class(self) -> np.ndarray:
-        """How many ground-truth boxes each class has, crowds not counted: int64 `[C]`."""
+        """Number of ground-truth boxes of each class without crowds: int64 `[C]`."""
         return np.bincount(self.objects.classes[~self.crowd], minlength=self.class_count)
 
     def places_in_class(self) -> np.ndarray:
@@ -98,11 +98,11 @@ class ComparedBoxes:
         return places
 
     def pairs(self, least: float) -> Pairs:
-        """All pairs with at least that IoU, above 0; crowds are in none."""
+        """All pairs with at least that IoU, above 0, without crowds."""
         return _pairs(self.found, self.objects, np.flatnonzero(~self.crowd), least, by_class=False)
 
     def pairs_in_crowds(self, least: float) -> Pairs:
-        """The pairs with a crowd of its class in which at least that share of a detection lies."""
+        """Pairs of a detection and a crowd of its class that covers at least that share of it."""
         return _pairs(self.found, self.objects, np.flatnonzero(self.crowd), least, by_class=True)
 
 
@@ -127,14 +127,14 @@ def compared_boxes(checked: CheckedInput) -> ComparedBoxes:
 def match_greedily(
     pairs: Pairs, compared: ComparedBoxes, groups: np.ndarray, preference: np.ndarray | None = None
 ) -> np.ndarray:
-    """Gives the best detections the free ground-truth boxes that they overlap most.
+    """Matches the best detections to the free ground-truth boxes that they overlap most.
 
     Args:
-      pairs: which may be matched.
-      compared: what they are pairs of.
+      pairs: pairs that may be matched.
+      compared: the detections and boxes of these pairs.
       groups: int64 `[d]`; no two detections of different groups are in pairs with one box.
-      preference: `[p]`, which of equal overlaps is taken: the greatest; of equals, or where it is
-        None, the last box, as pycocotools does.
+      preference: `[p]`, decides between equal overlaps, the greatest first; among equals, or if it
+        is None, the last box is taken, as in pycocotools.
 
     Returns:
       the ground-truth box of each detection, int64 `[d]`, -1 without one.
@@ -166,7 +166,7 @@ def best_pairs(pairs: Pairs, count: int) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
       pairs: any.
-      count: d, how many detections there are.
+      count: d, the number of detections.
 
     Returns:
       the overlap, float64 `[d]`, and the ground-truth box, int64 `[d]`; 0 and -1 without a pair.
@@ -180,12 +180,12 @@ def best_pairs(pairs: Pairs, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _firsts(values: np.ndarray) -> np.ndarray:
-    """Where a run of equal values begins, int64."""
+    """Positions at which runs of equal values begin, int64."""
     return np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
 
 
 def _counted_up(groups: np.ndarray) -> np.ndarray:
-    """How many of its group are before each, int64 `[n]`."""
+    """Number of earlier items of the same group before each, int64 `[n]`."""
     order = np.argsort(groups, kind="stable")
     firsts = _firsts(groups[order])
     lengths = np.diff(np.append(firsts, len(groups)))
@@ -202,7 +202,7 @@ def _pairs(
 ) -> Pairs:
     """The pairs of detections and the chosen boxes with at least an overlap above 0.
 
-    `by_class` is for crowds: pairs of one class alone, and the share of the detection in the box.
+    `by_class` is for crowds: pairs of one class only, with the share of the detection in the box.
     """
     keys, object_keys = found.images, objects.images[chosen]
     if by_class:

@@ -1,10 +1,11 @@
-"""Which classes a detector takes for which: a confusion matrix.
+"""Confusion matrix: the classes that a detector mistakes for each other.
 
-Detections with at least a score, the best first, each take the free ground-truth box that they
-overlap most, **of whatever class**: of equal overlaps one of their own class, then the last. What
-finds no box is taken from the background, what is found by nothing is taken for it. A detection
-without a box that lies in a crowd of its class counts nowhere; crowds and regions to ignore are
-neither found nor missed. Nothing else limits how many detections of an image are looked at.
+Detections from a score on, the best first, are each matched to the free ground-truth box that they
+overlap most, **of whatever class**: among equal overlaps to one of their own class, then to the
+last. A detection without a box belongs to the background, and so does a box without a detection. A
+detection without a box that lies in a crowd of its class does not count; crowds and regions to
+ignore are neither found nor missed. There is no other limit on the number of detections of an
+image.
 """
 
 import dataclasses
@@ -21,16 +22,16 @@ from ioub_jax.evaluation.compared_boxes import ComparedBoxes, Pairs, compared_bo
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ConfusionMatrix:
-    """How often what was taken for what.
+    """Counts of pairs of a true class and a detected class.
 
     Attributes:
       names: of the C classes, in the order of the category ids.
       category_ids: their ids in the ground truth.
-      counts: int64 `[C + 1, C + 1]`: how many boxes of the row's class were detected as the
+      counts: int64 `[C + 1, C + 1]`: number of boxes of the row's class that were detected as the
         column's. The last column has the boxes that were not found, the last row the detections
-        that found none; where both meet is 0.
+        without a box; the corner is 0.
       thresholds: the least score of each class's detections.
-      iou: from which a detection may have found a box.
+      iou: least IoU of a detection with the box that it has found.
     """
 
     names: tuple[str, ...]
@@ -40,7 +41,7 @@ class ConfusionMatrix:
     iou: float
 
     def confusions(self) -> list[tuple[int, int, int]]:
-        """What is taken for something else, the most frequent first: row, column and count.
+        """The confusions, the most frequent first: row, column and count.
 
         The background is row or column C.
         """
@@ -58,18 +59,18 @@ def confusion_matrix(
     score_threshold: float | Mapping[int | str, float],
     iou: float = MATCHED_IOU,
 ) -> ConfusionMatrix:
-    """Counts which classes detections take for which.
+    """Counts the detections of each class on the objects of each class.
 
     Args:
       ground_truth: a data set in COCO's JSON format, as `evaluate_detections` takes it.
       detections: COCO results.
-      score_threshold: the least score of a detection that is looked at; or those of the classes, by
+      score_threshold: the least score of a detection that counts; or that of each class, by
         category id.
-      iou: from which a detection may have found a box.
+      iou: least IoU of a detection with the box that it has found.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category,
-        or a threshold is missing or no number, or of an unknown class, or the IoU is none.
+        or a threshold is missing or not a number, or of an unknown class, or the IoU is invalid.
     """
     check_iou(iou)
     checked = check_input(ground_truth, detections)
@@ -85,14 +86,14 @@ def confusion_of(
     thresholds: Sequence[float],
     iou: float,
 ) -> ConfusionMatrix:
-    """As `confusion_matrix`, of checked input.
+    """As `confusion_matrix`, for checked input.
 
     Args:
-      checked: what is evaluated.
+      checked: the input of the evaluation.
       compared: the same in arrays.
       pairs: all pairs with at least that IoU; more do no harm.
       thresholds: C, in the order of the classes.
-      iou: from which a detection may have found a box.
+      iou: least IoU of a detection with the box that it has found.
     """
     found, objects, count = compared.found, compared.objects, compared.class_count
     kept = compared.scores >= np.array(thresholds, np.float64)[found.classes]
@@ -127,12 +128,14 @@ def _by_class(
         given = {id_of(key): value for key, value in score_threshold.items()}
         for id_ in ids:
             if id_ not in given:
-                raise ValueError(f"score_threshold has none of category {id_!r}: give one of each")
+                raise ValueError(
+                    f"score_threshold has none for category {id_!r}: give one for each"
+                )
         for id_ in given:
             if id_ not in ids:
                 raise ValueError(
-                    f"score_threshold has one of category {id_!r}, which is none of the ground"
-                    " truth's: leave it out"
+                    f"score_threshold has one for category {id_!r}, which is not one of the "
+                    "ground truth's: leave it out"
                 )
     else:
         given = dict.fromkeys(ids, score_threshold)

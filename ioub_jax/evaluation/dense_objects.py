@@ -1,7 +1,7 @@
-"""Images with more objects of a class than COCO's AP counts detections, and AP under another name.
+"""Images with more objects of a class than COCO's AP counts detections, and AP with a higher limit.
 
-Whatever counts more than COCO's 100 has a name of its own, `AP@300`, and nobody takes it for COCO's
-AP.
+Metrics that count more than COCO's 100 detections have their own name, `AP@300`, so that nobody
+mistakes them for COCO's AP.
 """
 
 import dataclasses
@@ -16,12 +16,12 @@ from ioub_jax.evaluation.coco_matching import COCO_DETECTIONS
 
 
 def named(key: str, counted: int) -> str:
-    """What COCO's number `key` is called where so many detections are counted: `AP@300`."""
+    """Name of COCO's number `key` where that many detections are counted: `AP@300`."""
     return key if counted == COCO_DETECTIONS else f"{key}@{counted}"
 
 
 def base_of(key: str) -> str:
-    """The number of COCO's that another number of detections gives a name like `AP@300`: `AP`."""
+    """COCO's name of a number whose name tells the detections counted: `AP` for `AP@300`."""
     base, _, counted = key.partition("@")
     return base if counted.isdecimal() else key
 
@@ -31,11 +31,11 @@ class DenseImages:
     """Images with more than 100 objects of a class.
 
     Attributes:
-      images: how many.
+      images: number of these images.
       most: the most objects of a class in an image.
       counted: the detections of a class in an image that are counted.
-      ceilings: the highest AP that detections can have, by its name: COCO's own `AP`, and where
-        more are counted `AP@300`, too.
+      ceilings: the highest possible AP, by name: COCO's own `AP`, and `AP@300` too if more are
+        counted.
     """
 
     images: int
@@ -44,7 +44,7 @@ class DenseImages:
     ceilings: Mapping[str, float]
 
     def sentence(self) -> str:
-        """What that means for AP, and the key that helps."""
+        """A sentence on what the images mean for AP, and the key that helps."""
         one = self.images == 1
         told = (
             f"{self.images:,} image{' has' if one else 's have'} more than {COCO_DETECTIONS} "
@@ -58,7 +58,7 @@ class DenseImages:
 
 
 def dense_images(annotations: Sequence[Mapping[str, Any]], counted: int) -> DenseImages | None:
-    """What of checked annotations (`CheckedInput`) COCO's AP cannot count; None where it can.
+    """Images of checked annotations with more objects than COCO's AP counts; None without any.
 
     Args:
       annotations: the ground-truth boxes.

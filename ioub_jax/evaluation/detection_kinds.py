@@ -1,19 +1,19 @@
-"""What is wrong with each detection, after TIDE (Bolya et al., arXiv 2008.08115).
+"""Kinds of detections by their errors, after TIDE (Bolya et al., arXiv 2008.08115).
 
-A detection that is neither true nor ignored by COCO's metric is, with the IoU from which one is
-true (the foreground IoU t) and one below which it has to do with nothing (the background IoU b),
-the first of these that fits:
+A detection that is neither true nor ignored by COCO's metric is of the first of these kinds that
+fits, where t is the least IoU of a true detection (the foreground IoU), and b the IoU up to which
+it belongs to no object (the background IoU):
 
 - **misplaced** (TIDE's localization error): the box of its class that it overlaps most is
   overlapped by b <= IoU < t.
 - **confused** (classification error): it overlaps a box of another class by t or more.
-- **duplicate**: it overlaps a box of its class by t or more, which a better one has found.
+- **duplicate**: it overlaps a box of its class by t or more, which a better detection has found.
 - **background**: it overlaps no box by more than b.
-- **both**: what is left; it overlaps a box of another class, and not enough.
+- **both**: all others; it overlaps a box of another class, but not enough.
 
-TIDE takes an IoU of exactly t for a localization error, and it is a duplicate here: as it is, the
-detection would be true if the box were free. Detections that COCO's metric ignores are no errors
-here, while TIDE sorts them as it does the others.
+In TIDE an IoU of exactly t is a localization error; here it is a duplicate, since the detection
+would be true if the box were free. Detections that COCO's metric ignores are not errors here, while
+TIDE sorts them like the others.
 """
 
 import dataclasses
@@ -30,20 +30,20 @@ TRUE, DUPLICATE, MISPLACED, CONFUSED, BOTH, BACKGROUND, IGNORED = range(len(KIND
 
 @dataclasses.dataclass(frozen=True)
 class DetectionKinds:
-    """What each of d detections is, and whether each of m ground-truth boxes is found.
+    """The kind of each of d detections, and whether each of m ground-truth boxes is found.
 
     Positions of boxes are those in `CheckedInput.annotations`, detections are in the order in which
     they were given.
 
     Attributes:
       kinds: int8 `[d]`, positions in `KINDS`.
-      objects: int64 `[d]`, the ground-truth box that a detection belongs to: that it has found,
-        that it duplicates, misplaces or takes for another class, or, of kind 'both', that of
-        another class which it overlaps most; -1 of one in the background or ignored.
+      objects: int64 `[d]`, the ground-truth box that a detection belongs to: the one that it finds,
+        duplicates, misplaces or confuses, or, for kind 'both', the box of another class that it
+        overlaps most; -1 for one in the background or ignored.
       ious: float64 `[d]`, the IoU with that box; 0 without one.
-      found_by: int64 `[m]`, the detection that has found each box; -1 of one that is not found.
-      mended_by: int64 `[m]`, of a box not found the best misplaced or confused detection that
-        belongs to it, which would find it; -1 without one.
+      found_by: int64 `[m]`, the detection that has found each box; -1 for one that is not found.
+      mended_by: int64 `[m]`, for a box not found the best misplaced or confused detection that
+        belongs to it, which would find it if corrected; -1 without one.
       crowd: bool `[m]`: a crowd or a region to ignore, which is neither found nor missed.
     """
 
@@ -56,12 +56,12 @@ class DetectionKinds:
 
     @property
     def not_found(self) -> np.ndarray:
-        """Which boxes no detection has found: false negatives, bool `[m]`."""
+        """True where no detection has found a box: false negatives, bool `[m]`."""
         return (self.found_by < 0) & ~self.crowd
 
     @property
     def missed(self) -> np.ndarray:
-        """Which of those nothing would find either if it were mended: TIDE's missed ones."""
+        """True where a box not found would stay so after any mending: TIDE's missed ones."""
         return self.not_found & (self.mended_by < 0)
 
 
@@ -73,7 +73,7 @@ def sort_detections(
     Args:
       compared: detections and ground truth.
       pairs: all pairs with at least an IoU of `background_iou`.
-      matches: which detections are true.
+      matches: the true detections.
       background_iou: b, at most `matches.iou`.
     """
     count = len(compared.found)

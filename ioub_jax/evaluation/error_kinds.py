@@ -1,23 +1,24 @@
-"""What each kind of error costs in average precision, after TIDE (Bolya et al., arXiv 2008.08115).
+"""Cost of each kind of error in average precision, after TIDE (Bolya et al., arXiv 2008.08115).
 
-An oracle mends all errors of one kind, everything else left as it is, and dAP is what average
-precision at one IoU gains by it:
+An oracle corrects all errors of one kind and leaves everything else unchanged, and dAP is the gain
+in average precision at one IoU:
 
 - `classification`: the best confused detection of a box that is not found gets the box's class and
-  is true; all other confused ones go.
-- `localization`: the best misplaced detection of such a box is true; all other misplaced ones go.
-- `both`, `duplicate`, `background`: these detections go.
-- `missed`: boxes that are not found, and that neither of the first two oracles would find, are no
-  longer looked for.
-- `false_positives`: every detection that is not true comes behind all that are.
-- `false_negatives`: every box that is not found is no longer looked for.
+becomes true; all other confused ones are removed.
+- `localization`: the best misplaced detection of such a box becomes true; all other misplaced ones
+are removed.
+- `both`, `duplicate`, `background`: these detections are removed.
+- `missed`: boxes that are not found, and that neither of the first two oracles would find, no
+longer count.
+- `false_positives`: every detection that is not true comes after all true ones.
+- `false_negatives`: every box that is not found no longer counts.
 
-Of several misplaced or confused detections of one box only the best is mended, by the oracle of its
-kind. The kinds overlap, so the costs do not sum to what is missing in average precision.
+Of several misplaced or confused detections of one box only the best is corrected, by the oracle of
+its kind. The kinds overlap, so the costs do not add up to the missing average precision.
 
 Average precision is COCO's, `AP50` at IoU .5 and `AP75` at .75, to the last bit but one: the mean
-over the classes with ground truth. This, and what is ignored, is not the same in TIDE's code
-(tidecv), which counts classes without ground truth as 0; `docs/errors.md` has the differences.
+over the classes with ground truth. TIDE's code (tidecv) differs in this and in what is ignored: it
+counts classes without ground truth as 0; `docs/errors.md` lists the differences.
 """
 
 import dataclasses
@@ -66,12 +67,12 @@ class ClassErrors:
       category_id: its id there; None likewise.
       AP: average precision at the foreground IoU, in 0..1; None without a ground-truth box. Of all
         classes the mean over those that have one.
-      dAP: error -> what average precision gains where it is mended; None likewise. An oracle that
+      dAP: error -> gain in average precision if it is corrected; None likewise. An oracle that
         turns a detection into another class changes both classes.
-      counts: how often each error of `ERRORS` is made: detections, of the class that they say, and
-        for `missed` and `false_negatives` ground-truth boxes.
+      counts: number of errors of each kind in `ERRORS`: detections, by their class, and for
+        `missed` and `false_negatives` ground-truth boxes.
       true: how many detections are true.
-      boxes: how many ground-truth boxes there are, crowds not counted.
+      boxes: number of ground-truth boxes, crowds not counted.
     """
 
     name: str | None
@@ -88,12 +89,12 @@ class ErrorKinds:
     """The errors of a set of detections.
 
     Attributes:
-      iou: the foreground IoU, from which a detection may be true.
-      background_iou: the background IoU, up to which it has to do with nothing.
+      iou: the foreground IoU, the least IoU of a true detection.
+      background_iou: the background IoU, up to which a detection belongs to no object.
       all_classes: the errors of all classes.
       per_class: one entry a category, in the order of the category ids.
-      detections: what each detection is, and whether each box is found.
-      checked: what was evaluated; `detections` has positions in it.
+      detections: the kind of each detection, and whether each box is found.
+      checked: the input of the evaluation; `detections` has positions in it.
     """
 
     iou: float
@@ -112,18 +113,18 @@ def evaluate_errors(
     background_iou: float = BACKGROUND_IOU,
     counted: int = COCO_DETECTIONS,
 ) -> ErrorKinds:
-    """Sorts detections by what is wrong with them, and computes what each kind of error costs.
+    """Sorts detections by their errors, and computes the cost of each kind of error.
 
     Args:
       ground_truth: a data set in COCO's JSON format, as `evaluate_detections` takes it.
       detections: COCO results.
-      iou: from which a detection may be true.
-      background_iou: up to which it has to do with nothing; at most `iou`.
+      iou: least IoU of a true detection.
+      background_iou: IoU up to which a detection belongs to no object; at most `iou`.
       counted: as `evaluate_detections`.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category,
-        or an IoU is none.
+        or an IoU is invalid.
     """
     check_iou(iou)
     check_iou(background_iou, "background_iou")
@@ -143,13 +144,13 @@ def errors_of(
     matches: Matches,
     background_iou: float = BACKGROUND_IOU,
 ) -> ErrorKinds:
-    """As `evaluate_errors`, of what is matched already.
+    """As `evaluate_errors`, for detections that are matched already.
 
     Args:
       checked: what is evaluated.
       compared: the same in arrays.
       pairs: all pairs with at least an IoU of `background_iou`.
-      matches: which detections are true.
+      matches: the true detections.
       background_iou: at most `matches.iou`.
     """
     kinds = sort_detections(compared, pairs, matches, background_iou)
@@ -203,7 +204,7 @@ def _counts(
 
 @dataclasses.dataclass(frozen=True)
 class _Detected:
-    """n counted detections, best first, and what they are compared with.
+    """n counted detections, best first, and the boxes that they are compared with.
 
     Attributes:
       classes: int64 `[n]`.
@@ -225,7 +226,7 @@ class _Detected:
         mended: np.ndarray | None = None,
         boxes: np.ndarray | None = None,
     ) -> "_Detected":
-        """Detections without some kinds, and with some that are true of the class of their box."""
+        """Detections without some kinds, and with some that count as true of their box's class."""
         classes, true = compared.found.classes.copy(), kinds.kinds == TRUE
         kept = ~np.isin(kinds.kinds, (IGNORED, *without))
         if mended is not None:
@@ -238,8 +239,8 @@ class _Detected:
     def average_precision(self) -> np.ndarray:
         """COCO's average precision of each class, float64 `[C]`.
 
-        Of a class that has nothing to find, as an oracle may leave it, it is 1 where nothing is
-        found either, else 0.
+        For a class without objects to find, as an oracle may leave it, it is 1 if there are no
+        detections either, else 0.
         """
         kind = np.min_scalar_type(len(self.boxes))  # the fewer bytes, the faster sorted
         by_class = np.argsort(self.classes.astype(kind), kind="stable")

@@ -1,4 +1,4 @@
-"""Why a detector fails, beside what it reaches: score thresholds, confused classes, error kinds."""
+"""Explanation of a detector's AP: score thresholds, confused classes, error kinds."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,11 +37,11 @@ _BACKGROUND = "background"
 
 @dataclasses.dataclass(frozen=True)
 class ErrorReport:
-    """What is wrong with detections.
+    """The errors of a set of detections.
 
     Attributes:
       thresholds: the best score thresholds, at IoU .5.
-      confusion: which classes are taken for which, at the best thresholds by F1 and IoU .5.
+      confusion: the confusion matrix at the best thresholds by F1 and IoU .5.
       errors: the kinds of errors, at IoU .5 ('50') and .75 ('75').
     """
 
@@ -56,7 +56,7 @@ def explain_errors(
     *,
     counted: int = COCO_DETECTIONS,
 ) -> ErrorReport:
-    """Finds out what is wrong with detections.
+    """Analyses the errors of a set of detections.
 
     Args:
       ground_truth: a data set in COCO's JSON format, as `evaluate_detections` takes it.
@@ -73,7 +73,7 @@ def explain_errors(
 def error_report(
     checked: CheckedInput, compared: ComparedBoxes, counted: int = COCO_DETECTIONS
 ) -> ErrorReport:
-    """As `explain_errors`, of checked input and the same in arrays."""
+    """As `explain_errors`, for checked input and the same in arrays."""
     pairs = compared.pairs(BACKGROUND_IOU)
     matches = {key: match_as_coco(compared, pairs, iou, counted) for key, iou in IOUS.items()}
     by_class = matches_by_class(
@@ -96,7 +96,7 @@ def error_report(
 def error_report_to_json(report: ErrorReport) -> dict[str, Any]:
     """The report as a dict that `json` writes: `thresholds`, `confusion` and `errors`.
 
-    Of the confusion matrix `cells` has every count above 0, as [row, column, count].
+    `cells` of the confusion matrix has every count above 0, as [row, column, count].
     """
     confusion = report.confusion
     cells = [[row, row, int(count)] for row, count in enumerate(confusion.counts.diagonal())]
@@ -139,7 +139,7 @@ def format_error_report(report: ErrorReport) -> str:
 
 
 def _error_lines(report: ErrorReport) -> Iterator[str]:
-    yield "Errors: what AP at one IoU gains where all of a kind are mended, and how many there are"
+    yield "Errors: the gain in AP at one IoU if all of a kind are corrected, and their numbers"
     titles = [f"{title}{key}" for title in ("dAP", "at ") for key in report.errors]
     yield "".join(f"{title:>8}" for title in titles) + "  error"
     for error in ERRORS:
@@ -150,7 +150,7 @@ def _error_lines(report: ErrorReport) -> Iterator[str]:
 
 
 def _threshold_lines(thresholds: ScoreThresholds) -> Iterator[str]:
-    yield "Best score thresholds: by F1, then by LRP (the least error), each with what is reached"
+    yield "Best score thresholds: by F1, then by LRP (the least error), each with its value"
     titles = [title for last in ("F1", "LRP") for title in ("score", "prec.", "recall", last)]
     yield "".join(f"{title:>8}" for title in titles) + "  class"
     for row in (thresholds.all_classes, *thresholds.per_class):

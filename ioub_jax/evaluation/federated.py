@@ -1,17 +1,18 @@
-"""LVIS's federated ground truth as ground truth of COCO's: which detections of an image count.
+"""LVIS's federated ground truth as COCO ground truth: the detections of an image that count.
 
-In LVIS (Gupta et al., arXiv 1908.03195) nobody has looked for every class in every image. Of an
-image are known the classes that it has, which have annotations; those that it has not
-(`neg_category_ids`); and those of which not all objects are annotated
-(`not_exhaustive_category_ids`). As lvis-api has it,
+In LVIS (Gupta et al., arXiv 1908.03195) not every class is verified in every image. For each image
+three sets of classes are known: those that are present, which have annotations; those that are
+absent (`neg_category_ids`); and those of which not all objects are annotated
+(`not_exhaustive_category_ids`). As in lvis-api,
 
-- the 300 detections of the best scores of an image are looked at, of all classes together;
-- one of a class that nobody has looked for, neither annotated nor known to be absent, is left out;
-- one of a class that is not annotated exhaustively and matches no object counts nowhere;
-- there are no crowds of LVIS's own, and a box or an object without area is not there.
+- the 300 detections with the best scores of an image count, for all classes together;
+- a detection of a class that is not verified, neither annotated nor known to be absent, is left
+out;
+- a detection that matches no object does not count if its class is not annotated exhaustively;
+- LVIS has no crowds of its own, and a box or an object without area does not exist.
 
-The third rule is that of COCO's crowds: what is left over may match a crowd that holds the whole
-image, and is then neither true nor false. So COCO's evaluators compute LVIS's numbers, too.
+The third rule is that of COCO's crowds: unmatched detections may match a crowd that covers the
+whole image, and are then neither true nor false. So COCO's evaluators also compute LVIS's numbers.
 """
 
 import collections
@@ -34,11 +35,11 @@ _NEGATIVE, _PARTIAL = "neg_category_ids", "not_exhaustive_category_ids"
 
 @dataclasses.dataclass(frozen=True)
 class Verified:
-    """What is known of images and classes, by the numbers of `CheckedInput`.
+    """Verified classes of the images, by the numbers of `CheckedInput`.
 
     Attributes:
-      absent: the pairs of an image and a class that it does not have.
-      partial: those of which not every object is annotated.
+      absent: the pairs of an image and a class that is absent from it.
+      partial: the pairs for which not every object is annotated.
       frequencies: 'r', 'c', 'f' or None, of each category.
     """
 
@@ -48,7 +49,7 @@ class Verified:
 
 
 def read_verified(ground_truth: Mapping[str, Any]) -> Verified:
-    """What a ground truth in LVIS's format says of its images and classes.
+    """Reads which classes are verified in the images of a ground truth in LVIS's format.
 
     Args:
       ground_truth: as `coco_input.check_input` takes it, checked already, with `neg_category_ids`
@@ -72,7 +73,7 @@ def read_verified(ground_truth: Mapping[str, Any]) -> Verified:
                 if number is None:
                     raise ValueError(
                         f"image {entry['id']!r} of the ground truth has {written!r} among its "
-                        f"{key!r}, which is none of the ground truth's categories"
+                        f"{key!r}, which is not one of the ground truth's categories"
                     )
                 found.add((images[id_of(entry["id"])], number))
     by_number = {categories[id_of(entry["id"])]: entry for entry in ground_truth["categories"]}
@@ -88,17 +89,17 @@ def _frequency(category: Mapping[str, Any]) -> str | None:
     if frequency is not None and frequency not in FREQUENCIES:
         raise ValueError(
             f"the ground truth's category {category['name']!r} has the frequency {frequency!r}, "
-            "which is none of 'r', 'c' and 'f'"
+            "which is not one of 'r', 'c' and 'f'"
         )
     return frequency
 
 
 def counting_as_lvis(checked: CheckedInput, verified: Verified) -> CheckedInput:
-    """Input of which COCO's evaluators make LVIS's numbers.
+    """Input from which COCO's evaluators compute LVIS's numbers.
 
     Args:
       checked: ground truth and detections.
-      verified: what is known of the ground truth's classes.
+      verified: the verified classes of the ground truth.
 
     Returns:
       the same without the detections and objects that do not count, with crowds where classes are
@@ -125,7 +126,7 @@ def counting_as_lvis(checked: CheckedInput, verified: Verified) -> CheckedInput:
 
 
 def _best_of_images(detections: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The detections of the best scores of each image, the first of equal ones, in their order."""
+    """The detections with the best scores of each image, the first of equals, in their order."""
     images = np.array([row["image_id"] for row in detections], np.int64)
     scores = np.array([row["score"] for row in detections], np.float64)
     by_image = np.lexsort((-scores, images))  # which is stable
@@ -135,7 +136,7 @@ def _best_of_images(detections: Sequence[dict[str, Any]]) -> list[dict[str, Any]
 
 
 def _crowds_around(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A crowd for each image and class, which holds all of the detections."""
+    """A crowd for each image and class that contains all of the detections."""
     corners: dict[tuple[int, int], list[tuple[float, float, float, float]]]
     corners = collections.defaultdict(list)
     for row in found:

@@ -1,4 +1,4 @@
-"""How good the detections of a single image are, in one number: to find those that fail."""
+"""Score of the detections of a single image, to find the images that fail."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from ioub_jax.evaluation.box_arrays import paired_covered_shares, paired_ious
 
 
 class ImageScore(NamedTuple):
-    """What was found of an image.
+    """Counts of found, wrong and missed objects of an image.
 
     Attributes:
       found: objects that a detection belongs to.
@@ -22,7 +22,7 @@ class ImageScore(NamedTuple):
 
     @property
     def f1(self) -> float:
-        """2 found / (2 found + wrong + missed); 1 where there is nothing and nothing was found."""
+        """2 found / (2 found + wrong + missed); 1 if there is no object and no detection."""
         errors = self.wrong + self.missed
         return 2 * self.found / (2 * self.found + errors) if self.found + errors else 1.0
 
@@ -37,19 +37,19 @@ def score_image(
     crowd: np.ndarray | None = None,
     iou: float = 0.5,
 ) -> ImageScore:
-    """Counts what the detections of an image find.
+    """Counts the objects that the detections of an image find.
 
-    By descending score a detection belongs to the object of its class that is left and that it
-    overlaps most, if by an IoU of at least `iou`. One that belongs to none and lies in a crowd of
-    its class, by at least that share of it, counts nowhere.
+    In order of descending score, a detection belongs to the remaining object of its class that it
+    overlaps most, if the IoU is at least `iou`. A detection that belongs to none and lies in a
+    crowd of its class, by at least that share of it, does not count.
 
     Args:
       boxes: `[n, 4]` xyxy, the objects.
-      labels: `[n]`; a crowd of label -1 is one of every class.
-      found_boxes: `[k, 4]`, the detections, those alone that count.
+      labels: `[n]`; a crowd with the label -1 is one of every class.
+      found_boxes: `[k, 4]`, the detections, only those that count.
       found_labels: `[k]`.
       scores: `[k]`.
-      crowd: bool `[n]`: what is a crowd, or a region to ignore, and no object; None: nothing.
+      crowd: bool `[n]`, True for crowds and regions to ignore; None: no entry.
       iou: see above.
     """
     boxes, found_boxes = (np.asarray(b, np.float64).reshape(-1, 4) for b in (boxes, found_boxes))

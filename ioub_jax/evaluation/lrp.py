@@ -1,14 +1,14 @@
-"""Localisation Recall Precision: an error that says what is wrong (arXiv 1807.01696, 2011.10772).
+"""Localisation Recall Precision: an error in three components (arXiv 1807.01696, 2011.10772).
 
 With N_TP true and N_FP false detections above a score threshold s and N_FN boxes not found,
 
 `LRP(s) = (sum_TP (1 - IoU) / (1 - tau) + N_FP + N_FN) / (N_TP + N_FP + N_FN)`,
 
-tau being the IoU from which a detection is true, here .5. The optimal LRP error of a class, oLRP,
-is the least over all s; the detector's is the mean over the classes that have ground truth. 0 is
-perfect, 1 is nothing right. Matching is COCO's. As in its authors' code (kemaloksuz/LRP-Error) a
-threshold may fall between detections of equal score, and the components of a class without a true
-detection do not exist and are left out of their means.
+where tau is the least IoU of a true detection, here .5. The optimal LRP error of a class, oLRP, is
+the least over all s; that of the detector is the mean over the classes with ground truth. 0 is
+perfect, 1 means that nothing is right. Matching is COCO's. As in its authors' code
+(kemaloksuz/LRP-Error) a threshold may fall between detections of equal score, and the components of
+a class without a true detection do not exist and are left out of their means.
 """
 
 import dataclasses
@@ -32,8 +32,8 @@ class OptimalLrp:
       false_positive: oLRP_FP, the share of false ones among the detections above it; likewise.
       false_negative: oLRP_FN, the share of boxes that are not found.
       threshold: the score of the last detection above the threshold; likewise None.
-      parts: what localization, false positives and false negatives add to `error`; they sum to
-        it.
+      parts: contributions of localization, false positives and false negatives to `error`, their
+        sum.
     """
 
     name: str | None
@@ -50,7 +50,7 @@ def lrp_errors(matches: ClassMatches, iou: float = MATCHED_IOU) -> np.ndarray:
 
     Args:
       matches: of a class with a ground-truth box.
-      iou: tau, from which its detections are true, below 1.
+      iou: tau, the least IoU of true detections, below 1.
     """
     true = np.cumsum(matches.true)
     false = np.cumsum(~matches.true)

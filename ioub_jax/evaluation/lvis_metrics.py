@@ -1,8 +1,9 @@
-"""LVIS's detection metrics, as lvis-api has them: AP of classes that are not always looked for.
+"""LVIS's detection metrics, as lvis-api computes them: AP of classes not verified in every image.
 
-Which detections count is in `federated`; matching and precision are those of COCO's evaluators. A
-class without an object in the ground truth has no number and is in no mean. `APr`, `APc` and `APf`
-are means over the classes that are rare, common and frequent in LVIS's training images.
+`federated` selects the detections that count; matching and precision are those of COCO's
+evaluators. A class without an object in the ground truth has no number and is in no mean. `APr`,
+`APc` and `APf` are means over the classes that are rare, common and frequent in LVIS's training
+images.
 """
 
 import dataclasses
@@ -62,17 +63,17 @@ class LvisClassMetrics:
 
 @dataclasses.dataclass(frozen=True)
 class LvisMetrics:
-    """What an evaluation found; a number that does not exist (lvis-api says -1) is None.
+    """Result of an evaluation; a number that does not exist (-1 in lvis-api) is None.
 
     Attributes:
       summary: lvis-api's thirteen numbers in [0, 1], under its keys: `AP AP50 AP75 APs APm APl APr
         APc APf AR@300 ARs@300 ARm@300 ARl@300`.
       per_class: one entry a category, in the order of the category ids.
-      images: how many images the ground truth has.
+      images: number of images in the ground truth.
       boxes: how many ground-truth boxes there are.
-      detections: how many detections were handed in.
-      counted: how many of them are among the 300 best of their image and of a class that was looked
-        for there.
+      detections: number of detections that were given.
+      counted: how many of them are among the 300 best of their image and of a class that is
+        verified in it.
       chosen: the means over chosen classes; None where none were chosen.
     """
 
@@ -131,14 +132,14 @@ def evaluate_lvis(
         LVIS does not have, is one as in COCO's metrics.
       detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
       backend: as `coco_metrics.evaluate_detections`.
-      average_classes: names of classes whose mean is reported, too, as `AP_chosen` and so on.
+      average_classes: names of classes whose mean is also reported, as `AP_chosen` and so on.
 
     Returns:
       the metrics.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category,
-        or the ground truth does not say which classes were looked for.
+        or the ground truth does not have the verified classes.
       ImportError: the backend is not installed.
     """
     checked = check_input(ground_truth, detections)
@@ -215,8 +216,8 @@ def lvis_metrics_to_json(metrics: LvisMetrics) -> dict[str, Any]:
 def format_lvis_table(metrics: LvisMetrics) -> str:
     """The metrics as text for a terminal: LVIS's numbers, then a line a class.
 
-    The classes' names stand last in their lines, where a name of any width and script breaks no
-    column. A number that does not exist is `-`.
+    The names of the classes come last in their lines, so that a name of any width and script does
+    not break a column. A number that does not exist is `-`.
     """
     return "\n".join(_table_lines(metrics))
 
@@ -225,7 +226,7 @@ def _table_lines(metrics: LvisMetrics) -> Iterator[str]:
     yield (
         f"{metrics.images} images, {metrics.boxes} ground-truth boxes,"
         f" {metrics.detections} detections, {metrics.counted} of them among the {LVIS_DETECTIONS}"
-        " best of an image and of classes that were looked for"
+        " best of an image and of verified classes"
     )
     yield from blocks_of(_TABLE_ROWS, metrics.summary)
     if metrics.chosen is not None:

@@ -1,4 +1,4 @@
-"""Means of what may be nothing."""
+"""Means of numbers that may not exist."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,12 @@ import numpy as np
 
 
 def mean(values: np.ndarray) -> float | None:
-    """The mean of an array; None of nothing."""
+    """The mean of an array; None for an empty one."""
     return float(values.mean()) if values.size else None
 
 
 def mean_of_counted(values: np.ndarray) -> float | None:
-    """The mean of an evaluator's numbers, of which -1 does not exist; None without any."""
+    """The mean of an evaluator's numbers, in which -1 does not exist; None without any."""
     return mean(values[values > -1])
 
 

@@ -1,4 +1,4 @@
-"""A metric: what says how good the detections of a data set are.
+"""The interface of a metric, which measures the detections of a data set.
 
 COCO's, VOC's and LVIS's are three of them (`coco_metrics.CocoMetric`, `voc_metrics.VocMetric`,
 `lvis_metrics.LvisMetric`); one of your own is an object with two names and one method.
@@ -14,17 +14,17 @@ from ioub_jax.evaluation.thresholds import ScoreThresholds
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a metric says of one set of detections.
+    """Result of a metric for one set of detections.
 
     Attributes:
-      numbers: what goes into `evaluation.jsonl`, under these keys: floats, None where a number
-        does not exist. What is no finite number becomes None.
+      numbers: the values for `evaluation.jsonl`, by key: floats, None for a number that does not
+        exist. Values that are not finite become None.
       table: the text for a terminal, and for `NAME_table.txt`.
-      title: what the table is headed with on a terminal; None for the metric's name.
-      details: what goes into `NAME_metrics.json`, whatever `json` writes; None for the numbers.
-      file_infix: what stands before `metrics.json` and `table.txt` in the names of these files;
-        None for the metric's name and `_`.
-      thresholds: the best score thresholds, where the metric has found them on its way.
+      title: heading of the table on a terminal; None for the metric's name.
+      details: content of `NAME_metrics.json`, anything that `json` writes; None for the numbers.
+      file_infix: text before `metrics.json` and `table.txt` in the names of these files; None for
+        the metric's name and `_`.
+      thresholds: the best score thresholds, if the metric has computed them.
     """
 
     numbers: Mapping[str, float | None]
@@ -35,7 +35,7 @@ class Report:
     thresholds: ScoreThresholds | None = None
 
     def __post_init__(self) -> None:
-        """Makes the numbers such that JSON holds them: those of numpy are none to it."""
+        """Converts numpy's numbers to Python's, since JSON cannot hold the former."""
         numbers = {key: _finite(value) for key, value in self.numbers.items()}
         object.__setattr__(self, "numbers", numbers)
 
@@ -45,18 +45,18 @@ def _finite(value: float | None) -> float | None:
 
 
 class Metric(Protocol):
-    """What computes a report.
+    """A metric that computes a report.
 
     A frozen dataclass is the best choice: a run's parts are compared, printed and pickled.
     """
 
     @property
     def name(self) -> str:
-        """What it is called, in the names of files too: letters, digits, `_` and `-`."""
+        """Name of the metric, also in file names: letters, digits, `_` and `-`."""
 
     @property
     def headline_key(self) -> str:
-        """Which of its numbers picks the best checkpoint, where it is the first of the metrics.
+        """Name of the number that picks the best checkpoint, if this metric is the first.
 
         Greater is better. None is worse than 0, and counts as -1.
         """
@@ -64,7 +64,7 @@ class Metric(Protocol):
     def compute(
         self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
     ) -> Report:
-        """Compares detections with what is annotated.
+        """Compares detections with the annotations.
 
         Args:
           ground_truth: A data set in COCO's JSON format, with `images` (`id`, `height`, `width`,

@@ -4,17 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 
 def decimals(value: float | None) -> str:
-    """A number in [0, 1] with three decimals; `-` of one that does not exist."""
+    """A number in [0, 1] with three decimals; `-` for one that does not exist."""
     return "-" if value is None else f"{value:.3f}"
 
 
 def table_line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """A line of cells, each at the right of its width."""
+    """A line of cells, each aligned to the right of its width."""
     return "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
 def widths_of(keys: Sequence[str]) -> list[int]:
-    """The widths of columns that have these headings."""
+    """The widths of columns with these headings."""
     return [max(8, len(key) + 2) for key in keys]
 
 

@@ -1,4 +1,4 @@
-"""Whose the numbers are in a record of `evaluation.jsonl`."""
+"""Metric and loss values in the records of `evaluation.jsonl`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +10,12 @@ WITHOUT_EMA = "without_ema_"
 
 
 def is_loss(key: str) -> bool:
-    """Whether a key is that of the loss on the validation images, or of a term of it."""
+    """True if a key is that of the loss on the validation images, or of one of its terms."""
     return key == "loss" or key.startswith("loss_")
 
 
 def numbers_in(record: Mapping[str, Any]) -> dict[str, float | None]:
-    """The numbers of the metrics, the headline first, of the moving average where there is one."""
+    """The metrics' numbers, the headline first; those of the moving average if there is one."""
     return {
         key: value
         for key, value in record.items()
@@ -24,7 +24,7 @@ def numbers_in(record: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def own_numbers(record: Mapping[str, Any]) -> dict[str, float | None]:
-    """Those of the user's own metrics, and of chosen classes: neither COCO's, VOC's nor LVIS's."""
+    """Numbers of the user's own metrics and of chosen classes: neither COCO's, VOC's nor LVIS's."""
     known = {*voc_metrics.NUMBER_KEYS, *lvis_metrics.NUMBER_KEYS}
     return {
         key: value

@@ -1,8 +1,8 @@
-"""How much of a metric is chance of the images: COCO's AP on resampled validation images.
+"""Uncertainty of a metric from the choice of images: COCO's AP on resampled validation images.
 
-Detections are matched once, as pycocotools does. A resampled data set draws as many images as there
-are, with replacement; an image drawn n times counts n-fold. The draws depend on the number of the
-images and a seed alone, so the i-th resampling of two detectors has the same images, and their
+Detections are matched once, as in pycocotools. A resampled data set draws as many images as the
+data set has, with replacement; an image drawn n times counts n times. The draws depend only on the
+number of images and a seed, so the i-th resampling of two detectors has the same images, and their
 difference is paired.
 """
 
@@ -29,7 +29,7 @@ _TOGETHER = 1 << 19  # numbers that are computed with at once
 
 @dataclasses.dataclass(frozen=True)
 class Outcomes:
-    """What d detections have found at the T IoUs of `IOUS`.
+    """Outcomes of d detections at the T IoUs of `IOUS`.
 
     Attributes:
       objects: int64 `[T, d]`, the ground-truth box that each has found; -1 where it is not true.
@@ -42,7 +42,7 @@ class Outcomes:
 
 @dataclasses.dataclass(frozen=True)
 class ClassOutcomes:
-    """The n detections of a class, best first, and what became of them.
+    """The n detections of a class, best first, and their outcomes.
 
     Attributes:
       images: int64 `[n]`, the positions of their images, from 0.
@@ -70,13 +70,13 @@ def resampled_ap(
     Args:
       ground_truth: a data set in COCO's JSON format.
       detections: COCO results.
-      resamplings: how many data sets are drawn.
+      resamplings: number of data sets to draw.
       seed: of the draws.
       counted: as `coco_metrics.evaluate_detections`.
 
     Returns:
-      one list of `resamplings` numbers a metric, `AP@300` and so on where so many are counted;
-      None where no object was drawn.
+      one list of `resamplings` numbers for each metric, `AP@300` and so on if that many are
+      counted; None where no object was drawn.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category.
@@ -99,7 +99,7 @@ def outcomes_of(compared: ComparedBoxes, pairs: Pairs, counted: int) -> Outcomes
     Args:
       compared: detections and ground truth.
       pairs: all pairs with at least an IoU of .5; more do no harm.
-      counted: how many detections of a class in an image are looked at, the best.
+      counted: number of detections of a class in an image that count, the best ones.
     """
     matches = [match_as_coco(compared, pairs, iou, counted) for iou in IOUS]
     return Outcomes(
@@ -116,8 +116,8 @@ def split_by_class(
     Args:
       compared: what was compared.
       outcomes: what was found.
-      images: how many images there are.
-      looked_for: bool `[m]`, the boxes that are to be found; None for all but crowds.
+      images: number of images.
+      looked_for: bool `[m]`, the boxes to find; None for all except crowds.
     """
     looked_for = ~compared.crowd if looked_for is None else looked_for
     count = compared.class_count
@@ -143,7 +143,7 @@ def split_by_class(
 
 
 def draw_images(images: int, resamplings: int, seed: int = 0) -> np.ndarray:
-    """How often each resampled data set has each image: int64 `[resamplings, images]`."""
+    """Multiplicity of each image in each resampled data set: int64 `[resamplings, images]`."""
     generator = np.random.default_rng(seed)
     shares = np.full(images, 1 / max(images, 1))
     draws = [generator.multinomial(images, shares) for _ in range(resamplings)]
@@ -151,7 +151,7 @@ def draw_images(images: int, resamplings: int, seed: int = 0) -> np.ndarray:
 
 
 def average_precisions(classes: Sequence[ClassOutcomes], draws: np.ndarray) -> np.ndarray:
-    """Average precision of every class at every IoU in every data set that is drawn.
+    """Average precision of every class at every IoU in every resampled data set.
 
     Args:
       classes: C.
@@ -200,10 +200,10 @@ def interval_of(values: Sequence[float | None] | np.ndarray) -> tuple[float, flo
 def interval_around(
     value: float | None, resampled: Sequence[float | None] | np.ndarray
 ) -> tuple[float, float] | None:
-    """The interval of a measured number: the percentiles of resampled ones, moved to it.
+    """The interval of a measured number: the percentiles of resampled ones, shifted to it.
 
-    That images repeat in a resampled data set changes average precision by itself a little; what
-    is wanted of it is how far it scatters.
+    Repeated images in a resampled data set change average precision slightly by themselves; only
+    its spread is used.
 
     Args:
       value: the number of the data set as it is; None where it does not exist.

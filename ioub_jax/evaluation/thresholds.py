@@ -1,15 +1,15 @@
-"""From which score on detections are best kept, for every class and for all of them.
+"""Score thresholds that suit a detector best, for every class and for all of them.
 
-Two measures say what is best, both of what is kept from a score on, matched as COCO's metric does
-at one IoU, .5 where nothing else is said:
+Two measures define the best threshold, both for the detections kept from a score on, matched as in
+COCO's metric at one IoU, by default .5:
 
 - F1, the harmonic mean of precision and recall, `2 TP / (2 TP + FP + FN)`; the greatest is best.
-- LRP (`lrp`), which asks how well the true ones fit, too; the least is best.
+- LRP (`lrp`), which also depends on how well the true ones fit; the least is best.
 
-Detections of equal score are kept or left out together. A threshold lies midway between the last
-score that is kept and the next one: what it says of this data set is the same anywhere between, and
-midway it is the least likely to cut off a true detection of other images. The threshold for all
-classes is best where the detections of all are counted together; those of a class without ground
+Detections with equal scores are kept or left out together. A threshold lies midway between the last
+kept score and the next one: the result on this data set is the same anywhere between, and midway
+the threshold is least likely to remove a true detection in other images. The threshold for all
+classes is the best one for the detections of all classes together; those of a class without ground
 truth are false.
 """
 
@@ -39,12 +39,12 @@ LEAST_BOXES = 10
 
 @dataclasses.dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold, and what the detections with at least that score are worth.
+    """A threshold, and the quality of the detections with at least that score.
 
     Attributes:
-      threshold: midway between the last score that is kept and the next; that score itself where
-        there is no next one.
-      precision: the share of true ones among them.
+      threshold: midway between the last kept score and the next; that score itself if there is no
+        next one.
+      precision: the share of true detections among them.
       recall: the share of the ground-truth boxes that they find.
       f1: of both.
       lrp: their error; None at an IoU of 1.
@@ -64,7 +64,7 @@ class ClassThresholds:
     Attributes:
       name: the class's name in the ground truth; None for all classes.
       category_id: its id there; None likewise.
-      boxes: how many ground-truth boxes it has, crowds not counted.
+      boxes: number of its ground-truth boxes, crowds not counted.
       by_f1: the one with the greatest F1, the highest of equals; None where no detection is true.
       by_lrp: the one with the least LRP error; None likewise, and at an IoU of 1.
     """
@@ -81,7 +81,7 @@ class ScoreThresholds:
     """The best thresholds of a detector.
 
     Attributes:
-      iou: from which a detection is true.
+      iou: least IoU of a true detection.
       all_classes: one threshold for all classes.
       per_class: one entry a category, in the order of the category ids.
     """
@@ -91,10 +91,10 @@ class ScoreThresholds:
     per_class: tuple[ClassThresholds, ...]
 
     def scores(self) -> tuple[float, ...]:
-        """What to cut each class at.
+        """The threshold of each class.
 
-        The best threshold by F1; that for all classes where the class has none or fewer than
-        `LEAST_BOXES` boxes; `UNMEASURED` where there is none either.
+        It is the best threshold by F1; that for all classes if the class has none, or fewer than
+        `LEAST_BOXES` boxes; or `UNMEASURED` if that does not exist either.
         """
         general = self.all_classes.by_f1
         points = [
@@ -116,12 +116,12 @@ def best_thresholds(
     Args:
       ground_truth: a data set in COCO's JSON format, as `evaluate_detections` takes it.
       detections: COCO results.
-      iou: from which a detection is true.
+      iou: least IoU of a true detection.
       counted: as `evaluate_detections`.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category,
-        or the IoU is none.
+        or the IoU is invalid.
     """
     check_iou(iou)
     checked = check_input(ground_truth, detections)
@@ -135,7 +135,7 @@ def best_thresholds(
 def thresholds_of(
     matches: Sequence[ClassMatches], category_ids: Sequence[int | str], iou: float
 ) -> ScoreThresholds:
-    """As `best_thresholds`, of what is matched already.
+    """As `best_thresholds`, for detections that are matched already.
 
     Args:
       matches: of every class.
@@ -188,7 +188,7 @@ def _class_thresholds(
 
 
 def _midway(kept: float, left_out: float | None = None) -> float:
-    """What lies midway between two scores, of which it keeps the first alone."""
+    """Threshold midway between two scores, which keeps only the first."""
     if left_out is None:
         return kept
     middle = left_out + (kept - left_out) / 2

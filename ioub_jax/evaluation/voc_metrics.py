@@ -10,9 +10,9 @@ overlaps most, the first of several equals, **whether or not that box is already
 - It has: a false positive, even where the detection also overlaps another box enough. COCO's metric
   gives it that other box.
 
-A region to ignore (`ignored`, where something was left out of the ground truth) is no box of the
-challenge's. A detection that overlaps no box enough and lies in one to at least a half is neither
-true nor false.
+A region to ignore (`ignored`, where something was left out of the ground truth) does not exist in
+the challenge. A detection that overlaps no box enough and lies in such a region to at least a half
+is neither true nor false.
 
 There is no limit on the detections of an image, and a class without an object that counts has no
 number and is left out of the mean over classes.
@@ -75,17 +75,17 @@ class VocClassMetrics:
 
 @dataclasses.dataclass(frozen=True)
 class VocMetrics:
-    """What an evaluation found; all numbers in [0, 1], None where there is no object that counts.
+    """Result of an evaluation; all numbers in [0, 1], None where no object counts.
 
     Attributes:
       eleven_point: VOC2007's AP averaged over the classes, under `AP` (mean over the ten IoU
         thresholds), `AP50`, `AP60`, `AP70`, `AP75`, `AP80`, `AP90`.
       all_points: VOC2010's and later, under the same keys.
       per_class: one entry a category, in the order of the category ids.
-      images: how many images the ground truth has.
+      images: number of images in the ground truth.
       boxes: how many ground-truth boxes count as objects.
       difficult: how many do not: difficult ones, and COCO's crowds.
-      detections: how many detections were handed in.
+      detections: number of detections that were given.
       chosen: the means over chosen classes; None where none were chosen.
     """
 
@@ -153,7 +153,7 @@ def evaluate_voc(
         (`image_id`, `category_id`, `bbox`, and where they apply `difficult`, `iscrowd` or
         `ignored`) and `categories` (`id`, `name`). VOC has no crowds; one counts as difficult.
       detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
-      average_classes: names of classes whose mean is reported, too, as `voc_AP_chosen` and so on.
+      average_classes: names of classes whose mean is also reported, as `voc_AP_chosen` and so on.
 
     Returns:
       the metrics.
@@ -211,7 +211,7 @@ def _precision_at_recall(
 
     Returns:
       float64 `[T, n]`: for each of the T IoU thresholds the highest precision with which at least
-      1, 2, ... n of the n boxes that count are found; 0 where so many never are.
+      1, 2, ... n of the n boxes that count are found; 0 if that many never are.
     """
     count = int(np.sum(~difficult))
     result = np.zeros((len(IOU_THRESHOLDS), count))
@@ -232,7 +232,7 @@ def _precision_at_recall(
 
 
 def _first_of_each(values: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Whether each of `values` `[d]` is the first of its kind among those where `among` is True."""
+    """True where one of `values` `[d]` is the first of its kind among those marked by `among`."""
     chosen = np.flatnonzero(among)
     _, first = np.unique(values[chosen], return_index=True)
     result = np.zeros(len(values), bool)
@@ -256,7 +256,7 @@ def _eleven_point(precision: np.ndarray) -> np.ndarray:
 
 
 def _all_points(precision: np.ndarray) -> np.ndarray:
-    """AP `[T]` likewise: the area under the curve, which is a step for each object."""
+    """AP `[T]` likewise: the area under the curve, which has a step for each object."""
     return precision.mean(axis=1)
 
 
@@ -314,8 +314,8 @@ def voc_metrics_to_json(metrics: VocMetrics) -> dict[str, Any]:
 def format_voc_table(metrics: VocMetrics) -> str:
     """The metrics as text for a terminal: the means over the classes, then a line a class.
 
-    The classes' names stand last in their lines, where a name of any width and script breaks no
-    column. A number that does not exist is `-`.
+    The names of the classes come last in their lines, so that a name of any width and script does
+    not break a column. A number that does not exist is `-`.
     """
     return "\n".join(_table_lines(metrics))
 

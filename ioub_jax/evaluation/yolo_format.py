@@ -10,16 +10,16 @@ def label_text(
     scores: Iterable[float],
     size: tuple[int, int],
 ) -> str:
-    """What the label file of an image says: a row `class cx cy w h confidence` for each detection.
+    """Text of an image's label file: a row `class cx cy w h confidence` for each detection.
 
     Args:
       ids: n class ids.
       boxes: n of [x, y, width, height], in pixels of the image.
       scores: n.
-      size: height and width of the image, whose shares centre and sides become.
+      size: height and width of the image; centre and sides are written as shares of them.
 
     Returns:
-      the text, '' of an image without detections.
+      the text, '' for an image without detections.
     """
     height, width = size
     rows = []

@@ -1,1 +1,1 @@
-"""A trained detector for programs that do not have this package."""
+"""Export of a trained detector to programs that do not have this package."""

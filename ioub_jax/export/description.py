@@ -1,4 +1,4 @@
-"""What the JSON beside exported programs says: classes, inputs, outputs, resizing."""
+"""The JSON beside exported programs: classes, inputs, outputs, resizing."""
 
 import dataclasses
 from typing import Any
@@ -23,7 +23,7 @@ _CHANNELS = {1: "grey (ITU-R 601 of RGB), ", 3: "RGB, "}
 
 
 def describe(detector: ObjectDetector) -> dict[str, Any]:
-    """What somebody without this package has to know to use the programs of a detector."""
+    """Description of a detector's programs for users without this package."""
     options = detector.placed.detector.options
     resize = dataclasses.asdict(detector.resize)
     of_mode = {"short_side": ("short_side", "long_side"), "zoom": ("zoom",)}
@@ -33,7 +33,7 @@ def describe(detector: ObjectDetector) -> dict[str, Any]:
         "classes": describe_classes(detector),
         "inputs": [
             f"images: uint8 [batch, canvas_h, canvas_w, {channels}], {_CHANNELS.get(channels, '')}"
-            "0-255, the image in the top left of the canvas; what is outside of it does not matter",
+            "0-255, the image in the top left of the canvas; pixels outside of it do not matter",
             "sizes: int32 [batch, 2], height h and width w of the image on the canvas, in pixels",
         ],
         "outputs": {
@@ -64,7 +64,7 @@ def describe(detector: ObjectDetector) -> dict[str, Any]:
 
 
 def _tiles(detector: ObjectDetector) -> dict[str, Any]:
-    """That a program sees tiles, and how their detections become those of an image."""
+    """Description of tiles, and of the way from their detections to those of an image."""
     tiling = detector.tiling
     if tiling is None:
         return {}
@@ -79,7 +79,7 @@ def _tiles(detector: ObjectDetector) -> dict[str, Any]:
 
 
 def describe_classes(detector: ObjectDetector) -> list[dict[str, Any]]:
-    """The id and name of each class, and the score from which on it is found, where one is set."""
+    """The id, the name and, if one is set, the least score of each class."""
     classes = [
         {"id": id_, "name": name}
         for id_, name in zip(detector.category_ids, detector.classes, strict=True)

@@ -1,4 +1,4 @@
-"""From a function of jax to ONNX by jax2onnx, checked by onnxruntime before anybody gets it."""
+"""Conversion of a jax function to ONNX by jax2onnx, checked by onnxruntime before it is used."""
 
 import importlib
 import importlib.metadata
@@ -71,7 +71,7 @@ def convert(
 def evaluate_for_any_runtime(
     closed: jax.extend.core.ClosedJaxpr, *arguments: jax.Array
 ) -> list[Any]:
-    """A traced function as it is for no platform and no runtime in particular.
+    """Evaluates a traced function for no platform and no runtime in particular.
 
     Of `jax.lax.platform_dependent`, which the converter does not know, the default; and `top_k` of
     parts that do not ask how a runtime orders equal numbers.
@@ -94,7 +94,7 @@ def evaluate_for_any_runtime(
 
 
 def _results_of(equation: jax.extend.core.JaxprEqn, operands: list[Any]) -> Sequence[Any]:
-    """What an equation gives."""
+    """Results of an equation."""
     name, parameters = equation.primitive.name, equation.params
     if name == "platform_index":
         return [None]  # nothing but a cond takes it
@@ -129,7 +129,7 @@ def _loop(parameters: Mapping[str, Any], operands: list[Any]) -> list[Any]:
 
 
 def check_packages() -> None:
-    """Raises `ConfigError` where the converter, or what runs its result, is not installed."""
+    """Raises `ConfigError` if the converter, or the runtime for its result, is not installed."""
     for name in ("jax2onnx", "onnxruntime"):
         try:
             importlib.import_module(name)
@@ -140,7 +140,7 @@ def check_packages() -> None:
 
 
 def check_same(expected: Mapping[str, Any], found: Mapping[str, Any], side: int) -> None:
-    """Refuses a program whose detections of one image are others.
+    """Refuses a program whose detections in one image differ.
 
     Those whose scores differ in the last bits may have changed places.
 
@@ -163,6 +163,6 @@ def check_same(expected: Mapping[str, Any], found: Mapping[str, Any], side: int)
     same = min(agrees.any(axis=0).mean(), agrees.any(axis=1).mean())
     if same < _LEAST_SAME:
         raise ConfigError(
-            f"What jax2onnx makes of this detector finds other boxes ({same:.0%} are the "
+            f"The ONNX program of jax2onnx finds other boxes ({same:.0%} are the "
             "same); export to StableHLO."
         )

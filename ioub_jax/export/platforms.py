@@ -1,4 +1,4 @@
-"""What a program can be exported for; without jax, since a command's --help names them."""
+"""Platforms of exported programs; without jax, since a command's --help names them."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ DEFAULT_PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def check_platforms(platforms: Sequence[str]) -> None:
-    """Raises `ConfigError` where there is no platform, or an unknown one."""
+    """Raises `ConfigError` if there is no platform, or an unknown one."""
     unknown = [platform for platform in platforms if platform not in PLATFORMS]
     if unknown or not platforms:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""A trained detector for programs that do not have this package.
+"""Programs of a trained detector that run without this package.
 
 `export_detector` makes it one StableHLO program with its weights inside (`jax.export`),
 `write_programs` writes one for every canvas and a JSON that says how to use them, `write_onnx` does
@@ -66,7 +66,7 @@ def export_detector(
 
 
 def _program(detector: ObjectDetector, canvas: Canvas) -> Callable[..., dict[str, jax.Array]]:
-    """The function that is exported: `detect(images, sizes)`."""
+    """The exported function: `detect(images, sizes)`."""
     _check_canvas(detector, canvas)
     variables = jax.device_get(detector.variables)
     anchors: Any = detector.placed.host_anchors(canvas)  # constants, as the variables
@@ -85,7 +85,7 @@ def _program(detector: ObjectDetector, canvas: Canvas) -> Callable[..., dict[str
 
 
 def above(found: Detections, least: float | np.ndarray) -> Detections:
-    """The detections that have at least a score, still first; the others become padding.
+    """The detections of at least a score, still first; the others become padding.
 
     Args:
       found: as `PlacedDetector.predict` gives them.
@@ -217,7 +217,7 @@ def _write(
     suffix: str,
     heading: dict[str, Any],
 ) -> list[pathlib.Path]:
-    """Writes the programs and then `detector.json`, which so names none that is not there."""
+    """Writes the programs and then `detector.json`, which thus names only existing ones."""
     folder.mkdir(parents=True, exist_ok=True)
     written, programs = [], []
     for canvas, content in contents.items():

@@ -1,4 +1,4 @@
-"""The highest of several numbers, for a runtime that may order equal ones as it likes.
+"""The highest of several numbers, for a runtime that may order equal ones in any way.
 
 ONNX says that of equal numbers TopK gives the one of the lower index first, and OpenVINO (2026.4)
 does not, although which of them are kept, and which box suppresses which, depends on it.
@@ -12,7 +12,7 @@ _MOST = 46340
 
 
 def stable_top_k(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """As `jax.lax.top_k`, of parts that do not ask how equal numbers are ordered.
+    """As `jax.lax.top_k`, built from operations that do not depend on the order of equal numbers.
 
     Args:
       values: `[..., P]`, none of them NaN.
@@ -37,7 +37,7 @@ def stable_top_k(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
 
 
 def _positions(values: jax.Array, count: int) -> jax.Array:
-    """Where the `count` highest are, ascending; of those that equal the last one the first."""
+    """Ascending positions of the `count` highest; the first of those that equal the last one."""
     last = jax.lax.top_k(values, count)[0][..., -1:]
     above, equal = values > last, values == last
     room = count - jnp.sum(above, axis=-1, keepdims=True, dtype=jnp.int32)

@@ -1,1 +1,1 @@
-"""The parts that a configuration describes: behind this door nothing reads one."""
+"""The parts that a configuration describes; code outside this subpackage reads no configuration."""

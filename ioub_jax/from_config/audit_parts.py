@@ -1,4 +1,4 @@
-"""What is wrong with the data of a configuration."""
+"""Audit of the data of a configuration."""
 
 import dataclasses
 import logging
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def open_leniently(config: ml_collections.ConfigDict, split: str) -> Source:
-    """As `open_source`, although things are wrong with the data set: they are left out.
+    """As `open_source`, but faulty parts of the data set are left out.
 
     Args:
       config: the whole configuration.
@@ -49,7 +49,7 @@ def open_leniently(config: ml_collections.ConfigDict, split: str) -> Source:
 def audit_data_set(
     config: ml_collections.ConfigDict, split: str, *, decode: bool = False
 ) -> audit.Audit:
-    """Opens a split and looks for what training with this very configuration would stop at.
+    """Opens a split and looks for faults at which training with this configuration would stop.
 
     Args:
       config: the whole configuration.

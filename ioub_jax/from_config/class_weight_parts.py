@@ -1,4 +1,4 @@
-"""What `config.loss.classification.class_weights` says of the classes of a data set."""
+"""Class weights from `config.loss.classification.class_weights` and a data set."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _MOST_TOLD = 8
 def class_weights_of(
     config: Any, source: Source, kept: Mapping[str, float] | None = None
 ) -> dict[str, float] | None:
-    """The weight of each class in the loss, by its name; None where there are none.
+    """The weight of each class in the loss, by name; None without weights.
 
     Args:
       config: the whole configuration.
@@ -52,7 +52,7 @@ def class_weights_of(
 
 
 def _chosen(config: Any) -> Any:
-    """What is configured; None for nothing, as in runs of earlier versions."""
+    """The configured weights; None for none, as in runs of earlier versions."""
     loss = config.get("loss")
     classification = None if loss is None else loss.get("classification")
     chosen = None if classification is None else classification.get("class_weights")
@@ -64,7 +64,7 @@ def _beta(config: Any) -> float:
 
 
 def _by_name(values: Sequence[str], classes: Sequence[str]) -> dict[str, float]:
-    """Weights that are written name=number; 1 for the classes that are not named."""
+    """Weights written as name=number; 1 for the classes that are not named."""
     weights = dict.fromkeys(classes, 1.0)
     named = set()
     for value in values:
@@ -73,7 +73,7 @@ def _by_name(values: Sequence[str], classes: Sequence[str]) -> dict[str, float]:
             near = difflib.get_close_matches(name, classes, 1)
             meant = f", perhaps meant as {near[0]!r}" if near else ""
             raise ConfigError(
-                f"{_KEY} names {name!r}{meant}, which is no class of the training data; its "
+                f"{_KEY} names {name!r}{meant}, which is not a class of the training data; its "
                 f"classes are {_listed(classes)}."
             )
         if name in named:
@@ -89,7 +89,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def with_class_weights(config: Any, weights: Mapping[str, float] | None) -> Any:
-    """The configuration with the numbers that the loss takes.
+    """The configuration with the weights as numbers for the loss.
 
     Args:
       config: the whole configuration.
@@ -105,7 +105,7 @@ def with_class_weights(config: Any, weights: Mapping[str, float] | None) -> Any:
 
 
 def class_weight_lines(config: Any, weights: Mapping[str, float] | None) -> list[str]:
-    """A line that tells the weights, the largest first; none where there are none."""
+    """A line with the weights, the largest first; no line without weights."""
     if weights is None:
         return []
     order = sorted(weights, key=lambda name: -weights[name])

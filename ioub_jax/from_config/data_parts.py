@@ -1,4 +1,4 @@
-"""The data sets of a configuration: what of the files a split is used with, and what is learned."""
+"""The data sets of a configuration: the files of a split, and the objects learned from."""
 
 import dataclasses
 import pathlib
@@ -48,7 +48,7 @@ def create_source(
     voc_pixels: str | None = None,
     channels: int = 3,
 ) -> Source:
-    """The data set that a configuration names, with the images that a split is used with.
+    """The configured data set, with the images that a split uses.
 
     Args:
       data: `config.data`: `source`, `on_error`, `keep_empty`, `exif`, `bit_depth` and the source's
@@ -95,7 +95,7 @@ def open_counted(
     voc_pixels: str | None = None,
     channels: int = 3,
 ) -> tuple[Source, Learned]:
-    """As `create_source`, with what of the data set is learned.
+    """As `create_source`, with counts of the objects that are learned.
 
     Args:
       data: `config.data`.
@@ -119,7 +119,7 @@ def _counted(
     source: Source,
     matcher: ml_collections.ConfigDict | None,
 ) -> tuple[Source, Learned]:
-    """The images that a split is used with, of all that it has, and what is learned."""
+    """The images that a split uses, of all that it has, and counts of what is learned."""
     rules = rules_of(data, matcher, split)
     of_images = rules_of_images(rules, data)
     learned = count_learned(source, of_images)
@@ -134,12 +134,12 @@ def _counted(
 
 
 def in_tiles(learned: Learned, counts: TileCounts | None) -> Learned:
-    """What is learned once the images are cut, if they are."""
+    """Counts of learned objects after images are cut into tiles, if they are."""
     return learned if counts is None else without_lost(learned, counts.lost, counts.line())
 
 
 def rules_of_images(rules: Rules, data: ml_collections.ConfigDict) -> Rules:
-    """The rules for whole images: slots are those of a tile, of which an image has any number."""
+    """The rules for whole images: slots are per tile, and an image has any number of tiles."""
     return rules if tiling_of(data) is None else dataclasses.replace(rules, max_boxes=None)
 
 
@@ -151,7 +151,7 @@ def open_source(
     voc_pixels: str | None = None,
     channels: int = 3,
 ) -> Source:
-    """The data set that a configuration names, with every image that can be read.
+    """The configured data set, with every readable image.
 
     Args:
       data: `config.data`.
@@ -171,7 +171,7 @@ def open_source(
 
 
 def _part(data: ml_collections.ConfigDict, split: str, whole: Source) -> Source:
-    """What of the files of a split belongs to it."""
+    """The part of a split's files that belongs to it."""
     shares = shares_of(data)
     if not shares.names or split not in ("train", *shares.names):
         return whole
@@ -183,7 +183,7 @@ def _split(data: ml_collections.ConfigDict, whole: Source, shares: Shares) -> Sp
         name = shares.names[0]
         raise DataError(
             f"config.data.split.{name} is {shares.held[name]:g}, but the images of "
-            f"config.data.source={data.source!r} are drawn and its splits with them; set "
+            f"config.data.source={data.source!r} are drawn, and so are its splits; set "
             f"--config.data.split.{name}=0.",
             "folder",
         )
@@ -193,7 +193,7 @@ def _split(data: ml_collections.ConfigDict, whole: Source, shares: Shares) -> Sp
 def rules_of(
     data: ml_collections.ConfigDict, matcher: ml_collections.ConfigDict | None, split: str
 ) -> Rules:
-    """What of a split is learned; evaluation has all images, and every object but crowds.
+    """Rules for the objects to learn; evaluation has all images, and all objects but crowds.
 
     Args:
       data: `config.data`.
@@ -214,7 +214,7 @@ def rules_of(
 def cut_into_tiles(
     source: Source, data: ml_collections.ConfigDict, split: str, rules: Rules
 ) -> tuple[Source, TileCounts | None]:
-    """The tiles of images that a split is used with, where `config.data.tiles` asks for them.
+    """The tiles of the images that a split uses, where `config.data.tiles` asks for them.
 
     Args:
       source: whole images.
@@ -233,8 +233,8 @@ def cut_into_tiles(
         return source, None
     if not isinstance(source, AnnotatedImages):
         raise ConfigError(
-            f"config.data.tiles.size is {tiling.size}, but tiles are cut from image files, which "
-            f"{type(source).__name__} has none of; leave it unset."
+            f"config.data.tiles.size is {tiling.size}, but tiles are cut from image files, and "
+            f"{type(source).__name__} has none; leave it unset."
         )
     if source.reading.channels != 3:
         raise ConfigError(
@@ -249,7 +249,7 @@ def cut_into_tiles(
 
 
 def check_classes(learned: Learned, data: ml_collections.ConfigDict) -> None:
-    """Refuses training data that has a class without a box to learn, unless that is allowed.
+    """Refuses training data with a class without boxes to learn, unless that is allowed.
 
     Args:
       learned: the counts of the training data.
@@ -263,12 +263,12 @@ def check_classes(learned: Learned, data: ml_collections.ConfigDict) -> None:
 
 
 def allows_empty_classes(data: ml_collections.ConfigDict) -> bool:
-    """Whether classes may lack boxes; runs of earlier versions do not have the key."""
+    """True if classes may lack boxes; runs of earlier versions do not have the key."""
     return bool(data.get("allow_empty_classes", False))
 
 
 def name_of(config: ml_collections.ConfigDict) -> str:
-    """What the data of a configuration is called: its kind, such as 'coco'."""
+    """Name of a configuration's kind of data, such as 'coco'."""
     return str(config.data.source)
 
 
@@ -280,7 +280,7 @@ def open_split(
     bit_depth: int | None = None,
     voc_pixels: str | None = None,
 ) -> Source:
-    """`create_source` of a whole configuration."""
+    """`create_source` for a whole configuration."""
     return create_source(
         config.data,
         split,
@@ -297,7 +297,7 @@ def open_data(
     categories: Categories | None = None,
     voc_pixels: str | None = None,
 ) -> tuple[Source, Source, Learned]:
-    """The training and the validation data of a configuration, and what of the former is learned.
+    """The training and the validation data of a configuration, and counts of the learned objects.
 
     Args:
       config: the whole configuration.
@@ -333,7 +333,7 @@ def open_data(
 def given_data(
     config: ml_collections.ConfigDict, source: Source, validation: Source
 ) -> tuple[Source, Source, Learned]:
-    """As `open_data`, of data that is given: all of its images are used, in tiles if configured."""
+    """As `open_data`, for given data: all of its images are used, in tiles if configured."""
     data, matcher = config.data, config.get("matcher")
     rules = rules_of(data, matcher, "train")
     learned = count_learned(source, rules_of_images(rules, data))

@@ -45,7 +45,7 @@ def open_files(
     voc_pixels: str | None,
     channels: int,
 ) -> Source:
-    """Every image that can be read of the files of a split; as `open_source`."""
+    """Every readable image of a split's files; arguments and errors as `open_source`."""
     if data.source not in _OPEN:
         raise DataError(
             f"config.data.source is {data.source!r} and must be one of {tuple(_OPEN)}.", "folder"
@@ -73,12 +73,12 @@ def open_files(
 
 
 def files_split(data: ml_collections.ConfigDict, split: str) -> str:
-    """Whose files a split is read from: 'train' where it is a share of the training's."""
+    """The split that files are read from: 'train' for a share of the training data."""
     return "train" if split in shares_of(data).names else split
 
 
 def shares_of(data: ml_collections.ConfigDict) -> Shares:
-    """What of the training files `config.data.split` holds out.
+    """Shares of the training files that `config.data.split` holds out.
 
     Raises:
       ConfigError: nothing would be left to train on.
@@ -90,7 +90,7 @@ def shares_of(data: ml_collections.ConfigDict) -> Shares:
 
 
 def origin_of(data: ml_collections.ConfigDict, split: str) -> unlearned.Origin:
-    """Where a split of `config.data` comes from."""
+    """Origin of a split of `config.data`."""
     annotations: tuple[pathlib.Path, ...] = ()
     if data.source == "coco":
         annotations = tuple(path for path, _ in _coco_files(data, files_split(data, split)))
@@ -100,13 +100,13 @@ def origin_of(data: ml_collections.ConfigDict, split: str) -> unlearned.Origin:
 
 
 def chosen_bit_depth(data: ml_collections.ConfigDict) -> int | None:
-    """The bit depth that `config.data` chooses; None where it is to be measured."""
+    """The bit depth that `config.data` sets; None where it is to be measured."""
     depth: int | None = data.get("bit_depth")
     return depth
 
 
 def reading_of(config: ml_collections.ConfigDict, bit_depth: int = AS_STORED.bit_depth) -> Reading:
-    """How the images of a configuration become pixels.
+    """Conversion of a configuration's images to pixels.
 
     Args:
       config: the whole configuration.
@@ -117,7 +117,7 @@ def reading_of(config: ml_collections.ConfigDict, bit_depth: int = AS_STORED.bit
 
 
 def with_channels(source: Source, channels: int) -> Source:
-    """A data set whose images have so many channels; of one without files they are what they are.
+    """The data set with that many channels in its images; without files they stay as they are.
 
     Raises:
       ConfigError: they are others.
@@ -126,15 +126,15 @@ def with_channels(source: Source, channels: int) -> Source:
         return source.read_with(dataclasses.replace(source.reading, channels=channels))
     if channels != channels_of(source):
         raise ConfigError(
-            f"config.model.in_channels is {channels}, but the images of a "
-            f"{type(source).__name__} have {channels_of(source)} channels; set it to "
-            f"{channels_of(source)}, or take image files."
+            f"config.model.in_channels is {channels}, but the images of a {type(source).__name__} "
+            f"have {channels_of(source)} channels; set it to {channels_of(source)}, or use image "
+            "files."
         )
     return source
 
 
 def in_channels_of(config: ml_collections.ConfigDict) -> int:
-    """How many channels the images of a configuration have; 3 in runs of earlier versions."""
+    """Number of channels of a configuration's images; 3 in runs of earlier versions."""
     return int(config.model.get("in_channels", 3)) if "model" in config else 3
 
 
@@ -145,7 +145,7 @@ def _exif(data: ml_collections.ConfigDict) -> str:
 def _with_voc_pixels(
     data: ml_collections.ConfigDict, pixels: str | None
 ) -> ml_collections.ConfigDict:
-    """`config.data` with the pixels of the training data, where it does not choose any itself."""
+    """`config.data` with the pixels of the training data, unless it sets its own."""
     if data.source != "voc" or pixels is None or data.voc.get("pixels") is not None:
         return data
     values = data.to_dict()
@@ -188,7 +188,7 @@ def _coco(data: ml_collections.ConfigDict, split: str, categories: Categories | 
 def _coco_files(
     data: ml_collections.ConfigDict, split: str
 ) -> list[tuple[pathlib.Path, pathlib.Path]]:
-    """The JSONs of a split, each with the folder of its images.
+    """The JSON files of a split, each with the folder of its images.
 
     Raises:
       ConfigError: there are not as many folders as files, or a file is named twice.
@@ -209,7 +209,7 @@ def _coco_files(
 
 
 def _texts(value: str | Sequence[str]) -> tuple[str, ...]:
-    """What a key names that may name one or several."""
+    """Values of a key that takes one or several."""
     return (value,) if isinstance(value, str) else tuple(value)
 
 
@@ -251,8 +251,8 @@ def _tfds(data: ml_collections.ConfigDict, split: str, categories: Categories | 
     tfds = data.tfds
     if _exif(data) == "apply":
         raise DataError(
-            "config.data.exif='apply' is for data sets of files: TFDS keeps boxes as shares of "
-            "the images as stored, so set it to 'ignore'.",
+            "config.data.exif='apply' is for data sets of image files: TFDS stores boxes as shares "
+            "of the images as stored; set it to 'ignore'.",
             "folder",
         )
     return TfdsSource(

@@ -1,4 +1,4 @@
-"""How the images of a configuration become batches."""
+"""Batches from the images of a configuration."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,7 @@ from ioub_jax.key_names import below, naming, naming_fields
 
 
 def tiling_of(data: ml_collections.ConfigDict) -> Tiling | None:
-    """How `config.data.tiles` cuts images; None where it does not.
+    """Tiling of images by `config.data.tiles`; None without tiles.
 
     Raises:
       ConfigError: it has values that `Tiling` refuses.
@@ -29,7 +29,7 @@ def tiling_of(data: ml_collections.ConfigDict) -> Tiling | None:
 
 
 def resize_of(data: ml_collections.ConfigDict) -> Resize:
-    """How `config.data.resize` scales images.
+    """Scaling of images by `config.data.resize`.
 
     Tiles keep the size of their pixels, or have it changed by their own key.
 
@@ -44,7 +44,7 @@ def resize_of(data: ml_collections.ConfigDict) -> Resize:
 
 
 def canvases_of(data: ml_collections.ConfigDict) -> tuple[Size, ...]:
-    """Height and width of each of `config.data.canvases`; of tiles, that of a tile."""
+    """Height and width of each of `config.data.canvases`, or of a tile where images are tiled."""
     tiling = tiling_of(data)
     if tiling is not None:
         return (tiling.canvas,)
@@ -67,7 +67,7 @@ def augmentation_of(data: ml_collections.ConfigDict) -> Augmentation:
 
 
 def loading_of(config: ml_collections.ConfigDict) -> Loading:
-    """How the images of a configuration become batches.
+    """Loading of a configuration's images as batches.
 
     Args:
       config: the whole configuration, or what of one torchvision's detectors have.

@@ -1,4 +1,4 @@
-"""Whether metrics fit a data set, and what of it they cannot count."""
+"""Checks that metrics fit a data set, and warnings about objects beyond their limits."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from ioub_jax.evaluation.voc_metrics import VocMetric
 
 
 def check_fit(metrics: Sequence[Metric], source: Source) -> None:
-    """Checks that a data set has what metrics need to know, before anything is evaluated.
+    """Checks that a data set has the information that metrics need, before any evaluation.
 
     Args:
       metrics: of this package's, those of COCO, VOC and LVIS; others check for themselves.
@@ -36,8 +36,8 @@ def check_fit(metrics: Sequence[Metric], source: Source) -> None:
                 raise ConfigError(f"evaluation.{error}.") from error
         if isinstance(metric, LvisMetric) and not _says_what_was_looked_for(whole):
             raise ConfigError(
-                "evaluation.metrics names 'lvis', which needs to know for which classes somebody "
-                f"looked in each image: the data of {whole.describe(0)} has no 'neg_category_ids'. "
+                "evaluation.metrics names 'lvis', which needs the verified classes of each image: "
+                f"the data of {whole.describe(0)} has no 'neg_category_ids'. "
                 "Evaluate on one JSON in LVIS's format (config.data.source='coco'), or use 'coco'."
             )
 
@@ -69,7 +69,7 @@ def limit_warnings(
         told["few_detections"] = (
             f"Evaluation: LVIS's metric counts the {LVIS_DETECTIONS} best detections of an image, "
             f"and config.evaluation.max_detections is {max_detections}; "
-            f"--config.evaluation.max_detections={LVIS_DETECTIONS} keeps as many."
+            f"--config.evaluation.max_detections={LVIS_DETECTIONS} keeps that many."
         )
     whole = whole_of(source)
     if not isinstance(whole, AnnotatedImages):

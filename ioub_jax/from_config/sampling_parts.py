@@ -1,4 +1,4 @@
-"""How often the training images of a configuration come, and how fast."""
+"""Sampling frequency of a configuration's training images, and the rate of their loading."""
 
 import ml_collections
 import numpy as np
@@ -23,7 +23,7 @@ _MOST_CLASSES = 8
 def repeats_of(
     config: ml_collections.ConfigDict, source: Source
 ) -> tuple[np.ndarray | None, list[str]]:
-    """How often each training image comes in an epoch, and a line that tells it.
+    """Number of times each training image comes in an epoch, and a line that says so.
 
     Args:
       config: the whole configuration.
@@ -54,14 +54,14 @@ def repeats_of(
 
 
 def boxes_of_classes(config: ml_collections.ConfigDict, source: Source) -> list[int]:
-    """How many boxes of each class of the training data are learned."""
+    """Number of learned boxes of each class in the training data."""
     rules = rules_of(config.data, config.get("matcher"), "train")
     entries = count_classes(annotations_of(source), source.classes, source.category_ids, rules)
     return [entry.usable for entry in entries]
 
 
 def images_per_epoch(config: ml_collections.ConfigDict) -> int:
-    """How many images an epoch of a configuration has; raises as `open_split`."""
+    """Number of images in an epoch of a configuration; raises as `open_split`."""
     source = open_split(config, "train")
     repeats, _ = repeats_of(config, source)
     plan = loading_of(config).training_plan(source.sizes, config.batch_size, config.seed, repeats)
@@ -71,7 +71,7 @@ def images_per_epoch(config: ml_collections.ConfigDict) -> int:
 def input_benchmark(
     config: ml_collections.ConfigDict, source: Source, num_batches: int
 ) -> throughput.InputBenchmark:
-    """What is measured of the input pipeline on the training images of a configuration.
+    """Benchmark of the input pipeline on the training images of a configuration.
 
     Args:
       config: the whole configuration.

@@ -1,4 +1,4 @@
-"""Images that a configuration would train on and validate on, too."""
+"""Images in both the training and the validation data of a configuration."""
 
 import os
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from ioub_jax.data.sources.tiles import whole_of
 def check_shared_images(
     config: ml_collections.ConfigDict, source: Source, validation: Source
 ) -> None:
-    """Refuses validation images that are trained on, too, unless that is allowed.
+    """Refuses validation images that are also training images, unless that is allowed.
 
     Args:
       config: the whole configuration.
@@ -42,7 +42,7 @@ def check_shared_images(
 def shared_image_warnings(
     config: ml_collections.ConfigDict, source: Source, validation: Source
 ) -> list[str]:
-    """A sentence if validation images are trained on, where that is allowed."""
+    """A sentence on validation images that are also training images, where that is allowed."""
     if not _allows_same_images(config.data):
         return []
     source, validation = whole_of(source), whole_of(validation)
@@ -57,9 +57,9 @@ def _told_of_shared(shared: Sequence[tuple[str, str]], validation: Source) -> st
         first = f"{name}, which has the bytes of {trained_on}"
     are = "is" if len(shared) == 1 else "are"
     return (
-        f"{len(shared):,} of the {len(validation):,} validation images {are} trained on, too (the "
-        f"first: {first}), so that their AP says little of other images, and the best checkpoint "
-        "is chosen by it"
+        f"{len(shared):,} of the {len(validation):,} validation images {are} also trained on (the "
+        f"first: {first}), so that their AP says little about other images, and the best "
+        "checkpoint is chosen by it"
     )
 
 

@@ -36,7 +36,7 @@ def detector_of(
     *,
     devices: Sequence[jax.Device] | None = None,
 ) -> PlacedDetector:
-    """The detector of a configuration on the devices it asks for, to train it.
+    """The detector of a configuration on the devices it asks for, for training.
 
     Args:
       config: the whole configuration.
@@ -62,15 +62,15 @@ def detector_of(
 
 
 def check_given(network: Any, detector: Any) -> None:
-    """Checks that a network or a detector that somebody gives is one, and that it is but one.
+    """Checks that a given part is a network or a detector, and that only one is given.
 
     Raises:
       ConfigError: it is not.
     """
     if network is not None and detector is not None:
-        raise ConfigError("network and detector are both given; put the one into the other.")
+        raise ConfigError("network and detector are both given; give only one of them.")
     if not isinstance(network, nn.Module | None):
-        raise ConfigError(f"network is {network!r}; it must be a flax.linen.Module, made already.")
+        raise ConfigError(f"network is {network!r}; it must be an instance of flax.linen.Module.")
     if not isinstance(detector, Detector | None):
         raise ConfigError(f"detector is {detector!r}; it must be an ioub_jax.detectors.Detector.")
 
@@ -78,13 +78,13 @@ def check_given(network: Any, detector: Any) -> None:
 def _with_parts(
     config: Any, num_classes: int, network: nn.Module | None, detector: Detector | None
 ) -> Detector:
-    """The configured detector, with the network or in place of it the detector that is given."""
+    """The configured detector with the given network, or the given detector instead of it."""
     detector = detector or detectors.create(config, num_classes)
     return detector if network is None else dataclasses.replace(detector, network=network)
 
 
 def planned(config: Any, batch_size: int) -> ml_collections.ConfigDict:
-    """The configuration for all devices there are, with its largest canvas alone.
+    """The configuration for all available devices, with its largest canvas alone.
 
     Args:
       config: the whole configuration.
@@ -106,7 +106,7 @@ def detector_for_inference(
     network: nn.Module | None = None,
     detector: Detector | None = None,
 ) -> PlacedDetector:
-    """The detector of a configuration on one device, to detect with and not to train.
+    """The detector of a configuration on one device, for inference only.
 
     Args:
       config: a configuration, or what of one torchvision's detectors have.
@@ -119,7 +119,7 @@ def detector_for_inference(
 
 
 def check_choices(config: Any) -> None:
-    """Finds what cannot be trained in a configuration, without its data and without devices.
+    """Checks that a configuration can be trained, without its data and without devices.
 
     Raises:
       ConfigError: losses, optimizer, canvases or augmentation cannot be had.
@@ -131,7 +131,7 @@ def check_choices(config: Any) -> None:
 
 
 def is_in_epochs(config: Any) -> bool:
-    """Whether any length of a run is given in epochs, so that the data says how long it is."""
+    """True if any length of a run is given in epochs, so that it depends on the data."""
     schedule, evaluation = config.schedule, config.evaluation
     # Which runs of earlier versions do not have.
     lengths = [schedule.get(key) for key in ("epochs", "warmup_epochs")]
@@ -153,14 +153,14 @@ def schedule_of(config: Any, images_per_epoch: int = 1) -> optimization.Schedule
 
 
 def schedule_warnings(config: Any, images_per_epoch: int = 1) -> list[str]:
-    """What of the schedule changes nothing, or comes before the full rate, a sentence each."""
+    """A sentence for each schedule entry that has no effect, or precedes the full rate."""
     keys = below("schedule", ("decay_at", "warmup_images"))
     schedule = schedule_of(config, images_per_epoch)
     return [with_keys(warning, keys) for warning in schedule.warnings(config.batch_size)]
 
 
 def length_lines(config: Any, images_per_epoch: int) -> list[str]:
-    """How long a run is whose length is given in epochs, in a line; none of another.
+    """A line on the length of a run that is given in epochs; none for other runs.
 
     Args:
       config: the whole configuration.
@@ -183,7 +183,7 @@ def length_lines(config: Any, images_per_epoch: int) -> list[str]:
 
 
 def optimizer_options_of(config: Any) -> optimization.OptimizerOptions:
-    """The optimizer; the average of the weights is none of it."""
+    """The options of the optimizer; averaging of the weights is not among them."""
     options = {key: value for key, value in config.optimizer.items() if key != "ema_decay"}
     with naming_fields("optimizer", optimization.OptimizerOptions):
         return optimization.OptimizerOptions(**options)
@@ -206,7 +206,7 @@ def optimizer_of(
 
 
 def trainer_of(config: Any, detector: PlacedDetector) -> Trainer:
-    """What trains a detector as the configuration says; without weights and without data."""
+    """Trainer of a detector as configured, without weights and without data."""
     optimizer = optimizer_of(config, frozen_of(config, detector))
     return create_trainer(detector, *optimizer, options_of(config))
 
@@ -225,7 +225,7 @@ def check_arithmetic(config: Any, device: jax.Device) -> None:
 
 
 def initial_weights_of(config: Any) -> InitialWeights:
-    """What a new run of the configuration starts from."""
+    """Initial weights of a new run of the configuration."""
     return InitialWeights(
         backbone=config.model.get("backbone", ""),
         pretrained=config.model.get("pretrained"),
@@ -235,7 +235,7 @@ def initial_weights_of(config: Any) -> InitialWeights:
 
 
 def options_of(config: Any, images_per_epoch: int = 1) -> TrainingOptions:
-    """How long a configuration trains, how much at once, and what is done on the way.
+    """Length, sizes and further work of a configuration's training.
 
     Args:
       config: the whole configuration.
@@ -287,12 +287,12 @@ def metrics_of(config: Any) -> tuple[Metric, ...]:
     }
     if not names or len(set(names)) < len(names) or not set(names) <= known.keys():
         raise ConfigError(
-            f"evaluation.metrics is {names!r}; it must name 'coco', 'voc', 'lvis' or several, "
-            "first the one whose AP picks the best checkpoint."
+            f"evaluation.metrics is {names!r}; it must name 'coco', 'voc', 'lvis' or several, the "
+            "one whose AP picks the best checkpoint first."
         )
     return tuple(known[name] for name in names)
 
 
 def counted_detections(config: Any) -> int:
-    """How many detections of a class in an image COCO's metrics count."""
+    """Number of detections of a class in an image that COCO's metrics count."""
     return int(config.evaluation.get("coco_detections", COCO_DETECTIONS))  # earlier runs have none

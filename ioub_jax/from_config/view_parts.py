@@ -10,7 +10,7 @@ from ioub_jax.errors import ConfigError
 def with_views(
     placed: PlacedDetector, loading: Loading, views: Views | None
 ) -> tuple[PlacedDetector, Loading]:
-    """What detects in several views of an image, and brings images to it.
+    """A detector in several views of an image, and the loading for it.
 
     Args:
       placed: the detector.
@@ -37,7 +37,7 @@ def with_views(
 
 
 def check_views(views: Views, loading: Loading, only: Canvas | None) -> None:
-    """Refuses scales where images have one.
+    """Refuses scales for images that have only one.
 
     Args:
       views: the views.

@@ -1,4 +1,4 @@
-"""Losses of object detectors, for any JAX model: this package needs jax and nothing else.
+"""Losses of object detectors for any JAX model; the subpackage needs jax and nothing else.
 
 Losses are unreduced and take hyper-parameters by keyword. Leading dimensions are free. Labels are
 `0..C-1` a class, `-1` background, `-2` ignored. The `*_weights` functions return factors for a loss

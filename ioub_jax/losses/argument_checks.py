@@ -1,4 +1,4 @@
-"""What the arguments of losses must be: checked while a program is traced, at no cost in it."""
+"""Checks of the arguments of losses, made while a program is traced and free at run time."""
 
 import math
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def check_alike(**arrays: ArrayLike) -> None:
 
 
 def check_boxes(**boxes: ArrayLike) -> None:
-    """Refuses what are no boxes `[..., 4]`, or no pairs of boxes.
+    """Refuses arrays that are not boxes `[..., 4]`, or not pairs of boxes.
 
     Args:
       **boxes: by the names of the arguments.
@@ -67,7 +67,7 @@ def check_boxes(**boxes: ArrayLike) -> None:
 
 
 def check_of_each(boxes: str, shape: Sequence[int], **scalars: ArrayLike) -> None:
-    """Refuses what is not one number, or one flag, for each box.
+    """Refuses an array that does not have one number, or one flag, for each box.
 
     Args:
       boxes: the name of the argument that has the boxes.
@@ -97,19 +97,19 @@ def check_number(
     at_most: float = math.inf,
     may_be_traced: bool = False,
 ) -> None:
-    """Refuses a hyper-parameter that is no finite number of its range.
+    """Refuses a hyper-parameter that is not a finite number in its range.
 
     Args:
       name: of the argument.
       value: a Python or numpy number.
-      above: what it must exceed.
-      at_least: the least it may be.
-      below: what it must stay under.
-      at_most: the most it may be.
-      may_be_traced: whether it may also be an array without dimensions, whose value is not known.
+      above: exclusive lower bound.
+      at_least: inclusive lower bound.
+      below: exclusive upper bound.
+      at_most: inclusive upper bound.
+      may_be_traced: True to accept an array without dimensions too, whose value is not known.
 
     Raises:
-      TypeError: it is no number.
+      TypeError: it is not a number.
       ValueError: it is out of range, or an array with dimensions.
     """
     if isinstance(value, jax.Array | np.ndarray):
@@ -120,7 +120,7 @@ def check_number(
             if may_be_traced:
                 return
             raise TypeError(
-                f"{name} is traced; it must be a number that is known before anything is compiled."
+                f"{name} is traced; it must be a number that is known before compilation."
             )
         value = value.item()
     if isinstance(value, bool | np.bool_) or not isinstance(

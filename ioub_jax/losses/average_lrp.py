@@ -29,10 +29,10 @@ class AverageLRPLoss(NamedTuple):
     """Both parts of the loss of each positive, `[...]`, 0 where not positive.
 
     Attributes:
-      classification: `F_i / rank_i`, one less the precision at this positive. It carries all of
-        the gradient by the logits.
-      localization: `(e_i + sum_j H(z_j - z_i) e_j) / rank_i`, with a gradient by the localization
-        losses alone.
+      classification: `F_i / rank_i`, 1 minus the precision at this positive. It carries the whole
+        gradient with respect to the logits.
+      localization: `(e_i + sum_j H(z_j - z_i) e_j) / rank_i`, with a gradient with respect to the
+        localization losses only.
     """
 
     classification: jax.Array
@@ -51,20 +51,21 @@ def average_lrp_loss(
 
     `(F_i + e_i + sum_j H(z_j - z_i) e_j) / rank_i` of each positive i, with sums over negatives n
     and the other positives j, `F_i = sum_n H(z_n - z_i)`, `rank_i = 1 + sum_j H(z_j - z_i) + F_i`
-    and H the step that is linear within delta of 0. The gradient by the logits is the identity
-    update: `(F_i + sum_j H e_j) / rank_i` raises `z_i` and is shared out among the negatives above
-    it. With localization losses of 0 it is the AP loss.
+    and H the step that is linear within delta of 0. The gradient with respect to the logits is the
+    identity update: `(F_i + sum_j H e_j) / rank_i` raises `z_i` and is distributed over the
+    negatives above it. With localization losses of 0 it is the AP loss.
 
     **Divide the sums by the number of positives** to have the paper's loss. The authors' code
     returns the classification part, and orders the other with a hard step, divided by this rank.
 
-    Memory is that of a few arrays like the logits; time is the number of positives times that of
-    entries, twice.
+    Memory is that of a few arrays of the logits' size; time grows with the number of positives
+    times the number of entries, twice.
 
     Args:
       logits: `[..., C]`; all entries of all anchors are ranked together.
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
-      localization_losses: `[...]`, in 0..1, such as `1 - IoU`, the e; read at positives only.
+      localization_losses: `[...]`, in 0..1, such as `1 - IoU`, the `e` above; read at positives
+        only.
       delta: half the width of the step in logits, at least 0; 0 for a hard one.
       where: `[...]` bool, which anchors count; None: all that are not ignored.
 
@@ -72,7 +73,7 @@ def average_lrp_loss(
       An `AverageLRPLoss`: `classification` and `localization`, each `[...]`.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
     check_logits(logits, labels, localization_losses=localization_losses, where=where)

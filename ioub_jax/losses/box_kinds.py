@@ -1,4 +1,4 @@
-"""The losses on boxes by their names: what is added to 1 - IoU, and what all of it is times."""
+"""Losses on boxes by name: the penalties added to 1 - IoU, and the factor of the sum."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -29,9 +29,9 @@ class _Kind(NamedTuple):
     """A kind of loss.
 
     Attributes:
-      penalties: of pairs and hyper-parameters, what is added to 1 - IoU.
-      factor: likewise, what the sum is times; None: nothing.
-      takes: the hyper-parameters it has.
+      penalties: function of pairs and hyper-parameters, the terms added to 1 - IoU.
+      factor: likewise, the factor of the sum; None: 1.
+      takes: the hyper-parameters of the kind.
     """
 
     penalties: Callable[[BoxPairs, _Numbers], tuple[jax.Array, ...]]
@@ -46,25 +46,25 @@ class Formula(NamedTuple):
     numbers: _Numbers
 
     def penalties(self, pairs: BoxPairs) -> tuple[jax.Array, ...]:
-        """What is added to 1 - IoU, each `[...]` and at least 0."""
+        """Penalties added to 1 - IoU, each `[...]` and at least 0."""
         return self.kind.penalties(pairs, self.numbers)
 
     def factor(self, pairs: BoxPairs) -> jax.Array | None:
-        """What the sum is times, `[...]`, None where it is nothing."""
+        """Factor of the sum, `[...]`, or None where there is none."""
         return None if self.kind.factor is None else self.kind.factor(pairs, self.numbers)
 
 
 def formula_of(kind: str, **hyper_parameters: Any) -> Formula:
-    """A kind with its hyper-parameters.
+    """Formula of a kind with its hyper-parameters.
 
     Args:
       kind: the name.
-      **hyper_parameters: by the names of `DEFAULTS`; None of the image size: it is not known.
+      **hyper_parameters: by the names of `DEFAULTS`; an image size of None is not known.
 
     Raises:
-      TypeError: a hyper-parameter is no number.
-      ValueError: there is no such kind, a number is out of its range, or one is not the default
-        that the kind does not have.
+      TypeError: a hyper-parameter is not a number.
+      ValueError: there is no such kind, a number is out of its range, or a hyper-parameter that the
+        kind does not have is not at its default.
     """
     check_kind(kind)
     check_taken(kind, hyper_parameters)
@@ -82,18 +82,18 @@ def check_kind(kind: str) -> None:
     """
     if kind in ("wiou_v2", "wiou_v3"):
         raise ValueError(
-            f"{kind!r} has a running mean, which iou_loss does not: use wise_iou_loss, or here "
-            "'wiou_v1'."
+            f"{kind!r} has a running mean, which iou_loss does not have: use wise_iou_loss, or "
+            "'wiou_v1' here."
         )
     if kind not in KINDS:
         raise ValueError(f"iou_loss knows the kinds {', '.join(KINDS)}, not {kind!r}.")
 
 
 def check_taken(kind: str, hyper_parameters: Mapping[str, Any]) -> None:
-    """Refuses hyper-parameters that are set and that a kind does not have.
+    """Refuses hyper-parameters that are set although the kind does not have them.
 
     Raises:
-      ValueError: there is one.
+      ValueError: there is such a hyper-parameter.
     """
     for name, value in hyper_parameters.items():
         default = DEFAULTS[name]
@@ -110,7 +110,7 @@ def check_hyper_parameter(name: str, value: Any) -> None:
     """Refuses a hyper-parameter that is not in its range.
 
     Raises:
-      TypeError: it is no number.
+      TypeError: it is not a number.
       ValueError: it is out of its range.
     """
     if name == "image_size":
@@ -124,11 +124,11 @@ def check_hyper_parameter(name: str, value: Any) -> None:
 
 
 def check_focaler(interval: Sequence[float]) -> None:
-    """Refuses a `focaler` that is no interval within 0 and 1.
+    """Refuses a `focaler` that is not an interval within 0 and 1.
 
     Raises:
-      TypeError: its ends are no numbers.
-      ValueError: it is none.
+      TypeError: its ends are not numbers.
+      ValueError: it is not such an interval.
     """
     if not isinstance(interval, Sequence) or isinstance(interval, str) or len(interval) != 2:
         raise ValueError(f"focaler is {interval!r}; it must be two numbers, d and u.")
@@ -149,7 +149,7 @@ def _check_image_size(size: Any) -> None:
     if not shape or shape[-1] != 2:
         raise ValueError(f"image_size has shape {shape}; it must be [..., 2]: height and width.")
     if not isinstance(size, jax.core.Tracer) and not np.all(np.asarray(size) > 0):
-        raise ValueError(f"image_size is {size}; both of it must be above 0.")
+        raise ValueError(f"image_size is {size}; both numbers must be above 0.")
 
 
 def _of_centres(pairs: BoxPairs) -> jax.Array:

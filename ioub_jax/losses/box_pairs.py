@@ -1,7 +1,7 @@
-"""Predicted boxes beside their targets: what the losses on boxes are made of.
+"""Predicted boxes beside their targets: the building blocks of the losses on boxes.
 
-All of it is finite, and has finite gradients, for any boxes within 1e8 pixels: with no area, turned
-over, equal, apart. A quotient whose denominator is practically 0 is 0, with gradient 0.
+Everything is finite, and has finite gradients, for any boxes within 1e8 pixels: without area,
+inverted, equal, or far apart. A quotient whose denominator is practically 0 is 0, with gradient 0.
 """
 
 from typing import NamedTuple
@@ -20,9 +20,9 @@ class BoxPairs(NamedTuple):
     """Boxes and their targets, and the lengths in which they differ, `[...]` in pixels.
 
     Attributes:
-      boxes: `[..., 4]` xyxy, those that are predicted.
+      boxes: `[..., 4]` xyxy, the predicted boxes.
       targets: `[..., 4]` xyxy.
-      low_x: difference of the left edges, box minus target; so are the next three.
+      low_x: difference of the left edges, box minus target, as in the next three.
       low_y: of the upper edges.
       high_x: of the right edges.
       high_y: of the lower edges.
@@ -59,7 +59,7 @@ class BoxPairs(NamedTuple):
 
     @property
     def squared_diagonal(self) -> jax.Array:
-        """Of the hull, in square pixels."""
+        """Squared diagonal of the hull, in square pixels."""
         return jnp.square(self.hull_width) + jnp.square(self.hull_height)
 
 
@@ -95,7 +95,7 @@ def pairs_of(boxes: ArrayLike, target_boxes: ArrayLike) -> BoxPairs:
 
 
 def _extent(edges: tuple[jax.Array, jax.Array, jax.Array, jax.Array]) -> jax.Array:
-    """What four edges span, in whatever order they are."""
+    """Extent of four edges, in whatever order they are."""
     low, high, target_low, target_high = edges
     highest = jnp.maximum(jnp.maximum(low, high), jnp.maximum(target_low, target_high))
     lowest = jnp.minimum(jnp.minimum(low, high), jnp.minimum(target_low, target_high))
@@ -103,7 +103,7 @@ def _extent(edges: tuple[jax.Array, jax.Array, jax.Array, jax.Array]) -> jax.Arr
 
 
 def scaled(boxes: jax.Array, ratio: float) -> jax.Array:
-    """Boxes `[..., 4]` of `ratio` times the sides about the same centres."""
+    """Boxes `[..., 4]` with `ratio` times the sides about the same centres."""
     low, high = boxes[..., :2], boxes[..., 2:]
     grown = (ratio - 1.0) * 0.5 * (high - low)
     return jnp.concatenate([low - grown, high + grown], axis=-1)
@@ -224,7 +224,7 @@ def of_corners(pairs: BoxPairs, squared_diagonal: jax.Array) -> tuple[jax.Array,
 def mean_edge_distance(pairs: BoxPairs) -> jax.Array:
     """P of Powerful-IoU: distances of the edges, over the target's width or height, on average.
 
-    At most 1000, with gradient 0 beyond it: what is made of it, exp(-P), is 0 there.
+    At most 1000, with gradient 0 beyond it, where exp(-P), its only use, is 0.
     """
     of_x = magnitude(pairs.low_x) + magnitude(pairs.high_x)
     of_y = magnitude(pairs.low_y) + magnitude(pairs.high_y)

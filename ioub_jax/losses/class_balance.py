@@ -1,4 +1,4 @@
-"""Weights of classes: for data in which some have far fewer objects than others."""
+"""Weights of classes, for data in which some classes have far fewer objects than others."""
 
 from collections.abc import Sequence
 
@@ -15,15 +15,15 @@ def effective_number_weights(counts: Sequence[int], *, beta: float = 0.999) -> n
     """Weights by the effective number of objects (Cui et al., CVPR 2019, arXiv 1901.05555).
 
     `w_c = 1 / E_c` with `E_c = (1 - beta^n_c) / (1 - beta)`, divided by their mean, so that they
-    add up to the number of classes as there. beta 0 gives weight 1 everywhere, a beta near 1
-    weights that are inverse to the counts.
+    add up to the number of classes as in the paper. With beta 0 every weight is 1, with beta near 1
+    weights are inverse to the counts.
 
     Args:
-      counts: `[C]`, the objects of each class, known before anything is traced.
-      beta: at least 0 and below 1; .9 to .9999 there.
+      counts: `[C]`, number of objects of each class, known before tracing.
+      beta: at least 0 and below 1; .9 to .9999 in the paper.
 
     Returns:
-      float64 `[C]`; a class without objects has weight 1 and is not in the mean.
+      float64 `[C]`; a class without objects has weight 1 and does not count in the mean.
 
     Raises:
       ValueError: beta is not in its range.
@@ -42,17 +42,17 @@ def effective_number_weights(counts: Sequence[int], *, beta: float = 0.999) -> n
 
 
 def weights_of_classes(labels: ArrayLike, class_weights: ArrayLike) -> jax.Array:
-    """The weight of the class of each positive.
+    """Weight of the class of each positive.
 
     Args:
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
       class_weights: `[C]`.
 
     Returns:
-      `[...]`, 1 where the label is no class; under `stop_gradient`.
+      `[...]`, 1 where the label is not a class; under `stop_gradient`.
 
     Raises:
-      TypeError: labels are no integers, or weights no numbers.
+      TypeError: labels are not integers, or weights not numeric.
       ValueError: there is not one weight for each class.
     """
     check_class_weights(class_weights)
@@ -62,7 +62,7 @@ def weights_of_classes(labels: ArrayLike, class_weights: ArrayLike) -> jax.Array
 
 
 def weigh_matched(loss: jax.Array, labels: ArrayLike, class_weights: ArrayLike | None) -> jax.Array:
-    """Entries `[..., C]` with that of each positive's own class times the weight of the class."""
+    """Entries `[..., C]`, each positive's own class multiplied by the weight of that class."""
     if class_weights is None:
         return loss
     one_hot = jax.nn.one_hot(as_int32(labels), loss.shape[-1], dtype=jnp.bool_)

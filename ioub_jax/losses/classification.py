@@ -4,7 +4,7 @@ Labels are integers of any width: `0..C-1` a class, `-1` background, `-2` ignore
 0). A label beyond these is not detected under `jax.jit`. Losses are unreduced, computed in float32
 (float64 when an input is float64) and finite, with finite gradients, for every finite logit; only
 the softmax cross entropy is infinite, with finite gradients, where two logits of an anchor are
-further apart than the dtype can say.
+further apart than the dtype can represent.
 """
 
 import jax
@@ -56,13 +56,13 @@ def sigmoid_focal_loss(
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
       alpha: weight of the matched entries of positives, in 0..1.
       gamma: focusing exponent, at least 0.
-      class_weights: `[C]`, what the matched entries of positives are multiplied by; None: 1.
+      class_weights: `[C]`, factors of the matched entries of positives; None: 1.
 
     Returns:
       `[..., C]`.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
     check_logits(logits, labels)
@@ -80,7 +80,7 @@ def sigmoid_focal_loss_of_matched_class(
 ) -> jax.Array:
     """The entry of `sigmoid_focal_loss` that belongs to the matched class of each positive.
 
-    This is the loss that `iou_balanced_classification_weights` wants. It carries no gradient: the
+    This is the loss that `iou_balanced_classification_weights` takes. It carries no gradient: the
     logits are gathered, and the gradient of a gather is an expensive scatter into `[..., C]`.
 
     Args:
@@ -90,10 +90,10 @@ def sigmoid_focal_loss_of_matched_class(
       gamma: focusing exponent, at least 0.
 
     Returns:
-      `[...]`, 0 where the label is no class.
+      `[...]`, 0 where the label is not a class.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
     check_logits(logits, labels)
@@ -115,14 +115,14 @@ def softmax_cross_entropy(
     Args:
       logits: `[..., C + 1]`; column 0 is background, column `c + 1` is class c.
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
-      class_weights: `[C]`, what the loss of positives is multiplied by; None: 1. Negatives, which
+      class_weights: `[C]`, factors of the loss of positives; None: 1. Negatives, which
         are mined by their loss, have 1.
 
     Returns:
       `[...]`.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
     check_logits(logits, labels)
@@ -151,13 +151,13 @@ def quality_focal_loss(
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
       ious: `[...]` in 0..1; read at positives only, no gradient flows to them.
       beta: exponent of the distance to the target, at least 0.
-      class_weights: `[C]`, what the matched entries of positives are multiplied by; None: 1.
+      class_weights: `[C]`, factors of the matched entries of positives; None: 1.
 
     Returns:
       `[..., C]`.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
     check_logits(logits, labels, ious=ious)
@@ -196,14 +196,14 @@ def varifocal_loss(
       alpha: weight of the negative entries.
       gamma: focusing exponent of the negative entries, at least 0.
       detach_weights: whether no gradient flows through `p^gamma`, and a positive with IoU 0 has
-        weight 0 instead of that of a negative: as D-FINE and DEIM have it. False: as VarifocalNet.
-      class_weights: `[C]`, what the matched entries of positives are multiplied by; None: 1.
+        weight 0 instead of that of a negative, as in D-FINE and DEIM. False: as in VarifocalNet.
+      class_weights: `[C]`, factors of the matched entries of positives; None: 1.
 
     Returns:
       `[..., C]`.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
     check_logits(logits, labels, ious=ious)

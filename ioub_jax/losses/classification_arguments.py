@@ -1,4 +1,4 @@
-"""What the arguments of classification losses must be: checked at trace time, free afterwards."""
+"""Checks of the arguments of classification losses, made at trace time and free afterwards."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,16 @@ from ioub_jax.losses.argument_checks import check_number, check_real
 
 
 def check_logits(logits: ArrayLike, labels: ArrayLike, **of_anchors: ArrayLike | None) -> None:
-    """Refuses labels that are no integers, or not one for each row of logits.
+    """Refuses labels that are not integers, or not one for each row of logits.
 
     Args:
       logits: `[..., C]`.
       labels: `[...]` int.
-      **of_anchors: by the names of the arguments, what must have the shape of the labels; what is
-        None is left out.
+      **of_anchors: arrays that must have the shape of the labels, by the names of the arguments;
+        None is skipped.
 
     Raises:
-      TypeError: logits are no real numbers, or labels no integers.
+      TypeError: logits are not real, or labels not integers.
       ValueError: a shape is not that of the logits without their last dimension.
     """
     check_real(logits=logits)
@@ -32,14 +32,14 @@ def check_logits(logits: ArrayLike, labels: ArrayLike, **of_anchors: ArrayLike |
 
 
 def check_of_labels(labels: ArrayLike, **of_anchors: ArrayLike | None) -> None:
-    """Refuses what is not one number, or one flag, for each label.
+    """Refuses an array that does not have one number, or one flag, for each label.
 
     Args:
       labels: `[...]` int.
-      **of_anchors: by the names of the arguments; what is None is left out.
+      **of_anchors: arrays by the names of the arguments; None is skipped.
 
     Raises:
-      TypeError: labels are no integers.
+      TypeError: labels are not integers.
       ValueError: a shape is not that of the labels.
     """
     as_int32(labels)
@@ -55,10 +55,10 @@ def check_shape(name: str, array: ArrayLike, wanted: Sequence[int], why: str) ->
       name: of the argument.
       array: anything with a shape.
       wanted: the shape that it must have.
-      why: what has one of its numbers each.
+      why: the things that have one number each.
 
     Raises:
-      ValueError: it has another one.
+      ValueError: it has another shape.
     """
     found = np.shape(array)
     if found != tuple(wanted):
@@ -66,14 +66,14 @@ def check_shape(name: str, array: ArrayLike, wanted: Sequence[int], why: str) ->
 
 
 def check_class_weights(class_weights: ArrayLike | None, classes: int | None = None) -> None:
-    """Refuses what is not one number for each class.
+    """Refuses weights that are not one number for each class.
 
     Args:
       class_weights: `[C]`, or None.
       classes: C where it is known.
 
     Raises:
-      TypeError: they are no real numbers.
+      TypeError: they are not real numbers.
       ValueError: they have another shape.
     """
     if class_weights is None:
@@ -94,7 +94,7 @@ def check_exponents(**numbers: ArrayLike) -> None:
       **numbers: by the names of the arguments.
 
     Raises:
-      TypeError: one is no number.
+      TypeError: one is not a number.
       ValueError: one is below 0, or has dimensions.
     """
     for name, number in numbers.items():
@@ -108,7 +108,7 @@ def check_shares(**numbers: ArrayLike) -> None:
       **numbers: by the names of the arguments.
 
     Raises:
-      TypeError: one is no number.
+      TypeError: one is not a number.
       ValueError: one is out of its range, or has dimensions.
     """
     for name, number in numbers.items():

@@ -18,19 +18,19 @@ def distribution_focal_loss(logits: ArrayLike, targets: ArrayLike) -> jax.Array:
 
     GFL's `reg_max = n` is K = n + 1 bins, with targets of at most n - .1, and its loss the sum over
     the four sides times the weight of the anchor; YOLO's `reg_max` is K itself, with targets of at
-    most K - 1.01, and its loss the mean over the sides. What is clipped further down than K - 1 has
-    to be so beforehand.
+    most K - 1.01, and its loss the mean over the sides. Clip targets to a bound below K - 1
+    beforehand.
 
     Args:
       logits: `[..., K]`, K at least 2; such as `[N, 4, K]` of left, top, right and bottom.
-      targets: `[...]`, in bins: a distance in pixels by the stride; clipped to 0..K-1. No gradient
-        flows to them.
+      targets: `[...]`, in bins: a distance in pixels divided by the stride; clipped to 0..K-1. No
+        gradient flows to them.
 
     Returns:
       `[...]`.
 
     Raises:
-      TypeError: something is no number.
+      TypeError: an argument is not numeric.
       ValueError: a shape does not fit, or there are fewer than two bins.
     """
     _check_bins(logits)
@@ -52,7 +52,7 @@ def distribution_focal_loss(logits: ArrayLike, targets: ArrayLike) -> jax.Array:
 
 
 def decode_distribution(logits: ArrayLike) -> jax.Array:
-    """The distances that distributions over bins mean: their expectation (arXiv 2006.04388, eq. 5).
+    """Expected distances of distributions over bins (arXiv 2006.04388, equation 5).
 
     `sum_k k S_k`, with S the softmax over bins `0..K-1`.
 
@@ -60,10 +60,10 @@ def decode_distribution(logits: ArrayLike) -> jax.Array:
       logits: `[..., K]`, K at least 2.
 
     Returns:
-      `[...]`, in bins, within 0..K-1: times the stride it is in pixels.
+      `[...]`, in bins, within 0..K-1; multiply by the stride for pixels.
 
     Raises:
-      TypeError: logits are no numbers.
+      TypeError: logits are not numbers.
       ValueError: there are fewer than two bins.
     """
     _check_bins(logits)

@@ -1,8 +1,8 @@
 """The gradient harmonizing mechanism (Li et al., AAAI 2019, arXiv 1811.05181).
 
-Examples are weighted by one over how many have a gradient as large as theirs: neither the many easy
-ones nor the outliers rule. The state is the running count of each bin; give it back in with the
-next batch.
+Each example is weighted by the inverse of the number of examples with a similar gradient norm, so
+neither the many easy examples nor the outliers dominate. The state is the running count of each
+bin; pass it on to the call for the next batch.
 """
 
 import jax
@@ -27,17 +27,17 @@ def ghm_c_loss(
 ) -> tuple[jax.Array, jax.Array]:
     """GHM-C: binary cross entropy, harmonized (arXiv 1811.05181).
 
-    `BCE(p, y) / (n_b M)`: n_b is how many entries have a gradient norm `|p - y|` in the same of the
-    bins of equal width as this one, running with `momentum`, and M the number of bins that have
-    one. So **the sum over the entries is the loss**: it is not divided by anything any more. As in
-    the authors' code M leaves empty bins out (in the paper it is `bins`). No gradient flows through
-    the weights.
+    `BCE(p, y) / (n_b M)`: n_b is the number of entries whose gradient norm `|p - y|` is in the same
+    bin of equal width as this one, a running mean with `momentum`, and M is the number of bins that
+    are not empty. So **the sum over the entries is the loss**: do not divide it by anything. As in
+    the authors' code, M leaves empty bins out (in the paper it is `bins`). No gradient flows
+    through the weights.
 
     Args:
       logits: `[..., C]`.
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
-      state: `[bins]` running counts, as a call before returned them; None: there was none.
-      bins: how many, at least 1.
+      state: `[bins]` running counts, as returned by the previous call; None at the first call.
+      bins: number of bins, at least 1.
       momentum: share of the running counts that is kept, at least 0 and below 1; 0: the counts of
         this batch alone. A bin that is empty in a batch keeps its count.
       where: `[..., C]` bool, which entries count; None: all that are not ignored.
@@ -46,7 +46,7 @@ def ghm_c_loss(
       The loss `[..., C]`, and the new state `[bins]`.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit, or a hyper-parameter is out of range.
     """
     check_logits(logits, labels)
@@ -79,7 +79,7 @@ def ghm_r_loss(
       pred: `[...]`, such as deltas `[..., 4]`.
       target: `[...]`, of the same shape.
       state: as in `ghm_c_loss`.
-      mu: where the loss turns linear, above 0.
+      mu: difference at which the loss turns linear, above 0.
       bins: as in `ghm_c_loss`.
       momentum: as in `ghm_c_loss`.
       where: `[...]` bool, which entries count, those of positives; None: all.
@@ -88,7 +88,7 @@ def ghm_r_loss(
       The loss `[...]`, and the new state `[bins]`.
 
     Raises:
-      TypeError: something is no number.
+      TypeError: an argument is not numeric.
       ValueError: a shape does not fit, or a hyper-parameter is out of range.
     """
     check_real(pred=pred, target=target)
@@ -126,7 +126,7 @@ def _check(
 
 
 def counts_of_bins(norms: jax.Array, counted: jax.Array, bins: int) -> jax.Array:
-    """How many entries that count have a gradient norm in each bin, `[bins]`, floating."""
+    """Number of counted entries whose gradient norm falls into each bin, `[bins]`, floating."""
     # From one edge on, all at once: the norms are read a single time, and no mask is kept.
     beyond = [counted & (norms >= edge) for edge in _edges(bins)]
     # Of whole numbers, which a sum in float32 would stop at 2^24.
@@ -143,7 +143,7 @@ def counts_of_bins(norms: jax.Array, counted: jax.Array, bins: int) -> jax.Array
 def weights_of_bins(
     counts: jax.Array, state: ArrayLike | None, momentum: float
 ) -> tuple[jax.Array, jax.Array]:
-    """One over running count and number of bins with entries, `[bins]`, and the running counts."""
+    """Inverse of running count times number of bins in use, `[bins]`, and the running counts."""
     old = jnp.zeros_like(counts) if state is None else jnp.asarray(state).astype(counts.dtype)
     there = counts > 0
     state = jnp.where(there, momentum * old + (1.0 - momentum) * counts, old)
@@ -162,7 +162,7 @@ def weights_of_entries(norms: jax.Array, of_bins: jax.Array) -> jax.Array:
 
 
 def _edges(bins: int) -> list[float]:
-    """Where all bins but the first begin."""
+    """Lower edges of all bins but the first."""
     return [number / bins for number in range(1, bins)]
 
 

@@ -1,4 +1,4 @@
-"""The IoU-balanced losses of Wu et al. (arXiv 1908.05641), and their weights on their own.
+"""The IoU-balanced losses of Wu et al. (arXiv 1908.05641), and their weights by themselves.
 
 The IoU of a positive is that of its **predicted** box with its ground truth. No gradient flows
 through any weight or into the IoUs. Everything is computed in float32, or in float64 when an input
@@ -47,7 +47,7 @@ def iou_balanced_classification_weights(
 
     `w_i = iou_i^eta * (sum_pos loss) / (sum_pos iou^eta loss + eps)` for positives, 1 for all
     others. Well located positives gain weight, and the sum of the positives' loss in each scope
-    stays what it was. The weights do not depend on the scale of the IoUs (unless eps is set).
+    stays unchanged. The weights do not depend on the scale of the IoUs (unless eps is set).
 
     Applied to a localization loss, with lambda for eta, this is the dynamic normaliser of the
     paper's equation 5.
@@ -67,7 +67,7 @@ def iou_balanced_classification_weights(
       or loss 0, has weight 1; one in which a positive is NaN has weight NaN at its positives.
 
     Raises:
-      TypeError: something is no number.
+      TypeError: an argument is not numeric.
       ValueError: the shapes differ, or a hyper-parameter is out of range.
     """
     check_real(loss=loss, ious=ious)
@@ -96,7 +96,7 @@ def iou_balanced_classification_weights(
 
 
 def _has_normaliser(plain_sum: jax.Array, weighted_sum: jax.Array) -> jax.Array:
-    """Whether `plain_sum / weighted_sum` is a usable number, or must not hide that one is NaN."""
+    """True where `plain_sum / weighted_sum` is usable, or where one is NaN, which must show."""
     tiny = jnp.finfo(plain_sum.dtype).tiny
     return ~(weighted_sum <= jnp.maximum(plain_sum / _LARGEST_NORMALISER, tiny))
 
@@ -118,7 +118,7 @@ def iou_balanced_localization_weights(
       `[...]`, under `stop_gradient`.
 
     Raises:
-      TypeError: an argument is not of numbers.
+      TypeError: an argument is not numeric.
       ValueError: lambda_ is below 0, or it or w_loc is more than one number.
     """
     check_real(ious=ious)
@@ -148,7 +148,7 @@ def calibrate_w_loc(
       NaN if one is NaN.
 
     Raises:
-      TypeError: an argument is not of numbers.
+      TypeError: an argument is not numeric.
       ValueError: two shapes do not go together, or lambda_ is below 0.
     """
     check_alike(loss=loss, ious=ious)
@@ -189,14 +189,14 @@ def iou_balanced_sigmoid_focal_loss(
       gamma: see `sigmoid_focal_loss`.
       axis: axes of the **labels** that a normaliser sums over; None for all of them.
       eps: see `iou_balanced_classification_weights`.
-      class_weights: `[C]`, what the matched entries of positives are multiplied by besides; None:
-        1. The normaliser is that of the loss without them.
+      class_weights: `[C]`, further factors of the matched entries of positives; None: 1. The
+        normaliser is that of the loss without them.
 
     Returns:
       `[..., C]`.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit, or a hyper-parameter is out of range.
     """
     check_logits(logits, labels, ious=ious)
@@ -235,14 +235,14 @@ def iou_balanced_softmax_cross_entropy(
       eta: exponent of the IoU; 0 gives the plain loss. May be traced.
       axis: axes of the labels that a normaliser sums over; None for all of them.
       eps: see `iou_balanced_classification_weights`.
-      class_weights: `[C]`, what the loss of positives is multiplied by besides; None: 1. The
-        normaliser is that of the loss without them.
+      class_weights: `[C]`, further factors of the loss of positives; None: 1. The normaliser is
+        that of the loss without them.
 
     Returns:
       `[...]`.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit, or a hyper-parameter is out of range.
     """
     check_logits(logits, labels, ious=ious)
@@ -282,8 +282,8 @@ def iou_balanced_smooth_l1_loss(
       `[..., 4]`, of every anchor: multiply by the mask of positives.
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: a shape or a number is not what it must be.
+      TypeError: an argument is not numeric.
+      ValueError: a shape or a number is invalid.
     """
     check_alike(pred=pred, target=target)
     check_of_each("pred", np.broadcast_shapes(np.shape(pred), np.shape(target)), ious=ious)
@@ -302,10 +302,10 @@ def iou_balanced_iou_loss(
     kind: str = "giou",
     **options: Any,
 ) -> jax.Array:
-    """IoU-balanced localization loss (arXiv 1908.05641, equations 3-4) of any loss on boxes.
+    """IoU-balanced localization loss (arXiv 1908.05641, equations 3-4) for any loss on boxes.
 
-    `w_loc IoU^lambda iou_loss`. Of those that are no kind of `iou_loss` take
-    `iou_balanced_localization_weights` times the loss.
+    `w_loc IoU^lambda iou_loss`. For losses that are not a kind of `iou_loss`, multiply them by
+    `iou_balanced_localization_weights`.
 
     Args:
       boxes: `[..., 4]` predicted boxes, xyxy, pixels.
@@ -319,8 +319,8 @@ def iou_balanced_iou_loss(
       `[...]`, of every anchor: multiply by the mask of positives.
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: a shape or a number is not what it must be.
+      TypeError: an argument is not numeric.
+      ValueError: a shape or a number is invalid.
     """
     loss = iou_loss(boxes, target_boxes, kind=kind, **options)
     pairs = pairs_of(*jax.lax.stop_gradient(at_least_float32(boxes, target_boxes)))

@@ -2,10 +2,10 @@
 
 Losses are unreduced, know nothing of positives (multiply by the mask), are computed in float32
 (float64 when an input is float64) and have finite gradients for every finite input. They are finite
-too, where the distance of two numbers is one that the dtype can say.
+too, if the dtype can represent the distance of two numbers.
 
-What is no real number, shapes that do not go together and hyper-parameters out of range are refused
-while a program is traced, in a sentence that names the argument.
+Arrays that are not real, shapes that do not go together and hyper-parameters out of range are
+refused while a program is traced, in a sentence that names the argument.
 """
 
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ def balanced_l1_loss(
 
     `alpha / b (b d + 1) ln(b d / beta + 1) - alpha d` where `d < beta`, else
     `gamma d + gamma / b - alpha beta`, with `b = exp(gamma / alpha) - 1`. The paper has beta = 1;
-    with any other the two pieces do not meet at beta, here as in its authors' code.
+    with any other value the two pieces do not meet at beta, as in the authors' code.
 
     Args:
       pred: `[..., 4]` predicted deltas.
@@ -103,7 +103,7 @@ def iou_loss(
     piou_lambda: float = 1.3,
     image_size: ArrayLike | Sequence[float] | None = None,
 ) -> jax.Array:
-    """`factor (1 - IoU^power + sum penalty^power)`: the losses on boxes, by their names.
+    """Losses on boxes by name: `factor (1 - IoU^power + sum penalty^power)`.
 
     With I the IoU, d the distance of the centres with its parts dx and dy, (w, h) the sides of the
     box and (w', h') of the target, (cw, ch) those of the smallest box around both, and
@@ -130,20 +130,20 @@ def iou_loss(
       distances of the four edges, each over w' or h'.
     - `piou2` (the same): that times 3 u exp(-u^2), u = `piou_lambda` exp(-P), with its gradient.
 
-    `inner` and `focaler` put another number in the place of I, and leave penalties and factors what
-    they are: the IoU of both boxes with `inner` times their sides about their centres (Inner-IoU,
-    arXiv 2311.02877), and `clip((I - d) / (u - d), 0, 1)` for `focaler=(d, u)` (arXiv 2401.10525).
+    `inner` and `focaler` replace I by another number, and leave penalties and factors unchanged:
+    the IoU of both boxes with `inner` times their sides about their centres (Inner-IoU, arXiv
+    2311.02877), and `clip((I - d) / (u - d), 0, 1)` for `focaler=(d, u)` (arXiv 2401.10525).
     `power` is that of alpha-IoU (arXiv 2110.13675).
 
-    Where public code does something else under one of these names, `docs/losses.md` says what.
+    `docs/losses.md` lists public code that does something else under one of these names.
 
     Args:
       boxes: `[..., 4]` predicted boxes, xyxy, pixels. Clipped to +- 1e8, with gradient 0 beyond it.
       target_boxes: `[..., 4]` xyxy, pixels, clipped alike.
       kind: one of the names above.
       power: a Python number above 0; above 1 it favours boxes that already fit well.
-      inner: ratio of Inner-IoU, above 0 and at most 5; .7 to 1.25 there. None: the boxes as they
-        are.
+      inner: ratio of Inner-IoU, above 0 and at most 5; .7 to 1.25 in the paper. None: the boxes as
+        they are.
       focaler: d and u of Focaler-IoU, 0 <= d < u <= 1. None: I as it is.
       gamma: of `focal_eiou`, at least 0.
       theta: of `siou` and `shape_iou`, at least 1; 2 to 6 in SIoU.
@@ -186,15 +186,16 @@ def normalized_wasserstein_distance(
 ) -> jax.Array:
     """`1 - exp(-sqrt(W^2 + eps) / constant)` (NWD, arXiv 2110.13389, equations 8-9).
 
-    `W^2 = d^2 + ((w - w')^2 + (h - h')^2) / 4`, of boxes taken for Gaussians. What it is subtracted
-    from 1 is the similarity, `wasserstein.aligned_similarity`. Under the root the authors' code
-    has eps, which makes the loss smooth where a box is its target, and there 2e-5 instead of 0.
+    `W^2 = d^2 + ((w - w')^2 + (h - h')^2) / 4`, of boxes modelled as Gaussians. 1 minus the loss is
+    the similarity, `wasserstein.aligned_similarity`. The eps under the root is from the authors'
+    code; it makes the loss smooth where a box equals its target, where the loss is then 2e-5
+    instead of 0.
 
     Args:
       boxes: `[..., 4]` predicted boxes, xyxy, pixels. Clipped to +- 1e8, with gradient 0 beyond it.
       target_boxes: `[..., 4]` xyxy, pixels, clipped alike.
-      constant: pixels, above 0; what the distance is measured in. 12.8 there, the mean size of the
-        objects of their data.
+      constant: unit of the distance in pixels, above 0. 12.8 in the paper, the mean size of the
+        objects in its data.
       eps: square pixels, at least 0.
 
     Returns:
@@ -217,7 +218,7 @@ def normalized_wasserstein_distance(
 def _overlap(
     pairs: box_pairs.BoxPairs, inner: float | None, focaler: Sequence[float] | None
 ) -> jax.Array:
-    """The IoU, or what stands in its place."""
+    """The IoU, or the measure that replaces it."""
     boxes, targets = pairs.boxes, pairs.targets
     if inner is not None:
         check_number("inner", inner, above=0, at_most=5)

@@ -1,4 +1,4 @@
-"""Which negatives count: hard negative mining."""
+"""Hard negative mining."""
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,8 @@ from ioub_jax.losses.classification_arguments import check_of_labels
 def hard_negative_mask(loss: ArrayLike, labels: ArrayLike, *, ratio: int = 3) -> jax.Array:
     """The negatives with the largest loss, `ratio` for each positive (SSD, arXiv 1512.02325).
 
-    Each leading index (an image) is mined by itself. Among equal losses the first anchors win. An
-    image without a positive keeps no negative.
+    Each leading index (an image) is mined by itself. Ties go to the first anchors. An image without
+    a positive keeps no negative.
 
     Args:
       loss: `[..., N]` plain classification loss of each anchor.
@@ -24,7 +24,7 @@ def hard_negative_mask(loss: ArrayLike, labels: ArrayLike, *, ratio: int = 3) ->
       `[..., N]` bool, True for the chosen negatives only; positives are False.
 
     Raises:
-      TypeError: labels are no integers.
+      TypeError: labels are not integers.
       ValueError: the shapes differ, or ratio is below 0.
     """
     check_of_labels(labels, loss=loss)

@@ -1,6 +1,6 @@
-"""Sums over pairs of logits, in blocks: what ranking losses are made of, without a matrix of pairs.
+"""Sums over pairs of logits, in blocks: the basis of ranking losses, without a matrix of pairs.
 
-How often a block is computed follows the number of entries, not the room that there is for them.
+The number of computed blocks follows the number of entries in use, not the size of the arrays.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ _Carry = TypeVar("_Carry")
 
 
 class Listed(NamedTuple):
-    """Numbers of entries, of which the first `number` are there.
+    """Numbers of entries, of which the first `number` are in use.
 
     Attributes:
       arrays: each `[L]`.
-      number: `[]` int32, or L where all are there.
-      block: how many are looked at together; L is a multiple of it.
+      number: `[]` int32, or L if all are in use.
+      block: number of entries processed together; L is a multiple of it.
     """
 
     arrays: tuple[jax.Array, ...]
@@ -31,12 +31,12 @@ def sums_over(
     own: Listed,
     others: Listed,
 ) -> tuple[jax.Array, ...]:
-    """What `of_pairs` gives of each entry and the others, summed over the others.
+    """Result of `of_pairs` for each entry, summed over the other entries.
 
     Args:
       of_pairs: from the arrays of `own`, `[I, 1]`, and of `others`, `[1, J]`, to arrays `[I, J]`.
-      own: the entries that sums are wanted of.
-      others: what they are paired with.
+      own: the entries that get a sum.
+      others: the entries that they are paired with.
 
     Returns:
       Arrays `[L]` as long as those of `own`; anything beyond their number.
@@ -71,7 +71,7 @@ def sums_over(
 
 
 def _fold(listed: Listed, body: Callable[[jax.Array, _Carry], _Carry], carry: _Carry) -> _Carry:
-    """The body for the start of every block, one after another."""
+    """Applies the body to the start of every block, one after another."""
     if listed.block >= listed.arrays[0].size:
         return body(jnp.int32(0), carry)
     blocks = (listed.number + listed.block - 1) // listed.block

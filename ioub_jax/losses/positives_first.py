@@ -1,4 +1,4 @@
-"""The logits of a batch, sorted out into positives and negatives, for losses that rank them."""
+"""Logits of a batch, separated into positives and negatives for losses that rank them."""
 
 from typing import NamedTuple
 
@@ -14,14 +14,14 @@ _LARGEST_TILE = 2**22
 
 
 class Ranking(NamedTuple):
-    """The logits of a batch, sorted out.
+    """The logits of a batch, separated into positives and negatives.
 
     Attributes:
       order: `[M]` int32, the anchors with the positives in front.
       positives: `[L]`, their logits of the matched classes; L is M or more, a multiple of `BLOCK`.
       number: `[]` int32, the number of positives.
-      negatives: `[N]`, the logits of all entries; or of what stands for several.
-      sizes: `[N]`, how many negatives each stands for, 0 for none.
+      negatives: `[N]`, the logits of all entries, or of those that stand for several.
+      sizes: `[N]`, number of negatives that each stands for, which may be 0.
     """
 
     order: jax.Array
@@ -46,7 +46,7 @@ class Ranking(NamedTuple):
 
 
 def sort_out(logits: jax.Array, one_hot: jax.Array, counted: jax.Array) -> Ranking:
-    """Sorts `[..., C]` logits out by the masks of `sigmoids.one_hot_and_counted`."""
+    """Separates `[..., C]` logits by the masks of `sigmoids.one_hot_and_counted`."""
     # A masked sum rather than a gather, whose gradient would be a scatter.
     matched = jnp.sum(jnp.where(one_hot, logits, 0.0), axis=-1).ravel()
     positive = jnp.any(one_hot & counted, axis=-1).ravel()
@@ -62,7 +62,7 @@ def _with_room(values: jax.Array) -> jax.Array:
 
 
 def ranked_above(others: jax.Array, own: jax.Array, delta: float) -> jax.Array:
-    """How far others are above: a step that is linear within delta of 0, where it is 1/2.
+    """Step function of the difference of logits: linear within delta of 0, where it is 1/2.
 
     With delta 0 it is 1 from 0 on.
     """
@@ -73,7 +73,7 @@ def ranked_above(others: jax.Array, own: jax.Array, delta: float) -> jax.Array:
 
 
 def negatives_above(ranking: Ranking, delta: float, block: int, there: jax.Array) -> jax.Array:
-    """How many negatives are above each positive, `[L]`: the first `there`, a block at a time."""
+    """Number of negatives above each positive, `[L]`: the first `there`, a block at a time."""
 
     def count(mine: list[jax.Array], theirs: list[jax.Array]) -> tuple[jax.Array]:
         above = ranked_above(theirs[0], mine[0], delta)
@@ -88,7 +88,7 @@ def negatives_above(ranking: Ranking, delta: float, block: int, there: jax.Array
 def shared_among_negatives(
     shares: jax.Array, ranking: Ranking, delta: float, block: int, there: jax.Array
 ) -> jax.Array:
-    """What all positives share out among the negatives above them, `[N]`: shares `[L]` of each."""
+    """Sum of the shares `[L]` that the positives give to each negative above them, `[N]`."""
 
     def given(mine: list[jax.Array], theirs: list[jax.Array]) -> tuple[jax.Array]:
         return (ranked_above(mine[0], theirs[0], delta) * theirs[1],)
@@ -100,7 +100,7 @@ def shared_among_negatives(
 
 
 def _beside(block: int) -> int:
-    """How many positives are looked at together with a block of negatives: a divisor of `BLOCK`."""
+    """Number of positives processed together with a block of negatives: a divisor of `BLOCK`."""
     side = BLOCK
     while side > 1 and side * block > _LARGEST_TILE:
         side //= 2

@@ -1,6 +1,6 @@
 """The weights of Prime Sample Attention (PISA, Cao et al., arXiv 1904.04821).
 
-PISA is the nearest relative of the IoU-balanced losses: it too moves weight to well located
+PISA is the closest relative of the IoU-balanced losses: it also shifts weight to well-localized
 positives, for classification by their rank (ISR-P) and for localization by their score (CARL).
 """
 
@@ -34,9 +34,9 @@ def carl_weights(
     """Weights of the classification-aware regression loss (CARL, arXiv 1904.04821).
 
     `w_i = n v_i / sum_pos v`, with `v_i = (bias + (1 - bias) score_i)^k` and n the positives of the
-    scope, so that the weights of the positives have mean 1. Unlike all others here these weights
-    are differentiable in the scores: a positive with a small localization loss is taught a higher
-    score.
+    scope, so that the weights of the positives have mean 1. Unlike all other weights here these are
+    differentiable with respect to the scores: a positive with a small localization loss learns a
+    higher score.
 
     Args:
       scores: `[...]` predicted score of the matched class, in 0..1; read at positives only.
@@ -50,7 +50,7 @@ def carl_weights(
       1e-12, has weight 1; one in which the score of a positive is NaN, weight NaN at its positives.
 
     Raises:
-      TypeError: something is no number.
+      TypeError: an argument is not numeric.
       ValueError: the shapes differ, or a hyper-parameter is out of range.
     """
     check_shape("positive", positive, np.shape(scores), "one for each of scores")
@@ -108,7 +108,7 @@ def isr_p_weights(
       NaN at the positives if the loss of one is NaN.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: the shapes differ, or a hyper-parameter is out of range.
     """
     as_int32(gt_index, "gt_index")

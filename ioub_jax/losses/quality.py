@@ -36,11 +36,11 @@ def matchability_aware_loss(
     """Matchability-aware loss, MAL (DEIM, arXiv 2412.04234).
 
     `-q^gamma log p - (1 - q^gamma) log(1 - p)` for the matched class of a positive with IoU q, and
-    `-p^gamma log(1 - p)` for every other entry. Unlike in `varifocal_loss` a positive with a small
-    IoU keeps its weight, 1: with IoU 0 it is taught the score 0.
+    `-p^gamma log(1 - p)` for every other entry. Unlike in `varifocal_loss`, a positive with a small
+    IoU keeps its weight of 1: with IoU 0 it learns the score 0.
 
     The equation does not say whether the gradient flows through the weight `p^gamma`. In the
-    authors' code, and in all others, it does not.
+    authors' code, and in all other code, it does not.
 
     Args:
       logits: `[..., C]`.
@@ -49,13 +49,13 @@ def matchability_aware_loss(
       alpha: factor of the negative entries, at least 0; None: 1, as in the paper.
       gamma: exponent of the IoU and of the negatives' weights, at least 0.
       detach_weights: False lets the gradient flow through `p^gamma`.
-      class_weights: `[C]`, what the matched entries of positives are multiplied by; None: 1.
+      class_weights: `[C]`, factors of the matched entries of positives; None: 1.
 
     Returns:
       `[..., C]`.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
     check_logits(logits, labels, ious=ious)
@@ -97,16 +97,16 @@ def iou_aware_bce_loss(
       alpha: share of the score in the target, in 0..1.
       gamma: exponent of the negative entries' weights, at least 0.
       least_target: least t, in 0..1.
-      target_weights: `[...]` in 0..1, what t is multiplied by: in Align-DETR's layers with many
-        anchors of an object `exp(-rank / tau)`, the rank that of t among those of the object, from
-        0. None: 1.
-      class_weights: `[C]`, what the matched entries of positives are multiplied by; None: 1.
+      target_weights: `[...]` in 0..1, factors of t: in those layers of Align-DETR in which an
+        object has many anchors, `exp(-rank / tau)` with the rank of t among the anchors of the
+        object, from 0. None: 1.
+      class_weights: `[C]`, factors of the matched entries of positives; None: 1.
 
     Returns:
       `[..., C]`.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
     check_logits(logits, labels, ious=ious, target_weights=target_weights)

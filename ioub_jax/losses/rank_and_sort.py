@@ -1,9 +1,9 @@
 """Rank & Sort loss (arXiv 2107.11669), and its bucketed form (arXiv 2407.14204).
 
-Both sort a batch as a whole: a loss of each positive is how far negatives are ranked above it, and
-how far positives with a smaller IoU are. Their gradient is no derivative: the error of a positive
-is what its logit is raised by, and is shared out among the logits that cause it, which are lowered
-("identity update"). So all the gradient of one positive adds up to 0.
+Both sort a batch as a whole: the loss of each positive measures how many negatives, and how many
+positives with a smaller IoU, are ranked above it. Their gradient is not a derivative: the logit of
+a positive is raised by its error, and the logits that cause the error are lowered by shares of it
+("identity update"). So the gradients of one positive add up to 0.
 """
 
 import functools
@@ -40,22 +40,23 @@ def rank_and_sort_loss(
     sorting_weight: float = 1.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Rank & Sort loss (arXiv 2107.11669), of each positive.
+    """Rank & Sort loss (arXiv 2107.11669) of each positive.
 
     With H the step that is linear within delta of 0, and sums over negatives n and positives j:
 
     - ranking error: `r_i = F_i / (P_i + F_i)`, `F_i = sum_n H(z_n - z_i)`, `P_i = sum_j H(z_j -
       z_i)`, i included, as in the authors' code;
-    - sorting error: `sum_j H(z_j - z_i) (1 - q_j) / P_i`, less the same over those j with
-      `q_j >= q_i` alone.
+    - sorting error: `sum_j H(z_j - z_i) (1 - q_j) / P_i`, minus the same over those j with
+      `q_j >= q_i` only.
 
-    **Divide the sum by the number of positives** to have the authors' loss. All entries of all
+    **Divide the sum by the number of positives** to get the authors' loss. All entries of all
     anchors are ranked together; `jax.vmap` ranks each image by itself. In the authors' code a
     positive with IoU 0 is a negative, and a weight on the sorting loss is lost in the backward
-    pass; here neither.
+    pass; neither is so here.
 
-    Memory is that of a few arrays like the logits; a matrix of all pairs is never made. Time is the
-    number of positives times that of entries, twice; `bucketed_rank_and_sort_loss` needs less.
+    Memory is that of a few arrays of the logits' size; a matrix of all pairs is never made. Time
+    grows with the number of positives times the number of entries, twice;
+    `bucketed_rank_and_sort_loss` needs less.
 
     Args:
       logits: `[..., C]`.
@@ -63,14 +64,14 @@ def rank_and_sort_loss(
       ious: `[...]` in 0..1; read at positives only, no gradient flows to them.
       delta: half the width of the step in logits, at least 0; 0 for a hard one, which counts
         equal logits as ranked above.
-      sorting_weight: factor of the sorting error; 0 leaves the ranking error alone.
+      sorting_weight: factor of the sorting error; with 0 only the ranking error remains.
       where: `[...]` bool, which anchors count; None: all that are not ignored.
 
     Returns:
       `[...]`, 0 where not positive.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
     ranking, shape = _sorted_out(logits, labels, ious, delta, sorting_weight, where)
@@ -88,15 +89,15 @@ def bucketed_rank_and_sort_loss(
     sorting_weight: float = 1.0,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Bucketed Rank & Sort loss (arXiv 2407.14204), of each positive.
+    """Bucketed Rank & Sort loss (arXiv 2407.14204) of each positive.
 
     `rank_and_sort_loss` with all negatives between two neighbouring positives replaced by their
     mean, which is the same for delta 0. As in the authors' code those more than delta below the
     lowest positive are left out of the last mean, and each negative of a bucket has the same share
     of its gradient.
 
-    Time is that of finding each entry's bucket, and the square of the number of positives; memory
-    is that of a few arrays like the logits.
+    Time is that of finding each entry's bucket, plus the square of the number of positives; memory
+    is that of a few arrays of the logits' size.
 
     Args:
       logits: `[..., C]`.
@@ -110,7 +111,7 @@ def bucketed_rank_and_sort_loss(
       `[...]`, 0 where not positive.
 
     Raises:
-      TypeError: labels are no integers, or something else no numbers.
+      TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
     """
     ranking, shape = _sorted_out(logits, labels, ious, delta, sorting_weight, where)
@@ -128,7 +129,7 @@ def _sorted_out(
     sorting_weight: float,
     where: ArrayLike | None,
 ) -> tuple[Ranking, tuple[int, ...]]:
-    """Checks the arguments; the ranking, and the shape of the anchors."""
+    """Checks the arguments; returns the ranking and the shape of the anchors."""
     check_logits(logits, labels, ious=ious, where=where)
     check_number("delta", delta, at_least=0.0)
     check_exponents(sorting_weight=sorting_weight)
@@ -142,7 +143,7 @@ def _qualities(ious: ArrayLike, dtype: Any) -> jax.Array:
 
 
 def _in_buckets(ranking: Ranking, delta: float) -> Ranking:
-    """The ranking with one negative for all between two positives, and how many these are."""
+    """The ranking with one negative in place of all between two positives, and their counts."""
     place = jnp.arange(ranking.positives.size, dtype=jnp.int32)
     positives = jax.lax.stop_gradient(ranking.positives)
     ascending = jnp.sort(jnp.where(place < ranking.number, positives, jnp.inf))
@@ -175,7 +176,7 @@ def _loss(
     delta: float,
     sorting_weight: float,
 ) -> jax.Array:
-    """The weighted errors of all anchors, with `there` negatives, looked at in blocks."""
+    """The weighted errors of all anchors, computed with `there` negatives in blocks."""
     errors = _errors((delta, block), ranking, qualities, jnp.asarray(there, jnp.int32))
     return ranking.of_anchors(errors[0] + sorting_weight * errors[1])
 
@@ -194,7 +195,7 @@ def _errors(
 def _errors_and_shares(
     step: tuple[float, int], ranking: Ranking, qualities: jax.Array, there: jax.Array
 ) -> tuple[_Pair, _Pair]:
-    """Both errors `[L]`, and what each cause of them has of it for a relation of 1."""
+    """Both errors `[L]`, and the share of each of their causes for a relation of 1."""
     delta, block = step
 
     def of_positives(mine: list[jax.Array], theirs: list[jax.Array]) -> tuple[jax.Array, ...]:
@@ -226,7 +227,7 @@ def _forward(
 
 
 def _backward(step: tuple[float, int], kept: Any, factors: _Pair) -> tuple[Any, None, None]:
-    """The identity update: what lowers an error by it, for each of its causes."""
+    """The identity update: the gradient that lowers each error at each of its causes."""
     delta, block = step
     ranking, qualities, there, errors, shares = kept
     of_ranking, of_sorting = (

@@ -1,4 +1,4 @@
-"""Correlation loss: scores that say how well boxes fit (arXiv 2301.01019)."""
+"""Correlation loss: scores that follow the IoUs of their boxes (arXiv 2301.01019)."""
 
 import jax
 import jax.numpy as jnp
@@ -21,17 +21,17 @@ def correlation_loss(
     where: ArrayLike | None = None,
     regularization_strength: float = 0.01,
 ) -> jax.Array:
-    """Correlation loss, one less the correlation of scores and IoUs (arXiv 2301.01019).
+    """Correlation loss, 1 minus the correlation of scores and IoUs (arXiv 2301.01019).
 
-    With means m, standard deviations s and covariance c, of n - 1 as in the authors' code:
+    With means m, standard deviations s and covariance c, with n - 1 as in the authors' code:
 
-    - 'concordance': `1 - 2 c / (s_x^2 + s_y^2 + (m_x - m_y)^2)`, which asks for equal numbers, too;
+    - 'concordance': `1 - 2 c / (s_x^2 + s_y^2 + (m_x - m_y)^2)`, which also asks for equal values;
     - 'pearson': `1 - c / (s_x s_y)`;
     - 'spearman': that of the soft ranks of the scores and of the IoUs.
 
-    A soft rank becomes the rank as `regularization_strength` goes to 0 and then has no gradient,
-    and a number plus a constant where it is larger than what the scores are apart. The authors
-    have 1.0, with which **their Spearman is Pearson** of scores in 0..1, to the last bit.
+    A soft rank becomes the rank as `regularization_strength` goes to 0, and then has no gradient;
+    it becomes the value plus a constant where the strength exceeds the distances of the scores. The
+    authors use 1.0, with which **their Spearman is Pearson** of scores in 0..1, to the last bit.
 
     Args:
       scores: `[...]`, of the matched classes of positives, in 0..1.
@@ -41,11 +41,11 @@ def correlation_loss(
       regularization_strength: of 'spearman', above 0.
 
     Returns:
-      `[]` in 0..2; 0, with gradient 0, where fewer than two count, or all scores or all IoUs are
-      the same and the kind divides by that.
+      `[]` in 0..2; 0, with gradient 0, where fewer than two count, or where all scores or all IoUs
+      are equal and the kind divides by their deviation.
 
     Raises:
-      TypeError: something is no number.
+      TypeError: an argument is not numeric.
       ValueError: the shapes differ, or there is no such kind.
     """
     if kind not in KINDS:
@@ -88,14 +88,14 @@ def _pearson(x: jax.Array, y: jax.Array, counted: jax.Array) -> jax.Array:
 
 
 def _centred(values: jax.Array, counted: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What counts less its mean, 0 elsewhere, and the mean."""
+    """Counted values minus their mean, 0 elsewhere, and the mean."""
     number = jnp.maximum(jnp.sum(counted), 1).astype(values.dtype)
     mean = jnp.sum(values) / number
     return jnp.where(counted, values - mean, 0.0), mean
 
 
 def _relative(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Values by the largest of them, which cancels, and whether there is one that is not 0."""
+    """Values divided by the largest of them, which cancels, and whether any is not 0."""
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(values), initial=0.0))
     varies = ~(largest <= jnp.finfo(values.dtype).tiny)
     return values / jnp.where(varies, largest, 1.0), varies

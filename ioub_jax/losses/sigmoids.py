@@ -1,4 +1,4 @@
-"""What the losses of sigmoids are made of: masks, cross entropies and powers, finite everywhere.
+"""Building blocks of losses on sigmoids: masks, cross entropies and powers, finite everywhere.
 
 Labels are `0..C-1` a class, `-1` background, `-2` ignored.
 """
@@ -23,7 +23,7 @@ def one_hot_and_counted(labels: ArrayLike, num_classes: int) -> tuple[jax.Array,
 
 
 def without(labels: ArrayLike, where: ArrayLike | None) -> jax.Array:
-    """Labels, int32, with those ignored that a mask of their shape leaves out."""
+    """Labels, int32; those that a mask of their shape leaves out are ignored."""
     labels = as_int32(labels)
     return labels if where is None else jnp.where(jnp.asarray(where), labels, _IGNORED)
 
@@ -31,8 +31,9 @@ def without(labels: ArrayLike, where: ArrayLike | None) -> jax.Array:
 def softplus_of_both_signs(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     """`softplus(z)` and `softplus(-z)`, that is `-log(1 - sigmoid(z))` and `-log sigmoid(z)`.
 
-    They share their exponential and their logarithm. Neither is made from the other, for what is
-    small beside the logit would be lost in the difference, in the gradient above all.
+    They share their exponential and their logarithm. Neither is computed from the other, because
+    values that are small compared with the logit would be lost in the difference, above all in the
+    gradient.
     """
     above, below = jnp.maximum(logits, 0.0), jnp.maximum(-logits, 0.0)
     curve = jnp.log1p(jnp.exp(-(above + below)))
@@ -40,10 +41,10 @@ def softplus_of_both_signs(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def largest_curved(dtype: jnp.dtype) -> float:
-    """From this logit on a sigmoid is 1, and its gradient and softplus(-z) are 0, in the dtype.
+    """Least logit from which a sigmoid is 1, and its gradient and softplus(-z) are 0, in the dtype.
 
-    There the gradient of a weight made of it is cut off: 0 times a loss near the largest number,
-    which overflows on its way, would not be a number.
+    From there on the gradient of a weight made from it is cut off, since 0 times a loss that
+    overflows would be NaN.
     """
     return -math.log(jnp.finfo(dtype).tiny)
 

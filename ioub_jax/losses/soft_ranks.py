@@ -8,9 +8,9 @@ def soft_ranks(values: jax.Array, counted: jax.Array, *, strength: float) -> jax
     """Ascending soft ranks, from about 1: the projection of `values / strength` on all rankings.
 
     With s the values by the strength in descending order and w = n, n - 1, ..., 1, the ranks are
-    `s - v`, v being what is nearest to s - w and does not increase. So v is the mean of s - w over
-    blocks of neighbours, which are found by pooling all blocks at once that are above those before
-    them, until there are none.
+    `s - v`, where v is the non-increasing sequence nearest to s - w. So v is the mean of s - w over
+    blocks of neighbours, which are found by pooling all blocks whose mean exceeds that of the block
+    before, until there are none.
 
     Args:
       values: `[N]` floating.
@@ -33,7 +33,7 @@ def soft_ranks(values: jax.Array, counted: jax.Array, *, strength: float) -> jax
 
 
 def _pooled_blocks(values: jax.Array, ranked: jax.Array) -> jax.Array:
-    """The block of each place, `[N]` int32: of their means none is above the one before it."""
+    """The block of each place, `[N]` int32, such that no block's mean exceeds the one before."""
 
     def above_the_one_before(starts: jax.Array) -> jax.Array:
         means = _means_of_blocks(values, _numbers(starts))

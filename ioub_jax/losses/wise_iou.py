@@ -1,7 +1,7 @@
-"""Wise-IoU v2 and v3 (Tong et al., arXiv 2301.10051): weights by how a box fits beside the mean.
+"""Wise-IoU v2 and v3 (Tong et al., arXiv 2301.10051): weights by a box's fit against the mean.
 
-The mean of 1 - IoU over the batches so far is the caller's: each call takes it and gives the next
-one.
+The caller keeps the mean of 1 - IoU over the batches so far: each call takes it and returns the
+next one.
 """
 
 import math
@@ -32,13 +32,13 @@ def wise_iou_weights(
     delta: float = 2.7,
     where: ArrayLike | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """What Wise-IoU v2 and v3 multiply `iou_loss(kind='wiou_v1')` by, and the next mean.
+    """Factors of `iou_loss(kind='wiou_v1')` in Wise-IoU v2 and v3, and the next mean.
 
     `M' = (1 - momentum) M + momentum mean(1 - IoU)`, and with `b = (1 - IoU) / M'` the weights are
     `b^gamma` in v2 (equation 10) and `b / (delta alpha^(b - delta))` in v3 (equations 11-12), which
-    is 1 at `b = delta` and falls on both sides of `b = 1 / ln alpha`: neither the boxes that fit
-    nor those that are far off are what is learned from. v1 has weight 1. alpha and delta are those
-    of the authors' code today; copies of its first version have 1.9 and 3.
+    is 1 at `b = delta` and falls on both sides of `b = 1 / ln alpha`: the loss favours neither the
+    boxes that fit well nor those that are far off. v1 has weight 1. alpha and delta are those of
+    the authors' current code; copies of its first version have 1.9 and 3.
 
     Args:
       ious: `[...]` IoU of the predicted box with its target.
@@ -51,12 +51,12 @@ def wise_iou_weights(
       where: `[...]` bool, which boxes count; None: all.
 
     Returns:
-      Weights `[...]`, 1 where a box does not count, and the next mean `[]`, which without a box
-      that counts is M; both under `stop_gradient`.
+      Weights `[...]`, 1 where a box does not count, and the next mean `[]`, which is M if no box
+      counts; both under `stop_gradient`.
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: a shape or a number is not what it must be.
+      TypeError: an argument is not numeric.
+      ValueError: a shape or a number is invalid.
     """
     _check_numbers(version, momentum, gamma, alpha, delta)
     check_real(ious=ious, mean=mean)
@@ -97,7 +97,7 @@ def wise_iou_loss(
     """Wise-IoU, `w exp(d^2 / c^2) (1 - IoU)` (arXiv 2301.10051, equations 8-12), and the next mean.
 
     w is that of `wise_iou_weights`, the rest `iou_loss(kind='wiou_v1')`. No gradient flows through
-    w, c^2 and the mean. As in the authors' code the mean takes this batch in before it is used.
+    w, c^2 and the mean. As in the authors' code, the mean includes this batch before it is used.
 
     Args:
       boxes: `[..., 4]` predicted boxes, xyxy, pixels.
@@ -108,7 +108,7 @@ def wise_iou_loss(
       gamma: see there.
       alpha: see there.
       delta: see there.
-      inner: as `iou_loss`, of 1 - IoU; weights and mean are of the boxes as they are.
+      inner: as in `iou_loss`, for 1 - IoU; weights and mean use the boxes as they are.
       focaler: likewise.
       where: `[...]` bool, which boxes count, for the loss and for the mean; None: all.
 
@@ -116,8 +116,8 @@ def wise_iou_loss(
       `[...]`, 0 where a box does not count, and the next mean `[]`.
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: a shape or a number is not what it must be.
+      TypeError: an argument is not numeric.
+      ValueError: a shape or a number is invalid.
     """
     check_boxes(boxes=boxes, target_boxes=target_boxes)
     pairs = pairs_of(boxes, target_boxes)

@@ -29,10 +29,10 @@ def create_backbone(
 
     Args:
       name: one of `backbone_names`.
-      width: channels of the stem of a ResNet; 64 is the published network. Of the others that come
-        in several widths every number of channels is multiplied by width / 64.
-      norm: 'frozen_bn', 'batch_norm' or 'group_norm'; of a ConvNeXt and of a vision transformer
-        'layer_norm'.
+      width: channels of the stem of a ResNet; 64 is the published network. In other networks with
+        several widths, every number of channels is multiplied by width / 64.
+      norm: 'frozen_bn', 'batch_norm' or 'group_norm'; 'layer_norm' for a ConvNeXt and a vision
+        transformer.
       norm_epsilon: added to the variance by batch norms.
       frozen_stages: -1: nothing is frozen, 0: the stem, 1: the stem and stage 1, ...
       dtype: of the computation; parameters are float32.
@@ -97,7 +97,7 @@ def backbone_names() -> tuple[str, ...]:
 def _check_layer_norm(name: str, norm: str) -> None:
     if norm != "layer_norm":
         raise ValueError(
-            f"norm is {norm!r}, but {name} has layer norms alone; set it to 'layer_norm'."
+            f"norm is {norm!r}, but {name} has only layer norms; set it to 'layer_norm'."
         )
 
 
@@ -106,6 +106,6 @@ def _of_width(channels: int, width: int, name: str) -> int:
         step = PUBLISHED_WIDTH // math.gcd(channels, PUBLISHED_WIDTH)
         raise ValueError(
             f"width is {width}, but {channels} channels of {name} times {width} / "
-            f"{PUBLISHED_WIDTH} are no whole number; make it a multiple of {step}."
+            f"{PUBLISHED_WIDTH} is not a whole number; make it a multiple of {step}."
         )
     return channels * width // PUBLISHED_WIDTH

@@ -1,8 +1,8 @@
 """ConvNeXt-T and ConvNeXt-S as the feature extractor of a detector.
 
-Liu et al., arXiv 2201.03545, as torchvision's and timm's `convnext_tiny` and `convnext_small` have
-them, without stochastic depth. The stages are counted from 1; the norm and the 2x2 convolution
-between two stages belong to the second of them.
+Liu et al., arXiv 2201.03545, as in torchvision's and timm's `convnext_tiny` and `convnext_small`,
+without stochastic depth. The stages are counted from 1; the norm and the 2x2 convolution between
+two stages belong to the second of them.
 """
 
 from typing import Any, NamedTuple
@@ -16,11 +16,11 @@ from ioub_jax.models.patches import PatchConvolution, layer_norm, truncated_norm
 
 
 class Architecture(NamedTuple):
-    """What distinguishes one ConvNeXt from another.
+    """Architecture of a ConvNeXt.
 
     Attributes:
-      blocks: how many of each stage.
-      channels: of the first stage; every stage has twice as many as the one before it.
+      blocks: number of blocks in each stage.
+      channels: of the first stage; every later stage has twice as many as the one before it.
     """
 
     blocks: tuple[int, int, int, int]
@@ -39,7 +39,7 @@ class ConvNeXtBlock(nn.Module):
     """Depthwise 7x7 convolution, layer norm, 1x1 to four times the channels, GELU, 1x1 back.
 
     Modules: `depthwise_conv`, `norm`, `expand_conv`, `project_conv`; the parameter `layer_scale` is
-    a factor of every channel of what is added to the input.
+      a factor for every channel of the residual.
 
     Attributes:
       dtype: dtype of the computation.
@@ -76,10 +76,10 @@ class ConvNeXt(nn.Module):
     """A ConvNeXt without its last norm and its classifier.
 
     Attributes:
-      blocks: how many of each stage.
+      blocks: number of blocks in each stage.
       channels: of the first stage.
       frozen_stages: the parameters of the stem and of the first `frozen_stages` stages get no
-        gradient; 0 freezes the stem alone, -1 nothing.
+        gradient; 0 freezes only the stem, -1 nothing.
       dtype: dtype of the computation; parameters and norms are float32.
     """
 
@@ -93,9 +93,9 @@ class ConvNeXt(nn.Module):
         """Features of a batch of images.
 
         Args:
-          x: `[B, H, W, 3]` normalised images. Where a size is no multiple of 32, zeros are added
+          x: `[B, H, W, 3]` normalised images. Where a size is not a multiple of 32, zeros are added
             below and to the right; torchvision leaves such rows and columns out.
-          train: makes no difference.
+          train: without effect.
 
         Returns:
           C2, C3, C4, C5 with strides 4, 8, 16, 32, each `[B, ceil(H/stride), ceil(W/stride), C]`

@@ -1,7 +1,8 @@
-"""Convolutions and their gradients: XLA's own on accelerators, what is faster on CPUs.
+"""Convolutions and their gradients: XLA's own on accelerators, faster algorithms on CPUs.
 
-On a CPU XLA is slow at the gradient by a kernel, at small maps and at strides in a gradient, and
-every direct convolution is slower than Winograd's algorithm where there are channels enough.
+On a CPU, XLA is slow at gradients with respect to a kernel, at small maps and at strides in a
+gradient, and any direct convolution is slower than Winograd's algorithm if there are enough
+channels.
 """
 
 import functools
@@ -42,10 +43,10 @@ _MOST_SUMMANDS = 16
 
 
 def algorithm_on_cpu(maps: Maps, kernel: jax.Array, *, stride: int) -> Algorithm:
-    """What computes a convolution of several maps by one kernel the fastest on a CPU.
+    """The fastest algorithm on a CPU for a convolution of several maps by one kernel.
 
-    'winograd_4x4' and 'winograd_2x2' are `ioub_jax.models.winograd`'s; 'patches' is the product of
-    what every place sees with the kernel; 'direct' is XLA's own.
+    'winograd_4x4' and 'winograd_2x2' are `ioub_jax.models.winograd`'s; 'patches' multiplies the
+    window of every place by the kernel; 'direct' is XLA's own.
 
     Args:
       maps: `[B, H, W, C]` each.
@@ -74,9 +75,9 @@ def algorithm_on_cpu(maps: Maps, kernel: jax.Array, *, stride: int) -> Algorithm
 def pointwise_convolution(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], *_: Any, **__: Any
 ) -> jax.Array:
-    """A 1x1 convolution as the matrix product that it is; for `nn.Conv`.
+    """A 1x1 convolution as a matrix product; for `nn.Conv`.
 
-    On CPUs the gradient by the kernel takes XLA two to six times as long when it is a convolution.
+    On CPUs, XLA takes two to six times as long for the kernel gradient if it is a convolution.
     """
     if strides != (1, 1):
         x = _strided(x, strides)
@@ -138,13 +139,13 @@ _product.defvjp(_product_forward, _product_backward)
 def spatial_convolution(
     x: jax.Array, kernel: jax.Array, *_: Any, stride: int, padding: Padding, **__: Any
 ) -> jax.Array:
-    """A convolution by a kernel `[k, k, C, F]`; for `nn.Conv`."""
+    """A convolution with a kernel `[k, k, C, F]`; for `nn.Conv`."""
     (y,) = convolve_maps((x,), kernel, stride=stride, padding=padding)
     return y
 
 
 def convolve_maps(maps: Maps, kernel: jax.Array, *, stride: int, padding: Padding) -> Maps:
-    """Convolutions of several maps by one kernel.
+    """Convolutions of several maps with one kernel.
 
     Args:
       maps: `[B, H, W, C]` each.
@@ -259,7 +260,7 @@ def _patches(x: jax.Array, size: int, stride: int, padding: Padding) -> jax.Arra
 def _summed(
     gradient_of: Callable[[jax.Array, jax.Array], jax.Array], maps: Maps, gradients: Maps
 ) -> jax.Array:
-    """The gradient by a kernel of several maps; the last comes first, as jax would have it."""
+    """The kernel gradient over several maps, summed from the last to the first, as in jax."""
     pairs = zip(reversed(maps), reversed(gradients), strict=True)
     return functools.reduce(jnp.add, (gradient_of(x, gradient) for x, gradient in pairs))
 
@@ -267,7 +268,7 @@ def _summed(
 def _kernel_gradient(
     x: jax.Array, gradient: jax.Array, *, kernel: jax.Array, stride: int, padding: Padding
 ) -> jax.Array:
-    """By one convolution."""
+    """The gradient with respect to the kernel, by one convolution."""
 
     def convolve(kernel: jax.Array) -> jax.Array:
         return grouped_convolution_by_xla(x, kernel, stride=stride, groups=1, padding=padding)
@@ -286,7 +287,7 @@ def _kernel_gradient_of_patches(
 def _kernel_gradient_in_blocks(
     x: jax.Array, gradient: jax.Array, *, kernel: jax.Array, stride: int, padding: Padding
 ) -> jax.Array:
-    """The gradient by the kernel, of about 1,024 places of the output at a time."""
+    """The kernel gradient, computed for about 1,024 places of the output at a time."""
     size, (batch, height, width, _) = kernel.shape[0], gradient.shape
     blocks = min(_MOST_BLOCKS, height, -(-batch * height * width // _PLACES_OF_A_BLOCK))
     x = jnp.pad(x, [(0, 0), *_pads(x.shape[1:3], size, stride, padding), (0, 0)])
@@ -322,7 +323,7 @@ def grouped_convolution_by_xla(
 def dilated_convolution(
     x: jax.Array, kernel: jax.Array, *, stride: int, groups: int, dilation: int
 ) -> jax.Array:
-    """As `grouped_convolution_by_xla`, of inputs `dilation` apart, padded symmetrically."""
+    """As `grouped_convolution_by_xla` with a dilation, padded symmetrically."""
     pad = dilation * (kernel.shape[0] // 2)
     return jax.lax.conv_general_dilated(
         x,
@@ -338,7 +339,7 @@ def dilated_convolution(
 def grouped_convolution_by_shifts(
     x: jax.Array, kernel: jax.Array, *, stride: int, groups: int, padding: Padding
 ) -> jax.Array:
-    """What `grouped_convolution_by_xla` computes, as a sum over the k * k places of the kernel."""
+    """Result of `grouped_convolution_by_xla`, as a sum over the k * k places of the kernel."""
     size, _, inputs, features = kernel.shape
     if inputs == 1 and features == groups:
         return _depthwise(x, kernel, stride, padding)
@@ -372,10 +373,10 @@ def _depthwise_forward(
 def _depthwise_backward(
     stride: int, padding: Padding, kept: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The gradients by `x` and by the kernel.
+    """The gradients with respect to `x` and to the kernel.
 
-    jax's own take 5 to 15 times as long: a sum of k * k padded arrays, whose every number asks
-    whether it is in the padding, and k * k sums over places that run along no vector.
+    jax's own gradients take 5 to 15 times as long: a sum of k * k padded arrays, in which every
+      number is tested for the padding, and k * k sums over places that are not vectorised.
     """
     x, kernel = kept
     size = kernel.shape[0]
@@ -413,7 +414,7 @@ def _kernel_gradient_of_depthwise(
     seen = x.shape[1] - size + 1
 
     def of_row(i: jax.Array) -> jax.Array:
-        """The gradient by row `i` of the kernel, `[k, C]`."""
+        """The gradient with respect to row `i` of the kernel, `[k, C]`."""
         below = jax.lax.dynamic_slice_in_dim(x, i, seen, axis=1)
         places = []
         for _, _, window in _valid_windows(below, (1, size), stride):
@@ -440,7 +441,7 @@ def _pads(
 def _windows(
     x: jax.Array, kernel: int, stride: int, padding: Padding
 ) -> Iterator[tuple[int, int, jax.Array]]:
-    """Each place (i, j) of the kernel and what it sees of `[..., H, W, C]`."""
+    """Each place (i, j) of the kernel and its window of `[..., H, W, C]`."""
     pads = _pads(x.shape[-3:-1], kernel, stride, padding)
     x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + pads + [(0, 0)])
     return _valid_windows(x, (kernel, kernel), stride)
@@ -449,7 +450,7 @@ def _windows(
 def _valid_windows(
     x: jax.Array, kernel: tuple[int, int], stride: int
 ) -> Iterator[tuple[int, int, jax.Array]]:
-    """The same where nothing is added around `x`, for a kernel of some rows and columns."""
+    """The same without padding around `x`, for a kernel of some rows and columns."""
     # Where windows may begin.
     rows, columns = (size - k + 1 for size, k in zip(x.shape[-3:-1], kernel, strict=True))
     for i in range(kernel[0]):

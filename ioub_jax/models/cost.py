@@ -1,4 +1,4 @@
-"""What a model costs: parameters, and multiply-adds of its convolutions and matrix products."""
+"""Cost of a model: parameters, and multiply-adds of its convolutions and matrix products."""
 
 import math
 from collections.abc import Callable
@@ -8,16 +8,16 @@ import jax
 
 
 def parameter_count(params: Any) -> int:
-    """How many numbers a tree of parameters holds; shapes are enough."""
+    """Number of parameters in a tree; shapes are enough."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
 def multiply_adds(function: Callable[..., Any], *arguments: Any) -> int:
     """Multiply-adds of the convolutions and matrix products that a function traces to.
 
-    This is what the literature calls the FLOPs of a network. Nothing is computed or compiled. Of
-    what `jax.lax.platform_dependent` chooses from the default counts, which is the convolution
-    itself; of the alternatives of another `cond` the dearest.
+    The literature calls this the FLOPs of a network. Nothing is computed or compiled. In
+    `jax.lax.platform_dependent` the default counts, which is the convolution itself; in any other
+    `cond` the most expensive branch.
 
     Args:
       function: anything that `jax.jit` takes.

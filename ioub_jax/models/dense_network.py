@@ -1,4 +1,4 @@
-"""Single-stage networks whose heads say more than RetinaNet's, or say it otherwise.
+"""Single-stage networks whose heads have other or more outputs than RetinaNet's.
 
 FCOS (arXiv 1904.01355), ATSS (arXiv 1912.02424), GFL (arXiv 2006.04388), IoU-aware RetinaNet
 (arXiv 1912.05992): the same backbone, pyramid and towers, with boxes as distances or distributions
@@ -24,17 +24,17 @@ _MAX_LOG_DISTANCE = math.log(1000 / 16)
 
 
 class DenseNetwork(nn.Module):
-    """Images in; logits, boxes and, where it is made so, their quality out.
+    """Images in; logits, boxes and, where configured, the quality of the boxes out.
 
     Attributes:
-      backbone: puts out C2 to C5.
-      pyramid: puts out P3 to P7 from C3 to C5.
-      classification_head: puts out C logits an anchor.
-      localization_head: puts out 4 values an anchor, or 4 K of a distribution over K bins; with
-        `quality` one more.
+      backbone: network that returns C2 to C5.
+      pyramid: network that returns P3 to P7 from C3 to C5.
+      classification_head: head with C logits an anchor.
+      localization_head: head with 4 values an anchor, or 4 K for distributions over K bins; one
+        more with `quality`.
       box_form: 'deltas', the values as they are; 'exp_distances' and 'relu_distances', those
         functions of them; 'distribution', the expectation over the bins of each side.
-      level_scales: whether the values of each level are multiplied by a number that is learned.
+      level_scales: True to multiply the values of each level by a learned number.
       pixel_mean: as `RetinaNet`, as is the next.
       pixel_std: see there.
       dtype: dtype of the computation; parameters are float32, and so are boxes and qualities.
@@ -63,8 +63,8 @@ class DenseNetwork(nn.Module):
 
         Returns:
           `Predictions` with one entry for each of the levels P3 to P7. Distances are in strides.
-          `others` has `quality`, logits `[B, h, w, A]`, where the head puts them out, and
-          `distribution`, logits `[B, h, w, A * 4 * K]`, where boxes are distributions.
+          `others` has `quality`, logits `[B, h, w, A]`, if the head has them, and `distribution`,
+          logits `[B, h, w, A * 4 * K]`, if boxes are distributions.
         """
         if self.box_form not in BOX_FORMS:
             raise ValueError(f"box_form is {self.box_form!r}; it must be one of {BOX_FORMS}.")

@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 as the feature extractor of a detector.
 
-EfficientNet (Tan and Le, arXiv 1905.11946) without squeeze-and-excitation and with ReLU6 for
+EfficientNet (Tan and Le, arXiv 1905.11946) without squeeze-and-excitation and with ReLU6 instead of
 swish, as published in github.com/tensorflow/tpu, models/official/efficientnet/lite. The first
 convolution is called the stem, and the stages are the paper's stages 2 to 8, counted from 1.
 """
@@ -25,7 +25,7 @@ class Stage(NamedTuple):
     """The blocks of one stage.
 
     Attributes:
-      blocks: how many.
+      blocks: number of blocks.
       kernel: of the depthwise convolutions.
       stride: of the first block.
       expansion: channels of the depthwise convolutions for each channel of their block's input.
@@ -106,13 +106,13 @@ class InvertedBottleneck(nn.Module):
 class EfficientNetLite0(nn.Module):
     """EfficientNet-Lite0 up to the last block: without the 1280 channels before its classifier.
 
-    TensorFlow's weights (timm's `tf_efficientnet_lite0`) want `padding` 'same' and `norm_epsilon`
-    1e-3, those of timm's own training (`efficientnet_lite0`) 'symmetric' and 1e-5.
+    TensorFlow's weights (timm's `tf_efficientnet_lite0`) need `padding` 'same' and `norm_epsilon`
+    1e-3, those from timm's own training (`efficientnet_lite0`) 'symmetric' and 1e-5.
 
     Attributes:
       norm: 'frozen_bn', 'batch_norm' or 'group_norm'.
       frozen_stages: the parameters of the stem and of the first `frozen_stages` of seven stages
-        get no gradient and their batch norms use the running statistics; 0 freezes the stem alone,
+        get no gradient and their batch norms use the running statistics; 0 freezes only the stem,
         -1 nothing.
       norm_epsilon: added to the variance by batch norms.
       padding: 'same' or 'symmetric'.

@@ -1,6 +1,7 @@
 """Feature pyramid P3 to P7 (Lin et al., arXiv 1612.03144; RetinaNet, arXiv 1708.02002).
 
-Without its way down and with layer norms it is the simple pyramid of ViTDet (arXiv 2203.16527).
+Without the top-down path and with layer norms it is the simple pyramid of ViTDet (arXiv
+2203.16527).
 """
 
 from typing import Any
@@ -27,10 +28,10 @@ class FeaturePyramid(nn.Module):
     Attributes:
       channels: channels of every level.
       p6_from: 'c5' (the paper) or 'p5' (torchvision's first RetinaNet).
-      relu_before_p7: whether P6 passes a ReLU on its way to P7 (detectron2, torchvision).
+      relu_before_p7: True for a ReLU between P6 and P7 (detectron2, torchvision).
       norm: 'none', or 'group_norm' or 'layer_norm' after every convolution.
-      top_down: whether each of P3 and P4 gets what the level above it is made of; False where all
-        are made of one map, as a vision transformer's.
+      top_down: True to add the features of the level above to P3 and P4; False if all levels come
+        from one map, such as a vision transformer's.
       dtype: dtype of the computation.
     """
 

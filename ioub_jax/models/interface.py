@@ -1,4 +1,4 @@
-"""What every detector takes and gives."""
+"""Inputs and outputs that all detectors share."""
 
 import math
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ import jax.numpy as jnp
 
 
 class Predictions(NamedTuple):
-    """What a detector says of every anchor, level by level, finest first.
+    """Predictions of a detector for every anchor, level by level, finest first.
 
-    The anchors of a location stand behind each other in the last axis, as the convolutions put
-    them out. On a TPU any other form would be a copy, and the losses need none.
+    The anchors of a location follow each other in the last axis, as in the output of the
+    convolutions. On a TPU any other layout would be a copy, and the losses do not need it.
 
     Attributes:
       logits: one `[B, h, w, A * C]` a level; for a softmax C + 1 logits an anchor, the background
         first.
       deltas: one `[B, h, w, A * 4]` a level, (dx, dy, dw, dh) from anchor to box.
-      others: by name what a detector puts out besides, one `[B, h, w, A * k]` a level likewise: a
-        centreness, an IoU (k = 1), the bins of a distribution.
+      others: further outputs by name, likewise one `[B, h, w, A * k]` a level: a centreness, an IoU
+        (k = 1), the bins of a distribution.
     """
 
     logits: tuple[jax.Array, ...]
@@ -51,18 +51,19 @@ def normalize_images(
 
 
 def for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """Means or deviations of the pixels of so many channels.
+    """Means or deviations of the pixels of that many channels.
 
     Args:
-      values: one for each channel, or the three of RGB. Of these another number is made: all are
-        the mean of the three, but the first three of more than three channels, which are RGB's.
-      channels: how many there are.
+      values: one for each channel, or the three of RGB. The three are extended to other numbers of
+        channels: each value is their mean, except that the first three of more than three channels
+        are RGB's.
+      channels: number of channels.
 
     Returns:
       one for each channel.
 
     Raises:
-      ValueError: there are neither so many nor three.
+      ValueError: their number is neither that nor three.
     """
     given = tuple(float(value) for value in values)
     if len(given) == channels:

@@ -1,7 +1,7 @@
-"""What backbones, pyramids and heads are made of.
+"""Layers of backbones, pyramids and heads.
 
-Strided convolutions and pools pad explicitly and symmetrically, as torchvision's do; 'same', the
-padding of TensorFlow's models, is asked for by name.
+Strided convolutions and pools pad explicitly and symmetrically, as in torchvision; 'same', the
+padding of TensorFlow's models, has to be requested by name.
 """
 
 import functools
@@ -30,17 +30,17 @@ BLOCK = "block"
 
 
 def block_result(x: Any) -> Any:
-    """Names the arrays of `x` as what `jax.checkpoint` keeps where all in blocks is made anew."""
+    """Names the arrays of `x`, which `jax.checkpoint` keeps when blocks are recomputed."""
     return checkpoint_name(x, BLOCK)
 
 
 @jax.custom_jvp
 def kept_relu(x: jax.Array) -> jax.Array:
-    """ReLU whose result `jax.checkpoint` keeps as it keeps a convolution's.
+    """ReLU whose result `jax.checkpoint` keeps, as it keeps a convolution's.
 
-    Its gradient asks for nothing but that result, where `nn.relu`'s asks for `x`. So a convolution
-    itself is not kept where only a bias or a norm that is constant lies between, nor are the two of
-    a residual sum.
+    Its gradient needs only that result, while that of `nn.relu` needs `x`. So the result of a
+    convolution is not kept if only a bias or a constant norm lies between, and neither are the two
+    terms of a residual sum.
     """
     return checkpoint_name(jnp.maximum(x, 0), convolutions.ACTIVATION)
 
@@ -84,7 +84,7 @@ class FrozenBatchNorm(nn.Module):
 
 
 def group_norm(channels: int, *, dtype: Any = jnp.float32, name: str | None = None) -> nn.GroupNorm:
-    """Group norm with 32 groups, or the most below that divide the channels two or more a group.
+    """Group norm with 32 groups, or the most below 32 that leave at least two channels each.
 
     The epsilon is torch's 1e-5, which detectron2 and torchvision train with; flax has 1e-6.
     """
@@ -94,7 +94,7 @@ def group_norm(channels: int, *, dtype: Any = jnp.float32, name: str | None = No
 
 
 class Normed(Protocol):
-    """A module that says how it normalises.
+    """A module with a choice of normalisation.
 
     Attributes:
       norm: name of the normalisation.
@@ -110,14 +110,14 @@ class Normed(Protocol):
 def norm_of(
     module: Normed, channels: int, *, train: bool, name: str
 ) -> Callable[[jax.Array], jax.Array]:
-    """The normalisation for `channels` channels that a module says.
+    """The normalisation that a module has chosen, for `channels` channels.
 
-    'batch_norm' takes its statistics over the whole global batch: under `jit` with a sharded batch
-    the mean over the batch axis is the mean over all devices.
+    'batch_norm' uses statistics over the whole global batch: under `jit` with a sharded batch, the
+      mean over the batch axis is the mean over all devices.
 
     Raises:
-      ValueError: `norm` is none of 'frozen_bn', 'batch_norm' and 'group_norm'; 'layer_norm' is for
-        networks that have nothing else.
+      ValueError: `norm` is not one of 'frozen_bn', 'batch_norm' and 'group_norm'; 'layer_norm' is
+        for networks that have no other norms.
     """
     norm, epsilon, dtype = module.norm, module.norm_epsilon, module.dtype
     if norm == "frozen_bn":
@@ -165,7 +165,7 @@ def convolution(
 
 
 class SharedConvolution(nn.Module):
-    """A 3x3 convolution with bias of several maps, as the levels below the head of a detector.
+    """A 3x3 convolution with bias, shared by several maps, such as the levels of a head.
 
     Its `kernel` `[3, 3, C, features]` and its `bias` are those of `nn.Conv`.
 
@@ -198,17 +198,17 @@ class SharedConvolution(nn.Module):
 
 
 class GroupedConvolution(nn.Module):
-    """A square convolution of `groups` groups of channels; depthwise with one each.
+    """A square convolution of `groups` groups of channels; depthwise with one channel each.
 
     Its `kernel` `[k, k, C / groups, features]` is that of `nn.Conv` with `feature_group_count`.
 
     Attributes:
       features: channels of the output, a multiple of `groups`.
       kernel: k, an odd number.
-      groups: how many; the channels of the input are a multiple of it.
+      groups: number of groups; the channels of the input are a multiple of it.
       stride: stride in both directions.
-      dilation: distance of the inputs that neighbours of the kernel see; above 1 of 'symmetric'
-        padding alone.
+      dilation: distance between the inputs of neighbouring kernel entries; above 1 only with
+        'symmetric' padding.
       padding: 'symmetric' or 'same'.
       use_bias: whether a bias is added.
       kernel_init: initializer of the kernel.
@@ -267,7 +267,7 @@ def _grouped(
 def max_pool(
     x: jax.Array, window: int, *, stride: int, pads: Sequence[tuple[int, int]]
 ) -> jax.Array:
-    """Maxima of windows, `[B, H, W, C]`, as flax's `nn.max_pool`, by what is fast on the platform.
+    """Maxima of windows, `[B, H, W, C]`, as `nn.max_pool`, by the fastest way on the platform.
 
     Args:
       x: the features.
@@ -320,12 +320,12 @@ def stage_of(path: tuple[str, ...]) -> int | None:
 
 
 def is_frozen(path: tuple[str, ...], frozen_stages: int) -> bool:
-    """Whether the backbone variable at `path` belongs to a frozen stage.
+    """True if the backbone variable at `path` belongs to a frozen stage.
 
     Args:
-      path: as `stage_of`; what is of no stage is never frozen.
-      frozen_stages: the stem and so many stages are frozen; 0 freezes the stem alone, -1 nothing
-        (the convention of mmdetection).
+      path: as `stage_of`; a variable of no stage is never frozen.
+      frozen_stages: the stem and this number of stages are frozen; 0 freezes only the stem, -1
+        nothing (the convention of mmdetection).
     """
     stage = stage_of(path)
     return stage is not None and stage <= frozen_stages

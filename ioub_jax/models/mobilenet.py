@@ -1,8 +1,8 @@
 """MobileNetV3-Large as the feature extractor of a detector.
 
-Howard et al., arXiv 1905.02244, as torchvision's `mobilenet_v3_large` has it. The first convolution
-is called the stem; the stages are the blocks of table 1 with the same channels of output, counted
-from 1 to 6, and the 1x1 convolution after them is stage 7.
+Howard et al., arXiv 1905.02244, as in torchvision's `mobilenet_v3_large`. The first convolution is
+called the stem; the stages are the blocks of table 1 with the same channels of output, counted from
+1 to 6, and the 1x1 convolution after them is stage 7.
 """
 
 from typing import Any, Literal, NamedTuple, get_args
@@ -70,7 +70,7 @@ _LAST_EXPANSION = 6
 
 
 def whole_channels(channels: float) -> int:
-    """The multiple of 8 nearest to a number of channels, and not below nine tenths of it."""
+    """The multiple of 8 nearest to a number of channels, but not below nine tenths of it."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -84,7 +84,7 @@ class InvertedBottleneck(nn.Module):
 
     Attributes:
       block: its numbers.
-      dilation: of the depthwise convolution, whose stride is 1 where this is above 1.
+      dilation: of the depthwise convolution, whose stride is 1 if this is above 1.
       norm: name of the normalisation.
       norm_epsilon: added to the variance by batch norms.
       dtype: dtype of the computation.
@@ -98,7 +98,7 @@ class InvertedBottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Maps `[B, H, W, C]` to the output and what the expansion put out.
+        """Maps `[B, H, W, C]` to the output and the output of the expansion.
 
         They are `[B, ceil(H/stride), ceil(W/stride), channels]` and `[B, H, W, expanded]`.
         """
@@ -129,7 +129,7 @@ class InvertedBottleneck(nn.Module):
         return x + y if is_residual else y, expanded
 
     def _excitation(self, y: jax.Array) -> jax.Array:
-        """A factor from 0 to 1 of every channel, `[B, 1, 1, C]`."""
+        """A factor from 0 to 1 for every channel, `[B, 1, 1, C]`."""
         factor = jnp.mean(y, (1, 2), keepdims=True, dtype=jnp.float32).astype(self.dtype)
         squeezed = whole_channels(y.shape[-1] // 4)
         factor = nn.relu(self._with_bias(squeezed, "squeeze_conv")(factor))
@@ -142,17 +142,17 @@ class InvertedBottleneck(nn.Module):
 class MobileNetV3Large(nn.Module):
     """MobileNetV3-Large up to its last convolution, without its two fully connected layers.
 
-    torchvision's weights want `norm_epsilon` 1e-3, those of timm's `mobilenetv3_large_100` 1e-5.
+    torchvision's weights need `norm_epsilon` 1e-3, those of timm's `mobilenetv3_large_100` 1e-5.
 
     Attributes:
-      multiplier: of the numbers of channels, which are then rounded to multiples of 8.
+      multiplier: factor of the numbers of channels, which are then rounded to multiples of 8.
       reduced_tail: whether the stage of stride 32 has half its channels (section 6.3 of the paper),
         as in torchvision's SSDLite.
       dilated: whether the stage of stride 32 has stride 16 and a dilation of 2.
       features: 'c2_to_c5' or 'ssdlite'.
       norm: 'frozen_bn', 'batch_norm' or 'group_norm'.
       frozen_stages: the parameters of the stem and of the first `frozen_stages` of seven stages
-        get no gradient and their batch norms use the running statistics; 0 freezes the stem alone,
+        get no gradient and their batch norms use the running statistics; 0 freezes only the stem,
         -1 nothing.
       norm_epsilon: added to the variance by batch norms.
       dtype: dtype of the computation; parameters are float32.
@@ -177,8 +177,8 @@ class MobileNetV3Large(nn.Module):
 
         Returns:
           C2, C3, C4, C5 with strides 4, 8, 16, 32 (16 where dilated), each `[B, ceil(H/stride),
-          ceil(W/stride), C]` with 24, 40, 112 and 960 channels. For SSDLite two: what the expansion
-          of the first block of stride 32 puts out (672 channels, stride 16), and C5.
+          ceil(W/stride), C]` with 24, 40, 112 and 960 channels. For SSDLite two: the output of the
+          expansion of the first block of stride 32 (672 channels, stride 16), and C5.
 
         Raises:
           ValueError: an unknown `norm` or `features`.
@@ -212,7 +212,7 @@ class MobileNetV3Large(nn.Module):
         return (*outputs, x) if self.features == "c2_to_c5" else (tap, x)
 
     def _blocks(self, stage: tuple[Block, ...], number: int) -> tuple[Block, ...]:
-        """The blocks of a stage with the channels that this network has."""
+        """The blocks of a stage with the channels of this network."""
         in_tail = self.reduced_tail and number == _TAIL
 
         def channels(count: int, halved: bool) -> int:
@@ -237,7 +237,7 @@ class MobileNetV3Large(nn.Module):
         stage: int,
         train: bool,
     ) -> jax.Array:
-        """The first convolution or the last, with its norm and activation."""
+        """The first or the last convolution, with its norm and activation."""
         frozen = stage <= self.frozen_stages
         count = whole_channels(channels)
         x = convolution(count, kernel, stride=stride, dtype=self.dtype, name=f"{name}_conv")(x)

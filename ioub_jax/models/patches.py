@@ -1,4 +1,4 @@
-"""What networks of patches are made of: convolutions whose windows do not overlap, layer norms."""
+"""Layers of patch-based networks: convolutions with disjoint windows, and layer norms."""
 
 from typing import Any
 
@@ -21,8 +21,8 @@ def layer_norm(*, dtype: Any = jnp.float32, name: str | None = None) -> nn.Layer
 class PatchConvolution(nn.Module):
     """A convolution with bias whose stride is the size of its kernel.
 
-    Its `kernel` `[size, size, C, features]` and its `bias` are those of `nn.Conv`. Where the size
-    of the input is no multiple, zeros are added below and to the right.
+    Its `kernel` `[size, size, C, features]` and its `bias` are those of `nn.Conv`. If the size of
+    the input is not a multiple, zeros are added below and to the right.
 
     Attributes:
       features: channels of the output.

@@ -25,10 +25,10 @@ from ioub_jax.models.layers import (
 
 
 class Architecture(NamedTuple):
-    """What distinguishes one ResNet from another.
+    """Architecture of a ResNet.
 
     Attributes:
-      blocks: how many of each stage.
+      blocks: number of blocks in each stage.
       bottleneck: whether they are bottlenecks.
       groups: of the 3x3 convolution of a bottleneck.
       width_per_group: channels of a group in the first stage of a network of width 64.
@@ -116,7 +116,7 @@ class ResNet(nn.Module):
       width: channels of the stem; 64 in the paper, less for a small detector.
       norm: 'frozen_bn', 'batch_norm' or 'group_norm'.
       frozen_stages: the parameters of the stem and of the first `frozen_stages` stages get no
-        gradient and their batch norms use the running statistics; 0 freezes the stem alone, -1
+        gradient and their batch norms use the running statistics; 0 freezes only the stem, -1
         nothing (the convention of mmdetection).
       norm_epsilon: added to the variance by batch norms.
       dtype: dtype of the computation; parameters are float32.
@@ -183,5 +183,5 @@ class ResNet(nn.Module):
 
 
 def _constant(x: jax.Array) -> jax.Array:
-    """What no gradient flows through; `jax.checkpoint` keeps it, and not what it is made of."""
+    """An array without a gradient; `jax.checkpoint` keeps it, but not its inputs."""
     return jax.lax.stop_gradient(checkpoint_name(x, ACTIVATION))

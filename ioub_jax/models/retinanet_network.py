@@ -20,10 +20,10 @@ class Head(nn.Module):
       width: channels of the tower.
       depth: convolutions of the tower.
       norm: 'none' (the paper) or 'group_norm'.
-      bias_before_norm: whether the convolutions of a tower with a norm have a bias; those of
-        torchvision and detectron2 have none.
+      bias_before_norm: True for a bias in the convolutions of a tower with a norm; torchvision and
+        detectron2 have none.
       bias: initial bias of the output.
-      quality: whether `with_quality` has one more convolution on the tower, a value an anchor.
+      quality: True for one more convolution on the tower in `with_quality`, with a value an anchor.
       dtype: dtype of the computation.
     """
 
@@ -89,12 +89,12 @@ class RetinaNet(nn.Module):
     """Images in, logits and deltas of every anchor out.
 
     Attributes:
-      backbone: puts out C2 to C5.
-      pyramid: puts out P3 to P7 from C3 to C5.
-      classification_head: puts out C logits an anchor.
-      localization_head: puts out 4 deltas an anchor.
-      pixel_mean: of the pixels the backbone was trained on, of each channel, on the scale 0 to
-        255.
+      backbone: network that returns C2 to C5.
+      pyramid: network that returns P3 to P7 from C3 to C5.
+      classification_head: head with C logits an anchor.
+      localization_head: head with 4 deltas an anchor.
+      pixel_mean: mean of the pixels that the backbone was trained on, for each channel, on the
+        scale 0 to 255.
       pixel_std: their standard deviation.
       dtype: dtype of the computation; parameters are float32.
     """

@@ -30,11 +30,11 @@ _SMALLEST_NORM = 1e-12
 class ChannelNorm(nn.Module):
     """L2 normalisation over the channels, with a learned scale for each (ParseNet, 1506.04579).
 
-    `scale * x / max(|x|, 1e-12)`, as torchvision has it; Caffe and mmdetection add 1e-10 to the
-    norm instead.
+    `scale * x / max(|x|, 1e-12)`, as in torchvision; Caffe and mmdetection add 1e-10 to the norm
+    instead.
 
     Attributes:
-      initial_scale: what every scale starts with.
+      initial_scale: initial value of every scale.
       dtype: dtype of the result; the norm is computed in float32.
     """
 
@@ -99,15 +99,15 @@ class SSD(nn.Module):
     """Images in, logits and deltas of every default box out.
 
     Attributes:
-      backbone: puts out conv4_3 and fc7.
-      l2_norm: what conv4_3 passes on its way to its head.
-      extra_layers: puts out the coarser levels from fc7.
-      classification_heads: for each level, a convolution that puts out C + 1 logits of
+      backbone: network that returns conv4_3 and fc7.
+      l2_norm: norm between conv4_3 and its head.
+      extra_layers: layers that return the coarser levels from fc7.
+      classification_heads: for each level, a convolution with C + 1 logits of
         each of its anchors, the background first.
       localization_heads: likewise `anchors * 4`.
-      pixel_mean: of the pixels the backbone was trained on, of each channel, on the scale 0 to
-        255.
-      pixel_std: what they are divided by, 1 in the VGG16 that SSD starts from.
+      pixel_mean: mean of the pixels that the backbone was trained on, for each channel, on the
+        scale 0 to 255.
+      pixel_std: divisor of the pixels, 1 for the VGG16 that SSD starts from.
       dtype: dtype of the computation; parameters are float32.
     """
 
@@ -125,7 +125,7 @@ class SSD(nn.Module):
 
         Args:
           images: `[B, S, S, channels]` pixels 0-255, S the input size of the extra layers.
-          train: of no effect, there is no batch norm and no dropout.
+          train: without effect, since there is no batch norm and no dropout.
 
         Returns:
           `Predictions` with one entry for each of six (SSD300) or seven (SSD512) levels, with C + 1

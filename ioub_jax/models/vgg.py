@@ -1,7 +1,7 @@
 """VGG16 as the feature extractor of SSD (arXiv 1409.1556; SSD, arXiv 1512.02325, section 3.1).
 
-The fully connected layers are convolutions: fc6 has holes (dilation 6), and pool5 keeps the
-resolution, so that fc7 has the stride of conv5_3. There is no batch norm and no dropout.
+The fully connected layers are convolutions: fc6 is dilated (by 6), and pool5 keeps the resolution,
+so that fc7 has the stride of conv5_3. There is no batch norm and no dropout.
 """
 
 from typing import Any
@@ -37,8 +37,8 @@ class VGG16(nn.Module):
 
     Attributes:
       width: channels of the first stage; 64 in the paper, less for a small detector.
-      frozen_stages: the parameters of the first so many stages get no gradient; there is no stem,
-        so 0 and -1 freeze nothing (the convention of mmdetection).
+      frozen_stages: the parameters of this number of first stages get no gradient; there is no
+        stem, so 0 and -1 freeze nothing (the convention of mmdetection).
       dtype: dtype of the computation; parameters are float32.
     """
 

@@ -1,11 +1,11 @@
 """ViT-S and ViT-B with a simple pyramid as the feature extractor of a detector.
 
 Dosovitskiy et al., arXiv 2010.11929, as timm's `vit_small_patch16_224` and `vit_base_patch16_224`;
-with factors of every channel behind each layer, DINOv2 (Oquab et al., arXiv 2304.07193). All blocks
-attend to the whole image and to the class token. Li et al., arXiv 2203.16527, is where the pyramid
-is from: every level is made of what the last block puts out, before the last norm.
+with a factor for every channel after each layer, DINOv2 (Oquab et al., arXiv 2304.07193). All
+blocks attend to the whole image and to the class token. The pyramid is from Li et al., arXiv
+2203.16527: every level is computed from the output of the last block, before the last norm.
 
-Every block is a stage of its own, and what is made of pixels before them is the stem.
+Every block is a stage of its own, and the layers before them are the stem.
 """
 
 from typing import Any, NamedTuple
@@ -23,13 +23,13 @@ PATCH = 16
 
 
 class Architecture(NamedTuple):
-    """What distinguishes one vision transformer from another.
+    """Architecture of a vision transformer.
 
     Attributes:
-      blocks: how many.
+      blocks: number of blocks.
       heads: of the attention, of 64 channels each.
-      layer_scale: whether there are factors behind each layer, as DINOv2 has them.
-      grid: rows and columns that there are position embeddings of.
+      layer_scale: True for factors after each layer, as in DINOv2.
+      grid: rows and columns of the position embeddings.
     """
 
     blocks: int
@@ -49,12 +49,12 @@ _LAYER_SCALE = 1e-5
 
 
 def resizing_matrix(old: int, new: int) -> np.ndarray:
-    """What makes `new` values of `old` by bicubic interpolation, `[new, old]` in float64.
+    """Matrix of a bicubic interpolation from `old` to `new` values, `[new, old]` in float64.
 
-    Keys' kernel with a = -1/2, widened where there are fewer values than before, the weights of
-    what is outside shared out to the others: torch's `interpolate(mode='bicubic', antialias=True)`,
-    which timm resizes position embeddings with, Pillow's and jax's. Without antialiasing, as
-    DINOv2's own code resizes, torch has a = -3/4 and repeats the values at the border.
+    Keys' kernel with a = -1/2, widened if there are fewer values than before, with the weights
+    outside distributed over the others: torch's `interpolate(mode='bicubic', antialias=True)`, with
+    which timm resizes position embeddings, Pillow's and jax's. Without antialiasing, as DINOv2's
+    own code resizes, torch has a = -3/4 and repeats the values at the border.
     """
     ratio = old / new
     centers = (np.arange(new)[:, None] + 0.5) * ratio
@@ -67,7 +67,7 @@ def resizing_matrix(old: int, new: int) -> np.ndarray:
 
 
 class Attention(nn.Module):
-    """Every token looks at all of its image (arXiv 1706.03762), the softmax in float32.
+    """Self-attention among the tokens of an image (arXiv 1706.03762), the softmax in float32.
 
     Attributes:
       heads: a divisor of the channels.
@@ -89,14 +89,14 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and two fully connected layers, a norm before and the sum behind each of the two.
+    """Attention and two fully connected layers, each with a norm before and a residual after it.
 
     Modules: `norm1`, `attention`, `norm2`, `expand`, `project`; parameters `layer_scale1` and
     `layer_scale2` where there are any.
 
     Attributes:
       heads: of the attention.
-      layer_scale: whether what is added is multiplied by a factor of every channel.
+      layer_scale: True to multiply each residual by a factor for every channel.
       dtype: dtype of the computation.
     """
 
@@ -126,7 +126,7 @@ class TransformerBlock(nn.Module):
 class Doubling(nn.Module):
     """A transposed 2x2 convolution of stride 2, with bias.
 
-    Its `kernel` is `[2, 2, C, features]`: what every row and column of four pixels is made by.
+    Its `kernel` is `[2, 2, C, features]`, for each row and column of the four output pixels.
 
     Attributes:
       features: channels of the output.
@@ -147,21 +147,21 @@ class Doubling(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """A vision transformer with what makes C2 to C5 of its last map.
+    """A vision transformer with layers that make C2 to C5 from its last map.
 
     Modules: `stem_conv`, `stage1_block1`, `stage2_block1` and so on, `pyramid_double4a`,
     `pyramid_norm4`, `pyramid_double4b`, `pyramid_double8`; parameters `stem_class_token` (its
     position included) and `stem_position`.
 
     Attributes:
-      blocks: how many.
+      blocks: number of blocks.
       channels: a multiple of `heads`, and of 4.
       heads: of the attention.
-      layer_scale: whether there are factors behind each layer.
-      grid: rows and columns that there are position embeddings of. Those of another image are
+      layer_scale: True for factors after each layer.
+      grid: rows and columns of the position embeddings. Those of another image are
         interpolated between them.
       frozen_stages: the parameters of the stem and of the first `frozen_stages` blocks get no
-        gradient; 0 freezes the stem alone, -1 nothing.
+        gradient; 0 freezes only the stem, -1 nothing.
       dtype: dtype of the computation; parameters, norms and softmax are float32.
     """
 
@@ -178,9 +178,9 @@ class VisionTransformer(nn.Module):
         """Features of a batch of images.
 
         Args:
-          x: `[B, H, W, 3]` normalised images. Where a size is no multiple of 16, zeros are added
+          x: `[B, H, W, 3]` normalised images. Where a size is not a multiple of 16, zeros are added
             below and to the right.
-          train: makes no difference.
+          train: without effect.
 
         Returns:
           C2, C3, C4, C5 with strides 4, 8, 16, 32, each `[B, ceil(H/stride), ceil(W/stride), C]`
@@ -231,5 +231,5 @@ class VisionTransformer(nn.Module):
 
 
 def dense(features: int, *, dtype: Any, name: str) -> nn.Dense:
-    """A fully connected layer with bias, started as vision transformers are."""
+    """A fully connected layer with bias, initialised as in vision transformers."""
     return nn.Dense(features, kernel_init=truncated_normal, dtype=dtype, name=name)

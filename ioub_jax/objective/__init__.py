@@ -1,11 +1,11 @@
-"""From predictions and matches to the scalar a detector minimises, and the numbers worth watching.
+"""The scalar that a detector minimises, from predictions and matches, and the metrics to watch.
 
 Predictions stay per pyramid level; only per-anchor scalars `[B, N]` are concatenated. So one
-weights function serves every scope of the normaliser, and the big tensors are read once.
+function for the weights serves every scope of the normaliser, and the big tensors are read once.
 
-Read it in this order: `options` (what can be chosen), `per_anchor` (what is computed of every
-anchor), `weights` (what each anchor counts), `detection` (the sum of it all), and `histograms`
-(what the positives of a batch look like).
+Read the modules in this order: `options` (the choices), `per_anchor` (the values of every anchor),
+`weights` (the weights of the anchors), `detection` (the weighted sum), and `histograms` (statistics
+of a batch's positives).
 """
 
 from ioub_jax.objective.detection import Objective, detection_objective

@@ -1,4 +1,4 @@
-"""What a head says of its boxes besides where they are: how good they are, how sure it is."""
+"""Losses of a head's further outputs for its boxes: their quality and their certainty."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,14 +23,14 @@ def instance_weights(
     targets: jax.Array,
     options: ObjectiveOptions,
 ) -> jax.Array | None:
-    """What each positive counts in the losses of its box, `[B, N]`; None: all the same.
+    """Weight of each positive in the losses on its box, `[B, N]`; None: all weights are equal.
 
     Args:
       logits: of the levels, with their labels.
       scalars: of every anchor.
       anchors: one `[N_l, 4]` a level.
       targets: `[B, N, 4]` the matched boxes.
-      options: `localization.instance_weights` says which.
+      options: `localization.instance_weights` chooses the kind.
 
     Returns:
       `[B, N]` float32 without a gradient, 0 where not positive.
@@ -51,7 +51,7 @@ def instance_weights(
 
 
 def _centreness(anchors: Sequence[jax.Array], targets: jax.Array) -> jax.Array:
-    """How central every anchor is in its matched box, `[B, N]`."""
+    """Centreness of every anchor in its matched box, `[B, N]`."""
     return centreness(targets, jnp.concatenate(list(anchors))[None])
 
 
@@ -75,15 +75,15 @@ def quality_loss(
       scalars: of every anchor.
       anchors: one `[N_l, 4]` a level.
       targets: `[B, N, 4]` the matched boxes.
-      options: `quality.target` says what it is to be.
+      options: `quality.target` chooses the target.
 
     Raises:
-      ValueError: the head puts out no quality.
+      ValueError: the head has no quality output.
     """
     if "quality" not in others:
         raise ValueError(
-            f"quality.target is {options.quality.target!r}, but the network puts out no 'quality' "
-            "among Predictions.others."
+            f"quality.target is {options.quality.target!r}, but the network has no 'quality' among "
+            "its Predictions.others."
         )
     sizes = [level.shape[0] for level in anchors]
     logits = jnp.concatenate(
@@ -119,7 +119,7 @@ def distribution_loss(
       scalars: of every anchor.
       anchors: one `[N_l, 4]` a level.
       targets: `[B, N, 4]` the matched boxes.
-      options: its `codec` makes distances of the boxes.
+      options: its `codec` converts boxes to distances.
     """
     sizes = [level.shape[0] for level in anchors]
     found = []

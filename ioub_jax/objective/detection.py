@@ -41,13 +41,13 @@ from ioub_jax.objective.weights import (
 
 
 class Objective(NamedTuple):
-    """What one batch says.
+    """Loss, metrics and state of one batch.
 
     Attributes:
       loss: the scalar to minimise.
-      metrics: what to watch, by name: scalars, and histograms (`objective.histograms`).
+      metrics: values to watch, by name: scalars, and histograms (`objective.histograms`).
       moving_average: positives of the global batch, averaged over batches.
-      loss_state: what a loss carries from batch to batch, by name; most have none.
+      loss_state: state of a loss from batch to batch, by name; most losses have none.
     """
 
     loss: jax.Array
@@ -73,9 +73,9 @@ def detection_objective(
     """The objective of a single-stage detector (arXiv 1908.05641, eq. 1-5).
 
     Args:
-      logits: one `[B, ..., A * C]` a level: the C logits of each of the A anchors of a location
-        behind each other, as a convolution puts them out, or `[B, N_l, C]` with A = 1. For
-        'softmax' C + 1 of them, the background first.
+      logits: one `[B, ..., A * C]` a level: the C logits of each of the A anchors of a location one
+        after another, as a convolution outputs them, or `[B, N_l, C]` with A = 1. For 'softmax'
+        there are C + 1, the background first.
       deltas: one `[B, ..., A * 4]` a level, likewise.
       anchors: one `[N_l, 4]` a level, in the pixels of the network's input.
       matches: the match of every anchor, `[B, N]`.
@@ -83,8 +83,8 @@ def detection_objective(
       w_loc: scalar, the constant of eq. 4.
       moving_average: scalar, positives of earlier batches (for the normaliser of that name).
       options: which losses, weights and normalisers.
-      loss_state: that of the batch before; at first, and where it is not given,
-        `options.localization.initial_state`.
+      loss_state: that of the batch before; None for `options.localization.initial_state`, as at the
+        first batch.
       image_size: height and width of the network's input in pixels, which only 'mpdiou' needs.
       others: as `Predictions.others`: `quality`, one `[B, ..., A]` of logits a level, where
         `options.quality` has a target; `distribution`, one `[B, ..., A * 4 * (R + 1)]` of logits
@@ -93,7 +93,7 @@ def detection_objective(
     Returns:
       An `Objective`. Its metrics `calibration_plain` and `calibration_balanced` are the sums whose
       ratio over the first batches is `w_loc`; `loss_quality`, `loss_distribution`, `loss_carl` and
-      `loss_correlation` are there where there are such losses.
+      `loss_correlation` exist if these losses are configured.
     """
     sizes = [level.shape[0] for level in anchors]
     matches = with_int32(matches)
@@ -149,7 +149,7 @@ def _published_additions(
     scales: jax.Array,
     options: ObjectiveOptions,
 ) -> dict[str, jax.Array]:
-    """CARL and the correlation loss, of those that are chosen."""
+    """CARL and the correlation loss, where they are chosen."""
     terms = {}
     if options.localization.carl_weight != 0:
         weights = carl_weights(logits, scalars, sizes, options)
@@ -220,7 +220,7 @@ def _level_sums(options: ClassificationOptions, sigmoids: Sigmoids, ious: jax.Ar
 def _image_scales(
     positives: jax.Array, normalizer: str, moving_average: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """What each image's sums are multiplied by, `[B]`, and the new moving average."""
+    """Factors of each image's sums, `[B]`, and the new moving average."""
     images = positives.shape[0]
     total = jnp.maximum(jnp.sum(positives), 1.0)
     # Decay and start (100, in the training state) are detectron2's.
@@ -237,7 +237,7 @@ def _image_scales(
 def _statistics(
     scalars: PerAnchor, class_weights: jax.Array, options: ObjectiveOptions
 ) -> dict[str, jax.Array]:
-    """What to watch of the positives; no gradient flows here."""
+    """Statistics of the positives, to watch; no gradient flows here."""
     scalars, class_weights = jax.lax.stop_gradient((scalars, class_weights))
     positive = scalars.positive
     count = jnp.maximum(jnp.sum(positive, dtype=jnp.float32), 1.0)

@@ -1,9 +1,9 @@
-"""Between values of anchors, `[B, N]`, and the entries of a head's output, `[B, h, w, A * D]`.
+"""Values of anchors, `[B, N]`, and the entries of a head's output, `[B, h, w, A * D]`.
 
-Behind each other in the last axis lie the D entries of each of the A anchors of a location. A TPU
-keeps the last axis in rows of 128, so to write it as `[..., A, D]` is a copy there, with D = 4 of
-32 times the size. What the losses do with single entries is done where they are, and only what they
-say of an anchor is brought to `[B, N]`. Elsewhere such a reshape costs nothing.
+The last axis has the D entries of each of the A anchors of a location, one anchor after another. A
+TPU keeps the last axis in rows of 128, so a reshape to `[..., A, D]` is a copy there, for D = 4 of
+32 times the size. Operations on single entries therefore keep this layout, and only values of whole
+anchors are brought to `[B, N]`. On other platforms such a reshape costs nothing.
 """
 
 import functools
@@ -52,7 +52,8 @@ def sum_of_entries(entries: jax.Array, anchors: int) -> jax.Array:
     """Sums the entries of every anchor.
 
     Args:
-      entries: `[B, ..., A * D]`, float32; or bfloat16, of which one is not 0.
+      entries: `[B, ..., A * D]`, float32; or bfloat16 with only one entry of each anchor other than
+        0.
       anchors: N.
 
     Returns:
@@ -68,7 +69,7 @@ def sum_of_entries(entries: jax.Array, anchors: int) -> jax.Array:
 
 
 def coordinates(deltas: jax.Array, anchors: int) -> jax.Array:
-    """`[B, ..., A * 4]` as `[B, N, 4]`, each coordinate taken out by itself.
+    """`[B, ..., A * 4]` as `[B, N, 4]`, each coordinate extracted by itself.
 
     Args:
       deltas: `[B, ..., A * 4]`.
@@ -116,7 +117,7 @@ def _anchors_of_a_location(anchors: int, shape: tuple[int, ...]) -> int:
 
 
 def _repeat_by_product(values: jax.Array, *, entries: int) -> jax.Array:
-    """Repeats the last axis, to the last bit: sums of one number's parts and of zeros."""
+    """Repeats the last axis exactly, as sums of the parts of one number and of zeros."""
     # Three bfloat16 have the 24 bits of a float32, and fit beside each other into one product; at
     # the highest precision a product of float32 is six of them.
     parts, left = [], values.astype(jnp.float32)
@@ -137,8 +138,8 @@ def _sum_by_product(values: jax.Array, *, anchors: int) -> jax.Array:
 def _product(x: jax.Array, matrix: np.ndarray, dtype: Any) -> jax.Array:
     """`[B, ..., D]` times `[D, E]`, computed with the images beside the entries.
 
-    So a TPU lays out what a convolution of eight images or a multiple makes; XLA gives a product
-    the layout in which it is written, and would copy it.
+    A TPU lays out the result of a convolution in this way if the batch is a multiple of eight
+    images; XLA gives a product the layout in which it is written, and would copy it.
     """
     product = jnp.matmul(
         jnp.moveaxis(x, 0, -2),

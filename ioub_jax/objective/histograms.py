@@ -1,4 +1,4 @@
-"""Histograms of the positives of a batch: how well they are localized, and how much they weigh."""
+"""Histograms of the positives of a batch: their IoUs and their weights."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ RANGES = {
 def positive_histograms(
     scalars: PerAnchor, class_weights: jax.Array, box_weights: jax.Array
 ) -> dict[str, jax.Array]:
-    """How many positives of the batch have which IoU and which weights; no gradient flows here.
+    """Histograms of the IoUs and the weights of the batch's positives; no gradient flows here.
 
     Args:
       scalars: of every anchor; `ious` are those of the predicted boxes.

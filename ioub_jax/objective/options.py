@@ -1,4 +1,4 @@
-"""What can be chosen in an objective, and which choices contradict each other.
+"""The options of an objective, and the checks that they do not contradict each other.
 
 The fields have the names of the keys below `config.loss`.
 """
@@ -60,29 +60,29 @@ class ClassificationOptions:
     Attributes:
       name: 'softmax' on C + 1 columns, the background first, with hard negatives (SSD); any other
         on C sigmoids: 'focal', those whose target is the IoU ('quality_focal', 'varifocal', 'mal',
-        'ia_bce'), 'ghm_c', and those that rank all of the batch ('rank_and_sort',
+        'ia_bce'), 'ghm_c', and those that rank the whole batch ('rank_and_sort',
         'bucketed_rank_and_sort', 'average_lrp' with localization losses 1 - IoU).
       eta: exponent of the IoU-balanced weights, 0 for the plain loss. Only 'focal' and 'softmax'
         take them.
       alpha: weight of positives in 'focal', of negatives in 'varifocal', share of the score in the
         target of 'ia_bce'; the others have none.
-      gamma: focusing exponent, and that of the IoU in 'mal'; 'softmax', 'ghm_c' and what ranks have
-        none.
-      delta: half the width in logits of the step with which is ranked; None: .5 in Rank & Sort, 1
-        in 'average_lrp', as published.
-      bins: of gradient norms in 'ghm_c', which is divided by no positives, and whose counts are
-        those of each batch (momentum 0).
-      normalizer_scope: over what the normaliser of eq. 2 sums: 'batch' (the whole global batch),
-        'level' (each pyramid level, as the authors' RetinaNet) or 'image' (as their SSD).
+      gamma: focusing exponent, and that of the IoU in 'mal'; 'softmax', 'ghm_c' and ranking losses
+        have none.
+      delta: half the width in logits of the step function of ranking losses; None: .5 in Rank &
+        Sort, 1 in 'average_lrp', as published.
+      bins: number of bins of gradient norms in 'ghm_c', which is not divided by the positives, and
+        whose counts are those of each batch (momentum 0).
+      normalizer_scope: scope over which the normaliser of eq. 2 sums: 'batch' (the whole global
+        batch), 'level' (each pyramid level, as the authors' RetinaNet) or 'image' (as their SSD).
       negatives_per_positive: hard negatives that 'softmax' keeps in an image for each positive.
       isr_p: whether positives have PISA's weights by rank instead (arXiv 1904.04821). As in its
-        authors' code a weight is one for the whole anchor, all C entries, and ranks and normaliser
+        authors' code, one weight applies to all C entries of an anchor, and ranks and normaliser
         run over the whole global batch. Only 'focal' and 'softmax' take them.
       isr_p_k: exponent of those weights.
       isr_p_bias: least value of their base, in 0..1.
-      class_weights: C factors of the positives' classification loss, by their class, besides all
-        other weights: of the matched class's entry, or of the whole anchor where weights are of
-        whole anchors. None: none.
+      class_weights: C factors of the positives' classification loss, by their class, in addition to
+        all other weights: of the matched class's entry, or of the whole anchor if weights apply to
+        whole anchors. None: no factors.
       correlation_weight: factor of the correlation loss (arXiv 2301.01019) of the scores and IoUs
         of the batch's positives, which is added. 0: nothing is computed.
       correlation_kind: 'concordance', 'pearson' or 'spearman'.
@@ -106,7 +106,7 @@ class ClassificationOptions:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses what no formula knows."""
+        """Refuses values that no formula knows."""
         _check_choice("name", self.name, CLASSIFICATION_LOSSES)
         _check_choice("normalizer_scope", self.normalizer_scope, NORMALIZER_SCOPES)
         _check_choice("correlation_kind", self.correlation_kind, CORRELATIONS)
@@ -141,7 +141,7 @@ class ClassificationOptions:
 
     @property
     def weighs_whole_anchors(self) -> bool:
-        """Whether a weight is of all entries of an anchor, not of its matched class's alone."""
+        """True if a weight applies to all entries of an anchor, not only to its matched class's."""
         return self.name == "softmax" or self.isr_p
 
 
@@ -157,24 +157,24 @@ class LocalizationOptions:
       calibration_lambda: exponent with which an unset `w_loc` is measured; None for `lambda_`.
         (The arm `loc_weight_only` has lambda_ 0 and calibration_lambda 1.5.)
       dynamic: whether the weights are normalised in every batch (eq. 5) instead of by `w_loc`.
-      beta: where smooth L1 (0: plain L1) and balanced L1 turn linear.
-      power: exponent of the IoU and of the penalties in the losses on boxes: alpha-IoU
-        (arXiv 2110.13675), whose authors have 3.
-      inner: ratio of Inner-IoU in the losses on boxes; None: none.
-      focaler: d and u of Focaler-IoU in the losses on boxes; None: none.
+      beta: difference at which smooth L1 (0: plain L1) and balanced L1 turn linear.
+      power: exponent of the IoU and of the penalties in the losses on boxes: alpha-IoU (arXiv
+        2110.13675), whose authors use 3.
+      inner: ratio of Inner-IoU in the losses on boxes; None: not used.
+      focaler: d and u of Focaler-IoU in the losses on boxes; None: not used.
       gamma: exponent of the factor of 'focal_eiou' and 'wiou_v2'.
       theta: exponent of the shape cost of 'siou' and 'shape_iou'.
       scale: exponent of 'shape_iou'.
       piou_lambda: lambda of 'piou2'.
-      nwd_constant: pixels, what 'nwd' measures distances in.
+      nwd_constant: unit in pixels in which 'nwd' measures distances.
       wiou_momentum: share of a batch in the running mean of 'wiou_v2' and 'wiou_v3'.
       wiou_alpha: alpha of 'wiou_v3'.
       wiou_delta: delta of 'wiou_v3'.
-      instance_weights: what a positive counts besides: 'none', 1; 'centreness', how central its
-        anchor is in its box (FCOS, ATSS); 'score', its highest score, without a gradient (GFL,
-        arXiv 2006.04388, eq. 9). The sum is then divided by theirs, at least 1, over the batch.
+      instance_weights: further weight of a positive: 'none', 1; 'centreness', that of its anchor in
+        its box (FCOS, ATSS); 'score', its highest score, without a gradient (GFL, arXiv 2006.04388,
+        eq. 9). The sum is then divided by the sum of these weights over the batch, at least 1.
       carl_weight: factor of PISA's classification-aware regression loss (arXiv 1904.04821), which
-        is added to the localization loss; its authors have 1. 0: nothing is computed.
+        is added to the localization loss; its authors use 1. 0: nothing is computed.
       carl_k: exponent of its weights.
       carl_bias: least value of their base, in 0..1.
       weight: factor of the whole localization loss (without CARL).
@@ -204,7 +204,7 @@ class LocalizationOptions:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses what no formula knows."""
+        """Refuses values that no formula knows."""
         _check_choice("name", self.name, LOCALIZATION_LOSSES)
         _check_choice("instance_weights", self.instance_weights, INSTANCE_WEIGHTS)
         if self.power <= 0:
@@ -229,7 +229,7 @@ class LocalizationOptions:
             )
 
     def _check_numbers_of_boxes(self) -> None:
-        """Refuses numbers out of range, and those that are set and that the loss does not have."""
+        """Refuses numbers that are out of range, or set although the loss does not have them."""
         for name, having in _TAKEN_BY.items():
             value, default = getattr(self, name), type(self).__dataclass_fields__[name].default
             if value == default:
@@ -248,12 +248,12 @@ class LocalizationOptions:
 
     @property
     def kind(self) -> str:
-        """The kind of `losses.iou_loss` that a loss on boxes is, or is made of."""
+        """The kind of `losses.iou_loss` that a loss on boxes is, or is built on."""
         return "wiou_v1" if self.name in ("wiou_v2", "wiou_v3") else self.name
 
     @property
     def initial_state(self) -> dict[str, float]:
-        """What the loss carries from step to step, before the first one."""
+        """State of the loss before the first step; it is carried from step to step."""
         return {"wiou_mean": wise_iou.INITIAL_MEAN} if self.kind != self.name else {}
 
     @property
@@ -264,7 +264,7 @@ class LocalizationOptions:
 
 @dataclasses.dataclass(frozen=True)
 class QualityOptions:
-    """The loss of a head that says how good a box is: binary cross-entropy of positives.
+    """The loss of a head that predicts the quality of a box: binary cross-entropy of positives.
 
     Attributes:
       target: 'centreness' (FCOS, arXiv 1904.01355), 'iou' with the ground truth (IoU-aware
@@ -276,7 +276,7 @@ class QualityOptions:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses what no formula knows."""
+        """Refuses values that no formula knows."""
         _check_choice("target", self.target, QUALITIES)
 
 
@@ -287,14 +287,14 @@ class ObjectiveOptions:
     Attributes:
       classification: the classification loss.
       localization: the localization loss.
-      normalizer: what both sums are divided by. 'positives': the positives of
-        the global batch, at least 1. 'positives_at_least_one_per_image': the authors' sum over
-        images of max(positives, 1). 'per_image': torchvision's mean over images of each image's
-        loss over its own positives. 'moving_average': detectron2's moving average of positives.
-      codec: what the four numbers of an anchor say about its box.
-      quality: the loss of what a head says of the quality of its boxes.
-      distribution_weight: factor of the distribution focal loss, where a head puts out the bins of
-        its distances (arXiv 2006.04388); .25 there.
+      normalizer: divisor of both sums. 'positives': the number of positives in the global batch, at
+        least 1. 'positives_at_least_one_per_image': the authors' sum over images of max(positives,
+        1). 'per_image': torchvision's mean over images of each image's loss over its own positives.
+        'moving_average': detectron2's moving average of positives.
+      codec: encoding of a box as the four numbers of an anchor.
+      quality: the loss of a head's predicted quality of its boxes.
+      distribution_weight: factor of the distribution focal loss, if a head outputs the bins of its
+        distances (arXiv 2006.04388); .25 in that paper.
     """
 
     classification: ClassificationOptions = ClassificationOptions()
@@ -305,7 +305,7 @@ class ObjectiveOptions:
     distribution_weight: float = 0.25
 
     def __post_init__(self) -> None:
-        """Refuses what no formula knows."""
+        """Refuses values that no formula knows."""
         _check_choice("normalizer", self.normalizer, NORMALIZERS)
 
     @property

@@ -1,4 +1,4 @@
-"""What the objective computes of every anchor before anything is summed."""
+"""Losses and labels of every anchor, before anything is summed."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -34,9 +34,10 @@ class PerAnchor(NamedTuple):
       labels: int32, 0..C-1, -1 background, -2 ignored.
       gt_index: int32, the slot of the matched box in its image; anything where not positive.
       ious: float32, IoU of the predicted box with its matched box; 0 where not positive.
-      classification: float32, the plain loss that a weight multiplies, with a gradient. Where
-        weights are of whole anchors ('softmax', ISR-P): the loss of the whole anchor, background
-        too, 0 where ignored. Else that of the matched class's entry, 0 where not positive.
+      classification: float32, the plain loss that a weight multiplies, with a gradient. If weights
+        apply to whole anchors ('softmax', ISR-P), it is the loss of the whole anchor, background
+        included, 0 where ignored. Otherwise it is that of the matched class's entry, 0 where not
+        positive.
       localization: float32, plain loss summed over the box, with a gradient; 0 where not positive.
     """
 
@@ -98,7 +99,7 @@ def _box_loss(
 def _classification_loss(
     sigmoids: Sigmoids, positive: jax.Array, ious: jax.Array, options: ClassificationOptions
 ) -> jax.Array:
-    """Plain classification loss `[B, N_l]` of sigmoids: what `PerAnchor.classification` says."""
+    """Plain classification loss `[B, N_l]` of sigmoids, as in `PerAnchor.classification`."""
     focal_loss = functools.partial(
         losses.sigmoid_focal_loss, alpha=options.alpha, gamma=options.gamma
     )
@@ -180,14 +181,14 @@ def per_anchor_scalars(
     *,
     image_size: tuple[int, int] | None = None,
 ) -> PerAnchor:
-    """What the weights are made of; arguments as `detection_objective`."""
+    """Scalars from which the weights are computed; arguments as `detection_objective`."""
     matches = with_int32(matches)
     with_labels = labelled(logits, anchors, matches, options.classification)
     return scalars_of(with_labels, deltas, anchors, matches, targets, options, image_size)
 
 
 def with_int32(matches: Matches) -> Matches:
-    """Matches whose labels and indices may come from elsewhere, and be of any integer dtype."""
+    """Matches with int32 labels and indices; those given may be of any integer dtype."""
     return matches._replace(
         labels=box_ops.as_int32(matches.labels),
         gt_index=box_ops.as_int32(matches.gt_index, "gt_index"),

@@ -1,4 +1,4 @@
-"""Classification losses that are not sums over entries: they look at all of a batch together."""
+"""Classification losses that are not sums over entries but depend on the whole batch."""
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,7 @@ def ranked_sums(
 ) -> jax.Array:
     """Ranking losses of each image's positives, ranked among all entries of the batch.
 
-    The logits of all levels are laid beside each other for it: a copy, which the other losses do
-    without.
+    The logits of all levels are concatenated for this, a copy that the other losses do without.
 
     Args:
       logits: of the levels, with their labels.
@@ -56,7 +55,7 @@ def ranked_sums(
 def ghm_sums(logits: Labelled, options: ClassificationOptions) -> jax.Array:
     """GHM-C of each image, `[B]`, its bins counted over the batch; their sum is the loss.
 
-    It is `losses.ghm_c_loss` level by level, with the counts of all of them.
+    This is `losses.ghm_c_loss` level by level, with the counts of all levels.
     """
     levels = [level for level in logits if isinstance(level, Sigmoids)]
     counts = sum(

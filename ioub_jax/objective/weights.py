@@ -1,4 +1,4 @@
-"""What each anchor counts: the IoU-balanced weights, and PISA's."""
+"""Weights of anchors: the IoU-balanced weights, and PISA's."""
 
 from collections.abc import Mapping
 
@@ -72,8 +72,8 @@ def with_wise_weights(
 ) -> tuple[PerAnchor, Mapping[str, jax.Array]]:
     """The scalars with the localization loss of Wise-IoU v2 or v3, and the next state.
 
-    Its weights take the mean of 1 - IoU over the positives of the batches so far, so they come
-    once those of all levels are known. Other losses stay what they are, and have no state.
+    Its weights need the mean of 1 - IoU over the positives of the batches so far, so they are
+    applied once those of all levels are known. Other losses stay unchanged, and have no state.
 
     Args:
       scalars: of every anchor.
@@ -119,13 +119,13 @@ def carl_weights(
 ) -> jax.Array:
     """PISA's weights `[B, N]` of the localization loss (CARL), differentiable in the logits.
 
-    They have mean 1 over the positives of the batch. With sigmoids they read the logits once more.
+    They have mean 1 over the positives of the batch. With sigmoids, the logits are read once more.
 
     Args:
       logits: of the levels, with their labels.
       scalars: of every anchor.
       level_sizes: anchors of each level.
-      options: `classification.name` says what a score is.
+      options: `classification.name` defines the score.
 
     Returns:
       `[B, N]` float32, 1 where not positive.

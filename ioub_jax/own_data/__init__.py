@@ -1,4 +1,4 @@
-"""Anybody's data: what lies in a folder, and a configuration that suits it.
+"""Your own data: the data set in a folder, and a configuration that suits it.
 
 `look_at("boards")` finds the data set of a folder and measures it; `ioub check_data --data=boards`
 tells what it found, and `ioub train --data=boards` trains with it.

@@ -1,4 +1,4 @@
-"""A configuration file of somebody's own, written from what was found in a folder."""
+"""A user's own configuration file, written from the data set found in a folder."""
 
 import json
 import pathlib
@@ -13,8 +13,8 @@ _WIDTH = 96
 
 _FILE = '''"""{title}, as `ioub check_data --data={place}` found it.
 
-Every value below was measured on the training images; change what you know better. All other keys
-and what they mean: ioub config --config={name}. To train with it:
+Every value below was measured on the training images; change any that you know
+better. All other keys and their meanings: ioub config --config={name}. To train with it:
 
 ioub train --config={name} --workdir=runs/{stem}
 """
@@ -34,17 +34,17 @@ def get_config(argument: str = "{argument}") -> ml_collections.ConfigDict:
 
 
 def check_path(path: pathlib.Path) -> None:
-    """Checks that a configuration can be written to a file before anything is looked at.
+    """Checks that a configuration can be written to a file, before any data is read.
 
     Raises:
       ConfigError: it is there already, is no .py, or its folder is not there.
     """
     if path.suffix != ".py":
-        raise ConfigError(f"{path}: a configuration is a Python file; call it {path.stem}.py.")
+        raise ConfigError(f"{path}: a configuration is a Python file; name it {path.stem}.py.")
     if path.exists():
-        raise ConfigError(f"{path} is there already; give another name, or remove it first.")
+        raise ConfigError(f"{path} exists already; give another name, or remove it first.")
     if not path.parent.is_dir():
-        raise ConfigError(f"{path.parent} is no folder; make it first, or give another name.")
+        raise ConfigError(f"{path.parent} is not a folder; create it first, or give another name.")
 
 
 def write(path: pathlib.Path, data: OwnData) -> None:
@@ -62,7 +62,7 @@ def write(path: pathlib.Path, data: OwnData) -> None:
 
 
 def text(data: OwnData, path: pathlib.Path) -> str:
-    """What `write` writes."""
+    """Text of the file that `write` writes."""
     lines = [f"    # {line}" for line in _wrapped(f"{data.found.title}, in {data.found.place}.")]
     lines += [_assignment(key, value) for key, value in data.found.keys.items()]
     before = None

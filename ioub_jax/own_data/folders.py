@@ -1,4 +1,4 @@
-"""Which data set lies in a folder, of whatever format, and the keys that open it."""
+"""Search for a data set in a folder, in any format, and the keys that open it."""
 
 import collections
 import contextlib
@@ -82,12 +82,12 @@ def find(path: str | os.PathLike[str], data_format: str | None = None) -> Found:
 
 
 def _with_validation(found: Found) -> Found:
-    """The same with images to validate on, where it has none of its own."""
+    """The same with validation images, where the data set has none of its own."""
     if "val" in found.splits:
         return found
     note = (
-        "No images for validation are named: a tenth of the training images, of every class alike, "
-        "is held out for it (data.split.val)."
+        "There are no validation images: a tenth of the training images, stratified by class, is "
+        "held out as such (data.split.val)."
     )
     keys = {**found.keys, "data.split.val": _HELD_OUT}
     named = {**found.splits, "val": HELD_OUT}
@@ -109,7 +109,7 @@ def _coco(path: pathlib.Path) -> Found | None:
         splits[split] = f"{names} with the images of {' and '.join(sorted(folders))}"
         for file in listed:
             if file.images is None:
-                splits[split] = f"{names}, whose images are not there"
+                splits[split] = f"{names}, whose images are missing"
                 notes.append(
                     f"None of the images that {file.path} lists is below {layout.root}: put them "
                     "there."
@@ -153,7 +153,7 @@ def _yolo(path: pathlib.Path) -> Found | None:
         keys["data.yolo.train_split"] = yolo_layout.ALL
     notes = []
     if layout.names is None:
-        notes = ["Nothing names the classes: they are called by their numbers."]
+        notes = ["No file names the classes: they are named by their numbers."]
     return _found("yolo", place, keys, splits, notes)
 
 
@@ -166,7 +166,7 @@ def _cityscapes(path: pathlib.Path) -> Found | None:
 
 
 def _tfds(path: pathlib.Path) -> Found | None:
-    """A version that TFDS has prepared, or the folder of one, of its data set or of all."""
+    """A data set prepared by TFDS: a version's folder, the data set's, or that of all."""
     if not path.is_dir():
         return None
     levels = ("*/" * depth for depth in range(4))
@@ -188,8 +188,8 @@ def _tfds(path: pathlib.Path) -> Found | None:
         keys |= {f"data.tfds.{role}_split": name for role, name in splits.items()}
         return _found("tfds", version, keys, splits)
     raise DataError(
-        f"{version / 'dataset_info.json'}: is not what TFDS writes beside features.json; prepare "
-        "the data set once more.",
+        f"{version / 'dataset_info.json'}: this is not the file that TFDS writes beside "
+        "features.json; prepare the data set again.",
         "folder",
     )
 
@@ -219,7 +219,7 @@ FORMATS: dict[str, tuple[str, Callable[[pathlib.Path], Found | None]]] = {
 
 
 def _what_is_there(path: pathlib.Path, data_format: str | None) -> str:
-    """What a folder has instead of a data set, and what it could have."""
+    """A sentence on the content of a folder without a data set, and on what it could have."""
     wanted = FORMATS[data_format][0] if data_format else "data set of a known format"
     if path.is_file():
         return (
@@ -234,6 +234,6 @@ def _what_is_there(path: pathlib.Path, data_format: str | None) -> str:
     listed = ", ".join(f"{count:,} {suffix}" for suffix, count in counts.most_common(4))
     return (
         f"{path}: there is no {wanted} ({listed or 'no file at all'}); what can be read is COCO's "
-        "JSON, YOLO's rows of numbers, VOC's XML, Cityscapes and what TFDS has prepared "
-        "(docs/data.md), and converters such as datumaro, FiftyOne or Roboflow write these."
+        "JSON, YOLO's rows of numbers, VOC's XML, Cityscapes and data sets prepared by TFDS "
+        "(docs/data.md), which converters such as datumaro, FiftyOne or Roboflow can write."
     )

@@ -1,4 +1,4 @@
-"""A folder of somebody's data, looked at once: what is there, and what suits it."""
+"""A single look at a folder of a user's data: its content, and the values that suit it."""
 
 import contextlib
 import dataclasses
@@ -24,7 +24,7 @@ _USES = {"train": "training", "val": "validation", "test": "a test"}
 
 @dataclasses.dataclass(frozen=True)
 class OwnData:
-    """What lies in a folder, and a configuration that suits it.
+    """The data set in a folder, and a configuration that suits it.
 
     Attributes:
       found: the data set.
@@ -41,7 +41,7 @@ class OwnData:
     argument: str
 
     def config(self) -> ml_collections.ConfigDict:
-        """The recipe with all that was found and measured."""
+        """The recipe with all found and measured values."""
         config = _recipe(self.argument, self.found)
         for setting in self.settings:
             _set(config, setting.key, setting.value)
@@ -52,7 +52,7 @@ class OwnData:
 def look_at(
     path: str | os.PathLike[str], data_format: str | None = None, argument: str = ""
 ) -> OwnData:
-    """Finds the data set of a folder, measures its training images and looks for what is missing.
+    """Finds the data set of a folder, measures its training images and looks for gaps.
 
     Args:
       path: as for `find`.
@@ -73,7 +73,7 @@ def look_at(
     annotations = annotations_of(source)
     if not len(annotations.without_ignored().boxes):
         raise DataError(
-            f"{found.place}: its training images have no box; without one nothing can be learned.",
+            f"{found.place}: its training images have no box, so there is nothing to learn.",
             "nothing_learned",
         )
     missing = [*found.notes, *unopened]
@@ -88,7 +88,7 @@ def look_at(
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the log lines of opening: whoever uses the data opens it again, and tells them."""
+    """Hides the log lines of opening, which come again when the data is used."""
     logger = logging.getLogger("ioub_jax")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -101,7 +101,7 @@ def _quietly() -> Iterator[None]:
 def _open_all(
     data: ml_collections.ConfigDict, found: Found
 ) -> tuple[Source, dict[str, Source], list[str]]:
-    """The training images, the images of all splits, and why some cannot be opened."""
+    """The training images, the images of all splits, and errors of splits that cannot be opened."""
     opened: dict[str, Source] = {"train": data_parts.open_source(data, "train")}
     unopened = []
     for split in ("val", "test"):
@@ -131,7 +131,7 @@ def _set(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
 def _without_boxes(
     data: ml_collections.ConfigDict, found: Found, source: Source
 ) -> tuple[Setting, ...]:
-    """The classes to learn, where the training images have no box of others."""
+    """The classes to learn, if the training images lack boxes of others."""
     names = source.classes
     if "classes" not in data[found.format] or list(names) == [str(k) for k in range(len(names))]:
         return ()  # without names the numbers are the classes, all of them
@@ -144,14 +144,14 @@ def _without_boxes(
     if len(empty) > _SHOWN_CLASSES:
         told += f" and {len(empty) - _SHOWN_CLASSES} more"
     why = (
-        f"The training images have no box of {len(empty)} of the {len(names)} classes ({told}): "
+        f"The training images have no box of {len(empty)} of the {len(names)} classes ({told}); "
         f"the others are learned ({key})."
     )
     return (Setting(key, tuple(name for name in names if name not in empty), why),)
 
 
 def _problems_of(source: Source, split: str) -> Iterator[str]:
-    """What is left out of a split, kind by kind, with the first of each."""
+    """Faults that leave parts of a split out, kind by kind, with the first of each."""
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
     for problem in source.skipped:
@@ -162,7 +162,7 @@ def _problems_of(source: Source, split: str) -> Iterator[str]:
 
 
 def _lines(found: Found, opened: dict[str, Source]) -> Iterator[str]:
-    """Where the data is, what is in it, what it is about."""
+    """Lines on the place, the content and the subject of the data."""
     also = f" (also there: {', '.join(found.others)})" if found.others else ""
     yield f"Found {found.title} in {found.place}{also}."
     parts = []

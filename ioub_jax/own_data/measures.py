@@ -1,4 +1,4 @@
-"""What suits a data set, measured on it: each value of a key, and why."""
+"""Values of keys that suit a data set, measured on it, each with its reason."""
 
 import dataclasses
 import math
@@ -68,14 +68,14 @@ def measure(config: ml_collections.ConfigDict, annotations: Annotations) -> list
         )
     )
     chosen.append(
-        Setting("data.keep_empty", True, "Images without objects teach what is background.")
+        Setting("data.keep_empty", True, "Images without objects are examples of background.")
     )
     chosen.append(
         Setting(
             "data.augmentation.scale_jitter",
             (0.8, 1.25),
-            "Few images have few sizes of objects. Where up and down are alike, set "
-            "data.augmentation.vertical_flip to 0.5, too.",
+            "Few images show objects in few sizes. If up and down look alike, also set "
+            "data.augmentation.vertical_flip to 0.5.",
         )
     )
     return [
@@ -86,7 +86,7 @@ def measure(config: ml_collections.ConfigDict, annotations: Annotations) -> list
 
 
 def _canvases(annotations: Annotations) -> Setting:
-    """The size at which most objects are seen, on as few canvases as pad little."""
+    """The size at which most objects are seen, on as few canvases as keep the padding small."""
     sizes = annotations.sizes
     short, long = (float(np.median(sides)) for sides in (sizes.min(axis=1), sizes.max(axis=1)))
     small = _small_objects(annotations)
@@ -101,7 +101,7 @@ def _canvases(annotations: Annotations) -> Setting:
     )
     if seen < 0.75 * _SMALL_OBJECT:
         why += (
-            " That is little: train on tiles (data.tiles.size), or on larger canvases where the "
+            " That is small: train on tiles (data.tiles.size), or on larger canvases if the "
             "machine allows it."
         )
     return Setting("data.canvases", canvases, why)
@@ -140,7 +140,7 @@ def _few(sizes: np.ndarray, resize: Resize) -> tuple[Size, ...]:
 
 
 def _anchors(config: ml_collections.ConfigDict, annotations: Annotations) -> list[Setting]:
-    """Sizes and ratios that reach the boxes which those of the recipe do not."""
+    """Sizes and ratios for the boxes that the recipe's anchors do not reach."""
     detector = detectors.create(config, num_classes=1)
     canvases = tuple(map(tuple, config.data.canvases))
     anchoring = Anchoring(detector.levels, canvases, Resize("fit"), has_one_size=True)
@@ -152,14 +152,14 @@ def _anchors(config: ml_collections.ConfigDict, annotations: Annotations) -> lis
     if remedy is None:
         return []
     why = (
-        f"The recipe's anchors reach all but {share:.1%} of the boxes at IoU .5, these all but "
-        f"{remedy.share:.1%}."
+        f"The recipe's anchors reach all but {share:.1%} of the boxes at IoU .5, these anchors all "
+        f"but {remedy.share:.1%}."
     )
     return [Setting(key, value, why) for key, value in remedy.values.items()]
 
 
 def _schedule(images: int, batch_size: int) -> Iterator[Setting]:
-    """How long, from how many images there are."""
+    """Length of the schedule, from the number of images."""
     epochs = max(_FEWEST_EPOCHS, math.ceil(_FEWEST_IMAGES / images))
     seen = -(-images * epochs // batch_size) * batch_size
     yield Setting(
@@ -177,5 +177,5 @@ def _schedule(images: int, batch_size: int) -> Iterator[Setting]:
     yield Setting(
         "runtime.checkpoint_every_images",
         every,
-        "What a kill may cost at most; a signal costs nothing.",
+        "A killed run loses at most this much; a signal costs nothing.",
     )

@@ -1,4 +1,4 @@
-"""The configuration behind `--data=PATH`: as a recipe, whose argument is what was given."""
+"""The configuration behind `--data=PATH`: like a recipe, with the given path as its argument."""
 
 import ml_collections
 
@@ -8,7 +8,7 @@ SEPARATOR = "|"
 
 
 def get_config(argument: str) -> ml_collections.ConfigDict:
-    """What suits the data set in a folder.
+    """A configuration that suits the data set in a folder.
 
     Args:
       argument: the format or nothing, the words of the recipe, and the folder, with `SEPARATOR`

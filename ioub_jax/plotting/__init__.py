@@ -1,4 +1,4 @@
-"""Pictures of data and of training runs: labels, detections, anchors that learn, diagnostics.
+"""Pictures of data and of training runs: labels, detections, positive anchors, diagnostics.
 
 Each function but `diagnostics` writes one PNG from plain arrays, with matplotlib's Figure objects
 and never pyplot's global state, so that it can run in a loop, in a thread and without a display.

@@ -1,4 +1,4 @@
-"""The colour of a class, the same in every picture, and what is written on it."""
+"""The colour of a class, the same in every picture, and of the text on it."""
 
 from collections.abc import Iterable, Sequence
 
@@ -20,7 +20,7 @@ _LIGHT = 0.55  # luminance from which black is easier to read than white
 
 
 def class_color(label: int) -> Color:
-    """The colour of a class, in which every 20th is the same."""
+    """The colour of a class; colours repeat after 20 classes."""
     return CLASS_COLORS[label % 20]
 
 

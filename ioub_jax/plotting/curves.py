@@ -1,4 +1,4 @@
-"""How a run went."""
+"""Learning curves of a run."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ def learning_curves(
     others: Sequence[str] = (),
     title: str | None = None,
 ) -> None:
-    """Draws how a run went: losses, IoU of its positives, average precision, learning rate.
+    """Draws the curves of a run: losses, IoU of its positives, average precision, learning rate.
 
     Losses and IoU are drawn twice, faint as they were logged and strong as a running mean over 5 %
     of the records. A key that no record has leaves its curve away.
@@ -81,7 +81,7 @@ def learning_curves(
 def _plot_others(
     panels: Sequence[Axes], evaluations: Sequence[Mapping[str, Any]], keys: Sequence[str]
 ) -> Sequence[Axes]:
-    """Draws a number in each panel, and gives the panels that are needed."""
+    """Draws a number in each panel, and returns the panels in use."""
     for axes, key in zip(panels[: len(keys)], keys, strict=True):
         steps, values = _series(evaluations, key)
         if steps.size:
@@ -94,7 +94,7 @@ def _plot_others(
 
 
 def _plot_without_ema(axes: Axes, evaluations: Sequence[Mapping[str, Any]], key: str) -> None:
-    """Draws a number of the weights themselves, where their moving average is what counts."""
+    """Draws a number of the weights themselves, beside that of their moving average."""
     steps, values = _series(evaluations, f"without_ema_{key}")
     if steps.size:
         label = f"{printable(key)} without EMA"

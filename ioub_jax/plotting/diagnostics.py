@@ -1,4 +1,4 @@
-"""All pictures of a report of diagnostics."""
+"""All pictures of the diagnostics."""
 
 import os
 import pathlib
@@ -13,7 +13,7 @@ from ioub_jax.plotting.score_and_iou import correlation_by_class, iou_bins, scor
 
 
 def diagnostics(folder: str | os.PathLike[str], report: Mapping[str, Any]) -> list[str]:
-    """Draws every picture that a report has the numbers of, several runs in each.
+    """Draws every picture for which a report has the numbers, several runs in each.
 
     Args:
       folder: where the PNGs go; it must exist.

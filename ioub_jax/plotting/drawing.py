@@ -1,4 +1,4 @@
-"""What the pictures share."""
+"""Common elements of the pictures."""
 
 import functools
 import textwrap
@@ -27,7 +27,7 @@ Runs = Mapping[str, Mapping[str, Any]]
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
-    """What can be shown of an image of any channels, `[H, W, 3]`: the first three, or one as grey.
+    """The visible part of an image of any channels, `[H, W, 3]`: the first three, or one as grey.
 
     Of four, red, green, blue and near infrared, that is the colours.
     """
@@ -44,7 +44,7 @@ def show_image(axes: Axes, image: np.ndarray) -> None:
 
 
 def draw_ground_truth(axes: Axes, boxes: Boxes, labels: Values) -> None:
-    """Draws boxes as white dashes on black, but for those with a negative label."""
+    """Draws boxes as white dashes on black, except those with a negative label."""
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     for box in boxes[np.asarray(labels).reshape(-1) >= 0]:
         for color, style in (("black", "-"), ("white", (0, (3, 3)))):
@@ -68,23 +68,23 @@ def ground_truth_handle() -> tuple[Line2D, Line2D]:
 
 
 def run_color(number: int) -> str:
-    """The colour of the run with that number."""
+    """The colour of the run with a number."""
     return RUN_COLORS[number % len(RUN_COLORS)]
 
 
 def decimals(value: float | None, digits: int = 3) -> str:
-    """A number as the pictures print it; `-` where it does not exist."""
+    """A number as the pictures print it; `-` for one that does not exist."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
 def add_caption(figure: Figure, text: str) -> None:
-    """Writes what a reader has to know below the panels of a figure with constrained layout."""
+    """Writes a note for the reader below the panels of a figure with constrained layout."""
     lines = textwrap.fill(text, width=int(_LETTERS_AN_INCH * figure.get_figwidth()))
     figure.supxlabel(lines, fontsize=9, color=GREY, x=0.01, ha="left", multialignment="left")
 
 
 def tidy(axes: Axes, *, grid: Literal["both", "x", "y"] = "both") -> None:
-    """A faint grid, and no frame above and to the right."""
+    """Draws a faint grid, and no frame above and to the right."""
     axes.grid(axis=grid, alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""Several arms beside one another."""
+"""Comparison of several arms."""
 
 import os
 from collections.abc import Container, Mapping, Sequence
@@ -22,7 +22,7 @@ def comparison(
     hundredths: Container[str] = _METRICS,
     title: str | None = None,
 ) -> None:
-    """Draws what every run reached, and the paired differences with their intervals.
+    """Draws the results of every run, and the paired differences with their intervals.
 
     Above, a point is a run, and the runs of one seed are joined: lines that rise together show a
     gain that chance of the seed does not. Below, an interval that keeps clear of 0 is a difference.
@@ -95,7 +95,7 @@ def _plot_differences(
 
 
 def _name_units(panels: Sequence[Axes], in_hundredths: Sequence[bool]) -> None:
-    """Says left of the first panel, and of the first with another unit, what a difference is in."""
+    """Labels the first panel, and the first with another unit, with the unit of a difference."""
     for column, (axes, hundredths) in enumerate(zip(panels, in_hundredths, strict=True)):
         if column == 0:
             unit = " (hundredths)" if hundredths else ""
@@ -114,7 +114,7 @@ def _short_names(arms: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _name_arms(axes: Axes, names: Sequence[str]) -> None:
-    """Writes the arms below the panels, that share this axis, turned as far as they are long."""
+    """Writes the arms below the panels, which share this axis, rotated by their length."""
     longest = max(map(len, names))
     turn = 0 if longest <= 4 else 35 if longest <= 16 else 90
     axes.set_xlim(-0.5, len(names) - 0.5)

@@ -1,4 +1,4 @@
-"""How hard the IoU-balanced localization loss pulls at good boxes and at bad ones."""
+"""Gradient of the IoU-balanced localization loss at good and at bad boxes."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from ioub_jax.plotting.drawing import DPI, GREY, add_caption, tidy
 
 _TITLES = {
-    "shift": "centre wrong by |δ| widths: IoU = (1 - |δ|) / (1 + |δ|)",
-    "stretch": "width wrong by exp(|δ|): IoU = exp(-|δ|)",
+    "shift": "centre off by |δ| widths: IoU = (1 - |δ|) / (1 + |δ|)",
+    "stretch": "width off by exp(|δ|): IoU = exp(-|δ|)",
 }
 
 
@@ -34,9 +34,10 @@ def gradient_norm(path: str | os.PathLike[str], curves: Sequence[Mapping[str, An
         axes.set_title(title, fontsize=11)
         axes.set_xlabel("|δ|, the error of one delta; the other three are right")
     figure.axes[0].set_ylim(0, 1.08 * max(max(curve["closed_form"]) for curve in curves))
-    figure.axes[0].set_ylabel("norm of the gradient by the deltas")
+    figure.axes[0].set_ylabel("norm of the gradient with respect to the deltas")
     figure.suptitle(
-        "A larger λ pulls harder at boxes that fit and lets go of those that do not", fontsize=13
+        "A larger λ strengthens the gradient of boxes that fit and weakens that of others",
+        fontsize=13,
     )
     beta = curves[0]["beta"]
     add_caption(

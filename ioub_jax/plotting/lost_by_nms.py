@@ -1,4 +1,4 @@
-"""What non-maximum suppression keeps and loses."""
+"""Losses by non-maximum suppression."""
 
 import os
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _FEWEST = 10
 
 
 def suppression(path: str | os.PathLike[str], runs: Runs) -> None:
-    """Draws how well objects are localized before NMS, after it, and what that costs.
+    """Draws how well objects are localized before and after NMS, and the cost of the difference.
 
     Args:
       path: the PNG to write.
@@ -45,7 +45,7 @@ def suppression(path: str | os.PathLike[str], runs: Runs) -> None:
     means.set_title("Mean IoU of an object's best box")
     means.set_ylim(0, 1)
     means.set_xlim(-0.7, len(runs) - 0.3)
-    by_iou.set_title("Lost, by how good the best candidate was")
+    by_iou.set_title("Loss, by the IoU of the best candidate")
     by_iou.set(xlim=(0.5, 1), xlabel="IoU of the best candidate", ylabel="mean IoU lost")
     by_iou.set_ylim(bottom=0)
     for axes in (recall, means, by_iou):
@@ -53,14 +53,14 @@ def suppression(path: str | os.PathLike[str], runs: Runs) -> None:
     if len(runs) > 1:
         by_iou.legend(fontsize=9, loc="lower right")
     figure.suptitle(
-        "What NMS loses: the best scored box is kept, not the best localized", fontsize=13
+        "Loss by NMS: the box with the best score is kept, not the best localized one", fontsize=13
     )
     add_caption(
         figure,
-        "The shaded gap is lost: a better localized box of the class was there, and one with a "
-        "better score suppressed it. The less, the better scores follow localization. Means are "
-        "over the objects that a candidate reaches with IoU ≥ .5; on the right, bins with fewer "
-        "than ten objects are left out.",
+        "The shaded gap is lost: a better localized box of the class existed, and one with a "
+        "better score suppressed it. The smaller the gap, the better scores follow localization. "
+        "Means are over the objects that a candidate reaches with IoU ≥ .5; on the right, bins "
+        "with fewer than ten objects are left out.",
     )
     figure.savefig(path, format="png")
 

@@ -1,4 +1,4 @@
-"""Where the name of a box is written, in every picture."""
+"""Places of the names of boxes, in every picture."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ def free_place(
     image: tuple[float, float],
     taken: Sequence[np.ndarray],
 ) -> np.ndarray | None:
-    """A place at a box for its name, in the image and over no other name, or None.
+    """A place for a box's name, in the image and over no other name, or None.
 
     Args:
       box: `[4]` xyxy in pixels of the image.
@@ -32,5 +32,5 @@ def free_place(
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two places have an area in common."""
+    """True if two places have an area in common."""
     return bool((np.minimum(a[2:], b[2:]) > np.maximum(a[:2], b[:2])).all())

@@ -1,4 +1,4 @@
-"""Detections on a single image, in the look of the sheets."""
+"""Detections on a single image, in the style of the sheets."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ def _places(
     names: list[str],
     size: tuple[int, int],
 ) -> list[np.ndarray | None]:
-    """Where each name is written, of the first boxes first."""
+    """Place of each name, the names of the first boxes first."""
     places: list[np.ndarray | None] = []
     for box, name in zip(boxes, names, strict=True):
         left, top, right, bottom = pen.textbbox((0, 0), name, font=font)
@@ -83,7 +83,7 @@ def _places(
 
 
 def _outline(pen: ImageDraw.ImageDraw, box: np.ndarray, color: tuple[int, ...], line: int) -> None:
-    """Draws the outline of a box, whose last pixels are those before its right and lower edge."""
+    """Draws the outline of a box; its last pixels are those before its right and lower edge."""
     x0, y0, x1, y1 = box
     corners = np.array([x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)])
     width, height = corners[2:] - corners[:2]

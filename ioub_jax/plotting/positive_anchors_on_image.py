@@ -1,4 +1,4 @@
-"""Which anchors learn, and how much each weighs."""
+"""Positive anchors on an image, with their weights."""
 
 import os
 from typing import Any
@@ -37,7 +37,7 @@ def positive_anchors(
     *,
     title: str | None = None,
 ) -> None:
-    """Draws an image's positive anchors: how well each is localized and how much it weighs.
+    """Draws an image's positive anchors with their IoUs and weights.
 
     The left panel colours every positive anchor's centre and predicted box by the IoU of that box
     with its object, the middle one by its weight in the loss, the right one plots weight against

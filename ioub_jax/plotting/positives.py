@@ -1,4 +1,4 @@
-"""How the positives of a run, and what they weigh, change while it trains."""
+"""Changes of a run's positives, and of their weights, during training."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def positives(
         figure,
         "Every column is a histogram that sums to 1, the line its mean. Weights: 1 (dashes) is the "
         "plain loss, and the topmost bin also holds what lies above it. An IoU-balanced loss "
-        "spreads the weights, up for the well localized and down for the others.",
+        "spreads the weights: up for well localized positives, down for the others.",
     )
     figure.savefig(path, format="png")
 

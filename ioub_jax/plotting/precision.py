@@ -82,7 +82,7 @@ def _draw_curves(axes: Axes, precision: Mapping[str, Any], color: str) -> None:
 
 
 def lrp(path: str | os.PathLike[str], runs: Runs) -> None:
-    """Draws the optimal LRP error and what it is made of, beside average precision.
+    """Draws the optimal LRP error and its components, beside average precision.
 
     Args:
       path: the PNG to write.
@@ -118,9 +118,7 @@ def lrp(path: str | os.PathLike[str], runs: Runs) -> None:
     ]
     handles += [Patch(color=to_rgba(GREY, strength), label=name) for name, strength in _PARTS]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=9)
-    figure.suptitle(
-        "What is wrong: boxes that do not fit, false ones, or missing ones?", fontsize=13
-    )
+    figure.suptitle("The errors: boxes that do not fit, false boxes, or missing ones?", fontsize=13)
     figure.savefig(path, format="png")
 
 
@@ -131,7 +129,7 @@ def _draw_parts(
     rows: Sequence[Mapping[str, Any]],
     color: str,
 ) -> None:
-    """Stacks what localization, false positives and misses add to the error."""
+    """Stacks the contributions of localization, false positives and misses to the error."""
     parts = np.array([row["parts"] or (0.0, 0.0, 0.0) for row in rows])
     left = np.zeros(len(rows))
     for index, (_, strength) in enumerate(_PARTS):
@@ -144,7 +142,7 @@ def _draw_parts(
 
 
 def calibration(path: str | os.PathLike[str], runs: Runs) -> None:
-    """Draws what scores are worth: the precision and the localization of detections by score.
+    """Draws the precision and the localization of detections by score.
 
     Args:
       path: the PNG to write.
@@ -177,18 +175,19 @@ def calibration(path: str | os.PathLike[str], runs: Runs) -> None:
     if any(row["detections"] for run in runs.values() for row in run["calibration"]["bins"]):
         counts.set_yscale("log")
     _finish_calibration(precision, located, fits, counts)
-    figure.suptitle("What is a score worth?", fontsize=13)
+    figure.suptitle("What does a score mean?", fontsize=13)
     add_caption(
         figure,
-        "On the diagonal a score says what it means; above it the detector is too modest, below it "
-        "too sure. The line on the right should rise: better scores, better boxes.",
+        "On the diagonal a score equals the share of true detections; above it the detector is "
+        "underconfident, below it overconfident. The line on the right should rise: better scores, "
+        "better boxes.",
     )
     figure.savefig(path, format="png")
 
 
 def _finish_calibration(precision: Axes, located: Axes, fits: Axes, counts: Axes) -> None:
     precision.set_title("Share of true detections (IoU ≥ .5)")
-    located.set_title("That share times the mean IoU of the true")
+    located.set_title("That share times the mean IoU of true detections")
     fits.set_title("Mean IoU of the true detections")
     for axes in (precision, located):
         axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, zorder=1)

@@ -1,4 +1,4 @@
-"""Whether better localized detections have better scores."""
+"""Relation between the scores of detections and their localization."""
 
 import os
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _FEWEST, _FEWEST_OF_CLASS = 5, 10
 
 
 def score_against_iou(path: str | os.PathLike[str], runs: Runs) -> None:
-    """Draws how score and IoU with ground truth go together, a panel for each run.
+    """Draws score against IoU with the ground truth, a panel for each run.
 
     Args:
       path: the PNG to write.
@@ -51,8 +51,8 @@ def score_against_iou(path: str | os.PathLike[str], runs: Runs) -> None:
     add_caption(
         figure,
         "Every column sums to 1 (those of fewer than five detections are left out); the line is "
-        "the mean score. Where scores follow localization, line and dark cells rise to the right. "
-        "Where they are flat, NMS does not know which of the boxes on an object fits best.",
+        "the mean score. If scores follow localization, the line and the dark cells rise to the "
+        "right. If they are flat, NMS cannot tell which of the boxes on an object fits best.",
     )
     figure.savefig(path, format="png")
 
@@ -73,13 +73,13 @@ def _draw_density(axes: Axes, correlation: Mapping[str, Any], number: int) -> An
 
 
 def _mean_scores(correlation: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-    """Middle and mean score of every bin of IoU that has some detections."""
+    """Middle and mean score of every bin of IoU with detections."""
     bins = [row for row in correlation["iou_bins"] if row["detections"] >= _FEWEST]
     return [(row["lower"] + row["upper"]) / 2 for row in bins], [row["score"] for row in bins]
 
 
 def iou_bins(path: str | os.PathLike[str], runs: Runs) -> None:
-    """Draws which share of the detections is localized how well, and with which scores.
+    """Draws the share of the detections and their scores in each bin of IoU.
 
     Args:
       path: the PNG to write.

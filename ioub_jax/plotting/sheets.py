@@ -78,7 +78,7 @@ def contact_sheet(
     score_threshold: float = 0.3,
     title: str | None = None,
 ) -> None:
-    """Draws images in a grid, with their ground truth and what a detector found.
+    """Draws images in a grid, with their ground truth and detections.
 
     Ground truth is a thin dashed outline in black and white. Detections are solid outlines in their
     class's colour, with name and score. Where many detections crowd, a name that would cover
@@ -212,7 +212,7 @@ def _sheet(
 
 
 def _legend_columns(names: Sequence[str], width: float) -> int:
-    """How many names fit beside each other below a sheet of some inches."""
+    """Number of names that fit beside each other below a sheet of some inches."""
     widest = max((_ink_width(name, _LEGEND_POINTS) for name in names), default=0.0)
     # Sample, its distance and the distance of columns are about 5 letters wide.
     column = (widest + 5 * _LEGEND_POINTS) / 72
@@ -282,7 +282,7 @@ def _draw_labelled(
 
 
 def _outline(box: np.ndarray, color: Color, depth: int, **style: Any) -> Rectangle:
-    """The outline of a box; the lower its depth, the further on top."""
+    """The outline of a box; a lower depth is drawn further on top."""
     outline = rectangle(
         box, facecolor="none", edgecolor=color, lw=1.8, zorder=5 - depth / 1000, **style
     )
@@ -314,7 +314,7 @@ def _draw_name(
 def _free_place(
     axes: Axes, box: np.ndarray, text: str, taken: Sequence[np.ndarray]
 ) -> np.ndarray | None:
-    """A place at a box for its name, xyxy in image pixels and over no other name, or None."""
+    """A place for a box's name, xyxy in image pixels and over no other name, or None."""
     image_width, image_height = axes.get_xlim()[1], axes.get_ylim()[0]
     pixels_a_point = image_width / axes.bbox.width * DPI / 72
     width = (_ink_width(text, _NAME_POINTS) + 2.5) * pixels_a_point

@@ -1,1 +1,1 @@
-"""One HTML file that tells why a detector fails: errors by kind, thresholds, the worst images."""
+"""One HTML file that explains why a detector fails: errors by kind, thresholds, worst images."""

@@ -1,4 +1,4 @@
-"""The boxes over a picture, as SVG: coloured and dashed by kind, with their names as text."""
+"""Boxes over a picture, as SVG: coloured and dashed by kind, with their names as text."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ _EDGE = 0.03  # of the image's height: as near to its edge a name has no room be
 
 @dataclasses.dataclass(frozen=True)
 class _Shown:
-    """A box that is drawn: `name`, `kind`, `box` (xywh), short `label`, what is `told` of it."""
+    """A box to draw: `name`, `kind`, `box` (xywh), short `label`, and the text `told` about it."""
 
     name: str
     kind: str
@@ -42,7 +42,7 @@ class _Shown:
 
 
 class Overlays:
-    """Draws what was found in an image, and what there is.
+    """Draws the detections and the ground truth of an image.
 
     Args:
       measured: of what.
@@ -106,13 +106,13 @@ def _short(name: str, letters: int = _LETTERS) -> str:
 
 
 def _of_image(order: np.ndarray, images: np.ndarray, image: int) -> np.ndarray:
-    """Which of some that are ordered by their images are in one."""
+    """Positions of one image's entries among those sorted by image."""
     bounds = np.searchsorted(images[order], (image + 1, image + 2))
     return order[bounds[0] : bounds[1]]
 
 
 def _halos(shown: list[_Shown]) -> Iterator[Html]:
-    """What keeps every colour apart from every background: a path a kind."""
+    """Outlines that keep every colour apart from every background: one path for each kind."""
     for kind in SHOWN_KINDS:
         path = "".join(outline(one.box) for one in shown if one.kind == kind)
         if path:
@@ -140,12 +140,12 @@ def outline(box: Box) -> str:
 
 
 def _rounded(value: float) -> str:
-    """A coordinate in few letters; what lies far outside of any image is brought nearer."""
+    """A coordinate in few letters; points far outside of any image are moved closer."""
     return f"{min(max(value, -1e5), 1e5):.1f}".removesuffix(".0")
 
 
 def legend(*, with_switches: bool) -> Html:
-    """What colours and dashes mean, each with a switch for the enlarged picture or without."""
+    """Meaning of colours and dashes, each with a switch for the enlarged picture or without."""
     entries = []
     for kind, told in SHOWN_KINDS.items():
         sample = element("path", d="M2 2H22V12H2Z", class_=f"b k-{kind}")

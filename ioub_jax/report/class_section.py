@@ -1,4 +1,4 @@
-"""The parts of a report on classes: their numbers and thresholds, and what is taken for what."""
+"""Sections of a report on classes: their numbers and thresholds, and their confusions."""
 
 import numpy as np
 
@@ -16,18 +16,18 @@ _COLUMNS = (
     Column("AP50"),
     Column("AP75"),
     Column("cut by F1", "the score threshold with the greatest F1, at IoU .5"),
-    Column("precision", "the share of true ones among the detections from that score on"),
-    Column("recall", "the share of the objects that these find"),
+    Column("precision", "the share of true detections from that score on"),
+    Column("recall", "the share of the objects that they find"),
     Column("F1"),
     Column("cut by LRP", "the score threshold with the least LRP error, at IoU .5"),
     Column("precision", "as before, from that score on"),
     Column("recall", "as before, from that score on"),
-    Column("LRP", "the LRP error: 0 is perfect, 1 is nothing right"),
+    Column("LRP", "the LRP error: 0 is perfect, 1 means that nothing is right"),
 )
 
 
 def class_section(measured: Measured) -> Html:
-    """A row a class."""
+    """A table with a row for each class."""
     thresholds, metrics = measured.errors.thresholds, measured.metrics
     of_all = [
         text_cell(element("b", "all classes")),
@@ -49,9 +49,9 @@ def class_section(measured: Measured) -> Html:
     return joined(
         element(
             "p",
-            "With each score threshold stands what the detections from that score on are worth, "
-            "on these images. The pictures, the confusion matrix and the counts of images below "
-            f"are at the thresholds by F1; a class with fewer than {LEAST_BOXES} objects is cut at "
+            "Beside each score threshold is the quality of the detections from that score on, on "
+            "these images. The pictures, the confusion matrix and the counts of images below are "
+            f"at the thresholds by F1; a class with fewer than {LEAST_BOXES} objects is cut at "
             "that of all classes.",
         ),
         table(
@@ -73,17 +73,17 @@ def _point(point: OperatingPoint | None, measure: str) -> list[Html]:
 
 
 def confusion_section(measured: Measured) -> Html:
-    """The confusion matrix, of many classes those that are confused most, and a list."""
+    """The confusion matrix, for many classes that of the most confused ones, and a list."""
     confusion = measured.errors.confusion
     chosen = _chosen(confusion)
     left_out = len(confusion.names) - len(chosen)
-    note = f" {left_out} classes that are confused less are left out here." if left_out else ""
+    note = f" {left_out} classes with fewer confusions are left out here." if left_out else ""
     return joined(
         element(
             "p",
-            "Objects in rows, what they are detected as in columns, at the score thresholds and an "
-            "IoU of .5. The last column are missed objects, the last row detections of nothing."
-            f"{note}",
+            "Objects in rows, the classes that they are detected as in columns, at the score "
+            "thresholds and an IoU of .5. The last column has missed objects, the last row "
+            f"detections of background.{note}",
         ),
         _matrix(confusion, chosen),
         element("h3", "Most frequent confusions"),
@@ -148,7 +148,7 @@ def _list(confusion: ConfusionMatrix) -> Html:
     background = len(confusion.names)
     between = [cell for cell in confusion.confusions() if background not in cell[:2]]
     if not between:
-        return element("p", "No object is taken for one of another class instead of its own.")
+        return element("p", "No object is detected as another class instead of its own.")
     columns = [
         Column("object", is_text=True),
         Column("taken for", is_text=True),
@@ -167,4 +167,4 @@ def _list(confusion: ConfusionMatrix) -> Html:
         )
         for row, column, count in between[:_LISTED]
     ]
-    return table(columns, rows, "Which class is taken for which")
+    return table(columns, rows, "Confusions of classes")

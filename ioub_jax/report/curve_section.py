@@ -1,4 +1,4 @@
-"""The part of a report on scores: precision over recall, and which scores are true."""
+"""Section of a report on scores: precision over recall, and scores of true detections."""
 
 from collections.abc import Sequence
 
@@ -55,7 +55,9 @@ def _sweep(measured: Measured, upright: float | None) -> Html:
     told = "none is best" if upright is None else f"the best F1 is at {decimals(upright)}"
     return element(
         "figure",
-        element("figcaption", "Where to cut: what is kept from each score on, all classes"),
+        element(
+            "figcaption", "Score thresholds: the detections kept from each score on, all classes"
+        ),
         line_chart(
             lines,
             scores_axis(low, high),
@@ -106,7 +108,8 @@ def _by_class(measured: Measured) -> Html:
         "details",
         element("summary", told),
         element(
-            "p", "The dot is at the best threshold by F1, the upright line where the class is cut."
+            "p",
+            "The dot is at the best threshold by F1, the vertical line at the threshold in use.",
         ),
         element("div", *cards, class_="cards"),
         open=len(rows) <= _OPEN,

@@ -1,4 +1,4 @@
-"""Images in the page itself: parts of them as JPEG, of a bounded size."""
+"""Images embedded in the page: parts of them as JPEG, of a bounded size."""
 
 import base64
 import dataclasses
@@ -25,7 +25,7 @@ Box = tuple[float, float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddedImage:
-    """An image, or a part of it, as the page has it.
+    """An image, or a part of it, as embedded in the page.
 
     Attributes:
       name: its id on the page.
@@ -41,7 +41,7 @@ class EmbeddedImage:
 
     @property
     def address(self) -> str | None:
-        """The pixels as an address."""
+        """The pixels as a data URL."""
         if self.jpeg is None:
             return None
         return f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode('ascii')}"
@@ -68,7 +68,7 @@ def embed(
     reader: ImageReader | None,
     most_bytes: int = MOST_BYTES,
 ) -> Embedded:
-    """Reads and compresses what some pictures show.
+    """Reads and compresses the images of some pictures.
 
     Args:
       pictures: what is shown; what two of them show alike is there once.
@@ -106,7 +106,7 @@ def embed(
 
 
 def _read(reader: ImageReader | None, image: int, problems: list[str]) -> np.ndarray | None:
-    """An image; None, and a sentence more, where it cannot be read."""
+    """An image; None, and a sentence more, if it cannot be read."""
     if reader is None:
         return None
     try:
@@ -119,7 +119,7 @@ def _read(reader: ImageReader | None, image: int, problems: list[str]) -> np.nda
 def _count(
     measured: Measured, image: int, pictures: Sequence[Picture], numbers: Sequence[int]
 ) -> int:
-    """How many parts of an image are wanted, or may be."""
+    """Number of image parts that are wanted, or allowed."""
     size = measured.images[image].size
     if size is None:
         return len(numbers)
@@ -127,7 +127,7 @@ def _count(
 
 
 def focus_of(measured: Measured, picture: Picture) -> Box | None:
-    """The box around what a picture is about, xywh; None where it is about the whole image."""
+    """The box around the subject of a picture, xywh; None if it is the whole image."""
     compared = measured.compared
     boxes = []
     if picture.detection is not None:
@@ -161,7 +161,7 @@ def within(focus: Box, size: tuple[float, float], margin: float, least: float) -
 
 
 def _size_of(measured: Measured, image: int, pixels: np.ndarray | None) -> tuple[float, float]:
-    """Width and height of an image, as the ground truth has them where it does."""
+    """Width and height of an image, from the ground truth if it has them."""
     entry = measured.images[image]
     if entry.size is not None:
         return entry.size
@@ -177,7 +177,7 @@ def _size_of(measured: Measured, image: int, pixels: np.ndarray | None) -> tuple
 
 
 def _region(size: tuple[float, float], focus: Box | None) -> Box:
-    """Which part of an image is embedded."""
+    """The part of an image to embed."""
     if focus is None or max(size) <= _WHOLE:
         return (0.0, 0.0, *size)
     return within(focus, size, 1.5, _LONGEST)
@@ -194,7 +194,7 @@ def _part(pixels: np.ndarray, size: tuple[float, float], region: Box) -> np.ndar
 
 
 def _compressed(pixels: np.ndarray, most: int) -> bytes:
-    """A JPEG of at most some bytes, as good as it may be."""
+    """A JPEG of at most a number of bytes, at the best possible quality."""
     for longest in _longest_sides():
         reduced = _reduced(pixels, longest)
         for quality in _QUALITIES:
@@ -213,7 +213,7 @@ def _longest_sides() -> Iterable[int]:
 
 
 def _reduced(pixels: np.ndarray, longest: int) -> np.ndarray:
-    """Pixels that are not larger than they may be."""
+    """Pixels reduced to the allowed size."""
     height, width = pixels.shape[:2]
     scale = min(longest / max(height, width), 1.0)
     if scale == 1.0:

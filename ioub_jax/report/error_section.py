@@ -1,4 +1,4 @@
-"""The part of a report on kinds of errors: what each costs, and how many there are."""
+"""Section of a report on kinds of errors: the cost and the number of each."""
 
 from ioub_jax.evaluation.error_kinds import ERROR_OF_KIND
 from ioub_jax.report.html_elements import Html, decimals, element, joined, name_html
@@ -15,8 +15,8 @@ from ioub_jax.report.overview_section import ERRORS_TOLD
 from ioub_jax.report.svg_charts import Bar, bar_chart, legend
 
 _SPECIAL = {
-    "false_positives": "all false detections, moved behind the true ones",
-    "false_negatives": "all objects that are not found, no longer looked for",
+    "false_positives": "all false detections, moved after the true ones",
+    "false_negatives": "all objects that are not found, no longer counted",
 }
 _SIX = (*ERROR_OF_KIND, "missed")
 
@@ -26,9 +26,9 @@ def error_section(measured: Measured) -> Html:
     return joined(
         element(
             "p",
-            "What AP50 and AP75 gain where all errors of a kind are mended and everything else is "
-            "left as it is, after TIDE (arXiv 2008.08115). Kinds overlap, so the gains do not sum "
-            "to what is missing. Every detection counts, whatever its score.",
+            "The gains in AP50 and AP75 if all errors of a kind are corrected and everything else "
+            "stays, after TIDE (arXiv 2008.08115). Kinds overlap, so the gains do not add up to "
+            "the missing AP. Every detection counts, whatever its score.",
         ),
         element("div", _chart(measured), _table(measured), class_="side"),
         element("h3", "By class"),
@@ -57,10 +57,10 @@ def _table(measured: Measured) -> Html:
     at_50, at_75 = (errors.all_classes for errors in measured.errors.errors.values())
     columns = [
         Column("error", is_text=True),
-        Column("dAP50", "what AP50 gains"),
-        Column("dAP75", "what AP75 gains"),
-        Column("n at .5", "how many there are at IoU .5"),
-        Column("n at .75", "how many there are at IoU .75"),
+        Column("dAP50", "gain in AP50"),
+        Column("dAP75", "gain in AP75"),
+        Column("n at .5", "number at IoU .5"),
+        Column("n at .75", "number at IoU .75"),
     ]
     rows = []
     for key, told in (*ERRORS_TOLD.items(), *_SPECIAL.items()):
@@ -78,7 +78,7 @@ def _table(measured: Measured) -> Html:
 
 def _class_table(measured: Measured) -> Html:
     columns = [Column("class", is_text=True), Column("objects"), Column("AP50")]
-    columns += [Column(key, f"what AP50 of the class gains: {ERRORS_TOLD[key]}") for key in _SIX]
+    columns += [Column(key, f"gain in AP50 of the class: {ERRORS_TOLD[key]}") for key in _SIX]
     rows = [
         Row(
             [
@@ -91,4 +91,4 @@ def _class_table(measured: Measured) -> Html:
         )
         for number, of_class in enumerate(measured.errors.errors["50"].per_class)
     ]
-    return table(columns, rows, "What each kind of error costs each class, in AP50")
+    return table(columns, rows, "Cost of each kind of error for each class, in AP50")

@@ -1,4 +1,4 @@
-"""Which images a report shows: the worst, the best, false detections by kind, misses by size."""
+"""Images of a report: the worst, the best, false detections by kind, misses by size."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -38,7 +38,7 @@ _KINDS_TOLD = {
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """An image with what was found in it.
+    """An image with its detections.
 
     Attributes:
       run: whose detections are shown: a position in the runs of the report.
@@ -59,7 +59,7 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Gallery:
-    """Pictures that belong together.
+    """A group of pictures.
 
     Attributes:
       name: its id on the page.
@@ -90,7 +90,7 @@ def galleries_of(measured: Measured, count: int = PICTURES) -> list[Gallery]:
 
 
 def whole_image(measured: Measured, run: int, image: int, *, by_object: bool = False) -> Picture:
-    """A picture of all that is right and wrong in an image.
+    """A picture of all right and wrong boxes in an image.
 
     Args:
       measured: what is shown.
@@ -113,7 +113,7 @@ def whole_image(measured: Measured, run: int, image: int, *, by_object: bool = F
 
 
 def worst_first(measured: Measured) -> np.ndarray:
-    """The numbers of the images in which something is wrong, that with the greatest cost first."""
+    """The numbers of the images with errors, that with the greatest cost first."""
     cost = measured.image_errors.cost
     order = np.argsort(-cost, kind="stable")
     return order[cost[order] > 0]
@@ -137,7 +137,8 @@ def _best(measured: Measured, count: int) -> Gallery:
     return Gallery(
         "best",
         "The best images",
-        "Of those with objects: the least error, the cost by detections and missed objects.",
+        "Of images with objects, those with the least error: cost over detections and missed "
+        "objects.",
         tuple(
             whole_image(measured, 0, image, by_object=True)
             for image in there[order][:count].tolist()
@@ -208,7 +209,7 @@ def _missed_picture(measured: Measured, box: int) -> Picture:
 
 
 def _why(measured: Measured, box: int) -> Html:
-    """Why a box is missed."""
+    """Reason why a box is missed."""
     compared, kinds, thresholds = measured.compared, measured.kinds, measured.cut.thresholds
     finder, mender = int(kinds.found_by[box]), int(kinds.mended_by[box])
     if finder >= 0:
@@ -216,7 +217,7 @@ def _why(measured: Measured, box: int) -> Html:
         score = decimals(compared.scores[finder], 2)
         return joined(f"found with a score of {score}, below {decimals(least, 2)}")
     if mender < 0:
-        return joined("nothing of it is detected")
+        return joined("no detection overlaps it")
     score = decimals(compared.scores[mender], 2)
     if kinds.kinds[mender] == MISPLACED:
         return joined(f"only an IoU of {decimals(kinds.ious[mender], 2)}, score {score}")
@@ -230,12 +231,12 @@ def _caption(measured: Measured, image: int, told: object) -> Html:
 
 
 def _first_of_each(values: np.ndarray) -> np.ndarray:
-    """Where each value comes first, in their order."""
+    """Position of the first occurrence of each value, in order."""
     return np.sort(np.unique(values, return_index=True)[1])
 
 
 def _of_each_class(boxes: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Boxes by turns of each class, those of a class drawn at random, always the same ones."""
+    """Boxes of each class in turn; those of a class are drawn at random with a fixed seed."""
     order = np.random.default_rng(0).permutation(len(boxes))
     order = order[np.argsort(classes[order], kind="stable")]
     ordered = classes[order]

@@ -1,4 +1,4 @@
-"""HTML in which other people's text is text: whatever is no `Html` is escaped."""
+"""HTML in which users' text stays text: everything but `Html` is escaped."""
 
 import html
 
@@ -27,7 +27,7 @@ def as_html(content: object) -> Html:
 
 
 def joined(*parts: object) -> Html:
-    """Several contents, one after the other."""
+    """Several contents, one after another."""
     return Html("".join(map(as_html, parts)))
 
 
@@ -51,7 +51,7 @@ def element(tag: str, *content: object, **attributes: object) -> Html:
 
 
 def name_html(name: str, letters: int = SHOWN_LETTERS) -> Html:
-    """Somebody's name of something, shortened where it is long."""
+    """A name from a user's data, shortened if it is long."""
     name = printable(name)
     if name.strip() == "":
         return element("span", "(no name)" if not name else f"({len(name)} spaces)", class_="name")
@@ -61,7 +61,7 @@ def name_html(name: str, letters: int = SHOWN_LETTERS) -> Html:
 
 
 def file_html(name: str) -> Html:
-    """The name of a file, of which a long one is known by its end."""
+    """The name of a file; a long one is cut to its end."""
     name = printable(name)
     if len(name) <= SHOWN_LETTERS:
         return name_html(name)
@@ -84,7 +84,7 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def interval_html(interval: tuple[float, float] | None, *, with_sign: bool = False) -> Html:
-    """An interval in brackets; nothing where there is none."""
+    """An interval in brackets, or nothing."""
     if interval is None:
         return Html("")
     low, high = ((signed if with_sign else decimals)(bound) for bound in interval)

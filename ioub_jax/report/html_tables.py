@@ -36,7 +36,7 @@ class Row:
 
 
 def number_cell(value: float | None, digits: int = 3) -> Html:
-    """A number, of which sorting knows all digits."""
+    """A number, which is sorted by all of its digits."""
     return _cell(value, decimals(value, digits))
 
 
@@ -46,7 +46,7 @@ def count_cell(value: int) -> Html:
 
 
 def signed_cell(value: float | None, digits: int = 3) -> Html:
-    """A difference; above 0 it is shown as better, below as worse."""
+    """A difference, shown as better above 0 and as worse below."""
     shown = signed(value, digits)
     kind = {"+": "n better", MINUS: "n worse"}.get(shown[0], "n")
     return _cell(value, shown, kind)
@@ -58,7 +58,7 @@ def _cell(value: float | None, shown: str, kind: str = "n") -> Html:
 
 
 def text_cell(content: object, key: str | None = None) -> Html:
-    """Text; `key` is what it is sorted by where that is not what is shown."""
+    """Text; `key` is what it is sorted by, if that differs from the text."""
     return element("td", content, class_="t", data_v=key)
 
 

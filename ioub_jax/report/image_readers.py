@@ -1,4 +1,4 @@
-"""Where a report has its pixels from: a folder of image files, or a data source."""
+"""Sources of a report's pixels: a folder of image files, or a data source."""
 
 import pathlib
 import urllib.parse
@@ -18,7 +18,7 @@ _WAY_OUT = "or leave the report without its picture."
 
 
 class ImageReader(Protocol):
-    """What reads the images of a report."""
+    """A reader of the images of a report."""
 
     def read(self, number: int) -> np.ndarray:
         """The image of a number, from 0: uint8 `[H, W, 3]` RGB; raises `DataError`."""
@@ -61,7 +61,7 @@ class FolderImages:
             )
         if "\0" in entry.file_name:
             raise DataError(
-                f"{entry.name} is no name of a file; mend it, {_WAY_OUT}", "missing_image"
+                f"{entry.name} is not a file name; correct it, {_WAY_OUT}", "missing_image"
             )
         names = dict.fromkeys([entry.file_name, urllib.parse.unquote(entry.file_name)])
         paths = [self._folder / name for name in names]
@@ -98,7 +98,7 @@ class SourceImages:
 
 
 def _is_like(image: np.ndarray, size: tuple[float, float]) -> bool:
-    """Whether an image has a size, or is of its shape to a pixel, larger or smaller."""
+    """True if an image has a size, or its shape to a pixel, larger or smaller."""
     width, height = size
     scale = image.shape[1] / width
     return abs(image.shape[0] - height * scale) <= max(1.0, scale)

@@ -28,7 +28,7 @@ RESAMPLINGS = 200
 
 @dataclasses.dataclass(frozen=True)
 class ImageEntry:
-    """What the ground truth says of an image.
+    """Ground truth of an image.
 
     Attributes:
       name: of its file, without the folder that all are in, or its id where it has none.
@@ -43,7 +43,7 @@ class ImageEntry:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Measured:
-    """What is known of a set of detections.
+    """Measurements of a set of detections.
 
     Attributes:
       name: what the detections are called.
@@ -85,7 +85,7 @@ class Measured:
 
     @property
     def kinds(self) -> DetectionKinds:
-        """What each detection is, at IoU .5."""
+        """The kind of each detection at IoU .5."""
         return self.errors.errors["50"].detections
 
     @property
@@ -95,7 +95,7 @@ class Measured:
 
     @functools.cached_property
     def classes_of_images(self) -> tuple[tuple[int, ...], ...]:
-        """The numbers of the classes that each image has, among objects and what is kept."""
+        """The numbers of each image's classes, among objects and kept detections."""
         compared, count = self.compared, self.compared.class_count
         cells = np.unique(
             np.concatenate(
@@ -185,7 +185,7 @@ def _image_entries(
 
 
 def _common_start(names: Sequence[str]) -> int:
-    """How long the folder is that all files are in: it says nothing, and may be private."""
+    """Length of the folder that all files share: it carries no information, and may be private."""
     folders = zip(*(name.split("/")[:-1] for name in names), strict=False)
     common = itertools.takewhile(lambda parts: len(set(parts)) == 1, folders)
     return sum(len(parts[0]) + 1 for parts in common)
@@ -203,7 +203,7 @@ def _image_entry(written: int | str, entry: Mapping[str, Any]) -> ImageEntry:
 
 
 def _side(value: object) -> float | None:
-    """A width or height; None where it is none."""
+    """A width or height, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Average precision of objects that are alike: by size, aspect, crowding, distance to the border.
+"""Average precision of similar objects: by size, aspect, crowding, distance to the border.
 
 As COCO does by area, the objects of other groups are neither found nor missed, what finds them
 counts nowhere, and a false detection counts in the group that its own box would be in; its crowding
@@ -27,7 +27,7 @@ _BORDER_NAMES = ("at the border", "below 5 %", "5 to 10 %", "10 to 20 %", "20 % 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ObjectGroup:
-    """Objects that are alike in one respect.
+    """Objects that are similar in one respect.
 
     Attributes:
       name: what they are.
@@ -65,7 +65,7 @@ class Grouping:
 
 @dataclasses.dataclass(frozen=True)
 class _Respect:
-    """What objects are grouped by.
+    """A respect in which objects are grouped.
 
     Attributes:
       name: as in `Grouping`, as is `title`.

@@ -1,4 +1,4 @@
-"""The parts of a report on objects that are alike, and on how scores follow localization."""
+"""Sections of a report on similar objects, and on how scores follow localization."""
 
 from collections.abc import Iterator
 
@@ -16,9 +16,9 @@ def object_section(measured: Measured) -> Html:
     return joined(
         element(
             "p",
-            "AP of the objects of a group, others being neither found nor missed; whiskers are its "
-            "interval over the images, and behind it stands how many objects there are. A false "
-            "detection counts in the group that its own box would be in.",
+            "AP of the objects of a group, with others neither found nor missed; whiskers are its "
+            "interval over the images, followed by the number of objects. A false detection counts "
+            "in the group of its own box.",
         ),
         element("div", *map(_card, measured.groupings), class_="cards two"),
         element("details", element("summary", "The numbers"), _table(measured)),
@@ -73,16 +73,16 @@ def _table(measured: Measured) -> Html:
         for grouping in measured.groupings
         for number, group in enumerate(grouping.groups)
     ]
-    return table(columns, rows, "Average precision of objects that are alike")
+    return table(columns, rows, "Average precision of similar objects")
 
 
 def score_section(measured: Measured) -> Html:
-    """Score against IoU, and what NMS has lost where that is known."""
+    """Score against IoU, and the losses by NMS if they are known."""
     correlation = measured.correlation
     spearman = decimals(correlation.spearman, 2)
     map_of_scores = element(
         "figure",
-        element("figcaption", "Which scores detections of each IoU have; the line is their mean"),
+        element("figcaption", "Scores of the detections at each IoU; the line is their mean"),
         heat_map(
             correlation.density,
             f"Scores by IoU; Spearman's rank correlation from IoU .5 on is {spearman}",
@@ -91,12 +91,12 @@ def score_section(measured: Measured) -> Html:
     )
     told = element(
         "p",
-        "Average precision and NMS read nothing of scores but their order: where scores follow "
-        "localization, the box that fits best comes first. Spearman's rank correlation of score "
-        f"and IoU, of the {correlation.located:,} detections with an IoU of at least .5, is ",
+        "Average precision and NMS use only the order of scores: if scores follow localization, "
+        "the box that fits best comes first. Spearman's rank correlation of score and IoU, of the "
+        f"{correlation.located:,} detections with an IoU of at least .5, is ",
         element("b", spearman),
         f"; their mean IoU is {decimals(correlation.mean_iou, 2)}. IoU is that with the object of "
-        "the class that a detection overlaps most.",
+        "its class that a detection overlaps most.",
     )
     return joined(told, element("div", map_of_scores, _suppression(measured), class_="cards two"))
 
@@ -105,8 +105,8 @@ def _suppression(measured: Measured) -> Html:
     lost = measured.suppression
     if lost is None:
         told = (
-            "What NMS has lost cannot be told from detections alone: the candidates before it are "
-            "needed. A report of a workdir with --detect has it."
+            "The losses by NMS cannot be computed from detections alone, since they need the "
+            "candidates before it. A report on a workdir with --detect shows them."
         )
         return element("p", told)
     return element(
@@ -134,6 +134,6 @@ def _lost(lost: Suppression) -> Iterator[Html]:
         yield element(
             "p",
             f"Of {lost.reached:,} objects that a candidate reaches with an IoU of .5 the best "
-            f"candidate has an IoU of {decimals(lost.candidate_iou)} in the mean, the best that is "
-            f"kept one of {decimals(lost.kept_iou)}: {decimals(lost.lost_iou)} is lost.",
+            f"candidate has a mean IoU of {decimals(lost.candidate_iou)}, the best one that is "
+            f"kept a mean IoU of {decimals(lost.kept_iou)}: {decimals(lost.lost_iou)} is lost.",
         )

@@ -1,4 +1,4 @@
-"""What a report of a run is made of: what its evaluation has kept, or what it detects anew."""
+"""Inputs of a report on a run: detections kept by its evaluation, or new ones."""
 
 import dataclasses
 import pathlib
@@ -18,7 +18,7 @@ from ioub_jax.workdirs import checkpoints, score_thresholds
 
 @dataclasses.dataclass(frozen=True)
 class RunInput:
-    """What a report of a run is made of.
+    """Inputs of a report on a run.
 
     Attributes:
       ground_truth: in COCO's format.
@@ -40,7 +40,7 @@ class RunInput:
 def stored_detections(
     workdir: pathlib.Path, checkpoint: str, split: str, *, ema: bool, changes: Mapping[str, Any]
 ) -> pathlib.Path | None:
-    """The detections that the evaluation of a checkpoint has kept; None where there are none.
+    """The detections that the evaluation of a checkpoint has kept, or None.
 
     Args:
       workdir: the run's folder.
@@ -69,7 +69,7 @@ def read_run(
     changes: Mapping[str, Any],
     detect: bool,
 ) -> RunInput:
-    """Opens a run's data, and reads what its evaluation has found, or detects.
+    """Opens a run's data, and reads the detections of its evaluation, or detects.
 
     Args:
       workdir: as `stored_detections`, as are the next four.

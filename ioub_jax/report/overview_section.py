@@ -1,4 +1,4 @@
-"""The first part of a report: what is measured, and what stands out."""
+"""First section of a report: its subject, and the most striking results."""
 
 from collections.abc import Iterator
 
@@ -28,17 +28,17 @@ _TILES = {
 }
 #: The six errors, and what each is in a few words.
 ERRORS_TOLD = {
-    "classification": "the place is right, the class is wrong",
-    "localization": "the class is right, the box fits badly",
-    "both": "class and box are wrong, but there is an object",
-    "duplicate": "the object is found already, by a better one",
-    "background": "there is nothing",
-    "missed": "the object is not found, and no error above would find it",
+    "classification": "right place, wrong class",
+    "localization": "right class, badly fitting box",
+    "both": "wrong class and badly fitting box, but there is an object",
+    "duplicate": "the object is already found by a better detection",
+    "background": "there is no object",
+    "missed": "the object is not found, and correcting no error above would find it",
 }
 
 
 def overview(measured: Measured) -> Html:
-    """The headline numbers and the sentences that they allow."""
+    """The headline numbers and the conclusions from them."""
     tiles = (
         element(
             "div",
@@ -57,7 +57,7 @@ def overview(measured: Measured) -> Html:
 
 
 def told_of(measured: Measured) -> str:
-    """What is measured, in a line."""
+    """A line on what is measured."""
     metrics = measured.metrics
     parts = [
         counted(metrics.images, "image"),
@@ -73,12 +73,12 @@ def told_of(measured: Measured) -> str:
 def _sentences(measured: Measured) -> Iterator[Html]:
     if not measured.metrics.boxes:
         yield joined(
-            "The ground truth has no object that is to be found: there is no average precision, "
-            "and every detection is a false one."
+            "The ground truth has no object to find: there is no average precision, and every "
+            "detection is false."
         )
         return
     if not measured.metrics.detections:
-        yield joined("There is no detection: everything is missed.")
+        yield joined("There are no detections: all objects are missed.")
         return
     yield from _gains(measured)
     yield from _cut(measured)
@@ -102,7 +102,7 @@ def _gains(measured: Measured) -> Iterator[Html]:
 
 
 def _largest(measured: Measured, iou: str) -> list[tuple[str, float]]:
-    """The six errors and what average precision at an IoU gains without each, the most first."""
+    """The six errors and the gain in average precision at an IoU without each, the most first."""
     gains = measured.errors.errors[iou].all_classes.dAP
     known = [(key, gains[key] or 0.0) for key in (*ERROR_OF_KIND, "missed")]
     return sorted(known, key=lambda entry: -entry[1])
@@ -111,7 +111,9 @@ def _largest(measured: Measured, iou: str) -> list[tuple[str, float]]:
 def _cut(measured: Measured) -> Iterator[Html]:
     point = measured.errors.thresholds.all_classes.by_f1
     if point is None:
-        yield joined("No detection is true at IoU .5: no score threshold is better than another.")
+        yield joined(
+            "No detection is true at IoU .5, so no score threshold is better than another."
+        )
         return
     yield joined(
         "The best single score threshold is ",
@@ -139,12 +141,12 @@ def _confusion(measured: Measured) -> Iterator[Html]:
 
 
 def _classes(measured: Measured) -> Iterator[Html]:
-    """Which classes are the worst, of those that say anything."""
+    """The worst classes, among those with enough objects."""
     rows = [row for row in measured.metrics.per_class if row.boxes >= LEAST_BOXES]
     rows = sorted(rows, key=lambda row: row.AP or 0.0)
     if len(rows) < 2:
         return
-    parts: list[object] = [f"Of the classes with at least {LEAST_BOXES} objects the worst: "]
+    parts: list[object] = [f"The worst of the classes with at least {LEAST_BOXES} objects: "]
     for number, row in enumerate(rows[: min(3, len(rows) - 1)]):
         parts += [", " if number else "", name_html(row.name), f" {decimals(row.AP)}"]
     parts += ["; the best: ", name_html(rows[-1].name), f" {decimals(rows[-1].AP)}."]
@@ -152,7 +154,7 @@ def _classes(measured: Measured) -> Iterator[Html]:
 
 
 def _groups(measured: Measured) -> Iterator[Html]:
-    """In which respect objects differ most, of groups that say anything."""
+    """The respects in which objects differ most, among groups with enough objects."""
     spreads = []
     for grouping in measured.groupings:
         groups = [group for group in grouping.groups if group.boxes >= LEAST_BOXES]

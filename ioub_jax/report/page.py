@@ -1,4 +1,4 @@
-"""The page: one HTML file with its style, its script and its images in it."""
+"""The page: one HTML file that contains its style, its script and its images."""
 
 import dataclasses
 import importlib.resources
@@ -44,7 +44,7 @@ class Page:
 
 @dataclasses.dataclass(frozen=True)
 class _Section:
-    """A part of the page: `name` is its id, `title` its heading, `body` what is in it."""
+    """A section of the page: `name` is its id, `title` its heading, `body` its content."""
 
     name: str
     title: str
@@ -140,7 +140,7 @@ def _document(
 
 
 def _bar(measured: Measured, sections: Sequence[_Section]) -> Html:
-    """What stays at the top: where to go, which classes are shown, light or dark."""
+    """The bar at the top: links to sections, choice of classes, light or dark."""
     links = (element("a", section.title, href=f"#{section.name}") for section in sections)
     names = (
         element("option", value=printable(name), data_c=number)
@@ -176,6 +176,6 @@ def _section_html(section: _Section) -> Html:
 
 
 def _file(name: str) -> Html:
-    """A file of this package, as it is in the page."""
+    """A file of this package, as embedded in the page."""
     text = importlib.resources.files("ioub_jax.report").joinpath(name).read_text(encoding="utf-8")
     return Html(text)

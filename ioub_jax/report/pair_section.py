@@ -1,4 +1,4 @@
-"""The part of a report that sets two runs side by side."""
+"""Section of a report that compares two runs side by side."""
 
 from collections.abc import Sequence
 
@@ -40,23 +40,23 @@ def pair_section(pair: RunPair) -> Html:
             element("b", name_html(pair.first.name)),
             " less ",
             element("b", name_html(pair.second.name)),
-            ", of the same images. Brackets have 95 % of the differences on resampled images, the "
-            "same for both: where they hold 0, other images could have turned the sign. What "
-            "another training would give is another question.",
+            ", of the same images. Brackets contain 95 % of the differences on resampled images, "
+            "the same for both: if they include 0, other images could have reversed the sign. They "
+            "say nothing about other trainings.",
         ),
         element("ul", *(element("li", told) for told in _sentences(pair)), class_="sentences"),
         _summary(pair),
-        element("h3", "Classes that moved"),
+        element("h3", "Classes that changed"),
         _classes(pair),
-        element("h3", "What errors cost"),
+        element("h3", "Cost of errors"),
         _errors(pair),
-        element("h3", "Images that moved"),
+        element("h3", "Images that changed"),
         _images(pair),
     )
 
 
 def moved_galleries(pair: RunPair, count: int) -> list[Gallery]:
-    """The images that moved most, each with both runs' detections.
+    """The images that changed most, each with both runs' detections.
 
     Args:
       pair: both runs.
@@ -88,7 +88,7 @@ def _sentences(pair: RunPair) -> list[Html]:
     sentences = [
         joined(
             f"{better:,} of {counted(images, 'image')} cost at least {MOVED:g} less, {worse:,} at "
-            f"least as much more, {images - better - worse:,} stay as they are."
+            f"least as much more, {images - better - worse:,} stay the same."
         )
     ]
     if ap.difference is not None:
@@ -148,7 +148,7 @@ def _classes(pair: RunPair) -> Html:
         )
         for number in sorted(range(len(classes)), key=lambda number: -moved[number])
     ]
-    return table(columns, rows, "AP of the classes in both runs, those that moved most first")
+    return table(columns, rows, "AP of the classes in both runs, the largest changes first")
 
 
 def _errors(pair: RunPair) -> Html:
@@ -167,7 +167,7 @@ def _errors(pair: RunPair) -> Html:
             text_cell(told),
         ]
         rows.append(Row(cells, ()))
-    return table(columns, rows, "What mending each kind of error gains in AP50, in both runs")
+    return table(columns, rows, "Gain in AP50 from correcting each kind of error, in both runs")
 
 
 def _images(pair: RunPair) -> Html:
@@ -183,11 +183,11 @@ def _images(pair: RunPair) -> Html:
         Column("missed"),
     ]
     left_out = len(order) - _LISTED
-    told = f" {left_out:,} that moved less are left out." if left_out > 0 else ""
+    told = f" {left_out:,} that changed less are left out." if left_out > 0 else ""
     rows = [_image_row(pair, image) for image in order[:_LISTED].tolist()]
     return joined(
         element("p", f"Counts are of this run, then of the other.{told}"),
-        table(columns, rows, "Images that moved, those that moved most first"),
+        table(columns, rows, "Images that changed, the largest changes first"),
     )
 
 

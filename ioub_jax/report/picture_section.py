@@ -1,4 +1,4 @@
-"""The part of a report with pictures, each of which can be enlarged, and a table of the images."""
+"""Section of a report with pictures, each of which can be enlarged, and a table of the images."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,7 +14,7 @@ _PROBLEMS = 5
 
 
 def stock(embedded: Embedded, pictures: Sequence[Picture], runs: Sequence[Measured]) -> Html:
-    """All images, and all boxes over them, once; pictures use them."""
+    """All images, and all boxes over them, stored once for all pictures."""
     images = map(_image, embedded.images)
     wanted = dict.fromkeys((picture.run, picture.image) for picture in pictures)
     drawers = [box_overlays.Overlays(run, len(wanted)) for run in runs]
@@ -91,7 +91,7 @@ def _figure(picture: Picture, image: EmbeddedImage, run: Measured, name: str) ->
 
 
 def _thumb_view(focus: Box | None, region: Box) -> Box:
-    """What of a region is shown small: all of it, or what is around a box."""
+    """The part of a region in a small picture: all of it, or the surroundings of a box."""
     if focus is None:
         return region
     x, y, width, height = region
@@ -105,23 +105,24 @@ def _view(box: Box) -> str:
 
 
 def pictures_intro() -> Html:
-    """What the pictures show."""
+    """Introduction to the pictures."""
     return joined(
         element(
             "p",
-            "Detections from the score threshold of their class on, and the objects. A picture is "
-            "enlarged by a click or by Enter; the arrow keys go on, Esc goes back.",
+            "Detections from the score threshold of their class on, and the objects. Click a "
+            "picture or press Enter to enlarge it; the arrow keys move on, Esc goes back.",
         ),
         box_overlays.legend(with_switches=False),
     )
 
 
 def picture_notes(embedded: Embedded, *, has_images: bool) -> Html:
-    """What there is to say where images are not shown."""
+    """Notes on images that are not shown."""
     if not has_images:
         return element(
             "p",
-            "The images were not given, so boxes lie on blank sheets: --images=FOLDER shows them.",
+            "The images were not given, so boxes are drawn on blank sheets: --images=FOLDER shows "
+            "them.",
             class_="note",
         )
     if not embedded.problems:
@@ -135,7 +136,7 @@ def picture_notes(embedded: Embedded, *, has_images: bool) -> Html:
 
 
 def viewer() -> Html:
-    """The dialog in which a picture is enlarged."""
+    """The dialog with an enlarged picture."""
     return element(
         "dialog",
         element(
@@ -167,7 +168,7 @@ def viewer() -> Html:
 
 
 def image_table(measured: Measured, shown: Iterable[int]) -> Html:
-    """What is right and wrong in each image, the worst first.
+    """Table of right and wrong detections in each image, the worst first.
 
     Args:
       measured: of what.

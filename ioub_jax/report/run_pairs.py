@@ -1,4 +1,4 @@
-"""Two sets of detections of the same images, compared image by image and class by class."""
+"""Two sets of detections in the same images, compared image by image and class by class."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -32,13 +32,13 @@ class Difference:
 
     @property
     def resolved(self) -> bool:
-        """Whether the interval excludes no difference."""
+        """True if the interval excludes a difference of 0."""
         return self.interval is not None and not self.interval[0] <= 0.0 <= self.interval[1]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RunPair:
-    """How two runs differ.
+    """Differences between two runs.
 
     Attributes:
       first: the run that is reported.
@@ -62,12 +62,12 @@ class RunPair:
 
     @property
     def better(self) -> np.ndarray:
-        """The numbers of the images that cost less in the first, that which gains most first."""
+        """The numbers of the images that cost less in the first run, the largest gain first."""
         return _ordered(self.moved)
 
     @property
     def worse(self) -> np.ndarray:
-        """Those that cost more, that which loses most first."""
+        """The numbers of those that cost more, the largest loss first."""
         return _ordered(-self.moved)
 
 
@@ -134,7 +134,7 @@ def _difference(
 
 
 def _ordered(moved: np.ndarray) -> np.ndarray:
-    """The numbers of what is far enough below 0, the lowest first."""
+    """The numbers of values far enough below 0, the lowest first."""
     order = np.argsort(moved, kind="stable")
     return order[moved[order] <= -MOVED]
 

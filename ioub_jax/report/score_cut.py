@@ -1,4 +1,4 @@
-"""What is left of detections at the score thresholds, and what each image then costs."""
+"""Detections above the score thresholds, and the cost of each image with them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from ioub_jax.evaluation.detection_kinds import IGNORED, TRUE, DetectionKinds
 
 @dataclasses.dataclass(frozen=True)
 class ScoreCut:
-    """Which of d detections are kept, and which of m ground-truth boxes they find.
+    """Kept ones of d detections, and the found ones of m ground-truth boxes.
 
     Attributes:
       thresholds: the least score that is kept of each class.
@@ -29,7 +29,7 @@ class ScoreCut:
 
 @dataclasses.dataclass(frozen=True)
 class ImageErrors:
-    """What is right and wrong in each of I images, in the order of their numbers.
+    """Counts of right and wrong boxes in each of I images, in the order of their numbers.
 
     Attributes:
       boxes: int64 `[I]`, ground-truth boxes, crowds not counted.
@@ -70,7 +70,7 @@ def cut_at(compared: ComparedBoxes, kinds: DetectionKinds, thresholds: Sequence[
 def image_errors(
     compared: ComparedBoxes, kinds: DetectionKinds, cut: ScoreCut, images: int
 ) -> ImageErrors:
-    """Counts what is right and wrong in each image.
+    """Counts right and wrong boxes in each image.
 
     Args:
       compared: detections and ground truth.

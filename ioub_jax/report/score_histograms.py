@@ -1,4 +1,4 @@
-"""Which scores true and false detections have, and what precision and recall a threshold gives."""
+"""Scores of true and false detections, and precision and recall at each threshold."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The frame of a chart: its axes, and where a value lies between them."""
+"""Frame of a chart: its axes, and the positions of values between them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Axis:
     ticks: Sequence[tuple[float, str]]
 
     def share(self, value: float) -> float:
-        """Where a value lies, from 0 to 1."""
+        """Position of a value on the axis, from 0 to 1."""
         inside = min(max(value, self.low), self.high)
         return (inside - self.low) / (self.high - self.low)
 
@@ -46,7 +46,7 @@ def scores_axis(low: float, high: float) -> Axis:
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """Where a chart's values lie.
+    """Positions of a chart's values.
 
     Attributes:
       x: the axis below.
@@ -85,7 +85,7 @@ class Frame:
 
 
 def drawing(description: str, *content: object, height: float = HEIGHT) -> Html:
-    """A chart; the description is for those who do not see it."""
+    """A chart; the description is for screen readers."""
     return element(
         "svg",
         *content,

@@ -41,7 +41,7 @@ class Bar:
 
 
 def legend(names: Sequence[str], *, as_lines: bool, kinds: Sequence[str] | None = None) -> Html:
-    """What the lines or bars of several series are; `kinds` are their classes in the page."""
+    """Names of the lines or bars of several series; `kinds` are their classes in the page."""
     kinds = [f"s{number}" for number in range(len(names))] if kinds is None else kinds
     samples = (
         element("path", d="M0 6H24", class_=f"line {kind}")
@@ -91,7 +91,7 @@ def line_chart(
 
 
 def _path(frame: Frame, points: Sequence[tuple[float, float | None]]) -> str:
-    """The path of a line, without points that lie between two of its height."""
+    """The path of a line, without points between two of the same height."""
     parts: list[str] = []
     heights = [None if y is None else frame.down(y) for _, y in points]
     for number, ((x, _), height) in enumerate(zip(points, heights, strict=True)):
@@ -104,7 +104,7 @@ def _path(frame: Frame, points: Sequence[tuple[float, float | None]]) -> str:
 
 
 def bar_chart(bars: Sequence[Bar], high: float, description: str) -> Html:
-    """Bars from the left, the rows one below the other.
+    """Bars from the left, the rows one below another.
 
     Args:
       bars: the rows.
@@ -147,7 +147,7 @@ def mirrored_histogram(
     *,
     upright: float | None = None,
 ) -> Html:
-    """How many there are in each bin, of two kinds, on a scale of logarithms.
+    """Histograms of two kinds back to back, on a logarithmic scale.
 
     Args:
       above: counts that grow upwards.
@@ -181,7 +181,7 @@ def mirrored_histogram(
 
 
 def heat_map(counts: Sequence[Sequence[int]], description: str) -> Html:
-    """Detections by IoU, across, and score, upwards: every column has all shades it can.
+    """Heat map of detections by IoU, across, and score, upwards; each column has the full range.
 
     Args:
       counts: `counts[i][j]` are those in bin i of IoU and bin j of score, both from 0 to 1.
@@ -215,7 +215,7 @@ def bars_of(
     intervals: Sequence[tuple[float, float] | None],
     description: str,
 ) -> Html:
-    """One bar a name, each with its number, its interval and something behind it."""
+    """One bar for each name, with its number, its interval and a further text."""
     ends = [bound for interval in intervals if interval for bound in interval]
     high = max([value for value in (*values, *ends) if value is not None], default=0.0)
     bars = [

@@ -1,4 +1,4 @@
-"""What an arm of a comparison changes in a configuration, of the text that says it."""
+"""Changes to a configuration that make an arm of a comparison, parsed from their text."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ Change = Callable[[ml_collections.ConfigDict], None]
 
 
 def setting(key: str, text: str, flag: str) -> Change:
-    """The change that sets a key, `loss.classification.eta`, to a value as Python writes it.
+    """The change that sets a key, such as `loss.classification.eta`, to a value in Python syntax.
 
     It raises `ConfigError`, naming the flag, where there is no such key, or it takes no such value.
     """
@@ -44,14 +44,14 @@ def setting(key: str, text: str, flag: str) -> Change:
             node[last] = value
         except (SyntaxError, TypeError, ValueError):
             raise ConfigError(
-                f"{flag} sets {key} to {text!r}, which is no {kind.__name__}."
+                f"{flag} sets {key} to {text!r}, which is not of type {kind.__name__}."
             ) from None
 
     return change
 
 
 def arm_of_settings(text: str, flag: str) -> tuple[str, Change]:
-    """An arm that sets any keys, of its text `NAME: KEY=VALUE KEY=VALUE`, values without blanks.
+    """An arm that sets any keys, from its text `NAME: KEY=VALUE KEY=VALUE`, values without blanks.
 
     Args:
       text: the name, which becomes a folder's, and what is set; nothing after the colon: nothing.
@@ -68,8 +68,8 @@ def arm_of_settings(text: str, flag: str) -> tuple[str, Change]:
         or not all(key and equal for key, equal, _ in pairs)
     ):
         raise ConfigError(
-            f"{flag}={text!r} is no arm; write {flag}='NAME: KEY=VALUE KEY=VALUE', the name of "
-            "letters, digits, '_', '-' and '.', and values without blanks."
+            f"{flag}={text!r} is not an arm; write {flag}='NAME: KEY=VALUE KEY=VALUE', with a name "
+            "of letters, digits, '_', '-' and '.', and values without blanks."
         )
     changes = [setting(key, value, flag) for key, _, value in pairs]
 

@@ -1,4 +1,4 @@
-"""What several runs of several arms say: means, paired differences, and what can be concluded.
+"""Comparison of several runs of several arms: means, paired differences, and conclusions.
 
 A result is what one run reached: its arm, its seed, its metrics and, where there are any, the same
 metrics on resampled images (`resampling.resampled_ap`). Runs of one seed start from the same
@@ -25,7 +25,7 @@ METRICS = (*AP_KEYS, SPEARMAN)  # those of COCO's results; other metrics stand b
 
 
 def is_of_coco(metric: str) -> bool:
-    """Whether a metric is of COCO's results, also one that counts more detections (`AP@300`)."""
+    """True if a metric is one of COCO's, also with a higher limit of detections (`AP@300`)."""
     return base_of(metric) in METRICS
 
 
@@ -38,7 +38,7 @@ _TRAINED = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What one run reached.
+    """Result of one run.
 
     Attributes:
       arm: the name of its arm.
@@ -76,7 +76,7 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """An arm less the first arm, in one metric, over the seeds that both have.
+    """An arm minus the first arm, in one metric, over the seeds that both have.
 
     Attributes:
       mean: mean of the differences seed by seed.
@@ -94,13 +94,13 @@ class Difference:
 
     @property
     def resolved(self) -> bool:
-        """Whether the interval over the seeds excludes no difference."""
+        """True if the interval over the seeds excludes a difference of 0."""
         return self.by_seeds is not None and not self.by_seeds[0] <= 0.0 <= self.by_seeds[1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Several arms beside the first one.
+    """Several arms compared with the first one.
 
     Attributes:
       arms: the names, the reference first.
@@ -121,7 +121,7 @@ class Comparison:
 
     @property
     def headline(self) -> str:
-        """The metric that conclusions are about: AP, or the first of results without it."""
+        """The metric of the conclusions: AP, or the first one of results without AP."""
         return _headline_of(self.metrics)
 
 
@@ -186,7 +186,7 @@ def _check_images(results: Sequence[Result]) -> None:
 
 
 def _names_of_metrics(results: Sequence[Result]) -> tuple[str, ...]:
-    """COCO's in their order, then the others as the results have them."""
+    """COCO's metrics in their order, then the others in the order of the results."""
     named = dict.fromkeys(name for result in results for name in result.metrics)
     of_coco = [name for name in named if is_of_coco(name)]
     return (
@@ -220,7 +220,7 @@ def _differences(
 def _difference_in(
     metric: str, arm: Mapping[int, Result], reference: Mapping[int, Result]
 ) -> Difference | None:
-    """The paired difference in one metric; None where no seed has it in both."""
+    """The paired difference in one metric; None if no seed has it in both arms."""
     pairs, of_pairs = [], []
     for seed in sorted(arm.keys() & reference.keys()):
         value, other = arm[seed].metrics.get(metric), reference[seed].metrics.get(metric)
@@ -239,7 +239,7 @@ def _difference_in(
 
 
 def t_interval(values: np.ndarray) -> tuple[float, float] | None:
-    """The 95 % interval of Student's t for the mean of values `[n]`; None for less than two."""
+    """The 95 % interval of Student's t for the mean of values `[n]`; None for fewer than two."""
     if len(values) < 2:
         return None
     quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1)
@@ -294,7 +294,7 @@ def _difference_to_json(difference: Difference) -> dict[str, Any]:
 
 
 def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
-    """The report: what can be concluded, means and spreads, paired differences.
+    """The report: conclusions, means and spreads, paired differences.
 
     Args:
       comparison: what it is of.
@@ -313,7 +313,7 @@ def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
         known,
         "by_seeds",
         "over the seeds",
-        "another training: Student's t over the seeds",
+        "other trainings: Student's t over the seeds",
     )
     if base_of(comparison.headline) in AP_KEYS:  # no other one is resampled
         lines += _table_of_differences(
@@ -342,9 +342,9 @@ def _table_of_means(comparison: Comparison, metrics: Sequence[str]) -> list[str]
             *(_spread(spreads.get(metric)) for metric in metrics),
             "-" if seconds is None else f"{seconds / 60:.1f}",
         )
-    lines += ["", "Mean and, behind the sign, standard deviation over the seeds."]
+    lines += ["", "Mean and, after the sign, standard deviation over the seeds."]
     if SPEARMAN in metrics:
-        lines += [f"{SPEARMAN}: rank correlation of score and IoU, of detections from IoU .5 on."]
+        lines += [f"{SPEARMAN}: rank correlation of score and IoU, for detections from IoU .5 on."]
     return lines
 
 
@@ -363,7 +363,7 @@ def _table_of_differences(
 def _table_of_pairs(comparison: Comparison) -> list[str]:
     arms = comparison.arms
     lines = ["", f"## {comparison.headline} of every two arms", ""]
-    lines += _row("arm less ...", *(f"... {arm}" for arm in arms))
+    lines += _row("arm minus ...", *(f"... {arm}" for arm in arms))
     lines += _row(*["---"] * (len(arms) + 1))
     for arm in arms:
         of_arm = comparison.between[arm]
@@ -371,7 +371,7 @@ def _table_of_pairs(comparison: Comparison) -> list[str]:
             "" if arm == other else _difference(of_arm.get(other), "by_seeds") for other in arms
         )
         lines += _row(arm, *cells)
-    return [*lines, "", "As over the seeds: the arm of the row less the arm of the column."]
+    return [*lines, "", "As over the seeds: the arm of the row minus the arm of the column."]
 
 
 def _row(*cells: str) -> list[str]:
@@ -394,13 +394,13 @@ def _difference(difference: Difference | None, interval: str) -> str:
 
 
 def conclusions(comparison: Comparison) -> list[str]:
-    """What can be concluded of the headline and what cannot, a sentence an arm, in Markdown."""
+    """Possible conclusions on the headline, and their limits, a sentence an arm, in Markdown."""
     reference, headline = comparison.arms[0], comparison.headline
     lines = []
     for arm, differences in comparison.differences.items():
         difference = differences.get(headline)
         if difference is None:
-            lines.append(f"- `{arm}`: nothing, since it shares no seed with `{reference}`.")
+            lines.append(f"- `{arm}`: no conclusion, since it shares no seed with `{reference}`.")
         else:
             sentence = _sentence(arm, reference, headline, difference)
             lines.append(f"- {sentence}{_of_scores(differences)}")
@@ -409,13 +409,13 @@ def conclusions(comparison: Comparison) -> list[str]:
     if lines and is_ap and reached is not None and reached.mean < _TRAINED:
         lines.append(
             f"- `{reference}` reaches no more than {100 * reached.mean:.1f} {headline}: "
-            "differences of what has hardly been trained say little of what is."
+            "differences between hardly trained detectors say little about trained ones."
         )
     return lines or [f"- Only `{reference}` has results: there is nothing to compare it with."]
 
 
 def _of_scores(differences: Mapping[str, Difference]) -> str:
-    """Whether scores follow IoU more than the reference's, behind what is said of AP."""
+    """A sentence on whether scores follow IoU more than the reference's, after that on AP."""
     difference = differences.get(SPEARMAN)
     if difference is None or difference.by_seeds is None:
         return ""
@@ -444,7 +444,8 @@ def _sentence(arm: str, reference: str, metric: str, difference: Difference) -> 
         word = "higher" if points > 0 else "lower"
         return (
             f"`{arm}` is {word} than `{reference}` by {abs(points):.{decimals}f} {metric} "
-            f"({interval}): on this data, with this schedule and model; it says nothing of others."
+            f"({interval}): on this data, with this schedule and model; this says nothing about "
+            "others."
         )
     return (
         f"`{arm}`: no difference from `{reference}` is shown ({points:+.{decimals}f} {metric}, "

@@ -27,7 +27,7 @@ logger = logging.getLogger("ioub_jax")
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """What one of several processes may use.
+    """Resources for one of several processes.
 
     Attributes:
       cores: numbers of CPU cores; empty: all.
@@ -40,7 +40,7 @@ class Share:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How the training of several runs ended.
+    """Outcome of the training of several runs.
 
     Attributes:
       failures: a sentence for each run that failed.
@@ -61,8 +61,8 @@ def shares(processes: int, devices: int | None) -> list[Share]:
         return [Share()]
     if devices is not None and devices < processes:
         raise ConfigError(
-            f"{processes} processes cannot share {devices} devices; give as many --devices as "
-            "--processes at least, or none on a CPU."
+            f"{processes} processes cannot share {devices} devices; give at least as many "
+            "--devices as --processes, or none on a CPU."
         )
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     cores = available if len(available) >= processes else []
@@ -79,7 +79,7 @@ def train_all(
     resamplings: int,
     after_each: Callable[[], object] = lambda: None,
 ) -> Outcome:
-    """Trains what is not finished, as many at once as there are slots, and keeps their results.
+    """Trains the unfinished runs, as many at once as there are slots, and keeps their results.
 
     A run that fails does not end the others. After SIGTERM or Ctrl-C the running ones save what
     they have, and nothing is started any more.
@@ -102,7 +102,7 @@ def train_all(
                     if stop.requested:  # the signal came while it was started
                         running[slot][0].terminate()
                     logger.info(
-                        "Training %s (%d to go); it tells how far it is in %s.",
+                        "Training %s (%d to go); its progress is in %s.",
                         run.name,
                         len(pending),
                         _log_of(run),
@@ -121,7 +121,7 @@ def train_all(
 
 
 class _StopAll(StopSignals):
-    """Hands SIGTERM and Ctrl-C on to the running processes, which save and end."""
+    """Passes SIGTERM and Ctrl-C on to the running processes, which save and end."""
 
     def __init__(self, running: dict[int, tuple[Any, PlannedRun]]) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ def _log_of(run: PlannedRun) -> pathlib.Path:
 
 
 def _start(run: PlannedRun, share: Share, resamplings: int) -> Any:
-    """Starts a process that trains a run, keeps its result, and tells of it in `seed_N.log`."""
+    """Starts a process that trains a run, keeps its result, and logs to `seed_N.log`."""
     run.workdir.parent.mkdir(parents=True, exist_ok=True)
     values = configuration.to_dict(run.config)  # a ConfigDict may not reach another process whole
     cache = jax.config.values["jax_compilation_cache_dir"]
@@ -160,7 +160,7 @@ def _train(
     resamplings: int,
     cache: str | None,
 ) -> None:
-    """What such a process does."""
+    """Trains a run in such a process."""
     config = ml_collections.ConfigDict(configuration.from_dict(values))
     run = PlannedRun(arm, config, workdir, result)
     # A Ctrl-C is for the parent alone, which hands it on; without a parent nobody would.
@@ -183,7 +183,7 @@ def _train(
 
 
 def _end_with_parent() -> None:
-    """Asks this process to save and end once the one that started it is gone."""
+    """Asks this process to save and end once its parent process is gone."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])
@@ -191,7 +191,7 @@ def _end_with_parent() -> None:
 
 
 def _failure(run: PlannedRun, exit_code: int) -> str:
-    """What a run failed with: the last line it wrote."""
+    """Cause of a run's failure: the last line that it wrote."""
     lines = _log_of(run).read_text(errors="replace").strip().splitlines()
     last = lines[-1] if lines else f"exit code {exit_code}"
     last = re.sub(r"^ioub_jax[\w.]*Error: ", "", last)  # a sentence for the user

@@ -1,4 +1,4 @@
-"""The runs of several arms with several seeds, and what they reached; `parallel` trains them.
+"""The runs of several arms with several seeds, and their results; `parallel` trains them.
 
 Runs of one seed start from the same weights and see the same batches, whatever their arm: both
 follow from `config.seed` and the arm changes `config.loss` alone. A run that is finished is found
@@ -63,7 +63,7 @@ class PlannedRun:
 
     @property
     def options(self) -> TrainingOptions:
-        """How long it trains, and with which seed."""
+        """Length and seed of its training."""
         if not training_parts.is_in_epochs(self.config):
             return training_parts.options_of(self.config)
         # What an epoch depends on, which the runs of a comparison mostly share.
@@ -73,13 +73,13 @@ class PlannedRun:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Its configuration as JSON can hold it."""
+        """Its configuration for JSON."""
         return configuration.to_dict(self.config)
 
 
 @functools.lru_cache(maxsize=64)
 def _images_per_epoch(settings: str) -> int:
-    """How many images an epoch has, of the parts of a configuration as JSON."""
+    """Number of images in an epoch, from the parts of a configuration as JSON."""
     return sampling_parts.images_per_epoch(configuration.from_dict(json.loads(settings)))
 
 
@@ -93,7 +93,7 @@ def plan_runs(
     workdir: pathlib.Path,
     results: pathlib.Path,
 ) -> list[PlannedRun]:
-    """The runs of a comparison, in the order in which they say most: seed by seed.
+    """The runs of a comparison, in the order in which they inform most: seed by seed.
 
     Args:
       config: what all runs share.
@@ -116,10 +116,10 @@ def plan_runs(
 
 
 def steps_done(run: PlannedRun) -> int | None:
-    """How many steps of a run have been evaluated last; None where its folder is not there.
+    """Steps of a run up to its last evaluation; None if its folder does not exist.
 
     Raises:
-      ConfigError: the folder holds a run of another configuration.
+      ConfigError: the folder has a run with another configuration.
     """
     if not (run.workdir / "config.json").is_file():
         return None
@@ -133,7 +133,7 @@ def _evaluations(run: PlannedRun) -> list[dict[str, Any]]:
 
 
 def is_finished(run: PlannedRun) -> bool:
-    """Whether a run has been trained and evaluated to its end, or its result is kept.
+    """True if a run has been trained and evaluated to its end, or its result is kept.
 
     Raises:
       ConfigError: what is there is of another configuration.
@@ -142,7 +142,7 @@ def is_finished(run: PlannedRun) -> bool:
 
 
 def is_trained(run: PlannedRun) -> bool:
-    """Whether the run in the folder is at its end, also an early one; raises as `steps_done`."""
+    """True if the run in the folder is at its end, even an early one; raises as `steps_done`."""
     done, options = steps_done(run), run.options
     if done is None or options.patience is None:
         return done == options.steps
@@ -152,7 +152,7 @@ def is_trained(run: PlannedRun) -> bool:
 
 
 def progress_of(run: PlannedRun) -> str:
-    """In words whether a run is finished, begun or new; raises as `is_finished`."""
+    """State of a run in words: finished, begun or new; raises as `is_finished`."""
     if is_finished(run):
         return "finished"
     total = run.options.steps
@@ -165,7 +165,7 @@ def progress_of(run: PlannedRun) -> str:
 
 
 def time_left(runs: Sequence[PlannedRun], processes: int) -> str:
-    """In words how many runs are left and how long they take; raises as `is_finished`.
+    """Number of remaining runs and their time, in words; raises as `is_finished`.
 
     Args:
       runs: all runs of the comparison; the finished ones tell how long a run takes.
@@ -177,10 +177,10 @@ def time_left(runs: Sequence[PlannedRun], processes: int) -> str:
     )
     if not pending:
         return f"All {len(runs)} runs are finished."
-    told = f"{pending} of {len(runs)} runs are to be trained, {processes} at once"
+    told = f"{pending} of {len(runs)} runs remain to be trained, {processes} at once"
     seconds = [result.seconds for result in results if result and result.seconds]
     if not seconds:
-        return f"{told}; how long a run takes is not known before one is finished."
+        return f"{told}; the time of a run is not known before one is finished."
     each = statistics.fmean(seconds)
     total = math.ceil(pending / processes) * each
     return f"{told}: {_duration(total)}, {_duration(each)} for each; evaluations are not counted."
@@ -194,7 +194,7 @@ def _duration(seconds: float) -> str:
 
 
 def check_runs(runs: Sequence[PlannedRun]) -> None:
-    """Finds what every run would fail with before any is started; devices are left to the runs.
+    """Finds errors that every run would fail with before any starts; devices are left to the runs.
 
     Raises:
       ConfigError: a configuration cannot be run, or a folder holds a run of another one.
@@ -212,7 +212,7 @@ def check_runs(runs: Sequence[PlannedRun]) -> None:
 
 
 def read_result(run: PlannedRun) -> paired_differences.Result | None:
-    """The kept result of a run; None where there is none.
+    """The kept result of a run, or None.
 
     Raises:
       ConfigError: it is of another configuration.
@@ -239,7 +239,7 @@ def read_result(run: PlannedRun) -> paired_differences.Result | None:
 
 
 def result_of(run: PlannedRun, resamplings: int) -> paired_differences.Result | None:
-    """The result of a finished run, kept or made from its folder; None of an unfinished one.
+    """The result of a finished run, kept or made from its folder; None for an unfinished one.
 
     Args:
       run: the run.
@@ -257,7 +257,7 @@ def result_of(run: PlannedRun, resamplings: int) -> paired_differences.Result | 
 
 
 def make_result(run: PlannedRun, resamplings: int) -> paired_differences.Result:
-    """Reads what a finished run reached, resamples its images, and keeps both as a small file.
+    """Reads the result of a finished run, resamples its images, and keeps both as a small file.
 
     COCO's AP is resampled, and what other metrics the record of its evaluation has stands beside
     it. A run without COCO's metric has the numbers of its record alone.
@@ -298,7 +298,7 @@ class _Reached(NamedTuple):
 
 
 def _reached_by_coco(run: PlannedRun, name: pathlib.Path, resamplings: int) -> _Reached:
-    """COCO's AP, on resampled images too, and what scores say of IoU.
+    """COCO's AP, on resampled images too, and the correlation of scores with IoU.
 
     Where some images could not be read (`data.on_error='skip'`) nothing is resampled: which they
     were is not known any more.
@@ -312,7 +312,7 @@ def _reached_by_coco(run: PlannedRun, name: pathlib.Path, resamplings: int) -> _
     for path in paths:
         if not path.is_file():
             raise ConfigError(
-                f"{path} is not there: train {run.workdir} to its end, with 'coco' among "
+                f"{path} does not exist: train {run.workdir} to its end, with 'coco' among "
                 "evaluation.metrics."
             )
     of_run, detections = map(configuration.read_json, paths)
@@ -339,7 +339,7 @@ def _reached_by_coco(run: PlannedRun, name: pathlib.Path, resamplings: int) -> _
 
 
 def _images(run: PlannedRun, count: int | None) -> str | None:
-    """What tells a run's validation images from others; None where it is not known.
+    """Digest of a run's validation images; None if it is not known.
 
     Args:
       run: the run.
@@ -378,7 +378,7 @@ def _ground_truth(
 
 
 def training_seconds(workdir: pathlib.Path, batch_size: int) -> float | None:
-    """The time that a run's steps took, evaluations and interruptions apart; None if unknown."""
+    """The time of a run's steps, without evaluations and interruptions; None if unknown."""
     recorded = records.read_records(workdir / "train.jsonl", sys.maxsize)
     seconds, before = 0.0, 0
     for record in recorded:
@@ -392,7 +392,7 @@ def training_seconds(workdir: pathlib.Path, batch_size: int) -> float | None:
 def existing_runs(
     arms: Sequence[tuple[str, Sequence[pathlib.Path]]], results: pathlib.Path
 ) -> list[PlannedRun]:
-    """The runs in workdirs that are there already.
+    """The runs in existing workdirs.
 
     Args:
       arms: names and workdirs of the arms.

@@ -21,7 +21,7 @@ def write(
     resamplings: int,
     draw: Callable[..., None],
 ) -> str:
-    """Writes the report of the runs that are finished.
+    """Writes the report of the finished runs.
 
     Args:
       runs: the runs of all arms, the reference's among the first.
@@ -54,11 +54,11 @@ def write(
 
 
 def _what(runs: Sequence[PlannedRun], headline: str) -> str:
-    """What was trained and evaluated; what differs among the runs is told of each kind of them."""
+    """A description of training and evaluation; differences among runs are listed by kind."""
     described = " And: ".join(dict.fromkeys(words.describe(run.settings) for run in runs))
     of_ap = f"; {headline} in sentences is in hundredths" if base_of(headline) == "AP" else ""
     return (
-        f"{described} Metrics are of the validation images after the last step{of_ap}. The whole "
+        f"{described} Metrics are on the validation images after the last step{of_ap}. The whole "
         "configuration of a run is in its result."
     )
 
@@ -90,5 +90,5 @@ def _draw(
         intervals,
         metrics=(metrics + others)[:_COLUMNS],
         hundredths=of_coco,
-        title="What each arm reached, and what it gains",
+        title="Results of each arm, and its gains",
     )

@@ -1,1 +1,1 @@
-"""Training a detector: `loop.train_and_evaluate(config, workdir)` and its parts."""
+"""Training of a detector: `loop.train_and_evaluate(config, workdir)` and its parts."""

@@ -1,4 +1,4 @@
-"""Whether the train step is compiled once for each canvas and never again, and what it takes."""
+"""Check that the train step is compiled once for each canvas and no more, and the time it takes."""
 
 import logging
 from typing import Any
@@ -31,7 +31,7 @@ class Compilations:
     """
 
     def __init__(self, name: str, title: str) -> None:
-        """Nothing is counted yet."""
+        """Starts with counts of zero."""
         self.count = 0
         self._name = name
         self._title = title
@@ -48,7 +48,7 @@ class Compilations:
         jax.monitoring.unregister_event_listener(self._hear_of_cache)
 
     def check(self, step: int, canvas: tuple[int, ...]) -> None:
-        """Looks at the count after a step.
+        """Checks the count after a step.
 
         Args:
           step: the step just dispatched.
@@ -61,8 +61,8 @@ class Compilations:
         if self.count > len(self._canvases):
             raise CompilationError(
                 f"{self._name} was compiled {self.count} times by step {step}, for "
-                f"{len(self._canvases)} canvases; JAX_EXPLAIN_CACHE_MISSES=1 says why, and "
-                "runtime.check_compilations=False goes on nevertheless."
+                f"{len(self._canvases)} canvases; JAX_EXPLAIN_CACHE_MISSES=1 shows why, and with "
+                "runtime.check_compilations=False training continues anyway."
             )
 
     def _hear_of_cache(self, event: str, **about: str | int) -> None:

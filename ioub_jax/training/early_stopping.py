@@ -1,4 +1,4 @@
-"""Ending a training whose evaluations no longer become better: a function of its records alone.
+"""Early stopping of a training whose evaluations no longer improve, from its records alone.
 
 So a run that goes on, wherever it was interrupted, ends where it would have ended.
 """
@@ -10,7 +10,7 @@ from ioub_jax.training.experiment import TrainingOptions
 
 
 class Ending(NamedTuple):
-    """Why a training ended early.
+    """Reason for the early end of a training.
 
     Attributes:
       step: of the evaluation after which it ended.
@@ -25,7 +25,7 @@ class Ending(NamedTuple):
     key: str
 
     def describe(self, options: TrainingOptions) -> str:
-        """Where it ended, and what was best, without a full stop."""
+        """The step of the end, and the best evaluation, without a full stop."""
         evaluations = f"{options.patience} evaluation{'s' if options.patience != 1 else ''}"
         better = f" by more than {options.min_delta:g}" if options.min_delta else ""
         return (
@@ -37,7 +37,7 @@ class Ending(NamedTuple):
 def ending(
     evaluations: Sequence[Mapping[str, Any]], key: str, options: TrainingOptions
 ) -> Ending | None:
-    """Why a training ends with the last of its evaluations; None where it does not.
+    """Reason why a training ends with its last evaluation; None if it does not.
 
     It ends where the last `patience` evaluations were not better than the best before them by more
     than `min_delta`, before the last of its steps.

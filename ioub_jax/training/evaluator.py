@@ -1,4 +1,4 @@
-"""A detector over a whole data set: detections in COCO's results format, and their metrics."""
+"""Evaluation of a detector on a whole data set: COCO results, and their metrics."""
 
 import collections
 import dataclasses
@@ -28,7 +28,7 @@ from ioub_jax.workdirs import score_thresholds
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Metrics of a detector on a data set, and what they were computed from.
+    """Metrics of a detector on a data set, and the inputs that they were computed from.
 
     Attributes:
       reports: what each metric says, by its name, in the order of the metrics; empty where nothing
@@ -55,7 +55,7 @@ class Evaluation:
         return self.record()[self.headline_key] if self.headline_key else None
 
     def record(self) -> dict[str, float | None]:
-        """The numbers for `evaluation.jsonl`, under the keys that the metrics give them.
+        """The numbers for `evaluation.jsonl`, under the keys of the metrics.
 
         COCO's are `AP`, `APs`, `AR100`, ..., VOC's `voc_AP`, `voc_AP50`, ... (11 points) and
         `voc_all_points_AP`, `voc_all_points_AP50`, ... The losses are `loss` and its terms.
@@ -81,7 +81,7 @@ class Evaluation:
         return "\n\n".join([*tables, *self._loss(), *self._why_nothing()])
 
     def _loss(self) -> Iterator[str]:
-        """The loss and its terms in a line."""
+        """A line with the loss and its terms."""
         if self.losses:
             terms = [
                 f"{name.removeprefix('loss_')} {value:.4f}"
@@ -91,7 +91,7 @@ class Evaluation:
             yield f"Loss {self.losses['loss']:.4f} ({', '.join(terms)})."
 
     def _why_nothing(self) -> Iterator[str]:
-        """Where the headline is 0, or nothing was found, what scores there are."""
+        """A line with the range of the scores, if the headline is 0 or nothing was detected."""
         if self.highest_score is None or (self.results and self.headline != 0.0):
             return
         threshold = f"evaluation.score_threshold={self.score_threshold:g}"
@@ -124,7 +124,7 @@ class Evaluation:
         self.write_thresholds(folder, name)
 
     def write_thresholds(self, folder: pathlib.Path, name: str) -> None:
-        """Writes `NAME_thresholds.json` where any detection is true: what `score='best'` means."""
+        """Writes `NAME_thresholds.json` if any detection is true: the scores that 'best' means."""
         found = self.thresholds
         if found is None or found.all_classes.by_f1 is None:
             return
@@ -137,7 +137,7 @@ class Evaluation:
 
 
 def check_metrics(metrics: Sequence[Metric]) -> None:
-    """Checks what can be known of metrics before they have computed anything.
+    """Checks everything about metrics that is known before they compute anything.
 
     Raises:
       ConfigError: there is none, one is none, two have one name, or a name does not fit into those
@@ -156,10 +156,10 @@ def check_metrics(metrics: Sequence[Metric]) -> None:
         raise ConfigError("There is no metric; give at least one: its headline picks the best.")
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"Two metrics have the name {name!r}; give each a name of its own.")
+            raise ConfigError(f"Two metrics have the name {name!r}; give each its own name.")
         if not re.fullmatch(r"[\w-]+", name, re.ASCII):
             raise ConfigError(
-                f"A metric has the name {name!r}, which files are called by; it must be of "
+                f"A metric has the name {name!r}, which is part of file names; it must consist of "
                 "letters, digits, '_' and '-'."
             )
 
@@ -175,7 +175,7 @@ def evaluate_source(
     *,
     with_losses: bool = False,
 ) -> Evaluation | None:
-    """The metrics of a detector over every image of a source, each counted once.
+    """Evaluates a detector on every image of a source, each counted once.
 
     Of tiles it is the metrics over the images that they are of, with their detections merged.
 
@@ -233,14 +233,14 @@ def evaluate_source(
 
 
 class _MeanLosses:
-    """The losses of an evaluation so far."""
+    """Running means of the losses of an evaluation."""
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = collections.defaultdict(float)
         self._images = 0
 
     def add(self, losses: Mapping[str, jax.Array], images: int) -> None:
-        """Adds those of a batch with so many images."""
+        """Adds the losses of a batch with that many images."""
         self._images += images
         for name, value in jax.device_get(losses).items():
             self._sums[name] += images * float(value)
@@ -253,7 +253,7 @@ class _MeanLosses:
 def compare(
     ground_truth: dict[str, Any], results: list[dict[str, Any]], metrics: Sequence[Metric]
 ) -> Evaluation:
-    """What metrics say of detections; nothing where nothing is annotated.
+    """Evaluates the metrics of some detections; none without annotations.
 
     Args:
       ground_truth: a data set in COCO's JSON format.
@@ -313,7 +313,7 @@ def collect(collector: Collector, names: Mapping[str, Any], found: Any) -> None:
 
 
 def ground_truth_of(source: Source, collector: Collector) -> dict[str, Any]:
-    """The ground truth of the images that were read; under `on_error='skip'` some may not be."""
+    """The ground truth of the images that were read; `on_error='skip'` may leave some out."""
     ground_truth = coco_format.to_coco_ground_truth(whole_of(source))
     image_ids = collector.image_ids
     return ground_truth | {

@@ -1,4 +1,4 @@
-"""All parts of a training that has not begun."""
+"""All parts of a training before it begins."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ from ioub_jax.training.initial_weights import InitialWeights
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """How long, how much at once, and what is done on the way. Images are those of all devices.
+    """Length, sizes and further work of a training. Images are those of all devices.
 
     Attributes:
       images: seen in the whole run.
@@ -74,7 +74,7 @@ class TrainingOptions:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Experiment:
-    """The parts of a training: what `ioub_jax.build` gives and `ioub_jax.train` takes.
+    """The parts of a training: the result of `ioub_jax.build` and the input of `ioub_jax.train`.
 
     Attributes:
       detector: what is trained, on its devices.
@@ -111,7 +111,7 @@ class Experiment:
 
     @functools.cached_property
     def trainer(self) -> "Trainer":
-        """The compiled step and the state it begins with, for this loop or one of your own."""
+        """The compiled step and the initial state, for this loop or one of your own."""
         return create_trainer(self.detector, self.optimizer, self.learning_rate, self.options)
 
     def training_batches(self, start_step: int, num_steps: int) -> BatchIterator:
@@ -133,7 +133,7 @@ class Experiment:
 
     @functools.cached_property
     def plan(self) -> BatchPlan:
-        """Which images are in the batch of every step, on which canvas."""
+        """The images and the canvas of the batch of every step."""
         options = self.options
         return self.loading.training_plan(
             self.source.sizes, options.batch_size, options.seed, self.repeats
@@ -141,7 +141,7 @@ class Experiment:
 
 
 class Trainer(NamedTuple):
-    """What trains a detector.
+    """The compiled step of a detector's training, and its initial state.
 
     Attributes:
       create_state: makes the state before the first step, on every device.
@@ -176,7 +176,7 @@ def create_trainer(
 def _initial_state(
     detector: PlacedDetector, optimizer: optax.GradientTransformation, options: TrainingOptions
 ) -> tuple[Callable[[], train_state.TrainState], train_state.TrainState]:
-    """What makes the state before the first step, and that state without values.
+    """A function for the state before the first step, and that state without values.
 
     It is a compiled program, so that its values do not depend on the number of devices, and takes
     what differs between the runs of a comparison as arguments: it is the same for all of them.

@@ -1,4 +1,4 @@
-"""The gradient of the objective by the parameters, of a batch at once or of its parts in turns.
+"""The gradient of the objective with respect to the parameters, of a batch at once or in parts.
 
 The objective is not a sum over images: the positives of the whole batch divide it, and the
 normalisers of the IoU-balanced weights sum over the batch too. So it is always that of the whole
@@ -22,7 +22,7 @@ ObjectiveOf = Callable[[Predictions], Objective]
 
 
 class Gradient(NamedTuple):
-    """What a step learns from a batch.
+    """Gradient and metrics of a batch.
 
     Attributes:
       objective: of the whole batch.
@@ -38,7 +38,7 @@ class Gradient(NamedTuple):
 def gradient_at_once(
     forward: Forward, objective_of: ObjectiveOf, params: Any, batch_stats: Any, images: jax.Array
 ) -> Gradient:
-    """The gradient of a batch that goes through the network together.
+    """The gradient of a batch that goes through the network at once.
 
     Args:
       forward: the network.

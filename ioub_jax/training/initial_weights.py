@@ -1,4 +1,4 @@
-"""What a new run starts from: a pretrained backbone, or a whole detector."""
+"""Initial weights of a new run: a pretrained backbone, or a whole detector."""
 
 import dataclasses
 import logging
@@ -21,7 +21,7 @@ Categories = Sequence[tuple[int | str, str]]
 
 @dataclasses.dataclass(frozen=True)
 class InitialWeights:
-    """What a new run starts from, where it is not from random weights.
+    """Initial weights of a new run, other than random ones.
 
     Attributes:
       backbone: the name of the network's backbone.
@@ -41,7 +41,7 @@ class InitialWeights:
 def with_initial_weights(
     state: TrainState, initial: InitialWeights, categories: Categories, sharding: Sharding
 ) -> TrainState:
-    """A new state with the weights that the run is to start from.
+    """A new state with the initial weights of the run.
 
     Args:
       state: a new state.
@@ -66,7 +66,7 @@ def initial_variables(
     categories: Categories,
     sharding: Sharding,
 ) -> dict[str, Any]:
-    """`variables` with what `with_initial_weights` puts into a state; of them only shapes count."""
+    """`variables` with the initial weights of a run; only the shapes of `variables` count."""
     if initial.pretrained is not None:
         backbone = _read_backbone(initial, variables, sharding)
         present = backbone["params"]["backbone"].keys()
@@ -88,8 +88,8 @@ def initial_variables(
         )
         if not same_classes:
             logger.info(
-                "init_from=%s has other classes: the last layer of the classification head is made "
-                "anew.",
+                "init_from=%s has other classes: the last layer of the classification head is "
+                "initialised anew.",
                 initial.init_from,
             )
     return variables
@@ -141,7 +141,7 @@ def _read_detector(
 
 
 def _log_differences(initial: InitialWeights, theirs: Mapping[str, Any]) -> None:
-    """Names the keys of model and anchors in which a detector was trained otherwise."""
+    """Logs the keys of model and anchors whose values differ from a detector's training."""
     parts = [
         {part: values.get(part, {}) for part in ("model", "anchors")}
         for values in (theirs, initial.settings)
@@ -154,8 +154,8 @@ def _log_differences(initial: InitialWeights, theirs: Mapping[str, Any]) -> None
     ]
     if differing:
         logger.warning(
-            "init_from=%s was trained with another configuration (%s); its weights are worth more "
-            "with its own.",
+            "init_from=%s was trained with another configuration (%s); its weights work better "
+            "with its own configuration.",
             initial.init_from,
             "; ".join(differing),
         )

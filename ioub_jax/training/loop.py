@@ -49,7 +49,7 @@ logger = logging.getLogger("ioub_jax")
 
 
 class Run:
-    """One run in one workdir: what `ioub_jax.train` does, step by step.
+    """One run in one workdir: the steps of `ioub_jax.train`.
 
     Args:
       experiment: all parts of the training.
@@ -64,7 +64,7 @@ class Run:
     def __init__(
         self, experiment: Experiment, workdir: pathlib.Path, *, profile: bool = False
     ) -> None:
-        """Goes back to the last checkpoint where there is one."""
+        """Resumes from the last checkpoint if there is one."""
         self.experiment = experiment
         self.options = experiment.options
         self.workdir = workdir
@@ -90,7 +90,7 @@ class Run:
             self.lock = opened.pop_all()
 
     def _open(self) -> None:
-        """Makes what is computed, goes to where the run stands and opens its records."""
+        """Builds the compiled steps, moves to the run's position and opens its records."""
         experiment, options, workdir = self.experiment, self.options, self.workdir
         self.train_step = experiment.trainer.train_step
         self.state = start.start_state(experiment, workdir)
@@ -109,14 +109,14 @@ class Run:
         self.evaluations = records.read_records(workdir / "evaluation.jsonl", self.step)
 
     def _tell(self, changes: Sequence[str]) -> None:
-        """Says how a run that goes on differs from before, and where nothing is left of it."""
+        """Logs how a resumed run differs from before, and if nothing is left of it to do."""
         for sentence in changes:
             logger.warning("%s", sentence)
         if 0 < self.step < self.total_steps:
-            logger.info("The run goes on at step %d of %d.", self.step, self.total_steps)
+            logger.info("The run resumes at step %d of %d.", self.step, self.total_steps)
         if self.step >= self.total_steps:
             logger.info(
-                "The run in %s is finished already (step %d of %d); raise %s to make it longer.",
+                "The run in %s is already finished (step %d of %d); raise %s to make it longer.",
                 self.workdir,
                 self.step,
                 self.total_steps,
@@ -124,28 +124,28 @@ class Run:
             )
         elif ended := self._early_end():
             logger.info(
-                "The run in %s has ended early, %s; raise evaluation.patience, or set it to None, "
-                "to go on.",
+                "The run in %s ended early, %s; raise evaluation.patience, or set it to None, to "
+                "continue.",
                 self.workdir,
                 ended.describe(self.options),
             )
 
     def _length_key(self) -> str:
-        """The key that says how long the run is."""
+        """The key with the length of the run."""
         schedule = self.experiment.settings.get("schedule", {})
         return f"schedule.{'images' if schedule.get('epochs') is None else 'epochs'}"
 
     def _early_end(self) -> early_stopping.Ending | None:
-        """Why the run ends with its last evaluation, as this process knows them."""
+        """Reason why the run ends with its last evaluation, as known to this process."""
         key = self.experiment.metrics[0].headline_key
         return early_stopping.ending(self.evaluations, key, self.options)
 
     def has_ended_early(self) -> bool:
-        """Whether it ends with its last evaluation: all processes have the same answer."""
+        """True if the run ends with its last evaluation: all processes have the same answer."""
         return self.options.patience is not None and hosts.first_says(self._early_end() is not None)
 
     def _claim_workdir(self, data: Mapping[str, Fingerprint]) -> None:
-        """The first process makes the workdir's files; the others find their own run in them."""
+        """Makes the workdir's files in the first process; the others check theirs against them."""
         if not hosts.is_first():
             hosts.check_shared(self.workdir)
         # Where there is a configuration its parts are there, too, whenever another process looks.
@@ -165,14 +165,14 @@ class Run:
             hosts.check_shared(self.workdir)
 
     def is_due(self, images: int) -> bool:
-        """Whether something due every `images` images is due after the step just done."""
+        """True if something due every `images` images is due after the step just done."""
         seen = self.step * self.options.batch_size
         return self.step == self.total_steps or seen // images > (
             (seen - self.options.batch_size) // images
         )
 
     def train(self) -> None:
-        """Runs until the configured images are seen, no evaluation is better or a signal comes."""
+        """Trains until the images are seen, evaluations stop improving or a signal comes."""
         remaining = max(self.total_steps - self.step, 0)  # it may have been made shorter
         with (
             self.lock,
@@ -223,8 +223,8 @@ class Run:
             logger.info("Ended early %s.", ended.describe(self.options))
         if stop.agreed:
             logger.info(
-                "Stopped at step %d by a signal, with everything saved; the same command goes on "
-                "from there.",
+                "Stopped at step %d by a signal, with everything saved; run the same command to "
+                "resume.",
                 self.step,
             )
         elif remaining and hosts.is_first():
@@ -245,7 +245,7 @@ class Run:
         )
 
     def _train_on(self, batch: Mapping[str, Any], progress: Progress) -> dict[str, jax.Array]:
-        """Dispatches a step, and gives its metrics, which are there later."""
+        """Dispatches a step, and returns its metrics, which become available later."""
         on_devices = self.experiment.detector.on_devices(batch, self.options.batch_size)
         if not progress.is_first_on(batch["image"].shape[1:3]):
             self.state, values = self.train_step(self.state, *on_devices)
@@ -261,11 +261,11 @@ class Run:
         self.checkpoints.save_last(self.state, self.experiment.settings)
 
     def checkpoint_is_due(self) -> bool:
-        """Whether the run must be saved after the step just done."""
+        """True if the run must be saved after the step just done."""
         return self.is_due(self.options.checkpoint_every_images)
 
     def evaluation_is_missing(self) -> bool:
-        """Whether an earlier process ended between a step and its evaluation."""
+        """True if an earlier process ended between a step and its evaluation."""
         due = self.step > 0 and self.is_due(self.options.evaluate_every_images)
         return due and not self.writer.has("evaluation", self.step)
 
@@ -295,7 +295,7 @@ class Run:
             logger.info("%s", summary.compared_with_best(evaluation, self.checkpoints, self.step))
 
     def _draw(self, evaluation: evaluator.Evaluation) -> None:
-        """Draws detections of an evaluation, for TensorBoard and whoever looks into the folder."""
+        """Draws detections of an evaluation, for TensorBoard and for the folder."""
         from ioub_jax.training import pictures  # with matplotlib, for which no start waits
 
         reached = summary.headline_of(evaluation)
@@ -310,7 +310,7 @@ class Run:
     def _evaluation_of(
         self, variables: dict[str, Any], suffix: str, stop: "StopRequest"
     ) -> evaluator.Evaluation | None:
-        """Evaluates variables, and writes and tells what they reach; None after a signal."""
+        """Evaluates variables, and writes and logs the results; None after a signal."""
         detector, has_losses = self.experiment.detector, self.options.evaluate_losses
         evaluation = evaluator.evaluate_source(
             functools.partial(detector.predict_with_losses, variables, self.state.carried)
@@ -339,25 +339,25 @@ _STOPPING = (
 
 
 class StopRequest(StopSignals):
-    """Turns SIGTERM and SIGINT into a question that the loop asks after every step.
+    """Turns SIGTERM and SIGINT into a request that the loop checks after every step.
 
     Of several processes all must stop at one step, whichever was asked to: there SIGTERM is left to
     jax (`hosts.reached_stop`), and Ctrl-C is handed on as one.
     """
 
     def __init__(self) -> None:
-        """Nothing is requested yet."""
+        """Starts without a request."""
         self._has_others = jax.process_count() > 1
         super().__init__((signal.SIGINT,) if self._has_others else (signal.SIGTERM, signal.SIGINT))
         self._reached = False
 
     @property
     def agreed(self) -> bool:
-        """Whether to stop now: all processes have the same answer."""
+        """True if all processes stop now; they have the same answer."""
         return self._reached if self._has_others else self.requested
 
     def ask_all(self, step: int) -> None:
-        """Asks whether the step just done is where all stop; comes after every step."""
+        """Agrees with all processes on a stop after the step just done; comes after every step."""
         if self._has_others:
             self._reached = self._reached or hosts.reached_stop(step)
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, in images seen, and optimizers by their names."""
+"""Learning-rate schedules, in images seen, and optimizers by name."""
 
 import collections
 import dataclasses
@@ -43,7 +43,7 @@ class Schedule:
     decay_factor: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuses names that there are not."""
+        """Refuses unknown names."""
         if self.name not in ("constant", "step", "cosine"):
             raise ValueError(f"name is {self.name!r}; it must be 'constant', 'step' or 'cosine'.")
 
@@ -52,7 +52,7 @@ class Schedule:
         return steps_of(self.images, batch_size)
 
     def learning_rate(self, batch_size: int) -> optax.Schedule:
-        """The rate of every step, counted from 0, with a global batch of so many images."""
+        """The rate of every step, counted from 0, for a global batch of that many images."""
         peak = self.base_learning_rate * batch_size / self.reference_batch_size
         total, warmup = self.steps(batch_size), steps_of(self.warmup_images, batch_size)
         if self.name == "constant":
@@ -72,7 +72,7 @@ class Schedule:
         return optax.join_schedules([ramp, main], [warmup])
 
     def warnings(self, batch_size: int) -> list[str]:
-        """A sentence for each decay that changes nothing, or comes before the full rate."""
+        """A sentence for each decay that has no effect, or comes before the full rate."""
         if self.name != "step":
             return []
         total, warmup = self.steps(batch_size), steps_of(self.warmup_images, batch_size)
@@ -81,8 +81,8 @@ class Schedule:
             if step <= warmup:
                 found.append(
                     f"decay_at has {fraction}, which is step {step:,} of {total:,}, and the "
-                    f"warm-up ends at step {warmup:,}: the learning rate decays before it has its "
-                    "full value; lower warmup_images or raise decay_at."
+                    f"warm-up ends at step {warmup:,}: the learning rate decays before it reaches "
+                    "its full value; lower warmup_images or raise decay_at."
                 )
             elif step == total:
                 found.append(
@@ -92,7 +92,7 @@ class Schedule:
         return found
 
     def describe(self, batch_size: int) -> str:
-        """The rate as it will be used with a global batch of so many images, in a sentence."""
+        """A sentence on the rate as used with a global batch of that many images."""
         peak = self.base_learning_rate * batch_size / self.reference_batch_size
         line = (
             f"Learning rate: {peak:.4g} (base {self.base_learning_rate:g} x batch "
@@ -116,7 +116,7 @@ class Schedule:
 def in_images(
     schedule: Mapping[str, Any], images_per_epoch: int, batch_size: int
 ) -> dict[str, Any]:
-    """The fields of a `Schedule`, where its lengths may be given in epochs.
+    """The fields of a `Schedule`, from lengths that may be given in epochs.
 
     Args:
       schedule: fields, and `epochs` and `warmup_epochs` in place of `images` and `warmup_images`.
@@ -142,7 +142,7 @@ def steps_of(images: int, batch_size: int) -> int:
 
 
 def decayed_parameters(params: Any, frozen: Any) -> Any:
-    """Which parameters get weight decay: kernels that are trained.
+    """Mask of the parameters with weight decay: kernels that are trained.
 
     Args:
       params: the tree of parameters.
@@ -160,7 +160,7 @@ def decayed_parameters(params: Any, frozen: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerOptions:
-    """An optimizer by its name.
+    """An optimizer by name.
 
     Attributes:
       name: 'sgd', with momentum and with the decay in the gradient; 'adamw' (arXiv 1711.05101) or
@@ -187,7 +187,7 @@ class OptimizerOptions:
     layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses names that there are not."""
+        """Refuses unknown names."""
         if self.name not in ("sgd", "adamw", "lion"):
             raise ValueError(f"name is {self.name!r}; it must be 'sgd', 'adamw' or 'lion'.")
 
@@ -226,14 +226,14 @@ def create_optimizer(
             raise ValueError(
                 f"backbone_factor is {options.backbone_factor} and layer_decay "
                 f"{options.layer_decay}, but the network has no module called 'backbone'; leave "
-                "both at 1, or call the module so."
+                "both at 1, or give the module this name."
             )
         parts.append(_scaled_by(rate_factors(frozen, options.backbone_factor, options.layer_decay)))
     return optax.chain(*parts)
 
 
 def rate_factors(params: Any, backbone_factor: float, layer_decay: float) -> Any:
-    """By what the learning rate of every parameter is multiplied.
+    """Factors of the learning rate for every parameter.
 
     Args:
       params: a tree like the parameters.
@@ -263,21 +263,21 @@ def rate_factors(params: Any, backbone_factor: float, layer_decay: float) -> Any
 
 
 def _scaled_by(factors: Any) -> optax.GradientTransformation:
-    """Multiplies every update; without a state."""
+    """Multiplies every update, without a state."""
     return optax.stateless(
         lambda updates, _: jax.tree.map(lambda update, by: update * by, updates, factors)
     )
 
 
 def check_optimizer(optimizer: Any) -> None:
-    """Checks that something is an optimizer.
+    """Checks that an object is an optimizer.
 
     Raises:
       ConfigError: it is not.
     """
     if not (callable(getattr(optimizer, "init", None)) and hasattr(optimizer, "update")):
         raise ConfigError(
-            f"optimizer is {optimizer!r}; it must be a transformation of optax, such as "
+            f"optimizer is {optimizer!r}; it must be an optax transformation, such as "
             "optax.adamw(1e-3)."
         )
 
@@ -285,7 +285,7 @@ def check_optimizer(optimizer: Any) -> None:
 def with_frozen(
     optimizer: optax.GradientTransformation, frozen: Any
 ) -> optax.GradientTransformation:
-    """An optimizer of somebody's own, which knows of no frozen parameters: they stay as they are.
+    """A user's own optimizer with frozen parameters, which it does not know of.
 
     Args:
       optimizer: the optimizer.

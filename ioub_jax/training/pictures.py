@@ -1,4 +1,4 @@
-"""Pictures of what a training finds in its validation images."""
+"""Pictures of a training's detections in its validation images."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _SIDES = (480, 480)
 def detections_sheet(
     source: Source, results: Sequence[Mapping[str, Any]], count: int, title: str
 ) -> bytes:
-    """A sheet of images with their ground truth and what was found in them.
+    """A sheet of images with their ground truth and detections.
 
     Args:
       source: the images, or tiles of them; images are taken that lie evenly in it, the same at

@@ -21,7 +21,7 @@ class Profile:
     """
 
     def __init__(self, folder: pathlib.Path | None) -> None:
-        """Nothing is traced yet."""
+        """Starts before the first traced step."""
         self._folder = folder
         self._done = 0
         self._tracing = False
@@ -40,7 +40,7 @@ class Profile:
             )
 
     def step(self, number: int) -> jax.profiler.StepTraceAnnotation:
-        """What to enter around a step, which it gives its name in the trace."""
+        """Context of a step, which gives it its name in the trace."""
         if self._folder is not None and self._done == FIRST_STEP:
             jax.profiler.start_trace(str(self._folder))
             self._tracing = True
@@ -48,7 +48,7 @@ class Profile:
         return jax.profiler.StepTraceAnnotation("train", step_num=number)
 
     def after(self, result: Any) -> None:
-        """Ends the trace after its last step, when its `result` is there."""
+        """Ends the trace after its last step, once its `result` is there."""
         if self._tracing and self._done == FIRST_STEP + STEPS:
             self._stop(result)
 

@@ -1,4 +1,4 @@
-"""How a training goes: its progress bar, its records, and the time it takes."""
+"""Progress of a training: its progress bar, its records, and its times."""
 
 import contextlib
 import dataclasses
@@ -19,7 +19,7 @@ logger = logging.getLogger("ioub_jax")
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """What is still to be trained.
+    """The remaining part of a training.
 
     Attributes:
       step: from which on.
@@ -75,23 +75,23 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """That the run has taken, evaluations and compilations included, over all its starts."""
+        """Seconds of the run over all its starts, evaluations and compilations included."""
         return time.perf_counter() - self._began
 
     @contextlib.contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Adds up the time of 'data', 'checkpoint', 'evaluation' or 'compilation'."""
+        """Adds to the time of 'data', 'checkpoint', 'evaluation' or 'compilation'."""
         start = time.perf_counter()
         yield
         self._waited[what] += time.perf_counter() - start
 
     def is_first_on(self, canvas: tuple[int, ...]) -> bool:
-        """Whether no step of this process was on that canvas yet; tells that it is compiled."""
+        """True if no step of this process was on that canvas yet; logs its compilation then."""
         if canvas in self._canvases:
             return False
         if hosts.is_first():
             others = f" for images of {canvas[0]}x{canvas[1]}" if self._canvases else ""
-            logger.info("Compiling the step%s (about a minute, unless it is kept) ...", others)
+            logger.info("Compiling the step%s (about a minute, unless it is cached) ...", others)
         self._canvases.add(canvas)
         return True
 

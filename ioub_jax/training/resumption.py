@@ -1,4 +1,4 @@
-"""What is told of a run that goes on: how its configuration and its data differ from before."""
+"""Differences of a resumed run's configuration and data from before."""
 
 import dataclasses
 import pathlib
@@ -26,7 +26,7 @@ _SAME_AP = {
 
 
 class Before(NamedTuple):
-    """What a workdir holds of the run that is to go on there.
+    """State of a workdir before its run resumes.
 
     Attributes:
       config: its configuration as plain dicts; None in a new workdir.
@@ -38,7 +38,7 @@ class Before(NamedTuple):
 
 
 def read(workdir: pathlib.Path) -> Before:
-    """What a workdir holds of a run; to be asked before `configuration.claim_workdir`.
+    """Reads the state of a run's workdir; comes before `configuration.claim_workdir`.
 
     Raises:
       ConfigError: a file of it is broken.
@@ -53,20 +53,20 @@ def read(workdir: pathlib.Path) -> Before:
             }
         except (AttributeError, TypeError):
             raise ConfigError(
-                f"{recorded} is not what ioub train wrote; put it back, or remove it."
+                f"{recorded} is not as ioub train wrote it; put the original back, or remove it."
             ) from None
     return Before(configuration.read_stored(workdir), data)
 
 
 def record_data(workdir: pathlib.Path, data: Mapping[str, Fingerprint]) -> None:
-    """Writes `data.json` of a run that has none: by what the data of its beginning are known."""
+    """Writes `data.json` of a run that has none: the fingerprints of its initial data."""
     if not (workdir / _DATA).exists():
         values = {split: dataclasses.asdict(found) for split, found in data.items()}
         files.write_json(workdir / _DATA, values, indent=2)
 
 
 def fingerprints(source: Source, validation: Source) -> dict[str, Fingerprint]:
-    """Of the training and the validation data, as `data.json` names them."""
+    """Fingerprints of the training and the validation data, under their names in `data.json`."""
     return {"train": fingerprint_of(source), "val": fingerprint_of(validation)}
 
 
@@ -76,7 +76,7 @@ def changes(
     data: Mapping[str, Fingerprint],
     step: int,
 ) -> list[str]:
-    """What is not as it was before, a sentence each; none of a new run.
+    """A sentence for each difference from before; none for a new run.
 
     Args:
       before: what the workdir held.
@@ -91,12 +91,12 @@ def changes(
         *_evaluation_changes(before.config, experiment.settings),
     ]
     for split, called, follows in (
-        ("train", "training", "the run goes on with what is there now"),
-        ("val", "validation", "APs from before and from now on do not compare"),
+        ("train", "training", "the run continues with the present data"),
+        ("val", "validation", "APs from before and after cannot be compared"),
     ):
         if split in before.data and (found := data[split].differences(before.data[split])):
             told.append(
-                f"The {called} data is not that of the run's beginning, it has "
+                f"The {called} data differs from that at the run's beginning: it has "
                 f"{' and '.join(found)}; {follows}."
             )
     return told
@@ -108,7 +108,7 @@ def _schedule_changes(before: dict[str, Any], experiment: Experiment, step: int)
     old, new, total = then["images"], options.images, options.steps
     if old == new:
         return []
-    line = f"The schedule is now that of {new:,} images (before: {old:,})"
+    line = f"The schedule is now the one for {new:,} images (before: {old:,})"
     if 0 < step < total and experiment.learning_rate is not None:
         was = optimization.Schedule(**then).learning_rate(options.batch_size)
         rates = [float(rate(step)) for rate in (experiment.learning_rate, was)]
@@ -126,6 +126,6 @@ def _evaluation_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str
     if not found:
         return []
     return [
-        f"Evaluations are others from now on ({'; '.join(found)}): APs do not compare with those "
+        f"Evaluations differ from now on ({'; '.join(found)}): APs cannot be compared with those "
         "before, and the best checkpoint so far stays until one has a higher AP."
     ]

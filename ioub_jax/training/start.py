@@ -1,4 +1,4 @@
-"""Where a run starts: its newest checkpoint, or initial weights and a measured w_loc."""
+"""Start of a run: its newest checkpoint, or initial weights and a measured w_loc."""
 
 import logging
 import pathlib
@@ -17,7 +17,7 @@ logger = logging.getLogger("ioub_jax")
 
 
 def start_state(experiment: Experiment, workdir: pathlib.Path) -> TrainState:
-    """The state a run goes on from: its newest checkpoint that is whole, or a new one.
+    """The state from which a run resumes: its newest intact checkpoint, or a new one.
 
     Args:
       experiment: the training.
@@ -33,7 +33,7 @@ def start_state(experiment: Experiment, workdir: pathlib.Path) -> TrainState:
 
 
 def new_state(experiment: Experiment) -> TrainState:
-    """What a new run starts from: its initial weights and, where it is to be measured, w_loc.
+    """The state of a new run: its initial weights and, if it is to be measured, w_loc.
 
     Args:
       experiment: the training.

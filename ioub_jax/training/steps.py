@@ -1,4 +1,4 @@
-"""The compiled steps of a training: one that trains, one that measures w_loc.
+"""The compiled steps of a training: one for training, one that measures w_loc.
 
 `jax.jit` over a mesh with the one axis `data`: the batch is split over it, the state is on every
 device, and XLA adds the all-reduce. Sums over the batch are written as on one device.
@@ -26,7 +26,7 @@ REMATERIALIZED = ("nothing", "activations", "blocks")
 
 
 def _forward(network: nn.Module, rematerialize: str = "nothing") -> gradients.Forward:
-    """The network as it trains, and what its backward pass computes once more."""
+    """The network in training mode, with recomputation in its backward pass as configured."""
     kept = {
         "activations": jax.checkpoint_policies.save_from_both_policies(
             jax.checkpoint_policies.dots_saveable,
@@ -118,7 +118,7 @@ def make_train_step(
 def make_calibration_step(
     detector: Detector,
 ) -> Callable[[TrainState, Batch, Anchors], tuple[jax.Array, jax.Array]]:
-    """Builds the step that gives the two sums whose ratio is w_loc (arXiv 1908.05641, eq. 4)."""
+    """Builds the step for the two sums whose ratio is w_loc (arXiv 1908.05641, eq. 4)."""
     forward = _forward(detector.network)
 
     @jax.jit

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a request, which a run hears between two steps."""
+"""SIGTERM and Ctrl-C as a request, which a run checks between two steps."""
 
 import signal
 import threading
@@ -6,7 +6,7 @@ from typing import Any, Self
 
 
 class StopSignals:
-    """While it is entered, SIGTERM and SIGINT ask to stop instead of ending the process.
+    """Context in which SIGTERM and SIGINT ask to stop instead of ending the process.
 
     Args:
       signals: which signals those are.
@@ -16,13 +16,13 @@ class StopSignals:
     """
 
     def __init__(self, signals: tuple[int, ...] = (signal.SIGTERM, signal.SIGINT)) -> None:
-        """Nothing is requested yet."""
+        """Starts without a request."""
         self._signals = signals
         self.requested = False
         self._previous: dict[int, Any] = {}
 
     def _request(self, signum: int, frame: Any) -> None:
-        """What a signal does; more is up to who inherits."""
+        """Notes a signal; subclasses do more."""
         self.requested = True
 
     def __enter__(self) -> Self:

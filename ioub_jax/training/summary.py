@@ -1,4 +1,4 @@
-"""What is told of a training: what it is when it begins, how good it is, what came of it."""
+"""Lines on a training: its setup at the start, its evaluations, and its results at the end."""
 
 import pathlib
 import shlex
@@ -20,7 +20,7 @@ from ioub_jax.workdirs import checkpoints
 
 
 def lines_at_start(experiment: Experiment) -> list[str]:
-    """What is trained, on what and for how long.
+    """Lines on the model, the data and the length of a training.
 
     Args:
       experiment: the training.
@@ -48,7 +48,7 @@ def lines_at_start(experiment: Experiment) -> list[str]:
 
 
 def compared_with_best(evaluation: Evaluation, kept: checkpoints.Checkpoints, step: int) -> str:
-    """How an evaluation compares with the best so far, after that was kept.
+    """Comparison of an evaluation with the best so far, after that was kept.
 
     Args:
       evaluation: one that has a headline.
@@ -62,7 +62,7 @@ def compared_with_best(evaluation: Evaluation, kept: checkpoints.Checkpoints, st
 
 
 def headline_of(evaluation: Evaluation) -> str:
-    """', AP .512', or nothing where there is none."""
+    """', AP .512', or '' without a headline."""
     if evaluation.headline is None:
         return ""
     return f", {evaluation.headline_key} {_shown(evaluation.headline)}"
@@ -71,7 +71,7 @@ def headline_of(evaluation: Evaluation) -> str:
 def lines_at_end(
     workdir: pathlib.Path, kept: checkpoints.Checkpoints, headline: str, seconds: float
 ) -> list[str]:
-    """What came of a training, and how to look at it.
+    """Lines on the results of a training, and on the commands that show them.
 
     Args:
       workdir: the run's folder.
@@ -86,7 +86,7 @@ def lines_at_end(
         told = f"{took}; the checkpoint is {workdir / 'checkpoints' / 'last'}."
     else:
         told = (
-            f"{took}: the best {headline} is {_shown(best)}, of step {place}, whose checkpoint is "
+            f"{took}: the best {headline} is {_shown(best)}, at step {place}; its checkpoint is "
             f"{workdir / 'checkpoints' / 'best'}."
         )
     return [
@@ -97,7 +97,7 @@ def lines_at_end(
 
 
 def _shown(number: float | None) -> str:
-    """A number between 0 and 1 as tables show it, another one with its first digits."""
+    """A number between 0 and 1 as in tables, any other one with its first digits."""
     if number is None:
         return "-"
     return f"{number:.3f}".removeprefix("0") if 0 <= number < 1 else f"{number:.4g}"
@@ -107,28 +107,28 @@ def _shown(number: float | None) -> str:
 
 
 def describe_source(source: Source) -> str:
-    """How many images and classes a data set has."""
+    """Number of images and classes of a data set."""
     skipped = sum(problem.count for problem in source.skipped)
     left_out = f" (left out: {skipped:,})" if skipped else ""
     return f"{_number(source, ' images')} of {len(source.classes)} classes{left_out}"
 
 
 def describe_tiles(loading: Loading) -> list[str]:
-    """How images are cut, where they are."""
+    """Lines on the tiling of images, if they are tiled."""
     if loading.tiling is None:
         return []
-    return [f"Tiles: {loading.tiling}; what they find is merged over the whole image."]
+    return [f"Tiles: {loading.tiling}; their detections are merged over the whole image."]
 
 
 def _number(source: Source, images: str = "") -> str:
-    """How many images, or tiles of how many images, a data set has."""
+    """Number of images, or of tiles and their images, of a data set."""
     if isinstance(source, TileSource):
         return f"{len(source):,} tiles of {len(source.whole):,} images"
     return f"{len(source):,}{images}"
 
 
 def describe_canvases(loading: Loading, source: Source) -> str:
-    """Every canvas and how many of the images go there.
+    """Every canvas and its number of images.
 
     Raises:
       ConfigError: the canvases contradict how images are resized.
@@ -144,7 +144,7 @@ def describe_canvases(loading: Loading, source: Source) -> str:
 
 
 def describe_detector(detector: PlacedDetector, model: Mapping[str, Any]) -> Sequence[str]:
-    """Its size and its devices; `model` is that part of the configuration."""
+    """Lines on the detector's size and devices; `model` is that part of the configuration."""
     params = detector.abstract_variables["params"]
     frozen = train_state.frozen_parameters(params, model.get("frozen_stages", -1))
     leaves = zip(jax.tree.leaves(params), jax.tree.leaves(frozen), strict=True)
@@ -161,5 +161,5 @@ def describe_detector(detector: PlacedDetector, model: Mapping[str, Any]) -> Seq
 
 
 def count(tree: Any) -> int:
-    """The numbers in all arrays of a tree."""
+    """Total number of elements in the arrays of a tree."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))

@@ -1,4 +1,4 @@
-"""The detections of tiles as those of the images that they are of."""
+"""Merging of the detections of tiles into those of their images."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from ioub_jax.tile_merging import Found
 
 
 class TileCollector:
-    """Gathers the detections of tiles, and merges those of an image once it has all of them.
+    """Collects the detections of tiles, and merges those of an image once they are complete.
 
     An image of which a tile could not be read is not among `image_ids`.
 
@@ -92,7 +92,7 @@ Collector = coco_format.DetectionCollector | TileCollector
 
 
 def collector_of(source: Source, detector: PlacedDetector) -> Collector:
-    """What gathers the detections in a data set; of tiles, those of their images.
+    """Collector of the detections in a data set; those of tiles are merged.
 
     Args:
       source: the data set.

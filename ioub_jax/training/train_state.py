@@ -1,4 +1,4 @@
-"""What a training run carries from step to step."""
+"""State of a training run, carried from step to step."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -17,7 +17,7 @@ _MOVING_AVERAGE_START = 100.0
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Everything that a checkpoint must hold to go on bit for bit.
+    """Everything that a checkpoint needs to resume bit for bit.
 
     Attributes:
       step: int32 scalar, steps done; with the seed it fixes data and random keys.
@@ -46,7 +46,7 @@ class TrainState(flax.struct.PyTreeNode):
 
     @property
     def carried(self) -> Carried:
-        """What the objective is given of the steps before."""
+        """State of the objective from earlier steps."""
         return Carried(self.w_loc, self.moving_average, self.loss_state)
 
 
@@ -84,7 +84,7 @@ def create_state(
 
 
 def with_average(state: TrainState, decay: float) -> TrainState:
-    """The state after a step, with its variables taken into the average.
+    """The state after a step, with its variables added to the moving average.
 
     `ema = d ema + (1 - d) variables` with `d = min(decay, t / (t + 9))` after step t + 1: the first
     step replaces the average, and the first hundreds are not held back by the initial weights, as

@@ -1,4 +1,4 @@
-"""Weights from elsewhere: torchvision's and timm's state dicts, read without executing anything.
+"""Weights from other libraries: torchvision's and timm's state dicts, read without executing code.
 
 `find_weights` finds a file by its path or published name, `read_state_dict` reads it,
 `backbone_variables` and `detector_of` turn it into our variables and account for every key.

@@ -1,4 +1,4 @@
-"""What other libraries call the variables of our backbones.
+"""Names of our backbones' variables in other libraries.
 
 Every function takes the path of a variable below the backbone, without its collection, as
 ('stage1_block2', 'conv1', 'kernel') or ('stem_norm', 'mean'), and returns the key of the same
@@ -187,10 +187,10 @@ def convnext_key_timm(path: tuple[str, ...]) -> str:
 
 
 def _between_stages(name: str) -> tuple[int, str]:
-    """The stage that a module stands before, and 'conv' or 'norm'."""
+    """The stage that a module comes before, and 'conv' or 'norm'."""
     match = re.fullmatch(r"(stem|stage(\d)_downsample)_(conv|norm)", name)
     if match is None:
-        raise ValueError(f"{name!r} is no module of a backbone.")
+        raise ValueError(f"{name!r} is not a module of a backbone.")
     return int(match[2] or 1), match[3]
 
 
@@ -202,5 +202,5 @@ def _expands(stage: int) -> bool:
 def _stage_and_block(name: str) -> tuple[int, int]:
     match = re.fullmatch(r"stage(\d+)_block(\d+)", name)
     if match is None:
-        raise ValueError(f"{name!r} is no block of a backbone.")
+        raise ValueError(f"{name!r} is not a block of a backbone.")
     return int(match[1]), int(match[2])

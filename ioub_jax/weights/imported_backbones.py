@@ -76,7 +76,7 @@ def backbone_variables(
 
 
 def is_optional(module: str) -> bool:
-    """Whether a file of weights may lack a module of a backbone, which then starts at random."""
+    """True if a file of weights may lack a module of a backbone, which then starts at random."""
     return module in CONVERTED_LAYERS or module.startswith("pyramid")
 
 
@@ -129,7 +129,7 @@ def _with_pointwise_convolutions(state_dict: mapping.StateDict) -> dict[str, np.
 
 
 def _with_convolutional_classifier(state_dict: mapping.StateDict) -> dict[str, np.ndarray]:
-    """VGG16's first two fully connected layers as SSD's fc6 and fc7, thinned out.
+    """VGG16's first two fully connected layers as SSD's fc6 and fc7, subsampled.
 
     Of the 4096 outputs every fourth is kept, and of the 7x7 inputs every third row and column,
     which the dilation of fc6 puts back to their distance (arXiv 1512.02325, section 3).

@@ -1,4 +1,4 @@
-"""Weights of networks that see RGB, for a network whose images have other channels."""
+"""Weights of networks for RGB images, in a network whose images have other channels."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _RGB = 3
 
 
 def of_rgb(template: Any) -> Any:
-    """The shapes of a backbone's variables as they are for RGB images.
+    """The shapes of a backbone's variables for RGB images.
 
     Args:
       template: `{'params': ..., 'batch_stats': ...}` of a backbone; shapes are enough.
@@ -65,7 +65,7 @@ def adapted_inputs(theirs: Any, ours: Any) -> Any:
 
 
 def kernel_for(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """A kernel for so many channels, float32, of one `[height, width, 3, outputs]` for RGB."""
+    """A float32 kernel for that many channels from one for RGB, `[height, width, 3, outputs]`."""
     mean = kernel.mean(axis=2, keepdims=True)
     if channels < _RGB:
         parts = np.repeat(mean, channels, axis=2)

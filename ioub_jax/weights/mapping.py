@@ -1,4 +1,4 @@
-"""From a torch state dict to Flax variables, with every key accounted for, and back."""
+"""Conversion between torch state dicts and Flax variables, with every key accounted for."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +67,7 @@ def fill(
     ]
     if problems:
         raise WeightsError(
-            f"{name} does not hold the weights of {architecture}; give the file of the model that "
+            f"{name} does not have the weights of {architecture}; give the file of the model that "
             f"the configuration describes. Keys {'; '.join(problems)}."
         )
     return variables
@@ -81,7 +81,7 @@ def _as_ours(value: np.ndarray) -> np.ndarray:
 
 
 def collect(variables: Any, torch_key: Callable[[Path], str]) -> dict[str, np.ndarray]:
-    """The state dict that `fill` makes these variables of.
+    """The state dict from which `fill` makes these variables.
 
     Args:
       variables: `{'params': ..., 'batch_stats': ...}` of arrays.

@@ -1,4 +1,4 @@
-"""The values that a pickle describes, read without unpickling: nothing is imported or called.
+"""The values in a pickle, read without unpickling: nothing is imported or called.
 
 A pickle is a program for a stack machine. `pickle` runs it, and a program may name any function and
 have it called. The machine here knows only the instructions that make numbers, text, lists, tuples
@@ -21,11 +21,11 @@ MAX_INSTRUCTIONS = 1_000_000
 
 
 class Refusal(ValueError):
-    """A file that is not read; its message continues a sentence that begins with the file."""
+    """A refusal to read a file; the message continues a sentence that begins with the file."""
 
 
 class UnknownName(Refusal):
-    """A pickle asks for a function or class that the reader has no use for.
+    """A pickle that asks for a function or class that the reader has no use for.
 
     Attributes:
       name: such as 'posix.system'.
@@ -38,14 +38,14 @@ class UnknownName(Refusal):
 
 @dataclasses.dataclass(frozen=True)
 class Name:
-    """The name of a class or function, which nobody looked up."""
+    """The name of a class or function, which is never looked up."""
 
     text: str
 
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
-    """Stands for an object of which only the kind is kept.
+    """A placeholder for an object of which only the kind is kept.
 
     Attributes:
       kind: the name of its class, such as 'argparse.Namespace'.
@@ -58,8 +58,8 @@ Calls = Mapping[str, Callable[[tuple[Any, ...]], Any] | None]
 
 
 def damaged(what: str) -> Refusal:
-    """The refusal of a file that no program writes like this."""
-    return Refusal(f"is damaged or cut short ({what}); get the file again.")
+    """The refusal of a file that no program writes in this way."""
+    return Refusal(f"is damaged or truncated ({what}); get the file again.")
 
 
 def read(
@@ -91,7 +91,7 @@ def read(
         with warnings.catch_warnings(action="ignore"):
             for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):
                 if count == MAX_INSTRUCTIONS:
-                    raise Refusal("holds far more values than a weights file does; not read.")
+                    raise Refusal("has far more values than a weights file; not read.")
                 if instruction.name != "STOP":
                     machine.run(instruction.name, argument)
         return machine.pop()
@@ -157,7 +157,7 @@ class _Machine:
     def append(self, values: list[Any]) -> None:
         target = self._stack[-1]
         if type(target) is not list:
-            raise damaged("it appends to something that is no list")
+            raise damaged("it appends to something that is not a list")
         target.extend(values)
 
     def set_items(self, values: list[Any]) -> None:
@@ -212,7 +212,7 @@ def _ordered_dict(arguments: tuple[Any, ...]) -> collections.OrderedDict[Any, An
 
 
 def _checked_key(key: Any) -> Any:
-    """Only keys whose hashes nobody can make collide or take for ever, as nested tuples do."""
+    """A key whose hash nobody can make collide or take for ever, as nested tuples do."""
     if type(key) in (str, bytes, bool) or (type(key) is int and abs(key) < 2**31):
         return key
     raise Refusal(

@@ -1,4 +1,4 @@
-"""Published weights by name: found in the caches, in an installed package, or downloaded.
+"""Published weights by name: from the caches, from an installed package, or downloaded.
 
 Only what a detector of ours can start from, or be, is listed. The weights belong to their authors:
 look at their terms before you use them for more than research.
@@ -224,6 +224,6 @@ def _check_digest(file_name: str, digest: str) -> None:
 
 
 def _stated_digest(file_name: str) -> str:
-    """The beginning of the SHA-256 that the name of a published file states, as in a-01234567.b."""
+    """The start of the SHA-256 in the name of a published file, as in a-01234567.b."""
     match = re.search(r"-([0-9a-f]{8,64})\.", file_name)
     return match[1] if match else ""

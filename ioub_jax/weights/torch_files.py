@@ -1,4 +1,4 @@
-"""Reads the files of `torch.save` without torch and without running anything in them.
+"""Reads the files of `torch.save` without torch and without running any of their code.
 
 Such a file is a pickle of the saved object, in which the numbers of the tensors are left out, and
 these numbers as they lay in memory. There are two formats: a zip archive (torch 1.6 and later), and
@@ -29,7 +29,7 @@ _SPARE_BYTES = 64 * 2**20
 
 
 def read_torch_file(path: pathlib.Path) -> Any:
-    """What `torch.save` wrote into a file.
+    """Reads the object that `torch.save` wrote into a file.
 
     Args:
       path: a file of any version of torch since 0.2.
@@ -66,17 +66,17 @@ def _read_file(file: io.BufferedReader) -> Any:
         return _read_stream(data, arrays)
     if data[257:262] == b"ustar":
         raise Refusal(
-            "is in the tar format of torch 0.1, which is not read; load it with torch and save "
+            "is in the tar format of torch 0.1, which cannot be read; load it with torch and save "
             "it again: torch.save(torch.load(path), path)."
         )
-    raise Refusal("is no file that torch.save wrote; give the file of a state dict.")
+    raise Refusal("is not a file that torch.save wrote; give the file of a state dict.")
 
 
 # --- The archive -----------------------------------------------------------------------------
 
 
 class _Archive:
-    """A zip archive whose members are shown in place, so nothing is decompressed."""
+    """A zip archive whose members are viewed in place, so nothing is decompressed."""
 
     def __init__(self, file: io.BufferedReader, data: memoryview):
         self._data = data
@@ -156,14 +156,14 @@ def _byte_order(archive: _Archive, top: str) -> str:
 
 
 class _Cursor:
-    """Reads the parts of a stream one behind the other."""
+    """Reads the parts of a stream one after another."""
 
     def __init__(self, data: memoryview, position: int = 0):
         self._data = data
         self.position = position
 
     def pickle(self, read: Callable[[io.BytesIO], Any]) -> Any:
-        """What `read` makes of the next pickle."""
+        """Result of `read` for the next pickle."""
         end = self.position + pickled_data.MAX_BYTES
         stream = io.BytesIO(self._data[self.position : end])
         value = read(stream)

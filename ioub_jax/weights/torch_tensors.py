@@ -81,7 +81,7 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True)
 class StorageId:
-    """What a pickle says of a storage: `count` numbers, of which `view` shows (first, number)."""
+    """A storage in a pickle: `count` numbers, of which `view` shows (first, number)."""
 
     key: str
     dtype: np.dtype
@@ -90,7 +90,7 @@ class StorageId:
 
 
 class Arrays:
-    """Makes arrays of storages within a budget of bytes for those that must be copied.
+    """Makes arrays from storages within a budget of bytes for those that must be copied.
 
     A tensor of a hostile file can repeat one number 2**60 times.
     """
@@ -105,7 +105,7 @@ class Arrays:
             raise Refusal("holds tensors that are many times as large as the file; not read.")
 
     def tensor(self, arguments: tuple[Any, ...]) -> np.ndarray:
-        """Of torch's arguments: storage, offset, size, stride and some that do not matter here."""
+        """A tensor from torch's arguments: storage, offset, size, stride and some unused ones."""
         if not 4 <= len(arguments) <= 7 or type(arguments[0]) is not Storage:
             raise damaged("a tensor without numbers")
         storage, offset, size, stride = arguments[:4]
@@ -179,7 +179,7 @@ def read_object(
     open_storage: Callable[[StorageId], Any],
     make_tensor: Callable[[tuple[Any, ...]], Any],
 ) -> Any:
-    """The saved object, with what `make_tensor` makes of `open_storage` as its tensors."""
+    """The saved object; its tensors are made by `make_tensor` from `open_storage`."""
     calls: dict[str, Callable[[tuple[Any, ...]], Any] | None] = {
         **dict.fromkeys((*_STORAGE_DTYPES, *(f"torch.{dtype}" for dtype in _DTYPES))),
         **{kind: functools.partial(_left_out, kind) for kind in _LEFT_OUT},
@@ -195,7 +195,7 @@ def read_object(
 
 
 def _storage_id(identifier: Any) -> StorageId:
-    """Of `('storage', type, key, device, count)`, in streams with None or a view behind it."""
+    """Parses `('storage', type, key, device, count)`, in streams with None or a view after it."""
     if type(identifier) is not tuple or not 5 <= len(identifier) <= 6:
         raise damaged("a storage without description")
     kind, storage_type, key, device, count = identifier[:5]
@@ -225,16 +225,16 @@ def _is_count(value: Any) -> bool:
 
 
 def reason_against(name: str) -> str:
-    """Why a file that asks for a name not known here is not read, in words that follow its path."""
+    """Reason why a file with an unknown name is not read, in words that follow its path."""
     save = "Save the state dict alone: torch.save(model.state_dict(), path)."
     if name in _UNREADABLE_TENSORS:
         return (
-            f"holds a {_UNREADABLE_TENSORS[name]} tensor ({name}), and only dense tensors of "
-            "floats, signed integers, bytes and booleans are read; convert it with torch first."
+            f"holds a {_UNREADABLE_TENSORS[name]} tensor ({name}), but only dense tensors of "
+            "floats, signed integers, bytes and booleans can be read; convert it with torch first."
         )
     if name.startswith(_MODULES):
         return f"holds a whole model ({name[:200]!r}), which was not read. {save}"
     return (
-        f"asks for {name[:200]!r}, which is no tensor; a weights file holds tensors only, so it "
+        f"asks for {name[:200]!r}, which is not a tensor; a weights file has tensors only, so it "
         f"was not read. {save}"
     )

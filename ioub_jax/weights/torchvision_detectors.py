@@ -1,4 +1,4 @@
-"""Torchvision's detectors: what their keys are called, and the configuration that equals each."""
+"""Torchvision's detectors: the names of their keys, and the configuration that equals each."""
 
 import dataclasses
 import re
@@ -48,11 +48,11 @@ class ImportedDetector:
 
     @property
     def is_of_coco(self) -> bool:
-        """Whether its outputs are those of COCO's category ids up to 90."""
+        """True if its outputs are those of COCO's category ids up to 90."""
         return self.category_ids in (tuple(range(COCO_OUTPUTS)), tuple(range(1, COCO_OUTPUTS)))
 
     def with_classes(self, category_ids: Sequence[int]) -> "ImportedDetector":
-        """The same detector with some of its classes alone.
+        """The same detector restricted to some of its classes.
 
         Args:
           category_ids: the outputs to keep, in the order of the labels they become.
@@ -83,7 +83,7 @@ class ImportedDetector:
 
 
 def is_class_output(path: mapping.Path) -> bool:
-    """Whether a parameter belongs to the layer that puts out the classes.
+    """True if a parameter belongs to the layer whose outputs are the classes.
 
     Args:
       path: its names from the root of a detector's parameters.
@@ -147,13 +147,13 @@ def _recognise(state_dict: mapping.StateDict, name: str) -> str:
         return "retinanet_resnet50_fpn" + "_v2" * second
     *others, last = KEYS
     raise WeightsError(
-        f"{name} is none of torchvision's {', '.join(others)} and {last}; weights of a backbone "
-        "alone go into config.model.pretrained."
+        f"{name} is not one of torchvision's {', '.join(others)} and {last}; set weights of a "
+        "backbone alone as config.model.pretrained."
     )
 
 
 def _with_current_names(state_dict: mapping.StateDict) -> dict[str, np.ndarray]:
-    """Keys as torchvision writes them today: its published RetinaNet has those of before 0.13."""
+    """Keys as torchvision writes them today; its published RetinaNet has those from before 0.13."""
 
     def current(key: str) -> str:
         key = re.sub(r"((?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", key)
@@ -219,7 +219,7 @@ def _ssd_key(path: mapping.Path) -> str:
 
 
 def _ssd_backbone_module(layer: str) -> str:
-    """Torchvision's features end with conv4_3; what follows is its first extra block."""
+    """The name of a backbone's module; those after conv4_3 are torchvision's first extra block."""
     if layer in ("fc6", "fc7"):
         return f"extra.0.7.{'1' if layer == 'fc6' else '3'}"
     if layer.startswith("stage5"):

@@ -1,4 +1,4 @@
-"""A detector of ours as one of torchvision's: its state dict and how to build the model for it."""
+"""A detector of ours as one of torchvision's: its state dict, and how to build the model for it."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -47,7 +47,7 @@ _BATCH_NORMS = ("frozen_bn", "batch_norm")
 
 @dataclasses.dataclass(frozen=True)
 class TorchvisionDetector:
-    """What makes a detector in torchvision.
+    """Parts from which torchvision builds a detector.
 
     Attributes:
       architecture: the function of `torchvision.models.detection` that builds it.
@@ -63,7 +63,7 @@ class TorchvisionDetector:
 def torchvision_export(
     variables: Any, settings: Mapping[str, Any], *, num_classes: int, name: str
 ) -> TorchvisionDetector:
-    """One of torchvision's detectors that equals one of ours.
+    """The detector of torchvision that equals one of ours.
 
     Its labels are ours: output k of a RetinaNet or FCOS is class k (torchvision reserves no output
     for the background); in an SSD output 0 is the background, so label k there is class k - 1.
@@ -84,18 +84,18 @@ def torchvision_export(
     channels = settings["model"].get("in_channels", 3)
     if channels != 3:
         raise WeightsError(
-            f"{name} has model.in_channels={channels}, and torchvision's detectors take RGB images "
-            "alone; export it as a program or as ONNX."
+            f"{name} has model.in_channels={channels}, but torchvision's detectors take only RGB "
+            "images; export it as a program or as ONNX."
         )
     suppression = settings["evaluation"].get("suppression", "nms")
     if suppression != "nms":
         raise WeightsError(
-            f"{name} has evaluation.suppression={suppression}, and torchvision's detectors have "
-            "NMS alone; export it as a program, or with --config.evaluation.suppression=nms."
+            f"{name} has evaluation.suppression={suppression}, but torchvision's detectors have "
+            "only NMS; export it as a program, or with --config.evaluation.suppression=nms."
         )
     if settings["evaluation"].get("class_agnostic", False):
         raise WeightsError(
-            f"{name} has evaluation.class_agnostic=True, and torchvision's detectors suppress "
+            f"{name} has evaluation.class_agnostic=True, but torchvision's detectors suppress "
             "within classes; export it as a program, or set that to False."
         )
     architecture = _architecture(settings, name)
@@ -121,11 +121,11 @@ def torchvision_export(
 
 
 def _architecture(settings: Mapping[str, Any], name: str) -> str:
-    """The one that the configuration describes, or the options in which it is near to none."""
+    """The architecture that the configuration describes; raises with the options that fit none."""
     candidates = _ARCHITECTURES.get(settings.get("model", {}).get("name"), ())
     if not candidates:
         raise WeightsError(
-            f"{name} is no detector that torchvision can build, which has RetinaNet, FCOS and SSD; "
+            f"{name} is not a detector that torchvision can build: it has RetinaNet, FCOS and SSD; "
             "export to StableHLO."
         )
     differences = {
@@ -135,7 +135,7 @@ def _architecture(settings: Mapping[str, Any], name: str) -> str:
     nearest = min(candidates, key=lambda architecture: len(differences[architecture]))
     if differences[nearest]:
         raise WeightsError(
-            f"{name} is no detector that torchvision can build, its nearest is {nearest}: "
+            f"{name} is not a detector that torchvision can build; the nearest is {nearest}: "
             f"{'; '.join(differences[nearest])}. Train with configs/torchvision.py to load in "
             "torchvision, or export to StableHLO."
         )
@@ -161,7 +161,7 @@ def _differences(settings: Mapping[str, Any], published: dict[str, Any]) -> Iter
 
 
 def _check_scores(settings: Mapping[str, Any], name: str) -> None:
-    """Refuses an FCOS whose scores are not the roots of those of torchvision's."""
+    """Refuses an FCOS whose scores are not the square roots of torchvision's."""
     if settings["loss"].get("quality", {}).get("target", "none") == "none":
         raise WeightsError(
             f"{name} has loss.quality.target=none, so it has no centreness, which torchvision's "
@@ -170,14 +170,14 @@ def _check_scores(settings: Mapping[str, Any], name: str) -> None:
     exponents = _comparable(settings["evaluation"]["score_exponents"])
     if exponents != (0.5, 0.5):
         raise WeightsError(
-            f"{name} has evaluation.score_exponents={exponents}, and the scores of torchvision's "
-            "FCOS are the roots of class times centreness; export it as a program, or with "
+            f"{name} has evaluation.score_exponents={exponents}, but the scores of torchvision's "
+            "FCOS are the square roots of class times centreness; export it as a program, or with "
             "--config.evaluation.score_exponents='(.5,.5)'."
         )
 
 
 def _comparable(value: Any) -> Any:
-    """Lists, such as a JSON has, as tuples."""
+    """Lists, such as those from JSON, as tuples."""
     return tuple(map(_comparable, value)) if isinstance(value, list | tuple) else value
 
 
@@ -194,7 +194,7 @@ def _with_epsilon(params: Any, batch_stats: Any, epsilon: float) -> Any:
 
 
 def _arguments(settings: Mapping[str, Any], architecture: str, outputs: int) -> dict[str, Any]:
-    """What the constructor takes."""
+    """Arguments of the constructor."""
     model, evaluation, data = (settings[part] for part in ("model", "evaluation", "data"))
     has_one_size = architecture == "ssd300_vgg16"
     candidates = "candidates_per_class" if has_one_size else "candidates_per_level"

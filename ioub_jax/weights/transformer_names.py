@@ -46,7 +46,7 @@ def transformer_key(path: tuple[str, ...]) -> str:
         return f"patch_embed.proj.{_LEAVES[path[1]]}"
     match = re.fullmatch(r"stage(\d+)_block1", path[0])
     if match is None:
-        raise ValueError(f"{path[0]!r} is no block of a transformer.")
+        raise ValueError(f"{path[0]!r} is not a block of a transformer.")
     block = f"blocks.{int(match[1]) - 1}"
     if path[1].startswith("layer_scale"):
         return f"{block}.ls{path[1][-1]}.gamma"
@@ -54,7 +54,7 @@ def transformer_key(path: tuple[str, ...]) -> str:
 
 
 def as_ours(state_dict: StateDict, grid: int) -> dict[str, np.ndarray]:
-    """A state dict of timm's names, with the patches, the positions and the token that ours have.
+    """A state dict of timm's names, with our form of the patches, the positions and the token.
 
     Args:
       state_dict: as timm, DINOv2's own code or transformers save it.

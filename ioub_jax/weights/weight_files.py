@@ -1,4 +1,4 @@
-"""State dicts from files: safetensors, or what `torch.save` wrote."""
+"""State dicts from files: safetensors, or files of `torch.save`."""
 
 import pathlib
 from collections.abc import Mapping
@@ -35,15 +35,15 @@ def read_state_dict(path: pathlib.Path) -> dict[str, np.ndarray]:
         saved: Any = _read_safetensors(path)
     elif head.lstrip()[:1] == b"<":
         raise WeightsError(
-            f"{path} is a web page, not weights; open its address in a browser to see what it "
-            "says, then download the file itself."
+            f"{path} is a web page, not weights; open its address in a browser, then download the "
+            "file itself."
         )
     else:
         saved = read_torch_file(path)
     tensors = _tensors_of(_unwrapped(saved))
     if not tensors:
         raise WeightsError(
-            f"{path} holds no state dict; save one: torch.save(model.state_dict(), path)."
+            f"{path} has no state dict; save one: torch.save(model.state_dict(), path)."
         )
     if all(name.startswith(_DATA_PARALLEL) for name in tensors):
         return {name.removeprefix(_DATA_PARALLEL): array for name, array in tensors.items()}
@@ -81,7 +81,7 @@ def _tensors_of(saved: Any) -> dict[str, np.ndarray]:
 
 
 def _is_safetensors(head: bytes, path: pathlib.Path) -> bool:
-    """Whether it begins with the length of a header that the file has room for, and a brace."""
+    """True if a file begins with a header length that it has room for, and a brace."""
     length = int.from_bytes(head[:8], "little")
     return head[8:9] == b"{" and 8 + length <= path.stat().st_size
 
@@ -102,5 +102,5 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise WeightsError(f"{path} is damaged ({error}); get the file again.") from None
     except (TypeError, AttributeError, KeyError):
         raise WeightsError(
-            f"{path} has tensors of a type that numpy lacks; save them as float32."
+            f"{path} has tensors of a type that numpy does not have; save them as float32."
         ) from None

@@ -1,1 +1,1 @@
-"""What a run keeps in its folder: configuration, classes, checkpoints, records, a lock."""
+"""Contents of a run's folder: configuration, classes, checkpoints, records, a lock."""

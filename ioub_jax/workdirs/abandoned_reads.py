@@ -1,4 +1,4 @@
-"""Keeps quiet what orbax leaves behind of a read that failed; its error itself is raised.
+"""Silences what orbax prints late of a failed read; its error itself is raised.
 
 Where one array of a checkpoint cannot be read, orbax closes the event loop of all reads. Each one
 that was on its way then complains by itself, hundreds of times and at any later moment: threads of
@@ -17,7 +17,7 @@ _WORDS = ("event loop is closed", "tensorstore", "ocdbt", "orbax")
 
 @contextlib.contextmanager
 def kept_quiet() -> Iterator[None]:
-    """Lets a read fail by its error alone; after one, what comes late stays quiet too."""
+    """Lets a read fail by its error alone, without later messages of its threads."""
     hook, asyncio_logger = sys.unraisablehook, logging.getLogger("asyncio")
 
     def show_others(unraisable: Any) -> None:

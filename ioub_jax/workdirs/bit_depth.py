@@ -1,4 +1,4 @@
-"""With how many bits a run's 16-bit images are read: as measured on its training data, for good.
+"""Bit depth of a run's 16-bit images, measured on its training data and then fixed.
 
 A second measurement, on other images, could have another result, and the detector would see
 brighter or darker pixels than those it was trained on.
@@ -17,7 +17,7 @@ _NAME = "bit_depth.json"
 
 
 def is_kept(given: int | None, source: Source) -> bool:
-    """Whether the bit depth of a run with this training data is kept: it is measured on files.
+    """True if a run with this training data keeps its bit depth: it is measured on files.
 
     Args:
       given: the bit depth that the run was given; None: it is to be measured.
@@ -27,7 +27,7 @@ def is_kept(given: int | None, source: Source) -> bool:
 
 
 def claim(workdir: pathlib.Path, given: int | None, source: Source) -> int | None:
-    """The bit depth of a run; of a new one the measured one, which is kept in `bit_depth.json`.
+    """The bit depth of a run; a new run measures it and keeps it in `bit_depth.json`.
 
     Args:
       workdir: the run's folder.
@@ -52,7 +52,7 @@ def claim(workdir: pathlib.Path, given: int | None, source: Source) -> int | Non
 
 
 def of_run(workdir: pathlib.Path, given: int | None) -> int:
-    """The bit depth of a run: as given, else as measured when it began.
+    """The bit depth of a run: the configured one, or the one measured when it began.
 
     Args:
       workdir: the run's folder.
@@ -72,7 +72,7 @@ def _read(workdir: pathlib.Path) -> int | None:
     depth = content.get("bit_depth") if isinstance(content, dict) else None
     if depth not in BIT_DEPTHS:
         raise ConfigError(
-            f"{path} does not have a `bit_depth` of {', '.join(map(str, BIT_DEPTHS))}; put back "
-            "what ioub train wrote."
+            f"{path} does not have a `bit_depth` of {', '.join(map(str, BIT_DEPTHS))}; put the "
+            "original back."
         )
     return int(depth)

@@ -1,4 +1,4 @@
-"""Which checkpoints a workdir has, and what is written beside their arrays.
+"""Checkpoints in a workdir, and the metadata beside their arrays.
 
 `checkpoints/last/STEP` and `checkpoints/best/STEP` have the arrays in `state/` and, as JSON, what
 they are in `metadata/`: `config`, of the best one `AP`, and the `checksums` of the arrays, which
@@ -34,16 +34,16 @@ class Folder:
     step: int
 
     def __str__(self) -> str:
-        """As a sentence calls it."""
+        """The checkpoint, as part of a sentence."""
         return f"the '{self.kind}' checkpoint of step {self.step}"
 
     @property
     def path(self) -> pathlib.Path:
-        """Where it is."""
+        """Path of the folder."""
         return self.workdir / "checkpoints" / self.kind / str(self.step)
 
     def metadata(self) -> dict[str, Any]:
-        """What is written beside its arrays.
+        """Metadata beside the arrays.
 
         Raises:
           ValueError: it is gone or damaged.
@@ -62,7 +62,7 @@ class Folder:
 
 
 def find(workdir: pathlib.Path, which: str = "last") -> list[Folder]:
-    """The complete checkpoints of a run, the one that is meant first, then what can stand in.
+    """The complete checkpoints of a run: the requested one first, then those that may replace it.
 
     Args:
       workdir: the run's folder.
@@ -84,7 +84,7 @@ def find(workdir: pathlib.Path, which: str = "last") -> list[Folder]:
 
 
 def stored_configuration(workdir: pathlib.Path) -> dict[str, Any] | None:
-    """The configuration that the newest readable checkpoint was saved with, None without one."""
+    """The configuration in the newest readable checkpoint, or None."""
     for folder in find(workdir):
         try:
             return folder.metadata()["config"]

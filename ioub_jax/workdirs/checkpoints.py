@@ -1,4 +1,4 @@
-"""Checkpoints by orbax: the last two and the best one, each whole or not there.
+"""Checkpoints by orbax: the last two and the best one, each either complete or absent.
 
 `checkpoints/last/STEP` is where a run goes on; `checkpoints/best/STEP` has the best AP so far.
 Writing is asynchronous; an unfinished write leaves a folder with another name, which the next run
@@ -60,7 +60,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: pathlib.Path, headline: str = "AP") -> None:
-        """Opens the folders and removes what a killed writer left."""
+        """Opens the folders and removes the remains of a killed writer."""
         self._workdir = workdir
         # Two, because a disk may damage one.
         self._last = _manager(workdir / "checkpoints" / "last", keep=2)
@@ -78,13 +78,13 @@ class Checkpoints:
             found = [record.get(headline) for record in recorded if record["step"] == step]
             ap = found[-1] if found else None
             taken = (
-                "that is not known either, so the next evaluation is the best so far"
+                "it is not known either, so the next evaluation counts as the best so far"
                 if ap is None
                 else f"{ap:.3f} is taken from evaluation.jsonl"
             )
             _warn(
-                f"The metadata of the 'best' checkpoint of step {step} in {self._workdir} is "
-                f"damaged, which has its AP; {taken}."
+                f"The metadata of the 'best' checkpoint of step {step} in {self._workdir} , which "
+                f"has its AP, is damaged; {taken}."
             )
             return ap
 
@@ -97,7 +97,7 @@ class Checkpoints:
         return self._best.latest_step()
 
     def save_last(self, state: State, config: dict[str, Any]) -> None:
-        """Saves where the run goes on; returns as soon as the arrays are copied."""
+        """Saves the state to resume from; returns as soon as the arrays are copied."""
         self._save(self._last, state, {"config": config})
 
     def save_best(self, state: State, config: dict[str, Any], ap: float) -> None:
@@ -133,7 +133,7 @@ class Checkpoints:
 
 
 def resume(workdir: pathlib.Path, template: State, sharding: Sharding) -> State | None:
-    """The state of the newest checkpoint that is whole, None where there is none at all.
+    """The state of the newest intact checkpoint, None if there is no checkpoint at all.
 
     Damaged ones that are newer are told of and moved to `checkpoints/damaged/`, since the run will
     reach their steps again. All processes of a run come here together.
@@ -156,8 +156,8 @@ def resume(workdir: pathlib.Path, template: State, sharding: Sharding) -> State 
                 _move_away(damaged)
         hosts.wait_for_all("damaged checkpoints")
         _warn(
-            f"{_describe(damages)}: the run goes on from {folder}, and what is damaged is in "
-            f"{workdir / 'checkpoints' / 'damaged'} now."
+            f"{_describe(damages)}: the run resumes from {folder}, and the damaged files are now "
+            f"in {workdir / 'checkpoints' / 'damaged'}."
         )
     return state
 
@@ -201,7 +201,7 @@ def read_variables(
 
 
 def to_read(workdir: pathlib.Path, which: str) -> Folder:
-    """The checkpoint that is read unless it is damaged; nothing is opened.
+    """The checkpoint to read unless it is damaged; nothing is opened.
 
     Raises:
       ConfigError: there is none.
@@ -216,17 +216,17 @@ def to_read(workdir: pathlib.Path, which: str) -> Folder:
 
 
 class _DamageError(Exception):
-    """A checkpoint cannot be used; its message says why, for the middle of a sentence."""
+    """An error of a checkpoint that cannot be used; the message continues a sentence."""
 
 
 class _OtherArraysError(ConfigError):
-    """A checkpoint is not of this network and optimizer, and nothing is wrong with it."""
+    """An intact checkpoint of another network or optimizer."""
 
 
 def _first_whole(
     workdir: pathlib.Path, which: str, read_arrays: ReadArrays
 ) -> tuple[Folder, Any, dict[Folder, str]]:
-    """The first checkpoint that is whole, what is in it, and why each before it is not used.
+    """The first intact checkpoint, its contents, and the damage of each one before it.
 
     Args:
       workdir: the run's folder.
@@ -249,7 +249,7 @@ def _first_whole(
                 continue
             if folder in damages:
                 _warn(
-                    f"Whether {folder} in {workdir} is what was saved cannot be checked "
+                    f"Whether {folder} in {workdir} is as it was saved cannot be checked "
                     f"({damages[folder]}), and no other one is better."
                 )
             before = folders[: folders.index(folder)]
@@ -261,7 +261,7 @@ def _first_whole(
 
 
 def _read_on_all(folder: Folder, read_arrays: ReadArrays, must_be_checked: bool) -> Any:
-    """As `_read`; what one process of a run cannot read, none of them uses."""
+    """As `_read`; a checkpoint that one process of a run cannot read is used by none."""
     try:
         tree, damage = _read(folder, read_arrays, must_be_checked), None
     except _DamageError as error:
@@ -272,7 +272,7 @@ def _read_on_all(folder: Folder, read_arrays: ReadArrays, must_be_checked: bool)
 
 
 def _read(folder: Folder, read_arrays: ReadArrays, must_be_checked: bool) -> Any:
-    """What is wanted of one checkpoint, if it is what was saved."""
+    """The requested contents of a checkpoint, if they are as they were saved."""
     try:
         saved = folder.metadata().get("checksums")  # earlier versions had none
     except ValueError as error:
@@ -317,7 +317,7 @@ def _read_parts(folder: Folder, ema: bool, sharding: Sharding) -> tuple[dict[str
 
 
 def check_variables(workdir: pathlib.Path, variables: Any, wanted: Any) -> None:
-    """Checks that what was read of a run are the variables of a network that is given.
+    """Checks that variables read from a run are those of the given network.
 
     Args:
       workdir: the run's folder.
@@ -331,7 +331,7 @@ def check_variables(workdir: pathlib.Path, variables: Any, wanted: Any) -> None:
 
 
 def _check_arrays(workdir: pathlib.Path, place: str, saved: Any, template: Any) -> None:
-    """Checks that a checkpoint has the arrays of a template: in that, damage changes nothing."""
+    """Checks that a checkpoint has the arrays of a template, which no damage can change."""
     there, wanted = _shapes(saved), _shapes(template)
     for name in sorted(there.keys() | wanted.keys()):
         if there.get(name) != wanted.get(name):
@@ -340,9 +340,9 @@ def _check_arrays(workdir: pathlib.Path, place: str, saved: Any, template: Any) 
                 for shape in (there.get(name), wanted.get(name))
             )
             raise _OtherArraysError(
-                f"{workdir} holds a run of another network or optimizer: of {name}, {place} has "
-                f"{before}, and what is given {now}; give what it was trained with, or another "
-                "workdir."
+                f"{workdir} has a run of another network or optimizer: for {name}, {place} has "
+                f"{before}, but the given part has {now}; give the part that it was trained with, "
+                "or another workdir."
             )
 
 
@@ -382,7 +382,7 @@ def _restore(
 
 
 def _in_short(error: BaseException) -> str:
-    """What lies beneath an error: the array that cannot be read, or else its first line."""
+    """Cause of an error in short: the array that cannot be read, or else its first line."""
     while error.__cause__ is not None:
         error = error.__cause__
     # "NAME.WITH.DOTS/.zarray" in OCDBT database at local file ...
@@ -393,7 +393,7 @@ def _in_short(error: BaseException) -> str:
 
 
 def _describe(damages: Mapping[Folder, str]) -> str:
-    """Which checkpoints of a run are damaged and how, as the beginning of a sentence."""
+    """The damaged checkpoints of a run and their damage, as the beginning of a sentence."""
     each = ", ".join(f"{folder} ({why})" for folder, why in damages.items())
     workdir = next(iter(damages)).workdir
     return f"{each[0].upper()}{each[1:]} in {workdir} {'are' if len(damages) > 1 else 'is'} damaged"

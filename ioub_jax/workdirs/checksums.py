@@ -1,4 +1,4 @@
-"""Checksums of a state's arrays, by which a checkpoint shows that it is what was saved."""
+"""Checksums of a state's arrays, which show whether a checkpoint is as it was saved."""
 
 import zlib
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def checksums_of(tree: Any) -> dict[str, str]:
-    """The CRC-32 of every leaf's bytes, of what the whole array holds.
+    """The CRC-32 of every leaf's bytes, over the whole array.
 
     Args:
       tree: arrays, each of which a process has whole: on one host, or replicated over many.
@@ -39,7 +39,7 @@ def _checksum(leaf: Any) -> str:
 
 
 def difference(saved: Mapping[str, str], found: Mapping[str, str]) -> str | None:
-    """In words which arrays are not what was saved; None where all are.
+    """The arrays that are not as they were saved, in words; None if all are.
 
     Args:
       saved: the checksums of what was saved.

@@ -1,4 +1,4 @@
-"""The classes a run was trained with: a label keeps its meaning whatever data comes later.
+"""The classes of a run, so that a label keeps its meaning whatever data comes later.
 
 A network's output number 3 is the third class of the data set it was trained on. Another data set,
 or the same one with its categories listed otherwise, may give label 3 to another class. So a run
@@ -32,8 +32,9 @@ def claim(workdir: pathlib.Path, source: Source) -> None:
         files.write_json(workdir / "classes.json", {"categories": categories}, indent=2)
     elif [name for _, name in trained] != list(source.classes):
         raise ConfigError(
-            f"The training data has the classes {', '.join(source.classes)}, and the run in "
-            f"{workdir} {', '.join(name for _, name in trained)}; give all processes the same data."
+            f"The training data has the classes {', '.join(source.classes)}, but the run in "
+            f"{workdir} has {', '.join(name for _, name in trained)}; give all processes the same "
+            "data."
         )
 
 
@@ -51,13 +52,12 @@ def read(workdir: pathlib.Path) -> list[tuple[int | str, str]] | None:
         return [(category["id"], category["name"]) for category in recorded["categories"]]
     except (KeyError, TypeError) as error:
         raise ConfigError(
-            f"{path} does not list `categories` with `id` and `name`; put back what "
-            "ioub train wrote."
+            f"{path} does not list `categories` with `id` and `name`; put the original back."
         ) from error
 
 
 def read_required(workdir: pathlib.Path) -> list[tuple[int | str, str]]:
-    """As `read`, of a run that must have recorded them.
+    """As `read`, for a run that must have recorded its classes.
 
     Raises:
       ConfigError: it has not.
@@ -65,7 +65,7 @@ def read_required(workdir: pathlib.Path) -> list[tuple[int | str, str]]:
     categories = read(workdir)
     if categories is None:
         raise ConfigError(
-            f"{workdir} has no classes.json; go on with the run by ioub train to have it written."
+            f"{workdir} has no classes.json; resume the run with ioub train, which writes it."
         )
     return categories
 

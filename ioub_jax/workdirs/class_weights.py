@@ -1,4 +1,4 @@
-"""The weights of the classes in the loss of a run, which stay as they were when it began."""
+"""The class weights in the loss of a run, which stay as they were when it began."""
 
 import pathlib
 from collections.abc import Mapping
@@ -30,14 +30,14 @@ def claim(workdir: pathlib.Path, weights: Mapping[str, float] | None) -> None:
             for found in (before, weights)
         ]
         raise ConfigError(
-            f"The run in {workdir} was begun with the class weights {told[0]}, and its training "
-            f"data gives {told[1]} now; go on with it by ioub train, which keeps those of the run, "
-            "or begin another."
+            f"The run in {workdir} began with the class weights {told[0]}, and its training data "
+            f"gives {told[1]} now; resume it with ioub train, which keeps those of the run, or "
+            "begin another run."
         )
 
 
 def read(workdir: pathlib.Path) -> dict[str, float] | None:
-    """Name -> weight of each class of a run, None where it has none.
+    """Name -> weight of each class of a run, or None.
 
     Raises:
       ConfigError: the file is broken.
@@ -50,5 +50,5 @@ def read(workdir: pathlib.Path) -> dict[str, float] | None:
         return {str(name): float(weight) for name, weight in recorded.items()}
     except (AttributeError, TypeError, ValueError):
         raise ConfigError(
-            f"{path} does not hold a weight of each class; put back what ioub train wrote."
+            f"{path} does not have a weight for each class; put the original back."
         ) from None

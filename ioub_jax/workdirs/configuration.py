@@ -1,4 +1,4 @@
-"""A run's configuration: as JSON in the workdir, and what of it may change on resume."""
+"""A run's configuration: as JSON in the workdir, and the keys that may change on resume."""
 
 import functools
 import json
@@ -22,7 +22,7 @@ CHANGEABLE = ("data", "evaluation", "runtime")
 
 
 def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The configuration as plain nested dicts, tuples as lists: what JSON can hold."""
+    """The configuration as plain nested dicts for JSON, tuples as lists."""
     return as_json(config.to_dict())
 
 
@@ -134,7 +134,7 @@ _CHECKS = ("data.allow_empty_classes", "data.allow_same_images")
 def differing_keys(
     old: dict[str, Any], new: dict[str, Any], *, evaluated: bool = False
 ) -> list[str]:
-    """Which keys forbid that `new` goes on with the run that `old` began.
+    """Keys that forbid resuming with `new` a run that `old` began.
 
     `runtime.*`, `evaluation.*`, the length of the run (`schedule.images`, `schedule.epochs`) and
     where data lies may change.
@@ -177,7 +177,7 @@ def differing_keys(
 
 
 def _with_keys_of_today(values: dict[str, Any]) -> dict[str, Any]:
-    """A configuration of an earlier version with the keys that say today what it says."""
+    """A configuration of an earlier version, with today's keys of the same meaning."""
     voc = values.get("data", {}).get("voc", {})
     if "one_based" not in voc:
         return values
@@ -187,12 +187,12 @@ def _with_keys_of_today(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_longer(before: Any, now: Any) -> bool:
-    """Whether a length in one unit has become longer; None where it is given in the other."""
+    """True if a length in one unit has grown; None if it is given in the other unit."""
     return all(isinstance(length, int | float) for length in (before, now)) and now > before
 
 
 def is_to_be_longer(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether a configuration, as `to_dict` gives it, has a longer run than another one."""
+    """True if one configuration, as from `to_dict`, has a longer run than another."""
     schedules = [values["schedule"] for values in (old, new)]
     lengths = [[schedule.get(key.partition(".")[2]) for schedule in schedules] for key in _LENGTH]
     return any(_is_longer(*pair) for pair in lengths)
@@ -209,7 +209,7 @@ def check_workdir(
       evaluated: as for `differing_keys`.
 
     Raises:
-      ConfigError: the workdir holds a run of another configuration.
+      ConfigError: the workdir has a run with another configuration.
     """
     stored = read_stored(workdir)
     if stored is None:
@@ -219,16 +219,16 @@ def check_workdir(
         differences = [line for line in differences if not _LABELS.match(line)]
     if differences:
         raise ConfigError(
-            f"{workdir} holds a run of another configuration ({'; '.join(differences)}); "
-            "choose another --workdir, or resume with the configuration it began with."
+            f"{workdir} has a run with another configuration ({'; '.join(differences)}); "
+            "choose another --workdir, or resume with its original configuration."
         )
 
 
 def claim_workdir(workdir: pathlib.Path, settings: dict[str, Any]) -> None:
-    """Writes `config.json` into the workdir, or checks that the run there is this one.
+    """Writes `config.json` into the workdir, or checks that the run there has this configuration.
 
     Raises:
-      ConfigError: the workdir holds a run of another configuration.
+      ConfigError: the workdir has a run with another configuration.
     """
     check_workdir(workdir, settings)
     files.check_can_write(workdir)
@@ -237,7 +237,7 @@ def claim_workdir(workdir: pathlib.Path, settings: dict[str, Any]) -> None:
 
 
 def read_stored(workdir: pathlib.Path) -> dict[str, Any] | None:
-    """The configuration of the run in a workdir, None where there is none.
+    """The configuration of the run in a workdir, or None.
 
     Where `config.json` is gone or broken it is what the newest checkpoint was saved with. That of
     an earlier version has the keys of today.
@@ -271,7 +271,7 @@ def _tell_of_lost(path: pathlib.Path, what: str) -> None:
 
 
 def read_json(path: pathlib.Path) -> Any:
-    """What a JSON file of a workdir holds.
+    """Contents of a JSON file of a workdir.
 
     Raises:
       ConfigError: it is broken.
@@ -279,7 +279,7 @@ def read_json(path: pathlib.Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(f"{path} is no JSON ({error}); put back what ioub train wrote.") from None
+        raise ConfigError(f"{path} is not JSON ({error}); put the original back.") from None
 
 
 def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
@@ -291,14 +291,13 @@ def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
     stored = read_stored(workdir)
     if stored is None:
         raise ConfigError(
-            f"{workdir} holds no run (there is no config.json in it); "
-            "give the --workdir that ioub train wrote."
+            f"{workdir} has no run (no config.json); give the --workdir that ioub train wrote."
         )
     return from_dict(stored)
 
 
 def is_optional(node: ml_collections.ConfigDict, key: str) -> bool:
-    """Whether a part of a configuration allows None for a key: it has a placeholder there."""
+    """True if a part of a configuration allows None for a key: it has a placeholder there."""
     field = dict(node.items(preserve_field_references=True))[key]
     # One of any type takes texts and tuples.
     return isinstance(field, config_dict.FieldReference) and field.get_type() is not object
@@ -321,7 +320,7 @@ def with_changes(
     for key in changes:
         if key.split(".")[0] not in CHANGEABLE:
             raise ConfigError(
-                f"{key} is what the run was trained with; only keys of "
+                f"{key} was fixed by the training; only keys of "
                 f"{', '.join(CHANGEABLE)} can be changed."
             )
     from flax import traverse_util  # as in `differing_keys`

@@ -1,4 +1,4 @@
-"""The parts of a run that no configuration describes, by their qualified names: `parts.json`."""
+"""The parts of a run outside its configuration, by their qualified names: `parts.json`."""
 
 import pathlib
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _NAME = "parts.json"
 
 
 def qualified_name(part: Any) -> str:
-    """What a part is called: `package.module.Class`, of a function its own name.
+    """Qualified name of a part: `package.module.Class`, or that of a function.
 
     Of an optimizer of optax, which is a pair of functions, that of what made them, and what its
     state is made of, which tells Adam from Lion.
@@ -39,7 +39,7 @@ def _states(optimizer: Any) -> list[str]:
 
 
 def check(workdir: pathlib.Path, given: Mapping[str, str]) -> None:
-    """Checks that the run in a workdir, if there is one, has the same parts of its own.
+    """Checks that the run in a workdir, if there is one, has the same user-supplied parts.
 
     Args:
       workdir: the run's folder.
@@ -56,19 +56,19 @@ def check(workdir: pathlib.Path, given: Mapping[str, str]) -> None:
         if was != now:
             raise ConfigError(
                 f"{workdir} holds a run with {_in_words(part, was)}, not {_in_words(part, now)}; "
-                "give the same to go on with it, or another workdir."
+                "give the same one to resume it, or another workdir."
             )
 
 
 def claim(workdir: pathlib.Path, given: Mapping[str, str]) -> None:
-    """Writes `parts.json` if there are any, into a workdir that has been checked."""
+    """Writes `parts.json` if there are any parts, into a workdir that has been checked."""
     if given:
         workdir.mkdir(parents=True, exist_ok=True)
         files.write_json(workdir / _NAME, dict(given), indent=2)
 
 
 def read(workdir: pathlib.Path) -> dict[str, str]:
-    """Part -> qualified name; empty where the configuration describes all.
+    """Part -> qualified name; empty if the configuration describes all parts.
 
     Raises:
       ConfigError: the file is broken.
@@ -76,12 +76,12 @@ def read(workdir: pathlib.Path) -> dict[str, str]:
     path = workdir / _NAME
     found = configuration.read_json(path) if path.exists() else {}
     if not isinstance(found, dict):
-        raise ConfigError(f"{path} is not what was written there; put it back.")
+        raise ConfigError(f"{path} is not as it was written; put the original back.")
     return found
 
 
 def check_detector(workdir: pathlib.Path, *, network: Any = None, detector: Any = None) -> None:
-    """Checks that a run that was trained with a network or detector of its own is given the same.
+    """Checks that a run trained with a user's own network or detector is given the same one.
 
     Args:
       workdir: the run's folder.
@@ -121,8 +121,8 @@ def check_openable(workdir: pathlib.Path, *, network: Any = None, detector: Any 
     if name := read(workdir).get("source"):
         raise ConfigError(
             f"{workdir} was trained on source={name}, which its configuration does not describe; "
-            "evaluate it in Python: ioub_jax.train(experiment, workdir).evaluate(), which trains "
-            "nothing where the run is finished."
+            "evaluate it from Python: ioub_jax.train(experiment, workdir).evaluate(), which does "
+            "not train if the run is finished."
         )
 
 

@@ -1,4 +1,4 @@
-"""One training at a time in a workdir: `train.lock` says which process it is."""
+"""Lock for one training at a time in a workdir: `train.lock` names its process."""
 
 import contextlib
 import datetime
@@ -23,7 +23,7 @@ _PATIENCE_SECONDS = 1.0
 
 @contextlib.contextmanager
 def held(workdir: pathlib.Path) -> Iterator[None]:
-    """Keeps other trainings out of a workdir, which is made where it is not there.
+    """Keeps other trainings out of a workdir, which is created if it does not exist.
 
     The lock is the system's (`flock`), on a file that says whose it is. It ends with its process,
     however that ends, also on file systems that several hosts share. A bucket has none: nothing
@@ -55,7 +55,7 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def check_free(workdir: pathlib.Path) -> None:
-    """Checks that no other training is at work in a workdir, and writes nothing.
+    """Checks that no other training is running in a workdir, and writes nothing.
 
     Raises:
       ConfigError: as `held`.
@@ -71,7 +71,7 @@ def check_free(workdir: pathlib.Path) -> None:
 
 
 def _acquire(path: pathlib.Path) -> int:
-    """The number of the open file, locked."""
+    """Locks the file; returns its open descriptor."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -95,10 +95,10 @@ def _lock(number: int, path: pathlib.Path, kind: int) -> None:
     except OSError as error:
         owner = _read_owner(number)
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise _in_use(path, owner, "end that one or wait for it") from None
+            raise _in_use(path, owner, "end it or wait for it") from None
         # A file system without locks. What a process has left behind tells of it all the same.
         if owner and not _has_ended(owner):
-            way_out = f"where that has ended, delete {path}"
+            way_out = f"if it has ended, delete {path}"
             raise _in_use(path, owner, way_out) from None
 
 
@@ -122,7 +122,7 @@ def _this_process() -> dict[str, Any]:
 
 
 def _read_owner(number: int) -> dict[str, Any]:
-    """Who has written the file; nothing where it is just being written."""
+    """The writer of the file; empty if it is just being written."""
     try:
         owner = json.loads(os.pread(number, 10_000, 0))
     except ValueError:
@@ -131,14 +131,14 @@ def _read_owner(number: int) -> dict[str, Any]:
 
 
 def _has_ended(owner: dict[str, Any]) -> bool:
-    """Whether a process is known to have ended: one of this host that is not there any more."""
+    """True if a process is known to have ended: one of this host that no longer exists."""
     if owner.get("host") != socket.gethostname():
         return False
     return _started(owner["pid"]) != owner.get("started")
 
 
 def _started(pid: int) -> str | None:
-    """What tells a process from a later one of the same number; None where it is not there."""
+    """Start time of a process, which tells it from a later one of its number; None without one."""
     try:
         # The 22nd number, ticks after the start of the system; the second is a name in brackets.
         stat = pathlib.Path(f"/proc/{pid}/stat").read_text()

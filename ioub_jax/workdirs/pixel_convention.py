@@ -1,4 +1,4 @@
-"""How a run counts the pixels of VOC's XMLs: as was decided when it began, for good.
+"""Pixel convention of a run's VOC XMLs, decided when it began and then fixed.
 
 Other files, or more of them, may be evidence for something else, and all boxes would move by a
 pixel: those of a run that goes on, and those it is evaluated on.
@@ -17,12 +17,12 @@ _NAME = "voc_pixels.json"
 
 
 def is_kept(source: Source) -> bool:
-    """Whether this is kept of a run with this training data: it comes from VOC's XMLs."""
+    """True if a run with this training data keeps a convention: the data comes from VOC's XMLs."""
     return sources.voc_pixels_of(source) is not None
 
 
 def claim(workdir: pathlib.Path, source: Source) -> None:
-    """Keeps how a run counts pixels in `voc_pixels.json`; a run that goes on is checked.
+    """Keeps a run's convention in `voc_pixels.json`; a resumed run is checked against it.
 
     To be called before the run's configuration is written again: that of an earlier version says
     how pixels are counted, which today's may leave open.
@@ -42,7 +42,7 @@ def claim(workdir: pathlib.Path, source: Source) -> None:
 
 
 def check(workdir: pathlib.Path, source: Source) -> None:
-    """Checks that a run that goes on counts pixels as it did.
+    """Checks that a resumed run has its earlier convention.
 
     Args:
       workdir: the run's folder.
@@ -54,14 +54,14 @@ def check(workdir: pathlib.Path, source: Source) -> None:
     kept, now = of_run(workdir), sources.voc_pixels_of(source)
     if kept is not None and now is not None and kept != now:
         raise ConfigError(
-            f"The run in {workdir} counts the pixels of VOC's XMLs as {kept!r}, and its training "
-            f"data is read as {now!r} now; go on with --config.data.voc.pixels={kept}, or choose "
+            f"The run in {workdir} reads the pixels of VOC's XMLs as {kept!r}, but its training "
+            f"data is now read as {now!r}; resume with --config.data.voc.pixels={kept}, or choose "
             "another --workdir."
         )
 
 
 def of_run(workdir: pathlib.Path) -> str | None:
-    """How a run counts pixels; None where it has not begun or has no XMLs.
+    """The convention of a run; None if it has not begun or has no XMLs.
 
     Args:
       workdir: the run's folder.
@@ -75,8 +75,8 @@ def of_run(workdir: pathlib.Path) -> str | None:
         pixels = content.get("pixels") if isinstance(content, dict) else None
         if pixels not in CONVENTIONS:
             raise ConfigError(
-                f"{path} does not have `pixels` that are one of {', '.join(CONVENTIONS)}; put back "
-                "what ioub train wrote."
+                f"{path} does not have `pixels` that are one of {', '.join(CONVENTIONS)}; put the "
+                "original back."
             )
         return str(pixels)
     data = (configuration.read_stored(workdir) or {}).get("data", {})

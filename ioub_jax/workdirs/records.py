@@ -1,4 +1,4 @@
-"""Where the numbers of a run go: JSON lines, which are the record, and what shows them."""
+"""Records of a run's numbers as JSON lines, and the writers that show them."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ _FLUSH_SECONDS = 60.0
 
 
 class NonFiniteError(UserError, RuntimeError):
-    """A metric is infinite or not a number; its message is one sentence for the user."""
+    """A metric is infinite or not a number; the message is one sentence for the user."""
 
 
 def check_finite(step: int, metrics: Mapping[str, float]) -> None:
@@ -34,7 +34,7 @@ def check_finite(step: int, metrics: Mapping[str, float]) -> None:
     broken = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
     if broken:
         raise NonFiniteError(
-            f"Step {step}: {', '.join(broken)}; the last checkpoint before it stands, so lower "
+            f"Step {step}: {', '.join(broken)}; the last checkpoint before it is intact: lower "
             "schedule.base_learning_rate or set optimizer.clip_global_norm and start a new run."
         )
 
@@ -62,12 +62,12 @@ def read_records(path: pathlib.Path, last_step: int) -> list[dict[str, Any]]:
 
 
 def picture_path(workdir: pathlib.Path, step: int) -> pathlib.Path:
-    """Where the detections of an evaluation are drawn, whose record is shown with them."""
+    """Path of the picture of an evaluation's detections, which is shown with its record."""
     return workdir / "evaluation" / f"val_{step}_detections.jpg"
 
 
 class _Lines:
-    """The lines of a growing file. In a bucket, which cannot append, it is written anew at times.
+    """The lines of a growing file. In a bucket, which cannot append, it is rewritten at times.
 
     Args:
       path: the file.
@@ -90,14 +90,14 @@ class _Lines:
             self.flush()
 
     def flush(self) -> None:
-        """Sees that every line is in the file."""
+        """Makes sure that every line is in the file."""
         if self._lines is not None and len(self._lines) > self._written:
             files.write_text(self._path, "".join(self._lines))
             self._written, self._when = len(self._lines), time.monotonic()
 
 
 class MetricWriter:
-    """Writes `NAME.jsonl`, each step once, and shows every record to the writers.
+    """Writes `NAME.jsonl`, each step once, and passes every record to the writers.
 
     On opening, records after `last_step` (of a run that went further than its last checkpoint) are
     dropped, and the writers are given what stays. A writer that fails is told of in a sentence and
@@ -127,7 +127,7 @@ class MetricWriter:
         lost = [path.name for path in self._paths.values() if not path.exists()]
         if last_step > 0 and lost:
             logger.warning(
-                "%s %s gone from %s: what was recorded there up to step %d is lost.",
+                "%s %s gone from %s: the records up to step %d in it are lost.",
                 ", ".join(lost),
                 "are" if len(lost) > 1 else "is",
                 workdir,
@@ -156,13 +156,13 @@ class MetricWriter:
                 self._leave_out(writer, error)
 
     def _leave_out(self, writer: Writer, error: Exception) -> None:
-        """Goes on without a writer that has failed."""
+        """Continues without a writer that has failed."""
         assert self._writers is not None
         self._writers.remove(writer)
         words = " ".join(str(error).split()) or type(error).__name__
         logger.warning(
-            "%s failed (%s) and is left out from now on; nothing else of the run needs it, and the "
-            "next start shows it all records.",
+            "%s failed (%s) and is left out from now on; the rest of the run does not need it, and "
+            "it gets all records at the next start.",
             writer.name,
             words,
         )
@@ -170,7 +170,7 @@ class MetricWriter:
             writer.close(failed=True)
 
     def write(self, name: str, step: int, values: Mapping[str, Any]) -> None:
-        """Appends one record, and shows it."""
+        """Appends one record, and passes it to the writers."""
         if self._writers is None:
             return
         record = {"step": step, **values}
@@ -178,12 +178,12 @@ class MetricWriter:
         self._show(name, record)
 
     def flush(self) -> None:
-        """Sees that every record is in its file: before a checkpoint, which a run goes on from."""
+        """Makes sure that every record is in its file, before a checkpoint to resume from."""
         for lines in self._lines.values():
             lines.flush()
 
     def has(self, name: str, step: int) -> bool:
-        """Whether a record of that kind and step is there."""
+        """True if there is a record of that kind and step."""
         return any(record["step"] == step for record in read_records(self._paths[name], step))
 
     def __enter__(self) -> Self:

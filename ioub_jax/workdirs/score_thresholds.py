@@ -1,4 +1,4 @@
-"""From which score on a run's detections are best kept, as its evaluations have measured it.
+"""The best score thresholds of a run's detections, as its evaluations have measured them.
 
 Every evaluation on the validation images writes `evaluation/val_STEP_thresholds.json`, of weights
 without their moving average `val_STEP_without_ema_thresholds.json`: `all_classes`, and of every
@@ -35,11 +35,11 @@ class MeasuredThresholds:
     by_id: Mapping[int | str, float]
 
     def of(self, category_ids: Sequence[int | str]) -> np.ndarray:
-        """The thresholds of classes, float64 `[C]`; of one not measured that of all."""
+        """The thresholds of classes, float64 `[C]`; the common one for a class not measured."""
         return np.array([self.by_id.get(id_, self.general) for id_ in category_ids])
 
     def __str__(self) -> str:
-        """As a sentence calls them."""
+        """The thresholds, as part of a sentence."""
         scores = sorted([*self.by_id.values(), self.general])
         return (
             f"the best score of its class by F1 ({scores[0]:.2f} to {scores[-1]:.2f}, measured on "
@@ -48,12 +48,12 @@ class MeasuredThresholds:
 
 
 def file_name(evaluation: str) -> str:
-    """The name of the file of an evaluation."""
+    """Name of an evaluation's file."""
     return f"{evaluation}_thresholds.json"
 
 
 def evaluation_name(workdir: pathlib.Path, step: int, *, ema: bool) -> str:
-    """What a training calls its evaluation after a step.
+    """A training's name for its evaluation after a step.
 
     Args:
       workdir: the run's folder.
@@ -70,7 +70,7 @@ def write(
     general: float,
     classes: Sequence[tuple[int | str | None, str | None, float]],
 ) -> None:
-    """Writes what an evaluation has measured.
+    """Writes the thresholds measured by an evaluation.
 
     Args:
       path: the file; its folder must exist.
@@ -84,7 +84,7 @@ def write(
 def read(
     workdir: pathlib.Path, which: str = "best", *, ema: bool = True
 ) -> MeasuredThresholds | None:
-    """What was measured with a checkpoint; None where nothing was.
+    """The thresholds measured with a checkpoint, or None.
 
     Args:
       workdir: the run's folder.
@@ -107,7 +107,8 @@ def read(
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{path} does not list `all_classes` and `classes` with `category_id` and `threshold`; "
-            f"remove it, and ioub evaluate --workdir={workdir} --checkpoint={which} writes it anew."
+            f"remove it, and ioub evaluate --workdir={workdir} --checkpoint={which} writes it "
+            "again."
         ) from error
     return MeasuredThresholds(path, general, by_id)
 
@@ -119,14 +120,14 @@ def _path(folder: Folder, *, ema: bool) -> pathlib.Path:
 
 def _score(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a number")
     return float(value)
 
 
 def read_required(
     workdir: pathlib.Path, which: str = "best", *, ema: bool = True
 ) -> MeasuredThresholds:
-    """As `read`, where something must have been measured.
+    """As `read`, for a checkpoint that must have been measured.
 
     Raises:
       ConfigError: nothing was, or the file is broken.
@@ -136,6 +137,6 @@ def read_required(
         raise ConfigError(
             f"{workdir} has no measured score thresholds of its '{which}' checkpoint: "
             f"ioub evaluate --workdir={workdir} --checkpoint={which}"
-            f"{'' if ema else ' --noema'} measures them, if it finds anything; or give a number."
+            f"{'' if ema else ' --noema'} measures them, if there are detections; or give a number."
         )
     return found

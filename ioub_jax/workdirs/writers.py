@@ -1,4 +1,4 @@
-"""Where the records of a run are shown besides its JSON lines: TensorBoard, Weights & Biases."""
+"""Writers of a run's records besides its JSON lines: TensorBoard, Weights & Biases."""
 
 import importlib.util
 import io
@@ -26,7 +26,7 @@ NO_PICTURES: Mapping[str, bytes] = types.MappingProxyType({})
 
 
 class Writer(Protocol):
-    """Shows records. When a run is opened it is given all that stay, then each new one.
+    """A writer of records. When a run is opened it gets all that stay, then each new one.
 
     Attributes:
       name: what a sentence calls it.
@@ -37,7 +37,7 @@ class Writer(Protocol):
     def write(
         self, name: str, record: Mapping[str, Any], pictures: Mapping[str, bytes] = NO_PICTURES
     ) -> None:
-        """Shows the numbers of a record of the kind `name`; `step` is among its values.
+        """Writes the numbers of a record of the kind `name`; `step` is among its values.
 
         Args:
           name: the kind.
@@ -46,11 +46,11 @@ class Writer(Protocol):
         """
 
     def close(self, *, failed: bool) -> None:
-        """Ends; `failed` after an error."""
+        """Closes the writer; `failed` after an error."""
 
 
 def check_project(project: str | None) -> None:
-    """Checks that the package is there that a project of Weights & Biases takes.
+    """Checks that the package is installed that a project of Weights & Biases needs.
 
     Raises:
       ConfigError: it is not.
@@ -61,7 +61,7 @@ def check_project(project: str | None) -> None:
     # Python also takes a mere folder wandb/, which W&B leaves where it runs, for a package.
     if spec is None or spec.origin is None:
         raise ConfigError(
-            "runtime.wandb_project takes the package wandb, which is not installed: "
+            "runtime.wandb_project needs the package wandb, which is not installed: "
             "pip install 'ioub_jax[train,wandb]', or leave the key unset."
         )
 
@@ -69,7 +69,7 @@ def check_project(project: str | None) -> None:
 def open_writers(
     workdir: pathlib.Path, project: str | None, settings: dict[str, Any]
 ) -> list[Writer]:
-    """The writers of a run: TensorBoard and, where it has a project, Weights & Biases.
+    """The writers of a run: TensorBoard and, if it has a project, Weights & Biases.
 
     TensorBoard's events grow by appending, so that a run in a bucket has none.
 
@@ -96,7 +96,7 @@ def describe_writers(workdir: pathlib.Path, project: str | None) -> list[str]:
 
 
 def _numbers(name: str, record: Mapping[str, Any]) -> dict[str, float]:
-    """`NAME/KEY` -> value of what is one number, the step apart."""
+    """`NAME/KEY` -> value of each single number, except the step."""
     return {
         f"{name}/{key}": value
         for key, value in record.items()
@@ -118,13 +118,13 @@ class TensorBoard:
     name = "TensorBoard"
 
     def __init__(self, workdir: pathlib.Path) -> None:
-        """Opens nothing yet."""
+        """Starts with nothing open."""
         self._folder = workdir / "tensorboard"
         self._file: tensorboardX.RecordWriter | None = None
         self._flushed = -math.inf
 
     def _open(self) -> tensorboardX.RecordWriter:
-        """Drops the events of an earlier process: the records that stay come again."""
+        """Drops the events of an earlier process, since the records that stay come again."""
         self._folder.mkdir(exist_ok=True)
         for events in self._folder.glob("events.out.tfevents.*"):
             events.unlink(missing_ok=True)
@@ -134,7 +134,7 @@ class TensorBoard:
     def write(
         self, name: str, record: Mapping[str, Any], pictures: Mapping[str, bytes] = NO_PICTURES
     ) -> None:
-        """Adds what a record has, and every two minutes sees that it is in the file."""
+        """Adds the contents of a record, and flushes them to the file every two minutes."""
         if self._file is None:
             self._file = self._open()
             self._add(file_version="brain.Event:2")
@@ -185,7 +185,7 @@ class WeightsAndBiases:
     name = "Weights & Biases"
 
     def __init__(self, workdir: pathlib.Path, project: str, config: dict[str, Any]) -> None:
-        """Begins the run, or goes on with it."""
+        """Begins the run, or resumes it."""
         import wandb  # an extra, and seconds of every start
 
         try:
@@ -201,7 +201,7 @@ class WeightsAndBiases:
             )
         except wandb.Error as error:
             raise ConfigError(
-                f"Weights & Biases cannot begin ({' '.join(str(error).split())}); run `wandb "
+                f"Weights & Biases cannot start ({' '.join(str(error).split())}); run `wandb "
                 "login`, set WANDB_MODE=offline, or leave runtime.wandb_project unset."
             ) from error
         self._image = wandb.Image

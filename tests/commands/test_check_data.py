@@ -131,7 +131,7 @@ def test_what_is_learned_is_said_alike(commands, tmp_path):
     code, dry = commands("train", *arguments, workdir, "--dry_run")
     assert code == 0, dry
     assert lines_of(dry) == expected
-    assert "4 of the 5 validation images are trained on, too (the first: " in dry
+    assert "4 of the 5 validation images are also trained on (the first: " in dry
     # Ends where the train step would be built.
     before = "from ioub_jax.training import start; start.start_state = None"
     _, trained = commands("train", *arguments, workdir, before=before)
@@ -183,4 +183,4 @@ def test_yolos_format_is_looked_at(commands, tmp_path):
     write(tmp_path, **{"train/labels/b.txt": f"0 {row}7 {row}"})
     code, told = commands("check_data", *arguments)
     assert code == 1
-    assert "b.txt:2: is of class 7, and the ids in" in " ".join(told.split())
+    assert "b.txt:2: has class 7, but the ids in" in " ".join(told.split())

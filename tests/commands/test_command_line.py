@@ -158,9 +158,12 @@ def test_a_dry_run_of_a_training_tells_its_size(commands, places):
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (24, "It would go on in RUN at step 2 of 3."),
-        (24, "The schedule is now that of 24 images (before: 16): the learning rate of the next"),
-        (16, "holds the finished run (step 2 of 2): nothing is left to do."),
+        (24, "It would resume in RUN at step 2 of 3."),
+        (
+            24,
+            "The schedule is now the one for 24 images (before: 16): the learning rate of the next",
+        ),
+        (16, "has a finished run (step 2 of 2); nothing is left to do."),
     ],
 )
 def test_a_dry_run_of_a_training_tells_where_it_would_go_on(places, monkeypatch, images, words):
@@ -212,7 +215,7 @@ def test_a_dry_run_tells_of_no_warm_up_where_there_is_none(places, monkeypatch):
 
 # ------------------------------------------------------------------ what a user gets wrong
 
-NO_RUN = "holds no run (there is no config.json in it)"
+NO_RUN = "has no run (no config.json)"
 NO_CHECKPOINT = "has no 'best' checkpoint; let ioub train reach one first."
 NO_FOLDER = "choose another folder; this is a file: "
 MISTAKES = [
@@ -232,7 +235,7 @@ MISTAKES = [
     ("compare", [TINY, "--workdir=FOLDER/file"], NO_FOLDER),
     ("compare", ["--workdir=FOLDER/new"], "Give --config to train, or --runs"),
     ("benchmark", ["growth", "--png=FOLDER/none/x.png"], "There is no such folder for --png"),
-    ("benchmark", ["weights"], "Say which weights, --weights=FILE."),
+    ("benchmark", ["weights"], "Give the weights as --weights=FILE."),
     ("config", ["loss.eta"], "configuration: loss.eta. Did you mean loss.classification.eta?"),
     ("config", ["--config=nothing"], "There is no configuration 'nothing'; there are cityscapes"),
     ("benchmark", ["speed"], "Say what to do: one of models, "),
@@ -273,7 +276,7 @@ MISTAKES = [
         for setting, words in (
             (".data.max_box=2", 'Did you mean "max_boxes" instead of "max_box"?'),
             (".data.canvases=64", "data.canvases is (64,); it must be heights and widths"),
-            (".model.width=3", "--config.model.width is what the run was trained with; only keys"),
+            (".model.width=3", "--config.model.width was fixed by the training; only keys"),
         )
     ),
     *(
@@ -281,7 +284,7 @@ MISTAKES = [
         for setting, words in (
             (".data.max_boxes=two", "--config.data.max_boxes=two: invalid literal for int()"),
             (".data.max_boxes=None", "--config.data.max_boxes=None: the key cannot be None"),
-            (".seed=3", "--config.seed is what the run was trained with; only keys of config.data"),
+            (".seed=3", "--config.seed was fixed by the training; only keys of config.data"),
             (".zzz=3", "No such key in the configuration: 'zzz'"),
             ("=configs/shapes_retinanet.py", "--config takes no file here, the run has its own"),
         )
@@ -336,7 +339,7 @@ def test_a_bucket_without_its_package_is_one_sentence(commands, places, verb, ar
     code, output = commands(verb, *filled(arguments, places), before=before)
     assert code == command_line.USER_ERROR
     assert output == (
-        "Error: gs://mine/run takes the package gcsfs, which is not installed: pip install "
+        "Error: gs://mine/run needs the package gcsfs, which is not installed: pip install "
         "'ioub_jax[train,gcs]'.\n"
     )
 
@@ -465,9 +468,9 @@ def chain(first, cause):
             RuntimeError(
                 "Worker process was terminated unexpectedly with exit code -9. Search it."
             ),
-            "A process that loads images was ended by force (Worker process was terminated "
+            "A process that loads images was killed (Worker process was terminated "
             "unexpectedly with exit code -9), often for lack of memory: lower runtime.workers or "
-            "batch_size; the same command goes on from the last checkpoint.",
+            "batch_size; run the same command to resume from the last checkpoint.",
         ),
         (ImportError("cannot import name 'a' from 'b'"), None),
         (AssertionError(), None),
@@ -511,7 +514,7 @@ def test_a_device_that_is_not_there_is_one_sentence(commands, tmp_path, platform
     before += f"jax.config.update('jax_platforms', '{platforms}')\n"
     code, output = commands("train", TINY, f"--workdir={tmp_path}", "--dry_run", before=before)
     assert code == command_line.USER_ERROR
-    begin = f"Error: jax finds no device of those it is told to use, JAX_PLATFORMS={platforms}"
+    begin = f"Error: jax finds none of the devices that it is set to use, JAX_PLATFORMS={platforms}"
     assert output.startswith(begin)
     assert output.count("\n") == 1
 
@@ -527,7 +530,7 @@ def test_an_import_that_takes_too_much_memory_is_one_sentence():
         [sys.executable, "-c", program], cwd=tiny.ROOT, text=True, capture_output=True
     )
     first, second = shown.stderr.splitlines()
-    assert first.startswith("Only 1.0 GiB of addresses are allowed (ulimit -v).")
+    assert first.startswith("Only 1.0 GiB of address space are allowed (ulimit -v).")
     assert second.startswith("Error: This process may not have the memory or the threads")
     assert shown.returncode == command_line.USER_ERROR
 

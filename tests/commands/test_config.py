@@ -59,20 +59,20 @@ def test_what_the_families_have_is_told():
         "",
         "  model.input_size = 300 (ssd alone)",
         "      It must be one of 300, 512.",
-        "      Height and width of the images that an SSD sees; data.canvases has to agree.",
+        "      Height and width of an SSD's input images in pixels; data.canvases has to agree.",
         "  model.norm = 'batch_norm' (not in ssd)",
         "      It must be one of frozen_bn, batch_norm, group_norm, layer_norm.",
-        "      The norms of the backbone. Those of batch_norm are over the global batch, those of "
-        "frozen_bn",
-        "      keep the statistics that they start with; layer_norm is what ConvNeXt and ViT have.",
+        "      The norms of the backbone. Those of batch_norm use the statistics of the global "
+        "batch, those",
+        "      of frozen_bn keep their initial statistics; layer_norm is for ConvNeXt and ViT.",
         "",
-        "Which anchors learn which box: matcher.*",
+        "The assignment of anchors to boxes: matcher.*",
         "",
         "  matcher.background_iou = 0.4 (ssd: 0.5)",
         "      It must be a number, above 0 and at most 1.",
-        "      IoU below which an anchor is background, at most foreground_iou; between the two it "
-        "gets no",
-        "      loss. In an SSD nothing is between them.",
+        "      IoU below which an anchor is background, at most foreground_iou; anchors between "
+        "the two have",
+        "      no loss. In an SSD there are none between them.",
         "",
     ]
 
@@ -131,7 +131,7 @@ def test_what_is_set_and_keys_of_its_own_are_printed(tmp_path):
     flags = (f"--config={tmp_path / 'mine.py'}", "--config.batch_size=4", "--config.data.mine=5")
     shown = printed(*flags, "batch_size", "data.mine", "others")
     assert shown.splitlines() == [
-        "A star: the value is not the default, which stands behind it.",
+        "A star marks a value that is not the default, which follows it.",
         "",
         "The run",
         "",

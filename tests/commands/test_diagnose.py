@@ -43,7 +43,7 @@ def test_files_of_detections_are_diagnosed_together(commands, folder):
         ([], "Give either --workdir or --detections"),
         (["--workdir=a", "--detections=b"], "Give either --workdir or --detections"),
         (["--detections=b"], "--detections and --annotations go together"),
-        (["--workdir=a,b"], "Say with --output into which folder"),
+        (["--workdir=a,b"], "Give the folder for the results as --output"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused(commands, arguments, sentence):

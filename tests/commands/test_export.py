@@ -32,8 +32,8 @@ def test_the_whole_command(commands, workdir, tmp_path):
     ("flags", "words"),
     [
         (["--canvases=64"], "--canvases has '64'; write height and width as 800x1344."),
-        (["--format=safetensors"], "is no detector that torchvision can build"),
-        (["--format=safetensors", "--score=best"], "--score is of programs, and"),
+        (["--format=safetensors"], "is not a detector that torchvision can build"),
+        (["--format=safetensors", "--score=best"], "--score is for programs, but"),
     ],
 )
 def test_a_mistake_is_one_sentence(commands, workdir, tmp_path, flags, words):

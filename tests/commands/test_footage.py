@@ -134,8 +134,8 @@ def test_a_video_that_ends_before_its_time_is_told(clip, tmp_path, monkeypatch):
     results = results_in(tmp_path / "found")
     (problem,) = detect(Footage(clip), results, tmp_path / "found" / "clip.mp4")
     results.close()
-    assert problem.endswith("of its 5 frames 3 can be decoded; the rest is broken or was counted "
-                            "wrongly.")  # fmt: skip
+    assert problem.endswith("of its 5 frames 3 can be decoded; the others are damaged, or the "
+                            "count is wrong.")  # fmt: skip
 
 
 def test_frames_are_not_taken_over_by_the_next_command(clip, tmp_path):

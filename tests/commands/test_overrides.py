@@ -143,7 +143,7 @@ def test_names_are_a_tuple_however_they_are_written(key, text, value):
 
 @pytest.mark.parametrize("text", ["('a','b'", "a,,b", "((a),b", ",", "{'a'"])
 def test_what_is_no_tuple_is_refused(text):
-    with pytest.raises(flags.Error, match="it is no tuple; write it as"):
+    with pytest.raises(flags.Error, match="it is not a tuple; write it as"):
         parsed(f"data.voc.classes={text}")
 
 

@@ -35,7 +35,7 @@ def test_from_a_folder_to_a_configuration_and_to_a_training(commands, folder, tm
         "Classes: bolt.",
         "Missing:",
     ]
-    assert lines[start + 4].startswith("  - No images for validation are named: a tenth of the")
+    assert lines[start + 4].startswith("  - There are no validation images: a tenth of the")
     assert lines[start + 5].startswith("  - Images for training: boxes that are missing")
     assert f"{folder / 'labels' / '7.txt'}" in lines[start + 5]
     assert lines[-1] == f"ioub train --config={mine} --workdir=runs/mine"
@@ -45,7 +45,7 @@ def test_from_a_folder_to_a_configuration_and_to_a_training(commands, folder, tm
         "train", f"--data={folder}", skip, f"--workdir={tmp_path / 'run'}", "--dry_run"
     )
     assert code == 0, told
-    assert f"Found YOLO in {folder}." in told and "No images for validation" in told
+    assert f"Found YOLO in {folder}." in told and "There are no validation images" in told
     assert "Split: 18 train, 2 val (data.split.val=0.1, seed 0)" in told
     # Boxes of 16x12: 256 px is the least of a canvas, and 64x48 becomes 256x192.
     assert "Canvases: 192x256 (18 images)." in told
@@ -54,9 +54,7 @@ def test_from_a_folder_to_a_configuration_and_to_a_training(commands, folder, tm
     assert "((192, 256),)" in shown and str(folder) in shown
 
 
-NOT_BOTH = (
-    "Error: --data and --config are both given: --data finds out by itself what --config says;"
-)
+NOT_BOTH = "Error: --data and --config are both given: --data finds the configuration by itself;"
 MISTAKES = [
     ("train", ["--workdir=FOLDER/run"], "Error: give your data's folder as --data=PATH, or a"),
     ("check_data", [], "Error: give your data's folder as --data=PATH, or a configuration as"),
@@ -71,11 +69,16 @@ MISTAKES = [
     ("check_data", ["--data=FOLDER", "--recipe=big"], "Error: The configuration cannot be read: "
      "Unknown word 'big' in 'big'; it must be one of"),
     ("check_data", ["--data=FOLDER", "--write_config=mine.txt"], "Error: mine.txt: a configuration "
-     "is a Python file; call it mine.py."),
-    ("check_data", ["--data=FOLDER", "--write_config=FOLDER/no/mine.py"], "Error: FOLDER/no is no "
-     "folder; make it first, or give another name."),
-    ("check_data", ["--data=FOLDER", "--write_config=FOLDER/there.py"], "Error: FOLDER/there.py is "
-     "there already; give another name, or remove it first."),
+                                                                 "is a Python file; name it "
+                                                                 "mine.py."),
+    ("check_data", ["--data=FOLDER", "--write_config=FOLDER/no/mine.py"], "Error: FOLDER/no is not "
+                                                                          "a folder; create it "
+                                                                          "first, or give another "
+                                                                          "name."),
+    ("check_data", ["--data=FOLDER", "--write_config=FOLDER/there.py"], "Error: FOLDER/there.py "
+                                                                        "exists already; give "
+                                                                        "another name, or remove "
+                                                                        "it first."),
     ("check_data", ["--config=yolo_folder_retinanet", "--write_config=mine.py"], "Error: "
      "--write_config goes with --data=PATH, which is not given."),
 ]  # fmt: skip

@@ -18,7 +18,7 @@ def test_the_command_needs_libtpu_and_says_so():
     code, output = tiny.run("plan", *FLAGS)
     assert code == 1
     assert output.splitlines()[-1] == (
-        "Error: Compiling for a TPU takes the package libtpu; pip install 'ioub_jax[train,tpu]'."
+        "Error: Compiling for a TPU needs the package libtpu; pip install 'ioub_jax[train,tpu]'."
     )
 
 
@@ -56,6 +56,6 @@ def test_a_chip_of_two_devices_takes_an_even_batch():
     code, output = tiny.run("plan", *flags, "--batch_per_chip=3")
     assert code == 1
     assert output.splitlines()[-1] == (
-        "Error: --batch_per_chip=3 cannot be shared by the 2 devices that a chip of tpu7x:2x2x1 "
-        "is; give a multiple of 2."
+        "Error: --batch_per_chip=3 cannot be divided among the 2 devices of a chip of "
+        "tpu7x:2x2x1; give a multiple of 2."
     )

@@ -59,7 +59,7 @@ def test_the_whole_command(commands, workdir, images, tmp_path):
     with Image.open(out / "a_2.png") as picture:  # 480 / 70 is 6.9
         assert picture.size == (7 * 64, 7 * 70)
     assert f"{len(report['annotations'])} detections in 4 images" in output
-    assert "The JSON has what has at least a score of 0, the pictures" in output
+    assert "The JSON has detections with at least a score of 0, the pictures" in output
 
 
 def test_an_unreadable_image_is_named_and_the_others_are_done(commands, workdir, images, tmp_path):
@@ -95,8 +95,8 @@ class _Measured:
         (0.05, None, None, 0.05, 0.4, "at least a score of 0.05, the pictures a score of 0.4."),
         (0.05, None, "M", 0.05, [0.2, 0.6], "at least a score of 0.05, the pictures M."),
         (0.05, 0.3, "M", 0.05, 0.3, "at least a score of 0.05, the pictures a score of 0.3."),
-        ("best", None, "M", [0.2, 0.6], [0.2, 0.6], "has at least M, and so have the pictures."),
-        ("best", 0.7, "M", [0.2, 0.6], 0.7, "has at least M, the pictures a score of 0.7."),
+        ("best", None, "M", [0.2, 0.6], [0.2, 0.6], "with at least M, and so have the pictures."),
+        ("best", 0.7, "M", [0.2, 0.6], 0.7, "with at least M, the pictures a score of 0.7."),
     ],
 )
 def test_flags_say_which_scores(monkeypatch, score, drawn, measured, written, shown, words):

@@ -88,9 +88,7 @@ def test_whatever_ends_it_what_was_found_stays_and_the_same_command_goes_on(
     grown = tmp_path / "found" / "predictions.jsonl"
     names = [json.loads(line)["image"]["file_name"] for line in grown.read_text().splitlines()[1:]]
     assert names == [str(folder / "a.png"), str(folder / "b.png")]
-    assert (
-        f"2 images are in {grown}; the same command goes on from there." in capsys.readouterr().err
-    )
+    assert f"2 images are in {grown}; run the same command to resume." in capsys.readouterr().err
     detector = Detector()
     command(detector, folder)
     assert detector.seen == ["b.png", "c.png"], "b.png may not have been drawn"
@@ -129,7 +127,7 @@ def test_odd_files_and_names_do_not_end_it(command, folder, tmp_path, capsys):
         command(Detector(), folder)
     told = capsys.readouterr()
     assert "4 detections in 4 images" in told.out
-    assert r"forged\nError: \x1b[31m.png: is empty or no image" in told.err
+    assert r"forged\nError: \x1b[31m.png: is empty or not an image" in told.err
     assert "huge.png: is 40000x40000 pixels, more than" in told.err
     assert "pages.tif: has 2 pages" in told.err
     content = json.loads((tmp_path / "found" / "predictions.json").read_bytes().decode())

@@ -58,9 +58,9 @@ def test_a_dry_run_writes_nothing(commands, folder):
         (["--workdir=a", "--detections=b"], "Give either --workdir, or --detections with"),
         (["--detections=b"], "--detections and --ground_truth go together"),
         (["--workdir=a", "--images=b"], "--images goes with --detections"),
-        (["--detections=b", "--ground_truth=c"], "Say with --output=report.html where"),
+        (["--detections=b", "--ground_truth=c"], "Give the file for the report as --output"),
         (["--detections=b", "--ground_truth=c", "--detect"], "--detect goes with --workdir"),
-        (["--detections=b", "--ground_truth=c", "--output=o", "--images=no"], "is no folder."),
+        (["--detections=b", "--ground_truth=c", "--output=o", "--images=no"], "is not a folder."),
         (["--detections=b", "--ground_truth=c", "--output=/tmp"], "--output=/tmp is a folder"),
         (["--detections=b", "--ground_truth=c", "--output=o"], "c cannot be read: No such file"),
         (["--detections=b", "--ground_truth=c", "--output=o", "--against=./b"], "given twice"),
@@ -76,15 +76,21 @@ def test_flags_that_do_not_fit_are_refused(commands, arguments, sentence):
     ("found", "sentence"),
     [
         ([{"image_id": 7}], "image_id 7, which the ground truth does not list"),
-        ([{"image_id": 1, "category_id": 5}], "category_id 5, which is none of the ground truth's"),
+        (
+            [{"image_id": 1, "category_id": 5}],
+            "category_id 5, which is not one of the ground truth's",
+        ),
         ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, -3, 4]}], "of negative size"),
-        ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}], "has no number as its 'score'"),
+        (
+            [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}],
+            "has no 'score' that is a number",
+        ),
         (
             [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": float("nan")}],
             "has score nan: it must be finite",
         ),
         ([3], "a list of objects, but number 1 is a int"),
-        ({"annotations": []}, "its 'annotations' are a list, write them alone into a file"),
+        ({"annotations": []}, "its 'annotations' are a list: write them into a file"),
     ],
 )
 def test_detections_that_do_not_fit_are_told_in_one_sentence(commands, folder, found, sentence):

@@ -148,7 +148,7 @@ def test_a_damaged_run_goes_on_from_what_is_whole_to_the_same_bits(finished, tmp
     assert code == 0, output
     assert f"{workdir / 'config.json'} is gone: the configuration is taken from" in output
     assert (
-        f"in {workdir} are damaged: the run goes on from the 'last' checkpoint of step 20" in output
+        f"in {workdir} are damaged: the run resumes from the 'last' checkpoint of step 20" in output
     )
     assert "Traceback" not in output
     assert_bit_identical(state_in(workdir), state_in(finished))
@@ -203,7 +203,7 @@ def test_report_a_run_by_what_its_evaluation_has_kept(commands, finished, tmp_pa
     assert code == 0, output
     assert f"run: AP {last['AP']:.3f}, AP50 {last['AP50']:.3f}" in output
     text = (tmp_path / "report.html").read_text()
-    assert "Side by side" in text and "What NMS has lost cannot be told" in text
+    assert "Side by side" in text and "The losses by NMS cannot be computed" in text
     assert text.count("data:image/jpeg") >= 2
     code, output = commands("report", f"--workdir={finished}", "--checkpoint=last", "--dry_run")
     assert code == 0, output
@@ -249,7 +249,7 @@ def test_evaluate_and_draw_a_run(commands, finished):
     assert after == during
     code, output = commands("draw", f"--workdir={finished}", "--images=4")
     assert code == 0, output
-    assert "Drawn is what has at least " in output
+    assert "Boxes are drawn with at least " in output
     pictures = {path.name for path in (finished / "pictures").iterdir()}
     assert pictures == {"detections.png", "learning_curves.png", "positive_anchors.png"}
 
@@ -279,8 +279,8 @@ def test_a_finished_run_has_nothing_left_to_do(commands, finished, tmp_path, ima
     shutil.copytree(finished, workdir)
     code, output = commands("train", *train_arguments(workdir, f"schedule.images={images}"))
     assert code == 0, output
-    assert f"is finished already (step 24 of {total})" in output
-    assert ("The schedule is now that of 96 images (before: 192)." in output) == (total == 12)
+    assert f"is already finished (step 24 of {total})" in output
+    assert ("The schedule is now the one for 96 images (before: 192)." in output) == (total == 12)
     assert_bit_identical(state_in(workdir), before)
     assert len(records(workdir)) == 24
     assert records(workdir, "evaluation") == records(finished, "evaluation")

@@ -62,7 +62,7 @@ def refused(config, words):
         (
             "evaluation.metrics",
             (),
-            "'coco', 'voc', 'lvis' or several, first the one whose AP picks the best",
+            "'coco', 'voc', 'lvis' or several, the one whose AP picks the best",
         ),
         ("evaluation.metrics", ("coco", "coco"), "'coco', 'voc', 'lvis' or several"),
         ("evaluation.metrics", ("AP",), "'coco', 'voc', 'lvis' or several"),
@@ -233,8 +233,8 @@ def test_a_length_is_given_once():
         with pytest.raises(ConfigError) as caught:
             refusals.check(config)
         assert str(caught.value) == (
-            f"{part}.{unit} is {images} and {part}.{other} 1.5, where one of them says how long; "
-            f"set --config.{part}.{unit}=None or --config.{part}.{other}=None."
+            f"{part}.{unit} is {images} and {part}.{other} 1.5, but only one of them can set the "
+            f"length; set --config.{part}.{unit}=None or --config.{part}.{other}=None."
         )
         config[part][unit] = None
         refusals.check(config)
@@ -249,18 +249,18 @@ def test_a_length_is_given_once():
     [
         (
             {"val": 0.6, "test": 0.4},
-            "data.split.val is 0.6 and data.split.test is 0.4, which leaves nothing to train on; "
-            "make them smaller.",
+            "data.split.val is 0.6 and data.split.test is 0.4, which leaves no images to train on; "
+            "give smaller shares.",
         ),
         (
             {"train": 0.8, "val": 0.2},
-            "data.split.train is 0.8, but data.split has the keys val, test and seed alone; what "
-            "is not held out is trained on.",
+            "data.split.train is 0.8, but data.split has only the keys val, test and seed; images "
+            "that are not held out are trained on.",
         ),
         (
             {"validation": 0.2},
-            "data.split.validation is 0.2, but data.split has the keys val, test and seed alone; "
-            "what is not held out is trained on.",
+            "data.split.validation is 0.2, but data.split has only the keys val, test and seed; "
+            "images that are not held out are trained on.",
         ),
     ],
 )
@@ -368,7 +368,7 @@ def test_points_of_a_schedule_that_has_none():
         (
             {"batch_size": 12, "runtime.gradient_accumulation": 4},
             2,
-            "runtime.gradient_accumulation is 4, which cannot cut the 6 images of a device",
+            "runtime.gradient_accumulation is 4, which does not divide the 6 images of a device",
         ),
     ],
 )
@@ -400,7 +400,7 @@ def test_a_detector_is_refused_before_it_is_built():
         building.build(config)
     config = tiny.get_config()
     config.runtime.gradient_accumulation = 3
-    with pytest.raises(ConfigError, match="cannot cut the 8 images"):
+    with pytest.raises(ConfigError, match="does not divide the 8 images"):
         building.build(config)
 
 
@@ -408,12 +408,14 @@ def test_a_detector_is_refused_before_it_is_built():
 def test_a_damaged_file_of_a_workdir_is_named(tmp_path, name):
     configuration.claim_workdir(tmp_path, configuration.to_dict(tiny.get_config()))
     pathlib.Path(tmp_path, name).write_text('{"a')
-    with pytest.raises(ConfigError, match=rf"{name} is no JSON \(.*\); put back what"):
+    with pytest.raises(ConfigError, match=rf"{name} is not JSON \(.*\); put the original"):
         trained.open_run(tmp_path, "val")
 
 
 def test_a_sigma_of_another_suppression_is_refused():
     config = with_value("evaluation.soft_nms_sigma", 0.5)
-    refused(config, r"evaluation\.soft_nms_sigma is 0\.5, which evaluation\.suppression=nms has no")
+    refused(
+        config, r"evaluation\.soft_nms_sigma is 0\.5, which evaluation\.suppression=nms does not"
+    )
     config.evaluation.suppression = "soft_nms_gaussian"
     refusals.check(config)

@@ -100,17 +100,17 @@ def test_pillow_images_and_arrays_are_the_same_as_their_files():
 @pytest.mark.parametrize(
     ("data", "channels", "words"),
     [
-        (png(noise(3)), 4, "has 3 channels, where config.model.in_channels=4 asks for 4"),
-        (png(noise(1)), 4, "has 1 channel, where config.model.in_channels=4 asks for 4"),
-        (png(noise(2)), 4, "has 2 channels, where config.model.in_channels=4 asks for 4"),
+        (png(noise(3)), 4, "has 3 channels, where config.model.in_channels=4 requires 4"),
+        (png(noise(1)), 4, "has 1 channel, where config.model.in_channels=4 requires 4"),
+        (png(noise(2)), 4, "has 2 channels, where config.model.in_channels=4 requires 4"),
         (png(noise(4)), 2, "has 4 channels, where config.model.in_channels=2 asks for 2"),
-        (encoded(5, 7, "JPEG"), 4, "has 3 channels, where config.model.in_channels=4 asks for 4"),
-        (tiff(noise(3)), 4, "has 3 channels, where config.model.in_channels=4 asks for 4"),
+        (encoded(5, 7, "JPEG"), 4, "has 3 channels, where config.model.in_channels=4 requires 4"),
+        (tiff(noise(3)), 4, "has 3 channels, where config.model.in_channels=4 requires 4"),
         (tiff(noise(5), extra=(0, 0)), 4, "has 5 channels, where config.model.in_channels=4 ask"),
         (tiff(noise(5), extra=(0, 0)), 5, "its 5 bands cannot be decoded together; write it as"),
         (b"no image", 4, "its unknown number of bands cannot be decoded together; write it as"),
         (tiff(noise(4), extra=(0,)), 3, "or set config.model.in_channels=4 to train on all"),
-        (tiff(noise(4).astype(np.float32), kind=3), 4, "is 32-bit float, which is not read"),
+        (tiff(noise(4).astype(np.float32), kind=3), 4, "is 32-bit float, which cannot be read"),
     ],
 )
 def test_another_number_of_bands_is_one_sentence(data, channels, words):

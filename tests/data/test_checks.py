@@ -48,7 +48,7 @@ def test_an_error_keeps_the_advice():
         # An entry that cannot be read may be of either.
         ("broken_annotation", ADVICE.replace("box", "image"), "image"),
         ("duplicate_image", ADVICE.replace("leave the box out", "read it once"), ""),
-        ("bad_box", ADVICE.replace("leave the box out", "ignore the place of the box"), "box"),
+        ("bad_box", ADVICE.replace("leave the box out", "ignore the region of the box"), "box"),
         (
             "broken_annotation",
             ADVICE.replace("the box out", "the image out with its 2 boxes"),

@@ -90,8 +90,8 @@ def _outside(bbox):
     return _bad_box(bbox, "outside", words)
 
 
-NOT_COCO = r"instances\.json: is no COCO instances file, "
-NO_JSON = r"instances\.json: is empty, cut off or no JSON \(.*\); copy or download it again, or "
+NOT_COCO = r"instances\.json: is not a COCO instances file, "
+NO_JSON = r"instances\.json: is empty, truncated or not JSON \(.*\); copy or download it again, or "
 SECOND_IMAGE_LEFT_OUT = {1: [11], 3: [14]}
 ONE_BOX_LEFT_OUT = {1: [11], 2: [12], 3: [14]}
 
@@ -128,13 +128,14 @@ DAMAGE = {
             json.dumps([{"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}])
         ),
         "broken_annotation",
-        NOT_COCO + r"it holds a list instead of an object, it looks like a results file; set conf",
+        NOT_COCO
+        + r"it contains a list instead of an object, it looks like a results file; set conf",
     ),
     "JSON is an empty list": Damage(
-        write_json("[]"), "broken_annotation", NOT_COCO + "it holds a list"
+        write_json("[]"), "broken_annotation", NOT_COCO + "it contains a list"
     ),
     "JSON is null": Damage(
-        write_json("null"), "broken_annotation", NOT_COCO + "it holds a NoneType"
+        write_json("null"), "broken_annotation", NOT_COCO + "it contains a NoneType"
     ),
     "JSON is labelme's": Damage(
         write_json(json.dumps({"version": "5", "shapes": [], "imagePath": "a.jpg"})),
@@ -158,15 +159,15 @@ DAMAGE = {
     "JSON without categories": Damage(
         without("categories"), "broken_annotation", NOT_COCO + r"it lacks 'categories'"
     ),
-    "images is no list": Damage(
+    "images is not a list": Damage(
         edit_list("images", lambda entries: {str(entry["id"]): entry for entry in entries}),
         "broken_annotation",
-        NOT_COCO + r"its 'images' is no list",
+        NOT_COCO + r"its 'images' is not a list",
     ),
     "annotations is null": Damage(
         edit_list("annotations", lambda entries: None),
         "broken_annotation",
-        NOT_COCO + r"its 'annotations' is no list",
+        NOT_COCO + r"its 'annotations' is not a list",
     ),
     "a split of no images": Damage(
         edit_list("images", lambda entries: []),
@@ -277,14 +278,14 @@ DAMAGE = {
     "image without an id": Damage(
         edit_list("images", lambda entries: [*entries, {"file_name": "c.jpg"}]),
         "broken_annotation",
-        r"image number 4 \(id None, 'c\.jpg'\) has an id that is no integer of 64 bits and no ",
+        r"image number 4 \(id None, 'c\.jpg'\) has an id that is neither a 64-bit integer nor a ",
         EVERYTHING,
     ),
     **{
         f"image id is {identity!r}": Damage(
             edit_list("images", lambda entries, bad=identity: [*entries, entries[0] | {"id": bad}]),
             "broken_annotation",
-            rf"image number 4 \(id {re.escape(repr(identity))}, 'a\.jpg'\) has an id that is no in",
+            rf"image number 4 \(id {re.escape(repr(identity))}, 'a\.jpg'\) has an id that is neit",
             EVERYTHING,
         )
         for identity in ("", 4.5, True, [4], float("inf"), "4\n5")
@@ -301,19 +302,19 @@ DAMAGE = {
     "image id beyond 64 bits": Damage(
         edit_list("images", lambda entries: [*entries, entries[0] | {"id": 2**63}]),
         "broken_annotation",
-        r"has an id that is no integer",
+        r"has an id that is neither a 64-bit integer",
         EVERYTHING,
     ),
     "image is no object": Damage(
         edit_list("images", lambda entries: [*entries, "c.jpg"]),
         "broken_annotation",
-        r"image number 4 \(id None, None\) has an id that is no integer",
+        r"image number 4 \(id None, None\) has an id that is neither a 64-bit integer",
         EVERYTHING,
     ),
     "file_name missing": Damage(
         edit_image(1, file_name=...),
         "broken_annotation",
-        r"image number 2 \(id 2, None\) has a file_name that is no name; correct it",
+        r"image number 2 \(id 2, None\) has a file_name that is not a name; correct it",
         SECOND_IMAGE_LEFT_OUT,
     ),
     "file_name is a number": Damage(
@@ -322,13 +323,13 @@ DAMAGE = {
     "file_name that no system can have": Damage(
         edit_image(1, file_name="\ud800.png"),
         "broken_annotation",
-        r"image number 2 \(id 2, '\\ud800\.png'\) has a file_name that is no name",
+        r"image number 2 \(id 2, '\\ud800\.png'\) has a file_name that is not a name",
         SECOND_IMAGE_LEFT_OUT,
     ),
     "file_name has a line break": Damage(
         edit_image(1, file_name="b\n.png"),
         "broken_annotation",
-        r"image number 2 \(id 2, 'b\\n\.png'\) has a file_name that is no name",
+        r"image number 2 \(id 2, 'b\\n\.png'\) has a file_name that is not a name",
         SECOND_IMAGE_LEFT_OUT,
     ),
     **{
@@ -343,21 +344,22 @@ DAMAGE = {
     "height missing and the file no image": Damage(
         lambda folder: (edit_image(1, height=...)(folder), write_image(2, b"")(folder)),
         "unreadable_image",
-        r"sub folder/b\.png: is no image with a readable size, and its annotation gives none; repl",
+        r"sub folder/b\.png: is not an image with a readable size, and its annotation has none; "
+        "repl",
         SECOND_IMAGE_LEFT_OUT,
     ),
     # The annotations.
     "annotation is no object": Damage(
         edit_list("annotations", lambda entries: [*entries, [1, 2, 3, 4]]),
         "broken_annotation",
-        r"instances\.json: annotation number 5 is no object; repair or delete it",
+        r"instances\.json: annotation number 5 is not an object; repair or delete it",
         EVERYTHING,
     ),
     **{
         f"annotation of image {identity!r}": Damage(
             edit_annotation(2, image_id=identity),
             "unknown_image",
-            rf"annotation 13 is of image {re.escape(repr(identity))}, which is not listed; list it",
+            rf"annotation 13 belongs to image {re.escape(repr(identity))}, which is not listed;",
             ONE_BOX_LEFT_OUT,
         )
         for identity in (99, "b", [2], 2.5, -1, True)
@@ -379,7 +381,7 @@ DAMAGE = {
             edit_annotation(2, category_id=identity),
             "unknown_category",
             rf"annotation 13 \(of image 2, .*\) has the category {re.escape(repr(identity))}, which"
-            r" is not listed; list it, or set .* to ignore the place of the box",
+            r" is not listed; list it, or set .* to ignore the region of the box",
             ONE_BOX_LEFT_OUT,
             (1.5, 2.5, 11.5, 12),
         )
@@ -401,7 +403,11 @@ DAMAGE = {
             (1.5, 2.5, 11.5, 12),
         )
         for key, fault, values in (
-            ("area", "no finite number of square pixels", ("big", float("nan"), True, [9], 1e300)),
+            (
+                "area",
+                "not a finite number of square pixels",
+                ("big", float("nan"), True, [9], 1e300),
+            ),
             ("iscrowd", "neither 0 nor 1", ("no", 2, 0.5, float("nan"), [1], {})),
             ("difficult", "neither 0 nor 1", ("Unspecified", -1)),
             ("ignored", "neither 0 nor 1", ("2",)),
@@ -411,14 +417,16 @@ DAMAGE = {
     "no bbox but a mask of another size": Damage(
         edit_annotation(2, bbox=..., segmentation={"size": [4, 3], "counts": [1, 2, 3]}),
         "bad_box",
-        r"annotation 13 \(of image 2, .*\) has no bbox, and none can be made of its segmentation",
+        r"annotation 13 \(of image 2, .*\) has no bbox, and none can be computed from its "
+        "segmentation",
         ONE_BOX_LEFT_OUT,
         IMAGE_2,
     ),
     "no bbox but keypoints": Damage(
         edit_annotation(2, bbox=[], keypoints=[1, 2, 0, 5, 6, 0]),
         "bad_box",
-        r"annotation 13 \(of image 2, .*\) has no bbox, and none can be made of its keypoints, w",
+        r"annotation 13 \(of image 2, .*\) has no bbox, and none can be computed from its "
+        "keypoints, w",
         ONE_BOX_LEFT_OUT,
         IMAGE_2,
     ),
@@ -549,12 +557,12 @@ DECODED = {
     "image of zero bytes": (
         write_image(1, b""),
         "unreadable_image",
-        r"a\.jpg: is empty or no image",
+        r"a\.jpg: is empty or not an image",
     ),
     "image is a web page": (
         write_image(1, b"<html>404 not found</html>" * 9),
         "unreadable_image",
-        r"a\.jpg: is empty or no image that OpenCV can decode; replace the file",
+        r"a\.jpg: is empty or not an image that OpenCV can decode; replace the file",
     ),
     "image cut off": (
         lambda folder: folder.image(1).write_bytes(folder.image(1).read_bytes()[:-90]),
@@ -569,12 +577,12 @@ DECODED = {
     "image of several pages": (
         write_image(1, encoded(64, 48, "TIFF", pages=3)),
         "unreadable_image",
-        r"a\.jpg: has 3 pages, of which none is chosen here; save one of them as a file",
+        r"a\.jpg: has 3 pages; save one of them as a file, since none is chosen here",
     ),
     "image of another size": (
         edit_image(0, height=64, width=48),
         "image_size",
-        r"a\.jpg: is 64x48 pixels but its annotation says 48x64: width and height are exchanged",
+        r"a\.jpg: is 64x48 pixels but its annotation says 48x64: width and height are swapped",
     ),
     "image vanished during training": (
         lambda folder: None,

@@ -145,7 +145,7 @@ def cut_off(data):
         (cut_off(IN_PARTS["TIFF of tiles"]), "truncated"),
         (cut_off(WHOLE["JPEG"]), "truncated"),
         (png(noise(3)).replace(b"IDAT\x78", b"IDAT\x00"), "cannot be decoded"),
-        (b"", "is empty or no image"),
+        (b"", "is empty or not an image"),
         (encoded(20, 20, "TIFF", pages=2), "has 2 pages"),
     ],
 )

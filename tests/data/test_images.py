@@ -79,12 +79,12 @@ def test_sixteen_bits_become_their_high_eight(channels):
 
 
 DAMAGED = {
-    "no bytes": (b"", "is empty or no image that OpenCV can decode; replace the file"),
-    "a web page": (b"<html>404</html>" * 9, "is empty or no image that OpenCV can decode"),
+    "no bytes": (b"", "is empty or not an image that OpenCV can decode; replace the file"),
+    "a web page": (b"<html>404</html>" * 9, "is empty or not an image that OpenCV can decode"),
     "half a JPEG": (_encode(_picture(), "JPEG")[:-200], "the image is truncated"),
     "half a PNG": (_encode(_picture(), "PNG")[:-20], "the image is truncated"),
-    "half a WebP": (_encode(_picture(), "WEBP")[:-200], "is empty or no image"),
-    "half a BMP": (_encode(_picture(), "BMP")[:-2000], "is empty or no image"),
+    "half a WebP": (_encode(_picture(), "WEBP")[:-200], "is empty or not an image"),
+    "half a BMP": (_encode(_picture(), "BMP")[:-2000], "is empty or not an image"),
     "another size": (
         _encode(_picture().resize((32, 40)), "PNG"),
         "is 32x40 pixels but its annotation says 64x48; if the image was resized after",

@@ -131,7 +131,7 @@ def test_both_losses_are_had_where_they_mean_something():
     assert published.classification.name == "quality_focal"
     with pytest.raises(ConfigError, match="already follows the IoU; set"):
         detectors.create(config_of("gfl", "cls", loss__classification__name="quality_focal"), 3)
-    with pytest.raises(ConfigError, match="for this detector it must be another one"):
+    with pytest.raises(ConfigError, match="choose another one for this detector"):
         detectors.create(config_of("atss", loss__classification__name="softmax"), 3)
 
 

@@ -250,9 +250,9 @@ def test_where_one_process_is_killed_the_other_ends_with_a_sentence(tmp_path, on
 
 
 def test_the_three_flags_come_together():
-    with pytest.raises(ConfigError, match="some are missing; give all three"):
+    with pytest.raises(ConfigError, match="are missing; give all three"):
         hosts.join("127.0.0.1:1", None, 0)
-    with pytest.raises(ConfigError, match="--process_id=2 is none of the 2 processes"):
+    with pytest.raises(ConfigError, match="--process_id=2 is not one of the 2 processes"):
         hosts.join("127.0.0.1:1", 2, 2)
 
 

@@ -49,8 +49,14 @@ def test_this_machine_computes_convolutions(fresh, dtype):
     ("what", "words"),
     [
         ("result", "computes a convolution in bfloat16 wrongly on this cpu .it is off by 100%"),
-        ("input", "computes the gradient of a convolution by its input in bfloat16 wrongly"),
-        ("kernel", "computes the gradient of a convolution by its kernel in bfloat16 wrongly"),
+        (
+            "input",
+            "computes the gradient of a convolution with respect to its input in bfloat16 wrongly",
+        ),
+        (
+            "kernel",
+            "computes the gradient of a convolution with respect to its kernel in bfloat16 wrongly",
+        ),
     ],
 )
 def test_wrong_numbers_are_a_sentence(fresh, monkeypatch, what, words):
@@ -61,12 +67,12 @@ def test_wrong_numbers_are_a_sentence(fresh, monkeypatch, what, words):
 
 def test_only_a_training_in_bfloat16_is_refused(monkeypatch):
     computed = self_test._by_jax
-    key = "the gradient of a convolution by its kernel"
+    key = "the gradient of a convolution with respect to its kernel"
     monkeypatch.setattr(
         self_test, "_by_jax", lambda **given: computed(**given) | {key: -given["kernel"]}
     )
     config = tiny.get_config()
     building.build(config)
     config.model.dtype = "bfloat16"
-    with pytest.raises(ConfigError, match="by its kernel in bfloat16 wrongly"):
+    with pytest.raises(ConfigError, match="with respect to its kernel in bfloat16 wrongly"):
         building.build(config)

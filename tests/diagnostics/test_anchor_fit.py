@@ -111,8 +111,8 @@ def test_the_default_boxes_are_those_of_the_ssd():
     advice = unreached_finding(fit, annotations, anchoring(config))[0].advice
     # Cells are 8 px apart, so that smaller boxes would miss 4 x 9 all the same.
     assert advice.endswith(
-        "leave less than 50.0% of all boxes; take a network of a larger input, "
-        "as SSD512 instead of SSD300."
+        "leaves less than 50.0% of all boxes; use a network with a larger input, such as SSD512 "
+        "instead of SSD300."
     )
 
 
@@ -151,9 +151,9 @@ def test_what_nothing_reaches_gets_no_value(config):
     annotations = annotations_of(boxes, sizes=[(1200, 1800)])
     fit = measure_anchor_fit(annotations, anchoring(config))
     advice = unreached_finding(fit, annotations, anchoring(config))[0].advice
-    assert "no values that were tried leave less than" in advice and "--config" not in advice
+    assert "none of the tried values leaves less than" in advice and "--config" not in advice
     assert advice.endswith(
-        "cut the images into tiles (config.data.tiles.size), where objects are larger."
+        "cut the images into tiles (config.data.tiles.size), in which objects are larger."
     )
 
 

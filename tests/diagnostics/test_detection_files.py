@@ -21,15 +21,15 @@ def test_names_are_as_long_as_they_must_be(tmp_path):
     ("text", "kind", "sentence"),
     [
         (None, list, "cannot be read: No such file"),
-        ("[1, 2", list, "is no JSON file"),
-        ("{}", list, r"does not hold a list of detections\.$"),
-        ('{"annotations": 3}', list, r"does not hold a list of detections\.$"),
+        ("[1, 2", list, "is not a JSON file"),
+        ("{}", list, r"does not have a list of detections\.$"),
+        ('{"annotations": 3}', list, r"does not have a list of detections\.$"),
         (
             '{"images": [], "annotations": []}',
             list,
-            "does not hold a list of detections; its 'annotations' are a list, write them alone ",
+            "does not have a list of detections; its 'annotations' are a list: write them into",
         ),
-        ("[]", dict, r"does not hold a data set in COCO's format\.$"),
+        ("[]", dict, r"does not have a data set in COCO's format\.$"),
     ],
 )
 def test_a_file_that_is_none_is_told_in_one_sentence(tmp_path, text, kind, sentence):

@@ -58,7 +58,7 @@ def test_both_readers_make_the_same_box_of_an_outline(tmp_path, caplog, bbox, ou
     content = ground_truth(outline | {"bbox": bbox, "attributes": {"rotation": 30}})
     (annotation,) = check_input(content, []).annotations
     assert annotation["bbox"] == PERFECT[0]["bbox"] and content["annotations"][0]["bbox"] == bbox
-    assert "1 annotations without a box, read as the box around what they" in caplog.text
+    assert "1 annotations without a box, read as the box around their mask" in caplog.text
     source = as_source(content, tmp_path)
     assert source.annotations(0).boxes.tolist() == [[10, 10, 30, 26]]
     assert source.census.changes == {"outlined": 1}
@@ -90,7 +90,7 @@ def test_both_readers_take_an_area_for_the_same(tmp_path, value):
     content = ground_truth({"area": value})
     if value in (True, "big") or value != value:
         for read in (lambda: check_input(content, []), lambda: as_source(content, tmp_path)):
-            with pytest.raises(ValueError, match=r"has the area .*, which is no finite number"):
+            with pytest.raises(ValueError, match=r"has the area .*, which is not a finite number"):
                 read()
         return
     (annotation,) = evaluation.to_coco_ground_truth(as_source(content, tmp_path))["annotations"]
@@ -121,7 +121,7 @@ def test_an_annotation_listed_again_under_its_id_counts_once(caplog):
     """As pylabel repeats the last object for an image without any."""
     assert precision(ground_truth({}, {}, {"bbox": [1, 1, 5, 5]})) < 0.51
     assert caplog.messages == [
-        "The ground truth has 1 annotations listed again under their id, counted once."
+        "The ground truth has 1 annotations listed again with the same id, counted once."
     ]
     caplog.clear()
     assert precision(ground_truth({}, {})) == pytest.approx(1)
@@ -136,7 +136,7 @@ def test_what_was_put_right_is_logged(caplog):
     turned = {"attributes": {"rotation": 30}}
     check_input(ground_truth({"bbox": [30, 26, -20, 16]}, turned, turned | {"id": 2}), [])
     assert caplog.messages == [
-        "The ground truth has 1 boxes whose corners are exchanged, put in order; 2 rotated boxes, "
+        "The ground truth has 1 boxes with swapped corners, put in order; 2 rotated boxes, "
         "read as the upright box around them."
     ]
 

@@ -318,13 +318,13 @@ def test_the_callers_data_is_not_changed_and_nothing_is_printed(backend, capsys)
     ("change", "sentence"),
     [
         ({"image_id": 7}, r"detection number 2 .* has image_id 7, which the ground truth"),
-        ({"category_id": 9}, r"category_id 9, which is none of"),
+        ({"category_id": 9}, r"category_id 9, which is not one of"),
         ({"score": float("nan")}, r"score nan: it must be finite"),
-        ({"score": None}, r"no number as its 'score'"),
+        ({"score": None}, r"no 'score' that is a number"),
         ({"bbox": [0.0, 0.0, float("inf"), 1.0]}, r"bbox .*inf.* must be finite"),
         ({"bbox": [0.0, 0.0, 1.0]}, r"bbox of 3 numbers"),
         ({"bbox": [9.0, 9.0, -4.0, 1.0]}, r"negative size"),
-        ({"bbox": None}, r"no list of numbers as its 'bbox'"),
+        ({"bbox": None}, r"no 'bbox' that is a list of numbers"),
     ],
 )
 def test_a_malformed_detection_is_refused(change, sentence):
@@ -347,8 +347,8 @@ def test_a_malformed_detection_is_refused(change, sentence):
         (data_set([annotation(1, [0, 0, 1, 1], area="big")]), "1001 .* has the area 'big', which"),
         (data_set([annotation(1, [0, 0, 1, 1], iscrowd=2)]), "iscrowd 2, which is neither 0 nor 1"),
         (data_set([annotation(1, [0, 0, 1, 1], difficult="no")]), "difficult 'no', which is nei"),
-        (data_set([annotation(1, [0, 0, 1, "1"])]), "annotation 1001 .* no list of numbers"),
-        (data_set([annotation(1, [0, 0, 1, 1], None)]), "category_id None, which is none of"),
+        (data_set([annotation(1, [0, 0, 1, "1"])]), "annotation 1001 .* no 'bbox' that is a list"),
+        (data_set([annotation(1, [0, 0, 1, 1], None)]), "category_id None, which is not one of"),
     ],
 )
 def test_malformed_ground_truth_is_refused(ground_truth, sentence):

@@ -109,8 +109,8 @@ def test_nothing_at_all():
 @pytest.mark.parametrize(
     ("threshold", "sentence"),
     [
-        ({1: 0.5, 2: 0.5}, "score_threshold has none of category 3: give one of each"),
-        ({1: 0.5, 2: 0.5, 3: 0.5, 9: 0.5}, "has one of category 9, which is none of"),
+        ({1: 0.5, 2: 0.5}, "score_threshold has none for category 3: give one for each"),
+        ({1: 0.5, 2: 0.5, 3: 0.5, 9: 0.5}, "has one for category 9, which is not one of"),
         (float("nan"), "score_threshold of category 1 is nan: give a number"),
         ("best", "score_threshold of category 1 is 'best': give a number"),
     ],

@@ -30,7 +30,7 @@ FOUND = [
 
 def test_the_text_is_readable():
     assert format_error_report(explain_errors(TRUTH, FOUND)).splitlines() == [
-        "Errors: what AP at one IoU gains where all of a kind are mended, and how many there are",
+        "Errors: the gain in AP at one IoU if all of a kind are corrected, and their numbers",
         "   dAP50   dAP75   at 50   at 75  error",
         # The cat is found above its false one: AP of cats is 1, and was 0.
         "   0.500   0.500       1       1  classification",
@@ -43,7 +43,7 @@ def test_the_text_is_readable():
         "   0.000   0.000       2       2  false positives",
         "   0.248   0.248       2       2  false negatives",
         "",
-        "Best score thresholds: by F1, then by LRP (the least error), each with what is reached",
+        "Best score thresholds: by F1, then by LRP (the least error), each with its value",
         "   score   prec.  recall      F1   score   prec.  recall     LRP  class",
         "   0.850   1.000   0.333   0.500   0.850   1.000   0.333   0.667  all classes",
         "   0.850   1.000   0.500   0.667   0.850   1.000   0.500   0.500  cell",

@@ -136,7 +136,7 @@ def test_the_report():
     assert recorded_numbers.own_numbers(report.numbers) == {}
     assert report.table.splitlines() == [
         "2 images, 1 ground-truth boxes, 2 detections, 1 of them among the 300 best of an image "
-        "and of classes that were looked for",
+        "and of verified classes",
         "",
         "      AP    AP50    AP75     APs     APm     APl     APr     APc     APf",
         "   1.000   1.000   1.000   1.000       -       -   1.000       -       -",

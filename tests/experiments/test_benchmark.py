@@ -120,7 +120,7 @@ def test_a_peer_that_ends_is_one_sentence(tmp_path):
     program.write_text("#!/bin/sh\necho no torch >&2\nexit 1\n")
     program.chmod(0o755)
     with (
-        pytest.raises(worker.WorkerError, match="some_peer ended; what it said is above"),
+        pytest.raises(worker.WorkerError, match="some_peer ended; its output is above"),
         worker.started(program, "some_peer", []),
     ):
         pass

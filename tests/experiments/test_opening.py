@@ -59,7 +59,7 @@ def test_what_is_measured_is_the_first_time_and_again(chosen, monkeypatch):
 def test_a_process_that_reads_something_else_is_no_figure(chosen, monkeypatch):
     learned = iter(([1], [2], [1]))
     monkeypatch.setattr(opening, "_open", lambda folder: {"learned": next(learned)})
-    with pytest.raises(AssertionError, match="something else than its file"):
+    with pytest.raises(AssertionError, match="differs from its file"):
         opening.opening_cost()
 
 

@@ -297,6 +297,8 @@ def test_an_ssd_has_one_input_size():
 
 
 def test_a_detector_that_torchvision_lacks_is_refused_and_nothing_is_written(detector, tmp_path):
-    with pytest.raises(WeightsError, match=r"runs/mine is no detector that torchvision can build"):
+    with pytest.raises(
+        WeightsError, match=r"runs/mine is not a detector that torchvision can build"
+    ):
         exporting.write_torchvision_weights(detector, tmp_path / "out", name="runs/mine")
     assert not (tmp_path / "out").exists()

@@ -80,11 +80,11 @@ def test_by_effective_number(source):
         (
             ("scrach=2.0",),
             "loss.classification.class_weights names 'scrach', perhaps meant as 'scratch', which "
-            "is no class of the training data; its classes are scratch, dent, stain=dark.",
+            "is not a class of the training data; its classes are scratch, dent, stain=dark.",
         ),
         (
             ("bird=2.0", "dent=1.0"),
-            "loss.classification.class_weights names 'bird', which is no class of the training "
+            "loss.classification.class_weights names 'bird', which is not a class of the training "
             "data; its classes are scratch, dent, stain=dark.",
         ),
         (
@@ -115,8 +115,8 @@ def test_a_run_is_built_with_them_and_keeps_them(tmp_path):
     kept = weights | {"star": 2.0}
     again = building.build(config, class_weights=kept)
     assert again.class_weights == kept
-    with pytest.raises(ConfigError, match=r"was begun with the class weights .*star"):
+    with pytest.raises(ConfigError, match=r"began with the class weights .*star"):
         class_weights.claim(tmp_path, kept)
     (tmp_path / "class_weights.json").write_text(json.dumps([1.0]))
-    with pytest.raises(ConfigError, match=r"class_weights.json does not hold a weight of each cl"):
+    with pytest.raises(ConfigError, match=r"class_weights.json does not have a weight for each cl"):
         class_weights.read(tmp_path)

@@ -249,8 +249,8 @@ def test_drawn_images_have_no_share(data):
     with pytest.raises(DataError) as caught:
         create_source(data, "train")
     assert str(caught.value) == (
-        "config.data.split.test is 0.5, but the images of config.data.source='shapes' are drawn "
-        "and its splits with them; set --config.data.split.test=0."
+        "config.data.split.test is 0.5, but the images of config.data.source='shapes' are drawn, "
+        "and so are its splits; set --config.data.split.test=0."
     )
 
 
@@ -259,8 +259,8 @@ def test_validation_images_that_are_trained_on_are_refused(data, tmp_path):
     config.data = data
     first = tmp_path / "1.png"
     sentence = (
-        f"22 of the 22 validation images are trained on, too (the first: {first}), so that their "
-        "AP says little of other images, and the best checkpoint is chosen by it"
+        f"22 of the 22 validation images are also trained on (the first: {first}), so that their "
+        "AP says little about other images, and the best checkpoint is chosen by it"
     )
     data.keep_empty = True
     with pytest.raises(DataError) as caught:
@@ -281,7 +281,7 @@ def test_validation_images_that_are_trained_on_are_refused(data, tmp_path):
         path.write_bytes((tmp_path / f"{number}.png").read_bytes() + written)
     data.update({"allow_same_images": False})
     data.coco.val_images = "copies"
-    told = r"^1 of the 22 validation images is trained on, too \(the first: .*copies/1.png, which "
+    told = r"^1 of the 22 validation images is also trained on \(the first: .*copies/1.png, which "
     with pytest.raises(DataError, match=rf"{told}has the bytes of {first}\)"):
         data_parts.open_data(config)
 
@@ -431,5 +431,5 @@ def test_drawn_images_are_rgb():
         data_parts.open_split(config, "train")
     assert str(caught.value) == (
         "config.model.in_channels is 1, but the images of a ShapesSource have 3 channels; set it "
-        "to 3, or take image files."
+        "to 3, or use image files."
     )

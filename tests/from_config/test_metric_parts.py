@@ -19,13 +19,14 @@ def test_dense_images_are_told_with_the_figure_and_the_key():
     # Of 151 objects 101 are found: .669, 67 of the 101 recalls 0, .01, ... 1.
     told = metric_parts.limit_warnings(source, (CocoMetric(),), 100)
     assert told == {
-        "dense_class": "Evaluation: images with more objects of a class than COCO's metrics count: "
-        "1 of 2. COCO's AP counts the 100 best detections of a class in an image, so that of a "
-        "perfect detector would be 0.663 here; --config.evaluation.coco_detections=150 counts "
-        "enough, as AP@150, and VOC's metric has no such limit.",
-        "dense_image": "Evaluation: images with more objects than detections are kept: 1 of 2. "
-        "config.evaluation.max_detections is 100, of all classes together; for the fullest image "
-        "it has to be --config.evaluation.max_detections=150.",
+        "dense_class": "Evaluation: images with more objects of a class than COCO's "
+        "metrics count: 1 of 2. COCO's AP counts the 100 best detections of a class in an image, "
+        "so a perfect detector would reach 0.663 here; --config.evaluation.coco_detections=150 "
+        "counts enough, as AP@150, and VOC's metric has no such limit.",
+        "dense_image": "Evaluation: images with more objects than the number of detections "
+        "that are kept: 1 of 2. "
+        "config.evaluation.max_detections is 100, for all classes together; the fullest image "
+        "needs --config.evaluation.max_detections=150.",
     }
 
 
@@ -63,9 +64,10 @@ def test_lviss_metric_counts_more_detections_than_others_keep():
     source, _ = source_of((3, 1, 1))
     told = metric_parts.limit_warnings(source, (LvisMetric(),), 100)
     assert told == {
-        "few_detections": "Evaluation: LVIS's metric counts the 300 best detections of an image, "
-        "and config.evaluation.max_detections is 100; --config.evaluation.max_detections=300 keeps "
-        "as many."
+        "few_detections": "Evaluation: LVIS's metric counts the 300 best detections of an "
+        "image, and "
+        "config.evaluation.max_detections is 100; --config.evaluation.max_detections=300 keeps "
+        "that many."
     }
     assert metric_parts.limit_warnings(source, (LvisMetric(),), 300) == {}
     assert metric_parts.limit_warnings(source, (CocoMetric(),), 100) == {}

@@ -174,7 +174,10 @@ def test_a_class_that_no_tile_shows_well_enough_is_told(config, root, tmp_path):
     content["annotations"][2]["category_id"] = 2
     content["categories"].append({"id": 2, "name": "runway"})
     (tmp_path / "all.json").write_text(json.dumps(content))
-    told = "runway: its only box is shown by no tile well enough.*Take larger tiles, config.data.ti"
+    told = (
+        "runway: its only box is not shown well enough by any tile.*Take larger tiles, "
+        "config.data.ti"
+    )
     with pytest.raises(DataError, match=told):
         data_parts.open_data(config)
     found = audit_parts.audit_data_set(config, "train")
@@ -185,7 +188,7 @@ def test_a_class_that_no_tile_shows_well_enough_is_told(config, root, tmp_path):
     (tmp_path / "all.json").write_text(json.dumps(content))
     config.data.tiles.visibility = 0.5
     config.data.allow_empty_classes = True
-    with pytest.raises(DataError, match="its only box is shown by no tile well"):
+    with pytest.raises(DataError, match="its only box is not shown well enough by any tile"):
         data_parts.open_data(config)
 
 
@@ -233,7 +236,7 @@ def _of_an_image_of_another_size(config, root):
     [
         (
             _replaced,
-            "data.tiles is 640; it has several keys, so set the side of a tile by --config",
+            "data.tiles is 640; it has several keys: set the side of a tile by --config",
         ),
         (_of_an_unknown_key, "There is no key data.tiles.side; there are data.tiles.size, data."),
         (_of_shapes, "data.tiles.size is 64, but data.source is 'shapes', whose small images are"),
@@ -243,7 +246,7 @@ def _of_an_image_of_another_size(config, root):
             # (9000 - 32 + 1) * (12000 - 32 + 1) of each of the two that are trained on.
             "data.tiles.size is 32 and data.tiles.overlap 0.99, which makes 214,699,922 tiles of",
         ),
-        (_kept_in_a_file, r"1.png: .* cannot be kept there decoded, which takes 0 MB \(File exi"),
+        (_kept_in_a_file, r"1.png: .* cannot be cached there, which takes 0 MB \(File exi"),
         (_of_a_truncated_image, "1.png: the image is truncated, it ends before its last row"),
         (_of_an_image_of_another_size, "1.png: is 300x90 pixels but its annotation says 300x100"),
     ],
@@ -270,6 +273,6 @@ def test_an_ssd_sees_tiles_of_its_own_size():
 
 def test_what_draws_its_images_has_no_tiles(config):
     source = ShapesSource(num_images=4, image_size=(64, 64))
-    sentence = "config.data.tiles.size is 64, but tiles are cut from image files, which Shapes"
+    sentence = "config.data.tiles.size is 64, but tiles are cut from image files, and Shapes"
     with pytest.raises(ConfigError, match=sentence):
         ioub_jax.build(config, source=source, validation=source)

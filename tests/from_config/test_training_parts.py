@@ -34,8 +34,8 @@ def test_unknown_metrics_are_refused(names):
     with pytest.raises(ConfigError) as error:
         metrics_of(config_of(names))
     assert str(error.value) == (
-        f"evaluation.metrics is {names!r}; it must name 'coco', 'voc', 'lvis' or several, "
-        "first the one whose AP picks the best checkpoint."
+        f"evaluation.metrics is {names!r}; it must name 'coco', 'voc', 'lvis' or several, the one "
+        "whose AP picks the best checkpoint first."
     )
 
 

@@ -113,13 +113,12 @@ def test_frozen_stages_get_no_gradient():
     [
         (
             {"norm": "batch_norm"},
-            "norm is 'batch_norm', but convnext_tiny has layer norms alone; set it to "
-            "'layer_norm'.",
+            "norm is 'batch_norm', but convnext_tiny has only layer norms; set it to 'layer_norm'.",
         ),
         (
             {"norm": "layer_norm", "width": 33},
-            "width is 33, but 96 channels of convnext_tiny times 33 / 64 are no whole number; make "
-            "it a multiple of 2.",
+            "width is 33, but 96 channels of convnext_tiny times 33 / 64 is not a whole number; "
+            "make it a multiple of 2.",
         ),
     ],
 )

@@ -111,9 +111,7 @@ def test_the_width_of_a_configuration_is_that_of_a_head():
     assert tiny == vision_transformer.VisionTransformer(
         blocks=12, channels=48, heads=6, layer_scale=True, grid=37
     )
-    with pytest.raises(
-        ValueError, match="norm is 'group_norm', but vit_base has layer norms alone"
-    ):
+    with pytest.raises(ValueError, match="norm is 'group_norm', but vit_base has only layer norms"):
         models.create_backbone("vit_base", norm="group_norm")
 
 

@@ -115,7 +115,7 @@ def test_distances_are_learned_as_distributions():
 
 
 def test_a_network_without_a_quality_is_told():
-    with pytest.raises(ValueError, match="the network puts out no 'quality'"):
+    with pytest.raises(ValueError, match="the network has no 'quality'"):
         result(others={}, quality="iou")
 
 

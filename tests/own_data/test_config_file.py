@@ -70,9 +70,9 @@ def test_what_leaves_broken_data_out_is_one_line_away(tmp_path, missing, is_name
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("mine.txt", "{path}: a configuration is a Python file; call it mine.py."),
-        ("there.py", "{path} is there already; give another name, or remove it first."),
-        ("no/mine.py", "{path.parent} is no folder; make it first, or give another name."),
+        ("mine.txt", "{path}: a configuration is a Python file; name it mine.py."),
+        ("there.py", "{path} exists already; give another name, or remove it first."),
+        ("no/mine.py", "{path.parent} is not a folder; create it first, or give another name."),
     ],
 )
 def test_nothing_is_lost_and_nothing_is_half_written(tmp_path, name, sentence):

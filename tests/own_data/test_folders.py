@@ -153,7 +153,7 @@ def test_a_file_names_the_data_set_that_is_meant(tmp_path):
         (
             {"mine/1.0.0/features.json": "{}"},
             ".",
-            "{root}/mine/1.0.0/dataset_info.json: is not what TFDS writes beside features.json;",
+            "{root}/mine/1.0.0/dataset_info.json: this is not the file that TFDS writes beside",
         ),
         (
             {"a.yaml": "names: [a]\ntrain: x", "b.yaml": "names: [b]\ntrain: x"},

@@ -42,7 +42,7 @@ def test_classes_without_a_box_are_left_out_and_told(tmp_path, names, used, lear
         assert told == []
     else:
         assert told == [
-            "The training images have no box of 1 of the 3 classes (bee): the others are learned "
+            "The training images have no box of 1 of the 3 classes (bee); the others are learned "
             "(data.yolo.classes)."
         ]
         assert found.settings[0].why == told[0]

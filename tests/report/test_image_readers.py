@@ -47,7 +47,7 @@ def test_an_image_may_be_larger_than_it_was_but_of_no_other_shape(tmp_path):
     [
         (None, "image None has no file_name in the ground truth"),
         ("gone.png", "gone.png: cannot be read .* restore the file, or leave the report without"),
-        ("a\0b.png", "is no name of a file"),
+        ("a\0b.png", "is not a file name"),
         ("n" * 5000, "cannot be read"),
     ],
 )

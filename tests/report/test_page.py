@@ -61,7 +61,7 @@ def test_numbers_stand_in_the_page(measured):
     # The cat that is taken for a cell, found: its class gains 1, the mean 1/2.
     assert "Most is lost by classification errors" in re.sub(" +", " ", text)
     assert "0.865" in read.texts  # the threshold, midway between .92 and .81
-    assert "nothing of it is detected" not in text  # C is misplaced, B is confused
+    assert "no detection overlaps it" not in text  # C is misplaced, B is confused
     assert "only an IoU of 0.25, score 0.63" in text
     assert "taken for " in text
 

@@ -34,9 +34,13 @@ def test_a_sweep_sets_what_is_written(key, text, value):
 @pytest.mark.parametrize(
     ("key", "text", "sentence"),
     [
-        ("seed", "2.5", "--sweep sets seed to '2.5', which is no int."),
-        ("seed", "None", "--sweep sets seed to 'None', which is no int."),
-        ("anchors.ratios", "(1.0", "--sweep sets anchors.ratios to '(1.0', which is no tuple."),
+        ("seed", "2.5", "--sweep sets seed to '2.5', which is not of type int."),
+        ("seed", "None", "--sweep sets seed to 'None', which is not of type int."),
+        (
+            "anchors.ratios",
+            "(1.0",
+            "--sweep sets anchors.ratios to '(1.0', which is not of type tuple.",
+        ),
         ("seed.more", "1", "No such key in the configuration: 'seed.more', in --sweep."),
     ],
 )
@@ -66,5 +70,5 @@ def test_an_arm_sets_any_keys():
     "text", ["giou", "giou loss.eta=1", "a/b: seed=1", ": seed=1", "a: seed", "a: =1", ".a: seed=1"]
 )
 def test_what_is_no_arm_is_refused(text):
-    with pytest.raises(ConfigError, match="is no arm; write --arm='NAME: KEY=VALUE KEY=VALUE'"):
+    with pytest.raises(ConfigError, match="is not an arm; write --arm='NAME: KEY=VALUE KEY=VALUE'"):
         arm_settings.arm_of_settings(text, "--arm")

@@ -127,7 +127,7 @@ def test_of_many_arms_not_every_two_are_compared():
 def test_what_has_hardly_been_trained_is_said_to_be():
     results = [result(arm, s, 0.01) for arm in "ab" for s in range(2)]
     words = (
-        "`a` reaches no more than 1.0 AP: differences of what has hardly been trained say little"
+        "`a` reaches no more than 1.0 AP: differences between hardly trained detectors say little"
     )
     assert words in paired_differences.format_markdown(
         paired_differences.compare(results, ("a", "b")), "title"

@@ -209,7 +209,9 @@ def test_cocos_file_that_is_gone_is_asked_for(tmp_path):
     (run,) = plan(tmp_path, seeds=1, arms=ARMS[:1])
     pretend_trained(run, noise=1.0)
     (run.workdir / "evaluation/val_24_metrics.json").unlink()
-    sentence = r"val_24_metrics.json is not there: train .* with 'coco' among evaluation.metrics\."
+    sentence = (
+        r"val_24_metrics.json does not exist: train .* with 'coco' among evaluation.metrics\."
+    )
     with pytest.raises(ConfigError, match=sentence):
         planned_runs.make_result(run, resamplings=20)
 
@@ -234,7 +236,7 @@ def test_without_coco_nobody_knows_which_images_could_be_read(tmp_path):
 def test_what_is_left_takes_as_long_as_what_is_done(tmp_path):
     runs = plan(tmp_path, seeds=1)
     assert planned_runs.time_left(runs, 2) == (
-        "5 of 5 runs are to be trained, 2 at once; how long a run takes is not known before one is "
+        "5 of 5 runs remain to be trained, 2 at once; the time of a run is not known before one is "
         "finished."
     )
     for run in runs[:2]:
@@ -244,8 +246,8 @@ def test_what_is_left_takes_as_long_as_what_is_done(tmp_path):
         run.result.write_text(json.dumps(values))
     # 24 steps of 8 at 16 images a second, times 10, are 2 minutes; 3 runs, 2 at once, take 4.
     assert planned_runs.time_left(runs, 2) == (
-        "3 of 5 runs are to be trained, 2 at once: 4.0 minutes, 2.0 minutes for each; evaluations "
-        "are not counted."
+        "3 of 5 runs remain to be trained, 2 at once: 4.0 minutes, 2.0 minutes for each; "
+        "evaluations are not counted."
     )
     assert planned_runs.time_left(runs[:2], 2) == "All 2 runs are finished."
 

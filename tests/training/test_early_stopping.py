@@ -99,11 +99,11 @@ def test_a_run_ends_early_and_goes_on_only_if_asked_to(tmp_path, caplog):
         run = loop.Run(experiment, workdir)
         with run.lock, run.writer:
             pass
-        assert f"has ended {told.format(',')} best is " in caplog.text
-        assert "raise evaluation.patience, or set it to None, to go on." in caplog.text
+        assert f"ended {told.format(',')} best is " in caplog.text
+        assert "raise evaluation.patience, or set it to None, to continue." in caplog.text
     assert run.has_ended_early()
     run.options = dataclasses.replace(run.options, patience=2)
     assert not run.has_ended_early()
     assert preview._start(experiment, workdir).startswith(
-        f"{workdir} holds a run that has ended {told.format(',')} best is "
+        f"{workdir} has a run that ended {told.format(',')} best is "
     )

@@ -274,8 +274,8 @@ def named(name, numbers, headline_key="x"):
     ("metrics", "sentence"),
     [
         ((), "There is no metric; give at least one"),
-        ((COCO, CocoMetric()), "Two metrics have the name 'coco'; give each a name of its own."),
-        ((named("a/b", {}),), "A metric has the name 'a/b', which files are called by"),
+        ((COCO, CocoMetric()), "Two metrics have the name 'coco'; give each its own name."),
+        ((named("a/b", {}),), "A metric has the name 'a/b', which is part of file names"),
         (
             (COCO, named("mine", {"x": 1.0, "AP": 0.5})),
             "The metric 'mine' has a number 'AP', which the metric 'coco' has, too; give it "

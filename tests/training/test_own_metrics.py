@@ -45,13 +45,13 @@ def test_the_best_checkpoint_is_that_of_its_headline(tmp_path, caplog):
     caplog.set_level("INFO", logger="ioub_jax")
     ioub_jax.train(ioub_jax.build(short_config(), metrics=metrics), tmp_path)
     assert [line for line in caplog.messages if line.startswith(("foretold", "Compiling"))] == [
-        "Compiling the step (about a minute, unless it is kept) ...",
+        "Compiling the step (about a minute, unless it is cached) ...",
         "foretold_worth 3 at step 2: the best so far.",
         "foretold_worth 5 at step 4: the best so far.",
         "foretold_worth 4 at step 6; the best so far is 5 at step 4.",
     ]
     assert re.fullmatch(
-        r"Trained in \d+:\d\d: the best foretold_worth is 5, of step 4, whose checkpoint is "
+        r"Trained in \d+:\d\d: the best foretold_worth is 5, at step 4; its checkpoint is "
         rf"{tmp_path}/checkpoints/best\.",
         caplog.messages[-3],
     )

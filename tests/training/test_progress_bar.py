@@ -62,9 +62,9 @@ def test_the_first_step_on_a_canvas_is_in_no_rate_and_evaluations_are_neither(cl
     }
     assert writer.records[1]["images_per_second"] == 3 * 8 / 6
     assert writer.records[1]["seconds"] == 112 + 6
-    assert caplog.messages[0] == "Compiling the step (about a minute, unless it is kept) ..."
+    assert caplog.messages[0] == "Compiling the step (about a minute, unless it is cached) ..."
     assert caplog.messages[1] == (
-        "Compiling the step for images of 64x96 (about a minute, unless it is kept) ..."
+        "Compiling the step for images of 64x96 (about a minute, unless it is cached) ..."
     )
 
 

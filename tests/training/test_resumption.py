@@ -51,13 +51,15 @@ def test_another_length_is_told_with_the_rate_that_follows(tmp_path):
 
     # Cosine, without a warm-up 0.05 * 8 / 16: see the schedule's own tests for its values.
     (line,) = told(tmp_path, longer)
-    start = "The schedule is now that of 384 images (before: 192): the learning rate of the next "
+    start = (
+        "The schedule is now the one for 384 images (before: 192): the learning rate of the next "
+    )
     assert line.startswith(start + "step is 0.0")
     assert line.endswith(").") and "(before: 0.0" in line
     rates = [float(part.split()[0].strip(").")) for part in line.split(" is ")[-1].split("before:")]
     assert rates[0] > rates[1] > 0  # a cosine of twice the length is not as far down
     assert told(tmp_path, longer, step=0) == [
-        "The schedule is now that of 384 images (before: 192)."
+        "The schedule is now the one for 384 images (before: 192)."
     ]
 
     def in_epochs(config):
@@ -65,13 +67,13 @@ def test_another_length_is_told_with_the_rate_that_follows(tmp_path):
 
     # 350 images are 44 steps of 8.
     assert told(tmp_path, in_epochs, step=0) == [
-        "The schedule is now that of 352 images (before: 192)."
+        "The schedule is now the one for 352 images (before: 192)."
     ]
 
 
 def test_a_run_that_ends_before_where_it_is_has_no_next_step(tmp_path):
     assert told(tmp_path, lambda config: config.schedule.update(images=64)) == [
-        "The schedule is now that of 64 images (before: 192)."
+        "The schedule is now the one for 64 images (before: 192)."
     ]
 
 
@@ -82,7 +84,7 @@ def test_another_evaluation_is_told_unless_ap_is_the_same(tmp_path):
     assert told(tmp_path, change) == []
     (line,) = told(tmp_path, lambda config: config.evaluation.update(metrics=("voc",)))
     assert line.startswith(
-        "Evaluations are others from now on (evaluation.metrics: ['coco', 'voc'] -> ['voc']): APs"
+        "Evaluations differ from now on (evaluation.metrics: ['coco', 'voc'] -> ['voc']): APs"
     )
 
 
@@ -92,20 +94,21 @@ def test_another_evaluation_is_told_unless_ap_is_the_same(tmp_path):
         (
             "train",
             {"boxes": 100, "objects": "x"},
-            "The training data is not that of the run's beginning, it has 100 boxes (before: 120); "
-            "the run goes on with what is there now.",
+            "The training data differs from that at the run's beginning: it has 100 boxes (before: "
+            "120); the run continues with the present data.",
         ),
         (
             "train",
             {"names": "x", "sizes": "y"},
-            "The training data is not that of the run's beginning, it has other file names or "
-            "another order of them and other image sizes; the run goes on with what is there now.",
+            "The training data differs from that at the run's beginning: it has other file names "
+            "or another order and other image sizes; the run continues with the present data.",
         ),
         (
             "val",
             {"images": 1_200, "boxes": 31, "names": "x"},
-            "The validation data is not that of the run's beginning, it has 1,200 images (before: "
-            "12) and 31 boxes (before: 30); APs from before and from now on do not compare.",
+            "The validation data differs from that at the run's beginning: it has 1,200 images "
+            "(before: 12) and 31 boxes (before: 30); APs from before and after cannot be "
+            "compared.",
         ),
     ],
 )

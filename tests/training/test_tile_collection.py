@@ -159,7 +159,7 @@ def test_a_walk_over_images_finds_the_same(source):
         return WholeImage(pixels)
 
     results = {index: (size, found) for index, size, found in walk.stream([0, 7, 2, 1], open_image)}
-    assert "no image: is empty or no image" in str(results[1][1])
+    assert "no image: is empty or not an image" in str(results[1][1])
     assert [len(results[index][1].labels) for index in (0, 2, 3)] == [200, 0, 5]
     assert results[0][0] == (400, 560)
     expected = source.annotations(0)

@@ -182,7 +182,7 @@ def test_every_variable_has_a_key_of_its_own(model, key):
 
 
 def test_what_is_no_block_is_refused():
-    with pytest.raises(ValueError, match="'pyramid' is no block of a backbone"):
+    with pytest.raises(ValueError, match="'pyramid' is not a block of a backbone"):
         backbone_names.resnet_key(("pyramid", "lateral3", "kernel"))
-    with pytest.raises(ValueError, match="'stage2_conv' is no module of a backbone"):
+    with pytest.raises(ValueError, match="'stage2_conv' is not a module of a backbone"):
         backbone_names.convnext_key(("stage2_conv", "kernel"))

@@ -43,7 +43,7 @@ def test_every_key_that_does_not_fit_is_listed():
     with pytest.raises(WeightsError) as error:
         fill(values)
     message = str(error.value)
-    assert message.startswith("file.pth does not hold the weights of toy; give the file")
+    assert message.startswith("file.pth does not have the weights of toy; give the file")
     assert "missing: conv.bias;" in message
     assert "unexpected: extra.weight;" in message
     assert "norm.mean (6,) instead of (5,)" in message

@@ -257,7 +257,7 @@ def test_no_payload_runs(asked, read, tmp_path):
     payload = PAYLOADS[asked](trace)
     for container in (archive, stream):
         with pytest.raises(
-            WeightsError, match=rf"weights\.pth asks for '{asked}', which is no"
+            WeightsError, match=rf"weights\.pth asks for '{asked}', which is not"
         ) as e:
             read(container(payload))
         assert not trace.exists()
@@ -293,7 +293,7 @@ def test_no_payload_runs(asked, read, tmp_path):
     ],
 )
 def test_other_functions_are_unknown(container, asked, read):
-    with pytest.raises(WeightsError, match=rf"asks for '{asked}', which is no tensor"):
+    with pytest.raises(WeightsError, match=rf"asks for '{asked}', which is not a tensor"):
         read(container({"x": call(asked, "x")}))
 
 
@@ -363,7 +363,7 @@ BEYOND = "a tensor that reaches beyond its numbers"
     ],
 )
 def test_a_tensor_must_lie_within_its_numbers(container, complaint, arguments, read):
-    with pytest.raises(WeightsError, match="is damaged or cut short") as error:
+    with pytest.raises(WeightsError, match="is damaged or truncated") as error:
         read(container({"x": tensor(None, *arguments)}))
     assert complaint in str(error.value)
 
@@ -420,7 +420,7 @@ def test_a_repeated_number_takes_no_memory(container, read):
     ],
 )
 def test_other_storages_are_refused(container, numbers, read):
-    with pytest.raises(WeightsError, match="is damaged or cut short"):
+    with pytest.raises(WeightsError, match="is damaged or truncated"):
         read(container({"x": tensor(numbers)}))
 
 
@@ -474,7 +474,7 @@ def test_a_pickle_of_many_megabytes_is_refused(read, monkeypatch):
     monkeypatch.setattr(pickled_data, "MAX_BYTES", 1000)
     with pytest.raises(WeightsError, match="holds far more than tensors"):
         read(archive({"x": "a" * 1000}))
-    with pytest.raises(WeightsError, match="is damaged or cut short"):
+    with pytest.raises(WeightsError, match="is damaged or truncated"):
         read(stream({"x": "a" * 1000}))
 
 
@@ -482,7 +482,7 @@ def test_a_pickle_of_many_megabytes_is_refused(read, monkeypatch):
     ("sentence", "content"),
     [
         ("is empty", b""),
-        ("is no file that torch.save wrote", b"\x89HDF\r\n"),
+        ("is not a file that torch.save wrote", b"\x89HDF\r\n"),
         ("is a pickle that torch.save did not write", pickle.dumps({"x": 1}, 2)),
         ("is a pickle that torch.save did not write", stream({}, magic=17)),
         ("is of an unknown version", stream({}, protocol=1002)),

@@ -146,7 +146,7 @@ def test_a_class_that_has_no_output_is_refused():
 def test_other_weights_are_refused():
     with pytest.raises(
         WeightsError,
-        match=r"x\.pth is none of torchvision's .*, fcos_resnet50_fpn and ssd300_vgg16; weights of",
+        match=r"x\.pth is not one of torchvision's .*, fcos_resnet50_fpn and ssd300_vgg16; weights",
     ):
         weights.detector_of({"conv1.weight": np.zeros(1)}, name="x.pth")
 

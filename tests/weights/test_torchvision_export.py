@@ -107,7 +107,7 @@ def test_what_stands_in_the_way_is_named(config, words):
     with pytest.raises(WeightsError) as refusal:
         export(config)
     assert words in str(refusal.value)
-    assert str(refusal.value).startswith("runs/mine is no detector that torchvision can build")
+    assert str(refusal.value).startswith("runs/mine is not a detector that torchvision can build")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_one_option_is_enough(key, value, words):
         (
             "evaluation.score_exponents",
             (1.0, 1.0),
-            "has evaluation.score_exponents=(1.0, 1.0), and the scores of torchvision's FCOS",
+            "has evaluation.score_exponents=(1.0, 1.0), but the scores of torchvision's FCOS",
         ),
     ],
 )

@@ -129,7 +129,7 @@ def test_the_names_of_transformers_are_those_of_timm():
 def test_every_key_is_accounted_for(layout, lost, named):
     state = layout(timm_file())
     del state[lost]
-    with pytest.raises(WeightsError, match=f"^dinov2.safetensors does not hold .*{named}"):
+    with pytest.raises(WeightsError, match=f"^dinov2.safetensors does not have .*{named}"):
         imported(state)
 
 
@@ -164,5 +164,5 @@ def test_resampled_patches_make_what_they_made_of_resized_pixels():
 
 
 def test_what_is_no_block_is_refused():
-    with pytest.raises(ValueError, match="'pyramid_norm4' is no block of a transformer"):
+    with pytest.raises(ValueError, match="'pyramid_norm4' is not a block of a transformer"):
         transformer_names.transformer_key(("pyramid_norm4", "scale"))

@@ -89,7 +89,7 @@ def test_what_is_no_tensor_is_left_out(tmp_path):
 
 @pytest.mark.parametrize("saved", [{}, [tensor()], tensor(), 3, {"model": {"x": 1}}])
 def test_a_file_without_tensors_by_name_is_refused(saved, tmp_path):
-    with pytest.raises(WeightsError, match=r"weights\.pth holds no state dict; save one: torch"):
+    with pytest.raises(WeightsError, match=r"weights\.pth has no state dict; save one: torch"):
         read_state_dict(written(tmp_path, archive(saved)))
 
 
@@ -99,10 +99,13 @@ def test_a_file_without_tensors_by_name_is_refused(saved, tmp_path):
         ("is empty; get the file again", b""),
         ("is a web page, not weights", b"<!DOCTYPE html><html>404</html>"),
         ("is a web page, not weights", b"\n\n <html>"),
-        ("is no file that torch.save wrote", b"version https://git-lfs.github.com/spec/v1"),
-        ("is damaged or cut short", archive({"x": tensor()})[:-40]),
-        ("is damaged or cut short", stream({"x": tensor()})[:-1]),
-        ("asks for 'posix.system', which is no tensor", archive({"x": call("posix.system", "ls")})),
+        ("is not a file that torch.save wrote", b"version https://git-lfs.github.com/spec/v1"),
+        ("is damaged or truncated", archive({"x": tensor()})[:-40]),
+        ("is damaged or truncated", stream({"x": tensor()})[:-1]),
+        (
+            "asks for 'posix.system', which is not a tensor",
+            archive({"x": call("posix.system", "ls")}),
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(sentence, content, tmp_path):

@@ -101,7 +101,7 @@ def test_a_damaged_checkpoint_is_moved_away(objects, workdir, caplog):
         if "ocdbt" in name:
             objects.put(name, b"damaged")
     assert int(resume(workdir).step) == 3
-    assert "the run goes on from the 'last' checkpoint of step 3" in caplog.text
+    assert "the run resumes from the 'last' checkpoint of step 3" in caplog.text
     assert [folder.step for folder in checkpoint_folders.find(workdir)] == [3]
     assert objects.names(f"{prefix}damaged/last_4/metadata/")
 

@@ -135,8 +135,8 @@ def test_a_flipped_bit_is_found_by_its_array_and_the_next_whole_one_is_taken(wor
     (message,) = told(caplog)
     place = workdir / "checkpoints" / "damaged"
     assert message.endswith(
-        f"in {workdir} are damaged: the run goes on from the 'last' checkpoint of step 4, and "
-        f"what is damaged is in {place} now."
+        f"in {workdir} are damaged: the run resumes from the 'last' checkpoint of step 4, and "
+        f"the damaged files are now in {place}."
     )
     for name in ("'last' checkpoint of step 6", "'best' checkpoint of step 5"):
         assert name in message

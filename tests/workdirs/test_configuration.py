@@ -135,7 +135,7 @@ def test_a_run_from_before_there_were_names_of_optimizers_goes_on():
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"holds no run \(there is no config.json"):
+    with pytest.raises(ConfigError, match=r"has no run \(no config.json"):
         configuration.read_workdir(tmp_path)
 
 
@@ -155,7 +155,7 @@ def test_a_run_is_used_with_other_values_of_some_keys():
     }
     assert configuration.with_changes(changed, back).evaluation == config.evaluation
     assert configuration.with_changes(config, {}) == config
-    with pytest.raises(ConfigError, match=r"model\.width is what the run"):
+    with pytest.raises(ConfigError, match=r"model\.width was fixed by"):
         configuration.with_changes(config, {"model.width": 3})
 
 
@@ -193,7 +193,7 @@ def test_a_lost_configuration_is_that_of_the_newest_checkpoint(tmp_path, caplog,
     else:
         (workdir / "config.json").write_text(whole[: len(whole) // 2])
     assert configuration.to_dict(configuration.read_workdir(workdir)) == json.loads(whole)
-    with pytest.raises(ConfigError, match="holds a run of another configuration"):
+    with pytest.raises(ConfigError, match="has a run with another configuration"):
         configuration.claim_workdir(workdir, configuration.to_dict(defaults.get_config("baseline")))
     configuration.claim_workdir(workdir, configuration.to_dict(defaults.get_config("both")))
     assert (workdir / "config.json").read_text() == whole

@@ -44,7 +44,7 @@ def enter(workdir):
 def test_a_second_training_is_refused_until_the_first_is_killed(tmp_path, other):
     sentence = (
         rf"{tmp_path} is in use: process 17 on elsewhere has been training there since "
-        r"2026-01-02 03:04:05\+00:00; end that one or wait for it, or choose another --workdir\.$"
+        r"2026-01-02 03:04:05\+00:00; end it or wait for it, or choose another --workdir\.$"
     )
     for refused in (enter, lock.check_free):
         with pytest.raises(ConfigError, match=sentence):
@@ -78,8 +78,8 @@ def test_a_dry_run_makes_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "way_out"),
     [
-        ({}, "where that has ended, delete"),
-        ({"host": "elsewhere"}, "where that has ended, delete"),
+        ({}, "if it has ended, delete"),
+        ({"host": "elsewhere"}, "if it has ended, delete"),
         ({"started": "a process of the same number"}, None),
         ({"pid": 2**22 + 1}, None),  # above the highest number that Linux gives
         (None, None),  # nothing was written

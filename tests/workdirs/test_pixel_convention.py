@@ -60,9 +60,7 @@ def test_what_was_decided_first_stays(folder, tmp_path):
     # The data have changed since; whoever opens them with what the run has kept goes on.
     (folder / "train/a.xml").write_text(XML.format(5))
     pixel_convention.claim(workdir, VocSource(folder, "all", ("train",), pixels="zero_based"))
-    with pytest.raises(
-        ConfigError, match=r"'zero_based', and .* as 'devkit' now; go on with --con"
-    ):
+    with pytest.raises(ConfigError, match=r"'zero_based', but .* as 'devkit'; resume with --con"):
         pixel_convention.claim(workdir, VocSource(folder, "all", ("train",)))
 
 

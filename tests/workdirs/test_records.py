@@ -55,7 +55,7 @@ def test_records_that_are_gone_are_told_of_and_begin_anew(tmp_path, caplog):
     (tmp_path / "train.jsonl").unlink()
     write(tmp_path, [3], last_step=2)
     assert caplog.messages == [
-        f"train.jsonl is gone from {tmp_path}: what was recorded there up to step 2 is lost."
+        f"train.jsonl is gone from {tmp_path}: the records up to step 2 in it are lost."
     ]
     assert records.read_records(tmp_path / "train.jsonl", 3) == [{"step": 3, "loss": 3.0}]
 

@@ -207,8 +207,8 @@ def test_a_full_disk_ends_tensorboard_and_nothing_else(tmp_path, caplog, full_fr
         1, 2, 3, 4, 5,
     ]  # fmt: skip
     assert caplog.messages == [
-        "TensorBoard failed ([Errno 28] No space left on device) and is left out from now on; "
-        "nothing else of the run needs it, and the next start shows it all records."
+        "TensorBoard failed ([Errno 28] No space left on device) and is left out from now on; the "
+        "rest of the run does not need it, and it gets all records at the next start."
     ]
 
 

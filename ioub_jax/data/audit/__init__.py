@@ -1,4 +1,4 @@
-"""Checks a whole data set before it is trained on: `ioub check_data`."""
+"""Checks of a whole data set before training: `ioub check_data`."""
 
 from ioub_jax.data.audit.audit import Audit, OpenedData, Use, audit_data_set, pixels_line, unopened
 from ioub_jax.data.audit.findings import HEADINGS, Finding

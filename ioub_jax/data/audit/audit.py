@@ -1,4 +1,4 @@
-"""Reads a whole data set and finds everything that is wrong with it."""
+"""Audit of a whole data set: reads it and finds all of its faults."""
 
 import dataclasses
 
@@ -46,13 +46,13 @@ class OpenedData:
 
     @property
     def seen(self) -> Annotations:
-        """The objects of what the network is given: of tiles, or of the images."""
+        """The objects that the network is given: those of tiles, or of whole images."""
         return self.annotations if self.tiles is None else self.tiles
 
 
 @dataclasses.dataclass(frozen=True)
 class Audit:
-    """What was found.
+    """Result of an audit.
 
     Attributes:
       findings: those that must be fixed first.
@@ -64,13 +64,13 @@ class Audit:
 
     @property
     def must_be_fixed(self) -> bool:
-        """Whether any finding must be."""
+        """True if any finding must be fixed."""
         return any(finding.must_be_fixed for finding in self.findings)
 
 
 @dataclasses.dataclass(frozen=True)
 class Use:
-    """What a data set is to be used for, and how.
+    """Purpose of a data set, and how it is loaded.
 
     Attributes:
       split: 'train', 'val' or 'test': only training needs boxes.
@@ -102,7 +102,7 @@ def unopened(error: DataError) -> Audit:
 
 
 def audit_data_set(source: Source, use: Use, *, decode: bool = False) -> Audit:
-    """Looks at the annotations of a split and, without decoding, at the header of every image.
+    """Checks the annotations of a split and the header of every image, without decoding.
 
     **What must be fixed** is what this very training would stop at, or would learn wrong boxes
     from: under `on_error='raise'` every broken file, box and id; under
@@ -158,15 +158,15 @@ def _read(source: Source, rules: Rules) -> OpenedData:
 
 
 def pixels_line(source: Source) -> str | None:
-    """How VOC's pixels are read and why, in one line; None of data without XMLs."""
+    """The reading of VOC's pixels and its reason, in one line; None for data without XMLs."""
     if not isinstance(source, VocSource):
         return None
     decision = decide(source.evidence)
     if decision.pixels == source.pixels:
         return decision.sentence("The XMLs")
     return (
-        f"The XMLs: pixels are read as {source.pixels!r} (config.data.voc.pixels); by themselves "
-        f"they look like {decision.pixels!r}, since {decision.reason}."
+        f"The XMLs: pixels are read as {source.pixels!r} (config.data.voc.pixels), but they look "
+        f"like {decision.pixels!r}, since {decision.reason}."
     )
 
 
@@ -191,7 +191,7 @@ def _format_mistakes(source: Source, origin: unlearned.Origin) -> list[Finding]:
 
 
 def _nothing_learned(data: OpenedData, use: Use) -> list[Finding]:
-    """Nothing, or classes, without a box to learn; evaluation may lack either."""
+    """Findings on data, or classes, without a box to learn; evaluation may lack either."""
     classes = data.statistics.classes
     learned = data.learned
     trains = use.split == "train"
@@ -222,14 +222,14 @@ def _too_many_objects(data: OpenedData, max_boxes: int | None) -> list[Finding]:
         f"{data.source.describe(int(index))}: has {counts[index]} objects." for index in images
     )
     advice = (
-        f"config.data.max_boxes is {max_boxes}, and of more objects training keeps the largest; "
+        f"config.data.max_boxes is {max_boxes}, and training keeps the largest of more objects; "
         f"the fullest image needs --config.data.max_boxes={counts.max()}."
     )
     return [Finding("too_many_objects", False, len(images), advice, sentences)]
 
 
 def _worth_knowing(data: OpenedData) -> list[Finding]:
-    """What reading has changed, odd areas, repeated boxes, images without objects."""
+    """Findings worth knowing: changes by reading, odd areas, repeated boxes, empty images."""
     findings = [
         Finding(change, False, count)
         for change, count in data.source.census.changes.items()

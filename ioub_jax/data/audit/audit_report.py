@@ -28,7 +28,7 @@ _ALWAYS = ("boxes", "usable", "images")
 
 
 def to_json(audit: Audit) -> dict[str, Any]:
-    """The audit as what `json` can write: all findings with all sentences, and the statistics."""
+    """The audit for `json`: all findings with all sentences, and the statistics."""
     return {
         "must_be_fixed": audit.must_be_fixed,
         "findings": [
@@ -50,13 +50,13 @@ def _learned_to_json(learned: Learned) -> dict[str, Any]:
 
 
 def format_findings(findings: Sequence[Finding]) -> str:
-    """The findings under two titles, each with its first sentences."""
+    """The findings under two headings, each with its first sentences."""
     parts = []
     for title, wanted in (("MUST BE FIXED", True), ("WORTH KNOWING", False)):
         chosen = [finding for finding in findings if finding.must_be_fixed == wanted]
         if chosen:
             parts.append("\n".join([title, *map(_format_finding, chosen)]))
-    return "\n\n".join(parts) if parts else "Nothing wrong was found."
+    return "\n\n".join(parts) if parts else "No problems were found."
 
 
 def _format_finding(finding: Finding) -> str:
@@ -76,7 +76,7 @@ def format_statistics(statistics: Statistics) -> str:
         f"{statistics.images:,} images, {statistics.empty_images:,} of them without objects",
         f"{statistics.boxes:,} boxes, {statistics.crowds:,} of them crowds, "
         f"{statistics.difficult:,} difficult; {statistics.most_boxes:,} in the fullest image"
-        + (f"; regions to ignore besides: {statistics.ignored:,}" if statistics.ignored else ""),
+        + (f"; further regions to ignore: {statistics.ignored:,}" if statistics.ignored else ""),
         "COCO's size classes, by annotated area in original pixels, without crowds: "
         + ", ".join(f"{name} {count:,}" for name, count in statistics.size_classes.items()),
         "most frequent image sizes, width x height: "
@@ -95,7 +95,7 @@ def format_statistics(statistics: Statistics) -> str:
 
 
 def format_canvases(configured: Canvases, suggested: Sequence[Canvases]) -> str:
-    """What the present canvases cost, and what others would."""
+    """Cost of the configured canvases, and of alternatives."""
     lines = [
         f"Padding on config.data.canvases={configured.canvases}: "
         f"{configured.padding_share:.1%} of the images' pixels"
@@ -104,7 +104,7 @@ def format_canvases(configured: Canvases, suggested: Sequence[Canvases]) -> str:
         value = str(other.canvases).replace(" ", "")
         lines.append(f'  {other.padding_share:6.1%} with --config.data.canvases="{value}"')
     if suggested:
-        lines.insert(1, "Less with these canvases (height, width):")
+        lines.insert(1, "Less padding with these canvases (height, width):")
     return "\n".join(lines)
 
 

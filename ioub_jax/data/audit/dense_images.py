@@ -1,4 +1,4 @@
-"""Images with more objects than are detected, or than a metric counts detections."""
+"""Images with more objects than can be detected, or than a metric counts detections."""
 
 import numpy as np
 
@@ -33,9 +33,9 @@ def find_dense_images(
     dense = counts > counted
     if is_for_coco and dense.any():
         advice = (
-            f"COCO's AP counts the {counted} best detections of a class in an image, so "
-            f"that of a perfect detector would be {coco_ceiling(labels, counts, counted):.3f} "
-            f"here; --config.evaluation.coco_detections={counts.max()} counts enough, as "
+            f"COCO's AP counts the {counted} best detections of a class in an image, so a perfect "
+            f"detector would reach {coco_ceiling(labels, counts, counted):.3f} here; "
+            f"--config.evaluation.coco_detections={counts.max()} counts enough, as "
             f"AP@{counts.max()}, and VOC's metric has no such limit."
         )
         sentences = tuple(
@@ -49,8 +49,8 @@ def find_dense_images(
     too_many = np.flatnonzero(in_image > max_detections)
     if len(too_many):
         advice = (
-            f"config.evaluation.max_detections is {max_detections}, of all classes together; for "
-            f"the fullest image it has to be --config.evaluation.max_detections={in_image.max()}."
+            f"config.evaluation.max_detections is {max_detections}, for all classes together; the "
+            f"fullest image needs --config.evaluation.max_detections={in_image.max()}."
         )
         sentences = tuple(
             f"{source.describe(int(image))}: has {in_image[image]} objects." for image in too_many
@@ -62,7 +62,7 @@ def find_dense_images(
 def _count_by_class(
     annotations: Annotations, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """int64 `[k]` each: images and classes that occur together, and how many objects do.
+    """int64 `[k]` each: images and classes that occur together, and their numbers of objects.
 
     Crowds and regions to ignore are no objects.
     """

@@ -1,4 +1,4 @@
-"""What an audit finds: problems by kind, each to be fixed or merely worth knowing."""
+"""Findings of an audit: problems by kind, each either to be fixed or merely worth knowing."""
 
 import collections
 import dataclasses
@@ -12,16 +12,16 @@ HEADINGS = (
     | CHANGES
     | {
         "format": "near-certain mistakes of the format",
-        "pixel_origin": "signs of pixels that are counted otherwise",
-        "odd_area": "annotated areas that are not those of the boxes",
+        "pixel_origin": "signs of another pixel convention",
+        "odd_area": "annotated areas that do not fit the boxes",
         "exif_orientation": "images with an EXIF orientation, which is ignored",
         "exif_applied": "images with an EXIF orientation, which is applied",
-        "deep_image": "images of more than 8 bits a channel",
+        "deep_image": "images with more than 8 bits a channel",
         "nearly_black": "images that are nearly black",
-        "duplicate_box": "boxes that are there twice, with the same class in the same image",
+        "duplicate_box": "boxes that occur twice, with the same class in the same image",
         "empty_image": "images without objects",
         "dense_class": "images with more objects of a class than COCO's metrics count",
-        "dense_image": "images with more objects than detections are kept",
+        "dense_image": "images with more objects than the number of detections that are kept",
         "cut_box": "boxes that no tile shows whole",
         "full_tile": "tiles with more objects than slots",
         "unreached_box": "boxes that no anchor reaches at IoU .5",
@@ -32,7 +32,7 @@ HEADINGS = (
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Everything of one kind that was found.
+    """All findings of one kind.
 
     Attributes:
       kind: a key of `HEADINGS`.
@@ -51,7 +51,7 @@ class Finding:
 
     @property
     def heading(self) -> str:
-        """What a report calls them."""
+        """Heading of the finding in a report."""
         return HEADINGS[self.kind]
 
 

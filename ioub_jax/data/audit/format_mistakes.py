@@ -1,4 +1,4 @@
-"""Mistakes of a data set's format that its numbers give away, in the words of a colleague.
+"""Mistakes of format that a data set's numbers reveal, explained as a colleague would.
 
 Every rule asks for evidence on both sides: that the numbers cannot be what their format says, and
 that they are just what another format would have. A data set that is merely careless has the first
@@ -43,7 +43,7 @@ _CONVERSIONS = {
     ("yxyx", "xywh"): "x = xmin, y = ymin, width = xmax - xmin and height = ymax - ymin",
     ("xywh", "xyxy"): "xmax = xmin + width and ymax = ymin + height",
     ("cxcywh", "xyxy"): "xmin = centre x - width / 2, xmax = xmin + width, and so on",
-    ("yxyx", "xyxy"): "x and y exchanged in both corners",
+    ("yxyx", "xyxy"): "x and y swapped in both corners",
     ("xyxy", "cxcywh"): "centre x = (xmin + xmax) / 2, width = xmax - xmin, and so on",
     ("xywh", "cxcywh"): "centre x = xmin + width / 2 and centre y = ymin + height / 2",
 }
@@ -70,7 +70,7 @@ def find_format_mistakes(
 
 
 def find_share_mistakes(written: WrittenBoxes) -> list[str]:
-    """As `find_format_mistakes`, of numbers that are shares of the image's sides (YOLO)."""
+    """As `find_format_mistakes`, for numbers that are shares of the image's sides (YOLO)."""
     mistake = _layout(_distinct(written), unit=True)
     return [mistake] if mistake else []
 
@@ -93,7 +93,7 @@ def _corners(boxes: np.ndarray, layout: str) -> np.ndarray:
 
 
 def _inside(written: WrittenBoxes, layout: str, unit: bool = False) -> np.ndarray:
-    """Whether each box has an area and is inside its image, bool `[m]`, under a layout.
+    """True where a box has an area and is inside its image, bool `[m]`, under a layout.
 
     With `unit`, images are 1 high and 1 wide.
     """
@@ -128,8 +128,8 @@ def _layout(written: WrittenBoxes, unit: bool = False) -> str | None:
     layout, share = found
     return (
         f"Your boxes look like {_LAYOUTS[layout]}: read as {_FORMATS[written.layout]}, "
-        f"{_percent(share)} of them {_FAULTS[written.layout]}, read like that none or hardly any. "
-        f"Convert them with {_CONVERSIONS[layout, written.layout]}."
+        f"{_percent(share)} of them {_FAULTS[written.layout]}; read that way, none or hardly any "
+        f"do. Convert them with {_CONVERSIONS[layout, written.layout]}."
     )
 
 
@@ -141,7 +141,7 @@ _FAULTS = {
 
 
 def _normalised(written: WrittenBoxes) -> str | None:
-    """Numbers from 0 to 1 for images of many pixels; real boxes so small would all be whole."""
+    """A sentence on numbers from 0 to 1 in images of many pixels; real boxes so small are rare."""
     boxes = written.boxes
     if len(boxes) < _FEWEST_BOXES or written.sizes.min() < 8:
         return None
@@ -161,7 +161,7 @@ def _normalised(written: WrittenBoxes) -> str | None:
 
 
 def _per_cent(written: WrittenBoxes) -> str | None:
-    """Numbers from 0 to 100 of images of many more pixels, with fractions, as Label Studio's.
+    """A sentence on fractions from 0 to 100 in images of many more pixels, as Label Studio's.
 
     Boxes in pixels might all lie in the upper left 100 x 100 by chance, but not so many.
     """
@@ -183,14 +183,14 @@ def _per_cent(written: WrittenBoxes) -> str | None:
     if layout != written.layout:
         conversion += f", and convert with {_CONVERSIONS[layout, written.layout]}"
     return (
-        f"Your boxes look like per cent of the image, {_LAYOUTS[layout]} from 0 to 100, as Label "
-        f"Studio keeps them: in {len(boxes):,} of them no number exceeds {boxes.max():.4g}, with "
-        f"images of up to {written.sizes.max():g} pixels. {conversion}."
+        f"Your boxes look like percentages of the image, {_LAYOUTS[layout]} from 0 to 100, as "
+        f"Label Studio stores them: in {len(boxes):,} of them no number exceeds {boxes.max():.4g}, "
+        f"with images of up to {written.sizes.max():g} pixels. {conversion}."
     )
 
 
 def _categories(written: WrittenBoxes) -> str | None:
-    """Category ids of annotations that are off by one, or positions in the list of categories."""
+    """A sentence on category ids that are off by one, or positions in the list of categories."""
     used, listed = written.used_categories, written.listed_categories
     if not used or not listed or used <= listed:
         return None
@@ -207,14 +207,14 @@ def _categories(written: WrittenBoxes) -> str | None:
         )
     if 0 in used and 0 not in listed and max(used) < len(listed):
         return (
-            f"Your annotations seem to hold positions in the list of categories instead of its "
-            f"ids: {span}. Replace every category_id by the id of the category at that position."
+            "Your annotations seem to contain positions in the list of categories instead of ids: "
+            f"{span}. Replace every category_id by the id of the category at that position."
         )
     return None
 
 
 def _first_pixel(pixels: str, evidence: Evidence) -> str | None:
-    """Whether boxes that touch the left or upper edge begin at 0 or at 1."""
+    """A sentence on boxes at the left or upper edge that contradict the convention in use."""
     decision = decide(evidence)
     zeros, ones = evidence.zeros, evidence.ones
     if decision.pixels == pixels:
@@ -233,7 +233,7 @@ def _first_pixel(pixels: str, evidence: Evidence) -> str | None:
 
 
 def find_pixel_doubts(pixels: str, evidence: Evidence) -> list[str]:
-    """Signs that VOC's corners are counted otherwise than they are read: no proof, but by a pixel.
+    """Signs that VOC's corners use another pixel convention: no proof, but off by a pixel.
 
     Args:
       pixels: how they are read.
@@ -248,7 +248,7 @@ def find_pixel_doubts(pixels: str, evidence: Evidence) -> list[str]:
     if not decision.is_certain:
         return []
     return [
-        f"Pixels are read as {pixels!r}, although {decision.reason}; if that is no accident, set "
+        f"Pixels are read as {pixels!r}, although {decision.reason}; if that is intended, set "
         f"config.data.voc.pixels={decision.pixels!r}."
     ]
 

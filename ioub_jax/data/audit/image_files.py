@@ -1,4 +1,4 @@
-"""What the image files themselves say: their size, their EXIF orientation, whether they decode."""
+"""Checks of the image files themselves: their size, their EXIF orientation, their decoding."""
 
 import dataclasses
 import functools
@@ -30,12 +30,12 @@ _SKIP = "or set config.data.on_error='skip' to train without it."
 
 _IGNORED = (
     "The orientation is ignored, as COCO's own tools do: the boxes must refer to the pixels as "
-    "they are stored. Draw these images with their boxes; where those are beside the objects, set "
+    "they are stored. Draw these images with their boxes; if the boxes are beside the objects, set "
     "config.data.exif='apply'."
 )
 _APPLIED = (
-    "The images are turned as their orientation says (config.data.exif='apply'), so the boxes must "
-    "refer to the upright images. Draw these images with their boxes; where those are beside the "
+    "The images are turned by their EXIF orientation (config.data.exif='apply'), so the boxes must "
+    "refer to the upright images. Draw these images with their boxes; if the boxes are beside the "
     "objects, set it to 'ignore'."
 )
 # Below this share of the values that there could be, a data set is called nearly black.
@@ -44,7 +44,7 @@ _DARK = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class _Stored:
-    """What the first bytes of an image file say."""
+    """Properties of an image file from its first bytes."""
 
     size: tuple[int, int]
     orientation: int
@@ -52,7 +52,7 @@ class _Stored:
 
 @dataclasses.dataclass(frozen=True)
 class _Values:
-    """What decoding an image gave.
+    """Values from decoding an image.
 
     Attributes:
       problem: why training could not read it.
@@ -132,7 +132,7 @@ def decode_all(source: Source) -> tuple[list[Problem], list[Finding]]:
 
 
 def _deep_values(source: Source, index: int) -> _Values:
-    """The span of a 16-bit image; of another nothing."""
+    """The span of values of a 16-bit image; nothing for other images."""
     if not isinstance(source, AnnotatedImages):
         return _Values()
     with source.open_image(index) as file:
@@ -152,9 +152,9 @@ def _describe_values(source: Source, values: list[_Values]) -> list[Finding]:
         low, high = min(one.low for one in deep), max(one.high for one in deep)
         fits = bit_depth_of(high)
         advice = (
-            f"Their values span {low:,} to {high:,}, which {fits} bits hold; they are read as "
-            f"{bit_depth} bits. Unset, the depth is measured on the training images; to fix it: "
-            f"--config.data.bit_depth={fits}."
+            f"Their values span {low:,} to {high:,}, which {fits} bits can hold; they are read as "
+            f"{bit_depth} bits. If unset, the depth is measured on the training images; to fix it, "
+            f"set --config.data.bit_depth={fits}."
         )
         findings.append(Finding("deep_image", False, len(deep), advice))
     for bits, chosen in ((bit_depth, deep), (8, [one for one in values if not one.deep])):

@@ -1,4 +1,4 @@
-"""A data set as the network will see it: boxes in pixels of the canvases, and the padding."""
+"""A data set at the scale of the network: boxes in pixels of the canvases, and the padding."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class ResizedBoxes:
 
 @dataclasses.dataclass(frozen=True)
 class Canvases:
-    """Canvases and what they cost.
+    """Canvases and their cost.
 
     Attributes:
       canvases: height and width of each.
@@ -73,7 +73,7 @@ def resize_boxes(
 
 
 def with_padding(sizes: np.ndarray, resize: Resize, canvases: Sequence[Size]) -> Canvases:
-    """Canvases with what they cost.
+    """Canvases with their cost.
 
     Args:
       sizes: `[n, 2]`, height and width of each image.
@@ -89,7 +89,7 @@ def with_padding(sizes: np.ndarray, resize: Resize, canvases: Sequence[Size]) ->
 def suggested_canvases(
     sizes: np.ndarray, resize: Resize, canvases: Sequence[Size]
 ) -> list[Canvases]:
-    """Canvases that pad less than the present ones: as few as do, and more if they help.
+    """Canvases that pad less than the configured ones: as few as possible, more if they help.
 
     For 'fit' they are those of images whose shorter side becomes the shorter side of the first
     canvas unless the longer one exceeds its longer side: images are then seen at least as large.

@@ -1,4 +1,4 @@
-"""Progress bars of what takes more than a moment."""
+"""Progress bars of loops that take more than a moment."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar

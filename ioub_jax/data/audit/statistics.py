@@ -71,7 +71,7 @@ class Statistics:
 
 
 def collect_statistics(annotations: Annotations, classes: Sequence[ClassCount]) -> Statistics:
-    """Counts what a data set has.
+    """Counts the images and objects of a data set.
 
     Args:
       annotations: of n images.
@@ -159,8 +159,8 @@ def find_odd_areas(annotations: Annotations) -> list[Finding]:
             f"{_SMALLEST_AREA:.1%} of it for {(odd & ~larger).sum():,}"
         )
     advice = (
-        f"{fault}: AP of small, medium and large objects goes by it. Write the area in pixels of "
-        "the mask or the box, or remove it for that of the box."
+        f"{fault}: AP of small, medium and large objects depends on it. Write the area of the mask "
+        "or the box in square pixels, or remove it to use that of the box."
     )
     return [Finding("odd_area", False, int(odd.sum()) or len(odd), advice)]
 

@@ -1,4 +1,4 @@
-"""What is worth knowing of the tiles that a data set's images are cut into."""
+"""Findings on the tiles that a data set's images are cut into."""
 
 from ioub_jax.data.audit.findings import Finding
 from ioub_jax.data.sources.tiles import TileCounts
@@ -21,10 +21,14 @@ def find_in_tiles(counts: TileCounts, max_boxes: int) -> list[Finding]:
     if counts.cut > _NOTEWORTHY * counts.boxes:
         overlap = counts.overlap_for_all
         way_out = (
-            f"larger tiles, such as --config.data.tiles.size={_size_for(counts)}, show all whole"
+            f"larger tiles, such as --config.data.tiles.size={_size_for(counts)}, show all boxes "
+            "whole"
         )
         if overlap is not None and overlap <= 0.5:
-            way_out = f"--config.data.tiles.overlap={overlap:g} shows all whole, or larger tiles do"
+            way_out = (
+                f"--config.data.tiles.overlap={overlap:g} shows all boxes whole, and so do "
+                "larger tiles"
+            )
         advice = (
             f"Their longest side is {counts.longest:,} pixels and neighbouring tiles share "
             f"{counts.tiling.shared:,}: {way_out}."
@@ -32,8 +36,8 @@ def find_in_tiles(counts: TileCounts, max_boxes: int) -> list[Finding]:
         findings.append(Finding("cut_box", False, counts.cut, advice))
     if counts.fullest > max_boxes:
         advice = (
-            f"config.data.max_boxes is {max_boxes}, and of more objects training keeps the "
-            f"largest; the fullest tile needs --config.data.max_boxes={counts.fullest}."
+            f"config.data.max_boxes is {max_boxes}, and training keeps the largest of more "
+            f"objects; the fullest tile needs --config.data.max_boxes={counts.fullest}."
         )
         findings.append(Finding("full_tile", False, counts.full_tiles, advice))
     return findings

@@ -1,4 +1,4 @@
-"""The numbers of an annotation file as they are written, before a source makes sense of them."""
+"""Numbers of an annotation file as written, before a source interprets them."""
 
 import dataclasses
 import json
@@ -50,7 +50,7 @@ def read_coco_boxes(path: pathlib.Path) -> WrittenBoxes:
 
 
 class _Annotation(msgspec.Struct, gc=False):
-    """What of an annotation counts, if it is as nearly all are."""
+    """The fields of an annotation that count, if it has their usual types."""
 
     bbox: tuple[float, float, float, float]
     image_id: int | float | str | None = None
@@ -120,7 +120,7 @@ def read_voc_boxes(xmls: Sequence[pathlib.Path | None], sizes: np.ndarray) -> Wr
 
 
 def read_yolo_boxes(label_files: Sequence[pathlib.Path | None], sizes: np.ndarray) -> WrittenBoxes:
-    """Reads the boxes of the label files that a `YoloSource` has opened before; no polygons.
+    """Reads the boxes, not the polygons, of label files that a `YoloSource` has opened before.
 
     Args:
       label_files: the file of each image, if it has one; one that cannot be read is left out.

@@ -36,17 +36,17 @@ Categories = Sequence[tuple[int | str, str]]
 
 
 def bit_depth_of(source: Source) -> int | None:
-    """With how many bits a data set's 16-bit images are read; None where it has no image files."""
+    """Bit depth at which a data set's 16-bit images are read; None without image files."""
     return source.reading.bit_depth if isinstance(source, AnnotatedImages) else None
 
 
 def voc_pixels_of(source: Source) -> str | None:
-    """How a data set counts the pixels of VOC's XMLs; None where it has none."""
+    """Pixel convention of a data set's VOC XMLs; None if it has none."""
     return source.pixels if isinstance(source, VocSource) else None
 
 
 def with_bit_depth(source: Source, bit_depth: int | None) -> Source:
-    """A data set whose 16-bit images are read with so many bits; None, as they are read now."""
+    """The data set with its 16-bit images read at a bit depth; None leaves it unchanged."""
     if bit_depth is None or not isinstance(source, AnnotatedImages):
         return source
     return source.read_with(dataclasses.replace(source.reading, bit_depth=bit_depth))

@@ -47,7 +47,7 @@ class Annotations:
         return np.diff(self.offsets)
 
     def images_with(self, chosen: np.ndarray) -> np.ndarray:
-        """Whether each image has an object of those that a mask chooses, bool `[n]`."""
+        """True where an image has one of the objects that a mask chooses, bool `[n]`."""
         chosen_before = np.concatenate([[0], np.cumsum(chosen)])
         return np.diff(chosen_before[self.offsets]) > 0
 
@@ -89,7 +89,7 @@ class Annotations:
         )
 
     def _of_objects(self, objects: np.ndarray) -> dict[str, np.ndarray]:
-        """What is kept of each object, of those that a mask or positions choose."""
+        """Arrays of the objects that a mask or positions choose."""
         return {name: getattr(self, name)[objects] for name in _PER_OBJECT}
 
 
@@ -97,7 +97,7 @@ _PER_OBJECT = ("boxes", "labels", "crowd", "difficult", "ignored", "area")
 
 
 def joined(parts: Sequence[Annotations]) -> Annotations:
-    """The annotations of several data sets, one behind the other."""
+    """Concatenates the annotations of several data sets."""
     counts = np.concatenate([part.counts for part in parts])
     return Annotations(
         np.concatenate([part.image_ids for part in parts]),

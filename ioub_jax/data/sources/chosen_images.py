@@ -1,4 +1,4 @@
-"""Some images of a data set, to be looked at."""
+"""Some images of a data set, chosen to look at."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from ioub_jax.data.sources.example import Example, Source
 
 
 def evenly(positions: np.ndarray, count: int) -> np.ndarray:
-    """So many of some positions, from all over them, in their order; all where there are less."""
+    """That many of some positions, evenly spread, in order; all if there are fewer."""
     positions = np.asarray(positions, np.int64)
     if not len(positions) or count < 1:
         return positions[:0]
@@ -21,7 +21,7 @@ def to_look_at(
     per_class: int | None = None,
     order: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Images with objects, from all over a data set, or the first ones of an order.
+    """Images with objects, spread over a data set, or the first ones of an order.
 
     With `per_class` the images are those of every class, of the rarest first: an image counts for
     each class that it has an object of. Where no image has an object, images without are taken.
@@ -56,7 +56,7 @@ def to_look_at(
 
 
 def _images_of_classes(annotations: Annotations) -> list[np.ndarray]:
-    """For each class that has objects the positions of the images with one."""
+    """The positions of the images with each class that has objects."""
     images = np.repeat(np.arange(len(annotations)), annotations.counts)
     labels = np.unique(annotations.labels)
     return [np.unique(images[annotations.labels == label]) for label in labels if label >= 0]
@@ -84,24 +84,24 @@ class ChosenImages:
         return self._source[self._of(index)]
 
     def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
-        """As that of the other source."""
+        """As `load` of the other source."""
         return self._source.load(self._of(index), at_least)
 
     def annotations(self, index: int) -> Example:
-        """As that of the other source."""
+        """As `annotations` of the other source."""
         return self._source.annotations(self._of(index))
 
     def image_id(self, index: int) -> int:
-        """As that of the other source."""
+        """As `image_id` of the other source."""
         return self._source.image_id(self._of(index))
 
     def describe(self, index: int) -> str:
-        """As that of the other source."""
+        """As `describe` of the other source."""
         return self._source.describe(self._of(index))
 
     @property
     def channels(self) -> int:
-        """How many the images have."""
+        """Number of channels of the images."""
         return int(getattr(self._source, "channels", 3))
 
     def _of(self, index: int) -> int:

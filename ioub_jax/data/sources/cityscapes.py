@@ -38,7 +38,7 @@ _GROUP = "group"
 # OpenCV draws polygons in fixed-point numbers; no image is as large as this.
 _LARGEST = 2**15
 
-_CHECK_ROOT = "set config.data.cityscapes.root to the folder that holds leftImg8bit and gtFine."
+_CHECK_ROOT = "set config.data.cityscapes.root to the folder with leftImg8bit and gtFine."
 _SKIP_IMAGE = "or set config.data.on_error='skip' to leave the image out."
 _SKIP_OBJECT = "or set config.data.on_error='skip' to leave the object out."
 
@@ -140,10 +140,10 @@ def _read_polygons(path: pathlib.Path) -> tuple[tuple[int, int], list]:
         if not all(type(side) is int and 0 < side < _LARGEST for side in (height, width)):
             raise ValueError(f"imgHeight and imgWidth are {height!r} and {width!r}")
         if not isinstance(objects, list):
-            raise ValueError("objects is no list")
+            raise ValueError("objects is not a list")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
-            f"{path}: is no JSON with imgHeight, imgWidth and objects "
+            f"{path}: is not a JSON with imgHeight, imgWidth and objects "
             f"({type(error).__name__}: {error}); copy or download it again, {_SKIP_IMAGE}",
             "broken_annotation",
         ) from error
@@ -151,7 +151,7 @@ def _read_polygons(path: pathlib.Path) -> tuple[tuple[int, int], list]:
 
 
 def _count_objects(entries: list) -> int:
-    """The objects of an image that is left out, visible or not."""
+    """The number of objects of an image that is left out, visible or not."""
     labels = [entry.get("label") for entry in entries if isinstance(entry, dict)]
     names = [str(label).removesuffix(_GROUP) for label in labels]
     return sum(name in CITYSCAPES_CATEGORIES for name in names)
@@ -206,7 +206,7 @@ def _read_objects(
 
 
 def _extent(points: Any) -> np.ndarray:
-    """float64 `[4]`, the box around the corners of a polygon, NaN where they are no numbers."""
+    """float64 `[4]`, the box around the corners of a polygon, NaN where they are not numbers."""
     corners = _to_corners(points)
     if corners is None or len(corners) == 0:
         return np.full(4, np.nan)
@@ -233,12 +233,12 @@ def _read_label(entry: Any, which: str) -> tuple[str, bool]:
 
 
 def _read_polygon(points: Any, size: tuple[int, int], which: str) -> np.ndarray:
-    """int32 `[n, 2]`, the pixels (x, y) of the corners; raises `DataError` if they are none."""
+    """int32 `[n, 2]`, the pixels (x, y) of the corners; raises `DataError` if they are invalid."""
     corners = _to_corners(points)
     if corners is None or not (np.abs(corners) < _LARGEST).all():
-        kind, fault = "bad_box", "is no list of pairs of finite numbers"
+        kind, fault = "bad_box", "is not a list of pairs of finite numbers"
     elif len(corners) < 3:
-        kind, fault = "no_area", f"has {len(corners)} corners and so no area"
+        kind, fault = "no_area", f"has {len(corners)} corners and therefore no area"
     elif (corners.max(axis=0) < 0).any() or (corners.min(axis=0) >= size[::-1]).any():
         kind, fault = "outside", f"is outside its image of {size[1]}x{size[0]}"
     else:
@@ -251,7 +251,7 @@ def _read_polygon(points: Any, size: tuple[int, int], which: str) -> np.ndarray:
 
 
 def _to_corners(points: Any) -> np.ndarray | None:
-    """float64 `[n, 2]`, rounded to pixels; None for what is no list of pairs of numbers."""
+    """float64 `[n, 2]`, rounded to pixels; None if it is not a list of pairs of numbers."""
     try:
         corners = np.array(points)
     except ValueError:  # lists of several lengths
@@ -266,7 +266,7 @@ def _to_corners(points: Any) -> np.ndarray | None:
 def visible_boxes(
     polygons: list[np.ndarray], chosen: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The boxes of what is visible of some polygons, each of which covers those before it.
+    """The boxes of the visible parts of some polygons, each of which covers those before it.
 
     Args:
       polygons: int32 `[n, 2]` each, the pixels (x, y) of the corners, in the order of drawing.

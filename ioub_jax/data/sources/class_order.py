@@ -1,4 +1,4 @@
-"""A data set with the labels of a detector: classes are matched by their names."""
+"""A data set with the labels of a detector: classes are matched by name."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ def with_classes(
     title: str,
     classes_key: str | None = None,
 ) -> Source:
-    """The same data set with the labels of a detector, whatever the order and ids of its own.
+    """The same data set with the labels of a detector, whatever its own order and ids.
 
     A class keeps the id that the data set has for it, so that what is found can be compared with
     its files. One that the data set lacks has the detector's id, or a new one where that is taken.
@@ -55,7 +55,7 @@ def with_classes(
 
 
 def _ids(categories: Sequence[tuple[int | str, str]], own: dict[str, int | str]) -> list[int | str]:
-    """The data set's own id of each name, for the others one that no class of it has."""
+    """The data set's own id of each name; for other names, an id that none of its classes has."""
     # '7' is the id 7, written otherwise.
     taken = {str(id_) for id_ in own.values()}
     texts = taken | {str(id_) for id_, _ in categories}
@@ -85,7 +85,7 @@ def _unknown(
             told.append(f"{name!r}{boxes}{f', perhaps meant as {near[0]!r}' if near else ''}")
     if len(told) > _MOST_TOLD:
         told[_MOST_TOLD:] = [f"and {len(told) - _MOST_TOLD:,} more"]
-    way_out = "use data of the classes that were trained."
+    way_out = "use data with the trained classes."
     # All of the training data's names, since the flag may be given to a training, too; but a file
     # that lists none of them refuses it.
     if classes_key is not None and any(name in listed for name in names):

@@ -28,7 +28,7 @@ _MANY = 1 / 3
 
 
 class CocoSource(FileSource):
-    """The images and boxes of a COCO-format instances JSON: COCO's own or anybody's.
+    """The images and boxes of an instances JSON in COCO's format, COCO's own or any other.
 
     The labels follow the ids of the categories, whatever their order in the file. `area` is the
     annotation's, or the box's where it has none; `iscrowd` becomes `crowd`, and `difficult` and
@@ -105,7 +105,7 @@ class CocoSource(FileSource):
 
     @functools.cached_property
     def federated(self) -> Federated | None:
-        """Which classes were looked for in which images, read when asked for; None if unsaid."""
+        """The classes verified in each image, read at the first access; None if unstated."""
         if not self._is_federated:
             return None
         return read_federated(self._opening.path, self._opening.split)
@@ -113,7 +113,7 @@ class CocoSource(FileSource):
 
 @dataclasses.dataclass(frozen=True)
 class _Opening:
-    """What a file is opened with, as `CocoSource` takes it."""
+    """Parameters with which a file is opened, as `CocoSource` takes them."""
 
     path: pathlib.Path
     folder: pathlib.Path
@@ -124,7 +124,7 @@ class _Opening:
     exif: str
 
     def contents(self) -> Contents:
-        """What the file says, read or remembered."""
+        """The contents of the file, read or from the index."""
         options = {
             "classes": self.classes,
             "may_lack": self.may_lack,
@@ -178,11 +178,11 @@ class _Opening:
 
 
 def _warn_of_clipping(clipped: int, boxes: int, path: pathlib.Path) -> None:
-    """Tells of boxes that stick out of their images so often that they may be no such boxes."""
+    """Warns if so many boxes stick out of their images that they may be in another layout."""
     if clipped > _MANY * boxes:
         logging.getLogger(__name__).warning(
             "%s: %d of %d boxes stick out of their images and are clipped; if their numbers are "
-            "not x, y, width and height, ioub check_data tells what they are.",
+            "not x, y, width and height, ioub check_data finds out what they are.",
             path,
             clipped,
             boxes,

@@ -21,11 +21,11 @@ _ANYTHING = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class _NoJsonError(Exception):
-    """A piece is no JSON: only reading the file as a whole can tell what is wrong."""
+    """A piece that is not JSON; the fault can only be found by reading the file as a whole."""
 
 
 class Piece:
-    """Some entries of a list of the file that follow each other.
+    """Consecutive entries of a list in the file.
 
     Args:
       text: JSON of a list of them, or else the entries themselves.
@@ -36,7 +36,7 @@ class Piece:
         self._entries: list[Any] = text if isinstance(text, list) else []
 
     def entries(self) -> list[Any]:
-        """Python's values of the entries, as `json` reads them."""
+        """The entries as Python values, as `json` reads them."""
         if not self._entries and isinstance(self._text, bytes):
             try:
                 self._entries = json.loads(self._text, object_hook=without_segmentation)
@@ -47,7 +47,7 @@ class Piece:
         return self._entries
 
     def decode(self, decoder: msgspec.json.Decoder[list[_T]]) -> list[_T] | None:
-        """The entries as a decoder takes them; None where one is not what it asks for."""
+        """The entries through a decoder; None if one of them does not match it."""
         if isinstance(self._text, list):
             return None
         try:
@@ -88,7 +88,7 @@ class Document:
         return self._pieces[name]() if name in self._pieces else iter(())
 
     def check(self) -> None:
-        """Raises an exception, of which `read_document` knows, where a piece is no JSON."""
+        """Raises an exception, which `read_document` handles, if a piece is not JSON."""
         for name in self._pieces:
             for piece in self.pieces(name):
                 if piece.decode(_ANYTHING) is None:
@@ -98,7 +98,7 @@ class Document:
 def read_document(
     path: pathlib.Path, load: Callable[[], Any], read: Callable[[Document], _T]
 ) -> _T:
-    """Reads a file by pieces, or as a whole where it cannot be cut into any.
+    """Reads a file piece by piece, or as a whole if it cannot be cut.
 
     Args:
       path: the file.
@@ -134,7 +134,7 @@ def read_document(
 
 
 def _by_pieces(file: BinaryIO) -> Document | None:
-    """A document that reads the file as it goes; None where the file has no outline."""
+    """A document that reads the file piece by piece; None if the file has no outline."""
     found = json_outline.outline(file, _LISTS, json_outline.BLOCK)
     if found is None:
         return None
@@ -166,7 +166,7 @@ def _by_pieces(file: BinaryIO) -> Document | None:
 
 
 def _rest(file: BinaryIO, found: Outline) -> bytes:
-    """What is left of the file without its pieces."""
+    """The file without its pieces."""
     parts = []
     end = 0
     for places in sorted(found.pieces.values()):
@@ -194,7 +194,7 @@ def _as_a_whole(content: Any) -> Document:
 
 
 def without_segmentation(entry: dict) -> dict:
-    """Drops what takes nine tenths of the memory as soon as an annotation with a box is parsed."""
+    """Drops segmentations, nine tenths of the memory, once an annotation with a box is parsed."""
     if "segmentation" in entry and not has_no_box(entry.get("bbox")):
         del entry["segmentation"]
     return entry

@@ -1,10 +1,10 @@
-"""What is wrong with an annotation of COCO's JSON, in words."""
+"""Faults of annotations in COCO's JSON, in words."""
 
 import reprlib
 
 from ioub_jax.coco_outlines import box_around, has_no_box
 
-_SKIP_BOX = "or set config.data.on_error='skip' to ignore the place of the box."
+_SKIP_BOX = "or set config.data.on_error='skip' to ignore the region of the box."
 _SKIP_ENTRY = "or set config.data.on_error='skip' to leave it out."
 
 #: The kinds of problem that are not called as they are found.
@@ -14,7 +14,7 @@ KINDS = {"no_object": "broken_annotation", "bad_value": "broken_annotation"}
 def explain(
     fault: str, written: object, number: int, image: tuple[str, int, int] | None, of_value: str
 ) -> str:
-    """What is wrong with an annotation and the way out, as the rest of a sentence.
+    """Explains the fault of an annotation and the way out, as the rest of a sentence.
 
     Args:
       fault: a kind of problem, or a key of `KINDS`.
@@ -39,8 +39,8 @@ def explain(
     if has_no_box(entry.get("bbox")) and (around := box_around(entry)) is not None:
         boxed = f"no bbox, and around its {' and '.join(has)} {around}"
     told = {
-        "no_object": f"annotation number {number} is no object; repair or delete it",
-        "unknown_image": f"{which} is of image {owner}, which is not listed; list it",
+        "no_object": f"annotation number {number} is not an object; repair or delete it",
+        "unknown_image": f"{which} belongs to image {owner}, which is not listed; list it",
         "unknown_category": f"{which} has the category {category}, which is not listed; list it",
         "bad_box": f"{which} has the bbox {box}, not four finite numbers; correct or delete it",
         "no_area": f"{which} has {boxed}, which has no area; correct or delete it",
@@ -52,7 +52,7 @@ def explain(
             told = f"{which} has no {key} ({'null' if key in entry else 'missing'}); give it one"
     if fault == "bad_box" and has_no_box(entry.get("bbox")) and has:
         told = (
-            f"{which} has no bbox, and none can be made of its {' and '.join(has)}, which "
+            f"{which} has no bbox, and none can be computed from its {' and '.join(has)}, which "
             f"{'is' if has == ['segmentation'] else 'are'} neither polygons nor a run-length "
             "encoded mask of the size it gives nor labelled keypoints; correct or delete it"
         )

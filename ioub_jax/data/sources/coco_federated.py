@@ -1,4 +1,4 @@
-"""For which classes somebody looked in an image, as files in LVIS's format say it."""
+"""Verified classes of each image, as files in LVIS's format record them."""
 
 import dataclasses
 import pathlib
@@ -16,7 +16,7 @@ NEGATIVE, PARTIAL = "neg_category_ids", "not_exhaustive_category_ids"
 
 @dataclasses.dataclass(frozen=True)
 class Federated:
-    """Which classes were looked for in which images (LVIS, arXiv 1908.03195).
+    """Classes that were searched for in each image (LVIS, arXiv 1908.03195).
 
     Attributes:
       absent: by the id of an image, the names of classes that it does not have.
@@ -31,13 +31,13 @@ class Federated:
 
 
 def is_federated(head: Mapping[str, Any]) -> bool:
-    """Whether a file is of that format, by its head (`coco_document.Document`)."""
+    """True if a file is in that format, by its head (`coco_document.Document`)."""
     first = head["images"][:1]
     return bool(first) and isinstance(first[0], dict) and NEGATIVE in first[0]
 
 
 def read_federated(path: pathlib.Path, split: str = "*") -> Federated:
-    """Reads it from an annotation file, which has been read as one of COCO's before.
+    """Reads the verified classes from an annotation file that has been read as COCO's before.
 
     Args:
       path: the file.
@@ -86,8 +86,8 @@ def _names(
     unknown = [one for one in written if id_of(one) not in names]
     if unknown:
         raise DataError(
-            f"{which} has {reprlib.repr(unknown[0])} among its {key}, which is no category of the "
-            "file; correct it or take it out.",
+            f"{which} has {reprlib.repr(unknown[0])} among its {key}, which is not a category of "
+            "the file; correct or remove it.",
             "unknown_category",
         )
     return tuple(names[id_of(one)] for one in written)

@@ -1,4 +1,4 @@
-"""COCO's JSON as a whole: reading it, knowing what it is instead, and its categories."""
+"""COCO's JSON as a whole: reading it, recognising other formats, and its categories."""
 
 import json
 import pathlib
@@ -17,7 +17,7 @@ _BEGIN = 4096
 
 
 class Keys:
-    """How sentences name the keys of the configuration.
+    """Names of configuration keys for the sentences of errors.
 
     Args:
       split: 'train', 'val' or 'test', or '*' where it is not known.
@@ -48,16 +48,16 @@ def load_json(path: pathlib.Path, keys: Keys) -> Any:
     except (ValueError, RecursionError) as error:
         other = known_by_text(path.suffix, _begin(path))
         fault = (
-            f"is empty, cut off or no JSON ({error}); copy or download it again, or "
+            f"is empty, truncated or not JSON ({error}); copy or download it again, or "
             f"{keys.check_file}"
             if other is None
-            else f"is no COCO instances file{other.hint(keys.check_file)}"
+            else f"is not a COCO instances file{other.hint(keys.check_file)}"
         )
         raise DataError(f"{path}: {fault}", "broken_annotation") from error
 
 
 def _begin(path: pathlib.Path) -> bytes:
-    """The first bytes of a file, which cannot be read twice where it is a pipe."""
+    """The first bytes of a file, unless it is a pipe, which cannot be read twice."""
     if not path.is_file():
         return b""
     with path.open("rb") as file:
@@ -75,7 +75,7 @@ def check_format(content: object, path: pathlib.Path, keys: Keys) -> None:
     known = known_by_keys(content)
     fault = None
     if not isinstance(content, dict):
-        fault = f"it holds a {type(content).__name__} instead of an object"
+        fault = f"it contains a {type(content).__name__} instead of an object"
     elif lacking := [key for key in ("images", "categories") if key not in content]:
         listed = ", ".join(reprlib.repr(key) for key in list(content)[:9]) or "none"
         fault = f"it lacks {' and '.join(map(repr, lacking))} (its keys: {listed})"
@@ -84,13 +84,13 @@ def check_format(content: object, path: pathlib.Path, keys: Keys) -> None:
         for key in ("images", "categories", "annotations")
         if not isinstance(content.get(key, []), list)
     ]:
-        fault = f"its {wrong[0]!r} is no list"
+        fault = f"its {wrong[0]!r} is not a list"
     elif known is PANOPTIC:
         fault = "its annotations have no boxes"
     if fault is not None:
         hint = f"; {keys.check_file}" if known is None else known.hint(keys.check_file)
         raise DataError(
-            f"{path}: is no COCO instances file, {fault}{hint}",
+            f"{path}: is not a COCO instances file, {fault}{hint}",
             "broken_annotation",
         )
     assert isinstance(content, dict)
@@ -99,7 +99,7 @@ def check_format(content: object, path: pathlib.Path, keys: Keys) -> None:
 
 
 def read_categories(entries: list, path: pathlib.Path, keys: Keys) -> dict[str, int | str]:
-    """The id of each category by its name, as it is written, sorted by what it means.
+    """Ids of the categories by name, as written, sorted by their meaning.
 
     A float such as 1.0 is the integer; a string stays one.
 
@@ -136,7 +136,7 @@ def read_categories(entries: list, path: pathlib.Path, keys: Keys) -> dict[str, 
 def choose_categories(
     categories: dict[str, int | str], classes: Sequence[str] | None, path: pathlib.Path
 ) -> dict[str, int | str]:
-    """The categories that `classes` names, in that order; all where it names none.
+    """The categories in `classes`, in that order; all of them if it is empty.
 
     Raises:
       DataError: it names one twice, or one that the file does not have.
@@ -144,7 +144,7 @@ def choose_categories(
     chosen: dict[str, int | str] = {}
     for name in classes or categories:
         if name not in categories or name in chosen:
-            fault = "twice" if name in chosen else "which is no category of the file"
+            fault = "twice" if name in chosen else "which is not a category of the file"
             raise DataError(
                 f"{path}: config.data.coco.classes names {name!r}, {fault}; choose each once from "
                 f"{', '.join(categories)}.",

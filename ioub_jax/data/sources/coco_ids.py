@@ -1,4 +1,4 @@
-"""Ids of COCO's JSON, thousands at once: what they mean, and where something of that id is."""
+"""Ids of COCO's JSON, thousands at once: their meaning, and the place of the entry with an id."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -52,13 +52,13 @@ class Ids:
         return ids
 
     def kinds(self) -> np.ndarray:
-        """int8 `[n]`, of which type each is."""
+        """int8 `[n]`, the type of each id."""
         if self._numbers is not None:
             return np.zeros(len(self._numbers), np.int8)
         return kinds_of(self._values)
 
     def meanings(self) -> Sequence[int | str | None]:
-        """What each means (`coco_values.id_of`)."""
+        """Meaning of each id (`coco_values.id_of`)."""
         if self._numbers is not None:
             meanings: list[int] = self._numbers.tolist()
             return meanings
@@ -66,13 +66,13 @@ class Ids:
 
 
 def kinds_of(written: Sequence[object]) -> np.ndarray:
-    """int8 `[n]`, of which type each id is."""
+    """int8 `[n]`, the type of each id."""
     kinds = (_KINDS.get(type(value), _NO_KIND) for value in written)
     return np.fromiter(kinds, np.int8, len(written))
 
 
 class Places:
-    """Where the entry of an id is in a list.
+    """Places of ids in a list of entries.
 
     Args:
       places: the place of each id, by what it means.

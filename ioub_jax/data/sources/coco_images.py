@@ -26,7 +26,7 @@ _LONGEST_SIDE = 2**31
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """The n images that can be used.
+    """The n usable images.
 
     Attributes:
       numbers: int64 `[n]`, the id of each: its own, or the image's place in the file, from 1,
@@ -52,14 +52,14 @@ class Images:
     seen: dict[str, Any] | None
 
     def named(self, position: int) -> tuple[str, int, int] | None:
-        """The name, height and width of an image; None for one that is not there."""
+        """The name, height and width of an image; None if it is not there."""
         if position < 0:
             return None
         return self.names[position], int(self.sizes[position, 0]), int(self.sizes[position, 1])
 
 
 class _Image(msgspec.Struct, gc=False):
-    """An image as nearly all are listed."""
+    """An image entry with the usual fields."""
 
     id: int
     height: int
@@ -72,7 +72,7 @@ _PLAIN = msgspec.json.Decoder(list[_Image])
 
 
 def name_of(file_name: object, coco_url: object) -> Any:
-    """The name of an image's file; of LVIS's, which have a URL alone, such as `val2017/139.jpg`."""
+    """The name of an image's file; LVIS's, which only have a URL, get one like `val2017/9.jpg`."""
     if file_name is None and isinstance(coco_url, str):
         return "/".join(coco_url.split("/")[-2:])
     return file_name
@@ -94,7 +94,7 @@ def read_images(
 
 
 def _read_plain(pieces: Iterable[Piece], listing: Listing) -> Images | None:
-    """All images at once; None where one of them is not as it should be."""
+    """All images at once; None if one of them has unusual fields."""
     numbers: list[int] = []
     names: list[Any] = []
     sizes: list[np.ndarray] = []
@@ -124,7 +124,7 @@ def _read_plain(pieces: Iterable[Piece], listing: Listing) -> Images | None:
 def _read_with_care(
     document: Document, path: pathlib.Path, listing: Listing, keys: Keys, problems: Problems
 ) -> Images:
-    """One image after the other."""
+    """One image after another, with all checks."""
     positions: dict[int | str, int] = {}
     written: list[object] = []
     numbers: list[int] = []
@@ -181,7 +181,7 @@ def _read_with_care(
 
 
 class _Reader:
-    """What reading an image needs to know of the whole file.
+    """Information on the whole file that reading an image needs.
 
     Attributes:
       owners: the id of the image that each file belongs to.
@@ -208,9 +208,9 @@ class _Reader:
         which = f"{which} (id {reprlib.repr(written)}, {reprlib.repr(name)})"
         kind = "broken_annotation"
         if identity is None:
-            fault = "has an id that is no integer of 64 bits and no name; give it one"
+            fault = "has an id that is neither a 64-bit integer nor a name; give it one"
         elif not is_text(name):
-            fault = "has a file_name that is no name; correct it"
+            fault = "has a file_name that is not a name; correct it"
         elif self._ids_of_names.get(name) == identity:
             kind, fault = "duplicate_image", "is listed twice; list it once"
         elif identity in positions:
@@ -221,7 +221,7 @@ class _Reader:
         raise DataError(f"{which} {fault}, {_SKIP_IMAGE}.", kind)
 
     def find(self, name: str, written: object) -> str:
-        """The path of an image's file; a name that several files fit is as good as none."""
+        """The path of an image's file; a name that fits several files counts as missing."""
         fitting = find_fitting(name, self._listing)
         if len(fitting) == 1:
             return fitting[0]
@@ -235,7 +235,7 @@ class _Reader:
             )
         folder = self._keys.check_folder
         if other := self._find_folder(name):
-            folder = f"set {self._keys.images} to {other!r}, where there is one of that name"
+            folder = f"set {self._keys.images} to {other!r}, which has a file of that name"
         suffixes = [os.path.basename(other) for other in find_other_suffixes(name, self._listing)]
         hint = f", there is {suffixes[0]!r}" if suffixes else ""
         advice = "correct the file_name" if suffixes else "add the file"
@@ -259,7 +259,7 @@ class _Reader:
         return fitting[0] if len(fitting) == 1 else None
 
     def check_owner(self, image_path: str, entry: dict, which: str) -> None:
-        """Refuses an image whose file another one has."""
+        """Refuses an image whose file belongs to another one."""
         owner = self.owners.get(os.path.normpath(image_path))
         if owner is None:
             return
@@ -291,7 +291,7 @@ class _Reader:
 
     @functools.cached_property
     def _boxes_of_images(self) -> collections.Counter:
-        """How many annotations the image of each id has."""
+        """Number of annotations for the image of each id."""
         counts: collections.Counter = collections.Counter()
         for piece in self._document.pieces("annotations"):
             counts.update(

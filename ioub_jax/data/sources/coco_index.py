@@ -1,4 +1,4 @@
-"""What was read of a COCO file, kept so that opening it again takes a moment.
+"""Index of a COCO file, with which it opens again in a moment.
 
 An index is one .npz of plain arrays in the cache folder. It stands for the file only where nothing
 can have changed of what was read:
@@ -46,7 +46,7 @@ _ABANDONED_SECONDS = 86_400
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What is read of a file, as `FileSource` takes it, and what that depends on.
+    """Contents of a file as `FileSource` takes them, and the files that they depend on.
 
     Attributes:
       annotations: the objects of n images.
@@ -81,7 +81,7 @@ def load_or_read(
     options: Mapping[str, Any],
     read: Callable[[], Contents],
 ) -> Contents:
-    """What is kept of a file, or else what `read` reads, which is then kept.
+    """The indexed contents of a file, or else those of `read`, which are then kept.
 
     Args:
       path: the file.
@@ -109,7 +109,7 @@ def load_or_read(
 
 
 def _key(path: pathlib.Path, folder: pathlib.Path, options: Mapping[str, Any]) -> str:
-    """All that decides what is read but for the file and the folders themselves."""
+    """All parameters of reading, except the file and the folders themselves."""
     # Sentences name paths as they are written, and some as they are.
     paths = [str(path), os.path.abspath(path), str(folder), os.path.abspath(folder)]
     return json.dumps({"paths": paths, "options": options, "code": _code()}, sort_keys=True)
@@ -117,7 +117,7 @@ def _key(path: pathlib.Path, folder: pathlib.Path, options: Mapping[str, Any]) -
 
 @functools.cache
 def _code() -> str:
-    """SHA-256 of what reads a file: another version of this package may read it otherwise."""
+    """SHA-256 of the code that reads a file, since another version may read it differently."""
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in _code_files())).hexdigest()
 
 
@@ -151,7 +151,7 @@ def _load(
     folder: pathlib.Path,
     stat: dict[str, int],
 ) -> Contents | None:
-    """The contents in an index; None if there is none, it is damaged or of something else."""
+    """The contents in an index; None if there is none, or it is damaged or of something else."""
     try:
         with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             facts = json.loads(arrays["facts"].tobytes())
@@ -203,7 +203,7 @@ def _save(
     before: dict[str, int],
     contents: Contents,
 ) -> None:
-    """Keeps contents, if all is known that they depend on and there is a place for them."""
+    """Saves contents, if all their dependencies are known and there is a place for them."""
     if contents.digest is None or contents.seen is None:
         return
     try:
@@ -240,14 +240,14 @@ def _save(
 
 
 def _clear(kept: pathlib.Path) -> None:
-    """Deletes what processes have left that were killed while they wrote this index."""
+    """Deletes files of processes that were killed while they wrote this index."""
     for partial in kept.parent.glob(f".{kept.name}.*{PARTIAL}"):
         if time.time() - partial.stat().st_mtime > _ABANDONED_SECONDS:
             partial.unlink(missing_ok=True)
 
 
 def _joined(names: list[str]) -> np.ndarray:
-    """Names of files, which have no zeros in them, as bytes: uint8 `[n]`."""
+    """File names, which contain no zero bytes, as uint8 `[n]`."""
     return np.frombuffer("\0".join(names).encode(errors="surrogateescape"), np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Which files of COCO's format a folder has, for which split each is, and where its images lie."""
+"""COCO-format files in a folder, with the split and the image folder of each."""
 
 import dataclasses
 import itertools
@@ -54,7 +54,7 @@ class CocoLayout:
     unused: Mapping[pathlib.Path, str] = dataclasses.field(default_factory=dict)
 
     def keys(self) -> dict[str, Any]:
-        """The keys of a configuration that open it, by their names without `config.`."""
+        """Configuration keys that open it, by their names without `config.`."""
         keys: dict[str, Any] = {"data.coco.root": str(self.root)}
         for split, found in self.splits.items():
             files = tuple(self._from_root(file.path) for file in found)
@@ -89,7 +89,7 @@ def find_layout(path: str | os.PathLike[str]) -> CocoLayout | None:
     others = [file for file in files if file.stem.startswith(_OTHER_TASKS)]
     unused: dict[pathlib.Path, str] = {}
     if len(others) < len(files):
-        unused = dict.fromkeys(others, "by its name it is of another task of COCO's")
+        unused = dict.fromkeys(others, "its name is that of another COCO task")
     found: dict[str, list[CocoFile]] = {}
     owners: dict[tuple[str, pathlib.Path], pathlib.Path] = {}
     for path, listed in files.items():
@@ -112,7 +112,7 @@ def _file(path: pathlib.Path, listed: "_Listed", root: pathlib.Path, role: str) 
 
 
 def _splits(found: Mapping[str, Sequence[CocoFile]]) -> dict[str, tuple[CocoFile, ...]]:
-    """Of the roles that names give: all of training and validation is for where those lack."""
+    """Splits by the roles in file names; 'trainval' is trained on unless both others exist."""
     roles = {role: tuple(files) for role, files in found.items()}
     joined = roles.pop("trainval", None)
     if joined is not None and not {"train", "val"} <= roles.keys():
@@ -125,7 +125,7 @@ def _splits(found: Mapping[str, Sequence[CocoFile]]) -> dict[str, tuple[CocoFile
 
 
 def _json_files(root: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The JSONs of a folder and those below, but for folders with one for each image."""
+    """The JSONs of a folder and its subfolders, except folders with one JSON for each image."""
     for folder in _folders(root):
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
         files = [folder / name for name in names if name.lower().endswith(".json")]
@@ -134,7 +134,7 @@ def _json_files(root: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _folders(root: pathlib.Path) -> list[pathlib.Path]:
-    """A folder and those below it, level by level, sorted; hidden ones are left out."""
+    """A folder and its subfolders, level by level, sorted, without hidden ones."""
     level, found = [root], [root]
     for _ in range(_DEPTH):
         below = [child for folder in level for child in subfolders(folder)]
@@ -145,7 +145,7 @@ def _folders(root: pathlib.Path) -> list[pathlib.Path]:
 
 @dataclasses.dataclass(frozen=True)
 class _Listed:
-    """What a JSON lists: some names of images, and whether there are annotations."""
+    """Entries of a JSON: some names of images, and whether there are annotations."""
 
     names: tuple[str, ...]
     has_boxes: bool
@@ -157,7 +157,7 @@ class _Image(msgspec.Struct):
 
 
 def _look_into(path: pathlib.Path) -> _Listed | None:
-    """What a JSON of COCO's format lists, from its first entries; None where it is none."""
+    """Looks at the first entries of a JSON; None if it is not in COCO's format."""
     try:
         with path.open("rb") as file:
             found = outline(file, _LISTS)
@@ -192,7 +192,7 @@ def _first_piece(file: Any, found: Outline, name: str) -> bytes:
 
 
 def _role_of(path: pathlib.Path, root: pathlib.Path) -> str:
-    """The split of a file by its name, or by those of its folders; 'train' where none says it."""
+    """The split of a file by its name, or by those of its folders; 'train' without any hint."""
     for name in (path.stem, *(part for part in reversed(path.relative_to(root).parts[:-1]))):
         match = _ROLE.search(re.sub(r"[^A-Za-z]", " ", name))
         if match:
@@ -203,7 +203,7 @@ def _role_of(path: pathlib.Path, root: pathlib.Path) -> str:
 def _folder_of(
     names: Sequence[str], path: pathlib.Path, root: pathlib.Path, role: str
 ) -> pathlib.Path | None:
-    """The folder below which most of the images are, those near by and of that split first."""
+    """The folder above most of the images, where near ones and those of the split come first."""
     words = {"train": ("train",), "val": ("val",)}.get(role, (role,))
     near = [path.parent, path.parent / "images", root / "images", root]
     for word, base in itertools.product(

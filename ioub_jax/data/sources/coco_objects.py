@@ -27,7 +27,7 @@ _FLAG_BITS = sum(_BITS[name] for name in FLAGS)
 
 @dataclasses.dataclass(frozen=True)
 class _Boxes:
-    """The boxes of n annotations, as far as they can be read.
+    """The boxes of n annotations, where they can be read.
 
     Attributes:
       corners: float64 `[n, 4]`, xyxy in order; NaN where a bbox is not four numbers.
@@ -46,7 +46,7 @@ class _Boxes:
 
 @dataclasses.dataclass
 class _Objects:
-    """m objects, regions to ignore among them, in the order of the file.
+    """m objects, including regions to ignore, in the order of the file.
 
     Attributes:
       images: int32 `[m]`, the position of the image of each.
@@ -66,7 +66,7 @@ class _Objects:
     digests: np.ndarray
 
     def has(self, name: str) -> np.ndarray:
-        """Of which a bit is set, bool `[m]`."""
+        """True where a bit is set, bool `[m]`."""
         return (self.bits & _BITS[name]) != 0
 
 
@@ -114,7 +114,7 @@ class _WrittenIds:
         self._meanings: list[int | str | None] | None = None  # where some are no integers
 
     def extend(self, ids: Ids) -> None:
-        """Appends those of a piece."""
+        """Appends the ids of a piece."""
         if self._meanings is None and ids.numbers is None:
             self._meanings = self._numbers.finish().tolist()
         if self._meanings is not None:
@@ -123,7 +123,7 @@ class _WrittenIds:
             self._numbers.extend(ids.numbers)
 
     def count_repeated(self, among: np.ndarray) -> int:
-        """How many of those that a mask chooses are the id of an earlier one of them."""
+        """Number of chosen ids that repeat an earlier chosen one."""
         if self._meanings is not None:
             chosen = [
                 value
@@ -214,7 +214,7 @@ class _Reader:
         self._problems = problems
 
     def read(self, piece: Piece) -> tuple[_Objects, Ids]:
-        """The objects of a piece, and the ids of those that are good, in one of two ways."""
+        """The objects of a piece, and the ids of the good ones, in one of two ways."""
         rows = read_rows(piece)
         positions = self._images.places.find(rows.image_ids)
         labels = self._labels.find(rows.category_ids)
@@ -293,7 +293,7 @@ def _read_boxes(rows: Rows, sizes: np.ndarray) -> _Boxes:
 
 
 def _digests(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """uint64 `[m]`: equal where all columns, `[m]` of integers or floats each, are equal.
+    """Digests that are equal where all columns are, `[m]` integers or floats each: uint64 `[m]`.
 
     And where they are not once in 2^64: splitmix64's mixing of each number into the last.
     """
@@ -309,7 +309,7 @@ def _digests(columns: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _find_repeated(objects: _Objects) -> np.ndarray:
-    """Which objects are in all respects an earlier one, bool `[m]`; regions are not compared."""
+    """True where an object equals an earlier one, bool `[m]`; regions are not compared."""
     among = ~objects.has("region")
     in_order = np.sort(objects.digests[among])
     again = np.unique(in_order[1:][in_order[1:] == in_order[:-1]])
@@ -374,5 +374,5 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def _is_empty(boxes: np.ndarray) -> np.ndarray:
-    """Whether an xyxy box has no area, bool `[n]`."""
+    """True where an xyxy box has no area, bool `[n]`."""
     return np.any(boxes[:, 2:] <= boxes[:, :2], axis=1)

@@ -1,4 +1,4 @@
-"""What the annotations of COCO's JSON say, some thousands at once."""
+"""Values of annotations in COCO's JSON, a few thousand at once."""
 
 import dataclasses
 import itertools
@@ -49,7 +49,7 @@ class Rows:
 
 
 class _Annotation(msgspec.Struct, gc=False):
-    """An annotation as nearly all are; one that is otherwise is read with care."""
+    """An annotation with the usual types; others are read with care."""
 
     bbox: tuple[float, float, float, float]
     image_id: int | float | str | None = None
@@ -67,14 +67,14 @@ _PLAIN = msgspec.json.Decoder(list[_Annotation])
 
 
 def read_rows(piece: Piece) -> Rows:
-    """What the annotations of a piece say."""
+    """Reads the values of a piece's annotations."""
     annotations = piece.decode(_PLAIN)
     rows = None if annotations is None else _read_plain(annotations)
     return _read_with_care(piece.entries()) if rows is None else rows
 
 
 def _read_plain(annotations: list[_Annotation]) -> Rows | None:
-    """Without a look at each; None where a flag, an area or a box is not as nearly all are."""
+    """All rows at once, without a check of each; None if a flag, an area or a box is unusual."""
     areas = np.array([one.area for one in annotations], np.float64)  # NaN of None
     flags = {}
     for name in FLAGS:
@@ -108,7 +108,7 @@ def _read_plain(annotations: list[_Annotation]) -> Rows | None:
 
 
 def _read_with_care(entries: list[Any]) -> Rows:
-    """One by one, as whatever it may be; what is wrong with one is the first thing wrong."""
+    """One row after another, of any types; the fault of a row is the first one found in it."""
     fields = [entry if isinstance(entry, dict) else {} for entry in entries]
     nothing = [np.nan] * 4
     around = [box_around(entry) if has_no_box(entry.get("bbox")) else None for entry in fields]
@@ -149,7 +149,7 @@ def _read_column(
     is_plain: Callable[[np.ndarray], np.ndarray],
     faults: dict[int, str],
 ) -> np.ndarray:
-    """The values of one key as `read` takes them, float64 `[n]`; 0 where it does not.
+    """Values of one key through `read`, float64 `[n]`; 0 where it accepts none.
 
     Numbers that `is_plain` (a mask of float64 `[n]`, False for NaN) mean themselves.
     """

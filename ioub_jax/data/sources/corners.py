@@ -1,4 +1,4 @@
-"""What of the corners in a file can be used as boxes, for all objects of a data set at once."""
+"""Validity of corners from a file as boxes, for all objects of a data set at once."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _HUGE = 1e15  # pixels; no coordinate is larger
 
 @dataclasses.dataclass(frozen=True)
 class JudgedBoxes:
-    """What became of m boxes.
+    """Verdicts on m boxes.
 
     Attributes:
       boxes: float32 `[m, 4]`, xyxy, corners in order, clipped to the image; of a faulty box
@@ -32,14 +32,14 @@ class JudgedBoxes:
 
     @property
     def is_faulty(self) -> np.ndarray:
-        """Whether each box cannot be used, bool `[m]`."""
+        """True where a box cannot be used, bool `[m]`."""
         return np.logical_or.reduce(list(self.faults.values()))
 
 
 def judge_boxes(
     corners: np.ndarray, sizes: np.ndarray, subtracted: Sequence[float] = (0.0, 0.0, 0.0, 0.0)
 ) -> JudgedBoxes:
-    """Puts the corners of boxes in order, clips them and tells which cannot be used.
+    """Orders the corners of boxes, clips them and marks those that cannot be used.
 
     Args:
       corners: `[m, 4]`, xmin, ymin, xmax, ymax as written; NaN for a number that is missing.
@@ -81,7 +81,7 @@ def judge_boxes(
 
 
 def find_repeated(images: np.ndarray, labels: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Whether an object has the image, label and box of one before it.
+    """True where an object has the image, label and box of an earlier one.
 
     Args:
       images: int64 `[m]`, the image of each object.

@@ -1,4 +1,4 @@
-"""Decoded images on disk, in blocks, so that a tile is read without the rest of its image."""
+"""Decoded images on disk, in blocks, so that reading a tile needs no other part of its image."""
 
 import hashlib
 import io
@@ -91,9 +91,9 @@ class DecodedImages:
                 unfinished.replace(path)
         except OSError as error:
             raise DataError(
-                f"{self._folder}: {source.describe(image)} cannot be kept there decoded, which "
-                f"takes {np.prod(shape) / 1e6:,.0f} MB ({error.strerror}); give "
-                "config.data.tiles.cache another folder, or leave it unset.",
+                f"{self._folder}: {source.describe(image)} cannot be cached there, which takes "
+                f"{np.prod(shape) / 1e6:,.0f} MB ({error.strerror}); give config.data.tiles.cache "
+                "another folder, or leave it unset.",
                 "folder",
             ) from error
         finally:
@@ -101,7 +101,7 @@ class DecodedImages:
 
 
 def _key(source: AnnotatedImages, image: int) -> str:
-    """What an image's file, and how it is read, are known by."""
+    """Key of an image: its file, and how it is read."""
     reading = source.reading
     try:
         with source.open_image(image) as file:

@@ -1,4 +1,4 @@
-"""One labelled image, and what every data set offers."""
+"""One labelled image, and the common interface of all data sets."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-    """What of a data set is in other parts of it (`splits`).
+    """Objects of a data set that belong to other parts of it (`splits`).
 
     Attributes:
       images: images.
@@ -55,7 +55,7 @@ class HeldOut:
 
 @dataclasses.dataclass(frozen=True)
 class Census:
-    """What the files of a data set list, before anything of it is left out.
+    """Numbers of images and boxes that the files of a data set list, before anything is left out.
 
     Attributes:
       images: images that are listed.
@@ -113,11 +113,11 @@ class Source(Protocol):
         """The data set's own number of an image."""
 
     def describe(self, index: int) -> str:
-        """How an error message calls an image: its file, or what made it."""
+        """Name of an image in error messages: its file, or what made it."""
 
 
 def channels_of(source: Source) -> int:
-    """How many channels the images of a data set have: its `channels`, or 3 where it has none."""
+    """Number of channels of a data set's images: its `channels`, or 3 if it has none."""
     return int(getattr(source, "channels", 3))
 
 
@@ -132,7 +132,7 @@ def create_example(
     ignored: np.ndarray | None = None,
     area: np.ndarray | None = None,
 ) -> Example:
-    """Makes an `Example` with the promised shapes and dtypes; left-out flags are False.
+    """Makes an `Example` with the promised shapes and dtypes; flags not given are False.
 
     Args:
       boxes: `[n, 4]` xyxy in pixels; any sequence that reshapes to it, an empty one included.

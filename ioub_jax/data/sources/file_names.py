@@ -1,4 +1,4 @@
-"""Which file of a folder a name means that was written on another system, or by a server."""
+"""Files of a folder by names that were written on another system, or by a server."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Listing:
-    """Which files there are in and below a folder.
+    """The files in a folder and its subfolders.
 
     Each folder is listed once, when it is first asked for: asking for each file is slow on NFS.
 
@@ -27,7 +27,7 @@ class Listing:
         self._elsewhere: dict[str, bool] = {}
 
     def __contains__(self, path: str) -> bool:
-        """Whether a path is that of a file."""
+        """True if a path is that of a file."""
         folder, name = os.path.split(path)
         if name in self._list(folder)[0]:
             return True
@@ -37,7 +37,7 @@ class Listing:
         return self._asked[path]
 
     def has_elsewhere(self, folder: str, name: str) -> bool:
-        """Whether a folder, which may be anywhere, has a file of a name.
+        """True if a folder, which may be anywhere, has a file of a name.
 
         What else it has is no matter (`seen`): a folder beside that of the images changes whenever
         something is written there.
@@ -47,7 +47,7 @@ class Listing:
         return self._elsewhere[path]
 
     def seen(self) -> dict[str, Any]:
-        """All that was seen: digests of the folders that were listed, and files asked for."""
+        """Digests of all listed folders, and the files asked for."""
         return {
             "folders": {folder: self._digest(folder) for folder in self._listed},
             "asked": self._asked,
@@ -55,7 +55,7 @@ class Listing:
         }
 
     def sees(self, seen: Mapping[str, Any]) -> bool:
-        """Whether all is as another listing has `seen` it."""
+        """True if everything is as another listing has `seen` it."""
         return (
             all(self._digest(folder) == digest for folder, digest in seen["folders"].items())
             and all(os.path.isfile(path) == is_file for path, is_file in seen["asked"].items())
@@ -84,7 +84,7 @@ class Listing:
         return path if parts[-1] in self._list(os.path.dirname(path))[0] else None
 
     def plain_paths(self, names: Sequence[str]) -> list[str] | None:
-        """The paths of many files, each of which is called exactly as its name says.
+        """The paths of many files, each of which has exactly the name given.
 
         Args:
           names: relative to the folder, their parts separated by `/`.
@@ -122,7 +122,7 @@ class Listing:
         return self._read(folder)
 
     def _read(self, folder: str) -> tuple[set[str], set[str]]:
-        """As `_list`; what is made of it does not depend on all names."""
+        """As `_list`, for results that do not depend on all names."""
         if folder not in self._entries:
             files: set[str] = set()
             folders: set[str] = set()
@@ -139,7 +139,7 @@ class Listing:
         return self._entries[folder]
 
     def _find_part(self, folder: str, part: str, kind: int) -> list[str]:
-        """The paths of the files (kind 0) or folders (1) that are called alike."""
+        """The paths of the files (kind 0) or folders (1) with a similar name."""
         if part in ("", ".", ".."):
             return [os.path.join(folder, part)] if kind else []
         if folder not in self._alike:
@@ -184,7 +184,7 @@ def find_fitting(name: str, listing: Listing) -> list[str]:
 
 
 def find_other_suffixes(name: str, listing: Listing) -> list[str]:
-    """The paths of the files that have a name but for its suffix, sorted.
+    """The paths of the files that differ from a name only in the suffix, sorted.
 
     Whether they show the same is not known, so `resolve` takes none of them.
     """
@@ -209,7 +209,7 @@ def _readings(name: str, folder: str) -> Iterator[tuple[str, ...]]:
 
 
 def _spellings(name: str) -> list[str]:
-    """The name itself, decoded, and without or from what a URL has behind its path."""
+    """The name itself, decoded, and without the path or the query of a URL."""
     spellings = [name]
     path, _, query = name.partition("?")
     if query:

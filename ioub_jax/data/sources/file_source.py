@@ -1,4 +1,4 @@
-"""What data sets with annotations in memory have in common, and those whose images are files."""
+"""Base classes of data sets with annotations in memory, and of those whose images are files."""
 
 import copy
 import dataclasses
@@ -40,7 +40,7 @@ def scale_to_image(example: Example, image: np.ndarray, size: tuple[int, int]) -
 
 
 class AnnotatedImages:
-    """What sources have in common that keep their annotations in memory and decode on access.
+    """Base class of sources that keep their annotations in memory and decode on access.
 
     Subclasses load and describe an image and, in `select`, keep what they know about each.
 
@@ -98,19 +98,19 @@ class AnnotatedImages:
 
     @property
     def channels(self) -> int:
-        """How many channels its images are read with."""
+        """Number of channels with which the images are read."""
         return self.reading.channels
 
     def open_image(self, index: int) -> BinaryIO:
-        """The encoded image, to look into; raises `OSError` where there is none."""
+        """The encoded image, to inspect; raises `OSError` if there is none."""
         raise NotImplementedError
 
     def describe(self, index: int) -> str:
-        """How an error message calls an image."""
+        """Name of an image in error messages."""
         raise NotImplementedError
 
     def read_with(self, reading: Reading) -> Self:
-        """The same data set with its images read in another way."""
+        """The same data set with another reading of its images."""
         other = copy.copy(self)
         other.reading = reading
         return other
@@ -124,7 +124,7 @@ class AnnotatedImages:
         return int(self._annotations.image_ids[index])
 
     def boxes_of_classes(self) -> np.ndarray:
-        """int64 `[C]`, how many boxes of each class there are, crowds included."""
+        """int64 `[C]`, the number of boxes of each class, crowds included."""
         labels = self._annotations.labels
         return np.bincount(labels[labels >= 0], minlength=len(self.classes))
 
@@ -155,7 +155,7 @@ class AnnotatedImages:
 
 
 def annotations_of(source: Source) -> Annotations:
-    """The annotations of all images of a data set, read one by one where they are not in memory."""
+    """The annotations of all images of a data set, read one by one if not in memory."""
     if isinstance(source, AnnotatedImages):
         return source._annotations
     return collect_annotations(

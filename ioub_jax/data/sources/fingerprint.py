@@ -1,4 +1,4 @@
-"""By what a data set is known again, wherever its files lie."""
+"""Fingerprint of a data set, independent of the place of its files."""
 
 import dataclasses
 import hashlib
@@ -31,7 +31,7 @@ class Fingerprint:
     objects: str
 
     def differences(self, before: "Fingerprint") -> list[str]:
-        """In what this data set differs from what it was before, in words."""
+        """Differences between this data set and an earlier state of it, in words."""
         found = []
         if self.images != before.images:
             found.append(f"{self.images:,} images (before: {before.images:,})")
@@ -39,7 +39,7 @@ class Fingerprint:
             found.append(f"{self.boxes or 0:,} boxes (before: {before.boxes or 0:,})")
         if self.images == before.images:
             for key, words in (
-                ("names", "other file names or another order of them"),
+                ("names", "other file names or another order"),
                 ("sizes", "other image sizes"),
             ):
                 if getattr(self, key) != getattr(before, key):

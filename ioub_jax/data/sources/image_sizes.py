@@ -1,4 +1,4 @@
-"""The sizes of images as the headers of their files give them; no pixels are decoded."""
+"""Sizes of images from the headers of their files, without decoding pixels."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ from ioub_jax.data.image_headers import open_with_pillow, orientation_of, uprigh
 
 
 def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of an image whose annotation gives none.
+    """Height and width of an image whose annotation has none.
 
     Args:
       path: the file.
@@ -28,14 +28,14 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     # Pillow raises whatever its plugins do: SyntaxError, ValueError, struct.error.
     except Exception as error:
         raise DataError(
-            f"{path}: is no image with a readable size, and its annotation gives none; replace the "
-            "file, or set config.data.on_error='skip' to leave the image out.",
+            f"{path}: is not an image with a readable size, and its annotation has none; replace "
+            "the file, or set config.data.on_error='skip' to leave the image out.",
             "unreadable_image",
         ) from error
 
 
 def upright_sizes(paths: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The annotated sizes of images that are turned upright as they are read.
+    """The annotated sizes of images that are turned upright when they are read.
 
     Tools annotate a photo as it is shown and write its size either so or as it is stored; where
     the annotation says the stored size of a photo that lies on its side, its boxes are taken to

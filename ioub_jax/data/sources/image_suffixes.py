@@ -1,4 +1,4 @@
-"""By which suffixes image files are known in a folder where other files may lie, too."""
+"""Suffixes of image files in folders that may hold other files too."""
 
 #: What OpenCV decodes, by the usual suffixes, in small letters.
 IMAGE_SUFFIXES = frozenset(

@@ -1,4 +1,4 @@
-"""What the images of a data set have besides colours: EXIF orientations, more than 8 bits."""
+"""Survey of a data set's images for EXIF orientations and more than 8 bits."""
 
 import dataclasses
 import logging
@@ -23,7 +23,7 @@ LOOKED_INTO = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What was found in images spread evenly over a data set.
+    """Findings in images spread evenly over a data set.
 
     Attributes:
       images: how many the data set has.
@@ -38,7 +38,7 @@ class Survey:
     deep: tuple[int, ...]
 
     def of_how_many(self) -> str:
-        """What the counts are of, in words."""
+        """The basis of the counts, in words."""
         if self.looked_into == self.images:
             return f"{self.images:,} images"
         return f"{self.looked_into:,} images looked into (of {self.images:,})"
@@ -96,7 +96,7 @@ def with_reading(
     bit_depth: int | None = None,
     channels: int = 3,
 ) -> _T:
-    """A data set whose images are read in this way; tells what is measured or ignored.
+    """The data set with that reading of its images; logs values that are measured or ignored.
 
     Args:
       source: the data set.
@@ -128,11 +128,11 @@ def with_reading(
 
 
 def orientation_sentence(survey: Survey) -> str:
-    """That images have an EXIF orientation, and what to do."""
+    """A sentence on images with an EXIF orientation, and on what to do."""
     verb = "has" if survey.turned == 1 else "have"
     return (
         f"{survey.turned:,} of {survey.of_how_many()} {verb} an EXIF orientation, which is "
-        "ignored: boxes are of the pixels as stored. If they were drawn on upright images, set "
+        "ignored: boxes refer to the pixels as stored. If they were drawn on upright images, set "
         "config.data.exif='apply'."
     )
 

@@ -1,4 +1,4 @@
-"""How indexes are written: what was read of a data set, kept so that it is not read again."""
+"""Writing of indexes, which keep what was read of a data set for the next time."""
 
 import os
 import pathlib
@@ -13,7 +13,7 @@ PARTIAL = ".partial"
 
 
 def write_index(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
-    """Writes an .npz, whole or not at all, which all may read; several hosts may do so at once.
+    """Writes an .npz completely or not at all, readable for all; several hosts may do so at once.
 
     Args:
       path: the file; its folder is made.

@@ -1,4 +1,4 @@
-"""Where the entries of a large JSON file's lists lie, found without reading them.
+"""Positions of the entries in the lists of a large JSON file, found without parsing it.
 
 A file of COCO's format is an object of a few lists, one of which may have millions of entries. To
 read those a few thousand at a time, the file must be cut between entries. What is inside a string
@@ -27,7 +27,7 @@ _OPEN_LIST, _CLOSE_LIST = ord("["), ord("]")
 
 @dataclasses.dataclass(frozen=True)
 class Outline:
-    """How a file is cut.
+    """Cuts of a file.
 
     Attributes:
       pieces: by the name of a list, the bytes of the file `[start, end)` that hold some of its
@@ -65,7 +65,7 @@ def outline(file: BinaryIO, names: Collection[str], block: int = BLOCK) -> Outli
 
 
 class _Scanner:
-    """What is known where a block of the file begins.
+    """State at the beginning of a block of the file.
 
     Attributes:
       pieces: those found so far.
@@ -85,11 +85,11 @@ class _Scanner:
 
     @property
     def is_closed(self) -> bool:
-        """Whether every bracket of one object, and every string, was closed."""
+        """True if the brackets of exactly one object, and all strings, are closed."""
         return self.start > 0 and self._depth == 0 and not self._in_string
 
     def read(self, block: np.ndarray) -> bool:
-        """Takes in the next block, uint8 `[n]`; False where this is no object as it must be."""
+        """Takes in the next block, uint8 `[n]`; False if this is not a well-formed object."""
         if self.start == 0:
             text = block.tobytes().removeprefix(codecs.BOM_UTF8)
             if not text.lstrip(_SPACE).startswith(b"{"):
@@ -114,7 +114,7 @@ class _Scanner:
         return fits
 
     def _find_marks(self, block: np.ndarray) -> np.ndarray:
-        """Where brackets and quotes are, those that a backslash escapes left out."""
+        """Positions of brackets and quotes, without those that a backslash escapes."""
         is_mark = ((block | 0x20) - np.uint8(0x7B)) <= 2
         is_mark |= block == _QUOTE
         marks = np.flatnonzero(is_mark)
@@ -129,7 +129,7 @@ class _Scanner:
         return marks
 
     def _backslashes(self, text: bytes, end: int) -> int:
-        """How many backslashes, or one more or less in pairs, are before a place of a block."""
+        """Number of backslashes before a place of a block, up to a multiple of two."""
         begin = end
         while begin and text[begin - 1] == _BACKSLASH:
             begin -= 1
@@ -143,7 +143,7 @@ class _Scanner:
         steps: np.ndarray,
         depths: np.ndarray,
     ) -> bool:
-        """Follows the lists through the brackets of a block; False where brackets do not fit."""
+        """Follows the lists through the brackets of a block; False if brackets do not match."""
         # Nothing is deeper than nothing, and after the object nothing may be opened.
         if depths.min() < 0 or np.any(depths[:-1] == 0):
             return False
@@ -171,7 +171,7 @@ class _Scanner:
         return True
 
     def _open(self, place: int, kind: int) -> bool:
-        """Notes that a list of the object begins; False where one of its name did before."""
+        """Notes the start of a list of the object; False if one of its name began before."""
         at = self.start + place
         here = self._file.tell()
         self._file.seek(max(0, at - _BEFORE))

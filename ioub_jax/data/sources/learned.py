@@ -1,4 +1,4 @@
-"""What of a data set is trained or evaluated on, and why the rest is not: numbers that add up."""
+"""The share of a data set that is trained or evaluated on, with reasons for the rest, in counts."""
 
 import collections
 import dataclasses
@@ -44,11 +44,11 @@ _IMAGES = {
 }
 _CHANGED = {
     "clipped": "clipped to their image",
-    "exchanged": "put in order (corners exchanged)",
+    "exchanged": "put in order (swapped corners)",
     "rotated": "read as the upright box around them",
     "renumbered": "renumbered (ids used twice)",
     "converted": "id{s} read as another type",
-    "renamed": "file name{s} read as the one file they can mean",
+    "renamed": "file name{s} read as the only file that they can mean",
 }
 # The changes that are not of boxes, and the one that leaves something out.
 _OF_IMAGES, _LEAVES_OUT = ("converted", "renamed"), "repeated"
@@ -56,7 +56,7 @@ _OF_IMAGES, _LEAVES_OUT = ("converted", "renamed"), "repeated"
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """Which boxes and images of a split are learned; by default those that an evaluation has.
+    """Rules for the boxes and images of a split to be learned; by default those of an evaluation.
 
     Attributes:
       crowd: 'keep', or else crowds are not learned.
@@ -73,7 +73,7 @@ class Rules:
     verb: str = "evaluated on"
 
     def may_learn(self, annotations: Annotations) -> np.ndarray:
-        """Which objects are learned if their image has slots enough for them: bool `[m]`."""
+        """True where an object is learned if its image has slots enough: bool `[m]`."""
         learned = ~annotations.ignored
         for treatment, flag in (
             (self.crowd, annotations.crowd),
@@ -86,7 +86,7 @@ class Rules:
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """What becomes of the boxes, or of the images, that a data set lists.
+    """Fates of the boxes, or of the images, that a data set lists.
 
     Attributes:
       listed: how many the files list.
@@ -103,7 +103,7 @@ class Tally:
 
 @dataclasses.dataclass(frozen=True)
 class ClassCount:
-    """What becomes of the boxes of a class.
+    """Fates of the boxes of a class.
 
     Attributes:
       name: its name.
@@ -132,7 +132,7 @@ class ClassCount:
 
 @dataclasses.dataclass(frozen=True)
 class Learned:
-    """What of a data set is learned.
+    """Counts of the learned and unlearned parts of a data set.
 
     Attributes:
       boxes: of boxes; None where only drawing every image would tell.
@@ -153,13 +153,13 @@ class Learned:
     split: str = ""
 
     def lines(self) -> tuple[str, ...]:
-        """Of how many boxes, and of how many images, how many are learned and why not the rest.
+        """Lines with the numbers of learned boxes and images, and the reasons for the rest.
 
         Before these two stands how the data set was split, where it was, and behind them what
         becomes of tiles.
         """
         if self.boxes is None:
-            boxes = f"Boxes: known when their images are drawn, all are {self.verb}."
+            boxes = f"Boxes: known only when their images are drawn; all are {self.verb}."
         else:
             boxes = _line("Boxes", self.boxes, _BOXES, self.verb)
         images = _line("Images", self.images, _IMAGES, self.verb)
@@ -220,7 +220,7 @@ def count_learned(source: Source, rules: Rules) -> Learned:
 
 
 def without_lost(learned: Learned, lost: Sequence[int], tiles: str) -> Learned:
-    """What is learned once the images are cut into tiles.
+    """The counts after images are cut into tiles.
 
     Args:
       learned: the counts of the whole images, whose boxes are known.
@@ -250,7 +250,7 @@ def count_classes(
     category_ids: Sequence[int | str],
     rules: Rules,
 ) -> tuple[ClassCount, ...]:
-    """Counts what becomes of the boxes of each class.
+    """Counts the fates of the boxes of each class.
 
     Args:
       annotations: of n images.
@@ -297,12 +297,12 @@ def _count_classes(
 
 
 def learned_objects(annotations: Annotations, rules: Rules) -> np.ndarray:
-    """Which of m objects are learned, bool `[m]`."""
+    """True where one of m objects is learned, bool `[m]`."""
     return _fates(annotations, rules)["learned"]
 
 
 def with_learned_images(source: Source, rules: Rules) -> Source:
-    """The images with a box to learn: others, such as those of crowds alone, teach nothing.
+    """The images with a box to learn; others, such as those of crowds alone, teach nothing.
 
     Args:
       source: a data set.
@@ -319,7 +319,7 @@ def with_learned_images(source: Source, rules: Rules) -> Source:
 
 
 def _fates(annotations: Annotations, rules: Rules) -> dict[str, np.ndarray]:
-    """What becomes of each object that is no region to ignore: one of four masks, bool `[m]`."""
+    """Masks for the four fates of each object that is not a region to ignore, bool `[m]`."""
     may_be_learned = rules.may_learn(annotations)
     crowd = ~annotations.ignored & ~may_be_learned & (annotations.crowd & (rules.crowd != "keep"))
     fits = np.ones(len(annotations.boxes), bool)
@@ -338,7 +338,7 @@ def _fates(annotations: Annotations, rules: Rules) -> dict[str, np.ndarray]:
 
 
 def _left_out_images(problems: Sequence[Problem], missing: int) -> tuple[int, dict[str, int]]:
-    """How many images were left out, at least `missing`, and why."""
+    """Number of images left out, at least `missing`, and the reasons."""
     left_out = _count_problems(problems, "image")
     left_out["other"] = max(0, missing - left_out.total())
     return left_out.total(), dict(left_out)
@@ -347,7 +347,7 @@ def _left_out_images(problems: Sequence[Problem], missing: int) -> tuple[int, di
 def _left_out_boxes(
     problems: Sequence[Problem], missing: int, regions: int
 ) -> tuple[int, dict[str, int]]:
-    """How many boxes were left out, at least `missing`, and why.
+    """Number of boxes left out, at least `missing`, and the reasons.
 
     Where a box was left out, its image has a region to ignore; what else has one is a region that
     the data set itself has. Nothing is said of the boxes of an image that was left out.

@@ -1,4 +1,4 @@
-"""What a file is that is no instances JSON, and what makes one of it."""
+"""Recognition of files in other formats than COCO's, and tools that convert them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _GLOBOX = "convert it with globox 2.9.0: globox convert {} coco.json -f {} -F co
 
 @dataclasses.dataclass(frozen=True)
 class OtherFormat:
-    """A format that is not read.
+    """A format that cannot be read.
 
     Attributes:
       name: what a file of it is, with an article.
@@ -26,7 +26,7 @@ class OtherFormat:
     way_out: str = ""
 
     def hint(self, otherwise: str) -> str:
-        """The end of a sentence about a file, with what else there is to do."""
+        """The end of a sentence about a file, with other things to do."""
         told = f", it looks like {self.name}; "
         return told + (f"{self.way_out}, or {otherwise}" if self.way_out else otherwise)
 
@@ -121,7 +121,7 @@ _TABLES = {
 
 
 def known_by_keys(content: object) -> OtherFormat | None:
-    """What a JSON is by the keys that it, or the first of its entries, has.
+    """The format of a JSON by its keys, or by those of its first entry.
 
     Args:
       content: that of the file.
@@ -134,7 +134,7 @@ def known_by_keys(content: object) -> OtherFormat | None:
 
 
 def known_by_text(suffix: str, begin: bytes) -> OtherFormat | None:
-    """What a file is that is no JSON.
+    """The format of a file that is not JSON.
 
     Args:
       suffix: of its name.
@@ -155,7 +155,7 @@ def known_by_text(suffix: str, begin: bytes) -> OtherFormat | None:
 
 
 def _first_keys(content: object) -> set[str]:
-    """The keys of the file, and of its first annotation or, elsewhere, its first entry."""
+    """The keys of the file, and of its first annotation or, in other formats, its first entry."""
     entries = content
     if isinstance(content, Mapping):
         entries = content.get("annotations") or list(content.values())

@@ -1,4 +1,4 @@
-"""Where a box that is left out leaves a region to ignore: its object is still in the image."""
+"""Regions to ignore in place of boxes left out, since their objects are still in the image."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ _HUGE = 1e15  # pixels; no coordinate is larger
 
 
 def ignored_regions(corners: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The region that a box which cannot be used leaves in its image.
+    """The region to ignore that replaces an unusable box in its image.
 
     Its object is there, so what a detector finds in its place is neither right nor wrong, and no
     anchor there is background. The region is the box as far as it is inside the image, its corners

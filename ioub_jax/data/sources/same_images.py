@@ -1,4 +1,4 @@
-"""Which image files are the same: one file under two names, or files with the same bytes.
+"""Identical image files: one file under two names, or files with the same bytes.
 
 Reading all files of a data set takes longer than anything else before a training. So their sizes
 are compared first, of those with one size a few pieces, and only of what is left all bytes.
@@ -24,7 +24,7 @@ _AT_ONCE = 64
 def find_shared(
     source: Source, validation: Source, *, by_content: bool = True
 ) -> list[tuple[str, str]]:
-    """The files of validation images that are trained on, too.
+    """The files of validation images that are also training images.
 
     Args:
       source: the training data.
@@ -52,7 +52,7 @@ def find_shared(
 
 
 def find_same(paths: Sequence[str], sides: Sequence[int] | None = None) -> list[list[int]]:
-    """The files that are the same, whatever they are called.
+    """Groups of identical files, whatever their names.
 
     Args:
       paths: n files; one that cannot be read is like no other.
@@ -77,7 +77,7 @@ def _is_wanted(group: Sequence[int], sides: Sequence[int] | None) -> bool:
 def _looked_at(
     paths: Sequence[str], groups: Iterable[Sequence[int]], look: Callable[[str], Hashable | None]
 ) -> list[list[int]]:
-    """Parts each group by what is seen of its files."""
+    """Splits each group by samples of its files."""
     members = [(number, index) for number, group in enumerate(groups) for index in group]
     pieces = [members[start : start + _AT_ONCE] for start in range(0, len(members), _AT_ONCE)]
 

@@ -60,7 +60,7 @@ def join(
 def _categories(
     sources: Sequence[FileSource], classes: Sequence[str] | None
 ) -> list[tuple[int | str, str]]:
-    """The id and name of each label; ids that two classes have are made anew for the later one."""
+    """The id and name of each label; a later class whose id is taken gets a new one."""
     found: dict[str, int | str] = {}
     for source in sources:
         for id_, name in zip(source.category_ids, source.classes, strict=True):
@@ -73,7 +73,7 @@ def _categories(
     for name in classes or ():
         if name not in found:
             raise DataError(
-                f"config.data.coco.classes names {name!r}, which is no category of any of the "
+                f"config.data.coco.classes names {name!r}, which is not a category of any of the "
                 f"files; choose from {', '.join(found)}.",
                 "unknown_category",
             )
@@ -84,7 +84,7 @@ def _categories(
 def _without_repeated(
     sources: Sequence[FileSource], names: Sequence[str], problems: Problems
 ) -> list[FileSource]:
-    """The data sets without the images that one before them has, too."""
+    """The data sets without the images that an earlier one has too."""
     owners: dict[str, str] = {}
     kept = []
     for source, name in zip(sources, names, strict=True):
@@ -112,7 +112,7 @@ def _id_of(source: FileSource, index: int) -> int | str:
 def _ids(
     sources: Sequence[FileSource], names: Sequence[str]
 ) -> tuple[np.ndarray, Mapping[int, int | str]]:
-    """A number for each image, and by these numbers the ids that are written as texts."""
+    """A number for each image, and the ids that are written as texts by these numbers."""
     ids = [
         (name, _id_of(source, index))
         for source, name in zip(sources, _short(names), strict=True)
@@ -133,7 +133,7 @@ def _ids(
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """The files without what all of their paths begin with."""
+    """The files without the common beginning of their paths."""
     bases = [os.path.basename(name) for name in names]
     if len(set(bases)) == len(bases):
         return bases

@@ -1,4 +1,4 @@
-"""A data set drawn from a seed: geometric shapes on textured ground, no download.
+"""A data set drawn from a seed: geometric shapes on textured ground, without a download.
 
 Each class has its outline and, roughly, its hue: neighbouring hues overlap, so that colour alone
 does not tell a class. Contrast, size, elongation and rotation say nothing about it. An object that
@@ -95,7 +95,7 @@ class Shape:
 
 
 def coverage(outline: Outline, image_size: tuple[int, int]) -> tuple[slice, slice, np.ndarray]:
-    """How much of each pixel a filled outline covers.
+    """Coverage of each pixel by a filled outline.
 
     Args:
       outline: polygons `[k, 2]`, xy in pixels; pixel (0, 0) spans 0..1.
@@ -122,7 +122,7 @@ def coverage(outline: Outline, image_size: tuple[int, int]) -> tuple[slice, slic
 
 
 def visible_pixels(shapes: Sequence[Shape], image_size: tuple[int, int]) -> np.ndarray:
-    """Which shape each pixel shows.
+    """Index of the shape that each pixel shows.
 
     Args:
       shapes: the shapes, back to front.
@@ -203,7 +203,7 @@ class ShapesSource:
         return index + 1
 
     def describe(self, index: int) -> str:
-        """Names the image by what makes it."""
+        """Names the image by its seed and number."""
         return f"image {index} of the shapes data set ({self._split}, seed {self._seed})"
 
     def scene(self, index: int) -> list[Shape]:
@@ -218,11 +218,11 @@ class ShapesSource:
 
     def _generator(self, index: int, purpose: int) -> np.random.Generator:
         if not 0 <= index < len(self):
-            raise IndexError(f"The data set has {len(self)} images, there is no image {index}.")
+            raise IndexError(f"The data set has {len(self)} images, so there is no image {index}.")
         return np.random.default_rng([self._seed, SPLITS.index(self._split), index, purpose])
 
     def _random_shape(self, rng: np.random.Generator) -> Shape:
-        """Draws a class, then a rigid, turned outline of it that lies inside the image."""
+        """Draws a class, then a rigid, rotated outline of it that lies inside the image."""
         height, width = self.image_size
         label = int(rng.integers(len(self.classes)))
         size = SMALLEST * (min(height, width) / 2 / SMALLEST) ** rng.random()  # log-uniform

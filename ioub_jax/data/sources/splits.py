@@ -32,7 +32,7 @@ _MOST_TOLD = 10
 
 @dataclasses.dataclass(frozen=True)
 class Shares:
-    """What of a data set is held out.
+    """Shares of a data set that are held out.
 
     Attributes:
       held: name of a part -> its share of the images, such as `{"val": 0.1}`; those of share 0 are
@@ -47,13 +47,13 @@ class Shares:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses what are no shares."""
+        """Refuses values that are not shares."""
         for name, share in self.held.items():
             if not 0 <= share < 1:
                 raise ValueError(f"{name} is {share}; it must be a share, at least 0 and below 1.")
         if sum(self.held.values()) >= 1 - _TINY:
             names = " and ".join(f"{name} is {share:g}" for name, share in self.held.items())
-            raise ValueError(f"{names}, which leaves nothing to train on; make them smaller.")
+            raise ValueError(f"{names}, which leaves no images to train on; give smaller shares.")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ class Split:
     positions: dict[str, np.ndarray]
 
     def part(self, name: str) -> AnnotatedImages:
-        """One of the parts; it has the classes of the whole, and counts what the others hold."""
+        """One of the parts; it has the classes of the whole, and counts the others' objects."""
         chosen = self.source.select(self.positions[name])
         chosen.held_out = HeldOut(
             len(self.source) - len(chosen),
@@ -87,7 +87,7 @@ class Split:
         return chosen
 
     def __str__(self) -> str:
-        """How many images each part has, and which classes one of them lacks."""
+        """Number of images in each part, and classes that one of them lacks."""
         counts = ", ".join(f"{len(chosen):,} {name}" for name, chosen in self.positions.items())
         shares = ", ".join(
             f"data.split.{name}={self.shares.held[name]:g}" for name in self.shares.names
@@ -103,7 +103,7 @@ class Split:
                     told.append(f"and {len(absent) - _MOST_TOLD:,} more")
                 words = "class is" if len(absent) == 1 else "classes are"
                 lacking.append(
-                    f"{len(absent):,} {words} not in {name}, having too few images: "
+                    f"{len(absent):,} {words} not in {name}, which has too few images: "
                     f"{', '.join(told)}"
                 )
         all_of_them = "both" if len(self.positions) == 2 else "each of them"
@@ -147,7 +147,7 @@ def _too_few(name: str, count: int, shares: Shares) -> str:
     if count < 2:
         return (
             "config.data.split holds out a part of the training data, but all of its images are "
-            "one: a single file, or files of the same bytes; add images."
+            "the same: a single file, or files with the same bytes; add images."
         )
     if name == "train":
         return (
@@ -155,14 +155,14 @@ def _too_few(name: str, count: int, shares: Shares) -> str:
             "shares, or add images."
         )
     return (
-        f"config.data.split.{name} is {shares.held[name]:g}, which is none of the {count:,} images "
-        f"of the training data; set --config.data.split.{name}={_enough(count)} or more, or add "
-        "images."
+        f"config.data.split.{name} is {shares.held[name]:g}, which selects none of the {count:,} "
+        f"images of the training data; set --config.data.split.{name}={_enough(count)} or more, or "
+        "add images."
     )
 
 
 def _enough(count: int) -> float:
-    """The smallest share in hundredths that is an image."""
+    """The smallest share in hundredths that amounts to an image."""
     return min(math.ceil(100 / count) / 100, 0.5)
 
 
@@ -179,7 +179,7 @@ def _units(source: AnnotatedImages) -> np.ndarray:
 
 
 def _names(source: AnnotatedImages) -> list[str]:
-    """By what the images are known: their file names, with folders where names are used twice."""
+    """Names of the images for the hash: file names, with folders if names occur twice."""
     if not isinstance(source, FileSource):
         return [str(source.image_id(index)) for index in range(len(source))]
     paths = [
@@ -209,7 +209,7 @@ def _order(keys: Sequence[str], seed: int) -> np.ndarray:
 
 
 def _pairs(source: AnnotatedImages, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which units have which classes, each pair once; crowds and what is ignored are no objects."""
+    """Pairs of a unit and a class in it, each once; crowds and ignored objects do not count."""
     annotations = annotations_of(source)
     counted = ~annotations.ignored & ~annotations.crowd & (annotations.labels >= 0)
     of_objects = np.repeat(units, annotations.counts)[counted]
@@ -219,7 +219,7 @@ def _pairs(source: AnnotatedImages, units: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _images_of_classes(source: AnnotatedImages) -> np.ndarray:
-    """int64 `[C]`, in how many images each class has an object."""
+    """Number of images with an object of each class: int64 `[C]`."""
     _, labels = _pairs(source, np.arange(len(source)))
     return np.bincount(labels, minlength=len(source.classes))
 
@@ -236,7 +236,7 @@ def _regions(source: AnnotatedImages) -> int:
 
 
 class _Drawn:
-    """What is to be shared out, in the order of its hashes.
+    """Units to be shared out, in the order of their hashes.
 
     Args:
       order: int64 `[u]`, the units in that order.
@@ -285,7 +285,7 @@ class _Drawn:
         self._part_of[unit] = part
 
     def _share_out(self, members: np.ndarray, shares: Sequence[float]) -> None:
-        """Gives each part its share of those of one class that no rarer class has given away."""
+        """Gives each part its share of one class's units that no rarer class has given away."""
         for number, share in enumerate(shares, start=1):
             parts = self._part_of[members]
             due = _rounded(share * len(members)) - int((parts == number).sum())
@@ -298,7 +298,7 @@ class _Drawn:
         self._part_of[members[self._part_of[members] == UNDECIDED]] = TRAIN
 
     def _adjust(self, number: int, share: float) -> None:
-        """Gives a part its very share, by moves that cost the classes least."""
+        """Adjusts a part to its exact size, by the moves that cost the classes least."""
         wanted = _rounded(share * len(self._order))
         held = self._part_of == number
         of_class = np.bincount(self._labels[held[self._units]], minlength=len(self._counts))
@@ -317,7 +317,7 @@ class _Drawn:
             of_class[self._classes_of(unit)] += step
 
     def _may_leave(self) -> np.ndarray:
-        """Which units are trained on and are not the last of one of their classes, bool `[u]`."""
+        """True where a unit is trained on and is not the last one of a class, bool `[u]`."""
         last = np.bincount(self._units, self._left[self._labels] < 2, minlength=len(self._order))
         free = (self._part_of == TRAIN) & (last == 0)
         # The last that would be trained on, where nothing has an object.

@@ -14,7 +14,7 @@ _MARKS = {
 
 
 def read_text(path: str | os.PathLike[str], way_out: str) -> str:
-    """The text of a file in UTF-8, or in what a byte order mark at its beginning says.
+    """The text of a file in UTF-8, or in the encoding of its byte order mark.
 
     Args:
       path: the file.
@@ -33,11 +33,11 @@ def read_text(path: str | os.PathLike[str], way_out: str) -> str:
         return decoded(data)
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path}: is no text in UTF-8 (byte {error.start}); {way_out}.", "broken_annotation"
+            f"{path}: is not UTF-8 text (byte {error.start}); {way_out}.", "broken_annotation"
         ) from error
 
 
 def decoded(data: bytes) -> str:
-    """The text that bytes are; raises `UnicodeDecodeError` where they are none."""
+    """The text of some bytes; raises `UnicodeDecodeError` if they are not text."""
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     return data.decode(encoding)

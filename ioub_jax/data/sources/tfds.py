@@ -101,7 +101,7 @@ class TfdsSource(AnnotatedImages):
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leaves out the open files: another process opens its own."""
+        """State without the open files, since another process opens its own."""
         return self.__dict__ | {"_records": None}
 
     def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
@@ -136,7 +136,7 @@ class TfdsSource(AnnotatedImages):
 
 
 def _index(opened: OpenedSplit, split: str, title: str) -> RecordIndex:
-    """What the records say; read once, then kept."""
+    """Values from the records; read once, then kept."""
     try:
         key = describe_files(
             opened.files, name=opened.name, split=split, records=len(opened.records)
@@ -154,7 +154,7 @@ def _index(opened: OpenedSplit, split: str, title: str) -> RecordIndex:
 
 
 def _class_names(objects: Mapping[str, Any]) -> list[str]:
-    """The names in the order of the builder's labels, made up where it has none."""
+    """The names in the order of the builder's labels, made up if it has none."""
     if "label" not in objects:
         return ["object"]
     names = list(objects["label"].names)
@@ -185,7 +185,7 @@ def _relabel(annotations: Annotations, new_labels: np.ndarray) -> Annotations:
 def _judge_images(
     index: RecordIndex, describe: Callable[[int], str], problems: Problems
 ) -> np.ndarray:
-    """int64, the records whose image can be used."""
+    """int64, the records with a usable image."""
     _, first = np.unique(index.image_ids, return_index=True)
     usable = np.zeros(len(index.sizes), bool)
     usable[first] = True
@@ -198,7 +198,7 @@ def _judge_images(
     for record in np.flatnonzero(index.sizes.min(axis=1) == 0).tolist():
         usable[record] = False
         problems.add(
-            "unreadable_image", f"{describe(record)}: is no image that can be read; {_SKIP_IMAGE}"
+            "unreadable_image", f"{describe(record)}: is not a readable image; {_SKIP_IMAGE}"
         )
     return np.flatnonzero(usable)
 
@@ -247,7 +247,7 @@ def _judge_objects(
 
 _FAULTS = {
     "bad_box": "is not four finite numbers",
-    "unknown_category": "is of no class",
+    "unknown_category": "has no class",
     "no_area": "has no area",
     "outside": "is outside its image",
 }

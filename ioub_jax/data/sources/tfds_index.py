@@ -1,4 +1,4 @@
-"""What the records of a TFDS split say about their images and objects, read once and kept.
+"""Values of a TFDS split's records on their images and objects, read once and kept.
 
 A record is an encoded image with its objects, so their sizes and boxes are known only after all
 of them were read: 19 GB for COCO's training images. The result is kept in one small file.
@@ -50,7 +50,7 @@ class RecordIndex:
     areas: np.ndarray
 
     def is_consistent(self) -> bool:
-        """Whether the lengths of the arrays fit each other."""
+        """True if the lengths of the arrays match."""
         images = (self.sizes, self.image_ids, self.filenames, self.counts)
         objects = (self.boxes, self.labels, self.crowd, self.difficult, self.areas)
         total = int(self.counts.sum())
@@ -60,7 +60,7 @@ class RecordIndex:
 
     @classmethod
     def read(cls, records: Iterable[Mapping[str, Any]], total: int, title: str) -> Self:
-        """Reads every record, with a progress bar where somebody looks.
+        """Reads every record, with a progress bar on a terminal.
 
         Args:
           records: what TFDS gives for each, with the image as the bytes of its file.
@@ -95,7 +95,7 @@ _EMPTY = {
 def _read_record(
     record: Mapping[str, Any], position: int
 ) -> tuple[tuple[int, int], int, str, dict[str, np.ndarray]]:
-    """The size, id, file name and objects of one record; those without a key get a default."""
+    """The size, id, file name and objects of one record; missing keys get a default."""
     objects = record["objects"]
     boxes = np.asarray(objects["bbox"], np.float32).reshape(-1, 4)
     zeros = np.zeros(len(boxes))
@@ -116,7 +116,7 @@ def _read_record(
 
 
 def _read_size(data: bytes) -> tuple[int, int]:
-    """Height and width from an image file's header; zeros where that is not readable."""
+    """Height and width from an image file's header; zeros if it is not readable."""
     # OpenCV cannot read a header alone.
     import PIL.Image
 
@@ -128,7 +128,7 @@ def _read_size(data: bytes) -> tuple[int, int]:
 
 
 def describe_files(files: Sequence[pathlib.Path], **facts: Any) -> str:
-    """What an index was made from: another text stands for other records.
+    """Description of an index's files; another text means other records.
 
     Args:
       files: the files with the records.
@@ -174,7 +174,7 @@ def load_or_read(
         except OSError as error:
             failures.append(f"{path.parent} ({error.strerror})")
     logging.getLogger(__name__).warning(
-        "%s: what was read cannot be kept in %s, so it will be read again next time.",
+        "%s: the index cannot be kept in %s, so the records will be read again next time.",
         title,
         " or ".join(failures),
     )
@@ -186,7 +186,7 @@ def _cache_folder() -> pathlib.Path:
 
 
 def _load(path: pathlib.Path, key: str) -> RecordIndex | None:
-    """The index in a file; None if there is none, it is broken or of other records."""
+    """The index in a file; None if there is none, or it is broken or of other records."""
     names = [field.name for field in dataclasses.fields(RecordIndex)]
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -1,4 +1,4 @@
-"""Opening what TensorFlow Datasets (TFDS) has prepared, without TensorFlow."""
+"""Opens data sets prepared by TensorFlow Datasets (TFDS), without TensorFlow."""
 
 import dataclasses
 import importlib
@@ -28,8 +28,8 @@ def find_folder(name: str, data_dir: str | pathlib.Path | None) -> pathlib.Path:
             "folder",
         )
     raise DataError(
-        f"{root}: holds no prepared {name!r}; set config.data.tfds.data_dir to the folder that "
-        "does, or prepare it (with tensorflow and importlib_resources installed) by `python -c "
+        f"{root}: holds no prepared {name!r}; set config.data.tfds.data_dir to the folder with "
+        "one, or prepare it (with tensorflow and importlib_resources installed) by `python -c "
         f'"import tensorflow_datasets as tfds; tfds.builder({name!r}, data_dir={str(root)!r}, '
         "file_format='array_record').download_and_prepare()\"`.",
         "folder",
@@ -37,7 +37,7 @@ def find_folder(name: str, data_dir: str | pathlib.Path | None) -> pathlib.Path:
 
 
 class Records:
-    """The records of a split; whatever TFDS raises when it reads one becomes a sentence."""
+    """The records of a split; errors of TFDS when it reads one become a sentence."""
 
     def __init__(self, records: Sequence[Mapping[str, Any]], folder: pathlib.Path) -> None:
         self._records = records
@@ -78,7 +78,7 @@ class OpenedSplit:
 
 
 def open_split(folder: pathlib.Path, split: str) -> OpenedSplit:
-    """Opens a split by what its folder says of itself, without the code that prepared it."""
+    """Opens a split by the metadata in its folder, without the code that prepared it."""
     tfds = _import_tfds()
     try:
         # The builder of coco would import TensorFlow; the folder describes itself.
@@ -86,15 +86,15 @@ def open_split(folder: pathlib.Path, split: str) -> OpenedSplit:
     # TFDS does not say what it raises for a description that is damaged.
     except Exception as error:
         raise DataError(
-            f"{folder}: is no data set that TFDS can open ({_first_line(error)}); copy the folder "
-            "or prepare the data set again.",
+            f"{folder}: is not a data set that TFDS can open ({_first_line(error)}); copy the "
+            "folder or prepare the data set again.",
             "folder",
         ) from error
     objects = _check_features(builder.info.features, folder, tfds)
     formats = sorted(form.value for form in builder.info.available_file_formats())
     if "array_record" not in formats:
         raise DataError(
-            f"{folder}: is prepared as {' and '.join(formats)}, which we cannot read by random "
+            f"{folder}: is prepared as {' and '.join(formats)}, which cannot be read by random "
             f"access; convert it with `tfds convert_format --dataset_version_dir={folder} "
             "--out_file_format=array_record` (which needs tensorflow, apache-beam and "
             "mlcroissant), or prepare it again with file_format='array_record'.",
@@ -130,7 +130,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _check_features(features: Any, folder: pathlib.Path, tfds: Any) -> Mapping[str, Any]:
-    """The features of an object, if they are what we read."""
+    """The features of an object, if they are those that this package reads."""
     top = dict(features.items())
     objects = top.get("objects")
     is_sequence = isinstance(objects, tfds.features.Sequence)
@@ -148,7 +148,7 @@ def _check_features(features: Any, folder: pathlib.Path, tfds: Any) -> Mapping[s
     elif box_format != "REL_YXYX":
         fault = f"boxes in the format {box_format} instead of TFDS's usual REL_YXYX"
     elif label is not None and not isinstance(label, tfds.features.ClassLabel):
-        fault = "a feature 'objects/label' that is no class label"
+        fault = "a feature 'objects/label' that is not a class label"
     if fault is not None:
         names = ", ".join([*top, *(f"objects/{name}" for name in each)])
         raise DataError(

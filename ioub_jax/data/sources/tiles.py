@@ -71,17 +71,17 @@ class TileSource(AnnotatedImages):
         return open_rows(file, name, (height, width), WAY_OUT, self.reading)
 
     def open_image(self, index: int) -> BinaryIO:
-        """The encoded image that a tile is of."""
+        """The encoded image of a tile."""
         return self.whole.open_image(int(self.tiles.images[index]))
 
     def describe(self, index: int) -> str:
-        """The file, and where in it the tile lies."""
+        """The file, and the place of the tile in it."""
         left, top, right, bottom = self.tiles.windows[index].tolist()
         name = self.whole.describe(int(self.tiles.images[index]))
         return f"{name} [tile {right - left}x{bottom - top} at {left},{top}]"
 
     def read_with(self, reading: Reading) -> Self:
-        """The same tiles of images that are read in another way."""
+        """The same tiles with another reading of their images."""
         other = super().read_with(reading)
         other.whole, other._opened = self.whole.read_with(reading), _Opened()
         return other
@@ -93,7 +93,7 @@ class TileSource(AnnotatedImages):
         return other
 
     def select(self, images: np.ndarray) -> Self:
-        """Some of the tiles only, in the order of `images`, their positions."""
+        """A selection of the tiles, in the order of `images`, their positions."""
         chosen = super().select(images)
         chosen.tiles = dataclasses.replace(
             self.tiles,
@@ -105,7 +105,7 @@ class TileSource(AnnotatedImages):
 
 
 class _Opened:
-    """The image that was read last: one at a time, for all threads of a process."""
+    """The image read last: one at a time, for all threads of a process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -113,11 +113,11 @@ class _Opened:
         self._rows: ImageRows | None = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        """Another process opens its own."""
+        """Pickles as an empty instance, since another process opens its own image."""
         return _Opened, ()
 
     def read(self, image: int, start: int, stop: int, open_image: Any) -> np.ndarray:
-        """Rows of an image, which `open_image` opens where it is not open."""
+        """Rows of an image, which `open_image` opens if it is not open."""
         with self._lock:
             if self._image != image or self._rows is None:
                 # Not two decoded images at once.
@@ -131,7 +131,7 @@ class _Opened:
 
 
 def whole_of(source: Source) -> Source:
-    """The images that tiles are of; any other source itself."""
+    """The images of tiles; any other source itself."""
     return source.whole if isinstance(source, TileSource) else source
 
 
@@ -140,7 +140,7 @@ def whole_of(source: Source) -> Source:
 
 @dataclasses.dataclass(frozen=True)
 class TileCounts:
-    """What becomes of the tiles of a data set.
+    """Fates of the tiles of a data set.
 
     Attributes:
       tiling: how images are cut.
@@ -169,7 +169,7 @@ class TileCounts:
     verb: str
 
     def line(self) -> str:
-        """Of how many tiles how many are used, and how many boxes they cut."""
+        """A line with the numbers of all and of used tiles, and of the boxes that they cut."""
         line = f"Tiles: {self.tiles:,} of {self.tiling}, of {self.images:,} images"
         if self.used < self.tiles:
             line += (
@@ -186,7 +186,7 @@ class TileCounts:
 
     @property
     def overlap_for_all(self) -> float | None:
-        """The overlap with which every box would be whole in a tile; None where none below 1 is."""
+        """The overlap with which every box is whole in a tile; None if that is not below 1."""
         needed = np.ceil(100 * self.longest / self.tiling.size) / 100
         return float(needed) if needed < 1 else None
 
@@ -194,7 +194,7 @@ class TileCounts:
 def counted_tiles(
     source: TileSource, rules: Rules, keep_empty: float = 1.0
 ) -> tuple[TileSource, TileCounts]:
-    """The tiles that a split is used with, and what becomes of all of them.
+    """The tiles that a split uses, and the fates of all tiles.
 
     Args:
       source: all tiles.

@@ -1,4 +1,4 @@
-"""What to say, and to do, where a class or a whole training set has no box to learn."""
+"""Messages and checks for a class or a whole training set without a box to learn."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ from ioub_jax.data.sources.learned import ClassCount, Learned
 
 _KEEP = "--config.data.allow_empty_classes=True"
 _MEND_CROWDS = "set iscrowd to 0 in the file where it is a mask's, since CVAT writes 1 for masks"
-_LARGER_TILES = "take larger tiles, config.data.tiles.size, or a lower config.data.tiles.visibility"
+_LARGER_TILES = "use larger tiles, config.data.tiles.size, or a lower config.data.tiles.visibility"
 _KEEP_CROWDS = "train on crowds: --config.matcher.crowd=keep"
 # A name that needs no quotes, neither for the shell nor for the flag.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -27,7 +27,7 @@ _MOST_TOLD = 20
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where a data set comes from: what a way out may name.
+    """Origin of a data set, which the way out may name.
 
     Attributes:
       name: what a sentence calls it, such as 'config.data.coco'.
@@ -56,7 +56,7 @@ def check_any(learned: Learned, origin: Origin) -> None:
 
 
 def nothing_learned(learned: Learned, origin: Origin) -> str:
-    """Why there is no box to learn, and the way out.
+    """Reason for a lack of boxes to learn, and the way out.
 
     Args:
       learned: the counts of a training split without a box to learn.
@@ -69,8 +69,8 @@ def nothing_learned(learned: Learned, origin: Origin) -> str:
     assert boxes is not None and boxes.learned == 0
     if boxes.listed == 0:
         return (
-            "no image of the training split has an object to learn from, its annotations list no "
-            "box; choose another split or annotate some."
+            "no image of the training split has an object to learn from, since its annotations "
+            "list no box; choose another split or annotate some."
         )
     has_json = bool(origin.annotations)
     reasons, ways_out = [], []
@@ -90,12 +90,12 @@ def nothing_learned(learned: Learned, origin: Origin) -> str:
         if origin.classes_key is not None:
             ways_out.append(f"choose classes in {origin.classes_key}")
     if lost := boxes.left_out.get("in_no_tile"):
-        reasons.append(f"{_what(lost, boxes.listed)} shown by no tile well enough")
+        reasons.append(f"{_what(lost, boxes.listed)} not shown well enough by any tile")
         ways_out.append(_LARGER_TILES)
     known = ("crowd", "difficult", "other_classes", "in_no_tile")
     if left_out := boxes.listed - sum(boxes.left_out.get(key, 0) for key in known):
         reasons.append(f"{_what(left_out, boxes.listed)} left out")
-        ways_out.append("mend what ioub check_data names")
+        ways_out.append("fix the problems that ioub check_data lists")
     sentence = f"no image of the training split has an object to learn from: {', '.join(reasons)}."
     return f"{sentence} {_join(ways_out)}." if ways_out else sentence
 
@@ -107,7 +107,7 @@ def _what(count: int, total: int) -> str:
 
 
 def check_classes(learned: Learned, origin: Origin) -> None:
-    """Refuses training data that has a class without a box to learn.
+    """Refuses training data with a class without a box to learn.
 
     Args:
       learned: the counts of the training data.
@@ -124,7 +124,7 @@ def check_classes(learned: Learned, origin: Origin) -> None:
 def empty_classes(
     classes: Sequence[ClassCount], fullest: int, origin: Origin, *, are_allowed: bool = False
 ) -> str:
-    """Which classes have no box to learn, why, and the way out; '' if all have some.
+    """Classes without a box to learn, the reason, and the way out; '' if there are none.
 
     Args:
       classes: one entry a class.
@@ -187,7 +187,7 @@ def _why(entry: ClassCount, is_parent: bool) -> str:
         "crowds": entry.crowds,
         "difficult": entry.difficult,
         "beyond config.data.max_boxes": entry.beyond_max_boxes,
-        "shown by no tile well enough": entry.in_no_tile,
+        "not shown well enough by any tile": entry.in_no_tile,
         "left out": entry.left_out,
     }
     parts = [f"{count:,} {words}" for words, count in counts.items() if count]

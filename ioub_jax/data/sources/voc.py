@@ -148,7 +148,7 @@ class VocSource(FileSource):
         self._xmls = [image.xml for image in images]
 
     def annotation_file(self, index: int) -> pathlib.Path | None:
-        """The XML of image `index`, None where it has none."""
+        """The XML of image `index`, or None."""
         return self._xmls[index]
 
     def select(self, images: np.ndarray) -> Self:
@@ -159,7 +159,7 @@ class VocSource(FileSource):
 
 
 def _turned_upright(images: Sequence[VocImage]) -> list[VocImage]:
-    """The images with the sizes that they have once they are turned upright."""
+    """The images with their sizes after they are turned upright."""
     paths = [str(image.path) for image in images]
     sizes = upright_sizes(paths, [image.size for image in images])
     return [
@@ -168,7 +168,7 @@ def _turned_upright(images: Sequence[VocImage]) -> list[VocImage]:
 
 
 def _evidence(images: Sequence[VocImage]) -> Evidence:
-    """What the objects of all images tell of how pixels are counted."""
+    """Evidence from the objects of all images on the pixel convention."""
     annotated = [image for image in images if image.content.names]
     counts = [len(image.content.names) for image in annotated]
     corners = [NO_OBJECTS.corners, *(image.content.corners for image in annotated)]
@@ -234,7 +234,7 @@ def _read_objects(
 
 
 def _describe_fault(kind: str, image: VocImage, number: int) -> str:
-    """What is wrong with an object, numbered from 1, of an image."""
+    """The fault of an object, numbered from 1, of an image."""
     written = ", ".join(f"{value:g}" for value in image.content.corners[number - 1])
     height, width = image.size
     return (
@@ -258,7 +258,7 @@ def _tell_unknown(
     may_learn_more: bool,
     problems: Problems,
 ) -> None:
-    """Tells in one sentence of all objects that are of no class."""
+    """Reports all objects of unknown classes in one sentence."""
     unknown = np.flatnonzero(labels < 0).tolist()
     if unknown:
         counts = collections.Counter(names[index] for index in unknown)

@@ -1,4 +1,4 @@
-"""Which names of a VOC-style data set are its classes, and what to say of the others."""
+"""Class list of a VOC-style data set, and messages on other names."""
 
 import collections
 import difflib
@@ -13,7 +13,7 @@ _MOST_TOLD = 20
 
 
 def choose_classes(classes: Sequence[str] | None, counts: Mapping[str, int]) -> tuple[str, ...]:
-    """The class list: the one given, or all names there are, sorted.
+    """The class list: the given one, or all names, sorted.
 
     Args:
       classes: the names that were chosen, None for all. Of names that differ in letter case,
@@ -37,7 +37,7 @@ def choose_classes(classes: Sequence[str] | None, counts: Mapping[str, int]) -> 
 
 
 def resembling(name: str, classes: Sequence[str]) -> str | None:
-    """Another class whose name differs in letter case, spaces, dashes and underscores alone.
+    """Another class whose name differs only in letter case, spaces, dashes and underscores.
 
     Of single letters none does: those may be what is to be read.
     """
@@ -51,14 +51,14 @@ def _plain(name: str) -> str:
 
 
 def _quote(name: str) -> str:
-    """A name, in quotes where it would not be seen where it ends."""
+    """A name, in quotes if its end would not be visible without them."""
     return name if name.isprintable() and "," not in name else repr(name)
 
 
 def describe_unknown(
     unknown: Mapping[str, int], classes: Sequence[str], may_learn_more: bool = True
 ) -> str:
-    """What objects of other names than the classes are called, and the way out.
+    """A sentence on objects with names that are not classes, and the way out.
 
     Args:
       unknown: how many objects have each of these names; '' for no name.

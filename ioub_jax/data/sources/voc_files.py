@@ -1,4 +1,4 @@
-"""Where the lists, XMLs and images of a VOC-style folder are, whichever tool wrote it."""
+"""Lists, XMLs and images of a VOC-style folder, whichever tool wrote it."""
 
 import collections
 import contextlib
@@ -62,11 +62,11 @@ class Files:
         return iter(self._paths)
 
     def __getitem__(self, key: str) -> list[pathlib.Path]:
-        """The files of a key, which differ in their suffixes; none of an unknown one."""
+        """The files of a key, which differ in their suffixes; none for an unknown one."""
         return self._paths.get(key, [])
 
     def find(self, name: str) -> str | None:
-        """The key that a name means: its own, or the only one that ends as it does or it ends as.
+        """The key that a name means: its own, or the only one that shares its end.
 
         Args:
           name: with or without suffix, with more or fewer folders than the key.
@@ -88,13 +88,13 @@ class Files:
         return fitting.pop() if len(fitting) == 1 else None
 
     def called(self, name: str) -> list[str]:
-        """The keys whose last part is that of a name without suffix."""
+        """The keys whose last part is a name without suffix."""
         return self._keys.get(name.rpartition("/")[2], [])
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """An image that a split lists, as far as it is there.
+    """An image that a split lists, with those of its files that exist.
 
     Attributes:
       name: as the list has it.
@@ -108,7 +108,7 @@ class Entry:
 
 
 class VocFolder:
-    """One folder with XMLs, images and, unless all of it is read, lists of them.
+    """One folder with XMLs, images and, unless the whole folder is read, lists of them.
 
     The devkit has them in Annotations, JPEGImages and ImageSets/Main. These may be called otherwise
     (`voc_folders`) and have folders in them, the XMLs may lie beside the images, and lists in other
@@ -139,7 +139,7 @@ class VocFolder:
                 names = " and ".join(str(folder.relative_to(self.path)) for folder in found)
                 raise DataError(
                     f"{self.path}: the files of {part} may be those in {names}; keep one of them, "
-                    f"or call it {part}.",
+                    f"or name it {part}.",
                     "folder",
                 )
         self.xmls = Files(xmls[0], not parts.xmls or xmls[0] != self.path, is_xml)
@@ -165,7 +165,7 @@ class VocFolder:
         return [entries[key] for key in sorted(entries)]
 
     def _image_of(self, xml: str) -> str | None:
-        """The key of the images of an XML: as it is called, in whatever folder."""
+        """The key of an XML's images: the same name, in any folder."""
         image = self.images.find(xml)
         if image is None and self.xmls.folder == self.images.folder:
             # XMLs and images in folders beside each other, whatever those are called.
@@ -174,7 +174,7 @@ class VocFolder:
         return image
 
     def find(self, line: str, problems: Problems) -> Entry:
-        """What there is of a line of a list: a name or, before other columns, in the first."""
+        """The entry for a line of a list: a name, or a name in the first of several columns."""
         entry = self._find(line, problems)
         columns = line.replace(",", " ").split()
         if entry.xml is None and not entry.images and len(columns) > 1:
@@ -226,7 +226,7 @@ class VocFolder:
         )
 
     def _find_image(self, name: str, problems: Problems) -> str | None:
-        """The key of the images that a name means, also one written on another system."""
+        """The key of the images that a name means, including names from another system."""
         key = self.images.find(name)
         if key is None and (path := resolve(name, self._listing)):
             with contextlib.suppress(ValueError):  # it lies elsewhere
@@ -246,7 +246,7 @@ class VocFolder:
             fault = f"is {names}; name one of them in <filename> of {xml}"
         elif not others and len(alike) > 1:
             names = " or ".join(alike)
-            fault = f"may be {names}; put {xml} into a folder as that of its image"
+            fault = f"may be {names}; put {xml} into a folder that corresponds to that of its image"
         elif others:
             fault = f"there is {others[0].name}, which OpenCV cannot read; convert it"
         else:
@@ -283,7 +283,7 @@ def list_entries(
         found = sorted(find_lists(folder.path))
         raise DataError(
             f"{path}: there is no such split file (the folder has {found or 'none'}); choose "
-            "another in config.data.voc, where 'all' stands for every annotated image.",
+            "another in config.data.voc; 'all' stands for every annotated image.",
             "folder",
         )
     names = read_lines(path)
@@ -303,7 +303,7 @@ def list_entries(
 def _check_list(
     path: pathlib.Path, entries: Sequence[Entry], folder: VocFolder, without_xml: bool
 ) -> None:
-    """Refuses a list that cannot be meant for detection."""
+    """Refuses a list that cannot be for detection."""
     columns = [entry.name.split() for entry in entries]
     if entries and all(
         is_of_one_class(parts) and not entry.images

@@ -1,4 +1,4 @@
-"""Which folder of a VOC-style data set holds the XMLs and which the images, whatever its layout."""
+"""Folders of XMLs and of images in a VOC-style data set, whatever its layout."""
 
 import dataclasses
 import os
@@ -24,7 +24,7 @@ _ROOT = re.compile(rb"<annotation[\s/>]")
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """Where a folder may have its XMLs and its images.
+    """Folders in which the XMLs and the images may be.
 
     Attributes:
       xmls: the folders that may be that of the XMLs.
@@ -36,7 +36,7 @@ class Parts:
 
 
 def parts_of(folder: pathlib.Path) -> Parts:
-    """The parts of a folder: those that are called as the devkit's, or much like it, else itself.
+    """The parts of a folder: subfolders named like the devkit's, or else the folder itself.
 
     XMLs may also lie among the images, and images among the XMLs.
     """
@@ -51,7 +51,7 @@ def parts_of(folder: pathlib.Path) -> Parts:
 
 
 def _named_folders(folder: pathlib.Path, part: str) -> list[pathlib.Path]:
-    """The folders of a folder that are called as the devkit's, or else much like it."""
+    """The subfolders that are named as in the devkit, or else similarly."""
     if (folder / part).is_dir():
         return [folder / part]
     wanted = is_xml if part == "Annotations" else is_image
@@ -72,7 +72,7 @@ def folders_below(root: pathlib.Path) -> list[str]:
 
 
 def is_data_set(folder: pathlib.Path) -> bool:
-    """Whether a folder has XMLs of this format where a VOC-style folder has them, and images."""
+    """True if a folder has XMLs of this format where a VOC-style folder has them, and images."""
     parts = parts_of(folder)
     return any(has_annotations(folder, xmls) for xmls in parts.xmls) and (
         bool(parts.images) or has_files(folder, is_image, below=True)
@@ -80,7 +80,7 @@ def is_data_set(folder: pathlib.Path) -> bool:
 
 
 def has_annotations(folder: pathlib.Path, xmls: pathlib.Path) -> bool:
-    """Whether the XMLs of a folder are of VOC's format, by the first of them.
+    """True if the XMLs of a folder are in VOC's format, judged by the first of them.
 
     Args:
       folder: the VOC-style folder; if the XMLs lie in it, those of the folders below do not count.
@@ -97,7 +97,7 @@ def has_annotations(folder: pathlib.Path, xmls: pathlib.Path) -> bool:
 
 
 def subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The folders of a folder, sorted; none of one that cannot be listed."""
+    """The subfolders of a folder, sorted; none if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if entry.is_dir())
@@ -109,7 +109,7 @@ def subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
 def iter_files(
     folder: pathlib.Path, wanted: Callable[[str], bool], *, below: bool
 ) -> Iterator[pathlib.Path]:
-    """The files of a folder whose suffixes, in small letters, are wanted, in a fixed order.
+    """The files of a folder with one of these suffixes, in small letters, in a fixed order.
 
     Args:
       folder: the folder.
@@ -127,15 +127,15 @@ def iter_files(
 
 
 def has_files(folder: pathlib.Path, wanted: Callable[[str], bool], *, below: bool = False) -> bool:
-    """Whether a folder has files of a suffix, itself or in the folders below."""
+    """True if a folder or its subfolders have files of a suffix."""
     return next(iter_files(folder, wanted, below=below), None) is not None
 
 
 def is_xml(suffix: str) -> bool:
-    """Whether a suffix, in small letters, is that of XMLs."""
+    """True if a suffix, in small letters, is that of XMLs."""
     return suffix == ".xml"
 
 
 def is_image(suffix: str) -> bool:
-    """Whether a suffix, in small letters, is that of images which OpenCV decodes."""
+    """True if a suffix, in small letters, is that of images which OpenCV decodes."""
     return suffix in IMAGE_SUFFIXES

@@ -1,4 +1,4 @@
-"""The images of VOC-style folders with what their XMLs say, before that is understood."""
+"""Images of VOC-style folders with the contents of their XMLs, before interpretation."""
 
 import collections
 import dataclasses
@@ -26,7 +26,7 @@ _WRITE_NO_EMPTY = ("Label Studio", "datumaro or CVAT")
 
 @dataclasses.dataclass(frozen=True)
 class VocImage:
-    """An image that can be used.
+    """A usable image.
 
     Attributes:
       image_id: its place in the lists of all folders, from 1.
@@ -46,7 +46,7 @@ class VocImage:
 def read_images(
     listed: Sequence[tuple[VocFolder, Entry]], unannotated: str | None, problems: Problems
 ) -> tuple[list[VocImage], Census]:
-    """Parses the XMLs of the listed images and finds their files, those left out apart.
+    """Parses the XMLs of the listed images and finds their files; those left out come apart.
 
     Args:
       listed: the images of all folders, in the order of their lists.
@@ -97,7 +97,7 @@ def read_images(
 
 
 def _are_empty(unannotated: str | None, annotated: Sequence[VocImage]) -> bool:
-    """Whether images without XML are images without objects; tells where nobody has said so.
+    """True if images without XML are images without objects; logs that if it was not configured.
 
     Args:
       unannotated: as for `read_images`.
@@ -110,7 +110,7 @@ def _are_empty(unannotated: str | None, annotated: Sequence[VocImage]) -> bool:
     if tool not in _WRITE_NO_EMPTY or not all(image.content.names for image in annotated):
         return False
     _log.info(
-        "Images without XML are read as images without objects, for which %s writes none "
+        "Images without XML are read as images without objects, since %s writes none for them "
         "(config.data.voc.unannotated=empty).",
         tool,
     )
@@ -132,6 +132,6 @@ def _no_xml(images: Sequence[pathlib.Path], listed: int) -> str:
     leave = "image" if len(images) == 1 else "images"
     return (
         f"{images[0]}: has no XML ({len(images):,} of {listed:,} images {have} none); add what is "
-        "missing, set --config.data.voc.unannotated=empty if there is no object to see, or set "
+        "missing, set --config.data.voc.unannotated=empty if they show no objects, or set "
         f"config.data.on_error='skip' to leave the {leave} out."
     )

@@ -1,4 +1,4 @@
-"""Which splits a folder of VOC XMLs has, found from the folder alone."""
+"""Splits of a folder of VOC XMLs, found from the folder alone."""
 
 import dataclasses
 import itertools
@@ -25,7 +25,7 @@ _DEPTH, _MOST_FOLDERS = 4, 500
 
 @dataclasses.dataclass(frozen=True)
 class VocSplit:
-    """What `VocSource` takes for a split.
+    """Arguments of `VocSource` for a split.
 
     Attributes:
       folders: the folders below the root, '.' for the root itself.
@@ -38,7 +38,7 @@ class VocSplit:
 
 @dataclasses.dataclass(frozen=True)
 class VocLayout:
-    """A data set of VOC XMLs as it lies in its folders.
+    """A data set of VOC XMLs in its folders.
 
     Attributes:
       root: what `VocSource` takes as `root`.
@@ -54,7 +54,7 @@ class VocLayout:
     others: tuple[pathlib.Path, ...] = ()
 
     def keys(self) -> dict[str, str | tuple[str, ...]]:
-        """The keys of a configuration that open it, by their names without `config.`."""
+        """Configuration keys that open it, by their names without `config.`."""
         keys: dict[str, str | tuple[str, ...]] = {"data.voc.root": str(self.root)}
         for name, split in self.splits.items():
             keys[f"data.voc.{name}_folders"] = split.folders
@@ -63,7 +63,7 @@ class VocLayout:
 
 
 def find_layout(path: str | os.PathLike[str]) -> VocLayout | None:
-    """Finds the VOC XMLs in a folder, and which splits they make.
+    """Finds the VOC XMLs in a folder, and the splits that they make.
 
     It may be the devkit, or the folder above it; a folder with XMLs and images in any of the
     places where tools leave them; one with such a folder for each split, or for each part of the
@@ -90,7 +90,7 @@ def find_layout(path: str | os.PathLike[str]) -> VocLayout | None:
 
 
 def is_tree(folder: pathlib.Path) -> bool:
-    """Whether XMLs lie somewhere below a folder, and no folder is a data set of its own there."""
+    """True if XMLs lie somewhere below a folder, and no folder there is a data set of its own."""
     if has_annotations(folder, folder):  # in the folder itself: those below do not count
         return False
     holders = {file.parent for file in itertools.islice(iter_files(folder, is_xml, below=True), 9)}
@@ -98,7 +98,7 @@ def is_tree(folder: pathlib.Path) -> bool:
 
 
 def is_one_tree(path: pathlib.Path) -> bool:
-    """Whether XMLs lie anywhere below a folder, and are not those of several splits."""
+    """True if XMLs lie anywhere below a folder, and do not belong to several splits."""
     if not is_tree(path):
         return False
     layout = find_layout(path)
@@ -106,14 +106,14 @@ def is_one_tree(path: pathlib.Path) -> bool:
 
 
 def no_folder(missing: pathlib.Path, root: pathlib.Path) -> DataError:
-    """That a folder is missing, and which key to set to what, seen from the root it is below."""
+    """The error for a missing folder, with the key to set, seen from the root above it."""
     return DataError(f"{missing}: there is no such folder; {_way_to_folders(root)}", "folder")
 
 
 def _way_to_folders(root: pathlib.Path) -> str:
-    """Which key to set to what, seen from a root that lacks a folder."""
+    """The key to set and its value, seen from a root that lacks a folder."""
     if (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir():
-        return f"{root} itself holds them, set {_FOLDER_KEYS} to ('.',)."
+        return f"{root} itself contains them, set {_FOLDER_KEYS} to ('.',)."
     years = {path.parent.name for path in root.glob("*/Annotations")}
     years |= set(folders_below(root))
     if years:
@@ -121,13 +121,13 @@ def _way_to_folders(root: pathlib.Path) -> str:
     if (layout := find_layout(root)) is not None and layout.root != root:
         return f"set config.data.voc.root to {layout.root}."
     return (
-        "set config.data.voc.root to the folder that holds Annotations and JPEGImages, or XMLs "
+        "set config.data.voc.root to the folder with Annotations and JPEGImages, or XMLs "
         "beside their images."
     )
 
 
 def _layout_at(folder: pathlib.Path) -> VocLayout | None:
-    """The layout of a folder that is a data set, or holds some."""
+    """The layout of a folder that is a data set, or contains some."""
     if is_data_set(folder):
         return _of_one_folder(folder)
     if names := folders_below(folder):
@@ -136,7 +136,7 @@ def _layout_at(folder: pathlib.Path) -> VocLayout | None:
 
 
 def _of_one_folder(root: pathlib.Path) -> VocLayout:
-    """The splits of a folder: by its lists, or by folders in those of its XMLs and images."""
+    """The splits of a folder: by its lists, or by subfolders of its XMLs and images."""
     lists = find_lists(root)
     splits = _assign({name: [(".", path)] for name, path in lists.items()}, root)
     if not splits:
@@ -155,7 +155,7 @@ def _of_one_folder(root: pathlib.Path) -> VocLayout:
 
 
 def _of_several(root: pathlib.Path, names: Sequence[str]) -> VocLayout:
-    """The splits of folders each of which is a data set: one for each split, or parts of all."""
+    """The splits of several data-set folders: one for each split, or parts of all splits."""
     splits = _by_role({name: VocSplit((name,), EVERYTHING) for name in names if role_of(name)})
     if splits:
         return VocLayout(root, splits)
@@ -172,7 +172,7 @@ def _of_several(root: pathlib.Path, names: Sequence[str]) -> VocLayout:
 def _assign(
     lists: Mapping[str, Sequence[tuple[str, pathlib.Path]]], root: pathlib.Path
 ) -> dict[str, VocSplit]:
-    """The splits of lists, each of which is there in some folders below a root."""
+    """The splits of lists, each of which exists in some folders below a root."""
     splits = {}
     for name, places in lists.items():
         folders = tuple(
@@ -186,7 +186,7 @@ def _assign(
 
 
 def _by_role(named: Mapping[str, VocSplit]) -> dict[str, VocSplit]:
-    """What is trained on, validated on and tested on, of splits that are called after that.
+    """Splits for training, validation and test, among those named accordingly.
 
     Where images for validation lack, those of the test take their place, and the other way round;
     'trainval' is trained on where it is not divided, or else by the devkit's custom where there are

@@ -1,4 +1,4 @@
-"""The lists of a VOC-style folder: which there are, and which split each is for."""
+"""Lists of a VOC-style folder, and the split that each is for."""
 
 import pathlib
 import re
@@ -21,7 +21,7 @@ _LOOKED_AT = 50
 
 
 def role_of(name: str) -> str | None:
-    """For which split a list or a folder is, by its name: 'train', 'val', 'test' or 'trainval'.
+    """The split of a list or a folder by its name: 'train', 'val', 'test' or 'trainval'.
 
     Args:
       name: such as 'valid', 'train2017' or 'VOC2012_train_val'.
@@ -75,19 +75,19 @@ def find_list(folder: pathlib.Path, split: str) -> pathlib.Path | None:
 
 
 def read_lines(path: pathlib.Path) -> list[str]:
-    """The lines of a list that name something, without spaces around them; comments are none."""
+    """The lines of a list that name something, stripped of spaces, without comments."""
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def is_of_one_class(columns: Sequence[str]) -> bool:
-    """Whether a line is of a list of one class: an image, and whether that is in it."""
+    """True if a line is from the list of one class: an image, and whether the class is in it."""
     return len(columns) == 2 and columns[1] in ("-1", "0", "1")
 
 
 def is_annotated(path: pathlib.Path, folder: pathlib.Path) -> bool:
-    """Whether one of the first images of a list has an XML: those of some tests are not given."""
+    """True if one of a list's first images has an XML; some test sets have none published."""
     there = {
         file.stem
         for place in parts_of(folder).xmls

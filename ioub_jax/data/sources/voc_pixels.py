@@ -1,4 +1,4 @@
-"""What the corners in VOC's XMLs mean: tools agree on the format and not on its pixels.
+"""Pixel convention of the corners in VOC's XMLs, which differs between tools.
 
 The devkit counts pixels from 1 and names the last one that is inside. Many tools write what they
 have instead, numbers from 0 with the right edge outside, and some add 1 to all of it. No file says
@@ -42,7 +42,7 @@ _FEW, _FEW_BOXES = 3, 100
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What of m boxes tells how their pixels are counted.
+    """Evidence from m boxes on their pixel convention.
 
     Attributes:
       boxes: how many boxes of four finite numbers.
@@ -73,7 +73,7 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """How the pixels of a data set are counted.
+    """Pixel convention of a data set, as decided.
 
     Attributes:
       pixels: a key of `CONVENTIONS`.
@@ -86,7 +86,7 @@ class Decision:
     is_certain: bool
 
     def sentence(self, title: str) -> str:
-        """What is decided and why, and where there is doubt what else it might be, in one line."""
+        """One line with the decision and its reason, and with the alternative if there is doubt."""
         told = f"{title}: pixels are read as {self.pixels!r} ({_MEANINGS[self.pixels]}), since "
         if self.is_certain:
             return f"{told}{self.reason} (config.data.voc.pixels={self.pixels})."
@@ -96,13 +96,13 @@ class Decision:
             if other != self.pixels
         ]
         return (
-            f"{told}{self.reason}; that is no proof. If the tool that wrote them counts otherwise, "
-            f"{' and '.join(others)}."
+            f"{told}{self.reason}; this is not certain. If the tool that wrote them has another "
+            f"convention, {' and '.join(others)}."
         )
 
 
 def _moved(pixels: str, other: str) -> str:
-    """How boxes are moved by another convention."""
+    """Shift of the boxes under another convention, in words."""
     parts = []
     for edges, index in (("left and top", 0), ("right and bottom", 2)):
         pixel = CONVENTIONS[pixels][index] - CONVENTIONS[other][index]
@@ -114,7 +114,7 @@ def _moved(pixels: str, other: str) -> str:
 def gather_evidence(
     corners: np.ndarray, sizes: np.ndarray, decimals: np.ndarray, tools: Sequence[str]
 ) -> Evidence:
-    """Counts what tells how pixels are counted.
+    """Counts the evidence on the pixel convention.
 
     Args:
       corners: float64 `[m, 4]`, xmin, ymin, xmax, ymax as written; NaN where there is no number.
@@ -145,7 +145,7 @@ def gather_evidence(
 
 
 def decide(evidence: Evidence) -> Decision:
-    """The convention that the evidence is for.
+    """The convention that the evidence supports.
 
     What numbers prove comes before what a tool is known to write, and that before what numbers
     make likely. Without any of it pixels are the devkit's, whose format this is.
@@ -160,7 +160,7 @@ def decide(evidence: Evidence) -> Decision:
 
 
 def _exclusive(found: Evidence) -> Decision | None:
-    """Right edges one beyond the image where none is more, and left edges that begin at 1."""
+    """Decides on right edges one beyond the image but never more, with left edges from 1."""
     is_so = found.beyond > found.at_edge and not found.far_beyond and not found.below
     if not is_so or (found.beyond < _FEW and found.boxes > _FEW_BOXES):
         return None
@@ -174,7 +174,9 @@ def _exclusive(found: Evidence) -> Decision | None:
 def _fractions(found: Evidence) -> Decision | None:
     if 2 * found.fractions <= found.boxes:
         return None
-    reason = f"{found.fractions:,} of {found.boxes:,} boxes have fractions, as no pixel has"
+    reason = (
+        f"{found.fractions:,} of {found.boxes:,} boxes have fractions, which pixels do not have"
+    )
     return Decision("zero_based", reason, True)
 
 
@@ -194,7 +196,7 @@ def _counting_tool(found: Evidence) -> Decision | None:
 
 
 def _edges(found: Evidence) -> Decision | None:
-    """Boxes that begin at 1 and boxes that end at the last pixel, but none that begins at 0."""
+    """Decides on boxes that begin at 1 and end at the last pixel, if none begins at 0."""
     if not found.ones or not found.at_edge:
         return None
     reason = (
@@ -233,7 +235,7 @@ _RULES: tuple[Callable[[Evidence], Decision | None], ...] = (
 
 
 def choose_pixels(given: str | None, evidence: Evidence, title: str) -> str:
-    """The convention of a data set: as given, or by the evidence; either way the log tells.
+    """The convention of a data set, as given or by the evidence; both are logged.
 
     Args:
       given: a key of `CONVENTIONS`, or None.

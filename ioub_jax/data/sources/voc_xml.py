@@ -1,4 +1,4 @@
-"""What one XML of the VOC devkit's format says, as it is written."""
+"""Contents of one XML of the VOC devkit's format, as written."""
 
 import dataclasses
 import math
@@ -47,7 +47,7 @@ class VocAnnotation:
 
 @dataclasses.dataclass(frozen=True)
 class _Box:
-    """The box of an object: its corners, and whether they are as `VocAnnotation` says."""
+    """The box of an object: its corners, and whether they follow `VocAnnotation`."""
 
     corners: tuple[float, ...]
     decimals: bool = False
@@ -74,8 +74,8 @@ def read_objects(path: pathlib.Path) -> VocAnnotation:
         is_cvat = root.tag == "annotations" and root.find("image") is not None
         way_out = SKIP_IMAGE.removeprefix("or ")
         raise DataError(
-            f"{path}: is no VOC annotation, its element is <{root.tag[:40]}>"
-            f"{CVAT.hint(way_out) if is_cvat else f'; take the file away, or {way_out}'}",
+            f"{path}: is not a VOC annotation, its root element is <{root.tag[:40]}>"
+            f"{CVAT.hint(way_out) if is_cvat else f'; remove the file, or {way_out}'}",
             "broken_annotation",
         )
     boxes = [_read_box(entry) for entry in objects]
@@ -93,7 +93,7 @@ def read_objects(path: pathlib.Path) -> VocAnnotation:
 
 
 def _read_box(entry: ElementTree.Element) -> _Box:
-    """The box of an object, or the one around what it has instead."""
+    """The box of an object, or the one around the outline it has instead."""
     box, outline, turned = (entry.find(name) for name in ("bndbox", "polygon", "robndbox"))
     if box is not None:
         written = [box.findtext(name, default="") for name in _CORNERS]
@@ -129,7 +129,7 @@ def _around_rotated(turned: ElementTree.Element) -> tuple[float, ...]:
 
 
 def tool_of(root: ElementTree.Element) -> str:
-    """What has written an XML, by what else it writes: a key of `voc_pixels.TOOLS`.
+    """The tool that wrote an XML, by its other contents: a key of `voc_pixels.TOOLS`.
 
     'supervision' writes as Roboflow, in versions that count otherwise; '' is anything else.
     """
@@ -159,7 +159,7 @@ def tool_of(root: ElementTree.Element) -> str:
 
 
 def _has_bare_objects(root: ElementTree.Element) -> bool:
-    """Whether objects have nothing but their name and their box, written as Python's floats."""
+    """True if objects have only their name and their box, written as Python's floats."""
     objects = root.findall("object")
     return all([part.tag for part in entry] == ["name", "bndbox"] for entry in objects) and all(
         "." in (number.text or "") for number in root.findall("object/bndbox/*")
@@ -189,7 +189,7 @@ def _parse(path: pathlib.Path) -> ElementTree.Element:
 
 
 def _number(text: str) -> float:
-    """The finite number that a text is; NaN stands for a missing or unreadable one."""
+    """The finite number in a text; NaN for a missing or unreadable one."""
     try:
         value = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Folders of images with YOLO's label files, as Ultralytics, Roboflow and darknet have them."""
+"""Folders of images with YOLO label files, as Ultralytics, Roboflow and darknet write them."""
 
 import dataclasses
 import logging
@@ -99,7 +99,7 @@ class YoloSource(FileSource):
         self._label_files = [image.label_file for image in files.images]
 
     def annotation_file(self, index: int) -> pathlib.Path | None:
-        """The label file of image `index`, None where it has none."""
+        """The label file of image `index`, or None."""
         label_file = self._label_files[index]
         return None if label_file is None else pathlib.Path(label_file)
 
@@ -111,11 +111,11 @@ class YoloSource(FileSource):
 
 
 def _warn_of_clipping(clipped: int, boxes: int, folder: pathlib.Path) -> None:
-    """Tells of boxes that stick out of their images so often that they may be no such boxes."""
+    """Warns if so many boxes stick out of their images that they may be in another layout."""
     if clipped > _MANY * boxes:
         _log.warning(
             "%s: %d of %d boxes stick out of their images and are clipped; if their numbers are "
-            "not the centre, width and height, ioub check_data tells what they are.",
+            "not the centre, width and height, ioub check_data finds out what they are.",
             folder,
             clipped,
             boxes,
@@ -123,7 +123,7 @@ def _warn_of_clipping(clipped: int, boxes: int, folder: pathlib.Path) -> None:
 
 
 def _turned_upright(files: YoloFiles) -> YoloFiles:
-    """The images with the sizes that they have once they are turned upright."""
+    """The images with their sizes after they are turned upright."""
     images = files.images
     sizes = upright_sizes([image.path for image in images], [image.size for image in images])
     upright = [
@@ -133,7 +133,7 @@ def _turned_upright(files: YoloFiles) -> YoloFiles:
 
 
 class _Objects:
-    """What the rows of a split say, in pixels.
+    """Objects from the rows of a split, in pixels.
 
     Args:
       files: the images and rows.
@@ -159,7 +159,7 @@ class _Objects:
         self._corners = files.rows.corners * np.tile(self._row_sizes[:, ::-1], 2)
 
     def annotations(self, chosen: Mapping[int, str]) -> tuple[Annotations, int]:
-        """The objects of the chosen classes, and how many are of other ones."""
+        """The objects of the chosen classes, and the number of those of other classes."""
         classes, problems = self._rows.classes, self._problems
         label_of = {number: label for label, number in enumerate(chosen)}
         labels = np.array([label_of.get(number, -1) for number in classes.tolist()], np.int32)
@@ -206,7 +206,7 @@ class _Objects:
         return f"{image.label_file}:{self._rows.lines[index]}"
 
     def _tell_rows(self, indices: Sequence[int]) -> None:
-        """Tells of rows that cannot be read; of all whose numbers are no shares at once."""
+        """Reports rows that cannot be read; those whose numbers are no shares all at once."""
         faults = self._rows.faults
         for index in indices:
             if words := faults[index].words:
@@ -223,18 +223,18 @@ class _Objects:
         )
         largest = max(faults[index].largest for index in large)
         if largest <= _PER_CENT < self._row_sizes[large].max() and len(large) >= _FEWEST:
-            advice = "if they are per cent, divide them by 100"
+            advice = "if they are percentages, divide them by 100"
         have = "has such a number" if len(large) == 1 else "have such numbers"
         self._problems.add(
             "bad_box",
-            f"{self._place(large[0])}: {first.row} has {first.largest:g}, which is no share of a "
-            f"side of its image of {width}x{height} ({len(large):,} of {total:,} "
+            f"{self._place(large[0])}: {first.row} has {first.largest:g}, which is not a share of "
+            f"a side of its image of {width}x{height} ({len(large):,} of {total:,} "
             f"{'row' if total == 1 else 'rows'} {have}); {advice}, {_skip_boxes(len(large))}",
             len(large),
         )
 
     def _tell_unknown(self, is_unknown: np.ndarray) -> None:
-        """Tells in one sentence of all rows whose class has no name."""
+        """Reports all rows whose class has no name in one sentence."""
         faults = self._rows.faults
         indices = [index for index in np.flatnonzero(is_unknown).tolist() if index not in faults]
         if not indices:
@@ -245,7 +245,7 @@ class _Objects:
         if are_counted_from_1(classes[classes >= 0].tolist(), self._names):
             # To leave out the last class would leave all others with wrong names.
             raise DataError(
-                f"{told}; the ids seem to be counted from 1, subtract 1 from each.",
+                f"{told}; the ids seem to be counted from 1: subtract 1 from each.",
                 "unknown_category",
             )
         self._problems.add(
@@ -255,7 +255,7 @@ class _Objects:
         )
 
     def _describe_fault(self, kind: str, index: int) -> str:
-        """What is wrong with the box of a row."""
+        """The fault of the box of a row."""
         corners = ", ".join(f"{value:.7g}" for value in self._corners[index])
         height, width = self._row_sizes[index]
         name = self._names[int(self._rows.classes[index])]

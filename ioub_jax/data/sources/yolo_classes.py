@@ -1,4 +1,4 @@
-"""Which of the classes of a YOLO data set are learned, and what to say of others."""
+"""Classes of a YOLO data set to be learned, and messages on others."""
 
 import collections
 import difflib
@@ -19,7 +19,7 @@ def choose_classes(
     *,
     may_lack: bool = False,
 ) -> tuple[dict[int, str], dict[int, str]]:
-    """All classes that a data set has, and those that are learned, in the order of their labels.
+    """All classes of a data set, and the learned ones, in the order of their labels.
 
     Args:
       names: the name of each id; None where no file names them: then `classes` does, from id 0,
@@ -51,7 +51,7 @@ def choose_classes(
 
 
 def _not_one(name: str, names: Sequence[str], where: pathlib.Path) -> DataError:
-    fault = "twice" if name in names else "which is no class of the data set"
+    fault = "twice" if name in names else "which is not a class of the data set"
     near = difflib.get_close_matches(name, names, 1)
     if name not in names and near:
         fault += f", perhaps meant as {near[0]!r}"
@@ -63,7 +63,7 @@ def _not_one(name: str, names: Sequence[str], where: pathlib.Path) -> DataError:
 
 
 def are_counted_from_1(used: Sequence[int], names: Mapping[int, str]) -> bool:
-    """Whether the ids of rows are those of all classes, one too large.
+    """True if the ids of rows are those of all classes, each one too large.
 
     Args:
       used: all ids that rows have.
@@ -73,7 +73,7 @@ def are_counted_from_1(used: Sequence[int], names: Mapping[int, str]) -> bool:
 
 
 def describe_unknown(unknown: Sequence[int], names: Mapping[int, str], where: pathlib.Path) -> str:
-    """What rows of other ids than the classes' are.
+    """A sentence on rows with other ids than those of the classes.
 
     Args:
       unknown: the ids of these rows.
@@ -91,6 +91,6 @@ def describe_unknown(unknown: Sequence[int], names: Mapping[int, str], where: pa
     rows = "row has an id" if total == 1 else "rows have ids"
     ids = f"{min(names)} to {max(names)}" if len(names) > 1 else str(min(names))
     return (
-        f"is of class {unknown[0]}, and the ids in {where} are {ids} ({total:,} {rows} that "
+        f"has class {unknown[0]}, but the ids in {where} are {ids} ({total:,} {rows} that "
         f"it lacks: {told})"
     )

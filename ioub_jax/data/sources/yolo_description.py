@@ -1,4 +1,4 @@
-"""What a file says that describes a YOLO data set: Ultralytics' data.yaml, darknet's obj.data."""
+"""Description files of YOLO data sets: Ultralytics' data.yaml, darknet's obj.data."""
 
 import dataclasses
 import pathlib
@@ -32,7 +32,7 @@ _LOOKS_LIKE_ONE = re.compile(rb"^[\"']?(names|train)[\"']?\s*:", re.MULTILINE)
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What the file says, with its paths as they are written.
+    """Contents of the file, with its paths as they are written.
 
     Attributes:
       path: the file.
@@ -69,7 +69,7 @@ def read_description(path: pathlib.Path) -> Description:
 
 
 def may_be_description(path: pathlib.Path) -> bool:
-    """Whether a file looks like one, even if it is broken; others may lie in the folder, too."""
+    """True if a file looks like one, even a broken one; the folder may hold other files too."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -87,9 +87,9 @@ def _of_yaml(path: pathlib.Path) -> Description:
     if not any(key in entries for key in _NEEDED):
         raise _refuse(
             path,
-            f"describes no data set, it has neither 'names' nor 'train' (its keys: "
+            "does not describe a data set, since it has neither 'names' nor 'train' (its keys: "
             f"{', '.join(map(repr, entries)) or 'none'}); set config.data.yolo.root to one that "
-            "does, or to the folder of the images and labels",
+            "has, or to the folder of the images and labels",
         )
     splits: dict[str, tuple[str, ...]] = {}
     for key, split in SPLIT_KEYS.items():
@@ -110,7 +110,7 @@ def _of_yaml(path: pathlib.Path) -> Description:
 
 
 def _read_yaml(path: pathlib.Path) -> dict[str, Any]:
-    """The entries of a YAML: texts, lists and dicts of them, whatever type they look like."""
+    """The entries of a YAML: texts, lists and dicts of texts, whatever their types look like."""
     text = read_text(path, "correct the file")
     try:
         events = list(yaml.parse(text, Loader=yaml.BaseLoader))
@@ -126,11 +126,14 @@ def _read_yaml(path: pathlib.Path) -> dict[str, Any]:
         if tag not in (None, "!") and tag not in _TAGS:
             raise _refuse(
                 path,
-                f"asks for an object of a program ({tag.removeprefix(_TAG)!r}, line "
+                f"asks for a program's object ({tag.removeprefix(_TAG)!r}, line "
                 f"{event.start_mark.line + 1}); remove that",
             )
     if not isinstance(root, yaml.MappingNode):
-        raise _refuse(path, "describes no data set, it is no list of keys and values; correct it")
+        raise _refuse(
+            path,
+            "does not describe a data set, since it is not a list of keys and values; correct it",
+        )
     # The values of other keys, such as a program to download the data, are not looked at.
     known = {*SPLIT_KEYS, "path", "names", "nc", "kpt_shape"}
     return _mapping(root, path, known)
@@ -139,7 +142,7 @@ def _read_yaml(path: pathlib.Path) -> dict[str, Any]:
 def _mapping(
     node: yaml.MappingNode, path: pathlib.Path, known: set[str] | None = None
 ) -> dict[str, Any]:
-    """The values by their keys; of keys that are not known, None."""
+    """The values by key; None for keys that are not known."""
     found: dict[str, Any] = {}
     for key_node, value in node.value:
         key = str(key_node.value).strip()
@@ -152,7 +155,7 @@ def _mapping(
 
 
 def _plain(node: yaml.Node, path: pathlib.Path) -> Any:
-    """A text, a list of texts or a dict of texts; what lies deeper becomes None."""
+    """A text, a list of texts or a dict of texts; anything nested deeper becomes None."""
     if isinstance(node, yaml.SequenceNode):
         return [_scalar(item) for item in node.value]
     if isinstance(node, yaml.MappingNode):
@@ -197,12 +200,12 @@ def _names(value: Any, count: int | None, path: pathlib.Path) -> dict[int, str]:
             path, f"has {reprlib.repr(value)} as 'names', which must be a list, or ids with names"
         )
     if count is not None and count != len(names):
-        raise _refuse(path, f"has 'nc' {count} and {len(names)} 'names'; correct one of the two")
+        raise _refuse(path, f"has 'nc' {count} and {len(names)} 'names'; correct one of them")
     return checked_names(names, path)
 
 
 def checked_names(names: Mapping[int, str | None], path: pathlib.Path) -> dict[int, str]:
-    """The names by their ids, in the order of these.
+    """The names by id, in the order of the ids.
 
     Args:
       names: the name of each id.
@@ -212,7 +215,7 @@ def checked_names(names: Mapping[int, str | None], path: pathlib.Path) -> dict[i
       DataError: there is none, or one cannot be written, or two are the same.
     """
     if not names:
-        raise _refuse(path, "names no class; name them")
+        raise _refuse(path, "names no classes; name them")
     owners: dict[str, int] = {}
     for number, name in sorted(names.items()):
         if not is_text(name):
@@ -264,7 +267,10 @@ def _of_darknet(path: pathlib.Path) -> Description:
         if separator:
             entries[key.strip().lower()] = value.strip()
     if not any(entries.get(key) for key in _NEEDED):
-        raise _refuse(path, "describes no data set, it has neither 'names' nor 'train'; correct it")
+        raise _refuse(
+            path,
+            "does not describe a data set, since it has neither 'names' nor 'train'; correct it",
+        )
     splits = {}
     for key, split in SPLIT_KEYS.items():
         if entries.get(key) and split not in splits:

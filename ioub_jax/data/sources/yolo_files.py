@@ -24,7 +24,7 @@ _WAY_OUT = f"repair the file, {_SKIP_IMAGE}".removesuffix(".")
 
 @dataclasses.dataclass(frozen=True)
 class YoloImage:
-    """An image that can be used.
+    """A usable image.
 
     Attributes:
       image_id: its place in the split, from 1.
@@ -41,7 +41,7 @@ class YoloImage:
 
 @dataclasses.dataclass(frozen=True)
 class YoloFiles:
-    """What the files of a split say.
+    """Contents of a split's files.
 
     Attributes:
       images: the images that can be used.
@@ -57,7 +57,7 @@ class YoloFiles:
 
     @property
     def used_classes(self) -> list[int]:
-        """The class ids that rows have, sorted."""
+        """The class ids that occur in rows, sorted."""
         classes: list[int] = np.unique(self.rows.classes[self.rows.classes >= 0]).tolist()
         return classes
 
@@ -95,7 +95,7 @@ def read_files(layout: YoloLayout, split: str, problems: Problems) -> YoloFiles:
 
 
 def _tell_lists(listed: SplitImages, problems: Problems) -> None:
-    """Tells of the lines of lists that name no image, or one again."""
+    """Reports lines of lists that name no image, or an image again."""
     if listed.repeated:
         path, line, name = listed.repeated[0]
         count = len(listed.repeated)
@@ -124,16 +124,16 @@ def _tell_lists(listed: SplitImages, problems: Problems) -> None:
 def _check_labels(
     paths: Sequence[str], label_files: Sequence[str | None], folders: LabelFolders, split: str
 ) -> None:
-    """Refuses a split none of whose images has a label file: it would be background alone."""
+    """Refuses a split in which no image has a label file, since it would be background alone."""
     if any(label_files):
         return
     folder = os.path.dirname(paths[0])
     looked = dict.fromkeys((folders.folder_of(folder), folder))
     raise DataError(
-        f"{paths[0]}: has no label file, nor has any of the {len(paths):,} images of the split "
-        f"{split!r} (looked for {pathlib.Path(paths[0]).stem}.txt in {' and '.join(looked)}); put "
-        "the label files into a folder 'labels' where that of the images is called 'images', or "
-        "beside the images.",
+        f"{paths[0]}: has no label file, and neither has any of the {len(paths):,} images of the "
+        f"split {split!r} (looked for {pathlib.Path(paths[0]).stem}.txt in "
+        f"{' and '.join(looked)}); put the label files into a folder 'labels' beside a folder "
+        "'images' of the images, or next to the images.",
         "missing_annotation",
     )
 
@@ -141,11 +141,11 @@ def _check_labels(
 def _tell_of_split(
     layout: YoloLayout, split: str, label_files: Sequence[str | None], scored: int
 ) -> None:
-    """Tells what is right as it is, and may not have been meant."""
+    """Reports what is valid, but may not have been meant."""
     lacking = sum(label_file is None for label_file in label_files)
     if lacking:
         _log.info(
-            "%s %s: %s of %s images without a label file, and so without an object.",
+            "%s %s: %s of %s images without a label file, and therefore without objects.",
             layout.folder,
             split,
             f"{lacking:,}",
@@ -153,8 +153,8 @@ def _tell_of_split(
         )
     if scored:
         _log.warning(
-            "%s %s: %s a confidence, as those of detections; it is not read, and what was "
-            "detected counts as annotated.",
+            "%s %s: %s a confidence, as those of detections; it is not used, and the detections "
+            "count as annotations.",
             layout.folder,
             split,
             "1 row has" if scored == 1 else f"{scored:,} rows have",
@@ -178,7 +178,7 @@ class _Reader:
         self._owners: dict[str, str] = {}
 
     def read(self, paths: Sequence[str], label_files: Sequence[str | None]) -> None:
-        """Reads all of them; in threads, since files may be far away."""
+        """Reads all of them, in threads, since files may be far away."""
         with futures.ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as threads:
             contents = threads.map(_read_image, paths, label_files)
             read = zip(paths, label_files, contents, strict=True)
@@ -202,7 +202,7 @@ class _Reader:
         if owner != path:
             raise DataError(
                 f"{path}: has the label file of {os.path.basename(owner)}; keep one of the two "
-                f"images, or give it a label file of its own name, {_SKIP_IMAGE}",
+                f"images, or give it a label file with its own name, {_SKIP_IMAGE}",
                 "duplicate_image",
             )
         if isinstance(size, DataError):
@@ -212,7 +212,7 @@ class _Reader:
         self.images.append(YoloImage(number, path, label_file, size))
 
     def tell_orphans(self, orphans: Sequence[str]) -> None:
-        """Tells in one sentence of the label files that no image has."""
+        """Reports the label files without an image in one sentence."""
         if not orphans:
             return
         for path in orphans:
@@ -238,7 +238,7 @@ def _count_rows(text: str) -> int:
 def _read_image(
     path: str, label_file: str | None
 ) -> tuple[tuple[int, int] | DataError, str | DataError]:
-    """The size of an image and the text of its label file, or what is wrong with either."""
+    """The size of an image and the text of its label file, or the error of either."""
     size: tuple[int, int] | DataError
     text: str | DataError
     try:

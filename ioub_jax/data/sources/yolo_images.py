@@ -1,4 +1,4 @@
-"""The images that the folders and lists of a YOLO data set's split have."""
+"""The images in the folders and lists of a YOLO data set's split."""
 
 import pathlib
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class SplitImages:
         self.repeated: list[tuple[pathlib.Path, int, str]] = []
 
     def add(self, place: pathlib.Path, folders: Sequence[pathlib.Path]) -> None:
-        """Adds what a folder, a list or an image file stands for.
+        """Adds the images of a folder, of a list, or an image file.
 
         Args:
           place: it.

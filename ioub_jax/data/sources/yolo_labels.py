@@ -1,4 +1,4 @@
-"""Which label file an image of a YOLO data set has, and which label files have no image."""
+"""Matches between the images of a YOLO data set and its label files."""
 
 import os
 import re
@@ -18,7 +18,7 @@ _BEGINNING = 4096
 
 
 class LabelFolders:
-    """The label file of each image: in `labels` where its folder is below `images`, else beside it.
+    """The label file of each image: in `labels` if its folder is below `images`, else beside it.
 
     The last folder called `images` counts; where there is no such folder of labels, the label
     files lie beside the images. Each folder is listed once.
@@ -30,13 +30,13 @@ class LabelFolders:
         self._alike: dict[str, dict[str, list[str]]] = {}
 
     def folder_of(self, image_folder: str) -> str:
-        """The folder with the labels of the images of a folder."""
+        """The folder with the labels of a folder of images."""
         if image_folder not in self._folders:
             self._folders[image_folder] = _counterpart(image_folder) or image_folder
         return self._folders[image_folder]
 
     def find(self, image: str) -> str | None:
-        """The label file of an image; None where it has none."""
+        """The label file of an image, or None."""
         image_folder, name = os.path.split(image)
         folder, stem = self.folder_of(image_folder), os.path.splitext(name)[0]
         labels = self._labels(folder)
@@ -48,7 +48,7 @@ class LabelFolders:
         return os.path.join(folder, labels[stem])
 
     def orphans(self, images: Iterable[str], places: Iterable[str]) -> list[str]:
-        """The label files that no image has, sorted.
+        """The label files without an image, sorted.
 
         Empty ones are left out, and other texts, such as a list of classes.
 
@@ -95,7 +95,7 @@ def _has_image(folder: str, stem: str) -> bool:
 
 
 def _counterpart(image_folder: str) -> str | None:
-    """The folder of labels of a folder of images; None where there is none."""
+    """The folder of labels for a folder of images, or None."""
     parts = os.path.abspath(image_folder).split(os.sep)
     places = [place for place, part in enumerate(parts) if part.casefold() in _IMAGES]
     if not places:
@@ -111,7 +111,7 @@ def _counterpart(image_folder: str) -> str | None:
 
 
 def is_label_file(path: str) -> bool:
-    """Whether the first row of a file is one of a label file: a class and at least four numbers."""
+    """True if a file begins with a row of a label file: a class and at least four numbers."""
     try:
         with open(path, "rb") as file:
             text = decoded(file.read(_BEGINNING))
@@ -122,5 +122,5 @@ def is_label_file(path: str) -> bool:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a finite number as a label file has it."""
+    """True if a text is a finite number as label files have them."""
     return _NUMBER.fullmatch(text) is not None

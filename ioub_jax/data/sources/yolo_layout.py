@@ -1,4 +1,4 @@
-"""What there is in a YOLO data set's folder: who names the classes, and where each split lies."""
+"""Layout of a YOLO data set's folder: the source of class names, and the place of each split."""
 
 import collections
 import dataclasses
@@ -36,7 +36,7 @@ _LOOKED_AT = 500
 
 @dataclasses.dataclass(frozen=True)
 class YoloLayout:
-    """What there is.
+    """Parts of a YOLO data set that were found.
 
     Attributes:
       folder: the data set's folder.
@@ -59,7 +59,7 @@ class YoloLayout:
     _found: Mapping[str, tuple[str, ...]]
 
     def images(self, split: str) -> list[pathlib.Path]:
-        """The image files of a split that are there, in their order.
+        """The image files of a split that exist, in their order.
 
         Args:
           split: one of `splits`, 'all' for all of them, or a folder or a list.
@@ -70,7 +70,7 @@ class YoloLayout:
         return [pathlib.Path(path) for path in self.listed(split).paths]
 
     def listed(self, split: str) -> SplitImages:
-        """As `images`, with what of its lists is not there."""
+        """As `images`, with the missing entries of its lists."""
         images = SplitImages()
         for place in self._places_of(split):
             images.add(place, self._places.folders)
@@ -92,7 +92,7 @@ class YoloLayout:
         return [place.path]
 
     def _places_of_split(self, split: str) -> list[pathlib.Path]:
-        """The folders and lists of a split; where one is not there, those found in its place."""
+        """The folders and lists of a split, with substitutes for missing ones."""
         found = []
         for written in self.splits[split]:
             path = self._place(written)
@@ -102,15 +102,15 @@ class YoloLayout:
                 return found
             if path is None:
                 raise DataError(
-                    f"{self.description}: {split} is {written!r}, which is not there; correct it, "
-                    "or add what it names.",
+                    f"{self.description}: {split} is {written!r}, which does not exist; correct "
+                    "it, or add what it names.",
                     "folder",
                 )
             found.append(path)
         return found
 
     def _place(self, written: str) -> pathlib.Path | None:
-        """What a written path means; nothing where it would be what another one means."""
+        """The place that a written path means; none if it is what another path means."""
         places = self._all_places
         place = places[written]
         if place is None or place.is_written:
@@ -131,7 +131,7 @@ class YoloLayout:
         where = self.description or self.folder
         way_out = f"choose one of {names} in config.data.yolo"
         if tuple(self.splits) == (ALL,):
-            way_out = "set config.data.yolo.train_split=all where its images are to be trained on"
+            way_out = "set config.data.yolo.train_split=all to train on its images"
         return DataError(
             f"{where}: has no split {split!r} (there is {names or 'none'}); {way_out}, or give a "
             "folder or a list of images there.",
@@ -142,8 +142,8 @@ class YoloLayout:
         if missing:
             path, line, name = missing[0]
             return DataError(
-                f"{path}: none of the {len(missing):,} images that it lists is there, the first "
-                f"is {name!r} (line {line}); add them below {self.folder}.",
+                f"{path}: none of the {len(missing):,} images that it lists exists, the first is "
+                f"{name!r} (line {line}); add them below {self.folder}.",
                 "missing_image",
             )
         place = self._places_of(split)[0]
@@ -165,7 +165,7 @@ def _tell_moved(
 
 
 def find(path: str | os.PathLike[str]) -> YoloLayout | None:
-    """What there is of a YOLO data set in a folder.
+    """Finds the parts of a YOLO data set in a folder.
 
     Args:
       path: the folder, or the data.yaml or obj.data in it.
@@ -194,7 +194,7 @@ def find(path: str | os.PathLike[str]) -> YoloLayout | None:
 
 
 def open_layout(path: str | os.PathLike[str]) -> YoloLayout:
-    """As `find`, where there must be one.
+    """As `find`, for a folder that must have one.
 
     Raises:
       DataError: there is none, or as `find`.
@@ -216,7 +216,7 @@ def _why_not(path: pathlib.Path) -> str:
         return "there is no such folder; correct config.data.yolo.root."
     if path.is_file():
         read_description(path)  # which tells what is wrong with it
-        return "describes no data set; set config.data.yolo.root to the folder."
+        return "does not describe a data set; set config.data.yolo.root to the folder."
     below = [folder for folder in sorted(path.iterdir()) if folder.is_dir()]
     inside = [folder for folder in below if any(map(may_be_description, _candidates(folder)))]
     if inside:
@@ -224,7 +224,7 @@ def _why_not(path: pathlib.Path) -> str:
     return (
         "has neither a data.yaml or obj.data nor images with label files (rows of a class and "
         "numbers, in 'labels' beside 'images', or .txt beside the images); set "
-        "config.data.yolo.root to the folder that has."
+        "config.data.yolo.root to a folder that has them."
     )
 
 
@@ -235,15 +235,15 @@ def _candidates(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _description_in(folder: pathlib.Path) -> Description | None:
-    """The one description in a folder."""
+    """The only description in a folder."""
     found = [path for path in _candidates(folder) if may_be_description(path)]
     if len(found) > 1:
         found = [path for path in found if path.name.lower() in _DESCRIPTIONS] or found
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
         raise DataError(
-            f"{folder}: {names} each describe a data set; set config.data.yolo.root to the one "
-            f"that is meant, such as {found[0]}.",
+            f"{folder}: {names} each describe a data set; set config.data.yolo.root to one of "
+            f"them, such as {found[0]}.",
             "folder",
         )
     return read_description(found[0]) if found else None
@@ -258,7 +258,7 @@ def _darknet_description_in(folder: pathlib.Path) -> pathlib.Path | None:
 
 
 def _splits_in(folder: pathlib.Path) -> dict[str, tuple[str, ...]]:
-    """The splits that the names of folders or lists tell; else all that is there."""
+    """The splits that the names of folders or lists tell; else everything there is."""
     folders = sorted(path for path in folder.iterdir() if path.is_dir())
     images = [path for path in folders if path.name.casefold() == "images"]
     splits: dict[str, list[str]] = collections.defaultdict(list)
@@ -286,7 +286,7 @@ def _without_all(splits: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, 
 
 
 def _has_labels(splits: Mapping[str, tuple[str, ...]]) -> bool:
-    """Whether any of the first images has a label file with a row in it."""
+    """True if any of the first images has a label file with a row in it."""
     labels = LabelFolders()
     for places in splits.values():
         for place in map(pathlib.Path, places):
@@ -334,14 +334,14 @@ def _names_file(
     places: Places,
     found: Mapping[str, tuple[str, ...]],
 ) -> pathlib.Path | None:
-    """The file that names the classes, or at least says how many there are."""
+    """The file that names the classes, or at least gives their number."""
     if description is not None and description.names is not None:
         return description.path
     if description is not None and description.names_file:
         place = places.find(description.names_file)
         if place is None:
             raise DataError(
-                f"{description.path}: names is {description.names_file!r}, which is not there; "
+                f"{description.path}: names is {description.names_file!r}, which does not exist; "
                 "correct it, or add the file.",
                 "folder",
             )
@@ -353,7 +353,7 @@ def _names_file(
 
 
 def _bases(description: Description) -> list[pathlib.Path]:
-    """What the paths of a description may be relative to."""
+    """Folders that the paths of a description may be relative to."""
     folder = description.path.parent
     places = Places([folder, folder.parent])
     base = places.find(description.base) if description.base else None

@@ -31,7 +31,7 @@ def find_names_file(folder: pathlib.Path, places: Iterable[str]) -> pathlib.Path
         for other in found[1:]:
             if read_names(other) != read_names(found[0]):
                 raise DataError(
-                    f"{other}: names other classes than {found[0]}; keep the one that is right.",
+                    f"{other}: names other classes than {found[0]}; keep the right one.",
                     "broken_annotation",
                 )
         if found:

@@ -1,4 +1,4 @@
-"""Where the folders, lists and images are that the files of a YOLO data set name."""
+"""Search for the folders, lists and images that the files of a YOLO data set name."""
 
 import dataclasses
 import os
@@ -26,7 +26,7 @@ class Place:
 
 
 class Places:
-    """Finds what paths mean that may have been written on another machine or for another folder.
+    """Finds the places of paths that may be from another machine or for another folder.
 
     Such a path is looked for as it is written; then without the '../' at its beginning, as
     Roboflow writes them; then without more and more of its first folders.
@@ -41,7 +41,7 @@ class Places:
         self._within: dict[str, list[str]] = {}
 
     def find(self, written: str) -> Place | None:
-        """The folder or file that a path means; None where there is none."""
+        """The folder or file that a path means, or None."""
         for path, is_written in self._readings(written):
             if os.path.exists(path):
                 return Place(pathlib.Path(path), is_written)
@@ -74,7 +74,7 @@ class Places:
         return self._listings[folder]
 
     def _readings(self, written: str) -> Iterator[tuple[str, bool]]:
-        """The paths that one may mean, and whether it says so."""
+        """The paths that a written one may mean, and whether it states that."""
         text = os.path.expanduser(written).replace("\\", "/")
         is_absolute = text.startswith("/") or bool(_DRIVE.match(text))
         if "\0" in text:
@@ -92,7 +92,7 @@ class Places:
 
 
 def images_below(folder: pathlib.Path) -> list[str]:
-    """The image files in and below a folder, sorted by folder and name; none that is hidden."""
+    """The image files in a folder and its subfolders, sorted by folder and name, no hidden ones."""
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -1,4 +1,4 @@
-"""What the rows of YOLO's label files say: a class and a box, or a polygon around the object."""
+"""Rows of YOLO label files: a class and a box, or a polygon around the object."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ _Corners = tuple[float, float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class RowFault:
-    """What is wrong with a row.
+    """Fault of a row.
 
     Attributes:
       kind: a key of `checks.KINDS`.
@@ -89,7 +89,7 @@ class RowReader:
         self._scored = 0
 
     def add(self, owner: int, text: str) -> int:
-        """Reads the text of the file of a number; gives how many rows it has."""
+        """Reads the text of the file of a number; returns the number of its rows."""
         before = len(self._table)
         for line, row in enumerate(text.splitlines(), start=1):
             fields = row.split()
@@ -104,14 +104,14 @@ class RowReader:
         return Rows(owners, lines, classes, table[:, 3:], self._faults, self._scored)
 
     def _read(self, fields: Sequence[str]) -> tuple[float, float, float, float, float]:
-        """The class and the corners of a row; -1 and NaN where it says none."""
+        """The class and the corners of a row; -1 and NaN if it has none."""
         class_id, corners = -1.0, _NO_BOX
         try:
             class_id = _class_id(fields[0])
             corners = self._corners(fields)
             if class_id < 0:
                 first = _shown(fields[0])
-                raise _Fault(f"begins with {first}, which is no id of a class; {_REPAIR}")
+                raise _Fault(f"begins with {first}, which is not the id of a class; {_REPAIR}")
         except _Fault as fault:
             kind = "unknown_category" if corners is not _NO_BOX else "bad_box"
             row = _shown(" ".join(fields))
@@ -119,29 +119,29 @@ class RowReader:
         return class_id, *corners
 
     def _corners(self, fields: Sequence[str]) -> _Corners:
-        """The corners of the box, or around the polygon, that a row says."""
+        """The corners of a row's box, or those around its polygon."""
         numbers = _numbers(fields)
         count, keypoints = len(numbers), self._keypoint_numbers
         is_scored = count in (5, 5 + keypoints) if keypoints else count % 2 == 1 and count > 4
         is_box = count - is_scored in (4, 4 + keypoints)
         if keypoints and not is_box:
             raise _Fault(
-                f"has {count} numbers behind its class, where the yaml's kpt_shape asks for "
+                f"has {count} numbers after its class, but the yaml's kpt_shape requires "
                 f"{4 + keypoints}; {_REPAIR}"
             )
         if count < 4:
             advice = f"a row is {_ROWS}"
             if "," in "".join(fields):
                 advice = "separate numbers by spaces, not commas"
-            raise _Fault(f"has {count} numbers behind its class; {advice}")
+            raise _Fault(f"has {count} numbers after its class; {advice}")
         if count > 6 and not keypoints and _may_have_keypoints(numbers):
             raise _Fault(
-                f"may be a box with {(count - 4) // 3} keypoints; say so in the yaml with "
+                f"may be a box with {(count - 4) // 3} keypoints; state that in the yaml with "
                 f"kpt_shape: [{(count - 4) // 3}, 3]"
             )
         if is_scored and not 0 <= numbers.pop() <= 1:
             raise _Fault(
-                f"ends with {fields[-1]}, which is no confidence, 0 to 1, behind {count - 1} "
+                f"ends with {fields[-1]}, which is not a confidence, 0 to 1, after {count - 1} "
                 f"numbers; a row is {_ROWS}"
             )
         largest = max(map(abs, numbers))
@@ -159,20 +159,20 @@ def _shown(text: str) -> str:
 
 
 def _numbers(fields: Sequence[str]) -> list[float]:
-    """What stands behind the class."""
+    """Numbers after the class."""
     try:
         numbers = [float(field) for field in fields[1:]]
     except ValueError:
         faulty = next(field for field in fields[1:] if not is_number(field))
-        advice = "write a point for each comma" if "," in faulty else _REPAIR
-        raise _Fault(f"has {_shown(faulty)}, which is no number; {advice}") from None
+        advice = "write decimal points, not commas" if "," in faulty else _REPAIR
+        raise _Fault(f"has {_shown(faulty)}, which is not a number; {advice}") from None
     if not math.isfinite(sum(numbers)):
         raise _Fault(f"has a number that is not finite; {_REPAIR}")
     return numbers
 
 
 def _class_id(field: str) -> float:
-    """The id that begins a row, also where it is written as 2.0; -1 where it is none."""
+    """The id at the beginning of a row, also one written as 2.0; -1 if it is not an id."""
     try:
         number = float(field)
     except ValueError:
@@ -181,7 +181,7 @@ def _class_id(field: str) -> float:
 
 
 def _may_have_keypoints(numbers: Sequence[float]) -> bool:
-    """Whether every third number behind a box is a visibility, 0, 1 or 2, as that of a keypoint.
+    """True if every third number after a box is 0, 1 or 2, as the visibility of a keypoint.
 
     A polygon has such numbers by chance where a point lies on the edge of the image, but not many.
     """

@@ -232,7 +232,7 @@ def test_an_unknown_on_error_is_refused(tmp_path):
 
 
 def test_nothing_wrong_is_said():
-    assert audit_report.format_findings([]) == "Nothing wrong was found."
+    assert audit_report.format_findings([]) == "No problems were found."
 
 
 def test_shapes_can_be_audited_too(tmp_path):

@@ -47,7 +47,7 @@ def written(corners, layout, *, says, size=(480, 640), unit=0, categories=((), (
         ("xywh", "xyxy", "[xmin, ymin, width, height]", "xmax = xmin + width"),
         ("cxcywh", "xyxy", "[centre x, centre y, width, height]", "xmin = centre x - width / 2"),
         ("yxyx", "xywh", "[ymin, xmin, ymax, xmax]", "width = xmax - xmin"),
-        ("yxyx", "xyxy", "[ymin, xmin, ymax, xmax]", "x and y exchanged in both corners"),
+        ("yxyx", "xyxy", "[ymin, xmin, ymax, xmax]", "x and y swapped in both corners"),
     ],
 )
 def test_a_wrong_layout_is_told(layout, says, beginning, conversion):
@@ -96,7 +96,7 @@ def test_the_share_in_the_sentence_by_hand():
     boxes = WrittenBoxes("xywh", np.array(corners, float), np.full((6, 2), 100.0))
     assert find_format_mistakes(boxes) == [
         "Your boxes look like [xmin, ymin, xmax, ymax]: read as COCO's [x, y, width, height], "
-        "60 % of them leave their image, read like that none or hardly any. Convert them with "
+        "60 % of them leave their image; read that way, none or hardly any do. Convert them with "
         "width = xmax - xmin and height = ymax - ymin."
     ]
 
@@ -116,7 +116,7 @@ def test_per_cent_are_told_with_their_layout(layout, says):
     boxes = written(random_corners(1), layout, says=says, unit=100)
     (sentence,) = find_format_mistakes(boxes)
     names = {"xywh": "[xmin, ymin, w", "xyxy": "[xmin, ymin, xmax", "cxcywh": "[centre x"}
-    assert sentence.startswith(f"Your boxes look like per cent of the image, {names[layout]}")
+    assert sentence.startswith(f"Your boxes look like percentages of the image, {names[layout]}")
     assert "Multiply x and width by the image's width / 100" in sentence
     assert ("and convert with" in sentence) == (layout != says)
 
@@ -296,8 +296,8 @@ def test_real_boxes_in_another_layout_are_told(shared_data):
         ((0.25, 0.5, 0, 0), "zero_based", None),  # as it is set
         ((0, 0, 1, 1), "devkit", "set config.data.voc.pixels='one_based_exclusive'"),
         ((0, 0, 1, 1), "one_based_exclusive", None),
-        ((0, 0, 2, 2), "devkit", "that is no proof"),  # careless, but not by a pixel
-        ((1, 1, 0, 0), "devkit", "that is no proof"),  # no box begins at 1
+        ((0, 0, 2, 2), "devkit", "this is not certain"),  # careless, but not by a pixel
+        ((1, 1, 0, 0), "devkit", "this is not certain"),  # no box begins at 1
         ((1, 1, 0, 0), "zero_based", None),  # as it is set, and there is no proof
     ],
 )

@@ -58,7 +58,7 @@ def test_every_bad_header_is_told(folder):
     assert "is 16x12 pixels but its annotation says 32x24; if the image was resized" in str(
         problems[2]
     )
-    assert "width and height are exchanged in the annotation" in str(problems[4])
+    assert "width and height are swapped in the annotation" in str(problems[4])
 
 
 def test_kinds_that_are_not_read_are_told_without_decoding(folder):
@@ -125,5 +125,5 @@ def test_headers_tell_how_many_bands_there_are(tmp_path):
     assert ["four.tif: has 4 bands that" in str(one) for one in check_headers(source)[0]] == [True]
     source = source.read_with(dataclasses.replace(source.reading, channels=4))
     problems, _ = check_headers(source)
-    sentence = "three.tif: has 3 channels, where config.model.in_channels=4 asks for 4"
+    sentence = "three.tif: has 3 channels, where config.model.in_channels=4 requires 4"
     assert [sentence in str(problem) for problem in problems] == [True]

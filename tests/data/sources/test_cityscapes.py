@@ -177,7 +177,7 @@ def _with(*objects):
 
 IMAGE_LEFT_OUT = [1, None, 1]
 OBJECT_LEFT_OUT = [1, 1, 1]
-BROKEN = r"_gtFine_polygons\.json: is no JSON with imgHeight, imgWidth and objects \("
+BROKEN = r"_gtFine_polygons\.json: is not a JSON with imgHeight, imgWidth and objects \("
 
 # What is done to image 2, the kind, the sentence, and the objects that 'skip' leaves of each image.
 DAMAGE = {
@@ -216,7 +216,7 @@ DAMAGE = {
     "objects null": (
         _write_json('{"imgWidth": 64, "imgHeight": 32, "objects": null}'),
         "broken_annotation",
-        BROKEN + "ValueError: objects is no list",
+        BROKEN + "ValueError: objects is not a list",
         IMAGE_LEFT_OUT,
     ),
     "unknown label": (
@@ -240,14 +240,15 @@ DAMAGE = {
     "no polygon": (
         _with({"label": "car"}, _object()),
         "bad_box",
-        r"object number 1 \(car\) has a polygon, None, that is no list of pairs of finite numbers",
+        r"object number 1 \(car\) has a polygon, None, that is not a list of pairs of finite "
+        "numbers",
         OBJECT_LEFT_OUT,
     ),
     **{
         f"polygon with {bad!r:.9}": (
             _with(_object(polygon=[[1, 1], [5, bad], [3, 9]]), _object()),
             "bad_box",
-            r"object number 1 \(car\) has a polygon, .*, that is no list of pairs of finite numb",
+            r"object number 1 \(car\) has a polygon, .*, that is not a list of pairs of finite",
             OBJECT_LEFT_OUT,
         )
         for bad in (float("nan"), float("inf"), "7", None, [1], 10**9, 10**400)
@@ -255,7 +256,7 @@ DAMAGE = {
     "two corners": (
         _with(_object(), _object("person", [[1, 1], [5, 5]])),
         "no_area",
-        r"object number 2 \(person\) has a polygon, .* that has 2 corners and so no area",
+        r"object number 2 \(person\) has a polygon, .* that has 2 corners and therefore no area",
         OBJECT_LEFT_OUT,
     ),
     "outside": (

@@ -122,10 +122,10 @@ def test_chosen_classes_may_be_lacking_in_all_splits_but_training(data, tmp_path
     assert source.classes == ("bolt",) and source.annotations(0).labels.tolist() == [0]
     source = create_source(data, "test", categories=[(2, "nut"), (1, "bolt")])
     assert source.classes == ("nut", "bolt") and source.annotations(0).labels.tolist() == [1]
-    with pytest.raises(DataError, match="classes names 'nut', which is no category of the file"):
+    with pytest.raises(DataError, match="classes names 'nut', which is not a category of the file"):
         create_source(data, "train")
     data.coco.classes = ("nut",)  # of which the file has none
-    with pytest.raises(DataError, match="classes names 'nut', which is no category of the file"):
+    with pytest.raises(DataError, match="classes names 'nut', which is not a category of the file"):
         create_source(data, "val")
 
 
@@ -136,7 +136,7 @@ def test_of_a_source_with_fixed_classes_the_others_are_named(data):
     assert str(error.value).startswith(
         "The val split of shapes: has objects of classes that the training data lacks: 'ellipse'; "
     )
-    assert str(error.value).endswith("; use data of the classes that were trained.")
+    assert str(error.value).endswith("; use data with the trained classes.")
     own = create_source(data, "val")
     categories = list(zip(own.category_ids, own.classes, strict=True))
     assert create_source(data, "val", categories=categories).classes == own.classes

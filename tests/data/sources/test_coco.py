@@ -88,7 +88,7 @@ def test_classes_pick_and_order_categories_and_the_others_are_no_objects(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("classes", "fault"), [(("cow", "Bee"), "which is no category"), (("ant", "ant"), "twice")]
+    ("classes", "fault"), [(("cow", "Bee"), "which is not a category"), (("ant", "ant"), "twice")]
 )
 def test_a_class_that_the_file_lacks_is_named_with_those_it_has(tmp_path, classes, fault):
     path = _write(tmp_path, [])
@@ -344,5 +344,5 @@ def test_a_real_annotation_file_without_its_images(shared_data):
     assert caught.value.kind == "missing_image"
     with pytest.raises(DataError, match=r"none of its 100 images can be used"):
         CocoSource(path, folder, on_error="skip")
-    with pytest.raises(DataError, match=r"it holds a list .*, it looks like a results file"):
+    with pytest.raises(DataError, match=r"it contains a list .*, it looks like a results file"):
         CocoSource(folder / "instances_val2014_fakebbox100_results.json", folder)

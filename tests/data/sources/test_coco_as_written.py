@@ -197,11 +197,11 @@ MISSING = {
             (folder.root / "images/day").mkdir(),
             folder.image(1).rename(folder.root / "images/day/a.jpg"),
         ),
-        r"add the file or set config\.data\.coco\.train_images to '/.*/images/day', where ther",
+        r"add the file or set config\.data\.coco\.train_images to '/.*/images/day', which has",
     ),
     "beside the JSON": (
         lambda folder: folder.image(1).rename(folder.root / "a.jpg"),
-        r"add the file or set config\.data\.coco\.train_images to '/.*', where there is ",
+        r"add the file or set config\.data\.coco\.train_images to '/.*', which has a file ",
     ),
     "two that may be meant": (
         lambda folder: (
@@ -250,7 +250,7 @@ OTHER_FILES = {
     "Label Studio's JSON-MIN": (
         "min.json",
         [{"image": "/data/a.jpg", "label": [], "id": 1, "annotator": 1, "lead_time": 2.5}],
-        "it holds a list instead of an object, it looks like Label Studio's JSON-MIN; export as CO",
+        "it contains a list instead of an object, it looks like Label Studio's JSON-MIN; export as",
     ),
     "Label Studio's JSON": (
         "ls.json",
@@ -282,7 +282,7 @@ def test_files_of_other_formats_are_named(tmp_path, name):
     (tmp_path / file).write_text(text)
     with pytest.raises(DataError, match=words) as caught:
         CocoSource(tmp_path / file, tmp_path)
-    assert caught.value.kind == "broken_annotation" and "no COCO instances file" in str(
+    assert caught.value.kind == "broken_annotation" and "not a COCO instances file" in str(
         caught.value
     )
 

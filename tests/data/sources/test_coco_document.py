@@ -269,10 +269,13 @@ def test_broken_json_is_told_before_a_wrong_entry_or_category(folder, monkeypatc
     wrong = [ENTRY | {"image_id": 9}, ENTRY, ENTRY | {"note": "end"}]
     text = json.dumps({"images": images, "categories": [], "annotations": wrong})
     for text_now, words in (
-        (text.replace("[]", '[{"id": 5, "name": "bee"}]'), "is of image 9, which is not listed"),
+        (
+            text.replace("[]", '[{"id": 5, "name": "bee"}]'),
+            "belongs to image 9, which is not listed",
+        ),
         (text, "lists no categories"),
-        (text.replace("[]", '[{"id": 5, "name": "b"}]').replace('"end"', "'end'"), "or no JSON"),
-        (text.replace('"end"', "'end'"), "is empty, cut off or no JSON"),
+        (text.replace("[]", '[{"id": 5, "name": "b"}]').replace('"end"', "'end'"), "or not JSON"),
+        (text.replace('"end"', "'end'"), "is empty, truncated or not JSON"),
     ):
         (folder / "instances.json").write_text(text_now)
         with pytest.raises(DataError, match=words):

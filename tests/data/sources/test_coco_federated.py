@@ -122,7 +122,7 @@ def test_other_files_say_nothing_of_it(lvis):
     [
         ({"neg_category_ids": None}, "image 30 has the neg_category_ids None, where other images"),
         ({"neg_category_ids": "1, 2"}, "image 30 has the neg_category_ids '1, 2', where other"),
-        ({"neg_category_ids": [1, 99]}, "image 30 has 99 among its neg_category_ids, which is no"),
+        ({"neg_category_ids": [1, 99]}, "image 30 has 99 among its neg_category_ids, which is not"),
         ({"not_exhaustive_category_ids": [None]}, "has None among its not_exhaustive_category_ids"),
     ],
 )

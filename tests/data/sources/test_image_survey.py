@@ -156,7 +156,7 @@ def test_ignored_orientations_are_told_in_one_line(tmp_path, caplog):
     write_coco(tmp_path, [_photo(6), _photo(1), _photo(3)], [LYING] * 3, [[6, 8, 24, 20]])
     source = _open(tmp_path)
     assert [record.getMessage() for record in caplog.records] == [
-        "coco train: 2 of 3 images have an EXIF orientation, which is ignored: boxes are of the "
+        "coco train: 2 of 3 images have an EXIF orientation, which is ignored: boxes refer to the "
         "pixels as stored. If they were drawn on upright images, set config.data.exif='apply'."
     ]
     np.testing.assert_array_equal(source.sizes, [LYING] * 3)
@@ -175,7 +175,7 @@ def test_a_size_that_is_neither_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("largest", "bit_depth", "words"),
     [
-        ([900, 3800], None, ["span 0 to 3,800, which 12 bits hold; they are read as 12 bits"]),
+        ([900, 3800], None, ["span 0 to 3,800, which 12 bits can hold; they are read as 12 bits"]),
         (
             [900, 3800],
             16,

@@ -73,11 +73,11 @@ def test_the_lines_by_hand():
         "Boxes: 1 of 25 are trained on; not 2 crowds (config.matcher.crowd), 1 difficult "
         "(config.matcher.difficult), 2 beyond config.data.max_boxes, 5 of other classes, 7 listed "
         "twice, 1 without area, 3 of images that are not listed, 1 region to ignore, 2 of images "
-        "that are left out; changed: 1,200 clipped to their image, 1 put in order (corners "
-        "exchanged).",
+        "that are left out; changed: 1,200 clipped to their image, 1 put in order (swapped "
+        "corners).",
         "Images: 1 of 6 are trained on; not 3 without a box to learn (config.data.keep_empty), 1 "
         "whose file is missing, 1 for other reasons; changed: 2 ids read as another type, 1 file "
-        "name read as the one file they can mean.",
+        "name read as the only file that they can mean.",
     )
     of_a, of_b = learned.classes
     assert (of_a.boxes, of_a.usable, of_a.beyond_max_boxes, of_a.left_out) == (3, 1, 2, 1)
@@ -100,7 +100,7 @@ def test_evaluation_has_all_but_crowds():
 def test_what_is_drawn_is_not_counted():
     learned = count_learned(ShapesSource(20, (64, 64), 0, "train"), Rules(verb="trained on"))
     assert learned.lines() == (
-        "Boxes: known when their images are drawn, all are trained on.",
+        "Boxes: known only when their images are drawn; all are trained on.",
         "Images: all 20 are trained on.",
     )
 

@@ -8,7 +8,7 @@ from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.coco import CocoSource
 
 LACKS = "it lacks 'images' and 'categories' (its keys: {})"
-LIST = "it holds a list instead of an object"
+LIST = "it contains a list instead of an object"
 DATUMARO = (
     "convert its folder with datumaro 1.13.12: datumaro.Dataset.import_from(FOLDER, '{}')"
     ".export(OUTPUT, 'coco_instances')"
@@ -160,7 +160,7 @@ def test_a_file_of_another_format_is_named_with_what_converts_it(tmp_path, name)
     with pytest.raises(DataError) as caught:
         CocoSource(path, tmp_path, split="train")
     assert str(caught.value) == (
-        f"{path}: is no COCO instances file, {words}, or set config.data.coco.train_annotations to "
-        "an instances JSON."
+        f"{path}: is not a COCO instances file, {words}, or set config.data.coco.train_annotations "
+        "to an instances JSON."
     )
     assert caught.value.kind == "broken_annotation"

@@ -129,7 +129,9 @@ def test_chosen_classes_may_be_of_any_file(data):
     assert source.classes == ("bird", "dog") and source.category_ids == (1, 7)
     assert objects(source) == {1: ["dog"], 2: ["dog"], 3: ["bird"], 4: ["bird"]}
     data.coco.classes = ("bird", "dog", "fish")
-    with pytest.raises(DataError, match=r"names 'fish', which is no category of any of the files"):
+    with pytest.raises(
+        DataError, match=r"names 'fish', which is not a category of any of the files"
+    ):
         data_parts.open_source(data, "train")
 
 

@@ -61,8 +61,8 @@ def test_half_an_image_is_one_and_less_is_told():
     # .5 images of class 1 are one; .4 of class 2 are none; 10.4 of all are 10.
     assert splits._images_of_classes(parts.part("val")).tolist() == [9, 1, 0]
     assert str(parts) == (
-        "Split: 94 train, 10 val (data.split.val=0.1, seed 0); 1 class is not in val, having too "
-        "few images: class 2 (4)."
+        "Split: 94 train, 10 val (data.split.val=0.1, seed 0); 1 class is not in val, which has "
+        "too few images: class 2 (4)."
     )
 
 
@@ -169,20 +169,22 @@ def test_the_numbers_of_a_part_add_up_to_the_whole():
         (
             {"val": 0.01},
             20,
-            "config.data.split.val is 0.01, which is none of the 20 images of the training data; "
+            "config.data.split.val is 0.01, which selects none of the 20 images "
+            "of the training data; "
             "set --config.data.split.val=0.05 or more, or add images.",
         ),
         (
             {"val": 0.3, "test": 0.1},
             3,
-            "config.data.split.test is 0.1, which is none of the 3 images of the training data; "
+            "config.data.split.test is 0.1, which selects none of the 3 images "
+            "of the training data; "
             "set --config.data.split.test=0.34 or more, or add images.",
         ),
         (
             {"val": 0.9},
             1,
             "config.data.split holds out a part of the training data, but all of its images are "
-            "one: a single file, or files of the same bytes; add images.",
+            "the same: a single file, or files with the same bytes; add images.",
         ),
     ],
 )
@@ -198,7 +200,7 @@ def test_what_are_no_shares_is_refused():
         ({"val": -0.1}, "val is -0.1; it must be a share, at least 0 and below 1."),
         (
             {"val": 0.5, "test": 0.5},
-            "val is 0.5 and test is 0.5, which leaves nothing to train on; make them smaller.",
+            "val is 0.5 and test is 0.5, which leaves no images to train on; give smaller shares.",
         ),
     ):
         with pytest.raises(ValueError) as caught:

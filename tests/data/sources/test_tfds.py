@@ -200,7 +200,7 @@ BAD_OBJECTS = {
     ),
     "beyond": ((0.2, 1.001, 0.4, 1.002), 0, "outside", "is outside its image", WHOLE),
     "no label": (
-        (0.25, 0.25, 0.5, 0.5), -1, "unknown_category", r"label -1; .*is of no class",
+        (0.25, 0.25, 0.5, 0.5), -1, "unknown_category", r"label -1; .*has no class",
         [16, 12, 32, 24],
     ),
 }  # fmt: skip
@@ -238,7 +238,7 @@ def test_a_bad_image_gets_a_sentence_or_is_left_out(tmp_path):
     box = [{"bbox": np.array([0.5, 0.25, 0.5, 0.5], np.float32)}]
     examples = [{"image": data, "objects": box * bad} for data, bad in ((_png(), 0), (b"gif", 1))]
     folder = _prepare_plain(tmp_path, examples)
-    with pytest.raises(DataError, match=r"record \d: is no image that can be read; ") as caught:
+    with pytest.raises(DataError, match=r"record \d: is not a readable image; ") as caught:
         TfdsSource("plain", "train", tmp_path)
     assert caught.value.kind == "unreadable_image"
     source = TfdsSource("plain", "train", tmp_path, on_error="skip")
@@ -434,7 +434,7 @@ def test_where_nobody_may_write_the_index_goes_to_the_users_cache(
     closed.append(cache_folder)
     with caplog.at_level(logging.WARNING):
         assert len(TfdsSource("coco/2017", "validation", coco_dir)) == 2
-    assert "coco/2017 validation: what was read cannot be kept in " in caplog.text
+    assert "coco/2017 validation: the index cannot be kept in " in caplog.text
     assert "(Read-only file system)" in caplog.text
 
 
@@ -486,7 +486,7 @@ def test_damaged_folders_are_told(coco_dir):
     with pytest.raises(DataError, match=r"(No such file|not found).*prepare the data set again"):
         TfdsSource("coco/2017", "train", coco_dir)
     (folder / "features.json").write_text("{")
-    with pytest.raises(DataError, match=r"1\.1\.0: is no data set that TFDS can open \("):
+    with pytest.raises(DataError, match=r"1\.1\.0: is not a data set that TFDS can open \("):
         TfdsSource("coco/2017", "train", coco_dir)
 
 
@@ -505,9 +505,9 @@ def _other_features():
             },
             "boxes in the format XYWH",
         ),
-        "no class label": (
+        "not a class label": (
             {"image": image, "objects": sequence({"bbox": box, "label": np.int64})},
-            "'objects/label' that is no class label",
+            "'objects/label' that is not a class label",
         ),
     }
 

@@ -118,7 +118,7 @@ def _content(file):
 def test_a_folder_that_cannot_be_written_is_told(whole, tmp_path):
     (tmp_path / "file").write_text("")
     source = TileSource(whole, TILING, tmp_path / "file" / "decoded")
-    with pytest.raises(DataError, match=r"cannot be kept there decoded, which takes .* MB \(Not a"):
+    with pytest.raises(DataError, match=r"cannot be cached there, which takes .* MB \(Not a"):
         source.load(0)
 
 

@@ -117,7 +117,7 @@ def test_the_name_of_a_project_is_told_as_that(tmp_path):
             {"difficult": 1, "no_area": 10, "other_classes": 1},
             "1 of 12 boxes is difficult, 1 of 12 boxes is of other classes, 10 of 12 boxes are "
             "left out. Train on difficult objects: --config.matcher.difficult=keep; or choose "
-            "classes in config.data.voc.classes; or mend what ioub check_data names.",
+            "classes in config.data.voc.classes; or fix the problems that ioub check_data lists.",
         ),
     ],
 )

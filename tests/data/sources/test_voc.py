@@ -114,7 +114,7 @@ PARSING_DAMAGE = {
     "size 0 of what is no image": (
         "unreadable_image",
         lambda root: [_write_xml(_xml(size=(0, 0)))(root), _write_image(b"no image")(root)],
-        r"JPEGImages/b\.jpg: is no image with a readable size, and its annotation gives none",
+        r"JPEGImages/b\.jpg: is not an image with a readable size, and its annotation has none",
         ("ac", None),
     ),
     # A line of 5..9 is the square of side 4 around it: x 4 + 2 to each side.
@@ -229,8 +229,8 @@ def test_damage_gets_a_sentence_or_is_skipped_and_counted(folder, damage):
 DECODING_DAMAGE = {
     "truncated": (_write_image(_jpeg()[:-200]), r"the image is truncated, .*; copy or download"),
     "only the head": (_write_image(_jpeg()[:100]), r"the image is truncated"),
-    "no bytes": (_write_image(b""), r"is empty or no image"),
-    "not an image": (_write_image(b"<html>404</html>" * 9), r"is empty or no image"),
+    "no bytes": (_write_image(b""), r"is empty or not an image"),
+    "not an image": (_write_image(b"<html>404</html>" * 9), r"is empty or not an image"),
     "other size": (
         _write_image(_jpeg(32, 48)),
         r"is 32x48 pixels but its annotation says 64x48; if the image was resized",
@@ -566,7 +566,7 @@ WRONG_PLACES = {
     "a year as root": (
         "VOCdevkit/VOC2007",
         "VOC2007",
-        r"VOC2007 itself holds them, set config\..*test_folders to \('\.',\)\.",
+        r"VOC2007 itself contains them, set config\..*test_folders to \('\.',\)\.",
     ),
     "nothing there": ("VOCdevkit/VOC2007/Annotations", ".", r"set config\.data\.voc\.root to the"),
 }

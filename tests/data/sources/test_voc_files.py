@@ -191,7 +191,7 @@ UNRESOLVED = {
     "one XML, two folders": (
         ["Annotations/a.xml", "JPEGImages/1/a.png", "JPEGImages/2/a.png"],
         "all",
-        r"JPEGImages/a\.jpg: may be 1/a or 2/a; put a\.xml into a folder as that of its image, or",
+        r"JPEGImages/a\.jpg: may be 1/a or 2/a; put a\.xml into a folder that corresponds to that",
     ),
     "XML of another folder": (
         ["Annotations/2/a.xml", "JPEGImages/1/a.png", "JPEGImages/2/b.png", "Annotations/2/b.xml",
@@ -218,7 +218,7 @@ UNRESOLVED = {
     "two layouts": (
         ["Annotations/a.xml", "images/a.png", "Images/a.png"],
         "all",
-        r"the files of JPEGImages may be those in Images and images; keep one of them, or call it",
+        r"the files of JPEGImages may be those in Images and images; keep one of them, or name it",
     ),
     "a folder for each split": (
         ["train/a.xml", "train/a.png", "valid/b.xml", "valid/b.png"],

@@ -35,7 +35,7 @@ def test_where_the_tool_writes_none_for_an_image_without_objects(folder, caplog)
         source = VocSource(folder)
     counts = [len(source.annotations(index).boxes) for index in range(len(source))]
     assert counts == [1, 0, 1] and not source.skipped
-    assert "read as images without objects, for which datumaro or CVAT writes none" in caplog.text
+    assert "read as images without objects, since datumaro or CVAT writes none" in caplog.text
     with pytest.raises(DataError, match=r"b\.png: has no XML \(1 of 3 images has none\)"):
         VocSource(folder, unannotated="problem")
 

@@ -172,8 +172,9 @@ def test_what_is_given_counts_and_what_speaks_against_it_is_told(caplog):
         assert choose_pixels("devkit", seen, "data") == "devkit"
     (message,) = caplog.messages
     assert message == (
-        "data: pixels are read as 'devkit', although 50 of 50 boxes have fractions, as no pixel "
-        "has, as in 'zero_based'; if these are right, that moves left and top edges by +1 px."
+        "data: pixels are read as 'devkit', although 50 of 50 boxes have fractions, which pixels "
+        "do not have, as in 'zero_based'; if these are right, that moves left and top edges by +1 "
+        "px."
     )
     caplog.clear()
     choose_pixels("zero_based", seen, "data")

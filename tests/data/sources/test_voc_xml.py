@@ -124,16 +124,16 @@ BAD = {
     ),
     "CVAT's XML": (
         {"inside": "<image id='0' name='a.png'/>", "tag": "annotations"},
-        "FOLDER/a.xml: is no VOC annotation, its element is <annotations>, it looks like CVAT's "
-        "XML; export as COCO there, or convert it with globox 2.9.0: globox convert FILE coco.json "
-        f"-f cvat -F coco -A, {SKIP_IMAGE}",
+        "FOLDER/a.xml: is not a VOC annotation, its root element is <annotations>, it looks like "
+        "CVAT's XML; export as COCO there, or convert it with globox 2.9.0: globox convert FILE "
+        f"coco.json -f cvat -F coco -A, {SKIP_IMAGE}",
     ),
     "XML of something else": (
         {"inside": "<dependencies/>", "tag": "project"},
-        "FOLDER/a.xml: is no VOC annotation, its element is <project>; take the file away, "
+        "FOLDER/a.xml: is not a VOC annotation, its root element is <project>; take the file away, "
         f"{SKIP_IMAGE}",
     ),
-    "LabelMe's size that is no number": (
+    "LabelMe's size that is not a number": (
         {"inside": "", "size": "<imagesize><nrows>x</nrows><ncols>64</ncols></imagesize>"},
         f"FOLDER/a.xml: has the <size> '64' x 'x'; correct or remove it, {SKIP_IMAGE}",
     ),
@@ -162,14 +162,13 @@ FOLDERS = {
         ("train.txt", "b\n"),
         {"split": "val"},
         "FOLDER/ImageSets/Main/val.txt: there is no such split file (the folder has ['train']); "
-        "choose another in config.data.voc, where 'all' stands for every annotated image.",
+        "choose another in config.data.voc; 'all' stands for every annotated image.",
     ),
     "a list by a path that is not there": (
         ("train.txt", "b\n"),
         {"split": "lists/train.txt"},
         "FOLDER/ImageSets/Main/lists/train.txt.txt: there is no such split file (the folder has "
-        "['train']); choose another in config.data.voc, where 'all' stands for every annotated "
-        "image.",
+        "['train']); choose another in config.data.voc; 'all' stands for every annotated image.",
     ),
     "a list of comments": (
         ("train.txt", "# nothing\n"),

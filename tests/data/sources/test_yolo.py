@@ -103,8 +103,8 @@ def test_keypoints_are_left_alone_where_the_yaml_has_them(tmp_path, row):
 def test_confidences_are_told(tmp_path, caplog):
     read(tmp_path, "1 0.5 0.5 0.2 0.4 0.87\n")
     assert caplog.messages == [
-        f"{tmp_path} train: 1 row has a confidence, as those of detections; it is not read, and "
-        "what was detected counts as annotated."
+        f"{tmp_path} train: 1 row has a confidence, as those of detections; it is not used, and "
+        "the detections count as annotations."
     ]
 
 
@@ -134,7 +134,7 @@ def test_so_many_that_stick_out_are_told(tmp_path, caplog):
     read(tmp_path, "0 0.4 0.3 0.6 0.7\n0 0.7 0.7 0.8 0.9\n0 0.1 0.1 0.3 0.2\n")
     assert caplog.messages == [
         f"{tmp_path}: 3 of 3 boxes stick out of their images and are clipped; if their numbers are "
-        "not the centre, width and height, ioub check_data tells what they are."
+        "not the centre, width and height, ioub check_data finds out what they are."
     ]
 
 
@@ -175,28 +175,28 @@ DAMAGE = {
     "too few numbers": (
         "bad_box",
         rows("0 0.5 0.5 0.2"),
-        f"ROOT/labels/train/b.txt:2: '0 0.5 0.5 0.2' has 3 numbers behind its class; {A_ROW}"
+        f"ROOT/labels/train/b.txt:2: '0 0.5 0.5 0.2' has 3 numbers after its class; {A_ROW}"
         + SKIP_BOX,
         ("abc", [(0, WHOLE)]),
     ),
     "separated by commas": (
         "bad_box",
         rows("0,0.5,0.5,0.2,0.4"),
-        "ROOT/labels/train/b.txt:2: '0,0.5,0.5,0.2,0.4' has 0 numbers behind its class; separate "
+        "ROOT/labels/train/b.txt:2: '0,0.5,0.5,0.2,0.4' has 0 numbers after its class; separate "
         "numbers by spaces, not commas" + SKIP_BOX,
         ("abc", [(-1, WHOLE)]),
     ),
     "decimal commas": (
         "bad_box",
         rows("0 0,5 0,5 0,2 0,4"),
-        "ROOT/labels/train/b.txt:2: '0 0,5 0,5 0,2 0,4' has '0,5', which is no number; write a "
-        "point for each comma" + SKIP_BOX,
+        "ROOT/labels/train/b.txt:2: '0 0,5 0,5 0,2 0,4' has '0,5', which is not a number; write "
+        "decimal points, not commas" + SKIP_BOX,
         ("abc", [(0, WHOLE)]),
     ),
     "no number": (
         "bad_box",
         rows("0 0.5 0.5 0.2 wide"),
-        "ROOT/labels/train/b.txt:2: '0 0.5 0.5 0.2 wide' has 'wide', which is no number; repair "
+        "ROOT/labels/train/b.txt:2: '0 0.5 0.5 0.2 wide' has 'wide', which is not a number; repair "
         "the row" + SKIP_BOX,
         ("abc", [(0, WHOLE)]),
     ),
@@ -210,28 +210,28 @@ DAMAGE = {
     "a name in place of an id": (
         "unknown_category",
         rows("nut 0.5 0.5 0.2 0.4"),
-        "ROOT/labels/train/b.txt:2: 'nut 0.5 0.5 0.2 0.4' begins with 'nut', which is no id of a "
-        "class; repair the row" + SKIP_BOX,
+        "ROOT/labels/train/b.txt:2: 'nut 0.5 0.5 0.2 0.4' begins with 'nut', which is not the id "
+        "of a class; repair the row" + SKIP_BOX,
         ("abc", [(-1, BOX)]),
     ),
     "half an id": (
         "unknown_category",
         rows("0.5 0.5 0.5 0.2 0.4"),
-        "ROOT/labels/train/b.txt:2: '0.5 0.5 0.5 0.2 0.4' begins with '0.5', which is no id of a "
-        "class; repair the row" + SKIP_BOX,
+        "ROOT/labels/train/b.txt:2: '0.5 0.5 0.5 0.2 0.4' begins with '0.5', which is not the id "
+        "of a class; repair the row" + SKIP_BOX,
         ("abc", [(-1, BOX)]),
     ),
     "a negative id": (
         "unknown_category",
         rows("-1 0.5 0.5 0.2 0.4"),
-        "ROOT/labels/train/b.txt:2: '-1 0.5 0.5 0.2 0.4' begins with '-1', which is no id of a "
-        "class; repair the row" + SKIP_BOX,
+        "ROOT/labels/train/b.txt:2: '-1 0.5 0.5 0.2 0.4' begins with '-1', which is not the id of "
+        "a class; repair the row" + SKIP_BOX,
         ("abc", [(-1, BOX)]),
     ),
     "an id beyond the names": (
         "unknown_category",
         rows("3 0.5 0.5 0.2 0.4", "7 0.25 0.5 0.1 0.4", "7 0.5 0.5 0.2 0.4"),
-        "ROOT/labels/train/b.txt:2: is of class 3, and the ids in ROOT/data.yaml are 0 to 2 (3 "
+        "ROOT/labels/train/b.txt:2: has class 3, but the ids in ROOT/data.yaml are 0 to 2 (3 "
         "rows have ids that it lacks: 7 (2), 3 (1)); name it there or correct the row"
         + SKIP_BOXES,
         ("abc", [(-1, BOX), (-1, [40, 30, 60, 70]), (-1, BOX)]),
@@ -239,61 +239,61 @@ DAMAGE = {
     "an unknown id and no area": (
         "unknown_category",
         rows("3 0.5 0.5 0.0 0.4"),
-        "ROOT/labels/train/b.txt:2: is of class 3, and the ids in ROOT/data.yaml are 0 to 2 (1 "
+        "ROOT/labels/train/b.txt:2: has class 3, but the ids in ROOT/data.yaml are 0 to 2 (1 "
         "row has an id that it lacks: 3 (1)); name it there or correct the row" + SKIP_BOX,
         ("abc", [(-1, [80, 30, 120, 70])]),
     ),
     "an unknown id and no box": (
         "bad_box",
         rows("7 0.5 0.5 wide 0.4"),
-        "ROOT/labels/train/b.txt:2: '7 0.5 0.5 wide 0.4' has 'wide', which is no number; repair "
+        "ROOT/labels/train/b.txt:2: '7 0.5 0.5 wide 0.4' has 'wide', which is not a number; repair "
         "the row" + SKIP_BOX,
         ("abc", [(-1, WHOLE)]),
     ),
     "pixels": (
         "bad_box",
         rows("0 100 50 40 40"),
-        "ROOT/labels/train/b.txt:2: '0 100 50 40 40' has 100, which is no share of a side of its "
-        "image of 200x100 (1 of 4 rows has such a number); if they are pixels, divide x and width "
-        "by the image's width, y and height by its height" + SKIP_BOX,
+        "ROOT/labels/train/b.txt:2: '0 100 50 40 40' has 100, which is not a share of a side of "
+        "its image of 200x100 (1 of 4 rows has such a number); if they are pixels, divide x and "
+        "width by the image's width, y and height by its height" + SKIP_BOX,
         ("abc", [(0, WHOLE)]),
     ),
     "per cent": (
         "bad_box",
         {f"labels/train/{name}.txt": "0 50 50 20 40\n1 50 50 20 40\n" for name in "abc"},
-        "ROOT/labels/train/a.txt:1: '0 50 50 20 40' has 50, which is no share of a side of its "
-        "image of 200x100 (6 of 6 rows have such numbers); if they are per cent, divide them by "
+        "ROOT/labels/train/a.txt:1: '0 50 50 20 40' has 50, which is not a share of a side of its "
+        "image of 200x100 (6 of 6 rows have such numbers); if they are percentages, divide them by "
         "100" + SKIP_BOXES,
         ("abc", [(0, WHOLE), (1, WHOLE)]),
     ),
     "a polygon in pixels": (
         "bad_box",
         rows("0 80 30 120 30 120 70"),
-        "ROOT/labels/train/b.txt:2: '0 80 30 120 30 120 70' has 120, which is no share of a side "
-        "of its image of 200x100 (1 of 4 rows has such a number); if they are pixels, divide x "
-        "and width by the image's width, y and height by its height" + SKIP_BOX,
+        "ROOT/labels/train/b.txt:2: '0 80 30 120 30 120 70' has 120, which is not a share of a "
+        "side of its image of 200x100 (1 of 4 rows has such a number); if they are pixels, divide "
+        "x and width by the image's width, y and height by its height" + SKIP_BOX,
         ("abc", [(0, WHOLE)]),
     ),
     "keypoints without kpt_shape": (
         "bad_box",
         rows(f"0 {POSE}"),
         "ROOT/labels/train/b.txt:2: '0 0.5 0.5 0.2 0.4 0.1 0.1 2 0.9 0.9 1' may be a box with 2 "
-        "keypoints; say so in the yaml with kpt_shape: [2, 3]" + SKIP_BOX,
+        "keypoints; state that in the yaml with kpt_shape: [2, 3]" + SKIP_BOX,
         ("abc", [(0, WHOLE)]),
     ),
     "other keypoints than kpt_shape": (
         "bad_box",
         rows(f"0 {POSE} 0.5 0.5 2") | {"data.yaml": KEYPOINTS},
         "ROOT/labels/train/b.txt:2: '0 0.5 0.5 0.2 0.4 0.1 0.1 2 0.9 0.9 1 0.5 0.5 2' has 13 "
-        "numbers behind its class, where the yaml's kpt_shape asks for 10; repair the row"
+        "numbers after its class, but the yaml's kpt_shape requires 10; repair the row"
         + SKIP_BOX,
         ("abc", [(0, WHOLE)]),
     ),
     "a sixth number that is no confidence": (
         "bad_box",
         rows("0 0.5 0.5 0.2 0.4 3"),
-        "ROOT/labels/train/b.txt:2: '0 0.5 0.5 0.2 0.4 3' ends with 3, which is no confidence, 0 "
-        f"to 1, behind 4 numbers; {A_ROW}" + SKIP_BOX,
+        "ROOT/labels/train/b.txt:2: '0 0.5 0.5 0.2 0.4 3' ends with 3, which is not a confidence, "
+        f"0 to 1, after 4 numbers; {A_ROW}" + SKIP_BOX,
         ("abc", [(0, WHOLE)]),
     ),
     # A line of .4 of the height is 40 pixels: the square over it.
@@ -321,13 +321,13 @@ DAMAGE = {
     "no text": (
         "broken_annotation",
         {"labels/train/b.txt": b"\x89PNG\xff"},
-        "ROOT/labels/train/b.txt: is no text in UTF-8 (byte 0); repair the file" + SKIP_IMAGE,
+        "ROOT/labels/train/b.txt: is not UTF-8 text (byte 0); repair the file" + SKIP_IMAGE,
         ("ac", None),
     ),
     "no image": (
         "unreadable_image",
         {"images/train/b.png": b"no image"},
-        "ROOT/images/train/b.png: is no image with a readable size, and its annotation gives "
+        "ROOT/images/train/b.png: is not an image with a readable size, and its annotation has "
         "none; replace the file" + SKIP_IMAGE,
         ("ac", None),
     ),
@@ -349,7 +349,7 @@ DAMAGE = {
         "duplicate_image",
         {"images/train/b.jpg": SIZE},
         "ROOT/images/train/b.png: has the label file of b.jpg; keep one of the two images, or give "
-        "it a label file of its own name" + SKIP_IMAGE,
+        "it a label file with its own name" + SKIP_IMAGE,
         ("abc", []),
     ),
     "a list with an image that is missing": (
@@ -430,12 +430,12 @@ REFUSED = {
         "config.data.yolo.root."),
     "nothing of YOLO": ("", {"a.png": b""}, "ROOT: has neither a data.yaml or obj.data nor images "
         "with label files (rows of a class and numbers, in 'labels' beside 'images', or .txt "
-        "beside the images); set config.data.yolo.root to the folder that has."),
+        "beside the images); set config.data.yolo.root to a folder that has them."),
     "a folder too high": ("", {"set/data.yaml": "train: images\nnames: [a]\n"}, "ROOT: has no "
         "data.yaml itself; set config.data.yolo.root to ROOT/set."),
     "two descriptions": ("", {"a.yaml": "train: a\nnames: [a]\n", "b.yaml": "names: [a]\n"},
-        "ROOT: a.yaml and b.yaml each describe a data set; set config.data.yolo.root to the one "
-        "that is meant, such as ROOT/a.yaml."),
+        "ROOT: a.yaml and b.yaml each describe a data set; set config.data.yolo.root to one of "
+        "them, such as ROOT/a.yaml."),
     "broken YAML": ("", {"data.yaml": "train: images\nnames: [a, b\n"}, "ROOT/data.yaml: is broken "
         "YAML in line 3 (expected ',' or ']', but got '<stream end>'); correct it."),
     "lists in lists": ("", {"data.yaml": "train: images\nnames: " + "[" * 500 + "]" * 500},
@@ -444,12 +444,12 @@ REFUSED = {
         "ROOT/data.yaml: is broken YAML (unreadable); correct it."),
     "an object of Python": ("", {"data.yaml":
         "train: images\nnames: !!python/object/apply:os.system ['touch ROOT/executed']\n"},
-        "ROOT/data.yaml: asks for an object of a program ('python/object/apply:os.system', line "
+        "ROOT/data.yaml: asks for a program's object ('python/object/apply:os.system', line "
         "2); remove that."),
     "the YAML of something else": ("args.yaml", {"args.yaml": "task: detect\nval: true\n"},
-        "ROOT/args.yaml: describes no data set, it has neither 'names' nor 'train' (its keys: "
-        "'task', 'val'); set config.data.yolo.root to one that does, or to the folder of the "
-        "images and labels."),
+        "ROOT/args.yaml: does not describe a data set, since it has neither 'names' nor 'train' "
+        "(its keys: 'task', 'val'); set config.data.yolo.root to one that has, or to the folder "
+        "of the images and labels."),
     "names that are none": ("", {"data.yaml": "train: images\nnames: 3\n"},
         "ROOT/data.yaml: has '3' as 'names', which must be a list, or ids with names."),
     "an id that is none": ("", {"data.yaml": "train: images\nnames: {bolt: 0}\n"},
@@ -459,7 +459,7 @@ REFUSED = {
     "no name": ("", {"data.yaml": "train: images\nnames: [bolt, '']\n"},
         "ROOT/data.yaml: has '' as the name of class 1; write one that can be shown."),
     "another number of names": ("", {"data.yaml": "train: images\nnc: 3\nnames: [bolt, nut]\n"},
-        "ROOT/data.yaml: has 'nc' 3 and 2 'names'; correct one of the two."),
+        "ROOT/data.yaml: has 'nc' 3 and 2 'names'; correct one of them."),
     "nc that is none": ("", {"data.yaml": "train: images\nnc: two\n"},
         "ROOT/data.yaml: has 'two' as 'nc', which must be a number of classes."),
     "a key twice": ("", {"data.yaml": "train: images\nnames: [a]\ntrain: other\n"},
@@ -469,31 +469,31 @@ REFUSED = {
     "a split that is no path": ("", {"data.yaml": "train: {a: b}\nnames: [a]\n"},
         "ROOT/data.yaml: has {'a': 'b'} as 'train', which must be a path or a list."),
     "a split that is not there": ("", {"data.yaml": "train: images/trian\nnames: [a]\n"},
-        "ROOT/data.yaml: train is 'images/trian', which is not there; correct it, or add what it "
+        "ROOT/data.yaml: train is 'images/trian', which does not exist; correct it, or add what it "
         "names."),
     "no such split": ("", {"images/a.png": SIZE, "labels/a.txt": ROW},
-        "ROOT: has no split 'train' (there is 'all'); set config.data.yolo.train_split=all where "
-        "its images are to be trained on, or give a folder or a list of images there."),
+        "ROOT: has no split 'train' (there is 'all'); set config.data.yolo.train_split=all to "
+        "train on its images, or give a folder or a list of images there."),
     "no split in the yaml": ("", {"data.yaml": "val: images\nnames: [a]\n"},
         "ROOT/data.yaml: has no split 'train' (there is 'val'); choose one of 'val' in "
         "config.data.yolo, or give a folder or a list of images there."),
     "a list of nothing that is there": ("", {"data.yaml": "train: t.txt\nnames: [a]\n",
-        "t.txt": "\nx/a.png\nx/b.png\n"}, "ROOT/t.txt: none of the 2 images that it lists is "
-        "there, the first is 'x/a.png' (line 2); add them below ROOT."),
+        "t.txt": "\nx/a.png\nx/b.png\n"}, "ROOT/t.txt: none of the 2 images that it lists exists, "
+                                          "the first is 'x/a.png' (line 2); add them below ROOT."),
     "names in a file that is not there": ("", {"obj.data": "train = t.txt\nnames = obj.names\n"},
-        "ROOT/obj.data: names is 'obj.names', which is not there; correct it, or add the file."),
+        "ROOT/obj.data: names is 'obj.names', which does not exist; correct it, or add the file."),
     "two lists of names": ("", {"images/train/a.png": SIZE, "labels/train/a.txt": ROW,
         "classes.txt": "a\n", "obj.names": "b\n"},
-        "ROOT/obj.names: names other classes than ROOT/classes.txt; keep the one that is right."),
+        "ROOT/obj.names: names other classes than ROOT/classes.txt; keep the right one."),
     "no label file at all": ("", {"data.yaml": "train: images\nnames: [a]\n",
         "images/a.png": SIZE, "images/b.png": SIZE, "other/a.txt": ROW},
-        "ROOT/images/a.png: has no label file, nor has any of the 2 images of the split 'train' "
-        "(looked for a.txt in ROOT/images); put the label files into a folder 'labels' where that "
-        "of the images is called 'images', or beside the images."),
+        "ROOT/images/a.png: has no label file, and neither has any of the 2 images of the split "
+        "'train' (looked for a.txt in ROOT/images); put the label files into a folder 'labels' "
+        "beside a folder 'images' of the images, or next to the images."),
     "no image that can be read": ("", {"data.yaml": "train: images\nnames: [a]\n",
         "images/a.png": b"", "labels/a.txt": ROW},
         "ROOT: none of the 1 images of the split 'train' can be used, the first because of "
-        "ROOT/images/a.png: is no image with a readable size, and its annotation gives none; "
+        "ROOT/images/a.png: is not an image with a readable size, and its annotation has none; "
         "replace the file."),
 }  # fmt: skip
 
@@ -523,7 +523,7 @@ def test_images_without_label_files_are_background(folder, caplog):
     assert [source.image_id(index) for index in range(3)] == [1, 2, 3]
     assert source.annotation_file(0) is None
     assert source.annotation_file(1) == folder / "labels/train/b.txt"
-    told = f"{folder} train: 1 of 3 images without a label file, and so without an object."
+    told = f"{folder} train: 1 of 3 images without a label file, and therefore without objects."
     assert caplog.messages == [told]
 
 
@@ -560,8 +560,8 @@ def test_a_class_that_is_none_is_named(folder):
     with pytest.raises(DataError) as caught:
         YoloSource(folder, classes=("nutt",))
     assert str(caught.value) == (
-        f"{folder}/data.yaml: config.data.yolo.classes names 'nutt', which is no class of the data "
-        "set, perhaps meant as 'nut'; choose each once from bolt, nut, washer."
+        f"{folder}/data.yaml: config.data.yolo.classes names 'nutt', which is not a class of the "
+        "data set, perhaps meant as 'nut'; choose each once from bolt, nut, washer."
     )
     with pytest.raises(DataError, match="names 'nut', twice; choose each once from"):
         YoloSource(folder, classes=("nut", "nut"))
@@ -578,7 +578,7 @@ def test_classes_without_names_are_called_by_their_ids_or_by_the_option(folder):
     named = YoloSource(folder, classes=("bolt", "nut", "washer", "gear"))
     assert named.classes == ("bolt", "nut", "washer", "gear")
     assert objects(named, 1)[0][0][0] == 3
-    with pytest.raises(DataError, match=r"b.txt:1: is of class 3, and the ids in .* are 0 to 1 "):
+    with pytest.raises(DataError, match=r"b.txt:1: has class 3, but the ids in .* are 0 to 1 "):
         YoloSource(folder, classes=("bolt", "nut"))
 
 
@@ -588,8 +588,8 @@ def test_ids_counted_from_1_are_told(folder):
     with pytest.raises(DataError) as caught:
         YoloSource(folder, on_error="skip")  # which would leave the others with wrong names
     assert str(caught.value) == (
-        f"{folder}/labels/train/c.txt:1: is of class 3, and the ids in {folder}/data.yaml are 0 to "
-        "2 (1 row has an id that it lacks: 3 (1)); the ids seem to be counted from 1, subtract 1 "
+        f"{folder}/labels/train/c.txt:1: has class 3, but the ids in {folder}/data.yaml are 0 to "
+        "2 (1 row has an id that it lacks: 3 (1)); the ids seem to be counted from 1: subtract 1 "
         "from each."
     )
 

@@ -209,5 +209,5 @@ def test_two_paths_are_never_read_as_one_place(tmp_path):
     yaml = "train: /content/train/images\nval: /content/valid/images\nnames: [bolt]\n"
     write(tmp_path, **{"images/a.png": b"", "labels/a.txt": ROW, "data.yaml": yaml})
     layout = yolo_layout.find(tmp_path)
-    with pytest.raises(DataError, match="val is '/content/valid/images', which is not there"):
+    with pytest.raises(DataError, match="val is '/content/valid/images', which does not exist"):
         layout.images("val")
