@@ -158,5 +158,5 @@ def test_the_quality_of_an_fcos_may_be_learned_as_something_else():
 def test_a_suppression_that_torchvision_lacks_is_refused():
     config = torchvision.get_config("retinanet_resnet50_fpn")
     config.evaluation.suppression = "soft_nms_linear"
-    with pytest.raises(WeightsError, match="suppression=soft_nms_linear, and torchvision's detect"):
+    with pytest.raises(WeightsError, match="suppression=soft_nms_linear, but torchvision's detect"):
         export(config)

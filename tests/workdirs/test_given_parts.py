@@ -88,7 +88,7 @@ def test_what_loads_a_run_has_to_be_given_its_network(tmp_path):
 def test_commands_cannot_open_what_no_configuration_describes(tmp_path):
     given_parts.check_openable(begun(tmp_path / "run", {"optimizer": "optax.adamw"}))
     run = begun(tmp_path / "mine", {"source": "mine.Source"})
-    with pytest.raises(ConfigError, match=r"on source=mine.Source, .*evaluate it in Python"):
+    with pytest.raises(ConfigError, match=r"on source=mine.Source, .*evaluate it from Python"):
         given_parts.check_openable(run)
 
 

@@ -61,6 +61,6 @@ def test_a_broken_file_is_named(run, content):
     workdir, _ = run
     (workdir / "evaluation" / "val_12_thresholds.json").write_text(content)
     with pytest.raises(
-        ConfigError, match=r"val_12_thresholds.json does not list .* writes it anew"
+        ConfigError, match=r"val_12_thresholds.json does not list .* writes it again"
     ):
         score_thresholds.read(workdir)
