@@ -103,10 +103,10 @@ def test_pillow_images_and_arrays_are_the_same_as_their_files():
         (png(noise(3)), 4, "has 3 channels, where config.model.in_channels=4 requires 4"),
         (png(noise(1)), 4, "has 1 channel, where config.model.in_channels=4 requires 4"),
         (png(noise(2)), 4, "has 2 channels, where config.model.in_channels=4 requires 4"),
-        (png(noise(4)), 2, "has 4 channels, where config.model.in_channels=2 asks for 2"),
+        (png(noise(4)), 2, "has 4 channels, where config.model.in_channels=2 requires 2"),
         (encoded(5, 7, "JPEG"), 4, "has 3 channels, where config.model.in_channels=4 requires 4"),
         (tiff(noise(3)), 4, "has 3 channels, where config.model.in_channels=4 requires 4"),
-        (tiff(noise(5), extra=(0, 0)), 4, "has 5 channels, where config.model.in_channels=4 ask"),
+        (tiff(noise(5), extra=(0, 0)), 4, "has 5 channels, where config.model.in_channels=4 req"),
         (tiff(noise(5), extra=(0, 0)), 5, "its 5 bands cannot be decoded together; write it as"),
         (b"no image", 4, "its unknown number of bands cannot be decoded together; write it as"),
         (tiff(noise(4), extra=(0,)), 3, "or set config.model.in_channels=4 to train on all"),
@@ -172,7 +172,7 @@ def _turned_around(data, pixels):
 @pytest.mark.parametrize(("bands", "channels"), [(3, 4), (1, 4), (4, 6)])
 def test_arrays_and_pillow_images_of_other_channels_are_refused(bands, channels):
     reading = Reading(channels=channels)
-    words = f"in_channels={channels} asks for {channels}"
+    words = f"in_channels={channels} requires {channels}"
     with pytest.raises(DataError, match=words):
         pixels_of_array(noise(bands), reading=reading)
     image = PIL.Image.fromarray(noise(bands)[..., 0] if bands == 1 else noise(bands))
