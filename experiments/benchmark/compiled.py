@@ -150,14 +150,17 @@ def loss_cost() -> dict[str, Any]:
 def arms_cost() -> dict[str, Any]:
     """Overhead of every arm of the league over the train step with focal loss and smooth L1.
 
+    The steps are as they are trained, with their metrics: those have an IoU of every positive for
+    smooth L1, too.
+
     Raises:
       ConfigError: `--losses` names an arm that the league does not have.
     """
     check_arms()
-    plain = train_step_cost("baseline", with_metrics=False)
+    plain = train_step_cost("baseline", with_metrics=True)
     result: dict[str, Any] = {"canvas": _CANVAS, "baseline": plain}
     for arm in LOSSES.value or loss_arms.ALL:
-        cost = train_step_cost("baseline", with_metrics=False, keys=loss_arms.ALL[arm])
+        cost = train_step_cost("baseline", with_metrics=True, keys=loss_arms.ALL[arm])
         result[arm] = _overhead(cost, plain)
         # Half a minute each: what is there is told before the end.
         print(f"{arm}: {json.dumps(result[arm])}", file=sys.stderr, flush=True)
