@@ -38,8 +38,8 @@ _LAYER_SCALE = 1e-6
 class ConvNeXtBlock(nn.Module):
     """Depthwise 7x7 convolution, layer norm, 1x1 to four times the channels, GELU, 1x1 back.
 
-    Modules: `depthwise_conv`, `norm`, `expand_conv`, `project_conv`; the parameter `layer_scale` is
-      a factor for every channel of the residual.
+    Its modules are `depthwise_conv`, `norm`, `expand_conv` and `project_conv`; the parameter
+    `layer_scale` is a factor for every channel of the residual.
 
     Attributes:
       dtype: dtype of the computation.
