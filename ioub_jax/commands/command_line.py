@@ -210,13 +210,13 @@ def _parsed(arguments: list[str], before_data: Callable[[], None]) -> list[str]:
     except SystemExit:  # absl has printed help
         sys.exit(0)
     except Exception as error:
-        sentence = _sentence_of_parsing(error)
+        sentence = sentence_of_parsing(error)
         if sentence is None:
             _end(error)
         _refuse(sentence)
 
 
-def _sentence_of_parsing(error: BaseException) -> str | None:
+def sentence_of_parsing(error: BaseException) -> str | None:
     """An error in the flags or in a configuration's file as a sentence; None for our own bug.
 
     What absl and ml_collections say is passed on as it is.

@@ -16,6 +16,9 @@ from ioub_jax.errors import ConfigError
 #: Name with dots -> value.
 Values = Mapping[str, Any]
 
+# Characters of a value in a sentence: lists of classes may be long, too.
+_LONGEST_SHOWN = 200
+
 
 def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
     """Refuses a configuration that cannot be run, or would not do what it seems to ask for.
@@ -99,7 +102,13 @@ def _check_keys(values: Values) -> None:
     for name, key in keys.of_family(values.get("model.name", keys.FAMILIES[0])).items():
         must_be = key.must_be.fault(values[name]) if name in values else None
         if must_be is not None:
-            raise ConfigError(f"{name} is {values[name]!r}; it must be {must_be}.")
+            raise ConfigError(f"{name} is {_shown(values[name])}; it must be {must_be}.")
+
+
+def _shown(value: Any) -> str:
+    """A value as it is written, of a long one the beginning."""
+    written = repr(value)
+    return written if len(written) <= _LONGEST_SHOWN else f"{written[:_LONGEST_SHOWN]}..."
 
 
 # ------------------------------------------------------------------ keys that go together

@@ -423,10 +423,11 @@ def is_truncated(data: bytes) -> bool:
     """True if a JPEG or PNG file lacks its end marker; other formats are assumed complete.
 
     An embedded thumbnail has an end marker of its own, so a JPEG is searched from its first scan,
-    where the marker cannot occur by chance. Bytes after the marker are harmless.
+    where the marker cannot occur by chance. Bytes after the marker are harmless. A PNG with a
+    chunk that is longer than the file has none either: a decoder might make room for its bytes.
     """
     if data.startswith(_PNG):
-        return b"IEND" not in data[-64:]
+        return not _has_end_of_png(data)
     if not data.startswith(_START):
         return False
     position = 2
@@ -439,3 +440,13 @@ def is_truncated(data: bytes) -> bool:
             continue
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return position + 4 > len(data)
+
+
+def _has_end_of_png(data: bytes) -> bool:
+    """Whether the chunks of a PNG lead to its last one."""
+    position = 8  # behind the signature; a chunk is a length, a name, bytes and a checksum
+    while position + 12 <= len(data):
+        if data[position + 4 : position + 8] == b"IEND":
+            return True
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    return False

@@ -305,7 +305,7 @@ def _detection(
         )
     try:
         score = float(detection["score"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         raise ValueError(f"{name} has no 'score' that is a number") from None
     if not math.isfinite(score):
         raise ValueError(f"{name} has score {score}: it must be finite")
@@ -332,7 +332,7 @@ def _located_box(
         if any(isinstance(value, str | bool) for value in values):
             raise TypeError
         box = [float(value) for value in values]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         raise ValueError(f"{name} has no 'bbox' that is a list of numbers") from None
     if len(box) != 4:
         raise ValueError(f"{name} has a bbox of {len(box)} numbers: it must be [x, y, w, h]")

@@ -253,8 +253,7 @@ def _read_as_stored(workdir: pathlib.Path) -> dict[str, Any] | None:
     path, broken = workdir / "config.json", None
     if path.exists():
         try:
-            content: dict[str, Any] = read_json(path)
-            return content
+            return _read_configuration(path)
         except ConfigError as error:
             broken = error
     stored = checkpoint_folders.stored_configuration(workdir)
@@ -263,6 +262,19 @@ def _read_as_stored(workdir: pathlib.Path) -> dict[str, Any] | None:
     elif broken:
         raise broken
     return stored
+
+
+def _read_configuration(path: pathlib.Path) -> dict[str, Any]:
+    """As `read_json`, of what can be a configuration."""
+    content: dict[str, Any] = read_json(path)
+    try:
+        from_dict(_with_keys_of_today(content))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path} is no configuration ({' '.join(str(error).split())}); put back what ioub "
+            "train wrote."
+        ) from None
+    return content
 
 
 @functools.cache  # once, however often it is read

@@ -181,6 +181,20 @@ def test_no_key_of_the_table_is_left_out(key):
         refusals.check(config)
 
 
+def test_a_whole_number_beyond_every_float_is_none_that_a_key_may_have():
+    # As JSON may have one; a configuration of its own types takes none.
+    values = {"loss": {"classification": {"eta": 10**400}}}
+    refused(ml_collections.FrozenConfigDict(values), r"eta is 1000.*\.\.\.; it must be a number")
+
+
+def test_a_long_value_is_told_by_its_beginning():
+    with pytest.raises(ConfigError) as error:
+        refusals.check(with_value("batch_size", "x" * 5000))
+    # 200 characters, the first of them a quotation mark.
+    told = f"batch_size is '{'x' * 199}...; it must be a whole number, at least 1."
+    assert str(error.value) == told
+
+
 def test_whole_numbers_are_numbers_and_lists_are_tuples():
     # As they come from JSON that another program has written.
     refusals.check(with_value("matcher.foreground_iou", 1))

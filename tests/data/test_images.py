@@ -83,6 +83,11 @@ DAMAGED = {
     "a web page": (b"<html>404</html>" * 9, "is empty or not an image that OpenCV can decode"),
     "half a JPEG": (_encode(_picture(), "JPEG")[:-200], "the image is truncated"),
     "half a PNG": (_encode(_picture(), "PNG")[:-20], "the image is truncated"),
+    # The bit of 2^31 in the length of the chunk behind the header, which begins at byte 33.
+    "a PNG with a flipped bit": (
+        bytes(byte ^ 128 * (place == 33) for place, byte in enumerate(_encode(_picture(), "PNG"))),
+        "the image is truncated",
+    ),
     "half a WebP": (_encode(_picture(), "WEBP")[:-200], "is empty or not an image"),
     "half a BMP": (_encode(_picture(), "BMP")[:-2000], "is empty or not an image"),
     "another size": (

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -136,6 +137,14 @@ def test_a_run_from_before_there_were_names_of_optimizers_goes_on():
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"has no run \(no config.json"):
+        configuration.read_workdir(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[1]", "3", '{"data": {"canvases": [[{"a": 1}]]}}'])
+def test_json_that_is_no_configuration_is_told(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    place = re.escape(f"{tmp_path}/config.json is no configuration (")
+    with pytest.raises(ConfigError, match=rf"^{place}.*\); put back what ioub train wrote\.$"):
         configuration.read_workdir(tmp_path)
 
 
