@@ -8,5 +8,10 @@ from ioub_jax.commands import listing
 if __name__ == "__main__":
     listing.main(
         "python -m experiments.",
-        {"benchmark": "Measures the cost of this project, alone and compared with others."},
+        {
+            "benchmark": "Measures the cost of this project, alone and compared with others.",
+            "fuzz": "Changes valid files of every format at random and reads them.",
+            "release": "Builds wheel and sdist, and tries them in empty environments.",
+            "soak": "Trains with a kill at a random moment every few minutes, compares the bits.",
+        },
     )

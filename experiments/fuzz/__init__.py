@@ -1,0 +1,1 @@
+"""Valid files of every format, changed at random and read: `make fuzz`."""

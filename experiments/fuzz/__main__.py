@@ -1,0 +1,56 @@
+"""Changes valid files of every format at random and reads them, for a while.
+
+python -m experiments.fuzz --minutes=10 --corpus=runs/fuzz
+python -m experiments.fuzz --minutes=1 --readers=coco,image --seed=7
+
+All that may happen is that files are read, or that one sentence says what is wrong with them. What
+led to something new is kept in the corpus, which the next call begins with; what should not have
+happened, in its folder `findings`, each with its files and its trace. Prints counts as JSON; ends
+with exit code 1 where there is a finding.
+"""
+
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from ioub_jax.commands import command_line
+
+_MINUTES = flags.DEFINE_float("minutes", 60.0, "How long.", lower_bound=0.0)
+_CORPUS = flags.DEFINE_string("corpus", "runs/fuzz", "The folder that keeps what is interesting.")
+_READERS = flags.DEFINE_list("readers", None, "Which formats; all where none is named.")
+_SEED = flags.DEFINE_integer("seed", None, "Of what is random; another one each time where unset.")
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+from experiments.fuzz import watch
+from experiments.fuzz.readers import READERS
+from ioub_jax.errors import ConfigError
+
+
+def names() -> list[str]:
+    """The readers that are asked for; raises `ConfigError` where there is no such one."""
+    chosen = _READERS.value or list(READERS)
+    if unknown := sorted(set(chosen) - set(READERS)):
+        raise ConfigError(f"There is no reader {unknown[0]!r}; there are {', '.join(READERS)}.")
+    return list(chosen)
+
+
+def main() -> None:
+    """Fuzzes."""
+    found = watch.fuzz(names(), pathlib.Path(_CORPUS.value), 60 * _MINUTES.value, _SEED.value)
+    print(json.dumps(found, indent=2))
+    if found["findings"]:
+        sys.exit(command_line.USER_ERROR)
+
+
+def dry_run() -> Sequence[str]:
+    """What would be read."""
+    return [f"Reads {', '.join(names())} for {_MINUTES.value:g} minutes, corpus {_CORPUS.value}."]
+
+
+if __name__ == "__main__":
+    command_line.run(main, dry_run)

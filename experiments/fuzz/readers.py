@@ -1,0 +1,210 @@
+"""What reads the files, as users have it read, and what must hold of what was read."""
+
+import pathlib
+import traceback
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+from configs import shapes_retinanet
+from experiments.fuzz import seeds
+from experiments.fuzz.cases import Files
+from ioub_jax.commands import command_line, overrides
+from ioub_jax.configs import refusals
+from ioub_jax.data import image_rows, images
+from ioub_jax.data.checks import DataError
+from ioub_jax.data.images import Reading
+from ioub_jax.data.sources import annotations_of, coco_layout, voc_layout
+from ioub_jax.data.sources.coco import CocoSource
+from ioub_jax.data.sources.file_source import AnnotatedImages
+from ioub_jax.data.sources.voc import VocSource
+from ioub_jax.data.sources.yolo import YoloSource
+from ioub_jax.diagnostics.detection_files import read_json
+from ioub_jax.errors import ConfigError, UserError
+from ioub_jax.evaluation import coco_metrics
+from ioub_jax.evaluation.coco_input import check_input
+from ioub_jax.own_data import folders
+from ioub_jax.workdirs import configuration
+
+
+class WrongResultError(Exception):
+    """What was read without an error, and cannot be what the files say."""
+
+
+class Reader(NamedTuple):
+    """A format: its valid files, and what reads them and says in a word what it has read."""
+
+    seeds: Callable[[], list[Files]]
+    read: Callable[[pathlib.Path], str]
+
+
+# ------------------------------------------------------------------ data sets
+
+
+def _coco(folder: pathlib.Path) -> str:
+    layout = coco_layout.find_layout(folder)
+    if layout is not None and folder.name.endswith("7"):
+        return ",".join(layout.splits)
+    return _opened(
+        lambda on_error: CocoSource(
+            folder / "instances_train.json", folder / "images", on_error=on_error
+        )
+    )
+
+
+def _yolo(folder: pathlib.Path) -> str:
+    return _opened(lambda on_error: YoloSource(folder, "train", on_error=on_error))
+
+
+def _voc(folder: pathlib.Path) -> str:
+    layout = voc_layout.find_layout(folder)
+    split = "train" if (folder / "ImageSets/Main/train.txt").is_file() else None
+    found = _opened(lambda on_error: VocSource(folder, split, on_error=on_error))
+    return f"{layout is None} {found}"
+
+
+def _found(folder: pathlib.Path) -> str:
+    return folders.find(folder).format
+
+
+def _opened(open_source: Callable[[str], AnnotatedImages]) -> str:
+    """Opens a data set both ways and decodes its first images; stopping at once is no other way."""
+    stopped = ""
+    try:
+        open_source("raise")
+    except DataError as error:
+        stopped = error.kind
+    source = open_source("skip")
+    _check(source)
+    for index in range(min(len(source), 3)):
+        try:
+            example = source[index]
+        except DataError:
+            continue
+        if example.image is None or example.image.shape[:2] != tuple(source.sizes[index]):
+            raise WrongResultError(f"image {index} is not of the size that is told")
+    kinds = sorted({problem.kind for problem in source.skipped})
+    if stopped and not kinds:
+        raise WrongResultError(f"'raise' stops at {stopped}, 'skip' leaves nothing out")
+    return f"{stopped} {kinds} {sorted(source.census.changes)} {min(len(source.classes), 9)}"
+
+
+def _check(source: AnnotatedImages) -> None:
+    """Refuses boxes that are no boxes in their image, and labels that are no classes."""
+    held = annotations_of(source)
+    limits = np.repeat(held.sizes[:, ::-1], held.counts, axis=0)
+    boxes = held.boxes.astype(np.float64)
+    faults = {
+        "a number that is not finite": ~np.isfinite(boxes).all(axis=1),
+        "a box without area": ~(boxes[:, 2:] > boxes[:, :2]).all(axis=1),
+        "a box outside its image": (boxes < 0).any(axis=1)
+        | (boxes[:, 2:] > limits + 1e-3).any(axis=1),
+        "a label without a class": ~((held.labels >= 0) & (held.labels < len(source.classes)))
+        & ~held.ignored,
+        "an area that is none": ~(np.isfinite(held.area) & (held.area >= 0)),
+    }
+    for words, is_wrong in faults.items():
+        if is_wrong.any():
+            raise WrongResultError(f"{words}: {held.boxes[is_wrong][0]}, {held.area[is_wrong][0]}")
+
+
+# ------------------------------------------------------------------ the others
+
+
+def _detections(folder: pathlib.Path) -> str:
+    ground_truth = read_json(folder / "ground_truth.json", dict)
+    found = read_json(folder / "detections.json", list)
+    try:
+        checked = check_input(ground_truth, found)
+    except ValueError as error:
+        # The functions of the evaluation promise a ValueError of one sentence, of their own.
+        if not _is_raised_on_purpose(error):
+            raise
+        raise DataError(f"{error}.", "broken_annotation") from None
+    measured = coco_metrics.metrics_of(
+        checked, coco_metrics.run_evaluator(checked, "faster_coco_eval")
+    )
+    wrong = {
+        name: value
+        for name, value in vars(measured).items()
+        if isinstance(value, float) and not (np.isnan(value) or value == -1 or 0 <= value <= 1)
+    }
+    if wrong:
+        raise WrongResultError(f"metrics outside of 0..1: {wrong}")
+    return f"{len(checked.annotations)} {len(checked.detections)}"
+
+
+def _is_raised_on_purpose(error: BaseException) -> bool:
+    """Whether the innermost line of an error's trace is a `raise` of this package."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return "ioub_jax" in last.filename and (last.line or "").startswith("raise")
+
+
+def _config(folder: pathlib.Path) -> str:
+    config: Any = configuration.read_workdir(folder)
+    refusals.check(config)
+    path = folder / "flags.txt"
+    lines = path.read_bytes().decode(errors="surrogateescape").split("\n") if path.exists() else []
+    arguments = ["fuzz", *(f"--config.{line}" for line in lines if line and "\0" not in line)]
+    values = flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_dict(
+            "config", shapes_retinanet.get_config(), flag_values=values, sys_argv=arguments
+        )
+        values(arguments)
+        overrides.check(values)
+    except Exception as error:
+        sentence = command_line.sentence_of_parsing(error)
+        if sentence is None:
+            raise
+        raise ConfigError(sentence) from None
+    refusals.check(values["config"].value)
+    return f"{len(arguments)}"
+
+
+def _image(folder: pathlib.Path) -> str:
+    """Reads an image in three ways, as a whole and by rows; both must see the same pixels."""
+    path = max(path for path in folder.rglob("*") if path.is_file())
+    told = []
+    for reading in (Reading(), Reading(exif="apply", channels=1), Reading(channels=4)):
+        try:
+            whole = images.read_image(path, reading=reading)
+        except UserError as error:
+            told.append(getattr(error, "kind", ""))
+            continue
+        channels = (reading.channels,) if whole.ndim == 3 else ()
+        if whole.dtype != np.uint8 or whole.shape[2:] != channels:
+            raise WrongResultError(f"{whole.dtype} {whole.shape} for {reading}")
+        if reading == Reading():
+            told.append(_by_rows(path, whole))
+    return f"{path.suffix} {told}"
+
+
+def _by_rows(path: pathlib.Path, whole: np.ndarray) -> str:
+    try:
+        rows = image_rows.open_rows(path.open("rb"), str(path))
+    except DataError as error:
+        return f"as a whole alone: {error.kind}"
+    try:
+        read = rows.read(0, rows.size[0])
+    except DataError as error:
+        return f"as a whole alone: {error.kind}"
+    finally:
+        rows.close()
+    if not np.array_equal(read, whole):
+        raise WrongResultError("the rows of the image are other pixels than the whole image")
+    return "both"
+
+
+READERS = {
+    "coco": Reader(seeds.coco, _coco),
+    "yolo": Reader(seeds.yolo, _yolo),
+    "voc": Reader(seeds.voc, _voc),
+    "folder": Reader(lambda: [*seeds.coco(), *seeds.yolo(), *seeds.voc()], _found),
+    "detections": Reader(seeds.detections, _detections),
+    "config": Reader(seeds.config, _config),
+    "image": Reader(seeds.image, _image),
+}
