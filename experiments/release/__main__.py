@@ -1,0 +1,95 @@
+"""Builds wheel and sdist, and tries them as somebody who has no clone.
+
+python -m experiments.release --output=dist
+
+The sdist is built from the clone and the wheel from the sdist, as pip does it with one. Checked are
+the version in every file that names it, the contents, the metadata, the losses in an environment
+with jax alone (from the sdist) and a training in one with the extra `train` (from the wheel). Ends
+with exit code 1 and a sentence for each thing that is wrong. Takes some minutes, for two
+environments.
+"""
+
+import pathlib
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+
+from absl import flags
+
+from ioub_jax.commands import command_line
+
+_OUTPUT = flags.DEFINE_string("output", "dist", "The folder for wheel and sdist.")
+_INSTALL = flags.DEFINE_bool("install", True, "Whether to install them in empty environments.")
+
+if __name__ == "__main__":
+    command_line.parse_flags()
+
+from experiments.release import contents, first_steps
+from ioub_jax.errors import ConfigError
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def build(output: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """Builds the sdist, and from it the wheel; gives both.
+
+    Raises:
+      ConfigError: it cannot be built, or an archive of another version lies there.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    version = contents.version_of(_ROOT)
+    sdist = output / f"ioub_jax-{version}.tar.gz"
+    wheel = output / f"ioub_jax-{version}-py3-none-any.whl"
+    others = {*output.glob("ioub_jax-*")} - {sdist, wheel}
+    if others:
+        raise ConfigError(f"{others.pop()} is of another version; empty {output} first.")
+    _hatchling("sdist", _ROOT, output)
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(sdist) as archive:
+            archive.extractall(folder, filter="data")
+        _hatchling("wheel", pathlib.Path(folder, f"ioub_jax-{version}"), output)
+    return sdist, wheel
+
+
+def _hatchling(target: str, root: pathlib.Path, output: pathlib.Path) -> None:
+    words = ["-m", "hatchling", "build", "--target", target, "--directory", str(output.absolute())]
+    done = subprocess.run(
+        [sys.executable, *words], cwd=root, text=True, stdout=-1, stderr=subprocess.STDOUT
+    )
+    if done.returncode:
+        raise ConfigError(f"The {target} cannot be built: {' '.join(done.stdout.split())[-1500:]}")
+
+
+def main() -> None:
+    """Builds and checks."""
+    sdist, wheel = build(pathlib.Path(_OUTPUT.value))
+    faults = [
+        *contents.faults_of_texts(_ROOT),
+        *contents.faults_of_sdist(sdist),
+        *contents.faults_of_wheel(wheel, _ROOT),
+    ]
+    for archive in (sdist, wheel):
+        print(f"{archive}: {archive.stat().st_size / 2**20:.2f} MiB", flush=True)
+    if _INSTALL.value:
+        limits = _ROOT / "constraints.txt"
+        try:
+            print(f"Losses, from the sdist: {first_steps.try_losses(sdist.absolute(), limits)}")
+            print(
+                f"Training, from the wheel:\n{first_steps.try_training(wheel.absolute(), limits)}"
+            )
+        except first_steps.FailedError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError("\n".join(faults))
+    print(f"All is as it must be, on Python {first_steps.python_version()}.")
+
+
+def dry_run() -> Sequence[str]:
+    """What would be built."""
+    return [f"Version {contents.version_of(_ROOT)}, into {_OUTPUT.value}."]
+
+
+if __name__ == "__main__":
+    command_line.run(main, dry_run)
