@@ -12,6 +12,7 @@ from ml_collections import config_flags
 from configs import shapes_retinanet
 from experiments.fuzz import seeds
 from experiments.fuzz.cases import Files
+from experiments.fuzz.places import place_of
 from ioub_jax.commands import command_line, overrides
 from ioub_jax.configs import refusals
 from ioub_jax.data import image_rows, images
@@ -173,7 +174,7 @@ def _image(folder: pathlib.Path) -> str:
         try:
             whole = images.read_image(path, reading=reading)
         except UserError as error:
-            told.append(getattr(error, "kind", ""))
+            told.append(place_of(error))
             continue
         channels = (reading.channels,) if whole.ndim == 3 else ()
         if whole.dtype != np.uint8 or whole.shape[2:] != channels:
@@ -187,11 +188,11 @@ def _by_rows(path: pathlib.Path, whole: np.ndarray) -> str:
     try:
         rows = image_rows.open_rows(path.open("rb"), str(path))
     except DataError as error:
-        return f"as a whole alone: {error.kind}"
+        return f"as a whole alone: {place_of(error)}"
     try:
         read = rows.read(0, rows.size[0])
     except DataError as error:
-        return f"as a whole alone: {error.kind}"
+        return f"as a whole alone: {place_of(error)}"
     finally:
         rows.close()
     if not np.array_equal(read, whole):

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from experiments.fuzz import cases, mutations, readers
 from experiments.fuzz.cases import Files
+from experiments.fuzz.places import place_of
 from ioub_jax.data.checks import DataError
 from ioub_jax.errors import ConfigError
 
@@ -59,10 +60,10 @@ def attempt(reader: str, folder: pathlib.Path) -> Outcome:
     except (DataError, ConfigError) as error:
         fault = _fault_of(str(error))
         if not fault:
-            return Outcome(reader, "refused", _place_of(error), str(error))
-        return Outcome(reader, "finding", f"{fault} {_place_of(error)}", str(error))
+            return Outcome(reader, "refused", place_of(error), str(error))
+        return Outcome(reader, "finding", f"{fault} {place_of(error)}", str(error))
     except Exception as error:
-        place = f"{type(error).__name__} {_place_of(error)}"
+        place = f"{type(error).__name__} {place_of(error)}"
         return Outcome(reader, "finding", place, traceback.format_exc())
 
 
@@ -73,13 +74,6 @@ def _fault_of(sentence: str) -> str:
     if "\n" in sentence or not sentence.isprintable():
         return "several lines or signs that do not print"
     return "too long" if len(sentence) > 3000 else ""
-
-
-def _place_of(error: BaseException) -> str:
-    """The innermost line of an error's trace that is of the package."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "/ioub_jax/" in frame.filename] or frames
-    return f"{pathlib.Path(ours[-1].filename).name}:{ours[-1].lineno}"
 
 
 class Trials:

@@ -108,6 +108,9 @@ def join_processes() -> None:
 
 # ------------------------------------------------------------------ how a command ends
 
+# Characters of a sentence that a library has made.
+_LONGEST = 1000
+
 #: Exit codes besides 0 and `hosts.GONE_EXIT_CODE`; docs/commands.md tells them to the user.
 USER_ERROR, BUG = 1, 2
 
@@ -255,7 +258,11 @@ def _of_get_config(error: BaseException | None) -> BaseException | None:
 
 
 def _in_one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    """What an error says; of what quotes a long flag the beginning and the end."""
+    text = " ".join(str(error).split())
+    return (
+        text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+    )
 
 
 def _with_recipe_paths(arguments: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ import sys
 
 import jax
 import pytest
+from absl import flags
 
 from ioub_jax.commands import command_line, preview
 from ioub_jax.commands.listing import verbs
@@ -480,6 +481,13 @@ def chain(first, cause):
 )
 def test_which_errors_are_told_in_a_sentence(error, sentence):
     assert command_line.sentence_of(error) == sentence
+
+
+def test_a_library_that_quotes_a_long_flag_is_told_by_its_ends():
+    told = command_line.sentence_of_parsing(flags.Error("first " + "x" * 9000 + " last"))
+    # 500 characters of each end, " ... " between them, and the advice.
+    assert told.startswith("first x") and told.endswith("x last (--help lists the flags).")
+    assert len(told) == 1005 + len(" (--help lists the flags).")
 
 
 @pytest.mark.parametrize(
