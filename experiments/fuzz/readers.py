@@ -1,7 +1,7 @@
 """What reads the files, as users have it read, and what must hold of what was read."""
 
+import dis
 import pathlib
-import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ from ioub_jax.evaluation import coco_metrics
 from ioub_jax.evaluation.coco_input import check_input
 from ioub_jax.own_data import folders
 from ioub_jax.workdirs import configuration
+
+_RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 class WrongResultError(Exception):
@@ -139,9 +141,13 @@ def _detections(folder: pathlib.Path) -> str:
 
 
 def _is_raised_on_purpose(error: BaseException) -> bool:
-    """Whether the innermost line of an error's trace is a `raise` of this package."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return "ioub_jax" in last.filename and (last.line or "").startswith("raise")
+    """Whether the last that was executed is a `raise` of this package."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    assert trace is not None
+    code = trace.tb_frame.f_code
+    return "ioub_jax" in code.co_filename and code.co_code[trace.tb_lasti] == _RAISE
 
 
 def _config(folder: pathlib.Path) -> str:

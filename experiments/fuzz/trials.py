@@ -17,6 +17,7 @@ from experiments.fuzz.cases import Files
 from experiments.fuzz.places import place_of
 from ioub_jax.data.checks import DataError
 from ioub_jax.errors import ConfigError
+from ioub_jax.printing import printable_lines
 
 #: Of a case; some changes double what is there.
 _MOST_BYTES = 200_000
@@ -68,7 +69,8 @@ def attempt(reader: str, folder: pathlib.Path) -> Outcome:
 
 
 def _fault_of(sentence: str) -> str:
-    """Why a text is not one clear sentence; empty where it is."""
+    """Why a text, as commands print it, is not one clear sentence; empty where it is."""
+    sentence = printable_lines(sentence)
     if not sentence.strip():
         return "nothing is said"
     if "\n" in sentence or not sentence.isprintable():

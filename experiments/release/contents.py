@@ -13,7 +13,7 @@ from collections.abc import Iterable
 _MOST_MIB = {"wheel": 2.0, "sdist": 8.0}
 #: What else lies in a clone, and must not be handed out.
 _FOREIGN = re.compile(
-    r"(^|/)(runs|site|shared|dist|build|\.venv[^/]*|\.git|\.[a-z]+_cache|__pycache__|\.hypothesis)/"
+    r"^(runs|site|shared|dist|build)/|(^|/)(\.venv[^/]*|\.git|\.[a-z]+_cache|__pycache__|\.hypothesis)/"
     r"|\.(pyc|h5)$"
 )
 _IN_SDIST = (

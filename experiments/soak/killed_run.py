@@ -180,7 +180,11 @@ def _differences(whole: pathlib.Path, killed: pathlib.Path) -> list[str]:
     """What of two workdirs is other than it would be had nothing happened."""
     differences = []
     for which in ("last", "best"):
-        first, second = (_state_of(folder, which) for folder in (whole, killed))
+        try:
+            first, second = (_state_of(folder, which) for folder in (whole, killed))
+        except ConfigError as error:  # there is none
+            differences.append(str(error))
+            continue
         if first.keys() != second.keys():
             differences.append(f"the '{which}' checkpoints have other arrays or steps")
         differences += [

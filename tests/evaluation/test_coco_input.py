@@ -234,7 +234,9 @@ def test_what_is_not_plain_is_left_to_be_looked_at_one_by_one(change):
 
 @pytest.mark.parametrize("change", [{"bbox": [10, 10, 10**400, 16]}, {"score": 10**400}])
 def test_a_whole_number_beyond_every_float_is_refused(change):
-    with pytest.raises(ValueError, match=r"^detection number 1 .* has no '(bbox|score)' that is a "):
+    with pytest.raises(
+        ValueError, match=r"^detection number 1 .* has no '(bbox|score)' that is a "
+    ):
         check_input(ground_truth({}), [PERFECT[0] | change])
 
 

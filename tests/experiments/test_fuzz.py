@@ -11,6 +11,7 @@ import pytest
 from experiments.fuzz import cases, mutations, readers, trials, watch
 from experiments.fuzz.readers import Reader
 from ioub_jax.data.checks import DataError
+from ioub_jax.evaluation.coco_input import check_input
 
 
 @pytest.mark.parametrize("name", readers.READERS)
@@ -63,6 +64,22 @@ def test_only_one_clear_sentence_is_a_refusal(monkeypatch, tmp_path):
     assert empty.kind == "finding" and empty.place.startswith("nothing is said")
     bug = attempt_with(monkeypatch, tmp_path, raising(KeyError("a")))
     assert bug.kind == "finding" and "KeyError: 'a'" in bug.words
+
+
+def test_a_value_error_is_a_refusal_where_the_package_raises_it():
+    for function, purpose in (
+        (lambda: check_input({}, []), True),
+        (lambda: check_input([], "a"), True),
+        (lambda: int("a"), False),
+        (lambda: score_of({"score": "a"}), False),
+    ):
+        with pytest.raises(ValueError) as caught:
+            function()
+        assert readers._is_raised_on_purpose(caught.value) is purpose
+
+
+def score_of(detection):
+    return float(detection["score"])
 
 
 def test_a_warning_is_a_finding(monkeypatch, tmp_path):

@@ -135,6 +135,14 @@ def test_other_bits_and_other_lines_are_told(tmp_path, states):
     ]
 
 
+def test_a_run_without_a_checkpoint_is_told(tmp_path):
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    last, best = killed_run._differences(tmp_path / "whole", tmp_path / "killed")
+    assert last.startswith(f"{tmp_path / 'whole'} has no 'last' checkpoint")
+    assert best.startswith(f"{tmp_path / 'whole'} has no 'best' checkpoint")
+
+
 def test_a_nan_is_equal_to_the_same_nan(tmp_path, states):
     states["whole"] = states["killed"] = {"weights": np.array([np.nan, -0.0])}
     for name in states:
