@@ -10,7 +10,7 @@ import resource
 import shutil
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from experiments.fuzz import cases, mutations, readers
 from experiments.fuzz.cases import Files
@@ -97,18 +97,16 @@ class Trials:
         self._seen: set[tuple[str, str, str]] = set()
         self._count = 0
 
-    def replay(self) -> list[Outcome]:
+    def replay(self) -> Iterator[Outcome]:
         """Reads what is in the corpus, and the valid files; none of these may be refused."""
-        outcomes = []
         for name in self._names:
             for files in readers.READERS[name].seeds():
                 outcome = self._try(name, files)
                 if outcome.kind != "read":
                     outcome = dataclasses.replace(outcome, kind="finding")
-                outcomes.append(outcome)
+                yield outcome
             for folder in sorted((self._corpus / name).glob("*")):
-                outcomes.append(self._try(name, cases.read(folder)))
-        return outcomes
+                yield self._try(name, cases.read(folder))
 
     def step(self) -> Outcome:
         """Changes a case and reads it; keeps it where it led to something new."""

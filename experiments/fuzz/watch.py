@@ -71,6 +71,8 @@ class _Watched:
             try:
                 while time.monotonic() < end:
                     if not ours.poll(_PATIENCE_SECONDS):
+                        process.kill()  # or it would change its files meanwhile
+                        process.join()
                         self._lose(scratch, "takes more than a minute")
                         return
                     self._count(ours.recv(), scratch)
