@@ -79,7 +79,7 @@ def make_small(model: ml_collections.ConfigDict, *, width: int, channels: int) -
 
 def halve_sizes(config: ml_collections.ConfigDict) -> None:
     """Turns the sizes of objects that each level learns, which are COCO's, into half of them."""
-    if config.model.name == "fcos":
-        config.matcher.size_ranges = _HALF_RANGES  # its anchors are but the unit of its distances
+    if config.matcher.name == "fcos":
+        config.matcher.size_ranges = _HALF_RANGES  # anchors are but the unit of distances there
     else:
         config.anchors.base_scale /= 2
