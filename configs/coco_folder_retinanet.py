@@ -19,7 +19,7 @@ from ioub_jax.configs import small_data
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
-    """The configuration of a backbone and an arm."""
+    """The configuration of a backbone and an arm, and of another detector if one is given."""
     # Defects are 15 to 97 px at this size, the smallest anchors 16 px.
     config = small_data.get_config(argument, width=16, channels=48)
 

@@ -14,8 +14,6 @@ from ioub_jax.configs import arguments, defaults
 from ioub_jax.configs.data_sets import use_shapes
 
 DETECTORS = ("atss", "fcos", "gfl", "iou_aware_retinanet")
-#: Half of the paper's, as the anchors of the others are half of COCO's.
-_SIZE_RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 1e8))
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
@@ -24,8 +22,5 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     config = defaults.of_family(detector, arm)
     defaults.make_small(config.model, width=16, channels=48)
     use_shapes(config)
-    if detector == "fcos":
-        config.matcher.size_ranges = _SIZE_RANGES
-    else:
-        config.anchors.base_scale /= 2
+    defaults.halve_sizes(config)
     return config

@@ -24,7 +24,7 @@ from ioub_jax.configs import small_data
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
-    """The configuration of a backbone and an arm."""
+    """The configuration of a backbone and an arm, and of another detector if one is given."""
     # Platelets are 20 px in an image of 320 px, the smallest anchors 16 px.
     config = small_data.get_config(argument, width=32, channels=64)
 

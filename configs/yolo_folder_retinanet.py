@@ -20,7 +20,7 @@ from ioub_jax.configs import small_data
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
-    """The configuration of a backbone and an arm."""
+    """The configuration of a backbone and an arm, and of another detector if one is given."""
     config = small_data.get_config(argument, width=32, channels=64)
 
     config.data.source = "yolo"

@@ -4,6 +4,7 @@ python -m experiments.benchmark models
 python -m experiments.benchmark matching
 python -m experiments.benchmark losses --png=loss_curves.png
 python -m experiments.benchmark arms --losses=giou,siou
+python -m experiments.benchmark families
 python -m experiments.benchmark gradients --config=configs/shapes_retinanet.py:baseline
 python -m experiments.benchmark weights --weights=resnet50-11ad3fa6.pth --backbone=resnet50
 python -m experiments.benchmark input --config=configs/coco_retinanet.py
@@ -18,13 +19,14 @@ python -m experiments.benchmark merging
 python -m experiments.benchmark huge
 python -m experiments.benchmark open
 python -m experiments.benchmark start
-python -m experiments.benchmark step --peer=torchvision
+python -m experiments.benchmark step --peer=torchvision --detector=fcos
 python -m experiments.benchmark layers --direct
 python -m experiments.benchmark compile
 python -m experiments.benchmark gpu --folder=runs/gpu
 
-For `models`, `matching`, `losses` and `arms` nothing is timed, so any machine will do. The
-others are timed: compare the figures of one run with each other, not with those of another machine.
+For `models`, `matching`, `losses`, `arms` and `families` nothing is timed, so any machine will do.
+The others are timed: compare the figures of one run with each other, not with those of another
+machine.
 `step`, `inference`, `objective`, `nms` and `iou` are timed beside a peer, whose environment `make
 peers` makes; `compile` is what it takes to compile our train step.
 """
@@ -62,6 +64,7 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "matching": compiled.matching_cost,
     "losses": loss_curves.loss_cost_and_curves,
     "arms": compiled.arms_cost,
+    "families": compiled.families_cost,
     "gradients": first_gradients.first_gradients,
     "weights": rates.import_cost,
     "input": rates.input_rates,

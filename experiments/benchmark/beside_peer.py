@@ -30,6 +30,9 @@ _CANDIDATES = flags.DEFINE_integer("candidates", None, "Boxes of `nms` and `iou`
 _ARM = flags.DEFINE_string(
     "arm", "baseline", "Losses of `step` and `objective`; baseline has torchvision's own."
 )
+_DETECTOR = flags.DEFINE_enum(
+    "detector", "retinanet", ["retinanet", "fcos"], "Of `step`, `inference` and `compile`."
+)
 _DTYPE = flags.DEFINE_enum(
     "dtype",
     "float32",
@@ -50,6 +53,7 @@ _MEASUREMENTS = {
 }
 # What a convolution is part of, or what it gives.
 _IN_BFLOAT16 = ("step", "inference", "objective")
+_OF_A_DETECTOR = ("step", "inference")
 
 NAMES = tuple(_MEASUREMENTS)
 
@@ -135,6 +139,10 @@ def with_flags(name: str, default: Workload | None = None) -> Workload:
     """The inputs of a measurement from the flags, with `default` where they set none."""
     if _DTYPE.value != "float32" and name not in _IN_BFLOAT16:
         raise ConfigError(f"--dtype={_DTYPE.value} is of {', '.join(_IN_BFLOAT16)}, not of {name}.")
+    if _DETECTOR.value != "retinanet" and name not in _OF_A_DETECTOR:
+        raise ConfigError(
+            f"--detector={_DETECTOR.value} is of {', '.join(_OF_A_DETECTOR)}, not of {name}."
+        )
     default = default or _MEASUREMENTS[name]
     height, width = default.height, default.width
     if _SIZE.value is not None:
@@ -151,6 +159,7 @@ def with_flags(name: str, default: Workload | None = None) -> Workload:
         classes=CLASSES.value or default.classes,
         boxes=BOXES.value or default.boxes,
         candidates=_CANDIDATES.value or default.candidates,
+        detector=_DETECTOR.value,
         dtype=_DTYPE.value,
         arm=_ARM.value,
     )

@@ -14,7 +14,7 @@ from configs import torchvision
 from experiments.benchmark import looped_cost, loss_arms
 from ioub_jax import anchors as anchor_grids
 from ioub_jax import assigners, detectors, matching, models
-from ioub_jax.configs import defaults
+from ioub_jax.configs import defaults, small_data
 from ioub_jax.devices.placement import abstract_batch
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import training_parts
@@ -98,7 +98,11 @@ def _arguments(grid: Sequence[Any], images: int, slots: int) -> tuple[Any, ...]:
 
 
 def train_step_cost(
-    arm: str, *, with_metrics: bool, keys: Mapping[str, Any] | None = None
+    arm: str,
+    *,
+    with_metrics: bool,
+    keys: Mapping[str, Any] | None = None,
+    family: str = "retinanet",
 ) -> dict[str, float]:
     """Flops and bytes accessed of the compiled train step of an arm.
 
@@ -108,8 +112,9 @@ def train_step_cost(
       arm: of `configs.arms`.
       with_metrics: whether the step returns them.
       keys: of `config.loss`, as in `loss_arms`, that the arm does not set.
+      family: of detectors.
     """
-    config = defaults.get_config(arm)
+    config = defaults.of_family(family, arm)
     config.loss.update_from_flattened_dict(dict(keys or {}))
     config.model.backbone = BACKBONE.value
     batch_size, boxes, classes = _sizes()
@@ -144,6 +149,16 @@ def loss_cost() -> dict[str, Any]:
             "both": both,
             "overhead": _overhead(both, plain),
         }
+    return result
+
+
+def families_cost() -> dict[str, Any]:
+    """The train step of every family of detectors, and what it adds to RetinaNet's."""
+    plain = train_step_cost("baseline", with_metrics=True)
+    result: dict[str, Any] = {"canvas": _CANVAS, "retinanet": plain}
+    for family in small_data.DETECTORS[1:]:
+        cost = train_step_cost("baseline", with_metrics=True, family=family)
+        result[family] = {**cost, "over retinanet": _overhead(cost, plain)}
     return result
 
 

@@ -58,8 +58,8 @@ class Program:
 
 
 def configuration(workload: Workload) -> ml_collections.ConfigDict:
-    """Torchvision's RetinaNet, on one device; the weights it names are not needed to time it."""
-    config = torchvision.get_config(f"retinanet_resnet50_fpn,{workload.arm}")
+    """Torchvision's RetinaNet or FCOS, on one device; its weights are not needed to time it."""
+    config = torchvision.get_config(f"{workload.detector}_resnet50_fpn,{workload.arm}")
     config.model.dtype = workload.dtype
     config.runtime.rematerialize = workload.rematerialize
     config.batch_size = config.evaluation.batch_size = workload.batch

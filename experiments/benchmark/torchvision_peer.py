@@ -13,6 +13,7 @@ import torch
 import torchvision
 from torch import nn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.fcos import FCOS
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
@@ -47,7 +48,7 @@ def _wait(workload: workloads.Workload) -> None:
 
 
 def create_model(workload: workloads.Workload) -> nn.Module:
-    """RetinaNet as it comes with weights: frozen batch norms, stem and first stage not trained."""
+    """A detector as it comes with weights: frozen batch norms, stem and first stage not trained."""
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50",
         weights=None,
@@ -56,7 +57,8 @@ def create_model(workload: workloads.Workload) -> nn.Module:
         returned_layers=[2, 3, 4],
         extra_blocks=LastLevelP6P7(256, 256),
     )
-    return RetinaNet(
+    detector = {"retinanet": RetinaNet, "fcos": FCOS}[workload.detector]
+    return detector(
         backbone,
         workload.classes,
         min_size=min(workload.height, workload.width),

@@ -18,6 +18,7 @@ class Workload:
       boxes: ground-truth boxes of an image.
       candidates: boxes that go into NMS.
       dtype: of the network's computation, float32 or bfloat16.
+      detector: of torchvision, retinanet or fcos, with a ResNet-50.
       arm: losses of ours; a peer has its own, which are those of baseline.
       rematerialize: what our step computes once more; a peer does nothing of the kind.
       device: of a peer, cpu or cuda; ours is jax's.
@@ -32,6 +33,7 @@ class Workload:
     boxes: int
     candidates: int = 5_000
     dtype: str = "float32"
+    detector: str = "retinanet"
     arm: str = "baseline"
     rematerialize: str = "nothing"
     device: str = "cpu"

@@ -38,8 +38,8 @@ def define() -> None:
     flags.DEFINE_string(
         "recipe",
         None,
-        "With --data: backbone and losses, such as small or r50,baseline, as after the colon of a "
-        "configuration's name.",
+        "With --data: detector, backbone and losses, such as atss or fcos,small,baseline, as after "
+        "the colon of a configuration's name.",
     )
 
 

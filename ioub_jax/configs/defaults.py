@@ -9,7 +9,10 @@ from ml_collections import config_dict
 from ioub_jax.configs import keys
 from ioub_jax.configs.arms import ARMS
 
-__all__ = ["ARMS", "get_config", "make_small", "of_family", "set_arm"]
+__all__ = ["ARMS", "get_config", "halve_sizes", "make_small", "of_family", "set_arm"]
+
+# Half of those of FCOS' paper.
+_HALF_RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 1e8))
 
 
 def get_config(arm: str = "both") -> ml_collections.ConfigDict:
@@ -72,3 +75,11 @@ def make_small(model: ml_collections.ConfigDict, *, width: int, channels: int) -
     model.update({"backbone": "resnet18", "width": width})
     model.fpn.update({"channels": channels, "norm": "group_norm"})
     model.head.update({"width": channels, "depth": 2, "norm": "group_norm"})
+
+
+def halve_sizes(config: ml_collections.ConfigDict) -> None:
+    """Turns the sizes of objects that each level learns, which are COCO's, into half of them."""
+    if config.matcher.name == "fcos":
+        config.matcher.size_ranges = _HALF_RANGES  # anchors are but the unit of distances there
+    else:
+        config.anchors.base_scale /= 2

@@ -7,6 +7,8 @@ import ml_collections
 from ioub_jax.configs import arguments, defaults
 from ioub_jax.configs.backbones import BACKBONES, use_backbone
 
+DETECTORS = ("retinanet", "atss", "fcos", "gfl", "iou_aware_retinanet")
+
 
 def default_backbone() -> str:
     """'lite0' where the package with its weights is installed, else 'small', from scratch."""
@@ -14,21 +16,29 @@ def default_backbone() -> str:
     return "lite0" if is_here else "small"
 
 
+def words_of(argument: str, usual: str = "") -> list[str]:
+    """The detector, the backbone and the arm of an argument, as `get_config`."""
+    lists = DETECTORS, ("small", *BACKBONES), defaults.ARMS
+    return arguments.parse(argument, *lists, usual=usual)
+
+
 def get_config(
-    argument: str = "", *, width: int = 32, channels: int = 64
+    argument: str = "", *, usual: str = "", width: int = 32, channels: int = 64
 ) -> ml_collections.ConfigDict:
-    """A small RetinaNet from scratch, or one on a backbone, with a cosine schedule.
+    """A small detector from scratch, or one on a backbone, with a cosine schedule.
 
     Args:
-      argument: a backbone and an arm, as a recipe is given them.
+      argument: a detector, a backbone and an arm, as a recipe is given them.
+      usual: those where `argument` has none; without them a RetinaNet from scratch with both
+        IoU-balanced losses.
       width: channels of the first layer of the network from scratch.
       channels: those of its pyramid and head.
 
     Raises:
-      ValueError: `argument` has an unknown word.
+      ValueError: `argument` or `usual` has an unknown word.
     """
-    backbone, arm = arguments.parse(argument, ("small", *BACKBONES), defaults.ARMS)
-    config = defaults.get_config(arm)
+    detector, backbone, arm = words_of(argument, usual)
+    config = defaults.of_family(detector, arm)
     config.batch_size = 8
     defaults.make_small(config.model, width=width, channels=channels)
     if backbone != "small":
@@ -36,8 +46,9 @@ def get_config(
         use_backbone(config.model, backbone)
         # Up to stride 8 a few hundred images teach little, and training there costs the most.
         config.model.frozen_stages = 3 if backbone == "lite0" else 1
-    # The smallest anchors are 16 px.
-    config.anchors.base_scale = 2.0
+    # The smallest anchors are 16 px, the only one of a location 32 px; FCOS' finest level learns
+    # what reaches up to 32 px from a point.
+    defaults.halve_sizes(config)
     config.data.max_boxes = 40
 
     config.schedule.name = "cosine"

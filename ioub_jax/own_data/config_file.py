@@ -8,6 +8,7 @@ import textwrap
 from ioub_jax import files
 from ioub_jax.errors import ConfigError
 from ioub_jax.own_data.looking import OwnData
+from ioub_jax.own_data.measures import Setting
 
 _WIDTH = 96
 
@@ -24,9 +25,9 @@ import ml_collections
 from ioub_jax.configs import small_data
 
 
-def get_config(argument: str = "{argument}") -> ml_collections.ConfigDict:
-    """A RetinaNet for this data; the argument is a backbone and an arm, such as small,baseline."""
-    config = small_data.get_config(argument)
+def get_config(argument: str = "") -> ml_collections.ConfigDict:
+    """A detector for this data; words in the argument, as atss or r50,baseline, go first."""
+    config = small_data.get_config(argument, usual="{argument}")
 
 {body}
     return config
@@ -69,7 +70,7 @@ def text(data: OwnData, path: pathlib.Path) -> str:
     for setting in data.settings:
         if setting.why != before:
             lines += ["", *(f"    # {line}" for line in _wrapped(setting.why))]
-        lines.append(_assignment(setting.key, setting.value))
+        lines += _assigned(setting, starts=setting.why != before)
         before = setting.why
     if data.missing:
         lines += ["", "    # What was missing or broken, when this was written:"]
@@ -94,6 +95,15 @@ def _in_docstring(path: object) -> str:
 
 def _wrapped(sentence: str) -> list[str]:
     return textwrap.wrap(sentence, _WIDTH - 8, break_long_words=False, break_on_hyphens=False)
+
+
+def _assigned(setting: Setting, *, starts: bool) -> list[str]:
+    """The line of a setting; of anchors only for the detectors that match boxes to them by IoU."""
+    line = _assignment(setting.key, setting.value)
+    if not setting.key.startswith("anchors."):
+        return [line]
+    condition = ['    if config.matcher.name == "iou":'] if starts else []
+    return [*condition, f"    {line}"]
 
 
 def _assignment(key: str, value: object) -> str:

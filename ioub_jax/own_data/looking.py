@@ -31,7 +31,7 @@ class OwnData:
       settings: the values that differ from the recipe, with their reasons.
       lines: what was found, in three lines.
       missing: what is missing or broken, a sentence each, of all splits.
-      argument: of the recipe: the backbone.
+      argument: of the recipe: the detector, the backbone and the arm.
     """
 
     found: Found
@@ -57,14 +57,15 @@ def look_at(
     Args:
       path: as for `find`.
       data_format: as for `find`.
-      argument: of the recipe `small_data`, such as 'small' or 'lite0,baseline'; empty for its
-        default.
+      argument: of the recipe `small_data`, such as 'small' or 'atss,baseline'; where it has no
+        backbone, Lite0 if its weights are installed.
 
     Raises:
       DataError: there is no data set, or its training images cannot be opened at all.
+      ValueError: `argument` has an unknown word.
     """
     found = find(path, data_format)
-    argument = argument or small_data.default_backbone()
+    argument = ",".join(small_data.words_of(argument, small_data.default_backbone()))
     config = _recipe(argument, found)
     lenient = config.copy_and_resolve_references()
     lenient.data.on_error = "skip"

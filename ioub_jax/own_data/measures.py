@@ -141,6 +141,8 @@ def _few(sizes: np.ndarray, resize: Resize) -> tuple[Size, ...]:
 
 def _anchors(config: ml_collections.ConfigDict, annotations: Annotations) -> list[Setting]:
     """Sizes and ratios for the boxes that the recipe's anchors do not reach."""
+    if config.matcher.name != "iou":
+        return []  # no box has to be like an anchor there
     detector = detectors.create(config, num_classes=1)
     canvases = tuple(map(tuple, config.data.canvases))
     anchoring = Anchoring(detector.levels, canvases, Resize("fit"), has_one_size=True)

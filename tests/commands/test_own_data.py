@@ -54,6 +54,23 @@ def test_from_a_folder_to_a_configuration_and_to_a_training(commands, folder, tm
     assert "((192, 256),)" in shown and str(folder) in shown
 
 
+def test_a_family_and_its_backbone_are_one_word(commands, folder, tmp_path):
+    mine = tmp_path / "mine.py"
+    skip = "--config.data.on_error=skip"
+    code, output = commands(
+        "check_data", f"--data={folder}", "--recipe=atss", f"--write_config={mine}", skip
+    )
+    assert code == 0, output
+    # Boxes of 64x48 px at 256x192: some location learns each.
+    assert "Boxes that no location learns by matcher.name=atss: 0.0% of 18" in output
+    train = [f"--config={mine}", skip, f"--workdir={tmp_path / 'run'}", "--dry_run"]
+    code, told = commands("train", *train)
+    assert code == 0 and "atss" in told.lower(), told
+    code, told = commands("train", f"--config={mine}:fcos,small", *train[1:])
+    assert code == 0 and "fcos" in told.lower(), told
+    assert "Canvases: 192x256 (18 images)." in told
+
+
 NOT_BOTH = "Error: --data and --config are both given: --data finds the configuration by itself;"
 MISTAKES = [
     ("train", ["--workdir=FOLDER/run"], "Error: give your data's folder as --data=PATH, or a"),

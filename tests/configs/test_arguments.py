@@ -18,6 +18,14 @@ def test_words_come_in_any_order_and_have_defaults(argument, expected):
     assert arguments.parse(argument, BACKBONES, ARMS) == expected
 
 
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [("", ["r101", "both"]), ("cls", ["r101", "cls"]), ("r50,both", ["r50", "both"])],
+)
+def test_other_words_than_the_first_can_be_usual(argument, expected):
+    assert arguments.parse(argument, BACKBONES, ARMS, usual="r101") == expected
+
+
 def test_unknown_and_double_words_are_refused():
     with pytest.raises(ValueError, match=r"Unknown word 'r51' in 'r51,cls'; it must be one of"):
         arguments.parse("r51,cls", BACKBONES, ARMS)

@@ -11,6 +11,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments.benchmark import (
+    beside_peer,
     compiled,
     detection_metrics,
     exported,
@@ -130,6 +131,14 @@ def test_bfloat16_is_refused_where_it_says_nothing(peer_python):
     code, output = tiny.run("benchmark", "nms", f"--peer_python={peer_python}", "--dtype=bfloat16")
     assert code == 1
     assert "--dtype=bfloat16 is of step, inference, objective, not of nms." in output
+
+
+def test_a_detector_is_timed_where_it_is_part_of_the_work():
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(detector="fcos"):
+        assert beside_peer.with_flags("step").detector == "fcos"
+        with pytest.raises(ConfigError, match="--detector=fcos is of step, inference, not of nms"):
+            beside_peer.with_flags("nms")
 
 
 def test_without_the_peers_environment_one_sentence_says_how_to_make_it():

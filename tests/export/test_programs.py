@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import torchvision
+from configs import shapes_dense, torchvision
 from ioub_jax.data.resizing import Resize
 from ioub_jax.data.tiling import Tiling
 from ioub_jax.errors import ConfigError
@@ -78,6 +78,25 @@ def retinanet(**model):
     config.data.canvases = ((64, 64), (48, 80))
     config.model.update(model)
     config.evaluation.max_detections = 20
+    return config
+
+
+def dense(family):
+    """One of the families that came after RetinaNet, as small as `retinanet`.
+
+    Boxes have some 16 px on the finest level, or of a canvas as small NMS would leave few.
+    """
+    config = shapes_dense.get_config(f"{family},both")
+    config.model.width = 8
+    config.model.fpn.channels = 16
+    config.model.head.update({"width": 16, "depth": 1})
+    if family != "fcos":
+        config.anchors.base_scale = 2.0
+    if family == "gfl":
+        config.model.head.reg_max = 2
+    config.data.canvases = ((48, 80),)
+    config.evaluation.update({"score_threshold": 0.0, "max_detections": 20})
+    config.runtime.devices = 1
     return config
 
 
@@ -244,6 +263,24 @@ def test_every_suppression_is_exported(suppression):
     expected = detector(pixels)
     check(found, 0, expected)
     assert description.describe(detector)["suppression"] == suppression
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(name, marks=() if name == "gfl" else pytest.mark.slow)
+        for name in shapes_dense.DETECTORS
+    ],
+)
+def test_every_family_is_exported(family):
+    detector = create(dense(family))
+    (pixels,) = random_images(1, 48, 80)
+    exported = exporting.export_detector(detector, (48, 80), batch_size=1, platforms=("cpu",))
+    read = jax.export.deserialize(exported.serialize())
+    found = jax.device_get(read.call(pixels[None], np.array([[48, 80]])))
+    assert found["valid"].sum() > 10
+    check(found, 0, detector(pixels))
+    assert description.describe(detector)["suppression"] == "nms"
 
 
 def test_a_program_may_have_one_batch_size_and_one_platform(detector):

@@ -4,6 +4,7 @@ import pathlib
 
 import pytest
 
+from ioub_jax.configs import refusals
 from ioub_jax.errors import ConfigError
 from ioub_jax.own_data import config_file
 from ioub_jax.own_data.folders import Found
@@ -51,6 +52,24 @@ def test_the_file_is_the_configuration_with_a_reason_for_every_value(tmp_path, p
     assert config.anchors.ratios == (0.25, 1.0)
     # Another backbone and arm are one word away.
     assert load(path).get_config("small,baseline").loss.classification.eta == 0
+
+
+def test_another_detector_is_one_word_away_and_has_its_own_anchors(tmp_path):
+    path = tmp_path / "mine.py"
+    config_file.write(path, dataclasses.replace(data(), argument="fcos,small,cls"))
+    fcos, atss, retinanet = map(load(path).get_config, ("", "atss", "retinanet,baseline"))
+    assert (fcos.model.name, fcos.loss.classification.eta) == ("fcos", 1.5)
+    # Half of COCO's: the first level learns what reaches up to 32 px, its one anchor has 32 px.
+    assert fcos.matcher.size_ranges[0] == (0.0, 32.0)
+    assert (fcos.anchors.base_scale, fcos.anchors.ratios) == (1.0, (1.0,))
+    assert (atss.model.name, atss.loss.classification.eta) == ("atss", 1.5)
+    assert (atss.anchors.base_scale, atss.anchors.ratios) == (4.0, (1.0,))
+    # What was measured is of anchors that have to be like the boxes.
+    assert (retinanet.model.name, retinanet.loss.classification.eta) == ("retinanet", 0.0)
+    assert (retinanet.anchors.base_scale, retinanet.anchors.ratios) == (1.5, (0.25, 1.0))
+    for config in (fcos, atss, retinanet):
+        assert config.data.canvases == ((224, 288),)
+        refusals.check(config)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,26 @@ def make(folder, names, used):
 
 
 @pytest.mark.parametrize(
+    ("words", "detector", "backbone", "eta"),
+    [
+        ("", "retinanet", "efficientnet_lite0", 1.5),
+        # One word, and the rest is as without it.
+        ("atss", "atss", "efficientnet_lite0", 1.5),
+        ("baseline", "retinanet", "efficientnet_lite0", 0.0),
+        ("cls,fcos,small", "fcos", "resnet18", 1.5),
+    ],
+)
+def test_words_pick_the_detector_the_backbone_and_the_arm(
+    tmp_path, monkeypatch, words, detector, backbone, eta
+):
+    monkeypatch.setattr(looking.small_data, "default_backbone", lambda: "lite0")
+    model = looking.look_at(make(tmp_path, ("ant",), (0,)), None, words).config()
+    assert (model.model.name, model.model.backbone) == (detector, backbone)
+    assert model.loss.classification.eta == eta
+    assert (model.optimizer.name == "adamw") == (backbone == "efficientnet_lite0")
+
+
+@pytest.mark.parametrize(
     ("names", "used", "learned"),
     [
         (("ant", "bee", "cow"), (0, 2), ("ant", "cow")),

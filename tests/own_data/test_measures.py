@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ioub_jax.configs import defaults
+from ioub_jax.configs import defaults, small_data
 from ioub_jax.data.sources.annotations import collect_annotations
 from ioub_jax.data.sources.example import create_example
 from ioub_jax.own_data import measures
@@ -89,6 +89,15 @@ def test_anchors_stay_where_they_reach_the_boxes_and_change_where_not():
     found = measured([(256, 256)] * 4, [(200, 20), (150, 15), (100, 10)])
     assert min(found["anchors.ratios"].value) == pytest.approx(0.1, abs=0.03)
     assert found["anchors.ratios"].why.startswith("The recipe's anchors reach all but 100.0% of")
+
+
+@pytest.mark.parametrize("family", ["fcos", "atss", "gfl"])
+def test_where_no_box_has_to_be_like_an_anchor_none_is_changed(family):
+    given = annotations([(256, 256)] * 4, [(200, 20), (150, 15), (100, 10)])
+    recipe = small_data.get_config(f"{family},small")
+    keys = [setting.key for setting in measures.measure(recipe, given)]
+    assert "data.canvases" in keys
+    assert not any(key.startswith(("anchors.", "matcher.")) for key in keys)
 
 
 def test_the_schedule_sees_few_images_often_and_many_at_least_twelve_times():
