@@ -228,6 +228,13 @@ KEYS = (
         ssd=NO_KEY,
     ),
     Key(
+        "model.norm_momentum",
+        0.9,
+        _PART,
+        "What batch norms keep of their running statistics in a step: 1 - the momentum of torch.",
+        ssd=NO_KEY,
+    ),
+    Key(
         "model.frozen_stages",
         -1,
         whole(at_least=-1),

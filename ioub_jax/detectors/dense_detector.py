@@ -101,6 +101,7 @@ def trunk_of(model: Any) -> dict[str, Any]:
             width=model.width,
             norm=model.norm,
             norm_epsilon=model.norm_epsilon,
+            norm_momentum=model.get("norm_momentum", 0.9),  # which earlier runs lack
             frozen_stages=model.frozen_stages,
             dtype=dtype,
         )

@@ -22,6 +22,7 @@ def create_backbone(
     width: int = PUBLISHED_WIDTH,
     norm: str = "batch_norm",
     norm_epsilon: float = 1e-5,
+    norm_momentum: float = 0.9,
     frozen_stages: int = -1,
     dtype: Any = jnp.float32,
 ) -> nn.Module:
@@ -34,6 +35,7 @@ def create_backbone(
       norm: 'frozen_bn', 'batch_norm' or 'group_norm'; 'layer_norm' for a ConvNeXt and a vision
         transformer.
       norm_epsilon: added to the variance by batch norms.
+      norm_momentum: what batch norms keep of their running statistics in a step.
       frozen_stages: -1: nothing is frozen, 0: the stem, 1: the stem and stage 1, ...
       dtype: of the computation; parameters are float32.
 
@@ -71,6 +73,7 @@ def create_backbone(
     options: dict[str, Any] = {
         "norm": norm,
         "norm_epsilon": norm_epsilon,
+        "norm_momentum": norm_momentum,
         "frozen_stages": frozen_stages,
         "dtype": dtype,
     }

@@ -67,6 +67,7 @@ class InvertedBottleneck(nn.Module):
       padding: 'same' or 'symmetric'.
       norm: name of the normalisation.
       norm_epsilon: added to the variance by batch norms.
+      norm_momentum: what batch norms keep of their running statistics in a step.
       dtype: dtype of the computation.
     """
 
@@ -77,6 +78,7 @@ class InvertedBottleneck(nn.Module):
     padding: Padding
     norm: str
     norm_epsilon: float
+    norm_momentum: float = 0.9
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -115,6 +117,7 @@ class EfficientNetLite0(nn.Module):
         get no gradient and their batch norms use the running statistics; 0 freezes only the stem,
         -1 nothing.
       norm_epsilon: added to the variance by batch norms.
+      norm_momentum: what batch norms keep of their running statistics in a step.
       padding: 'same' or 'symmetric'.
       dtype: dtype of the computation; parameters are float32.
     """
@@ -122,6 +125,7 @@ class EfficientNetLite0(nn.Module):
     norm: str = "batch_norm"
     frozen_stages: int = -1
     norm_epsilon: float = 1e-3
+    norm_momentum: float = 0.9
     padding: Padding = "same"
     dtype: Any = jnp.float32
 
@@ -153,6 +157,7 @@ class EfficientNetLite0(nn.Module):
                     padding=self.padding,
                     norm=self.norm,
                     norm_epsilon=self.norm_epsilon,
+                    norm_momentum=self.norm_momentum,
                     dtype=self.dtype,
                     name=f"stage{number}_block{i + 1}",
                 )(x, train=train and not frozen)

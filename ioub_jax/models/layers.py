@@ -99,11 +99,13 @@ class Normed(Protocol):
     Attributes:
       norm: name of the normalisation.
       norm_epsilon: added to the variance by batch norms.
+      norm_momentum: what batch norms keep of their running statistics in a step.
       dtype: dtype of the computation.
     """
 
     norm: str
     norm_epsilon: float
+    norm_momentum: float
     dtype: Any
 
 
@@ -124,7 +126,11 @@ def norm_of(
         return FrozenBatchNorm(epsilon=epsilon, dtype=dtype, name=name)
     if norm == "batch_norm":
         return nn.BatchNorm(
-            use_running_average=not train, momentum=0.9, epsilon=epsilon, dtype=dtype, name=name
+            use_running_average=not train,
+            momentum=module.norm_momentum,
+            epsilon=epsilon,
+            dtype=dtype,
+            name=name,
         )
     if norm == "group_norm":
         return group_norm(channels, dtype=dtype, name=name)

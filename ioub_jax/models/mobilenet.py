@@ -87,6 +87,7 @@ class InvertedBottleneck(nn.Module):
       dilation: of the depthwise convolution, whose stride is 1 if this is above 1.
       norm: name of the normalisation.
       norm_epsilon: added to the variance by batch norms.
+      norm_momentum: what batch norms keep of their running statistics in a step.
       dtype: dtype of the computation.
     """
 
@@ -94,6 +95,7 @@ class InvertedBottleneck(nn.Module):
     dilation: int
     norm: str
     norm_epsilon: float
+    norm_momentum: float = 0.9
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -155,6 +157,7 @@ class MobileNetV3Large(nn.Module):
         get no gradient and their batch norms use the running statistics; 0 freezes only the stem,
         -1 nothing.
       norm_epsilon: added to the variance by batch norms.
+      norm_momentum: what batch norms keep of their running statistics in a step.
       dtype: dtype of the computation; parameters are float32.
     """
 
@@ -165,6 +168,7 @@ class MobileNetV3Large(nn.Module):
     norm: str = "batch_norm"
     frozen_stages: int = -1
     norm_epsilon: float = 1e-3
+    norm_momentum: float = 0.9
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -197,6 +201,7 @@ class MobileNetV3Large(nn.Module):
                     dilation=2 if self.dilated and number == _TAIL else 1,
                     norm=self.norm,
                     norm_epsilon=self.norm_epsilon,
+                    norm_momentum=self.norm_momentum,
                     dtype=self.dtype,
                     name=f"stage{number}_block{i}",
                 )(x, train=train and not frozen)

@@ -63,6 +63,7 @@ class ResidualBlock(nn.Module):
         channels a group.
       norm: name of the normalisation.
       norm_epsilon: added to the variance by batch norms.
+      norm_momentum: what batch norms keep of their running statistics in a step.
       dtype: dtype of the computation.
     """
 
@@ -73,6 +74,7 @@ class ResidualBlock(nn.Module):
     groups: int = 1
     width_per_group: int = 64
     norm_epsilon: float = 1e-5
+    norm_momentum: float = 0.9
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -119,6 +121,7 @@ class ResNet(nn.Module):
         gradient and their batch norms use the running statistics; 0 freezes only the stem, -1
         nothing (the convention of mmdetection).
       norm_epsilon: added to the variance by batch norms.
+      norm_momentum: what batch norms keep of their running statistics in a step.
       dtype: dtype of the computation; parameters are float32.
     """
 
@@ -127,6 +130,7 @@ class ResNet(nn.Module):
     norm: str = "batch_norm"
     frozen_stages: int = -1
     norm_epsilon: float = 1e-5
+    norm_momentum: float = 0.9
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -172,6 +176,7 @@ class ResNet(nn.Module):
                     groups=groups,
                     width_per_group=width_per_group,
                     norm_epsilon=self.norm_epsilon,
+                    norm_momentum=self.norm_momentum,
                     dtype=self.dtype,
                     name=f"stage{stage}_block{i + 1}",
                 )(x, train=train and not frozen)

@@ -60,6 +60,7 @@ _ADDED = {
     "matcher.center_rule": "authors",
     "loss.localization.instance_weights": "none",
     "model.in_channels": 3,
+    "model.norm_momentum": 0.9,
     "model.fpn.top_down": True,
     "data.exif": "ignore",
     "data.bit_depth": None,

@@ -33,7 +33,7 @@ SINCE |= {"data.voc.pixels", "data.voc.unannotated"}
 UNTIL = {"data.voc.one_based", "data.voc.unannotated"}
 _OF_TILES = ("size", "overlap", "visibility", "zoom", "keep_empty", "cache")
 SINCE |= {"evaluation.coco_detections", *(f"data.tiles.{key}" for key in _OF_TILES)}
-SINCE |= {"model.in_channels", "model.fpn.top_down"}
+SINCE |= {"model.in_channels", "model.fpn.top_down", "model.norm_momentum"}
 SINCE |= {
     f"data.augmentation.{key}"
     for key in (

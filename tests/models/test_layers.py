@@ -12,9 +12,11 @@ from jax.ad_checkpoint import checkpoint_name
 from ioub_jax.models import convolutions, layers
 
 
-def normed(norm):
+def normed(norm, momentum=0.9):
     """What says how it normalises."""
-    return types.SimpleNamespace(norm=norm, norm_epsilon=1e-5, dtype=jnp.float32)
+    return types.SimpleNamespace(
+        norm=norm, norm_epsilon=1e-5, norm_momentum=momentum, dtype=jnp.float32
+    )
 
 
 @pytest.mark.parametrize(("window", "stride", "pad"), [(3, 2, 1), (3, 1, 1), (2, 2, 0)])
@@ -83,6 +85,17 @@ def test_frozen_batch_norm_is_the_affine_map_of_its_statistics():
     assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(gradient))
     reference = nn.BatchNorm(use_running_average=True, epsilon=0.0)
     np.testing.assert_allclose(norm.apply(variables, x), reference.apply(variables, x))
+
+
+def test_batch_norm_keeps_so_much_of_its_statistics():
+    # Of mean 2 and variance 1 in the batch: .97 * 0 + .03 * 2 and .97 * 1 + .03 * 1 for the one,
+    # .5 * 0 + .5 * 2 for the other.
+    x = jnp.array([[1.0], [3.0]])
+    for momentum, mean in ((0.97, 0.06), (0.5, 1.0)):
+        norm = layers.norm_of(normed("batch_norm", momentum), 1, train=True, name="norm")
+        _, after = norm.apply(norm.init(jax.random.key(0), x), x, mutable="batch_stats")
+        np.testing.assert_allclose(after["batch_stats"]["mean"], [mean], rtol=1e-6)
+        np.testing.assert_allclose(after["batch_stats"]["var"], [1.0], rtol=1e-6)
 
 
 def test_batch_norm_takes_its_statistics_over_all_devices():
