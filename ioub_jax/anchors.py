@@ -106,6 +106,7 @@ class SSDAnchors:
     strides: tuple[int, ...]
     rounded: bool = False
     clip_sizes: bool = False
+    stride_from_grid: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what `ssd_levels` would."""
@@ -206,6 +207,7 @@ def ssd_levels(
     strides: Sequence[int],
     rounded: bool = False,
     clip_sizes: bool = False,
+    stride_from_grid: bool = False,
 ) -> tuple[AnchorLevel, ...]:
     """Default boxes of a cell of every level (SSD, arXiv 1512.02325, section 2.2).
 
@@ -217,7 +219,7 @@ def ssd_levels(
     The defaults are the boxes of the paper's own code (Caffe). Others differ:
 
     - the authors of arXiv 1908.05641 (mmdetection 0.6): `rounded=True`.
-    - torchvision: `clip_sizes=True`.
+    - torchvision: `clip_sizes=True`, and in its SSDLite `stride_from_grid=True`.
 
     Args:
       image_shape: (height, width) of the network's input, in pixels.
@@ -227,6 +229,9 @@ def ssd_levels(
       rounded: whether sizes are cut to whole pixels, and then the first and the last pixel of each
         box of cell (0, 0) are rounded to whole ones, halves to even.
       clip_sizes: whether no box is wider or higher than the image.
+      stride_from_grid: whether cells are `image size / grid size` pixels apart, which is less than
+        the stride wherever the grid reaches over the edge of the image: 106.7 where 320 pixels have
+        three cells of 128.
 
     Returns:
       One `AnchorLevel` a level; the anchors of a cell are ordered small square, large square, and
@@ -246,11 +251,16 @@ def ssd_levels(
         for root in np.sqrt(np.asarray(level_ratios, np.float64)):
             sides += [(size * root, size / root), (size / root, size * root)]
         half = (np.minimum(sides, limits) if clip_sizes else np.asarray(sides)) / 2
-        low, high = stride / 2 - half, stride / 2 + half
+        rows, columns = _grid(image_shape, stride)
+        steps: tuple[float, float] = (stride, stride)
+        if stride_from_grid:
+            steps = (image_shape[0] / rows, image_shape[1] / columns)
+        center = np.array([steps[1], steps[0]], np.float64) / 2
+        low, high = center - half, center + half
         if rounded:
             low, high = np.round(low), np.round(high - 1) + 1
         cell = np.concatenate([low, high], axis=-1)
-        levels.append(AnchorLevel(cell, *_grid(image_shape, stride), stride, stride))
+        levels.append(AnchorLevel(cell, rows, columns, *steps))
     return tuple(levels)
 
 

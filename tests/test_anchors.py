@@ -183,6 +183,21 @@ def test_clipped_sizes():
     np.testing.assert_allclose((coarse.cell[:, 2:] + coarse.cell[:, :2]) / 2, 8.0)
 
 
+def test_default_boxes_as_far_apart_as_the_grid_says():
+    # Of 50 x 40 pixels the strides 8 and 16 make 7 x 5 and 4 x 3 cells: 50 / 7 = 7.142857 and
+    # 50 / 4 = 12.5 pixels high, 40 / 5 = 8 and 40 / 3 = 13.333333 wide.
+    levels = ssd_levels((50, 40), **TWO_LEVELS, stride_from_grid=True)
+    steps = [(level.stride_y, level.stride_x) for level in levels]
+    np.testing.assert_allclose(steps, [(7.142857, 8), (12.5, 13.333333)], rtol=1e-6)
+    centers = [(level.cell[:, :2] + level.cell[:, 2:]) / 2 for level in levels]
+    for center, (step_y, step_x) in zip(centers, steps, strict=True):
+        np.testing.assert_allclose(center, [(step_x / 2, step_y / 2)] * len(center))
+    # The last row and column end where the image does.
+    _, coarse = place(levels)
+    np.testing.assert_allclose((coarse[-1, :2] + coarse[-1, 2:]) / 2, [40 - 6.666667, 50 - 6.25])
+    assert [(level.rows, level.columns) for level in levels] == [(7, 5), (4, 3)]
+
+
 def test_default_boxes_need_a_size_more_than_levels():
     with pytest.raises(ValueError, match=r"^sizes has 2 entries, ratios 2 and"):
         ssd_levels((16, 16), **TWO_LEVELS | {"sizes": (21.0, 45.0)})
@@ -255,7 +270,9 @@ def test_best_iou_is_the_maximum_over_all_anchors(seed, image_shape, **options):
     np.testing.assert_allclose(best_anchor_iou(boxes, levels), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"rounded": True}, {"clip_sizes": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"rounded": True}, {"clip_sizes": True}, {"stride_from_grid": True}]
+)
 def test_best_iou_of_default_boxes(options):
     boxes, levels = random_boxes(0), ssd_levels((90, 130), **TWO_LEVELS, **options)
     expected = every_iou(boxes, np.concatenate(place(levels))).max(axis=1)
