@@ -180,7 +180,7 @@ def preview_inference(
         name = settings["model"]["name"]
         loading = loading_parts.loading_of(config)
         if views is not None:
-            only = loading.canvases[0] if name == "ssd" else None
+            only = loading.canvases[0] if name in ("ssd", "ssdlite") else None
             view_parts.check_views(views, loading, only)
         canvases = ", ".join(f"{h}x{w}" for h, w in loading.canvases)
         return [

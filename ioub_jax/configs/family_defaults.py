@@ -1,9 +1,12 @@
-"""Defaults and keys of the families after RetinaNet, where they differ from RetinaNet's.
+"""Defaults and keys of the families after RetinaNet and SSD, where they differ from those.
 
-Everything else is as in RetinaNet. The numbers are those of the papers and of their authors' code.
+Everything else is as in RetinaNet, of those in `LIKE_SSD` as in SSD. The numbers are those of the
+papers and of their authors' code.
 """
 
 from typing import Any
+
+from ioub_jax.configs.ssd_boxes import LITE_RATIOS, LITE_STRIDES, lite_sizes
 
 
 class Marker:
@@ -42,6 +45,9 @@ _CENTRENESS = {
     "loss.quality.weight": 1.0,
     "evaluation.score_exponents": (1.0, 1.0),
 }
+
+#: Families that have SSD's defaults where they have none of their own.
+LIKE_SSD = ("ssdlite",)
 
 #: Family -> key -> its default there.
 FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -92,5 +98,30 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
         "loss.quality.target": "iou",
         "loss.quality.weight": 1.0,
         "evaluation.score_exponents": (0.5, 0.5),
+    },
+    "ssdlite": {
+        "model.name": "ssdlite",
+        "model.backbone": "mobilenet_v3_large",
+        "model.reduced_tail": True,
+        "model.input_size": 320,
+        "model.norm": "batch_norm",
+        "model.norm_epsilon": 1e-3,
+        "model.norm_momentum": 0.97,
+        "model.pixel_mean": (127.5, 127.5, 127.5),
+        "model.pixel_std": (127.5, 127.5, 127.5),
+        "anchors.sizes": lite_sizes(320),
+        "anchors.ratios": LITE_RATIOS,
+        "anchors.strides": LITE_STRIDES,
+        "anchors.rounded": False,
+        "anchors.stride_from_grid": True,
+        "anchors.clip_sizes": True,
+        "optimizer.weight_decay": 4e-5,
+        "data.canvases": ((320, 320),),
+        "data.augmentation.photometric_distortion": False,
+        "data.augmentation.expand_ratio": 1.0,
+        "evaluation.score_threshold": 0.001,
+        "evaluation.nms_iou": 0.55,
+        "evaluation.max_detections": 300,
+        "evaluation.candidates_per_class": 300,
     },
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 from ioub_jax.configs.arms import ARMS
 from ioub_jax.configs.data_sets import COCO_TRAINING_IMAGES
-from ioub_jax.configs.family_defaults import FAMILY_DEFAULTS, NO_KEY, Marker
+from ioub_jax.configs.family_defaults import FAMILY_DEFAULTS, LIKE_SSD, NO_KEY, Marker
 from ioub_jax.configs.rules import (
     Rule,
     above,
@@ -76,8 +76,13 @@ class Key:
 
     def default_of(self, family: str) -> Any:
         """The default in a family, `NO_KEY` where it does not have the key."""
+        in_ssd = self.default if self.ssd is _THE_SAME else self.ssd
         if family == "ssd":
-            return self.default if self.ssd is _THE_SAME else self.ssd
+            return in_ssd
+        if family in LIKE_SSD:
+            own = FAMILY_DEFAULTS[family].get(self.name, in_ssd)
+            # Another key of that name has the rule that the value keeps.
+            return NO_KEY if self.must_be.fault(own) else own
         if self.default is NO_KEY and self.ssd is not NO_KEY:
             return NO_KEY  # of an SSD alone, and another one may have its name
         return FAMILY_DEFAULTS[family].get(self.name, self.default)
@@ -156,9 +161,9 @@ KEYS = (
         "model.name",
         "retinanet",
         text(),
-        "The detector: retinanet, ssd, fcos, atss, gfl, iou_aware_retinanet, or one of your own. "
-        "They have keys of their own, and so other defaults to start from: "
-        "ioub_jax.configs.defaults.of_family and ioub_jax.configs.ssd_defaults.",
+        "The detector: retinanet, ssd, fcos, atss, gfl, iou_aware_retinanet, ssdlite, or one of "
+        "your own. They have keys of their own, and so other defaults to start from: "
+        "ioub_jax.configs.defaults.of_family, and ssd_defaults and ssdlite_defaults there.",
         ssd="ssd",
     ),
     Key(
@@ -196,6 +201,21 @@ KEYS = (
         one_whole_of(*STRIDES),
         "Height and width of an SSD's input images in pixels; data.canvases has to agree.",
         ssd=300,
+    ),
+    Key(
+        "model.input_size",
+        NO_KEY,
+        whole(at_least=32),
+        "Height and width of an SSDLite's input images in pixels; data.canvases has to agree.",
+        ssd=NO_KEY,
+    ),
+    Key(
+        "model.reduced_tail",
+        NO_KEY,
+        flag(),
+        "Whether the last stage of MobileNetV3 has half its channels (arXiv 1905.02244, 6.3); "
+        "False for weights of a classifier in model.pretrained.",
+        ssd=NO_KEY,
     ),
     Key(
         "model.in_channels",
@@ -430,7 +450,8 @@ KEYS = (
         "anchors.stride_from_grid",
         False,
         flag(),
-        "Whether cells are `image size // grid size` pixels apart; True in torchvision.",
+        "Whether cells are `image size // grid size` pixels apart, not rounded in an SSDLite; "
+        "True in torchvision.",
         ssd=NO_KEY,
     ),
     Key(

@@ -40,10 +40,12 @@ def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
     _check_suppression(values)
     _check_matcher(values)
     _check_frozen_norms(values)
+    _check_tail(values)
     _check_channels(values)
     _check_split(values)
     if to_train:
         _check_tiles_of_files(values)
+        _check_coarsest_norms(values)
         _check_lengths(values)
         _check_schedule(values)
 
@@ -171,6 +173,30 @@ def _check_frozen_norms(values: Values) -> None:
             "norm keeps the statistics it starts with, so without pretrained weights the network "
             "would not be normalised at all; set one of them, or model.norm to 'batch_norm' or "
             "'group_norm'."
+        )
+
+
+def _check_tail(values: Values) -> None:
+    """Weights of a classifier have all channels; of a file or a run it is seen when it is read."""
+    if _values(values, "model.reduced_tail", "model.pretrained") == (True, "mobilenet_v3_large"):
+        raise ConfigError(
+            "model.reduced_tail is True, but model.pretrained is 'mobilenet_v3_large', whose last "
+            "stage has all its channels; set --config.model.reduced_tail=False, or "
+            "--config.model.pretrained=None."
+        )
+
+
+def _check_coarsest_norms(values: Values) -> None:
+    """The variance of one value is 0, and so would be the running one that is detected with."""
+    found = _values(values, "batch_size", "model.name", "model.norm")
+    if found is None or found[1] != "ssdlite" or found[2] == "group_norm":
+        return
+    parts = values.get("runtime.gradient_accumulation", 1)
+    if found[0] <= parts:
+        raise ConfigError(
+            f"batch_size is {found[0]} in {parts} part{'s' * (parts > 1)}, but the coarsest level "
+            "of an SSDLite has one cell, so its batch norms would see one value; give a part two "
+            "images or more, or set --config.model.norm=group_norm."
         )
 
 

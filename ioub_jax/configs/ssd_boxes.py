@@ -1,4 +1,4 @@
-"""The default boxes of SSD300 and SSD512, as in the scripts of SSD's authors and mmdetection."""
+"""The default boxes of SSDs: as in the scripts of SSD's authors, mmdetection and torchvision."""
 
 #: (data set, input size) -> sizes of the default boxes in pixels, one more than levels: 4 %, 10 %,
 #: 26 %, ... of the input for SSD512 on COCO.
@@ -15,3 +15,15 @@ RATIOS = {
     size: ((2.0,), *((2.0, 3.0),) * (len(strides) - 3), (2.0,), (2.0,))
     for size, strides in STRIDES.items()
 }
+
+
+#: Pixels between the centres of the boxes of each level of an SSDLite, where its grids reach no
+#: farther than the image.
+LITE_STRIDES = (16, 32, 64, 128, 256, 512)
+#: As `RATIOS`, of an SSDLite.
+LITE_RATIOS = ((2.0, 3.0),) * len(LITE_STRIDES)
+
+
+def lite_sizes(input_size: int) -> tuple[float, ...]:
+    """Sizes of the default boxes of an SSDLite in pixels: 20 % to 95 % of the input, and all."""
+    return tuple(round(share * input_size, 3) for share in (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ioub_jax.detectors import atss, fcos, gfl, iou_aware_retinanet, retinanet, ssd
+from ioub_jax.detectors import atss, fcos, gfl, iou_aware_retinanet, retinanet, ssd, ssdlite
 from ioub_jax.detectors.anchor_objective import AnchorObjective, Inspection, MatchingOptions
 from ioub_jax.detectors.augmented import AugmentedDetector
 from ioub_jax.detectors.detector import (
@@ -41,6 +41,7 @@ FAMILIES = {
     "atss": atss.create,
     "gfl": gfl.create,
     "iou_aware_retinanet": iou_aware_retinanet.create,
+    "ssdlite": ssdlite.create,
 }
 
 

@@ -1,9 +1,10 @@
 """SSD300 and SSD512 (arXiv 1512.02325) from a configuration."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 
 from ioub_jax import postprocess
@@ -18,6 +19,23 @@ from ioub_jax.models.interface import for_channels
 
 def create(config: Any, num_classes: int) -> Detector:
     """The SSD of a configuration; arguments and errors as `retinanet.create`."""
+    return of_network(config, num_classes, create_network)
+
+
+def of_network(
+    config: Any, num_classes: int, create_network: Callable[[Any, int, Sequence[int]], nn.Module]
+) -> Detector:
+    """A network with the boxes, the losses and the candidates of an SSD.
+
+    Args:
+      config: the whole configuration.
+      num_classes: C.
+      create_network: maps (`config.model`, C, anchors that share a location, of every level) to a
+        network with a head for each level, whose logits have the background's in front.
+
+    Raises:
+      ConfigError: there is none like that.
+    """
     _check_canvases(config)
     name = config.loss.classification.name
     if name != "softmax":
@@ -41,8 +59,8 @@ def _check_canvases(config: Any) -> None:
     """Refuses images of another size than the one that an SSD is made for."""
     if "input_size" not in config.model:
         raise ConfigError(
-            "model.name is 'ssd', but the configuration has the keys of a RetinaNet; start from "
-            "ioub_jax/configs/ssd_defaults.py."
+            f"model.name is {config.model.name!r}, but the configuration has the keys of a "
+            f"RetinaNet; start from ioub_jax/configs/{config.model.name}_defaults.py."
         )
     size, tiles = config.model.input_size, config.data.get("tiles", {})
     if tiles.get("size") is not None:
@@ -63,6 +81,15 @@ def _check_canvases(config: Any) -> None:
         )
 
 
+def check_levels(model: Any, levels: int, anchors_per_location: Sequence[int]) -> None:
+    """Refuses anchors of more or fewer levels than a network has."""
+    if len(anchors_per_location) != levels:
+        raise ConfigError(
+            f"An SSD of model.input_size {model.input_size} has {levels} levels, but anchors are "
+            f"given for {len(anchors_per_location)}; give config.anchors one stride for each."
+        )
+
+
 def create_network(
     model: Any, num_classes: int, anchors_per_location: Sequence[int]
 ) -> ssd_network.SSD:
@@ -74,12 +101,7 @@ def create_network(
             f"model.input_size is {model.input_size}; it must be one of "
             f"{', '.join(map(str, ssd_network.EXTRA_BLOCKS))}."
         )
-    levels = 2 + len(ssd_network.EXTRA_BLOCKS[model.input_size])
-    if len(anchors_per_location) != levels:
-        raise ConfigError(
-            f"An SSD of model.input_size {model.input_size} has {levels} levels, but anchors are "
-            f"given for {len(anchors_per_location)}; give config.anchors one stride for each."
-        )
+    check_levels(model, 2 + len(ssd_network.EXTRA_BLOCKS[model.input_size]), anchors_per_location)
     dtype = jnp.dtype(model.dtype)
     channels = model.get("in_channels", 3)  # which the runs of earlier versions lack
     # Weights published for SSD are of VGG16 at its own width, which a configuration may leave out.

@@ -60,6 +60,9 @@ def test_what_the_families_have_is_told():
         "  model.input_size = 300 (ssd alone)",
         "      It must be one of 300, 512.",
         "      Height and width of an SSD's input images in pixels; data.canvases has to agree.",
+        "  model.input_size = 320 (ssdlite alone)",
+        "      It must be a whole number, at least 32.",
+        "      Height and width of an SSDLite's input images in pixels; data.canvases has to agree.",
         "  model.norm = 'batch_norm' (not in ssd)",
         "      It must be one of frozen_bn, batch_norm, group_norm, layer_norm.",
         "      The norms of the backbone. Those of batch_norm use the statistics of the global "
@@ -68,7 +71,7 @@ def test_what_the_families_have_is_told():
         "",
         "The assignment of anchors to boxes: matcher.*",
         "",
-        "  matcher.background_iou = 0.4 (ssd: 0.5)",
+        "  matcher.background_iou = 0.4 (ssd: 0.5; ssdlite: 0.5)",
         "      It must be a number, above 0 and at most 1.",
         "      IoU below which an anchor is background, at most foreground_iou; anchors between "
         "the two have",

@@ -168,6 +168,19 @@ def test_the_backbones_and_sizes_are_those_of_the_models():
     assert ssd["model.input_size"].must_be.fault(400) == "one of 300, 512"
 
 
+def test_of_two_keys_of_a_name_an_ssdlite_has_the_one_that_its_value_keeps():
+    retinanet, ssd, lite = map(keys.of_family, ("retinanet", "ssd", "ssdlite"))
+    assert lite["model.backbone"] is retinanet["model.backbone"]
+    assert lite["anchors.ratios"] is ssd["anchors.ratios"]
+    assert lite["anchors.stride_from_grid"] is retinanet["anchors.stride_from_grid"]
+    assert lite["model.input_size"].must_be.fault(400) is None
+    # All else is as in an SSD.
+    assert set(ssd) - set(lite) == set()
+    own = {"model.norm", "model.norm_epsilon", "model.norm_momentum", "model.reduced_tail"}
+    assert set(lite) - set(ssd) == own | {"anchors.stride_from_grid"}
+    assert lite["loss.classification.name"].default_of("ssdlite") == "softmax"
+
+
 def test_the_rules_in_words():
     retinanet = keys.of_family("retinanet")
     written = {name: str(key.must_be) for name, key in retinanet.items()}

@@ -6,7 +6,7 @@ import pytest
 
 from configs import coco_retinanet, coco_ssd, torchvision
 from ioub_jax import building, configs, trained
-from ioub_jax.configs import defaults, keys, refusals
+from ioub_jax.configs import defaults, keys, refusals, ssdlite_defaults
 from ioub_jax.configs.torchvision_models import torchvision_config
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import data_parts
@@ -328,6 +328,30 @@ def test_what_is_of_rgb_alone_is_refused_with_other_channels(changes, words):
     refusals.check(config)
     config.update_from_flattened_dict(changes)
     refused(config, words)
+
+
+def test_a_whole_last_stage_takes_the_weights_of_a_classifier():
+    config = ssdlite_defaults.get_config()
+    config.model.pretrained = "mobilenet_v3_large"
+    refused(config, "model.reduced_tail is True, but model.pretrained is 'mobilenet_v3_large'")
+    config.model.reduced_tail = False
+    refusals.check(config)
+    config = ssdlite_defaults.get_config()
+    config.model.pretrained = "runs/ssdlite"
+    refusals.check(config)
+
+
+def test_batch_norms_of_one_value_are_refused():
+    config = ssdlite_defaults.get_config()
+    config.batch_size = 1
+    refused(config, "batch_size is 1 in 1 part, but the coarsest level of an SSDLite has one cell")
+    refusals.check(config, to_train=False)
+    config.batch_size = config.runtime.gradient_accumulation = 4
+    refused(config, "batch_size is 4 in 4 parts, but")
+    config.model.norm = "group_norm"
+    refusals.check(config)
+    config.model.norm, config.runtime.gradient_accumulation = "batch_norm", 2
+    refusals.check(config)
 
 
 def test_frozen_batch_norm_takes_weights():

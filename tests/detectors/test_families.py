@@ -5,7 +5,7 @@ import pytest
 
 from ioub_jax import anchors, detectors
 from ioub_jax.anchors import RetinaNetAnchors, SSDAnchors, retinanet_anchors, ssd_anchors
-from ioub_jax.configs import defaults, ssd_defaults
+from ioub_jax.configs import defaults, ssd_defaults, ssdlite_defaults
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import training_parts
 
@@ -120,6 +120,26 @@ def test_a_retinanet_does_not_become_an_ssd_by_name():
     refused(config, "keys of a RetinaNet; start from ioub_jax/configs/ssd_defaults.py")
 
 
+def test_no_other_becomes_an_ssdlite_by_name():
+    config = defaults.get_config()
+    config.model.name = "ssdlite"
+    refused(config, "keys of a RetinaNet; start from ioub_jax/configs/ssdlite_defaults.py")
+    config = ssd_defaults.get_config()
+    config.model.name = "ssdlite"
+    refused(config, "has the keys of another detector; start from ioub_jax/configs/ssdlite_def")
+    config = ssdlite_defaults.get_config()
+    config.model.name = "ssd"
+    refused(config, "model.backbone is 'mobilenet_v3_large'; that of an SSD must be 'vgg16'")
+
+
+def test_an_ssdlite_sees_images_of_one_size():
+    for size in (320, 256):
+        config = ssdlite_defaults.get_config("both", size)
+        assert detectors.create(config, num_classes=3).canvas == (size, size)
+    config.data.canvases = ((320, 320),)
+    refused(config, "model.input_size is 256, but data.canvases is ")
+
+
 def test_a_family_that_does_not_exist_is_refused():
     config = defaults.get_config()
     config.model.name = "yolo"
@@ -130,9 +150,9 @@ def test_a_softmax_is_the_loss_of_an_ssd_alone():
     config = defaults.get_config()
     config.loss.classification.name = "softmax"
     refused(config, "'softmax', which is the loss of an SSD")
-    config = ssd_defaults.get_config()
-    config.loss.classification.name = "focal"
-    refused(config, "'focal', but the logits of an SSD .* must be 'softmax'")
+    for config in (ssd_defaults.get_config(), ssdlite_defaults.get_config()):
+        config.loss.classification.name = "focal"
+        refused(config, "'focal', but the logits of an SSD .* must be 'softmax'")
 
 
 def test_a_refused_value_is_told_by_its_key():
