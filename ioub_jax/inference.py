@@ -390,9 +390,10 @@ def load(
 
     Args:
       source: the workdir of a run, or torchvision's `retinanet_resnet50_fpn`,
-        `retinanet_resnet50_fpn_v2`, `fcos_resnet50_fpn` or `ssd300_vgg16`: a file (.pth or
-        .safetensors, read without executing anything in it) or that name. With COCO's 91 outputs
-        its classes are the 80 of COCO; with any other number they are named by their numbers.
+        `retinanet_resnet50_fpn_v2`, `fcos_resnet50_fpn`, `ssd300_vgg16` or
+        `ssdlite320_mobilenet_v3_large`: a file (.pth or .safetensors, read without executing
+        anything in it) or that name. With COCO's 91 outputs its classes are the 80 of COCO; with
+        any other number they are named by their numbers.
       checkpoint: 'best' or 'last', for a run.
       ema: True to use the moving average of the weights, if the run keeps one.
       batch_size: images that go through the network together; None: 1 on a CPU, else 8.

@@ -220,6 +220,7 @@ _PUBLISHED_DETECTORS = {
     "retinanet_resnet50_fpn_v2": (38_198_935, 152.238),
     "fcos_resnet50_fpn": (32_269_600, 128.207),
     "ssd300_vgg16": (35_641_826, 34.858),
+    "ssdlite320_mobilenet_v3_large": (3_440_060, 0.583),
 }
 
 

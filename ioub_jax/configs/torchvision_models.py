@@ -3,6 +3,8 @@
 import copy
 from typing import Any
 
+from ioub_jax.configs.ssd_boxes import LITE_RATIOS, LITE_STRIDES, lite_sizes
+
 _RETINANET: dict[str, Any] = {
     "model": {
         "name": "retinanet",
@@ -138,20 +140,67 @@ _SSD300: dict[str, Any] = {
     },
 }
 
+_SSDLITE320: dict[str, Any] = {
+    "model": {
+        "name": "ssdlite",
+        "backbone": "mobilenet_v3_large",
+        "reduced_tail": True,
+        "input_size": 320,
+        "width": 64,
+        "norm": "batch_norm",
+        "norm_epsilon": 1e-3,
+        "norm_momentum": 0.97,
+        "frozen_stages": -1,
+        "pretrained": None,
+        "pixel_mean": (127.5, 127.5, 127.5),
+        "pixel_std": (127.5, 127.5, 127.5),
+        "dtype": "float32",
+    },
+    "anchors": {
+        "sizes": lite_sizes(320),
+        "ratios": LITE_RATIOS,
+        "strides": LITE_STRIDES,
+        "rounded": False,
+        "stride_from_grid": True,
+        "clip_sizes": True,
+        "box_weights": (10.0, 10.0, 5.0, 5.0),
+    },
+    "matcher": _SSD300["matcher"],
+    "loss": _SSD300["loss"],
+    "evaluation": {
+        "score_threshold": 0.001,
+        "candidates_per_class": 300,
+        "nms_iou": 0.55,
+        "max_detections": 300,
+    },
+    "data": {
+        "canvases": ((320, 320),),
+        "resize": {"mode": "stretch", "short_side": 320, "long_side": 320, "scales": (1.0,)},
+    },
+}
+
+_OTHERS = {
+    "fcos_resnet50_fpn": _FCOS,
+    "ssd300_vgg16": _SSD300,
+    "ssdlite320_mobilenet_v3_large": _SSDLITE320,
+}
+#: Those whose first output of an anchor is the background, which see images of one size.
+SSDS = ("ssd300_vgg16", "ssdlite320_mobilenet_v3_large")
+
 
 def torchvision_config(architecture: str) -> dict[str, Any]:
     """Values of a configuration that make it one of torchvision's detectors.
 
     Args:
-      architecture: 'retinanet_resnet50_fpn', 'retinanet_resnet50_fpn_v2', 'fcos_resnet50_fpn' or
-        'ssd300_vgg16'.
+      architecture: 'retinanet_resnet50_fpn', 'retinanet_resnet50_fpn_v2', 'fcos_resnet50_fpn',
+        'ssd300_vgg16' or 'ssdlite320_mobilenet_v3_large'.
 
     Returns:
       Nested dicts with some keys of `model`, `anchors`, `matcher`, `loss`, `evaluation` and `data`
       of `ioub_jax/configs/keys.py`, to update a configuration with.
     """
-    if architecture in ("ssd300_vgg16", "fcos_resnet50_fpn"):
-        return copy.deepcopy(_SSD300 if architecture == "ssd300_vgg16" else _FCOS)
+    if architecture in _OTHERS:
+        return copy.deepcopy(_OTHERS[architecture])
     config = copy.deepcopy(_RETINANET)
     if architecture == "retinanet_resnet50_fpn_v2":
         config["model"]["norm"] = "batch_norm"

@@ -106,6 +106,9 @@ PUBLISHED: dict[str, Download | Packaged] = {
     ),
     "fcos_resnet50_fpn": Download(f"{_TORCHVISION}/fcos_resnet50_fpn_coco-99b0c9b7.pth", _OF_COCO),
     "ssd300_vgg16": Download(f"{_TORCHVISION}/ssd300_vgg16_coco-b556d3b4.pth", _OF_COCO),
+    "ssdlite320_mobilenet_v3_large": Download(
+        f"{_TORCHVISION}/ssdlite320_mobilenet_v3_large_coco-a79551df.pth", _OF_COCO
+    ),
 }
 
 

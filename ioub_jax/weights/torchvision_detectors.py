@@ -11,13 +11,16 @@ import ml_collections
 import numpy as np
 
 from ioub_jax import detectors
-from ioub_jax.configs.torchvision_models import torchvision_config
+from ioub_jax.configs.torchvision_models import SSDS, torchvision_config
 from ioub_jax.errors import WeightsError
+from ioub_jax.models import mobilenet
 from ioub_jax.weights import backbone_names, mapping
 from ioub_jax.weights.imported_backbones import vgg_key
 
 # Of these detectors only an FCOS has it.
 _CENTRENESS_KERNEL = "head.regression_head.bbox_ctrness.weight"
+# The last convolution of the last stage of MobileNetV3 in an SSDLite.
+_TAIL_KERNEL = "backbone.features.1.2.block.3.0.weight"
 # Torchvision's detectors on COCO have an output for each category id up to 90, and one for id 0.
 COCO_OUTPUTS = 91
 
@@ -27,8 +30,8 @@ class ImportedDetector:
     """A detector from another library.
 
     Attributes:
-      architecture: 'retinanet_resnet50_fpn', 'retinanet_resnet50_fpn_v2', 'fcos_resnet50_fpn' or
-        'ssd300_vgg16'.
+      architecture: 'retinanet_resnet50_fpn', 'retinanet_resnet50_fpn_v2', 'fcos_resnet50_fpn',
+        'ssd300_vgg16' or 'ssdlite320_mobilenet_v3_large'.
       config: the part of a configuration that equals it: `model`, `anchors`, `matcher`,
         `loss`, `evaluation` and `data`.
       variables: `params` and `batch_stats`, float32 numpy arrays.
@@ -64,9 +67,9 @@ class ImportedDetector:
         if unknown:
             raise WeightsError(f"The detector has no output for the classes {sorted(unknown)}.")
         rows = [self.category_ids.index(id_) for id_ in category_ids]
-        if self.architecture == "ssd300_vgg16":
+        if self.architecture in SSDS:
             rows = [0, *(row + 1 for row in rows)]  # column 0 is the background
-        outputs = self.num_classes + (self.architecture == "ssd300_vgg16")
+        outputs = self.num_classes + (self.architecture in SSDS)
         params = jax.tree_util.tree_map_with_path(
             lambda path, leaf: (
                 _columns(leaf, outputs, rows)
@@ -88,9 +91,10 @@ def is_class_output(path: mapping.Path) -> bool:
     Args:
       path: its names from the root of a detector's parameters.
     """
-    return path[:2] == ("classification_head", "output") or path[0].startswith(
-        "classification_heads"
-    )
+    if path[0].startswith("classification_heads"):
+        # The head of a level of an SSD is that layer, in the one of an SSDLite it is the last.
+        return len(path) == 2 or path[1] == "output"
+    return path[:2] == ("classification_head", "output")
 
 
 def _columns(leaf: np.ndarray, outputs: int, rows: Sequence[int]) -> np.ndarray:
@@ -103,11 +107,12 @@ def detector_of(state_dict: mapping.StateDict, *, name: str) -> ImportedDetector
     """The detector whose weights a state dict holds, with all of its outputs.
 
     The epsilon of the batch norms is what torchvision uses: 0 for `retinanet_resnet50_fpn` with
-    COCO's 91 outputs, 1e-5 elsewhere.
+    COCO's 91 outputs, 1e-3 for an SSDLite, 1e-5 elsewhere.
 
     Args:
       state_dict: of torchvision's `retinanet_resnet50_fpn`, `retinanet_resnet50_fpn_v2`,
-        `fcos_resnet50_fpn` or `ssd300_vgg16`, with any number of classes.
+        `fcos_resnet50_fpn`, `ssd300_vgg16` or `ssdlite320_mobilenet_v3_large`, with any number of
+        classes.
       name: what an error calls it: a file.
 
     Raises:
@@ -116,18 +121,15 @@ def detector_of(state_dict: mapping.StateDict, *, name: str) -> ImportedDetector
     state_dict = _with_current_names(state_dict)
     architecture = _recognise(state_dict, name)
     config = torchvision_config(architecture)
-    anchors = config["anchors"]
-    kernel = state_dict[_FIRST_OUTPUT_KERNEL[architecture]]
-    if architecture == "ssd300_vgg16":
-        per_location = 2 * (1 + len(anchors["ratios"][0]))
-    else:
-        per_location = anchors["scales_per_octave"] * len(anchors["ratios"])
-    ids = tuple(range(kernel.shape[0] // per_location))
-    if architecture == "ssd300_vgg16":
-        ids = ids[1:]  # the first output is the background
-    elif architecture == "retinanet_resnet50_fpn" and len(ids) == COCO_OUTPUTS:
+    ids = _output_ids(state_dict, architecture, config["anchors"])
+    if architecture == "retinanet_resnet50_fpn" and len(ids) == COCO_OUTPUTS:
         # Its statistics have the epsilon of the network they came from in them already.
         config["model"]["norm_epsilon"] = 0.0
+    if _TAIL_KERNEL in state_dict:
+        # Torchvision's own weights have half of the channels there, those that were trained from
+        # weights of a classifier all of them.
+        tail = state_dict[_TAIL_KERNEL].shape[0]
+        config["model"]["reduced_tail"] = tail < mobilenet.STAGES[-1][-1].channels
     network = detectors.create(ml_collections.ConfigDict(config), len(ids)).network
     images = jax.ShapeDtypeStruct((1, *config["data"]["canvases"][0], 3), jnp.float32)
     template = jax.eval_shape(lambda x: network.init(jax.random.key(0), x, train=False), images)
@@ -137,9 +139,22 @@ def detector_of(state_dict: mapping.StateDict, *, name: str) -> ImportedDetector
     return ImportedDetector(architecture, config, variables, ids)
 
 
+def _output_ids(
+    state_dict: mapping.StateDict, architecture: str, anchors: dict[str, Any]
+) -> tuple[int, ...]:
+    """The numbers of the outputs that are classes."""
+    outputs = state_dict[_FIRST_OUTPUT_KERNEL[architecture]].shape[0]
+    if architecture in SSDS:
+        # The first is the background.
+        return tuple(range(1, outputs // (2 * (1 + len(anchors["ratios"][0])))))
+    return tuple(range(outputs // (anchors["scales_per_octave"] * len(anchors["ratios"]))))
+
+
 def _recognise(state_dict: mapping.StateDict, name: str) -> str:
     if "backbone.scale_weight" in state_dict:
         return "ssd300_vgg16"
+    if _FIRST_OUTPUT_KERNEL["ssdlite320_mobilenet_v3_large"] in state_dict:
+        return "ssdlite320_mobilenet_v3_large"
     if _FIRST_OUTPUT_KERNEL["retinanet_resnet50_fpn"] in state_dict:
         if _CENTRENESS_KERNEL in state_dict:
             return "fcos_resnet50_fpn"
@@ -166,7 +181,13 @@ def _with_current_names(state_dict: mapping.StateDict) -> dict[str, np.ndarray]:
     return {current(key): value for key, value in state_dict.items()}
 
 
-_SUFFIXES = {"kernel": "weight", "bias": "bias", "scale": "weight"}
+_SUFFIXES = {
+    "kernel": "weight",
+    "bias": "bias",
+    "scale": "weight",
+    "mean": "running_mean",
+    "var": "running_var",
+}
 
 
 def _retinanet_key(path: mapping.Path) -> str:
@@ -218,6 +239,34 @@ def _ssd_key(path: mapping.Path) -> str:
     return f"head.{head[kind]}.module_list.{level}.{suffix}"
 
 
+def _ssdlite_key(path: mapping.Path) -> str:
+    part, layer, *_ = path
+    if part == "backbone":
+        return "backbone." + _ssdlite_backbone(backbone_names.mobilenet_key(path[1:]))
+    suffix = _SUFFIXES[path[-1]]
+    kind, _, number = part.rpartition("_")
+    if kind == "extra_blocks":
+        name, module = layer.split("_")
+        place = ("reduce", "depthwise", "expand").index(name)
+        return f"backbone.extra.{number}.{place}.{('conv', 'norm').index(module)}.{suffix}"
+    head = {"classification_heads": "classification_head", "localization_heads": "regression_head"}
+    places = {"depthwise_conv": "0.0", "depthwise_norm": "0.1", "output": "1"}
+    return f"head.{head[kind]}.module_list.{number}.{places[layer]}.{suffix}"
+
+
+def _ssdlite_backbone(key: str) -> str:
+    """A key of MobileNetV3 in two lists, cut in the block whose expansion is the first level."""
+    _, index, rest = key.split(".", 2)
+    number = int(index)
+    cut = sum(map(len, mobilenet.STAGES[:-1])) + 1
+    if number < cut:
+        return f"features.0.{key.removeprefix('features.')}"
+    if number > cut:
+        return f"features.1.{number - cut}.{rest}"
+    _, place, rest = rest.split(".", 2)
+    return f"features.0.{cut}.{rest}" if place == "0" else f"features.1.0.{place}.{rest}"
+
+
 def _ssd_backbone_module(layer: str) -> str:
     """The name of a backbone's module; those after conv4_3 are torchvision's first extra block."""
     if layer in ("fc6", "fc7"):
@@ -233,10 +282,12 @@ KEYS: dict[str, Callable[[mapping.Path], str]] = {
     "retinanet_resnet50_fpn_v2": _retinanet_key,
     "fcos_resnet50_fpn": _fcos_key,
     "ssd300_vgg16": _ssd_key,
+    "ssdlite320_mobilenet_v3_large": _ssdlite_key,
 }
 _FIRST_OUTPUT_KERNEL = {
     "retinanet_resnet50_fpn": "head.classification_head.cls_logits.weight",
     "retinanet_resnet50_fpn_v2": "head.classification_head.cls_logits.weight",
     "fcos_resnet50_fpn": "head.classification_head.cls_logits.weight",
     "ssd300_vgg16": "head.classification_head.module_list.0.weight",
+    "ssdlite320_mobilenet_v3_large": "head.classification_head.module_list.0.1.weight",
 }

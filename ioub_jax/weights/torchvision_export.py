@@ -8,13 +8,14 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from ioub_jax.configs.torchvision_models import torchvision_config
+from ioub_jax.configs.torchvision_models import SSDS, torchvision_config
 from ioub_jax.errors import WeightsError
 from ioub_jax.weights import mapping
 from ioub_jax.weights.torchvision_detectors import KEYS
 
-# What torchvision's batch norms add to the variance, but for its own weights on COCO.
-_EPSILON = 1e-5
+# What torchvision's batch norms add to the variance, but for its own RetinaNet on COCO.
+_EPSILON = {"ssdlite320_mobilenet_v3_large": 1e-3}
+_USUAL_EPSILON = 1e-5
 # The largest pixel: torchvision's detectors take images in 0..1.
 _WHITE = 255.0
 
@@ -23,6 +24,7 @@ _ARCHITECTURES = {
     "retinanet": ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"),
     "fcos": ("fcos_resnet50_fpn",),
     "ssd": ("ssd300_vgg16",),
+    "ssdlite": ("ssdlite320_mobilenet_v3_large",),
 }
 
 # What a trained model does not depend on, or torchvision takes as an argument.
@@ -32,6 +34,7 @@ _FREE = {
         "frozen_stages",
         "in_channels",
         "norm_epsilon",
+        "norm_momentum",
         "pixel_mean",
         "pixel_std",
         "pretrained",
@@ -68,8 +71,8 @@ def torchvision_export(
     Its labels are ours: output k of a RetinaNet or FCOS is class k (torchvision reserves no output
     for the background); in an SSD output 0 is the background, so label k there is class k - 1.
 
-    Where the epsilon of the batch norms is not torchvision's 1e-5, their scales are changed so that
-    the model is the same with 1e-5.
+    Where the epsilon of the batch norms is not torchvision's, 1e-5 and in an SSDLite 1e-3, their
+    scales are changed so that the model is the same with that.
 
     Args:
       variables: `params` and `batch_stats`.
@@ -103,18 +106,20 @@ def torchvision_export(
         _check_scores(settings, name)
     variables = jax.device_get(variables)
     model = settings["model"]
-    epsilon = model.get("norm_epsilon", _EPSILON)
-    if epsilon != _EPSILON and "batch_stats" in variables:
-        params = _with_epsilon(variables["params"], variables["batch_stats"], epsilon)
+    theirs = _EPSILON.get(architecture, _USUAL_EPSILON)
+    ours = model.get("norm_epsilon", theirs)
+    if ours != theirs and "batch_stats" in variables:
+        params = _with_epsilon(variables["params"], variables["batch_stats"], ours, theirs)
         variables = {**variables, "params": params}
     state_dict = mapping.collect(variables, KEYS[architecture])
-    if model.get("norm") == "batch_norm":
+    # Of an SSDLite all of them are there, whether they were trained or not.
+    if model.get("norm") == "batch_norm" or architecture == "ssdlite320_mobilenet_v3_large":
         means = [key for key in state_dict if key.endswith("running_mean")]
         state_dict |= {
             key.replace("running_mean", "num_batches_tracked"): np.zeros((), np.int64)
             for key in means
         }
-    outputs = num_classes + (architecture == "ssd300_vgg16")
+    outputs = num_classes + (architecture in SSDS)
     return TorchvisionDetector(
         architecture, _arguments(settings, architecture, outputs), state_dict
     )
@@ -125,7 +130,8 @@ def _architecture(settings: Mapping[str, Any], name: str) -> str:
     candidates = _ARCHITECTURES.get(settings.get("model", {}).get("name"), ())
     if not candidates:
         raise WeightsError(
-            f"{name} is not a detector that torchvision can build: it has RetinaNet, FCOS and SSD; "
+            f"{name} is not a detector that torchvision can build: it has RetinaNet, FCOS, SSD and "
+            "SSDLite; "
             "export to StableHLO."
         )
     differences = {
@@ -181,22 +187,26 @@ def _comparable(value: Any) -> Any:
     return tuple(map(_comparable, value)) if isinstance(value, list | tuple) else value
 
 
-def _with_epsilon(params: Any, batch_stats: Any, epsilon: float) -> Any:
+def _with_epsilon(params: Any, batch_stats: Any, ours: float, theirs: float) -> Any:
     """The scale of every batch norm so that the norm is the same with torchvision's epsilon."""
     if "mean" not in batch_stats:
         return {
-            key: _with_epsilon(value, batch_stats[key], epsilon) if key in batch_stats else value
+            key: (
+                _with_epsilon(value, batch_stats[key], ours, theirs)
+                if key in batch_stats
+                else value
+            )
             for key, value in params.items()
         }
     variance = np.asarray(batch_stats["var"], np.float64)
-    scale = params["scale"] * np.sqrt((variance + _EPSILON) / (variance + epsilon))
+    scale = params["scale"] * np.sqrt((variance + theirs) / (variance + ours))
     return {**params, "scale": scale.astype(np.float32)}
 
 
 def _arguments(settings: Mapping[str, Any], architecture: str, outputs: int) -> dict[str, Any]:
     """Arguments of the constructor."""
     model, evaluation, data = (settings[part] for part in ("model", "evaluation", "data"))
-    has_one_size = architecture == "ssd300_vgg16"
+    has_one_size = architecture in SSDS
     candidates = "candidates_per_class" if has_one_size else "candidates_per_level"
     arguments = {
         "num_classes": outputs,

@@ -48,7 +48,9 @@ OTHERS = [
     pytest.param("torchvision", "retinanet_resnet50_fpn_v2", marks=SLOW),
     pytest.param("torchvision", "fcos_resnet50_fpn", marks=SLOW),
     pytest.param("torchvision", "ssd300_vgg16", marks=SLOW),
+    pytest.param("torchvision", "ssdlite320_mobilenet_v3_large", marks=SLOW),
     ("torchvision", "both"),
+    ("coco_ssdlite", "both"),
     ("shapes_retinanet", "both"),
     ("shapes_dense", "gfl,baseline"),
     pytest.param("coco_dense", "atss,both", marks=SLOW),
@@ -165,3 +167,21 @@ def test_the_settings_of_ssd_are_the_papers(name, batch_size, rate):
         0.02, 0.45, 200
     )  # fmt: skip
     assert config.data.canvases == ((512, 512),)
+
+
+def test_the_settings_of_ssdlite_are_torchvisions():
+    config = config_of("coco_ssdlite", "baseline")
+    assert config.batch_size == config.schedule.reference_batch_size == 8 * 24
+    assert (config.schedule.name, config.schedule.base_learning_rate) == ("cosine", 0.15)
+    assert config.schedule.images == 660 * 118_287
+    assert (config.schedule.warmup_images, config.schedule.warmup_factor) == (1000 * 192, 0.001)
+    assert config.optimizer.weight_decay == 4e-5
+    augmentation = config.data.augmentation
+    assert augmentation.minimum_iou_crop and augmentation.horizontal_flip == 0.5
+    assert augmentation.expand_ratio == 1.0 and not augmentation.photometric_distortion
+    # What is fine-tuned has the same model, boxes and candidates, and torchvision's own losses.
+    fine_tuned = config_of("torchvision", "ssdlite320_mobilenet_v3_large,baseline")
+    for part in ("model", "anchors", "evaluation"):
+        ours, theirs = config[part].to_dict(), fine_tuned[part].to_dict()
+        ours.pop("every_images", None), theirs.pop("every_images", None)
+        assert ours == theirs, part

@@ -297,6 +297,9 @@ def test_a_program_may_have_one_batch_size_and_one_platform(detector):
         pytest.param(retinanet(backbone="resnext101_32x4d", width=16), marks=pytest.mark.slow),
         pytest.param(retinanet(backbone="efficientnet_lite0", width=64), marks=pytest.mark.slow),
         pytest.param(torchvision.get_config("ssd300_vgg16"), marks=pytest.mark.slow),
+        pytest.param(
+            torchvision.get_config("ssdlite320_mobilenet_v3_large"), marks=pytest.mark.slow
+        ),
         pytest.param(torchvision.get_config("retinanet_resnet50_fpn_v2"), marks=pytest.mark.slow),
     ],
     ids=lambda config: config.model.backbone,

@@ -58,6 +58,7 @@ def test_parameter_count():
         ("retinanet_resnet50_fpn", (800, 800), 91, 151.54),
         ("fcos_resnet50_fpn", (800, 800), 91, 128.207),
         ("ssd300_vgg16", (300, 300), 90, 34.858),
+        ("ssdlite320_mobilenet_v3_large", (320, 320), 90, 0.583),
     ],
 )
 def test_multiply_adds_of_torchvisions_detectors(name, canvas, classes, billions):

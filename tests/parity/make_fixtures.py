@@ -109,6 +109,25 @@ SSD_TARGETS = (
         (62, 3, 3, 44, 1),
     ),
 )
+#: The smallest boxes of `SSD_TARGETS` are inside of several boxes of an SSDLite, which are then
+#: equally good; of these the flat one has no anchor of IoU 0.5.
+SSDLITE_TARGETS = (
+    (
+        ((8.0, 10.0, 121.0, 152.5), (60.0, 30.0, 285.0, 188.0), (20.0, 140.0, 300.0, 180.0)),
+        (18, 1, 90),
+    ),
+    ((), ()),
+    (
+        (
+            (3.0, 3.0, 297.0, 293.0),
+            (40.0, 30.0, 120.0, 160.0),
+            (44.0, 26.0, 126.0, 158.0),
+            (200.5, 180.0, 280.0, 240.0),
+            (203.0, 190.0, 257.0, 239.5),
+        ),
+        (62, 3, 3, 44, 1),
+    ),
+)
 RETINANET_GRADIENTS = (
     "backbone.body.layer2.0.conv1.weight",
     "backbone.body.layer3.5.conv2.weight",
@@ -156,6 +175,26 @@ SSD_GRADIENTS = (
     "head.classification_head.module_list.0.weight",
     "head.classification_head.module_list.5.bias",
     "head.regression_head.module_list.1.weight",
+)
+
+SSDLITE_GRADIENTS = (
+    "backbone.features.0.0.0.weight",
+    "backbone.features.0.4.block.1.0.weight",
+    "backbone.features.0.4.block.2.fc2.bias",
+    "backbone.features.0.13.0.weight",
+    "backbone.features.0.13.1.bias",
+    "backbone.features.1.0.1.0.weight",
+    "backbone.features.1.2.block.3.1.weight",
+    "backbone.features.1.3.0.weight",
+    "backbone.extra.0.0.0.weight",
+    "backbone.extra.1.1.1.weight",
+    "backbone.extra.3.2.0.weight",
+    "head.classification_head.module_list.0.0.0.weight",
+    "head.classification_head.module_list.0.0.1.bias",
+    "head.classification_head.module_list.1.1.weight",
+    "head.classification_head.module_list.5.1.bias",
+    "head.regression_head.module_list.1.1.weight",
+    "head.regression_head.module_list.2.0.1.weight",
 )
 
 
@@ -484,19 +523,38 @@ def add_large_anchors(fixture: Fixture, model: nn.Module) -> None:
         fixture.add(f"anchors_800x1088/{i}", level)
 
 
-def make_ssd() -> None:
-    """Everything of the SSD."""
-    fixture = Fixture(
-        "ssd300_vgg16", {"library": "torchvision", "seed": SEED, "images": (3, 300, 300)}
-    )
-    weights = detection.SSD300_VGG16_Weights.COCO_V1
-    state = fixture.weights_of(detection.ssd300_vgg16(weights=None, weights_backbone=None))
+#: Those of one size: what builds them, the weights that are asked for, and the size.
+SSDS: dict[str, tuple[Callable[..., nn.Module], Any, int]] = {
+    "ssd300_vgg16": (detection.ssd300_vgg16, detection.SSD300_VGG16_Weights.COCO_V1, 300),
+    "ssdlite320_mobilenet_v3_large": (
+        detection.ssdlite320_mobilenet_v3_large,
+        detection.SSDLite320_MobileNet_V3_Large_Weights.COCO_V1,
+        320,
+    ),
+}
+
+
+def build_ssd(fixture: Fixture, name: str, *, untrained: bool = False) -> nn.Module:
+    """One of `SSDS` with our weights."""
+    builder, weights, _ = SSDS[name]
+    state = fixture.weights_of(builder(weights=None, weights_backbone=None))
+    if untrained:
+        arrays = synthetic.untrained_heads({k: v.numpy() for k, v in state.items()})
+        state = {name: torch.from_numpy(array) for name, array in arrays.items()}
     with weights_served(state):
-        model = detection.ssd300_vgg16(weights=weights).eval()
+        model = builder(weights=weights)
     describe_norms(fixture, model)
-    inputs = as_inputs(synthetic.images(fixture.settings["images"], SEED))
+    return model.eval()
+
+
+def make_ssd(name: str, seed: int, targets: Any, gradients: tuple[str, ...]) -> None:
+    """Everything of one of `SSDS`."""
+    side = SSDS[name][2]
+    fixture = Fixture(name, {"library": "torchvision", "seed": seed, "images": (3, side, side)})
+    model = build_ssd(fixture, name)
+    inputs = as_inputs(synthetic.images(fixture.settings["images"], seed))
     add_inference(fixture, model, inputs)
-    add_training(fixture, model, inputs, SSD_TARGETS, SSD_GRADIENTS)
+    add_training(fixture, model, inputs, targets, gradients)
     fixture.write()
 
 
@@ -518,20 +576,44 @@ TRAJECTORY_TARGETS = (
 )
 
 
+def enlarged(targets: Any, factor: float) -> Any:
+    """The ground truth of images that are as many times as large, two batches in one."""
+    larger = [
+        tuple(
+            (tuple(tuple(factor * side for side in box) for box in boxes), labels)
+            for boxes, labels in batch
+        )
+        for batch in targets
+    ]
+    return tuple(one + other for one, other in zip(larger[::2], larger[1::2], strict=True))
+
+
+#: Of running statistics after the twenty steps of an SSDLite, whose norms learn.
+SSDLITE_STATISTICS = (
+    "backbone.features.0.0.1.running_mean",
+    "backbone.features.1.3.1.running_mean",
+    "backbone.extra.0.1.1.running_mean",
+    "head.classification_head.module_list.1.0.1.running_mean",
+)
+
+
 def make_trajectory(name: str, detector: str, *, learning_rate: float) -> None:
-    """The losses of twenty steps of SGD of one of `PYRAMIDS`."""
-    settings = {
+    """The losses of twenty steps of SGD of a detector."""
+    is_ssd = detector in SSDS
+    settings: dict[str, Any] = {
         "library": "torchvision",
         "seed": SEED,
-        "images": (2, 96, 128),
+        # The norms of the coarsest level of an SSD see one value of an image.
+        "images": (4, SSDS[detector][2], SSDS[detector][2]) if is_ssd else (2, 96, 128),
         "learning_rate": learning_rate,
         "momentum": 0.9,
         "weight_decay": 0.0,
         "steps": 20,
-        "targets": TRAJECTORY_TARGETS,
+        "targets": enlarged(TRAJECTORY_TARGETS, 2.5) if is_ssd else TRAJECTORY_TARGETS,
     }
     fixture = Fixture(name, settings)
-    model = build_pyramid(fixture, detector, untrained=True).train()
+    build = build_ssd if is_ssd else build_pyramid
+    model = build(fixture, detector, untrained=True).train()
     fixture.names_and_shapes = []  # those of the detector's own fixture
     optimizer = torch.optim.SGD(
         [value for value in model.parameters() if value.requires_grad],
@@ -540,9 +622,9 @@ def make_trajectory(name: str, detector: str, *, learning_rate: float) -> None:
     )
     losses = []
     for step in range(settings["steps"]):
-        index = step % len(TRAJECTORY_TARGETS)
+        index = step % len(settings["targets"])
         images = synthetic.images(settings["images"], settings["seed"] + 10 * index)
-        result = model(as_inputs(images), as_targets(TRAJECTORY_TARGETS[index]))
+        result = model(as_inputs(images), as_targets(settings["targets"][index]))
         optimizer.zero_grad()
         sum(result.values()).backward()
         optimizer.step()
@@ -550,6 +632,10 @@ def make_trajectory(name: str, detector: str, *, learning_rate: float) -> None:
         losses.append([value.item() for value in result.values()])
         print(f"  step {step}: {' '.join(f'{value:.5f}' for value in losses[-1])}")
     fixture.add("losses", np.asarray(losses, np.float32))
+    if is_ssd:
+        state = model.state_dict()
+        for key in SSDLITE_STATISTICS:
+            fixture.add(f"statistics/{key}", state[key], samples=50)
     fixture.write()
 
 
@@ -564,12 +650,18 @@ def main() -> None:
             "retinanet_resnet50_fpn_v2", 2, RETINANET_GRADIENTS + GROUP_NORM_GRADIENTS
         ),
         "fcos_resnet50_fpn": lambda: make_pyramid("fcos_resnet50_fpn", SEED, FCOS_GRADIENTS),
-        "ssd300_vgg16": make_ssd,
+        "ssd300_vgg16": lambda: make_ssd("ssd300_vgg16", SEED, SSD_TARGETS, SSD_GRADIENTS),
+        "ssdlite320_mobilenet_v3_large": lambda: make_ssd(
+            "ssdlite320_mobilenet_v3_large", SEED, SSDLITE_TARGETS, SSDLITE_GRADIENTS
+        ),
         "trajectory": lambda: make_trajectory(
             "trajectory", "retinanet_resnet50_fpn", learning_rate=0.002
         ),
         "trajectory_fcos": lambda: make_trajectory(
             "trajectory_fcos", "fcos_resnet50_fpn", learning_rate=0.001
+        ),
+        "trajectory_ssdlite": lambda: make_trajectory(
+            "trajectory_ssdlite", "ssdlite320_mobilenet_v3_large", learning_rate=0.002
         ),
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -42,9 +42,12 @@ _KERNELS = (
     # Of the order of a tenth, so that where a patch is makes a difference.
     (r"pos_embed", 60.0),
     (r"cls_token", 10.0),
+    # The last convolution of a block of an SSDLite, which no activation follows: else levels are of
+    # the order of 1000, and what ReLU6 cuts at 6 would be their rounding.
+    (r"backbone\.features\.[01]\.\d+\.(block\.)?[23]\.0\.weight", 0.6),
     # The images of SSD are not divided by a deviation: pixels of +-100.
     (r"backbone\.features\.0\.weight", 1.0 / 64.0),
-    (r"regression_head\.module_list\.\d\.weight", 0.5),
+    (r"regression_head\.module_list\.\d(\.1)?\.weight", 0.5),
 )
 
 
@@ -71,7 +74,7 @@ def parameter(name: str, shape: Sequence[int], seed: int) -> np.ndarray:
     # 24 bits are exact in float32, and so is every operation below but its one rounding.
     unit = integers.astype(np.float32) * np.float32(2.0**-24)
     values = (np.float32(low) + np.float32(high - low) * unit).reshape(shape)
-    if re.search(r"classification_head\.module_list\.\d\.bias", name):
+    if re.search(r"classification_head\.module_list\.\d(\.1)?\.bias", name):
         # The first of every 91 outputs is the background, which wins almost everywhere.
         values[::91] += np.float32(10.0)
     return values
@@ -101,19 +104,23 @@ def state_dict(
 
 
 def untrained_heads(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same weights with the heads of a RetinaNet or an FCOS as torchvision starts them.
+    """The same weights with the heads of a detector as torchvision starts them.
 
-    Kernels with a deviation of 0.01, norms of 1 and biases of 0, but for every score 0.01.
+    Kernels with a deviation of 0.01, in an SSDLite 0.03, norms of 1 and biases of 0, but for every
+    score of a RetinaNet or an FCOS 0.01.
     """
     state = dict(state)
+    wanted = 0.03 if any(".module_list." in name for name in state) else 0.01
     for name in [name for name in state if name.startswith("head.")]:
+        if "running_" in name or name.endswith("num_batches_tracked"):
+            continue
         if name.endswith("bias"):
             score = "cls_logits" in name
             state[name] = np.full(state[name].shape, -4.5951 if score else 0.0, np.float32)
         elif state[name].ndim == 1:
             state[name] = np.ones_like(state[name])
         else:
-            state[name] = state[name] * np.float32(0.01 / _deviation(name, state[name].shape))
+            state[name] = state[name] * np.float32(wanted / _deviation(name, state[name].shape))
     return state
 
 

@@ -13,6 +13,7 @@ KINDS = {
     "retinanet_resnet50_fpn_v2": _KINDS,
     "fcos_resnet50_fpn": (*_KINDS, "centreness/"),
     "ssd300_vgg16": _KINDS,
+    "ssdlite320_mobilenet_v3_large": _KINDS,
 }
 # Each takes more than ten seconds on two cores, so one is looked at every day.
 MARKS = dict.fromkeys(KINDS, pytest.mark.slow) | {"retinanet_resnet50_fpn": ()}

@@ -41,7 +41,7 @@ def train(workdir, architecture, side):
     config.data.resize.update({"short_side": side, "long_side": side})
     config.data.shapes.update({"num_train": 8, "num_val": 2, "image_size": (side, side)})
     config.schedule.update({"images": 4, "warmup_images": 0})
-    if config.model.name != "ssd":
+    if not config.model.name.startswith("ssd"):
         config.model.update({"norm": "batch_norm", "norm_epsilon": 1e-4, "frozen_stages": -1})
     # After so few steps no score is far above the prior probability, and boxes are near their
     # anchors, many of which have an IoU of .5 with each other, but for rounding.
@@ -67,6 +67,7 @@ def with_area(found):
         ("retinanet_resnet50_fpn_v2", 64),
         ("fcos_resnet50_fpn", 64),
         ("ssd300_vgg16", 300),
+        ("ssdlite320_mobilenet_v3_large", 320),
     ],
 )
 def test_a_run_detects_the_same_in_torchvision(architecture, side, tmp_path):

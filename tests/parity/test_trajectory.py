@@ -7,6 +7,8 @@ import pytest
 from ioub_jax import weights
 from ioub_jax.devices import placement
 from ioub_jax.from_config import training_parts
+from ioub_jax.weights import mapping
+from ioub_jax.weights.torchvision_detectors import KEYS
 from tests.parity import imported, synthetic
 from tests.parity.comparison import Reference
 
@@ -17,7 +19,11 @@ TOLERANCE = 1e-3
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "architecture"),
-    [("trajectory", "retinanet_resnet50_fpn"), ("trajectory_fcos", "fcos_resnet50_fpn")],
+    [
+        ("trajectory", "retinanet_resnet50_fpn"),
+        ("trajectory_fcos", "fcos_resnet50_fpn"),
+        ("trajectory_ssdlite", "ssdlite320_mobilenet_v3_large"),
+    ],
 )
 def test_losses_of_twenty_steps(name, architecture):
     reference = Reference(name)
@@ -66,3 +72,12 @@ def test_losses_of_twenty_steps(name, architecture):
     assert np.all(differences <= TOLERANCE)
     # It has learned something: of every batch the last loss is below the first.
     assert np.all(ours[-4:].sum(axis=1) < 0.98 * ours[:4].sum(axis=1))
+    # Norms that learn carry the statistics of all batches.
+    names = reference.names("statistics/")
+    if names:
+        stats = {"batch_stats": jax.device_get(state.batch_stats)}
+        carried = mapping.collect(stats, KEYS[architecture])
+        reference.check(
+            {name: carried[name.removeprefix("statistics/")] for name in names},
+            tolerance=TOLERANCE,
+        )

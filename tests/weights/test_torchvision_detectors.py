@@ -4,6 +4,7 @@ import pytest
 from ioub_jax import weights
 from ioub_jax.errors import WeightsError
 from ioub_jax.weights import torchvision_detectors as detectors
+from tests.parity.comparison import Reference
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,58 @@ def test_names_of_fcos(path, key):
 )
 def test_names_of_ssd(path, key):
     assert detectors._ssd_key(path) == key
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        (("backbone", "stem_conv", "kernel"), "backbone.features.0.0.0.weight"),
+        # Blocks are counted from 1, behind the stem; stage 5 ends with the 12th.
+        (
+            ("backbone", "stage5_block2", "squeeze_conv", "bias"),
+            "backbone.features.0.12.block.2.fc1.bias",
+        ),
+        # The 13th is cut: what expands it belongs to the first level, the rest to the second.
+        (
+            ("backbone", "stage6_block1", "expand_conv", "kernel"),
+            "backbone.features.0.13.0.weight",
+        ),
+        (
+            ("backbone", "stage6_block1", "expand_norm", "mean"),
+            "backbone.features.0.13.1.running_mean",
+        ),
+        (
+            ("backbone", "stage6_block1", "depthwise_norm", "scale"),
+            "backbone.features.1.0.1.1.weight",
+        ),
+        (
+            ("backbone", "stage6_block1", "excite_conv", "kernel"),
+            "backbone.features.1.0.2.fc2.weight",
+        ),
+        (
+            ("backbone", "stage6_block3", "project_norm", "var"),
+            "backbone.features.1.2.block.3.1.running_var",
+        ),
+        (("backbone", "stage7_conv", "kernel"), "backbone.features.1.3.0.weight"),
+        (("extra_blocks_0", "reduce_conv", "kernel"), "backbone.extra.0.0.0.weight"),
+        (("extra_blocks_3", "depthwise_norm", "var"), "backbone.extra.3.1.1.running_var"),
+        (("extra_blocks_2", "expand_norm", "bias"), "backbone.extra.2.2.1.bias"),
+        (
+            ("classification_heads_5", "depthwise_conv", "kernel"),
+            "head.classification_head.module_list.5.0.0.weight",
+        ),
+        (
+            ("localization_heads_1", "depthwise_norm", "mean"),
+            "head.regression_head.module_list.1.0.1.running_mean",
+        ),
+        (
+            ("classification_heads_0", "output", "bias"),
+            "head.classification_head.module_list.0.1.bias",
+        ),
+    ],
+)
+def test_names_of_ssdlite(path, key):
+    assert detectors._ssdlite_key(path) == key
 
 
 def test_names_of_before_torchvision_0_13_are_those_of_today():
@@ -137,6 +190,42 @@ def test_an_ssd_keeps_its_background():
     np.testing.assert_array_equal(chosen.variables["params"][head]["bias"], [0, 3, 4, 7])
 
 
+def test_of_a_head_of_an_ssdlite_the_last_layer_has_the_classes():
+    column = np.arange(8.0)
+    head = {
+        "depthwise_conv": {"kernel": np.ones((3, 3, 1, 8))},
+        "depthwise_norm": {"scale": np.ones(8)},
+        "output": {"kernel": column.reshape(1, 1, 1, 8), "bias": column},
+    }
+    detector = detectors.ImportedDetector(
+        "ssdlite320_mobilenet_v3_large",
+        {},
+        {"params": {"classification_heads_0": head}},
+        (1, 2, 3),
+    )
+    chosen = detector.with_classes((3,)).variables["params"]["classification_heads_0"]
+    # Of two anchors the background and the third class.
+    np.testing.assert_array_equal(chosen["output"]["bias"], [0, 3, 4, 7])
+    np.testing.assert_array_equal(chosen["output"]["kernel"].ravel(), [0, 3, 4, 7])
+    assert chosen["depthwise_conv"]["kernel"].shape == (3, 3, 1, 8)
+    assert chosen["depthwise_norm"]["scale"].shape == (8,)
+
+
+def test_every_key_of_an_ssdlite_is_accounted_for():
+    state_dict = Reference("ssdlite320_mobilenet_v3_large").state_dict()
+    # The whole last stage has 160 channels, torchvision's own weights 80.
+    state_dict["backbone.features.1.2.block.3.0.weight"] = np.zeros((160, 960, 1, 1), np.float32)
+    state_dict["backbone.extra.4.0.0.weight"] = np.zeros(1)
+    del state_dict["backbone.extra.0.0.1.running_var"]
+    with pytest.raises(WeightsError) as refusal:
+        weights.detector_of(state_dict, name="x")
+    message = str(refusal.value)
+    assert "missing: backbone.extra.0.0.1.running_var;" in message
+    assert "unexpected: backbone.extra.4.0.0.weight;" in message
+    # What else has half of the channels of a whole stage is of another shape.
+    assert "backbone.features.1.1.block.0.0.weight (1, 1, 80, 480) instead of" in message
+
+
 def test_a_class_that_has_no_output_is_refused():
     detector, _ = imported("ssd300_vgg16", 4, (1, 2, 3))
     with pytest.raises(WeightsError, match=r"no output for the classes \[0\]"):
@@ -146,7 +235,7 @@ def test_a_class_that_has_no_output_is_refused():
 def test_other_weights_are_refused():
     with pytest.raises(
         WeightsError,
-        match=r"x\.pth is not one of torchvision's .*, fcos_resnet50_fpn and ssd300_vgg16; weights",
+        match=r"x\.pth is not one of torchvision's .* and ssdlite320_mobilenet_v3_large; weights",
     ):
         weights.detector_of({"conv1.weight": np.zeros(1)}, name="x.pth")
 

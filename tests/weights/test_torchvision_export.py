@@ -32,13 +32,15 @@ def test_collecting_is_the_way_back_of_filling():
         "retinanet_resnet50_fpn_v2",
         "fcos_resnet50_fpn",
         pytest.param("ssd300_vgg16", marks=pytest.mark.slow),
+        "ssdlite320_mobilenet_v3_large",
     ],
 )
 def test_weights_that_came_in_go_out_as_they_were(architecture):
     state_dict = Reference(architecture).state_dict()
     imported = weights.detector_of(state_dict, name="file")
-    # That of the published file with 91 outputs is 0, which would change the scales.
-    imported.config["model"]["norm_epsilon"] = 1e-5
+    if architecture == "retinanet_resnet50_fpn":
+        # That of the published file with 91 outputs is 0, which would change the scales.
+        imported.config["model"]["norm_epsilon"] = 1e-5
     exported = weights.torchvision_export(
         imported.variables,
         imported.config,
@@ -56,7 +58,7 @@ def test_another_epsilon_goes_into_the_scale():
     # 2 / sqrt(8e-5) is 2 * sqrt(9e-5 / 8e-5) / sqrt(8e-5 + 1e-5).
     params = {"norm": {"scale": np.array([2.0], np.float32), "bias": np.ones(1, np.float32)}}
     stats = {"norm": {"mean": np.zeros(1), "var": np.array([8e-5])}}
-    changed = with_epsilon(params, stats, 0.0)
+    changed = with_epsilon(params, stats, 0.0, 1e-5)
     np.testing.assert_allclose(changed["norm"]["scale"], 2.0 * 1.125**0.5, rtol=1e-6)
     np.testing.assert_array_equal(changed["norm"]["bias"], 1.0)
 
@@ -85,6 +87,15 @@ def test_the_arguments_are_those_of_the_constructor():
     arguments = export(torchvision.get_config("ssd300_vgg16")).arguments
     assert arguments["num_classes"] == 9 and arguments["topk_candidates"] == 400
     assert "min_size" not in arguments
+    assert export(torchvision.get_config("ssdlite320_mobilenet_v3_large")).arguments == {
+        "num_classes": 9,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+        "score_thresh": 0.001,
+        "nms_thresh": 0.55,
+        "detections_per_img": 300,
+        "topk_candidates": 300,
+    }
 
 
 @pytest.mark.parametrize("architecture", torchvision.ARCHITECTURES)
@@ -92,6 +103,7 @@ def test_a_retinanet_may_train_its_norms_and_have_any_prior(architecture):
     config = torchvision.get_config(architecture)
     if config.model.name != "ssd":
         config.model.update({"norm": "batch_norm", "frozen_stages": -1, "dtype": "bfloat16"})
+    if "head" in config.model:
         config.model.head.prior_probability = 0.1
     assert export(config).architecture == architecture
 
@@ -153,6 +165,37 @@ def test_the_quality_of_an_fcos_may_be_learned_as_something_else():
     config = torchvision.get_config("fcos_resnet50_fpn")
     config.loss.quality.target = "iou"
     assert export(config).architecture == "fcos_resnet50_fpn"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("model.reduced_tail", False, "large: model.reduced_tail is False, there True."),
+        ("model.norm", "group_norm", "large: model.norm is 'group_norm', there 'batch_norm'."),
+        ("anchors.stride_from_grid", False, "anchors.stride_from_grid is False, there True."),
+    ],
+)
+def test_what_torchvisions_ssdlite_cannot_be_is_named(key, value, words):
+    config = torchvision.get_config("ssdlite320_mobilenet_v3_large")
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(WeightsError) as refusal:
+        export(config)
+    assert words in str(refusal.value)
+
+
+def test_the_scales_of_an_ssdlite_are_for_its_epsilon():
+    # sqrt((.003 + .001) / (.003 + 0)) = 1.1547 of the scale 3.
+    settings = configuration.to_dict(torchvision.get_config("ssdlite320_mobilenet_v3_large"))
+    settings["model"]["norm_epsilon"] = 0.0
+    norm = {"scale": np.full(1, 3.0, np.float32), "bias": np.zeros(1, np.float32)}
+    variables = {
+        "params": {"backbone": {"stem_norm": norm}},
+        "batch_stats": {"backbone": {"stem_norm": {"mean": np.zeros(1), "var": np.full(1, 0.003)}}},
+    }
+    exported = weights.torchvision_export(variables, settings, num_classes=8, name="mine")
+    scale = exported.state_dict["backbone.features.0.0.1.weight"]
+    np.testing.assert_allclose(scale, 3.0 * (4 / 3) ** 0.5, rtol=1e-6)
+    assert exported.state_dict["backbone.features.0.0.1.num_batches_tracked"] == 0
 
 
 def test_a_suppression_that_torchvision_lacks_is_refused():
