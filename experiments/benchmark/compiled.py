@@ -234,8 +234,10 @@ def model_cost() -> dict[str, Any]:
         backbones[name] = _cost_of(backbone, (224, 224), published)
     for name, published in _PUBLISHED_DETECTORS.items():
         config = torchvision.get_config(name)
-        canvas = (300, 300) if name == "ssd300_vgg16" else (800, 800)
-        model = detectors.create(config, 90 if name == "ssd300_vgg16" else 91).network
+        is_ssd = config.model.name in ("ssd", "ssdlite")
+        canvas = config.data.canvases[0] if is_ssd else (800, 800)
+        # Of the 91 outputs of an SSD one is the background.
+        model = detectors.create(config, 90 if is_ssd else 91).network
         result["detectors"][f"{name}, {canvas[0]}x{canvas[1]}"] = _cost_of(model, canvas, published)
     return result
 
