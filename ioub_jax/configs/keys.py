@@ -206,7 +206,7 @@ KEYS = (
         "model.input_size",
         NO_KEY,
         whole(at_least=32),
-        "Height and width of an SSDLite's input images in pixels; data.canvases has to agree.",
+        "Height and width of an SSDLite's input images; data.canvases has to agree.",
         ssd=NO_KEY,
     ),
     Key(

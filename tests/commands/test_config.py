@@ -62,7 +62,7 @@ def test_what_the_families_have_is_told():
         "      Height and width of an SSD's input images in pixels; data.canvases has to agree.",
         "  model.input_size = 320 (ssdlite alone)",
         "      It must be a whole number, at least 32.",
-        "      Height and width of an SSDLite's input images in pixels; data.canvases has to agree.",
+        "      Height and width of an SSDLite's input images; data.canvases has to agree.",
         "  model.norm = 'batch_norm' (not in ssd)",
         "      It must be one of frozen_bn, batch_norm, group_norm, layer_norm.",
         "      The norms of the backbone. Those of batch_norm use the statistics of the global "

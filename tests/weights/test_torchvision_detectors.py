@@ -235,7 +235,7 @@ def test_a_class_that_has_no_output_is_refused():
 def test_other_weights_are_refused():
     with pytest.raises(
         WeightsError,
-        match=r"x\.pth is not one of torchvision's .* and ssdlite320_mobilenet_v3_large; weights",
+        match=r"x\.pth is not one of torchvision's .* and ssdlite320_mobilenet_v3_large; set w",
     ):
         weights.detector_of({"conv1.weight": np.zeros(1)}, name="x.pth")
 
