@@ -26,9 +26,9 @@ python -m experiments.benchmark gpu --folder=runs/gpu
 
 For `models`, `matching`, `losses`, `arms` and `libraries` nothing is timed, so any machine will do.
 The others are timed: compare the figures of one run with each other, not with those of another
-machine. `step`, `inference`, `objective`, `nms` and `iou` are timed beside a peer, whose environment
-`make peers` makes; `compile` is what it takes to compile our train step; `libraries` makes an
-environment of its own.
+machine. `step`, `inference`, `objective`, `nms` and `iou` are timed beside a peer, whose
+environment `make peers` makes; `compile` is what it takes to compile our train step; `libraries`
+makes an environment of its own.
 """
 
 import functools
