@@ -47,7 +47,7 @@ def compare_libraries() -> dict[str, Any]:
     """AP and AP50 of every set by every library and by this package, and a table of them."""
     check_libraries()
     sets = dict(made_sets())
-    if _TRUTH.value is not None:
+    if _TRUTH.value is not None and _RESULTS.value is not None:
         sets[REAL] = (_content(_TRUTH.value), _content(_RESULTS.value))
     ours = {"version": "", "numbers": [our_numbers(*of_set) for of_set in sets.values()]}
     report = {OURS: ours} | _of_others(sets)

@@ -155,6 +155,6 @@ def test_a_box_of_labelme2coco_that_is_none_is_named(images, truth):
 
 def test_the_class_numbers_of_pylabel_are_refused(images, tmp_path):
     """They are COCO's category ids, 3, 7 and 90, in a file with three names."""
-    words = r"is of class 3, and the ids in .* are 0 to 2 .12 rows .*: 3 .4., 7 .4., 90 .4.."
+    words = r"has class 3, but the ids in .* are 0 to 2 .12 rows .*: 3 .4., 7 .4., 90 .4.."
     with pytest.raises(DataError, match=words):
         opened("exports/pylabel_0.1.55_yolo", images, tmp_path)
