@@ -89,6 +89,17 @@ def flag_of(value: object) -> bool:
     raise ValueError(_FLAG)
 
 
+def is_told_to_ignore(value: object) -> bool:
+    """Whether a value of `ignore` is 1: a key that converters write and pycocotools overwrites.
+
+    Nobody reads it, so nothing is a fault of it; in every other respect a flag as the others.
+    """
+    try:
+        return flag_of(value)
+    except ValueError:
+        return False
+
+
 def area_of(value: object) -> float | None:
     """Area in square pixels that a value of `area` stands for.
 

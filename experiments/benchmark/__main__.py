@@ -14,6 +14,7 @@ python -m experiments.benchmark export --config=... --runtime=onnxruntime --runt
 python -m experiments.benchmark mixed --config=configs/shapes_retinanet.py
 python -m experiments.benchmark saving --config=configs/coco_retinanet.py
 python -m experiments.benchmark metrics
+python -m experiments.benchmark libraries --truth=instances_val.json --results=detections.json
 python -m experiments.benchmark report
 python -m experiments.benchmark merging
 python -m experiments.benchmark huge
@@ -24,11 +25,11 @@ python -m experiments.benchmark layers --direct
 python -m experiments.benchmark compile
 python -m experiments.benchmark gpu --folder=runs/gpu
 
-For `models`, `matching`, `losses`, `arms` and `families` nothing is timed, so any machine will do.
-The others are timed: compare the figures of one run with each other, not with those of another
-machine.
-`step`, `inference`, `objective`, `nms` and `iou` are timed beside a peer, whose environment `make
-peers` makes; `compile` is what it takes to compile our train step.
+For `models`, `matching`, `losses`, `arms`, `families` and `libraries` nothing is timed, so any
+machine will do. The others are timed: compare the figures of one run with each other, not with
+those of another machine. `step`, `inference`, `objective`, `nms` and `iou` are timed beside a peer,
+whose environment `make peers` makes; `compile` is what it takes to compile our train step;
+`libraries` makes an environment of its own.
 """
 
 import functools
@@ -50,6 +51,7 @@ from experiments.benchmark import (
     layer_rates,
     loss_curves,
     merging,
+    metric_libraries,
     mixed_sizes,
     opening,
     rates,
@@ -72,6 +74,7 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "export": exported.exported_beside_jitted,
     "saving": saving.saving_cost,
     "metrics": detection_metrics.metrics_cost,
+    "libraries": metric_libraries.compare_libraries,
     "report": report_cost.report_cost,
     "merging": merging.merging_rules,
     "mixed": mixed_sizes.mixed_beside_alike,
@@ -98,6 +101,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "gradients": exported.check_configuration,
     "saving": saving.check_saving,
     "metrics": detection_metrics.check_metrics_input,
+    "libraries": metric_libraries.check_libraries,
     "report": detection_metrics.check_metrics_input,
     "merging": merging.check_merging,
     "mixed": exported.check_configuration,

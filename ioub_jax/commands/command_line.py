@@ -24,7 +24,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from ioub_jax import caches, configs, log_lines
-from ioub_jax.commands import data_flags, machine, overrides
+from ioub_jax.commands import boolean_flags, data_flags, machine, overrides
 from ioub_jax.configs import keys
 from ioub_jax.errors import UserError
 from ioub_jax.printing import printable, printable_lines
@@ -205,6 +205,7 @@ def _parsed(arguments: list[str], before_data: Callable[[], None]) -> list[str]:
             changes.define(arguments)
         _show_all_flags_in_help()
         remaining = flags.FLAGS(arguments)
+        boolean_flags.check(flags.FLAGS, arguments)
         data_flags.check(given)
         if "config" in flags.FLAGS and (_CHANGES or flags.FLAGS["config"].present):
             _check_config()

@@ -21,6 +21,7 @@ from ioub_jax.coco_values import (
     describe_fault,
     flag_of,
     id_of,
+    is_told_to_ignore,
     rotation_of,
     upright_corners,
 )
@@ -220,6 +221,11 @@ def _annotation(
         box = [left, top, right - left, bottom - top]
     area = _read(name, annotation, "area", area_of)
     flags = {key: int(_read(name, annotation, key, flag_of) or 0) for key in _FLAGS}
+    if is_told_to_ignore(annotation.get("ignore")) and not (flags["iscrowd"] or flags["ignored"]):
+        changes[
+            'objects with "ignore": 1, which COCO\'s metrics count as any other: "ignored": 1 or '
+            '"iscrowd": 1 leaves them out'
+        ] += 1
     # A region to ignore is one to COCO's metric, too, which knows crowds alone.
     flags["iscrowd"] |= flags["ignored"]
     return result | {"bbox": box, "area": box[2] * box[3] if area is None else area} | flags
@@ -334,6 +340,11 @@ def _located_box(
         box = [float(value) for value in values]
     except (KeyError, OverflowError, TypeError, ValueError):
         raise ValueError(f"{name} has no 'bbox' that is a list of numbers") from None
+    if not box:
+        raise ValueError(
+            f"{name} has the bbox [] and no polygon, mask or keypoints to make one of: give it a "
+            "box or delete it"
+        )
     if len(box) != 4:
         raise ValueError(f"{name} has a bbox of {len(box)} numbers: it must be [x, y, w, h]")
     if not all(math.isfinite(value) for value in box):

@@ -28,6 +28,9 @@ def check_real(**arrays: ArrayLike) -> None:
 def check_alike(**arrays: ArrayLike) -> None:
     """Refuses arrays of real numbers whose shapes do not broadcast against the first one's.
 
+    Nor may `[n, 1]` stand beside `[n]`, which would broadcast to a table `[n, n]` of all pairs.
+    Whoever wants that writes as many dimensions for both, `[n, 1]` and `[1, n]`.
+
     Args:
       **arrays: by the names of the arguments.
 
@@ -42,6 +45,12 @@ def check_alike(**arrays: ArrayLike) -> None:
             raise ValueError(
                 f"{name} has shape {other}; it must be that of {first}, {shape}, or broadcast to "
                 "it."
+            )
+        table = np.broadcast_shapes(shape, other)
+        if len(shape) != len(other) and table not in (shape, other):
+            raise ValueError(
+                f"{name} has shape {other} and {first} {shape}, which would be broadcast to "
+                f"{table}, every one with every other; give both the same shape."
             )
 
 
@@ -80,7 +89,7 @@ def check_of_each(boxes: str, shape: Sequence[int], **scalars: ArrayLike) -> Non
     wanted = tuple(shape[:-1])
     for name, array in scalars.items():
         found = np.shape(array)
-        if not _broadcast(wanted, found) or len(found) > len(wanted):
+        if not _broadcast(wanted, found) or np.broadcast_shapes(wanted, found) != wanted:
             raise ValueError(
                 f"{name} has shape {found}; it must be {wanted}, one for each box of {boxes}, "
                 f"which has shape {tuple(shape)}."

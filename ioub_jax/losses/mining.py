@@ -13,7 +13,8 @@ def hard_negative_mask(loss: ArrayLike, labels: ArrayLike, *, ratio: int = 3) ->
     """The negatives with the largest loss, `ratio` for each positive (SSD, arXiv 1512.02325).
 
     Each leading index (an image) is mined by itself. Ties go to the first anchors. An image without
-    a positive keeps no negative.
+    a positive keeps no negative. A NaN is larger than all other losses, so that it is mined and the
+    sum of what is kept is NaN, too.
 
     Args:
       loss: `[..., N]` plain classification loss of each anchor.

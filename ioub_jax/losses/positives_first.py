@@ -64,11 +64,12 @@ def _with_room(values: jax.Array) -> jax.Array:
 def ranked_above(others: jax.Array, own: jax.Array, delta: float) -> jax.Array:
     """Step function of the difference of logits: linear within delta of 0, where it is 1/2.
 
-    With delta 0 it is 1 from 0 on.
+    With delta 0 it is 1 from 0 on. Of NaN it is NaN, which no comparison would tell.
     """
     difference = others - own
     if delta == 0:
-        return (difference >= 0).astype(difference.dtype)
+        above = (others >= own).astype(difference.dtype)
+        return jnp.where(jnp.isnan(others) | jnp.isnan(own), jnp.nan, above)
     return jnp.clip(difference / (2.0 * delta) + 0.5, 0.0, 1.0)
 
 

@@ -150,6 +150,7 @@ def _in_buckets(ranking: Ranking, delta: float) -> Ranking:
     values = ranking.negatives
     near = (ranking.sizes > 0) & ~(values < ascending[0] - delta)
     bucket = jnp.searchsorted(ascending, jax.lax.stop_gradient(values)).astype(jnp.int32)
+    bucket = jnp.where(jnp.isnan(values), 0, bucket)  # it would be behind what is looked at
     segments = ranking.positives.size + BLOCK
 
     def total(of_entries: jax.Array) -> jax.Array:

@@ -42,7 +42,7 @@ def correlation_loss(
 
     Returns:
       `[]` in 0..2; 0, with gradient 0, where fewer than two count, or where all scores or all IoUs
-      are equal and the kind divides by their deviation.
+      are equal and the kind divides by their deviation; NaN where one that counts is NaN.
 
     Raises:
       TypeError: an argument is not numeric.

@@ -18,7 +18,7 @@ def soft_ranks(values: jax.Array, counted: jax.Array, *, strength: float) -> jax
       strength: of the regularization, above 0.
 
     Returns:
-      `[N]`; anything where not counted.
+      `[N]`; NaN where a counted value is NaN, anything where not counted.
     """
     number = jnp.sum(counted, dtype=jnp.int32)
     order = jnp.argsort(jnp.where(counted, -values, jnp.inf))
@@ -29,7 +29,9 @@ def soft_ranks(values: jax.Array, counted: jax.Array, *, strength: float) -> jax
     difference = ordered - ranks
     blocks = _pooled_blocks(jax.lax.stop_gradient(difference), ranked)
     found = ordered - _means_of_blocks(difference, blocks)
-    return jnp.zeros_like(found).at[order].set(found)
+    ranks = jnp.zeros_like(found).at[order].set(found)
+    # Sorted behind all others, a NaN would have no part in what is computed.
+    return jnp.where(jnp.isnan(values), values, ranks)
 
 
 def _pooled_blocks(values: jax.Array, ranked: jax.Array) -> jax.Array:

@@ -125,6 +125,9 @@ def norm_of(
     if norm == "frozen_bn":
         return FrozenBatchNorm(epsilon=epsilon, dtype=dtype, name=name)
     if norm == "batch_norm":
+        # flax's default, the variance as E[x^2] - E[x]^2 in float32, reads the maps once and sums
+        # over the devices once. It is off by some mean^2 / variance * 1e-6 of it: little for what
+        # networks have (docs/numerics.md), since pixels are standardized before the first layer.
         return nn.BatchNorm(
             use_running_average=not train,
             momentum=module.norm_momentum,

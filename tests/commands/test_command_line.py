@@ -222,6 +222,19 @@ NO_FOLDER = "choose another folder; this is a file: "
 MISTAKES = [
     *((verb, ["--workdir=FOLDER"], NO_RUN) for verb in ("evaluate", "draw", "diagnose")),
     *((verb, ["--workdir=BEGUN"], NO_CHECKPOINT) for verb in ("evaluate", "draw", "diagnose")),
+    # absl would detect in a file called 'false', with the moving average.
+    (
+        "predict",
+        ["--model=RUN", "--output=FOLDER/new", "FOLDER/empty.jpg", "--ema", "false"],
+        "--ema false: a boolean flag takes no word behind it, it would be true whatever the word "
+        "is; write --ema=false",
+    ),
+    ("train", [TINY, "--workdir=FOLDER/new", "--dry_run", "True"], "write --dry_run=true"),
+    (
+        "evaluate",
+        ["--workdir=RUN", "--config.data.keep_empty", "0"],
+        "write --config.data.keep_empty=false",
+    ),
     ("predict", ["--model=FOLDER", "--output=FOLDER/new", "FOLDER/empty.jpg"], NO_RUN),
     ("predict", ["--model=BEGUN", "--output=FOLDER/new", "FOLDER/empty.jpg"], NO_CHECKPOINT),
     ("predict", ["--model=RUN", "--output=FOLDER/file", "FOLDER/empty.jpg"], NO_FOLDER),

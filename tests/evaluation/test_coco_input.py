@@ -117,6 +117,30 @@ def test_a_crowd_as_a_string_is_a_crowd():
     assert precision(ground_truth({"iscrowd": "1"})) is None
 
 
+def test_an_object_with_ignore_counts_as_pycocotools_counts_it_and_that_is_told(caplog):
+    """Recall 1/2 with precision 1: of the recalls 0, .01, ... 1 the first 51 are reached."""
+    ignored = {"id": 2, "bbox": [50, 30, 20, 16], "ignore": 1}
+    assert precision(ground_truth({}, ignored)) == pytest.approx(51 / 101)
+    (told,) = caplog.messages
+    assert told.startswith('The ground truth has 1 objects with "ignore": 1, which COCO\'s metrics')
+    caplog.clear()
+    for flag in ("ignored", "iscrowd"):  # these leave it out, as the sentence says
+        assert precision(ground_truth({}, ignored | {flag: 1})) == pytest.approx(1)
+    assert not caplog.messages
+
+
+def test_a_box_of_labelme2coco_that_is_an_empty_list_is_one_sentence(tmp_path):
+    content = ground_truth({"bbox": [], "segmentation": []})
+    with pytest.raises(
+        ValueError, match=r"annotation 1 of the .* has the bbox \[\] and no polygon"
+    ):
+        check_input(content, [])
+    with pytest.raises(
+        ValueError, match=r"annotation 1 .* has the bbox \[\] and no segmentation or"
+    ):
+        as_source(content, tmp_path)
+
+
 def test_an_annotation_listed_again_under_its_id_counts_once(caplog):
     """As pylabel repeats the last object for an image without any."""
     assert precision(ground_truth({}, {}, {"bbox": [1, 1, 5, 5]})) < 0.51

@@ -52,6 +52,42 @@ def test_deltas(name):
         loss(BOXES > 1, BOXES)
 
 
+@pytest.mark.parametrize("name", [*OF_BOXES, *OF_DELTAS])
+def test_a_column_beside_a_row_is_no_table_of_all_pairs(name):
+    """A network's `[n, 1, 4]` beside targets `[n, 4]` would be `[n, n, 4]`, and no error."""
+    loss = (OF_BOXES | OF_DELTAS)[name]
+    words = (
+        r"has shape \(2, 4\) and (boxes|pred) \(2, 1, 4\), which would be broadcast to \(2, 2, 4\)"
+    )
+    with pytest.raises(ValueError, match=words):
+        loss(BOXES[:, None], BOXES)
+    # Against one for all, and as the pairs that somebody asks for.
+    assert jax.tree.leaves(loss(BOXES, BOXES[:1]))[0].shape[0] == 2
+    if name != "iou_balanced_smooth_l1_loss":
+        assert jax.tree.leaves(loss(BOXES[:, None], BOXES[None]))[0].shape[:2] == (2, 2)
+
+
+def test_a_column_of_numbers_beside_a_row_of_boxes_is_refused():
+    column = IOUS[:, None]
+    for words, call in {
+        "ious has shape (2, 1); it must be (2,), one for each box of pred": lambda: (
+            losses.iou_balanced_smooth_l1_loss(BOXES, BOXES, column)
+        ),
+        "ious has shape (2,); it must be (2, 1), one for each box of pred": lambda: (
+            losses.iou_balanced_smooth_l1_loss(BOXES[:, None], BOXES[:, None], IOUS)
+        ),
+        "where has shape (2,); it must be (2, 1), one for each box of ious": lambda: (
+            losses.wise_iou_weights(column, 1.0, where=FLAGS)
+        ),
+        "ious has shape (2, 1) and loss (2,), which would be broadcast to (2, 2), every one "
+        "with every other; give both the same shape.": lambda: losses.calibrate_w_loc(
+            IOUS, column, FLAGS
+        ),
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(words)):
+            call()
+
+
 NUMBERS = {
     "beta is -1": lambda: losses.smooth_l1_loss(BOXES, BOXES, beta=-1),
     "beta is 0": lambda: losses.balanced_l1_loss(BOXES, BOXES, beta=0),

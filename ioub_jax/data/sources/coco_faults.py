@@ -50,6 +50,12 @@ def explain(
     for missing, key in (("unknown_image", "image_id"), ("unknown_category", "category_id")):
         if fault == missing and entry.get(key) in (None, ""):
             told = f"{which} has no {key} ({'null' if key in entry else 'missing'}); give it one"
+    if fault == "bad_box" and has_no_box(entry.get("bbox")) and not has:
+        # labelme2coco writes [] for lines of which no polygon is left.
+        told = (
+            f"{which} has the bbox {box} and no segmentation or keypoints to make one of; give it "
+            "a box or delete it"
+        )
     if fault == "bad_box" and has_no_box(entry.get("bbox")) and has:
         told = (
             f"{which} has no bbox, and none can be computed from its {' and '.join(has)}, which "

@@ -20,7 +20,7 @@ from ioub_jax.data.sources.regions import ignored_regions
 # A box may leave its image by this many pixels, what rounding does: then nobody is told.
 _TOLERANCE = 1.0
 # What is noted of an object, a bit each: the flags, and what was put right.
-_CHANGES = ("outlined", "exchanged", "rotated", "clipped", "converted")
+_CHANGES = ("outlined", "exchanged", "rotated", "clipped", "ignore", "converted")
 _BITS = {name: 1 << bit for bit, name in enumerate((*FLAGS, *_CHANGES, "region"))}
 _FLAG_BITS = sum(_BITS[name] for name in FLAGS)
 
@@ -245,7 +245,8 @@ class _Reader:
         boxes = read.boxes
         boxes[regions] = ignored_regions(read.corners[regions], sizes[regions])
         areas = np.where(np.isnan(rows.areas) | regions, _areas(boxes), rows.areas)
-        is_noted = rows.flags | read.changes | {"converted": converted}
+        is_noted = rows.flags | read.changes
+        is_noted |= {"ignore": rows.told_to_ignore, "converted": converted}
         bits = np.zeros(len(labels), np.uint16)
         for name, mask in is_noted.items():
             bits |= np.where(mask & good, _BITS[name], 0).astype(np.uint16)

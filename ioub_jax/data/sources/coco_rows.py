@@ -9,7 +9,13 @@ import msgspec
 import numpy as np
 
 from ioub_jax.coco_outlines import box_around, has_no_box
-from ioub_jax.coco_values import area_of, describe_fault, flag_of, rotation_of
+from ioub_jax.coco_values import (
+    area_of,
+    describe_fault,
+    flag_of,
+    is_told_to_ignore,
+    rotation_of,
+)
 from ioub_jax.data.sources.coco_document import Piece
 from ioub_jax.data.sources.coco_ids import Ids
 
@@ -31,6 +37,8 @@ class Rows:
       outlined: bool `[n]`, whether the box is that around its outline.
       degrees: float64 `[n]`, by how many its box is turned, clockwise.
       flags: bool `[n]` each, by the name in the file.
+      told_to_ignore: bool `[n]`, whether it has `ignore`, which nobody reads, and no flag that is
+        read for it.
       areas: float64 `[n]`, NaN where there is none.
       is_object: bool `[n]`, whether it is an object of JSON at all.
       faults: what is wrong with a flag or an area, by their positions.
@@ -43,6 +51,7 @@ class Rows:
     outlined: np.ndarray
     degrees: np.ndarray
     flags: dict[str, np.ndarray]
+    told_to_ignore: np.ndarray
     areas: np.ndarray
     is_object: np.ndarray
     faults: dict[int, str]
@@ -59,6 +68,7 @@ class _Annotation(msgspec.Struct, gc=False):
     iscrowd: int | bool | None = None
     difficult: int | bool | None = None
     ignored: int | bool | None = None
+    ignore: Any = None
     rotation: Any = None
     attributes: Any = None
 
@@ -90,7 +100,10 @@ def _read_plain(annotations: list[_Annotation]) -> Rows | None:
         return None
     boxes[np.any(np.abs(boxes) >= _HUGE, axis=1)] = np.nan
     degrees = np.zeros(len(annotations))
+    told_to_ignore = np.zeros(len(annotations), bool)
     for index, one in enumerate(annotations):
+        if one.ignore is not None:
+            told_to_ignore[index] = is_told_to_ignore(one.ignore)
         if one.attributes is not None or one.rotation is not None:
             degrees[index] = rotation_of({"rotation": one.rotation, "attributes": one.attributes})
     return Rows(
@@ -101,6 +114,7 @@ def _read_plain(annotations: list[_Annotation]) -> Rows | None:
         np.zeros(len(annotations), bool),
         degrees,
         flags,
+        told_to_ignore & ~flags["iscrowd"] & ~flags["ignored"],
         np.where(areas >= 0, areas, np.nan),
         np.ones(len(annotations), bool),
         {},
@@ -124,6 +138,7 @@ def _read_with_care(entries: list[Any]) -> Rows:
     for key in FLAGS:
         column = _read_column(fields, key, flag_of, lambda values: np.isin(values, (0, 1)), faults)
         flags[key] = np.asarray(column > 0)
+    told_to_ignore = np.array([is_told_to_ignore(entry.get("ignore")) for entry in fields], bool)
     return Rows(
         Ids([entry.get("image_id") for entry in fields]),
         Ids([entry.get("category_id") for entry in fields]),
@@ -132,6 +147,7 @@ def _read_with_care(entries: list[Any]) -> Rows:
         outlined,
         np.where(outlined, 0.0, degrees),  # the outline is turned already
         flags,
+        told_to_ignore & ~flags["iscrowd"] & ~flags["ignored"],
         areas,
         np.array([isinstance(entry, dict) for entry in entries], bool),
         faults,

@@ -46,6 +46,7 @@ _CHANGED = {
     "clipped": "clipped to their image",
     "exchanged": "put in order (swapped corners)",
     "rotated": "read as the upright box around them",
+    "ignore": 'with "ignore": 1, kept as objects as COCO\'s metrics do',
     "renumbered": "renumbered (ids used twice)",
     "converted": "id{s} read as another type",
     "renamed": "file name{s} read as the only file that they can mean",

@@ -96,6 +96,26 @@ CHANGES = {
         {"outlined": 1, "clipped": 1},
         [[0, 0, 40, 60], [30, 2, 40, 9]],
     ),
+    "told to ignore, which COCO's metrics overlook": (
+        edit_annotation(2, ignore=1),
+        {"ignore": 1},
+        [[0, 0, 40, 60], [1.5, 2.5, 11.5, 12]],
+    ),
+    "the same, as a text and beside other texts": (
+        edit_annotation(2, ignore="true", iscrowd="0", area="120"),
+        {"ignore": 1},
+        [[0, 0, 40, 60], [1.5, 2.5, 11.5, 12]],
+    ),
+    "a crowd that is to be ignored": (
+        edit_annotation(1, ignore=1),
+        {},
+        [[0, 0, 40, 60], [1.5, 2.5, 11.5, 12]],
+    ),
+    "a key of somebody's own that is called ignore": (
+        edit_annotation(2, ignore="sometimes"),
+        {},
+        [[0, 0, 40, 60], [1.5, 2.5, 11.5, 12]],
+    ),
     "annotation id used twice": (
         edit_annotation(2, id=12),
         {"renumbered": 1},
