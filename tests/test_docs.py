@@ -229,7 +229,7 @@ def problem_of_configuration(words):
     ssd = "--config.model.name=ssd" in overrides
     given = words[0] if words[0].startswith("--config=") else ("coco_ssd" if ssd else "defaults")
     file, _, argument = given.removeprefix("--config=").partition(":")
-    file = "defaults" if file == "mine.py" else file  # which check_data writes
+    file = "coco_folder_retinanet" if file == "mine.py" else file  # as check_data writes it
     values = flags.FlagValues()
     try:
         package = "ioub_jax.configs" if file == "defaults" else "configs"
