@@ -83,7 +83,7 @@ def test_a_side_that_can_mean_one_thing(written, meaning):
 
 @pytest.mark.parametrize("written", [-1, 1.5, "tall", True, float("nan"), 2**31, [4]])
 def test_a_side_that_cannot(written):
-    with pytest.raises(ValueError, match="no size"):
+    with pytest.raises(ValueError, match="not a size"):
         side_of(written)
 
 

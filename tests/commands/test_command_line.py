@@ -253,7 +253,7 @@ MISTAKES = [
     ("config", ["loss.eta"], "configuration: loss.eta. Did you mean loss.classification.eta?"),
     ("config", ["--config=nothing"], "There is no configuration 'nothing'; there are cityscapes"),
     ("benchmark", ["speed"], "Say what to do: one of models, "),
-    ("plan", [TINY, "--topology=v9:2x2"], "--topology=v9:2x2 is none"),
+    ("plan", [TINY, "--topology=v9:2x2"], "--topology=v9:2x2 is not a topology"),
     ("check_data", [TINY, "--output=FOLDER/file"], NO_FOLDER),
     ("draw_data", [TINY, "--output=FOLDER/file/x.png"], NO_FOLDER),
     *(

@@ -175,7 +175,7 @@ def test_a_class_that_no_tile_shows_well_enough_is_told(config, root, tmp_path):
     content["categories"].append({"id": 2, "name": "runway"})
     (tmp_path / "all.json").write_text(json.dumps(content))
     told = (
-        "runway: its only box is not shown well enough by any tile.*Take larger tiles, "
+        "runway: its only box is not shown well enough by any tile.*Use larger tiles, "
         "config.data.ti"
     )
     with pytest.raises(DataError, match=told):

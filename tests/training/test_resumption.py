@@ -131,5 +131,5 @@ def test_a_run_of_an_earlier_version_has_no_record_and_gets_one(tmp_path):
 @pytest.mark.parametrize("text", ["[1]", json.dumps({"train": {"images": 3}}), "{"])
 def test_a_broken_record_is_named(tmp_path, text):
     (tmp_path / "data.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"data.json is (not what|no JSON)"):
+    with pytest.raises(ConfigError, match=r"data.json is not (as ioub train wrote it|JSON)"):
         resumption.read(tmp_path)

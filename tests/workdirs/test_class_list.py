@@ -32,6 +32,6 @@ def test_a_run_keeps_its_classes(tmp_path):
     class_list.claim(tmp_path, source((1, "cat"), (2, "dög"), (3, "giraffe")))
     assert class_list.read(tmp_path) == class_list.read_required(tmp_path) == list(ANIMALS)
     for other in (ANIMALS[::-1], ANIMALS[:2], (*ANIMALS, (90, "toothbrush"))):
-        with pytest.raises(ConfigError, match=f"the run in {tmp_path} cat, dög, giraffe; give all"):
+        with pytest.raises(ConfigError, match=f"{tmp_path} has cat, dög, giraffe; give all"):
             class_list.claim(tmp_path, source(*other))
     assert path.read_text(encoding="utf-8") == written

@@ -146,7 +146,7 @@ def test_two_workdirs_are_two_runs(server, tmp_path):
 def test_what_the_server_refuses_is_one_sentence(server, tmp_path):
     server.refuses = "api_key not configured\n(no-tty)"
     with pytest.raises(
-        ConfigError, match=r"cannot begin \(api_key not configured \(no-tty\)\); run"
+        ConfigError, match=r"cannot start \(api_key not configured \(no-tty\)\); run"
     ):
         opened(tmp_path, 0)
 

@@ -226,7 +226,7 @@ def test_a_comma_too_many_or_too_few_is_told_wherever_it_is(folder, here, instea
     place = (folder / "instances.json").read_text().index(instead)
     for end in range(1, len(instead)):  # a block ends before the comma, behind it, ...
         _check_both_ways(folder, entries, break_=break_, block=place + end)
-    with pytest.raises(DataError, match="no JSON"):
+    with pytest.raises(DataError, match="not JSON"):
         CocoSource(folder / "instances.json", folder / "images")
 
 
@@ -259,7 +259,7 @@ def test_strings_that_are_left_out_must_be_text_too(tmp_path):
         b'{"images": [{"id": 1, "file_name": "a.jpg", "height": 1, "width": 1}], "categories": '
         b'[{"id": 7, "name": "bee"}], "annotations": [{"bbox": [0, 0, 1, 1], "note": "\xff"}]}'
     )
-    with pytest.raises(DataError, match=r"no JSON .*can't decode byte 0xff"):
+    with pytest.raises(DataError, match=r"not JSON .*can't decode byte 0xff"):
         CocoSource(path, tmp_path)
 
 

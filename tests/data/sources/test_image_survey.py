@@ -184,7 +184,7 @@ def test_a_size_that_is_neither_is_told(tmp_path):
                 "3,800, below a tenth of the 65,535 that 16 bits have; set config.data.bit_depth=1",
             ],
         ),
-        ([20], None, ["which 8 bits hold", "20, below a tenth of the 255 that 8 bits have; resc"]),
+        ([20], None, ["8 bits can hold", "20, below a tenth of the 255 that 8 bits have; resc"]),
     ],
 )
 def test_the_audit_tells_what_the_values_span(tmp_path, largest, bit_depth, words):
@@ -202,7 +202,7 @@ def test_the_audit_tells_dark_images_of_eight_bits_and_values_beyond_the_depth(t
     found = audit_parts.audit_data_set(_config(tmp_path, bit_depth=10), "train", decode=True)
     kinds = {finding.kind: finding for finding in found.findings}
     assert found.must_be_fixed and kinds["bit_depth"].count == 1
-    assert "span 0 to 5,000, which 14 bits hold" in kinds["deep_image"].advice
+    assert "span 0 to 5,000, which 14 bits can hold" in kinds["deep_image"].advice
     contents = [png(np.full((8, 8, 3), value, np.uint8)) for value in (3, 25)]
     write_coco(tmp_path, contents, [(8, 8)] * 2, [[1, 1, 4, 4]], suffix="png")
     found = audit_parts.audit_data_set(_config(tmp_path), "train", decode=True)

@@ -130,7 +130,7 @@ BAD = {
     ),
     "XML of something else": (
         {"inside": "<dependencies/>", "tag": "project"},
-        "FOLDER/a.xml: is not a VOC annotation, its root element is <project>; take the file away, "
+        "FOLDER/a.xml: is not a VOC annotation, its root element is <project>; remove the file, "
         f"{SKIP_IMAGE}",
     ),
     "LabelMe's size that is not a number": (
