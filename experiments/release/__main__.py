@@ -20,7 +20,9 @@ from absl import flags
 
 from ioub_jax.commands import command_line
 
-_OUTPUT = flags.DEFINE_string("output", "dist", "The folder for wheel and sdist.")
+_OUTPUT = flags.DEFINE_string(
+    "output", "dist", "The folder for wheel and sdist.", allow_override=True
+)
 _INSTALL = flags.DEFINE_bool("install", True, "Whether to install them in empty environments.")
 
 if __name__ == "__main__":

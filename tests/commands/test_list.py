@@ -11,6 +11,7 @@ from tests import tiny
 # Of the package's files, those that only serve the verbs.
 PARTS = {
     "__init__",
+    "boolean_flags",
     "command_line",
     "data_flags",
     "detections_sheets",

@@ -62,6 +62,8 @@ class Damage:
 
 
 IMAGE_2 = (0, 0, 40, 60)
+# Of a box that is not there, and nothing to make one of.
+_NOTHING = " and no segmentation or keypoints to make one of; give it a box or delete it, or"
 
 
 def _bad_box(
@@ -447,15 +449,15 @@ DAMAGE = {
     "annotation without any id": Damage(
         edit_annotation(2, id=..., bbox=None),
         "bad_box",
-        r"annotation number 3 \(of image 2, .* has the bbox None, not four finite numbers",
+        r"annotation number 3 \(of image 2, .* has the bbox None and no segmentation",
         ONE_BOX_LEFT_OUT,
         IMAGE_2,
     ),
-    "bbox missing": _bad_box(...),
-    "bbox is null": _bad_box(None),
+    "bbox missing": _bad_box(..., words=_NOTHING),
+    "bbox is null": _bad_box(None, words=_NOTHING),
     "bbox of three numbers": _bad_box([1, 2, 3]),
     "bbox of five numbers": _bad_box([1, 2, 3, 4, 5]),
-    "bbox empty": _bad_box([]),
+    "bbox empty": _bad_box([], words=_NOTHING),
     "bbox nested": _bad_box([[1, 2, 3, 4]]),
     "bbox by name": _bad_box({"x": 1, "y": 2, "w": 3, "h": 4}),
     "bbox is a string": _bad_box("1 2 3 4"),
