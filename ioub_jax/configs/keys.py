@@ -141,7 +141,7 @@ KEYS = (
         "seed",
         0,
         whole(at_least=0),
-        "Seed of the initial parameters, the order of the data and its augmentation.",
+        "Seed of initial parameters, the order of the data and its augmentation.",
     ),
     Key(
         "batch_size",
