@@ -10,63 +10,28 @@ environments.
 """
 
 import pathlib
-import subprocess
-import sys
-import tarfile
-import tempfile
+import platform
 from collections.abc import Sequence
 
 from absl import flags
 
 from ioub_jax.commands import command_line
 
-_OUTPUT = flags.DEFINE_string(
-    "output", "dist", "The folder for wheel and sdist.", allow_override=True
-)
+_OUTPUT = flags.DEFINE_string("output", "dist", "The folder for wheel and sdist.")
 _INSTALL = flags.DEFINE_bool("install", True, "Whether to install them in empty environments.")
 
 if __name__ == "__main__":
     command_line.parse_flags()
 
-from experiments.release import contents, first_steps
+from experiments.release import archives, contents, first_steps
 from ioub_jax.errors import ConfigError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def build(output: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
-    """Builds the sdist, and from it the wheel; gives both.
-
-    Raises:
-      ConfigError: it cannot be built, or an archive of another version lies there.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    version = contents.version_of(_ROOT)
-    sdist = output / f"ioub_jax-{version}.tar.gz"
-    wheel = output / f"ioub_jax-{version}-py3-none-any.whl"
-    others = {*output.glob("ioub_jax-*")} - {sdist, wheel}
-    if others:
-        raise ConfigError(f"{others.pop()} is of another version; empty {output} first.")
-    _hatchling("sdist", _ROOT, output)
-    with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(sdist) as archive:
-            archive.extractall(folder, filter="data")
-        _hatchling("wheel", pathlib.Path(folder, f"ioub_jax-{version}"), output)
-    return sdist, wheel
-
-
-def _hatchling(target: str, root: pathlib.Path, output: pathlib.Path) -> None:
-    words = ["-m", "hatchling", "build", "--target", target, "--directory", str(output.absolute())]
-    done = subprocess.run(
-        [sys.executable, *words], cwd=root, text=True, stdout=-1, stderr=subprocess.STDOUT
-    )
-    if done.returncode:
-        raise ConfigError(f"The {target} cannot be built: {' '.join(done.stdout.split())[-1500:]}")
-
-
 def main() -> None:
     """Builds and checks."""
-    sdist, wheel = build(pathlib.Path(_OUTPUT.value))
+    sdist, wheel = archives.build(_ROOT, pathlib.Path(_OUTPUT.value))
     faults = [
         *contents.faults_of_texts(_ROOT),
         *contents.faults_of_sdist(sdist),
@@ -85,7 +50,7 @@ def main() -> None:
             faults.append(str(error))
     if faults:
         raise ConfigError("\n".join(faults))
-    print(f"All is as it must be, on Python {first_steps.python_version()}.")
+    print(f"All is as it must be, on Python {platform.python_version()}.")
 
 
 def dry_run() -> Sequence[str]:

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import subprocess
-import sys
 import tempfile
 import venv
 
@@ -112,8 +111,3 @@ def _checked_place(printed: str, folder: str) -> str:
     if not pathlib.Path(place).resolve().is_relative_to(pathlib.Path(folder).resolve()):
         raise FailedError(f"the package was imported from {place}, not from the environment")
     return last
-
-
-def python_version() -> str:
-    """The Python of the environments, which is the one that runs this."""
-    return ".".join(map(str, sys.version_info[:3]))

@@ -10,27 +10,26 @@ import pytest
 import yaml
 
 import ioub_jax
-from experiments.release import __main__ as release
-from experiments.release import contents
+from experiments.release import archives, contents
 from ioub_jax.errors import ConfigError
 from tests import tiny
 
 
 @pytest.fixture(scope="module")
-def archives(tmp_path_factory):
+def built(tmp_path_factory):
     """The sdist, and the wheel that is built from it."""
-    return release.build(tmp_path_factory.mktemp("dist"))
+    return archives.build(tiny.ROOT, tmp_path_factory.mktemp("dist"))
 
 
-def test_what_is_built_from_this_clone_is_in_order(archives):
-    sdist, wheel = archives
+def test_what_is_built_from_this_clone_is_in_order(built):
+    sdist, wheel = built
     assert contents.faults_of_sdist(sdist) == []
     assert contents.faults_of_wheel(wheel, tiny.ROOT) == []
     assert wheel.name == f"ioub_jax-{ioub_jax.__version__}-py3-none-any.whl"
 
 
-def test_what_lacks_and_what_should_not_be_there_is_told(archives, tmp_path):
-    _, wheel = archives
+def test_what_lacks_and_what_should_not_be_there_is_told(built, tmp_path):
+    _, wheel = built
     other = tmp_path / wheel.name
     with (
         zipfile.ZipFile(wheel) as before,
@@ -62,7 +61,7 @@ def test_what_lacks_and_what_should_not_be_there_is_told(archives, tmp_path):
 def test_an_archive_of_another_version_stops_the_build(tmp_path):
     (tmp_path / "ioub_jax-0.0.1.tar.gz").touch()
     with pytest.raises(ConfigError, match=r"0\.0\.1\.tar\.gz is of another version; empty"):
-        release.build(tmp_path)
+        archives.build(tiny.ROOT, tmp_path)
 
 
 def test_the_version_is_in_one_place():
