@@ -102,7 +102,7 @@ def _flags(weights: dict[str, float]) -> list[str]:
     """A flag file of the league's arms."""
     lines = [loss_arms.flag(loss_arms.BASELINE, {})]
     for arm, keys in loss_arms.LOCALIZATION.items():
-        of_loss = {f"localization.{key}": value for key, value in keys.items()}
+        of_loss = loss_arms.ALL[arm]
         kept = of_loss | {"localization.weight": weights[arm]}
         lines.append(loss_arms.flag(arm, of_loss))
         if weights[arm] != keys.get("weight", 1.0):
