@@ -246,7 +246,9 @@ class _Reader:
         boxes[regions] = ignored_regions(read.corners[regions], sizes[regions])
         areas = np.where(np.isnan(rows.areas) | regions, _areas(boxes), rows.areas)
         is_noted = rows.flags | read.changes
-        is_noted |= {"ignore": rows.told_to_ignore, "converted": converted}
+        # Told only where no flag that is read leaves it out anyway.
+        overlooked = rows.told_to_ignore & ~rows.flags["iscrowd"] & ~rows.flags["ignored"]
+        is_noted |= {"ignore": overlooked, "converted": converted}
         bits = np.zeros(len(labels), np.uint16)
         for name, mask in is_noted.items():
             bits |= np.where(mask & good, _BITS[name], 0).astype(np.uint16)

@@ -37,8 +37,7 @@ class Rows:
       outlined: bool `[n]`, whether the box is that around its outline.
       degrees: float64 `[n]`, by how many its box is turned, clockwise.
       flags: bool `[n]` each, by the name in the file.
-      told_to_ignore: bool `[n]`, whether it has `ignore`, which nobody reads, and no flag that is
-        read for it.
+      told_to_ignore: bool `[n]`, whether it has `ignore`, which nobody reads.
       areas: float64 `[n]`, NaN where there is none.
       is_object: bool `[n]`, whether it is an object of JSON at all.
       faults: what is wrong with a flag or an area, by their positions.
@@ -114,7 +113,7 @@ def _read_plain(annotations: list[_Annotation]) -> Rows | None:
         np.zeros(len(annotations), bool),
         degrees,
         flags,
-        told_to_ignore & ~flags["iscrowd"] & ~flags["ignored"],
+        told_to_ignore,
         np.where(areas >= 0, areas, np.nan),
         np.ones(len(annotations), bool),
         {},
@@ -147,7 +146,7 @@ def _read_with_care(entries: list[Any]) -> Rows:
         outlined,
         np.where(outlined, 0.0, degrees),  # the outline is turned already
         flags,
-        told_to_ignore & ~flags["iscrowd"] & ~flags["ignored"],
+        told_to_ignore,
         areas,
         np.array([isinstance(entry, dict) for entry in entries], bool),
         faults,
