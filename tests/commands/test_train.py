@@ -12,6 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from experiments.soak import process_groups
 from ioub_jax.workdirs import checkpoints, lock
 from tests import tiny
 
@@ -34,19 +35,10 @@ def records(workdir, name="train"):
 
 
 def living_processes(group):
-    """Command lines of the processes of a group that are not zombies waiting for their parent."""
+    """Processes of a group that are not zombies waiting for their parent."""
     if not pathlib.Path("/proc/self/stat").exists():
         pytest.skip("this system has no /proc to look for workers in")
-    found = []
-    for folder in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            # pid (name) state parent group ...
-            state, _, its_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
-            if int(its_group) == group and state != "Z":
-                found.append((folder / "cmdline").read_text())
-        except OSError:  # it has just ended
-            continue
-    return found
+    return process_groups.living(group)
 
 
 def wait_for_step(process, workdir, step):

@@ -1,20 +1,11 @@
 """Code of the site: where its lines may break."""
 
-import importlib.util
-import pathlib
-
 import pytest
-
-DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
-def code_lines():
-    # A hook of mkdocs, which belongs to no package.
-    specification = importlib.util.spec_from_file_location("code_lines", DOCS / "code_lines.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def code_lines(hook):
+    return hook("code_lines")
 
 
 def test_a_flag_is_kept_whole(code_lines):

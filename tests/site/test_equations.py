@@ -1,7 +1,5 @@
 """Equations of the site: MathML in place of LaTeX."""
 
-import importlib.util
-import pathlib
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -9,16 +7,10 @@ import pytest
 pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install '.[docs]' does it")
 pytest.importorskip("latex2mathml", reason="latex2mathml is not installed: '.[docs]' has it")
 
-DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
-
 
 @pytest.fixture(scope="module")
-def equations():
-    # A hook of mkdocs, which belongs to no package.
-    specification = importlib.util.spec_from_file_location("equations", DOCS / "equations.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def equations(hook):
+    return hook("equations")
 
 
 def letters(math):

@@ -122,6 +122,15 @@ def test_what_stands_in_the_way_is_named(config, words):
     assert str(refusal.value).startswith("runs/mine is not a detector that torchvision can build")
 
 
+def refusal_with(architecture, key, value):
+    """The sentence that refuses one of torchvision's detectors with another value of a key."""
+    config = torchvision.get_config(architecture)
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(WeightsError) as refusal:
+        export(config)
+    return str(refusal.value)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
@@ -133,11 +142,7 @@ def test_what_stands_in_the_way_is_named(config, words):
     ],
 )
 def test_one_option_is_enough(key, value, words):
-    config = torchvision.get_config("retinanet_resnet50_fpn")
-    config.update_from_flattened_dict({key: value})
-    with pytest.raises(WeightsError) as refusal:
-        export(config)
-    assert words in str(refusal.value)
+    assert words in refusal_with("retinanet_resnet50_fpn", key, value)
 
 
 @pytest.mark.parametrize(
@@ -154,11 +159,7 @@ def test_one_option_is_enough(key, value, words):
     ],
 )
 def test_what_torchvisions_fcos_cannot_do_is_named(key, value, words):
-    config = torchvision.get_config("fcos_resnet50_fpn")
-    config.update_from_flattened_dict({key: value})
-    with pytest.raises(WeightsError) as refusal:
-        export(config)
-    assert words in str(refusal.value)
+    assert words in refusal_with("fcos_resnet50_fpn", key, value)
 
 
 def test_the_quality_of_an_fcos_may_be_learned_as_something_else():
@@ -176,11 +177,7 @@ def test_the_quality_of_an_fcos_may_be_learned_as_something_else():
     ],
 )
 def test_what_torchvisions_ssdlite_cannot_be_is_named(key, value, words):
-    config = torchvision.get_config("ssdlite320_mobilenet_v3_large")
-    config.update_from_flattened_dict({key: value})
-    with pytest.raises(WeightsError) as refusal:
-        export(config)
-    assert words in str(refusal.value)
+    assert words in refusal_with("ssdlite320_mobilenet_v3_large", key, value)
 
 
 def test_the_scales_of_an_ssdlite_are_for_its_epsilon():
