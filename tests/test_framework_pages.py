@@ -53,6 +53,7 @@ def test_plain_functions():
     assert run("losses-in-plain-functions")["history"][-1] < 0.5
 
 
+@pytest.mark.slow
 def test_flax_linen():
     names = run("losses-in-flax-linen")
     variables = {"params": names["params"], "batch_stats": names["statistics"]}

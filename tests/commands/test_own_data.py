@@ -54,6 +54,7 @@ def test_from_a_folder_to_a_configuration_and_to_a_training(commands, folder, tm
     assert "((192, 256),)" in shown and str(folder) in shown
 
 
+@pytest.mark.slow
 def test_a_family_and_its_backbone_are_one_word(commands, folder, tmp_path):
     mine = tmp_path / "mine.py"
     skip = "--config.data.on_error=skip"

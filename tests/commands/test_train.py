@@ -355,6 +355,7 @@ def test_frozen_batch_norm_starts_from_a_run_of_ours(commands, finished, tmp_pat
         assert np.any(kernel[0] != kernel[1]) == moved, module
 
 
+@pytest.mark.slow
 def test_a_folder_of_real_images_trains_and_is_evaluated(commands, shared_data, tmp_path):
     root, workdir = shared_data / "bccd", tmp_path / "run"
     small = [

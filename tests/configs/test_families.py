@@ -30,8 +30,13 @@ ARMS = [
         f"{model},{arm}",
         # Of the others a tree of shapes is that of these.
         marks=()
-        if (name, model) == ("coco_retinanet", "r50")
-        or (arm == "both" and (name, model) in (("voc_retinanet", "r50"), ("coco_ssd", "300")))
+        if (name, model, arm)
+        in (
+            ("coco_retinanet", "r50", "baseline"),
+            ("coco_retinanet", "r50", "both"),
+            ("voc_retinanet", "r50", "both"),
+            ("coco_ssd", "300", "both"),
+        )
         else SLOW,
     )
     for name in FAMILIES
@@ -54,7 +59,7 @@ OTHERS = [
     pytest.param("torchvision", "ssdlite320_mobilenet_v3_large", marks=SLOW),
     ("torchvision", "both"),
     ("coco_ssdlite", "both"),
-    ("shapes_retinanet", "both"),
+    pytest.param("shapes_retinanet", "both", marks=SLOW),  # which other tests train
     ("shapes_dense", "gfl,baseline"),
     pytest.param("coco_dense", "atss,both", marks=SLOW),
     pytest.param("coco_dense", "fcos,both", marks=SLOW),
