@@ -62,6 +62,7 @@ def test_the_corners_of_a_rectangle_are_found_where_its_box_says(box, matrix):
 
 
 @SETTINGS
+@hypothesis.example((101, 0, 113, 12), 0.8125, 0.216796875, 0.0, False)  # .7 pixels are left of it
 @hypothesis.given(
     boxes(), st.floats(0.6, 1.6), st.floats(-0.4, 0.4), st.floats(-0.4, 0.4), st.booleans()
 )
@@ -70,9 +71,10 @@ def test_a_scaled_and_shifted_box_is_found_also_where_it_is_cut(box, scale, righ
     policy = "corners" if corners else "ellipse"
     warped = warp(painted.rectangles(90, 120, [box]), matrix, **(HOW | {"rotated_boxes": policy}))
     seen = painted.found(warped.image, 128)
+    thinnest = np.min(warped.boxes[:, 2:] - warped.boxes[:, :2], initial=np.inf)
     if seen is None:
-        assert len(warped.boxes) == 0 or (warped.boxes[0, 2:] - warped.boxes[0, :2]).min() < 1
-    else:
+        assert len(warped.boxes) == 0 or thinnest < 1.0
+    elif thinnest >= 1.3:  # of a thinner rest every pixel is within the blur, .5 x 1.6 of a pixel
         np.testing.assert_allclose(warped.boxes[0], seen, atol=0.51)
 
 
