@@ -22,13 +22,7 @@ TOLERANCE = 1e-3
     [
         ("trajectory", "retinanet_resnet50_fpn"),
         ("trajectory_fcos", "fcos_resnet50_fpn"),
-        pytest.param(
-            "trajectory_ssdlite",
-            "ssdlite320_mobilenet_v3_large",
-            # The second loss differs by 5e-6, the third by 5e-4 and the last by 3e-2. Why is not
-            # known: the gradients of the first step are equal.
-            marks=pytest.mark.xfail(reason="the steps of an SSDLite drift apart", strict=True),
-        ),
+        ("trajectory_ssdlite", "ssdlite320_mobilenet_v3_large"),
     ],
 )
 def test_losses_of_twenty_steps(name, architecture):
@@ -71,19 +65,29 @@ def test_losses_of_twenty_steps(name, architecture):
     ours, expected = np.asarray(losses), reference.whole("losses")
     totals = expected.sum(axis=1)
     differences = np.abs(ours.sum(axis=1) - totals) / totals
-    print("step  torchvision: class, box, centreness; ours; difference of the sums")
+    print("step  torchvision: every loss; ours; difference of the sums")
     for step, rows in enumerate(zip(expected, ours, strict=True)):
         theirs, mine = (" ".join(f"{value:.6f}" for value in row) for row in rows)
         print(f"{step:4}  {theirs}     {mine}     {differences[step]:.1e}")
     assert np.all(differences <= TOLERANCE)
     # It has learned something: of every batch the last loss is below the first.
-    assert np.all(ours[-4:].sum(axis=1) < 0.98 * ours[:4].sum(axis=1))
+    count = len(batches)
+    assert np.all(ours[-count:].sum(axis=1) < 0.98 * ours[:count].sum(axis=1))
     # Norms that learn carry the statistics of all batches.
     names = reference.names("statistics/")
     if names:
         stats = {"batch_stats": jax.device_get(state.batch_stats)}
-        carried = mapping.collect(stats, KEYS[architecture])
-        reference.check(
-            {name: carried[name.removeprefix("statistics/")] for name in names},
-            tolerance=TOLERANCE,
-        )
+        _check_statistics(reference, names, mapping.collect(stats, KEYS[architecture]))
+
+
+def _check_statistics(reference, names, ours):
+    """Ours are not further from torchvision's than those of its training from rounded weights."""
+    perturbed = reference.whole("perturbed_losses").sum(axis=1)
+    totals = reference.whole("losses").sum(axis=1)
+    print("of torchvision from rounded weights:")
+    print(f"  losses {np.max(np.abs(perturbed - totals) / totals):.1e}")
+    for name in names:
+        error = reference.error(name, ours[name.removeprefix("statistics/")])
+        own = reference.error(name, reference.whole(f"perturbed_{name}"))
+        print(f"  {name}: {own:.1e}, of ours {error:.1e}")
+        assert error <= max(TOLERANCE, 3.0 * own)
