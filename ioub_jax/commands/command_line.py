@@ -166,7 +166,7 @@ def _end_without_the_others(sentence: str | None) -> NoReturn:
     """Ends this process at once, since an orderly exit would wait for a process that is gone."""
     from ioub_jax.devices import hosts  # imports jax, as in `join_processes`
 
-    if sentence is not None:  # an error of this process, which leaves the others alone
+    if sentence is not None:  # this process's own error, not the loss of another one
         print(f"Error: {sentence}", file=sys.stderr, flush=True)
         os._exit(USER_ERROR)
     traceback.print_exc()

@@ -60,12 +60,13 @@ class Key:
 
     Attributes:
       name: the key with its dots.
-      default: the default value in a RetinaNet, and in those families of `FAMILY_DEFAULTS` that do
-        not have their own; `NO_KEY` if a RetinaNet does not have the key.
+      default: the default value in a RetinaNet, and in those other families of `FAMILY_DEFAULTS`
+        that do not have their own; `NO_KEY` if a RetinaNet does not have the key.
       must_be: the rule for the value.
       meaning: the meaning of the key, in one or two sentences.
-      ssd: the default value in an SSD (SSD300 with the default boxes for COCO) if it differs;
-        `NO_KEY` if an SSD does not have the key.
+      ssd: the default value in an SSD (SSD300 with the default boxes for COCO), and in those
+        families of `LIKE_SSD` that do not have their own, if it differs from `default`; `NO_KEY`
+        if an SSD does not have the key.
     """
 
     name: str

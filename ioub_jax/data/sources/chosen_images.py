@@ -29,7 +29,7 @@ def to_look_at(
 
     Args:
       annotations: the annotations of all images; regions to ignore do not count as objects.
-      count: how many images; ignored with `per_class`.
+      count: how many images; with `per_class` only used if no image has an object.
       per_class: how many images with an object of each class, if there are that many.
       order: `[n]`, all positions, the most wanted first; None for no preference.
 

@@ -251,7 +251,7 @@ def _read_polygon(points: Any, size: tuple[int, int], which: str) -> np.ndarray:
 
 
 def _to_corners(points: Any) -> np.ndarray | None:
-    """The corners rounded to pixels, float64 `[n, 2]`; None if `points` is no list of pairs."""
+    """The corners rounded to pixels, float64 `[n, 2]`; None if it is not a list of pairs."""
     try:
         corners = np.array(points)
     except ValueError:  # lists of different lengths
