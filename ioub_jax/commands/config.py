@@ -85,7 +85,7 @@ def _with_default(key: keys.Key) -> str:
 
 
 def _lines_of_recipes() -> Iterator[str]:
-    """Yields lines on every recipe: the first paragraph of its docstring."""
+    """Yields the command that prints a recipe's values, and each recipe with a description."""
     yield "Recipes, whose values `ioub config --config=NAME` prints:"
     yield ""
     for name in configs.recipes():

@@ -19,7 +19,7 @@ from ioub_jax.workdirs import configuration
 
 
 class _OrNone(flags.ArgumentParser):
-    """Parser that accepts None besides another parser's values; `check` refuses undue ones."""
+    """Parser of None or another parser's values; `check` refuses None for required keys."""
 
     def __init__(self, parser: flags.ArgumentParser) -> None:
         self._parser = parser
