@@ -1,1 +1,1 @@
-"""One short main a verb: `ioub VERB` or, in a clone, `python -m experiments.VERB`."""
+"""One short main per verb: `ioub VERB` or, in a clone, `python -m experiments.VERB`."""

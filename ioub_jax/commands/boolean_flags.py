@@ -1,27 +1,27 @@
-"""A word behind a boolean flag, which absl takes for an argument of its own."""
+"""Refusal of a word after a boolean flag, which absl takes for a separate argument."""
 
 import itertools
 from collections.abc import Sequence
 
 from absl import flags
 
-# What somebody may write behind a flag to say yes or no; files of `predict` are not called so.
+# Words that users may write after a flag for yes or no; no image for `predict` has such a name.
 _YES = frozenset({"true", "yes", "on", "t", "y", "1"})
 _NO = frozenset({"false", "no", "off", "f", "n", "0", "none"})
 
 
 def check(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    """Refuses `--flag false`, which absl reads as `--flag` and an argument that is called false.
+    """Refuses `--flag false`, which absl reads as `--flag` and a separate argument `false`.
 
     Args:
-      values: the flags, all of them defined.
-      arguments: the command line, the program's name at its beginning.
+      values: all flags, defined.
+      arguments: the command line, including the program's name.
 
     Raises:
-      flags.Error: names the flag and how it is written.
+      flags.Error: there is such a flag; the message names it and says how to write it.
     """
     for argument, word in itertools.pairwise(arguments[1:]):
-        if argument == "--":  # nothing behind it is a flag
+        if argument == "--":  # no flags follow it
             return
         name = argument.lstrip("-")
         if argument == name or "=" in name or word.lower() not in _YES | _NO:

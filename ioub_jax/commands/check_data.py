@@ -9,9 +9,9 @@ With --data it finds the data set in the folder, and everything that is missing 
 
 The exit code is 1 if something must be fixed: problems at which training with this configuration
 would stop, and boxes that are almost certainly in another format than they should be. With
-`--config.data.on_error=skip`, the parts that training leaves out are merely worth knowing.
+`--config.data.on_error=skip`, parts that training leaves out are reported but need not be fixed.
 
-`--output` is the folder for the whole report, check.json, and a contact sheet of labelled images.
+`--output` is the folder for the full report, check.json, and a contact sheet of labelled images.
 """
 
 import dataclasses
@@ -60,10 +60,10 @@ from ioub_jax.training import summary
 def what_suits(
     annotations: Annotations, config: Any
 ) -> tuple[list[audit.Finding], str, dict[str, Any]]:
-    """Fit of the configuration's anchors and canvases to the data.
+    """Measures how well the configuration's anchors and canvases fit the data.
 
     Returns:
-      what is worth knowing about it, the text and the JSON.
+      the findings, a text for the user, and the content for check.json.
     """
     sizes = annotations.sizes
     loading = loading_parts.loading_of(config)
@@ -89,7 +89,7 @@ def what_suits(
 def _what_is_learned(
     annotations: Annotations, anchoring: Anchoring, objective: Any
 ) -> tuple[Any, list[audit.Finding]]:
-    """Boxes that the anchors reach, or locations matched by another assigner, and the finding."""
+    """The boxes that the anchors or another assigner's locations reach, and findings on others."""
     if isinstance(objective, AnchorObjective) and objective.rules.name != "iou":
         cover = location_cover.measure_location_cover(annotations, anchoring, objective)
         return cover, location_cover.uncovered_finding(cover)
@@ -104,7 +104,7 @@ def draw_sample(path: pathlib.Path, data: audit.OpenedData, count: int) -> None:
         try:
             examples.append(data.source.load(int(index), at_least=(300, 300)))
         except DataError:
-            continue  # it is among the findings or, without --decode, was not looked for
+            continue  # the findings include this image if --decode is given
     plotting.labelled_sheet(
         path,
         [np.asarray(example.image) for example in examples],
@@ -124,10 +124,10 @@ def write(folder: pathlib.Path, found: audit.Audit, details: dict[str, Any]) -> 
 
 
 def _look_at_data() -> list[str]:
-    """Lines on the data that --data has found, its gaps, and the output of --write_config.
+    """Lines on the data found by --data and on what is missing; empty without --data.
 
     Raises:
-      ConfigError: --write_config goes without --data, or its file cannot be written.
+      ConfigError: --write_config is given without --data, or its file cannot be written.
     """
     data = data_flags.found()
     if _WRITE_CONFIG.value is not None:
@@ -178,7 +178,7 @@ def main() -> None:
 def _write_config(path: pathlib.Path, *, is_broken: bool) -> None:
     """Writes the configuration, and prints how to train with it."""
     data = data_flags.found()
-    assert data is not None  # `_look_at_data` has asked
+    assert data is not None  # `_look_at_data` has checked this
     config_file.write(path, data)
     print(f"\n{path} has the values that suit this data, with the reasons. To train with it:")
     if is_broken:
@@ -190,7 +190,7 @@ def _write_config(path: pathlib.Path, *, is_broken: bool) -> None:
 
 
 def dry_run() -> Sequence[str]:
-    """Lines that say what would be checked; data that cannot be opened is an error here too."""
+    """Lines that say what would be checked; data that cannot be opened is an error here, too."""
     config = _CONFIG.value
     refusals.check(config)
     try:

@@ -1,8 +1,8 @@
 """Common frame of all commands: flags, log lines, and one sentence for a user's error.
 
-A command defines its flags, has `parse_flags` read them, imports its modules, and has `run` do the
-work. So `--help` and a mistake in the flags wait neither for jax nor for anything that imports it,
-and this module imports nothing that does.
+A command defines its flags, calls `parse_flags`, imports its modules, and then calls `run`. In this
+order, `--help` and errors in the flags do not have to wait for the import of jax. For the same
+reason, this module does not import jax, not even indirectly.
 """
 
 import gc
@@ -36,7 +36,7 @@ _DRY_RUN = flags.DEFINE_bool(
 
 
 def define_config(*, required: bool = True) -> flags.FlagHolder:
-    """The flag --config of a command that starts from a configuration file."""
+    """Defines the flag --config of a command that starts from a configuration file."""
     holder = config_flags.DEFINE_config_file(
         "config",
         None,
@@ -48,26 +48,26 @@ def define_config(*, required: bool = True) -> flags.FlagHolder:
     return holder
 
 
-# What a command has called `define_changes` with: the flags are defined when others are parsed.
+# The calls of `define_changes`: the flags can be defined only when the others are parsed.
 _CHANGES: list[overrides.Changes] = []
-# The command line without its flags, once they are parsed.
+# The command line without its flags, set once they are parsed.
 _ARGUMENTS: list[str] = []
 
 
 def define_changes(run_flag: str) -> overrides.Changes:
-    """The flags --config.KEY=VALUE of a command that uses the run in another flag."""
+    """Defines the flags --config.KEY=VALUE of a command that uses the run named by another flag."""
     _CHANGES.append(overrides.Changes(run_flag))
     return _CHANGES[-1]
 
 
 def define_run() -> tuple[flags.FlagHolder, flags.FlagHolder, flags.FlagHolder, flags.FlagHolder]:
-    """The flags --workdir, --checkpoint, --ema and --split of a command that inspects a run."""
+    """Defines --workdir, --checkpoint, --ema and --split for a command that inspects a run."""
     workdir = flags.DEFINE_string("workdir", None, "The folder of the run.", required=True)
     return (workdir, *define_weights(), define_split())
 
 
 def define_weights() -> tuple[flags.FlagHolder, flags.FlagHolder]:
-    """The flags --checkpoint and --ema of a command that uses a run's weights."""
+    """Defines the flags --checkpoint and --ema of a command that uses a run's weights."""
     return (
         flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint of a workdir."),
         flags.DEFINE_bool(
@@ -77,12 +77,12 @@ def define_weights() -> tuple[flags.FlagHolder, flags.FlagHolder]:
 
 
 def define_split(default: str = "val") -> flags.FlagHolder:
-    """The flag --split of a command that reads a data set."""
+    """Defines the flag --split of a command that reads a data set."""
     return flags.DEFINE_enum("split", default, ["train", "val", "test"], "Which images.")
 
 
 def define_processes() -> None:
-    """The flags of a command that several processes may run together."""
+    """Defines the flags of a command that several processes may run together."""
     flags.DEFINE_string(
         "coordinator_address", None, "HOST:PORT of the first process; unset on TPU pods and SLURM."
     )
@@ -93,12 +93,12 @@ def define_processes() -> None:
 
 
 def join_processes() -> None:
-    """Joins the processes named by those flags, a TPU pod or SLURM; only the first one prints.
+    """Joins the processes named by these flags, a TPU pod or SLURM; only the first one prints.
 
     Raises:
       ConfigError: the flags contradict each other, or the processes do not find each other.
     """
-    from ioub_jax.devices import hosts  # with jax, for which --help does not wait
+    from ioub_jax.devices import hosts  # imports jax, for which --help must not wait
 
     values = flags.FLAGS
     hosts.join(values.coordinator_address, values.num_processes, values.process_id)
@@ -108,25 +108,25 @@ def join_processes() -> None:
 
 # ------------------------------------------------------------------ how a command ends
 
-# Characters of a sentence that a library has made.
+# At most this many characters of a library's message are shown.
 _LONGEST = 1000
 
-#: Exit codes besides 0 and `hosts.GONE_EXIT_CODE`; docs/commands.md tells them to the user.
+#: Exit codes besides 0 and `hosts.GONE_EXIT_CODE`; docs/commands.md documents them.
 USER_ERROR, BUG = 1, 2
 
 
 def sentence_of(error: BaseException) -> str | None:
-    """An error as one sentence for the user; None for a bug, which has a traceback."""
+    """An error as one sentence for the user; None for a bug, for which a traceback is printed."""
     if isinstance(error, UserError):
         return str(error)
     return machine.sentence_of(error)
 
 
 def _end(error: BaseException) -> NoReturn:
-    """Prints an error and ends with its exit code."""
+    """Prints an error and ends the process with its exit code."""
     if isinstance(error, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr, flush=True)
-        if _has_others():  # which leaving in good order would wait for
+        if _has_others():  # an orderly exit would wait for them
             os._exit(128 + signal.SIGINT)
         sys.exit(128 + signal.SIGINT)
     if isinstance(error, BrokenPipeError) and _reader_is_gone():
@@ -141,12 +141,12 @@ def _end(error: BaseException) -> NoReturn:
 
 
 def _reader_is_gone() -> bool:
-    """True if the reader of the output is gone, as after `| head`; nothing more is printed then."""
+    """True if the reader of the output is gone, as after `| head`; discards all further output."""
     poll, numbers = select.poll(), (sys.stdout.fileno(), sys.stderr.fileno())
     for number in numbers:
         poll.register(number, 0)
     gone = [number for number, event in poll.poll(0) if event & select.POLLERR]
-    for number in gone:  # Python flushes once more when it ends, and would complain
+    for number in gone:  # Python flushes the streams when it ends, which would fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), number)
     return bool(gone)
 
@@ -158,15 +158,15 @@ def _may_be_of_another_process(error: BaseException) -> bool:
 
 def _has_others() -> bool:
     """True if this is one of several processes."""
-    jax = sys.modules.get("jax")  # which need not be imported yet
+    jax = sys.modules.get("jax")  # jax may not have been imported yet
     return jax is not None and bool(jax.distributed.is_initialized())
 
 
 def _end_without_the_others(sentence: str | None) -> NoReturn:
-    """Ends this process at once: an orderly exit would wait for a process that is gone."""
-    from ioub_jax.devices import hosts  # as in `join_processes`
+    """Ends this process at once, since an orderly exit would wait for a process that is gone."""
+    from ioub_jax.devices import hosts  # imports jax, as in `join_processes`
 
-    if sentence is not None:  # not of another process: the others are left by this one
+    if sentence is not None:  # this process's own error, not the loss of another one
         print(f"Error: {sentence}", file=sys.stderr, flush=True)
         os._exit(USER_ERROR)
     traceback.print_exc()
@@ -178,24 +178,24 @@ def _end_without_the_others(sentence: str | None) -> NoReturn:
 
 
 def parse_flags(before_data: Callable[[], None] = lambda: None) -> None:
-    """Parses as absl does, with one sentence for an error, and exit code 0 after --help.
+    """Parses the flags with absl; prints one sentence for an error, and exits with 0 after --help.
 
-    Comes when all flags are defined, and before what takes long to import.
+    Must be called after all flags are defined, and before slow imports.
 
     Args:
-      before_data: called before a folder of data is looked at, which may take a while.
+      before_data: called before a folder of data is inspected, which may take a while.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # else somebody has put something in its place
-        sys.stdout.reconfigure(errors="backslashreplace")  # as that of stderr
+    if isinstance(sys.stdout, io.TextIOWrapper):  # stdout may have been replaced
+        sys.stdout.reconfigure(errors="backslashreplace")  # like stderr
     _show_log_lines()
     _tell_of_faulty_jax()
     app.define_help_flags()
     _ARGUMENTS[:] = _parsed(sys.argv, before_data)
-    gc.disable()  # until `run`: while modules are imported nothing becomes garbage
+    gc.disable()  # until `run`, since imports leave no garbage
 
 
 def _parsed(arguments: list[str], before_data: Callable[[], None]) -> list[str]:
-    """The arguments without the flags in them."""
+    """Parses the command line; returns the arguments that are not flags."""
     try:
         given = data_flags.read(arguments)
         if of_data := data_flags.config_flag(given):
@@ -221,9 +221,9 @@ def _parsed(arguments: list[str], before_data: Callable[[], None]) -> list[str]:
 
 
 def sentence_of_parsing(error: BaseException) -> str | None:
-    """An error in the flags or in a configuration's file as a sentence; None for our own bug.
+    """An error in the flags or a configuration file as a sentence; None for a bug of this package.
 
-    What absl and ml_collections say is passed on as it is.
+    The messages of absl and ml_collections are passed on unchanged.
     """
     raised = _of_get_config(error)
     if isinstance(raised or error, UserError):
@@ -231,13 +231,14 @@ def sentence_of_parsing(error: BaseException) -> str | None:
     if raised is None and isinstance(error, flags.Error):
         return f"{_in_one_line(error)} (--help lists the flags)."
     if raised is None and isinstance(error, AttributeError | KeyError):
-        # Its text, or an error that has it: as text of the upper one it is quoted once more.
+        # The argument is the message or a KeyError with the message. The innermost message is used,
+        # since each KeyError around it adds quotes.
         beneath = error.args[0]
         words = str(beneath.args[0] if isinstance(beneath, KeyError) else beneath).splitlines()
         told = f"No such key in the configuration: {'. '.join(words)}"
         found = [advice for key, advice in keys.REPLACED.items() if repr(key) in told]
         return f"{told}; {found[0]}" if found else told
-    # What says by itself what is wrong; of what the code of a file brings, that is a ValueError.
+    # Errors whose message is enough; of the errors raised by a file's own code, only ValueError is.
     plain = (ValueError,) if raised else (ValueError, TypeError, OSError, SyntaxError, ImportError)
     error, unread = raised or error, "The configuration cannot be read: "
     if isinstance(error, plain):
@@ -250,7 +251,7 @@ def sentence_of_parsing(error: BaseException) -> str | None:
 
 
 def _of_get_config(error: BaseException | None) -> BaseException | None:
-    """The error that a configuration's `get_config` raised, beneath those of the libraries."""
+    """The error raised in a configuration's `get_config`, below errors of libraries, or None."""
     while error is not None:
         if any(frame.name == "get_config" for frame in traceback.extract_tb(error.__traceback__)):
             return error
@@ -259,7 +260,7 @@ def _of_get_config(error: BaseException | None) -> BaseException | None:
 
 
 def _in_one_line(error: BaseException) -> str:
-    """What an error says; of what quotes a long flag the beginning and the end."""
+    """The message of an error; the beginning and the end of a long one, such as of a long flag."""
     text = " ".join(str(error).split())
     return (
         text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
@@ -267,17 +268,17 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def _with_recipe_paths(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with the file of a configuration where `--config` gives its name.
+    """The arguments, in which names of configurations in `--config` are replaced by their files.
 
     Raises:
-      ValueError: it gives a name that is none, or a file that is not there.
+      ValueError: `--config` names a file that does not exist.
     """
     changed = list(arguments)
     for place, argument in enumerate(arguments):
         flag, separator, value = argument.partition("=")
         if flag not in ("--config", "-config"):
             continue
-        if not separator and place + 1 < len(arguments):  # the next one is the value
+        if not separator and place + 1 < len(arguments):  # the next argument is the value
             place, flag, value = place + 1, "", arguments[place + 1]
         name, colon, word = value.partition(":")
         if pathlib.Path(name).exists():
@@ -290,7 +291,7 @@ def _with_recipe_paths(arguments: Sequence[str]) -> list[str]:
 
 
 def _check_config() -> None:
-    """Reads the configuration, since only then a missing file is reported."""
+    """Reads the configuration, since a missing file is reported only then."""
     config = flags.FLAGS.config
     if not hasattr(config, "copy_and_resolve_references"):
         raise TypeError("its get_config must return an ml_collections.ConfigDict.")
@@ -304,8 +305,8 @@ def _refuse(sentence: str) -> NoReturn:
 def _show_log_lines() -> None:
     """Shows this package's log lines and no others."""
     log_lines.show()
-    # Orbax tells every step of every save, and shows in each of its threads what goes wrong; that
-    # is raised as well.
+    # Orbax logs every step of every save, and every failure in each of its threads, which it also
+    # raises.
     absl.logging.set_verbosity(absl.logging.FATAL)
 
 
@@ -317,7 +318,7 @@ def _show_all_flags_in_help() -> None:
                 flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
-#: Versions that pyproject.toml excludes, and why.
+#: Versions that pyproject.toml excludes, with the reasons.
 FAULTY_JAX = {
     "0.10.2": "computes wrong numbers and may crash on CPUs (jax issues 39103 and 39257)",
     "0.11.0": "may crash on CPUs (jax issue 39257)",
@@ -325,9 +326,9 @@ FAULTY_JAX = {
 
 
 def _tell_of_faulty_jax() -> None:
-    """Reports in one sentence an installed jax that must not be used on a CPU."""
-    for package in ("jaxlib", "jax"):  # jax takes some jaxlibs of other versions
-        version = importlib.metadata.version(package)  # without importing it
+    """Warns in one sentence of an installed jax that must not be used on a CPU."""
+    for package in ("jaxlib", "jax"):  # their versions may differ
+        version = importlib.metadata.version(package)  # does not import the package
         fault = FAULTY_JAX.get(version)
         if fault is not None:
             logging.getLogger("ioub_jax").warning(
@@ -341,8 +342,8 @@ def _tell_of_faulty_jax() -> None:
 
 
 def _keep_compiled_programs() -> None:
-    """Keeps compiled programs in a folder, from which they are read the next time."""
-    jax = sys.modules.get("jax")  # a command that computes has imported it when it runs
+    """Makes jax store compiled programs in the cache folder, to read them the next time."""
+    jax = sys.modules.get("jax")  # a command that needs jax has imported it by now
     if jax is not None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = caches.cache_folder() / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -357,19 +358,20 @@ def run(
 ) -> None:
     """Runs a command whose flags are parsed or, with --dry_run, prints what it would do.
 
-    Ends with exit code 0, or as docs/commands.md says.
+    The exit codes are documented in docs/commands.md.
 
     Args:
       main: the command.
-      dry_run: takes what `main` takes; checks what can be checked without doing the work, raises
-        as `main` would, writes nothing, and gives the lines that say what `main` would do.
-      choices: where there are any, the command takes one of them as its one argument.
-      least_arguments: how many arguments besides its flags the command takes at least; None: it
-        takes none.
+      dry_run: takes the arguments of `main`; checks what can be checked without doing the work,
+        raises the errors that `main` would raise, writes nothing, and returns lines that say what
+        `main` would do.
+      choices: if not empty, the command takes one of these words as its only argument.
+      least_arguments: the least number of arguments, besides flags, that the command takes; None if
+        it takes no arguments.
     """
     _keep_compiled_programs()
-    # What was imported stays to the end: no collection has to look through it, which takes a fifth
-    # off the tracing of a model.
+    # Imported objects live until the end, so the garbage collector need not traverse them. This
+    # saves a fifth of the time to trace a model.
     gc.freeze()
     gc.enable()
 
@@ -384,7 +386,7 @@ def run(
         try:
             if _DRY_RUN.value:
                 lines = list(dry_run(*words))
-                if lines:  # only the first of several processes has any
+                if lines:  # only the first of several processes prints lines
                     lines = [*map(printable, lines), "This was a dry run: nothing was written."]
                     print("\n".join(lines))
             else:

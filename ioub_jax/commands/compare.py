@@ -72,7 +72,7 @@ def _arms() -> list[tuple[str, arm_settings.Change]]:
 
 
 def _distinct(arms: list[tuple[str, arm_settings.Change]]) -> list[tuple[str, arm_settings.Change]]:
-    """The same arms, none of them given twice."""
+    """The given arms; raises `ConfigError` if one of them is given twice."""
     names = [name for name, _ in arms]
     for name in names:
         if names.count(name) > 1:
@@ -118,7 +118,7 @@ def dry_run() -> Sequence[str]:
     if not _RUNS.value:
         slots = parallel_runs.shares(_PROCESSES.value, _DEVICES.value)
         pending = [run for run in runs if not planned_runs.is_finished(run)]
-        # The first run of each arm: a value that only one of them has can be wrong.
+        # One run of each arm is previewed, since a value that only one arm has may be wrong.
         seen = {run.arm: run for run in reversed(pending)}
         previews = [preview.preview_training(run.config, run.workdir) for run in seen.values()]
         data = previews[-1][:-2] if previews else []
@@ -135,7 +135,7 @@ def main() -> None:
         return study_report.write(runs, output, _RESAMPLINGS.value, plotting.comparison)
 
     def report_so_far() -> None:
-        with contextlib.suppress(ConfigError):  # as long as the first arm has no run
+        with contextlib.suppress(ConfigError):  # raised while the first arm has no finished run
             report()
 
     problems: list[str] = []
@@ -155,7 +155,7 @@ def main() -> None:
         print(report(), end="")
         print(f"The report is {output}/report.md, report.json and report.png.")
     except ConfigError as error:
-        problems.append(str(error))  # after what failed, which may explain it
+        problems.append(str(error))  # after the failures of runs, which may explain it
     if problems:
         raise ConfigError(" ".join(problems))
 

@@ -3,8 +3,8 @@
 ioub config loss.classification
 
 The arguments are keys or parts of keys; without any, all keys and the recipes are listed. With
-`--config=coco_folder_retinanet:lite0` the values of that configuration are printed, with a star at
-those that are not the default.
+`--config=coco_folder_retinanet:lite0` the values of that configuration are printed, and those that
+are not the default are marked with a star.
 """
 
 import ast
@@ -40,7 +40,7 @@ def main(*asked: str) -> None:
 
 
 def dry_run(*asked: str) -> Sequence[str]:
-    """Number of lines that would be printed."""
+    """A line with the number of lines that would be printed."""
     return [f"Printed: {len(_lines(asked))} lines about the keys of a configuration."]
 
 
@@ -51,12 +51,12 @@ def _lines(asked: Sequence[str]) -> list[str]:
     return lines if asked else [*_wrapped(_ABOUT), "", *lines, *_lines_of_recipes()]
 
 
-# ------------------------------------------------------------------ the table
+# ------------------------------------------------------------------ table of keys
 
 
 def _lines_of_table(asked: Sequence[str]) -> Iterator[str]:
-    """Every key with its default, its allowed values and its meaning."""
-    rows: dict[str, list[keys.Key]] = {}  # two of what is something else in an SSD
+    """Yields lines on every key: its default, its allowed values and its meaning."""
+    rows: dict[str, list[keys.Key]] = {}  # two rows for a key with another meaning in an SSD
     for key in keys.KEYS:
         rows.setdefault(key.name, []).append(key)
     for section, names in _sections(_chosen(list(rows), asked)):
@@ -70,7 +70,7 @@ def _lines_of_table(asked: Sequence[str]) -> Iterator[str]:
 
 
 def _with_default(key: keys.Key) -> str:
-    """A key and its default in a RetinaNet, and the families with another default or without it."""
+    """A key with its usual default, and the families with another default or without the key."""
     of_families = {family: key.default_of(family) for family in keys.FAMILIES}
     having = {name: value for name, value in of_families.items() if value is not keys.NO_KEY}
     first = next(iter(having.values()))
@@ -85,7 +85,7 @@ def _with_default(key: keys.Key) -> str:
 
 
 def _lines_of_recipes() -> Iterator[str]:
-    """Every recipe with its docstring's first paragraph, and the command that shows its values."""
+    """Yields the command that prints a recipe's values, and each recipe with a description."""
     yield "Recipes, whose values `ioub config --config=NAME` prints:"
     yield ""
     for name in configs.recipes():
@@ -94,11 +94,11 @@ def _lines_of_recipes() -> Iterator[str]:
         yield from _wrapped((ast.get_docstring(program) or "").partition("\n\n")[0], "      ")
 
 
-# ------------------------------------------------------------------ a configuration
+# ------------------------------------------------------------------ values of a configuration
 
 
 def _lines_of_values(config: ml_collections.ConfigDict, asked: Sequence[str]) -> Iterator[str]:
-    """Every key of a configuration with its value, starred where it is not the default."""
+    """Yields lines on every key of a configuration: its value, and a star if not the default."""
     family = config.get("model", {}).get("name")
     known = keys.of_family(family if family in keys.FAMILIES else keys.FAMILIES[0])
     values = dict(_leaves(config))
@@ -119,7 +119,7 @@ def _lines_of_values(config: ml_collections.ConfigDict, asked: Sequence[str]) ->
 
 
 def _leaves(config: ml_collections.ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The keys of a configuration with their dots, and their values."""
+    """Yields the keys of a configuration with their dots, and their values."""
     for name, value in config.items():
         if isinstance(value, ml_collections.ConfigDict):
             yield from _leaves(value, f"{prefix}{name}.")
@@ -127,14 +127,14 @@ def _leaves(config: ml_collections.ConfigDict, prefix: str = "") -> Iterator[tup
             yield prefix + name, value
 
 
-# ------------------------------------------------------------------ which keys, and how
+# ------------------------------------------------------------------ choice and format of keys
 
 
 def _chosen(names: Sequence[str], asked: Sequence[str]) -> list[str]:
-    """The requested names, or those below a requested one; all names without a request.
+    """The requested names and the names below requested sections; all names without a request.
 
     Raises:
-      ConfigError: there is nothing of the name.
+      ConfigError: there is no key or section of a requested name.
     """
     chosen = set() if asked else set(names)
     for part in (words.removeprefix("config.").rstrip(".") for words in asked):
@@ -146,7 +146,7 @@ def _chosen(names: Sequence[str], asked: Sequence[str]) -> list[str]:
 
 
 def _advice(part: str, names: Sequence[str]) -> str:
-    """Suggestions of keys that may be meant."""
+    """A sentence that suggests keys which may be meant; '' if there are none."""
     last = part.rpartition(".")[2]
     meant = [name for name in names if last in name.split(".")]
     meant = meant or difflib.get_close_matches(part, names, n=1)
@@ -154,7 +154,7 @@ def _advice(part: str, names: Sequence[str]) -> str:
 
 
 def _sections(names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Sections of a configuration -> their names, in the table's order; unknown ones come last."""
+    """Yields each section with its names, in the table's order; unknown sections come last."""
     order = list(keys.SECTIONS)
 
     def section_of(name: str) -> str:

@@ -1,6 +1,7 @@
-"""`--data=PATH` in place of `--config`, and the flags that go with it.
+"""The flag `--data=PATH`, which replaces `--config`, and the flags that go with it.
 
-A folder's configuration is found and measured as `--config` is read, by `own_data.recipe`.
+`--data` becomes a `--config` with the recipe `own_data.recipe`, which finds and measures the data
+when the configuration is read.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from absl import flags
 if TYPE_CHECKING:
     from ioub_jax.own_data import OwnData
 
-#: `own_data.FORMATS`, for which --help does not wait.
+#: The keys of `own_data.FORMATS`, whose import would make --help wait for jax.
 _FORMATS = ("tfds", "cityscapes", "coco", "yolo", "voc")
 _RECIPE = pathlib.Path(__file__).parents[1] / "own_data" / "recipe.py"
 
@@ -22,7 +23,7 @@ Given = Mapping[str, str | None]
 
 
 def define() -> None:
-    """The flags --data, --data_format and --recipe of a command that has --config as well."""
+    """Defines --data, --data_format and --recipe for a command that has --config, too."""
     flags.DEFINE_string(
         "data",
         None,
@@ -44,11 +45,11 @@ def define() -> None:
 
 
 def found() -> "OwnData | None":
-    """Data found by --data, once the flags are parsed; None without that flag."""
+    """The data found by --data, once the flags are parsed; None without that flag."""
     values = flags.FLAGS
     if values.data is None:
         return None
-    from ioub_jax import own_data  # with jax, for which --help does not wait
+    from ioub_jax import own_data  # imports jax, for which --help must not wait
 
     return own_data.look_at(_place(values.data), values.data_format, values.recipe or "")
 
@@ -59,40 +60,40 @@ def _place(data: str) -> str:
 
 
 def read(arguments: Sequence[str]) -> Given | None:
-    """The values of these flags and of --config, before any is parsed.
+    """The values of these flags and of --config, before all flags are parsed.
 
     Args:
       arguments: the command line.
 
     Returns:
-      flag -> value or None; None for a command that does not have them.
+      flag -> value or None; None for a command that does not have these flags.
     """
     if "data" not in flags.FLAGS:
         return None
     known = flags.FlagValues()
     for name in ("data", "data_format", "recipe", "config"):
         flags.DEFINE_string(name, None, "", flag_values=known)
-    with contextlib.suppress(flags.Error):  # which is told when all are parsed
+    with contextlib.suppress(flags.Error):  # reported when all flags are parsed
         known(list(arguments), known_only=True)
     return {name: known[name].value for name in known}
 
 
 def config_flag(given: Given | None) -> list[str]:
-    """The --config that stands for --data, if --data is given alone and can be read."""
+    """The --config that replaces --data; empty without --data or if the flags are invalid."""
     if given is None or given["data"] is None or given["config"] is not None:
         return []
-    if given["data_format"] not in (None, *_FORMATS):  # which absl refuses
+    if given["data_format"] not in (None, *_FORMATS):  # absl refuses it
         return []
     words = (given["data_format"] or "", given["recipe"] or "", _place(given["data"]))
     return [f"--config={_RECIPE}:{'|'.join(words)}"]
 
 
 def check(given: Given | None) -> None:
-    """Refuses flags that do not go together, once each is valid by itself.
+    """Refuses combinations of flags, each of which is valid by itself.
 
     Raises:
-      flags.Error: --data and --config are both given or both lack, or what goes with --data alone
-        is given.
+      flags.Error: --data and --config are both given or both missing, or a flag that needs --data
+        is given without it.
     """
     if given is None:
         return

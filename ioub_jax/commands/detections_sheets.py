@@ -1,4 +1,4 @@
-"""Sheets of a run's images with ground truth and detections: some of them, or the worst."""
+"""Sheets of a run's images with ground truth and detections: a selection, or the worst images."""
 
 import dataclasses
 import pathlib
@@ -14,7 +14,7 @@ from ioub_jax.evaluation.image_scores import score_image
 from ioub_jax.printing import printable
 
 _ON_A_SHEET = 60
-_SIDES = (480, 480)  # more pixels are not seen on a sheet
+_SIDES = (480, 480)  # more pixels would not be visible on a sheet
 
 #: Image id -> boxes `[k, 4]` in pixels of the image, labels and scores `[k]`.
 Found = dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -32,19 +32,21 @@ def draw_detections(
 ) -> list[str]:
     """Draws images of the source with ground truth and detections, sixty on a sheet.
 
-    Of tiles it draws those with objects, each for itself: a whole image has no room on a sheet.
+    If images are cut into tiles, single tiles with objects are drawn, since a sheet has no room for
+    whole images.
 
     Args:
-      folder: where detections.png, detections_2.png and so on are written.
+      folder: the folder for detections.png, detections_2.png and so on.
       model: the detector and its images.
-      name: what the pictures call it.
-      images: how many are drawn.
-      least_scores: `[C]`, the lowest score of a detection of each class that is drawn and counts.
-      per_class: in place of that, how many with an object of each class.
-      worst: whether those with the lowest F1 come first; all images are looked at for that.
+      name: name of the detector in the pictures.
+      images: how many images are drawn.
+      least_scores: `[C]`, for each class the lowest score of detections that are drawn and counted.
+      per_class: how many images with an object of each class are drawn, instead of `images`.
+      worst: whether the images with the lowest F1 come first, for which detection runs in all
+        images.
 
     Returns:
-      Lines that say what is wrong in the worst images, where these are asked for.
+      lines with the errors in the worst images, if these are asked for.
     """
     annotations, order, lines = annotations_of(model.source), None, []
     found: Found = {}
@@ -66,11 +68,11 @@ def draw_detections(
 
 
 def find(model: trained.Trained, least_scores: np.ndarray) -> Found:
-    """Detections in every readable image of the source, by its id.
+    """Runs detection in every readable image of the source; returns the detections by image id.
 
     Args:
       model: the detector and its images.
-      least_scores: `[C]`, the lowest score of each class.
+      least_scores: `[C]`, the lowest score of detections of each class.
     """
     found = {}
     with model.loading.evaluation_batches(model.source, model.batch_size) as batches:
@@ -85,12 +87,12 @@ def find(model: trained.Trained, least_scores: np.ndarray) -> Found:
 
 
 def worst_first(source: Source, found: Found) -> tuple[np.ndarray, dict[int, str]]:
-    """All positions of the source by ascending F1, ties by descending number of errors.
+    """All images of the source by ascending F1, and for equal F1 by descending number of errors.
 
     Images that could not be read come last.
 
     Returns:
-      the positions, and for each that was read a line that says what is wrong.
+      the positions of the images, and for each image that was read a line with its errors.
     """
     keys, lines = [], {}
     for index in range(len(source)):
@@ -126,7 +128,7 @@ def draw_sheet(
     detections = []
     for example, image in zip(examples, images, strict=True):
         boxes, labels, scores = found[example.image_id]
-        # It may be decoded at a fraction of its size.
+        # The image may have been decoded at a fraction of its size.
         detections.append((boxes * (image.shape[0] / sizes[example.image_id][0]), labels, scores))
     plotting.contact_sheet(
         path,

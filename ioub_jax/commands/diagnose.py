@@ -51,8 +51,8 @@ def diagnose_all(
     """Name -> diagnosis of every run or file.
 
     Raises:
-      ConfigError: their classes differ, or as `trained.load_run`.
-      DataError: as `diagnose_file` and `trained.load_run`.
+      ConfigError: their classes differ, or for the reasons in `trained.load_run`.
+      DataError: for the reasons in `diagnose_file` and `trained.load_run`.
     """
     runs = {}
     if annotations:
@@ -88,8 +88,8 @@ def chosen_paths() -> tuple[
     """Workdirs, files of detections, their ground truth, and the folder for the results.
 
     Raises:
-      ConfigError: as `check_flags`.
-      OSError: nothing can be written into that folder.
+      ConfigError: for the reasons in `check_flags`.
+      OSError: the folder for the results is not writable.
     """
     check_flags()
     workdirs, detections = (
@@ -104,7 +104,7 @@ def chosen_paths() -> tuple[
 
 
 def main() -> None:
-    """Diagnoses, writes the numbers and draws them."""
+    """Diagnoses the runs or files, writes the numbers and draws them."""
     workdirs, detections, annotations, out = chosen_paths()
     report: dict[str, Any] = {
         "runs": diagnose_all(workdirs, detections, annotations),
@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def describe(name: str, run: dict[str, Any]) -> str:
-    """The most telling numbers of a run, in one line."""
+    """The most important numbers of a run, in one line."""
     metrics = run["metrics"]
     counted = dense_objects.named("AP", metrics.get("counted", COCO_DETECTIONS))
     numbers = {

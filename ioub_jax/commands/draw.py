@@ -3,10 +3,11 @@
 ioub draw --workdir=runs/shapes
 ioub draw --workdir=runs/shapes --per_class=5 --worst
 
-Images with objects are drawn, spread over the split; with --per_class that many of each class; with
---worst those with the lowest F1 first, for which detection runs in all images of the split.
-Detections are drawn from the score on that was best for their class on the validation images, by
-F1, or from .4 on if that was not measured, unless --score is given.
+Images with objects are drawn, spread over the split. With --per_class, that many images with an
+object of each class are drawn. With --worst, the images with the lowest F1 come first, for which
+detection runs in all images of the split. Detections are drawn if they have at least the score that
+was best for their class on the validation images, by F1, or .4 if that was not measured, unless
+--score is given.
 """
 
 import pathlib
@@ -49,11 +50,11 @@ from ioub_jax.evaluation import coco_metrics, recorded_numbers
 from ioub_jax.workdirs import records, score_thresholds
 from ioub_jax.workdirs.score_thresholds import MeasuredThresholds
 
-_OWN_CURVES = 4  # of the numbers of the user's own metrics, the first
+_OWN_CURVES = 4  # at most this many numbers of evaluations get their own panel
 
 
 def _least_scores(model: trained.Trained) -> np.ndarray:
-    """The lowest drawn score of each class, float64 `[C]`."""
+    """The lowest score to draw of each class, float64 `[C]`."""
     lowest = _lowest(model.measured)
     if lowest != score_flags.BEST:
         return np.full(len(model.source.classes), lowest)
@@ -65,14 +66,14 @@ def _least_scores(model: trained.Trained) -> np.ndarray:
 
 
 def _lowest(measured: MeasuredThresholds | None) -> Any:
-    """The lowest drawn score, from the flag."""
+    """The lowest score to draw, by the flag."""
     return score_flags.drawn(_SCORE.value, is_measured=measured is not None)
 
 
 def draw_positive_anchors(
     path: pathlib.Path, model: trained.Trained, objective: AnchorObjective
 ) -> None:
-    """Draws the image with the most positive anchors of the first batch."""
+    """Draws the image of the first batch that has the most positive anchors."""
 
     @jax.jit
     def inspect(variables: Any, batch: Batch, anchors: Anchors) -> Inspection:
@@ -99,7 +100,7 @@ def draw_positive_anchors(
 
 
 def main() -> None:
-    """Draws three pictures into the workdir's `pictures/`, or --output."""
+    """Draws the pictures into the workdir's `pictures/`, or into --output."""
     workdir, folder = files.path_of(_WORKDIR.value), _folder()
     files.check_can_write(folder)
     model = trained.load_run(
@@ -107,7 +108,7 @@ def main() -> None:
     )
     least_scores = _least_scores(model)
     folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.glob("detections_[0-9]*.png"):  # of a command that drew more
+    for path in folder.glob("detections_[0-9]*.png"):  # left by a command that drew more sheets
         path.unlink()
     lines = detections_sheets.draw_detections(
         folder,
@@ -119,7 +120,7 @@ def main() -> None:
         least_scores=least_scores,
     )
     objective = model.placed.detector.objective
-    if isinstance(objective, AnchorObjective):  # another one need not match anchors
+    if isinstance(objective, AnchorObjective):  # other objectives need not match anchors
         draw_positive_anchors(folder / "positive_anchors.png", model, objective)
     evaluations = records.read_records(workdir / "evaluation.jsonl", sys.maxsize)
     names = dict.fromkeys(key for record in evaluations for key in record)
@@ -141,7 +142,7 @@ def _describe_scores(measured: MeasuredThresholds | None) -> str:
 
 
 def _other_curves(names: Mapping[str, Any]) -> list[str]:
-    """The numbers of evaluations that get a panel of their own."""
+    """The numbers of evaluations that get their own panel."""
     counted = [key for key in names if key.startswith("AP@") and coco_metrics.is_number(key)]
     return [*counted, *recorded_numbers.own_numbers(names)]
 

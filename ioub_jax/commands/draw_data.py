@@ -34,7 +34,7 @@ from ioub_jax.training import summary
 
 
 def _training_examples(source: Source, count: int, first_step: int) -> list[Example]:
-    """The first images of the batches from a step on, each with its objects on its canvas."""
+    """The first `count` training images from a step on, each on its canvas with its objects."""
     batches = _training_batches(source, count, first_step)
     with batches:
         examples = [_example(batch, row) for batch in batches for row in range(len(batch["image"]))]
@@ -42,9 +42,9 @@ def _training_examples(source: Source, count: int, first_step: int) -> list[Exam
 
 
 def _training_batches(source: Source, count: int, first_step: int) -> pipeline.BatchIterator:
-    """Those batches, none of which is loaded yet."""
+    """An iterator over the training batches with these images, which loads none of them yet."""
     config = _CONFIG.value
-    # A few batches are loaded sooner than worker processes are started.
+    # Loading a few batches takes less time than starting worker processes.
     loading = dataclasses.replace(loading_parts.loading_of(config), workers=0)
     options = training_parts.options_of(config)
     repeats, _ = sampling_parts.repeats_of(config, source)

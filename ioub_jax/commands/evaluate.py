@@ -49,12 +49,12 @@ def main() -> None:
     if not hosts.is_first():
         return
     evaluation.write(folder, _name())
-    if _is_of_the_run():  # whoever detects with this checkpoint looks there
+    if _is_of_the_run():  # commands that detect with this checkpoint read the thresholds
         evaluation.write_thresholds(folder, _name_in_training())
     if _YOLO.value:
         label_files.write_results(folder / f"{_name()}_yolo", model.source, evaluation.results)
     print(evaluation.describe())
-    # Of what COCO's AP does not count its table tells.
+    # The table itself already says what COCO's AP does not count.
     options = model.placed.detector.options
     told = metric_parts.limit_warnings(model.source, model.metrics, options.max_detections)
     for kind in ("few_detections", "dense_image"):
@@ -68,21 +68,22 @@ def _folder() -> pathlib.Path:
 
 
 def _is_of_the_run() -> bool:
-    """True if the evaluation equals those of the training, and goes into the workdir."""
+    """True if the evaluation is like those during training and is written into the workdir."""
     return _SPLIT.value == "val" and not _CHANGES.value and not _OUTPUT.value
 
 
 def _name_in_training() -> str:
-    """The training's name for its evaluation of this checkpoint."""
+    """The name that training gives to its evaluation of this checkpoint."""
     workdir = files.path_of(_WORKDIR.value)
     step = checkpoints.to_read(workdir, _CHECKPOINT.value).step
     return score_thresholds.evaluation_name(workdir, step, ema=_EMA.value)
 
 
 def _name() -> str:
-    """Prefix of the file names; with --config changes it is not that of the run's own evaluation.
+    """Prefix of the file names.
 
-    Neither is one in several views of the images.
+    An evaluation with changes by --config or with test-time augmentation has another prefix than
+    the run's own evaluation.
     """
     found = checkpoints.to_read(files.path_of(_WORKDIR.value), _CHECKPOINT.value)
     parts = [_SPLIT.value, found.kind]

@@ -4,11 +4,11 @@ ioub export --model=runs/shapes --output=exported
 ioub export --model=runs/mine --output=exported --format=safetensors
 
 `stablehlo` writes one program for every canvas, including the weights, the decoding and the NMS,
-which jax alone runs on CPU, CUDA and TPU; `onnx` writes the same for one image at a time, for ONNX
-runtimes; `safetensors` writes the parameters with torchvision's names. docs/export.md explains how
-to use them. `--model` is the workdir of a run, or one of torchvision's detectors, by file or by
-name. With `--score=best` a program returns the detections of each class from the score on that was
-best on the validation images.
+which needs nothing but jax on CPU, CUDA or TPU; `onnx` writes the same for one image at a time, for
+ONNX runtimes; `safetensors` writes the parameters with torchvision's names. docs/export.md explains
+how to use them. `--model` is the workdir of a run, or one of torchvision's detectors, by file or by
+name. With `--score=best` a program returns the detections of each class with at least the score
+that was best on the validation images.
 """
 
 import pathlib
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def _check() -> None:
-    """Refuses flags from which no file could be written."""
+    """Raises an error for flags with which no file could be written."""
     files.check_can_write(pathlib.Path(_OUTPUT.value))
     if _FORMAT.value == "safetensors" and _SCORE.value != 0.0:
         raise ConfigError(

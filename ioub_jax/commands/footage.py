@@ -18,12 +18,12 @@ from ioub_jax.inference import ImageLike, ObjectDetector
 
 @dataclasses.dataclass(frozen=True)
 class Footage:
-    """Frames that belong together.
+    """A video file, or a folder whose images are the frames of a video.
 
     Attributes:
-      path: a video file, or a folder.
-      files: the frames of a folder in their order; None of a video file.
-      frames_per_second: of a folder; a video file tells its own.
+      path: the video file or the folder.
+      files: the frames of a folder in their order; None for a video file.
+      frames_per_second: frames per second of a folder; ignored for a video file, which has its own.
     """
 
     path: pathlib.Path
@@ -32,7 +32,7 @@ class Footage:
 
     @property
     def picture_suffix(self) -> str:
-        """Suffix of the annotated video: that of the video itself, if it can be written."""
+        """Suffix of the annotated video: that of the video itself if this format can be written."""
         suffix = self.path.suffix.lower()
         return suffix if self.files is None and suffix in CODECS else ".mp4"
 
@@ -53,7 +53,7 @@ class Footage:
             video.close()
 
     def name_of(self, number: int) -> str:
-        """Name of a frame: its file, or that of the video."""
+        """Name of a frame: the path of its file, or of the video."""
         return str(self.path if self.files is None else self.files[number])
 
 
@@ -67,22 +67,22 @@ def detect(
     target: pathlib.Path,
     **options: Any,
 ) -> list[str]:
-    """Detects in every frame; each result is written, and drawn into a video.
+    """Runs detection in every frame; writes the detections and draws them into a video.
 
     Args:
       detector: the detector.
       footage: the frames.
-      results: where what is found goes.
-      score: lowest score that is written, or that of each class.
-      draw: makes the picture of a frame; None: there is no video.
+      results: the files to which detections are written.
+      score: lowest score of detections that are written, for all classes or for each class.
+      draw: makes the picture of a frame; None to write no video.
       target: the video that is written.
-      **options: as `ObjectDetector.stream` takes them.
+      **options: options of `ObjectDetector.stream`.
 
     Returns:
-      Sentences about frames that could not be read.
+      sentences about frames that could not be read.
 
     Raises:
-      DataError: the video cannot be read, or not be written, or its frames have several sizes.
+      DataError: the video cannot be read or written, or its frames differ in size.
     """
     problems = []
     with footage.opened() as (frames, count, rate), _Pictures(target, rate, draw) as pictures:
@@ -110,7 +110,10 @@ def detect(
 
 
 def in_order(stream: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-    """Items of a stream by number; those of other canvases may overtake each other in it."""
+    """Yields the items of a stream in the order of their numbers.
+
+    In the stream, images on different canvases may overtake each other.
+    """
     waiting: dict[int, Any] = {}
     due = 0
     for number, found in stream:
@@ -121,7 +124,7 @@ def in_order(stream: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
 
 
 class _Pictures:
-    """The annotated video of some footage, opened at its first frame."""
+    """The annotated video of some footage, created at its first frame."""
 
     def __init__(
         self,
@@ -141,7 +144,7 @@ class _Pictures:
             self._writer.close(keep=kind is None)
 
     def add(self, found: Detections, name: str) -> None:
-        """Draws a frame."""
+        """Draws a frame and appends it to the video."""
         if self._draw is None:
             return
         if self._writer is None:

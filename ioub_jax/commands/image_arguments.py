@@ -14,10 +14,10 @@ _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
     """The images and videos that arguments name, each once; folders and globs are searched.
 
-    In folders images alone are looked for.
+    Only images are searched for in folders, no videos.
 
     Raises:
-      DataError: an argument names nothing.
+      DataError: a folder or a glob contains nothing.
     """
     found: dict[pathlib.Path, None] = {}
     for argument in arguments:
@@ -25,7 +25,7 @@ def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
         if path.is_dir():
             matches = images_in(path)
         elif path.is_file() or not glob.has_magic(argument):
-            matches = [path]  # one that is not there is named when it is read
+            matches = [path]  # a missing file is reported when it is read
         else:
             matches = sorted(pathlib.Path(p) for p in glob.glob(argument, recursive=True))
         if not matches:
@@ -50,10 +50,11 @@ def existing(
 
     Args:
       arguments: files, folders and globs.
-      frames_per_second: of folders that hold the frames of a video; None: they hold images.
+      frames_per_second: frames per second of folders, which then hold the frames of videos; None if
+        folders hold images.
 
     Raises:
-      DataError: as `find_images`, or none of them is there.
+      DataError: for the reasons in `find_images`, or none of the files exists.
     """
     of_folders = []
     if frames_per_second is not None:
@@ -76,7 +77,7 @@ def existing(
 
 
 def orientations(paths: Sequence[pathlib.Path]) -> str:
-    """A line with the number of files with an EXIF orientation, if any has one."""
+    """A line with the number of files with an EXIF orientation; '' if none has one."""
 
     def is_turned(path: pathlib.Path) -> bool:
         try:

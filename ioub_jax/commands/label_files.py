@@ -1,4 +1,4 @@
-"""Detections in many images as files in YOLO's format."""
+"""Writing of detections in many images as files in YOLO's format."""
 
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from ioub_jax.evaluation import yolo_format
 
 
 def distinct_stems(names: Iterable[str]) -> list[str]:
-    """A name without folder and suffix for the files of each image, all distinct."""
+    """A name without folder and suffix for each image, all distinct."""
     stems: dict[str, None] = {}
     for name in names:
         stem, number = pathlib.Path(name).stem, 1
@@ -30,15 +30,15 @@ def write(
 ) -> None:
     """Writes `labels/STEM.txt` of each image, `data.yaml` and `classes.txt`.
 
-    An image without detections has an empty file. `classes.txt`, whose lines are the ids from 0, is
-    left out where the ids are others.
+    An image without detections gets an empty file. `classes.txt`, whose lines correspond to the ids
+    from 0 on, is written only if the ids are 0, 1, ...
 
     Args:
-      folder: where to; made if it is not there.
+      folder: the folder for the files; created if needed.
       classes: the name of each id that is written.
-      ids: these ids by the category ids of the detections.
-      images: of each image its stem, its height and width, and its detections as COCO has them:
-        `category_id`, `bbox` and `score`.
+      ids: the id that is written for each category id of the detections.
+      images: for each image its stem, its height and width, and its detections in COCO's format,
+        with `category_id`, `bbox` and `score`.
     """
     labels = folder / "labels"
     labels.mkdir(parents=True, exist_ok=True)
@@ -63,12 +63,12 @@ def write_records(
     category_ids: Sequence[int | str],
     classes: Sequence[str],
 ) -> None:
-    """As `write`, from the records of a prediction; ids are 0, 1, ... in the order of the classes.
+    """Writes label files from the records of a prediction; ids are 0, 1, ... by class order.
 
     Args:
-      folder: where to.
-      names: all files that were looked at.
-      records: of `PredictionFiles`, by the positions of the files.
+      folder: the folder for the files.
+      names: all files in which detection ran.
+      records: the records of `PredictionFiles`, by the positions of the files.
       category_ids: the id of each label.
       classes: the name of each label.
     """
@@ -88,15 +88,15 @@ def write_records(
 def write_results(
     folder: pathlib.Path, source: Source, results: Iterable[Mapping[str, Any]]
 ) -> None:
-    """As `write`, from the results of an evaluation.
+    """Writes label files from the results of an evaluation.
 
-    Ids are those of the data set where that is in YOLO's format, so that what is found can be
-    compared with its label files; else 0, 1, ... in the order of the classes.
+    For a data set in YOLO's format, the ids are those of the data set, so that the detections can
+    be compared with its label files; otherwise they are 0, 1, ... in the order of the classes.
 
     Args:
-      folder: where to.
+      folder: the folder for the files.
       source: the data set.
-      results: the detections, one COCO result dict each.
+      results: the detections, each as a result dict in COCO's format.
     """
     found: dict[int | str, list[Mapping[str, Any]]] = {}
     for result in results:

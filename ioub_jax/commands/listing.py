@@ -16,7 +16,7 @@ def verbs() -> dict[str, str]:
     found = {}
     for path in sorted(_FOLDER.glob("*.py")):
         docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        # A verb says how it is called; what only serves the verbs does not.
+        # The docstring of a verb shows how to call it; those of auxiliary modules do not.
         if f"\nioub {path.stem} " in docstring:
             found[path.stem] = docstring.partition("\n\n")[0].replace("\n", " ")
     return found
@@ -31,18 +31,18 @@ def _lines(caller: str, listed: dict[str, str]) -> list[str]:
 
 
 def main(caller: str = "ioub ", more: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Runs the verb that the command line names, or prints the list.
+    """Runs the verb that the command line names, or prints the list of verbs.
 
-    Exit code 1 where there is no such verb.
+    The exit code is 1 if there is no such verb.
 
     Args:
-      caller: what stands before a verb on the command line.
-      more: verbs that are not in the package, and what each does.
+      caller: the text before a verb on the command line.
+      more: verbs that are not in the package, each with a sentence on what it does.
     """
     listed = {**verbs(), **more}
     name = sys.argv[1] if len(sys.argv) > 1 else "help"
     if name in ("--help", "-h", "help"):
-        # Whoever reads it may have read enough, as `head` does: no fault, and nothing to tell.
+        # A reader such as `head` may close the pipe early, which is not an error to report.
         if hasattr(signal, "SIGPIPE"):  # not on Windows
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         print("\n".join(_lines(caller, listed)))

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-# Wherever it happens: it is nobody's bug.
+# These errors are never a bug of the program, wherever they are raised.
 _ERRNOS = {
     getattr(errno, name)
     for name in (
@@ -19,13 +19,13 @@ _ERRNOS = {
     if hasattr(errno, name)
 }  # fmt: skip
 
-# What C++, the loader of libraries and Python's threads call it.
+# The messages of C++, of the library loader and of Python's threads.
 _NO_MEMORY = re.compile(
     "can't start new thread|failed to map segment|bad_alloc|cannot allocate memory|out of memory",
     re.IGNORECASE,
 )
 
-# Trainings of the smallest detector on a CPU with two cores end below 2.3 GiB.
+# Training the smallest detector on a CPU with two cores takes less than 2.3 GiB.
 _ENOUGH_BYTES = 3 * 2**30
 
 _LESS = (
@@ -38,7 +38,7 @@ _LESS = (
 def sentence_of(error: BaseException) -> str | None:
     """An error of the machine as one sentence for the user; None for any other error.
 
-    Also where the cause is beneath another error: libraries wrap what the machine says.
+    The causes of an error are searched, too, since libraries wrap the machine's errors.
     """
     for beneath in _chain(error):
         sentence = (
@@ -61,7 +61,7 @@ def _sentence_of_file(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in _ERRNOS:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}."
-    # The libraries in C++ beneath orbax have the words alone.
+    # The C++ libraries below orbax raise errors with the text but without the error number.
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
         if os.strerror(number) in str(error):
             named = re.search(r"(?<=[\"'\[ ])/[^\"'\]\s]+", str(error))
@@ -94,7 +94,7 @@ def _sentence_of_memory(error: BaseException) -> str | None:
 
 
 def _sentence_of_device(error: BaseException) -> str | None:
-    """A sentence for jax not finding the devices that it is set to use."""
+    """A sentence for an error of jax that does not find the devices that it is set to use."""
     frames = traceback.extract_tb(error.__traceback__)
     asked = isinstance(error, AssertionError) and frames and "xla_bridge" in frames[-1].filename
     if not asked and not str(error).startswith("Unable to initialize backend"):
@@ -109,7 +109,7 @@ def _sentence_of_device(error: BaseException) -> str | None:
 
 
 def tell_of_limit() -> None:
-    """Prints a limit that is so low that C++ may end the process without any message."""
+    """Warns of a memory limit that is so low that C++ may end the process without a message."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if 0 <= limit < _ENOUGH_BYTES:
         print(
@@ -123,7 +123,7 @@ def tell_of_limit() -> None:
 def show_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """Prints an error outside a command's own handling, such as at import: `sys.excepthook`.
 
-    Python ends with the exit code 1 afterwards, which is that of what a user can mend.
+    Python then exits with code 1, which is also the exit code for errors that a user can fix.
     """
     sentence = _sentence_of_memory(error)
     if sentence is None:

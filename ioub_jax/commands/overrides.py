@@ -1,4 +1,4 @@
-"""Values of --config.KEY=VALUE: None, tuples as users write them, and keys of a trained run."""
+"""The flags --config.KEY=VALUE: None, tuples as users write them, and the keys of a trained run."""
 
 import ast
 import pathlib
@@ -19,7 +19,7 @@ from ioub_jax.workdirs import configuration
 
 
 class _OrNone(flags.ArgumentParser):
-    """Accepts None beside the values of another parser; `check` refuses it for required keys."""
+    """Parser of None or another parser's values; `check` refuses None for required keys."""
 
     def __init__(self, parser: flags.ArgumentParser) -> None:
         self._parser = parser
@@ -33,9 +33,9 @@ class _OrNone(flags.ArgumentParser):
 
 
 class _Tuple(flags.ArgumentParser):
-    """A tuple as Python writes it, or its members with commas between them.
+    """Parser of a tuple in Python's notation, or of its members separated by commas.
 
-    ml_collections' own parser makes one tuple of all flags of a key, and takes no bare names.
+    ml_collections' own parser joins all flags of a key to one tuple and does not accept bare names.
     """
 
     def parse(self, argument: Any) -> tuple[Any, ...]:
@@ -52,7 +52,7 @@ class _Tuple(flags.ArgumentParser):
 
 
 def _members(text: str) -> list[str]:
-    """The parts between the commas, without the outer brackets."""
+    """The parts of a text between commas, without outer brackets."""
     inner = text.strip()
     if inner[:1] + inner[-1:] in ("()", "[]"):
         inner = inner[1:-1]
@@ -72,7 +72,7 @@ def _as_tuples(value: Any) -> Any:
 
 
 class _TextOrTuple(flags.ArgumentParser):
-    """A text, or several as a tuple or with commas between them."""
+    """Parser of a text, or of several as a tuple or separated by commas."""
 
     syntactic_help = "a text, or several separated by commas"
 
@@ -100,13 +100,13 @@ for _kind, _parser in (
 
 
 def check(values: flags.FlagValues) -> None:
-    """Refuses None for required keys, and turns numbers among names into names.
+    """Refuses None for required keys, and turns numbers into names for keys that hold names.
 
     Args:
-      values: the parsed flags, `--config` among them.
+      values: the parsed flags, including `--config`.
 
     Raises:
-      flags.Error: names the flag.
+      flags.Error: a required key is None; the message names the flag.
     """
     config_flag: Any = values["config"]
     for key, value in config_flag.override_values.items():
@@ -121,20 +121,21 @@ def check(values: flags.FlagValues) -> None:
                 f"--config.{key}=None: the key cannot be None, give a value of type {kind}"
             )
         if isinstance(value, tuple) and _has_names(key, value, values[f"config.{key}"].default):
-            # Classes may be called 1 and 2.
+            # Classes may have names such as 1 and 2.
             names = tuple(member if isinstance(member, str) else str(member) for member in value)
             node[last] = config_flag.override_values[key] = names
 
 
 def _takes(key: str, value: Any) -> bool:
-    """True if a key of the table accepts a value as it is."""
+    """True if the table of keys accepts a value for a key without conversion."""
     return any(known.name == key and known.must_be.fault(value) is None for known in keys.KEYS)
 
 
 def _has_names(key: str, value: tuple[Any, ...], default: Any) -> bool:
-    """True if a tuple's members are names; None by default means class names.
+    """True if the members of a tuple are names.
 
-    Numbers that the key takes as they are stay numbers.
+    That is the case if the key does not accept the value as it is, and its default is a tuple of
+    names or None, which stands for class names.
     """
     if _takes(key, value):
         return False
@@ -143,16 +144,16 @@ def _has_names(key: str, value: tuple[Any, ...], default: Any) -> bool:
     )
 
 
-# ------------------------------------------------------------------ the keys of a run
+# ------------------------------------------------------------------ keys of a run
 
 
 class Changes:
     """The flags `--config.KEY=VALUE` of a command that uses a run.
 
-    Which keys there are is in the run's folder, so they are defined when the flags are parsed.
+    The keys are read from the run's folder, so the flags are defined only when flags are parsed.
 
     Args:
-      run_flag: the name of the flag that names the run, or several with commas between them.
+      run_flag: the name of the flag whose value is the run, or several runs separated by commas.
     """
 
     def __init__(self, run_flag: str) -> None:
@@ -160,18 +161,18 @@ class Changes:
 
     @property
     def value(self) -> dict[str, Any]:
-        """Key with dots -> the value that a flag gives it."""
+        """Key with dots -> the value given by a flag."""
         flag: Any = flags.FLAGS["config"]
         return dict(flag.override_values)
 
     def define(self, arguments: Sequence[str]) -> None:
-        """Defines them.
+        """Defines the flags.
 
         Args:
           arguments: the command line.
 
         Raises:
-          flags.Error: a key is none that can be changed.
+          flags.Error: a key cannot be changed.
           KeyError, AttributeError: there is no such key.
         """
         arguments = flags.FLAGS.read_flags_from_files(list(arguments), force_gnu=False)
@@ -184,7 +185,7 @@ class Changes:
             + ", ".join(f"--config.{part}.KEY=VALUE" for part in configuration.CHANGEABLE),
             sys_argv=arguments,
         )
-        flags.FLAGS["config"].default_as_str = "the run's own"  # not all its lines
+        flags.FLAGS["config"].default_as_str = "the run's own"  # instead of the whole configuration
 
     def _workdirs(self, arguments: Sequence[str]) -> list[pathlib.Path]:
         """The existing folders of runs that the arguments name."""
@@ -192,20 +193,20 @@ class Changes:
         flags.DEFINE_string(self._run_flag, "", "", flag_values=found)
         try:
             found(arguments, known_only=True)
-        except flags.Error:  # which is told when all flags are parsed
+        except flags.Error:  # reported when all flags are parsed
             return []
         text = found[self._run_flag].value or ""
         return [path for path in map(files.path_of, {text, *text.split(",")}) if path.is_dir()]
 
 
 def _template(workdirs: Sequence[pathlib.Path]) -> ml_collections.ConfigDict:
-    """Every key that can be changed, with its type: those of `defaults.py` and of the runs."""
+    """All keys that can be changed, with their types, from `defaults.py` and from the runs."""
     full = defaults.get_config()
     template = ml_collections.ConfigDict({part: full[part] for part in configuration.CHANGEABLE})
     for workdir in workdirs:
         try:
             stored = configuration.read_workdir(workdir)
-        except ConfigError:  # which is told when the run is opened
+        except ConfigError:  # reported when the run is opened
             continue
         with template.ignore_type():
             template.update(
@@ -219,7 +220,7 @@ def _template(workdirs: Sequence[pathlib.Path]) -> ml_collections.ConfigDict:
 
 
 def _check_parts(arguments: Sequence[str], template: ml_collections.ConfigDict) -> None:
-    """Refuses a configuration file, and keys of parts that the run was trained with."""
+    """Refuses a configuration file, and keys of parts that training has fixed."""
     allowed = ", ".join(f"config.{part}" for part in template)
     fixed = set(defaults.get_config()) - set(template)
     for argument in arguments:

@@ -4,8 +4,8 @@ ioub plan --config=coco_retinanet:r50,both --topology=v5e:4x4 \
   --batch_per_chip=4
 
 This needs `pip install 'ioub_jax[train,tpu]'`, but no TPU, no data set and no weights. `--search`
-finds the largest batch that fits, beginning at `--batch_per_chip`; `--program=evaluation` plans the
-step of an evaluation.
+finds the largest batch that fits, starting from `--batch_per_chip`; `--program=evaluation` plans
+the step of an evaluation.
 """
 
 import pathlib
@@ -43,7 +43,7 @@ from ioub_jax.workdirs import configuration
 def main() -> None:
     """Plans the step, and prints the result."""
     _check_files()
-    # What is compiled for a TPU that is not there cannot be read back.
+    # A program that was compiled for a TPU which is not attached cannot be read from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
     devices = tpu_plan.topology_devices(_TOPOLOGY.value)
     first = _batch_per_device()

@@ -8,8 +8,9 @@ code is 1 if an image could not be read; the others are processed all the same. 
 written image by image, so run the same command again to resume. With `--yolo` they are also written
 into labels/*.txt, as by Ultralytics' save_txt and save_conf.
 
-Boxes are drawn from the score on that was best for their class on the validation images of the run,
-by F1, or from .4 on if that was not measured; `--score=best` applies the same to the JSON.
+Boxes are drawn if they have at least the score that was best for their class on the validation
+images of the run, by F1, or .4 if that was not measured; `--score=best` applies the same scores to
+the JSON.
 
 `--tiles=640` detects in overlapping tiles of huge images and merges the detections; a run that was
 trained on tiles detects in such tiles by default. `--flip` and `--scales=0.8,1,1.25` also detect in
@@ -85,7 +86,7 @@ from ioub_jax.workdirs.score_thresholds import MeasuredThresholds
 
 
 def main(*arguments: str) -> None:
-    """Detects, writes and draws."""
+    """Detects in the images and videos, writes the detections and draws them."""
     paths, videos = image_arguments.existing(arguments, _FRAMES.value)
     out = pathlib.Path(_OUTPUT.value)
     files.check_can_write(out)
@@ -140,7 +141,7 @@ def main(*arguments: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class LeastScores:
-    """Least scores of written and of drawn detections: one for all classes, or one for each."""
+    """Lowest scores of written and of drawn detections, for all classes or for each class."""
 
     written: float | np.ndarray
     drawn: float | np.ndarray
@@ -150,20 +151,20 @@ class LeastScores:
         """The scores that the flags set.
 
         Raises:
-          ConfigError: the best ones are wanted, and were not measured.
+          ConfigError: the best scores are asked for, but were not measured.
         """
         drawn = score_flags.drawn(_DRAWN.value, is_measured=detector.measured is not None)
         return cls(detector.least_scores(_SCORE.value), detector.least_scores(drawn))
 
     def made_by(self) -> dict[str, Any]:
-        """Parameters of the results, if the scores of the classes are written with them."""
+        """The lowest scores as parameters of the results, if each class has its own."""
         if isinstance(self.written, float):
             return {}
         return {"score_by_class": self.written.tolist()}
 
 
 def describe_scores(measured: MeasuredThresholds | None) -> str:
-    """A sentence on the least scores of written and of drawn detections."""
+    """A sentence on the lowest scores of written and of drawn detections."""
     drawn = score_flags.drawn(_DRAWN.value, is_measured=measured is not None)
     sentence = (
         f"The JSON has detections with at least {score_flags.describe(_SCORE.value, measured)}"
@@ -177,7 +178,7 @@ def describe_scores(measured: MeasuredThresholds | None) -> str:
 
 
 def made_by() -> dict[str, Any]:
-    """Parameters of the results; a command with the same ones resumes where this one ended."""
+    """Parameters of the results; a command with the same parameters resumes from this one."""
     found = checkpoint_folders.find(files.path_of(_MODEL.value), _CHECKPOINT.value)
     return {
         "model": _MODEL.value,
@@ -192,10 +193,10 @@ def made_by() -> dict[str, Any]:
 
 
 def tiling_of(detector: inference.ObjectDetector) -> Tiling | int | None:
-    """The tiles that the flags ask for, as `ObjectDetector.stream` takes them.
+    """The tiles that the flags ask for, in the form that `ObjectDetector.stream` takes.
 
     Raises:
-      ConfigError: there are none of that kind, or an overlap of no tiles is given.
+      ConfigError: such tiles are not possible, or an overlap is given without tiles.
     """
     tiling = detector.tiling_for(_TILES.value)
     if _OVERLAP.value is None:
@@ -212,17 +213,17 @@ def detect(
     scores: LeastScores,
     tiles: Tiling | int | None = None,
 ) -> dict[int, str]:
-    """Detects in every file not done before; each result is written, then drawn.
+    """Runs detection in every file that is not done yet; writes each result, then draws it.
 
     Args:
       detector: the detector.
       paths: all files.
-      results: what was found before, and where what is found goes.
-      scores: from which on detections are written and drawn.
-      tiles: as `ObjectDetector.stream` takes them.
+      results: the previous results, and the files to which detections are written.
+      scores: the lowest scores of detections that are written and drawn.
+      tiles: the tiles, as for `ObjectDetector.stream`.
 
     Returns:
-      Why files could not be read, by their position.
+      the reasons why files could not be read, by position.
     """
     names = picture_names(paths)
     problems: dict[int, str] = {}
@@ -247,7 +248,7 @@ def detect_in_videos(
     scores: LeastScores,
     tiles: Tiling | int | None,
 ) -> list[str]:
-    """Detects in every frame of every video; returns the files that could not be read or drawn."""
+    """Runs detection in every frame of every video; returns sentences on what failed."""
 
     def picture(found: Detections) -> np.ndarray:
         return np.asarray(found.above(scores.drawn).draw())
@@ -271,7 +272,7 @@ def detect_in_videos(
 
 
 def video_targets(videos: Sequence[Footage]) -> list[pathlib.Path]:
-    """The annotated video of each, all distinct."""
+    """The path of the annotated video of each video, all distinct."""
     stems = label_files.distinct_stems(f"{video.path.stem}.mp4" for video in videos)
     return [
         pathlib.Path(_OUTPUT.value) / f"{stem}{video.picture_suffix}"
@@ -280,7 +281,7 @@ def video_targets(videos: Sequence[Footage]) -> list[pathlib.Path]:
 
 
 def exif_of_model() -> str:
-    """`data.exif` of the detector."""
+    """The value of `data.exif` with which the detector is used."""
     model, changes = files.path_of(_MODEL.value), _CHANGES.value or {}
     trained = configuration.read_workdir(model).data.get("exif") if model.is_dir() else None
     return changes.get("data.exif") or trained or "ignore"
@@ -291,7 +292,7 @@ def progress(
     paths: Sequence[pathlib.Path],
     tiles: Tiling | int | None = None,
 ) -> Iterator[tuple[int, Detections | DataError]]:
-    """Detections in each file, under a progress bar."""
+    """Yields the position of each file with its detections, under a progress bar."""
     with tqdm.tqdm(total=len(paths), unit="image", disable=None, dynamic_ncols=True) as bar:
         for item in detector.stream(paths, threads=_THREADS.value, tiles=tiles):
             yield item
@@ -311,7 +312,7 @@ def draw(detections: Detections, target: pathlib.Path) -> None:
 
 
 def dry_run(*arguments: str) -> Sequence[str]:
-    """Lines on the images in which it would detect, and on the detector."""
+    """Lines that say in which images detection would run, and with which detector."""
     paths, videos = image_arguments.existing(arguments, _FRAMES.value)
     out = pathlib.Path(_OUTPUT.value)
     lines = preview.preview_inference(
@@ -343,10 +344,10 @@ def dry_run(*arguments: str) -> Sequence[str]:
 
 
 def measured_thresholds() -> MeasuredThresholds | None:
-    """The measured thresholds of the detector, before there is one.
+    """The measured thresholds of the detector, without loading it.
 
     Raises:
-      ConfigError: the best scores are wanted, and there are none.
+      ConfigError: the best scores are asked for, but were not measured.
     """
     wanted = score_flags.BEST in (_SCORE.value, _DRAWN.value)
     model = files.path_of(_MODEL.value)
@@ -362,7 +363,7 @@ def measured_thresholds() -> MeasuredThresholds | None:
 
 
 def _described_tiles() -> Sequence[str]:
-    """Lines on the flags about tiles, before there is a detector."""
+    """Lines on the flags about tiles, without loading the detector."""
     if _OVERLAP.value is not None and not _TILES.value:
         return [f"Tiles: of the model, with an overlap of {100 * _OVERLAP.value:g} %."]
     if _TILES.value:

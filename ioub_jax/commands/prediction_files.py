@@ -1,4 +1,4 @@
-"""Detections in many files: written image by image, and as COCO's JSON at the end."""
+"""Writing of detections in many images: image by image, and as COCO's JSON at the end."""
 
 import json
 import pathlib
@@ -12,27 +12,28 @@ from ioub_jax.inference import Detections
 
 
 class PredictionFiles:
-    """`predictions.jsonl`, which grows by a line an image, and then `predictions.json`.
+    """The file `predictions.jsonl`, which grows by a line per image, and then `predictions.json`.
 
-    The first line of `predictions.jsonl` has the `categories`, and what the results depend on,
-    `made_by`. Each other one has an `image` (`id`, `file_name`, `width`, `height`) and its
-    `annotations`. It is removed once `predictions.json` holds all of it.
+    The first line of `predictions.jsonl` has the `categories` and `made_by`, which is what the
+    results depend on. Each other line has an `image` (`id`, `file_name`, `width`, `height`) and its
+    `annotations`. The file is removed once `predictions.json` has all of its contents.
 
-    Where the folder has the `predictions.jsonl` of a command that was ended, its images are taken
-    over if it was made by the same; else it is kept as `predictions.1.jsonl`, `.2.` and so on.
+    If the folder has the `predictions.jsonl` of an interrupted command with the same `made_by`, its
+    images are taken over; with another `made_by`, it is kept as `predictions.1.jsonl`, `.2.` and so
+    on.
 
     Args:
-      folder: where to; made if it is not there.
-      names: the files to be looked at; image i + 1 is the i-th.
+      folder: the folder for the files; created if needed.
+      names: the image files; the image at position i has the id i + 1.
       category_ids: the id of each label.
       classes: the name of each label.
       made_by: what the results depend on: the weights, the lowest score.
 
     Attributes:
-      records: the lines of the images done, by their position; frames of videos come after all
+      records: the lines of the finished images, by position; frames of videos come after all
         images.
-      kept: where another command's lines were put, or None.
-      names: what each image is called, those of frames `VIDEO_NUMBER.png`.
+      kept: the file to which another command's lines were moved, or None.
+      names: the name of each image; that of a frame is `VIDEO_NUMBER.png`.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class PredictionFiles:
         self._file = self.path.open("a", encoding="ascii")
 
     def _take_over(self) -> None:
-        """Reads the results of an ended command except its last image, which may not be drawn."""
+        """Takes over an interrupted command's results except the last, which may not be drawn."""
         found = read_lines(self.path)
         if not found:
             return
@@ -87,7 +88,7 @@ class PredictionFiles:
         }
 
     def add(self, position: int, detections: Detections) -> None:
-        """Writes the detections of an image at once, so that no later failure loses them."""
+        """Writes the detections of an image immediately, so that no later failure loses them."""
         self._write(position, self.names[position], detections, {})
 
     def _write(
@@ -102,17 +103,18 @@ class PredictionFiles:
     def add_frame(
         self, name: str, video: pathlib.Path, number: int, seconds: float, detections: Detections
     ) -> None:
-        """As `add`, for a frame, which has no position before it is read.
+        """Writes the detections of a frame, which gets the next free position.
 
-        An image of it has the keys `video`, `frame`, from 0, and `seconds`, too. Frames are not
-        taken over from a command that was ended: its video has to be drawn from the beginning.
+        The `image` of a frame also has the keys `video`, `frame` (from 0) and `seconds`. Frames are
+        not taken over from an interrupted command, since a video has to be drawn from the
+        beginning.
 
         Args:
           name: the frame's file, or that of the video.
           video: the video, or the folder with its frames.
-          number: that of the frame.
-          seconds: from the beginning of the video.
-          detections: what was found in it.
+          number: the number of the frame, from 0.
+          seconds: time of the frame from the beginning of the video.
+          detections: the detections in the frame.
         """
         position = len(self.names)
         self.names.append(f"{video.stem}_{number}.png")
@@ -125,7 +127,7 @@ class PredictionFiles:
         corners = np.round(corners, 2).tolist()
         for box, label, score in zip(corners, detections.labels, detections.scores, strict=True):
             yield {
-                "image_id": 0,  # what it is, `_record` knows
+                "image_id": 0,  # set by `_record`
                 "category_id": self._category_ids[label],
                 "bbox": box,
                 "area": round(box[2] * box[3], 2),
@@ -134,13 +136,13 @@ class PredictionFiles:
             }
 
     def finish(self) -> int:
-        """Writes `predictions.json` in COCO's format and removes the growing file.
+        """Writes `predictions.json` in COCO's format and removes `predictions.jsonl`.
 
-        `annotations` is what pycocotools' `loadRes` takes. Boxes are [x, y, width, height] in
-        pixels.
+        Its `annotations` can be passed to pycocotools' `loadRes`. Boxes are [x, y, width, height]
+        in pixels.
 
         Returns:
-          How many detections it has.
+          the number of detections in the file.
         """
         self._file.close()
         records = [self.records[position] for position in sorted(self.records)]
@@ -157,12 +159,12 @@ class PredictionFiles:
         return len(annotations)
 
     def close(self) -> None:
-        """Stops writing; harmless when repeated."""
+        """Closes the file; may be called repeatedly."""
         self._file.close()
 
 
 def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The complete lines of a `predictions.jsonl`, without a last one that was cut off."""
+    """The lines of a `predictions.jsonl`, without a last line that is incomplete."""
     try:
         text = path.read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:

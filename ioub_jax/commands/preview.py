@@ -33,10 +33,10 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
     """Lines that say what `building.train_and_evaluate` would do.
 
     Raises:
-      ConfigError: as it would.
-      DataError: as it would.
-      WeightsError: as it would, of weights that need no download.
-      OSError: nothing can be written into the workdir.
+      ConfigError: `building.train_and_evaluate` would raise it.
+      DataError: `building.train_and_evaluate` would raise it.
+      WeightsError: `building.train_and_evaluate` would raise it for weights that need no download.
+      OSError: the workdir is not writable.
     """
     settings = configuration.to_dict(config)
     building.check_workdir(workdir, settings, {})
@@ -72,7 +72,7 @@ def preview_training(config: ml_collections.ConfigDict, workdir: pathlib.Path) -
 
 
 def _trace(experiment: Experiment) -> None:
-    """Traces a train step and an evaluation with shapes alone, without any computation."""
+    """Traces a training step and the detection of an evaluation with abstract values only."""
     detector, options, loading = experiment.detector, experiment.options, experiment.loading
     canvas = loading.canvases[0]
     trainer = create_trainer(detector, experiment.optimizer, experiment.learning_rate, options)
@@ -89,7 +89,7 @@ def _trace(experiment: Experiment) -> None:
 
 
 def _start(experiment: Experiment, workdir: pathlib.Path) -> str:
-    """Point from which a run would resume."""
+    """A sentence on the step or the weights from which a run would start."""
     found, total = checkpoint_folders.find(workdir), experiment.options.steps
     if found:
         step = found[0].step
@@ -140,8 +140,8 @@ def preview_run(
     """Lines that say what `trained.load_run` would read.
 
     Raises:
-      ConfigError: as it would.
-      DataError: as it would.
+      ConfigError: `trained.load_run` would raise it.
+      DataError: `trained.load_run` would raise it.
     """
     opened = trained.open_run(workdir, split, changes, views=views)
     settings = opened.settings
@@ -168,8 +168,8 @@ def preview_inference(
     """Lines that say what `ioub_jax.load` would read.
 
     Raises:
-      ConfigError: as it would.
-      WeightsError: as it would, of weights that need no download.
+      ConfigError: `ioub_jax.load` would raise it.
+      WeightsError: `ioub_jax.load` would raise it for weights that need no download.
     """
     workdir = files.path_of(source)
     if workdir.is_dir():
@@ -199,16 +199,16 @@ def preview_inference(
     ]
 
 
-# ------------------------------------------------------------------ in words
+# ------------------------------------------------------------------ descriptions in words
 
 
 def describe_views(views: Views | None) -> list[str]:
-    """A line on the test-time augmentation."""
+    """A line on the test-time augmentation; empty without any."""
     return [] if views is None else [f"Views: {views}."]
 
 
 def describe_checkpoint(workdir: pathlib.Path, checkpoint: str, *, ema: bool) -> str:
-    """The checkpoint that would be read.
+    """A line on the checkpoint that would be read.
 
     Raises:
       ConfigError: there is no checkpoint.

@@ -84,11 +84,11 @@ def _is_workdir(text: str | None) -> bool:
 
 
 def _place() -> pathlib.Path:
-    """The file to write.
+    """The file for the report.
 
     Raises:
-      ConfigError: it is in a bucket.
-      OSError: it cannot be written.
+      ConfigError: the file is in a bucket, or is a folder.
+      OSError: its folder is not writable.
     """
     given = _OUTPUT.value or files.path_of(str(_WORKDIR.value)) / "report.html"
     path = files.local(files.path_of(given), "where no report is written: give a file as --output")
@@ -99,7 +99,7 @@ def _place() -> pathlib.Path:
 
 
 def _names() -> list[str]:
-    """Names of the detections, and of those that they are compared with."""
+    """Names of the reported detections and of the detections compared with them."""
     return names_of([files.path_of(text) for text in _given()])
 
 
@@ -110,7 +110,7 @@ def _given() -> list[str]:
 
 
 def _read_run(workdir: str) -> "RunInput":
-    from ioub_jax.report import of_workdirs  # with jax, which files of detections do not need
+    from ioub_jax.report import of_workdirs  # imports jax, which files of detections do not need
 
     return of_workdirs.read_run(
         files.path_of(workdir),
@@ -137,10 +137,10 @@ def _measure_run(workdir: str, name: str) -> tuple[Measured, "RunInput"]:
 
 
 def _measure_file(path: str, name: str, ground_truth: dict, source: str) -> Measured:
-    """Measures a file of detections; `source` tells where the ground truth is from.
+    """Measures a file of detections; `source` is the name of the ground truth.
 
     Raises:
-      DataError: one of both is broken, or they do not belong together.
+      DataError: the detections or the ground truth are broken, or they do not belong together.
     """
     detections = read_json(pathlib.Path(path), list)
     try:
@@ -177,7 +177,7 @@ def _measure_all() -> tuple[Measured, Measured | None, ImageReader | None]:
 
 
 def main() -> None:
-    """Measures, writes the page, and prints the most telling numbers."""
+    """Measures, writes the page, and prints the most important numbers."""
     check_flags()
     path = _place()
     measured, other, reader = _measure_all()
@@ -202,7 +202,7 @@ def main() -> None:
 
 
 def _line(measured: Measured) -> str:
-    """The most telling numbers, in one line."""
+    """The most important numbers, in one line."""
     point = measured.errors.thresholds.all_classes.by_f1
     numbers = {
         "AP": measured.metrics.summary["AP"],
@@ -228,10 +228,10 @@ def dry_run() -> Sequence[str]:
 
 
 def _preview(text: str) -> Sequence[str]:
-    """The parts of a workdir or a file of detections that would be used."""
+    """Lines on the parts of a workdir or a file of detections that would be used."""
     if text != _WORKDIR.value and not _is_workdir(text):
         return [f"{len(read_json(pathlib.Path(text), list)):,} detections."]
-    from ioub_jax.commands import preview  # with jax, as in `_read_run`
+    from ioub_jax.commands import preview  # imports jax, as in `_read_run`
     from ioub_jax.report import of_workdirs
 
     options = {"ema": _EMA.value, "changes": _CHANGES.value}

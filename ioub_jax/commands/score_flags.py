@@ -1,7 +1,6 @@
 """Flags for a lowest score: a number, or `best` for the score of each class measured by a run.
 
-Nothing imported here waits for jax, since a command defines its flags before it imports other
-modules.
+This module does not import jax, since a command defines its flags before it imports other modules.
 """
 
 from typing import Any
@@ -33,15 +32,15 @@ def define(name: str, default: float | None, words: str) -> flags.FlagHolder:
     """A flag for a lowest score.
 
     Args:
-      name: what it is called.
-      default: what it is where it is not given.
-      words: what it says to `--help`.
+      name: name of the flag.
+      default: default value of the flag.
+      words: help text of the flag.
     """
     return flags.DEFINE(_ScoreParser(), name, default, words)
 
 
 def drawn(given: Any, *, is_measured: bool) -> Any:
-    """The lowest drawn score: the given one, else the best ones, else `UNMEASURED`."""
+    """The lowest score to draw: the given one, or else `BEST` if measured, or else `UNMEASURED`."""
     if given is not None:
         return given
     from ioub_jax.evaluation.thresholds import UNMEASURED  # with numpy
@@ -54,6 +53,6 @@ def describe(score: Any, measured: object) -> str:
 
     Args:
       score: a number, or `BEST`.
-      measured: what the best ones are.
+      measured: the measured best scores.
     """
     return str(measured) if score == BEST else f"a score of {score:g}"

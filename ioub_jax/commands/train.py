@@ -29,7 +29,7 @@ _PROFILE = flags.DEFINE_bool(
 )
 
 if __name__ == "__main__":
-    # Else what --data finds would be looked for twice.
+    # A restart after the search for --data would repeat the search.
     command_line.parse_flags(before_data=host_memory.restart_with_huge_pages)
     host_memory.restart_with_huge_pages()
 
@@ -54,7 +54,7 @@ def dry_run() -> Sequence[str]:
 
 
 def _about_data() -> list[str]:
-    """Lines on the data found by --data, and on its gaps."""
+    """Lines on the data found by --data, and on what is missing; empty without --data."""
     data = data_flags.found()
     return [] if data is None else [*data.lines, *data.missing]
 

@@ -1,4 +1,4 @@
-"""--flip, --scales and --merge: test-time augmentation of a command that detects."""
+"""Flags --flip, --scales and --merge: test-time augmentation of a command that detects."""
 
 import math
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from absl import flags
 if TYPE_CHECKING:
     from ioub_jax.detectors import Views
 
-#: `detectors.views.MERGES`, for which --help does not wait.
+#: Copy of `detectors.views.MERGES`, whose import would make --help wait for jax.
 _MERGES = ("nms", "weighted_box_fusion")
 
 
 def define() -> None:
-    """The flags of a command that detects in images."""
+    """Defines the flags for a command that detects in images."""
     flags.DEFINE_bool("flip", False, "Whether to detect in the mirrored image, too.")
     flags.DEFINE_list(
         "scales",
@@ -30,12 +30,12 @@ def define() -> None:
 
 
 def views() -> "Views | None":
-    """The views that the flags ask for, once they are parsed; None without any.
+    """The views that the parsed flags ask for; None if they ask for none.
 
     Raises:
-      ConfigError: they cannot be had, or --merge goes without any.
+      ConfigError: the views are invalid, or --merge is given without --flip or --scales.
     """
-    from ioub_jax.detectors import Views  # with jax, for which --help does not wait
+    from ioub_jax.detectors import Views  # imports jax, for which --help must not wait
     from ioub_jax.errors import ConfigError
 
     given = flags.FLAGS
@@ -59,7 +59,7 @@ def views() -> "Views | None":
 
 
 def made_by() -> Mapping[str, Any]:
-    """The given flags, as parameters of the results."""
+    """The values of the given flags, as parameters of the results."""
     given = flags.FLAGS
     values = {"flip": given.flip or None, "scales": given.scales, "merge": given.merge}
     return {name: value for name, value in values.items() if value is not None}

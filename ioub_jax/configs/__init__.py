@@ -13,7 +13,7 @@ _PACKAGE = pathlib.Path(__file__).parent
 
 
 def _folder() -> pathlib.Path:
-    """Folder of the recipes: beside this file in an installed package, else in the clone."""
+    """The folder of the recipes: beside this file in an installed package, else in the clone."""
     installed = _PACKAGE / "recipes"
     return installed if installed.is_dir() else _PACKAGE.parents[1] / "configs"
 
@@ -30,7 +30,7 @@ def recipe_path(name: str) -> pathlib.Path:
       name: one of `recipes`.
 
     Raises:
-      ValueError: there is none of that name.
+      ValueError: there is no recipe of that name.
     """
     if name not in recipes():
         raise ValueError(f"There is no configuration {name!r}; there are {', '.join(recipes())}.")
@@ -41,11 +41,11 @@ def load(name: str) -> "ml_collections.ConfigDict":
     """A recipe's configuration; its keys can be changed, but none can be added.
 
     Args:
-      name: the name of a recipe, and its argument behind a colon:
+      name: the name of a recipe, which may be followed by a colon and its argument:
         'coco_folder_retinanet:lite0,baseline'.
 
     Raises:
-      ValueError: there is no such recipe, or it takes no such argument.
+      ValueError: there is no such recipe, or it does not accept the argument.
     """
     recipe, _, argument = name.partition(":")
     path = recipe_path(recipe)

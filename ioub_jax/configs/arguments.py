@@ -4,15 +4,16 @@ from collections.abc import Iterable
 
 
 def parse(argument: str, *lists: Iterable[str], usual: str = "") -> list[str]:
-    """One word of each list: the one in the argument, else the usual one.
+    """Chooses one word of each list: the word in the argument, or else the usual one.
 
     Args:
-      argument: words in any order, separated by commas; empty for all defaults.
-      *lists: the words to choose from, without a word in common.
-      usual: words of some lists, as in `argument`; of the others the first is usual.
+      argument: words in any order, separated by commas; empty for the usual words.
+      *lists: lists of words to choose from, which have no words in common.
+      usual: the usual words of some lists, in the format of `argument`; the first word of each
+        other list is usual.
 
     Raises:
-      ValueError: a word is in no list, or two are from the same list.
+      ValueError: a word is in no list, or two words are from the same list.
     """
     words = [word.strip() for word in argument.split(",") if word.strip()]
     choices = [list(words_of_list) for words_of_list in lists]

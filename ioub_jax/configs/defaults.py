@@ -1,6 +1,6 @@
 """A RetinaNet's configuration, in which every key has its default; the table is `keys.py`.
 
-The recipes start from here.
+The recipes start from these defaults.
 """
 
 import ml_collections
@@ -11,7 +11,7 @@ from ioub_jax.configs.arms import ARMS
 
 __all__ = ["ARMS", "get_config", "halve_sizes", "make_small", "of_family", "set_arm"]
 
-# Half of those of FCOS' paper.
+# Half of the size ranges in the paper on FCOS.
 _HALF_RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 1e8))
 
 
@@ -49,37 +49,38 @@ def _value(key: keys.Key, family: str) -> object:
     default = key.default_of(family)
     if not key.must_be.optional and key.must_be.kind is not object:
         return default
-    # What is None at first, or of one type or another, remembers the type of what it can be set to.
+    # A key that may be None, or may have one of several types, needs a placeholder with the type of
+    # its possible values.
     value = config_dict.placeholder(key.must_be.kind)
     value.set(default)
     return value
 
 
 def set_arm(config: ml_collections.ConfigDict, arm: str) -> None:
-    """Turns the losses of a configuration into those of an arm; other keys stay as they are."""
+    """Sets the losses of a configuration to those of an arm; other keys stay unchanged."""
     eta, lambda_, measured = ARMS[arm]
     classification = config.loss.classification
     classification.eta = eta
     if eta != 0 and classification.name == "quality_focal":
-        classification.name = "focal"  # GFL's follows the IoU by itself, and takes no weights
+        classification.name = "focal"  # GFL's loss has the IoU as target and takes no weights
     localization = config.loss.localization
     localization.lambda_ = lambda_
     localization.w_loc = None if measured else 1.0
     localization.calibration_lambda = 1.5 if measured and lambda_ == 0.0 else None
     if localization.calibration_lambda is not None:
-        localization.dynamic = False  # nothing is measured where it is normalised in every batch
+        localization.dynamic = False  # w_loc is not measured if every batch is normalised
 
 
 def make_small(model: ml_collections.ConfigDict, *, width: int, channels: int) -> None:
-    """Turns `config.model` into a ResNet-18 of few channels that trains from scratch on a CPU."""
+    """Turns `config.model` into a narrow ResNet-18 that can be trained from scratch on a CPU."""
     model.update({"backbone": "resnet18", "width": width})
     model.fpn.update({"channels": channels, "norm": "group_norm"})
     model.head.update({"width": channels, "depth": 2, "norm": "group_norm"})
 
 
 def halve_sizes(config: ml_collections.ConfigDict) -> None:
-    """Turns the sizes of objects that each level learns, which are COCO's, into half of them."""
+    """Halves the sizes of objects that each level learns, which are chosen for COCO."""
     if config.matcher.name == "fcos":
-        config.matcher.size_ranges = _HALF_RANGES  # anchors are but the unit of distances there
+        config.matcher.size_ranges = _HALF_RANGES  # FCOS' anchors only set the unit of distances
     else:
         config.anchors.base_scale /= 2

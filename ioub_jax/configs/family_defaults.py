@@ -1,7 +1,7 @@
-"""Defaults and keys of the families after RetinaNet and SSD, where they differ from those.
+"""Defaults of the families other than RetinaNet and SSD, where they differ from these two.
 
-Everything else is as in RetinaNet, of those in `LIKE_SSD` as in SSD. The numbers are those of the
-papers and of their authors' code.
+All other defaults are those of RetinaNet, or those of SSD for the families in `LIKE_SSD`. The
+numbers are from the papers and from their authors' code.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ class Marker:
         return self._name
 
 
-#: In the place of a default: the family has no such key.
+#: Placeholder for a default: the family has no such key.
 NO_KEY = Marker("NO_KEY")
 
 _ONE_SQUARE = {
@@ -36,7 +36,8 @@ _HEADS = {
     "evaluation.nms_iou": 0.6,
 }
 
-# Before the first step their boxes are far off, and a w_loc measured there would be far too large.
+# Before the first step the boxes of these families are far off, so that a w_loc measured on them
+# would be far too large.
 _NORMALISED_IN_EVERY_BATCH = {"loss.localization.dynamic": True}
 
 _CENTRENESS = {
@@ -46,10 +47,10 @@ _CENTRENESS = {
     "evaluation.score_exponents": (1.0, 1.0),
 }
 
-#: Families that have SSD's defaults where they have none of their own.
+#: Families that have SSD's defaults where they do not have their own.
 LIKE_SSD = ("ssdlite",)
 
-#: Family -> key -> its default there.
+#: Family -> key -> default of the key in the family.
 FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
     "retinanet": {},
     "fcos": {

@@ -1,8 +1,8 @@
 """All keys of a configuration: the meaning, the allowed values and the default of each.
 
 `ioub config` prints this table. Any key can be set on the command line:
-`--config.loss.classification.eta=1.0`. A default is the choice of the paper (arXiv 1908.05641)
-where it made one.
+`--config.loss.classification.eta=1.0`. Defaults are those of the paper (arXiv 1908.05641), where it
+gives a value.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ from ioub_jax.configs.ssd_boxes import RATIOS, SIZES, STRIDES
 __all__ = ["FAMILIES", "KEYS", "NO_KEY", "REPLACED", "SECTIONS", "Key", "of_family"]
 
 
-#: The losses on boxes, of those of localization.
+#: The localization losses that compare decoded boxes.
 _BOX_LOSSES = (
     *("iou", "giou", "diou", "ciou", "eiou", "focal_eiou", "siou", "mpdiou"),
     *("wiou_v1", "wiou_v2", "wiou_v3", "shape_iou", "piou", "piou2", "nwd"),
@@ -50,7 +50,7 @@ _BOX_LOSSES = (
 
 _THE_SAME = Marker("_THE_SAME")
 
-#: The families of detectors, as `model.name` has them.
+#: The families of detectors, which are the values of `model.name`.
 FAMILIES = ("retinanet", "ssd", *(name for name in FAMILY_DEFAULTS if name != "retinanet"))
 
 
@@ -60,12 +60,13 @@ class Key:
 
     Attributes:
       name: the key with its dots.
-      default: its value in a RetinaNet where nothing else is said, and in the families of
-        `FAMILY_DEFAULTS` that have no other; `NO_KEY` where there is none.
-      must_be: what its value must be.
-      meaning: what it says, in a sentence or two.
-      ssd: its value in an SSD (SSD300 with the default boxes for COCO) where that is another one;
-        `NO_KEY` where an SSD does not have the key.
+      default: the default value in a RetinaNet, and in those other families of `FAMILY_DEFAULTS`
+        that do not have their own; `NO_KEY` if a RetinaNet does not have the key.
+      must_be: the rule for the value.
+      meaning: the meaning of the key, in one or two sentences.
+      ssd: the default value in an SSD (SSD300 with the default boxes for COCO), and in those
+        families of `LIKE_SSD` that do not have their own, if it differs from `default`; `NO_KEY`
+        if an SSD does not have the key.
     """
 
     name: str
@@ -75,21 +76,21 @@ class Key:
     ssd: Any = _THE_SAME
 
     def default_of(self, family: str) -> Any:
-        """The default in a family, `NO_KEY` where it does not have the key."""
+        """The default in a family; `NO_KEY` if the family does not have the key."""
         in_ssd = self.default if self.ssd is _THE_SAME else self.ssd
         if family == "ssd":
             return in_ssd
         if family in LIKE_SSD:
             own = FAMILY_DEFAULTS[family].get(self.name, in_ssd)
-            # Another key of that name has the rule that the value keeps.
+            # If the value violates the rule, it belongs to another key of the same name.
             return NO_KEY if self.must_be.fault(own) else own
         if self.default is NO_KEY and self.ssd is not NO_KEY:
-            return NO_KEY  # of an SSD alone, and another one may have its name
+            return NO_KEY  # a key of SSDs only; another key may have the same name
         return FAMILY_DEFAULTS[family].get(self.name, self.default)
 
 
 def of_family(family: str) -> dict[str, Key]:
-    """Name -> key of all keys of a family; of an unknown family, the keys outside its model.
+    """Name -> key of all keys of a family; for an unknown family, only of keys that all share.
 
     Args:
       family: one of `FAMILIES`, or another value of `model.name`.
@@ -104,7 +105,7 @@ def of_family(family: str) -> dict[str, Key]:
     }
 
 
-#: First part of a name -> what its keys are about; '' of those without a dot.
+#: First part of a name -> title of its section; '' for names without a dot.
 SECTIONS = {
     "": "The run",
     "model": "The network",
@@ -118,13 +119,13 @@ SECTIONS = {
     "runtime": "The runtime",
 }
 
-#: Last part of a key that earlier versions had -> what is to be set instead.
+#: Last part of a key of earlier versions -> advice on what to set instead.
 REPLACED = {
     "one_based": "--config.data.voc.pixels=devkit is what one_based=True was, "
     "--config.data.voc.pixels=zero_based what one_based=False was; unset, the files decide.",
 }
 
-# What the arm is that a configuration has by default.
+# The values of the default arm.
 _ETA, _LAMBDA, _ = next(iter(ARMS.values()))
 _SSD300_OF_COCO = ("coco", 300)
 

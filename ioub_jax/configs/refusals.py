@@ -1,7 +1,7 @@
-"""Checks of a configuration: every key by the table of `keys.py`, and keys that go together.
+"""Checks of a configuration: of every key by the table of `keys.py`, and of combinations of keys.
 
-Keys that a configuration does not have, because it is of an earlier version or another family, are
-not checked, and neither are those that are not in the table.
+Keys that a configuration does not have, because it is from an earlier version or of another family,
+are not checked, and neither are keys that are not in the table.
 """
 
 import importlib.util
@@ -16,22 +16,23 @@ from ioub_jax.errors import ConfigError
 #: Name with dots -> value.
 Values = Mapping[str, Any]
 
-# Characters of a value in a sentence: lists of classes may be long, too.
+# At most this many characters of a value are shown; lists of classes may be longer.
 _LONGEST_SHOWN = 200
 
 
 def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
     """Refuses a configuration that cannot be run, or would not do what it seems to ask for.
 
-    What depends on the data, the devices and the parts that are built is checked where they are.
+    Properties that depend on the data, the devices or the components of a detector are checked
+    where these are opened or built.
 
     Args:
       config: the whole configuration, or some parts of one.
-      to_train: whether a run is to be trained with it. What was trained with a schedule that is
-        refused today can still be used.
+      to_train: whether a run is to be trained with it. A trained run can be used even if its
+        schedule would be refused today.
 
     Raises:
-      ConfigError: one sentence that names the first key, its value and what it must be.
+      ConfigError: names the first key with an error, its value and what the value must be.
     """
     values = _flat(config)
     _check_keys(values)
@@ -51,14 +52,14 @@ def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
 
 
 def check_devices(config: ml_collections.ConfigDict, device_count: int) -> None:
-    """Refuses batches that this number of devices cannot share.
+    """Refuses batch sizes that cannot be divided among this number of devices.
 
     Args:
-      config: the whole configuration, which `check` has looked at.
-      device_count: how many devices there are.
+      config: the whole configuration, which `check` has accepted.
+      device_count: number of devices.
 
     Raises:
-      ConfigError: one sentence that names the key.
+      ConfigError: a batch cannot be divided; the message names the key.
     """
     values = _flat(config)
     _check_shared("batch_size", values, device_count)
@@ -81,11 +82,11 @@ def _check_shared(key: str, values: Values, device_count: int) -> None:
         )
 
 
-# ------------------------------------------------------------------ every key for itself
+# ------------------------------------------------------------------ single keys
 
 
 def _flat(config: ml_collections.ConfigDict, prefix: str = "") -> Values:
-    """Name with dots -> value of every key; a section that is no ConfigDict is a value."""
+    """Name with dots -> value of every key; a section that is not a ConfigDict is a value."""
     found: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, ml_collections.ConfigDict):
@@ -108,16 +109,16 @@ def _check_keys(values: Values) -> None:
 
 
 def _shown(value: Any) -> str:
-    """A value as it is written, of a long one the beginning."""
+    """The representation of a value, shortened if it is long."""
     written = repr(value)
     return written if len(written) <= _LONGEST_SHOWN else f"{written[:_LONGEST_SHOWN]}..."
 
 
-# ------------------------------------------------------------------ keys that go together
+# ------------------------------------------------------------------ combinations of keys
 
 
 def _check_backend(values: Values) -> None:
-    """Refuses a backend without its package, which would fail after hours of training."""
+    """Refuses a backend whose package is missing, which would fail only after hours of training."""
     backend = values.get("evaluation.backend")
     if backend == "faster_coco_eval" and importlib.util.find_spec(backend) is None:
         raise ConfigError(
@@ -137,7 +138,7 @@ def _check_suppression(values: Values) -> None:
 
 
 def _check_tiles(values: Values) -> None:
-    """Refuses a wrong section of tiles: one assigned as a whole may hold any values."""
+    """Refuses an invalid section of tiles, which may have been assigned as a whole."""
     if "data.tiles" in values:
         raise ConfigError(
             f"data.tiles is {values['data.tiles']!r}; it has several keys: set the side of a tile "
@@ -177,7 +178,10 @@ def _check_frozen_norms(values: Values) -> None:
 
 
 def _check_tail(values: Values) -> None:
-    """Weights of a classifier have all channels; of a file or a run it is seen when it is read."""
+    """Refuses a reduced tail with the weights of a classifier, which have all channels.
+
+    Weights from a file or a run are checked when they are read.
+    """
     if _values(values, "model.reduced_tail", "model.pretrained") == (True, "mobilenet_v3_large"):
         raise ConfigError(
             "model.reduced_tail is True, but model.pretrained is 'mobilenet_v3_large', whose last "
@@ -187,7 +191,10 @@ def _check_tail(values: Values) -> None:
 
 
 def _check_coarsest_norms(values: Values) -> None:
-    """The variance of one value is 0, and so would be the running one that is detected with."""
+    """Refuses batches in which a batch norm of the coarsest level would see a single value.
+
+    The variance of a single value is 0, and so would be the running variance used for detection.
+    """
     found = _values(values, "batch_size", "model.name", "model.norm")
     if found is None or found[1] != "ssdlite" or found[2] == "group_norm":
         return
@@ -201,7 +208,7 @@ def _check_coarsest_norms(values: Values) -> None:
 
 
 def _check_channels(values: Values) -> None:
-    """Checks that means and colours have as many channels as the images."""
+    """Checks that pixel statistics and colour augmentations match the channels of the images."""
     channels = values.get("model.in_channels", 3)
     for name in ("model.pixel_mean", "model.pixel_std"):
         count = len(values.get(name, (0, 0, 0)))
@@ -227,7 +234,7 @@ def _check_channels(values: Values) -> None:
 
 
 def _check_split(values: Values) -> None:
-    """Checks that some images are left to train on, and that all options of the split are known."""
+    """Checks that images are left to train on, and that all options of the split are known."""
     known = {"data.split.val", "data.split.test", "data.split.seed"}
     for name, value in values.items():
         if name == "data.split" or (name.startswith("data.split.") and name not in known):
@@ -241,7 +248,7 @@ def _check_split(values: Values) -> None:
         raise ConfigError(f"{words}, which leaves no images to train on; give smaller shares.")
 
 
-#: Keys that say the same length, the first in images, the second in epochs.
+#: Pairs of keys for the same length, the first in images and the second in epochs.
 LENGTHS = (
     ("schedule.images", "schedule.epochs"),
     ("schedule.warmup_images", "schedule.warmup_epochs"),
@@ -265,9 +272,9 @@ def _check_lengths(values: Values) -> None:
 
 
 def _check_schedule(values: Values) -> None:
-    """Checks that the rate reaches its full value, and decays within the run."""
+    """Checks that the learning rate reaches its full value, and decays within the run."""
     found = _values(values, "schedule.images", "schedule.warmup_images", "batch_size")
-    if found is not None and None not in found:  # of lengths in epochs it is known with the data
+    if found is not None and None not in found:  # lengths in epochs are checked with the data
         check_warmup(*found)
     found = _values(values, "schedule.name", "schedule.decay_at")
     if found is not None and found[0] == "step":
@@ -275,10 +282,10 @@ def _check_schedule(values: Values) -> None:
 
 
 def check_warmup(images: int, warmup_images: int, batch_size: int) -> None:
-    """Refuses a warm-up as long as the whole run, where its length is in images.
+    """Refuses a warm-up that takes the whole run; lengths are in images.
 
     Raises:
-      ConfigError: it does.
+      ConfigError: the warm-up takes the whole run.
     """
     total, warmup = -(-images // batch_size), -(-warmup_images // batch_size)
     if warmup >= total:

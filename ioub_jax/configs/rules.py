@@ -1,4 +1,4 @@
-"""Rules for the values of keys: type and range, and how both are written."""
+"""Rules for the values of keys: type and range, and their descriptions in words."""
 
 import dataclasses
 import math
@@ -12,10 +12,10 @@ class Rule:
 
     Attributes:
       kind: the type that a configuration holds.
-      is_kind: whether a value is of the type.
-      kind_words: how the type is written.
-      is_allowed: whether a value of the type is one of those allowed.
-      words: how the range is written; empty where every value of the type is allowed.
+      is_kind: tells whether a value is of the type.
+      kind_words: the type in words.
+      is_allowed: tells whether a value of the type is allowed.
+      words: the range in words; empty if every value of the type is allowed.
       optional: whether None is allowed, too.
     """
 
@@ -32,7 +32,7 @@ class Rule:
         return ", ".join(part for part in parts if part)
 
     def fault(self, value: Any) -> str | None:
-        """The requirement that a value violates, in words; None for an allowed value."""
+        """The requirement that a value violates, in words; None if the value is allowed."""
         if value is None and self.optional:
             return None
         if not self.is_kind(value):
@@ -41,7 +41,7 @@ class Rule:
 
 
 def or_none(rule: Rule) -> Rule:
-    """A rule that allows None as well."""
+    """The same rule, but None is allowed, too."""
     return dataclasses.replace(rule, optional=True)
 
 
@@ -88,7 +88,7 @@ def above(low: float) -> Rule:
 
 
 def between(is_allowed: Callable[[float], bool], words: str) -> Rule:
-    """A number within two limits, written as in `words`."""
+    """A number in a range, which `words` describes."""
     return Rule(float, _is_number, "a number", is_allowed, words)
 
 
@@ -125,7 +125,7 @@ def _listed(choices: tuple[Any, ...]) -> str:
 
 
 def _is_tuple_of(is_member: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    # A list where a tuple is meant, as of a configuration that was read from JSON.
+    # A configuration that was read from JSON has lists instead of tuples.
     return lambda value: isinstance(value, tuple | list) and all(map(is_member, value))
 
 
@@ -143,7 +143,7 @@ def names() -> Rule:
 
 
 def one_or_several(example: str) -> Rule:
-    """A text, or a tuple of several as in the example."""
+    """A text, or a tuple of several texts as in the example."""
     are_texts = _is_tuple_of(_is_text)
     return Rule(
         object,
@@ -153,7 +153,7 @@ def one_or_several(example: str) -> Rule:
 
 
 def class_weights() -> Rule:
-    """Weights of classes, by hand or by a rule."""
+    """Weights of classes: numbers, or the name of a formula."""
 
     def is_named(value: Any) -> bool:
         if not _is_text(value):
@@ -179,12 +179,12 @@ def class_weights() -> Rule:
 
 
 def numbers(is_allowed: Callable[[Any], bool], words: str) -> Rule:
-    """A tuple of numbers that `words` describe, tuple included."""
+    """A tuple of numbers; `words` describes the whole rule."""
     return Rule(tuple, lambda value: _are_numbers(value) and is_allowed(value), words)
 
 
 def numbers_above(low: float, count: int, words: str) -> Rule:
-    """A tuple of that many numbers above another."""
+    """A tuple of `count` numbers above `low`."""
     return numbers(lambda value: len(value) == count and min(value) > low, words)
 
 

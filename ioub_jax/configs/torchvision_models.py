@@ -60,7 +60,7 @@ _RETINANET: dict[str, Any] = {
     },
 }
 
-# A point is the centre of a square of a stride.
+# A point is the centre of a square anchor whose side is the stride.
 _FCOS: dict[str, Any] = {
     "model": {
         **_RETINANET["model"],
@@ -109,7 +109,7 @@ _SSD300: dict[str, Any] = {
         "width": 64,
         "frozen_stages": 1,
         "pretrained": None,
-        # Caffe's: the mean is subtracted, nothing is divided.
+        # Caffe's normalisation: the mean is subtracted, without division.
         "pixel_mean": (0.48235 * 255, 0.45882 * 255, 0.40784 * 255),
         "pixel_std": (1.0, 1.0, 1.0),
         "dtype": "float32",
@@ -184,20 +184,23 @@ _OTHERS = {
     "ssd300_vgg16": _SSD300,
     "ssdlite320_mobilenet_v3_large": _SSDLITE320,
 }
-#: Those whose first output of an anchor is the background, which see images of one size.
+#: Detectors with inputs of a fixed size, whose first class output is the background.
 SSDS = ("ssd300_vgg16", "ssdlite320_mobilenet_v3_large")
 
 
 def torchvision_config(architecture: str) -> dict[str, Any]:
-    """Values of a configuration that make it one of torchvision's detectors.
+    """Values of configuration keys that make a detector equal to one of torchvision's.
 
     Args:
       architecture: 'retinanet_resnet50_fpn', 'retinanet_resnet50_fpn_v2', 'fcos_resnet50_fpn',
         'ssd300_vgg16' or 'ssdlite320_mobilenet_v3_large'.
 
     Returns:
-      Nested dicts with some keys of `model`, `anchors`, `matcher`, `loss`, `evaluation` and `data`
-      of `ioub_jax/configs/keys.py`, to update a configuration with.
+      nested dicts with some of the keys of `model`, `anchors`, `matcher`, `loss`, `evaluation` and
+      `data` in `ioub_jax/configs/keys.py`, with which a configuration can be updated.
+
+    Raises:
+      ValueError: there is no such detector.
     """
     if architecture in _OTHERS:
         return copy.deepcopy(_OTHERS[architecture])

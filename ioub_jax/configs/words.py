@@ -5,10 +5,10 @@ from typing import Any
 
 
 def describe(settings: Mapping[str, Any]) -> str:
-    """Data, canvases, detector and length of a training, in a sentence.
+    """A sentence on the data, canvases, detector and length of a training.
 
     Args:
-      settings: the whole configuration, as JSON can hold it.
+      settings: the whole configuration as nested mappings, as read from JSON.
     """
     data, model, schedule = settings["data"], settings["model"], settings["schedule"]
     canvases = ", ".join(f"{height}x{width}" for height, width in data["canvases"])

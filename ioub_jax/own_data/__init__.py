@@ -1,7 +1,7 @@
 """Your own data: the data set in a folder, and a configuration that suits it.
 
-`look_at("boards")` finds the data set of a folder and measures it; `ioub check_data --data=boards`
-tells what it found, and `ioub train --data=boards` trains with it.
+`look_at("boards")` finds the data set in a folder and measures it; `ioub check_data --data=boards`
+reports what it found, and `ioub train --data=boards` trains with it.
 """
 
 from ioub_jax.own_data.folders import FORMATS, Found, find

@@ -38,7 +38,7 @@ def check_path(path: pathlib.Path) -> None:
     """Checks that a configuration can be written to a file, before any data is read.
 
     Raises:
-      ConfigError: it is there already, is no .py, or its folder is not there.
+      ConfigError: the file exists already, is not a .py, or its folder does not exist.
     """
     if path.suffix != ".py":
         raise ConfigError(f"{path}: a configuration is a Python file; name it {path.stem}.py.")
@@ -52,18 +52,18 @@ def write(path: pathlib.Path, data: OwnData) -> None:
     """Writes the configuration of a data set, with a reason for every value.
 
     Args:
-      path: the file, which is not there yet.
-      data: what was found.
+      path: the file, which must not exist yet.
+      data: the data set and the values that suit it.
 
     Raises:
-      ConfigError: as `check_path`.
+      ConfigError: for the reasons in `check_path`.
     """
     check_path(path)
     files.write_text(path, text(data, path))
 
 
 def text(data: OwnData, path: pathlib.Path) -> str:
-    """Text of the file that `write` writes."""
+    """The text of the file that `write` writes."""
     lines = [f"    # {line}" for line in _wrapped(f"{data.found.title}, in {data.found.place}.")]
     lines += [_assignment(key, value) for key, value in data.found.keys.items()]
     before = None
@@ -98,7 +98,7 @@ def _wrapped(sentence: str) -> list[str]:
 
 
 def _assigned(setting: Setting, *, starts: bool) -> list[str]:
-    """The line of a setting; of anchors only for the detectors that match boxes to them by IoU."""
+    """The lines of a setting; a setting of anchors is conditional on a matching by IoU."""
     line = _assignment(setting.key, setting.value)
     if not setting.key.startswith("anchors."):
         return [line]
@@ -111,7 +111,7 @@ def _assignment(key: str, value: object) -> str:
 
 
 def _written(value: object) -> str:
-    """A value as Python's formatters write it."""
+    """The source text of a value, in the style of Python's formatters."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""Search for a data set in a folder, in any format, and the keys that open it."""
+"""Search for a data set of any format in a folder, and for the keys that open it."""
 
 import collections
 import contextlib
@@ -12,11 +12,11 @@ from typing import Any
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources import coco_layout, voc_layout, yolo_layout
 
-#: What validation is, in words, where nothing names images for it.
+#: Description of the validation split if the data set has no images for validation.
 HELD_OUT = "held out of these"
 _HELD_OUT = 0.1
 _ORDER: tuple[str, ...] = ("train", "val", "test")
-# A folder is looked through for what it has instead of a data set, as far as this many files.
+# To describe a folder without a data set, its files are counted up to about this number.
 _MOST_FILES = 5_000
 
 
@@ -26,12 +26,12 @@ class Found:
 
     Attributes:
       format: a key of `FORMATS`.
-      title: what that is called.
-      place: where it lies: the folder, or a file in it.
-      keys: those of a configuration that open it, without `config.`.
-      splits: what 'train', 'val' and 'test' are, in words, as far as they are there.
-      notes: what is worth knowing, a sentence each.
-      others: other formats that the folder has, too.
+      title: name of the format.
+      place: the folder of the data set, or a file in it.
+      keys: values of the configuration keys that open the data set, by key without `config.`.
+      splits: descriptions of 'train', 'val' and 'test'; a split that does not exist is absent.
+      notes: remarks on the data set, one sentence each.
+      others: names of other formats of which the folder has a data set, too.
     """
 
     format: str
@@ -46,15 +46,15 @@ class Found:
 def find(path: str | os.PathLike[str], data_format: str | None = None) -> Found:
     """Finds the data set in a folder.
 
-    Where images for validation lack, a tenth of the training images is held out for it; images for
-    a test are left for that.
+    If there are no images for validation, a tenth of the training images is held out for it; images
+    for a test are not used as a substitute.
 
     Args:
-      path: a folder, or a file that describes a data set: a JSON, a data.yaml, an obj.data.
-      data_format: a key of `FORMATS`; None: the first of them that is there.
+      path: a folder, or a file that describes a data set: a JSON, a data.yaml or an obj.data.
+      data_format: a key of `FORMATS`; None for the first of them that is found.
 
     Raises:
-      DataError: there is no such folder, no data set in it, or it is broken.
+      DataError: the folder does not exist, contains no data set, or contains a broken one.
     """
     place = pathlib.Path(path).expanduser()
     if not place.exists():
@@ -68,7 +68,7 @@ def find(path: str | os.PathLike[str], data_format: str | None = None) -> Found:
     for _, look in tried.values():
         try:
             one = look(place)
-        except DataError as error:  # it is that format, and broken
+        except DataError as error:  # the data set has this format, but is broken
             failures.append(error)
             continue
         if one is not None:
@@ -82,7 +82,7 @@ def find(path: str | os.PathLike[str], data_format: str | None = None) -> Found:
 
 
 def _with_validation(found: Found) -> Found:
-    """The same with validation images, where the data set has none of its own."""
+    """The data set with held-out validation images if it has none of its own."""
     if "val" in found.splits:
         return found
     note = (
@@ -95,7 +95,7 @@ def _with_validation(found: Found) -> Found:
     return dataclasses.replace(found, keys=keys, splits=splits, notes=(*found.notes, note))
 
 
-# ------------------------------------------------------------------ one format each
+# ------------------------------------------------------------------ search by format
 
 
 def _coco(path: pathlib.Path) -> Found | None:
@@ -126,7 +126,7 @@ def _voc(path: pathlib.Path) -> Found | None:
     if layout is None:
         return None
     kept = dict(layout.splits)
-    if kept.get("val") == kept.get("test"):  # one of them stands for the other
+    if kept.get("val") == kept.get("test"):  # one of them substitutes for the other
         kept.pop("val", None)
     splits = {}
     for name, split in kept.items():
@@ -166,7 +166,7 @@ def _cityscapes(path: pathlib.Path) -> Found | None:
 
 
 def _tfds(path: pathlib.Path) -> Found | None:
-    """A data set prepared by TFDS: a version's folder, the data set's, or that of all."""
+    """Finds a data set prepared by TFDS in the folder of a version, a data set or all data sets."""
     if not path.is_dir():
         return None
     levels = ("*/" * depth for depth in range(4))
@@ -205,7 +205,8 @@ def _found(
     return Found(name, FORMATS[name][0], place, keys, splits, tuple(notes))
 
 
-#: `config.data.source` -> what the format is called, and what finds it, the surest first.
+#: `config.data.source` -> the name of the format, and the function that finds a data set in it. The
+#: formats that are recognised most reliably come first.
 FORMATS: dict[str, tuple[str, Callable[[pathlib.Path], Found | None]]] = {
     "tfds": ("a data set prepared by TFDS", _tfds),
     "cityscapes": ("Cityscapes", _cityscapes),
@@ -215,11 +216,11 @@ FORMATS: dict[str, tuple[str, Callable[[pathlib.Path], Found | None]]] = {
 }
 
 
-# ------------------------------------------------------------------ where there is none
+# ------------------------------------------------------------------ folders without a data set
 
 
 def _what_is_there(path: pathlib.Path, data_format: str | None) -> str:
-    """A sentence on the content of a folder without a data set, and on what it could have."""
+    """A sentence on the content of a folder without a data set, and on the known formats."""
     wanted = FORMATS[data_format][0] if data_format else "data set of a known format"
     if path.is_file():
         return (

@@ -1,4 +1,4 @@
-"""A single look at a folder of a user's data: its content, and the values that suit it."""
+"""Inspection of a folder of a user's data: its content, and the values that suit it."""
 
 import contextlib
 import dataclasses
@@ -29,9 +29,9 @@ class OwnData:
     Attributes:
       found: the data set.
       settings: the values that differ from the recipe, with their reasons.
-      lines: what was found, in three lines.
-      missing: what is missing or broken, a sentence each, of all splits.
-      argument: of the recipe: the detector, the backbone and the arm.
+      lines: a description of the data set in three lines.
+      missing: what is missing or broken in any split, one sentence each.
+      argument: the argument of the recipe: the detector, the backbone and the arm.
     """
 
     found: Found
@@ -52,16 +52,16 @@ class OwnData:
 def look_at(
     path: str | os.PathLike[str], data_format: str | None = None, argument: str = ""
 ) -> OwnData:
-    """Finds the data set of a folder, measures its training images and looks for gaps.
+    """Finds the data set in a folder, measures its training images and looks for faults.
 
     Args:
       path: as for `find`.
       data_format: as for `find`.
-      argument: of the recipe `small_data`, such as 'small' or 'atss,baseline'; where it has no
-        backbone, Lite0 if its weights are installed.
+      argument: the argument of the recipe `small_data`, such as 'small' or 'atss,baseline'. If it
+        names no backbone, this is Lite0 if its weights are installed.
 
     Raises:
-      DataError: there is no data set, or its training images cannot be opened at all.
+      DataError: there is no data set, its training images cannot be opened, or they have no box.
       ValueError: `argument` has an unknown word.
     """
     found = find(path, data_format)
@@ -79,7 +79,7 @@ def look_at(
         )
     missing = [*found.notes, *unopened]
     for split, images in opened.items():
-        if found.splits[split] != HELD_OUT:  # those are told with the training images
+        if found.splits[split] != HELD_OUT:  # held-out images are reported with the training images
             missing.extend(_problems_of(images, split))
     without_boxes = _without_boxes(config.data, found, source)
     missing.extend(setting.why for setting in without_boxes)
@@ -89,7 +89,7 @@ def look_at(
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Hides the log lines of opening, which come again when the data is used."""
+    """Hides the log lines on opening a data set, which appear again when it is used."""
     logger = logging.getLogger("ioub_jax")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -102,7 +102,7 @@ def _quietly() -> Iterator[None]:
 def _open_all(
     data: ml_collections.ConfigDict, found: Found
 ) -> tuple[Source, dict[str, Source], list[str]]:
-    """The training images, the images of all splits, and errors of splits that cannot be opened."""
+    """The training images, the images of every split, and a sentence per split with an error."""
     opened: dict[str, Source] = {"train": data_parts.open_source(data, "train")}
     unopened = []
     for split in ("val", "test"):
@@ -125,17 +125,17 @@ def _set(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
     *path, last = key.split(".")
     for name in path:
         config = config[name]
-    with config.ignore_type():  # one file or several
+    with config.ignore_type():  # a value may be one file or several
         config[last] = value
 
 
 def _without_boxes(
     data: ml_collections.ConfigDict, found: Found, source: Source
 ) -> tuple[Setting, ...]:
-    """The classes to learn, if the training images lack boxes of others."""
+    """The setting that leaves out classes without a box in the training images, if needed."""
     names = source.classes
     if "classes" not in data[found.format] or list(names) == [str(k) for k in range(len(names))]:
-        return ()  # without names the numbers are the classes, all of them
+        return ()  # classes without names are their numbers, which must all be kept
     labels = set(annotations_of(source).labels.tolist())
     empty = [name for label, name in enumerate(names) if label not in labels]
     if not empty:
@@ -152,7 +152,7 @@ def _without_boxes(
 
 
 def _problems_of(source: Source, split: str) -> Iterator[str]:
-    """Faults that leave parts of a split out, kind by kind, with the first of each."""
+    """Yields a sentence for each kind of fault that leaves out parts of a split, with the first."""
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
     for problem in source.skipped:
@@ -163,7 +163,7 @@ def _problems_of(source: Source, split: str) -> Iterator[str]:
 
 
 def _lines(found: Found, opened: dict[str, Source]) -> Iterator[str]:
-    """Lines on the place, the content and the subject of the data."""
+    """Yields a line each on the place, the images and the classes of the data."""
     also = f" (also there: {', '.join(found.others)})" if found.others else ""
     yield f"Found {found.title} in {found.place}{also}."
     parts = []

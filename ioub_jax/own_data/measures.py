@@ -1,4 +1,4 @@
-"""Values of keys that suit a data set, measured on it, each with its reason."""
+"""Values of configuration keys measured on a data set, each with its reason."""
 
 import dataclasses
 import math
@@ -14,18 +14,19 @@ from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.diagnostics import anchor_fit
 from ioub_jax.diagnostics.anchor_advice import NOTEWORTHY, Anchoring, find_remedy
 
-# An object of that many pixels has features on the finest level, of stride 8, that tell it apart.
+# An object with a side of this many pixels has enough features on the finest level, of stride 8.
 _SMALL_OBJECT = 20.0
-# Of the objects that many may be smaller; a class of less objects than these decides nothing.
+# This share of the objects may be smaller. A class with fewer objects than this has no influence.
 _SMALLER, _FEWEST_OF_A_CLASS = 0.1, 10
-# Longer sides of a canvas: below, the coarsest levels have nothing to see; above, a step takes many
-# seconds on a CPU.
+# Limits of the longer side of a canvas. On a smaller canvas the coarsest levels have too few cells;
+# with a larger one a step takes many seconds on a CPU.
 _SHORTEST, _LONGEST = 256, 1024
 _MULTIPLE = 16
 _MOST_CANVASES = 3
-_WORTH_A_CANVAS = 0.1  # of padding: each is a compilation
-# How many images a training sees: as many as make a small data set converge, and a large one often
-# enough.
+# A further canvas must save this share of padding, since each canvas is compiled separately.
+_WORTH_A_CANVAS = 0.1
+# The least images that a training sees, so that it converges on a small data set, and the least
+# epochs, so that it sees a large data set often enough.
 _FEWEST_IMAGES, _FEWEST_EPOCHS = 7_000, 12
 _EVALUATIONS = 10
 
@@ -35,9 +36,9 @@ class Setting:
     """The value of a key.
 
     Attributes:
-      key: with its dots, without `config.`.
-      value: what suits the data.
-      why: a sentence or two.
+      key: the key with its dots, without `config.`.
+      value: the value that suits the data.
+      why: the reason, in one or two sentences.
     """
 
     key: str
@@ -46,11 +47,11 @@ class Setting:
 
 
 def measure(config: ml_collections.ConfigDict, annotations: Annotations) -> list[Setting]:
-    """The values of a recipe that depend on the data.
+    """Measures the values of a recipe that depend on the data.
 
     Args:
-      config: the recipe, with what opens the data.
-      annotations: of the training images.
+      config: the recipe, with the keys that open the data.
+      annotations: the annotations of the training images.
 
     Returns:
       the settings, in the order of the configuration.
@@ -86,7 +87,7 @@ def measure(config: ml_collections.ConfigDict, annotations: Annotations) -> list
 
 
 def _canvases(annotations: Annotations) -> Setting:
-    """The size at which most objects are seen, on as few canvases as keep the padding small."""
+    """Canvases large enough for most objects, and as few as possible with little padding."""
     sizes = annotations.sizes
     short, long = (float(np.median(sides)) for sides in (sizes.min(axis=1), sizes.max(axis=1)))
     small = _small_objects(annotations)
@@ -108,7 +109,11 @@ def _canvases(annotations: Annotations) -> Setting:
 
 
 def _small_objects(annotations: Annotations) -> float:
-    """The side below which a tenth of all objects are, or half of those of a class."""
+    """The size in pixels below which a tenth of all objects lie, or half of those of some class.
+
+    The size of an object is the square root of its box's area. Of these values, for all objects and
+    for each class with enough objects, the smallest is returned.
+    """
     kept = ~annotations.crowd
     sides = annotations.boxes[kept, 2:] - annotations.boxes[kept, :2]
     objects = np.sqrt(np.maximum(sides, 0).prod(axis=1))
@@ -128,7 +133,7 @@ def _rounded(side: float) -> int:
 
 
 def _few(sizes: np.ndarray, resize: Resize) -> tuple[Size, ...]:
-    """One canvas, and more where they save much padding."""
+    """One canvas, or more if they save much padding."""
     best: tuple[Size, ...] = ()
     least = math.inf
     for count in range(1, _MOST_CANVASES + 1):
@@ -140,9 +145,9 @@ def _few(sizes: np.ndarray, resize: Resize) -> tuple[Size, ...]:
 
 
 def _anchors(config: ml_collections.ConfigDict, annotations: Annotations) -> list[Setting]:
-    """Sizes and ratios for the boxes that the recipe's anchors do not reach."""
+    """Anchor sizes and ratios for boxes that the recipe's anchors do not reach; empty if few."""
     if config.matcher.name != "iou":
-        return []  # no box has to be like an anchor there
+        return []  # other matchers do not need anchors similar to the boxes
     detector = detectors.create(config, num_classes=1)
     canvases = tuple(map(tuple, config.data.canvases))
     anchoring = Anchoring(detector.levels, canvases, Resize("fit"), has_one_size=True)
@@ -161,7 +166,7 @@ def _anchors(config: ml_collections.ConfigDict, annotations: Annotations) -> lis
 
 
 def _schedule(images: int, batch_size: int) -> Iterator[Setting]:
-    """Length of the schedule, from the number of images."""
+    """Yields the settings on the length of the run, by the number of images."""
     epochs = max(_FEWEST_EPOCHS, math.ceil(_FEWEST_IMAGES / images))
     seen = -(-images * epochs // batch_size) * batch_size
     yield Setting(

@@ -36,7 +36,7 @@ Categories = Sequence[tuple[int | str, str]]
 
 
 def bit_depth_of(source: Source) -> int | None:
-    """Bit depth at which a data set's 16-bit images are read; None without image files."""
+    """Bit depth at which a data set's 16-bit images are read; None if it has no image files."""
     return source.reading.bit_depth if isinstance(source, AnnotatedImages) else None
 
 

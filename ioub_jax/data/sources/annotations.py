@@ -1,4 +1,4 @@
-"""The annotations of a whole data set in a few flat arrays."""
+"""The annotations of a whole data set as a few flat arrays."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from ioub_jax.data.sources.example import Example, create_example
 class Annotations:
     """The objects of n images, m in all, image after image.
 
-    A few arrays instead of an object an image: COCO's 118,000 images are copied into a worker
-    process in a fraction of a second.
+    A few arrays are used instead of one Python object per image, so that the annotations of COCO's
+    118,000 images are copied into a worker process in a fraction of a second.
 
     Attributes:
       image_ids: int64 `[n]`, the data set's own ids.
       sizes: int64 `[n, 2]`, height and width of each image in pixels.
-      offsets: int64 `[n + 1]`, image i has objects `offsets[i]` to `offsets[i + 1] - 1`.
+      offsets: int64 `[n + 1]`; image i has the objects `offsets[i]` to `offsets[i + 1] - 1`.
       boxes: float32 `[m, 4]`, xyxy in pixels of the image, right and bottom edge exclusive.
       labels: int32 `[m]`, contiguous classes 0..C-1.
       crowd: bool `[m]`, COCO's iscrowd.
@@ -43,11 +43,11 @@ class Annotations:
 
     @property
     def counts(self) -> np.ndarray:
-        """int64 `[n]`, the objects of each image."""
+        """Number of objects in each image, int64 `[n]`."""
         return np.diff(self.offsets)
 
     def images_with(self, chosen: np.ndarray) -> np.ndarray:
-        """True where an image has one of the objects that a mask chooses, bool `[n]`."""
+        """True where an image has an object chosen by the mask, bool `[n]`."""
         chosen_before = np.concatenate([[0], np.cumsum(chosen)])
         return np.diff(chosen_before[self.offsets]) > 0
 
@@ -69,7 +69,7 @@ class Annotations:
         counts = self.counts[images]
         offsets = np.concatenate([[0], np.cumsum(counts)])
         if np.all(images[1:] > images[:-1]):
-            # A mask takes an eighth of the memory of positions.
+            # A mask takes an eighth of the memory that positions take.
             is_chosen = np.zeros(len(self), bool)
             is_chosen[images] = True
             objects = np.repeat(is_chosen, self.counts)
@@ -81,7 +81,7 @@ class Annotations:
         )
 
     def without_ignored(self) -> "Annotations":
-        """The annotations of all images without the regions to ignore."""
+        """The annotations of all images, without the regions to ignore."""
         kept = ~self.ignored
         kept_before = np.concatenate([[0], np.cumsum(kept)])
         return Annotations(
@@ -89,7 +89,7 @@ class Annotations:
         )
 
     def _of_objects(self, objects: np.ndarray) -> dict[str, np.ndarray]:
-        """Arrays of the objects that a mask or positions choose."""
+        """The arrays of the objects chosen by a mask or by positions."""
         return {name: getattr(self, name)[objects] for name in _PER_OBJECT}
 
 
@@ -111,7 +111,7 @@ def collect_annotations(examples: Sequence[Example], sizes: np.ndarray) -> Annot
     """Joins the objects of many images.
 
     Args:
-      examples: one for each of n images; their pixels are not looked at.
+      examples: one for each of n images; their pixels are not used.
       sizes: `[n, 2]`, height and width of each image.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Some images of a data set, chosen to look at."""
+"""Selection of some images of a data set to look at."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from ioub_jax.data.sources.example import Example, Source
 
 
 def evenly(positions: np.ndarray, count: int) -> np.ndarray:
-    """That many of some positions, evenly spread, in order; all if there are fewer."""
+    """Picks `count` of the positions, evenly spread, in order; all if there are fewer."""
     positions = np.asarray(positions, np.int64)
     if not len(positions) or count < 1:
         return positions[:0]
@@ -21,19 +21,20 @@ def to_look_at(
     per_class: int | None = None,
     order: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Images with objects, spread over a data set, or the first ones of an order.
+    """Chooses images with objects, spread over a data set, or the first images of an order.
 
-    With `per_class` the images are those of every class, of the rarest first: an image counts for
-    each class that it has an object of. Where no image has an object, images without are taken.
+    With `per_class`, images are chosen for every class, starting with the rarest; an image counts
+    for each class of which it has an object. If no image has an object, images without objects are
+    chosen.
 
     Args:
-      annotations: of all images; regions to ignore are no objects.
-      count: how many images; with `per_class` it says nothing.
-      per_class: how many images with an object of each class, where there are so many.
-      order: `[n]`, all positions, the most wanted first; None: none is wanted more than another.
+      annotations: the annotations of all images; regions to ignore do not count as objects.
+      count: how many images; with `per_class` only used if no image has an object.
+      per_class: how many images with an object of each class, if there are that many.
+      order: `[n]`, all positions, the most wanted first; None for no preference.
 
     Returns:
-      int64 positions, in the order, or ascending where there is none.
+      int64 positions, in the given order, or ascending if there is none.
     """
     annotations = annotations.without_ignored()
     ranks = np.arange(len(annotations)) if order is None else np.argsort(order)
@@ -56,18 +57,18 @@ def to_look_at(
 
 
 def _images_of_classes(annotations: Annotations) -> list[np.ndarray]:
-    """The positions of the images with each class that has objects."""
+    """The positions of the images with an object of each class, for classes that have objects."""
     images = np.repeat(np.arange(len(annotations)), annotations.counts)
     labels = np.unique(annotations.labels)
     return [np.unique(images[annotations.labels == label]) for label in labels if label >= 0]
 
 
 class ChosenImages:
-    """A `Source` of some images of another one.
+    """A `Source` of some of the images of another source.
 
     Args:
-      source: the other one.
-      positions: which of its images, in which order.
+      source: the other source.
+      positions: the positions of the images in the other source, in their new order.
     """
 
     def __init__(self, source: Source, positions: np.ndarray) -> None:
@@ -84,19 +85,19 @@ class ChosenImages:
         return self._source[self._of(index)]
 
     def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
-        """As `load` of the other source."""
+        """Calls `load` of the other source."""
         return self._source.load(self._of(index), at_least)
 
     def annotations(self, index: int) -> Example:
-        """As `annotations` of the other source."""
+        """Calls `annotations` of the other source."""
         return self._source.annotations(self._of(index))
 
     def image_id(self, index: int) -> int:
-        """As `image_id` of the other source."""
+        """Calls `image_id` of the other source."""
         return self._source.image_id(self._of(index))
 
     def describe(self, index: int) -> str:
-        """As `describe` of the other source."""
+        """Calls `describe` of the other source."""
         return self._source.describe(self._of(index))
 
     @property

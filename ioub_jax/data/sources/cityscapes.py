@@ -14,7 +14,7 @@ from ioub_jax.data.sources.example import Census, Example, create_example
 from ioub_jax.data.sources.file_source import FileSource
 from ioub_jax.data.sources.regions import ignored_regions
 
-#: The classes that Cityscapes evaluates instances of, with the devkit's label ids.
+#: The classes whose instances Cityscapes evaluates, with the devkit's label ids.
 CITYSCAPES_CATEGORIES = {
     "person": 24,
     "rider": 25,
@@ -25,17 +25,17 @@ CITYSCAPES_CATEGORIES = {
     "motorcycle": 32,
     "bicycle": 33,
 }
-# The devkit's other labels. They are no objects but cover what lies behind them.
+# The devkit's other labels. Their polygons are not objects but cover what lies behind them.
 _OTHER_LABELS = {
     *("unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic"),
     *("ground", "road", "sidewalk", "parking", "rail track", "building", "wall", "fence"),
     *("guard rail", "bridge", "tunnel", "pole", "polegroup", "traffic light", "traffic sign"),
     *("vegetation", "terrain", "sky", "caravan", "trailer"),
 }
-# The devkit does not draw this one: the car around it shows through.
+# The devkit does not draw this label: the car behind it stays visible.
 _TRANSPARENT = "license plate"
 _GROUP = "group"
-# OpenCV draws polygons in fixed-point numbers; no image is as large as this.
+# Limit of coordinates, since OpenCV draws polygons in fixed-point numbers; no image is this large.
 _LARGEST = 2**15
 
 _CHECK_ROOT = "set config.data.cityscapes.root to the folder with leftImg8bit and gtFine."
@@ -46,28 +46,28 @@ _SKIP_OBJECT = "or set config.data.on_error='skip' to leave the object out."
 class CityscapesSource(FileSource):
     """The images of one split of Cityscapes with the boxes of its eight instance classes.
 
-    A box encloses what is visible of an object, as the devkit's instanceIds images show it
-    (json2instanceImg.py): the polygons are drawn in the order of the file, later ones cover
-    earlier ones, and an edge belongs to its polygon. With columns x0..x1 a box is x0 to x1 + 1.
-    OpenCV draws here and Pillow there, so that a few boxes differ by a pixel. `area` counts the
-    visible pixels. An object that others cover altogether is no object; deleted ones are not
-    drawn. Of objects with the same label and polygon one is read, and a polygon that sticks out of
-    its image is drawn as far as it is inside; `census` counts both. Each group ('cargroup') is a
-    crowd of its class with a box of its own.
+    A box encloses the visible part of an object, as in the devkit's instanceIds images
+    (json2instanceImg.py): the polygons are drawn in the order of the file, later polygons cover
+    earlier ones, and an edge belongs to its polygon. A box around the columns x0..x1 reaches from
+    x0 to x1 + 1. The polygons are drawn with OpenCV here and with Pillow in the devkit, so that a
+    few boxes differ by a pixel. `area` is the number of visible pixels. An object that is covered
+    completely is left out, and deleted objects are not drawn. Objects with the same label and
+    polygon are read once, and a polygon that sticks out of its image is clipped to it; `census`
+    counts both. Each group ('cargroup') is a crowd of its class with its own box.
 
-    `image_id` is the position in the sorted list of images, from 1: it stays the same whatever is
-    skipped. The published annotations of the test split hold no objects.
+    `image_id` is the position in the sorted list of images, from 1; it does not depend on which
+    images are skipped. The published annotations of the test split contain no objects.
 
     With `on_error='skip'` a bad object that may be of one of the classes becomes a region to
     ignore, and a bad image is left out of the data set, each with a `Problem` in `skipped`.
 
     Args:
-      root: the folder that holds leftImg8bit and gtFine.
+      root: the folder that contains leftImg8bit and gtFine.
       split: 'train', 'val' or 'test'.
       on_error: 'raise' or 'skip'.
 
     Raises:
-      DataError: with one sentence, about the first thing that is wrong.
+      DataError: the data set cannot be used; its sentence is about the first fault.
       ValueError: `on_error` is unknown.
     """
 
@@ -106,7 +106,7 @@ class CityscapesSource(FileSource):
 
 
 def _list_files(folder: pathlib.Path, suffix: str) -> dict[str, pathlib.Path]:
-    """The files of all cities of a split, by 'city/name' without the suffix."""
+    """The files of all cities in a split, by 'city/name' without the suffix."""
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; {_CHECK_ROOT}", "folder")
     files = {
@@ -133,7 +133,7 @@ def _missing(folder: pathlib.Path, part: str, split: str, name: str) -> DataErro
 
 
 def _read_polygons(path: pathlib.Path) -> tuple[tuple[int, int], list]:
-    """Height and width of the image and its objects, as one file has them."""
+    """Height and width of an image, and its objects as written in its annotation file."""
     try:
         content = json.loads(path.read_bytes())
         height, width, objects = (content[key] for key in ("imgHeight", "imgWidth", "objects"))
@@ -160,7 +160,7 @@ def _count_objects(entries: list) -> int:
 def _read_objects(
     entries: list, size: tuple[int, int], image_id: int, path: pathlib.Path, problems: Problems
 ) -> Example:
-    """The visible objects of one image, and the regions that bad ones leave."""
+    """The visible objects of one image, and regions to ignore in place of bad objects."""
     classes = list(CITYSCAPES_CATEGORIES)
     polygons: dict[tuple[str, bool, bytes], np.ndarray] = {}
     regions, region_labels = [], []
@@ -175,12 +175,12 @@ def _read_objects(
             polygon = _read_polygon(points, size, f"{path}: object number {number} ({name})")
         except DataError as error:
             problems.add_error(error)
-            if name is None or name in classes:  # others are no objects
+            if name is None or name in classes:  # other labels are not objects
                 regions.append(_extent(points))
                 region_labels.append(-1 if name is None else classes.index(name))
             continue
         key = name, is_group, polygon.tobytes()
-        if polygons.pop(key, None) is not None:  # drawn where the last one of them is
+        if polygons.pop(key, None) is not None:  # drawn in the place of the last one
             problems.note("repeated", name in classes)
         polygons[key] = polygon
     labels = np.array([classes.index(key[0]) if key[0] in classes else -1 for key in polygons], int)
@@ -206,7 +206,7 @@ def _read_objects(
 
 
 def _extent(points: Any) -> np.ndarray:
-    """float64 `[4]`, the box around the corners of a polygon, NaN where they are not numbers."""
+    """The box around the corners of a polygon, float64 `[4]`; NaN if they are not numbers."""
     corners = _to_corners(points)
     if corners is None or len(corners) == 0:
         return np.full(4, np.nan)
@@ -214,7 +214,7 @@ def _extent(points: Any) -> np.ndarray:
 
 
 def _read_label(entry: Any, which: str) -> tuple[str, bool]:
-    """The devkit's label of an object, and whether it is a group of them."""
+    """The devkit's label of an object, and whether the object is a group."""
     label = entry.get("label") if isinstance(entry, dict) else None
     if not isinstance(label, str):
         raise DataError(
@@ -233,7 +233,7 @@ def _read_label(entry: Any, which: str) -> tuple[str, bool]:
 
 
 def _read_polygon(points: Any, size: tuple[int, int], which: str) -> np.ndarray:
-    """int32 `[n, 2]`, the pixels (x, y) of the corners; raises `DataError` if they are invalid."""
+    """The pixels (x, y) of the corners, int32 `[n, 2]`; raises `DataError` if they are invalid."""
     corners = _to_corners(points)
     if corners is None or not (np.abs(corners) < _LARGEST).all():
         kind, fault = "bad_box", "is not a list of pairs of finite numbers"
@@ -251,10 +251,10 @@ def _read_polygon(points: Any, size: tuple[int, int], which: str) -> np.ndarray:
 
 
 def _to_corners(points: Any) -> np.ndarray | None:
-    """float64 `[n, 2]`, rounded to pixels; None if it is not a list of pairs of numbers."""
+    """The corners rounded to pixels, float64 `[n, 2]`; None if it is not a list of pairs."""
     try:
         corners = np.array(points)
-    except ValueError:  # lists of several lengths
+    except ValueError:  # lists of different lengths
         return None
     if points == []:
         return corners.reshape(0, 2)
@@ -269,8 +269,8 @@ def visible_boxes(
     """The boxes of the visible parts of some polygons, each of which covers those before it.
 
     Args:
-      polygons: int32 `[n, 2]` each, the pixels (x, y) of the corners, in the order of drawing.
-      chosen: int64 `[m]`, which of them are asked for, ascending.
+      polygons: int32 `[n, 2]` each, the pixels (x, y) of the corners, in drawing order.
+      chosen: int64 `[m]`, positions of the polygons whose boxes are computed, ascending.
       size: height and width of the image.
 
     Returns:
@@ -281,7 +281,7 @@ def visible_boxes(
     if len(chosen) == 0:
         return boxes, area
     canvas = np.zeros(size, np.int32)
-    # What is drawn before the first of them, mostly the road and the sky, covers none.
+    # Polygons before the first chosen one, mostly the road and the sky, cover none of the chosen.
     for number in range(chosen[0], len(polygons)):
         cv2.fillPoly(canvas, [polygons[number]], number + 1)
     for row, number in enumerate(chosen):

@@ -1,4 +1,4 @@
-"""A data set with the labels of a detector: classes are matched by name."""
+"""Conversion of a data set to the labels of a detector: classes are matched by name."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from ioub_jax.data.sources.example import Source
 from ioub_jax.data.sources.file_source import AnnotatedImages
 from ioub_jax.data.sources.unlearned import classes_flag
 
-# Classes that one sentence names.
+# At most this many classes are named in one sentence.
 _MOST_TOLD = 10
 
 
@@ -22,29 +22,29 @@ def with_classes(
 ) -> Source:
     """The same data set with the labels of a detector, whatever its own order and ids.
 
-    A class keeps the id that the data set has for it, so that what is found can be compared with
-    its files. One that the data set lacks has the detector's id, or a new one where that is taken.
-    A class that the detector lacks is left out if there is no object of it.
+    A class keeps its id from the data set, so that detections can be compared with the data set's
+    files. A class that the data set lacks gets the detector's id, or a new id if that one is taken.
+    A class that the detector lacks is left out if it has no objects.
 
     Args:
       source: a data set.
       categories: the id and name of each label of the detector, or of its training data.
-      title: what a sentence calls the data set.
-      classes_key: the option whose classes leave others out, such as
-        'config.data.coco.classes'; None where there is none.
+      title: name of the data set in error messages.
+      classes_key: the option that restricts the data set to some classes, such as
+        'config.data.coco.classes'; None if there is no such option.
 
     Returns:
       the data set itself if it has these classes in this order, else another view of it.
 
     Raises:
-      DataError: there are objects of a class that the detector lacks.
+      DataError: the data set has objects of a class that the detector lacks.
     """
     names = tuple(name for _, name in categories)
     if tuple(source.classes) == names:
         return source
     labels = {name: label for label, name in enumerate(names)}
     new_labels = np.array([labels.get(name, -1) for name in source.classes], np.int64)
-    if not isinstance(source, AnnotatedImages):  # what it draws or computes has fixed classes
+    if not isinstance(source, AnnotatedImages):  # drawn or computed images have fixed classes
         raise _unknown(dict.fromkeys(source.classes), names, (), title, classes_key)
     counts = dict(zip(source.classes, source.boxes_of_classes().tolist(), strict=True))
     if any(count for name, count in counts.items() if name not in labels):
@@ -56,7 +56,7 @@ def with_classes(
 
 def _ids(categories: Sequence[tuple[int | str, str]], own: dict[str, int | str]) -> list[int | str]:
     """The data set's own id of each name; for other names, an id that none of its classes has."""
-    # '7' is the id 7, written otherwise.
+    # The ids '7' and 7 are the same.
     taken = {str(id_) for id_ in own.values()}
     texts = taken | {str(id_) for id_, _ in categories}
     free = max((int(text) for text in texts if text.isdecimal()), default=0) + 1
@@ -86,8 +86,8 @@ def _unknown(
     if len(told) > _MOST_TOLD:
         told[_MOST_TOLD:] = [f"and {len(told) - _MOST_TOLD:,} more"]
     way_out = "use data with the trained classes."
-    # All of the training data's names, since the flag may be given to a training, too; but a file
-    # that lists none of them refuses it.
+    # The flag names all classes of the training data, since it may be given to a training, too.
+    # A file that lists none of these classes would refuse the flag.
     if classes_key is not None and any(name in listed for name in names):
         way_out = (
             f"correct their names, or set {classes_flag(classes_key, names)} to leave them out."

@@ -23,46 +23,49 @@ from ioub_jax.data.sources.example import Census
 from ioub_jax.data.sources.file_source import FileSource
 from ioub_jax.data.sources.image_sizes import upright_sizes
 
-# The share of boxes that stick out of their images above which that is told. Cut objects are fewer.
+# If a larger share of the boxes sticks out of their images, a warning says so. Boxes of objects
+# that the image border cuts are fewer.
 _MANY = 1 / 3
 
 
 class CocoSource(FileSource):
     """The images and boxes of an instances JSON in COCO's format, COCO's own or any other.
 
-    The labels follow the ids of the categories, whatever their order in the file. `area` is the
-    annotation's, or the box's where it has none; `iscrowd` becomes `crowd`, and `difficult` and
-    `ignored`, which COCO itself does not have, the flags of those names. An annotation without a
-    box has the one around its polygons, its mask or its keypoints; other segmentations are never
-    looked at. A file without 'annotations', such as COCO's image_info_test-dev2017.json, has images
-    without objects. Images come in the order of the file. One in LVIS's format, whose images have a
-    `coco_url` and no `file_name`, has `federated`; to a training it is as any other.
+    Labels are numbered in the order of the category ids, whatever the order in the file. `area` is
+    the annotation's area, or the area of the box if the annotation has none. `iscrowd` becomes the
+    flag `crowd`; `difficult` and `ignored`, which COCO itself does not have, become the flags of
+    those names. An annotation without a box gets the box around its polygons, its mask or its
+    keypoints; segmentations of annotations with a box are not used. A file without 'annotations',
+    such as COCO's image_info_test-dev2017.json, has images without objects. Images have the order
+    of the file. A file in LVIS's format, whose images have a `coco_url` and no `file_name`, has
+    `federated`; training treats it like any other file.
 
-    What other tools write is read as the one thing that it can mean, and counted in `census`: ids
-    that are strings or floats, file names of other systems (`file_names.resolve`), ids of
-    annotations used twice, boxes listed twice, boxes whose corners are exchanged, CVAT's rotated
-    boxes (as the upright box around them) and boxes that leave their image (as the part inside). An
-    image id that is a name gets a number; `written_ids` has the name. An image without 'height' or
-    'width', or with 0, gets them from the header of its file, read here.
+    Deviations of other tools from the format are read if they have only one possible meaning, and
+    are counted in `census`: ids that are strings or floats, file names of other systems
+    (`file_names.resolve`), annotation ids used twice, boxes listed twice, boxes with exchanged
+    corners, CVAT's rotated boxes (read as the upright box around them) and boxes that leave their
+    image (read as the part inside it). If an image id is a name, a number replaces it, and
+    `written_ids` has the name. If 'height' or 'width' of an image is missing or 0, they are read
+    from the header of its file at once.
 
     With `on_error='skip'` a bad annotation leaves a region to ignore in its image, and a bad image
-    is left out of the data set (with its annotations), each with a `Problem` in `skipped`. What is
-    wrong with the file as a whole or with its categories raises either way.
+    is left out of the data set together with its annotations, each with a `Problem` in `skipped`.
+    Faults of the file as a whole and of its categories raise an error in any case.
 
     Args:
       annotation_file: the JSON, in UTF-8 with or without a byte order mark.
-      image_folder: what the file names of the images are relative to.
-      classes: names of categories, in the order of their labels: objects of the other categories
-        are no objects then. None or empty for all categories, sorted by id.
-      may_lack: whether the file may lack some of `classes`, as a split for validation may.
+      image_folder: the folder to which the file names of the images are relative.
+      classes: names of categories, in the order of their labels; objects of all other categories
+        are left out. None or empty for all categories, sorted by id.
+      may_lack: whether the file may lack some of `classes`, as a validation split may.
       on_error: 'raise' or 'skip'.
-      split: 'train', 'val' or 'test': whose keys of the configuration the sentences name.
-      exif: 'apply' where images are turned upright as they are read: sizes and boxes are then
-        of the upright ones.
+      split: 'train', 'val' or 'test': the split whose configuration keys error messages name.
+      exif: 'apply' if images are turned upright as they are read; sizes and boxes then refer to
+        the upright images.
 
     Raises:
-      DataError: with one sentence, about the first thing that is wrong: in the categories, then
-        the images, then the annotations, each in the order of the file.
+      DataError: the file cannot be used. Its sentence is about the first fault: in the categories,
+        then the images, then the annotations, each in the order of the file.
       ValueError: `on_error` is unknown.
     """
 
@@ -113,7 +116,7 @@ class CocoSource(FileSource):
 
 @dataclasses.dataclass(frozen=True)
 class _Opening:
-    """Parameters with which a file is opened, as `CocoSource` takes them."""
+    """The parameters of `CocoSource`, with which a file is opened."""
 
     path: pathlib.Path
     folder: pathlib.Path
@@ -124,7 +127,7 @@ class _Opening:
     exif: str
 
     def contents(self) -> Contents:
-        """The contents of the file, read or from the index."""
+        """The contents of the file, from the index or else read from the file."""
         options = {
             "classes": self.classes,
             "may_lack": self.may_lack,

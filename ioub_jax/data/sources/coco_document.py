@@ -1,4 +1,7 @@
-"""COCO's JSON a few thousand entries at a time: 25 million boxes are never objects all at once."""
+"""Reading of COCO's JSON in pieces of a few thousand entries, to save memory.
+
+A file may have 25 million boxes, too many to be Python objects at the same time.
+"""
 
 import functools
 import json
@@ -15,7 +18,7 @@ from ioub_jax.data.sources.json_outline import Outline
 
 _T = TypeVar("_T")
 _LISTS = ("images", "annotations")
-# Entries of a piece of a file that was read as a whole.
+# Number of entries per piece if a file was read as a whole.
 _ENTRIES = 1 << 16
 _ANYTHING = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -28,7 +31,7 @@ class Piece:
     """Consecutive entries of a list in the file.
 
     Args:
-      text: JSON of a list of them, or else the entries themselves.
+      text: the JSON text of a list of the entries, or the parsed entries themselves.
     """
 
     def __init__(self, text: bytes | list[Any]) -> None:
@@ -36,23 +39,23 @@ class Piece:
         self._entries: list[Any] = text if isinstance(text, list) else []
 
     def entries(self) -> list[Any]:
-        """The entries as Python values, as `json` reads them."""
+        """The entries as the Python values that `json` returns."""
         if not self._entries and isinstance(self._text, bytes):
             try:
                 self._entries = json.loads(self._text, object_hook=without_segmentation)
             except (ValueError, RecursionError) as error:
                 raise _NoJsonError from error
-            if not self._entries:  # one comma too many
+            if not self._entries:  # a superfluous comma
                 raise _NoJsonError
         return self._entries
 
     def decode(self, decoder: msgspec.json.Decoder[list[_T]]) -> list[_T] | None:
-        """The entries through a decoder; None if one of them does not match it."""
+        """The entries read by a decoder; None if an entry does not match the decoder's type."""
         if isinstance(self._text, list):
             return None
         try:
             entries = decoder.decode(self._text)
-            # msgspec does not look into the strings that it leaves out.
+            # msgspec does not check that the strings that it skips are UTF-8.
             if entries and (self._text.isascii() or self._text.decode()):
                 return entries
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -64,9 +67,10 @@ class Document:
     """The content of a file.
 
     Args:
-      head: its object; of its lists of images and of annotations the first entry, if any.
-      pieces: those of these lists, as often as they are asked for.
-      digest: SHA-256 of the file; None where it is not known.
+      head: the object in the file, but with at most the first entry of the lists of images and of
+        annotations.
+      pieces: functions that iterate over the pieces of these lists; they can be called repeatedly.
+      digest: SHA-256 of the file; None if it is not known.
 
     Attributes:
       head: as given.
@@ -84,7 +88,7 @@ class Document:
         self._pieces = pieces
 
     def pieces(self, name: str) -> Iterator[Piece]:
-        """The entries of 'images' or 'annotations', in their order."""
+        """The pieces of 'images' or 'annotations', in their order."""
         return self._pieces[name]() if name in self._pieces else iter(())
 
     def check(self) -> None:
@@ -102,17 +106,17 @@ def read_document(
 
     Args:
       path: the file.
-      load: reads it as a whole; raises `DataError` where that cannot be done.
-      read: what is made of it; it may be called twice.
+      load: reads the file as a whole; raises `DataError` if that is impossible.
+      read: computes the result from the document; it may be called twice.
 
     Returns:
-      what `read` does.
+      the result of `read`.
 
     Raises:
-      DataError: what `load` raises, and else what `read` does: what is wrong with a file as a
-        whole comes before what is wrong with an entry.
+      DataError: the error of `load`, or else that of `read`: faults of the file as a whole are
+        reported before faults of an entry.
     """
-    # What comes through a pipe comes once.
+    # A pipe can be read only once.
     try:
         file = path.open("rb") if path.is_file() else None
     except OSError:
@@ -152,7 +156,7 @@ def _by_pieces(file: BinaryIO) -> Document | None:
                 yield Piece(b"[%b]" % text)
 
     for name in _LISTS:
-        # Otherwise the key is there again, or written with an escape.
+        # Otherwise the key occurs twice, or is written with an escape.
         if head.get(name) != ([] if name in found.pieces else None):
             return None
     for name in found.pieces:
@@ -194,7 +198,7 @@ def _as_a_whole(content: Any) -> Document:
 
 
 def without_segmentation(entry: dict) -> dict:
-    """Drops segmentations, nine tenths of the memory, once an annotation with a box is parsed."""
+    """Removes the segmentation from a parsed annotation with a box; it takes 90 % of the memory."""
     if "segmentation" in entry and not has_no_box(entry.get("bbox")):
         del entry["segmentation"]
     return entry

@@ -7,7 +7,7 @@ from ioub_jax.coco_outlines import box_around, has_no_box
 _SKIP_BOX = "or set config.data.on_error='skip' to ignore the region of the box."
 _SKIP_ENTRY = "or set config.data.on_error='skip' to leave it out."
 
-#: The kinds of problem that are not called as they are found.
+#: The kind of problem for faults whose name is not itself a kind.
 KINDS = {"no_object": "broken_annotation", "bad_value": "broken_annotation"}
 
 
@@ -18,13 +18,13 @@ def explain(
 
     Args:
       fault: a kind of problem, or a key of `KINDS`.
-      written: the annotation.
-      number: its place in the file, from 1.
-      image: the name, height and width of its image; None where it has none.
-      of_value: what is wrong with a value of it.
+      written: the annotation as written.
+      number: place of the annotation in the file, from 1.
+      image: the name, height and width of its image; None if it has no image.
+      of_value: for the fault 'bad_value', what is wrong with the value.
 
     Returns:
-      the part of the sentence after the file.
+      the part of the sentence after the path of the file.
     """
     entry = written if isinstance(written, dict) else {}
     identity, owner, category, box = (
@@ -51,7 +51,7 @@ def explain(
         if fault == missing and entry.get(key) in (None, ""):
             told = f"{which} has no {key} ({'null' if key in entry else 'missing'}); give it one"
     if fault == "bad_box" and has_no_box(entry.get("bbox")) and not has:
-        # labelme2coco writes [] for lines of which no polygon is left.
+        # labelme2coco writes [] for lines, which do not become polygons.
         told = (
             f"{which} has the bbox {box} and no segmentation or keypoints to make one of; give it "
             "a box or delete it"

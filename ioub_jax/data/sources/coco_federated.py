@@ -19,10 +19,9 @@ class Federated:
     """Classes that were searched for in each image (LVIS, arXiv 1908.03195).
 
     Attributes:
-      absent: by the id of an image, the names of classes that it does not have.
-      partial: likewise, those of which not every object is annotated.
-      frequencies: by the name of a class 'r' (rare), 'c' (common) or 'f' (frequent), as the file
-        has it.
+      absent: image id -> names of the classes that were verified to be absent from the image.
+      partial: image id -> names of the classes of which not every object is annotated.
+      frequencies: class name -> 'r' (rare), 'c' (common) or 'f' (frequent), as written in the file.
     """
 
     absent: Mapping[int | str, tuple[str, ...]]
@@ -31,20 +30,20 @@ class Federated:
 
 
 def is_federated(head: Mapping[str, Any]) -> bool:
-    """True if a file is in that format, by its head (`coco_document.Document`)."""
+    """True if a file records verified classes, judged by its head (`coco_document.Document`)."""
     first = head["images"][:1]
     return bool(first) and isinstance(first[0], dict) and NEGATIVE in first[0]
 
 
 def read_federated(path: pathlib.Path, split: str = "*") -> Federated:
-    """Reads the verified classes from an annotation file that has been read as COCO's before.
+    """Reads the verified classes from an annotation file that was already read as a COCO file.
 
     Args:
       path: the file.
-      split: 'train', 'val' or 'test': whose keys of the configuration a sentence names.
+      split: 'train', 'val' or 'test': the split whose configuration keys error messages name.
 
     Raises:
-      DataError: an image lacks the lists of classes, or names one that the file does not have.
+      DataError: an image lacks the lists of classes, or names a class that the file does not have.
     """
     return read_document(path, lambda: load_json(path, Keys(split)), lambda file: _read(file, path))
 
@@ -74,7 +73,7 @@ def _names(
     names: Mapping[int | str | None, str],
     path: pathlib.Path,
 ) -> tuple[str, ...]:
-    """The names of the classes in one of an image's lists."""
+    """The names of the classes in one of an image's two lists."""
     written = entry.get(key, [] if key == PARTIAL else None)
     which = f"{path}: image {reprlib.repr(entry['id'])}"
     if not isinstance(written, list):

@@ -12,15 +12,15 @@ from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.coco_document import without_segmentation
 from ioub_jax.data.sources.other_formats import PANOPTIC, known_by_keys, known_by_text
 
-# So many bytes tell what a file is that is no JSON.
+# This many bytes suffice to recognise the format of a file that is not JSON.
 _BEGIN = 4096
 
 
 class Keys:
-    """Names of configuration keys for the sentences of errors.
+    """Names of configuration keys for error messages.
 
     Args:
-      split: 'train', 'val' or 'test', or '*' where it is not known.
+      split: 'train', 'val' or 'test', or '*' if it is not known.
     """
 
     def __init__(self, split: str) -> None:
@@ -31,10 +31,10 @@ class Keys:
 
 
 def load_json(path: pathlib.Path, keys: Keys) -> Any:
-    """The content of the file, whatever it is.
+    """The content of a JSON file, of whatever type.
 
     Raises:
-      DataError: it is missing or no JSON.
+      DataError: the file is missing or not JSON.
     """
     try:
         return json.loads(path.read_bytes(), object_hook=without_segmentation)
@@ -68,9 +68,9 @@ def check_format(content: object, path: pathlib.Path, keys: Keys) -> None:
     """Raises `DataError` unless the content has the lists of an instances file, and images.
 
     Args:
-      content: that of the file; of its lists the first entry will do.
+      content: the parsed content of the file; the first entry of each list is enough.
       path: the file.
-      keys: how sentences name the keys of the configuration.
+      keys: names of configuration keys for error messages.
     """
     known = known_by_keys(content)
     fault = None
@@ -99,12 +99,12 @@ def check_format(content: object, path: pathlib.Path, keys: Keys) -> None:
 
 
 def read_categories(entries: list, path: pathlib.Path, keys: Keys) -> dict[str, int | str]:
-    """Ids of the categories by name, as written, sorted by their meaning.
+    """The ids of the categories by name, as written, sorted by their meaning.
 
-    A float such as 1.0 is the integer; a string stays one.
+    A float such as 1.0 becomes the integer; a string stays a string.
 
     Raises:
-      DataError: a category has no name or no id, or those of another one.
+      DataError: a category has no name or no id, or has the name or id of another category.
     """
     ids: dict[str, int | str] = {}
     owners: dict[int | str, str] = {}
@@ -136,10 +136,10 @@ def read_categories(entries: list, path: pathlib.Path, keys: Keys) -> dict[str, 
 def choose_categories(
     categories: dict[str, int | str], classes: Sequence[str] | None, path: pathlib.Path
 ) -> dict[str, int | str]:
-    """The categories in `classes`, in that order; all of them if it is empty.
+    """The categories in `classes`, in that order; all categories if it is empty.
 
     Raises:
-      DataError: it names one twice, or one that the file does not have.
+      DataError: `classes` names a category twice, or one that the file does not have.
     """
     chosen: dict[str, int | str] = {}
     for name in classes or categories:

@@ -1,4 +1,4 @@
-"""Ids of COCO's JSON, thousands at once: their meaning, and the place of the entry with an id."""
+"""Ids in COCO's JSON, handled thousands at once: their meanings, and the entries they belong to."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -8,24 +8,25 @@ import numpy as np
 
 from ioub_jax.coco_values import id_of
 
-#: What an annotation may refer to besides the position of an image or a label.
+#: Results of a lookup that are not the position of an image or a label: an id that is not listed,
+#: and one that is listed but not used.
 UNKNOWN, LEFT_OUT = -1, -2
 
-# The types of which an id may be, numbered; what is of another is no id.
+# The types that an id may have, numbered; a value of another type is not an id.
 _KINDS: dict[type, int] = {int: 0, float: 1, str: 2}
 _NO_KIND = 3
-# A table of all numbers in between may have so many places for each id.
+# A lookup table of all numbers from the lowest to the highest id has at most this many places per
+# id.
 _SPARSE = 16
 
 
 class Ids:
-    """The ids of n entries as they are written.
+    """The ids of n entries, as written.
 
     Args:
-      written: numbers, strings and whatever else stands there. Integers of 64 bits alone are kept
-        as an array, which is looked up hundreds of times faster.
-      is_typed: whether they are known to be integers, floats and strings, or None where there
-        is none.
+      written: the ids: numbers, strings, or anything else. If all are known to be 64-bit integers,
+        they are kept as an array, which is looked up hundreds of times faster.
+      is_typed: whether all ids are known to be integers, floats, strings or None.
     """
 
     def __init__(self, written: list[Any], is_typed: bool = False) -> None:
@@ -39,11 +40,11 @@ class Ids:
 
     @property
     def numbers(self) -> np.ndarray | None:
-        """int64 `[n]` where all are integers of 64 bits, else None."""
+        """The ids as int64 `[n]` if all are 64-bit integers, else None."""
         return self._numbers
 
     def select(self, chosen: np.ndarray | slice) -> "Ids":
-        """Some of them."""
+        """The ids at some positions."""
         ids = copy.copy(self)
         if self._numbers is not None:
             ids._numbers = self._numbers[chosen]
@@ -52,7 +53,7 @@ class Ids:
         return ids
 
     def kinds(self) -> np.ndarray:
-        """int8 `[n]`, the type of each id."""
+        """The type of each id, int8 `[n]`."""
         if self._numbers is not None:
             return np.zeros(len(self._numbers), np.int8)
         return kinds_of(self._values)
@@ -66,7 +67,7 @@ class Ids:
 
 
 def kinds_of(written: Sequence[object]) -> np.ndarray:
-    """int8 `[n]`, the type of each id."""
+    """The type of each id, int8 `[n]`."""
     kinds = (_KINDS.get(type(value), _NO_KIND) for value in written)
     return np.fromiter(kinds, np.int8, len(written))
 
@@ -75,7 +76,7 @@ class Places:
     """Places of ids in a list of entries.
 
     Args:
-      places: the place of each id, by what it means.
+      places: the place of each id, by the meaning of the id (`coco_values.id_of`).
     """
 
     def __init__(self, places: Mapping[int | str, int]) -> None:
@@ -87,7 +88,7 @@ class Places:
 
     @classmethod
     def of_numbers(cls, numbers: np.ndarray) -> "Places":
-        """The places in a list of int64 `[n]`, all of them different."""
+        """The places of ids in a list of them, int64 `[n]`, all different."""
         places = object.__new__(cls)
         places._places = {}
         places._at = np.argsort(numbers, kind="stable")
@@ -96,17 +97,17 @@ class Places:
         return places
 
     def _set_table(self) -> None:
-        """A table from the lowest number to the highest, if they are close to each other."""
+        """Makes a lookup table from the lowest number to the highest if there are few gaps."""
         self._table: np.ndarray | None = None
         if len(self._sorted):
-            # Python's integers: the difference of two of 64 bits may have more.
+            # Python's integers are used since a difference of 64-bit integers may need more bits.
             span = int(self._sorted[-1]) - int(self._sorted[0]) + 1
             if span <= _SPARSE * len(self._sorted):
                 self._table = np.full(span, UNKNOWN, np.int64)
                 self._table[self._sorted - self._sorted[0]] = self._at
 
     def find(self, ids: Ids) -> np.ndarray:
-        """int64 `[n]`, the place of each id; `UNKNOWN` for one that is not in the list."""
+        """The place of each id, int64 `[n]`; `UNKNOWN` for an id that is not in the list."""
         if ids.numbers is None:
             return np.fromiter(map(self._find_one, ids.meanings()), np.int64)
         if not len(self._sorted):

@@ -29,16 +29,17 @@ class Images:
     """The n usable images.
 
     Attributes:
-      numbers: int64 `[n]`, the id of each: its own, or the image's place in the file, from 1,
-        where the id of any image is a name.
-      names: the name of the file of each.
-      paths: the file of each.
-      sizes: int64 `[n, 2]`, height and width of each.
-      listed: how many images the file has.
-      places: where in these the image of an id is; `LEFT_OUT` for one that is not.
-      kinds: int8 `[n]`, as which type the id of each is written (`coco_ids.kinds_of`).
-      written_ids: the ids that are written otherwise than the numbers that stand for them.
-      seen: what this depends on besides the file, as `coco_index.Contents.seen`.
+      numbers: int64 `[n]`, the number of each image: its id, or, if the id of any image is a name,
+        the image's place in the file, from 1.
+      names: the file name of each image, as written.
+      paths: the file of each image.
+      sizes: int64 `[n, 2]`, height and width of each image.
+      listed: how many images the file lists.
+      places: the position of the image with an id; `LEFT_OUT` for a listed image that is not used.
+      kinds: int8 `[n]`, the type as which the id of each image is written (`coco_ids.kinds_of`).
+      written_ids: for images whose written id differs from their number, the written id, by that
+        number.
+      seen: what the images depend on besides the file, as in `coco_index.Contents.seen`.
     """
 
     numbers: np.ndarray
@@ -52,7 +53,7 @@ class Images:
     seen: dict[str, Any] | None
 
     def named(self, position: int) -> tuple[str, int, int] | None:
-        """The name, height and width of an image; None if it is not there."""
+        """The name, height and width of an image; None if `position` is not that of an image."""
         if position < 0:
             return None
         return self.names[position], int(self.sizes[position, 0]), int(self.sizes[position, 1])
@@ -72,7 +73,7 @@ _PLAIN = msgspec.json.Decoder(list[_Image])
 
 
 def name_of(file_name: object, coco_url: object) -> Any:
-    """The name of an image's file; LVIS's, which only have a URL, get one like `val2017/9.jpg`."""
+    """The file name of an image; LVIS's images, which only have a URL, get e.g. `val2017/9.jpg`."""
     if file_name is None and isinstance(coco_url, str):
         return "/".join(coco_url.split("/")[-2:])
     return file_name
@@ -81,10 +82,10 @@ def name_of(file_name: object, coco_url: object) -> Any:
 def read_images(
     document: Document, path: pathlib.Path, folder: pathlib.Path, keys: Keys, problems: Problems
 ) -> Images:
-    """The images of the file that are on disk, in its order.
+    """The usable images that the file lists, in its order.
 
     Raises:
-      DataError: None can be used, or under 'raise' the first that cannot.
+      DataError: no image can be used, or, under 'raise', an image cannot be used.
     """
     listing = Listing(folder)
     images = _read_plain(document.pieces("images"), listing)
@@ -94,7 +95,7 @@ def read_images(
 
 
 def _read_plain(pieces: Iterable[Piece], listing: Listing) -> Images | None:
-    """All images at once; None if one of them has unusual fields."""
+    """Reads all images at once; None if one of them has unusual fields."""
     numbers: list[int] = []
     names: list[Any] = []
     sizes: list[np.ndarray] = []
@@ -124,7 +125,7 @@ def _read_plain(pieces: Iterable[Piece], listing: Listing) -> Images | None:
 def _read_with_care(
     document: Document, path: pathlib.Path, listing: Listing, keys: Keys, problems: Problems
 ) -> Images:
-    """One image after another, with all checks."""
+    """Reads one image after another, with all checks."""
     positions: dict[int | str, int] = {}
     written: list[object] = []
     numbers: list[int] = []
@@ -164,7 +165,7 @@ def _read_with_care(
     keys_used = [key for key, position in positions.items() if position >= 0]
     if all(isinstance(key, int) for key in positions):
         numbers = [int(key) for key in keys_used]
-    # A whole number is written as such, whatever the file has for it, such as 3.0.
+    # A float such as 3.0 becomes the integer; only strings stay as written.
     pairs = zip(keys_used, written, strict=True)
     ids = [name if isinstance(name, str) else key for key, name in pairs]
     return Images(
@@ -181,10 +182,10 @@ def _read_with_care(
 
 
 class _Reader:
-    """Information on the whole file that reading an image needs.
+    """Reads the entries of images, with the information on the whole file that this needs.
 
     Attributes:
-      owners: the id of the image that each file belongs to.
+      owners: for each image file, the id of the image that it belongs to.
       looked_into_files: whether an image file itself was opened.
     """
 
@@ -202,7 +203,7 @@ class _Reader:
     def read_name(
         self, entry: dict, which: str, positions: dict[int | str, int]
     ) -> tuple[int | str, str]:
-        """The id, which no image before it has, and the file name of an image."""
+        """The id and the file name of an image; raises `DataError` if one is invalid or taken."""
         written, name = entry.get("id"), name_of(entry.get("file_name"), entry.get("coco_url"))
         identity = id_of(written)
         which = f"{which} (id {reprlib.repr(written)}, {reprlib.repr(name)})"
@@ -221,7 +222,7 @@ class _Reader:
         raise DataError(f"{which} {fault}, {_SKIP_IMAGE}.", kind)
 
     def find(self, name: str, written: object) -> str:
-        """The path of an image's file; a name that fits several files counts as missing."""
+        """The path of an image's file; raises `DataError` unless exactly one file fits its name."""
         fitting = find_fitting(name, self._listing)
         if len(fitting) == 1:
             return fitting[0]
@@ -246,7 +247,7 @@ class _Reader:
         )
 
     def _find_folder(self, name: str) -> str | None:
-        """The one folder near the image folder and the JSON that a name is relative to."""
+        """The only folder near the image folder or the JSON with a file of this name, or None."""
         here = pathlib.Path(os.path.abspath(self._listing.folder))
         near = {here.parent, here.parent.parent, pathlib.Path(os.path.abspath(self._path)).parent}
         near |= {here / below for below in self._listing.folders(self._listing.folder)}
@@ -259,7 +260,7 @@ class _Reader:
         return fitting[0] if len(fitting) == 1 else None
 
     def check_owner(self, image_path: str, entry: dict, which: str) -> None:
-        """Refuses an image whose file belongs to another one."""
+        """Raises `DataError` if the file of an image belongs to another image."""
         owner = self.owners.get(os.path.normpath(image_path))
         if owner is None:
             return
@@ -274,7 +275,7 @@ class _Reader:
         raise DataError(f"{fault}, {_SKIP_IMAGE}.", "duplicate_image")
 
     def read_size(self, entry: dict, image_path: str, which: str) -> tuple[int, int]:
-        """The annotated height and width of an image, or its file's where one is missing."""
+        """The annotated height and width of an image, or those of its file if one is missing."""
         height, width = entry.get("height"), entry.get("width")
         try:
             sides = side_of(height), side_of(width)
@@ -291,7 +292,7 @@ class _Reader:
 
     @functools.cached_property
     def _boxes_of_images(self) -> collections.Counter:
-        """Number of annotations for the image of each id."""
+        """Number of annotations for each image id."""
         counts: collections.Counter = collections.Counter()
         for piece in self._document.pieces("annotations"):
             counts.update(

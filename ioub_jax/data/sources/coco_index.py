@@ -1,15 +1,16 @@
-"""Index of a COCO file, with which it opens again in a moment.
+"""Index of a COCO file, which caches its contents so that it opens at once the next time.
 
-An index is one .npz of plain arrays in the cache folder. It stands for the file only where nothing
-can have changed of what was read:
+An index is one .npz of plain arrays in the cache folder. It is used only if nothing that was read
+can have changed:
 
-- the options and the code of this package are the same, of which its name and its key tell;
-- the file is the same: nobody has touched it since (size, times and inode, the change time of which
-  no program can set back), or else its SHA-256 is that of then;
-- the folders of the images still have the files that were found.
+- the options and the code of this package are the same: a key in the index records them, and the
+  name of the index is a hash of that key;
+- the file is the same: its size, times and inode are unchanged (no program can set the change time
+  back), or else its SHA-256 is unchanged;
+- the image folders still have the files that were found.
 
-Whatever is odd about an index, it is as if there was none. It is read into memory and not mapped: a
-mapped file that another host replaces on a network file system would kill the process.
+If anything is wrong with an index, it is treated as missing. It is read into memory and not mapped,
+since a mapped file that another host replaces on a network file system would kill the process.
 """
 
 import collections
@@ -36,17 +37,17 @@ from ioub_jax.data.sources.index_files import PARTIAL, write_index
 
 _log = logging.getLogger(__name__)
 
-#: Bytes of a file from which on an index is worth its place; a smaller one is read in .1 seconds.
+#: Size in bytes from which a file is worth an index; a smaller file is read in .1 seconds.
 SMALLEST = 4 << 20
-# A file that was changed less than this before it was read may be changed again without its times
-# being others: clocks of file systems tick up to every two seconds.
+# A file that was changed less than this before it was read may be changed again without a change of
+# its times, since the timestamps of some file systems have a resolution of two seconds.
 _SETTLED_SECONDS = 4
 _ABANDONED_SECONDS = 86_400
 
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """Contents of a file as `FileSource` takes them, and the files that they depend on.
+    """Contents of a file, as `FileSource` takes them, and the files that they depend on.
 
     Attributes:
       annotations: the objects of n images.
@@ -55,12 +56,14 @@ class Contents:
       category_ids: the id of each class.
       skipped: what was left out.
       census: what the file lists.
-      written_ids: the ids of images that are written otherwise than as their numbers, by these.
-      digest: SHA-256 of the file; None where it is not known, so that nothing is kept.
-      seen: what was seen of the folders (`Listing.seen`), or nothing where each image has the
-        very name that the file gives it; None where image files themselves were looked into, so
-        that nothing is kept.
-      is_federated: whether the file says which classes were looked for in an image, as LVIS's do.
+      written_ids: for images whose id in the file differs from their number, the id in the file,
+        by that number.
+      digest: SHA-256 of the file; None if it is not known, in which case no index is written.
+      seen: what was read of the folders (`Listing.seen`); empty if each image file has exactly the
+        name in the annotation file; None if image files themselves were opened, in which case no
+        index is written.
+      is_federated: whether the file records which classes were searched for in each image, as
+        LVIS's files do.
     """
 
     annotations: Annotations
@@ -81,12 +84,12 @@ def load_or_read(
     options: Mapping[str, Any],
     read: Callable[[], Contents],
 ) -> Contents:
-    """The indexed contents of a file, or else those of `read`, which are then kept.
+    """The contents of a file from its index, or else from `read`, which are then indexed.
 
     Args:
       path: the file.
-      folder: of the images.
-      options: what else decides what is read.
+      folder: the folder of the images.
+      options: all other parameters that the contents depend on.
       read: reads the file.
 
     Returns:
@@ -99,7 +102,7 @@ def load_or_read(
         key = _key(path, folder, options)
         digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
         kept = caches.cache_folder() / "annotations" / f"{digest[:32]}.npz"
-    except (OSError, RuntimeError, ValueError):  # of the file, of our code, without a home
+    except (OSError, RuntimeError, ValueError):  # reading the file, reading our code, or no home
         return read()
     contents = _load(kept, key, path, folder, before)
     if contents is None:
@@ -109,8 +112,8 @@ def load_or_read(
 
 
 def _key(path: pathlib.Path, folder: pathlib.Path, options: Mapping[str, Any]) -> str:
-    """All parameters of reading, except the file and the folders themselves."""
-    # Sentences name paths as they are written, and some as they are.
+    """All that the contents depend on except the contents of the file and of the folders."""
+    # Sentences name paths as they were given, and some of them as absolute paths.
     paths = [str(path), os.path.abspath(path), str(folder), os.path.abspath(folder)]
     return json.dumps({"paths": paths, "options": options, "code": _code()}, sort_keys=True)
 
@@ -128,7 +131,7 @@ def _code_files() -> list[pathlib.Path]:
 
 
 def _stat(path: pathlib.Path) -> dict[str, int]:
-    # A network file system asks anew when a file is opened, and not always before.
+    # A network file system may cache a file's attributes, but fetches them when a file is opened.
     with path.open("rb") as file:
         stat = os.fstat(file.fileno())
     return {
@@ -151,7 +154,7 @@ def _load(
     folder: pathlib.Path,
     stat: dict[str, int],
 ) -> Contents | None:
-    """The contents in an index; None if there is none, or it is damaged or of something else."""
+    """The contents in an index; None if the index is missing, damaged or outdated."""
     try:
         with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             facts = json.loads(arrays["facts"].tobytes())
@@ -186,7 +189,7 @@ def _load(
                 seen=facts["seen"],
                 is_federated=facts["is_federated"],
             )
-    # A damaged archive raises whatever zipfile, zlib, numpy and json do.
+    # A damaged archive raises whatever zipfile, zlib, numpy and json raise.
     except Exception as error:
         _log.debug("%s is not used: %r", kept, error)
         return None
@@ -203,11 +206,11 @@ def _save(
     before: dict[str, int],
     contents: Contents,
 ) -> None:
-    """Saves contents, if all their dependencies are known and there is a place for them."""
+    """Writes contents to an index if all their dependencies are known; ignores write errors."""
     if contents.digest is None or contents.seen is None:
         return
     try:
-        if _stat(path) != before:  # somebody writes it
+        if _stat(path) != before:  # somebody is writing it
             return
         begin = os.path.join(folder, "")
         is_within = all(name.startswith(begin) for name in contents.paths)
@@ -218,7 +221,7 @@ def _save(
         facts = {
             "key": key,
             "stat": before,
-            # Windows has no time of a change.
+            # Windows does not record the change time.
             "is_settled": age > _SETTLED_SECONDS and os.name == "posix",
             "digest": contents.digest,
             "seen": contents.seen,
@@ -240,7 +243,7 @@ def _save(
 
 
 def _clear(kept: pathlib.Path) -> None:
-    """Deletes files of processes that were killed while they wrote this index."""
+    """Deletes partial files of processes that were killed while they wrote this index."""
     for partial in kept.parent.glob(f".{kept.name}.*{PARTIAL}"):
         if time.time() - partial.stat().st_mtime > _ABANDONED_SECONDS:
             partial.unlink(missing_ok=True)

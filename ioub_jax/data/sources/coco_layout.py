@@ -1,4 +1,4 @@
-"""COCO-format files in a folder, with the split and the image folder of each."""
+"""Search for COCO-format files in a folder, with the split and the image folder of each."""
 
 import dataclasses
 import itertools
@@ -14,13 +14,14 @@ from ioub_jax.data.sources.coco_images import name_of
 from ioub_jax.data.sources.json_outline import Outline, outline
 from ioub_jax.data.sources.voc_folders import subfolders
 
-# A data set's JSONs lie so many folders deep; a folder with more of them has one for each image.
+# JSONs are looked for at most three folders deep. A folder with more than 60 JSONs is skipped: it
+# has one for each image.
 _DEPTH, _MOST_FILES, _MOST_FOLDERS = 3, 60, 2_000
-# So many images of a file are looked for where images may lie.
+# At most this many of the images that a file lists are looked for in each possible folder.
 _LOOKED_FOR = 40
 _LISTS = ("images", "annotations", "categories")
 _ROLE = re.compile(r"(?<![a-z])(trainval|train|val|test)(ing|id|idation)?(?![a-z])", re.IGNORECASE)
-# COCO's own files of other tasks have boxes, too, or none.
+# Beginnings of the names of COCO's files for other tasks; some of these files have boxes, too.
 _OTHER_TASKS = ("person_keypoints", "captions", "stuff", "panoptic", "image_info", "unlabeled")
 
 
@@ -30,7 +31,7 @@ class CocoFile:
 
     Attributes:
       path: the file.
-      images: the folder of its images, so many of which were looked for; None where none is there.
+      images: the folder of its images, found by looking for some of them; None if none was found.
       has_boxes: whether it lists annotations.
     """
 
@@ -41,12 +42,12 @@ class CocoFile:
 
 @dataclasses.dataclass(frozen=True)
 class CocoLayout:
-    """The JSONs of a folder.
+    """The COCO-format JSONs in a folder.
 
     Attributes:
       root: the folder.
-      splits: the files of 'train', 'val' and 'test', as far as they are there.
-      unused: other files of the format that are in it, and why they are not used.
+      splits: the files of 'train', 'val' and 'test'; a split without files is absent.
+      unused: other files in this format in the folder, and why they are not used.
     """
 
     root: pathlib.Path
@@ -54,7 +55,7 @@ class CocoLayout:
     unused: Mapping[pathlib.Path, str] = dataclasses.field(default_factory=dict)
 
     def keys(self) -> dict[str, Any]:
-        """Configuration keys that open it, by their names without `config.`."""
+        """Values of the configuration keys that open the files, by key without `config.`."""
         keys: dict[str, Any] = {"data.coco.root": str(self.root)}
         for split, found in self.splits.items():
             files = tuple(self._from_root(file.path) for file in found)
@@ -68,16 +69,16 @@ class CocoLayout:
 
 
 def find_layout(path: str | os.PathLike[str]) -> CocoLayout | None:
-    """Finds the JSONs of COCO's format in a folder, and the images of each.
+    """Finds the JSONs in COCO's format in a folder, and the images of each.
 
-    Which split a file is for its name says, or that of its folder: 'instances_train2017.json',
-    'valid/_annotations.coco.json'. Files that say nothing are trained on together.
+    The split of a file is taken from its name or that of its folder: 'instances_train2017.json',
+    'valid/_annotations.coco.json'. All files whose names give no split are used for training.
 
     Args:
-      path: the folder, or one such file.
+      path: the folder, or a single JSON in COCO's format.
 
     Returns:
-      the layout; None where there is no such file.
+      the layout; None if there is no JSON in COCO's format.
     """
     given = pathlib.Path(path)
     if given.is_file():
@@ -112,7 +113,11 @@ def _file(path: pathlib.Path, listed: "_Listed", root: pathlib.Path, role: str) 
 
 
 def _splits(found: Mapping[str, Sequence[CocoFile]]) -> dict[str, tuple[CocoFile, ...]]:
-    """Splits by the roles in file names; 'trainval' is trained on unless both others exist."""
+    """The splits by the roles in file names.
+
+    'trainval' is the training split unless 'train' and 'val' both exist. Without any file for
+    training, the validation split or else the first one becomes the training split.
+    """
     roles = {role: tuple(files) for role, files in found.items()}
     joined = roles.pop("trainval", None)
     if joined is not None and not {"train", "val"} <= roles.keys():
@@ -134,7 +139,7 @@ def _json_files(root: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _folders(root: pathlib.Path) -> list[pathlib.Path]:
-    """A folder and its subfolders, level by level, sorted, without hidden ones."""
+    """A folder and its subfolders, level by level and sorted, without hidden folders."""
     level, found = [root], [root]
     for _ in range(_DEPTH):
         below = [child for folder in level for child in subfolders(folder)]
@@ -145,7 +150,7 @@ def _folders(root: pathlib.Path) -> list[pathlib.Path]:
 
 @dataclasses.dataclass(frozen=True)
 class _Listed:
-    """Entries of a JSON: some names of images, and whether there are annotations."""
+    """Summary of a JSON: the names of some of its images, and whether it has annotations."""
 
     names: tuple[str, ...]
     has_boxes: bool
@@ -157,7 +162,7 @@ class _Image(msgspec.Struct):
 
 
 def _look_into(path: pathlib.Path) -> _Listed | None:
-    """Looks at the first entries of a JSON; None if it is not in COCO's format."""
+    """Reads the first entries of a JSON; None if it is not in COCO's format."""
     try:
         with path.open("rb") as file:
             found = outline(file, _LISTS)
@@ -182,7 +187,7 @@ def _look_into(path: pathlib.Path) -> _Listed | None:
 
 
 def _first_piece(file: Any, found: Outline, name: str) -> bytes:
-    """The first entries of a list, as a list."""
+    """The JSON text of a list's first entries, as a list."""
     pieces = found.pieces.get(name)
     if not pieces:
         return b"[]"
@@ -192,7 +197,7 @@ def _first_piece(file: Any, found: Outline, name: str) -> bytes:
 
 
 def _role_of(path: pathlib.Path, root: pathlib.Path) -> str:
-    """The split of a file by its name, or by those of its folders; 'train' without any hint."""
+    """The split in the name of a file or of one of its folders; 'train' if no name gives one."""
     for name in (path.stem, *(part for part in reversed(path.relative_to(root).parts[:-1]))):
         match = _ROLE.search(re.sub(r"[^A-Za-z]", " ", name))
         if match:
@@ -203,7 +208,7 @@ def _role_of(path: pathlib.Path, root: pathlib.Path) -> str:
 def _folder_of(
     names: Sequence[str], path: pathlib.Path, root: pathlib.Path, role: str
 ) -> pathlib.Path | None:
-    """The folder above most of the images, where near ones and those of the split come first."""
+    """The folder that holds most of the images; folders nearby and of the split are tried first."""
     words = {"train": ("train",), "val": ("val",)}.get(role, (role,))
     near = [path.parent, path.parent / "images", root / "images", root]
     for word, base in itertools.product(
@@ -219,7 +224,7 @@ def _folder_of(
             best, most = folder, count
     if best is not None:
         return best
-    # Names of another machine: what they end with.
+    # The names may be paths on another machine, so only their last parts are looked for.
     last = [re.split(r"[\\/]", name)[-1] for name in names]
     if last != list(names):
         return _folder_of(last, path, root, role)

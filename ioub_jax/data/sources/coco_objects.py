@@ -1,4 +1,4 @@
-"""The objects that COCO's JSON lists, some thousands at once: Objects365 has 25 million."""
+"""Reading of the objects in COCO's JSON, thousands at once, since Objects365 has 25 million."""
 
 import dataclasses
 import itertools
@@ -17,9 +17,9 @@ from ioub_jax.data.sources.coco_images import Images
 from ioub_jax.data.sources.coco_rows import FLAGS, Rows, read_rows
 from ioub_jax.data.sources.regions import ignored_regions
 
-# A box may leave its image by this many pixels, what rounding does: then nobody is told.
+# A box may leave its image by this many pixels through rounding; it is then not counted as clipped.
 _TOLERANCE = 1.0
-# What is noted of an object, a bit each: the flags, and what was put right.
+# Each object has a bit for each flag, each correction, and for being a region to ignore.
 _CHANGES = ("outlined", "exchanged", "rotated", "clipped", "ignore", "converted")
 _BITS = {name: 1 << bit for bit, name in enumerate((*FLAGS, *_CHANGES, "region"))}
 _FLAG_BITS = sum(_BITS[name] for name in FLAGS)
@@ -27,15 +27,16 @@ _FLAG_BITS = sum(_BITS[name] for name in FLAGS)
 
 @dataclasses.dataclass(frozen=True)
 class _Boxes:
-    """The boxes of n annotations, where they can be read.
+    """The boxes of n annotations, their corrections and their faults.
 
     Attributes:
       corners: float64 `[n, 4]`, xyxy in order; NaN where a bbox is not four numbers.
-      boxes: float32 `[n, 4]`, those inside the image.
-      changes: bool `[n]` each: 'outlined', which are around polygons, a mask or keypoints,
-        'exchanged', whose corners are written in another order, 'rotated' (the upright boxes
-        around rotated ones) and 'clipped', which leave their image by more than rounding.
-      faults: what is wrong with some, bool `[n]` each, by the kind of problem.
+      boxes: float32 `[n, 4]`, xyxy, the part of each box inside its image.
+      changes: masks of corrections, bool `[n]` each: 'outlined' (the box encloses polygons, a mask
+        or keypoints), 'exchanged' (the corners are written in another order), 'rotated' (the box is
+        the upright box around a rotated one) and 'clipped' (the box leaves its image by more than
+        rounding).
+      faults: masks of faults, bool `[n]` each, by the kind of problem.
     """
 
     corners: np.ndarray
@@ -49,13 +50,13 @@ class _Objects:
     """m objects, including regions to ignore, in the order of the file.
 
     Attributes:
-      images: int32 `[m]`, the position of the image of each.
-      boxes: float32 `[m, 4]`.
+      images: int32 `[m]`, the position of each object's image.
+      boxes: float32 `[m, 4]`, xyxy.
       labels: int32 `[m]`.
       areas: float32 `[m]`.
-      bits: uint16 `[m]`, of `_BITS`.
-      digests: uint64 `[m]`, of all that makes one the same as another, by which their numbers
-        are compared before they were rounded.
+      bits: uint16 `[m]`, combinations of `_BITS`.
+      digests: uint64 `[m]`, of all values in which repeated objects are equal, before rounding to
+        float32.
     """
 
     images: np.ndarray
@@ -81,10 +82,10 @@ _NOTHING: dict[str, np.ndarray] = {
 
 
 class _Growing:
-    """An array that grows at its end; joining its parts would need twice the memory.
+    """An array that grows at its end, since concatenating its parts would need twice the memory.
 
     Args:
-      empty: `[0, ...]`, of its type and shape.
+      empty: `[0, ...]`, an array with the dtype and the other dimensions.
     """
 
     def __init__(self, empty: np.ndarray) -> None:
@@ -95,13 +96,13 @@ class _Growing:
         """Appends `[k, ...]`."""
         end = self._count + len(part)
         if end > len(self._array):
-            # Large arrays grow where they are or are moved by the system, which copies nothing.
+            # The system extends large arrays in place or moves them by remapping pages: no copy.
             self._array.resize((end + end // 8, *self._array.shape[1:]), refcheck=False)
         self._array[self._count : end] = part
         self._count = end
 
     def finish(self) -> np.ndarray:
-        """The array."""
+        """Returns the array at its exact length."""
         self._array.resize((self._count, *self._array.shape[1:]), refcheck=False)
         return self._array
 
@@ -111,7 +112,7 @@ class _WrittenIds:
 
     def __init__(self) -> None:
         self._numbers = _Growing(np.zeros(0, np.int64))
-        self._meanings: list[int | str | None] | None = None  # where some are no integers
+        self._meanings: list[int | str | None] | None = None  # set if some are not integers
 
     def extend(self, ids: Ids) -> None:
         """Appends the ids of a piece."""
@@ -123,7 +124,7 @@ class _WrittenIds:
             self._numbers.extend(ids.numbers)
 
     def count_repeated(self, among: np.ndarray) -> int:
-        """Number of chosen ids that repeat an earlier chosen one."""
+        """Number of ids in the mask `among` that repeat an earlier one in it."""
         if self._meanings is not None:
             chosen = [
                 value
@@ -146,19 +147,19 @@ def read_objects(
     path: pathlib.Path,
     problems: Problems,
 ) -> tuple[Annotations, int, int]:
-    """The objects of all images.
+    """Reads the objects of all images.
 
     Args:
       pieces: the annotations of the file.
-      images: those that can be used.
-      categories: the ids of the categories that are listed, as they are written.
-      category_ids: those that are chosen, in the order of their labels.
+      images: the usable images.
+      categories: the ids of all categories that the file lists, as written.
+      category_ids: the ids of the chosen categories, in the order of their labels.
       path: the file.
-      problems: what to do with what is wrong, and with what is put right.
+      problems: handles the faults and counts the corrections.
 
     Returns:
-      the annotations, how many the file has, and how many of those are of categories that are
-      not chosen.
+      the annotations, how many annotations the file has, and how many of those are of categories
+      that are not chosen.
 
     Raises:
       DataError: under 'raise', about the first annotation that cannot be used.
@@ -189,7 +190,7 @@ class _Reader:
     """Reads the annotations of a file piece by piece.
 
     Attributes:
-      count: how many were read.
+      count: number of annotations read so far.
       other_classes: how many of them are of categories that are not chosen.
     """
 
@@ -214,7 +215,7 @@ class _Reader:
         self._problems = problems
 
     def read(self, piece: Piece) -> tuple[_Objects, Ids]:
-        """The objects of a piece, and the ids of the good ones, in one of two ways."""
+        """The objects of a piece, including regions to ignore, and the id of each."""
         rows = read_rows(piece)
         positions = self._images.places.find(rows.image_ids)
         labels = self._labels.find(rows.category_ids)
@@ -246,7 +247,7 @@ class _Reader:
         boxes[regions] = ignored_regions(read.corners[regions], sizes[regions])
         areas = np.where(np.isnan(rows.areas) | regions, _areas(boxes), rows.areas)
         is_noted = rows.flags | read.changes
-        # Told only where no flag that is read leaves it out anyway.
+        # Only counted if no other flag leaves the object out anyway.
         overlooked = rows.told_to_ignore & ~rows.flags["iscrowd"] & ~rows.flags["ignored"]
         is_noted |= {"ignore": overlooked, "converted": converted}
         bits = np.zeros(len(labels), np.uint16)
@@ -267,7 +268,7 @@ class _Reader:
 
 
 def _read_boxes(rows: Rows, sizes: np.ndarray) -> _Boxes:
-    """The boxes, in images of `sizes` `[n, 2]`."""
+    """The boxes of rows whose images have the heights and widths `sizes` `[n, 2]`."""
     boxes = rows.boxes
     corners = np.hstack([boxes[:, :2] + np.minimum(boxes[:, 2:], 0), boxes[:, :2]])
     corners[:, 2:] += np.maximum(boxes[:, 2:], 0)
@@ -296,9 +297,10 @@ def _read_boxes(rows: Rows, sizes: np.ndarray) -> _Boxes:
 
 
 def _digests(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Digests that are equal where all columns are, `[m]` integers or floats each: uint64 `[m]`.
+    """Digests of rows, uint64 `[m]`, from columns of integers or floats, `[m]` each.
 
-    And where they are not once in 2^64: splitmix64's mixing of each number into the last.
+    Equal rows have equal digests; different rows have equal digests once in 2^64. Each number is
+    mixed into the digest of those before it by the mixing function of splitmix64.
     """
     digests = np.zeros(len(columns[0]), np.uint64)
     for column in columns:
@@ -312,7 +314,7 @@ def _digests(columns: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _find_repeated(objects: _Objects) -> np.ndarray:
-    """True where an object equals an earlier one, bool `[m]`; regions are not compared."""
+    """True where an object equals an earlier one, bool `[m]`; regions to ignore never do."""
     among = ~objects.has("region")
     in_order = np.sort(objects.digests[among])
     again = np.unique(in_order[1:][in_order[1:] == in_order[:-1]])
@@ -334,11 +336,12 @@ def _find_repeated(objects: _Objects) -> np.ndarray:
 
 
 def _arrange(objects: _Objects, kept: np.ndarray, images: Images) -> Annotations:
-    """Annotations of the objects that a mask keeps, image after image; `objects` is emptied."""
+    """Annotations of the objects in the mask `kept`, image after image; empties `objects`."""
     counts = np.bincount(objects.images[kept], minlength=len(images.sizes))
     order = np.flatnonzero(kept)
     if np.any(objects.images[1:] < objects.images[:-1]):
-        # Pairs of an image and a position as one number: sorted many times faster than argsort.
+        # A pair of an image and a position is one number: sorting those is many times faster than
+        # a stable argsort.
         pairs = objects.images[order].astype(np.int64)
         pairs <<= 32
         pairs |= order
@@ -372,7 +375,7 @@ def _mask(indices: list[int], length: int) -> np.ndarray:
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:
-    """`[n]`, the areas of xyxy boxes."""
+    """The areas of xyxy boxes, `[n]`."""
     return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
 
 

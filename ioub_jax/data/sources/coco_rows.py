@@ -1,4 +1,4 @@
-"""Values of annotations in COCO's JSON, a few thousand at once."""
+"""Values of annotations in COCO's JSON, read a few thousand at once."""
 
 import dataclasses
 import itertools
@@ -19,28 +19,28 @@ from ioub_jax.coco_values import (
 from ioub_jax.data.sources.coco_document import Piece
 from ioub_jax.data.sources.coco_ids import Ids
 
-# No coordinate, and no area, is larger. The comparison is also False for NaN.
+# No coordinate and no area is larger. Comparisons with it are also False for NaN.
 _HUGE = 1e15
 FLAGS = ("iscrowd", "difficult", "ignored")
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """n annotations as they are written.
+    """The values of n annotations, as they are written.
 
     Attributes:
-      image_ids: the image of each.
-      category_ids: the category of each.
-      ids: the id of each.
-      boxes: float64 `[n, 4]`, its bbox, or where it has none that around its outline; NaN where
-        that is not four numbers.
-      outlined: bool `[n]`, whether the box is that around its outline.
-      degrees: float64 `[n]`, by how many its box is turned, clockwise.
+      image_ids: the image id of each annotation.
+      category_ids: the category id of each annotation.
+      ids: the id of each annotation.
+      boxes: float64 `[n, 4]`, xywh: the bbox of each annotation, or the box around its outline if
+        it has no bbox; NaN if that is not four numbers.
+      outlined: bool `[n]`, whether the box is the one around the outline.
+      degrees: float64 `[n]`, the clockwise rotation of each box.
       flags: bool `[n]` each, by the name in the file.
-      told_to_ignore: bool `[n]`, whether it has `ignore`, which nobody reads.
-      areas: float64 `[n]`, NaN where there is none.
-      is_object: bool `[n]`, whether it is an object of JSON at all.
-      faults: what is wrong with a flag or an area, by their positions.
+      told_to_ignore: bool `[n]`, whether an annotation has a true `ignore`, which has no effect.
+      areas: float64 `[n]`, NaN if an annotation has none.
+      is_object: bool `[n]`, whether an annotation is a JSON object.
+      faults: what is wrong with a flag or an area, by the position of the annotation.
     """
 
     image_ids: Ids
@@ -57,7 +57,7 @@ class Rows:
 
 
 class _Annotation(msgspec.Struct, gc=False):
-    """An annotation with the usual types; others are read with care."""
+    """An annotation with the usual types; all others are read by `_read_with_care`."""
 
     bbox: tuple[float, float, float, float]
     image_id: int | float | str | None = None
@@ -83,8 +83,8 @@ def read_rows(piece: Piece) -> Rows:
 
 
 def _read_plain(annotations: list[_Annotation]) -> Rows | None:
-    """All rows at once, without a check of each; None if a flag, an area or a box is unusual."""
-    areas = np.array([one.area for one in annotations], np.float64)  # NaN of None
+    """Reads all rows at once; None if a flag, an area or a box is unusual."""
+    areas = np.array([one.area for one in annotations], np.float64)  # None becomes NaN
     flags = {}
     for name in FLAGS:
         written = np.array([getattr(one, name) for one in annotations], np.float64)
@@ -121,7 +121,7 @@ def _read_plain(annotations: list[_Annotation]) -> Rows | None:
 
 
 def _read_with_care(entries: list[Any]) -> Rows:
-    """One row after another, of any types; the fault of a row is the first one found in it."""
+    """Reads rows of any types; the fault of a row is the first one found in it."""
     fields = [entry if isinstance(entry, dict) else {} for entry in entries]
     nothing = [np.nan] * 4
     around = [box_around(entry) if has_no_box(entry.get("bbox")) else None for entry in fields]
@@ -144,7 +144,7 @@ def _read_with_care(entries: list[Any]) -> Rows:
         Ids([entry.get("id") for entry in fields]),
         boxes.reshape(-1, 4),
         outlined,
-        np.where(outlined, 0.0, degrees),  # the outline is turned already
+        np.where(outlined, 0.0, degrees),  # an outline is already rotated
         flags,
         told_to_ignore,
         areas,
@@ -164,9 +164,10 @@ def _read_column(
     is_plain: Callable[[np.ndarray], np.ndarray],
     faults: dict[int, str],
 ) -> np.ndarray:
-    """Values of one key through `read`, float64 `[n]`; 0 where it accepts none.
+    """Values of one key, converted by `read`: float64 `[n]`, 0 where `read` raises an error.
 
-    Numbers that `is_plain` (a mask of float64 `[n]`, False for NaN) mean themselves.
+    Numbers for which `is_plain` (from float64 `[n]` to a mask, False for NaN) is True are taken
+    as they are.
     """
     values = [entry.get(key) for entry in entries]
     column = np.array([value if _is_coordinate(value) else np.nan for value in values], np.float64)

@@ -1,11 +1,12 @@
-"""Validity of corners from a file as boxes, for all objects of a data set at once."""
+"""Validation of the box corners in a file, for all objects of a data set at once."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-# A box that leaves its image by no more than this many pixels does so by rounding: not counted.
+# Boxes that leave their image by at most this many pixels do so through rounding and are not
+# counted as clipped.
 _ROUNDING = 0.1
 _HUGE = 1e15  # pixels; no coordinate is larger
 
@@ -15,13 +16,13 @@ class JudgedBoxes:
     """Verdicts on m boxes.
 
     Attributes:
-      boxes: float32 `[m, 4]`, xyxy, corners in order, clipped to the image; of a faulty box
-        without meaning.
-      faults: masks, bool `[m]`, by kinds of `checks.KINDS`: 'bad_box' (a number is missing),
-        'no_area' and 'outside' (all of it). A box has one of them at most.
-      exchanged: bool `[m]`, good boxes whose corners were put in order.
-      clipped: bool `[m]`, good boxes that stick out of their image by more than rounding.
-      ordered: float64 `[m, 4]`, the corners as written but in order.
+      boxes: float32 `[m, 4]`, xyxy, with the corners in order and clipped to the image. The values
+        of a faulty box have no meaning.
+      faults: bool masks `[m]`, keyed by kinds of `checks.KINDS`: 'bad_box' (a number is missing),
+        'no_area' and 'outside' (the whole box is outside its image). A box has at most one fault.
+      exchanged: bool `[m]`, valid boxes whose corners were put in order.
+      clipped: bool `[m]`, valid boxes that extend beyond their image by more than rounding.
+      ordered: float64 `[m, 4]`, the corners as written, but in order.
     """
 
     boxes: np.ndarray
@@ -43,16 +44,17 @@ def judge_boxes(
 
     Args:
       corners: `[m, 4]`, xmin, ymin, xmax, ymax as written; NaN for a number that is missing.
-      sizes: `[m, 2]`, height and width of the image of each.
-      subtracted: what is subtracted of each corner, in pixels, where they are counted otherwise:
-        (1, 1, 0, 0) where the first pixel is 1 and the last is part of the box (VOC's devkit).
+      sizes: `[m, 2]`, height and width of each box's image.
+      subtracted: pixels to subtract from xmin, ymin, xmax and ymax to convert them from another
+        pixel convention: (1, 1, 0, 0) if the first pixel is 1 and the last one is part of the box
+        (VOC's devkit).
 
     Returns:
       the boxes, 0-based with exclusive right and bottom edge.
     """
     corners = np.asarray(corners, np.float64).reshape(-1, 4)
     limits = np.asarray(sizes, np.float64).reshape(-1, 2)[:, ::-1]
-    is_known = np.abs(corners) < _HUGE  # False of NaN
+    is_known = np.abs(corners) < _HUGE  # False for NaN
     is_bad = np.logical_not(is_known.all(axis=1))
     corners = np.where(np.expand_dims(is_bad, 1), 0.0, corners)
     first = np.minimum(corners[:, :2], corners[:, 2:])
@@ -93,7 +95,7 @@ def find_repeated(images: np.ndarray, labels: np.ndarray, boxes: np.ndarray) -> 
     """
     numbers = np.asarray(boxes, np.float64).reshape(-1, 4) + 0.0  # -0 becomes 0
     keys = np.column_stack([images, labels, numbers.view(np.int64)]).astype(np.int64)
-    # Rows as opaque values: sorting those is many times faster than sorting rows.
+    # Each row becomes one opaque value: sorting those is many times faster than sorting rows.
     opaque = np.ascontiguousarray(keys).view(np.dtype((np.void, keys.itemsize * keys.shape[1])))
     _, first = np.unique(opaque.reshape(-1), return_index=True)
     repeated = np.ones(len(keys), bool)

@@ -1,4 +1,4 @@
-"""Decoded images on disk, in blocks, so that reading a tile needs no other part of its image."""
+"""Decoded images on disk, stored in blocks so that a tile can be read without its whole image."""
 
 import hashlib
 import io
@@ -18,14 +18,14 @@ _VERSION = 1
 
 
 class DecodedImages:
-    """A folder with a file of numpy for an image: uint8 `[rows, columns, 256, 256, 3]`.
+    """A folder with one NumPy file per image: uint8 `[rows, columns, 256, 256, 3]`.
 
-    A file is written when a tile of its image is first asked for, and is whole as soon as it is
-    there. Its name is made of the image's file, its size and the time of its last change, and of
-    how it is read. Processes and runs can share the folder.
+    The file of an image is written atomically when one of its tiles is first asked for. Its name is
+    a hash of the path, the size and the modification time of the image file, and of how the image
+    is read. Processes and runs can share the folder.
 
     Args:
-      folder: made when it is needed.
+      folder: created when it is first needed.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -38,19 +38,19 @@ class DecodedImages:
         window: np.ndarray,
         open_image: Callable[[int], ImageRows],
     ) -> np.ndarray:
-        """A part of an image.
+        """Reads a part of an image.
 
         Args:
           source: the data set.
           image: the position of the image in it.
-          window: int `[4]` xyxy, inside of the image.
+          window: int `[4]` xyxy, inside the image.
           open_image: opens an image of the data set.
 
         Returns:
           uint8 `[h, w, 3]`.
 
         Raises:
-          DataError: the image cannot be decoded, or nothing can be written here.
+          DataError: the image cannot be decoded, or the folder cannot be written to.
         """
         path = self._folder / f"{_key(source, image)}.npy"
         try:
@@ -101,7 +101,7 @@ class DecodedImages:
 
 
 def _key(source: AnnotatedImages, image: int) -> str:
-    """Key of an image: its file, and how it is read."""
+    """Hash of an image's file and of how it is read."""
     reading = source.reading
     try:
         with source.open_image(image) as file:
@@ -111,7 +111,7 @@ def _key(source: AnnotatedImages, image: int) -> str:
             except io.UnsupportedOperation:  # a record of a larger file
                 state = hashlib.sha256(file.read()).hexdigest()
     except OSError:
-        state = None  # opening it tells
+        state = None  # opening the image reports the error
     name = os.path.abspath(source.describe(image))
     told = repr((_VERSION, BLOCK, name, state, reading.exif, reading.bit_depth))
     return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()[:32]

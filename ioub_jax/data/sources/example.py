@@ -14,14 +14,14 @@ class Example:
     """An image and its objects.
 
     Attributes:
-      image: uint8 `[H, W, 3]` RGB, or with other channels where the data set has them; None where
-        only the annotations were asked for.
+      image: uint8 `[H, W, 3]` RGB, or with other channels if the data set has them; None if only
+        the annotations were asked for.
       boxes: float32 `[n, 4]`, xyxy in pixels of the image, right and bottom edge exclusive.
       labels: int32 `[n]`, contiguous classes 0..C-1.
       crowd: bool `[n]`, COCO's iscrowd.
       difficult: bool `[n]`, VOC's difficult.
-      ignored: bool `[n]`, regions that are neither objects nor background: what was left out
-        under `on_error='skip'` lies there. The label of one whose class is not known is -1.
+      ignored: bool `[n]`, regions that are neither objects nor background, since an object there
+        was left out under `on_error='skip'`. The label of a region whose class is not known is -1.
       area: float32 `[n]`, the data set's own area of each object in square pixels.
       image_id: the data set's own number of the image.
     """
@@ -38,13 +38,13 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-    """Objects of a data set that belong to other parts of it (`splits`).
+    """Numbers of images and objects of a data set that are in other parts of it (`splits`).
 
     Attributes:
-      images: images.
-      boxes: their boxes.
-      regions: their regions to ignore.
-      words: how the data set was split, a sentence; empty where it is whole.
+      images: number of images in the other parts.
+      boxes: number of boxes in these images.
+      regions: number of regions to ignore in these images.
+      words: a sentence on how the data set was split; empty if it is whole.
     """
 
     images: int = 0
@@ -58,11 +58,10 @@ class Census:
     """Numbers of images and boxes that the files of a data set list, before anything is left out.
 
     Attributes:
-      images: images that are listed.
-      boxes: boxes that are listed, those of images and classes that are left out included.
-      other_classes: those of classes that the configuration does not choose.
-      changes: how many were read otherwise than they are written, by the keys of
-        `checks.CHANGES`.
+      images: number of images that are listed.
+      boxes: number of boxes that are listed, including those of images and classes left out.
+      other_classes: number of boxes of classes that the configuration does not choose.
+      changes: number of corrections made while reading, by the keys of `checks.CHANGES`.
     """
 
     images: int
@@ -75,13 +74,13 @@ class Source(Protocol):
     """A data set as a random-access sequence of examples; it can be pickled and shared by threads.
 
     Attributes:
-      sizes: int64 `[len, 2]`, height and width of each image, known without decoding it.
+      sizes: int64 `[len, 2]`, height and width of each image, available without decoding it.
       classes: class names in the order of the contiguous labels.
       category_ids: the data set's own id of each class, in the same order.
-      written_ids: the ids of images that the files have otherwise than as numbers of the images
-        (`image_id`), by these: results are written with them.
+      written_ids: for images whose id in the files differs from their number (`image_id`), the id
+        in the files, by that number. Results are written with these ids.
       skipped: everything left out because of `on_error='skip'`.
-      census: what the files list; a selection of a source keeps that of the whole.
+      census: what the files list; a selection of a source keeps the census of the whole.
     """
 
     sizes: np.ndarray
@@ -95,25 +94,25 @@ class Source(Protocol):
         """The number of images."""
 
     def __getitem__(self, index: int) -> Example:
-        """The example with its pixels; raises `DataError` where the image cannot be read."""
+        """The example with its pixels; raises `DataError` if the image cannot be read."""
 
     def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
-        """As `source[index]`, possibly decoded at a fraction of its size.
+        """The example as from `source[index]`, possibly decoded at a fraction of its size.
 
         Args:
           index: the image.
-          at_least: height and width that suffice: a larger image may be given at 1/2, 1/4 or
-            1/8, its boxes in pixels of what is given. None: the image as it is.
+          at_least: height and width that suffice: a larger image may be returned at 1/2, 1/4 or
+            1/8 of its size, with its boxes in pixels of the returned image. None: at full size.
         """
 
     def annotations(self, index: int) -> Example:
-        """The example without its pixels (`image` is None), read without decoding."""
+        """The example without its pixels (`image` is None), read without decoding the image."""
 
     def image_id(self, index: int) -> int:
         """The data set's own number of an image."""
 
     def describe(self, index: int) -> str:
-        """Name of an image in error messages: its file, or what made it."""
+        """Name of an image in error messages: its file, or how it was generated."""
 
 
 def channels_of(source: Source) -> int:
@@ -132,10 +131,10 @@ def create_example(
     ignored: np.ndarray | None = None,
     area: np.ndarray | None = None,
 ) -> Example:
-    """Makes an `Example` with the promised shapes and dtypes; flags not given are False.
+    """Makes an `Example` with the documented shapes and dtypes; flags not given are False.
 
     Args:
-      boxes: `[n, 4]` xyxy in pixels; any sequence that reshapes to it, an empty one included.
+      boxes: `[n, 4]` xyxy in pixels, or any sequence that reshapes to it, even an empty one.
       labels: `[n]`.
       image_id: the data set's own number of the image.
       image: uint8 `[H, W, channels]` or None.
@@ -164,7 +163,7 @@ def create_example(
 
 
 def select_objects(example: Example, keep: np.ndarray) -> Example:
-    """Keeps the objects that `keep` (bool mask or indices) picks, in that order."""
+    """The example with the objects that `keep` (bool mask or indices) picks, in that order."""
     return dataclasses.replace(
         example,
         boxes=example.boxes[keep],
@@ -177,6 +176,6 @@ def select_objects(example: Example, keep: np.ndarray) -> Example:
 
 
 def largest_boxes(boxes: np.ndarray, count: int) -> np.ndarray:
-    """The largest of the boxes `[n, 4]`, at most `count`: int64, positions in their order."""
+    """Positions of the at most `count` largest of the boxes `[n, 4]`: int64, ascending."""
     sides = boxes[:, 2:] - boxes[:, :2]
     return np.sort(np.argsort(-sides.prod(axis=-1), kind="stable")[:count])

@@ -1,4 +1,4 @@
-"""Files of a folder by names that were written on another system, or by a server."""
+"""Lookup of a folder's files by names that were written on another system or by a server."""
 
 import hashlib
 import os
@@ -12,10 +12,10 @@ from typing import Any
 class Listing:
     """The files in a folder and its subfolders.
 
-    Each folder is listed once, when it is first asked for: asking for each file is slow on NFS.
+    Each folder is listed once, when it is first needed, since a query for each file is slow on NFS.
 
     Args:
-      folder: what the names are relative to.
+      folder: the folder to which names are relative.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -31,23 +31,23 @@ class Listing:
         folder, name = os.path.split(path)
         if name in self._list(folder)[0]:
             return True
-        # A file system that ignores case or normalises Unicode has files under other names.
+        # A file system that ignores case or normalises Unicode finds files by other names, too.
         if path not in self._asked:
             self._asked[path] = os.path.isfile(path)
         return self._asked[path]
 
     def has_elsewhere(self, folder: str, name: str) -> bool:
-        """True if a folder, which may be anywhere, has a file of a name.
+        """True if a folder, which may lie anywhere, has a file of this name.
 
-        What else it has is no matter (`seen`): a folder beside that of the images changes whenever
-        something is written there.
+        Unlike for other methods, `seen` then records this file only and not the rest of the folder:
+        a folder beside that of the images changes whenever something is written there.
         """
         path = os.path.join(folder, name)
         self._elsewhere[path] = name in self._read(folder)[0]
         return self._elsewhere[path]
 
     def seen(self) -> dict[str, Any]:
-        """Digests of all listed folders, and the files asked for."""
+        """Digests of all listed folders, and the answers to all queries for single files."""
         return {
             "folders": {folder: self._digest(folder) for folder in self._listed},
             "asked": self._asked,
@@ -55,7 +55,7 @@ class Listing:
         }
 
     def sees(self, seen: Mapping[str, Any]) -> bool:
-        """True if everything is as another listing has `seen` it."""
+        """True if everything is still as another listing recorded it in `seen`."""
         return (
             all(self._digest(folder) == digest for folder, digest in seen["folders"].items())
             and all(os.path.isfile(path) == is_file for path, is_file in seen["asked"].items())
@@ -71,7 +71,7 @@ class Listing:
         return hashlib.sha256(text).hexdigest()
 
     def files(self, folder: str) -> set[str]:
-        """The names of the files of a folder; none where there is no such folder."""
+        """The names of the files in a folder; empty if the folder does not exist."""
         return self._list(folder)[0]
 
     def folders(self, folder: str) -> set[str]:
@@ -79,20 +79,20 @@ class Listing:
         return self._list(folder)[1]
 
     def find(self, parts: tuple[str, ...]) -> str | None:
-        """The path of a file below the folder by the parts of its name, as they are written."""
+        """The path of the file whose name has exactly these parts; None if there is none."""
         path = os.path.join(self.folder, *parts)
         return path if parts[-1] in self._list(os.path.dirname(path))[0] else None
 
     def plain_paths(self, names: Sequence[str]) -> list[str] | None:
-        """The paths of many files, each of which has exactly the name given.
+        """The paths of many files whose names are exactly as given.
 
         Args:
-          names: relative to the folder, their parts separated by `/`.
+          names: names relative to the folder, with their parts separated by `/`.
 
         Returns:
-          the paths; None where a name says otherwise or there is no such file.
+          the paths; None if a name has parts such as `..` or if a file does not exist.
         """
-        if os.sep != "/":  # Windows reads more into a name
+        if os.sep != "/":  # a name may have other separators and a drive on Windows
             return None
         within: dict[str, list[str]] = {}
         for name in names:
@@ -110,19 +110,19 @@ class Listing:
         return [begins[folder] + last for folder, _, last in (n.rpartition("/") for n in names)]
 
     def find_alike(self, parts: tuple[str, ...]) -> list[str]:
-        """As `find`, in any letter case and any normal form of Unicode."""
+        """Finds files as `find` does, but in any letter case and any normal form of Unicode."""
         folders = [self.folder]
         for part in parts[:-1]:
             folders = [path for folder in folders for path in self._find_part(folder, part, 1)]
         return [path for folder in folders for path in self._find_part(folder, parts[-1], 0)]
 
     def _list(self, folder: str) -> tuple[set[str], set[str]]:
-        """The names of the files of a folder, and those of its folders."""
+        """The names of the files and of the folders in a folder, which `seen` then records."""
         self._listed.add(folder)
         return self._read(folder)
 
     def _read(self, folder: str) -> tuple[set[str], set[str]]:
-        """As `_list`, for results that do not depend on all names."""
+        """Reads a folder as `_list` does, for results that do not depend on all of its names."""
         if folder not in self._entries:
             files: set[str] = set()
             folders: set[str] = set()
@@ -139,7 +139,7 @@ class Listing:
         return self._entries[folder]
 
     def _find_part(self, folder: str, part: str, kind: int) -> list[str]:
-        """The paths of the files (kind 0) or folders (1) with a similar name."""
+        """The paths of the files (kind 0) or folders (kind 1) with a similar name."""
         if part in ("", ".", ".."):
             return [os.path.join(folder, part)] if kind else []
         if folder not in self._alike:
@@ -153,20 +153,20 @@ class Listing:
 
 
 def resolve(name: str, listing: Listing) -> str | None:
-    """The one file that a name can mean.
+    """The only file that a name can mean.
 
-    A name that is a file's own means that file. Any other is read as its writer may have meant it:
-    with the separators of Windows, encoded as in a URL, with a query behind it (or, as Label Studio
-    writes, the name in the query), beginning with the folder that it is relative to, as a path or
-    URL of another machine, in another letter case or normal form of Unicode. It is resolved where
-    exactly one file fits.
+    If a file has exactly this name, the name means that file. Otherwise the name is interpreted in
+    all ways in which its writer may have meant it: with the separators of Windows, encoded as in a
+    URL, followed by a query (or contained in the query, as Label Studio writes it), beginning with
+    the folder to which it is relative, as a path or URL on another machine, or in another letter
+    case or normal form of Unicode. It is resolved if exactly one file fits.
 
     Args:
-      name: as it is written.
-      listing: the folder that the name is relative to.
+      name: the name as written.
+      listing: the folder to which the name is relative.
 
     Returns:
-      the path of the file, or None where no file fits or more than one.
+      the path of the file, or None if no file or more than one file fits.
     """
     fitting = find_fitting(name, listing)
     return fitting[0] if len(fitting) == 1 else None
@@ -186,7 +186,7 @@ def find_fitting(name: str, listing: Listing) -> list[str]:
 def find_other_suffixes(name: str, listing: Listing) -> list[str]:
     """The paths of the files that differ from a name only in the suffix, sorted.
 
-    Whether they show the same is not known, so `resolve` takes none of them.
+    Whether they show the same image is not known, so `resolve` does not accept them.
     """
     folder, last = os.path.split(os.path.join(listing.folder, name))
     stem = os.path.splitext(last)[0]
@@ -195,7 +195,7 @@ def find_other_suffixes(name: str, listing: Listing) -> list[str]:
 
 
 def _readings(name: str, folder: str) -> Iterator[tuple[str, ...]]:
-    """The parts of the paths, relative to the folder, that a name may stand for."""
+    """Yields the parts of each path, relative to the folder, that a name may stand for."""
     own = pathlib.PurePath(os.path.abspath(folder)).name
     for spelling in _spellings(name):
         path = spelling.replace("\\", "/")
@@ -209,7 +209,7 @@ def _readings(name: str, folder: str) -> Iterator[tuple[str, ...]]:
 
 
 def _spellings(name: str) -> list[str]:
-    """The name itself, decoded, and without the path or the query of a URL."""
+    """The name, the name without its URL query, the query's values, and all these URL-decoded."""
     spellings = [name]
     path, _, query = name.partition("?")
     if query:

@@ -1,4 +1,4 @@
-"""Base classes of data sets with annotations in memory, and of those whose images are files."""
+"""Base classes of data sets with annotations in memory, and of those with image files."""
 
 import copy
 import dataclasses
@@ -20,17 +20,18 @@ def scale_to_image(example: Example, image: np.ndarray, size: tuple[int, int]) -
     Args:
       example: the objects, in pixels of an image of `size`.
       image: uint8 `[h, w, 3]`.
-      size: height and width of the image the boxes refer to.
+      size: height and width of the image to which the boxes refer.
 
     Returns:
-      the example with the image, boxes and areas in pixels of that.
+      the example with `image`, its boxes and areas in pixels of `image`.
     """
     reduction = next(
         reduction
         for reduction in (1, 2, 4, 8)
         if image.shape[:2] == tuple(-(-side // reduction) for side in size)
     )
-    # A side that the reduction does not divide is rounded up; the pixels are 1/reduction still.
+    # A side that is not divisible by the reduction is rounded up; the scale of the pixels is
+    # exactly 1/reduction nevertheless.
     return dataclasses.replace(
         example,
         image=image,
@@ -42,19 +43,20 @@ def scale_to_image(example: Example, image: np.ndarray, size: tuple[int, int]) -
 class AnnotatedImages:
     """Base class of sources that keep their annotations in memory and decode on access.
 
-    Subclasses load and describe an image and, in `select`, keep what they know about each.
+    Subclasses load and describe images. In `select`, they also select what they store per image.
 
     Args:
       annotations: the objects of n images.
       classes: class names in the order of the labels.
       category_ids: the data set's own id of each class.
-      skipped: what was left out on the way here.
-      census: what the files list; None for what the annotations hold.
-      written_ids: the ids of images that the files have otherwise than as these numbers, by them.
+      skipped: what was left out while reading the annotations.
+      census: what the files list; None if that is what the annotations hold.
+      written_ids: for images whose id in the files differs from their number in the annotations,
+        the id in the files, by that number.
 
     Attributes:
-      reading: how the images become pixels.
-      held_out: what of the data set is in other parts of it.
+      reading: how the images are decoded to pixels.
+      held_out: numbers of the images and objects in other parts of the data set.
     """
 
     reading = Reading()
@@ -84,15 +86,15 @@ class AnnotatedImages:
         return len(self._annotations)
 
     def __getitem__(self, index: int) -> Example:
-        """Decodes image `index`; raises `DataError` if that fails or its size is another."""
+        """Decodes image `index`; raises `DataError` if that fails or its size is unexpected."""
         return self.load(index)
 
     def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
-        """As `source[index]`, its pixels and boxes possibly at 1/2, 1/4 or 1/8 of their size.
+        """The example as from `source[index]`, possibly at 1/2, 1/4 or 1/8 of its size.
 
         Args:
           index: the image.
-          at_least: height and width that suffice; None for the image as it is.
+          at_least: height and width that suffice; None for the image at full size.
         """
         raise NotImplementedError
 
@@ -102,7 +104,7 @@ class AnnotatedImages:
         return self.reading.channels
 
     def open_image(self, index: int) -> BinaryIO:
-        """The encoded image, to inspect; raises `OSError` if there is none."""
+        """The encoded image, for inspection; raises `OSError` if there is none."""
         raise NotImplementedError
 
     def describe(self, index: int) -> str:
@@ -134,9 +136,9 @@ class AnnotatedImages:
         """The same data set with other labels.
 
         Args:
-          new_labels: int64 `[C]`, the new label of each label; -1 for one without boxes.
+          new_labels: int64 `[C]`, the new label for each present one; -1 for a label without boxes.
           classes: class names in the order of the new labels.
-          category_ids: the id of each of them.
+          category_ids: the id of each class.
         """
         chosen = self.select(np.arange(len(self)))
         labels = chosen._annotations.labels
@@ -155,7 +157,7 @@ class AnnotatedImages:
 
 
 def annotations_of(source: Source) -> Annotations:
-    """The annotations of all images of a data set, read one by one if not in memory."""
+    """The annotations of all images of a data set, read one by one if they are not in memory."""
     if isinstance(source, AnnotatedImages):
         return source._annotations
     return collect_annotations(
@@ -171,9 +173,10 @@ class FileSource(AnnotatedImages):
       paths: the file of each image.
       classes: class names in the order of the labels.
       category_ids: the data set's own id of each class.
-      skipped: what was left out on the way here, an empty list where nothing was.
-      census: what the files list; None for what the annotations hold.
-      written_ids: the ids of images that the files have otherwise than as these numbers, by them.
+      skipped: what was left out while reading the annotations; an empty list if nothing was.
+      census: what the files list; None if that is what the annotations hold.
+      written_ids: for images whose id in the files differs from their number in the annotations,
+        the id in the files, by that number.
     """
 
     def __init__(
@@ -190,14 +193,14 @@ class FileSource(AnnotatedImages):
         self._paths = list(paths)
 
     def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
-        """As `AnnotatedImages.load`, from the file."""
+        """Implements `AnnotatedImages.load` by reading the image file."""
         height, width = (int(side) for side in self.sizes[index])
         path = pathlib.Path(self._paths[index])
         image = read_image(path, (height, width), at_least, reading=self.reading)
         return scale_to_image(self.annotations(index), image, (height, width))
 
     def open_image(self, index: int) -> BinaryIO:
-        """As `AnnotatedImages.open_image`."""
+        """Implements `AnnotatedImages.open_image`."""
         return open(self._paths[index], "rb")
 
     def describe(self, index: int) -> str:

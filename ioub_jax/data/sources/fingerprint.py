@@ -1,4 +1,4 @@
-"""Fingerprint of a data set, independent of the place of its files."""
+"""Fingerprint of a data set, independent of where its files lie."""
 
 import dataclasses
 import hashlib
@@ -13,14 +13,14 @@ from ioub_jax.data.sources.file_source import AnnotatedImages, annotations_of
 
 @dataclasses.dataclass(frozen=True)
 class Fingerprint:
-    """Counts and digests of a data set; of the names of files without their folders.
+    """Counts and digests of a data set.
 
     Attributes:
-      images: how many images.
-      boxes: how many boxes, crowds and regions to ignore included; None where they are not kept
-        in memory (drawn images).
-      names: digest of the file names, in their order.
-      sizes: digest of the heights and widths.
+      images: number of images.
+      boxes: number of boxes, including crowds and regions to ignore; None if they are not kept in
+        memory (drawn images).
+      names: digest of the file names without their folders, in the order of the images.
+      sizes: digest of the images' heights and widths.
       objects: digest of every image's boxes, labels and flags.
     """
 
@@ -50,7 +50,7 @@ class Fingerprint:
 
 
 def fingerprint_of(source: Source) -> Fingerprint:
-    """The fingerprint of a data set; a fraction of a second for COCO's 118,000 images."""
+    """The fingerprint of a data set, in a fraction of a second for COCO's 118,000 images."""
     names = "\n".join(os.path.basename(source.describe(index)) for index in range(len(source)))
     arrays: list[np.ndarray] = []
     boxes = None

@@ -10,22 +10,22 @@ from ioub_jax.data.image_headers import open_with_pillow, orientation_of, uprigh
 
 
 def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of an image whose annotation has none.
+    """Height and width of an image whose annotation does not give them.
 
     Args:
       path: the file.
 
     Returns:
-      height and width of the pixels as they are stored.
+      height and width of the pixels as stored.
 
     Raises:
-      DataError: it is no image with a readable size.
+      DataError: the file is not an image with a readable size.
     """
     try:
         with pathlib.Path(path).open("rb") as file:
             image = open_with_pillow(file)
             return image.height, image.width
-    # Pillow raises whatever its plugins do: SyntaxError, ValueError, struct.error.
+    # Pillow passes on whatever its plugins raise: SyntaxError, ValueError, struct.error.
     except Exception as error:
         raise DataError(
             f"{path}: is not an image with a readable size, and its annotation has none; replace "
@@ -35,18 +35,19 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def upright_sizes(paths: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The annotated sizes of images that are turned upright when they are read.
+    """The upright sizes of images that are turned upright when they are read.
 
-    Tools annotate a photo as it is shown and write its size either so or as it is stored; where
-    the annotation says the stored size of a photo that lies on its side, its boxes are taken to
-    be those of the upright one.
+    Tools annotate a photo as it is displayed, but write either its displayed or its stored size.
+    If the annotation gives the stored size of a photo that is stored on its side, its boxes are
+    nevertheless taken to refer to the upright photo.
 
     Args:
       paths: the file of each image; its header is read.
-      sizes: the annotated height and width of each.
+      sizes: the annotated height and width of each image.
 
     Returns:
-      heights and widths; as annotated where they are neither, which decoding tells.
+      height and width of each image. An annotated size that is neither the stored nor the upright
+      one is returned unchanged; decoding the image then reports it.
     """
 
     def judge(path: str, size: tuple[int, int]) -> tuple[int, int]:
@@ -54,7 +55,7 @@ def upright_sizes(paths: Sequence[str], sizes: Sequence[tuple[int, int]]) -> lis
             with open(path, "rb") as file:
                 image = open_with_pillow(file)
                 stored, orientation = (image.height, image.width), orientation_of(image)
-        # Pillow raises whatever its plugins do; decoding tells what is wrong.
+        # Pillow passes on whatever its plugins raise; decoding the image reports what is wrong.
         except Exception:
             return size
         return upright_size(stored, orientation) if size == stored else size

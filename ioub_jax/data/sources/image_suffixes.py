@@ -1,6 +1,6 @@
 """Suffixes of image files in folders that may hold other files too."""
 
-#: What OpenCV decodes, by the usual suffixes, in small letters.
+#: The usual suffixes of the image formats that OpenCV decodes, in lower case.
 IMAGE_SUFFIXES = frozenset(
     {
         *(".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),

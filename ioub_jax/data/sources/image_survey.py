@@ -1,4 +1,4 @@
-"""Survey of a data set's images for EXIF orientations and more than 8 bits."""
+"""Survey of a data set's images for EXIF orientations and for more than 8 bits per channel."""
 
 import dataclasses
 import logging
@@ -16,20 +16,20 @@ from ioub_jax.data.sources.file_source import AnnotatedImages
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=AnnotatedImages)
-#: Images that are looked into when a data set is opened: a thousand headers take a second where
-#: files are slow, those of COCO minutes.
+#: Number of images whose headers are read when a data set is opened. On slow storage a thousand
+#: headers take a second; all headers of COCO would take minutes.
 LOOKED_INTO = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """Findings in images spread evenly over a data set.
+    """Findings in images that are spread evenly over a data set.
 
     Attributes:
-      images: how many the data set has.
-      looked_into: how many were looked into: all, or `LOOKED_INTO`.
-      turned: how many of those have an EXIF orientation other than upright.
-      deep: the positions of those that have more than 8 bits a channel.
+      images: number of images in the data set.
+      looked_into: number of images whose headers were read: all, or `LOOKED_INTO`.
+      turned: number of those images that have an EXIF orientation other than upright.
+      deep: positions of those images that have more than 8 bits per channel.
     """
 
     images: int
@@ -38,7 +38,7 @@ class Survey:
     deep: tuple[int, ...]
 
     def of_how_many(self) -> str:
-        """The basis of the counts, in words."""
+        """The number of images that the counts refer to, in words."""
         if self.looked_into == self.images:
             return f"{self.images:,} images"
         return f"{self.looked_into:,} images looked into (of {self.images:,})"
@@ -57,7 +57,7 @@ def survey_images(source: AnnotatedImages) -> Survey:
                 deep = bool(read_header(file).deep)
                 file.seek(0)
                 return read_orientation(file) != UPRIGHT, deep
-        except OSError:  # reading it tells
+        except OSError:  # reading the image reports the error
             return False, False
 
     count = min(len(source), LOOKED_INTO)
@@ -69,19 +69,19 @@ def survey_images(source: AnnotatedImages) -> Survey:
 
 
 def measured_bit_depth(source: AnnotatedImages, survey: Survey) -> tuple[int, int] | None:
-    """The smallest bit depth that holds the values of the 16-bit images looked into.
+    """The smallest bit depth that holds the values of the surveyed 16-bit images.
 
-    A function of the images alone.
+    The result depends on the images only.
 
     Returns:
-      the bit depth and the largest value; None where no such image can be read.
+      the bit depth and the largest value; None if there is no 16-bit image that can be read.
     """
 
     def largest(index: int) -> int:
         try:
             with source.open_image(index) as file:
                 return value_span(file.read(), source.describe(index), source.channels)[1]
-        except (OSError, DataError):  # reading it tells
+        except (OSError, DataError):  # reading the image reports the error
             return -1
 
     highest = max(_in_threads(largest, survey.deep), default=-1)
@@ -96,14 +96,14 @@ def with_reading(
     bit_depth: int | None = None,
     channels: int = 3,
 ) -> _T:
-    """The data set with that reading of its images; logs values that are measured or ignored.
+    """The data set with its images read in a given way; logs values that are measured or ignored.
 
     Args:
       source: the data set.
-      name: what the log calls it.
-      exif: 'ignore', or 'apply' to turn images as their EXIF orientation says.
-      bit_depth: how many bits the values of its 16-bit images have; None: measured on these.
-      channels: of the pixels, as in `Reading`.
+      name: name of the data set in the log.
+      exif: 'ignore', or 'apply' to turn images according to their EXIF orientation.
+      bit_depth: number of bits of the values in the 16-bit images; None to measure it on them.
+      channels: number of channels of the pixels, as in `Reading`.
     """
     source = source.read_with(dataclasses.replace(source.reading, channels=channels))
     survey = survey_images(source)
@@ -128,7 +128,7 @@ def with_reading(
 
 
 def orientation_sentence(survey: Survey) -> str:
-    """A sentence on images with an EXIF orientation, and on what to do."""
+    """A sentence on images with an EXIF orientation, and on what to do about them."""
     verb = "has" if survey.turned == 1 else "have"
     return (
         f"{survey.turned:,} of {survey.of_how_many()} {verb} an EXIF orientation, which is "
@@ -138,6 +138,9 @@ def orientation_sentence(survey: Survey) -> str:
 
 
 def _in_threads(function: Callable[[int], Any], indices: Any) -> list[Any]:
-    """`function` of every index, in order; reading and decoding release the interpreter's lock."""
+    """Calls `function` for every index and returns the results in order.
+
+    Threads help since reading and decoding release the interpreter's lock.
+    """
     with futures.ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as threads:
         return list(threads.map(function, indices))

@@ -1,9 +1,9 @@
 """Positions of the entries in the lists of a large JSON file, found without parsing it.
 
-A file of COCO's format is an object of a few lists, one of which may have millions of entries. To
-read those a few thousand at a time, the file must be cut between entries. What is inside a string
-and how deep every bracket lies is found by numpy, block by block, at a gigabyte or two a second;
-whether the pieces are JSON is for the parser of each to say.
+A file in COCO's format is an object of a few lists, one of which may have millions of entries. To
+parse these a few thousand at a time, the file must be cut between entries. NumPy finds strings and
+the depth of every bracket block by block, at one or two gigabytes a second. Whether the pieces are
+valid JSON is left to the parser of each piece.
 """
 
 import codecs
@@ -15,9 +15,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-#: Bytes that are looked at, and of which a piece is made, at once.
+#: Number of bytes that are read at once; about the size of a piece.
 BLOCK = 1 << 21
-# What stands before a list in an object; longer keys are none that anybody asks for.
+# The text before a list in an object. Nobody asks for keys longer than 40 characters.
 _KEY = re.compile(rb'(?<!\\)"([A-Za-z_]{1,40})"[ \t\r\n]*:[ \t\r\n]*\Z')
 _BEFORE = 256
 _SPACE = b" \t\r\n"
@@ -27,13 +27,13 @@ _OPEN_LIST, _CLOSE_LIST = ord("["), ord("]")
 
 @dataclasses.dataclass(frozen=True)
 class Outline:
-    """Cuts of a file.
+    """Positions at which a file is cut into pieces.
 
     Attributes:
-      pieces: by the name of a list, the bytes of the file `[start, end)` that hold some of its
-        entries, in their order. A comma lies between two pieces, and nothing else. What is
-        left out of the file by them is JSON with an empty list in their place.
-      size: bytes of the file.
+      pieces: for each list, by its name, the ranges of bytes `[start, end)` that hold its entries,
+        in their order. Consecutive pieces are separated by nothing but a comma. Without its pieces,
+        the file is JSON with empty lists in their place.
+      size: size of the file in bytes.
       digest: SHA-256 of the file.
     """
 
@@ -43,16 +43,17 @@ class Outline:
 
 
 def outline(file: BinaryIO, names: Collection[str], block: int = BLOCK) -> Outline | None:
-    """Finds the lists of some names in the object that a file holds.
+    """Finds lists by their names in the object that a file holds.
 
     Args:
-      file: JSON in UTF-8, at its beginning; it can be sought.
-      names: of the lists.
-      block: bytes that are read at once.
+      file: a seekable file with JSON in UTF-8, at its beginning.
+      names: the names of the lists.
+      block: number of bytes that are read at once.
 
     Returns:
-      the outline; None where the file is no object whose brackets all fit, or has a list twice.
-      It may be no JSON even so: each piece is if it can be read, and so is the rest of the file.
+      the outline; None if the file is not an object whose brackets all match, or has one of the
+      lists twice. A file with an outline is not necessarily valid JSON: it is if each piece and the
+      rest of the file can be parsed.
     """
     scanner = _Scanner(file, names)
     digest = hashlib.sha256()
@@ -65,11 +66,11 @@ def outline(file: BinaryIO, names: Collection[str], block: int = BLOCK) -> Outli
 
 
 class _Scanner:
-    """State at the beginning of a block of the file.
+    """State of the search at the beginning of a block of the file.
 
     Attributes:
-      pieces: those found so far.
-      start: where the next block begins in the file.
+      pieces: the pieces found so far.
+      start: position in the file of the next block's beginning.
     """
 
     def __init__(self, file: BinaryIO, names: Collection[str]) -> None:
@@ -79,8 +80,8 @@ class _Scanner:
         self._names = frozenset(names)
         self._depth = 0
         self._in_string = False
-        self._is_escaped = False  # whether an odd number of backslashes ends the last block
-        self._list: str | None = None  # the list that is open, and where its next piece begins
+        self._is_escaped = False  # whether the last block ends in an odd number of backslashes
+        self._list: str | None = None  # the open list; `_piece` is where its next piece begins
         self._piece = 0
 
     @property
@@ -89,7 +90,7 @@ class _Scanner:
         return self.start > 0 and self._depth == 0 and not self._in_string
 
     def read(self, block: np.ndarray) -> bool:
-        """Takes in the next block, uint8 `[n]`; False if this is not a well-formed object."""
+        """Processes the next block, uint8 `[n]`; returns False if the object is malformed."""
         if self.start == 0:
             text = block.tobytes().removeprefix(codecs.BOM_UTF8)
             if not text.lstrip(_SPACE).startswith(b"{"):
@@ -98,10 +99,10 @@ class _Scanner:
         kinds = block[marks]
         is_quote = kinds == _QUOTE
         quotes = np.cumsum(is_quote, dtype=np.int32) + self._in_string
-        # `|` and the backslash pass the test of `_find_marks` too.
+        # `|` and the backslash pass the test of `_find_marks`, too.
         brackets = (quotes & 1 == 0) & ~is_quote & ((kinds & 0x1F) != 0x1C)
         places, kinds = marks[brackets], kinds[brackets]
-        # The second bit tells [ and { (0x5B, 0x7B) from ] and } (0x5D, 0x7D).
+        # The second bit distinguishes [ and { (0x5B, 0x7B) from ] and } (0x5D, 0x7D).
         steps = (kinds & 2).astype(np.int32) - 1
         depths = self._depth + np.cumsum(steps, dtype=np.int32)
         fits = True
@@ -114,7 +115,7 @@ class _Scanner:
         return fits
 
     def _find_marks(self, block: np.ndarray) -> np.ndarray:
-        """Positions of brackets and quotes, without those that a backslash escapes."""
+        """Positions of brackets and of quotes that no backslash escapes."""
         is_mark = ((block | 0x20) - np.uint8(0x7B)) <= 2
         is_mark |= block == _QUOTE
         marks = np.flatnonzero(is_mark)
@@ -129,7 +130,7 @@ class _Scanner:
         return marks
 
     def _backslashes(self, text: bytes, end: int) -> int:
-        """Number of backslashes before a place of a block, up to a multiple of two."""
+        """Number of backslashes directly before a position of a block, correct modulo two."""
         begin = end
         while begin and text[begin - 1] == _BACKSLASH:
             begin -= 1
@@ -143,8 +144,8 @@ class _Scanner:
         steps: np.ndarray,
         depths: np.ndarray,
     ) -> bool:
-        """Follows the lists through the brackets of a block; False if brackets do not match."""
-        # Nothing is deeper than nothing, and after the object nothing may be opened.
+        """Finds starts, ends and cuts of lists in a block; False if brackets do not match."""
+        # No bracket may close more than was opened, and none may follow the end of the object.
         if depths.min() < 0 or np.any(depths[:-1] == 0):
             return False
         edges = np.flatnonzero(np.where(steps > 0, depths == 2, depths == 1))
@@ -171,7 +172,7 @@ class _Scanner:
         return True
 
     def _open(self, place: int, kind: int) -> bool:
-        """Notes the start of a list of the object; False if one of its name began before."""
+        """Records the start of a list of the object; False if a list of this name came before."""
         at = self.start + place
         here = self._file.tell()
         self._file.seek(max(0, at - _BEFORE))

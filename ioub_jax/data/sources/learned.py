@@ -1,4 +1,4 @@
-"""The share of a data set that is trained or evaluated on, with reasons for the rest, in counts."""
+"""Counts of what is trained or evaluated on in a data set, with reasons for the rest."""
 
 import collections
 import dataclasses
@@ -11,8 +11,8 @@ from ioub_jax.data.sources.annotations import Annotations
 from ioub_jax.data.sources.example import Source, largest_boxes
 from ioub_jax.data.sources.file_source import AnnotatedImages, annotations_of
 
-# Why a box is not learned, after how many are not. What is left out is under the kind of its
-# problem; {s} is the ending of more than one.
+# Reasons why boxes are not learned, which follow their number in a sentence. Boxes that were left
+# out have the kind of their problem as a key; {s} is the ending of the plural.
 _BOXES = {
     "crowd": "crowd{s} (config.matcher.crowd)",
     "difficult": "difficult (config.matcher.difficult)",
@@ -51,20 +51,20 @@ _CHANGED = {
     "converted": "id{s} read as another type",
     "renamed": "file name{s} read as the only file that they can mean",
 }
-# The changes that are not of boxes, and the one that leaves something out.
+# The changes that concern images instead of boxes, and the change that leaves boxes out.
 _OF_IMAGES, _LEAVES_OUT = ("converted", "renamed"), "repeated"
 
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """Rules for the boxes and images of a split to be learned; by default those of an evaluation.
+    """Rules on which boxes and images of a split are learned; by default those of an evaluation.
 
     Attributes:
-      crowd: 'keep', or else crowds are not learned.
-      difficult: likewise of difficult objects.
-      keep_empty: whether images without a box to learn stay.
-      max_boxes: slots of an image; None for as many as it has.
-      verb: what is done with a box.
+      crowd: 'keep' if crowds are learned; any other value if not.
+      difficult: 'keep' if difficult objects are learned; any other value if not.
+      keep_empty: whether images without a box to learn are kept.
+      max_boxes: number of slots for objects of an image; None for no limit.
+      verb: what is done with a box, 'trained on' or 'evaluated on'.
     """
 
     crowd: str = "ignore"
@@ -74,7 +74,7 @@ class Rules:
     verb: str = "evaluated on"
 
     def may_learn(self, annotations: Annotations) -> np.ndarray:
-        """True where an object is learned if its image has slots enough: bool `[m]`."""
+        """True where an object is learned if its image has enough slots: bool `[m]`."""
         learned = ~annotations.ignored
         for treatment, flag in (
             (self.crowd, annotations.crowd),
@@ -87,13 +87,13 @@ class Rules:
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """Fates of the boxes, or of the images, that a data set lists.
+    """Counts of the boxes, or of the images, that a data set lists.
 
     Attributes:
       listed: how many the files list.
       learned: how many are learned.
-      left_out: how many are not, by reason; these and `learned` add up to `listed`.
-      changed: how many were read otherwise than they are written, by the keys of `CHANGES`.
+      left_out: how many are not learned, by reason; these and `learned` add up to `listed`.
+      changed: how many were corrected while reading, by the keys of `CHANGES`.
     """
 
     listed: int
@@ -104,19 +104,19 @@ class Tally:
 
 @dataclasses.dataclass(frozen=True)
 class ClassCount:
-    """Fates of the boxes of a class.
+    """Counts of the boxes of a class.
 
     Attributes:
-      name: its name.
-      category_id: the data set's own id.
-      boxes: its boxes, crowds included.
-      usable: those that are learned.
-      crowds: those that are not because they are crowds.
-      difficult: those that are not because they are difficult.
-      beyond_max_boxes: those that are not because their image has too few slots.
-      left_out: boxes besides that were left out, so that a region to ignore is there.
-      images: images with at least one of its boxes.
-      in_no_tile: those that are not learned because no tile shows enough of them.
+      name: the name of the class.
+      category_id: the data set's own id of the class.
+      boxes: number of boxes, including crowds.
+      usable: number of boxes that are learned.
+      crowds: number of boxes that are not learned because they are crowds.
+      difficult: number of boxes that are not learned because they are difficult.
+      beyond_max_boxes: number of boxes that are not learned because their image has too few slots.
+      left_out: number of further boxes that were replaced by regions to ignore.
+      images: number of images with at least one of the boxes.
+      in_no_tile: number of boxes that are not learned because no tile shows enough of them.
     """
 
     name: str
@@ -136,13 +136,14 @@ class Learned:
     """Counts of the learned and unlearned parts of a data set.
 
     Attributes:
-      boxes: of boxes; None where only drawing every image would tell.
-      images: of images.
-      classes: one entry a class, in the order of the labels; empty where `boxes` is None.
-      fullest: objects of the fullest image, regions to ignore included; 0 where `boxes` is None.
-      verb: what is done with them, 'trained on' or 'evaluated on'.
-      tiles: what becomes of their tiles, in words; empty where they are not cut.
-      split: how the data set was split into parts, a sentence; empty where it is whole.
+      boxes: counts of boxes; None if they are known only after drawing every image.
+      images: counts of images.
+      classes: one entry per class, in the order of the labels; empty if `boxes` is None.
+      fullest: number of objects in the fullest image, including regions to ignore; 0 if `boxes` is
+        None.
+      verb: what is done with boxes and images, 'trained on' or 'evaluated on'.
+      tiles: a sentence on the tiles of the images; empty if the images are not cut.
+      split: a sentence on how the data set was split into parts; empty if it is whole.
     """
 
     boxes: Tally | None
@@ -156,8 +157,8 @@ class Learned:
     def lines(self) -> tuple[str, ...]:
         """Lines with the numbers of learned boxes and images, and the reasons for the rest.
 
-        Before these two stands how the data set was split, where it was, and behind them what
-        becomes of tiles.
+        A line on the split, if the data set was split, precedes them, and a line on the tiles, if
+        images are cut, follows them.
         """
         if self.boxes is None:
             boxes = f"Boxes: known only when their images are drawn; all are {self.verb}."
@@ -168,11 +169,11 @@ class Learned:
 
 
 def count_learned(source: Source, rules: Rules) -> Learned:
-    """Counts what of a data set is learned; vectorised, since COCO has 860,000 boxes.
+    """Counts what is learned from a data set; vectorised, since COCO has 860,000 boxes.
 
     Args:
-      source: with all of its images that can be read, those without objects included.
-      rules: those of its split.
+      source: the data set with all images that can be read, including those without objects.
+      rules: the rules of its split.
 
     Returns:
       the counts.
@@ -225,8 +226,8 @@ def without_lost(learned: Learned, lost: Sequence[int], tiles: str) -> Learned:
 
     Args:
       learned: the counts of the whole images, whose boxes are known.
-      lost: of each class the boxes of those learned that no tile has as an object.
-      tiles: what becomes of the tiles, in words.
+      lost: for each class, the number of learned boxes that are not an object of any tile.
+      tiles: a sentence on the tiles.
 
     Returns:
       the counts.
@@ -251,16 +252,16 @@ def count_classes(
     category_ids: Sequence[int | str],
     rules: Rules,
 ) -> tuple[ClassCount, ...]:
-    """Counts the fates of the boxes of each class.
+    """Counts the learned and unlearned boxes of each class.
 
     Args:
-      annotations: of n images.
+      annotations: the annotations of n images.
       classes: class names in the order of the labels.
       category_ids: the data set's own id of each class.
-      rules: those of the split.
+      rules: the rules of the split.
 
     Returns:
-      one entry a class, in the order of the labels.
+      one entry per class, in the order of the labels.
     """
     return _count_classes(annotations, classes, category_ids, _fates(annotations, rules))
 
@@ -279,7 +280,7 @@ def _count_classes(
 
     boxes = ~annotations.ignored
     images = np.repeat(np.arange(len(annotations)), annotations.counts)
-    # Distinct pairs by sorting, which is a hundred times faster here than np.unique's hashing.
+    # Sorting finds the distinct pairs a hundred times faster than np.unique's hashing does here.
     pairs = np.sort(images[boxes] * len(classes) + annotations.labels[boxes])
     pairs = pairs[np.diff(pairs, prepend=-1) > 0]
     columns = zip(
@@ -303,14 +304,17 @@ def learned_objects(annotations: Annotations, rules: Rules) -> np.ndarray:
 
 
 def with_learned_images(source: Source, rules: Rules) -> Source:
-    """The images with a box to learn; others, such as those of crowds alone, teach nothing.
+    """The data set without images that have no box to learn, unless the rules keep these.
+
+    Images whose objects are all crowds, for example, have no box to learn.
 
     Args:
       source: a data set.
-      rules: those of its split.
+      rules: the rules of its split.
 
     Returns:
-      the data set itself where the rules keep all images, or where only drawing them would tell.
+      the images with a box to learn; the data set itself if all images are kept, or if its boxes
+      are known only after drawing the images.
     """
     if rules.keep_empty or not isinstance(source, AnnotatedImages):
         return source
@@ -320,7 +324,10 @@ def with_learned_images(source: Source, rules: Rules) -> Source:
 
 
 def _fates(annotations: Annotations, rules: Rules) -> dict[str, np.ndarray]:
-    """Masks for the four fates of each object that is not a region to ignore, bool `[m]`."""
+    """Masks, bool `[m]`, of objects that are learned and of those that are not, by the reason.
+
+    Regions to ignore are in none of the masks; every other object is in exactly one.
+    """
     may_be_learned = rules.may_learn(annotations)
     crowd = ~annotations.ignored & ~may_be_learned & (annotations.crowd & (rules.crowd != "keep"))
     fits = np.ones(len(annotations.boxes), bool)
@@ -350,8 +357,9 @@ def _left_out_boxes(
 ) -> tuple[int, dict[str, int]]:
     """Number of boxes left out, at least `missing`, and the reasons.
 
-    Where a box was left out, its image has a region to ignore; what else has one is a region that
-    the data set itself has. Nothing is said of the boxes of an image that was left out.
+    A box that was left out because of a problem has been replaced by a region to ignore. All other
+    regions to ignore come from the data set itself. The boxes of an image that was left out have no
+    problem of their own; they are the rest.
     """
     left_out = _count_problems(problems, "box")
     rest = max(0, missing - left_out.total())

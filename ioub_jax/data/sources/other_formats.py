@@ -1,4 +1,4 @@
-"""Recognition of files in other formats than COCO's, and tools that convert them."""
+"""Recognition of files in formats other than COCO's, and tools that convert them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ class OtherFormat:
     """A format that cannot be read.
 
     Attributes:
-      name: what a file of it is, with an article.
-      way_out: what makes COCO's JSON of it; '' where nothing does.
+      name: name of a file in this format, with an article.
+      way_out: how to read the file or convert it to COCO's JSON; '' if there is no way.
     """
 
     name: str
     way_out: str = ""
 
     def hint(self, otherwise: str) -> str:
-        """The end of a sentence about a file, with other things to do."""
+        """The end of a sentence about a file; `otherwise` says what else can be done."""
         told = f", it looks like {self.name}; "
         return told + (f"{self.way_out}, or {otherwise}" if self.way_out else otherwise)
 
@@ -49,9 +49,10 @@ _SCALABEL = "convert it with scalabel 0.3.1: python -m scalabel.label.to_coco -i
 _SUPERVISELY = (
     "convert its project with supervisely 6.74.51: supervisely.convert.to_coco(FOLDER, OUTPUT)"
 )
-#: What COCO itself has beside its instances, whose objects have masks and no boxes.
+#: COCO's own panoptic files, which lie beside the instances files.
 PANOPTIC = OtherFormat("a panoptic file", "take the instances file beside it")
-# Keys that a file or its first entry has, all of them, and what it is then; the first that fits.
+# Keys, each of which the file or its first entry must have, and the format that has them all. The
+# first format that fits is taken.
 _BY_KEYS: tuple[tuple[tuple[str, ...], OtherFormat], ...] = (
     (("imagePath",), _LABELME),
     (("shapes", "imageHeight"), _LABELME),
@@ -121,13 +122,13 @@ _TABLES = {
 
 
 def known_by_keys(content: object) -> OtherFormat | None:
-    """The format of a JSON by its keys, or by those of its first entry.
+    """The format of a JSON file, recognised by its keys and those of its first entry.
 
     Args:
-      content: that of the file.
+      content: the parsed content of the file.
 
     Returns:
-      the format; None where it is none that is known.
+      the format; None if it is not recognised.
     """
     keys = _first_keys(content)
     return next((found for needed, found in _BY_KEYS if keys.issuperset(needed)), None)
@@ -137,11 +138,11 @@ def known_by_text(suffix: str, begin: bytes) -> OtherFormat | None:
     """The format of a file that is not JSON.
 
     Args:
-      suffix: of its name.
-      begin: its first bytes.
+      suffix: suffix of the file's name.
+      begin: the first bytes of the file.
 
     Returns:
-      the format; None where it is none that is known.
+      the format; None if it is not recognised.
     """
     text = begin.decode("utf-8-sig", errors="replace")
     if suffix.lower() == ".xml" and "<annotations" in text:

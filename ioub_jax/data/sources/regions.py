@@ -1,4 +1,4 @@
-"""Regions to ignore in place of boxes left out, since their objects are still in the image."""
+"""Regions to ignore that replace unusable boxes, whose objects are still in the image."""
 
 import numpy as np
 
@@ -8,18 +8,18 @@ _HUGE = 1e15  # pixels; no coordinate is larger
 def ignored_regions(corners: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """The region to ignore that replaces an unusable box in its image.
 
-    Its object is there, so what a detector finds in its place is neither right nor wrong, and no
-    anchor there is background. The region is the box as far as it is inside the image, its corners
-    in either order. A box without width or height becomes the square over its longer side. Where
-    nothing tells the place (a number is missing, a point, a box that is all outside) it is the
-    whole image.
+    The object is in the image, so a detection there counts as neither right nor wrong, and no
+    anchor there is background. The region is the part of the box that lies inside the image,
+    whatever the order of the corners. A box without width or height becomes a square whose side is
+    the box's longer side. If the place is unknown (a number is missing, the box is a point or lies
+    entirely outside), the region is the whole image.
 
     Args:
-      corners: `[n, 4]` xyxy in pixels as far as it is known, NaN where it is not.
-      sizes: `[n, 2]`, height and width of each image.
+      corners: `[n, 4]` xyxy in pixels, NaN where a number is not known.
+      sizes: `[n, 2]`, height and width of each box's image.
 
     Returns:
-      float32 `[n, 4]`, xyxy in pixels, inside the images and none without area.
+      float32 `[n, 4]`, xyxy in pixels, inside the images; every region has an area.
     """
     corners = np.asarray(corners, np.float64).reshape(-1, 4)
     corners = np.where(np.abs(corners) < _HUGE, corners, np.nan)
@@ -31,6 +31,6 @@ def ignored_regions(corners: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     regions = np.hstack(
         [np.clip(first - grown, 0, limits), np.clip(last + grown, 0, limits)]
     ).astype(np.float32)
-    is_known = np.all(regions[:, 2:] > regions[:, :2], axis=1)  # False of NaN
+    is_known = np.all(regions[:, 2:] > regions[:, :2], axis=1)  # False for NaN
     whole = np.hstack([np.zeros_like(limits), limits]).astype(np.float32)
     return np.where(is_known[:, None], regions, whole)

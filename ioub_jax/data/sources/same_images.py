@@ -1,7 +1,8 @@
 """Identical image files: one file under two names, or files with the same bytes.
 
-Reading all files of a data set takes longer than anything else before a training. So their sizes
-are compared first, of those with one size a few pieces, and only of what is left all bytes.
+Reading all files of a data set would take longer than anything else before a training. Therefore
+their sizes are compared first, then a few pieces of the files that have the same size, and all
+bytes only of the files whose pieces are equal, too.
 """
 
 import collections
@@ -15,25 +16,27 @@ from ioub_jax.data.sources.file_source import FileSource
 
 _PIECE = 1024
 _CHUNK = 1 << 20
-# A network file system answers many questions at once as soon as one.
+# A network file system answers many requests at once as fast as a single one.
 _THREADS = 8
-# Files that one thread is given at a time.
+# Number of files that a thread is given at a time.
 _AT_ONCE = 64
 
 
 def find_shared(
     source: Source, validation: Source, *, by_content: bool = True
 ) -> list[tuple[str, str]]:
-    """The files of validation images that are also training images.
+    """Finds the files of validation images that are also training images.
 
     Args:
       source: the training data.
       validation: the validation data.
-      by_content: whether files of other names are looked into; else only names count.
+      by_content: whether the contents of files with different names are compared, too; otherwise
+        only the names are.
 
     Returns:
-      For each such validation image its file, and that of a training image: the same, or one with
-      the same bytes. Nothing of images that are not files.
+      pairs of files, one for each validation image that is also a training image: the file of the
+      validation image, and the training image's file, which is the same or has the same bytes.
+      Empty if one of the data sets has no image files.
     """
     if not (isinstance(source, FileSource) and isinstance(validation, FileSource)):
         return []
@@ -52,15 +55,15 @@ def find_shared(
 
 
 def find_same(paths: Sequence[str], sides: Sequence[int] | None = None) -> list[list[int]]:
-    """Groups of identical files, whatever their names.
+    """Finds groups of identical files, whatever their names.
 
     Args:
-      paths: n files; one that cannot be read is like no other.
-      sides: n numbers: only files of which some have another number than the others are looked for.
-        None: all.
+      paths: n files. A file that cannot be read equals no other file.
+      sides: a number for each of the n files: only groups whose files do not all have the same
+        number are returned. None: all groups are.
 
     Returns:
-      For each content that several of them have their positions, rising.
+      the groups of files with the same content, each as positions in ascending order.
     """
     groups = [list(range(len(paths)))]
     for look in (_size, _pieces, _content):
@@ -77,7 +80,7 @@ def _is_wanted(group: Sequence[int], sides: Sequence[int] | None) -> bool:
 def _looked_at(
     paths: Sequence[str], groups: Iterable[Sequence[int]], look: Callable[[str], Hashable | None]
 ) -> list[list[int]]:
-    """Splits each group by samples of its files."""
+    """Splits each group of files by what `look` returns; drops files for which that is None."""
     members = [(number, index) for number, group in enumerate(groups) for index in group]
     pieces = [members[start : start + _AT_ONCE] for start in range(0, len(members), _AT_ONCE)]
 
@@ -101,7 +104,7 @@ def _size(path: str) -> int | None:
 
 
 def _pieces(path: str) -> bytes | None:
-    """Some bytes from the beginning, the middle and the end."""
+    """Returns some bytes from the beginning, the middle and the end of a file."""
     try:
         with open(path, "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size

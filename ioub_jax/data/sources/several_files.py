@@ -1,4 +1,4 @@
-"""Several annotation files as one data set."""
+"""Several annotation files joined to one data set."""
 
 import dataclasses
 import itertools
@@ -21,22 +21,22 @@ def join(
     classes: Sequence[str] | None = None,
     on_error: str = "raise",
 ) -> FileSource:
-    """The images of several data sets as one, in their order.
+    """Joins the images of several data sets, in their order.
 
-    Classes are the same where their names are, whatever their ids: they have the order, and the
-    ids, of the first data set, and what only a later one has comes behind. An image keeps its id if
-    no other file has it; else the id becomes the text 'FILE:ID', of the file's name, in results
-    too.
+    Classes with the same name are the same class, whatever their ids. They have the order and the
+    ids of the first data set; classes that only a later one has come after these. An image keeps
+    its id if no other file uses it; otherwise its id becomes the text 'FILE:ID' with the name of
+    the file, in results, too.
 
     Args:
       sources: the data sets.
-      names: the annotation file of each.
-      classes: names in the order of the labels, each of which one of the data sets has; None or
-        empty for the order said above.
-      on_error: 'raise', or 'skip' to leave out an image that an earlier file has, too.
+      names: the annotation file of each data set.
+      classes: class names in the order of the labels, each of which one of the data sets must have;
+        None or empty for all classes, in the order described above.
+      on_error: 'raise', or 'skip' to leave out images that an earlier file already lists.
 
     Raises:
-      DataError: two files have one image, or none has one of `classes`.
+      DataError: two files list the same image, or no data set has one of `classes`.
     """
     categories = _categories(sources, classes)
     problems = Problems(on_error)
@@ -84,7 +84,7 @@ def _categories(
 def _without_repeated(
     sources: Sequence[FileSource], names: Sequence[str], problems: Problems
 ) -> list[FileSource]:
-    """The data sets without the images that an earlier one has too."""
+    """The data sets without the images that an earlier one has, too."""
     owners: dict[str, str] = {}
     kept = []
     for source, name in zip(sources, names, strict=True):
@@ -104,7 +104,7 @@ def _without_repeated(
 
 
 def _id_of(source: FileSource, index: int) -> int | str:
-    """The id of an image as its file has it."""
+    """The id of an image as written in its annotation file."""
     number = source.image_id(index)
     return source.written_ids.get(number, number)
 
@@ -112,7 +112,7 @@ def _id_of(source: FileSource, index: int) -> int | str:
 def _ids(
     sources: Sequence[FileSource], names: Sequence[str]
 ) -> tuple[np.ndarray, Mapping[int, int | str]]:
-    """A number for each image, and the ids that are written as texts by these numbers."""
+    """A number for each image, and, by these numbers, the ids that are written as texts."""
     ids = [
         (name, _id_of(source, index))
         for source, name in zip(sources, _short(names), strict=True)
@@ -133,7 +133,7 @@ def _ids(
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """The files without the common beginning of their paths."""
+    """The names of the files: without their folders, or without only the common beginning."""
     bases = [os.path.basename(name) for name in names]
     if len(set(bases)) == len(bases):
         return bases

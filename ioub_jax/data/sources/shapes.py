@@ -1,9 +1,9 @@
-"""A data set drawn from a seed: geometric shapes on textured ground, without a download.
+"""A data set generated from a seed: geometric shapes on a textured background, with no download.
 
-Each class has its outline and, roughly, its hue: neighbouring hues overlap, so that colour alone
-does not tell a class. Contrast, size, elongation and rotation say nothing about it. An object that
-is partly covered keeps the box of what is still visible, as in COCO, which makes localization the
-harder half.
+Each class has an outline and an approximate hue. Hues of neighbouring classes overlap, so that
+colour alone does not determine a class. Contrast, size, elongation and rotation are independent of
+the class. The box of a partly covered object encloses its visible part, as in COCO, which makes
+localization the harder half of the task.
 """
 
 import colorsys
@@ -26,7 +26,7 @@ HUE_DEVIATION = 0.035  # of the full circle; neighbouring classes are 1/8 apart
 _SUPERSAMPLING = 4
 _SUBPIXEL_BITS = 4  # OpenCV draws polygons with fixed-point corners
 
-# One closed polygon or more, even-odd filled, in a square of side 2 around the origin.
+# One or more closed polygons, filled by the even-odd rule, in a square of side 2 around the origin.
 Outline = tuple[np.ndarray, ...]
 
 
@@ -43,12 +43,12 @@ def _star() -> np.ndarray:
 
 def _cross(arm: float = 0.3) -> np.ndarray:
     quarter = np.array([[arm, -1.0], [arm, -arm], [1.0, -arm]])
-    turn = np.array([[0.0, 1.0], [-1.0, 0.0]])  # a row vector times this turns by 90 degrees
+    turn = np.array([[0.0, 1.0], [-1.0, 0.0]])  # rotates row vectors by 90 degrees
     return np.concatenate([quarter @ np.linalg.matrix_power(turn, k) for k in range(4)])
 
 
 def _crescent() -> np.ndarray:
-    # Two circles through the same horns: the outer arc, and the way back along the inner one.
+    # Two circles intersect at the horns: first the outer arc, then back along the inner one.
     outer = _arc(0.3 * np.pi, 1.7 * np.pi)
     horn = np.array([np.cos(0.3 * np.pi), np.sin(0.3 * np.pi)])
     centre = np.array([0.75, 0.0])
@@ -75,11 +75,11 @@ class Shape:
     """One object of a scene.
 
     Attributes:
-      label: its class.
+      label: the class of the shape.
       outline: polygons in pixels of the image.
-      rows: the rows of the image that it touches.
-      columns: the columns of the image that it touches.
-      cover: float32 `[rows, columns]`, the share of each pixel that it covers.
+      rows: the rows of the image that the shape touches.
+      columns: the columns of the image that the shape touches.
+      cover: float32 `[rows, columns]`, the fraction of each pixel that the shape covers.
     """
 
     label: int
@@ -90,7 +90,7 @@ class Shape:
 
     @property
     def mask(self) -> np.ndarray:
-        """The pixels that belong to it if nothing covers it, bool `[rows, columns]`."""
+        """True at pixels that belong to the shape if nothing covers it, bool `[rows, columns]`."""
         return self.cover >= 0.5
 
 
@@ -103,7 +103,7 @@ def coverage(outline: Outline, image_size: tuple[int, int]) -> tuple[slice, slic
 
     Returns:
       rows, columns and float32 coverage in 0..1 of the part of the image around the outline. A
-      pixel belongs to the object where it is at least one half.
+      pixel belongs to the object if its coverage is at least one half.
     """
     corners = np.concatenate(outline)
     left, top = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 1, 0)
@@ -111,7 +111,7 @@ def coverage(outline: Outline, image_size: tuple[int, int]) -> tuple[slice, slic
     right, bottom = min(right, image_size[1]), min(bottom, image_size[0])
     height, width = max(bottom - top, 1), max(right - left, 1)
     fine = np.zeros((height * _SUPERSAMPLING, width * _SUPERSAMPLING), np.uint8)
-    # OpenCV's corners are pixel centres, ours are pixel edges: half a fine pixel apart.
+    # OpenCV counts from pixel centres, we count from pixel edges: half a fine pixel apart.
     polygons = [
         np.rint(((part - (left, top)) * _SUPERSAMPLING - 0.5) * 2**_SUBPIXEL_BITS).astype(np.int32)
         for part in outline
@@ -122,14 +122,14 @@ def coverage(outline: Outline, image_size: tuple[int, int]) -> tuple[slice, slic
 
 
 def visible_pixels(shapes: Sequence[Shape], image_size: tuple[int, int]) -> np.ndarray:
-    """Index of the shape that each pixel shows.
+    """Index of the shape that is visible at each pixel.
 
     Args:
       shapes: the shapes, back to front.
       image_size: height and width of the image.
 
     Returns:
-      int32 `[H, W]`: the position of the front-most shape a pixel belongs to, -1 for none.
+      int32 `[H, W]`: the position of the front-most shape that a pixel belongs to, -1 for none.
     """
     owner = np.full(image_size, -1, np.int32)
     for position, shape in enumerate(shapes):
@@ -138,14 +138,16 @@ def visible_pixels(shapes: Sequence[Shape], image_size: tuple[int, int]) -> np.n
 
 
 class ShapesSource:
-    """`num_images` images of one to six shapes; image i depends on (seed, split, i) alone.
+    """`num_images` images of one to `max_objects` shapes.
+
+    For a given `image_size` and `max_objects`, image i depends only on the seed, the split and i.
 
     Args:
       num_images: length of the data set.
       image_size: height and width of every image.
       seed: seed of the data set, at least 0.
-      split: 'train', 'val' or 'test': disjoint streams of random numbers.
-      max_objects: the most objects in one image.
+      split: 'train', 'val' or 'test', which have disjoint streams of random numbers.
+      max_objects: the largest number of objects in an image.
 
     Raises:
       ValueError: the split is unknown.
@@ -174,7 +176,7 @@ class ShapesSource:
         self.sizes = np.tile(np.array(self.image_size, np.int64), (num_images, 1))
         self.skipped: list[Problem] = []
         self.written_ids: Mapping[int, int | str] = {}
-        self.census = Census(num_images, 0)  # only drawing every scene would tell how many boxes
+        self.census = Census(num_images, 0)  # boxes are known only after drawing every scene
         self.max_objects = max_objects
         self._seed = seed
         self._split = split
@@ -190,7 +192,7 @@ class ShapesSource:
         return dataclasses.replace(self._annotate(shapes, index), image=image)
 
     def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
-        """As `source[index]`: drawn at its one size, whatever would suffice."""
+        """Returns `source[index]`, drawn at full size whatever `at_least` is."""
         del at_least
         return self[index]
 
@@ -199,11 +201,11 @@ class ShapesSource:
         return self._annotate(self.scene(index), index)
 
     def image_id(self, index: int) -> int:
-        """Images are numbered from 1."""
+        """The number of image `index`; images are numbered from 1."""
         return index + 1
 
     def describe(self, index: int) -> str:
-        """Names the image by its seed and number."""
+        """Name of an image in error messages: its number, split and seed."""
         return f"image {index} of the shapes data set ({self._split}, seed {self._seed})"
 
     def scene(self, index: int) -> list[Shape]:
@@ -222,11 +224,11 @@ class ShapesSource:
         return np.random.default_rng([self._seed, SPLITS.index(self._split), index, purpose])
 
     def _random_shape(self, rng: np.random.Generator) -> Shape:
-        """Draws a class, then a rigid, rotated outline of it that lies inside the image."""
+        """Draws a class, then a stretched and rotated outline of it that lies inside the image."""
         height, width = self.image_size
         label = int(rng.integers(len(self.classes)))
         size = SMALLEST * (min(height, width) / 2 / SMALLEST) ** rng.random()  # log-uniform
-        # A thin shape of the smallest size would be too few pixels to tell what it is.
+        # A thin shape of the smallest size would have too few pixels to recognise its class.
         elongation = min(MAX_ELONGATION, size / SMALLEST) ** rng.uniform(-1, 1)
         angle = rng.uniform(-MAX_ROTATION, MAX_ROTATION)
         stretch = np.array([np.sqrt(elongation), 1 / np.sqrt(elongation)])
@@ -260,17 +262,17 @@ class ShapesSource:
 def paint(
     shapes: Sequence[Shape], image_size: tuple[int, int], rng: np.random.Generator
 ) -> np.ndarray:
-    """Paints shapes, back to front, on a random ground.
+    """Paints shapes, back to front, on a random background.
 
     Args:
       shapes: the shapes.
       image_size: height and width of the image.
-      rng: generator of the ground, colours, blur and noise.
+      rng: random generator for the background, colours, blur and noise.
 
     Returns:
       uint8 `[H, W, 3]`.
     """
-    # Streams of their own: one more shape changes nothing but the pixels it touches.
+    # Separate streams ensure that an additional shape changes only the pixels that it touches.
     ground_rng, fill_rng, camera_rng = rng.spawn(3)
     image = _ground(image_size, ground_rng)
     _add_distractors(image, ground_rng)
@@ -293,7 +295,7 @@ def _ground(image_size: tuple[int, int], rng: np.random.Generator) -> np.ndarray
     image[:] = rng.uniform(60, 190) + rng.uniform(-20, 20, 3)
     for cell, strength in ((64, 26.0), (16, 12.0), (5, 8.0)):
         grid = (height // cell + 2, width // cell + 2)
-        # Mostly grey noise with a little colour of its own.
+        # The noise is mostly grey, with a little colour.
         noise = rng.standard_normal((*grid, 1)) + 0.5 * rng.standard_normal((*grid, 3))
         noise = (rng.uniform(0.3, 1.0) * strength * noise).astype(np.float32)
         image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -301,7 +303,7 @@ def _ground(image_size: tuple[int, int], rng: np.random.Generator) -> np.ndarray
 
 
 def _add_distractors(image: np.ndarray, rng: np.random.Generator) -> None:
-    """Draws thin lines and open curves, which are no class, on a float32 image in place."""
+    """Draws thin open lines, which belong to no class, on a float32 image in place."""
     height, width = image.shape[:2]
     for _ in range(int(rng.integers(5))):
         colour = (np.array(cv2.mean(image)[:3]) + rng.uniform(-70, 70, 3)).tolist()
@@ -311,7 +313,7 @@ def _add_distractors(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _fill(label: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A colour of about the class's hue, shaded and speckled: float32 `[h, w, 3]`, RGB 0-255."""
+    """A colour near the class's hue, with shading and speckle: float32 `[h, w, 3]`, RGB 0-255."""
     height, width = size
     hue = (label / len(_OUTLINES) + rng.normal(0.0, HUE_DEVIATION)) % 1.0
     saturation, value = rng.uniform(0.35, 0.9), rng.uniform(0.45, 0.95)

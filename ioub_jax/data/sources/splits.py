@@ -1,11 +1,11 @@
 """Shares of a data set that are held out of training: for validation, and for tests.
 
-Which images those are is a function of the names of the image files, the classes of their objects
-and a seed: not of the order in which a file lists them or a file system gives them, nor of where
-they lie. Classes are shared out from the rarest on, as by the iterative stratification of Sechidis,
-Tsoumakas and Vlahavas (On the Stratification of Multi-Label Data, ECML PKDD 2011), since an image
-with a rare class is hard to make up for. Who of a class is held out is decided by a hash, so that
-an image more or less moves few others.
+The choice of images depends on the names of the image files, the classes of their objects and a
+seed only. It depends neither on the order in which a file or a file system lists the images nor on
+their folder. Classes are distributed starting with the rarest, as in the iterative stratification
+of Sechidis, Tsoumakas and Vlahavas (On the Stratification of Multi-Label Data, ECML PKDD 2011),
+since an image with a rare class is hard to replace. Within a class, a hash decides which images are
+held out, so that adding or removing an image moves few others.
 """
 
 import dataclasses
@@ -24,9 +24,9 @@ from ioub_jax.data.sources.file_source import AnnotatedImages, FileSource, annot
 from ioub_jax.data.sources.same_images import find_same
 
 TRAIN, UNDECIDED = 0, -1
-# Against sums of shares such as .29 * 50, which is a little below 14.5.
+# Tolerance for rounding errors: .29 * 50 is a little below 14.5.
 _TINY = 1e-9
-# Classes that a sentence names.
+# At most this many classes are named in one sentence.
 _MOST_TOLD = 10
 
 
@@ -35,9 +35,9 @@ class Shares:
     """Shares of a data set that are held out.
 
     Attributes:
-      held: name of a part -> its share of the images, such as `{"val": 0.1}`; those of share 0 are
-        none. What is left is the part 'train'.
-      seed: another one holds out other images.
+      held: name of a part -> its share of the images, such as `{"val": 0.1}`. A share of 0 makes no
+        part. The remaining images are the part 'train'.
+      seed: different seeds hold out different images.
 
     Raises:
       ValueError: a share is below 0, or nothing would be left to train on.
@@ -63,12 +63,12 @@ class Shares:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A data set in parts.
+    """A data set divided into parts.
 
     Attributes:
-      source: the whole.
-      shares: what was asked for.
-      positions: name of a part, 'train' among them -> int64, its images, in the order of the whole.
+      source: the whole data set.
+      shares: the shares that were asked for.
+      positions: name of a part, including 'train' -> int64 positions of its images, ascending.
     """
 
     source: AnnotatedImages
@@ -76,7 +76,7 @@ class Split:
     positions: dict[str, np.ndarray]
 
     def part(self, name: str) -> AnnotatedImages:
-        """One of the parts; it has the classes of the whole, and counts the others' objects."""
+        """One of the parts, with all classes of the whole and counts of what the others hold."""
         chosen = self.source.select(self.positions[name])
         chosen.held_out = HeldOut(
             len(self.source) - len(chosen),
@@ -87,7 +87,7 @@ class Split:
         return chosen
 
     def __str__(self) -> str:
-        """Number of images in each part, and classes that one of them lacks."""
+        """A sentence with the number of images in each part and the classes that a part lacks."""
         counts = ", ".join(f"{len(chosen):,} {name}" for name, chosen in self.positions.items())
         shares = ", ".join(
             f"data.split.{name}={self.shares.held[name]:g}" for name in self.shares.names
@@ -112,21 +112,21 @@ class Split:
 
 
 def split(source: AnnotatedImages, shares: Shares) -> Split:
-    """Holds out shares of the images of a data set, with as large a share of each class.
+    """Holds out shares of the images of a data set, and about the same shares of each class.
 
-    Image files of the same bytes, and files that are listed under two names, stay together. Every
-    class that the data set has keeps an image to train on.
+    Image files with the same bytes, and a file that is listed under two names, stay together. Every
+    class that the data set has keeps at least one image to train on.
 
     Args:
-      source: a data set, with its images without objects.
-      shares: how much.
+      source: a data set, including its images without objects.
+      shares: the shares to hold out.
 
     Raises:
       DataError: a part would have no image.
     """
     units, names = _units(source), _names(source)
     count = int(units.max(initial=-1)) + 1
-    # Of several files with one content, one name stands for all.
+    # Files with the same content are represented by one of their names.
     keys: dict[int, str] = {}
     for unit, name in zip(units.tolist(), names, strict=True):
         keys[unit] = min(keys.get(unit, name), name)
@@ -162,15 +162,15 @@ def _too_few(name: str, count: int, shares: Shares) -> str:
 
 
 def _enough(count: int) -> float:
-    """The smallest share in hundredths that amounts to an image."""
+    """The smallest share, in hundredths, that amounts to an image; at most one half."""
     return min(math.ceil(100 / count) / 100, 0.5)
 
 
-# ------------------------------------------------------------------ what there is to be shared out
+# ------------------------------------------------------------------ units that can be held out
 
 
 def _units(source: AnnotatedImages) -> np.ndarray:
-    """int64 `[n]`, the same number for images whose files are the same."""
+    """The unit of each image, int64 `[n]`: the same number for images whose files are the same."""
     units = np.arange(len(source))
     if isinstance(source, FileSource):
         for same in find_same([source.describe(index) for index in range(len(source))]):
@@ -179,7 +179,7 @@ def _units(source: AnnotatedImages) -> np.ndarray:
 
 
 def _names(source: AnnotatedImages) -> list[str]:
-    """Names of the images for the hash: file names, with folders if names occur twice."""
+    """Names of the images for the hash: file names, with folders where names occur twice."""
     if not isinstance(source, FileSource):
         return [str(source.image_id(index)) for index in range(len(source))]
     paths = [
@@ -200,7 +200,7 @@ def _names(source: AnnotatedImages) -> list[str]:
 
 
 def _order(keys: Sequence[str], seed: int) -> np.ndarray:
-    """int64, the units by a hash of their names and the seed."""
+    """The units in the order of a hash of their names and the seed, int64 `[u]`."""
     hashes = [
         hashlib.blake2b(f"{seed}\n{key}".encode(errors="surrogateescape"), digest_size=16).digest()
         for key in keys
@@ -209,7 +209,10 @@ def _order(keys: Sequence[str], seed: int) -> np.ndarray:
 
 
 def _pairs(source: AnnotatedImages, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of a unit and a class in it, each once; crowds and ignored objects do not count."""
+    """The units and classes of all pairs of a unit and a class that occurs in it, each once.
+
+    Crowds and regions to ignore do not count.
+    """
     annotations = annotations_of(source)
     counted = ~annotations.ignored & ~annotations.crowd & (annotations.labels >= 0)
     of_objects = np.repeat(units, annotations.counts)[counted]
@@ -232,16 +235,16 @@ def _regions(source: AnnotatedImages) -> int:
     return int(annotations_of(source).ignored.sum())
 
 
-# ------------------------------------------------------------------ sharing out
+# ------------------------------------------------------------------ distribution of the units
 
 
 class _Drawn:
-    """Units to be shared out, in the order of their hashes.
+    """Distribution of units over the parts, in the order of their hashes.
 
     Args:
-      order: int64 `[u]`, the units in that order.
-      units: int64 `[p]`, of which unit each pair is, rising.
-      labels: int64 `[p]`, of which class.
+      order: int64 `[u]`, the units in the order of their hashes.
+      units: int64 `[p]`, the unit of each pair of a unit and a class, ascending.
+      labels: int64 `[p]`, the class of each pair.
       classes: the names of the classes.
     """
 
@@ -253,12 +256,12 @@ class _Drawn:
         self._classes = classes
         self._begins = np.searchsorted(units, np.arange(len(order) + 1))
         self._counts = np.bincount(labels, minlength=len(classes))
-        # How many units of each class are not held out: never none.
+        # Number of units of each class that are not held out; it never becomes 0.
         self._left = self._counts.copy()
         self._part_of = np.full(len(order), UNDECIDED)
 
     def parts(self, shares: Sequence[float]) -> np.ndarray:
-        """int64 `[u]`, the part of every unit: `TRAIN`, or the number of the share, from 1."""
+        """The part of every unit, int64 `[u]`: `TRAIN`, or the number of the share, from 1."""
         rank = np.empty_like(self._order)
         rank[self._order] = np.arange(len(self._order))
         by_class = np.lexsort((rank[self._units], self._labels))
@@ -285,7 +288,7 @@ class _Drawn:
         self._part_of[unit] = part
 
     def _share_out(self, members: np.ndarray, shares: Sequence[float]) -> None:
-        """Gives each part its share of one class's units that no rarer class has given away."""
+        """Gives each part its share of a class, from the class's units that are still undecided."""
         for number, share in enumerate(shares, start=1):
             parts = self._part_of[members]
             due = _rounded(share * len(members)) - int((parts == number).sum())
@@ -298,7 +301,7 @@ class _Drawn:
         self._part_of[members[self._part_of[members] == UNDECIDED]] = TRAIN
 
     def _adjust(self, number: int, share: float) -> None:
-        """Adjusts a part to its exact size, by the moves that cost the classes least."""
+        """Adjusts a part to its exact size, by the moves that change the class shares least."""
         wanted = _rounded(share * len(self._order))
         held = self._part_of == number
         of_class = np.bincount(self._labels[held[self._units]], minlength=len(self._counts))
@@ -317,10 +320,10 @@ class _Drawn:
             of_class[self._classes_of(unit)] += step
 
     def _may_leave(self) -> np.ndarray:
-        """True where a unit is trained on and is not the last one of a class, bool `[u]`."""
+        """True where a unit is in `TRAIN` and is not the last one of a class, bool `[u]`."""
         last = np.bincount(self._units, self._left[self._labels] < 2, minlength=len(self._order))
         free = (self._part_of == TRAIN) & (last == 0)
-        # The last that would be trained on, where nothing has an object.
+        # The last unit must stay, even if no unit has an object.
         return free if (self._part_of == TRAIN).sum() > 1 else np.zeros_like(free)
 
 

@@ -1,4 +1,4 @@
-"""Text files as the tools of several systems write them."""
+"""Reading of text files in the encodings that tools on several systems write."""
 
 import codecs
 import os
@@ -18,10 +18,10 @@ def read_text(path: str | os.PathLike[str], way_out: str) -> str:
 
     Args:
       path: the file.
-      way_out: the end of what is said where it cannot be read, without its point.
+      way_out: the end of the error message, which says what to do; without a full stop.
 
     Raises:
-      DataError: it cannot be read, or is no text.
+      DataError: the file cannot be read, or is not text.
     """
     try:
         data = pathlib.Path(path).read_bytes()

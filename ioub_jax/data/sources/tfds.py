@@ -20,7 +20,7 @@ from ioub_jax.data.sources.tfds_index import RecordIndex, describe_files, load_o
 from ioub_jax.data.sources.tfds_records import OpenedSplit, Records, find_folder, open_split
 from ioub_jax.data.sources.voc_pixels import CONVENTIONS
 
-# float32 shares of a side are pixels to about this many decimals; COCO writes two.
+# float32 fractions of a side are exact to about this many decimals of a pixel; COCO writes two.
 _DECIMALS = 3
 _REPAIR = "repair the original and prepare it again"
 _SKIP_IMAGE = f"{_REPAIR}, or set config.data.on_error='skip' to leave the image out."
@@ -30,35 +30,35 @@ _SKIP_BOX = f"{_REPAIR}, or set config.data.on_error='skip' to leave the box out
 class TfdsSource(AnnotatedImages):
     """One split of a data set that TFDS prepared as ArrayRecord files, read by random access.
 
-    Any builder with the features `image` and `objects/bbox` will do: coco/2014, coco/2017,
-    voc/2007, voc/2012 or one's own. `objects/label` gives the classes, `is_crowd` and
-    `is_difficult` the flags, `area` the areas, `image/id` the ids (else the position from 1).
-    TFDS keeps boxes as float32 shares `[ymin, xmin, ymax, xmax]` of the image's sides; they are
-    rounded to 1/1000 pixel, which undoes what that costs. TFDS truncates COCO's areas to integers.
+    Any builder with the features `image` and `objects/bbox` can be used: coco/2014, coco/2017,
+    voc/2007, voc/2012 or a custom one. `objects/label` gives the classes, `is_crowd` and
+    `is_difficult` the flags, `area` the areas, and `image/id` the ids (by default the position,
+    from 1). TFDS stores boxes as float32 fractions `[ymin, xmin, ymax, xmax]` of the image's sides;
+    rounding them to 1/1000 pixel undoes the loss of precision. TFDS truncates COCO's areas to
+    integers.
 
-    Classes that are COCO's 80 come in the order of COCO's category ids, and have these ids, as
-    from `CocoSource`; others are numbered from 1 in the order of the builder.
+    If the classes are COCO's 80, they have COCO's category ids and are in the order of these ids,
+    as in `CocoSource`. Other classes are numbered from 1 in the order of the builder.
 
-    A box that sticks out of its image is clipped, corners that are exchanged are put in order, and
-    of objects of the same class with the same box in a record one is read; `census` counts them.
-    With `on_error='skip'` a bad object becomes a region to ignore, and a bad image is left out.
+    A box that sticks out of its image is clipped, exchanged corners are put in order, and objects
+    of the same class with the same box in a record are read once; `census` counts all these. With
+    `on_error='skip'` a bad object becomes a region to ignore, and a bad image is left out.
 
-    The first use of a split reads all of it once and keeps what it says about sizes and boxes
-    beside the records or in `~/.cache/ioub_jax`.
+    The first use of a split reads all of its records once and stores their sizes and boxes beside
+    the records or in `~/.cache/ioub_jax`.
 
     Args:
-      name: the data set and its config as TFDS names them, such as 'coco/2017'; the newest
-        version there is, unless it names one ('coco/2017:1.1.0').
-      split: a split of the builder ('validation', not 'val'), or a part: 'train[:1000]'.
+      name: the data set and its config as TFDS names them, such as 'coco/2017'. The newest prepared
+        version is used unless the name contains a version ('coco/2017:1.1.0').
+      split: a split of the builder ('validation', not 'val'), or a part of one: 'train[:1000]'.
       data_dir: the folder that holds `name`; None for TFDS's own, `$TFDS_DATA_DIR` or
         `~/tensorflow_datasets`.
       on_error: 'raise' or 'skip'.
-      one_based: whether boxes are written as in the VOC devkit, 1-based and inclusive. None:
-        for the builder `voc`, whose boxes are, alone.
+      one_based: whether boxes are written as in the VOC devkit, 1-based and inclusive. None: True
+        for the builder `voc` only.
 
     Raises:
-      DataError: with one sentence, if the data set is not there, not as described above, or has
-        a bad record.
+      DataError: the data set does not exist, is not as described above, or has a bad record.
       ValueError: `on_error` is neither.
     """
 
@@ -105,7 +105,7 @@ class TfdsSource(AnnotatedImages):
         return self.__dict__ | {"_records": None}
 
     def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
-        """As `AnnotatedImages.load`, from the record."""
+        """Implements `AnnotatedImages.load` by reading the record."""
         height, width = (int(side) for side in self.sizes[index])
         data = self._encoded(index)
         name = self.describe(index)
@@ -113,17 +113,17 @@ class TfdsSource(AnnotatedImages):
         return scale_to_image(self.annotations(index), image, (height, width))
 
     def _encoded(self, index: int) -> bytes:
-        if self._records is None:  # threads may open it at once, which does no harm
+        if self._records is None:  # several threads may open it at once, which is harmless
             self._records = open_split(self._folder, self._split).records
         data: bytes = self._records[int(self._positions[index])]["image"]
         return data
 
     def open_image(self, index: int) -> BinaryIO:
-        """As `AnnotatedImages.open_image`."""
+        """Implements `AnnotatedImages.open_image`."""
         return io.BytesIO(self._encoded(index))
 
     def describe(self, index: int) -> str:
-        """The data set, the number of the record, and the file it was made from."""
+        """The data set, the number of the record, and the file that it was made from."""
         position = int(self._positions[index])
         name = str(self._names[position])
         return f"{self._title} record {position}{f' ({name})' if name else ''}"
@@ -136,7 +136,7 @@ class TfdsSource(AnnotatedImages):
 
 
 def _index(opened: OpenedSplit, split: str, title: str) -> RecordIndex:
-    """Values from the records; read once, then kept."""
+    """The values in the records, read once and then indexed."""
     try:
         key = describe_files(
             opened.files, name=opened.name, split=split, records=len(opened.records)
@@ -154,11 +154,11 @@ def _index(opened: OpenedSplit, split: str, title: str) -> RecordIndex:
 
 
 def _class_names(objects: Mapping[str, Any]) -> list[str]:
-    """The names in the order of the builder's labels, made up if it has none."""
+    """The class names in the order of the builder's labels; generated if the builder has none."""
     if "label" not in objects:
         return ["object"]
     names = list(objects["label"].names)
-    # What TFDS gives where only the number of classes is known.
+    # TFDS returns such names if only the number of classes is known.
     if names == [str(number) for number in range(len(names))]:
         return [f"class {name}" for name in names]
     return names
@@ -169,7 +169,10 @@ def _are_cocos(names: Sequence[str]) -> bool:
 
 
 def _class_order(names: Sequence[str]) -> list[int]:
-    """The builder's labels in the order of ours; the builder coco keeps that of COCO's JSON."""
+    """The builder's labels in the order of this source's labels.
+
+    They differ for COCO: its builder has the order of COCO's JSON, this source that of the ids.
+    """
     labels = list(range(len(names)))
     if _are_cocos(names):
         labels.sort(key=lambda label: COCO_IDS[names[label]])
@@ -185,7 +188,7 @@ def _relabel(annotations: Annotations, new_labels: np.ndarray) -> Annotations:
 def _judge_images(
     index: RecordIndex, describe: Callable[[int], str], problems: Problems
 ) -> np.ndarray:
-    """int64, the records with a usable image."""
+    """The positions of the records with a usable image, int64."""
     _, first = np.unique(index.image_ids, return_index=True)
     usable = np.zeros(len(index.sizes), bool)
     usable[first] = True
@@ -211,7 +214,7 @@ def _judge_objects(
     describe: Callable[[int], str],
     problems: Problems,
 ) -> Annotations:
-    """The objects of every record, with the builder's labels; -1 where that is none."""
+    """The objects of every record, with the builder's labels; -1 if a label is not valid."""
     records = np.repeat(np.arange(len(index.sizes)), index.counts)
     corners = _to_pixels(index, records)
     sizes = index.sizes[records]
@@ -254,9 +257,9 @@ _FAULTS = {
 
 
 def _to_pixels(index: RecordIndex, records: np.ndarray) -> np.ndarray:
-    """float64 `[m, 4]`, xmin, ymin, xmax, ymax in pixels, otherwise as written."""
+    """The corners xmin, ymin, xmax, ymax in pixels, otherwise as written: float64 `[m, 4]`."""
     shares = index.boxes[:, [1, 0, 3, 2]].astype(np.float64)
-    with np.errstate(invalid="ignore"):  # an infinite share of a side that is not known
+    with np.errstate(invalid="ignore"):  # an infinite fraction of an unknown side, 0
         return np.round(shares * np.tile(index.sizes[records, ::-1], 2), _DECIMALS)
 
 

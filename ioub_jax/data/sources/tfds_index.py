@@ -1,7 +1,8 @@
-"""Values of a TFDS split's records on their images and objects, read once and kept.
+"""Index of the image sizes and objects in a TFDS split's records.
 
-A record is an encoded image with its objects, so their sizes and boxes are known only after all
-of them were read: 19 GB for COCO's training images. The result is kept in one small file.
+A record is an encoded image with its objects, so sizes and boxes are known only after all records
+have been read: 19 GB for COCO's training images. They are therefore read once and stored in one
+small file.
 """
 
 import dataclasses
@@ -20,23 +21,23 @@ import tqdm
 
 from ioub_jax.data.sources.index_files import write_index
 
-_VERSION = 1  # of the file; another one is read again
+_VERSION = 1  # of the file format; an index of another version is made anew
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordIndex:
-    """The n records of a split and their m objects, record after record, as they are written.
+    """The n records of a split and their m objects, record after record, as written.
 
     Attributes:
-      sizes: int64 `[n, 2]`, height and width of each image; 0 where it has no readable header.
-      image_ids: int64 `[n]`, 'image/id', or the position from 1 where there is none.
-      filenames: str `[n]`, 'image/filename', or '' where there is none.
-      counts: int64 `[n]`, the objects of each record.
-      boxes: float32 `[m, 4]`, ymin, xmin, ymax, xmax as shares of height and width.
+      sizes: int64 `[n, 2]`, height and width of each image; 0 if its header is not readable.
+      image_ids: int64 `[n]`, 'image/id', or the position from 1 if there is none.
+      filenames: str `[n]`, 'image/filename', or '' if there is none.
+      counts: int64 `[n]`, the number of objects in each record.
+      boxes: float32 `[m, 4]`, ymin, xmin, ymax, xmax as fractions of height and width.
       labels: int64 `[m]`.
       crowd: bool `[m]`, 'is_crowd'.
       difficult: bool `[m]`, 'is_difficult'.
-      areas: float32 `[m]`, 'area' in square pixels; NaN where there is none.
+      areas: float32 `[m]`, 'area' in square pixels; NaN if there is none.
     """
 
     sizes: np.ndarray
@@ -63,9 +64,9 @@ class RecordIndex:
         """Reads every record, with a progress bar on a terminal.
 
         Args:
-          records: what TFDS gives for each, with the image as the bytes of its file.
-          total: how many there are.
-          title: what the progress bar calls them.
+          records: the records as TFDS returns them, with the image as encoded bytes.
+          total: how many records there are.
+          title: label of the progress bar.
 
         Returns:
           the index.
@@ -128,11 +129,11 @@ def _read_size(data: bytes) -> tuple[int, int]:
 
 
 def describe_files(files: Sequence[pathlib.Path], **facts: Any) -> str:
-    """Description of an index's files; another text means other records.
+    """Description of the files with an index's records, which changes whenever the records do.
 
     Args:
       files: the files with the records.
-      **facts: what else tells data sets apart: name, split, number of records.
+      **facts: other properties that distinguish data sets: name, split, number of records.
 
     Returns:
       JSON.
@@ -145,15 +146,15 @@ def describe_files(files: Sequence[pathlib.Path], **facts: Any) -> str:
 def load_or_read(
     key: str, folder: pathlib.Path, title: str, read: Callable[[], RecordIndex]
 ) -> RecordIndex:
-    """The kept index of the records that `key` describes, or a new one, which is kept.
+    """The stored index of the records that `key` describes, or a new one, which is then stored.
 
-    It is kept beside the records or, where nobody may write there, in the user's cache folder.
-    Many processes may do this at once: each file is written apart and moved into place.
+    The index is stored beside the records or, if that folder is not writable, in the user's cache
+    folder. Several processes may do this at once, since the file is written atomically.
 
     Args:
-      key: what `describe_files` says.
+      key: the description from `describe_files`.
       folder: the folder of the records.
-      title: what a warning calls them.
+      title: name of the records in a warning.
       read: makes the index.
 
     Returns:
@@ -186,7 +187,7 @@ def _cache_folder() -> pathlib.Path:
 
 
 def _load(path: pathlib.Path, key: str) -> RecordIndex | None:
-    """The index in a file; None if there is none, or it is broken or of other records."""
+    """The index in a file; None if the file is missing, broken or describes other records."""
     names = [field.name for field in dataclasses.fields(RecordIndex)]
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -1,4 +1,4 @@
-"""Opens data sets prepared by TensorFlow Datasets (TFDS), without TensorFlow."""
+"""Opening of data sets prepared by TensorFlow Datasets (TFDS), without TensorFlow."""
 
 import dataclasses
 import importlib
@@ -37,7 +37,7 @@ def find_folder(name: str, data_dir: str | pathlib.Path | None) -> pathlib.Path:
 
 
 class Records:
-    """The records of a split; errors of TFDS when it reads one become a sentence."""
+    """The records of a split; errors of TFDS while reading one become a `DataError`."""
 
     def __init__(self, records: Sequence[Mapping[str, Any]], folder: pathlib.Path) -> None:
         self._records = records
@@ -52,10 +52,10 @@ class Records:
         return (self[position] for position in range(len(self)))
 
     def __getitem__(self, position: int) -> Mapping[str, Any]:
-        """A record with its image as the bytes of a file; raises `DataError`."""
+        """A record, with its image as encoded bytes; raises `DataError` if it cannot be read."""
         try:
             return self._records[position]
-        # Neither TFDS nor ArrayRecord says what it raises for a file that is damaged.
+        # Neither TFDS nor ArrayRecord documents what it raises for a damaged file.
         except Exception as error:
             raise DataError(
                 f"{self._folder}: record {position} cannot be read ({_first_line(error)}); "
@@ -68,7 +68,11 @@ class Records:
 class OpenedSplit:
     """A split that can be read.
 
-    `name` is TFDS's full name with config and version, `objects` the features of an object.
+    Attributes:
+      name: TFDS's full name of the data set, with config and version.
+      records: the records of the split.
+      objects: the features of an object.
+      files: the files with the records.
     """
 
     name: str
@@ -78,12 +82,12 @@ class OpenedSplit:
 
 
 def open_split(folder: pathlib.Path, split: str) -> OpenedSplit:
-    """Opens a split by the metadata in its folder, without the code that prepared it."""
+    """Opens a split using the metadata in its folder, without the code that prepared it."""
     tfds = _import_tfds()
     try:
-        # The builder of coco would import TensorFlow; the folder describes itself.
+        # The builder of coco would import TensorFlow; the metadata in the folder is sufficient.
         builder = tfds.builder_from_directory(str(folder))
-    # TFDS does not say what it raises for a description that is damaged.
+    # TFDS does not document what it raises for damaged metadata.
     except Exception as error:
         raise DataError(
             f"{folder}: is not a data set that TFDS can open ({_first_line(error)}); copy the "
@@ -130,14 +134,14 @@ def _first_line(error: Exception) -> str:
 
 
 def _check_features(features: Any, folder: pathlib.Path, tfds: Any) -> Mapping[str, Any]:
-    """The features of an object, if they are those that this package reads."""
+    """The features of an object; raises `DataError` if features needed here are not suitable."""
     top = dict(features.items())
     objects = top.get("objects")
     is_sequence = isinstance(objects, tfds.features.Sequence)
     inner = getattr(objects, "feature", None) if is_sequence else None
     each = dict(inner.items()) if isinstance(inner, tfds.features.FeaturesDict) else {}
     box = each.get("bbox")
-    # TFDS of old had one format of boxes and did not write which.
+    # Old versions of TFDS had a single box format and did not record it.
     box_format = getattr(getattr(box, "bbox_format", None), "value", "REL_YXYX")
     label = each.get("label")
     fault = None

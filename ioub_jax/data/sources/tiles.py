@@ -1,4 +1,4 @@
-"""The tiles of a data set's images, each an example of its own."""
+"""A data set of tiles, which are cut from the images of another data set."""
 
 import dataclasses
 import pathlib
@@ -20,20 +20,20 @@ from ioub_jax.data.tiling import Tiling, cut
 class TileSource(AnnotatedImages):
     """A data set of image files, cut into tiles.
 
-    The tiles come in the order of the images, of an image row by row. Whoever reads them in that
-    order has a row of tiles in memory, where `image_rows` reads the format in parts, and else one
-    decoded image; a copy in another process has its own.
+    The tiles are ordered by image, and row by row within an image. Reading them in that order keeps
+    one row of tiles in memory if `image_rows` can read the image format in parts, and otherwise one
+    decoded image. A copy of the source in another process keeps its own.
 
     Args:
-      whole: the images.
-      tiling: how they are cut.
-      cache: a folder that keeps the images decoded, so that a tile can be read alone; made when it
-        is needed. None: none.
+      whole: the whole images.
+      tiling: how the images are cut.
+      cache: a folder for decoded images, which allow a tile to be read without its whole image;
+        created when needed. None for no cache.
 
     Attributes:
-      whole: the images.
-      tiling: how they are cut.
-      tiles: where the tiles lie.
+      whole: the whole images.
+      tiling: how the images are cut.
+      tiles: the positions and annotations of the tiles.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class TileSource(AnnotatedImages):
         self._opened = _Opened()
 
     def load(self, index: int, at_least: tuple[int, int] | None = None) -> Example:
-        """As `AnnotatedImages.load`, always at full size."""
+        """Implements `AnnotatedImages.load`, always at full size."""
         image, window = int(self.tiles.images[index]), self.tiles.windows[index]
         if self._decoded is not None:
             pixels = self._decoded.read(self.whole, image, window, self._open)
@@ -71,29 +71,29 @@ class TileSource(AnnotatedImages):
         return open_rows(file, name, (height, width), WAY_OUT, self.reading)
 
     def open_image(self, index: int) -> BinaryIO:
-        """The encoded image of a tile."""
+        """The encoded whole image that a tile is cut from."""
         return self.whole.open_image(int(self.tiles.images[index]))
 
     def describe(self, index: int) -> str:
-        """The file, and the place of the tile in it."""
+        """The image file, and the size and place of the tile in it."""
         left, top, right, bottom = self.tiles.windows[index].tolist()
         name = self.whole.describe(int(self.tiles.images[index]))
         return f"{name} [tile {right - left}x{bottom - top} at {left},{top}]"
 
     def read_with(self, reading: Reading) -> Self:
-        """The same tiles with another reading of their images."""
+        """The same tiles with their images read in another way."""
         other = super().read_with(reading)
         other.whole, other._opened = self.whole.read_with(reading), _Opened()
         return other
 
     def with_labels(self, new_labels: np.ndarray, classes: Any, category_ids: Any) -> Self:
-        """The same tiles with other labels; arguments as `AnnotatedImages.with_labels`."""
+        """The same tiles with other labels; arguments as for `AnnotatedImages.with_labels`."""
         other = super().with_labels(new_labels, classes, category_ids)
         other.whole = self.whole.with_labels(new_labels, classes, category_ids)
         return other
 
     def select(self, images: np.ndarray) -> Self:
-        """A selection of the tiles, in the order of `images`, their positions."""
+        """The tiles at the positions `images`, in that order."""
         chosen = super().select(images)
         chosen.tiles = dataclasses.replace(
             self.tiles,
@@ -105,7 +105,7 @@ class TileSource(AnnotatedImages):
 
 
 class _Opened:
-    """The image read last: one at a time, for all threads of a process."""
+    """The image that was read last, shared by all threads of a process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -117,10 +117,10 @@ class _Opened:
         return _Opened, ()
 
     def read(self, image: int, start: int, stop: int, open_image: Any) -> np.ndarray:
-        """Rows of an image, which `open_image` opens if it is not open."""
+        """Reads rows of an image, which `open_image` opens if it is not the open one."""
         with self._lock:
             if self._image != image or self._rows is None:
-                # Not two decoded images at once.
+                # Release the old image first, so that two decoded images never exist at once.
                 self._image, rows = None, self._rows
                 self._rows = None
                 if rows is not None:
@@ -131,29 +131,29 @@ class _Opened:
 
 
 def whole_of(source: Source) -> Source:
-    """The images of tiles; any other source itself."""
+    """The whole images of a source of tiles; any other source unchanged."""
     return source.whole if isinstance(source, TileSource) else source
 
 
-# ------------------------------------------------------------------ what is learned of them
+# ------------------------------------------------------------------ tiles that are used
 
 
 @dataclasses.dataclass(frozen=True)
 class TileCounts:
-    """Fates of the tiles of a data set.
+    """Counts of the tiles of a data set, and of the boxes that they cut.
 
     Attributes:
       tiling: how images are cut.
-      images: how many images.
-      tiles: how many tiles they have.
-      used: how many of them are trained or evaluated on; the others have no box to learn.
-      boxes: boxes of the images to learn.
-      cut: those that no tile shows whole.
-      longest: longest side of those in pixels; 0 where there are none.
-      fullest: objects of the fullest tile that is used, regions to ignore included.
-      full_tiles: tiles with more objects than slots.
-      lost: of each class the boxes of `boxes` that no tile has as an object.
-      verb: what is done with them, 'trained on' or 'evaluated on'.
+      images: number of images.
+      tiles: number of tiles of all images.
+      used: number of tiles that are trained or evaluated on; the others have no box to learn.
+      boxes: number of boxes to learn in the whole images.
+      cut: number of those boxes that are not whole in any tile.
+      longest: longest side of the cut boxes in pixels, rounded up; 0 if there are none.
+      fullest: number of objects in the fullest used tile, including regions to ignore.
+      full_tiles: number of used tiles with more objects than slots.
+      lost: for each class, the number of boxes to learn that are not an object of any tile.
+      verb: what is done with the tiles, 'trained on' or 'evaluated on'.
     """
 
     tiling: Tiling
@@ -186,7 +186,7 @@ class TileCounts:
 
     @property
     def overlap_for_all(self) -> float | None:
-        """The overlap with which every box is whole in a tile; None if that is not below 1."""
+        """The overlap with which every box is whole in a tile; None if it would not be below 1."""
         needed = np.ceil(100 * self.longest / self.tiling.size) / 100
         return float(needed) if needed < 1 else None
 
@@ -194,7 +194,7 @@ class TileCounts:
 def counted_tiles(
     source: TileSource, rules: Rules, keep_empty: float = 1.0
 ) -> tuple[TileSource, TileCounts]:
-    """The tiles that a split uses, and the fates of all tiles.
+    """The tiles that a split uses, and the counts of all tiles.
 
     Args:
       source: all tiles.

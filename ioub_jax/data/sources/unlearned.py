@@ -1,4 +1,4 @@
-"""Messages and checks for a class or a whole training set without a box to learn."""
+"""Checks and messages for a class or a whole training set without a box to learn."""
 
 import contextlib
 import dataclasses
@@ -17,23 +17,23 @@ _KEEP = "--config.data.allow_empty_classes=True"
 _MEND_CROWDS = "set iscrowd to 0 in the file where it is a mask's, since CVAT writes 1 for masks"
 _LARGER_TILES = "use larger tiles, config.data.tiles.size, or a lower config.data.tiles.visibility"
 _KEEP_CROWDS = "train on crowds: --config.matcher.crowd=keep"
-# A name that needs no quotes, neither for the shell nor for the flag.
+# A name that needs no quotes, neither in the shell nor in the flag.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-# More class names than this are no flag to paste.
+# A flag with more class names than this is too long to suggest.
 _MOST_NAMES = 100
-# Empty classes that a sentence names.
+# At most this many empty classes are named in one sentence.
 _MOST_TOLD = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Origin of a data set, which the way out may name.
+    """Origin of a data set, for messages that say what to do.
 
     Attributes:
-      name: what a sentence calls it, such as 'config.data.coco'.
-      annotations: the JSONs in COCO's format that it was read from; none for another format.
+      name: name of the data set in messages, such as 'config.data.coco'.
+      annotations: the JSONs in COCO's format that it was read from; empty for other formats.
       classes_key: the option that chooses among its classes, such as 'config.data.coco.classes';
-        None where there is none.
+        None if there is no such option.
     """
 
     name: str
@@ -46,10 +46,10 @@ def check_any(learned: Learned, origin: Origin) -> None:
 
     Args:
       learned: the counts of the training data.
-      origin: where they come from.
+      origin: the origin of the training data.
 
     Raises:
-      DataError: names the reasons and the way out.
+      DataError: there is no box to learn; the message names the reasons and the way out.
     """
     if learned.boxes is not None and learned.boxes.learned == 0:
         raise DataError(f"{origin.name}: {nothing_learned(learned, origin)}", "nothing_learned")
@@ -60,7 +60,7 @@ def nothing_learned(learned: Learned, origin: Origin) -> str:
 
     Args:
       learned: the counts of a training split without a box to learn.
-      origin: where they come from.
+      origin: the origin of the training data.
 
     Returns:
       a sentence without its beginning, which names the data.
@@ -107,14 +107,15 @@ def _what(count: int, total: int) -> str:
 
 
 def check_classes(learned: Learned, origin: Origin) -> None:
-    """Refuses training data with a class without a box to learn.
+    """Refuses training data that has a class without a box to learn.
 
     Args:
       learned: the counts of the training data.
-      origin: where they come from.
+      origin: the origin of the training data.
 
     Raises:
-      DataError: names the classes, the reasons and the way out.
+      DataError: a class has no box to learn; the message names the classes, the reasons and the
+        way out.
     """
     sentence = empty_classes(learned.classes, learned.fullest, origin)
     if sentence:
@@ -127,13 +128,13 @@ def empty_classes(
     """Classes without a box to learn, the reason, and the way out; '' if there are none.
 
     Args:
-      classes: one entry a class.
-      fullest: objects of the fullest image.
-      origin: where they come from.
-      are_allowed: whether training takes them as they are.
+      classes: one entry per class.
+      fullest: number of objects in the fullest image.
+      origin: the origin of the training data.
+      are_allowed: whether training accepts such classes.
 
     Returns:
-      a sentence or more.
+      one or more sentences.
     """
     empty = [entry for entry in classes if entry.usable == 0]
     if not empty:
@@ -168,7 +169,7 @@ def empty_classes(
 
 
 def classes_flag(key: str, names: Sequence[str]) -> str:
-    """The flag that chooses these classes by an option, as a shell takes it."""
+    """The command-line flag that chooses these classes by an option, quoted for a shell."""
     if all(_PLAIN.fullmatch(name) and name not in ("None", "True", "False") for name in names):
         return f"--{key}={','.join(names)}"
     listed = ",".join(map(repr, names)) + ("," if len(names) == 1 else "")
@@ -203,10 +204,10 @@ def _join(ways_out: Sequence[str]) -> str:
 
 
 def _supercategories(paths: Sequence[pathlib.Path]) -> dict[str, str]:
-    """The supercategory of each category of JSONs that have been opened; {} of another format."""
+    """The supercategory of each category in JSONs that were read before; {} for other formats."""
     found: dict[str, str] = {}
     for path in paths:
-        # It is only an explanation: what is odd here is told, or read, elsewhere.
+        # The result is only used for an explanation; faults of the file are reported elsewhere.
         with contextlib.suppress(OSError, ValueError, AttributeError, KeyError, TypeError):
             for category in read_document(
                 path, functools.partial(_json, path), lambda document: document.head

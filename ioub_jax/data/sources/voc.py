@@ -25,7 +25,7 @@ from ioub_jax.data.sources.voc_pixels import (
     gather_evidence,
 )
 
-#: The names of PASCAL VOC, for a part of it that lacks some.
+#: The classes of PASCAL VOC, for use with parts of it that lack some of them.
 VOC_CLASSES = (
     "aeroplane",
     "bicycle",
@@ -57,47 +57,49 @@ class VocSource(FileSource):
 
     Every XML is parsed once, at construction; images are decoded on access. The devkit's
     coordinates are 1-based and inclusive; boxes are `(xmin - 1, ymin - 1, xmax, ymax)`, so that
-    widths equal the devkit's `xmax - xmin + 1`. Other tools count otherwise: `pixels`, or what the
-    files give away (`voc_pixels`), which is told. An object without a box has the one around its
-    polygon, or around its rotated box. A box that sticks out of its image is clipped, corners that
-    are exchanged are put in order, and of objects of the same class with the same box in an image
-    one is read; `census` counts them all. `image_id` is the position in the list of the
-    split, from 1, through all folders: it stays the same whatever is skipped. Objects flagged
-    `difficult` are kept with their flag, images without objects too. An image whose XML says no
-    size, or 0, has that of its file's header.
+    widths equal the devkit's `xmax - xmin + 1`. Other tools have other conventions. `pixels` sets
+    the convention; otherwise it is inferred from the files (`voc_pixels`) and logged. An object
+    without a box has the box around its polygon or its rotated box. A box that sticks out of its
+    image is clipped, exchanged corners are put in order, and objects of the same class with the
+    same box in an image are read once; `census` counts all these. `image_id` is the position in the
+    lists of the split, from 1, counted through all folders; it does not depend on which images are
+    skipped. Objects flagged `difficult` are kept with their flag, and images without objects are
+    kept, too. If an XML gives no size, or 0, the size is read from the header of the image file.
 
-    An image may be of any type that OpenCV decodes. The folders may be called and lie otherwise
-    than the devkit's (`voc_files.VocFolder`; `voc_layout` finds them). A list may name images with
-    their suffix or path; where neither it nor the XML's name leads to an image, its <filename>
-    does.
+    Images may be of any type that OpenCV decodes. The names and places of the folders may differ
+    from the devkit's (`voc_files.VocFolder`; `voc_layout` finds them). A list may name images with
+    their suffix or path. If neither the list's entry nor the name of the XML leads to an image, the
+    XML's <filename> is used.
 
     With `on_error='skip'` a bad object becomes a region to ignore and a bad image is left out of
     the data set, each with a `Problem` in `skipped`. An image that turns out to be unreadable only
-    when it is decoded raises `DataError` either way; whoever asked for it decides.
+    when it is decoded raises `DataError` in any case, which the caller must handle.
 
     Args:
-      root: a folder with Annotations and JPEGImages, or the VOCdevkit that has such `folders`.
+      root: a folder with Annotations and JPEGImages, or the VOCdevkit that contains `folders`.
       split: a file of `ImageSets/Main` without its suffix; None or 'all' for every XML, sorted.
       folders: the folders below `root` whose images are joined, in that order:
         `('VOC2007', 'VOC2012')` with split 'trainval' is the usual 07+12.
-      classes: class names in the order of the labels, of which the files may lack some. None for
-        all names that the split has, sorted: `VOC_CLASSES` in VOC's own.
+      classes: class names in the order of the labels; the files may lack some of them. None for
+        all names in the split, sorted; for PASCAL VOC these are `VOC_CLASSES`.
       on_error: 'raise' or 'skip'.
-      pixels: how coordinates are counted, a key of `voc_pixels.CONVENTIONS`: 'devkit', 'zero_based'
-        (as written) or 'one_based_exclusive'. None: decided by what is in the files.
-      unannotated: what an image without XML is: a 'problem', or 'empty', one without objects. None:
-        empty where the tool that has written the XMLs writes none for such images, else a problem.
-      exif: 'apply' where images are turned upright as they are read: sizes and boxes are then
-        of the upright ones.
-      may_learn_more: whether other classes may be added to `classes`; not to those of a detector.
+      pixels: the pixel convention, a key of `voc_pixels.CONVENTIONS`: 'devkit', 'zero_based' (as
+        written) or 'one_based_exclusive'. None to infer it from the files.
+      unannotated: how to treat an image without XML: as a 'problem', or as 'empty', that is,
+        without objects. None for 'empty' if the tool that wrote the XMLs writes none for images
+        without objects, else 'problem'.
+      exif: 'apply' if images are turned upright as they are read; sizes and boxes then refer to
+        the upright images.
+      may_learn_more: whether error messages may suggest adding classes to `classes`, which is not
+        possible for the classes of a trained detector.
 
     Raises:
       ValueError: `on_error`, `unannotated` or `pixels` is unknown, or `classes` has a name twice.
-      DataError: with one sentence, if something is wrong with a folder or a file.
+      DataError: a folder or a file cannot be used.
 
     Attributes:
-      pixels: how the coordinates are read.
-      evidence: what the files themselves tell of it.
+      pixels: the pixel convention with which the coordinates are read.
+      evidence: the evidence in the files on the pixel convention.
     """
 
     def __init__(
@@ -148,7 +150,7 @@ class VocSource(FileSource):
         self._xmls = [image.xml for image in images]
 
     def annotation_file(self, index: int) -> pathlib.Path | None:
-        """The XML of image `index`, or None."""
+        """The XML of image `index`, or None if it has none."""
         return self._xmls[index]
 
     def select(self, images: np.ndarray) -> Self:
@@ -234,7 +236,7 @@ def _read_objects(
 
 
 def _describe_fault(kind: str, image: VocImage, number: int) -> str:
-    """The fault of an object, numbered from 1, of an image."""
+    """A sentence on the fault of an object of an image; objects are numbered from 1."""
     written = ", ".join(f"{value:g}" for value in image.content.corners[number - 1])
     height, width = image.size
     return (

@@ -1,4 +1,4 @@
-"""Class list of a VOC-style data set, and messages on other names."""
+"""Class list of a VOC-style data set, and messages about names that are not in it."""
 
 import collections
 import difflib
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ioub_jax.data.sources.unlearned import classes_flag
 
 _log = logging.getLogger(__name__)
-# More names than this in one sentence are read by nobody.
+# At most this many names are listed in one sentence; nobody reads more.
 _MOST_TOLD = 20
 
 
@@ -16,8 +16,9 @@ def choose_classes(classes: Sequence[str] | None, counts: Mapping[str, int]) -> 
     """The class list: the given one, or all names, sorted.
 
     Args:
-      classes: the names that were chosen, None for all. Of names that differ in letter case,
-        spaces or dashes alone the most frequent is one then, and the others are slips.
+      classes: the chosen names, or None for all. With None, if names differ only in letter case,
+        spaces, dashes or underscores, the most frequent one becomes a class, and the others are
+        taken for misspellings.
       counts: how many objects have each name; '' for no name.
 
     Raises:
@@ -39,7 +40,7 @@ def choose_classes(classes: Sequence[str] | None, counts: Mapping[str, int]) -> 
 def resembling(name: str, classes: Sequence[str]) -> str | None:
     """Another class whose name differs only in letter case, spaces, dashes and underscores.
 
-    Of single letters none does: those may be what is to be read.
+    None for single letters, since letters may be the classes of a text-reading task.
     """
     plain = _plain(name)
     others = (other for other in classes if other != name and _plain(other) == plain)
@@ -63,10 +64,10 @@ def describe_unknown(
     Args:
       unknown: how many objects have each of these names; '' for no name.
       classes: the class list.
-      may_learn_more: whether others may be added to it.
+      may_learn_more: whether the sentence may suggest adding classes to the list.
 
     Returns:
-      a sentence without its beginning, which names the files, and its end.
+      a sentence without its beginning, which names the files, and without its end.
     """
     total = sum(unknown.values())
     by_count = collections.Counter(unknown).most_common()

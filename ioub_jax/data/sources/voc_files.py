@@ -36,8 +36,8 @@ class Files:
 
     Args:
       folder: the folder.
-      below: whether the folders in it are looked into.
-      wanted: which files, by their suffix in small letters.
+      below: whether files in subfolders are included.
+      wanted: decides by the suffix, in lower case, whether a file is included.
     """
 
     def __init__(self, folder: pathlib.Path, below: bool, wanted: Callable[[str], bool]) -> None:
@@ -54,7 +54,7 @@ class Files:
         self._paths.setdefault(key, []).append(path)
 
     def key(self, path: str | pathlib.Path) -> str:
-        """The key of a file of the folder."""
+        """The key of a file in the folder."""
         return pathlib.Path(path).relative_to(self.folder).with_suffix("").as_posix()
 
     def __iter__(self) -> Iterator[str]:
@@ -62,14 +62,14 @@ class Files:
         return iter(self._paths)
 
     def __getitem__(self, key: str) -> list[pathlib.Path]:
-        """The files of a key, which differ in their suffixes; none for an unknown one."""
+        """The files with this key, which differ in their suffixes; empty for an unknown key."""
         return self._paths.get(key, [])
 
     def find(self, name: str) -> str | None:
-        """The key that a name means: its own, or the only one that shares its end.
+        """The key that a name means: an equal key, or the only one with the same end.
 
         Args:
-          name: with or without suffix, with more or fewer folders than the key.
+          name: a name with or without suffix, which may have more or fewer folders than the key.
         """
         path = name.replace("\\", "/").removeprefix("./")
         stem, suffix = os.path.splitext(path)
@@ -88,18 +88,18 @@ class Files:
         return fitting.pop() if len(fitting) == 1 else None
 
     def called(self, name: str) -> list[str]:
-        """The keys whose last part is a name without suffix."""
+        """The keys whose last part equals the last part of a name, which has no suffix."""
         return self._keys.get(name.rpartition("/")[2], [])
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """An image that a split lists, with those of its files that exist.
+    """An image that a split lists, with its files that exist.
 
     Attributes:
-      name: as the list has it.
-      xml: its XML, None if there is none.
-      images: the files that may be the image; `VocFolder.choose_image` takes one.
+      name: the name of the image in the list.
+      xml: the XML of the image, None if there is none.
+      images: the files that may be the image; `VocFolder.choose_image` chooses one of them.
     """
 
     name: str
@@ -110,16 +110,17 @@ class Entry:
 class VocFolder:
     """One folder with XMLs, images and, unless the whole folder is read, lists of them.
 
-    The devkit has them in Annotations, JPEGImages and ImageSets/Main. These may be called otherwise
-    (`voc_folders`) and have folders in them, the XMLs may lie beside the images, and lists in other
-    places (`voc_lists`). Where nothing of that is there, XMLs and images may lie anywhere below.
+    The devkit has them in Annotations, JPEGImages and ImageSets/Main. These folders may have other
+    names (`voc_folders`) and may contain subfolders; the XMLs may lie beside the images, and lists
+    may lie in other places (`voc_lists`). If there are no such folders, XMLs and images may lie
+    anywhere below the folder.
 
     Args:
-      root: the folder of all folders, for what an error says.
-      name: the folder below it.
+      root: the parent of all folders, for error messages.
+      name: the name of this folder below `root`.
 
     Raises:
-      DataError: there is not one folder of XMLs and one of images.
+      DataError: there is not exactly one folder of XMLs and one of images.
     """
 
     def __init__(self, root: pathlib.Path, name: str) -> None:
@@ -148,10 +149,10 @@ class VocFolder:
         self._listing = Listing(images[0])
 
     def list_all(self, within: str = "") -> list[Entry]:
-        """Every XML with its image, and every image without one, sorted.
+        """Every XML with its image, and every image without an XML, sorted.
 
         Args:
-          within: how their keys begin, as 'train/' of those in folders of that name.
+          within: prefix of the keys of the entries, such as 'train/' for a subfolder 'train'.
         """
         keys = [key for key in self.xmls if key.startswith(within)]
         entries = {key: self._entry(key, key, self._image_of(key)) for key in keys}
@@ -165,16 +166,16 @@ class VocFolder:
         return [entries[key] for key in sorted(entries)]
 
     def _image_of(self, xml: str) -> str | None:
-        """The key of an XML's images: the same name, in any folder."""
+        """The key of an XML's images, which have the same name in any folder; None if unclear."""
         image = self.images.find(xml)
         if image is None and self.xmls.folder == self.images.folder:
-            # XMLs and images in folders beside each other, whatever those are called.
+            # XMLs and images lie in folders side by side, which may have any names.
             called = self.images.called(xml), self.xmls.called(xml)
             image = called[0][0] if all(len(keys) == 1 for keys in called) else None
         return image
 
     def find(self, line: str, problems: Problems) -> Entry:
-        """The entry for a line of a list: a name, or a name in the first of several columns."""
+        """The entry for a line of a list: a name, or several columns, the first with a name."""
         entry = self._find(line, problems)
         columns = line.replace(",", " ").split()
         if entry.xml is None and not entry.images and len(columns) > 1:
@@ -190,21 +191,21 @@ class VocFolder:
             xml = self.xmls.find(name)
         if image is None and xml is not None:
             image = self._image_of(xml)
-        # One XML beside two images of its name, in two folders, says nothing about either.
+        # If two folders have an image with the name of the XML, it is not clear whose XML it is.
         if xml is not None and image not in (None, xml, self.images.find(xml)):
             xml = None
         return self._entry(name, xml, image)
 
     def choose_image(self, entry: Entry, filename: str, problems: Problems) -> pathlib.Path:
-        """The image of an entry.
+        """Chooses the image file of an entry.
 
         Args:
-          entry: of this folder.
-          filename: what its XML says in <filename>, which helps where the list does not.
-          problems: counts a name that is read as another.
+          entry: an entry of this folder.
+          filename: the <filename> in its XML, which is used if the name in the list is not enough.
+          problems: counts names that are read as the name of another file.
 
         Raises:
-          DataError: there is not exactly one that can be read.
+          DataError: there is not exactly one image file that can be read.
         """
         paths = list(entry.images)
         if not paths and filename and (key := self._find_image(filename, problems)):
@@ -226,10 +227,10 @@ class VocFolder:
         )
 
     def _find_image(self, name: str, problems: Problems) -> str | None:
-        """The key of the images that a name means, including names from another system."""
+        """The key of the images that a name means; the name may come from another system."""
         key = self.images.find(name)
         if key is None and (path := resolve(name, self._listing)):
-            with contextlib.suppress(ValueError):  # it lies elsewhere
+            with contextlib.suppress(ValueError):  # the file lies outside the folder
                 key = self.images.key(os.path.normpath(path))
             problems.note("renamed", key is not None)
         elif key is not None:
@@ -265,13 +266,13 @@ def list_entries(
 
     Args:
       folder: the folder.
-      split: a list (`voc_lists.find_list`), or the name of a folder in those of the XMLs and the
+      split: a list (`voc_lists.find_list`), or the name of a subfolder of the folders of XMLs and
         images; None or 'all' for every image, sorted.
       without_xml: whether images may have no XML.
-      problems: gets names that are listed twice.
+      problems: handles names that are listed twice.
 
     Raises:
-      DataError: there is no such list, or it is not one of images to detect something in.
+      DataError: there is no such list, or it is not a list for detection.
     """
     if split is None or split == EVERYTHING:
         return folder.list_all()
@@ -303,13 +304,14 @@ def list_entries(
 def _check_list(
     path: pathlib.Path, entries: Sequence[Entry], folder: VocFolder, without_xml: bool
 ) -> None:
-    """Refuses a list that cannot be for detection."""
+    """Raises `DataError` for a list that cannot be for detection."""
     columns = [entry.name.split() for entry in entries]
     if entries and all(
         is_of_one_class(parts) and not entry.images
         for parts, entry in zip(columns, entries, strict=True)
     ):
-        # Its positives alone would leave out every image on which a detector can be wrong.
+        # Reading only the list's positives would leave out all images without the class, in which
+        # a detector's false positives show.
         raise DataError(
             f"{path}: is the devkit's list of one class ({entries[0].name!r}); choose a list of "
             "images, such as 'trainval', in config.data.voc, and its class in "

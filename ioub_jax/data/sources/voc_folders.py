@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from ioub_jax.data.sources.image_suffixes import IMAGE_SUFFIXES
 
-# What the two folders may be called, in small letters: as the devkit's, and else.
+# Possible names of the two folders, in lower case: the usual ones, and rarer ones.
 _NAMES = {
     "Annotations": (
         ("annotations",),
@@ -27,8 +27,8 @@ class Parts:
     """Folders in which the XMLs and the images may be.
 
     Attributes:
-      xmls: the folders that may be that of the XMLs.
-      images: likewise of the images; the folder itself may be both.
+      xmls: the folders that may hold the XMLs.
+      images: the folders that may hold the images. Both may be the VOC-style folder itself.
     """
 
     xmls: tuple[pathlib.Path, ...]
@@ -36,9 +36,9 @@ class Parts:
 
 
 def parts_of(folder: pathlib.Path) -> Parts:
-    """The parts of a folder: subfolders named like the devkit's, or else the folder itself.
+    """Finds the parts of a folder: subfolders named like the devkit's, or the folder itself.
 
-    XMLs may also lie among the images, and images among the XMLs.
+    XMLs may also lie in the folder of the images, and images in that of the XMLs.
     """
     named = {part: _named_folders(folder, part) for part in _NAMES}
     xmls = named["Annotations"] or [
@@ -51,7 +51,7 @@ def parts_of(folder: pathlib.Path) -> Parts:
 
 
 def _named_folders(folder: pathlib.Path, part: str) -> list[pathlib.Path]:
-    """The subfolders that are named as in the devkit, or else similarly."""
+    """The subfolders with the devkit's name for a part, or else with a similar name."""
     if (folder / part).is_dir():
         return [folder / part]
     wanted = is_xml if part == "Annotations" else is_image
@@ -59,7 +59,7 @@ def _named_folders(folder: pathlib.Path, part: str) -> list[pathlib.Path]:
         [place for place in subfolders(folder) if place.name.casefold() in names]
         for names in _NAMES[part]
     )
-    # A folder that is called so may have something else in it, such as COCO's JSON or YOLO's text.
+    # A folder with such a name may hold something else, such as COCO's JSON or YOLO's text files.
     for named in (usual, rarer):
         if filled := [place for place in named if has_files(place, wanted, below=True)]:
             return filled
@@ -67,12 +67,12 @@ def _named_folders(folder: pathlib.Path, part: str) -> list[pathlib.Path]:
 
 
 def folders_below(root: pathlib.Path) -> list[str]:
-    """The names of the folders of a folder that have XMLs and images of their own, sorted."""
+    """The names of the subfolders that are VOC-style folders with XMLs and images, sorted."""
     return [place.name for place in subfolders(root) if is_data_set(place)]
 
 
 def is_data_set(folder: pathlib.Path) -> bool:
-    """True if a folder has XMLs of this format where a VOC-style folder has them, and images."""
+    """True if a folder has XMLs in VOC's format in one of the usual places, and images."""
     parts = parts_of(folder)
     return any(has_annotations(folder, xmls) for xmls in parts.xmls) and (
         bool(parts.images) or has_files(folder, is_image, below=True)
@@ -83,8 +83,8 @@ def has_annotations(folder: pathlib.Path, xmls: pathlib.Path) -> bool:
     """True if the XMLs of a folder are in VOC's format, judged by the first of them.
 
     Args:
-      folder: the VOC-style folder; if the XMLs lie in it, those of the folders below do not count.
-      xmls: where its XMLs are.
+      folder: the VOC-style folder.
+      xmls: the folder of its XMLs, including subfolders unless it is `folder` itself.
     """
     first = next(iter_files(xmls, is_xml, below=xmls != folder), None)
     if first is None:
@@ -97,7 +97,7 @@ def has_annotations(folder: pathlib.Path, xmls: pathlib.Path) -> bool:
 
 
 def subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The subfolders of a folder, sorted; none if it cannot be listed."""
+    """The visible subfolders of a folder, sorted; empty if the folder cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if entry.is_dir())
@@ -109,33 +109,33 @@ def subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
 def iter_files(
     folder: pathlib.Path, wanted: Callable[[str], bool], *, below: bool
 ) -> Iterator[pathlib.Path]:
-    """The files of a folder with one of these suffixes, in small letters, in a fixed order.
+    """Yields the files of a folder with the wanted suffixes, in a fixed order.
 
     Args:
       folder: the folder.
-      wanted: which suffixes.
-      below: whether the folders in it are looked into.
+      wanted: decides by the suffix, in lower case, whether a file is wanted.
+      below: whether files in subfolders are included.
     """
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(
             name for name in folders if below and not name.startswith(".") and name != "__MACOSX"
         )
         for name in sorted(names):
-            # Beside a file 'x' macOS leaves a '._x' with what it knows about that.
+            # macOS stores the metadata of a file 'x' in '._x' beside it.
             if not name.startswith(".") and wanted(os.path.splitext(name)[1].lower()):
                 yield pathlib.Path(parent, name)
 
 
 def has_files(folder: pathlib.Path, wanted: Callable[[str], bool], *, below: bool = False) -> bool:
-    """True if a folder or its subfolders have files of a suffix."""
+    """True if a folder, or with `below` one of its subfolders, has files with a wanted suffix."""
     return next(iter_files(folder, wanted, below=below), None) is not None
 
 
 def is_xml(suffix: str) -> bool:
-    """True if a suffix, in small letters, is that of XMLs."""
+    """True if a suffix, in lower case, is that of XMLs."""
     return suffix == ".xml"
 
 
 def is_image(suffix: str) -> bool:
-    """True if a suffix, in small letters, is that of images which OpenCV decodes."""
+    """True if a suffix, in lower case, is that of images which OpenCV decodes."""
     return suffix in IMAGE_SUFFIXES

@@ -16,9 +16,9 @@ from ioub_jax.data.sources.voc_xml import VocAnnotation, read_objects
 
 _log = logging.getLogger(__name__)
 
-#: What an image without XML may be: a problem, or an image without objects.
+#: How an image without XML can be treated: as a problem, or as an image without objects.
 UNANNOTATED = ("problem", "empty")
-#: What the XML of an image without one would say.
+#: The content of a missing XML.
 NO_OBJECTS = VocAnnotation(None, "", np.zeros((0, 4)), (), ())
 # Tools that write no XML for an image without objects.
 _WRITE_NO_EMPTY = ("Label Studio", "datumaro or CVAT")
@@ -29,11 +29,11 @@ class VocImage:
     """A usable image.
 
     Attributes:
-      image_id: its place in the lists of all folders, from 1.
-      path: the file.
-      xml: its XML, None if it has none.
-      size: height and width.
-      content: what the XML says.
+      image_id: position of the image in the lists of all folders, from 1.
+      path: the image file.
+      xml: the XML of the image, None if it has none.
+      size: height and width of the image.
+      content: the content of the XML.
     """
 
     image_id: int
@@ -46,15 +46,15 @@ class VocImage:
 def read_images(
     listed: Sequence[tuple[VocFolder, Entry]], unannotated: str | None, problems: Problems
 ) -> tuple[list[VocImage], Census]:
-    """Parses the XMLs of the listed images and finds their files; those left out come apart.
+    """Parses the XMLs of the listed images and finds the image files.
 
     Args:
       listed: the images of all folders, in the order of their lists.
-      unannotated: one of `UNANNOTATED`, or None: what it is depends on who has written the XMLs.
-      problems: what to do with what is wrong, and with what is put right.
+      unannotated: one of `UNANNOTATED`, or None to decide by the tool that wrote the XMLs.
+      problems: handles the faults and counts the corrections.
 
     Returns:
-      the images, and what the files list of them.
+      the usable images, and the numbers of all listed images and boxes.
 
     Raises:
       DataError: under 'raise', about the first image that cannot be used.
@@ -64,7 +64,8 @@ def read_images(
     without: list[pathlib.Path] = []
     are_empty: bool | None = None
     images, boxes = len(listed), 0
-    # The XMLs first: one may name an image that is called otherwise, and seems to have none.
+    # Entries with an XML come first: an XML may refer to an image with another name, for which
+    # there is an entry that seems to have no XML.
     for position in sorted(
         range(len(listed)), key=lambda position: listed[position][1].xml is None
     ):
@@ -97,7 +98,7 @@ def read_images(
 
 
 def _are_empty(unannotated: str | None, annotated: Sequence[VocImage]) -> bool:
-    """True if images without XML are images without objects; logs that if it was not configured.
+    """True if images without XML have no objects; logs a decision that was not configured.
 
     Args:
       unannotated: as for `read_images`.

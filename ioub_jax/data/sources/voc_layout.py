@@ -19,7 +19,8 @@ from ioub_jax.data.sources.voc_folders import (
 from ioub_jax.data.sources.voc_lists import EVERYTHING, find_lists, is_annotated, role_of
 
 _FOLDER_KEYS = "config.data.voc.train_folders, val_folders or test_folders"
-# A data set may lie so many folders deeper than where it is looked for, among so many others.
+# A data set is searched for in at most this many levels of folders, and in at most this many
+# folders of each level below the first.
 _DEPTH, _MOST_FOLDERS = 4, 500
 
 
@@ -29,7 +30,7 @@ class VocSplit:
 
     Attributes:
       folders: the folders below the root, '.' for the root itself.
-      split: the list that these have, or 'all'.
+      split: name of the list in these folders, or 'all'.
     """
 
     folders: tuple[str, ...]
@@ -38,14 +39,14 @@ class VocSplit:
 
 @dataclasses.dataclass(frozen=True)
 class VocLayout:
-    """A data set of VOC XMLs in its folders.
+    """Folders and splits of a data set of VOC XMLs.
 
     Attributes:
-      root: what `VocSource` takes as `root`.
-      splits: those that are there, by 'train', 'val' and 'test'. Where nothing says which is which
-        it is 'train' alone, with all images.
+      root: the argument `root` of `VocSource`.
+      splits: the splits that exist, by 'train', 'val' and 'test'. If neither lists nor folders give
+        splits, there is only 'train', with all images.
       lists: the names of all lists that were found.
-      others: folders that seem to hold other data sets of this kind, in the place of this one.
+      others: other folders at the same depth that seem to hold data sets of this kind, too.
     """
 
     root: pathlib.Path
@@ -54,7 +55,7 @@ class VocLayout:
     others: tuple[pathlib.Path, ...] = ()
 
     def keys(self) -> dict[str, str | tuple[str, ...]]:
-        """Configuration keys that open it, by their names without `config.`."""
+        """Values of the configuration keys that open the data set, by key without `config.`."""
         keys: dict[str, str | tuple[str, ...]] = {"data.voc.root": str(self.root)}
         for name, split in self.splits.items():
             keys[f"data.voc.{name}_folders"] = split.folders
@@ -65,15 +66,16 @@ class VocLayout:
 def find_layout(path: str | os.PathLike[str]) -> VocLayout | None:
     """Finds the VOC XMLs in a folder, and the splits that they make.
 
-    It may be the devkit, or the folder above it; a folder with XMLs and images in any of the
-    places where tools leave them; one with such a folder for each split, or for each part of the
-    data; or one in which XMLs lie anywhere. Only names are looked at, and the first XML of each.
+    The folder may be the devkit or its parent; a folder with XMLs and images in any of the places
+    where tools write them; a folder with one such folder for each split or for each part of the
+    data; or a folder with XMLs anywhere below it. Only names and the first XML of each folder are
+    read.
 
     Args:
       path: the folder.
 
     Returns:
-      the layout; None where there is no XML of this format.
+      the layout; None if there is no XML in VOC's format.
     """
     root = pathlib.Path(path).expanduser()
     level = [root]
@@ -84,21 +86,21 @@ def find_layout(path: str | os.PathLike[str]) -> VocLayout | None:
             return dataclasses.replace(found[0], others=others)
         below = itertools.chain.from_iterable(map(subfolders, level))
         level = list(itertools.islice(below, _MOST_FOLDERS))
-    # The images may be missing; whoever opens it says so.
+    # The images may be missing, which is reported when the data set is opened.
     is_one = is_tree(root) or any(has_annotations(root, xmls) for xmls in parts_of(root).xmls)
     return _of_one_folder(root) if is_one else None
 
 
 def is_tree(folder: pathlib.Path) -> bool:
-    """True if XMLs lie somewhere below a folder, and no folder there is a data set of its own."""
-    if has_annotations(folder, folder):  # in the folder itself: those below do not count
+    """True if XMLs lie in folders below a folder, none of which is a complete data set."""
+    if has_annotations(folder, folder):  # with XMLs in the folder itself, those below do not count
         return False
     holders = {file.parent for file in itertools.islice(iter_files(folder, is_xml, below=True), 9)}
     return any(has_annotations(holder, holder) for holder in holders) and not folders_below(folder)
 
 
 def is_one_tree(path: pathlib.Path) -> bool:
-    """True if XMLs lie anywhere below a folder, and do not belong to several splits."""
+    """True if XMLs lie anywhere below a folder and belong to the same split."""
     if not is_tree(path):
         return False
     layout = find_layout(path)
@@ -106,12 +108,12 @@ def is_one_tree(path: pathlib.Path) -> bool:
 
 
 def no_folder(missing: pathlib.Path, root: pathlib.Path) -> DataError:
-    """The error for a missing folder, with the key to set, seen from the root above it."""
+    """The error for a missing folder; it names the configuration key to set, judged by `root`."""
     return DataError(f"{missing}: there is no such folder; {_way_to_folders(root)}", "folder")
 
 
 def _way_to_folders(root: pathlib.Path) -> str:
-    """The key to set and its value, seen from a root that lacks a folder."""
+    """Advice on which key to set to which value if a root lacks a folder."""
     if (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir():
         return f"{root} itself contains them, set {_FOLDER_KEYS} to ('.',)."
     years = {path.parent.name for path in root.glob("*/Annotations")}
@@ -127,7 +129,7 @@ def _way_to_folders(root: pathlib.Path) -> str:
 
 
 def _layout_at(folder: pathlib.Path) -> VocLayout | None:
-    """The layout of a folder that is a data set, or contains some."""
+    """The layout of a folder that is a data set or contains data sets; None for others."""
     if is_data_set(folder):
         return _of_one_folder(folder)
     if names := folders_below(folder):
@@ -172,7 +174,7 @@ def _of_several(root: pathlib.Path, names: Sequence[str]) -> VocLayout:
 def _assign(
     lists: Mapping[str, Sequence[tuple[str, pathlib.Path]]], root: pathlib.Path
 ) -> dict[str, VocSplit]:
-    """The splits of lists, each of which exists in some folders below a root."""
+    """The splits given by lists, each of which exists in some of the folders below a root."""
     splits = {}
     for name, places in lists.items():
         folders = tuple(
@@ -186,11 +188,11 @@ def _assign(
 
 
 def _by_role(named: Mapping[str, VocSplit]) -> dict[str, VocSplit]:
-    """Splits for training, validation and test, among those named accordingly.
+    """The splits for training, validation and test among the splits with such names.
 
-    Where images for validation lack, those of the test take their place, and the other way round;
-    'trainval' is trained on where it is not divided, or else by the devkit's custom where there are
-    several years of it.
+    Without a validation split, the test split serves as one, and the other way round. 'trainval' is
+    the training split if it is not divided into 'train' and 'val', or if there are several years of
+    it and a test split, as is usual with the devkit.
     """
     roles: dict[str, VocSplit] = {}
     for name in sorted(named, key=lambda name: (name != role_of(name), name)):

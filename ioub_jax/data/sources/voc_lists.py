@@ -1,4 +1,4 @@
-"""Lists of a VOC-style folder, and the split that each is for."""
+"""Lists of images in a VOC-style folder, and the split that each list is for."""
 
 import pathlib
 import re
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ioub_jax.data.sources.voc_folders import is_xml, iter_files, parts_of, subfolders
 
-#: The file that names all images of a folder.
+#: Name of the split that consists of all images in a folder.
 EVERYTHING = "all"
 _ROLES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -14,9 +14,9 @@ _ROLES = {
     **dict.fromkeys(("test", "testing"), "test"),
     "trainval": "trainval",
 }
-# Where lists lie besides ImageSets, in small letters.
+# Names of the folders other than the devkit's where lists may lie, in lower case.
 _OTHER_PLACES = ("imagesets", "lists", "sets", "split", "splits")
-# Lines of a list that are looked at to see whether its images have XMLs.
+# Number of lines of a list that are checked for whether their images have XMLs.
 _LOOKED_AT = 50
 
 
@@ -24,10 +24,10 @@ def role_of(name: str) -> str | None:
     """The split of a list or a folder by its name: 'train', 'val', 'test' or 'trainval'.
 
     Args:
-      name: such as 'valid', 'train2017' or 'VOC2012_train_val'.
+      name: a name such as 'valid', 'train2017' or 'VOC2012_train_val'.
 
     Returns:
-      the split; None where the name says none, or several.
+      the split; None if the name contains no split, or several.
     """
     words = re.split(r"[^a-z]+", name.casefold())
     roles = {_ROLES[word] for word in words if word in _ROLES}
@@ -37,11 +37,11 @@ def role_of(name: str) -> str | None:
 
 
 def find_lists(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """The lists of a folder by their names.
+    """The lists of a folder, by name.
 
-    In ImageSets every text file is a list, but for those of one class, as VOC's 'cat_train'; in
-    the folder itself, beside the XMLs and in folders such as 'splits' those that are called after
-    a split.
+    In ImageSets, every text file is a list except those of one class, such as VOC's 'cat_train'. In
+    the folder itself, beside the XMLs and in folders such as 'splits', only text files named after
+    a split are lists.
     """
     usual = folder / "ImageSets"
     for place in (usual / "Main", usual, *subfolders(usual)):
@@ -61,10 +61,10 @@ def find_list(folder: pathlib.Path, split: str) -> pathlib.Path | None:
 
     Args:
       folder: the VOC-style folder.
-      split: its name, or its path, relative to the folder.
+      split: the name of the list, or its path relative to the folder.
 
     Returns:
-      the file; None where there is none.
+      the file; None if there is none.
     """
     usual = folder / "ImageSets"
     places = (usual / "Main", usual, *subfolders(usual), *_other_places(folder))
@@ -75,19 +75,19 @@ def find_list(folder: pathlib.Path, split: str) -> pathlib.Path | None:
 
 
 def read_lines(path: pathlib.Path) -> list[str]:
-    """The lines of a list that name something, stripped of spaces, without comments."""
+    """The lines of a list without surrounding spaces, comments and empty lines."""
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def is_of_one_class(columns: Sequence[str]) -> bool:
-    """True if a line is from the list of one class: an image, and whether the class is in it."""
+    """True if a line is from the list of one class: an image, and whether it shows the class."""
     return len(columns) == 2 and columns[1] in ("-1", "0", "1")
 
 
 def is_annotated(path: pathlib.Path, folder: pathlib.Path) -> bool:
-    """True if one of a list's first images has an XML; some test sets have none published."""
+    """True if one of a list's first images has an XML; those of some test sets are unpublished."""
     there = {
         file.stem
         for place in parts_of(folder).xmls
@@ -107,7 +107,7 @@ def _other_places(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _text_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """The text files of a folder by their names, sorted."""
+    """The text files of a folder by their names without suffix, sorted."""
     if not folder.is_dir():
         return {}
     return {path.stem: path for path in sorted(folder.glob("*.txt")) if path.is_file()}

@@ -1,8 +1,9 @@
 """Pixel convention of the corners in VOC's XMLs, which differs between tools.
 
-The devkit counts pixels from 1 and names the last one that is inside. Many tools write what they
-have instead, numbers from 0 with the right edge outside, and some add 1 to all of it. No file says
-which it is, so the numbers of all files, and what else a tool writes, have to give it away.
+The devkit counts pixels from 1, and the right and bottom edges are the last pixels inside the box.
+Many tools count pixels from 0 instead, with the right and bottom edges outside the box, and some of
+them add 1 to all four numbers. No file states its convention, so it is inferred from the numbers in
+all files and from the tool that wrote them.
 """
 
 import collections
@@ -14,7 +15,7 @@ import numpy as np
 
 _log = logging.getLogger(__name__)
 
-#: What is subtracted of xmin, ymin, xmax and ymax, by the name of the convention.
+#: By the name of a convention, what is subtracted from xmin, ymin, xmax and ymax as written.
 CONVENTIONS = {
     "devkit": (1.0, 1.0, 0.0, 0.0),
     "zero_based": (0.0, 0.0, 0.0, 0.0),
@@ -25,7 +26,7 @@ _MEANINGS = {
     "zero_based": "the first pixel is 0, and xmax and ymax are outside",
     "one_based_exclusive": "the first pixel is 1, and xmax and ymax are outside",
 }
-#: Tools by what they write (`voc_xml.tool_of`), with their convention.
+#: The conventions of tools, which are recognised by their output (`voc_xml.tool_of`).
 TOOLS = {
     "Label Studio": "zero_based",
     "LabelMe": "zero_based",
@@ -36,7 +37,8 @@ TOOLS = {
     "LabelImg": "devkit",
     "the devkit": "devkit",
 }
-# Fewer coordinates than this may be slips; in so few boxes there are no more to be expected.
+# Fewer coordinates than `_FEW` may be errors, unless there are so few boxes (`_FEW_BOXES`) that no
+# more can be expected.
 _FEW, _FEW_BOXES = 3, 100
 
 
@@ -45,17 +47,17 @@ class Evidence:
     """Evidence from m boxes on their pixel convention.
 
     Attributes:
-      boxes: how many boxes of four finite numbers.
-      fractions: how many of them have a number that is not whole.
-      decimals: how many are written with a decimal point, whole or not.
-      zeros: how many xmin or ymin are 0.
-      ones: how many are 1.
-      below: how many are below 1.
-      at_edge: how many xmax or ymax are the width or height of their image.
-      beyond: how many are one more.
-      far_beyond: how many are still more.
-      tool: what has written most of the XMLs, a key of `TOOLS` or '' where that is not known.
-      files: how many XMLs it has written.
+      boxes: number of boxes with four finite numbers.
+      fractions: number of those boxes that have a number which is not an integer.
+      decimals: number of those boxes that are written with a decimal point, integer or not.
+      zeros: number of xmin and ymin that are 0.
+      ones: number of xmin and ymin that are 1.
+      below: number of xmin and ymin below 1.
+      at_edge: number of xmax and ymax that equal the width or height of their image.
+      beyond: number of xmax and ymax that are larger than that by exactly one.
+      far_beyond: number of xmax and ymax that are larger than that by more than one.
+      tool: the tool that wrote most of the XMLs (`voc_xml.tool_of`); '' if it is not known.
+      files: number of XMLs written by that tool.
     """
 
     boxes: int
@@ -73,11 +75,11 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """Pixel convention of a data set, as decided.
+    """Decision on the pixel convention of a data set.
 
     Attributes:
       pixels: a key of `CONVENTIONS`.
-      reason: by what that is known, or what is lacking to know it.
+      reason: the evidence for the decision, or what evidence is lacking.
       is_certain: whether the files leave no doubt.
     """
 
@@ -118,9 +120,9 @@ def gather_evidence(
 
     Args:
       corners: float64 `[m, 4]`, xmin, ymin, xmax, ymax as written; NaN where there is no number.
-      sizes: `[m, 2]`, height and width of the image of each.
-      decimals: bool `[m]`, whether a number of each is written with a decimal point.
-      tools: what has written each XML, '' where that is not known.
+      sizes: `[m, 2]`, height and width of each box's image.
+      decimals: bool `[m]`, whether a number of the box is written with a decimal point.
+      tools: the tool that wrote each XML, '' if it is not known.
 
     Returns:
       the evidence.
@@ -147,8 +149,9 @@ def gather_evidence(
 def decide(evidence: Evidence) -> Decision:
     """The convention that the evidence supports.
 
-    What numbers prove comes before what a tool is known to write, and that before what numbers
-    make likely. Without any of it pixels are the devkit's, whose format this is.
+    Proof by numbers takes precedence over the known convention of a tool, and this over what the
+    numbers make likely. Without any evidence the convention is the devkit's, which defined the
+    format.
     """
     for rule in _RULES:
         if (decision := rule(evidence)) is not None:
@@ -160,7 +163,7 @@ def decide(evidence: Evidence) -> Decision:
 
 
 def _exclusive(found: Evidence) -> Decision | None:
-    """Decides on right edges one beyond the image but never more, with left edges from 1."""
+    """Decides by right edges that are beyond the image by exactly one, with left edges from 1."""
     is_so = found.beyond > found.at_edge and not found.far_beyond and not found.below
     if not is_so or (found.beyond < _FEW and found.boxes > _FEW_BOXES):
         return None
@@ -196,7 +199,7 @@ def _counting_tool(found: Evidence) -> Decision | None:
 
 
 def _edges(found: Evidence) -> Decision | None:
-    """Decides on boxes that begin at 1 and end at the last pixel, if none begins at 0."""
+    """Decides by boxes that begin at 1 and boxes that end at the last pixel of the image."""
     if not found.ones or not found.at_edge:
         return None
     reason = (
@@ -235,18 +238,20 @@ _RULES: tuple[Callable[[Evidence], Decision | None], ...] = (
 
 
 def choose_pixels(given: str | None, evidence: Evidence, title: str) -> str:
-    """The convention of a data set, as given or by the evidence; both are logged.
+    """The convention of a data set, as given or else by the evidence.
+
+    Logs a decision by the evidence, and a given convention that contradicts certain evidence.
 
     Args:
       given: a key of `CONVENTIONS`, or None.
-      evidence: of its files.
-      title: what the log calls it.
+      evidence: the evidence in the data set's files.
+      title: name of the data set in the log.
 
     Returns:
       the convention.
 
     Raises:
-      ValueError: there is no such convention.
+      ValueError: `given` is not a convention.
     """
     decision = decide(evidence)
     if given is None:

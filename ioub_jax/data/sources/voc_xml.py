@@ -1,4 +1,4 @@
-"""Contents of one XML of the VOC devkit's format, as written."""
+"""Contents of one XML in the VOC devkit's format, as written."""
 
 import dataclasses
 import math
@@ -23,15 +23,16 @@ class VocAnnotation:
     """The content of one XML, with n objects.
 
     Attributes:
-      size: height and width of the image; None where it says none, or 0 as LabelImg does.
-      filename: its <filename>, '' where there is none.
-      corners: float64 `[n, 4]`, xmin, ymin, xmax, ymax as written; NaN where no finite number is.
-      names: the class of each object, '' where there is none.
-      difficult: the flag of each object.
-      decimals: whether a number of each is written with a decimal point.
-      outlined: whether each has an outline and no box, so that its corners are those around it.
-      rotated: whether each is a rotated box, so that its corners are those around it.
-      tool: what has written it (`tool_of`).
+      size: height and width of the image; None if the XML gives none, or 0 as LabelImg's do.
+      filename: the <filename>, '' if there is none.
+      corners: float64 `[n, 4]`, xmin, ymin, xmax, ymax as written; NaN for anything other than a
+        finite number.
+      names: the class of each object, '' if it has none.
+      difficult: the flag `difficult` of each object.
+      decimals: whether a number of each object's box is written with a decimal point.
+      outlined: whether each object has no box but an outline, around which its corners lie.
+      rotated: whether each object has a rotated box, around which its corners lie.
+      tool: the tool that wrote the XML (`tool_of`).
     """
 
     size: tuple[int, int] | None
@@ -47,7 +48,7 @@ class VocAnnotation:
 
 @dataclasses.dataclass(frozen=True)
 class _Box:
-    """The box of an object: its corners, and whether they follow `VocAnnotation`."""
+    """The box of an object; the attributes are those of `VocAnnotation`."""
 
     corners: tuple[float, ...]
     decimals: bool = False
@@ -58,15 +59,15 @@ class _Box:
 def read_objects(path: pathlib.Path) -> VocAnnotation:
     """Reads an XML.
 
-    The parts of an object, such as a person's head, have boxes of their own one level deeper, which
-    are not read. An object without <bndbox> has the box around its <polygon>, or around its
-    <robndbox> (roLabelImg's rotated boxes); what LabelMe marks as deleted is no object.
+    The parts of an object, such as a person's head, have their own boxes one level deeper, which
+    are not read. An object without <bndbox> gets the box around its <polygon>, or around its
+    <robndbox> (roLabelImg's rotated boxes). Objects that LabelMe marks as deleted are left out.
 
     Args:
       path: the file.
 
     Raises:
-      DataError: it cannot be read.
+      DataError: the file cannot be read.
     """
     root = _parse(path)
     objects = [entry for entry in root.findall("object") if entry.findtext("deleted") != "1"]
@@ -93,7 +94,7 @@ def read_objects(path: pathlib.Path) -> VocAnnotation:
 
 
 def _read_box(entry: ElementTree.Element) -> _Box:
-    """The box of an object, or the one around the outline it has instead."""
+    """The box of an object, or the box around its outline or rotated box if it has that instead."""
     box, outline, turned = (entry.find(name) for name in ("bndbox", "polygon", "robndbox"))
     if box is not None:
         written = [box.findtext(name, default="") for name in _CORNERS]
@@ -107,7 +108,7 @@ def _read_box(entry: ElementTree.Element) -> _Box:
 
 
 def _around(outline: ElementTree.Element) -> tuple[float, ...]:
-    """The corners around the points of a polygon: <x1><y1>... or LabelMe's <pt><x><y>."""
+    """The corners of the box around a polygon, written as <x1><y1>... or LabelMe's <pt><x><y>."""
     points: dict[str, list[float]] = {"x": [], "y": []}
     for element in outline.iter():
         if _POINT.fullmatch(element.tag):
@@ -120,7 +121,7 @@ def _around(outline: ElementTree.Element) -> tuple[float, ...]:
 
 
 def _around_rotated(turned: ElementTree.Element) -> tuple[float, ...]:
-    """The corners around roLabelImg's box: its centre, its sides, and its angle in radians."""
+    """The corners around roLabelImg's box, given by its centre, sides and angle in radians."""
     x, y, width, height, angle = (
         _number(turned.findtext(name, default="")) for name in ("cx", "cy", "w", "h", "angle")
     )
@@ -129,9 +130,10 @@ def _around_rotated(turned: ElementTree.Element) -> tuple[float, ...]:
 
 
 def tool_of(root: ElementTree.Element) -> str:
-    """The tool that wrote an XML, by its other contents: a key of `voc_pixels.TOOLS`.
+    """The tool that wrote an XML, recognised by other contents: a key of `voc_pixels.TOOLS`.
 
-    'supervision' writes as Roboflow, in versions that count otherwise; '' is anything else.
+    Or 'supervision', whose XMLs look like Roboflow's and whose versions differ in their pixel
+    convention; '' for any other tool.
     """
     source = {element.tag: (element.text or "").strip() for element in root.findall("source/*")}
     database = source.get("database", "")
@@ -159,7 +161,7 @@ def tool_of(root: ElementTree.Element) -> str:
 
 
 def _has_bare_objects(root: ElementTree.Element) -> bool:
-    """True if objects have only their name and their box, written as Python's floats."""
+    """True if objects have only a name and a box, and the box is written as Python floats."""
     objects = root.findall("object")
     return all([part.tag for part in entry] == ["name", "bndbox"] for entry in objects) and all(
         "." in (number.text or "") for number in root.findall("object/bndbox/*")
@@ -174,7 +176,7 @@ def _parse(path: pathlib.Path) -> ElementTree.Element:
             f"{path}: cannot be read ({error.strerror}); restore the file, {SKIP_IMAGE}",
             "broken_annotation",
         ) from error
-    # Annotations need no entities; a file that declares some may expand without end.
+    # Annotations need no entities, and a file that declares some may expand to any size.
     if b"<!ENTITY" in data:
         raise DataError(
             f"{path}: declares XML entities; remove them, {SKIP_IMAGE}", "broken_annotation"

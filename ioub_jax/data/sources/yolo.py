@@ -24,46 +24,47 @@ from ioub_jax.data.sources.yolo_files import YoloFiles, read_files
 from ioub_jax.data.sources.yolo_layout import open_layout
 
 _log = logging.getLogger(__name__)
-# The share of boxes that stick out of their images above which that is told. Cut objects are fewer.
+# If a larger share of the boxes sticks out of their images, a warning says so. Boxes of objects
+# that the image border cuts are fewer.
 _MANY = 1 / 3
 _SKIP_BOX = "or set config.data.on_error='skip' to leave the box out."
-# Numbers up to this are per cent where images are larger, and enough rows have them.
+# Numbers up to this are taken for percentages if images are larger and enough rows have them.
 _PER_CENT, _FEWEST = 100.5, 5
 
 
 class YoloSource(FileSource):
     """Images and boxes of one split of a data set in YOLO's format, whichever tool wrote it.
 
-    What there is, `yolo_layout.find` finds out: a data.yaml or obj.data with the splits and the
-    names of the classes, or folders alone. The label file of an image is in `labels` where its
-    folder is in `images`, else beside it; an image without one is background, as one whose file
-    is empty. Every label file and the header of every image are read once, at construction;
-    images are decoded on access.
+    `yolo_layout.find` finds the parts of the data set: a data.yaml or obj.data with the splits and
+    the names of the classes, or only folders. If the folder of an image is in `images`, its label
+    file is in the corresponding folder in `labels`, otherwise beside it. An image without a label
+    file is background, as is one whose label file is empty. Every label file and the header of
+    every image are read once, at construction; images are decoded on access.
 
-    A row is `class cx cy w h` in shares of the image's sides, or `class x1 y1 x2 y2 ...`, whose
-    box is taken (`yolo_rows.RowReader`). A box that sticks out of its image is clipped, and of rows
-    of the same class with the same box in an image one is read; `census` counts them. The labels
-    follow the ids of the classes, and `category_ids` are those ids. `image_id` is the place in the
-    split, from 1: it stays the same whatever is skipped.
+    A row is `class cx cy w h` in fractions of the image's sides, or `class x1 y1 x2 y2 ...`, which
+    is read as the box around the points (`yolo_rows.RowReader`). A box that sticks out of its image
+    is clipped, and rows of the same class with the same box in an image are read once; `census`
+    counts both. Labels have the order of the class ids, and `category_ids` are these ids.
+    `image_id` is the position in the split, from 1; it does not depend on which images are skipped.
 
     With `on_error='skip'` a bad row becomes a region to ignore and a bad image is left out of the
     data set, each with a `Problem` in `skipped`.
 
     Args:
       root: the folder of the data set, or its data.yaml or obj.data.
-      split: 'train', 'val' or 'test'; 'all' for all images there are; or a folder or a list of
-        images, relative to the data set's folder.
-      classes: names of the classes to learn, in the order of their labels: objects of the others
-        are no objects then. None or empty for all. Where no file names the classes, these are
-        the names of the ids 0, 1, ...
+      split: 'train', 'val' or 'test'; 'all' for all images in the data set; or a folder or a list
+        of images, relative to the data set's folder.
+      classes: names of the classes to learn, in the order of their labels; objects of all other
+        classes are left out. None or empty for all classes. If no file names the classes, these
+        are the names of the ids 0, 1, ...
       on_error: 'raise' or 'skip'.
-      may_lack: whether the data set may lack some of `classes`, as one for validation may.
-      exif: 'apply' where images are turned upright as they are read: sizes and boxes are then
-        of the upright ones.
+      may_lack: whether the data set may lack some of `classes`, as a validation split may.
+      exif: 'apply' if images are turned upright as they are read; sizes and boxes then refer to
+        the upright images.
 
     Raises:
       ValueError: `on_error` is unknown.
-      DataError: with one sentence, if something is wrong with a folder or a file.
+      DataError: a folder or a file cannot be used.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class YoloSource(FileSource):
         self._label_files = [image.label_file for image in files.images]
 
     def annotation_file(self, index: int) -> pathlib.Path | None:
-        """The label file of image `index`, or None."""
+        """The label file of image `index`, or None if it has none."""
         label_file = self._label_files[index]
         return None if label_file is None else pathlib.Path(label_file)
 
@@ -133,13 +134,13 @@ def _turned_upright(files: YoloFiles) -> YoloFiles:
 
 
 class _Objects:
-    """Objects from the rows of a split, in pixels.
+    """Conversion of the rows of a split to objects in pixels.
 
     Args:
       files: the images and rows.
       names: the name of each class id.
       where: the file with the names.
-      problems: gets what cannot be used.
+      problems: handles rows that cannot be used and counts corrections.
     """
 
     def __init__(
@@ -206,7 +207,7 @@ class _Objects:
         return f"{image.label_file}:{self._rows.lines[index]}"
 
     def _tell_rows(self, indices: Sequence[int]) -> None:
-        """Reports rows that cannot be read; those whose numbers are no shares all at once."""
+        """Reports rows that cannot be read; rows with too large numbers share one sentence."""
         faults = self._rows.faults
         for index in indices:
             if words := faults[index].words:
@@ -243,7 +244,7 @@ class _Objects:
         told = describe_unknown(classes[indices].tolist(), self._names, self._where)
         told = f"{self._place(indices[0])}: {told}"
         if are_counted_from_1(classes[classes >= 0].tolist(), self._names):
-            # To leave out the last class would leave all others with wrong names.
+            # If only the rows without a class were left out, all others would have wrong names.
             raise DataError(
                 f"{told}; the ids seem to be counted from 1: subtract 1 from each.",
                 "unknown_category",
@@ -255,7 +256,7 @@ class _Objects:
         )
 
     def _describe_fault(self, kind: str, index: int) -> str:
-        """The fault of the box of a row."""
+        """A sentence on the fault of a row's box."""
         corners = ", ".join(f"{value:.7g}" for value in self._corners[index])
         height, width = self._row_sizes[index]
         name = self._names[int(self._rows.classes[index])]

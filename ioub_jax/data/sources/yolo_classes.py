@@ -1,4 +1,4 @@
-"""Classes of a YOLO data set to be learned, and messages on others."""
+"""Choice of the classes of a YOLO data set to be learned, and messages on others."""
 
 import collections
 import difflib
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ioub_jax.data.checks import DataError
 
-# More ids than this in one sentence are read by nobody.
+# At most this many ids are listed in one sentence; nobody reads more.
 _MOST_TOLD = 10
 
 
@@ -19,21 +19,21 @@ def choose_classes(
     *,
     may_lack: bool = False,
 ) -> tuple[dict[int, str], dict[int, str]]:
-    """All classes of a data set, and the learned ones, in the order of their labels.
+    """All classes of a data set, and the classes to learn in the order of their labels.
 
     Args:
-      names: the name of each id; None where no file names them: then `classes` does, from id 0,
-        or they are called by their ids.
-      used: the ids that rows have.
-      classes: names that are chosen, in this order; empty for all, by id.
+      names: the name of each class id; None if no file names the classes. Then `classes` gives the
+        names of the ids 0, 1, ..., or without these the ids themselves are the names.
+      used: the class ids that occur in rows.
+      classes: the names of the classes to learn, in this order; empty for all, ordered by id.
       where: the file with the names, or else the folder of the data set.
-      may_lack: whether some of `classes` may be no classes of the data set.
+      may_lack: whether the data set may lack some of `classes`.
 
     Returns:
-      names by ids, and names by ids.
+      the name of each class id, for all classes and for the classes to learn.
 
     Raises:
-      DataError: `classes` has a name twice, or one that the data set does not.
+      DataError: `classes` has a name twice, or a name that the data set does not have.
     """
     if names is None and classes and not all(name.isdecimal() for name in classes):
         names = dict(enumerate(classes))
@@ -63,25 +63,25 @@ def _not_one(name: str, names: Sequence[str], where: pathlib.Path) -> DataError:
 
 
 def are_counted_from_1(used: Sequence[int], names: Mapping[int, str]) -> bool:
-    """True if the ids of rows are those of all classes, each one too large.
+    """True if the class ids in rows seem to be counted from 1 instead of 0.
 
     Args:
-      used: all ids that rows have.
+      used: all class ids that occur in rows.
       names: the name of each id.
     """
     return 0 in names and min(used) == 1 and max(used) == len(names)
 
 
 def describe_unknown(unknown: Sequence[int], names: Mapping[int, str], where: pathlib.Path) -> str:
-    """A sentence on rows with other ids than those of the classes.
+    """A sentence on rows with ids that are not those of any class.
 
     Args:
-      unknown: the ids of these rows.
-      names: the name of each id.
+      unknown: the class ids in these rows.
+      names: the name of each class id.
       where: the file with the names.
 
     Returns:
-      a sentence without its beginning, which names the first row, and its way out.
+      a sentence without its beginning, which names the first row, and without the way out.
     """
     by_count = collections.Counter(unknown).most_common()
     told = ", ".join(f"{number} ({count:,})" for number, count in by_count[:_MOST_TOLD])

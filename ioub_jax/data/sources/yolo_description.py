@@ -13,7 +13,7 @@ from ioub_jax.coco_values import is_text
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.text_files import read_text
 
-#: What a split is called in a description, and what it is called here.
+#: Name of a split in a description -> name of the split here.
 SPLIT_KEYS = {
     "train": "train",
     "val": "val",
@@ -21,27 +21,28 @@ SPLIT_KEYS = {
     "validation": "val",
     "test": "test",
 }
-# The tags that YAML's own types have: a file with another asks for an object of some program.
+# The tags of YAML's own types. A file with another tag asks for an object of some program.
 _TAG = "tag:yaml.org,2002:"
 _TAGS = {_TAG + name for name in ("str", "int", "float", "bool", "null", "seq", "map")}
 _NOTHING = ("", "~", "null", "Null", "NULL", "None")
-# What makes a YAML the description of a data set: that of a network has 'nc', too.
+# Keys that identify the description of a data set; 'nc' does not, since networks have it, too.
 _NEEDED = ("names", "train")
 _LOOKS_LIKE_ONE = re.compile(rb"^[\"']?(names|train)[\"']?\s*:", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """Contents of the file, with its paths as they are written.
+    """Contents of a description file, with its paths as written.
 
     Attributes:
       path: the file.
-      base: what the paths are relative to (`path`); '' where it does not say.
-      splits: the folders and lists of 'train', 'val' and 'test', as far as it has them.
-      names: the name of each class id, sorted by the ids; None where it has none.
-      names_file: the file that has the names instead; '' where it names none.
-      count: how many classes there are (`nc`); None where it does not say.
-      keypoint_numbers: how many numbers the keypoints of an object are (`kpt_shape`); 0 without.
+      base: the folder to which paths are relative (`path` in the file); '' if not given.
+      splits: the folders and lists of 'train', 'val' and 'test'; splits not given are absent.
+      names: the name of each class id, sorted by the ids; None if not given.
+      names_file: the file that has the names instead; '' if not given.
+      count: number of classes (`nc`, or `classes` in an obj.data); None if not given.
+      keypoint_numbers: how many numbers the keypoints of an object have (`kpt_shape`); 0 without
+        keypoints.
     """
 
     path: pathlib.Path
@@ -56,20 +57,20 @@ class Description:
 def read_description(path: pathlib.Path) -> Description:
     """Reads a data.yaml, or a file such as obj.data.
 
-    Nothing in it is executed: every value is the text that is written, so that a class may be
-    called `no` or `1`.
+    Nothing in the file is executed. Every value is read as text, so that a class may be called `no`
+    or `1`.
 
     Args:
       path: the file.
 
     Raises:
-      DataError: it cannot be read, or says what no such file can say.
+      DataError: the file cannot be read, or has an invalid value.
     """
     return _of_darknet(path) if path.suffix.lower() == ".data" else _of_yaml(path)
 
 
 def may_be_description(path: pathlib.Path) -> bool:
-    """True if a file looks like one, even a broken one; the folder may hold other files too."""
+    """True if a file looks like a description, even a broken one, and not like another file."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -110,12 +111,12 @@ def _of_yaml(path: pathlib.Path) -> Description:
 
 
 def _read_yaml(path: pathlib.Path) -> dict[str, Any]:
-    """The entries of a YAML: texts, lists and dicts of texts, whatever their types look like."""
+    """The entries of a YAML as texts and as lists and dicts of texts, without type conversion."""
     text = read_text(path, "correct the file")
     try:
         events = list(yaml.parse(text, Loader=yaml.BaseLoader))
         root = yaml.compose(text, Loader=yaml.BaseLoader)
-    # Beside its own errors there are Python's, of escapes that are no characters and of deep lists.
+    # PyYAML also lets Python's errors through, for invalid escapes and for deeply nested lists.
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f" in line {mark.line + 1}"
@@ -134,7 +135,7 @@ def _read_yaml(path: pathlib.Path) -> dict[str, Any]:
             path,
             "does not describe a data set, since it is not a list of keys and values; correct it",
         )
-    # The values of other keys, such as a program to download the data, are not looked at.
+    # The values of other keys, such as a program to download the data, are ignored.
     known = {*SPLIT_KEYS, "path", "names", "nc", "kpt_shape"}
     return _mapping(root, path, known)
 
@@ -142,7 +143,7 @@ def _read_yaml(path: pathlib.Path) -> dict[str, Any]:
 def _mapping(
     node: yaml.MappingNode, path: pathlib.Path, known: set[str] | None = None
 ) -> dict[str, Any]:
-    """The values by key; None for keys that are not known."""
+    """The values by key; None for keys that are not in `known`."""
     found: dict[str, Any] = {}
     for key_node, value in node.value:
         key = str(key_node.value).strip()
@@ -170,7 +171,7 @@ def _scalar(node: yaml.Node) -> str | None:
 
 
 def _texts(value: Any, key: str, path: pathlib.Path) -> tuple[str, ...]:
-    """One or several paths."""
+    """The paths in a value, which is one path or a list of paths."""
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
         raise _refuse(path, f"has {reprlib.repr(value)} as {key!r}, which must be a path or a list")
@@ -209,10 +210,10 @@ def checked_names(names: Mapping[int, str | None], path: pathlib.Path) -> dict[i
 
     Args:
       names: the name of each id.
-      path: the file that has them.
+      path: the file with the names.
 
     Raises:
-      DataError: there is none, or one cannot be written, or two are the same.
+      DataError: there are no names, a name cannot be displayed, or two names are equal.
     """
     if not names:
         raise _refuse(path, "names no classes; name them")

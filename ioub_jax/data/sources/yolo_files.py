@@ -27,10 +27,10 @@ class YoloImage:
     """A usable image.
 
     Attributes:
-      image_id: its place in the split, from 1.
-      path: its file.
-      label_file: its label file, None where it has none.
-      size: height and width.
+      image_id: position of the image in the split, from 1.
+      path: the image file.
+      label_file: the label file, None if the image has none.
+      size: height and width of the image.
     """
 
     image_id: int
@@ -44,10 +44,11 @@ class YoloFiles:
     """Contents of a split's files.
 
     Attributes:
-      images: the images that can be used.
-      rows: the rows of their label files, in the order of the images, which own them.
-      listed_images: how many images there are, those that cannot be used included.
-      listed_boxes: how many rows, those of images that cannot be used included.
+      images: the usable images.
+      rows: the rows of their label files, in the order of the images; the owner of a row is the
+        position of its image.
+      listed_images: number of all images, including unusable ones.
+      listed_boxes: number of all rows, including those of unusable images.
     """
 
     images: list[YoloImage]
@@ -66,12 +67,12 @@ def read_files(layout: YoloLayout, split: str, problems: Problems) -> YoloFiles:
     """Reads the label files and the headers of the images of a split.
 
     Args:
-      layout: what there is.
-      split: as `YoloLayout.images` takes it.
-      problems: gets images and label files that cannot be used.
+      layout: the layout of the data set.
+      split: the split, as for `YoloLayout.images`.
+      problems: handles images and label files that cannot be used.
 
     Raises:
-      DataError: the split is not there, or no image has a label file, or none can be used.
+      DataError: the split does not exist, no image has a label file, or no image can be used.
     """
     listed = layout.listed(split)
     _tell_lists(listed, problems)
@@ -95,7 +96,7 @@ def read_files(layout: YoloLayout, split: str, problems: Problems) -> YoloFiles:
 
 
 def _tell_lists(listed: SplitImages, problems: Problems) -> None:
-    """Reports lines of lists that name no image, or an image again."""
+    """Reports lines of lists that name a missing image or repeat an image."""
     if listed.repeated:
         path, line, name = listed.repeated[0]
         count = len(listed.repeated)
@@ -124,7 +125,7 @@ def _tell_lists(listed: SplitImages, problems: Problems) -> None:
 def _check_labels(
     paths: Sequence[str], label_files: Sequence[str | None], folders: LabelFolders, split: str
 ) -> None:
-    """Refuses a split in which no image has a label file, since it would be background alone."""
+    """Refuses a split in which no image has a label file, since all images would be background."""
     if any(label_files):
         return
     folder = os.path.dirname(paths[0])
@@ -141,7 +142,7 @@ def _check_labels(
 def _tell_of_split(
     layout: YoloLayout, split: str, label_files: Sequence[str | None], scored: int
 ) -> None:
-    """Reports what is valid, but may not have been meant."""
+    """Logs what is valid but may not be intended: no label files, and confidences in rows."""
     lacking = sum(label_file is None for label_file in label_files)
     if lacking:
         _log.info(
@@ -165,9 +166,9 @@ class _Reader:
     """Reads images with their label files.
 
     Attributes:
-      images: those that can be used.
-      rows: the rows of those.
-      listed_boxes: the rows of all.
+      images: the usable images read so far.
+      rows: the rows of these images.
+      listed_boxes: number of rows read so far, including those of unusable images.
     """
 
     def __init__(self, keypoint_numbers: int, problems: Problems) -> None:
@@ -178,7 +179,7 @@ class _Reader:
         self._owners: dict[str, str] = {}
 
     def read(self, paths: Sequence[str], label_files: Sequence[str | None]) -> None:
-        """Reads all of them, in threads, since files may be far away."""
+        """Reads all images and label files, in threads, since access to remote files is slow."""
         with futures.ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as threads:
             contents = threads.map(_read_image, paths, label_files)
             read = zip(paths, label_files, contents, strict=True)
@@ -218,7 +219,7 @@ class _Reader:
         for path in orphans:
             try:
                 self.listed_boxes += _count_rows(read_text(path, _WAY_OUT))
-            except DataError:  # which is then told as one without an image
+            except DataError:  # the file is reported below, as one without an image
                 continue
         one = len(orphans) == 1
         self._problems.add(

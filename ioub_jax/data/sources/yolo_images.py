@@ -12,11 +12,11 @@ class SplitImages:
     """The images of several folders and lists.
 
     Attributes:
-      paths: those that are there, each once, in their order.
-      folders: the folders that were looked through, and not lists.
-      of_folders: the images in and below those.
-      missing: those of a list that are not there: the list, the line and what it says.
-      repeated: those of a list that are there several times: the list, the line and what it says.
+      paths: the images that exist, each once, in their order.
+      folders: the folders that were added.
+      of_folders: the images in and below these folders.
+      missing: entries of lists whose image does not exist: the list, the line number and the line.
+      repeated: entries of lists that repeat an image: the list, the line number and the line.
     """
 
     def __init__(self) -> None:
@@ -27,11 +27,11 @@ class SplitImages:
         self.repeated: list[tuple[pathlib.Path, int, str]] = []
 
     def add(self, place: pathlib.Path, folders: Sequence[pathlib.Path]) -> None:
-        """Adds the images of a folder, of a list, or an image file.
+        """Adds the images in a folder or a list, or a single image file.
 
         Args:
-          place: it.
-          folders: what the lines of a list may be relative to besides its own folder.
+          place: the folder, list or image file.
+          folders: folders to which the lines of a list may be relative, besides its own folder.
 
         Raises:
           DataError: the list cannot be read.

@@ -8,20 +8,21 @@ from ioub_jax.data.sources.file_names import Listing
 from ioub_jax.data.sources.image_suffixes import IMAGE_SUFFIXES
 from ioub_jax.data.sources.text_files import decoded
 
-# What the folder of the images may be called where that of the labels is called 'labels': darknet
-# knows the second, too.
+# Possible names of the folder of images that corresponds to a folder 'labels'; darknet also uses
+# the second.
 _IMAGES = ("images", "jpegimages")
 _LABELS = "labels"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-# What is read of a file to see whether its first row is one of a label file.
+# Number of bytes that are read to check whether a file's first row is that of a label file.
 _BEGINNING = 4096
 
 
 class LabelFolders:
     """The label file of each image: in `labels` if its folder is below `images`, else beside it.
 
-    The last folder called `images` counts; where there is no such folder of labels, the label
-    files lie beside the images. Each folder is listed once.
+    If a path contains several folders called `images`, the last one counts. If the corresponding
+    folder of labels does not exist, the label files lie beside the images. Each folder is listed
+    once.
     """
 
     def __init__(self) -> None:
@@ -30,17 +31,17 @@ class LabelFolders:
         self._alike: dict[str, dict[str, list[str]]] = {}
 
     def folder_of(self, image_folder: str) -> str:
-        """The folder with the labels of a folder of images."""
+        """The folder with the label files for a folder of images."""
         if image_folder not in self._folders:
             self._folders[image_folder] = _counterpart(image_folder) or image_folder
         return self._folders[image_folder]
 
     def find(self, image: str) -> str | None:
-        """The label file of an image, or None."""
+        """The label file of an image, or None if there is none."""
         image_folder, name = os.path.split(image)
         folder, stem = self.folder_of(image_folder), os.path.splitext(name)[0]
         labels = self._labels(folder)
-        if stem not in labels:  # as Windows, which ignores letter case, may leave it
+        if stem not in labels:  # the letter case may differ, since Windows ignores it
             alike = self._alike[folder].get(stem.casefold(), [])
             if len(alike) != 1 or _has_image(image_folder, alike[0]):
                 return None
@@ -50,16 +51,16 @@ class LabelFolders:
     def orphans(self, images: Iterable[str], places: Iterable[str]) -> list[str]:
         """The label files without an image, sorted.
 
-        Empty ones are left out, and other texts, such as a list of classes.
+        Empty files are left out, as are other text files such as a list of classes.
 
         Args:
-          images: those whose folders of labels are looked into.
-          places: the folders in and below which these images are.
+          images: the images whose folders of label files are searched.
+          places: the folders that contain these images, directly or in subfolders.
         """
         stems: dict[str, set[str]] = {}
         for place in places:
             folder = self.folder_of(place)
-            if folder != place:  # it may have folders without a counterpart
+            if folder != place:  # it may have subfolders to which no folder of images corresponds
                 stems |= {parent: set() for parent, _, _ in os.walk(folder)}
         for image_folder in {os.path.dirname(image) for image in images}:
             names = (os.path.splitext(name) for name in Listing(image_folder).files(image_folder))
@@ -75,7 +76,7 @@ class LabelFolders:
         return [path for path in sorted(found) if is_label_file(path)]
 
     def _labels(self, folder: str) -> dict[str, str]:
-        """The names of the label files of a folder by their stems."""
+        """The names of the label files in a folder, by their stems."""
         if folder not in self._listings:
             parts = [(os.path.splitext(name), name) for name in Listing(folder).files(folder)]
             labels = {
@@ -95,7 +96,7 @@ def _has_image(folder: str, stem: str) -> bool:
 
 
 def _counterpart(image_folder: str) -> str | None:
-    """The folder of labels for a folder of images, or None."""
+    """The folder of labels that corresponds to a folder of images, or None if there is none."""
     parts = os.path.abspath(image_folder).split(os.sep)
     places = [place for place, part in enumerate(parts) if part.casefold() in _IMAGES]
     if not places:
@@ -122,5 +123,5 @@ def is_label_file(path: str) -> bool:
 
 
 def is_number(text: str) -> bool:
-    """True if a text is a finite number as label files have them."""
+    """True if a text is a decimal number in the notation of label files."""
     return _NUMBER.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""Layout of a YOLO data set's folder: the source of class names, and the place of each split."""
+"""Layout of a YOLO data set's folder: the file with the class names, and where each split lies."""
 
 import collections
 import dataclasses
@@ -23,14 +23,14 @@ from ioub_jax.data.sources.yolo_places import Place, Places
 
 _log = logging.getLogger(__name__)
 
-#: The split that is all images there are.
+#: Name of the split that consists of all images.
 ALL = "all"
 _SPLIT = re.compile(r"(?:autosplit_)?(train|val|test)(?:ing|id|idation)?[-_ ]?\d*", re.IGNORECASE)
-# Of several descriptions in a folder these are the ones.
+# If a folder has several descriptions, those with these names take precedence.
 _DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "obj.data")
-# Where darknet has it, beside what it describes.
+# Subfolders in which darknet's description may lie.
 _DARKNET_FOLDERS = ("data", "cfg")
-# So many images are looked at for a label file before a folder is taken for another format.
+# If none of this many images has a label file, the folder is taken to be in another format.
 _LOOKED_AT = 500
 
 
@@ -40,13 +40,14 @@ class YoloLayout:
 
     Attributes:
       folder: the data set's folder.
-      description: its data.yaml or obj.data; None where it has none.
+      description: its data.yaml or obj.data; None if it has none.
       names_file: the file that names the classes: the description, or a list such as classes.txt;
-        None where nothing names them.
-      names: the name of each class id, sorted by the ids; None where nothing names them.
-      keypoint_numbers: how many numbers of a row are keypoints (`kpt_shape`); 0 without.
-      splits: the folders and lists of each split, as they are written or as they were found. A
-        folder without splits has the one of the name 'all'.
+        None if no file names them.
+      names: the name of each class id, sorted by the ids; None if no file names them.
+      keypoint_numbers: how many numbers of a row belong to keypoints (`kpt_shape`); 0 without
+        keypoints.
+      splits: the folders and lists of each split, as written in the description or as found in the
+        folder. A folder that is not divided into splits has the single split 'all'.
     """
 
     folder: pathlib.Path
@@ -70,7 +71,7 @@ class YoloLayout:
         return [pathlib.Path(path) for path in self.listed(split).paths]
 
     def listed(self, split: str) -> SplitImages:
-        """As `images`, with the missing entries of its lists."""
+        """The images of a split as from `images`, with the missing entries of its lists."""
         images = SplitImages()
         for place in self._places_of(split):
             images.add(place, self._places.folders)
@@ -92,7 +93,7 @@ class YoloLayout:
         return [place.path]
 
     def _places_of_split(self, split: str) -> list[pathlib.Path]:
-        """The folders and lists of a split, with substitutes for missing ones."""
+        """The folders and lists of a split; if one is missing, those found in the folder."""
         found = []
         for written in self.splits[split]:
             path = self._place(written)
@@ -110,7 +111,7 @@ class YoloLayout:
         return found
 
     def _place(self, written: str) -> pathlib.Path | None:
-        """The place that a written path means; none if it is what another path means."""
+        """The place that a written path means; None if there is none or another path means it."""
         places = self._all_places
         place = places[written]
         if place is None or place.is_written:
@@ -161,7 +162,7 @@ def _tell_moved(
     _log.info("%s: %s is read as %s.", description, what, found)
 
 
-# ------------------------------------------------------------------ finding it
+# ------------------------------------------------------------------ search for the parts
 
 
 def find(path: str | os.PathLike[str]) -> YoloLayout | None:
@@ -171,11 +172,11 @@ def find(path: str | os.PathLike[str]) -> YoloLayout | None:
       path: the folder, or the data.yaml or obj.data in it.
 
     Returns:
-      the layout; None where nothing there is of such a data set.
+      the layout; None if there is no YOLO data set.
 
     Raises:
-      DataError: there is something, and it is broken: a YAML, a list of names; or there are several
-        descriptions.
+      DataError: a part of the data set, such as a YAML or a list of names, is broken, or there are
+        several descriptions.
     """
     path = pathlib.Path(os.path.abspath(os.path.expanduser(path)))
     folder = path if path.is_dir() else path.parent
@@ -194,10 +195,10 @@ def find(path: str | os.PathLike[str]) -> YoloLayout | None:
 
 
 def open_layout(path: str | os.PathLike[str]) -> YoloLayout:
-    """As `find`, for a folder that must have one.
+    """Finds the parts of a YOLO data set as `find` does, in a folder that must contain one.
 
     Raises:
-      DataError: there is none, or as `find`.
+      DataError: there is no YOLO data set, or for the reasons in `find`.
     """
     if not os.fspath(path):
         raise DataError(
@@ -215,7 +216,7 @@ def _why_not(path: pathlib.Path) -> str:
     if not path.exists():
         return "there is no such folder; correct config.data.yolo.root."
     if path.is_file():
-        read_description(path)  # which tells what is wrong with it
+        read_description(path)  # raises an error if the file is broken
         return "does not describe a data set; set config.data.yolo.root to the folder."
     below = [folder for folder in sorted(path.iterdir()) if folder.is_dir()]
     inside = [folder for folder in below if any(map(may_be_description, _candidates(folder)))]
@@ -235,7 +236,7 @@ def _candidates(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _description_in(folder: pathlib.Path) -> Description | None:
-    """The only description in a folder."""
+    """The only description in a folder; None if there is none, an error if there are several."""
     found = [path for path in _candidates(folder) if may_be_description(path)]
     if len(found) > 1:
         found = [path for path in found if path.name.lower() in _DESCRIPTIONS] or found
@@ -258,7 +259,7 @@ def _darknet_description_in(folder: pathlib.Path) -> pathlib.Path | None:
 
 
 def _splits_in(folder: pathlib.Path) -> dict[str, tuple[str, ...]]:
-    """The splits that the names of folders or lists tell; else everything there is."""
+    """The splits by the names of folders or lists; without such names, a single split 'all'."""
     folders = sorted(path for path in folder.iterdir() if path.is_dir())
     images = [path for path in folders if path.name.casefold() == "images"]
     splits: dict[str, list[str]] = collections.defaultdict(list)
@@ -298,7 +299,7 @@ def _has_labels(splits: Mapping[str, tuple[str, ...]]) -> bool:
     return False
 
 
-# ------------------------------------------------------------------ the names of the classes
+# ------------------------------------------------------------------ names of the classes
 
 
 def _layout(
@@ -353,12 +354,12 @@ def _names_file(
 
 
 def _bases(description: Description) -> list[pathlib.Path]:
-    """Folders that the paths of a description may be relative to."""
+    """Folders to which the paths in a description may be relative."""
     folder = description.path.parent
     places = Places([folder, folder.parent])
     base = places.find(description.base) if description.base else None
     bases = [base.path] if base is not None and base.path.is_dir() else []
     if folder.name in _DARKNET_FOLDERS and description.path.suffix.lower() == ".data":
-        # darknet's paths are relative to where it is started.
+        # darknet's paths are relative to the folder in which it is started.
         return [*bases, folder, folder.parent]
     return [*bases, folder]

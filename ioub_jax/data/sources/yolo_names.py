@@ -1,4 +1,4 @@
-"""Lists of the names of classes beside YOLO's labels, such as classes.txt and obj.names."""
+"""Lists of class names beside YOLO's labels, such as classes.txt and obj.names."""
 
 import os
 import pathlib
@@ -19,8 +19,11 @@ def find_names_file(folder: pathlib.Path, places: Iterable[str]) -> pathlib.Path
       folder: the data set's folder.
       places: the folders and lists of its splits.
 
+    Returns:
+      the file; None if there is none.
+
     Raises:
-      DataError: there are several, which say different things.
+      DataError: there are several lists with different names.
     """
     labels = LabelFolders()
     images = [place for place in places if os.path.isdir(place)]
@@ -40,13 +43,13 @@ def find_names_file(folder: pathlib.Path, places: Iterable[str]) -> pathlib.Path
 
 
 def read_names(path: pathlib.Path) -> dict[int, str]:
-    """The names in a list, by their ids: a line a class, from id 0.
+    """The names in a list, by their ids: one line per class, from id 0.
 
     Args:
       path: the list.
 
     Raises:
-      DataError: it cannot be read, or a name is none.
+      DataError: the list cannot be read, or a name is invalid.
     """
     lines = [line.strip() for line in read_text(path, "save it as UTF-8").splitlines()]
     while lines and not lines[-1]:

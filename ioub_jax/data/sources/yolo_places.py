@@ -17,8 +17,9 @@ class Place:
     """A folder or a file that a written path means.
 
     Attributes:
-      path: it.
-      is_written: whether it is where the path says, and not where it would be elsewhere.
+      path: the folder or file.
+      is_written: whether it lies exactly where the written path says, and was not found only after
+        removing a part of the path.
     """
 
     path: pathlib.Path
@@ -26,13 +27,13 @@ class Place:
 
 
 class Places:
-    """Finds the places of paths that may be from another machine or for another folder.
+    """Finds the places of paths that may come from another machine or refer to another folder.
 
-    Such a path is looked for as it is written; then without the '../' at its beginning, as
-    Roboflow writes them; then without more and more of its first folders.
+    A path is first looked for as written, then without leading '../', which Roboflow writes, and
+    then without more and more of its first folders.
 
     Args:
-      folders: what the paths may be relative to, the likeliest first.
+      folders: folders to which the paths may be relative, the most likely first.
     """
 
     def __init__(self, folders: Sequence[pathlib.Path]) -> None:
@@ -41,16 +42,17 @@ class Places:
         self._within: dict[str, list[str]] = {}
 
     def find(self, written: str) -> Place | None:
-        """The folder or file that a path means, or None."""
+        """The folder or file that a path means, or None if there is none."""
         for path, is_written in self._readings(written):
             if os.path.exists(path):
                 return Place(pathlib.Path(path), is_written)
         return None
 
     def find_file(self, written: str) -> str | None:
-        """As `find`, for one of many files: each folder is listed once.
+        """Finds one of many files as `find` does, but lists each folder only once.
 
-        The last part may be written in another letter case or as in a URL, where one file fits.
+        The last part of the path may be written in another letter case or encoded as in a URL if
+        exactly one file fits.
         """
         within, _, last = written.replace("\\", "/").rpartition("/")
         if written.replace("\\", "/").startswith("/") and not within:
@@ -74,7 +76,7 @@ class Places:
         return self._listings[folder]
 
     def _readings(self, written: str) -> Iterator[tuple[str, bool]]:
-        """The paths that a written one may mean, and whether it states that."""
+        """Yields the paths that a written path may mean, each with `Place.is_written`."""
         text = os.path.expanduser(written).replace("\\", "/")
         is_absolute = text.startswith("/") or bool(_DRIVE.match(text))
         if "\0" in text:
@@ -92,7 +94,7 @@ class Places:
 
 
 def images_below(folder: pathlib.Path) -> list[str]:
-    """The image files in a folder and its subfolders, sorted by folder and name, no hidden ones."""
+    """The image files in a folder and its subfolders, sorted by folder and name; none hidden."""
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

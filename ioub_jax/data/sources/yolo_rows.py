@@ -8,17 +8,17 @@ import numpy as np
 
 from ioub_jax.data.sources.yolo_labels import is_number
 
-# A share of an image's side beyond this, in either direction, is none: a box of a careless tool
-# may stick out of its image, but not by a whole image.
+# A number larger than this is not taken for a fraction of an image's side: the box of a careless
+# tool may stick out of its image, but not by a whole image.
 _MOST = 2.0
 _LARGEST_ID = 2**31
-# Of a longer row a sentence has the beginning.
+# At most this many characters of a row are shown in a sentence.
 _MOST_SHOWN = 60
 _REPAIR = "repair the row"
 _ROWS = "class cx cy w h, or class x1 y1 x2 y2 x3 y3 ..."
 _NO_BOX = (math.nan,) * 4
 
-#: xmin, ymin, xmax, ymax as shares of the image's width and height.
+#: xmin, ymin, xmax, ymax as fractions of the image's width and height.
 _Corners = tuple[float, float, float, float]
 
 
@@ -28,9 +28,10 @@ class RowFault:
 
     Attributes:
       kind: a key of `checks.KINDS`.
-      row: what it says, shortened.
-      words: what is wrong and the way out, as part of a sentence; '' where a number is no share.
-      largest: of such a row the number that is farthest from 0.
+      row: the text of the row, shortened.
+      words: what is wrong and the way out, as part of a sentence; '' if a number is too large to be
+        a fraction of a side.
+      largest: for such a row, the largest absolute value of its numbers.
     """
 
     kind: str
@@ -44,13 +45,13 @@ class Rows:
     """The m rows of many label files, file after file.
 
     Attributes:
-      owners: int64 `[m]`, the number of the file.
-      lines: int64 `[m]`, the line of the row, from 1.
-      classes: int64 `[m]`, the class id; -1 where it is none.
-      corners: float64 `[m, 4]`, xyxy as shares of the image's width and height, as written: they
-        may lie outside 0 to 1; NaN where the row says no box.
-      faults: what is wrong, by the positions of the rows.
-      scored: how many are of detections, with a confidence behind them, which is not read.
+      owners: int64 `[m]`, the number of each row's file.
+      lines: int64 `[m]`, the line number of each row, from 1.
+      classes: int64 `[m]`, the class id; -1 if it is invalid.
+      corners: float64 `[m, 4]`, xyxy as fractions of the image's width and height, as written: they
+        may lie outside 0 to 1; NaN if the row has no valid box.
+      faults: the faults of rows, by the position of the row.
+      scored: number of rows of detections, which end in a confidence; it is not used.
     """
 
     owners: np.ndarray
@@ -73,13 +74,13 @@ class _Fault(ValueError):
 class RowReader:
     """Reads the rows of one label file after another.
 
-    A row is `class cx cy w h`, or `class x1 y1 x2 y2 ...` with at least three points, whose box is
-    taken: of an oriented box and of a segmentation. Either may have a confidence behind it, as
-    Ultralytics' `save_conf` writes it. With keypoints, which only the yaml can tell from a polygon,
-    it is `class cx cy w h` and those.
+    A row is `class cx cy w h`, or `class x1 y1 x2 y2 ...` with at least three points, the corners
+    of an oriented box or a segmentation, which is read as the box around the points. Either may be
+    followed by a confidence, as Ultralytics' `save_conf` writes it. A row with keypoints is
+    `class cx cy w h` followed by the keypoints; only the yaml distinguishes it from a polygon.
 
     Args:
-      keypoint_numbers: how many numbers the keypoints of an object are; 0 where there are none.
+      keypoint_numbers: how many numbers the keypoints of an object have; 0 if there are none.
     """
 
     def __init__(self, keypoint_numbers: int = 0) -> None:
@@ -89,7 +90,7 @@ class RowReader:
         self._scored = 0
 
     def add(self, owner: int, text: str) -> int:
-        """Reads the text of the file of a number; returns the number of its rows."""
+        """Reads the text of the label file with the number `owner`; returns the number of rows."""
         before = len(self._table)
         for line, row in enumerate(text.splitlines(), start=1):
             fields = row.split()
@@ -98,13 +99,13 @@ class RowReader:
         return len(self._table) - before
 
     def rows(self) -> Rows:
-        """All rows so far."""
+        """All rows read so far."""
         table = np.array(self._table, np.float64).reshape(-1, 7)
         owners, lines, classes = table[:, :3].astype(np.int64).T
         return Rows(owners, lines, classes, table[:, 3:], self._faults, self._scored)
 
     def _read(self, fields: Sequence[str]) -> tuple[float, float, float, float, float]:
-        """The class and the corners of a row; -1 and NaN if it has none."""
+        """The class and the corners of a row; -1 and NaN if these are invalid."""
         class_id, corners = -1.0, _NO_BOX
         try:
             class_id = _class_id(fields[0])
@@ -119,7 +120,7 @@ class RowReader:
         return class_id, *corners
 
     def _corners(self, fields: Sequence[str]) -> _Corners:
-        """The corners of a row's box, or those around its polygon."""
+        """The corners of a row's box, or of the box around its polygon."""
         numbers = _numbers(fields)
         count, keypoints = len(numbers), self._keypoint_numbers
         is_scored = count in (5, 5 + keypoints) if keypoints else count % 2 == 1 and count > 4
@@ -159,7 +160,7 @@ def _shown(text: str) -> str:
 
 
 def _numbers(fields: Sequence[str]) -> list[float]:
-    """Numbers after the class."""
+    """The numbers in a row after the class."""
     try:
         numbers = [float(field) for field in fields[1:]]
     except ValueError:
@@ -172,7 +173,7 @@ def _numbers(fields: Sequence[str]) -> list[float]:
 
 
 def _class_id(field: str) -> float:
-    """The id at the beginning of a row, also one written as 2.0; -1 if it is not an id."""
+    """The class id at the beginning of a row, which may be written as 2.0; -1 if it is invalid."""
     try:
         number = float(field)
     except ValueError:
@@ -181,9 +182,9 @@ def _class_id(field: str) -> float:
 
 
 def _may_have_keypoints(numbers: Sequence[float]) -> bool:
-    """True if every third number after a box is 0, 1 or 2, as the visibility of a keypoint.
+    """True if every third number after a box is 0, 1 or 2, like the visibility of a keypoint.
 
-    A polygon has such numbers by chance where a point lies on the edge of the image, but not many.
+    A polygon has a few such numbers by chance if points lie on the edge of the image, but not many.
     """
     visible = numbers[6::3]
     if len(numbers) % 3 != 1 or not all(number in (0, 1, 2) for number in visible):
