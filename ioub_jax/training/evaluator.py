@@ -113,8 +113,8 @@ class Evaluation:
         """Writes `NAME_detections.json` (COCO results) and two files of each metric.
 
         The files of COCO's metric are `NAME_metrics.json` and `NAME_table.txt`, those of other
-        metrics `NAME_METRIC_metrics.json` and `NAME_METRIC_table.txt`. If any detection is correct,
-        it also writes `NAME_thresholds.json`.
+        metrics `NAME_METRIC_metrics.json` and `NAME_METRIC_table.txt`. If any detection is true, it
+        also writes `NAME_thresholds.json`.
         """
         folder.mkdir(parents=True, exist_ok=True)
         files.write_json(folder / f"{name}_detections.json", self.results)
@@ -128,7 +128,7 @@ class Evaluation:
     def write_thresholds(self, folder: pathlib.Path, name: str) -> None:
         """Writes the scores that 'best' stands for to `NAME_thresholds.json`.
 
-        Nothing is written if no detection is correct.
+        Nothing is written if no detection is true.
         """
         found = self.thresholds
         if found is None or found.all_classes.by_f1 is None:
