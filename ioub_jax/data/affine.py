@@ -92,7 +92,7 @@ def affine_matrix(
     Args:
       size: height and width of the image.
       rotation: degrees, clockwise on the screen.
-      scale: a factor.
+      scale: factor of the size.
       translation: the shift right and down, as shares of the width and the height.
       shear: degrees along x and along y, each below 45 so that the image is not mirrored.
 

@@ -32,9 +32,9 @@ def change_colours(
 
     Args:
       image: uint8 `[H, W, 3]` RGB.
-      hue: in degrees.
-      saturation: a factor.
-      value: a factor; the value is the largest of the three channels.
+      hue: angle by which the hue turns, in degrees.
+      saturation: factor of the saturation.
+      value: factor of the value, which is the largest of the three channels.
 
     Returns:
       uint8 `[H, W, 3]` RGB; the same object if nothing changes.

@@ -352,7 +352,7 @@ def without_fillers(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
       batch: a batch from `assemble_batch`.
 
     Returns:
-      The batch with other `boxes`, `valid` and `ignored`.
+      The batch with changed `boxes`, `valid` and `ignored`.
     """
     fillers = ~batch["is_real"]
     if not fillers.any():

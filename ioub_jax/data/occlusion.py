@@ -47,7 +47,7 @@ def ignore_less_than(example: Example, visible: np.ndarray, min_visibility: floa
       min_visibility: share of an object's box that must be visible.
 
     Returns:
-      the example with other `ignored`.
+      the example with updated `ignored`.
     """
     return dataclasses.replace(example, ignored=example.ignored | (visible < min_visibility))
 
@@ -79,7 +79,7 @@ def cover(example: Example, windows: np.ndarray, min_visibility: float) -> Examp
       min_visibility: share of an object's box that must be outside of all windows.
 
     Returns:
-      the example with the same boxes and other `ignored`.
+      the example with the same boxes and updated `ignored`.
     """
     hidden = shares_inside(example.boxes, windows).sum(axis=-1)
     return ignore_less_than(example, 1 - hidden, min_visibility)

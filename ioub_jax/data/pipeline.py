@@ -398,7 +398,7 @@ def training_batches(
 
     Raises:
       ValueError: the hosts cannot share the batch equally or `on_error` is unknown.
-      DataError: from the iteration, under `on_error='raise'`.
+      DataError: raised by the iteration, if an image cannot be read under `on_error='raise'`.
     """
     closes_at = None if total_steps is None else round(augmentation.close_after * total_steps)
     loader = _BatchLoader(
@@ -446,7 +446,7 @@ def evaluation_batches(
 
     Raises:
       ValueError: the hosts cannot share the batch equally or `on_error` is unknown.
-      DataError: from the iteration, under `on_error='raise'`.
+      DataError: raised by the iteration, if an image cannot be read under `on_error='raise'`.
     """
     loader = _BatchLoader(
         source=source,

@@ -17,7 +17,7 @@ _KEPT = "/jax/compilation_cache/cache_misses"
 
 
 class CompilationError(RuntimeError):
-    """The train step was compiled more often than there are canvases, which costs minutes."""
+    """The train step was compiled more often than there are canvases: a bug that costs minutes."""
 
 
 class Compilations:

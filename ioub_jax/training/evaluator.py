@@ -66,7 +66,7 @@ class Evaluation:
             for report in self.reports.values()
             for key, number in report.numbers.items()
         } | dict(self.losses)
-        # The headline stands first, where a comparison looks for it.
+        # The headline comes first, where comparisons of runs look for it.
         return {key: values[key] for key in [self.headline_key] if key} | values
 
     def describe(self) -> str:
@@ -102,7 +102,7 @@ class Evaluation:
                 "longer, or lower it to see what is found."
             )
         else:
-            # VOC's is called AP, too.
+            # The headline of VOC's metric is shown as AP, too.
             headline = str(self.headline_key).removeprefix(f"{next(iter(self.reports))}_")
             yield (
                 f"{headline} is 0 with {len(self.results):,} detections; the highest score was "

@@ -17,7 +17,7 @@ _MOVING_AVERAGE_START = 100.0
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Everything that a checkpoint needs to resume bit for bit.
+    """Everything that a checkpoint needs to resume a run bit for bit.
 
     Attributes:
       step: int32 scalar, the number of steps done; with the seed it fixes data and random keys.

@@ -1,4 +1,4 @@
-"""Mistakes of format that a data set's numbers reveal, explained as a colleague would.
+"""Mistakes of format that a data set's numbers reveal, each explained in a sentence.
 
 Every rule requires two kinds of evidence: that the numbers contradict their format, and that they
 agree with another format. The numbers of a data set that is merely careless do only the former.

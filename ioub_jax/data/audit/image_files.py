@@ -56,8 +56,8 @@ class _Values:
 
     Attributes:
       problem: the reason why training could not read the image; None if it could.
-      low: the smallest value; for 16-bit images as stored, regardless of the bit depth.
-      high: the largest value, likewise; -1 if it is unknown.
+      low: the smallest value; that of a 16-bit image does not depend on the bit depth.
+      high: the largest value, in the same scale; -1 if it is unknown.
       deep: whether the image has more than 8 bits per channel.
     """
 
