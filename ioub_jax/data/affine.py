@@ -11,7 +11,7 @@ from ioub_jax.data.occlusion import areas, ignore_less_than
 from ioub_jax.data.sources.example import Example, select_objects
 from ioub_jax.data.transforms import SMALLEST_SIDE, by_channels, pixels
 
-#: What the box of a turned object can be.
+#: The values of `rotated_boxes`.
 ROTATED_BOXES = ("ellipse", "corners")
 
 
@@ -20,10 +20,11 @@ class AffineLimits:
     """Limits of `random_affine`.
 
     Attributes:
-      rotation: degrees, either way.
-      scale: smallest and largest factor.
-      translation: share of the image's width and of its height, either way.
-      shear: degrees along each axis, either way.
+      rotation: the largest angle in degrees, in either direction.
+      scale: the smallest and the largest factor.
+      translation: the largest shift in either direction, as a share of the image's width and
+        height.
+      shear: the largest angle in degrees along each axis, in either direction.
     """
 
     rotation: float = 0.0
@@ -33,7 +34,7 @@ class AffineLimits:
 
     @property
     def is_none(self) -> bool:
-        """True if nothing would ever move."""
+        """True if the limits allow only the identity."""
         return self == AffineLimits()
 
 
@@ -50,14 +51,14 @@ def random_affine(
 
     Args:
       example: the example.
-      rng: gives six numbers.
-      limits: how far it goes.
-      rotated_boxes: as in `warp`, as are the next two.
-      min_visibility: see there.
-      colour: see there.
+      rng: the generator; six numbers are drawn from it.
+      limits: the limits of each amount.
+      rotated_boxes: as in `warp`.
+      min_visibility: as in `warp`.
+      colour: as in `warp`.
 
     Returns:
-      the example in an image of the same size.
+      the example, with an image of the same size.
     """
     draws = rng.uniform(-1.0, 1.0, 6).tolist()
     height, width = pixels(example).shape[:2]
@@ -91,12 +92,13 @@ def affine_matrix(
     Args:
       size: height and width of the image.
       rotation: degrees, clockwise on the screen.
-      scale: a factor.
-      translation: shares of the width and of the height, right and down.
-      shear: degrees along x and along y, each below 45 so that nothing is folded over.
+      scale: factor of the size.
+      translation: the shift right and down, as shares of the width and the height.
+      shear: degrees along x and along y, each below 45 so that the image is not mirrored.
 
     Returns:
-      float64 `[2, 3]`, which takes x, y and 1 to x and y, in pixels whose edges are whole numbers.
+      float64 `[2, 3]`, which maps (x, y, 1) to (x, y). Coordinates are in pixels, whose edges have
+      whole numbers.
     """
     turn = math.radians(rotation)
     cosine, sine = scale * math.cos(turn), scale * math.sin(turn)
@@ -117,35 +119,36 @@ def warp(
 ) -> Example:
     """Moves the pixels and the boxes of an example by one affine map.
 
-    A box is upright before and afterwards, so where the map turns or shears, one has to choose
-    what its object was. `'ellipse'`: the ellipse inside of the box, whose new upright box is
-    taken. It is what Kalra et al. 2021 (Towards Rotation Invariance in Object Detection) found to
-    fit the objects of COCO best, and Albumentations' `rotate_method='ellipse'`. `'corners'`: the
-    rectangle itself, whose turned corners the new box surrounds. That is right for objects that
-    are rectangles, and too large for all others, by up to twice the area at 45 degrees. Without
-    rotation and shear both are the same. Crowds and regions to ignore are always those of the
-    corners, since all of them must stay covered.
+    Boxes are upright before and after the map, so a map that rotates or shears needs an assumption
+    about the shape of the object. With `'ellipse'`, the object is the ellipse inscribed in its box,
+    and its new box surrounds the mapped ellipse. Kalra et al. 2021 (Towards Rotation Invariance in
+    Object Detection) found that this fits the objects of COCO best; Albumentations has it as
+    `rotate_method='ellipse'`. With `'corners'`, the object is the whole rectangle, and its new box
+    surrounds the mapped corners. This is right for rectangular objects and too large for all
+    others, by up to twice the area at 45 degrees. Without rotation and shear both are the same. The
+    boxes of crowds and regions to ignore always surround the corners, because they must stay
+    covered completely.
 
-    Boxes are clipped to the image; of which less than `min_visibility` is left, those become
-    regions to ignore, and what is left of less than a hundredth of a pixel is dropped. Areas are
-    multiplied by the map's and by the share that is left.
+    Boxes are clipped to the image. Boxes of which less than `min_visibility` is left become regions
+    to ignore, and boxes with a side below a hundredth of a pixel are dropped. Areas are multiplied
+    by the determinant of the map and by the share that is left.
 
-    Interpolation is bilinear, without averaging where the map shrinks: to half and below,
-    `transforms.scale_jitter` and the resize before are better.
+    Interpolation is bilinear, without averaging where the map shrinks the image. For factors of a
+    half and below, prefer `transforms.scale_jitter` or the preceding resize.
 
     Args:
       example: the example.
-      matrix: `[2, 3]` as `affine_matrix` makes it.
+      matrix: `[2, 3]`, as from `affine_matrix`.
       rotated_boxes: 'ellipse' or 'corners'.
-      min_visibility: share of the new upright box that must be inside of the image.
-      colour: of what comes from outside of the image, a number for each channel.
+      min_visibility: the share of the new upright box that must be inside of the image.
+      colour: the colour of regions from outside of the image, a number for each channel.
 
     Returns:
-      the example in an image of the same size.
+      the example, with an image of the same size.
     """
     image = pixels(example)
     height, width = image.shape[:2]
-    # OpenCV counts from the centres of pixels, boxes from their edges.
+    # OpenCV's coordinates start at the centre of a pixel, those of boxes at its edge.
     centres = np.array(matrix, np.float64)
     centres[:, 2] += centres[:, :2].sum(axis=1) / 2 - 0.5
     warped = _warped(image, centres, colour)
@@ -163,7 +166,7 @@ def warp(
 
 
 def _warped(image: np.ndarray, matrix: np.ndarray, colour: tuple[int, ...]) -> np.ndarray:
-    """The pixels of an image moved, by the matrix of their centres."""
+    """The image moved by a matrix in the coordinates of pixel centres."""
 
     def warp_affine(part: np.ndarray, colour: tuple[int, ...]) -> Any:
         return cv2.warpAffine(
@@ -177,13 +180,13 @@ def _warped(image: np.ndarray, matrix: np.ndarray, colour: tuple[int, ...]) -> n
 
     if len(colour) <= 4:
         return by_channels(lambda part: warp_affine(part, colour), image)
-    # OpenCV has four numbers of a colour: each channel by itself.
+    # A colour of OpenCV has at most four numbers, so each channel is moved separately.
     parts = [warp_affine(image[:, :, k : k + 1].copy(), (colour[k],)) for k in range(len(colour))]
     return np.stack(parts, axis=2)
 
 
 def _moved_boxes(boxes: np.ndarray, matrix: np.ndarray, by_corners: np.ndarray) -> np.ndarray:
-    """Upright boxes float32 `[n, 4]` around what each box or the ellipse in it becomes."""
+    """Upright boxes float32 `[n, 4]` around each mapped box, or around its mapped ellipse."""
     linear, shift = matrix[:, :2], matrix[:, 2]
     corners = boxes.astype(np.float64)
     centres = (corners[:, :2] + corners[:, 2:]) / 2 @ linear.T + shift

@@ -1,4 +1,4 @@
-"""Transforms of an image's pixels alone: levels, colours, sharpness. Its objects stay unchanged."""
+"""Transforms of an image's levels, colours and sharpness, which leave its objects unchanged."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import numpy as np
 from ioub_jax.data.sources.example import Example
 from ioub_jax.data.transforms import by_channels, pixels
 
-#: Smallest and largest standard deviation of a random blur, in pixels.
+#: The smallest and the largest standard deviation of a random blur, in pixels.
 BLUR = (0.1, 2.0)
 
 
@@ -18,7 +18,7 @@ def levels(values: np.ndarray) -> np.ndarray:
 
 
 def scale_levels(image: np.ndarray, factor: float, offset: float) -> np.ndarray:
-    """Each level x of an image uint8 `[H, W, channels]` becomes factor * (x + offset)."""
+    """Replaces each level x of an image uint8 `[H, W, channels]` by factor * (x + offset)."""
     if factor == 1.0 and offset == 0.0:
         return image
     table = levels(factor * (np.arange(256) + offset))
@@ -32,16 +32,16 @@ def change_colours(
 
     Args:
       image: uint8 `[H, W, 3]` RGB.
-      hue: in degrees.
-      saturation: a factor.
-      value: a factor; the value is the largest of the three channels.
+      hue: angle by which the hue turns, in degrees.
+      saturation: factor of the saturation.
+      value: factor of the value, which is the largest of the three channels.
 
     Returns:
-      uint8 `[H, W, 3]` RGB, the same object where nothing is changed.
+      uint8 `[H, W, 3]` RGB; the same object if nothing changes.
     """
     if saturation == 1.0 and hue == 0.0:
         return scale_levels(image, value, 0.0)
-    # OpenCV's _FULL codes spread the circle of hues over 256 levels, so they wrap as bytes do.
+    # OpenCV's _FULL codes spread the circle of hues over 256 levels, so hues wrap as bytes do.
     table = np.empty((1, 256, 3), np.uint8)
     table[0, :, 0] = np.rint(np.arange(256) + hue * 256 / 360) % 256
     table[0, :, 1] = levels(saturation * np.arange(256))
@@ -55,17 +55,18 @@ def random_hsv(
 ) -> Example:
     """Changes hue, saturation and value, as YOLO's `hsv_h`, `hsv_s` and `hsv_v` do.
 
-    The hue turns by up to a share of the whole circle, either way; saturation and value are
-    multiplied by a factor of 1 minus to 1 plus their gain. All three are uniform.
+    The hue turns in either direction by at most its gain, as a share of the whole circle.
+    Saturation and value are multiplied by a factor between 1 minus and 1 plus their gain. All three
+    are uniformly distributed.
 
     Args:
-      example: the example. Images that are not RGB have no hue and no saturation: their gains are
-        0, and every channel is multiplied by the factor of the value.
-      rng: gives three numbers.
-      gains: of hue, saturation and value, 0 to 1; Ultralytics has (0.015, 0.7, 0.4).
+      example: the example. Images that are not RGB have no hue and no saturation: these gains must
+        be 0, and every channel is multiplied by the factor of the value.
+      rng: the generator; three numbers are drawn from it.
+      gains: the gains of hue, saturation and value, 0 to 1; Ultralytics uses (0.015, 0.7, 0.4).
 
     Returns:
-      the example with another image.
+      the example with the new image.
     """
     drawn = rng.uniform(-1.0, 1.0, 3) * np.array(gains)
     hue, saturation, value = drawn.tolist()
@@ -76,17 +77,17 @@ def random_hsv(
 
 
 def random_blur(example: Example, rng: np.random.Generator, *, probability: float) -> Example:
-    """Blurs an image by a Gaussian with a standard deviation of 0.1 to 2 pixels, uniformly.
+    """Blurs an image with a Gaussian of a random standard deviation.
 
-    The range is that of torchvision's `GaussianBlur`.
+    The deviation is uniform between 0.1 and 2 pixels, the range of torchvision's `GaussianBlur`.
 
     Args:
       example: the example.
-      rng: gives two numbers.
-      probability: how often it is done.
+      rng: the generator; two numbers are drawn from it.
+      probability: the probability of a blur.
 
     Returns:
-      the example with another image.
+      the example with the new image.
     """
     gate, size = rng.random(2)
     if gate >= probability:

@@ -16,36 +16,36 @@ from ioub_jax.data.sources.example import Example
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """The random transforms of an example, in their order.
+    """The random transforms of an example, in the order in which they are applied.
 
     Attributes:
       photometric_distortion: whether brightness, contrast, saturation and hue are changed (SSD).
-      expand_ratio: the image is put on a mean-coloured canvas of up to so many times its sides
-        (SSD: 4); 1 for none.
+      expand_ratio: the largest ratio between the sides of a mean-coloured canvas and those of the
+        image placed on it (SSD: 4); 1 for no canvas.
       minimum_iou_crop: whether a random part that overlaps its objects well is cut out (SSD).
       horizontal_flip: probability of mirroring left and right.
       vertical_flip: probability of mirroring top and bottom.
-      scale_jitter: range of a factor of the size; what exceeds the canvas is cropped. (1, 1) for
-        none.
-      rotation: largest angle in degrees, either way, by which the image is turned at its size on
-        the canvas.
-      affine_scale: range of a factor about its centre, in the same warp. (1, 1) for none.
-      translation: largest shift, as a share of its sides, in the same warp.
+      scale_jitter: range of a factor of the size; parts that exceed the canvas are cropped. (1, 1)
+        for no change.
+      rotation: largest angle in degrees, in either direction, by which the image is rotated at its
+        size on the canvas.
+      affine_scale: range of a factor of the size about the image's centre, in the same warp. (1, 1)
+        for no change.
+      translation: largest shift as a share of the image's sides, in the same warp.
       shear: largest angle in degrees along each axis, in the same warp; below 45.
-      rotated_boxes: what the box of a turned or sheared object surrounds: the 'ellipse' inside of
-        its box, or the 'corners' of that.
+      rotated_boxes: the assumed shape of rotated or sheared objects: 'ellipse' for the ellipse
+        inscribed in the box, 'corners' for the box itself.
       hsv: gains of hue, saturation and value, 0 to 1.
       blur: probability of a Gaussian blur.
       cutout: probability of painting over a rectangle.
-      mosaic: probability of a mosaic of the image and three others, as large as the image would be.
-        It takes the place of `expand_ratio`, `minimum_iou_crop` and `scale_jitter`.
-      mosaic_scale: range of the factor of the size of each of the four.
+      mosaic: probability of a mosaic of the image and three others, as large as the image alone
+        would be. A mosaic replaces `expand_ratio`, `minimum_iou_crop` and `scale_jitter`.
+      mosaic_scale: range of the factor of the size of each of the four images.
       mixup: probability of blending with another image.
       copy_paste: probability of pasting objects of another image.
-      close_after: share of a run after which there is no mosaic, mixup and copy-paste any more; 1
-        for always.
-      min_visibility: share of an object's box that must be left by the warp, by what covers it and
-        in a mosaic; of which less is left, those are ignored.
+      close_after: share of a run after which mosaic, mixup and copy-paste end; 1 to never end them.
+      min_visibility: share of an object's box that must remain visible after the warp, cutout,
+        mosaic, mixup and copy-paste; objects with less become regions to ignore.
 
     Raises:
       ValueError: a value is out of its range.
@@ -79,16 +79,16 @@ class Augmentation:
                     raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {words}.")
 
     def zoom(self, mosaic_draw: float) -> float | None:
-        """Largest factor by which a part of an image may be enlarged beyond the whole, at least 1.
+        """Largest factor by which transforms enlarge an image beyond its own size on the canvas.
 
         Args:
-          mosaic_draw: where between its limits the factor of the image in mosaics is, 0 to 1.
+          mosaic_draw: the position of the image's factor in mosaics between its limits, 0 to 1.
 
         Returns:
-          the factor; None if unknown.
+          the factor, at least 1; None if it is unknown.
         """
         zoom = 1.0
-        if self.mosaic < 1:  # it may be alone
+        if self.mosaic < 1:  # the image may be used without a mosaic
             if self.minimum_iou_crop:
                 return None
             zoom = max(self.scale_jitter[1], zoom)
@@ -97,13 +97,17 @@ class Augmentation:
         return zoom * max(self.affine_scale[1], 1.0)
 
     def mosaic_factor(self, draw: float) -> float:
-        """The factor of an image in mosaics, `draw` of the way between its limits."""
+        """The factor of an image in mosaics.
+
+        Args:
+          draw: the position between the limits, 0 to 1.
+        """
         low, high = self.mosaic_scale
         return low + draw * (high - low)
 
     @property
     def joins(self) -> bool:
-        """True if an example may be made of several."""
+        """True if an example may be made of several examples."""
         return max(self.mosaic, self.mixup, self.copy_paste) > 0
 
     def closed(self) -> "Augmentation":
@@ -112,7 +116,7 @@ class Augmentation:
 
     @property
     def affine_limits(self) -> AffineLimits:
-        """Limits of the warp."""
+        """The limits of the warp."""
         return AffineLimits(self.rotation, self.affine_scale, self.translation, self.shear)
 
     def __call__(
@@ -128,25 +132,26 @@ class Augmentation:
 
         Args:
           example: the example as it was read.
-          rng: a new generator; its seed gives every transform a stream of its own, so that
-            switching one on or off does not change the others.
+          rng: a new generator. Every transform draws from a separate stream derived from its seed,
+            so that switching one on or off does not change the others.
           resize: how images are scaled.
           scale: the batch's factor of the size.
-          out: uint8 `[H, W, channels]`, the canvas; the image is written to its top left.
-          others: what it can be joined with; None where nothing is.
+          out: uint8 `[H, W, channels]`, the canvas; the image is written to its top left corner.
+          others: the examples that it can be joined with; None if no transform joins examples.
 
         Returns:
-          the example as the network sees it, but for the padding.
+          the example as the network sees it, without the padding.
 
         Raises:
-          ValueError: there are no others to join with.
+          ValueError: a transform joins examples, but `others` is None.
         """
         if self.joins and others is None:
             raise ValueError("others is None; mosaic, mixup and copy_paste need other examples.")
         return _Chain(self, rng, resize, scale, out, others).of(example)
 
 
-#: What draws from which of the streams that a generator gives: a new one comes last.
+#: The streams of a generator by transform. A new transform must be appended, because the position
+#: determines the stream.
 _STREAMS = (
     *("photometric", "expand", "crop", "jitter"),
     *("affine", "hsv", "blur", "cutout"),
@@ -175,34 +180,34 @@ class _Chain:
         self._others = others
 
     def of(self, example: Example) -> Example:
-        """The example as the network sees it, its pixels in the top left of the canvas."""
+        """The example as the network sees it, its pixels in the top left corner of the canvas."""
         example = self._mosaic_of(example) or self._alone(example)
         example = self._warped(self._with_pasted(example))
         return _written(self._with_other_pixels(self._mixed(example)), self._out)
 
     def _stream(self, name: str) -> np.random.Generator:
-        """The random numbers of one transform from their start: a child that `spawn` would give.
+        """A new generator of one transform's stream, equal to the child that `spawn` would return.
 
-        Each takes its time to make, so only those are made that are used.
+        Creating a generator takes time, so only those in use are created.
         """
         parent = cast(np.random.SeedSequence, self._rng.bit_generator.seed_seq)
         key = (*parent.spawn_key, _STREAMS.index(name))
         return np.random.default_rng(np.random.SeedSequence(parent.entropy, spawn_key=key))
 
     def _drawn(self, name: str, probability: float) -> np.random.Generator | None:
-        """The random numbers of a transform if it is applied, None if it is not."""
+        """The generator of a transform if it is applied; None if it is not."""
         if not probability:
             return None
         rng = self._stream(name)
         return rng if rng.random() < probability else None
 
     def _size_of(self, size: Size) -> Size:
-        """The size on the canvas of an image of a size."""
+        """The size on the canvas of an image whose stored size is `size`."""
         canvas: Size = self._out.shape[:2]
         return self._resize.size(size, canvas, self._scale)
 
     def _alone(self, example: Example) -> Example:
-        """One image at its size on the canvas."""
+        """The example without a mosaic, at its size on the canvas."""
         options = self._options
         example = self._distorted(example)
         if options.expand_ratio > 1:
@@ -228,7 +233,7 @@ class _Chain:
         )
 
     def _mosaic_of(self, example: Example) -> Example | None:
-        """The mosaic of an image and three others; None where there is to be none."""
+        """The mosaic of an image and three others; None if no mosaic is drawn."""
         rng = self._drawn("mosaic", self._options.mosaic)
         if rng is None:
             return None
@@ -312,7 +317,10 @@ class _Chain:
 
 
 def _written(example: Example, out: np.ndarray) -> Example:
-    """The example with its pixels in the top left of the canvas, where most transforms put them."""
+    """The example with its pixels in the top left corner of the canvas.
+
+    Most transforms already write them there.
+    """
     image = transforms.pixels(example)
     if np.may_share_memory(image, out):
         return example
@@ -327,7 +335,7 @@ def _are_factors(values: tuple[float, ...]) -> bool:
     return len(values) == 2 and 0 < values[0] <= values[1]
 
 
-#: Names of attributes, whether a value is allowed, and what it must be in words.
+#: Names of attributes, a test of their values, and the allowed values in words.
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (
         (

@@ -1,4 +1,4 @@
-"""Images with other channels than RGB and grey: the bands of a file as they are stored."""
+"""Images with channels other than RGB or grey: the bands of a file as they are stored."""
 
 import contextlib
 import io
@@ -17,29 +17,32 @@ _SHORT, _RGB, _UNKNOWN = 3, 2, 0
 
 
 def grey_of(image: np.ndarray) -> np.ndarray:
-    """uint8 `[H, W, 1]` of uint8 `[H, W, 3]` RGB, by ITU-R 601: .299, .587 and .114."""
+    """Converts uint8 `[H, W, 3]` RGB to uint8 `[H, W, 1]` grey.
+
+    The weights are those of ITU-R 601: .299, .587 and .114.
+    """
     grey: Any = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return grey[:, :, None]
 
 
 def decode_bands(data: bytes, name: str, channels: int, way_out: str) -> np.ndarray:
-    """The bands of an image file that has as many as there are channels.
+    """Decodes all bands of an image file, which must have as many bands as there are channels.
 
-    PNG, WebP and TIFF of red, green, blue and one more band (in the place of transparency, or one
-    of which the file says nothing), and PNG of grey and one more. OpenCV decodes no file of five
-    bands or more.
+    Two kinds of files are supported: PNG, WebP and TIFF with red, green, blue and a fourth band,
+    which is stored as transparency or without a stated meaning; and PNG with grey and a second
+    band. OpenCV cannot decode files with five or more bands.
 
     Args:
-      data: the file.
-      name: what an error calls it.
-      channels: how many bands are wanted, neither 1 nor 3.
+      data: the contents of the file.
+      name: the name of the file in errors.
+      channels: the number of channels, neither 1 nor 3.
       way_out: the end of an error's sentence.
 
     Returns:
       uint8 or uint16 `[H, W, channels]`.
 
     Raises:
-      DataError: it has another number of bands, or cannot be decoded.
+      DataError: the file has another number of bands, or cannot be decoded.
     """
     bands = bands_of(io.BytesIO(data))
     if bands not in (0, channels):
@@ -56,12 +59,16 @@ def decode_bands(data: bytes, name: str, channels: int, way_out: str) -> np.ndar
             f"{way_out}",
             "unreadable_image",
         )
-    # OpenCV has blue, green, red and the other, or grey three times and the other.
+    # OpenCV returns blue, green, red and the fourth band, or grey three times and the second band.
     return np.ascontiguousarray(image[:, :, [2, 1, 0, 3] if channels == 4 else [0, 3]])
 
 
 def bands_of_array(values: np.ndarray, name: str, channels: int, way_out: str) -> np.ndarray:
-    """An array `[H, W, bands]` with as many bands as there are channels; raises `DataError`."""
+    """Returns an array `[H, W, bands]` whose number of bands is that of the channels.
+
+    Raises:
+      DataError: the array has another number of bands.
+    """
     if values.ndim != 3 or values.shape[2] != channels:
         bands = values.shape[2] if values.ndim == 3 else 1
         raise wrong_count(name, bands, channels, way_out)
@@ -69,7 +76,7 @@ def bands_of_array(values: np.ndarray, name: str, channels: int, way_out: str) -
 
 
 def wrong_count(name: str, bands: int, channels: int, way_out: str) -> DataError:
-    """The error for an image whose number of bands is not that of the channels."""
+    """The error for an image whose number of bands differs from the number of channels."""
     has = "1 channel" if bands == 1 else f"{bands} channels"
     return DataError(
         f"{name}: has {has}, where config.model.in_channels={channels} requires {channels}; set "
@@ -79,11 +86,11 @@ def wrong_count(name: str, bands: int, channels: int, way_out: str) -> DataError
 
 
 def _as_rgb_tiff(data: bytes) -> bytes:
-    """A TIFF with tags for RGB and one band more.
+    """A TIFF with its tags changed to those of RGB and one band of unknown meaning.
 
-    OpenCV reads four bands where the file calls them RGB and something unknown. Called grey and
-    three unknown ones, as satellite images often are, it reads one; called transparency, it
-    multiplies the others by it.
+    OpenCV reads four bands only from such a file. If the tags say grey and three bands of unknown
+    meaning, as is common for satellite images, it reads one band. If the fourth band is tagged as
+    transparency, it multiplies the other bands by it.
     """
     order = "<" if data.startswith(b"II") else ">"
     is_big = data[2:3] == b"+" or data[3:4] == b"+"

@@ -10,19 +10,20 @@ from ioub_jax.data.repeat_factors import rounded
 from ioub_jax.data.resizing import Resize
 from ioub_jax.data.sources.example import Example, largest_boxes, select_objects
 
-# The mean colour of ImageNet, about zero once the model has normalised its input.
+# The mean colour of ImageNet, which is about zero after the model has normalised its input.
 PADDING_COLOUR = (124, 116, 104)
 FIT = Resize("fit")
-MAX_CANVASES = 5  # each one is a compilation
-# Also of anchors that stick out of the image.
+MAX_CANVASES = 5  # each one costs a compilation
+# A box that also contains anchors beyond the edge of the image.
 _EVERYWHERE = (-1e4, -1e4, 1e5, 1e5)
 
 
 def padding_colour(channels: int) -> tuple[int, ...]:
-    """The padding colour of images with that many channels.
+    """The padding colour of images by their number of channels.
 
-    Of 3 channels `PADDING_COLOUR`; of 1 its grey (ITU-R 601); of more, that of RGB and for the
-    others the mean of its three numbers.
+    For 3 channels it is `PADDING_COLOUR`. For 1 or 2 channels it is the grey of that colour (ITU-R
+    601). For more channels it is that colour, followed by the mean of its three numbers for each
+    further channel.
     """
     if channels == 3:
         return PADDING_COLOUR
@@ -37,11 +38,11 @@ class PlannedBatch:
 
     Attributes:
       canvas: height and width of its images.
-      indices: int64 `[B]`, positions in the source.
-      epochs: int64 `[B]`, how often each image has been seen before; with repeat factors another
-        number for every time that it is seen.
-      is_real: bool `[B]`, False where an example only fills the batch.
-      scale: what the size of its images is multiplied by.
+      indices: int64 `[B]`, positions of the images in the source.
+      epochs: int64 `[B]`, how often each image has been seen before; with repeat factors, a number
+        that is different every time the image is seen.
+      is_real: bool `[B]`, False for examples that only fill the batch.
+      scale: a factor of the size of its images.
     """
 
     canvas: tuple[int, int]
@@ -77,26 +78,26 @@ def _check(sizes: np.ndarray, batch_size: int, canvases: Sequence[tuple[int, int
 class BatchPlan:
     """The training batches: `plan[step]` is a pure function of (sizes, seed, step).
 
-    In every epoch the images stand in a new random order and drop, one by one, into the bucket of
-    their canvas. A bucket that has `batch_size` images becomes the next batch. What the buckets
-    hold at the end of an epoch stays there for the next, so nothing is dropped or repeated: the
-    images of one canvas are seen in whole epochs, whatever the batch size.
+    In every epoch the images are put into a new random order and added, one by one, to the bucket
+    of their canvas. A bucket with `batch_size` images becomes the next batch. Images that are left
+    in the buckets at the end of an epoch stay there for the next one, so none is dropped or
+    repeated: the images of one canvas are seen in whole epochs, whatever the batch size.
 
-    With repeat factors an epoch has each image as often as its factor says, rounded up or down anew
-    in every epoch; all epochs are of one length.
+    With repeat factors, an image occurs in an epoch as often as its factor says, rounded up or down
+    anew in every epoch. All epochs have the same length.
 
     Args:
       sizes: `[n, 2]`, height and width of each image.
-      batch_size: images in a global batch.
+      batch_size: images of a global batch.
       seed: seed of the order, at least 0.
       canvases: height and width of each canvas.
-      resize: how images are scaled, and so which canvas each goes to.
-      scales: factors of that size in (0, 1]; each batch draws one.
-      shuffle: False keeps the source's order in every epoch.
-      repeats: float64 `[n]`, how often each image comes in an epoch, at least 1; None: once.
+      resize: how images are scaled, which also determines the canvas of each image.
+      scales: factors of that size in (0, 1], one of which is drawn for each batch.
+      shuffle: whether the order is random; otherwise every epoch has the source's order.
+      repeats: float64 `[n]`, how often each image occurs in an epoch, at least 1; None: once.
 
     Attributes:
-      images_per_epoch: how many images an epoch has, repeated ones counted as often as they come.
+      images_per_epoch: number of images of an epoch, counting every repetition.
 
     Raises:
       ValueError: there are no images, the batch size is below 1, there are no or too many
@@ -137,7 +138,7 @@ class BatchPlan:
         counts = np.bincount(self._canvas_of, repeats, minlength=len(self.canvases))
         self._counts = np.floor(counts + 0.5).astype(np.int64)
         self.images_per_epoch = int(self._counts.sum())
-        # Of the times that an image is seen in one epoch.
+        # No image occurs more often in an epoch.
         self._most = 1 if repeats is None else int(np.ceil(repeats.max())) + 1
         self._epochs: dict[int, _Epoch] = {}
 
@@ -145,7 +146,7 @@ class BatchPlan:
         """The batch of any step >= 0."""
         if step < 0:
             raise IndexError(f"Steps are counted from 0; there is no step {step}.")
-        # The buckets keep some images back, so the batch is never complete before this epoch.
+        # Some images stay behind in the buckets, so the batch is never complete before this epoch.
         epoch = step * self.batch_size // self.images_per_epoch
         while self._batches_before(epoch + 1).sum() <= step:
             epoch += 1
@@ -162,7 +163,7 @@ class BatchPlan:
         return PlannedBatch(self.canvases[canvas], indices, times, is_real, self._scale(step))
 
     def _scale(self, step: int) -> float:
-        # A key of its own: the order of the epochs is drawn from (seed, epoch).
+        # A separate spawn key, since the order of an epoch is drawn from (seed, epoch).
         seed = np.random.SeedSequence((self._seed, step), spawn_key=(1,))
         return float(np.random.default_rng(seed).choice(self._scales))
 
@@ -171,7 +172,7 @@ class BatchPlan:
         return epoch * self._counts // self.batch_size
 
     def _epoch(self, epoch: int) -> "_Epoch":
-        """The order of an epoch; a few are remembered, since neighbouring steps share them."""
+        """The order of an epoch; a few are cached, since neighbouring steps share them."""
         found = self._epochs.get(epoch)
         if found is None:
             if len(self._epochs) >= 4:
@@ -180,11 +181,11 @@ class BatchPlan:
         return found
 
     def _drawn(self, epoch: int) -> np.ndarray:
-        """The images of an epoch in the source's order, each with its multiplicity."""
+        """The images of an epoch in the source's order, each as often as it occurs."""
         images = np.arange(len(self._canvas_of))
         if self._repeats is None:
             return images
-        # A key of its own, as of `_scale`.
+        # A separate spawn key, as in `_scale`.
         rng = np.random.default_rng(np.random.SeedSequence((self._seed, epoch), spawn_key=(2,)))
         counts = np.zeros(len(images), np.int64)
         for canvas, total in enumerate(self._counts):
@@ -195,7 +196,7 @@ class BatchPlan:
 
     def _create_epoch(self, epoch: int) -> "_Epoch":
         drawn = self._drawn(epoch)
-        # The first time of an image, the second, and so on: equal ones stand side by side.
+        # Numbers the occurrences of each image from 0; they are adjacent in `drawn`.
         times_of = np.arange(len(drawn)) - np.searchsorted(drawn, drawn)
         order = np.arange(len(drawn))
         if self._shuffle:
@@ -219,10 +220,11 @@ class _Epoch:
     """One epoch of a plan.
 
     Attributes:
-      members: for each canvas its images, in the order of the epoch.
-      times: how often each of them has been seen in this epoch, as they lie in the source.
-      batches: int64 `[b, 2]`, the canvas of each batch completed in this epoch and the batch's
-        number among those of its canvas.
+      members: for each canvas, its images in the order of the epoch.
+      times: for each canvas, the number of each image's occurrence in this epoch, from 0 and in the
+        source's order.
+      batches: int64 `[b, 2]`, for each batch completed in this epoch its canvas and its number
+        among the batches of that canvas.
     """
 
     members: list[np.ndarray]
@@ -231,16 +233,19 @@ class _Epoch:
 
 
 class EvaluationPlan:
-    """The evaluation batches: every image exactly once, the last batch of a canvas filled up.
+    """The evaluation batches, with every image exactly once.
+
+    The last batch of a canvas is filled up with examples that are not real.
 
     Args:
       sizes: `[n, 2]`, height and width of each image.
-      batch_size: images in a global batch.
+      batch_size: images of a global batch.
       canvases: height and width of each canvas.
       resize: how images are scaled.
 
     Raises:
-      ValueError: as `BatchPlan`.
+      ValueError: there are no images, the batch size is below 1, or there are no or too many
+        canvases.
     """
 
     def __init__(
@@ -267,7 +272,7 @@ class EvaluationPlan:
         return len(self._batches)
 
     def __getitem__(self, step: int) -> PlannedBatch:
-        """Batch `step`; image 0 fills it up where images run out."""
+        """The batch of a step; image 0 fills it up if there are too few images."""
         canvas, members = self._batches[step]
         indices = np.zeros(self.batch_size, np.int64)
         indices[: len(members)] = members
@@ -276,7 +281,7 @@ class EvaluationPlan:
 
 
 def keep_largest(example: Example, max_boxes: int) -> Example:
-    """Drops the smallest boxes beyond `max_boxes`; the others stay in their order."""
+    """Drops the smallest boxes beyond `max_boxes`; the others keep their order."""
     return select_objects(example, largest_boxes(example.boxes, max_boxes))
 
 
@@ -291,18 +296,18 @@ def assemble_batch(
     """Stacks the objects of B examples and pads their images.
 
     Args:
-      images: uint8 `[B, Hc, Wc, channels]`, each example's image in the top left of its row; the
-        rest is overwritten here.
+      images: uint8 `[B, Hc, Wc, channels]`, each example's image in the top left corner of its row;
+        the rest is overwritten with padding.
       examples: B examples at their size on the canvas, none with more than `max_boxes` objects.
       original_sizes: `[B, 2]`, height and width of each image in its data set.
       max_boxes: M, the ground-truth slots of an image.
-      is_real: B flags, False for an example that only fills the batch.
+      is_real: B flags, False for examples that only fill the batch.
 
     Returns:
       image uint8 `[B, Hc, Wc, channels]`; boxes float32 `[B, M, 4]` in canvas pixels; labels int32
       `[B, M]` (-1 in empty slots); valid, crowd, difficult, ignored bool `[B, M]`; image_size
       float32 `[B, 2]`, height and width of the image inside the canvas; scale float32 `[B, 2]`,
-      canvas pixels per original pixel along y and x, where the whole image is on the canvas;
+      canvas pixels per original pixel along y and x, if the whole image is on the canvas;
       image_id int64 `[B]`; is_real bool `[B]`.
     """
     slots = (len(examples), max_boxes)
@@ -318,7 +323,7 @@ def assemble_batch(
         "image_id": np.array([example.image_id for example in examples], np.int64),
         "is_real": np.array(list(is_real), bool),
     }
-    # Numpy copies whole lines of pixels, but sets one pixel after the other.
+    # Numpy copies a line of pixels at once, but would assign a colour pixel by pixel.
     colour = np.array(padding_colour(images.shape[3]), np.uint8)
     padding = np.tile(colour, (images.shape[2], 1))
     for row, example in enumerate(examples):
@@ -339,13 +344,15 @@ def assemble_batch(
 
 
 def without_fillers(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A batch whose fillers are one region to ignore each, so that they have no loss.
+    """A batch in which examples that are not real have no loss.
+
+    Each of them gets a single region to ignore, which covers the whole image.
 
     Args:
-      batch: as `assemble_batch` gives it.
+      batch: a batch from `assemble_batch`.
 
     Returns:
-      The same with other `boxes`, `valid` and `ignored`.
+      The batch with changed `boxes`, `valid` and `ignored`.
     """
     fillers = ~batch["is_real"]
     if not fillers.any():

@@ -1,4 +1,4 @@
-"""Handling of bad input: one sentence that names the file and the way out."""
+"""Handling of bad input by one sentence that names the file and the way out."""
 
 import collections
 import dataclasses
@@ -9,7 +9,7 @@ from ioub_jax.printing import printable
 
 ON_ERROR = ("raise", "skip")
 
-#: Every kind of problem that a data set can have, with the heading it has in a report.
+#: Every kind of problem that a data set can have, with its heading in a report.
 KINDS = {
     "missing_image": "image files that are missing",
     "unreadable_image": "image files that cannot be decoded",
@@ -29,7 +29,7 @@ KINDS = {
     "empty_class": "classes without a usable box",
 }
 
-#: What reading puts right without asking, with the heading it has in a report.
+#: The corrections that reading makes by itself, with their headings in a report.
 CHANGES = {
     "clipped": "boxes that stick out of their image, clipped to it",
     "exchanged": "boxes with swapped corners, put in order",
@@ -43,9 +43,9 @@ CHANGES = {
     "renamed": "file names read as the only file that they can mean",
 }
 
-# The end of most sentences, whatever reads the data set: no news to whoever has set it.
+# The advice at the end of most sentences, which is superfluous if it is already followed.
 _ADVICE_TO_SKIP = re.compile(r",? or set config\.data\.on_error='skip' to ([^.]+)\.$")
-# What is left out where that end does not say whether an image or a box is.
+# Kinds of problems that leave out an image rather than a box, if the advice does not say which.
 _OF_IMAGES = (
     "missing_image",
     "unreadable_image",
@@ -58,7 +58,7 @@ _OF_IMAGES = (
 class DataError(UserError, ValueError):
     """An error in a file of the data set; the message is the sentence for the user.
 
-    It carries nothing but that sentence and its kind, so it crosses from a worker process
+    It has no state besides that sentence and its kind, so it can be sent from a worker process
     unchanged.
 
     Attributes:
@@ -81,7 +81,7 @@ class Problem:
     Attributes:
       kind: a key of `KINDS`.
       sentence: what is wrong, with the file, the id and the way out.
-      count: how many boxes or images it is about.
+      count: the number of boxes or images with the problem.
     """
 
     kind: str
@@ -92,12 +92,12 @@ class Problem:
         object.__setattr__(self, "sentence", printable(self.sentence))
 
     def __str__(self) -> str:
-        """The sentence without the advice to set `on_error='skip'`, which is set already."""
+        """The sentence without the advice to set `on_error='skip'`, which is already set."""
         return _ADVICE_TO_SKIP.sub(".", self.sentence)
 
     @property
     def leaves_out(self) -> str:
-        """Kind of thing that is left out because of it: 'image', 'box', or '' for neither."""
+        """The kind of thing that the problem leaves out: 'image', 'box', or '' for neither."""
         advice = _ADVICE_TO_SKIP.search(self.sentence)
         if advice is not None and "once" in advice[1]:
             return ""
@@ -108,17 +108,17 @@ class Problem:
 
 
 class Problems:
-    """Handling of problems while a data set is read: raising them, or noting them and going on.
+    """Handling of problems while a data set is read: raises them, or notes them and continues.
 
     Args:
       on_error: 'raise' or 'skip'.
 
     Attributes:
       found: the problems noted so far.
-      changes: how often each of `CHANGES` was done so far.
+      changes: the number of corrections of each kind of `CHANGES` so far.
 
     Raises:
-      ValueError: `on_error` is neither.
+      ValueError: `on_error` is neither 'raise' nor 'skip'.
     """
 
     def __init__(self, on_error: str) -> None:
@@ -127,27 +127,27 @@ class Problems:
         self.changes: collections.Counter[str] = collections.Counter()
 
     def add(self, kind: str, sentence: str, count: int = 1) -> None:
-        """Raises `DataError` under 'raise'; notes the problem of `count` things under 'skip'."""
+        """Raises `DataError` under 'raise'; notes a problem with `count` cases under 'skip'."""
         if self._raises:
             raise DataError(sentence, kind)
         self.found.append(Problem(kind, sentence, count))
 
     def note(self, change: str, count: int = 1) -> None:
-        """Counts a correction: a key of `CHANGES`."""
+        """Counts `count` corrections of a kind, which is a key of `CHANGES`."""
         assert change in CHANGES, change
         if count:
             self.changes[change] += int(count)
 
     def add_error(self, error: DataError) -> None:
-        """As `add`, for an error that was caught."""
+        """Adds the problem of an error that was caught."""
         self.add(error.kind, str(error))
 
 
 def check_on_error(on_error: str) -> str:
-    """Returns `on_error` if it is a known value of it.
+    """Returns `on_error` if it is valid.
 
     Raises:
-      ValueError: it is neither 'raise' nor 'skip'.
+      ValueError: `on_error` is neither 'raise' nor 'skip'.
     """
     if on_error not in ON_ERROR:
         raise ValueError(f"on_error is {on_error!r} and must be 'raise' or 'skip'.")

@@ -20,8 +20,8 @@ class GivenImage:
     """An image that is read when it is used.
 
     Attributes:
-      given: a file's name, a Pillow image or an array.
-      reading: how it becomes pixels.
+      given: the name of a file, a Pillow image or an array.
+      reading: how the image is converted to pixels.
     """
 
     given: Any
@@ -31,7 +31,7 @@ class GivenImage:
         """The whole image, uint8 `[H, W, channels]`.
 
         Raises:
-          DataError: it cannot be read, or is no image; the sentence names it.
+          DataError: the image cannot be read, or the object is not an image; the message names it.
         """
         if isinstance(self.given, str | os.PathLike):
             path = pathlib.Path(self.given)
@@ -47,10 +47,10 @@ class GivenImage:
         )
 
     def rows(self) -> ImageRows:
-        """The image a few rows at a time, if it is a file whose format allows that.
+        """The image to be read a few rows at a time, if it is a file whose format allows that.
 
         Raises:
-          DataError: as `pixels`.
+          DataError: as for `pixels`.
         """
         if not isinstance(self.given, str | os.PathLike):
             return WholeImage(self.pixels())
@@ -58,11 +58,11 @@ class GivenImage:
         try:
             file = path.open("rb")
         except OSError:
-            return WholeImage(self.pixels())  # tells why
+            return WholeImage(self.pixels())  # raises the error with its reason
         return open_rows(file, str(path), way_out=_WAY_OUT, reading=self.reading)
 
     def shrunk(self, longest: int) -> tuple[np.ndarray, int]:
-        """The image with sides of at most `longest` pixels; as `image_rows.read_shrunk`."""
+        """The image with sides of at most `longest` pixels; see `image_rows.read_shrunk`."""
         rows = self.rows()
         try:
             return read_shrunk(rows, longest)

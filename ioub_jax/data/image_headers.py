@@ -20,23 +20,23 @@ _SIDEWAYS = (5, 6, 7, 8)  # the orientations that exchange width and height
 _JPEG, _PNG, _GIF, _RIFF, _WEBP = b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF", b"WEBP"
 _TIFF = (b"II*\0", b"MM\0*")
 _BIG_TIFF = (b"II+\0", b"MM\0+")
-# Start of frame: how a JPEG is coded, its precision, size and number of channels.
+# Markers of the start of a JPEG's frame, which holds its precision, size and number of channels.
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SCAN = 0xDA
 
-# Tags of TIFF, and what some of their values mean.
+# Tags of TIFF, and the meaning of some of their values.
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COLOURS, _SAMPLES, _EXTRA, _FORMAT = (
     254, 256, 257, 258, 262, 277, 338, 339,
 )  # fmt: skip
 _PLANES = 284
 _REDUCED_OR_MASK = 0b101
-_CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # of a kind of colours
+_CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # by the value of the tag `_COLOURS`
 _RGB = 2
 _ALPHA = (1, 2)
-#: Modes of Pillow whose bands are colours and one more, and not another way to write three.
+#: Modes of Pillow with a band besides the colours; the bands of all others are colours only.
 _WITH_ONE_MORE = ("LA", "La", "RGBA", "RGBa", "RGBX")
 _FORMATS = {2: "signed", 3: "float", 5: "complex", 6: "complex float"}
-_MOST_PAGES = 10_000  # a file whose pages are a circle has no more
+_MOST_PAGES = 10_000  # a limit for files whose pages form a circle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Header:
     """Properties that decide how an image file is read.
 
     Attributes:
-      size: height and width of what is decoded; None where the header does not tell here.
-      by_pillow: whether Pillow decodes it: what OpenCV does not read, or reads otherwise.
-      deep: whether its channels have more than 8 bits; None where the header does not tell here.
-      refusal: what is wrong with it and the way out, as part of a sentence; '' if nothing is.
+      size: height and width of the decoded image; None if they are not read from the header.
+      by_pillow: whether Pillow decodes the file, because OpenCV cannot or decodes it differently.
+      deep: whether the channels have more than 8 bits; None if this is not read from the header.
+      refusal: why the file is refused and the way out, as part of a sentence; '' if it is not.
     """
 
     size: tuple[int, int] | None = None
@@ -57,11 +57,13 @@ class Header:
 
 
 def read_header(file: BinaryIO, channels: int = 3) -> Header:
-    """Reads the properties that decide how an image is read; none for a format only OpenCV knows.
+    """Reads the properties that decide how an image is read.
+
+    They keep their defaults for formats that are left to OpenCV, and for broken headers.
 
     Args:
       file: the image file, at its beginning.
-      channels: of the pixels that are wanted; of other numbers than 1 and 3 so many bands.
+      channels: the number of channels, as in `images.Reading`.
     """
     start = file.read(32)
     file.seek(0)
@@ -79,9 +81,9 @@ def read_header(file: BinaryIO, channels: int = 3) -> Header:
             header = Header(deep=False, refusal=_several("frames") if is_animated else "")
         else:
             header = Header()
-    # Pillow raises whatever its plugins do: SyntaxError, ValueError, struct.error.
+    # Pillow passes on whatever its plugins raise: SyntaxError, ValueError, struct.error.
     except Exception:
-        return Header()  # the decoder will tell
+        return Header()  # the decoder will report what is wrong
     height, width = header.size or (0, 0)
     if height * width <= MOST_PIXELS and max(height, width) <= LONGEST_SIDE:
         return header
@@ -133,18 +135,18 @@ def _read_tiff(file: BinaryIO, channels: int) -> Header:
     """Reads the tags themselves, since Pillow opens only files whose pixels it knows."""
     pages = _tiff_pages(file)
     tags = pages[0]
-    # Every reader turns a TIFF upright, whatever it is told to do with EXIF.
+    # Pillow and OpenCV turn every TIFF upright, whatever `Reading.exif` is.
     size = upright_size((int(tags[_HEIGHT]), int(tags[_WIDTH])), tags.get(_ORIENTATION, UPRIGHT))
     if len(pages) > 1:
         return Header(size, refusal=_several("pages", len(pages)))
     refusal = refusal_of_tiff(tags, channels)
     bits = max(tags.get(_BITS, (1,)))
-    # Pillow takes the high byte of 16-bit colours; OpenCV has all of it.
+    # Pillow keeps only the high byte of 16-bit colours; OpenCV keeps both.
     return Header(size, _channels(tags) == 1 or bits <= 8, bits > 8, refusal)
 
 
 def _tiff_pages(file: BinaryIO) -> list[Any]:
-    """The tags of each page, without those of its small copies and masks."""
+    """The tags of each page, without the pages of reduced copies and masks."""
     start = file.read(8)
     if start.startswith(_BIG_TIFF):
         start += file.read(8)
@@ -167,16 +169,21 @@ def _channels(tags: Any) -> int:
 
 
 def refusal_of_tiff(tags: Any, wanted: int = 3) -> str:
-    """Reason why a page with these tags cannot be read with these channels, as `Header.refusal`."""
+    """Reason why a page with these tags is refused, in the form of `Header.refusal`.
+
+    Args:
+      tags: the tags of the page.
+      wanted: the number of channels, as in `images.Reading`.
+    """
     bits = max(tags.get(_BITS, (1,)))
     kind = max(tags.get(_FORMAT, (1,)))
     bands, channels = tags.get(_SAMPLES, 1), _channels(tags)
     if wanted not in (1, 3) and kind not in _FORMATS and bits in (8, 16):
         if tags.get(_PLANES, 1) == 1:
-            return ""  # its bands are taken as they are
+            return ""  # the bands are used as they are
         return "has its bands one after the other; write those of a pixel side by side"
     has_alpha = bands == channels + 1 and tags.get(_EXTRA, (0,))[0] in _ALPHA
-    if kind in _FORMATS and not (kind == 2 and bits == 32):  # as which Pillow writes its mode I
+    if kind in _FORMATS and not (kind == 2 and bits == 32):  # Pillow writes its mode I like this
         return f"is {bits}-bit {_FORMATS[kind]}, which cannot be read; convert it to 8 or 16 bits"
     if channels == 0 or not (bands == channels or has_alpha):
         return (
@@ -192,9 +199,10 @@ def refusal_of_tiff(tags: Any, wanted: int = 3) -> str:
 
 
 def bands_of(file: BinaryIO) -> int:
-    """Number of bands of an image file; 0 if it cannot be told.
+    """Number of bands of an image file; 0 if it is unknown.
 
-    A palette and CMYK, which are other ways to write three colours, count as three or less.
+    For a TIFF it is the number in its tags. In other formats CMYK counts as three bands, since it
+    is another way to write three colours.
 
     Args:
       file: the image file, at its beginning.
@@ -205,7 +213,7 @@ def bands_of(file: BinaryIO) -> int:
         if start in (*_TIFF, *_BIG_TIFF):
             return int(_tiff_pages(file)[0].get(_SAMPLES, 1))
         image = open_with_pillow(file)
-    # Pillow raises whatever its plugins do.
+    # Pillow passes on whatever its plugins raise.
     except Exception:
         return 0
     bands = len(image.getbands())
@@ -213,14 +221,14 @@ def bands_of(file: BinaryIO) -> int:
 
 
 def _is_deep_png(image: Any) -> bool:
-    """True if a PNG whose pixels Pillow has not decoded yet has 16 bits a channel."""
+    """True if a PNG whose pixels Pillow has not decoded yet has 16 bits per channel."""
     return any(str(tile[3]).endswith(";16B") for tile in image.tile)
 
 
 def has_lost_bits(image: PIL.Image.Image) -> bool:
-    """True if Pillow keeps only the high byte of the values in an image's file, as far as known.
+    """True if Pillow is known to keep only the high byte of the values in an image's file.
 
-    It is known of a TIFF, and of a PNG before its pixels are decoded.
+    This is known for a TIFF, and for a PNG before its pixels are decoded.
     """
     if image.mode.startswith("I"):
         return False
@@ -230,13 +238,13 @@ def has_lost_bits(image: PIL.Image.Image) -> bool:
 
 
 def open_with_pillow(file: BinaryIO) -> PIL.Image.Image:
-    """Opens an image; formats that Pillow decodes here, and frequent ones, by their class.
+    """Opens an image, using the plugin's class directly for common formats.
 
-    `PIL.Image.open` warns of large images, refuses larger ones, and knows formats that run
-    programs once they are decoded.
+    `PIL.Image.open` warns about large images, refuses very large ones, and knows formats whose
+    decoding runs other programs.
 
     Raises:
-      Exception: whatever Pillow's plugins raise where the file is broken or of another format.
+      Exception: whatever Pillow's plugins raise if the file is broken or has an unknown format.
     """
     start = file.read(12)
     file.seek(0)
@@ -254,9 +262,9 @@ def open_with_pillow(file: BinaryIO) -> PIL.Image.Image:
 
 
 def orientation_of(image: PIL.Image.Image) -> int:
-    """The EXIF orientation of an opened image, 1 to 8; 1 also where there is none.
+    """The EXIF orientation of an opened image, 1 to 8; 1 if it has none.
 
-    A TIFF has none: Pillow and OpenCV alike turn it upright as they decode it.
+    It is 1 for every TIFF, since Pillow and OpenCV turn a TIFF upright when they decode it.
     """
     if image.format == "TIFF":
         return UPRIGHT
@@ -266,10 +274,10 @@ def orientation_of(image: PIL.Image.Image) -> int:
 
 
 def read_orientation(file: BinaryIO) -> int:
-    """The EXIF orientation of an image file; 1 also where it has none or cannot be read."""
+    """The EXIF orientation of an image file; 1 if it has none or cannot be read."""
     try:
         return orientation_of(open_with_pillow(file))
-    # Pillow raises whatever its plugins do.
+    # Pillow passes on whatever its plugins raise.
     except Exception:
         return UPRIGHT
 
@@ -280,5 +288,5 @@ def is_sideways(orientation: int) -> bool:
 
 
 def upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
-    """Height and width of an image of `size` once it is turned upright."""
+    """Height and width of an image of `size` after it is turned upright."""
     return size[::-1] if is_sideways(orientation) else size

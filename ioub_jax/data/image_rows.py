@@ -1,9 +1,10 @@
 """Images that are read a few rows at a time, so that a huge one need not be in memory.
 
-PNGs that are not interlaced are inflated from the top as far as is asked for. TIFFs of strips or
-tiles are read where the rows are. What is read of either is handed to the decoder of whole images
-as a small file of its own, so that every kind of pixel becomes what it is in `images.read_image`.
-Images of any other format, JPEGs among them, are decoded whole: 3 bytes a pixel.
+PNGs that are not interlaced are decompressed from the top down to the requested rows. TIFFs of
+strips or tiles are read only at the requested rows. In both cases the rows are passed to the
+decoder of whole images as a small file, so that all kinds of pixels are converted as in
+`images.read_image`. Images of any other format, such as JPEG, are decoded as a whole, which takes 3
+bytes per pixel.
 """
 
 import io
@@ -22,16 +23,16 @@ from ioub_jax.data.images import AS_STORED, Reading, decode_image, truncated
 from ioub_jax.data.tiff_parts import TiffParts, read_parts
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-# Kind of colours of a PNG -> its channels.
+# Colour type of a PNG -> its number of channels.
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-# Bytes a pixel -> a kind of 8-bit PNG whose filters reach as far back, and Pillow's mode of it.
+# Bytes per pixel -> colour type of an 8-bit PNG with as many, whose filters work alike.
 _SAME_FILTERS = {1: 0, 2: 4, 3: 2, 4: 6}
-_PIECE = 1 << 16  # compressed bytes that are inflated at once
-_ROWS = 128  # that are decoded at once
+_PIECE = 1 << 16  # number of compressed bytes that are decompressed at once
+_ROWS = 128  # number of rows that are decoded at once
 
 
 class ImageRows(Protocol):
-    """An opened image.
+    """An opened image, which can be read by rows.
 
     Attributes:
       size: its height and width.
@@ -62,17 +63,17 @@ def open_rows(
     """Opens an image of any kind that `images.decode_image` decodes.
 
     Args:
-      file: the encoded image, at its beginning; closed with what is returned, or before.
-      name: what an error calls it.
-      size: height and width that the annotations give it, checked.
+      file: the encoded image, at its beginning; it is closed together with the result or earlier.
+      name: the name of the image in errors.
+      size: the annotated height and width, which the image must have; None: not checked.
       way_out: the end of an error's sentence.
-      reading: what becomes of EXIF orientations and of more than 8 bits.
+      reading: how the image is converted to pixels.
 
     Returns:
-      the image.
+      the opened image.
 
     Raises:
-      DataError: as `images.decode_image`.
+      DataError: as for `images.decode_image`.
     """
     try:
         found = _in_parts(file, name, size, way_out, reading)
@@ -94,7 +95,10 @@ def _in_parts(
     way_out: str,
     reading: Reading,
 ) -> ImageRows | None:
-    """As `open_rows`; None for an image that is to be decoded whole, which may reveal why."""
+    """Opens an image that can be read by rows; None for one that must be decoded as a whole.
+
+    The latter includes broken images, so that decoding raises their error.
+    """
     header = read_header(file)
     file.seek(0)
     turned = reading.exif == "apply" and read_orientation(file) != UPRIGHT
@@ -110,11 +114,11 @@ def read_shrunk(rows: ImageRows, longest: int) -> tuple[np.ndarray, int]:
 
     Args:
       rows: the image.
-      longest: the most pixels of a side, at least 1.
+      longest: the largest length of a side in pixels, at least 1.
 
     Returns:
-      uint8 `[h, w, 3]`, each pixel the mean of a square, and the side of that; what is left over at
-      the right and the bottom of it is dropped.
+      uint8 `[h, w, 3]`, in which each pixel is the mean of a square of the image, and the side of
+      these squares. Incomplete squares at the right and the bottom are dropped.
 
     Raises:
       DataError: the image is broken.
@@ -133,7 +137,7 @@ def read_shrunk(rows: ImageRows, longest: int) -> tuple[np.ndarray, int]:
 
 
 class WholeImage:
-    """An image that is decoded already: uint8 `[H, W, 3]`."""
+    """An image that is already decoded, uint8 `[H, W, 3]`."""
 
     in_parts = False
 
@@ -142,11 +146,11 @@ class WholeImage:
         self._pixels = pixels
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """As `ImageRows.read`; a view."""
+        """Returns rows as in `ImageRows.read`, as a view."""
         return self._pixels[start:stop]
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing, since no file is open."""
 
 
 # ------------------------------------------------------------------ TIFF
@@ -188,7 +192,10 @@ class _TiffRows:
 
 
 class _PngRows:
-    """A PNG read from its top; when rows before the current one are asked for, it begins again."""
+    """A PNG that is read from the top.
+
+    If rows are requested that lie before those still in memory, it starts again at the top.
+    """
 
     in_parts = True
 
@@ -223,7 +230,7 @@ class _PngRows:
         while True:
             heading = file.read(8)
             if len(heading) < 8:
-                return None  # the decoder will tell
+                return None  # the decoder will report what is wrong
             length, kind = struct.unpack(">I4s", heading)
             if kind == b"IDAT":
                 break
@@ -235,7 +242,7 @@ class _PngRows:
         if interlaced or max(channels * bits // 8, 1) not in _SAME_FILTERS or not channels:
             return None
         file.seek(max(file.seek(0, io.SEEK_END) - 64, 0))
-        if b"IEND" not in file.read():  # as `images.is_truncated`
+        if b"IEND" not in file.read():  # similar to `images.is_truncated`
             raise truncated(name, way_out)
         layout = (width, height, bits, colours)
         return cls(file, start, layout, name, way_out, reading)
@@ -245,12 +252,12 @@ class _PngRows:
         self._inflated, self._left = zlib.decompressobj(), 0
         self._sum = 0
         self._buffer = bytearray()
-        self._next = 0  # the row that comes next
+        self._next = 0  # the next row to be decoded
         self._above = bytes(self._row)
         self._band = np.zeros((0, self.size[1], 3), np.uint8)  # the decoded rows before `_next`
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        # Which rows can be read does not depend on which were read before.
+        # An error is kept, so that the same rows fail whatever was read before.
         if self._failed is not None and stop >= self._failed[0]:
             raise self._failed[1]
         try:
@@ -282,7 +289,7 @@ class _PngRows:
         self._file.close()
 
     def _scanlines(self, count: int) -> bytes:
-        """The next rows after decompression: a filter's number and its bytes each."""
+        """The next rows after decompression: for each row, its filter's number and its bytes."""
         needed = count * (self._row + 1)
         while len(self._buffer) < needed:
             piece = self._compressed()
@@ -295,7 +302,7 @@ class _PngRows:
         rows = bytes(self._buffer[:needed])
         del self._buffer[:needed]
         if self._next + count == self.size[0]:
-            while self._compressed():  # to the sum of the last chunk
+            while self._compressed():  # reads on to check the checksum of the last chunk
                 pass
         return rows
 
@@ -323,7 +330,8 @@ class _PngRows:
 
     def _decoded(self, scanlines: bytes, count: int) -> np.ndarray:
         """Decodes rows, the first of which follows `self._above`: uint8 `[count, W, 3]`."""
-        # The filters reach to the pixel before and the row above, whatever the values mean.
+        # The filters use only the bytes of the previous pixel and of the row above, whatever the
+        # values mean.
         width = self._row // self._pixel
         ahead = b"\0" + self._above
         small = _png(width, count + 1, 8, _SAME_FILTERS[self._pixel], ahead + scanlines)

@@ -1,4 +1,4 @@
-"""Images to 8-bit arrays, RGB unless configured otherwise: files, Pillow images and arrays."""
+"""Conversion of image files, Pillow images and arrays to 8-bit arrays, RGB by default."""
 
 import contextlib
 import dataclasses
@@ -29,19 +29,19 @@ from ioub_jax.data.image_headers import (
 _START, _END, _SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
 _PNG = b"\x89PNG"
 WAY_OUT = "or set config.data.on_error='skip' to train without it."
-# A JPEG decoder makes a half, a quarter or an eighth of an image straight from its coefficients,
-# in a fraction of the time. (OpenCV names the flags of the smaller ones for grey and BGR only.)
+# A JPEG decoder can produce an image at a half, a quarter or an eighth of its size directly from
+# the coefficients, in a fraction of the time. (OpenCV names these flags for grey and BGR only.)
 _REDUCTIONS = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
     1: 0,
 }
-#: Bits that the values of 16-bit images may have.
+#: The numbers of significant bits that 16-bit images may have.
 BIT_DEPTHS = (8, 10, 12, 14, 16)
-# Modes of Pillow that have 8 bits and an RGB; transparency is dropped.
+# Modes of Pillow with at most 8 bits that can be converted to RGB; transparency is dropped.
 _PLAIN_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV")
-# Formats whose images beyond the first are images of their own, not previews (as in a MPO).
+# Formats whose further images are separate images and not previews (as in an MPO).
 _OF_SEVERAL = ("GIF", "PNG", "TIFF", "WEBP")
 
 
@@ -50,11 +50,12 @@ class Reading:
     """Conversion of images to pixels, the same in training, evaluation and detection of a run.
 
     Attributes:
-      exif: 'ignore' takes pixels as they are stored, 'apply' turns them as
-        their EXIF orientation says.
-      bit_depth: how many bits the values of 16-bit images have, one of `BIT_DEPTHS`; the eight
-        highest of them are the pixels.
-      channels: of the pixels: 3, RGB; 1, grey; any other number, so many bands as they are stored.
+      exif: 'ignore' keeps pixels as they are stored; 'apply' turns images by their EXIF
+        orientation.
+      bit_depth: the number of significant bits in the values of 16-bit images, one of `BIT_DEPTHS`;
+        the eight highest of them become the pixels.
+      channels: the number of channels of the pixels: 3 for RGB, 1 for grey; any other number for
+        that many bands as they are stored.
     """
 
     exif: str = "ignore"
@@ -63,11 +64,11 @@ class Reading:
 
     @property
     def is_of_bands(self) -> bool:
-        """True if the bands are used as they are, and not made RGB or grey."""
+        """True if the bands are used as stored, without conversion to RGB or grey."""
         return self.channels not in (1, 3)
 
 
-#: What is read where nothing is chosen.
+#: The default conversion.
 AS_STORED = Reading()
 
 
@@ -80,25 +81,26 @@ def read_image(
 ) -> np.ndarray:
     """Reads an image file, as RGB unless `reading` has other channels.
 
-    Greyscale, palette, CMYK, 16-bit and transparent images become RGB. What has several pages or
-    frames, float values or more bands is refused. With one channel, what would be RGB becomes grey;
-    with any number but 1 and 3 an image must have so many bands.
+    Greyscale, palette, CMYK, 16-bit and transparent images are converted to RGB. Images with
+    several pages or frames, float values or more bands are refused. With one channel, images are
+    converted to grey instead. With any number of channels other than 1 and 3, an image must have
+    that many bands.
 
     Args:
       path: the file.
-      size: height and width that the annotations give the image, checked; of the upright image
-        where `reading` turns it.
-      at_least: height and width that suffice. A JPEG of more than twice that is decoded at a
-        half, quarter or eighth of its size; needs `size`.
-      way_out: the end of an error's sentence: what else can be done than to mend the file.
-      reading: what becomes of EXIF orientations and of more than 8 bits.
+      size: the annotated height and width, which the image must have after `reading` has turned it;
+        None: not checked.
+      at_least: height and width that suffice. A JPEG of at least twice that size is decoded at a
+        half, a quarter or an eighth of its size; requires `size`.
+      way_out: the end of an error's sentence: the alternative to repairing the file.
+      reading: how the image is converted to pixels.
 
     Returns:
       uint8 `[H, W, channels]`.
 
     Raises:
-      DataError: the file is missing, empty, cut off, no image, not of that size, of a kind
-        that is not read or has values beyond the bit depth.
+      DataError: the file is missing, empty, truncated, not an image, of another size, of a kind
+        that is not supported, or has values beyond the bit depth.
     """
     try:
         data = path.read_bytes()
@@ -118,7 +120,22 @@ def decode_image(
     way_out: str = WAY_OUT,
     reading: Reading = AS_STORED,
 ) -> np.ndarray:
-    """As `read_image`, for the bytes of a file; `name` stands for it in errors."""
+    """Decodes the bytes of an image file.
+
+    Args:
+      data: the contents of the file.
+      name: the name of the file in errors.
+      size: as for `read_image`.
+      at_least: as for `read_image`.
+      way_out: as for `read_image`.
+      reading: as for `read_image`.
+
+    Returns:
+      uint8 `[H, W, channels]`.
+
+    Raises:
+      DataError: as for `read_image`.
+    """
     header = _checked_header(data, name, way_out, reading.channels)
     orientation = read_orientation(io.BytesIO(data)) if reading.exif == "apply" else UPRIGHT
     reduction = 1
@@ -141,12 +158,12 @@ def value_span(data: bytes, name: str, channels: int = 3) -> tuple[int, int]:
     """The smallest and largest value of a 16-bit image file, whatever the bit depth.
 
     Args:
-      data: the file.
-      name: what an error calls it.
+      data: the contents of the file.
+      name: the name of the file in errors.
       channels: as in `Reading`.
 
     Raises:
-      DataError: as `decode_image`.
+      DataError: the file is truncated, not an image, or of a kind that is not supported.
     """
     header = _checked_header(data, name, WAY_OUT, channels)
     if Reading(channels=channels).is_of_bands:
@@ -157,12 +174,12 @@ def value_span(data: bytes, name: str, channels: int = 3) -> tuple[int, int]:
 
 
 def bit_depth_of(largest: int) -> int:
-    """The smallest bit depth that holds a value; the largest one if none does."""
+    """The smallest bit depth that can hold a value; the largest bit depth if none can."""
     return next((depth for depth in BIT_DEPTHS if largest < 2**depth), BIT_DEPTHS[-1])
 
 
 def _checked_header(data: bytes, name: str, way_out: str, channels: int) -> Header:
-    """The header of an image file that is complete and of a supported kind."""
+    """The header of an image file; raises DataError if it is truncated or not supported."""
     # OpenCV fills the missing rows of a truncated JPEG with grey and reports nothing.
     if is_truncated(data):
         raise truncated(name, way_out)
@@ -173,7 +190,7 @@ def _checked_header(data: bytes, name: str, way_out: str, channels: int) -> Head
 
 
 def truncated(name: str, way_out: str) -> DataError:
-    """The error of an image that ends before its last row."""
+    """The error for an image that ends before its last row."""
     return DataError(
         f"{name}: the image is truncated, it ends before its last row; "
         f"copy or download it again, {way_out}",
@@ -186,13 +203,13 @@ def _decode(data: bytes, name: str, header: Header, reduction: int, way_out: str
     if header.by_pillow:
         with _told(name, way_out):
             return _values_of(open_with_pillow(io.BytesIO(data)), name, way_out)
-    # IMREAD_ANYDEPTH with IMREAD_COLOR_RGB would mix up a 16-bit TIFF (OpenCV 5.0).
+    # IMREAD_ANYDEPTH with IMREAD_COLOR_RGB would corrupt a 16-bit TIFF (OpenCV 5.0).
     plain = header.deep is False
     flags = cv2.IMREAD_COLOR_RGB if plain else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     flags |= cv2.IMREAD_IGNORE_ORIENTATION | _REDUCTIONS[reduction]
     image: Any = None
-    # A file of zero bytes, one of too many pixels, and others raise inside OpenCV; most that are
-    # unreadable give None.
+    # OpenCV returns None for most unreadable files, but raises for some, such as an empty file or
+    # one with too many pixels.
     with contextlib.suppress(cv2.error):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
@@ -211,7 +228,7 @@ def _decode(data: bytes, name: str, header: Header, reduction: int, way_out: str
 
 @contextlib.contextmanager
 def _told(name: str, way_out: str) -> Iterator[None]:
-    """Turns errors of Pillow into one sentence: SyntaxError, OSError, struct.error, its own."""
+    """Turns all errors of Pillow, such as SyntaxError, OSError and struct.error, into DataError."""
     try:
         yield
     except DataError:
@@ -229,7 +246,7 @@ def pixels_of_pillow(
     """The pixels of a Pillow image, equal to those of `read_image` for its file.
 
     Args:
-      image: an image of any mode, opened or made.
+      image: an image of any mode, opened from a file or created.
       way_out: the end of an error's sentence.
       reading: as for `read_image`.
 
@@ -237,7 +254,7 @@ def pixels_of_pillow(
       uint8 `[H, W, channels]`.
 
     Raises:
-      DataError: it cannot be decoded, or its mode or file is of a kind that is not read.
+      DataError: the image cannot be decoded, or its mode or kind of file is not supported.
     """
     name = str(getattr(image, "filename", "")) or "A Pillow image"
     tags = getattr(image, "tag_v2", None)
@@ -265,10 +282,10 @@ def pixels_of_pillow(
 
 
 def _values_of(image: PIL.Image.Image, name: str, way_out: str) -> np.ndarray:
-    """As `_decode`, for a Pillow image."""
+    """The values of a Pillow image, in the form of `_decode`."""
     if image.mode in _PLAIN_MODES:
         return np.asarray(image.convert("RGB"))
-    if image.mode.startswith("I"):  # 16 bits in one order of bytes or another, or 32
+    if image.mode.startswith("I"):  # 16 bits in either byte order, or 32 bits
         values = np.asarray(image)
         if values.size and values.min() >= 0 and values.max() < 2**16:
             return values.astype(np.uint16)
@@ -289,12 +306,12 @@ def _values_of(image: PIL.Image.Image, name: str, way_out: str) -> np.ndarray:
 def pixels_of_array(
     image: Any, way_out: str = "or leave it out.", reading: Reading = AS_STORED
 ) -> np.ndarray:
-    """The pixels of an array: of numpy, jax, torch or any library that numpy can convert.
+    """The pixels of an array of numpy, jax, torch or any library that numpy can convert.
 
     Args:
       image: uint8 `[H, W, 3]`, RGB values 0-255; also `[H, W]` or `[H, W, 1]`, grey, and
-        `[H, W, 4]`, whose last channel is dropped. uint16: as an image file of 16 bits. Where
-        `reading` has other channels than 1 and 3, an array of so many.
+        `[H, W, 4]`, whose last channel is dropped. uint16 values are read as those of a 16-bit
+        image file. If `reading` has channels other than 1 and 3, the array must have that many.
       way_out: the end of an error's sentence.
       reading: as for `read_image`.
 
@@ -302,7 +319,7 @@ def pixels_of_array(
       uint8 `[H, W, channels]`.
 
     Raises:
-      DataError: it is none of these; the sentence says what it is and what to give.
+      DataError: the array is none of these; the message says what it is and what to give.
     """
     values = as_array(image)
     shape = f"{values.dtype} {list(values.shape)}"
@@ -331,19 +348,19 @@ def pixels_of_array(
 
 
 def is_array(value: Any) -> bool:
-    """True if an object is an array of any library; Pillow's images are not."""
+    """True if an object is an array of any library; Pillow's images do not count."""
     return hasattr(value, "__array__") and not isinstance(value, PIL.Image.Image)
 
 
 def as_array(value: Any) -> np.ndarray:
-    """A numpy array of anything with `__array__`.
+    """Converts an object with `__array__` to a numpy array.
 
     Raises:
-      DataError: it cannot be made one, such as a torch tensor on an accelerator.
+      DataError: the object cannot be converted, such as a torch tensor on an accelerator.
     """
     try:
         return np.asarray(value)
-    # Each library raises its own; the sentence names it.
+    # Each library raises different errors; the message quotes them.
     except Exception as error:
         raise DataError(
             f"An image is a {type(value).__module__}.{type(value).__name__} which numpy cannot "
@@ -353,7 +370,10 @@ def as_array(value: Any) -> np.ndarray:
 
 
 def _to_channels(values: np.ndarray, name: str, reading: Reading, way_out: str) -> np.ndarray:
-    """uint8 `[H, W, channels]` of 8- or 16-bit values, `[H, W]` or `[H, W, 3 or the channels]`."""
+    """Converts 8- or 16-bit values to uint8 `[H, W, channels]`.
+
+    The values are `[H, W]`, `[H, W, 3]` or, if the bands are used as stored, `[H, W, channels]`.
+    """
     bit_depth = reading.bit_depth
     if values.dtype == np.uint16:
         largest = int(values.max())
@@ -374,7 +394,7 @@ def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
     """An image turned upright by its EXIF orientation."""
     if orientation == UPRIGHT:
         return image
-    if is_sideways(orientation):  # first rows and columns are exchanged
+    if is_sideways(orientation):
         image = image.swapaxes(0, 1)
     rows = -1 if orientation in (3, 4, 7, 8) else 1
     columns = -1 if orientation in (2, 3, 6, 7) else 1
@@ -388,12 +408,12 @@ def explain_size(
 
     Args:
       stored: height and width of the image as stored.
-      size: the annotated ones.
+      size: the annotated height and width.
       orientation: its EXIF orientation.
       exif: 'ignore' or 'apply', as in `Reading`.
 
     Returns:
-      a part of a sentence, after the name of the file.
+      the part of a sentence that follows the name of the file.
     """
     seen = upright_size(stored, orientation) if exif == "apply" else stored
     turned = f" once EXIF orientation {orientation} is applied" if seen != stored else ""
@@ -412,7 +432,7 @@ def explain_size(
 
 
 def reduction_for(size: tuple[int, int], at_least: tuple[int, int]) -> int:
-    """The largest of 8, 4, 2, 1 that leaves an image of `size` at least as large as required."""
+    """The largest divisor of 8, 4, 2, 1 that keeps an image of `size` as large as `at_least`."""
     for reduction in _REDUCTIONS:
         if all(side >= reduction * least for side, least in zip(size, at_least, strict=True)):
             return reduction
@@ -422,9 +442,10 @@ def reduction_for(size: tuple[int, int], at_least: tuple[int, int]) -> int:
 def is_truncated(data: bytes) -> bool:
     """True if a JPEG or PNG file lacks its end marker; other formats are assumed complete.
 
-    An embedded thumbnail has an end marker of its own, so a JPEG is searched from its first scan,
-    where the marker cannot occur by chance. Bytes after the marker are harmless. A PNG with a
-    chunk that is longer than the file has none either: a decoder might make room for its bytes.
+    An embedded thumbnail has an end marker too, so a JPEG is searched only from its first scan on,
+    where the marker cannot occur by chance. Bytes after the marker are harmless. A PNG with a chunk
+    longer than the file also counts as truncated, because a decoder might allocate memory for that
+    chunk.
     """
     if data.startswith(_PNG):
         return not _has_end_of_png(data)
@@ -434,7 +455,7 @@ def is_truncated(data: bytes) -> bool:
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == _SCAN:
-            return data.rfind(_END, position) < 0  # a whole file has it at its end
+            return data.rfind(_END, position) < 0  # searched from the end, where it usually is
         if marker == 0xFF:  # a fill byte before the marker
             position += 1
             continue
@@ -443,8 +464,8 @@ def is_truncated(data: bytes) -> bool:
 
 
 def _has_end_of_png(data: bytes) -> bool:
-    """Whether the chunks of a PNG lead to its last one."""
-    position = 8  # behind the signature; a chunk is a length, a name, bytes and a checksum
+    """True if the chunks of a PNG lead to its last one."""
+    position = 8  # after the signature; a chunk is a length, a name, bytes and a checksum
     while position + 12 <= len(data):
         if data[position + 4 : position + 8] == b"IEND":
             return True

@@ -1,7 +1,7 @@
 """Examples joined from several: mosaic, mixup and copy-paste.
 
-The others come at any size and are not changed. All objects of all examples are carried with their
-flags and areas; the number of the image is that of the first.
+The joined examples may have any size and are not changed. The result has the objects of all
+examples with their flags and areas, and the image id of the first example.
 """
 
 import dataclasses
@@ -17,16 +17,18 @@ from ioub_jax.data.sources.example import Example
 from ioub_jax.data.transforms import SMALLEST_SIDE, jittered, pixels, shrink_quickly
 
 Size = tuple[int, int]
-#: Where the four images of a mosaic meet, as shares of its sides: none is a sliver.
+#: Range of the point where the four images of a mosaic meet, as shares of the mosaic's sides. It
+#: excludes images that would be slivers.
 _MIDDLE = (0.25, 0.75)
-#: Of the weight of the first image in a mixup, about .5: Ultralytics' Beta(32, 32).
+#: Parameter of the Beta distribution of the first image's weight in a mixup, which is about .5.
+#: Ultralytics uses Beta(32, 32) too.
 _MIXUP_BETA = 32.0
-#: How many of the objects of an image are pasted into the other: each with even odds.
+#: Probability that an object is pasted into the other image.
 _PASTED = 0.5
 
 
 def join_objects(examples: Sequence[Example], image: np.ndarray) -> Example:
-    """One example with the objects of several, in pixels of an image that shows them all."""
+    """One example with the objects of several, whose boxes are in pixels of the given image."""
     fields = ("boxes", "labels", "crowd", "difficult", "ignored", "area")
     return Example(
         image=image,
@@ -50,26 +52,25 @@ def mosaic(
 ) -> Example:
     """Four images in the four quarters around a random point (Bochkovskiy et al. 2020, YOLOv4).
 
-    The point lies in the middle half of each side. Every image is scaled by a factor of its own.
-    One that is larger than its quarter is cut, at random, and only the
-    part that is seen is ever resized; a smaller one touches the lines that meet at the point and
-    leaves the rim to the colour. In Ultralytics and YOLOX all four share a factor, and each is cut
-    at its far side.
+    The point lies in the middle half of each side. Every image is scaled by its own factor. An
+    image that is larger than its quarter is cut at random, and only its visible part is resized. A
+    smaller image is placed at the corner of its quarter where the four images meet, and the rest of
+    the quarter is filled with the colour. In Ultralytics and YOLOX all four images share a factor,
+    and each is cut at its outer side.
 
-    What lies in the rest of a cut object's box is not there: of which less than `min_visibility`
-    is left, those become regions to ignore.
+    Objects of which less than `min_visibility` is left after cutting become regions to ignore.
 
     Args:
-      examples: four of them, at any size.
-      rng: gives 10 numbers.
-      size_of: from the height and width of an image to those that it has at factor 1.
-      factors: of the size, one of each.
+      examples: four examples of any size.
+      rng: the generator; 10 numbers are drawn from it.
+      size_of: maps the height and width of an image to those at factor 1.
+      factors: the factor of each image's size.
       min_visibility: share of an object's box that must be inside of its quarter.
-      colour: of what no image covers, a number for each channel.
-      out: uint8 `[H, W, channels]`: what the mosaic is painted to, all of it.
+      colour: the colour of the parts that no image covers, a number for each channel.
+      out: uint8 `[H, W, channels]`, which the mosaic overwrites completely.
 
     Returns:
-      the mosaic, its pixels in `out`.
+      the mosaic, with its pixels in `out`.
     """
     draws = rng.random(10)
     size_of = functools.cache(size_of)
@@ -83,7 +84,7 @@ def mosaic(
         rows = slice(middle[0], None) if is_low else slice(middle[0])
         columns = slice(middle[1], None) if is_right else slice(middle[1])
         quarter = out[rows, columns]
-        if quarter.size == 0:  # of an image of one pixel
+        if quarter.size == 0:  # the mosaic is one pixel high or wide
             continue
         place_draws = draws[2 + 2 * number :][:2]
         part = _seen_part(example, size_of, factors[number], quarter.shape[:2], place_draws)
@@ -101,11 +102,11 @@ class _Part(NamedTuple):
     """The visible part of an image in a mosaic.
 
     Attributes:
-      example: the image.
-      window: left, top, right and bottom of what is seen of it.
-      size: height and width that this has in the mosaic.
-      left: where it begins there.
-      top: where it begins there.
+      example: the example of the image.
+      window: left, top, right and bottom of the visible part, in pixels of the image.
+      size: height and width of the visible part in the mosaic.
+      left: left edge of the visible part in the mosaic.
+      top: top edge of the visible part in the mosaic.
     """
 
     example: Example
@@ -121,7 +122,11 @@ class _Part(NamedTuple):
 
     @property
     def transform(self) -> tuple[float, ...]:
-        """Of boxes: the window's corner, the factors, the sizes and the place, twice two each."""
+        """Parameters that map boxes to the mosaic, 16 numbers.
+
+        They are the corner of the window, the factors of the size, the size and the position in the
+        mosaic. Each has two numbers, which are repeated for the second corner of a box.
+        """
         left, top, right, bottom = self.window
         height, width = self.size
         across, down = width / (right - left), height / (bottom - top)
@@ -148,20 +153,24 @@ def _seen_part(
     wanted = size_of((height, width))
     top, bottom, new_height = jittered(height, factor * wanted[0], room[0], positions[0])
     left, right, new_width = jittered(width, factor * wanted[1], room[1], positions[1])
-    # An even window is halved in one go.
+    # Windows with even sides can be halved in a single step.
     bottom -= (bottom - top) % 2 and bottom - top < height
     right -= (right - left) % 2 and right - left < width
     return _Part(example, (left, top, right, bottom), (new_height, new_width))
 
 
 def _place_objects(parts: Sequence[_Part], image: np.ndarray, min_visibility: float) -> Example:
-    """The objects of all parts, where they are in the mosaic; there are few, so calls count."""
+    """The objects of all parts at their places in the mosaic.
+
+    All parts are processed together: with few objects, the number of numpy calls determines the
+    time.
+    """
     counts = [len(part.example.labels) for part in parts]
     joined = join_objects([part.example for part in parts], image)
     of_parts = np.array([part.transform for part in parts], np.float32)
     of_boxes = np.repeat(of_parts, counts, axis=0)
     corner, ratio, size, start = (of_boxes[:, k : k + 4] for k in (0, 4, 8, 12))
-    # Clipped before the shift: a coordinate on the window's edge comes out exact.
+    # Clipped before the shift, so that a coordinate on the window's edge is exact.
     whole = (joined.boxes - corner) * ratio
     clipped = np.minimum(np.maximum(whole, 0), size)
     sides = clipped[:, 2:] - clipped[:, :2]
@@ -185,26 +194,27 @@ def _shifted(example: Example, left: int, top: int) -> Example:
 
 def fill(image: np.ndarray, colour: tuple[int, ...]) -> None:
     """Paints an image uint8 `[H, W, channels]` in one colour."""
-    # Numpy copies whole lines of pixels, but sets one pixel after the other.
+    # Numpy copies a line of pixels at once, but would assign a colour pixel by pixel.
     image[:] = np.tile(np.array(colour, np.uint8), (image.shape[1], 1))
 
 
 def mixup(
     example: Example, other: Example, rng: np.random.Generator, *, min_visibility: float
 ) -> Example:
-    """Blends two images (Zhang et al. 2018, for detection as in YOLOX and Zhang et al. 2019).
+    """Blends two images (Zhang et al. 2018; for detection Zhang et al. 2019, YOLOX).
 
-    The weight is about a half (Beta(32, 32), Ultralytics'), and every object of both is learned
-    as if it were alone: no loss is weighted by the blend. Pixels beyond the other image stay.
+    The weight is about a half (Beta(32, 32), as in Ultralytics). The objects of both images are
+    learned with full weight, whatever the weight of the blend. Pixels outside of the other image
+    stay unchanged.
 
     Args:
       example: the example.
-      other: another one; what of it lies beyond the first is cut off.
-      rng: gives the weight.
-      min_visibility: as in `occlusion.cut`, for what is cut off.
+      other: the other example; parts that exceed the first image are cut off.
+      rng: the generator; the weight is drawn from it.
+      min_visibility: as in `occlusion.cut`, for the objects of the other example.
 
     Returns:
-      the blend, of the size of the first.
+      the blended example, of the size of the first.
     """
     weight = float(rng.beta(_MIXUP_BETA, _MIXUP_BETA))
     image = pixels(example).copy()
@@ -212,7 +222,7 @@ def mixup(
         min(sides) for sides in zip(image.shape[:2], pixels(other).shape[:2], strict=True)
     )
     other = cut(other, (0, 0, width, height), min_visibility)
-    # Channels side by side, however many there are.
+    # The channels are flattened into the width, so that there may be any number of them.
     first, second = (
         np.ascontiguousarray(part[:height, :width]).reshape(height, -1)
         for part in (image, pixels(other))
@@ -227,21 +237,22 @@ def copy_paste(
 ) -> Example:
     """Pastes objects of another image as rectangles (Ghiasi et al. 2021, without their masks).
 
-    Each object of the donor is taken with even odds, but no crowd, difficult object or region to
-    ignore, with the pixels of its box, to a random place where it lies inside of the image. One
-    that would cover what was pasted before, or does not fit, is not pasted. Whatever else of the
-    donor is seen in the rectangle comes with it; of which less than `min_visibility` is seen, those
-    are regions to ignore. So become the objects of the image of which less is left uncovered; the
-    others keep their boxes.
+    Each object of the donor is chosen with probability 1/2, except crowds, difficult objects and
+    regions to ignore. The pixels of its box are pasted at a random place inside of the image. An
+    object that does not fit, or would cover one that was pasted before, is not pasted. Other
+    objects of the donor that are visible in the rectangle are pasted with it; those of which less
+    than `min_visibility` is visible become regions to ignore. Likewise, objects of the image of
+    which less than `min_visibility` remains uncovered become regions to ignore; the others keep
+    their boxes.
 
     Args:
       example: the example.
-      donor: whose objects are pasted, at the size that they are to have.
-      rng: gives three numbers for each object of the donor.
+      donor: the example whose objects are pasted, at the size at which they are pasted.
+      rng: the generator; three numbers are drawn for each object of the donor.
       min_visibility: share of an object's box that must be visible.
 
     Returns:
-      the example with the objects of both.
+      the example with its own and the pasted objects.
     """
     draws = rng.random((len(donor.labels), 3))
     takes = (draws[:, 0] < _PASTED) & ~(donor.crowd | donor.difficult | donor.ignored)

@@ -1,4 +1,4 @@
-"""Loading of a data set's images as batches for training and evaluation."""
+"""Loading of a data set's images in batches for training and evaluation."""
 
 import dataclasses
 
@@ -16,16 +16,16 @@ from ioub_jax.data.tiling import Tiling
 
 @dataclasses.dataclass(frozen=True)
 class Loading:
-    """Processing of every image on its way to the network.
+    """Processing of every image from its file to the network.
 
     Attributes:
       canvases: heights and widths that images are padded to.
       resize: how images are scaled.
-      scales: factors of that size, of which each training batch draws one.
+      scales: factors of that size, one of which is drawn for each training batch.
       augmentation: the random transforms of training.
-      max_boxes: ground-truth slots of an image; of more objects the largest are kept.
-      on_error: 'raise', or 'skip' what cannot be read.
-      workers: processes that load; 0: threads of this one.
+      max_boxes: ground-truth slots of an image; the largest of more objects are kept.
+      on_error: 'raise' or 'skip', for images that cannot be read.
+      workers: number of processes that load batches; 0: threads of this process.
       tiling: how images are cut into the tiles that the network sees; None: it sees whole images.
 
     Raises:
@@ -43,14 +43,14 @@ class Loading:
     tiling: Tiling | None = None
 
     def __post_init__(self) -> None:
-        """Refuses values that no plan can have, before there are images."""
+        """Checks the values before there are images, by making a plan of a single image."""
         check_on_error(self.on_error)
         self.training_plan(np.ones((1, 2)), batch_size=1, seed=0)
 
     def training_plan(
         self, sizes: np.ndarray, batch_size: int, seed: int, repeats: np.ndarray | None = None
     ) -> BatchPlan:
-        """Plan of the training batches; arguments and errors as `BatchPlan`."""
+        """Plan of the training batches; arguments and errors are those of `BatchPlan`."""
         return BatchPlan(
             sizes,
             batch_size,
@@ -62,7 +62,7 @@ class Loading:
         )
 
     def evaluation_plan(self, sizes: np.ndarray, batch_size: int) -> EvaluationPlan:
-        """Plan of an evaluation's batches for images of these sizes; raises as `EvaluationPlan`."""
+        """Plan of an evaluation's batches; arguments and errors are those of `EvaluationPlan`."""
         return EvaluationPlan(sizes, batch_size, self.canvases, resize=self.resize)
 
     def training_batches(
@@ -77,7 +77,7 @@ class Loading:
         process_index: int = 0,
         process_count: int = 1,
     ) -> BatchIterator:
-        """The batches of some steps; arguments and errors as `pipeline.training_batches`."""
+        """The batches of some steps; see `pipeline.training_batches` for arguments and errors."""
         return pipeline.training_batches(
             source,
             plan,
@@ -101,7 +101,10 @@ class Loading:
         process_index: int = 0,
         process_count: int = 1,
     ) -> BatchIterator:
-        """Every image once, as it is; arguments and errors as `pipeline.evaluation_batches`."""
+        """Batches of every image once; see `pipeline.evaluation_batches` for arguments and errors.
+
+        The images are not augmented.
+        """
         return pipeline.evaluation_batches(
             source,
             self.evaluation_plan(source.sizes, batch_size),
@@ -110,6 +113,7 @@ class Loading:
             process_index=process_index,
             process_count=process_count,
             num_workers=self.workers,
-            # Two threads would be at two places of an image, or at two images.
+            # Tiles are read in order; two threads would read at two places of an image, or from
+            # two images, at once.
             prefetch=2 if self.tiling is None else 1,
         )

@@ -1,8 +1,9 @@
 """Objects that are mostly hidden or outside of the image.
 
-Where a transform leaves less than a share of an object's box, the object becomes a region to
-ignore (`Example.ignored`), neither something to find nor background: a rest of it is there, but
-nobody could tell its box. The share is of the box, not of the object's outline, which is not known.
+If a transform leaves less than a given share of an object's box, the object becomes a region to
+ignore (`Example.ignored`), which is neither an object to detect nor background: a part of the
+object is visible, but too little to tell its box. The share refers to the box, since the outline of
+the object is unknown.
 """
 
 import dataclasses
@@ -12,14 +13,14 @@ import numpy as np
 from ioub_jax.data.sources.example import Example
 from ioub_jax.data.transforms import crop, pixels
 
-# Zhong et al. 2017 (arXiv 1708.04896, Random Erasing), as they set it for detection: 2 % to 20 %
-# of the image. torchvision's `RandomErasing` goes up to 33 %.
+# Zhong et al. 2017 (arXiv 1708.04896, Random Erasing) use 2 % to 20 % of the image for detection.
+# torchvision's `RandomErasing` goes up to 33 %.
 _CUTOUT_SHARES = (0.02, 0.2)
 _CUTOUT_LARGEST_ASPECT_RATIO = 1 / 0.3
 
 
 def areas(boxes: np.ndarray) -> np.ndarray:
-    """Areas of boxes `[..., 4]` in square pixels, 0 for those that are inside out."""
+    """Areas of boxes `[..., 4]` in square pixels; 0 for boxes with swapped edges."""
     return np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(axis=-1)
 
 
@@ -28,7 +29,7 @@ def shares_inside(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:
 
     Args:
       boxes: `[n, 4]`, xyxy in pixels.
-      windows: `[k, 4]` alike.
+      windows: `[k, 4]`, xyxy in pixels.
     """
     first, second = boxes[:, None, :], np.asarray(windows, np.float32)[None, :, :]
     low = np.maximum(first[..., :2], second[..., :2])
@@ -43,16 +44,16 @@ def ignore_less_than(example: Example, visible: np.ndarray, min_visibility: floa
     Args:
       example: the example.
       visible: `[n]`, share of each object's box that is visible.
-      min_visibility: the share that must be.
+      min_visibility: share of an object's box that must be visible.
 
     Returns:
-      the example with other `ignored`.
+      the example with updated `ignored`.
     """
     return dataclasses.replace(example, ignored=example.ignored | (visible < min_visibility))
 
 
 def cut(example: Example, window: tuple[int, int, int, int], min_visibility: float) -> Example:
-    """As `transforms.crop`, with regions to ignore where too little of an object is inside.
+    """Crops an example; objects of which too little is inside become regions to ignore.
 
     Args:
       example: the example.
@@ -60,22 +61,25 @@ def cut(example: Example, window: tuple[int, int, int, int], min_visibility: flo
       min_visibility: share of an object's box that must be inside.
 
     Returns:
-      the example in the window; raises as `crop`.
+      the example in the window.
+
+    Raises:
+      ValueError: the window is empty or not inside the image.
     """
     visible = shares_inside(example.boxes, np.array([window]))[:, 0]
     return crop(ignore_less_than(example, visible, min_visibility), window)
 
 
 def cover(example: Example, windows: np.ndarray, min_visibility: float) -> Example:
-    """Updates the objects of an example when something covers parts of it.
+    """Turns objects that are mostly covered into regions to ignore.
 
     Args:
-      example: the example, whose pixels are not touched.
-      windows: `[k, 4]`, xyxy in pixels, that do not overlap.
-      min_visibility: share of an object's box that must stay outside of all of them.
+      example: the example, whose pixels stay unchanged.
+      windows: `[k, 4]`, xyxy in pixels, the covered parts, which must not overlap.
+      min_visibility: share of an object's box that must be outside of all windows.
 
     Returns:
-      the example with the same boxes, some of them regions to ignore.
+      the example with the same boxes and updated `ignored`.
     """
     hidden = shares_inside(example.boxes, windows).sum(axis=-1)
     return ignore_less_than(example, 1 - hidden, min_visibility)
@@ -89,21 +93,22 @@ def random_cutout(
     min_visibility: float,
     colour: tuple[int, ...],
 ) -> Example:
-    """Paints over a random rectangle: DeVries and Taylor's cutout, with the sizes of RandomErasing.
+    """Paints over a random rectangle: DeVries and Taylor's cutout, in the sizes of Random Erasing.
 
-    It has 2 % to 20 % of the image's area, is up to 3.3 times as long as wide, log-uniformly, and
-    lies wholly inside. Objects keep their boxes, covered or not; of which less than
-    `min_visibility` is left outside the rectangle, those become regions to ignore.
+    The rectangle has 2 % to 20 % of the image's area and lies inside of it. Its aspect ratio is
+    log-uniform, and the longer side is at most 3.3 times the shorter. Objects keep their boxes,
+    even if they are covered; those of which less than `min_visibility` is left outside of the
+    rectangle become regions to ignore.
 
     Args:
       example: the example.
-      rng: gives five numbers.
-      probability: how often it is done.
+      rng: the generator; five numbers are drawn from it.
+      probability: the probability of a rectangle.
       min_visibility: as in `cover`.
-      colour: of the rectangle, a number for each channel.
+      colour: the colour of the rectangle, a number for each channel.
 
     Returns:
-      the example with another image.
+      the example with the new image.
     """
     gate, size, shape, across, down = rng.random(5)
     if gate >= probability:

@@ -1,9 +1,9 @@
 """Choice of images to join with an image: a function of the plan and of a generator.
 
-They are images of the same batch, so that every image is decoded once, however many it is joined
-with, and the pipeline with a mosaic of four takes little longer than without. (mmdetection's
-`CachedMosaic` and Ultralytics' buffer choose among the images loaded last for the same reason; what
-those are depends on the process, the batch does not.)
+The images are chosen from the same batch. Every image is then decoded once, however many images it
+is joined with, and a mosaic of four images hardly slows the pipeline down. (mmdetection's
+`CachedMosaic` and Ultralytics' buffer choose among the images loaded last for the same reason.
+Those images depend on the process; the batch does not.)
 """
 
 import dataclasses
@@ -15,9 +15,10 @@ import numpy as np
 from ioub_jax.data.batching import PlannedBatch
 from ioub_jax.data.sources.example import Example
 
-#: About so many images of a batch are joined with each other: all are held decoded meanwhile.
+#: Approximate number of images of a batch that are joined with each other, all of which are kept
+#: decoded meanwhile.
 _GROUP = 8
-#: Of batches that are smaller any image of the data set can be one of the others.
+#: In groups with fewer images, the other images are chosen from the whole data set.
 _FEWEST = 4
 
 
@@ -26,8 +27,9 @@ class Others:
     """The examples that an example can be joined with.
 
     Attributes:
-      choose: gives so many of them, chosen by a generator.
-      mosaic_draw: `mosaic_draw` of an example, which may be the one itself.
+      choose: `choose(rng, count)` returns `count` of them, drawn by a generator.
+      mosaic_draw: the function `mosaic_draw` for the image of an example, which may also be the
+        example that is joined with others.
     """
 
     choose: Callable[[np.random.Generator, int], list[Example]]
@@ -37,22 +39,26 @@ class Others:
 def mosaic_draw(planned: PlannedBatch, seed: int, image_id: int) -> float:
     """Position of an image's factor between its limits, 0 to 1, in all mosaics of a batch.
 
-    With one for all, an image that is small in them is small enough to be decoded at a fraction of
-    its size. Within a mosaic the factors of the four are independent.
+    An image has the same factor in all mosaics of a batch, so that it can be decoded at a fraction
+    of its size if the factor is small. Within a mosaic the factors of the four images are
+    independent.
 
     Args:
       planned: the global batch.
-      seed: of the augmentation.
-      image_id: the data set's own number of the image.
+      seed: the seed of the augmentation.
+      image_id: the id of the image in the data set.
     """
     key = (seed, int(planned.epochs[0]), int(planned.indices[0]), image_id)
-    # A generator takes ten times as long to make, and one is needed for each part of a mosaic.
+    # Creating a generator, one for each part of a mosaic, would take ten times as long.
     digest = hashlib.blake2b(repr(key).encode(), digest_size=4).digest()
     return int.from_bytes(digest) / 2**32
 
 
 def group_of(row: int, batch_size: int) -> range:
-    """The rows of a batch whose images are joined, 8 to 15 of them where it has as many."""
+    """The rows of a batch whose images are joined with that of a row.
+
+    They are 8 to 15 rows, or all rows of a smaller batch.
+    """
     groups = max(batch_size // _GROUP, 1)
     number = ((row + 1) * groups - 1) // batch_size
     return range(batch_size * number // groups, batch_size * (number + 1) // groups)
@@ -65,18 +71,18 @@ def choose_others(
 
     Args:
       planned: the global batch.
-      row: of it.
-      num_images: how many the data set has.
-      rng: chooses.
-      count: how many are wanted, at most three.
+      row: the row of the batch.
+      num_images: the number of images of the data set.
+      rng: the generator that the choice is drawn from.
+      count: the number of images to choose, at most three.
 
     Returns:
-      positions in the source: of other rows of the group, or where the batch is smaller than four
-      of any images.
+      positions in the source, either of other rows of the group or, if the group has fewer than
+      four rows, of any images.
     """
     group = group_of(row, len(planned.indices))
     if len(group) < _FEWEST:
         return [int(index) for index in rng.integers(num_images, size=count)]
-    places = rng.permutation(len(group) - 1)[:count]  # in the group without the row
+    places = rng.permutation(len(group) - 1)[:count]  # positions in the group without the row
     rows = [group.start + place + (group.start + place >= row) for place in places.tolist()]
     return [int(index) for index in planned.indices[rows]]

@@ -1,8 +1,8 @@
 """Batches from a source by a plan, loaded ahead of time by threads or worker processes.
 
-The elements of the grain data set are whole batches, addressed by their step. Nothing depends on
-who loads a batch or when, so the stream is the same for any number of hosts and workers and after
-any resume, and there is no iterator state to save.
+The elements of the grain data set are whole batches, addressed by their step. A batch does not
+depend on the process that loads it or on the time. The stream is therefore the same for any number
+of hosts and workers and after every resumption, and no iterator state has to be saved.
 """
 
 import collections
@@ -49,9 +49,9 @@ NO_AUGMENTATION = Augmentation()
 
 @dataclasses.dataclass(frozen=True)
 class _BatchLoader:
-    """A random-access sequence of (this host's part of a batch, what was skipped for it).
+    """A random-access sequence of (this host's part of a batch, the problems in it).
 
-    It is pickled into the worker processes, so everything in it must be.
+    It is pickled and sent to the worker processes, so all of its attributes must be picklable.
     """
 
     source: Source
@@ -63,9 +63,9 @@ class _BatchLoader:
     process_index: int
     process_count: int
     seed: int = 0
-    shared_memory: SharedImageMemory | None = None  # of a worker process
+    shared_memory: SharedImageMemory | None = None  # None without worker processes
     augmentation: Augmentation | None = None  # None: evaluation, no image may replace another
-    closes_at: int | None = None  # the step from which nothing is joined; None: never
+    closes_at: int | None = None  # the first step without joined examples; None: there is none
 
     def __post_init__(self) -> None:
         check_on_error(self.on_error)
@@ -113,7 +113,10 @@ class _BatchLoader:
         return self.augmentation.closed()
 
     def _load(self, loading: "_Loading", row: int, out: np.ndarray) -> tuple[Example, bool]:
-        """One example of a batch, its image in the top left of `out`, and whether it counts."""
+        """One example of a batch, and whether it is real.
+
+        Its image is written to the top left corner of `out`.
+        """
         planned = loading.planned
         index, epoch = int(planned.indices[row]), int(planned.epochs[row])
         if loading.augmentation is None:
@@ -136,10 +139,10 @@ class _BatchLoader:
         return self._limited(loading, example, index, joined=True), True
 
     def _readable(self, loading: "_Loading", index: int) -> Example:
-        """The example of an image that is augmented, held for the others of its group.
+        """The example of an image before augmentation, kept for the other rows of its group.
 
-        An unreadable image is replaced by the next readable one: the batch keeps its shape and
-        stays a function of its step.
+        An unreadable image is replaced by the next readable one, so that the batch keeps its shape
+        and remains a function of its step.
         """
         held = loading.held.get(index)
         if held is not None:
@@ -162,10 +165,10 @@ class _BatchLoader:
         return self.plan.resize.size((height, width), planned.canvas, planned.scale)
 
     def _at_least(self, loading: "_Loading", index: int) -> tuple[int, int] | None:
-        """The size at which decoding an image loses nothing, None for its full size."""
+        """The size at which decoding an image loses nothing; None for its full size."""
         zoom: float | None = 1.0
         if (augmentation := loading.augmentation) is not None:
-            draw = 0.0  # of no use without mosaics
+            draw = 0.0  # not used without mosaics
             if augmentation.mosaic:
                 draw = mosaic_draw(loading.planned, self.seed, self.source.image_id(index))
             zoom = augmentation.zoom(draw)
@@ -193,7 +196,7 @@ class _BatchLoader:
         if count <= self.max_boxes:
             return example
         name = self.source.describe(index)
-        if joined:  # one sentence for an image, whatever it is joined with
+        if joined:  # the sentence does not depend on the other images, so it is logged once
             told = (
                 f"{name}: joined with other images (mosaic, mixup, copy-paste) it has more objects "
                 f"than config.data.max_boxes={self.max_boxes}; the smallest are left out, raise it "
@@ -219,10 +222,10 @@ class _Loading:
     """A batch that is being loaded.
 
     Attributes:
-      planned: what is in it.
+      planned: the plan of the batch.
       augmentation: the random transforms at its step; None in an evaluation.
-      problems: what was skipped for it so far.
-      held: the decoded images of the rows that are joined with each other, by their index.
+      problems: the problems found so far.
+      held: the decoded examples of the rows that are joined with each other, by index.
     """
 
     planned: PlannedBatch
@@ -232,11 +235,10 @@ class _Loading:
 
 
 class BatchIterator(Iterator[Batch]):
-    """Iterates over batches; a context manager that ends its threads or workers.
+    """Iterator over batches, and context manager that ends its threads or worker processes.
 
-    What had to be left out on the way is appended to the source's `skipped`, once each, and counted
-    in the log.
-    After the last batch, an error or `close()` nothing is left running.
+    Problems that leave something out are appended to the source's `skipped`, each of them once, and
+    counted in the log. Nothing is left running after the last batch, an error or `close()`.
     """
 
     def __init__(self, loader: _BatchLoader, num_workers: int, prefetch: int) -> None:
@@ -262,7 +264,7 @@ class BatchIterator(Iterator[Batch]):
         """The next batch.
 
         Raises:
-          DataError: with the sentence about the file, wherever the batch was loaded.
+          DataError: a file cannot be read; the message is the same for threads and processes.
         """
         if self._iterator is None:
             raise StopIteration
@@ -270,7 +272,7 @@ class BatchIterator(Iterator[Batch]):
             batch, problems = next(self._iterator)
         except DataError as error:
             self.close()
-            # The traceback of a worker process says nothing that the sentence does not.
+            # The traceback of a worker process adds nothing to the message.
             raise DataError(str(error), error.kind) from None
         except BaseException:
             self.close()
@@ -292,15 +294,15 @@ class BatchIterator(Iterator[Batch]):
             )
 
     def close(self) -> None:
-        """Ends the threads and worker processes; harmless when repeated."""
+        """Ends the threads and worker processes; may be called repeatedly."""
         if self._iterator is not None:
             self._iterator.close()
             self._iterator = None
             self._reader.close()
             if self._num_workers > 0:
-                # The workers' queues lie in reference cycles with tens of semaphores, which must
-                # not be left to a collection at any moment: within multiprocessing's resource
-                # tracker, whose lock their release needs, it leaks them (with a warning).
+                # The workers' queues are in reference cycles with dozens of semaphores. If a later
+                # garbage collection frees them inside multiprocessing's resource tracker, whose
+                # lock their release needs, they leak (with a warning). So they are freed now.
                 gc.collect()
 
     def __enter__(self) -> Self:
@@ -324,10 +326,10 @@ def _grain_data_set(
     if num_workers == 0:
         options = grain.ReadOptions(num_threads=prefetch, prefetch_buffer_size=prefetch)
         return batches.to_iter_dataset(options)
-    # grain reads absl flags here, which nobody has parsed in a notebook or under pytest.
+    # grain reads absl flags here, which are not parsed in a notebook or under pytest.
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
-    # A worker loads its batches one after the other and holds `prefetch` of them ready.
+    # A worker loads its batches one after another and keeps `prefetch` of them ready.
     unbuffered = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     return batches.to_iter_dataset(unbuffered).mp_prefetch(
         grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=prefetch),
@@ -336,19 +338,19 @@ def _grain_data_set(
 
 
 def _prepare_worker(worker_index: int, worker_count: int) -> None:
-    """Prepares a worker process; the first call in it."""
+    """Prepares a worker process; it is called first in that process."""
     del worker_count
     set_worker_index(worker_index)
     cv2.setNumThreads(0)
     keep_freed_memory()
-    # A signal to the whole process group is for the main process, which then ends its workers.
+    # A signal to the whole process group is handled by the main process, which ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Ends this worker when the main process is gone, however it ended."""
+    """Ends this worker process as soon as the main process has ended, for whatever reason."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -375,27 +377,28 @@ def training_batches(
 
     Args:
       source: the data set.
-      plan: what is in each global batch.
-      seed: seed of the augmentation: an image draws from (seed, epoch, index).
+      plan: the images of each global batch.
+      seed: seed of the augmentation; the generator of an image is seeded by (seed, epoch, index).
       start_step: the first step; a resumed run starts where it stopped.
-      num_steps: how many batches to give.
-      max_boxes: Ground-truth slots of an image; of more objects the largest are kept, and the
-        image is counted among what was skipped.
+      num_steps: the number of batches.
+      max_boxes: ground-truth slots of an image; the largest of more objects are kept, and the
+        image is added to the source's `skipped`.
       augmentation: the random transforms.
-      total_steps: of the whole run, of which `augmentation.close_after` is a share; None: nothing
-        is closed.
+      total_steps: the steps of the whole run, of which `augmentation.close_after` is a share; None:
+        mosaic, mixup and copy-paste never end.
       on_error: 'raise', or 'skip' to replace an unreadable image by the next readable one.
-      process_index: this host's number.
-      process_count: how many hosts share a batch; host k gets the k-th equal part of its rows.
-      num_workers: worker processes; 0 loads in threads of this process.
-      prefetch: batches held ready, for each worker; at least 1.
+      process_index: the number of this host.
+      process_count: the number of hosts that share a batch; host k gets the k-th equal part of its
+        rows.
+      num_workers: number of worker processes; 0 loads in threads of this process.
+      prefetch: number of batches that each worker keeps ready, at least 1.
 
     Returns:
-      an iterator over `assemble_batch` dictionaries with this host's rows.
+      an iterator over the dictionaries of `assemble_batch` with the rows of this host.
 
     Raises:
       ValueError: the hosts cannot share the batch equally or `on_error` is unknown.
-      DataError: from the iteration, under `on_error='raise'`.
+      DataError: raised by the iteration, if an image cannot be read under `on_error='raise'`.
     """
     closes_at = None if total_steps is None else round(augmentation.close_after * total_steps)
     loader = _BatchLoader(
@@ -425,25 +428,25 @@ def evaluation_batches(
     num_workers: int = 0,
     prefetch: int = 2,
 ) -> BatchIterator:
-    """Loads every image once, not augmented, in the batches of an `EvaluationPlan`.
+    """Loads every image once, without augmentation, in the batches of an `EvaluationPlan`.
 
     Args:
       source: the data set.
       plan: the evaluation plan.
-      max_boxes: Ground-truth slots of an image; of more objects the largest are kept, and the
-        image is counted among what was skipped.
-      on_error: 'raise', or 'skip' to give an unreadable image's row as not real.
-      process_index: this host's number.
-      process_count: how many hosts share a batch.
-      num_workers: worker processes; 0 loads in threads of this process.
-      prefetch: batches held ready, for each worker; at least 1.
+      max_boxes: ground-truth slots of an image; the largest of more objects are kept, and the
+        image is added to the source's `skipped`.
+      on_error: 'raise', or 'skip' to mark the row of an unreadable image as not real.
+      process_index: the number of this host.
+      process_count: the number of hosts that share a batch.
+      num_workers: number of worker processes; 0 loads in threads of this process.
+      prefetch: number of batches that each worker keeps ready, at least 1.
 
     Returns:
-      an iterator as `training_batches`; rows with `is_real` False must not be evaluated.
+      an iterator as from `training_batches`; rows with `is_real` False must not be evaluated.
 
     Raises:
       ValueError: the hosts cannot share the batch equally or `on_error` is unknown.
-      DataError: from the iteration, under `on_error='raise'`.
+      DataError: raised by the iteration, if an image cannot be read under `on_error='raise'`.
     """
     loader = _BatchLoader(
         source=source,

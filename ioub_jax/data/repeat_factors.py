@@ -1,8 +1,8 @@
 """Repeat-factor sampling, which repeats images with rare classes (LVIS, arXiv 1908.03195).
 
 An image has the factor `r_i = max over its classes c of max(1, sqrt(t / f_c))`, where f_c is the
-share of the images that have class c. A factor is no whole number: in every epoch it is rounded up
-or down, so that over epochs an image comes r_i times on average.
+share of the images that have class c. Factors are not whole numbers. They are rounded up or down in
+every epoch, so that an image occurs r_i times per epoch on average.
 """
 
 import numpy as np
@@ -13,15 +13,15 @@ from ioub_jax.data.sources.annotations import Annotations
 def images_of_classes(
     annotations: Annotations, learned: np.ndarray, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of an image and a class in it, each pair once.
+    """Pairs of an image and a class that occurs in it, each pair once.
 
     Args:
-      annotations: of n images.
-      learned: bool `[m]`, the objects that are learned: others do not count.
-      num_classes: C.
+      annotations: the objects of n images.
+      learned: bool `[m]`, whether each object is learned; others do not count.
+      num_classes: C, the number of classes.
 
     Returns:
-      int64 `[p]`, the image of each pair, rising; int64 `[p]`, its class.
+      int64 `[p]`, the image of each pair, ascending; int64 `[p]`, its class.
     """
     images = np.repeat(np.arange(len(annotations)), annotations.counts)[learned]
     pairs = np.unique(images * num_classes + annotations.labels[learned])
@@ -34,14 +34,14 @@ def repeat_factors(
     """Repeat factor of each image in an epoch.
 
     Args:
-      images: int64 `[p]`, as `images_of_classes`.
-      labels: int64 `[p]`, likewise.
-      num_images: n.
-      num_classes: C.
-      threshold: t, a share of the images: classes in fewer of them come more often.
+      images: int64 `[p]`, the images from `images_of_classes`.
+      labels: int64 `[p]`, the classes from `images_of_classes`.
+      num_images: n, the number of images.
+      num_classes: C, the number of classes.
+      threshold: t, a share of the images; images with classes below it are repeated.
 
     Returns:
-      float64 `[n]`, at least 1; 1 of an image without objects.
+      float64 `[n]`, at least 1; 1 for images without objects.
     """
     shares = np.bincount(labels, minlength=num_classes) / max(num_images, 1)
     of_classes = np.sqrt(threshold / np.maximum(shares, np.finfo(float).tiny))
@@ -51,17 +51,16 @@ def repeat_factors(
 
 
 def rounded(factors: np.ndarray, total: int, rng: np.random.Generator) -> np.ndarray:
-    """Whole numbers with a given sum, each a factor rounded up or down.
+    """Whole numbers with a given sum, each of them a factor rounded up or down.
 
-    All are rounded by one draw (systematic sampling): what is up for one is down for another, so
-    that an epoch is as long as any other. In a new order each time, since neighbours would
-    otherwise be up or down together.
+    All factors are rounded by a single random number (systematic sampling), so that all epochs have
+    the same length. The order of the factors is random too, since the rounding of neighbours would
+    otherwise be correlated in the same way in every epoch.
 
     Args:
-      factors: float64 `[n]`, at least 1. What they are above 1 is scaled, so that `total` is the
-        sum of all.
-      total: the sum, that of the factors rounded.
-      rng: of the epoch.
+      factors: float64 `[n]`, at least 1. The parts above 1 are scaled so that the sum is `total`.
+      total: the sum of the result, which is the rounded sum of the factors.
+      rng: the generator of the epoch.
 
     Returns:
       int64 `[n]`, at least 1.

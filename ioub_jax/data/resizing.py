@@ -1,4 +1,4 @@
-"""Size of an image, its canvas, and the share of padding on the canvas."""
+"""Size of an image on its canvas, choice of the canvas, and share of padding."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import numpy as np
 
 from ioub_jax.data.transforms import fitted_size, short_side_size
 
-#: Those that are chosen; "zoom" is that of tiles.
+#: The modes that can be configured; "zoom" is the mode of tiles.
 MODES = ("fit", "short_side", "stretch")
 Size = tuple[int, int]  # height and width
 
@@ -18,12 +18,12 @@ class Resize:
 
     Attributes:
       mode: 'fit', the largest size of the same aspect ratio that fits the canvas; 'short_side',
-        the shorter side becomes `short_side` unless the longer would exceed `long_side`;
-        'stretch', the size of the canvas; 'zoom', as for tiles, `zoom` times the size of the
-        image, as 'fit' where that does not fit the canvas.
-      short_side: in pixels, for 'short_side'.
-      long_side: in pixels, for 'short_side'.
-      zoom: for 'zoom'.
+        the shorter side becomes `short_side` unless the longer one would exceed `long_side`;
+        'stretch', the size of the canvas; 'zoom', for tiles, `zoom` times the size of the image.
+        Sizes that exceed the canvas are replaced by those of 'fit'.
+      short_side: length of the shorter side in pixels, for 'short_side'.
+      long_side: largest length of the longer side in pixels, for 'short_side'.
+      zoom: factor of the size, for 'zoom'.
 
     Raises:
       ValueError: the mode is unknown or the sides are not in order.
@@ -44,7 +44,7 @@ class Resize:
             )
 
     def enlarged(self, factor: float) -> "Resize":
-        """The rule that makes images larger by a factor, on canvases enlarged alike."""
+        """The rule for canvases enlarged by a factor, which enlarges images by the same factor."""
         short, long = (max(round(side * factor), 1) for side in (self.short_side, self.long_side))
         return dataclasses.replace(self, short_side=short, long_side=long, zoom=self.zoom * factor)
 
@@ -57,7 +57,7 @@ class Resize:
           scale: a factor of the size, at most 1.
 
         Returns:
-          height and width, nowhere larger than the canvas.
+          height and width, at most those of the canvas.
         """
         if self.mode == "stretch":
             return canvas
@@ -73,9 +73,9 @@ class Resize:
     def assign(self, sizes: np.ndarray, canvases: Sequence[Size]) -> np.ndarray:
         """The canvas of each image.
 
-        For 'short_side' that is the smallest canvas that holds the image at its size, or else the
-        one that it fits at the largest scale. For the others it is the canvas of the nearest
-        aspect ratio.
+        For 'short_side' it is the smallest canvas that holds the image at its size. If there is
+        none, it is the canvas that the image fits at the largest scale. For the other modes it is
+        the canvas with the nearest aspect ratio.
 
         Args:
           sizes: `[n, 2]`, height and width of each image.
@@ -90,14 +90,14 @@ class Resize:
             wanted = np.log(images[:, 0] / images[:, 1])
             return np.abs(wanted[:, None] - np.log(shapes[:, 0] / shapes[:, 1])).argmin(axis=1)
         targets = self._targets(sizes)
-        # A canvas that holds the image has a fit of 1; among those the smallest wins.
+        # A canvas that holds the image has a fit of 1. The smallest of those is chosen.
         fits = np.minimum((shapes / targets[:, None]).min(axis=-1), 1.0)
         area = shapes.prod(axis=1)
         best = fits == fits.max(axis=1, keepdims=True)
         return np.where(best, area, np.inf).argmin(axis=1)
 
     def _targets(self, sizes: np.ndarray) -> np.ndarray:
-        """float64 `[n, 2]`: the sizes that 'short_side' asks for, whatever the canvas."""
+        """The sizes for 'short_side' regardless of the canvas: float64 `[n, 2]`."""
         unique, inverse = np.unique(np.asarray(sizes), axis=0, return_inverse=True)
         targets = [
             short_side_size((int(height), int(width)), self.short_side, self.long_side)
@@ -115,7 +115,7 @@ def padding_share(sizes: np.ndarray, canvases: Sequence[Size], resize: Resize) -
       resize: how images are scaled.
 
     Returns:
-      0 where the images fill their canvases; 1 where there is as much padding as image.
+      0 if the images fill their canvases; 1 if there are as many padding pixels as image pixels.
     """
     unique, counts = np.unique(np.asarray(sizes), axis=0, return_counts=True)
     canvas_of = resize.assign(unique, canvases)
@@ -131,23 +131,22 @@ def padding_share(sizes: np.ndarray, canvases: Sequence[Size], resize: Resize) -
 def suggest_canvases(
     sizes: np.ndarray, resize: Resize, count: int, multiple: int = 32
 ) -> tuple[Size, ...]:
-    """The canvases that pad the least, for images resized by their short side.
+    """The canvases with the least padding, for images resized by their short side.
 
-    Images are put in the order of their aspect ratio and cut into at most `count` groups, each with
-    the smallest canvas that holds all of it; of all such cuts the best is found by dynamic
-    programming.
+    Images are sorted by their aspect ratio and split into at most `count` groups. Each group has
+    the smallest canvas that holds all of its images. Dynamic programming finds the best split.
 
     Args:
       sizes: `[n, 2]`, height and width of each image.
       resize: how images are scaled; its mode must be 'short_side'.
-      count: the most canvases.
-      multiple: what the sides of a canvas are a multiple of.
+      count: the largest number of canvases.
+      multiple: the sides of a canvas are multiples of this number.
 
     Returns:
       at most `count` heights and widths, from the widest to the tallest.
 
     Raises:
-      ValueError: the mode is another: with those, the canvases decide the sizes.
+      ValueError: the mode is not 'short_side'; in the other modes the size depends on the canvas.
     """
     if resize.mode != "short_side":
         raise ValueError(
@@ -158,8 +157,8 @@ def suggest_canvases(
     order = np.argsort(shapes[:, 0] / shapes[:, 1], kind="stable")
     shapes, weights = shapes[order], weights[order]
     total = len(shapes)
-    # best[k][j]: fewest pixels for the first j shapes on k canvases; cut[k][j]: where the last of
-    # those canvases begins.
+    # best[k][j]: fewest pixels for the first j shapes on k canvases; cut[k][j]: the first shape on
+    # the last of those canvases.
     best = np.full((count + 1, total + 1), np.inf)
     best[0, 0] = 0.0
     cut = np.zeros((count + 1, total + 1), np.int64)

@@ -1,9 +1,8 @@
 """Transfer of batches from worker processes, with images in reusable shared memory.
 
-The images of a batch are tens of megabytes. Fresh shared memory has to be cleared by the system,
-page by page, which takes a good part of the time that decoding and resizing them does; here a
-worker keeps a few pieces of it and writes the next batch where an old one was, once that was copied
-out.
+The images of a batch have tens of megabytes. The system clears new shared memory page by page,
+which takes a considerable part of the time for decoding and resizing the images. Each worker
+therefore keeps a few pieces of shared memory, and reuses a piece after its batch was copied out.
 """
 
 import dataclasses
@@ -14,19 +13,19 @@ from typing import Any
 
 import numpy as np
 
-# The first byte of a piece says whether it holds a batch; the images begin at a cache line.
+# The first byte of a piece says whether it holds a batch. The images begin at the next cache line.
 _FREE, _IN_USE = 0, 1
 _HEADER = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class SharedBatch:
-    """A batch as it is sent, small whatever the size of its images.
+    """A batch as it is sent to the main process, without its images.
 
     Attributes:
-      name: of the shared memory with the images.
-      shape: of the images.
-      others: the batch's other arrays.
+      name: the name of the shared memory with the images.
+      shape: the shape of the images.
+      others: the other arrays of the batch.
     """
 
     name: str
@@ -38,10 +37,10 @@ class SharedImageMemory:
     """The pieces of shared memory that worker processes write images into.
 
     Args:
-      size: bytes of the largest batch of images.
+      size: number of bytes of the largest batch of images.
 
     Attributes:
-      prefix: what the names of all pieces begin with.
+      prefix: the prefix of the names of all pieces.
     """
 
     def __init__(self, size: int) -> None:
@@ -50,11 +49,18 @@ class SharedImageMemory:
         self._pieces: list[SharedMemory] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        """State without the pieces of memory, since another process has its own."""
+        """The state without the pieces of memory, since every process has its own pieces."""
         return self.__dict__ | {"_pieces": []}
 
     def take(self, shape: tuple[int, ...]) -> tuple[str, np.ndarray]:
-        """The name of a piece that is no longer read, and uint8 images of a shape in it."""
+        """Takes a free piece of memory.
+
+        Args:
+          shape: the shape of the images.
+
+        Returns:
+          the name of the piece, and a uint8 array of that shape in it.
+        """
         piece = next((piece for piece in self._pieces if _bytes(piece)[0] == _FREE), None)
         if piece is None:
             name = _name(self.prefix, _worker_index, len(self._pieces))
@@ -65,11 +71,11 @@ class SharedImageMemory:
 
 
 class SharedBatchReader:
-    """Takes batches out of the workers' shared memory.
+    """Reads batches from the shared memory of the workers.
 
     Args:
-      prefix: of the `SharedImageMemory`.
-      num_workers: how many workers have pieces of it.
+      prefix: the prefix of the `SharedImageMemory`.
+      num_workers: the number of workers, each of which has its own pieces.
     """
 
     def __init__(self, prefix: str, num_workers: int) -> None:
@@ -78,18 +84,21 @@ class SharedBatchReader:
         self._pieces: dict[str, SharedMemory] = {}
 
     def read(self, batch: SharedBatch) -> dict[str, np.ndarray]:
-        """The batch in memory of this process; its worker may use the shared memory again."""
+        """Copies a batch into the memory of this process, and frees the shared memory for reuse."""
         piece = self._pieces.get(batch.name)
         if piece is None:
             piece = self._pieces[batch.name] = SharedMemory(batch.name)
-            # Without its name the memory ends with the two processes, however they end.
+            # Without a name the memory is freed when both processes end, for whatever reason.
             piece.unlink()
         images = np.array(_images(piece, batch.shape))
         _bytes(piece)[0] = _FREE
         return {"image": images, **batch.others}
 
     def close(self) -> None:
-        """Frees all pieces, including those of batches never read; the workers have ended."""
+        """Frees all pieces, including those of batches that were never read.
+
+        It must be called after the workers have ended.
+        """
         for worker in range(self._num_workers):
             for number in itertools.count():
                 name = _name(self._prefix, worker, number)
@@ -106,12 +115,12 @@ class SharedBatchReader:
         self._pieces.clear()
 
 
-# Which of the workers this process is.
+# The number of this worker process.
 _worker_index = 0
 
 
 def set_worker_index(index: int) -> None:
-    """Tells a worker process its number, from 0, before it takes a piece."""
+    """Sets the number of this worker process, from 0; to be called before it takes a piece."""
     global _worker_index
     _worker_index = index
 

@@ -1,12 +1,12 @@
 """The data augmentation of SSD (Liu et al. 2016, arXiv 1512.02325, sections 2.2 and 3.6).
 
-It goes `photometric_distortion`, `expand`, `minimum_iou_crop`, then a resize to the network's
-square and a flip. The constants are those of the authors' Caffe scripts, which mmdetection and
-torchvision share. Where the three differ, these functions do as mmdetection, with which the SSD of
-the IoU-balanced losses was trained; each says what the others do.
+The order is `photometric_distortion`, `expand`, `minimum_iou_crop`, then a resize to the network's
+square input and a flip. The constants are those of the authors' Caffe scripts, which mmdetection
+and torchvision share. Where the three differ, these functions follow mmdetection, with which the
+SSD of the IoU-balanced losses was trained; the docstrings describe the differences.
 
-As in `transforms`, nothing changes its input, and how many numbers are drawn depends neither on
-the image nor on the options.
+As in `transforms`, no function changes its input, and the number of random numbers depends neither
+on the image nor on the options.
 """
 
 import dataclasses
@@ -26,25 +26,27 @@ _MINIMUM_IOUS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 _SMALLEST_SCALE = 0.3
 _LARGEST_ASPECT_RATIO = 2.0
 _TRIALS = 50
-# Even odds that a step is done at all.
+# Probability that a transform is applied.
 _PROBABILITY = 0.5
 
 
 def photometric_distortion(example: Example, rng: np.random.Generator) -> Example:
     """Changes brightness, contrast, saturation, hue and the order of the channels at random.
 
-    Each has probability 1/2: brightness by -32 to 32, contrast by a factor of 0.5 to 1.5 either
-    before or after the colours, saturation by a factor of 0.5 to 1.5, hue by -18 to 18 degrees, a
-    random order of the channels. Levels stay bytes, clipped as in Caffe, so a bright image may wash
-    out; mmdetection goes on with floats beyond 255. Caffe's SSD never reorders the channels, and
-    its hue of 18 is in OpenCV's 8-bit units of 2 degrees.
+    Each change has probability 1/2: brightness by -32 to 32, contrast by a factor of 0.5 to 1.5
+    either before or after the colours, saturation by a factor of 0.5 to 1.5, hue by -18 to 18
+    degrees, and a random order of the channels. Levels are clipped to bytes after every change as
+    in Caffe, so a bright image may be overexposed; mmdetection continues with floats beyond 255.
+    Caffe's SSD never reorders the channels, and its hue of 18 is in OpenCV's 8-bit units of 2
+    degrees.
 
     Args:
       example: the example.
-      rng: gives five gates, four amounts, the place of the contrast and an order of channels.
+      rng: the generator; drawn are five decisions, four amounts, the position of the contrast and
+        an order of the channels.
 
     Returns:
-      the example with another image; its objects stay.
+      the example with the new image and the same objects.
     """
     done = rng.random(5) < _PROBABILITY
     amounts = np.where(done[:4], rng.uniform(-1.0, 1.0, 4), 0.0)
@@ -69,20 +71,20 @@ def expand(
     max_ratio: float = 4.0,
     colour: tuple[int, ...],
 ) -> Example:
-    """Puts the image somewhere on a larger canvas of one colour, which makes its objects small.
+    """Places the image at random on a larger canvas of one colour, which makes its objects small.
 
-    With probability 1/2 the sides are multiplied by a ratio uniform in [1, max_ratio]; the result
-    has up to `max_ratio` squared times the pixels until it is cropped or resized.
+    With probability 1/2 the sides are multiplied by a ratio uniform in [1, max_ratio]. The result
+    has up to `max_ratio` squared times as many pixels until it is cropped or resized.
 
     Args:
       example: the example.
-      rng: gives four numbers.
+      rng: the generator; four numbers are drawn from it.
       max_ratio: the largest ratio, at least 1.
-      colour: of the canvas, a number for each channel: the mean colour of the images that the
-        backbone was trained on.
+      colour: the colour of the canvas, a number for each channel; usually the mean colour of the
+        images that the backbone was trained on.
 
     Returns:
-      the example on its canvas, its boxes shifted.
+      the example on its canvas, with shifted boxes.
     """
     image = pixels(example)
     height, width = image.shape[:2]
@@ -103,20 +105,20 @@ def minimum_iou_crop(example: Example, rng: np.random.Generator) -> Example:
     """Crops a random window that overlaps every object enough, or keeps the whole image.
 
     One of seven modes is chosen: the whole image, or a window whose IoU with each object is at
-    least 0, 0.1, 0.3, 0.5, 0.7 or 0.9. A window's sides are each uniform in 0.3 to 1 of the image's
-    and neither is more than twice the other; the centre of some object is inside. A mode of which
-    no window in 50 is like that gives way to another.
+    least 0, 0.1, 0.3, 0.5, 0.7 or 0.9. Each side of a window is uniform in 0.3 to 1 of the image's
+    side, neither side is more than twice the other, and the window contains the centre of at least
+    one object. If none of 50 windows satisfies this, another mode is chosen.
 
-    Objects stay if their centre is inside, clipped to the window. Crowds and regions to ignore,
-    which are no objects, have no say in the choice and keep what is visible of them. In an image
-    without objects every window will do.
+    Objects whose centre is inside of the window are kept and clipped to it. Crowds and regions to
+    ignore do not count as objects: they do not affect the choice, and their visible parts are kept.
+    In an image without objects every window is suitable.
 
     In Caffe and torchvision it suffices that one object has the IoU. Caffe draws the area and the
     aspect ratio of the window instead of its sides; torchvision tries 40 windows.
 
     Args:
       example: the example.
-      rng: gives an order of the modes and 50 windows for each.
+      rng: the generator; drawn are an order of the modes and 50 windows for each mode.
 
     Returns:
       the cropped example.
@@ -150,7 +152,7 @@ def _random_windows(draws: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _suitable(windows: np.ndarray, objects: np.ndarray, minimum_iou: float) -> np.ndarray:
-    """True where a window overlaps every object enough and has some object's centre: bool `[n]`."""
+    """Whether each window overlaps all objects enough and has an object's centre: bool `[n]`."""
     if not len(objects):
         return np.ones(len(windows), bool)
     enough = _ious(windows, objects).min(axis=1) >= minimum_iou
@@ -158,7 +160,7 @@ def _suitable(windows: np.ndarray, objects: np.ndarray, minimum_iou: float) -> n
 
 
 def _ious(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """IoU of each of n windows, none of them empty, with each of k boxes: `[n, k]`."""
+    """IoU of each of n non-empty windows with each of k boxes: `[n, k]`."""
     first, second = windows[:, None, :], boxes[None, :, :]
     shared = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(
         first[..., :2], second[..., :2]
@@ -169,7 +171,7 @@ def _ious(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _centres_inside(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """True where a window has the centre of a box inside it: bool `[n, k]`."""
+    """Whether each window contains the centre of each box: bool `[n, k]`."""
     centres = ((boxes[:, :2] + boxes[:, 2:]) / 2)[None, :, :]
     inwards = (centres - windows[:, None, :2], windows[:, None, 2:] - centres)
     return np.concatenate(inwards, axis=-1).min(axis=-1) > 0

@@ -1,7 +1,7 @@
 """Images per second of the input pipeline, stage by stage and as a whole.
 
-Everything is measured on training images, in the order of their batch plan, beside the least that
-any loader must do: a single-threaded loop of `cv2.imdecode` and `cv2.resize`.
+Everything is measured on training images, in the order of their batch plan. The reference is the
+least that any loader must do: a single-threaded loop of `cv2.imdecode` and `cv2.resize`.
 """
 
 import itertools
@@ -31,9 +31,9 @@ class Rate(NamedTuple):
     """Images per second.
 
     Attributes:
-      wall: of a second by the clock.
-      cpu: of a second of the processors, worker processes included; infinite where they have
-        taken less than their clock shows.
+      wall: images per second of elapsed time.
+      cpu: images per second of CPU time, including worker processes; infinite if the CPU time is
+        below the resolution of its clock.
     """
 
     wall: float
@@ -44,10 +44,10 @@ class InputBenchmark:
     """The first images of a training, and the benchmarks on them.
 
     Args:
-      source: training images; they must be files.
-      plan: their batches.
-      num_batches: how many batches are looked at; their images are held decoded, in memory.
-      seed: as for `training_batches`, like the others.
+      source: the training images, which must be files.
+      plan: the plan of their batches.
+      num_batches: the number of batches; their decoded images are kept in memory.
+      seed: the seed of the augmentation, as for `pipeline.training_batches`.
       max_boxes: ground-truth slots of an image.
       augmentation: the random transforms.
       on_error: 'raise' or 'skip'.
@@ -86,7 +86,7 @@ class InputBenchmark:
             )
 
     def __len__(self) -> int:
-        """The number of images, repeated ones included."""
+        """The number of images, including repeated ones."""
         return len(self._indices)
 
     def _original(self, position: int) -> Size:
@@ -97,7 +97,7 @@ class InputBenchmark:
         return self._plan.resize.size(self._original(position), self._canvases[position])
 
     def bare_loop(self) -> Rate:
-        """The rate of reading, `cv2.imdecode` and `cv2.resize` to the sizes of the training."""
+        """The rate of reading, `cv2.imdecode` and `cv2.resize` to the sizes of training."""
 
         def work() -> None:
             for position, path in enumerate(self._paths):
@@ -161,7 +161,7 @@ class InputBenchmark:
         return scale_to_image(self._source.annotations(self._indices[position]), image, size)
 
     def _rate(self, work: Callable[[], Any]) -> Rate:
-        """The rate of a piece of work over all images; OpenCV on one thread, as in a worker."""
+        """The rate of a task on all images; OpenCV uses one thread, as in a worker process."""
         threads = cv2.getNumThreads()
         cv2.setNumThreads(0)
         try:
@@ -175,15 +175,14 @@ class InputBenchmark:
         return Rate(len(self) / wall, len(self) / cpu if cpu > 0.0 else float("inf"))
 
     def whole_pipeline(self, workers: int) -> tuple[Rate, float]:
-        """The rate of the training's own batches, and their memory.
+        """The rate of the batches of training, and the memory of a worker.
 
         Args:
-          workers: worker processes; 0 loads in threads of this one.
+          workers: number of worker processes; 0 loads in threads of this process.
 
         Returns:
-          the rate once the workers are up and every one has given its first batch, and the MiB of
-          the largest resident memory of a worker (0 without workers, and where the system does
-          not tell).
+          the rate after all workers have started and returned their first batch; and the largest
+          resident memory of a worker in MiB, which is 0 without workers or if it is unknown.
         """
         warm_up = max(2 * workers, 2)
         steps = warm_up + self._num_batches
@@ -212,7 +211,7 @@ def _consume(batches: Iterator[Any], count: int) -> None:
 
 
 def _resident_mib(process: Any) -> float:
-    """The largest resident memory that a process has had, from Linux."""
+    """The largest resident memory of a process so far in MiB, from Linux's proc file system."""
     try:
         status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
     except OSError:
@@ -222,14 +221,14 @@ def _resident_mib(process: Any) -> float:
 
 
 def _cpu_seconds() -> float:
-    """CPU seconds of this process and its workers, while these live, from Linux."""
+    """CPU seconds of this process and its living workers, from Linux's proc file system."""
     seconds = time.process_time()
     for process in multiprocessing.active_children():
         try:
             status = pathlib.Path(f"/proc/{process.pid}/stat").read_text()
         except OSError:
             continue
-        # Behind the name, which may have blanks: fields 14 and 15 of proc_pid_stat(5).
+        # Fields 14 and 15 of proc_pid_stat(5), counted after the name, which may contain blanks.
         user, system = status.rpartition(")")[2].split()[11:13]
         seconds += (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
     return seconds

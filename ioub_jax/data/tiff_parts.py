@@ -1,11 +1,11 @@
-"""Strips or tiles of a TIFF as a small TIFF of their own, without decoding pixels."""
+"""Strips or tiles of a TIFF, copied to a smaller TIFF without decoding pixels."""
 
 import dataclasses
 import struct
 from collections.abc import Sequence
 from typing import BinaryIO
 
-# Bytes of a value of each type.
+# Type of a tag -> number of bytes of a value.
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8, 17: 8}
 _NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _SHORT, _LONG = 3, 4
@@ -23,11 +23,12 @@ _SHORT, _LONG = 3, 4
     _TILE_OFFSETS,
     _TILE_COUNTS,
 ) = 256, 257, 259, 273, 274, 278, 279, 284, 322, 323, 324, 325
-# What says what the values mean: bits, colours, fill order, samples, predictor, palette, extra
-# samples, sample format, JPEG's tables, YCbCr's coefficients, subsampling, positions and white.
+# Tags that determine the meaning of the values: bits, colours, fill order, samples, predictor,
+# palette, extra samples, sample format, JPEG's tables, YCbCr's coefficients, subsampling, positions
+# and white.
 _KEPT = (258, 262, 266, 277, 317, 320, 338, 339, 347, 529, 530, 531, 532)
 _OLD_JPEG = 6
-_MOST_BYTES = 1 << 28  # of one tag
+_MOST_BYTES = 1 << 28  # the largest size of a tag's values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +37,12 @@ class TiffParts:
 
     Attributes:
       size: height and width of the image.
-      order: '<' or '>', the order of bytes.
-      is_tiled: whether it has tiles, several of which may be beside each other.
-      part: height and width of a strip or a tile.
-      offsets: where each begins in the file.
-      counts: bytes of each.
-      kept: the tags that the small file has, too: number, type, count of values, bytes.
+      order: '<' or '>', the byte order.
+      is_tiled: whether the image has tiles, several of which may lie side by side, or strips.
+      part: height and width of a strip or tile.
+      offsets: position of each strip or tile in the file.
+      counts: number of bytes of each strip or tile.
+      kept: the tags to copy to the small file: number, type, count of values, bytes.
     """
 
     size: tuple[int, int]
@@ -54,19 +55,19 @@ class TiffParts:
 
     @property
     def end(self) -> int:
-        """Least number of bytes of a complete file."""
+        """The smallest number of bytes of a complete file."""
         return max(map(sum, zip(self.offsets, self.counts, strict=True)))
 
     def file_of(self, file: BinaryIO, start: int, stop: int) -> tuple[int, bytes]:
-        """The strips or tiles that contain some rows.
+        """The strips or tiles that contain the given rows, as a small TIFF.
 
         Args:
           file: the whole image.
           start: the first row.
-          stop: the row behind the last one.
+          stop: the row after the last one.
 
         Returns:
-          which row is the first of the small TIFF, and that file.
+          the row of the image that is the first row of the small TIFF, and the small TIFF.
         """
         height, width = self.size
         across = -(-width // self.part[1])
@@ -79,7 +80,7 @@ class TiffParts:
         return first * self.part[0], self._written(rows, contents)
 
     def _written(self, rows: int, contents: Sequence[bytes]) -> bytes:
-        """A TIFF of that many rows."""
+        """A TIFF with the given number of rows, from the contents of its strips or tiles."""
         numbers = {_IMAGE_WIDTH: [self.size[1]], _IMAGE_LENGTH: [rows]}
         offsets, counts = _STRIP_OFFSETS, _STRIP_COUNTS
         if self.is_tiled:
@@ -108,7 +109,10 @@ class TiffParts:
 def _directory(
     order: str, tags: Sequence[tuple[int, int, int, bytes]], outside: int
 ) -> tuple[bytes, bytes]:
-    """The entries of tags, and the values that do not fit into them, to be put at `outside`."""
+    """The directory of tags, and the values that do not fit into its entries.
+
+    The latter must be placed at the position `outside` of the file.
+    """
     entries, others = struct.pack(f"{order}H", len(tags)), b""
     for tag, kind, count, values in tags:
         entries += struct.pack(f"{order}HHI", tag, kind, count)
@@ -121,10 +125,10 @@ def _directory(
 
 
 def read_parts(file: BinaryIO) -> TiffParts | None:
-    """Positions of the parts of an image; None if it is not a TIFF that can be taken apart.
+    """Positions of the parts of an image; None if it is not a TIFF that can be split.
 
-    These are those that are to be turned, whose bands lie apart, or that are coded as JPEG in the
-    way of before 1995.
+    A TIFF cannot be split if it has an orientation other than upright, if its bands are stored
+    separately, or if it uses the old JPEG compression from before 1995.
 
     Args:
       file: the image, at its beginning.
@@ -170,7 +174,7 @@ def _read_tags(file: BinaryIO) -> tuple[str, dict[int, tuple[int, int, bytes]]]:
     """The byte order, and tag -> (type, count of values, their bytes) of the first page.
 
     Raises:
-      KeyError, ValueError, struct.error: it is no TIFF.
+      KeyError, ValueError, struct.error: the file is not a valid TIFF.
     """
     order = {b"II": "<", b"MM": ">"}[file.read(2)]
     version = struct.unpack(f"{order}H", file.read(2))[0]

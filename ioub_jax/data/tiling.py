@@ -7,23 +7,23 @@ import numpy as np
 from ioub_jax.data.sources.annotations import Annotations
 
 Size = tuple[int, int]  # height and width
-_MOST_TILES = 5_000_000  # of a data set; their places alone are 300 MB
+_MOST_TILES = 5_000_000  # in a data set; their positions alone take 300 MB
 
 
 @dataclasses.dataclass(frozen=True)
 class Tiling:
     """The rule by which images are cut into overlapping square tiles.
 
-    The tiles cover the image and lie inside of it: the last one of a row or a column is moved back
-    to the border. An image that is shorter than a tile along a side has one tile there, as long as
-    the image. Two neighbours share at least `overlap` of their side, so an object whose sides are
-    no longer than that lies whole in at least one tile.
+    The tiles cover the image and lie inside of it: the last tile of a row or column is moved back
+    to the border. If an image is shorter than a tile along a side, it has one tile along that side,
+    which is as long as the image. Neighbouring tiles share at least `overlap` of their side, so an
+    object whose sides are no longer than that lies completely in at least one tile.
 
     Attributes:
       size: side of a tile in pixels of the image.
-      overlap: share of the side that neighbours have in common, at least.
-      visibility: share of an object's box from which what a tile shows of it is an object there;
-        what shows less is a region to ignore, never background.
+      overlap: smallest share of the side that neighbouring tiles have in common.
+      visibility: share of an object's box that a tile must show to count it as an object; with
+        less, it is a region to ignore, never background.
       zoom: pixels of the network's input per pixel of the image.
 
     Raises:
@@ -63,7 +63,10 @@ class Tiling:
 
     @property
     def shared(self) -> int:
-        """Least overlap of neighbours in pixels: the longest side that is sure to be whole."""
+        """Smallest overlap of neighbouring tiles in pixels.
+
+        Objects with no longer side lie completely in at least one tile.
+        """
         return min(int(np.ceil(self.size * self.overlap - 1e-9)), self.size - 1)
 
     def starts(self, length: int) -> np.ndarray:
@@ -74,14 +77,14 @@ class Tiling:
         return np.minimum(np.arange(count) * self.stride, length - self.size)
 
     def count(self, size: Size) -> int:
-        """Number of tiles of an image with a height and a width."""
+        """Number of tiles of an image of the given height and width."""
         return len(self.starts(size[0])) * len(self.starts(size[1]))
 
     def windows(self, size: Size) -> np.ndarray:
-        """The tiles of an image of a height and a width.
+        """The tiles of an image of the given height and width.
 
         Returns:
-          int64 `[t, 4]` xyxy in pixels of the image, row by row from the top, each from the left.
+          int64 `[t, 4]` xyxy in pixels of the image, in rows from the top, each row from the left.
         """
         top, left = (
             axis.reshape(-1) for axis in np.meshgrid(*map(self.starts, size), indexing="ij")
@@ -91,7 +94,7 @@ class Tiling:
         return np.stack([left, top, right, bottom], axis=1)
 
     def __str__(self) -> str:
-        """One line for people: '640 with an overlap of 20 %'."""
+        """The rule in words: '640 pixels with an overlap of 20 %'."""
         zoomed = "" if self.zoom == 1 else f", seen at {self.zoom:g} times their size"
         return f"{self.size} pixels with an overlap of {100 * self.overlap:g} %{zoomed}"
 
@@ -101,12 +104,12 @@ class Tiles:
     """The tiles of n images, t in all, and the objects in each.
 
     Attributes:
-      images: int64 `[t]`, ascending, the image of each.
-      windows: int64 `[t, 4]` xyxy in pixels of that image.
-      annotations: their objects, boxes in pixels of the tile. An object that lies in several tiles
-        is in each of them. `image_ids` are the positions of the tiles.
-      objects: int64 `[m]`, which object of the images each one is (of).
-      shown: float32 `[m]`, which share of its box the tile shows.
+      images: int64 `[t]`, ascending, the image of each tile.
+      windows: int64 `[t, 4]` xyxy of each tile in pixels of its image.
+      annotations: the objects of the tiles, with boxes in pixels of the tile. An object that lies
+        in several tiles occurs in each of them. `image_ids` are the positions of the tiles.
+      objects: int64 `[m]`, for each object of a tile, its position among the objects of the images.
+      shown: float32 `[m]`, for each object of a tile, the share of its box that the tile shows.
     """
 
     images: np.ndarray
@@ -116,28 +119,32 @@ class Tiles:
     shown: np.ndarray
 
     def whole_somewhere(self, count: int) -> np.ndarray:
-        """True where one of the images' `count` objects is whole in some tile, bool `[count]`."""
+        """Whether each of the `count` objects of the images is complete in some tile.
+
+        Returns:
+          bool `[count]`.
+        """
         found = np.zeros(count, bool)
         found[self.objects[self.shown >= 1]] = True
         return found
 
 
 def cut(annotations: Annotations, tiling: Tiling) -> Tiles:
-    """Cuts images into tiles, and their boxes with them.
+    """Cuts images and their boxes into tiles.
 
-    A box is clipped to the tile. Where less than `tiling.visibility` of it is left, it becomes a
-    region to ignore (`ignored`). Crowds and regions to ignore stay what they are, however little
-    of them a tile shows. The area is that of the object times the share of the box that is shown.
+    A box is clipped to the tile. If less than `tiling.visibility` of it is left, it becomes a
+    region to ignore (`ignored`). Crowds and regions to ignore keep their kind, however little of
+    them a tile shows. The area is that of the object times the share of the box that is shown.
 
     Args:
-      annotations: of n images.
+      annotations: the objects of n images.
       tiling: the rule.
 
     Returns:
-      the tiles, image after image; a function of the arguments alone.
+      the tiles, in the order of the images; a pure function of the arguments.
 
     Raises:
-      ValueError: there would be more than five million.
+      ValueError: there would be more than five million tiles.
     """
     sizes, frequency = np.unique(annotations.sizes, axis=0, return_counts=True)
     count = sum(
@@ -167,7 +174,7 @@ def cut(annotations: Annotations, tiling: Tiling) -> Tiles:
 
 def _overlapping(windows: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of a tile `[m]` and a box `[m]` that overlap, ordered by tile, then by box."""
-    # One axis after the other: a row of 20 tiles has the same top.
+    # The axes are handled separately, since all tiles of a row share their top and bottom.
     share = np.ones((len(windows), len(boxes)), bool)
     for axis in (0, 1):
         edges, inverse = np.unique(windows[:, axis::2], axis=0, return_inverse=True)
@@ -186,14 +193,14 @@ def _assembled(
     windows: np.ndarray,
     parts: list[np.ndarray],
 ) -> Tiles:
-    """The tiles from the pairs (tile, object) of every image."""
+    """The tiles, from the pairs (tile, object) of every image."""
     tile, objects = np.concatenate(parts, axis=1)
     whole = annotations.boxes[objects]
     corners = windows[tile].astype(np.float32)
     clipped = np.clip(whole, np.tile(corners[:, :2], 2), np.tile(corners[:, 2:], 2))
     shown = _area(clipped) / np.maximum(_area(whole), np.finfo(np.float32).tiny)
     is_region = annotations.crowd[objects] | annotations.ignored[objects]
-    # A box that is not cut shows all of itself, whatever rounding says.
+    # A box that is not cut is shown completely, despite rounding errors.
     shown = np.where((clipped == whole).all(axis=1), 1.0, np.minimum(shown, 1.0))
     counts = np.bincount(tile, minlength=len(windows))
     tiles = Annotations(

@@ -1,8 +1,8 @@
-"""Transforms of one example: its image and its boxes move together.
+"""Transforms of one example, which move its image and its boxes together.
 
-Every transform is a pure function that leaves its input as it is. A random one draws the same
-numbers from its generator whatever the image holds and whatever its options are, so that changing
-one option of an augmentation does not reshuffle the rest of it.
+Every transform is a pure function that does not change its input. A random transform draws the same
+numbers from its generator whatever the image and the options are, so that changing one option of an
+augmentation does not change the rest of it.
 """
 
 import dataclasses
@@ -14,14 +14,18 @@ import numpy as np
 
 from ioub_jax.data.sources.example import Example, select_objects
 
-#: A box is dropped when less than this is left of a side, in pixels: mmdetection's
-#: `FilterAnnotations(min_gt_bbox_wh=(1e-2, 1e-2))` for large-scale jitter. Thinner slivers come
+#: A box is dropped if a side is shorter than this, in pixels, as by mmdetection's
+#: `FilterAnnotations(min_gt_bbox_wh=(1e-2, 1e-2))` for large-scale jitter. Thinner boxes result
 #: from rounding, and their regression targets would be huge.
 SMALLEST_SIDE = 1e-2
 
 
 def pixels(example: Example) -> np.ndarray:
-    """The image of an example, uint8 `[H, W, channels]`; raises ValueError if there is none."""
+    """The image of an example, uint8 `[H, W, channels]`.
+
+    Raises:
+      ValueError: the example has no image.
+    """
     if example.image is None:
         raise ValueError(f"Image {example.image_id} was read without its pixels.")
     return example.image
@@ -30,14 +34,14 @@ def pixels(example: Example) -> np.ndarray:
 def by_channels(function: Callable[[np.ndarray], Any], image: np.ndarray) -> np.ndarray:
     """Result of an OpenCV function for an image with any number of channels.
 
-    OpenCV takes up to four channels for granted, and leaves out the axis of a single one.
+    OpenCV supports up to four channels in all functions, and drops the axis of a single channel.
 
     Args:
-      function: of an image to an image of as many channels.
+      function: maps an image to an image with the same number of channels.
       image: uint8 `[H, W, channels]`.
 
     Returns:
-      uint8 of as many channels.
+      uint8, with the same number of channels.
     """
     channels = image.shape[2]
     if channels <= 4:
@@ -52,7 +56,7 @@ def by_channels(function: Callable[[np.ndarray], Any], image: np.ndarray) -> np.
 def _scaled(
     image: np.ndarray, size: tuple[int, int], out: np.ndarray | None, interpolation: int
 ) -> np.ndarray:
-    """An image at a size, in `out` if that is given."""
+    """The image scaled to a size, written to `out` if it is given."""
     width_and_height = (int(size[1]), int(size[0]))
     if image.shape[2] == 3:
         return cv2.resize(image, width_and_height, dst=out, interpolation=interpolation)
@@ -94,9 +98,9 @@ def random_flips(
 
     Args:
       example: the example.
-      rng: gives two numbers.
+      rng: the generator; two numbers are drawn from it.
       horizontal: probability of a horizontal flip.
-      vertical: probability of a vertical flip, for images that have no up.
+      vertical: probability of a vertical flip, for images without a natural upright direction.
 
     Returns:
       the flipped example.
@@ -130,13 +134,14 @@ def fitted_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, in
 def short_side_size(size: tuple[int, int], short_side: int, long_side: int) -> tuple[int, int]:
     """The size with a given shorter side, unless the longer one would exceed its limit.
 
-    This is the `keep_ratio` rule of mmdetection and detectron2's `ResizeShortestEdge`, rounded as
-    theirs: to the nearest whole pixel, halves up. (torchvision rounds down.)
+    This is the `keep_ratio` rule of mmdetection and detectron2's `ResizeShortestEdge`, with the
+    same rounding to the nearest whole pixel, halves up. (torchvision rounds down.)
 
     Args:
       size: height and width of an image.
-      short_side: what the shorter side becomes, in pixels.
-      long_side: what the longer side may become at most; then the shorter one is smaller.
+      short_side: length of the shorter side of the result in pixels.
+      long_side: largest length of the longer side of the result in pixels; if it limits the size,
+        the shorter side is below `short_side`.
 
     Returns:
       height and width, at least 1.
@@ -153,20 +158,20 @@ def resize(
     *,
     quickly: bool = False,
 ) -> Example:
-    """Scales an example to exactly a size, whatever its aspect ratio.
+    """Scales an example to exactly the given size, whatever its aspect ratio.
 
-    The boxes are scaled by the actual ratio along each axis, so a box moves exactly as its pixels
-    do. Areas are scaled too.
+    The boxes are scaled by the actual ratio along each axis, so they move exactly as the pixels do.
+    Areas are scaled too.
 
     Args:
       example: the example.
       size: height and width of the result.
-      out: uint8 `[H, W, channels]`, at least as large: the pixels are written to its top left.
-        Memory that is in use already takes half the time of new memory.
-      quickly: whether by `shrink_quickly`.
+      out: uint8 `[H, W, channels]`, at least as large as the result, whose pixels are written to
+        its top left corner. Writing to memory in use takes half the time of new memory.
+      quickly: whether to use `shrink_quickly`.
 
     Returns:
-      the example at that size; without `out` the same object if it has it already.
+      the example at that size; without `out`, the same object if it already has that size.
     """
     image = pixels(example)
     height, width = image.shape[:2]
@@ -195,19 +200,19 @@ def resize(
 
 
 def shrink_quickly(image: np.ndarray, size: tuple[int, int], out: np.ndarray) -> None:
-    """Scales pixels to a size, in a quarter of the time of `resize` when they shrink.
+    """Scales pixels to a size; shrinking takes a quarter of the time of `resize`.
 
-    They are halved, by averages, as often as they have to become half as many or less along both
-    axes, and then interpolated: every pixel counts, but not all the same.
+    While both sides of the image are at least twice those of the result, it is halved by averaging.
+    The rest is interpolated. All pixels of the image contribute, but with different weights.
 
     Args:
       image: uint8 `[H, W, channels]`.
       size: height and width of the result.
-      out: uint8 of that size: where the result is written.
+      out: uint8 `[H, W, channels]` of that size, which the result is written to.
     """
     height, width = image.shape[:2]
     while 2 * size[0] <= height and 2 * size[1] <= width:
-        # Averages of 2 x 2 are fast where all of them are.
+        # OpenCV has a fast path for averages of 2 x 2 pixels, which needs even sides.
         if height % 2 or width % 2:
             even = (height + height % 2, width + width % 2)
             image = _scaled(image, even, None, cv2.INTER_LINEAR)
@@ -219,9 +224,9 @@ def shrink_quickly(image: np.ndarray, size: tuple[int, int], out: np.ndarray) ->
 def crop(example: Example, window: tuple[int, int, int, int]) -> Example:
     """Cuts a window out of an example.
 
-    Boxes are clipped to the window. As in mmdetection, detectron2 and torchvision an object stays
-    however little of it is visible; one of which no side of a hundredth of a pixel is left is
-    dropped with its label and flags.
+    Boxes are clipped to the window. As in mmdetection, detectron2 and torchvision, an object is
+    kept however little of it is visible. An object is dropped, with its label and flags, only if a
+    side of its box is shorter than a hundredth of a pixel.
 
     Args:
       example: the example.
@@ -242,7 +247,7 @@ def crop(example: Example, window: tuple[int, int, int, int]) -> Example:
         return example
     corner = np.array([left, top], np.float32)
     limit = np.array([right - left, bottom - top], np.float32)
-    # Clipped after the shift: a coordinate on the window's edge comes out exact.
+    # Clipped after the shift, so that a coordinate on the window's edge is exact.
     boxes = np.clip(example.boxes - np.tile(corner, 2), 0, np.tile(limit, 2))
     sides = boxes[:, 2:] - boxes[:, :2]
     whole = example.boxes[:, 2:] - example.boxes[:, :2]
@@ -265,24 +270,24 @@ def scale_jitter(
     limits: tuple[float, float],
     out: np.ndarray | None = None,
 ) -> Example:
-    """Large-scale jitter: resizes by a random factor and crops what exceeds the canvas.
+    """Large-scale jitter: resizes by a random factor and crops the parts that exceed the canvas.
 
-    Ghiasi et al. 2021 (arXiv 2012.07177) with limits (0.1, 2.0); the factor is uniform between
-    them, as in their code, detectron2's `ResizeScale` and torchvision's `ScaleJitter`. Where the
-    scaled image exceeds the canvas, a random window of it is kept. (detectron2 places the window
-    along both axes by one random number, this by one for each.) Only that window is ever resized,
-    so nothing larger than the canvas is made.
+    Ghiasi et al. 2021 (arXiv 2012.07177) use the limits (0.1, 2.0). The factor is uniform between
+    the limits, as in their code, detectron2's `ResizeScale` and torchvision's `ScaleJitter`. If the
+    scaled image exceeds the canvas, a random window of it is kept. (detectron2 draws one number for
+    the position of the window along both axes, this function one for each axis.) Only that window
+    is resized, so nothing larger than the canvas is created.
 
     Args:
       example: the example.
-      rng: gives three numbers.
-      size: height and width that the image has at factor 1.
-      canvas: height and width that the result does not exceed.
+      rng: the generator; three numbers are drawn from it.
+      size: height and width of the image at factor 1.
+      canvas: largest height and width of the result.
       limits: smallest and largest factor.
       out: as in `resize`.
 
     Returns:
-      the example at its new size, not padded; what `crop` says holds for its boxes.
+      the example at its new size, without padding; boxes are clipped and dropped as by `crop`.
     """
     height, width = pixels(example).shape[:2]
     draws = rng.random(3)
@@ -293,13 +298,16 @@ def scale_jitter(
 
 
 def jittered(side: int, scaled: float, limit: int, position: float) -> tuple[int, int, int]:
-    """Along one axis: where the window begins and ends in the image, and its length in the result.
+    """The window of a scaled image along one axis.
 
     Args:
       side: length of the image.
       scaled: length that the whole image would be scaled to.
       limit: length of the canvas.
-      position: where the window lies, 0 at the beginning and 1 at the end.
+      position: position of the window, from 0 at the beginning to 1 at the end of the image.
+
+    Returns:
+      the beginning and the end of the window in the image, and its length in the result.
     """
     if scaled <= limit:
         return 0, side, min(max(round(scaled), 1), limit)

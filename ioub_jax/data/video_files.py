@@ -1,4 +1,4 @@
-"""Video files by OpenCV and its built-in codecs: reading of frames, and writing."""
+"""Reading and writing of video files with OpenCV and its built-in codecs."""
 
 import pathlib
 from collections.abc import Iterator
@@ -8,26 +8,26 @@ import numpy as np
 
 from ioub_jax.data.checks import DataError
 
-#: How the names of video files end.
+#: The suffixes of video files.
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
-#: How the names of files that are written end -> the code of the codec.
+#: The suffixes of files that can be written -> the code of the codec.
 CODECS = {".avi": "MJPG", ".mp4": "mp4v"}
-_FRAMES_PER_SECOND = 25.0  # where a file does not tell
+_FRAMES_PER_SECOND = 25.0  # for files that do not state it
 
 
 class VideoFile:
-    """A video file that is read frame by frame, upright as its metadata say.
+    """A video file that is read frame by frame, turned upright according to its metadata.
 
     Args:
       path: the file.
 
     Attributes:
       path: the file.
-      frames_per_second: as the file tells.
-      count: how many frames it is said to have; None where it does not tell.
+      frames_per_second: the number stated by the file; 25 if it states none.
+      count: the number of frames stated by the file; None if it states none.
 
     Raises:
-      DataError: it is not there, no video, or of a codec that is not built in.
+      DataError: the file does not exist, is not a video, or has a codec that is not built in.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -56,22 +56,24 @@ class VideoFile:
             yield np.ascontiguousarray(frame[:, :, ::-1])
 
     def close(self) -> None:
-        """Closes the file; harmless when repeated."""
+        """Closes the file; may be called repeatedly."""
         self._opened.release()
 
 
 class VideoWriter:
     """A video file that frames are written to, one after another.
 
-    It is under another name until it is closed, so that a file under its own is whole.
+    The file has a temporary name until it is closed, so that a file with the final name is always
+    complete.
 
     Args:
-      path: the file, which ends with one of `CODECS`; its folder must exist.
-      size: height and width of the frames. OpenCV leaves the last row or column of an odd one out.
-      frames_per_second: how fast they are shown.
+      path: the file, whose suffix is one of `CODECS`; its folder must exist.
+      size: height and width of the frames. OpenCV omits the last row or column if their number is
+        odd.
+      frames_per_second: the number of frames that are shown per second.
 
     Raises:
-      DataError: the codec is missing in this OpenCV, or the file cannot be written.
+      DataError: this OpenCV lacks the codec, or the file cannot be written.
     """
 
     def __init__(self, path: pathlib.Path, size: tuple[int, int], frames_per_second: float) -> None:
@@ -90,17 +92,17 @@ class VideoWriter:
             )
 
     def write(self, frame: np.ndarray) -> None:
-        """Writes a frame, uint8 `[H, W, 3]` RGB of the size.
+        """Writes a frame, uint8 `[H, W, 3]` RGB.
 
         Raises:
-          ValueError: it is of another size.
+          ValueError: the frame has another size.
         """
         if frame.shape[:2] != self._size:
             raise ValueError(f"A frame is of {frame.shape[:2]} pixels, the video of {self._size}.")
         self._opened.write(np.ascontiguousarray(frame[:, :, ::-1]))
 
     def close(self, *, keep: bool = True) -> None:
-        """Ends the file and gives it its name, or removes it."""
+        """Closes the file and gives it its final name, or removes it."""
         self._opened.release()
         if keep:
             self._partial.replace(self._path)

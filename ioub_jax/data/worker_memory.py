@@ -3,7 +3,7 @@
 import ctypes
 import os
 
-# As in glibc's malloc.h.
+# The constants of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_KEPT = 32 * 2**20  # the most that glibc allows
 _MOST_KEPT = 256 * 2**20
@@ -12,9 +12,9 @@ _MOST_KEPT = 256 * 2**20
 def keep_freed_memory() -> None:
     """Makes glibc's malloc keep freed memory for the next image.
 
-    By default it gives the memory of an image back to the system as soon as a few are freed, and
-    the next ones have their pages cleared anew, one after the other: as long as it takes to decode
-    them. Nothing is done where the environment sets malloc in its own way.
+    By default malloc returns the memory of images to the system as soon as a few are freed. The
+    system then clears the pages of the next images one by one, which takes as long as decoding
+    them. Nothing is changed if the environment configures malloc.
     """
     set_by_user = "glibc.malloc.trim_threshold" in os.environ.get("GLIBC_TUNABLES", "")
     if set_by_user or any(name.startswith("MALLOC_") for name in os.environ):

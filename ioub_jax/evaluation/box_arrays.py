@@ -1,4 +1,4 @@
-"""Boxes of many images in flat arrays, and their overlaps, as several metrics need them."""
+"""Boxes of many images in flat arrays, and their overlaps, for several metrics."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -34,17 +34,17 @@ def nearest_objects(
     objects: BoxArrays,
     overlap: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The object that each detection overlaps most in its image, the first of equals.
+    """The object that each detection overlaps most in its image; the first of equal overlaps.
 
     Args:
       found: d detections.
       objects: m ground-truth boxes of the same class.
-      overlap: function for the overlap of a detection with an object, pair by pair; None for
+      overlap: function that returns the overlaps of detections with objects, pair by pair; None for
         `paired_ious`.
 
     Returns:
-      the overlap with it, float64 `[d]` (0 if the detection overlaps none), and its position in
-      `objects`, int64 `[d]` (0 there too).
+      the overlap with that object, float64 `[d]`, and its position in `objects`, int64 `[d]`; both
+      are 0 if the detection overlaps no object.
     """
     overlap = overlap or paired_ious
     by_image = np.argsort(objects.images, kind="stable")
@@ -64,14 +64,14 @@ def nearest_objects(
 
 
 def paired_ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """IoU `[n]` of boxes `[n, 4]` xyxy, pair by pair; 0 where neither has an area."""
+    """IoU `[n]` of boxes `[n, 4]` xyxy, pair by pair; 0 if neither box has an area."""
     intersection = _intersections(first, second)
     union = _areas(first) + _areas(second) - intersection
     return _quotients(intersection, union)
 
 
 def paired_covered_shares(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The share of each first box `[n]` that lies in its second one; 0 where it has no area."""
+    """The share of each first box that lies in its second box, `[n]`; 0 if it has no area."""
     return _quotients(_intersections(first, second), _areas(first))
 
 
@@ -86,7 +86,7 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def _products(sides: np.ndarray) -> np.ndarray:
-    """The areas `[n]` of sides `[n, 2]`; sides of 1e200 have none."""
+    """The areas `[n]` of boxes with sides `[n, 2]`; 0 if an area overflows (sides of 1e200)."""
     with np.errstate(over="ignore"):
         areas = sides[:, 0] * sides[:, 1]
     return np.where(np.isfinite(areas), areas, 0.0)

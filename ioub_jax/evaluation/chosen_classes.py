@@ -1,4 +1,4 @@
-"""Averages over chosen classes, beside those over all of them."""
+"""Means over chosen classes, in addition to those over all classes."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from ioub_jax.evaluation.dense_objects import base_of
 from ioub_jax.printing import printable
 
-_NAMED = 5  # classes, in a sentence
+_NAMED = 5  # number of classes that are named in a sentence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class ChosenMeans:
 
     Attributes:
       classes: the names of the classes.
-      numbers: `AP_chosen`, `AP50_chosen` and so on; None where none of the classes has an object.
+      numbers: `AP_chosen`, `AP50_chosen` and so on; None if none of the classes has an object.
     """
 
     classes: tuple[str, ...]
@@ -29,7 +29,7 @@ class ChosenMeans:
         return {**self.numbers, "average_classes": list(self.classes)}
 
     def sentence(self) -> str:
-        """A sentence with the numbers and the classes that they are means of."""
+        """A sentence with the numbers and the classes over which they are means."""
         shown = ", ".join(map(printable, self.classes[:_NAMED]))
         if len(self.classes) > _NAMED:
             shown += f" and {len(self.classes) - _NAMED} more"
@@ -49,16 +49,16 @@ def chosen_means(
     """The means over chosen classes.
 
     Args:
-      of_classes: the name of each class of a ground truth, and its numbers, all under the same
-        names; None where it has no object.
-      chosen: names of classes.
+      of_classes: the name and the numbers of each class of a ground truth. The numbers have the
+        same names in all classes; they are None for classes without objects.
+      chosen: the names of the chosen classes.
 
     Returns:
-      the means over those of the chosen classes that have objects, each number under its name and
-      `_chosen`; None where no class is chosen.
+      the means over the chosen classes that have objects, under the names of the numbers followed
+      by `_chosen`; None if no class is chosen.
 
     Raises:
-      ValueError: a name is not that of a class.
+      ValueError: a chosen name is not that of a class.
     """
     if not chosen:
         return None
@@ -71,7 +71,11 @@ def chosen_means(
 
 
 def check_names(chosen: Sequence[str], classes: Sequence[str]) -> None:
-    """Raises `ValueError` where a chosen name is not that of a class."""
+    """Checks that every chosen name is that of a class.
+
+    Raises:
+      ValueError: a chosen name is not that of a class.
+    """
     for name in chosen:
         if name not in classes:
             raise ValueError(
@@ -81,7 +85,7 @@ def check_names(chosen: Sequence[str], classes: Sequence[str]) -> None:
 
 
 def _name_of(key: str) -> str:
-    """`AP_chosen`, or `AP_chosen@300` for `AP@300`."""
+    """The name of the mean of a number: `AP_chosen` for `AP`, `AP_chosen@300` for `AP@300`."""
     base = base_of(key)
     return f"{base}_chosen{key.removeprefix(base)}"
 

@@ -1,7 +1,7 @@
-"""Conversion between the library's arrays and COCO's files: ground truth, detections, and JSON.
+"""Conversion of the library's arrays to COCO's format: ground truth and detections.
 
-Boxes are converted from xyxy to COCO's `[x, y, width, height]`, and labels 0..C-1 to the data set's
-own category ids. All results are plain Python values.
+Boxes are converted from xyxy to COCO's `[x, y, width, height]`, and labels 0..C-1 to the category
+ids of the data set. All results are plain Python values.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class AnnotatedSource(Protocol):
-    """A data source as `to_coco_ground_truth` reads it."""
+    """A data source for `to_coco_ground_truth`."""
 
     @property
     def sizes(self) -> np.ndarray:
@@ -25,11 +25,11 @@ class AnnotatedSource(Protocol):
 
     @property
     def category_ids(self) -> Sequence[int | str]:
-        """The data set's own id of each label."""
+        """The category id of each label in the data set."""
 
     @property
     def written_ids(self) -> Mapping[int, int | str]:
-        """Ids of images as the data set writes them, where they are not integers, by `image_id`."""
+        """Ids of images in the data set that are not integers, by `image_id`."""
 
     def __len__(self) -> int: ...
 
@@ -44,19 +44,20 @@ class AnnotatedSource(Protocol):
 
 
 def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
-    """Writes a data source's annotations in COCO's JSON format, without decoding an image.
+    """Converts a data source's annotations to COCO's JSON format, without decoding an image.
 
-    Each annotation has the keys `difficult` and `ignored` (0 or 1) besides COCO's own, which VOC's
-    metric reads. COCO's metric has no such flags, so difficult boxes count like any other there. A
-    region to ignore is a crowd of its class, or of every class if its label is -1: detections in it
-    do not count. If a source knows the verified classes of its images (`federated`, a
-    `data.sources.coco_federated.Federated`), images and categories also have LVIS's keys.
+    Besides COCO's keys, each annotation has the keys `difficult` and `ignored` (0 or 1), which
+    VOC's metric reads. COCO's metric has no such flags, so difficult boxes count like any other
+    there. A region to ignore is a crowd of its class, or of every class if its label is -1:
+    detections in it do not count. If a source knows the verified classes of its images
+    (`federated`, a `data.sources.coco_federated.Federated`), images and categories also have LVIS's
+    keys.
 
     Args:
-      source: a data source, boxes xyxy in the pixels of its original images.
+      source: a data source with boxes xyxy in pixels of its original images.
 
     Returns:
-      `images`, `annotations` and `categories`, all of plain Python values.
+      `images`, `annotations` and `categories`, with plain Python values.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -102,7 +103,7 @@ def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
 def _add_verified(
     images: list[dict[str, Any]], categories: list[dict[str, Any]], federated: Any
 ) -> None:
-    """Adds LVIS's keys; classes that the source does not have are left out of the lists."""
+    """Adds LVIS's keys; the lists omit classes that the source does not have."""
     ids = {category["name"]: category["id"] for category in categories}
     for image in images:
         for key, names in (
@@ -116,7 +117,7 @@ def _add_verified(
 
 
 def _written_id(image_id: int, written_ids: Mapping[int, int | str]) -> int | str:
-    """The id of an image as its data set has it."""
+    """The id of an image in its data set."""
     return written_ids.get(int(image_id), int(image_id))
 
 
@@ -126,7 +127,7 @@ def _plain_id(category_id: int | str) -> int | str:
 
 
 def _xywh(boxes: np.ndarray) -> list[list[float]]:
-    """Boxes `[n, 4]` xyxy as COCO's lists; in float64, where differences of float32 are exact."""
+    """Boxes `[n, 4]` xyxy as COCO's lists; float64 keeps differences of float32 values exact."""
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
 
@@ -140,21 +141,22 @@ def to_coco_results(
     category_ids: Sequence[int | str],
     written_ids: Mapping[int, int | str] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
-    """Turns a batch of detections into COCO results.
+    """Converts a batch of detections to COCO results.
 
     Args:
-      image_ids: integers [B], the data set's own ids or integers that stand for them.
+      image_ids: integers [B], the ids in the data set or integers that stand for them.
       boxes: [B, K, 4] xyxy in pixels of the **original** images (divide the detector's boxes by
         the batch's scale first).
       scores: [B, K].
       labels: integers [B, K] in 0..C-1.
-      valid: booleans [B, K]: which slots hold a detection.
-      category_ids: the data set's own id of each of the C labels.
+      valid: booleans [B, K], whether each slot holds a detection.
+      category_ids: the category id of each of the C labels in the data set.
       written_ids: the ids of images that are not integers in the data set, by the integers that
         stand for them in `image_ids`.
 
     Returns:
-      one dict a valid slot, in order, of plain Python values at float32's full precision.
+      a dict for each valid slot, in order, with plain Python values at the full precision of
+      float32.
 
     Raises:
       ValueError: the shapes do not fit together, or a valid label is not in 0..C-1.
@@ -194,15 +196,15 @@ def to_coco_results(
 
 
 class DetectionCollector:
-    """Gathers the detections of an evaluation, each image exactly once.
+    """Collects the detections of an evaluation, each image exactly once.
 
-    The last batch of an evaluation is padded with repeated images, which would turn true positives
-    into false ones if they were counted.
+    The last batch of an evaluation is filled up with repeated images, whose detections would be
+    false positives if they were counted.
 
     Attributes:
       results: the COCO results so far.
-      image_ids: the images seen so far, those without detections too, by the data set's own ids.
-        After the last batch they should be the ground truth's.
+      image_ids: the ids in the data set of the images seen so far, including those without
+        detections. After the last batch they should be those of the ground truth.
     """
 
     def __init__(
@@ -223,18 +225,19 @@ class DetectionCollector:
         valid: np.ndarray,
         is_real: np.ndarray,
     ) -> None:
-        """Adds a batch, without its padding examples.
+        """Adds a batch, without the examples that only fill it.
 
         Args:
           image_ids: integers [B].
           boxes: [B, K, 4] xyxy in pixels of the original images.
           scores: [B, K].
           labels: integers [B, K] in 0..C-1.
-          valid: booleans [B, K]: which slots hold a detection.
-          is_real: booleans [B]: False for a padding example.
+          valid: booleans [B, K], whether each slot holds a detection.
+          is_real: booleans [B], False for examples that only fill the batch.
 
         Raises:
-          ValueError: an image arrives a second time, or as `to_coco_results` does.
+          ValueError: an image is added a second time, or the arguments are invalid as for
+            `to_coco_results`.
         """
         is_real = np.asarray(is_real)
         real_ids = [

@@ -1,7 +1,7 @@
 """Input of every metric: COCO ground truth and COCO results, checked entry by entry.
 
-Boxes are COCO's, `[x, y, width, height]` in pixels of the original image. Ids, flags and areas have
-the same meaning as in `data.sources.CocoSource` (`coco_values`).
+Boxes have COCO's form, `[x, y, width, height]` in pixels of the original image. Ids, flags and
+areas have the same meaning as in `data.sources.CocoSource` (`coco_values`).
 """
 
 import collections
@@ -26,11 +26,11 @@ from ioub_jax.coco_values import (
     upright_corners,
 )
 
-# What an id means -> the number that stands for it.
+# The meaning of an id (`id_of`) -> the number that stands for it.
 _Numbers = Mapping[int | str | None, int]
 
 _FLAGS = ("iscrowd", "difficult", "ignored")
-_OBJECTS = (dict, Mapping)  # of JSON; a dict is known at once
+_OBJECTS = (dict, Mapping)  # JSON objects; the check for dict is the fastest and comes first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +38,14 @@ class CheckedInput:
     """Ground truth and detections that have been checked for a metric.
 
     Attributes:
-      images: a number for every image, from 1 in the order of the ids.
-      categories: `id` (a number likewise), `written_id` (as the ground truth has it) and `name`
-        of each category, in the order of the ids.
+      images: the number of every image, from 1 in the order of the ids.
+      categories: `id` (a number from 1 in the order of the ids), `written_id` (the id in the ground
+        truth) and `name` of each category, in the order of the ids.
       annotations: the ground-truth boxes, each with `id` (renumbered from 1), `image_id`,
         `category_id`, `bbox`, `area`, `iscrowd`, `difficult` and `ignored` (0 or 1).
       detections: the detections, each with `id` (from 1), `image_id`, `category_id`, `bbox`,
         `area`, `iscrowd` (0) and `score`.
-      image_ids: the id of every image as the ground truth has it, in the order of the numbers.
+      image_ids: the id of every image in the ground truth, in the order of the numbers.
     """
 
     images: set[int]
@@ -57,9 +57,10 @@ class CheckedInput:
 
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
-    """Turns the cycle collector off meanwhile, which would run again and again in many new dicts.
+    """Context in which the garbage collector for cycles is off.
 
-    These dicts have no cycles, and the search takes longer than making them.
+    It would otherwise run repeatedly while many dicts are created. These dicts have no cycles, and
+    the search for cycles takes longer than the creation.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -76,17 +77,17 @@ def check_input(
 ) -> CheckedInput:
     """Checks the input of a metric; neither argument is changed.
 
-    A ground-truth object without a box has the one around its polygons, its mask or its keypoints.
-    The corners of a box are put in order if they are swapped, a box with CVAT's `rotation` becomes
-    the upright box around it, and an annotation that is listed again with the same id counts once;
-    the numbers of these are logged. Equal boxes of one image and class with different ids all
-    count, as in pycocotools.
+    A ground-truth object without a box gets the box around its polygons, mask or keypoints. Swapped
+    corners of a box are put in order, a box with CVAT's `rotation` becomes the upright box around
+    it, and an annotation that is listed again with the same id counts once. The numbers of these
+    corrections are logged. Equal boxes of the same image and class with different ids all count, as
+    in pycocotools.
 
     Args:
       ground_truth: a data set in COCO's JSON format, with `images` (`id`), `annotations`
-        (`image_id`, `category_id`, `bbox`; `iscrowd`, `difficult` and `ignored` are 0 and
-        `area` is the box's where they are absent or null) and `categories` (`id`, `name`).
-        An id may also be a string, and 1.0 and '1' are the id 1.
+        (`image_id`, `category_id`, `bbox`) and `categories` (`id`, `name`). If the keys `iscrowd`,
+        `difficult` and `ignored` of an annotation are absent or null they are 0, and `area` is then
+        the area of the box. An id may also be a string, and 1.0 and '1' are the id 1.
       detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
 
     Returns:
@@ -138,7 +139,7 @@ def _check_entries(name: str, entries: object) -> None:
 
 
 def _name(category: Mapping[str, Any]) -> str:
-    """The name of a category, which must have one."""
+    """The name of a category; raises ValueError if it has none."""
     if not isinstance(name := category.get("name"), str):
         raise ValueError(
             f"the ground truth has no name, or none that is text, of category {category['id']!r}"
@@ -147,10 +148,10 @@ def _name(category: Mapping[str, Any]) -> str:
 
 
 def number_ids(ground_truth: Mapping[str, Any], key: str) -> _Numbers:
-    """The place of every id in ascending order, from 1, with names after integers.
+    """The position of every id in ascending order, from 1; names come after integers.
 
-    The evaluators' own code confuses some integers, such as two above 2**53 that are the same
-    float64.
+    The evaluators get these positions as ids, because they confuse some integers, such as two
+    integers above 2**53 that are the same float64.
     """
     entries = ground_truth[key]
     identities = [id_of(entry.get("id")) for entry in entries]
@@ -174,7 +175,7 @@ def _plain_id(written: object) -> Any:
 def _read_annotations(
     entries: Sequence[Mapping[str, Any]], images: _Numbers, categories: _Numbers
 ) -> list[dict[str, Any]]:
-    """Fields of the ground-truth objects that metrics read; repeated objects are left out."""
+    """The fields of the ground-truth objects that metrics read, without repeated objects."""
     changes: collections.Counter[str] = collections.Counter()
     annotations: list[dict[str, Any]] = []
     seen = set()
@@ -201,13 +202,13 @@ def _annotation(
     categories: _Numbers,
     changes: collections.Counter[str],
 ) -> dict[str, Any]:
-    """Fields of a ground-truth object that metrics read, with `number` as its id."""
+    """The fields of a ground-truth object that metrics read, with `number` as its id."""
     name = f"annotation {annotation.get('id', f'number {number}')} of the ground truth"
     if has_no_box(annotation.get("bbox")) and (around := box_around(annotation)) is not None:
         changes[
             "annotations without a box, read as the box around their mask, polygon or keypoints"
         ] += 1
-        turned = {"rotation": 0, "bbox": around}  # a polygon is turned already
+        turned = {"rotation": 0, "bbox": around}  # a polygon is already rotated
         annotation = {**annotation, **turned}
     result = _located_box(name, number, annotation, images, categories)
     box = result["bbox"]
@@ -226,7 +227,7 @@ def _annotation(
             'objects with "ignore": 1, which COCO\'s metrics count as any other: "ignored": 1 or '
             '"iscrowd": 1 leaves them out'
         ] += 1
-    # A region to ignore is one to COCO's metric, too, which knows crowds alone.
+    # COCO's metric knows only crowds, so a region to ignore must be a crowd to be ignored there.
     flags["iscrowd"] |= flags["ignored"]
     return result | {"bbox": box, "area": box[2] * box[3] if area is None else area} | flags
 
@@ -234,7 +235,7 @@ def _annotation(
 def _read(
     name: str, entry: Mapping[str, Any], key: str, read: Callable[[Any], float | None]
 ) -> float | None:
-    """A value as `read` converts it."""
+    """The value of a key, converted by `read`; raises ValueError with the entry's name."""
     try:
         return read(entry.get(key))
     except ValueError as error:
@@ -244,7 +245,7 @@ def _read(
 def _read_detections(
     detections: Sequence[Mapping[str, Any]], images: _Numbers, categories: _Numbers
 ) -> list[dict[str, Any]]:
-    """Fields of the detections that metrics read."""
+    """The fields of the detections that metrics read."""
     plain = _plain_detections(detections, images, categories)
     if plain is not None:
         return plain
@@ -257,10 +258,10 @@ def _read_detections(
 def _plain_detections(
     detections: Sequence[Mapping[str, Any]], images: _Numbers, categories: _Numbers
 ) -> list[dict[str, Any]] | None:
-    """Results of `_detection` for all detections together, in a fifth of the time.
+    """The results of `_detection` for all detections at once, in a fifth of the time.
 
-    None if any of them has other types than our own, integers as ids and floats; then each has to
-    be checked.
+    None if any detection has other types than integer ids and floats, which this library writes, or
+    is invalid. Each detection must then be checked by itself.
     """
     try:
         rows = [
@@ -300,7 +301,7 @@ def _plain_detections(
 def _detection(
     number: int, detection: Mapping[str, Any], images: _Numbers, categories: _Numbers
 ) -> dict[str, Any]:
-    """Fields of a detection that metrics read, with `number` as its id."""
+    """The fields of a detection that metrics read, with `number` as its id."""
     name = f"detection number {number} (of image_id {detection.get('image_id')!r})"
     result = _located_box(name, number, detection, images, categories)
     width, height = result["bbox"][2:]
@@ -321,7 +322,7 @@ def _detection(
 def _located_box(
     name: str, number: int, entry: Mapping[str, Any], images: _Numbers, categories: _Numbers
 ) -> dict[str, Any]:
-    """The checked place, class and box of an annotation or a detection."""
+    """The checked image, category and box of an annotation or a detection."""
     image = images.get(id_of(entry.get("image_id")))
     category = categories.get(id_of(entry.get("category_id")))
     if image is None:

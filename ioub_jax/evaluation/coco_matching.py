@@ -1,8 +1,9 @@
 """True and false detections by COCO's metric at one IoU, in arrays.
 
-The rules are pycocotools': the best detections of a class in an image, 100 by default, are each
-matched to the free ground-truth box of their class that they overlap most, the last of equals; a
-detection without a match that lies in a crowd of its class is neither true nor false.
+The rules are those of pycocotools. The best detections of a class in an image, 100 by default, are
+each matched to the free ground-truth box of their class that they overlap most, and to the last one
+of equal overlaps. A detection without a match that lies in a crowd of its class is neither true nor
+false.
 """
 
 import dataclasses
@@ -11,11 +12,12 @@ import numpy as np
 
 from ioub_jax.evaluation.compared_boxes import ComparedBoxes, Pairs, match_greedily
 
-#: IoU from which a detection is true where nothing else is said.
+#: The default for the smallest IoU of a true detection.
 MATCHED_IOU = 0.5
-#: How many detections of a class in an image count in COCO's own metrics, the best.
+#: The number of best detections of a class in an image that count in COCO's metrics.
 COCO_DETECTIONS = 100
-#: What is asked for at most: as in pycocotools, an IoU of 1 is reached in spite of rounding.
+#: The largest IoU that can be required. As in pycocotools it is slightly below 1, so that equal
+#: boxes reach it in spite of rounding.
 HIGHEST_IOU = 1 - 1e-10
 
 
@@ -24,10 +26,11 @@ class Matches:
     """Matches between d detections and m ground-truth boxes.
 
     Attributes:
-      iou: least IoU of a true detection.
-      objects: int64 `[d]`, the box that each has found; -1 where it is not true.
-      ious: float64 `[d]`, the IoU with it; 0 where not true.
-      ignored: bool `[d]`: neither true nor false: in a crowd, or beyond the counted ones.
+      iou: the smallest IoU of a true detection.
+      objects: int64 `[d]`, the box that each detection has found; -1 if the detection is not true.
+      ious: float64 `[d]`, the IoU with that box; 0 if the detection is not true.
+      ignored: bool `[d]`, whether each detection is neither true nor false, because it lies in a
+        crowd or is not among those that count.
     """
 
     iou: float
@@ -37,21 +40,22 @@ class Matches:
 
     @property
     def true(self) -> np.ndarray:
-        """True where a detection is true, bool `[d]`."""
+        """Whether each detection is true, bool `[d]`."""
         return self.objects >= 0
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassMatches:
-    """The d detections of a class, best first, each true or false.
+    """The d detections of a class, best first, each of them true or false.
+
+    Detections that COCO ignores are left out.
 
     Attributes:
-      name: the class's name; None of all classes together.
-      boxes: its ground-truth boxes, crowds not counted.
+      name: the name of the class; None for all classes together.
+      boxes: the number of its ground-truth boxes without crowds.
       scores: float64 `[d]`, descending.
-      true: bool `[d]`: COCO has matched the detection to a ground-truth box of its own. Detections
-        that COCO ignores (in crowds) are left out.
-      ious: float64 `[d]`, the IoU with that box; 0 where not true.
+      true: bool `[d]`, whether COCO's rules match the detection to a ground-truth box.
+      ious: float64 `[d]`, the IoU with that box; 0 if the detection is not true.
     """
 
     name: str | None
@@ -62,10 +66,10 @@ class ClassMatches:
 
 
 def check_iou(iou: float, name: str = "iou") -> None:
-    """Checks a least IoU of true detections.
+    """Checks the smallest IoU of true detections.
 
     Raises:
-      ValueError: it is not above 0 and at most 1.
+      ValueError: the IoU is not above 0 and at most 1.
     """
     if isinstance(iou, str | bool) or not 0 < iou <= 1:
         raise ValueError(f"{name} is {iou!r}: it must be above 0 and at most 1, such as 0.5")
@@ -74,13 +78,13 @@ def check_iou(iou: float, name: str = "iou") -> None:
 def match_as_coco(
     compared: ComparedBoxes, pairs: Pairs, iou: float, counted: int = COCO_DETECTIONS
 ) -> Matches:
-    """Matches detections with ground truth as COCO's metric does, of all sizes.
+    """Matches detections to ground truth as COCO's metric does for objects of all sizes.
 
     Args:
-      compared: both.
-      pairs: all pairs with at least that IoU; more do no harm.
-      iou: least IoU of a true detection.
-      counted: number of detections of a class in an image that count, the best ones.
+      compared: detections and ground truth.
+      pairs: all pairs with an IoU of at least `iou`; further pairs do not matter.
+      iou: the smallest IoU of a true detection.
+      counted: the number of best detections of a class in an image that count.
     """
     least = min(iou, HIGHEST_IOU)
     found, objects = compared.found, compared.objects
@@ -103,9 +107,9 @@ def matches_by_class(
     """The matches of every class.
 
     Args:
-      compared: what was compared.
-      matches: what was found.
-      names: of the classes.
+      compared: detections and ground truth.
+      matches: the matches of all detections.
+      names: the names of the classes.
     """
     counted = compared.best_first[~matches.ignored[compared.best_first]]
     classes = compared.found.classes[counted]

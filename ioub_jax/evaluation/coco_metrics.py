@@ -1,15 +1,15 @@
 """COCO detection metrics, as pycocotools computes them.
 
-The matching and the precision/recall tensors are those of faster-coco-eval, a drop-in for
-pycocotools in C++, or pycocotools' own; this module passes them data in memory, keeps them silent,
-and reads every number of a report from the one precision tensor. Both give the same numbers to the
-last bit, except for boxes whose area is too small for a float (sides around 1e-160 pixels).
+The matching and the precision and recall tensors are computed by faster-coco-eval, a replacement
+for pycocotools in C++, or by pycocotools. This module passes them data in memory, suppresses their
+output, and reads all numbers of a report from the tensors. Both give the same numbers to the last
+bit, except for boxes whose area is too small for a float (sides around 1e-160 pixels).
 
-Two properties of COCO's metric to know when reading a number:
+Two properties of COCO's metric matter for the interpretation of its numbers:
 
-- A crowd annotation (`iscrowd`) is neither found nor missed, and swallows the detections in it.
+- A crowd annotation (`iscrowd`) is neither found nor missed, and detections in it do not count.
 - There is no difficult flag: a box that VOC's metric leaves out counts like any other. The `ignore`
-flag of an annotation is not read either, since pycocotools overwrites it.
+  flag of an annotation is not read either, since pycocotools overwrites it.
 """
 
 import contextlib
@@ -39,30 +39,30 @@ from ioub_jax.printing import printable
 Backend = Literal["faster_coco_eval", "pycocotools"]
 
 # Positions in the evaluators' tensors: precision [T, R, K, A, M] and recall [T, K, A, M].
-# T is IoU .50, .55, ... .95; A is all, small, medium, large; M is 1, 10, 100 detections, and as
-# many as are counted where that is another number.
+# T is IoU .50, .55, ... .95; A is all, small, medium, large; M is 1, 10 and 100 detections and, if
+# another number is counted, that number.
 ALL_AREAS, _SMALL, _MEDIUM, _LARGE = range(4)
 _AT_1, _AT_10, _AT_100 = range(3)
-#: The position of the number of detections of a class in an image that is counted.
+#: The position in M of the counted number of detections of a class in an image.
 COUNTED = -1
 #: Average precision at one IoU -> the position of that IoU.
 AP_AT_IOU = {"AP50": 0, "AP60": 2, "AP70": 4, "AP75": 5, "AP80": 6, "AP90": 8}
-#: The mean over all IoUs, and these.
+#: The mean over all IoUs, and the average precisions at one IoU.
 AP_KEYS = ("AP", *AP_AT_IOU)
 
 _TABLE_ROWS = (
     AP_KEYS,
     ("APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
-#: All numbers of a report of COCO's own metrics.
+#: The names of all numbers in a report of COCO's metrics.
 NUMBER_KEYS = tuple(key for row in _TABLE_ROWS for key in row)
-# What else is counted has these, each under its name (`dense_objects.named`).
+# The numbers for another counted number of detections, whose names `dense_objects.named` extends.
 _COUNTED_ROWS = (AP_KEYS, ("APs", "APm", "APl", "AR", "ARs", "ARm", "ARl"))
 _COUNTED_KEYS = {key for row in _COUNTED_ROWS for key in row}
 
 
 def is_number(key: str) -> bool:
-    """True if a report has a number of that name, however many detections it counts."""
+    """True if a report has a number of that name, for any counted number of detections."""
     return key in NUMBER_KEYS or (base_of(key) != key and base_of(key) in _COUNTED_KEYS)
 
 
@@ -71,14 +71,14 @@ class ClassMetrics:
     """The metrics of one class.
 
     Attributes:
-      name: the class's name in the ground truth.
-      category_id: its id there.
-      boxes: number of its ground-truth boxes, crowds not counted.
-      AP: mean over the ten IoU thresholds; None where the class has no ground-truth box.
-      AP50: average precision at IoU .50; None likewise.
-      AP75: average precision at IoU .75; None likewise.
-      others: the same under `AP@300`, `AP50@300` and `AP75@300`, if another number of detections of
-        a class in an image than COCO's 100 is counted.
+      name: the name of the class in the ground truth.
+      category_id: the id of the class in the ground truth.
+      boxes: the number of its ground-truth boxes without crowds.
+      AP: mean over the ten IoU thresholds; None if the class has no ground-truth box.
+      AP50: average precision at IoU .50; None if the class has no ground-truth box.
+      AP75: average precision at IoU .75; None if the class has no ground-truth box.
+      others: the same numbers as `AP@300`, `AP50@300` and `AP75@300`, if 300 instead of COCO's 100
+        detections of a class in an image are counted.
     """
 
     name: str
@@ -90,7 +90,7 @@ class ClassMetrics:
     others: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
     def numbers(self) -> dict[str, float | None]:
-        """All of them by their names."""
+        """All average precisions by name."""
         return {"AP": self.AP, "AP50": self.AP50, "AP75": self.AP75, **self.others}
 
 
@@ -104,15 +104,15 @@ class CocoMetrics:
     Attributes:
       summary: COCO's twelve numbers in [0, 1], under the keys `AP AP50 AP75 APs APm APl AR1 AR10
         AR100 ARs ARm ARl`, and `AP60 AP70 AP80 AP90`. If another number of detections of a class in
-        an image than COCO's 100 is counted, they are followed by the same numbers as `AP@300`,
-        `AP50@300` and so on.
-      per_class: one entry a category, in the order of the category ids.
+        an image than COCO's 100 is counted, such as 300, they are followed by the same numbers as
+        `AP@300`, `AP50@300` and so on.
+      per_class: an entry for each category, in the order of the category ids.
       images: number of images in the ground truth.
-      boxes: number of ground-truth boxes, crowds not counted.
+      boxes: number of ground-truth boxes without crowds.
       detections: number of detections that were given.
-      counted: number of detections of a class in an image that count, the best ones.
-      dense: the images with more objects of a class than COCO's AP counts; None without any.
-      chosen: the means over chosen classes; None where none were chosen.
+      counted: the number of best detections of a class in an image that count.
+      dense: the images with more objects of a class than COCO's AP counts; None if there are none.
+      chosen: the means over chosen classes; None if no classes were chosen.
     """
 
     summary: Mapping[str, float | None]
@@ -130,9 +130,9 @@ class CocoMetric:
     """COCO's metrics as a `metric.Metric`, with AP, or its variant for `counted`, as the headline.
 
     Attributes:
-      backend: as `evaluate_detections` has it, as are the next ones.
-      counted: see there.
-      average_classes: see there.
+      backend: as for `evaluate_detections`.
+      counted: as for `evaluate_detections`.
+      average_classes: as for `evaluate_detections`.
     """
 
     backend: Backend = "faster_coco_eval"
@@ -143,13 +143,13 @@ class CocoMetric:
 
     @property
     def headline_key(self) -> str:
-        """`AP`, or `AP@300` where that many detections of a class in an image are counted."""
+        """`AP`, or for example `AP@300` if 300 detections of a class in an image are counted."""
         return named("AP", self.counted)
 
     def compute(
         self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
     ) -> Report:
-        """The report and its explanation; arguments and errors as `evaluate_detections`."""
+        """The report with an analysis of errors; arguments and errors as `evaluate_detections`."""
         checked = check_input(ground_truth, detections)
         evaluator = run_evaluator(checked, self.backend, self.counted)
         metrics = metrics_of(checked, evaluator, self.average_classes)
@@ -175,18 +175,19 @@ def evaluate_detections(
 ) -> CocoMetrics:
     """Computes the COCO metrics of a set of detections.
 
-    Every image of the ground truth counts, whether or not it has annotations or detections. As COCO
-    defines it, the 100 best detections of each class in each image count; another number adds
-    metrics under names of their own, such as `AP@300`, and leaves COCO's unchanged. Annotation ids
-    do not matter: they are renumbered, because pycocotools counts an object with id 0 as missed.
+    Every image of the ground truth counts, whether or not it has annotations or detections. As
+    defined by COCO, the 100 best detections of each class in each image count. Another number adds
+    metrics under different names, such as `AP@300`, and leaves COCO's numbers unchanged. Annotation
+    ids do not matter: they are renumbered, because pycocotools counts an object with id 0 as
+    missed.
 
     Args:
       ground_truth: a data set in COCO's JSON format, with `images` (`id`), `annotations`
-        (`image_id`, `category_id`, `bbox`; `iscrowd` is 0 and `area` is the box's where they
-        are absent) and `categories` (`id`, `name`). It is not changed.
-      detections: COCO results: `image_id`, `category_id`, `bbox` and `score`. Not changed either.
-      backend: `faster_coco_eval`, or `pycocotools`, which gives the same numbers more slowly.
-      counted: number of detections of a class in an image that count, at least 100.
+        (`image_id`, `category_id`, `bbox`) and `categories` (`id`, `name`). An absent `iscrowd` is
+        0, an absent `area` that of the box. The data set is not changed.
+      detections: COCO results: `image_id`, `category_id`, `bbox` and `score`. They are not changed.
+      backend: `faster_coco_eval`, or `pycocotools`, which computes the same numbers more slowly.
+      counted: the number of best detections of a class in an image that count, at least 100.
       average_classes: names of classes whose mean is also reported, as `AP_chosen` and so on.
 
     Returns:
@@ -194,7 +195,7 @@ def evaluate_detections(
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category,
-        or `average_classes` an unknown class.
+        `average_classes` names an unknown class, or `counted` is below 100.
       ImportError: the backend is not installed.
     """
     checked = check_input(ground_truth, detections)
@@ -203,13 +204,13 @@ def evaluate_detections(
 
 @without_collection()
 def run_evaluator(checked: CheckedInput, backend: Backend, counted: int = COCO_DETECTIONS) -> Any:
-    """The backend's `COCOeval` of checked input, evaluated and accumulated, in silence.
+    """The backend's `COCOeval` of checked input, evaluated and accumulated without output.
 
-    Its categories are in the order of `checked.categories`. Only pycocotools' has the matches of
-    single objects.
+    Its categories are in the order of `checked.categories`. Only that of pycocotools has the
+    matches of single objects.
 
     Raises:
-      ValueError: fewer detections are to be counted than COCO counts.
+      ValueError: `counted` is below COCO's 100.
       ImportError: the backend is not installed.
     """
     if counted < COCO_DETECTIONS:
@@ -231,10 +232,11 @@ def matches_by_class(evaluator: Any) -> list[list[Mapping[str, Any] | None]]:
     """Pycocotools' matches of each category, for objects of all sizes.
 
     Args:
-      evaluator: from `run_evaluator` with the backend pycocotools.
+      evaluator: an evaluator from `run_evaluator` with the backend pycocotools.
 
     Returns:
-      an entry of `evalImgs` for every image; None where the image has no box of the category.
+      for each category, an entry of `evalImgs` for every image; None for images with neither a
+      ground-truth box nor a detection of the category.
     """
     images, areas = len(evaluator.params.imgIds), len(evaluator.params.areaRng)
     starts = range(ALL_AREAS * images, len(evaluator.evalImgs), areas * images)
@@ -242,14 +244,20 @@ def matches_by_class(evaluator: Any) -> list[list[Mapping[str, Any] | None]]:
 
 
 def counted_boxes(matches: Mapping[str, Any]) -> int:
-    """The ground-truth boxes of one entry of `matches_by_class`, crowds not counted."""
+    """The number of ground-truth boxes in one entry of `matches_by_class`, without crowds."""
     return int(np.count_nonzero(np.asarray(matches["gtIgnore"]) == 0))
 
 
 def metrics_of(
     checked: CheckedInput, evaluator: Any, average_classes: Sequence[str] = ()
 ) -> CocoMetrics:
-    """The metrics from a run evaluator; arguments as `evaluate_detections`."""
+    """The metrics from an evaluator of `run_evaluator`.
+
+    Args:
+      checked: the input of the evaluator.
+      evaluator: the evaluator.
+      average_classes: as for `evaluate_detections`.
+    """
     boxes_of = Counter(item["category_id"] for item in checked.annotations if not item["iscrowd"])
     precision = precision_of(evaluator)
     recall = np.asarray(evaluator.eval["recall"])
@@ -272,10 +280,10 @@ def metrics_of(
 
 
 def precision_of(evaluator: Any) -> np.ndarray:
-    """The precision `[T, R, K, A, M]` from a run evaluator; -1 where it does not exist.
+    """The precision `[T, R, K, A, M]` from an evaluator of `run_evaluator`; -1 if it is undefined.
 
-    For n true detections of n, pycocotools divides n by n + 2.2e-16, which equals n except for n =
-    1: its precision is .9999999999999998 there, and 1 here, as with the other backend.
+    If all of n detections are true, pycocotools divides n by n + 2.2e-16. This equals n except for
+    n = 1, where its precision is .9999999999999998. It is 1 here, as with the other backend.
     """
     precision = np.asarray(evaluator.eval["precision"])
     return np.where(precision == 1.0 / (1.0 + np.spacing(1)), 1.0, precision)
@@ -302,10 +310,10 @@ def _load_backend(backend: Backend) -> tuple[Any, Any]:
 
 
 def _index(coco_class: Any, checked: CheckedInput, annotations: list[dict[str, Any]]) -> Any:
-    """An indexed `COCO` object made in memory (`loadRes` fails on an empty list).
+    """An indexed `COCO` object, made in memory since `loadRes` fails on an empty list.
 
-    Its annotations are those of `checked`: evaluators write keys of their own into them, which they
-      set again every time.
+    The annotations are not copied. Evaluators add keys to them, which they overwrite in every
+    evaluation.
     """
     index = coco_class()
     index.dataset = {
@@ -332,7 +340,7 @@ def _summary(precision: np.ndarray, recall: np.ndarray, counted: int) -> dict[st
 
 
 def _numbers_at(precision: np.ndarray, recall: np.ndarray, at: int) -> dict[str, float | None]:
-    """The numbers at a position of `maxDets`; `AR` is that of objects of all sizes."""
+    """The numbers at a position of `maxDets`; `AR` is the recall for objects of all sizes."""
     ap_at_iou = {
         key: mean_of_counted(precision[k, :, :, ALL_AREAS, at]) for key, k in AP_AT_IOU.items()
     }
@@ -341,7 +349,7 @@ def _numbers_at(precision: np.ndarray, recall: np.ndarray, at: int) -> dict[str,
         f"AP{size}": mean_of_counted(precision[:, :, :, k, at]) for size, k in sizes.items()
     }
     ar_of_sizes = {f"AR{size}": mean_of_counted(recall[:, :, k, at]) for size, k in sizes.items()}
-    # AP of all sizes stands before those at one IoU.
+    # AP for all sizes precedes those at one IoU.
     return {"AP": ap_of_sizes["AP"], **ap_at_iou, **ap_of_sizes, **ar_of_sizes}
 
 
@@ -370,7 +378,7 @@ def _class_metrics(
 
 
 def metrics_to_json(metrics: CocoMetrics) -> dict[str, Any]:
-    """The metrics as a dict that `json` writes: the summary's keys, counts, and `per_class`."""
+    """The metrics as a dict for `json`: the summary's keys, counts, and `per_class`."""
     other = {} if metrics.counted == COCO_DETECTIONS else {"counted": metrics.counted}
     dense = {} if metrics.dense is None else {"dense_images": dataclasses.asdict(metrics.dense)}
     return {
@@ -391,10 +399,10 @@ def _class_to_json(row: ClassMetrics) -> dict[str, Any]:
 
 
 def format_table(metrics: CocoMetrics) -> str:
-    """The metrics as text for a terminal: COCO's numbers, then a line a class.
+    """The metrics as text for a terminal: COCO's numbers, then a line for each class.
 
-    The names of the classes come last in their lines, so that a name of any width and script does
-    not break a column. A number that does not exist is `-`.
+    The names of the classes are at the ends of their lines, so that names of any width and script
+    do not break a column. A number that does not exist is `-`.
     """
     return "\n".join(_table_lines(metrics))
 

@@ -1,7 +1,8 @@
 """Detections and ground truth of many images in arrays, their overlaps, and greedy matching.
 
-The basis of error kinds, confusion matrices and score thresholds. IoUs equal pycocotools' to the
-last bit, so that a detection exactly at the threshold counts as in COCO's metric.
+Error kinds, confusion matrices and score thresholds are based on this module. IoUs equal those of
+pycocotools to the last bit, so that a detection exactly at the threshold counts as in COCO's
+metric.
 """
 
 import dataclasses
@@ -13,16 +14,16 @@ import numpy as np
 
 from ioub_jax.evaluation.coco_input import CheckedInput
 
-# Pairs of boxes looked at together: as many as stay in a processor's cache.
+# Number of pairs of boxes that are processed together, which fit into a processor's cache.
 _TOGETHER = 1 << 17
 
 
 @dataclasses.dataclass(frozen=True)
 class PlacedBoxes:
-    """n boxes.
+    """n boxes in images.
 
     Attributes:
-      images: int64 `[n]`, the numbers that `CheckedInput` gives them.
+      images: int64 `[n]`, the numbers of the images in `CheckedInput`.
       classes: int64 `[n]` in 0..C-1, positions in `CheckedInput.categories`.
       boxes: float64 `[n, 4]`, COCO's [x, y, width, height].
     """
@@ -38,12 +39,12 @@ class PlacedBoxes:
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """p pairs of a detection and a ground-truth box of one image.
+    """p pairs of a detection and a ground-truth box of the same image.
 
     Attributes:
       found: int64 `[p]`, positions of detections, ascending.
       objects: int64 `[p]`, positions of ground-truth boxes, ascending for each detection.
-      overlaps: float64 `[p]`: their IoU, or the share of the detection that lies in the other.
+      overlaps: float64 `[p]`, their IoU, or the share of the detection that lies in the box.
     """
 
     found: np.ndarray
@@ -60,10 +61,10 @@ class ComparedBoxes:
 
     Attributes:
       found: the detections, in their order.
-      scores: float64 `[d]`.
+      scores: float64 `[d]`, the scores of the detections.
       objects: the ground-truth boxes, in their order.
-      crowd: bool `[m]`: a crowd or a region to ignore.
-      class_count: C.
+      crowd: bool `[m]`, whether each box is a crowd or a region to ignore.
+      class_count: C, the number of classes.
     """
 
     found: PlacedBoxes
@@ -74,46 +75,49 @@ class ComparedBoxes:
 
     @functools.cached_property
     def best_first(self) -> np.ndarray:
-        """Positions of the detections, int64 `[d]`; of equals the earlier image first, as COCO."""
+        """Positions of the detections by descending score, int64 `[d]`.
+
+        As in COCO, detections with equal scores are ordered by image.
+        """
         by_image = np.argsort(self.found.images, kind="stable")
         return by_image[np.argsort(-self.scores[by_image], kind="stable")]
 
     @functools.cached_property
     def ranks(self) -> np.ndarray:
-        """The place of each detection in `best_first`, int64 `[d]`."""
+        """The position of each detection in `best_first`, int64 `[d]`."""
         ranks = np.empty(len(self.found), np.int64)
         ranks[self.best_first] = np.arange(len(self.found))
         return ranks
 
     @functools.cached_property
     def boxes_of_class(self) -> np.ndarray:
-        """Number of ground-truth boxes of each class without crowds: int64 `[C]`."""
+        """The number of ground-truth boxes of each class without crowds, int64 `[C]`."""
         return np.bincount(self.objects.classes[~self.crowd], minlength=self.class_count)
 
     def places_in_class(self) -> np.ndarray:
-        """The place of each detection among those of its image and class, from 0: int64 `[d]`."""
+        """The rank of each detection among those of its image and class, from 0: int64 `[d]`."""
         groups = self.found.images * self.class_count + self.found.classes
         places = np.empty(len(self.found), np.int64)
         places[self.best_first] = _counted_up(groups[self.best_first])
         return places
 
     def pairs(self, least: float) -> Pairs:
-        """All pairs with at least that IoU, above 0, without crowds."""
+        """All pairs with an IoU of at least `least` and above 0, without crowds."""
         return _pairs(self.found, self.objects, np.flatnonzero(~self.crowd), least, by_class=False)
 
     def pairs_in_crowds(self, least: float) -> Pairs:
-        """Pairs of a detection and a crowd of its class that covers at least that share of it."""
+        """All pairs of a detection and a crowd of its class that covers a share `least` or more."""
         return _pairs(self.found, self.objects, np.flatnonzero(self.crowd), least, by_class=True)
 
 
 def compared_boxes(checked: CheckedInput) -> ComparedBoxes:
-    """Checked input as arrays."""
+    """Converts checked input to arrays."""
 
     def placed(entries: Sequence[dict]) -> PlacedBoxes:
         images = np.fromiter((row["image_id"] for row in entries), np.int64, len(entries))
         categories = np.fromiter((row["category_id"] for row in entries), np.int64, len(entries))
         boxes = np.array([row["bbox"] for row in entries], np.float64).reshape(-1, 4)
-        return PlacedBoxes(images, categories - 1, boxes)  # which are numbered from 1
+        return PlacedBoxes(images, categories - 1, boxes)  # categories are numbered from 1
 
     return ComparedBoxes(
         found=placed(checked.detections),
@@ -132,19 +136,20 @@ def match_greedily(
     Args:
       pairs: pairs that may be matched.
       compared: the detections and boxes of these pairs.
-      groups: int64 `[d]`; no two detections of different groups are in pairs with one box.
-      preference: `[p]`, decides between equal overlaps, the greatest first; among equals, or if it
-        is None, the last box is taken, as in pycocotools.
+      groups: int64 `[d]`, a group for each detection; detections of different groups must not be in
+        pairs with the same box.
+      preference: `[p]`, decides between equal overlaps, the greatest first; if it is equal too or
+        None, the last box is chosen, as in pycocotools.
 
     Returns:
-      the ground-truth box of each detection, int64 `[d]`, -1 without one.
+      the ground-truth box of each detection, int64 `[d]`; -1 without a box.
     """
     preference = np.zeros(len(pairs.found)) if preference is None else preference
     keys = (-pairs.objects, -preference, -pairs.overlaps, compared.ranks[pairs.found])
     order = np.lexsort(keys)
     of_pair, objects = pairs.found[order], pairs.objects[order]
     firsts = _firsts(of_pair)
-    # The n-th detections of all groups have no box in common, so they take theirs at once.
+    # The n-th detections of all groups have no box in common, so they are matched at once.
     turn_of_detection = _counted_up(groups[of_pair[firsts]])
     turns = np.repeat(turn_of_detection, np.diff(np.append(firsts, len(of_pair))))
     by_turn = np.argsort(turns, kind="stable")
@@ -162,10 +167,10 @@ def match_greedily(
 
 
 def best_pairs(pairs: Pairs, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pair with the greatest overlap of each detection, the first of equals.
+    """The pair of each detection with the greatest overlap; the first of equal overlaps.
 
     Args:
-      pairs: any.
+      pairs: any pairs.
       count: d, the number of detections.
 
     Returns:
@@ -185,7 +190,7 @@ def _firsts(values: np.ndarray) -> np.ndarray:
 
 
 def _counted_up(groups: np.ndarray) -> np.ndarray:
-    """Number of earlier items of the same group before each, int64 `[n]`."""
+    """The number of earlier items in the group of each item, int64 `[n]`."""
     order = np.argsort(groups, kind="stable")
     firsts = _firsts(groups[order])
     lengths = np.diff(np.append(firsts, len(groups)))
@@ -200,9 +205,10 @@ def _counted_up(groups: np.ndarray) -> np.ndarray:
 def _pairs(
     found: PlacedBoxes, objects: PlacedBoxes, chosen: np.ndarray, least: float, *, by_class: bool
 ) -> Pairs:
-    """The pairs of detections and the chosen boxes with at least an overlap above 0.
+    """The pairs of detections and chosen boxes with an overlap of at least `least` and above 0.
 
-    `by_class` is for crowds: pairs of one class only, with the share of the detection in the box.
+    `by_class` is for crowds: only pairs of the same class, with the share of the detection that
+    lies in the box as the overlap.
     """
     keys, object_keys = found.images, objects.images[chosen]
     if by_class:
@@ -222,7 +228,7 @@ def _pairs(
 def _positions_of_pairs(
     keys: np.ndarray, others: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The positions in `keys` and in `others` of all pairs of equals, some at a time."""
+    """Yields the positions in `keys` and in `others` of all pairs of equal keys, in parts."""
     order = np.argsort(others, kind="stable")
     starts = np.searchsorted(others[order], keys, side="left")
     counts = np.searchsorted(others[order], keys, side="right") - starts
@@ -239,7 +245,7 @@ def _positions_of_pairs(
 
 
 def _overlaps(first: np.ndarray, second: np.ndarray, *, of_first: bool) -> np.ndarray:
-    """IoU of boxes `[n, 4]`, pair by pair, or the share of the first in the second; `[n]`."""
+    """IoUs `[n]` of boxes `[n, 4]`, pair by pair, or the shares of the first in the second."""
     x, y, width, height = first.T
     other_x, other_y, other_width, other_height = second.T
     with np.errstate(over="ignore", invalid="ignore"):  # sides of 1e200 have no area

@@ -1,11 +1,10 @@
 """Confusion matrix: the classes that a detector mistakes for each other.
 
-Detections from a score on, the best first, are each matched to the free ground-truth box that they
-overlap most, **of whatever class**: among equal overlaps to one of their own class, then to the
-last. A detection without a box belongs to the background, and so does a box without a detection. A
-detection without a box that lies in a crowd of its class does not count; crowds and regions to
-ignore are neither found nor missed. There is no other limit on the number of detections of an
-image.
+Detections with at least a given score are matched, best first, to the free ground-truth box that
+they overlap most, **regardless of its class**. Among equal overlaps they are matched to a box of
+their class, then to the last box. Detections without a box and boxes without a detection count as
+background. A detection without a box that lies in a crowd of its class does not count; crowds and
+regions to ignore are neither found nor missed. The number of detections of an image is not limited.
 """
 
 import dataclasses
@@ -25,13 +24,13 @@ class ConfusionMatrix:
     """Counts of pairs of a true class and a detected class.
 
     Attributes:
-      names: of the C classes, in the order of the category ids.
-      category_ids: their ids in the ground truth.
-      counts: int64 `[C + 1, C + 1]`: number of boxes of the row's class that were detected as the
-        column's. The last column has the boxes that were not found, the last row the detections
-        without a box; the corner is 0.
-      thresholds: the least score of each class's detections.
-      iou: least IoU of a detection with the box that it has found.
+      names: the names of the C classes, in the order of the category ids.
+      category_ids: the ids of the classes in the ground truth.
+      counts: int64 `[C + 1, C + 1]`, the number of boxes of the row's class that were detected as
+        the column's class. The last column has the boxes that were not found, the last row the
+        detections without a box; the corner is 0.
+      thresholds: the smallest score of the detections of each class.
+      iou: the smallest IoU of a detection with the box that it has found.
     """
 
     names: tuple[str, ...]
@@ -41,9 +40,9 @@ class ConfusionMatrix:
     iou: float
 
     def confusions(self) -> list[tuple[int, int, int]]:
-        """The confusions, the most frequent first: row, column and count.
+        """The row, column and count of each confusion, the most frequent first.
 
-        The background is row or column C.
+        Row or column C is the background.
         """
         wrong = self.counts.copy()
         np.fill_diagonal(wrong, 0)
@@ -62,15 +61,15 @@ def confusion_matrix(
     """Counts the detections of each class on the objects of each class.
 
     Args:
-      ground_truth: a data set in COCO's JSON format, as `evaluate_detections` takes it.
+      ground_truth: a data set in COCO's JSON format, as for `evaluate_detections`.
       detections: COCO results.
-      score_threshold: the least score of a detection that counts; or that of each class, by
+      score_threshold: the smallest score of a detection that counts, or those of the classes by
         category id.
-      iou: least IoU of a detection with the box that it has found.
+      iou: the smallest IoU of a detection with the box that it has found.
 
     Raises:
-      ValueError: a detection or an annotation is malformed or names an unknown image or category,
-        or a threshold is missing or not a number, or of an unknown class, or the IoU is invalid.
+      ValueError: a detection or an annotation is malformed or names an unknown image or category; a
+        threshold is missing, not a number, or for an unknown class; or the IoU is invalid.
     """
     check_iou(iou)
     checked = check_input(ground_truth, detections)
@@ -86,14 +85,14 @@ def confusion_of(
     thresholds: Sequence[float],
     iou: float,
 ) -> ConfusionMatrix:
-    """As `confusion_matrix`, for checked input.
+    """The confusion matrix of checked input.
 
     Args:
       checked: the input of the evaluation.
-      compared: the same in arrays.
-      pairs: all pairs with at least that IoU; more do no harm.
-      thresholds: C, in the order of the classes.
-      iou: least IoU of a detection with the box that it has found.
+      compared: the same input in arrays.
+      pairs: all pairs with an IoU of at least `iou`; further pairs do not matter.
+      thresholds: the score thresholds of the C classes, in their order.
+      iou: the smallest IoU of a detection with the box that it has found.
     """
     found, objects, count = compared.found, compared.objects, compared.class_count
     kept = compared.scores >= np.array(thresholds, np.float64)[found.classes]
@@ -103,7 +102,8 @@ def confusion_of(
     matched = match_greedily(pairs, compared, found.images, own.astype(float))
     in_crowds = compared.pairs_in_crowds(least).found
     kept[in_crowds] &= matched[in_crowds] >= 0
-    # The background is one class more, of a box one behind the last: that is -1.
+    # The background is class C. It is appended as the class of a further box, which the position -1
+    # of detections without a box refers to.
     classes_of_boxes = np.append(objects.classes, count)
     missed = ~compared.crowd
     missed[matched[matched >= 0]] = False
@@ -122,7 +122,7 @@ def confusion_of(
 def _by_class(
     checked: CheckedInput, score_threshold: float | Mapping[int | str, float]
 ) -> list[float]:
-    """The threshold of each class, in their order."""
+    """The threshold of each class, in the order of the classes."""
     ids = [id_of(category["written_id"]) for category in checked.categories]
     if isinstance(score_threshold, Mapping):
         given = {id_of(key): value for key, value in score_threshold.items()}

@@ -1,7 +1,7 @@
 """Images with more objects of a class than COCO's AP counts detections, and AP with a higher limit.
 
-Metrics that count more than COCO's 100 detections have their own name, `AP@300`, so that nobody
-mistakes them for COCO's AP.
+Metrics that count more than COCO's 100 detections have different names, such as `AP@300`, so that
+they are not mistaken for COCO's AP.
 """
 
 import dataclasses
@@ -16,12 +16,12 @@ from ioub_jax.evaluation.coco_matching import COCO_DETECTIONS
 
 
 def named(key: str, counted: int) -> str:
-    """Name of COCO's number `key` where that many detections are counted: `AP@300`."""
+    """The name of COCO's number `key` if `counted` detections are counted, such as `AP@300`."""
     return key if counted == COCO_DETECTIONS else f"{key}@{counted}"
 
 
 def base_of(key: str) -> str:
-    """COCO's name of a number whose name tells the detections counted: `AP` for `AP@300`."""
+    """COCO's name of a number whose name includes the counted detections: `AP` for `AP@300`."""
     base, _, counted = key.partition("@")
     return base if counted.isdecimal() else key
 
@@ -32,10 +32,10 @@ class DenseImages:
 
     Attributes:
       images: number of these images.
-      most: the most objects of a class in an image.
-      counted: the detections of a class in an image that are counted.
-      ceilings: the highest possible AP, by name: COCO's own `AP`, and `AP@300` too if more are
-        counted.
+      most: the largest number of objects of a class in an image.
+      counted: the number of detections of a class in an image that are counted.
+      ceilings: the highest possible AP, by name: COCO's `AP` and, for example, `AP@300` if 300
+        detections are counted.
     """
 
     images: int
@@ -44,7 +44,7 @@ class DenseImages:
     ceilings: Mapping[str, float]
 
     def sentence(self) -> str:
-        """A sentence on what the images mean for AP, and the key that helps."""
+        """A sentence on the effect of the images on AP, and the configuration key that helps."""
         one = self.images == 1
         told = (
             f"{self.images:,} image{' has' if one else 's have'} more than {COCO_DETECTIONS} "
@@ -62,7 +62,7 @@ def dense_images(annotations: Sequence[Mapping[str, Any]], counted: int) -> Dens
 
     Args:
       annotations: the ground-truth boxes.
-      counted: the detections of a class in an image that are counted.
+      counted: the number of detections of a class in an image that are counted.
     """
     objects = Counter(
         (row["category_id"], row["image_id"]) for row in annotations if not row["iscrowd"]

@@ -1,19 +1,19 @@
 """Kinds of detections by their errors, after TIDE (Bolya et al., arXiv 2008.08115).
 
-A detection that is neither true nor ignored by COCO's metric is of the first of these kinds that
-fits, where t is the least IoU of a true detection (the foreground IoU), and b the IoU up to which
-it belongs to no object (the background IoU):
+A detection that is neither true nor ignored by COCO's metric has the first of these kinds that
+applies. Here t is the smallest IoU of a true detection (the foreground IoU), and b is the largest
+IoU of a detection that belongs to no object (the background IoU):
 
-- **misplaced** (TIDE's localization error): the box of its class that it overlaps most is
-  overlapped by b <= IoU < t.
+- **misplaced** (TIDE's localization error): with the box of its class that it overlaps most, it has
+  b <= IoU < t.
 - **confused** (classification error): it overlaps a box of another class by t or more.
 - **duplicate**: it overlaps a box of its class by t or more, which a better detection has found.
 - **background**: it overlaps no box by more than b.
-- **both**: all others; it overlaps a box of another class, but not enough.
+- **both**: all others; it overlaps a box of another class, but by less than t.
 
-In TIDE an IoU of exactly t is a localization error; here it is a duplicate, since the detection
+In TIDE an IoU of exactly t is a localization error. Here the detection is a duplicate, since it
 would be true if the box were free. Detections that COCO's metric ignores are not errors here, while
-TIDE sorts them like the others.
+TIDE classifies them like all others.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ import numpy as np
 from ioub_jax.evaluation.coco_matching import Matches
 from ioub_jax.evaluation.compared_boxes import ComparedBoxes, Pairs, best_pairs
 
-#: What a detection is; `DetectionKinds.kinds` has positions in it.
+#: The kinds of detections; `DetectionKinds.kinds` has positions in this tuple.
 KINDS = ("true", "duplicate", "misplaced", "confused", "both", "background", "ignored")
 TRUE, DUPLICATE, MISPLACED, CONFUSED, BOTH, BACKGROUND, IGNORED = range(len(KINDS))
 
@@ -32,19 +32,20 @@ TRUE, DUPLICATE, MISPLACED, CONFUSED, BOTH, BACKGROUND, IGNORED = range(len(KIND
 class DetectionKinds:
     """The kind of each of d detections, and whether each of m ground-truth boxes is found.
 
-    Positions of boxes are those in `CheckedInput.annotations`, detections are in the order in which
+    Positions of boxes are those in `CheckedInput.annotations`; detections are in the order in which
     they were given.
 
     Attributes:
       kinds: int8 `[d]`, positions in `KINDS`.
-      objects: int64 `[d]`, the ground-truth box that a detection belongs to: the one that it finds,
-        duplicates, misplaces or confuses, or, for kind 'both', the box of another class that it
-        overlaps most; -1 for one in the background or ignored.
-      ious: float64 `[d]`, the IoU with that box; 0 without one.
-      found_by: int64 `[m]`, the detection that has found each box; -1 for one that is not found.
-      mended_by: int64 `[m]`, for a box not found the best misplaced or confused detection that
-        belongs to it, which would find it if corrected; -1 without one.
-      crowd: bool `[m]`: a crowd or a region to ignore, which is neither found nor missed.
+      objects: int64 `[d]`, the ground-truth box that each detection belongs to: the box that it
+        finds, duplicates, misplaces or confuses, or, for the kind 'both', the box of another class
+        that it overlaps most; -1 for detections of the background and ignored ones.
+      ious: float64 `[d]`, the IoU with that box; 0 without a box.
+      found_by: int64 `[m]`, the detection that has found each box; -1 for boxes that are not found.
+      mended_by: int64 `[m]`, for each box that is not found, the best misplaced or confused
+        detection that belongs to it, which would find it if corrected; -1 if there is none.
+      crowd: bool `[m]`, whether each box is a crowd or a region to ignore, which is neither found
+        nor missed.
     """
 
     kinds: np.ndarray
@@ -56,23 +57,26 @@ class DetectionKinds:
 
     @property
     def not_found(self) -> np.ndarray:
-        """True where no detection has found a box: false negatives, bool `[m]`."""
+        """Whether each box is a false negative, found by no detection: bool `[m]`."""
         return (self.found_by < 0) & ~self.crowd
 
     @property
     def missed(self) -> np.ndarray:
-        """True where a box not found would stay so after any mending: TIDE's missed ones."""
+        """Whether each box is missed in TIDE's sense: bool `[m]`.
+
+        It is not found, and correcting detections would not change that.
+        """
         return self.not_found & (self.mended_by < 0)
 
 
 def sort_detections(
     compared: ComparedBoxes, pairs: Pairs, matches: Matches, background_iou: float
 ) -> DetectionKinds:
-    """Finds the kind of every detection.
+    """Determines the kind of every detection.
 
     Args:
       compared: detections and ground truth.
-      pairs: all pairs with at least an IoU of `background_iou`.
+      pairs: all pairs with an IoU of at least `background_iou`.
       matches: the true detections.
       background_iou: b, at most `matches.iou`.
     """
@@ -81,7 +85,7 @@ def sort_detections(
     own_iou, own = best_pairs(pairs[same], count)
     other_iou, other = best_pairs(pairs[~same], count)
     near = (own >= 0) & (own_iou >= background_iou)
-    rules = {  # the first that fits
+    rules = {  # the first one that applies
         TRUE: matches.true,
         IGNORED: matches.ignored,
         MISPLACED: near & (own_iou < matches.iou),
@@ -98,5 +102,5 @@ def sort_detections(
     mends = compared.best_first[np.isin(kinds[compared.best_first], (MISPLACED, CONFUSED))]
     mends = mends[found_by[objects[mends]] < 0]
     mended_by = np.full(len(compared.objects), -1, np.int64)
-    mended_by[objects[mends[::-1]]] = mends[::-1]  # the best comes last and stays
+    mended_by[objects[mends[::-1]]] = mends[::-1]  # the last assignment is that of the best
     return DetectionKinds(kinds, objects, ious, found_by, mended_by, compared.crowd)

@@ -1,24 +1,25 @@
 """Cost of each kind of error in average precision, after TIDE (Bolya et al., arXiv 2008.08115).
 
-An oracle corrects all errors of one kind and leaves everything else unchanged, and dAP is the gain
-in average precision at one IoU:
+For each kind, an oracle corrects all errors of that kind and leaves everything else unchanged. The
+gain in average precision at one IoU is called dAP. The oracles are:
 
-- `classification`: the best confused detection of a box that is not found gets the box's class and
-becomes true; all other confused ones are removed.
-- `localization`: the best misplaced detection of such a box becomes true; all other misplaced ones
-are removed.
+- `classification`: the best confused detection of a box that is not found gets the class of the box
+  and becomes true; all other confused detections are removed.
+- `localization`: the best misplaced detection of such a box becomes true; all other misplaced
+  detections are removed.
 - `both`, `duplicate`, `background`: these detections are removed.
-- `missed`: boxes that are not found, and that neither of the first two oracles would find, no
-longer count.
-- `false_positives`: every detection that is not true comes after all true ones.
+- `missed`: boxes that are not found, and would not be found after either of the first two oracles,
+  no longer count.
+- `false_positives`: every detection that is not true is ranked after all true detections.
 - `false_negatives`: every box that is not found no longer counts.
 
-Of several misplaced or confused detections of one box only the best is corrected, by the oracle of
-its kind. The kinds overlap, so the costs do not add up to the missing average precision.
+If several misplaced or confused detections belong to one box, only the best one is corrected, by
+the oracle of its kind. The kinds overlap, so the costs do not add up to the missing average
+precision.
 
-Average precision is COCO's, `AP50` at IoU .5 and `AP75` at .75, to the last bit but one: the mean
-over the classes with ground truth. TIDE's code (tidecv) differs in this and in what is ignored: it
-counts classes without ground truth as 0; `docs/errors.md` lists the differences.
+Average precision is that of COCO except for the last bit, `AP50` at IoU .5 and `AP75` at .75, as
+the mean over the classes with ground truth. TIDE's code (tidecv) counts classes without ground
+truth as 0, and differs in the detections that it ignores; `docs/errors.md` lists the differences.
 """
 
 import dataclasses
@@ -43,9 +44,9 @@ from ioub_jax.evaluation.detection_kinds import (
 )
 from ioub_jax.evaluation.means import mean_of_existing
 
-#: IoU up to which a detection has to do with nothing.
+#: The default for the largest IoU of a detection that belongs to no object.
 BACKGROUND_IOU = 0.1
-#: Error -> the kind of the detections that it is.
+#: Error -> the kind of its detections.
 ERROR_OF_KIND = {
     "classification": CONFUSED,
     "localization": MISPLACED,
@@ -53,9 +54,9 @@ ERROR_OF_KIND = {
     "duplicate": DUPLICATE,
     "background": BACKGROUND,
 }
-#: What has a cost: TIDE's six errors, then its two special ones.
+#: All errors with a cost: TIDE's six errors, then its two special errors.
 ERRORS = (*ERROR_OF_KIND, "missed", "false_positives", "false_negatives")
-_RECALLS = np.linspace(0.0, 1.0, 101)  # COCO's; k / 100 is another float for some k
+_RECALLS = np.linspace(0.0, 1.0, 101)  # as in COCO; k / 100 differs from them for some k
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,16 +64,16 @@ class ClassErrors:
     """The errors of one class.
 
     Attributes:
-      name: the class's name in the ground truth; None for all classes.
-      category_id: its id there; None likewise.
-      AP: average precision at the foreground IoU, in 0..1; None without a ground-truth box. Of all
-        classes the mean over those that have one.
-      dAP: error -> gain in average precision if it is corrected; None likewise. An oracle that
-        turns a detection into another class changes both classes.
-      counts: number of errors of each kind in `ERRORS`: detections, by their class, and for
-        `missed` and `false_negatives` ground-truth boxes.
-      true: how many detections are true.
-      boxes: number of ground-truth boxes, crowds not counted.
+      name: the name of the class in the ground truth; None for all classes.
+      category_id: the id of the class in the ground truth; None for all classes.
+      AP: average precision at the foreground IoU, in 0..1; None without a ground-truth box. For all
+        classes it is the mean over the classes that have boxes.
+      dAP: error -> gain in average precision if it is corrected; None without a ground-truth box.
+        An oracle that changes the class of a detection affects both classes.
+      counts: the number of errors of each kind in `ERRORS`; these are detections by their class,
+        and ground-truth boxes for `missed` and `false_negatives`.
+      true: the number of true detections.
+      boxes: the number of ground-truth boxes without crowds.
     """
 
     name: str | None
@@ -89,10 +90,10 @@ class ErrorKinds:
     """The errors of a set of detections.
 
     Attributes:
-      iou: the foreground IoU, the least IoU of a true detection.
-      background_iou: the background IoU, up to which a detection belongs to no object.
+      iou: the foreground IoU, the smallest IoU of a true detection.
+      background_iou: the background IoU, the largest IoU of a detection that belongs to no object.
       all_classes: the errors of all classes.
-      per_class: one entry a category, in the order of the category ids.
+      per_class: an entry for each category, in the order of the category ids.
       detections: the kind of each detection, and whether each box is found.
       checked: the input of the evaluation; `detections` has positions in it.
     """
@@ -113,14 +114,14 @@ def evaluate_errors(
     background_iou: float = BACKGROUND_IOU,
     counted: int = COCO_DETECTIONS,
 ) -> ErrorKinds:
-    """Sorts detections by their errors, and computes the cost of each kind of error.
+    """Classifies detections by their errors, and computes the cost of each kind of error.
 
     Args:
-      ground_truth: a data set in COCO's JSON format, as `evaluate_detections` takes it.
+      ground_truth: a data set in COCO's JSON format, as for `evaluate_detections`.
       detections: COCO results.
-      iou: least IoU of a true detection.
-      background_iou: IoU up to which a detection belongs to no object; at most `iou`.
-      counted: as `evaluate_detections`.
+      iou: the smallest IoU of a true detection.
+      background_iou: the largest IoU of a detection that belongs to no object; at most `iou`.
+      counted: as for `evaluate_detections`.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category,
@@ -144,14 +145,14 @@ def errors_of(
     matches: Matches,
     background_iou: float = BACKGROUND_IOU,
 ) -> ErrorKinds:
-    """As `evaluate_errors`, for detections that are matched already.
+    """The errors of detections that are already matched.
 
     Args:
-      checked: what is evaluated.
-      compared: the same in arrays.
-      pairs: all pairs with at least an IoU of `background_iou`.
+      checked: the input of the evaluation.
+      compared: the same input in arrays.
+      pairs: all pairs with an IoU of at least `background_iou`.
       matches: the true detections.
-      background_iou: at most `matches.iou`.
+      background_iou: the background IoU, at most `matches.iou`.
     """
     kinds = sort_detections(compared, pairs, matches, background_iou)
     before = _Detected.of(compared, kinds).average_precision()
@@ -184,7 +185,7 @@ def errors_of(
 def _counts(
     compared: ComparedBoxes, kinds: DetectionKinds
 ) -> Iterator[tuple[dict[str, int], int, int]]:
-    """The counts of errors, true detections and ground-truth boxes of each class."""
+    """Yields the counts of errors, true detections and ground-truth boxes of each class."""
     count = compared.class_count
     of_kind = np.zeros((IGNORED + 1, count), np.int64)
     np.add.at(of_kind, (kinds.kinds, compared.found.classes), 1)
@@ -199,17 +200,17 @@ def _counts(
         yield counts, int(of_kind[TRUE, number]), int(compared.boxes_of_class[number])
 
 
-# Average precision, as it is and as an oracle makes it.
+# Average precision, before and after the correction of an oracle.
 
 
 @dataclasses.dataclass(frozen=True)
 class _Detected:
-    """n counted detections, best first, and the boxes that they are compared with.
+    """n counted detections, best first, and the number of boxes to find.
 
     Attributes:
-      classes: int64 `[n]`.
-      true: bool `[n]`.
-      boxes: int64 `[C]`, the ground-truth boxes that each class has to find.
+      classes: int64 `[n]`, the class of each detection.
+      true: bool `[n]`, whether each detection is true.
+      boxes: int64 `[C]`, the number of ground-truth boxes of each class.
     """
 
     classes: np.ndarray
@@ -226,7 +227,15 @@ class _Detected:
         mended: np.ndarray | None = None,
         boxes: np.ndarray | None = None,
     ) -> "_Detected":
-        """Detections without some kinds, and with some that count as true of their box's class."""
+        """The detections as an oracle leaves them.
+
+        Args:
+          compared: detections and ground truth.
+          kinds: the kinds of the detections.
+          without: the kinds of detections that are removed.
+          mended: the detections that become true, with the class of their box.
+          boxes: the number of boxes of each class; None for all boxes except crowds.
+        """
         classes, true = compared.found.classes.copy(), kinds.kinds == TRUE
         kept = ~np.isin(kinds.kinds, (IGNORED, *without))
         if mended is not None:
@@ -239,10 +248,10 @@ class _Detected:
     def average_precision(self) -> np.ndarray:
         """COCO's average precision of each class, float64 `[C]`.
 
-        For a class without objects to find, as an oracle may leave it, it is 1 if there are no
-        detections either, else 0.
+        For a class without boxes, which an oracle may produce, it is 1 if the class has no
+        detections either, and 0 otherwise.
         """
-        kind = np.min_scalar_type(len(self.boxes))  # the fewer bytes, the faster sorted
+        kind = np.min_scalar_type(len(self.boxes))  # sorting is faster with fewer bytes
         by_class = np.argsort(self.classes.astype(kind), kind="stable")
         counts = np.bincount(self.classes, minlength=len(self.boxes))
         result = np.where((self.boxes == 0) & (counts == 0), 1.0, 0.0)
@@ -252,7 +261,7 @@ class _Detected:
             start += count
             if len(places) and self.boxes[number]:
                 hits = np.arange(1, len(places) + 1)
-                # Between two true detections precision falls, so only these can be highest.
+                # Precision falls between two true detections, so it is highest at one of them.
                 precision = np.maximum.accumulate((hits / (places + 1))[::-1])[::-1]
                 reached = np.searchsorted(hits / self.boxes[number], _RECALLS, side="left")
                 result[number] = np.append(precision, 0.0)[reached].mean()
@@ -266,7 +275,7 @@ def _mended(compared: ComparedBoxes, kinds: DetectionKinds, error: str) -> _Dete
         classes = compared.objects.classes[gone]
         left = compared.boxes_of_class - np.bincount(classes, minlength=compared.class_count)
         return _Detected.of(compared, kinds, boxes=left)
-    if error == "false_positives":  # what stands behind all true ones changes nothing
+    if error == "false_positives":  # false detections after all true ones do not change AP
         return _Detected.of(compared, kinds, without=tuple(ERROR_OF_KIND.values()))
     kind = ERROR_OF_KIND[error]
     mends = kinds.mended_by[kinds.mended_by >= 0]

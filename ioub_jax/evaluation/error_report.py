@@ -28,9 +28,9 @@ from ioub_jax.evaluation.thresholds import (
 )
 from ioub_jax.printing import printable
 
-#: IoUs at which errors are sorted, as a report calls them.
+#: Name in a report -> IoU at which errors are classified.
 IOUS = {"50": 0.5, "75": 0.75}
-_WIDEST_MATRIX = 10  # classes, on a terminal
+_WIDEST_MATRIX = 10  # largest number of classes of a matrix on a terminal
 _SHOWN_CONFUSIONS = 10
 _BACKGROUND = "background"
 
@@ -59,9 +59,9 @@ def explain_errors(
     """Analyses the errors of a set of detections.
 
     Args:
-      ground_truth: a data set in COCO's JSON format, as `evaluate_detections` takes it.
+      ground_truth: a data set in COCO's JSON format, as for `evaluate_detections`.
       detections: COCO results.
-      counted: as `evaluate_detections`.
+      counted: as for `evaluate_detections`.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category.
@@ -73,7 +73,13 @@ def explain_errors(
 def error_report(
     checked: CheckedInput, compared: ComparedBoxes, counted: int = COCO_DETECTIONS
 ) -> ErrorReport:
-    """As `explain_errors`, for checked input and the same in arrays."""
+    """The errors of checked input.
+
+    Args:
+      checked: the input of the evaluation.
+      compared: the same input in arrays.
+      counted: as for `evaluate_detections`.
+    """
     pairs = compared.pairs(BACKGROUND_IOU)
     matches = {key: match_as_coco(compared, pairs, iou, counted) for key, iou in IOUS.items()}
     by_class = matches_by_class(
@@ -94,9 +100,9 @@ def error_report(
 
 
 def error_report_to_json(report: ErrorReport) -> dict[str, Any]:
-    """The report as a dict that `json` writes: `thresholds`, `confusion` and `errors`.
+    """The report as a dict for `json`, with `thresholds`, `confusion` and `errors`.
 
-    `cells` of the confusion matrix has every count above 0, as [row, column, count].
+    The `cells` of the confusion matrix are its counts above 0, each as [row, column, count].
     """
     confusion = report.confusion
     cells = [[row, row, int(count)] for row, count in enumerate(confusion.counts.diagonal())]
@@ -133,7 +139,7 @@ def error_report_to_json(report: ErrorReport) -> dict[str, Any]:
 
 
 def format_error_report(report: ErrorReport) -> str:
-    """The report as text for a terminal: error kinds, thresholds of all classes, confusions."""
+    """The report as text for a terminal: error kinds, score thresholds and confusions."""
     parts = _error_lines(report), _threshold_lines(report.thresholds), _confusion_lines(report)
     return "\n\n".join("\n".join(lines) for lines in parts)
 

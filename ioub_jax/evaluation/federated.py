@@ -3,16 +3,17 @@
 In LVIS (Gupta et al., arXiv 1908.03195) not every class is verified in every image. For each image
 three sets of classes are known: those that are present, which have annotations; those that are
 absent (`neg_category_ids`); and those of which not all objects are annotated
-(`not_exhaustive_category_ids`). As in lvis-api,
+(`not_exhaustive_category_ids`). The rules are those of lvis-api:
 
-- the 300 detections with the best scores of an image count, for all classes together;
-- a detection of a class that is not verified, neither annotated nor known to be absent, is left
-out;
-- a detection that matches no object does not count if its class is not annotated exhaustively;
-- LVIS has no crowds of its own, and a box or an object without area does not exist.
+- The 300 detections of an image with the best scores count, over all classes.
+- A detection is left out if its class is not verified, that is, neither annotated in the image nor
+  known to be absent.
+- A detection that matches no object does not count if its class is not annotated exhaustively.
+- There are no crowds, and detections and objects without area are left out.
 
-The third rule is that of COCO's crowds: unmatched detections may match a crowd that covers the
-whole image, and are then neither true nor false. So COCO's evaluators also compute LVIS's numbers.
+The third rule corresponds to that of COCO's crowds: unmatched detections that lie in a crowd are
+neither true nor false. With crowds around such detections, COCO's evaluators compute LVIS's
+numbers.
 """
 
 import collections
@@ -25,9 +26,9 @@ import numpy as np
 from ioub_jax.coco_values import id_of
 from ioub_jax.evaluation.coco_input import CheckedInput, number_ids
 
-#: The detections of an image that count, of all classes together.
+#: The number of detections of an image that count, over all classes.
 LVIS_DETECTIONS = 300
-#: Of a class: rare (in 1 to 10 training images), common (in 11 to 100), frequent.
+#: The frequencies of classes: rare (in 1 to 10 training images), common (in 11 to 100), frequent.
 FREQUENCIES = ("r", "c", "f")
 
 _NEGATIVE, _PARTIAL = "neg_category_ids", "not_exhaustive_category_ids"
@@ -39,8 +40,8 @@ class Verified:
 
     Attributes:
       absent: the pairs of an image and a class that is absent from it.
-      partial: the pairs for which not every object is annotated.
-      frequencies: 'r', 'c', 'f' or None, of each category.
+      partial: the pairs of an image and a class of which not every object is annotated in it.
+      frequencies: 'r', 'c', 'f' or None for each category.
     """
 
     absent: frozenset[tuple[int, int]]
@@ -52,12 +53,13 @@ def read_verified(ground_truth: Mapping[str, Any]) -> Verified:
     """Reads which classes are verified in the images of a ground truth in LVIS's format.
 
     Args:
-      ground_truth: as `coco_input.check_input` takes it, checked already, with `neg_category_ids`
-        and, where some class is not annotated exhaustively, `not_exhaustive_category_ids` of each
-        image, and `frequency` of each category.
+      ground_truth: a ground truth as for `coco_input.check_input`, which has checked it. Each image
+        has `neg_category_ids` and, if a class is not annotated exhaustively in it,
+        `not_exhaustive_category_ids`; each category may have a `frequency`.
 
     Raises:
-      ValueError: an image lacks the former, or names an unknown class; a frequency is unknown.
+      ValueError: an image has no `neg_category_ids` or names an unknown class, or a frequency is
+        unknown.
     """
     images, categories = (number_ids(ground_truth, key) for key in ("images", "categories"))
     pairs: dict[str, set[tuple[int, int]]] = {_NEGATIVE: set(), _PARTIAL: set()}
@@ -102,8 +104,8 @@ def counting_as_lvis(checked: CheckedInput, verified: Verified) -> CheckedInput:
       verified: the verified classes of the ground truth.
 
     Returns:
-      the same without the detections and objects that do not count, with crowds where classes are
-      not annotated exhaustively.
+      the input without the detections and objects that do not count, and with crowds of the classes
+      that are not annotated exhaustively.
     """
     objects = [row for row in checked.annotations if row["area"] > 0]
     known = verified.absent | {
@@ -126,17 +128,17 @@ def counting_as_lvis(checked: CheckedInput, verified: Verified) -> CheckedInput:
 
 
 def _best_of_images(detections: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The detections with the best scores of each image, the first of equals, in their order."""
+    """The detections of each image with the best scores, in their order; ties go to the first."""
     images = np.array([row["image_id"] for row in detections], np.int64)
     scores = np.array([row["score"] for row in detections], np.float64)
-    by_image = np.lexsort((-scores, images))  # which is stable
+    by_image = np.lexsort((-scores, images))  # a stable sort
     firsts = np.searchsorted(images[by_image], images[by_image], side="left")
     kept = by_image[np.arange(len(by_image)) - firsts < LVIS_DETECTIONS]
     return [detections[position] for position in np.sort(kept)]
 
 
 def _crowds_around(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A crowd for each image and class that contains all of the detections."""
+    """A crowd for each image and class of the detections, which contains all of them."""
     corners: dict[tuple[int, int], list[tuple[float, float, float, float]]]
     corners = collections.defaultdict(list)
     for row in found:

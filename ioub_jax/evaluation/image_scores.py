@@ -1,4 +1,4 @@
-"""Score of the detections of a single image, to find the images that fail."""
+"""Score of the detections of a single image, to find images with poor detections."""
 
 from typing import NamedTuple
 
@@ -11,9 +11,9 @@ class ImageScore(NamedTuple):
     """Counts of found, wrong and missed objects of an image.
 
     Attributes:
-      found: objects that a detection belongs to.
-      wrong: detections that belong to none.
-      missed: objects that no detection belongs to.
+      found: number of objects that a detection belongs to.
+      wrong: number of detections that belong to no object.
+      missed: number of objects that no detection belongs to.
     """
 
     found: int
@@ -22,7 +22,7 @@ class ImageScore(NamedTuple):
 
     @property
     def f1(self) -> float:
-        """2 found / (2 found + wrong + missed); 1 if there is no object and no detection."""
+        """2 found / (2 found + wrong + missed); 1 without objects and detections."""
         errors = self.wrong + self.missed
         return 2 * self.found / (2 * self.found + errors) if self.found + errors else 1.0
 
@@ -40,17 +40,17 @@ def score_image(
     """Counts the objects that the detections of an image find.
 
     In order of descending score, a detection belongs to the remaining object of its class that it
-    overlaps most, if the IoU is at least `iou`. A detection that belongs to none and lies in a
-    crowd of its class, by at least that share of it, does not count.
+    overlaps most, if the IoU is at least `iou`. A detection that belongs to no object does not
+    count if at least a share `iou` of it lies in a crowd of its class.
 
     Args:
-      boxes: `[n, 4]` xyxy, the objects.
-      labels: `[n]`; a crowd with the label -1 is one of every class.
-      found_boxes: `[k, 4]`, the detections, only those that count.
-      found_labels: `[k]`.
-      scores: `[k]`.
-      crowd: bool `[n]`, True for crowds and regions to ignore; None: no entry.
-      iou: see above.
+      boxes: `[n, 4]` xyxy, the boxes of the objects.
+      labels: `[n]`, the labels of the objects; a crowd with the label -1 is one of every class.
+      found_boxes: `[k, 4]`, the boxes of the detections that count.
+      found_labels: `[k]`, the labels of the detections.
+      scores: `[k]`, the scores of the detections.
+      crowd: bool `[n]`, True for crowds and regions to ignore; None if there are none.
+      iou: the smallest IoU of a detection with the object that it belongs to.
     """
     boxes, found_boxes = (np.asarray(b, np.float64).reshape(-1, 4) for b in (boxes, found_boxes))
     labels, found_labels = np.asarray(labels).reshape(-1), np.asarray(found_labels).reshape(-1)

@@ -4,11 +4,11 @@ With N_TP true and N_FP false detections above a score threshold s and N_FN boxe
 
 `LRP(s) = (sum_TP (1 - IoU) / (1 - tau) + N_FP + N_FN) / (N_TP + N_FP + N_FN)`,
 
-where tau is the least IoU of a true detection, here .5. The optimal LRP error of a class, oLRP, is
-the least over all s; that of the detector is the mean over the classes with ground truth. 0 is
-perfect, 1 means that nothing is right. Matching is COCO's. As in its authors' code
-(kemaloksuz/LRP-Error) a threshold may fall between detections of equal score, and the components of
-a class without a true detection do not exist and are left out of their means.
+where tau is the smallest IoU of a true detection, here .5. The optimal LRP error of a class, oLRP,
+is the minimum over all s; that of the detector is the mean over the classes with ground truth. 0 is
+perfect, and 1 means that there is no true detection. Matching is that of COCO. As in the authors'
+code (kemaloksuz/LRP-Error), a threshold may fall between detections of equal score, and the
+components of a class without a true detection do not exist and are left out of their means.
 """
 
 import dataclasses
@@ -25,15 +25,16 @@ class OptimalLrp:
     """The optimal LRP error of a class, or the mean over classes.
 
     Attributes:
-      name: the class's name; None for the mean.
-      error: oLRP in 0..1; None without ground truth, and then all the others too.
+      name: the name of the class; None for the mean.
+      error: oLRP in 0..1. Without ground truth it is None, and so are all other numbers.
       localization: oLRP_loc, the mean of 1 - IoU over the true detections above the threshold;
-        None without any.
-      false_positive: oLRP_FP, the share of false ones among the detections above it; likewise.
+        None without true detections.
+      false_positive: oLRP_FP, the share of false detections among those above the threshold; None
+        without true detections.
       false_negative: oLRP_FN, the share of boxes that are not found.
-      threshold: the score of the last detection above the threshold; likewise None.
-      parts: contributions of localization, false positives and false negatives to `error`, their
-        sum.
+      threshold: the score of the last detection above the threshold; None without true detections.
+      parts: the contributions of localization, false positives and false negatives to `error`,
+        which is their sum.
     """
 
     name: str | None
@@ -49,8 +50,8 @@ def lrp_errors(matches: ClassMatches, iou: float = MATCHED_IOU) -> np.ndarray:
     """The LRP error of a class with its first 1, 2, ... d detections: float64 `[d]`.
 
     Args:
-      matches: of a class with a ground-truth box.
-      iou: tau, the least IoU of true detections, below 1.
+      matches: the matches of a class that has a ground-truth box.
+      iou: tau, the smallest IoU of true detections, below 1.
     """
     true = np.cumsum(matches.true)
     false = np.cumsum(~matches.true)
@@ -73,7 +74,8 @@ def optimal_lrp(matches: ClassMatches) -> OptimalLrp:
     total = true + false + missed
     errors = lrp_errors(matches)
     best = int(np.argmin(errors))
-    # Before the first true detection the error is 1, so the best has one or is no better.
+    # The error is 1 before the first true detection. If that is the optimum, all errors are 1 and
+    # the first true detection is as good.
     best = best if true[best] else int(np.argmax(matches.true))
     return OptimalLrp(
         name=matches.name,
@@ -91,7 +93,7 @@ def optimal_lrp(matches: ClassMatches) -> OptimalLrp:
 
 
 def mean_optimal_lrp(classes: Sequence[OptimalLrp]) -> OptimalLrp:
-    """The mean of each number over the classes in which it exists."""
+    """The mean of each number over the classes for which it exists."""
     existing = [row.parts for row in classes if row.parts is not None]
     parts = tuple(np.mean(existing, axis=0).tolist()) if existing else None
     return OptimalLrp(

@@ -1,9 +1,9 @@
-"""LVIS's detection metrics, as lvis-api computes them: AP of classes not verified in every image.
+"""LVIS's detection metrics, as in lvis-api: AP of classes that are not verified in every image.
 
 `federated` selects the detections that count; matching and precision are those of COCO's
-evaluators. A class without an object in the ground truth has no number and is in no mean. `APr`,
-`APc` and `APf` are means over the classes that are rare, common and frequent in LVIS's training
-images.
+evaluators. A class without an object in the ground truth has no number and is left out of all
+means. `APr`, `APc` and `APf` are means over the classes that are rare, common and frequent in
+LVIS's training images.
 """
 
 import dataclasses
@@ -43,13 +43,13 @@ class LvisClassMetrics:
     """The metrics of one class.
 
     Attributes:
-      name: the class's name in the ground truth.
-      category_id: its id there.
-      frequency: 'r' (rare), 'c' (common) or 'f' (frequent); None where the ground truth has none.
-      boxes: how many ground-truth boxes it has.
-      AP: mean over the ten IoU thresholds; None where the class has no ground-truth box.
-      AP50: average precision at IoU .50; None likewise.
-      AP75: average precision at IoU .75; None likewise.
+      name: the name of the class in the ground truth.
+      category_id: the id of the class in the ground truth.
+      frequency: 'r' (rare), 'c' (common) or 'f' (frequent); None if the ground truth has none.
+      boxes: the number of its ground-truth boxes.
+      AP: mean over the ten IoU thresholds; None if the class has no ground-truth box.
+      AP50: average precision at IoU .50; None if the class has no ground-truth box.
+      AP75: average precision at IoU .75; None if the class has no ground-truth box.
     """
 
     name: str
@@ -68,13 +68,13 @@ class LvisMetrics:
     Attributes:
       summary: lvis-api's thirteen numbers in [0, 1], under its keys: `AP AP50 AP75 APs APm APl APr
         APc APf AR@300 ARs@300 ARm@300 ARl@300`.
-      per_class: one entry a category, in the order of the category ids.
+      per_class: an entry for each category, in the order of the category ids.
       images: number of images in the ground truth.
-      boxes: how many ground-truth boxes there are.
+      boxes: number of ground-truth boxes.
       detections: number of detections that were given.
-      counted: how many of them are among the 300 best of their image and of a class that is
-        verified in it.
-      chosen: the means over chosen classes; None where none were chosen.
+      counted: number of detections that count: those among the 300 best of their image whose class
+        is verified in it.
+      chosen: the means over chosen classes; None if no classes were chosen.
     """
 
     summary: Mapping[str, float | None]
@@ -91,8 +91,8 @@ class LvisMetric:
     """LVIS's metrics as a `metric.Metric`.
 
     Attributes:
-      backend: as `evaluate_lvis` has it, as is the next one.
-      average_classes: see there.
+      backend: as for `evaluate_lvis`.
+      average_classes: as for `evaluate_lvis`.
     """
 
     backend: Backend = "faster_coco_eval"
@@ -104,7 +104,7 @@ class LvisMetric:
     def compute(
         self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
     ) -> Report:
-        """The report; arguments and errors as `evaluate_lvis`."""
+        """The report; arguments and errors as for `evaluate_lvis`."""
         metrics = evaluate_lvis(
             ground_truth, detections, backend=self.backend, average_classes=self.average_classes
         )
@@ -127,11 +127,11 @@ def evaluate_lvis(
     """Computes the LVIS metrics of a set of detections.
 
     Args:
-      ground_truth: a data set in LVIS's JSON format: COCO's, with `neg_category_ids` and
-        `not_exhaustive_category_ids` of each image and `frequency` of each category. A crowd, which
-        LVIS does not have, is one as in COCO's metrics.
+      ground_truth: a data set in LVIS's JSON format, which is COCO's with `neg_category_ids` and
+        `not_exhaustive_category_ids` for each image and `frequency` for each category. LVIS has no
+        crowds; a crowd counts as in COCO's metrics.
       detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
-      backend: as `coco_metrics.evaluate_detections`.
+      backend: as for `coco_metrics.evaluate_detections`.
       average_classes: names of classes whose mean is also reported, as `AP_chosen` and so on.
 
     Returns:
@@ -139,7 +139,7 @@ def evaluate_lvis(
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category,
-        or the ground truth does not have the verified classes.
+        `average_classes` names an unknown class, or the ground truth lacks the verified classes.
       ImportError: the backend is not installed.
     """
     checked = check_input(ground_truth, detections)
@@ -200,7 +200,7 @@ def _at_ious(precision: np.ndarray) -> dict[str, float | None]:
 
 
 def lvis_metrics_to_json(metrics: LvisMetrics) -> dict[str, Any]:
-    """The metrics as a dict that `json` writes: the summary's keys, counts, and `per_class`."""
+    """The metrics as a dict for `json`: the summary's keys, counts, and `per_class`."""
     chosen = {} if metrics.chosen is None else metrics.chosen.to_json()
     return {
         **metrics.summary,
@@ -214,10 +214,10 @@ def lvis_metrics_to_json(metrics: LvisMetrics) -> dict[str, Any]:
 
 
 def format_lvis_table(metrics: LvisMetrics) -> str:
-    """The metrics as text for a terminal: LVIS's numbers, then a line a class.
+    """The metrics as text for a terminal: LVIS's numbers, then a line for each class.
 
-    The names of the classes come last in their lines, so that a name of any width and script does
-    not break a column. A number that does not exist is `-`.
+    The names of the classes are at the ends of their lines, so that names of any width and script
+    do not break a column. A number that does not exist is `-`.
     """
     return "\n".join(_table_lines(metrics))
 

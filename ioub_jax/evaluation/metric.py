@@ -1,7 +1,7 @@
 """The interface of a metric, which measures the detections of a data set.
 
-COCO's, VOC's and LVIS's are three of them (`coco_metrics.CocoMetric`, `voc_metrics.VocMetric`,
-`lvis_metrics.LvisMetric`); one of your own is an object with two names and one method.
+The metrics of COCO, VOC and LVIS implement it (`coco_metrics.CocoMetric`, `voc_metrics.VocMetric`,
+`lvis_metrics.LvisMetric`). Your own metric is an object with two names and one method.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ class Report:
         exist. Values that are not finite become None.
       table: the text for a terminal, and for `NAME_table.txt`.
       title: heading of the table on a terminal; None for the metric's name.
-      details: content of `NAME_metrics.json`, anything that `json` writes; None for the numbers.
+      details: content of `NAME_metrics.json`, anything that `json` can write; None for the numbers.
       file_infix: text before `metrics.json` and `table.txt` in the names of these files; None for
         the metric's name and `_`.
       thresholds: the best score thresholds, if the metric has computed them.
@@ -52,13 +52,13 @@ class Metric(Protocol):
 
     @property
     def name(self) -> str:
-        """Name of the metric, also in file names: letters, digits, `_` and `-`."""
+        """Name of the metric, also for file names; it consists of letters, digits, `_` and `-`."""
 
     @property
     def headline_key(self) -> str:
         """Name of the number that picks the best checkpoint, if this metric is the first.
 
-        Greater is better. None is worse than 0, and counts as -1.
+        Greater is better. None counts as -1, which is worse than 0.
         """
 
     def compute(
@@ -67,9 +67,9 @@ class Metric(Protocol):
         """Compares detections with the annotations.
 
         Args:
-          ground_truth: A data set in COCO's JSON format, with `images` (`id`, `height`, `width`,
+          ground_truth: a data set in COCO's JSON format, with `images` (`id`, `height`, `width`,
             `file_name`), `annotations` (`image_id`, `category_id`, `bbox`, `area`, `iscrowd`,
-            `difficult`, `ignored`) and `categories` (`id`, `name`). Not to be changed.
-          detections: COCO results: `image_id`, `category_id`, `bbox` and `score`. Not to be
-            changed either.
+            `difficult`, `ignored`) and `categories` (`id`, `name`). It must not be changed.
+          detections: COCO results: `image_id`, `category_id`, `bbox` and `score`. They must not be
+            changed.
         """

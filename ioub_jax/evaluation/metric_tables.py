@@ -9,7 +9,7 @@ def decimals(value: float | None) -> str:
 
 
 def table_line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """A line of cells, each aligned to the right of its width."""
+    """A line of cells, each aligned to the right within its width."""
     return "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
@@ -19,7 +19,7 @@ def widths_of(keys: Sequence[str]) -> list[int]:
 
 
 def blocks_of(rows: Sequence[Sequence[str]], numbers: Mapping[str, float | None]) -> Iterator[str]:
-    """For each row of keys an empty line, the keys, and the numbers under them."""
+    """Yields for each row of keys an empty line, the keys, and the numbers under them."""
     for keys in rows:
         widths = widths_of(keys)
         yield ""

@@ -5,7 +5,7 @@ from typing import Any
 
 from ioub_jax.evaluation import coco_metrics, lvis_metrics, voc_metrics
 
-#: What stands before the key of a number of weights that are evaluated without their average.
+#: Prefix of the keys of numbers from weights that are evaluated without their moving average.
 WITHOUT_EMA = "without_ema_"
 
 
@@ -15,7 +15,10 @@ def is_loss(key: str) -> bool:
 
 
 def numbers_in(record: Mapping[str, Any]) -> dict[str, float | None]:
-    """The metrics' numbers, the headline first; those of the moving average if there is one."""
+    """The numbers of the metrics, the headline first.
+
+    If the run has a moving average of the weights, they are the numbers of the average.
+    """
     return {
         key: value
         for key, value in record.items()
@@ -24,7 +27,7 @@ def numbers_in(record: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def own_numbers(record: Mapping[str, Any]) -> dict[str, float | None]:
-    """Numbers of the user's own metrics and of chosen classes: neither COCO's, VOC's nor LVIS's."""
+    """The numbers of the user's metrics and of chosen classes, without COCO's, VOC's and LVIS's."""
     known = {*voc_metrics.NUMBER_KEYS, *lvis_metrics.NUMBER_KEYS}
     return {
         key: value

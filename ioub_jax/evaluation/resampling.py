@@ -1,9 +1,9 @@
 """Uncertainty of a metric from the choice of images: COCO's AP on resampled validation images.
 
-Detections are matched once, as in pycocotools. A resampled data set draws as many images as the
-data set has, with replacement; an image drawn n times counts n times. The draws depend only on the
-number of images and a seed, so the i-th resampling of two detectors has the same images, and their
-difference is paired.
+Detections are matched once, as in pycocotools. A resampled data set consists of as many images as
+the data set has, drawn with replacement; an image that is drawn n times counts n times. The draws
+depend only on the number of images and a seed. The i-th resampling of two detectors therefore has
+the same images, and their differences are paired.
 """
 
 import dataclasses
@@ -23,8 +23,8 @@ CONFIDENCE = 0.95
 #: COCO's IoUs, .5, .55, ... .95.
 IOUS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 
-_RECALLS = np.linspace(0.0, 1.0, 101)  # COCO's; k / 100 is another float for some k
-_TOGETHER = 1 << 19  # numbers that are computed with at once
+_RECALLS = np.linspace(0.0, 1.0, 101)  # as in COCO; k / 100 differs from them for some k
+_TOGETHER = 1 << 19  # number of values that are processed together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +32,9 @@ class Outcomes:
     """Outcomes of d detections at the T IoUs of `IOUS`.
 
     Attributes:
-      objects: int64 `[T, d]`, the ground-truth box that each has found; -1 where it is not true.
-      ignored: bool `[T, d]`: neither true nor false.
+      objects: int64 `[T, d]`, the ground-truth box that each detection has found; -1 if it is not
+        true.
+      ignored: bool `[T, d]`, whether each detection is neither true nor false.
     """
 
     objects: np.ndarray
@@ -46,9 +47,9 @@ class ClassOutcomes:
 
     Attributes:
       images: int64 `[n]`, the positions of their images, from 0.
-      true: bool `[T, n]`.
-      ignored: bool `[T, n]`.
-      boxes: int64 `[I]`, how many boxes there are to find in each image.
+      true: bool `[T, n]`, whether each detection is true.
+      ignored: bool `[T, n]`, whether each detection is neither true nor false.
+      boxes: int64 `[I]`, the number of boxes to find in each image.
     """
 
     images: np.ndarray
@@ -71,12 +72,12 @@ def resampled_ap(
       ground_truth: a data set in COCO's JSON format.
       detections: COCO results.
       resamplings: number of data sets to draw.
-      seed: of the draws.
-      counted: as `coco_metrics.evaluate_detections`.
+      seed: seed of the draws.
+      counted: as for `coco_metrics.evaluate_detections`.
 
     Returns:
-      one list of `resamplings` numbers for each metric, `AP@300` and so on if that many are
-      counted; None where no object was drawn.
+      a list of `resamplings` numbers for each metric, which is named `AP@300` and so on if, for
+      example, 300 detections are counted. A number is None if no object was drawn.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category.
@@ -98,8 +99,8 @@ def outcomes_of(compared: ComparedBoxes, pairs: Pairs, counted: int) -> Outcomes
 
     Args:
       compared: detections and ground truth.
-      pairs: all pairs with at least an IoU of .5; more do no harm.
-      counted: number of detections of a class in an image that count, the best ones.
+      pairs: all pairs with an IoU of at least .5; further pairs do not matter.
+      counted: the number of best detections of a class in an image that count.
     """
     matches = [match_as_coco(compared, pairs, iou, counted) for iou in IOUS]
     return Outcomes(
@@ -114,14 +115,15 @@ def split_by_class(
     """The outcomes of every class, without detections that are ignored at all IoUs.
 
     Args:
-      compared: what was compared.
-      outcomes: what was found.
+      compared: detections and ground truth.
+      outcomes: the outcomes of all detections.
       images: number of images.
-      looked_for: bool `[m]`, the boxes to find; None for all except crowds.
+      looked_for: bool `[m]`, whether each box is to be found; None for all boxes except crowds.
     """
     looked_for = ~compared.crowd if looked_for is None else looked_for
     count = compared.class_count
-    cells = compared.objects.classes * images + compared.objects.images - 1  # numbered from 1
+    # Images are numbered from 1.
+    cells = compared.objects.classes * images + compared.objects.images - 1
     boxes = np.bincount(cells[looked_for], minlength=count * images).reshape(count, images)
     order = compared.best_first
     order = order[~np.asarray(outcomes.ignored.all(axis=0))[order]]
@@ -143,7 +145,7 @@ def split_by_class(
 
 
 def draw_images(images: int, resamplings: int, seed: int = 0) -> np.ndarray:
-    """Multiplicity of each image in each resampled data set: int64 `[resamplings, images]`."""
+    """The number of times each image is drawn: int64 `[resamplings, images]`."""
     generator = np.random.default_rng(seed)
     shares = np.full(images, 1 / max(images, 1))
     draws = [generator.multinomial(images, shares) for _ in range(resamplings)]
@@ -154,11 +156,11 @@ def average_precisions(classes: Sequence[ClassOutcomes], draws: np.ndarray) -> n
     """Average precision of every class at every IoU in every resampled data set.
 
     Args:
-      classes: C.
-      draws: int64 `[R, I]`, as `draw_images`; ones for the data set as it is.
+      classes: the outcomes of the C classes.
+      draws: int64 `[R, I]`, as from `draw_images`; ones for the original data set.
 
     Returns:
-      float64 `[R, C, T]`; NaN of a class without a box to find.
+      float64 `[R, C, T]`; NaN for classes without a box to find.
     """
     values = np.full((len(draws), len(classes), len(IOUS)), np.nan)
     for number, of_class in enumerate(classes):
@@ -172,9 +174,9 @@ def average_precisions(classes: Sequence[ClassOutcomes], draws: np.ndarray) -> n
 
 
 def summarized(values: np.ndarray) -> dict[str, np.ndarray]:
-    """The keys of `AP_KEYS`, each float64 `[R]`, of average precisions `[R, C, T]`.
+    """The numbers of `AP_KEYS`, each float64 `[R]`, from average precisions `[R, C, T]`.
 
-    The mean over the classes that have boxes; NaN where none has.
+    They are means over the classes that have boxes; NaN if no class has boxes.
     """
     exists = ~np.isnan(values)
     count = exists.sum(axis=1)
@@ -185,9 +187,9 @@ def summarized(values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def interval_of(values: Sequence[float | None] | np.ndarray) -> tuple[float, float] | None:
-    """The percentiles between which `CONFIDENCE` of the resampled numbers lie.
+    """The percentiles between which a share `CONFIDENCE` of the resampled numbers lies.
 
-    None where fewer than two exist.
+    None if fewer than two numbers exist.
     """
     numbers = np.asarray(values, np.float64)
     numbers = numbers[np.isfinite(numbers)]
@@ -200,14 +202,14 @@ def interval_of(values: Sequence[float | None] | np.ndarray) -> tuple[float, flo
 def interval_around(
     value: float | None, resampled: Sequence[float | None] | np.ndarray
 ) -> tuple[float, float] | None:
-    """The interval of a measured number: the percentiles of resampled ones, shifted to it.
+    """The confidence interval of a number: the percentiles of resampled numbers, shifted to it.
 
-    Repeated images in a resampled data set change average precision slightly by themselves; only
-    its spread is used.
+    The repeated images of a resampled data set bias average precision slightly, so only the spread
+    of the resampled numbers is used.
 
     Args:
-      value: the number of the data set as it is; None where it does not exist.
-      resampled: that of resampled ones.
+      value: the number on the original data set; None if it does not exist.
+      resampled: the numbers on the resampled data sets.
     """
     interval = interval_of(resampled)
     if value is None or interval is None:
@@ -218,13 +220,13 @@ def interval_around(
 
 
 def _precisions(of_class: ClassOutcomes, draws: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Average precision `[R, T]` of one class, which has `boxes` `[R]`, all above 0."""
+    """Average precision `[R, T]` of one class with `boxes` `[R]` to find, all above 0."""
     weights = draws.astype(np.int32)[:, of_class.images]
     every = np.cumsum(weights, axis=1, dtype=np.int32)
     needed = _needed(boxes)
     result = np.zeros((len(draws), len(IOUS)))
     for number, (true, ignored) in enumerate(zip(of_class.true, of_class.ignored, strict=True)):
-        # Between two true detections precision falls, so only these can be highest.
+        # Precision falls between two true detections, so it is highest at one of them.
         at, left_out = np.flatnonzero(true), np.flatnonzero(ignored)
         if not len(at):
             continue
@@ -235,22 +237,22 @@ def _precisions(of_class: ClassOutcomes, draws: np.ndarray, boxes: np.ndarray) -
             before = np.pad(before, ((0, 0), (1, 0)))
             counted = counted - before[:, np.searchsorted(left_out, at)]
         precision = hits / np.maximum(counted, 1)
-        # At any recall, the best precision at this or a higher one.
+        # Interpolation: the highest precision at this or any higher recall.
         precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         result[:, number] = _mean_over_recalls(hits, precision, needed)
     return result
 
 
 def _mean_over_recalls(hits: np.ndarray, precision: np.ndarray, needed: np.ndarray) -> np.ndarray:
-    """The mean precision `[R]` at COCO's recalls; 0 counts where one is not reached.
+    """The mean precision `[R]` at COCO's recalls; it is 0 at recalls that are not reached.
 
     Args:
-      hits: `[R, n]`, the true detections so far.
-      precision: `[R, n]`.
-      needed: int64 `[R, 101]`, the hits with which each recall is reached.
+      hits: `[R, n]`, the number of true detections so far.
+      precision: `[R, n]`, the interpolated precision.
+      needed: int64 `[R, 101]`, the number of hits at which each recall is reached.
     """
     count, length = hits.shape
-    # All rows in one, each lifted above the one before.
+    # A single search over all rows: offsets make the values of each row larger than those before.
     lift = np.arange(count)[:, None] * (int(needed.max(initial=0)) + int(hits.max(initial=0)) + 1)
     at = np.searchsorted((hits + lift).ravel(), (needed + lift).ravel())
     within = at.reshape(needed.shape) - np.arange(count)[:, None] * length
@@ -259,8 +261,8 @@ def _mean_over_recalls(hits: np.ndarray, precision: np.ndarray, needed: np.ndarr
 
 
 def _needed(boxes: np.ndarray) -> np.ndarray:
-    """The least number of hits whose share of `boxes` `[R]` reaches each recall: `[R, 101]`."""
+    """The smallest number of hits whose share of `boxes` `[R]` reaches each recall: `[R, 101]`."""
     hits = np.floor(_RECALLS * boxes[:, None])
-    for _ in range(2):  # as the quotient of floats is compared, not what is meant by it
+    for _ in range(2):  # the rounded quotient must reach the recall, as in COCO's code
         hits += hits / boxes[:, None] < _RECALLS
     return hits.astype(np.int64)

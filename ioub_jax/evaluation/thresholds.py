@@ -1,16 +1,16 @@
-"""Score thresholds that suit a detector best, for every class and for all of them.
+"""The best score thresholds of a detector, for every class and for all classes.
 
-Two measures define the best threshold, both for the detections kept from a score on, matched as in
-COCO's metric at one IoU, by default .5:
+Two measures define the best threshold. Both apply to the detections with at least that score,
+matched as in COCO's metric at one IoU, by default .5:
 
-- F1, the harmonic mean of precision and recall, `2 TP / (2 TP + FP + FN)`; the greatest is best.
-- LRP (`lrp`), which also depends on how well the true ones fit; the least is best.
+- F1, the harmonic mean of precision and recall, `2 TP / (2 TP + FP + FN)`; greater is better.
+- LRP (`lrp`), which also depends on the IoUs of the true detections; smaller is better.
 
-Detections with equal scores are kept or left out together. A threshold lies midway between the last
-kept score and the next one: the result on this data set is the same anywhere between, and midway
-the threshold is least likely to remove a true detection in other images. The threshold for all
-classes is the best one for the detections of all classes together; those of a class without ground
-truth are false.
+Detections with equal scores are kept or removed together. A threshold lies midway between the last
+kept score and the next one. The result on this data set is the same anywhere between the two, and a
+threshold midway is least likely to remove a true detection in other images. The threshold for all
+classes is the best one for the detections of all classes together; detections of a class without
+ground truth are false.
 """
 
 import dataclasses
@@ -31,9 +31,10 @@ from ioub_jax.evaluation.coco_matching import (
 from ioub_jax.evaluation.compared_boxes import compared_boxes
 from ioub_jax.evaluation.lrp import lrp_errors
 
-#: What stands in for a threshold where nothing is measured.
+#: The threshold if none can be measured.
 UNMEASURED = 0.4
-#: Ground-truth boxes from which a class is cut at its own threshold: of fewer it says little.
+#: The smallest number of ground-truth boxes of a class whose threshold is used; fewer boxes are not
+#: representative.
 LEAST_BOXES = 10
 
 
@@ -42,12 +43,12 @@ class OperatingPoint:
     """A threshold, and the quality of the detections with at least that score.
 
     Attributes:
-      threshold: midway between the last kept score and the next; that score itself if there is no
-        next one.
-      precision: the share of true detections among them.
+      threshold: midway between the last kept score and the next one; the last kept score if there
+        is no next one.
+      precision: the share of true detections among the kept detections.
       recall: the share of the ground-truth boxes that they find.
-      f1: of both.
-      lrp: their error; None at an IoU of 1.
+      f1: the F1 of precision and recall.
+      lrp: the LRP error of the kept detections; None at an IoU of 1.
     """
 
     threshold: float
@@ -62,11 +63,13 @@ class ClassThresholds:
     """The best thresholds of a class.
 
     Attributes:
-      name: the class's name in the ground truth; None for all classes.
-      category_id: its id there; None likewise.
-      boxes: number of its ground-truth boxes, crowds not counted.
-      by_f1: the one with the greatest F1, the highest of equals; None where no detection is true.
-      by_lrp: the one with the least LRP error; None likewise, and at an IoU of 1.
+      name: the name of the class in the ground truth; None for all classes.
+      category_id: the id of the class in the ground truth; None for all classes.
+      boxes: the number of its ground-truth boxes without crowds.
+      by_f1: the threshold with the greatest F1, and the highest of several; None if no detection is
+        true.
+      by_lrp: the threshold with the smallest LRP error, and the highest of several; None if no
+        detection is true, or at an IoU of 1.
     """
 
     name: str | None
@@ -81,9 +84,9 @@ class ScoreThresholds:
     """The best thresholds of a detector.
 
     Attributes:
-      iou: least IoU of a true detection.
-      all_classes: one threshold for all classes.
-      per_class: one entry a category, in the order of the category ids.
+      iou: the smallest IoU of a true detection.
+      all_classes: the thresholds for all classes.
+      per_class: an entry for each category, in the order of the category ids.
     """
 
     iou: float
@@ -93,8 +96,8 @@ class ScoreThresholds:
     def scores(self) -> tuple[float, ...]:
         """The threshold of each class.
 
-        It is the best threshold by F1; that for all classes if the class has none, or fewer than
-        `LEAST_BOXES` boxes; or `UNMEASURED` if that does not exist either.
+        It is the best threshold by F1. If the class has none, or fewer than `LEAST_BOXES` boxes, it
+        is that for all classes. If that does not exist either, it is `UNMEASURED`.
         """
         general = self.all_classes.by_f1
         points = [
@@ -111,13 +114,13 @@ def best_thresholds(
     *,
     counted: int = COCO_DETECTIONS,
 ) -> ScoreThresholds:
-    """The score thresholds that are best on a data set.
+    """The best score thresholds on a data set.
 
     Args:
-      ground_truth: a data set in COCO's JSON format, as `evaluate_detections` takes it.
+      ground_truth: a data set in COCO's JSON format, as for `evaluate_detections`.
       detections: COCO results.
-      iou: least IoU of a true detection.
-      counted: as `evaluate_detections`.
+      iou: the smallest IoU of a true detection.
+      counted: as for `evaluate_detections`.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category,
@@ -135,12 +138,12 @@ def best_thresholds(
 def thresholds_of(
     matches: Sequence[ClassMatches], category_ids: Sequence[int | str], iou: float
 ) -> ScoreThresholds:
-    """As `best_thresholds`, for detections that are matched already.
+    """The best score thresholds of detections that are already matched.
 
     Args:
-      matches: of every class.
-      category_ids: their ids in the ground truth.
-      iou: at which they are matched.
+      matches: the matches of every class.
+      category_ids: the ids of the classes in the ground truth.
+      iou: the IoU at which the detections are matched.
     """
     scores, true, ious = (
         np.concatenate([np.zeros(0), *(getattr(row, name) for row in matches)])
@@ -167,7 +170,7 @@ def _class_thresholds(
         kept = np.arange(1, len(true) + 1)
         f1 = 2 * true / (kept + matches.boxes)
         errors = lrp_errors(matches, iou) if iou < 1 else None
-        # What has the score of the next one is kept with it.
+        # Detections of equal score are kept together, so only the last one of them can be a cut.
         last = np.flatnonzero(np.append(matches.scores[:-1] > matches.scores[1:], True))
 
         def point(at: int) -> OperatingPoint:
@@ -181,14 +184,14 @@ def _class_thresholds(
 
         by_f1 = point(last[np.argmax(f1[last])])
         if errors is not None:
-            # Before the first true one the error is 1, and it may be again behind it.
+            # Without true detections the error is 1, which must not win against an equal error.
             some = last[true[last] > 0]
             by_lrp = point(some[np.argmin(errors[some])])
     return ClassThresholds(matches.name, category_id, matches.boxes, by_f1, by_lrp)
 
 
 def _midway(kept: float, left_out: float | None = None) -> float:
-    """Threshold midway between two scores, which keeps only the first."""
+    """The threshold midway between two scores, which keeps only the first one."""
     if left_out is None:
         return kept
     middle = left_out + (kept - left_out) / 2

@@ -1,30 +1,30 @@
 """PASCAL VOC's detection metric, by the rules of the challenge's devkit (VOCevaldet.m, VOCap.m).
 
-A class's detections are sorted by score over all images; those of equal score stay in the order in
-which they were given. Each is compared with the one ground-truth box of its image and class that it
-overlaps most, the first of several equals, **whether or not that box is already taken**:
+The detections of a class are sorted by score over all images; those of equal score keep the order
+in which they were given. Each is compared with the one ground-truth box of its image and class that
+it overlaps most, the first of equal overlaps, **whether or not that box is already taken**:
 
-- IoU below the threshold: a false positive.
+- The IoU is below the threshold: a false positive.
 - The box is difficult: neither true nor false. Difficult boxes are not counted as objects either.
 - The box has not been found yet: a true positive.
-- It has: a false positive, even where the detection also overlaps another box enough. COCO's metric
-  gives it that other box.
+- The box has been found: a false positive, even if the detection also overlaps another box enough.
+  COCO's metric would match it to that other box.
 
-A region to ignore (`ignored`, where something was left out of the ground truth) does not exist in
-the challenge. A detection that overlaps no box enough and lies in such a region to at least a half
-is neither true nor false.
+Regions to ignore (`ignored`, where objects were left out of the ground truth) do not exist in the
+challenge. A detection that overlaps no box enough, and at least half of which lies in such a
+region, is neither true nor false.
 
-There is no limit on the detections of an image, and a class without an object that counts has no
-number and is left out of the mean over classes.
+There is no limit on the detections of an image. A class without an object that counts has no number
+and is left out of the mean over classes.
 
-Average precision is the mean of the interpolated precision (the highest one at any recall at least
-as large) at recall 0, .1, ... 1 in VOC2007 to VOC2009, here `eleven_point`, and over all recalls
-since VOC2010, here `all_points`. The challenge looks at IoU .50 only: `AP50`. The VOC numbers of
-the IoU-balanced losses' paper (arXiv 1908.05641) are the eleven-point ones, and its `AP` is, as
-COCO's, the mean over IoU .50, .55, ... .95, the same rules applied at each.
+Average precision is a mean of the interpolated precision, which is the highest precision at any
+recall at least as large. VOC2007 to VOC2009 use the recalls 0, .1, ... 1, here `eleven_point`;
+VOC2010 and later use all recalls, here `all_points`. The challenge uses only IoU .50, here `AP50`.
+The VOC numbers in the paper on IoU-balanced losses (arXiv 1908.05641) are eleven-point ones, and
+its `AP` is, like COCO's, the mean over IoU .50, .55, ... .95, with the same rules at each IoU.
 
-The devkit's corners are inclusive and 1-based, with + 1 in every width. Boxes here are 0-based with
-exclusive right and bottom edge, where the very same widths, areas and IoUs come without it.
+The devkit's corners are inclusive and 1-based, and it adds 1 to every width. Boxes here are 0-based
+with exclusive right and bottom edges, so that the same widths, areas and IoUs result without it.
 """
 
 import dataclasses
@@ -46,10 +46,10 @@ from ioub_jax.evaluation.metric import Report
 from ioub_jax.evaluation.metric_tables import decimals
 from ioub_jax.printing import printable
 
-# Quotients, which are rounded like the literals .5, .55, ... and like an IoU that equals one.
+# Quotients are rounded like the literals .5, .55, ... and like an IoU that equals one of them.
 IOU_THRESHOLDS = np.arange(10, 20) / 20
-_IN_A_REGION = 0.5  # of the area of a detection
-_OF_CLASSES = ("AP", "AP50", "AP75")  # which a table has of each class
+_IN_A_REGION = 0.5  # share of the area of a detection
+_OF_CLASSES = ("AP", "AP50", "AP75")  # the numbers of each class in a table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +57,12 @@ class VocClassMetrics:
     """The metrics of one class.
 
     Attributes:
-      name: the class's name in the ground truth.
-      category_id: its id there.
-      boxes: how many ground-truth boxes it has that count.
-      difficult: how many it has that do not.
-      eleven_point: as `VocMetrics.eleven_point`, of this class; None where `boxes` is 0.
-      all_points: as `VocMetrics.all_points`, likewise.
+      name: the name of the class in the ground truth.
+      category_id: the id of the class in the ground truth.
+      boxes: number of its ground-truth boxes that count as objects.
+      difficult: number of its ground-truth boxes that do not count.
+      eleven_point: as `VocMetrics.eleven_point`, for this class; None if `boxes` is 0.
+      all_points: as `VocMetrics.all_points`, for this class; None if `boxes` is 0.
     """
 
     name: str
@@ -75,18 +75,18 @@ class VocClassMetrics:
 
 @dataclasses.dataclass(frozen=True)
 class VocMetrics:
-    """Result of an evaluation; all numbers in [0, 1], None where no object counts.
+    """Result of an evaluation; all numbers are in [0, 1], or None if no object counts.
 
     Attributes:
-      eleven_point: VOC2007's AP averaged over the classes, under `AP` (mean over the ten IoU
+      eleven_point: AP of VOC2007 averaged over the classes, under `AP` (mean over the ten IoU
         thresholds), `AP50`, `AP60`, `AP70`, `AP75`, `AP80`, `AP90`.
-      all_points: VOC2010's and later, under the same keys.
-      per_class: one entry a category, in the order of the category ids.
+      all_points: AP of VOC2010 and later, under the same keys.
+      per_class: an entry for each category, in the order of the category ids.
       images: number of images in the ground truth.
-      boxes: how many ground-truth boxes count as objects.
-      difficult: how many do not: difficult ones, and COCO's crowds.
+      boxes: number of ground-truth boxes that count as objects.
+      difficult: number of ground-truth boxes that do not count: difficult ones and COCO's crowds.
       detections: number of detections that were given.
-      chosen: the means over chosen classes; None where none were chosen.
+      chosen: the means over chosen classes; None if no classes were chosen.
     """
 
     eleven_point: Mapping[str, float | None]
@@ -117,7 +117,7 @@ class VocMetric:
     """VOC's metrics as a `metric.Metric`, whose headline is the AP over 11 points.
 
     Attributes:
-      average_classes: as `evaluate_voc` has it.
+      average_classes: as for `evaluate_voc`.
     """
 
     average_classes: tuple[str, ...] = ()
@@ -128,7 +128,7 @@ class VocMetric:
     def compute(
         self, ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
     ) -> Report:
-        """The report; arguments and errors as `evaluate_voc`."""
+        """The report; arguments and errors as for `evaluate_voc`."""
         metrics = evaluate_voc(ground_truth, detections, average_classes=self.average_classes)
         numbers = _numbers_of(metrics.eleven_point, metrics.all_points)
         chosen = {} if metrics.chosen is None else metrics.chosen.numbers
@@ -150,8 +150,8 @@ def evaluate_voc(
 
     Args:
       ground_truth: a data set in COCO's JSON format, with `images` (`id`), `annotations`
-        (`image_id`, `category_id`, `bbox`, and where they apply `difficult`, `iscrowd` or
-        `ignored`) and `categories` (`id`, `name`). VOC has no crowds; one counts as difficult.
+        (`image_id`, `category_id`, `bbox` and optionally `difficult`, `iscrowd` or `ignored`) and
+        `categories` (`id`, `name`). VOC has no crowds; a crowd counts as difficult.
       detections: COCO results: `image_id`, `category_id`, `bbox` and `score`.
       average_classes: names of classes whose mean is also reported, as `voc_AP_chosen` and so on.
 
@@ -204,14 +204,14 @@ def _precision_at_recall(
     """Interpolated precision of one class.
 
     Args:
-      found: its d detections, the best first.
-      objects: its m ground-truth boxes.
-      difficult: bool `[m]`, which of them do not count.
-      regions: its regions to ignore.
+      found: the d detections of the class, best first.
+      objects: the m ground-truth boxes of the class.
+      difficult: bool `[m]`, whether each box does not count.
+      regions: the regions to ignore of the class.
 
     Returns:
-      float64 `[T, n]`: for each of the T IoU thresholds the highest precision with which at least
-      1, 2, ... n of the n boxes that count are found; 0 if that many never are.
+      float64 `[T, n]`, for each of the T IoU thresholds the highest precision with which at least
+      1, 2, ... n of the n boxes that count are found; 0 for numbers of boxes that are never found.
     """
     count = int(np.sum(~difficult))
     result = np.zeros((len(IOU_THRESHOLDS), count))
@@ -223,16 +223,16 @@ def _precision_at_recall(
         overlapping = ious >= threshold
         counted = np.where(overlapping, ~difficult[nearest], ~in_region)
         true = _first_of_each(nearest, overlapping & counted)
-        # Detections that do not count leave the precision of those before them as it is.
+        # Detections that do not count leave the precision unchanged.
         precision = np.cumsum(true) / np.maximum(np.cumsum(counted), 1)
-        # It can only be highest where one more object has just been found.
+        # Precision can only be highest at a detection that finds another object.
         at_hits = precision[true]
         row[: len(at_hits)] = np.maximum.accumulate(at_hits[::-1])[::-1]
     return result
 
 
 def _first_of_each(values: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """True where one of `values` `[d]` is the first of its kind among those marked by `among`."""
+    """Whether each of `values` `[d]` is the first of equal values among those marked by `among`."""
     chosen = np.flatnonzero(among)
     _, first = np.unique(values[chosen], return_index=True)
     result = np.zeros(len(values), bool)
@@ -246,22 +246,25 @@ def _first_of_each(values: np.ndarray, among: np.ndarray) -> np.ndarray:
 def _eleven_point(precision: np.ndarray) -> np.ndarray:
     """AP `[T]` of a class of n > 0 objects from its interpolated precision `[T, n]`.
 
-    Recall k / 10 is reached with ceil(k * n / 10) objects. In floats, 3 objects of 10 would miss
-    the third of the recalls 0, .1, ... 1, which is .30000000000000004 when counted up.
+    Recall k / 10 is reached with ceil(k * n / 10) objects. This is computed in integers, because 3
+    of 10 objects would miss a recall of .3 that is computed as 3 * .1 = .30000000000000004.
     """
     count = precision.shape[1]
     objects = -(-np.arange(11) * count // 10)
-    # Any detection has recall 0; the best precision is there at the first object.
+    # Recall 0 needs no object; the highest precision there is that of at least one object.
     return precision[:, np.maximum(objects, 1) - 1].mean(axis=1)
 
 
 def _all_points(precision: np.ndarray) -> np.ndarray:
-    """AP `[T]` likewise: the area under the curve, which has a step for each object."""
+    """AP `[T]` of a class from its interpolated precision `[T, n]`: the area under its curve.
+
+    The curve has a step for each of n > 0 objects.
+    """
     return precision.mean(axis=1)
 
 
 def _named(aps: Sequence[np.ndarray]) -> dict[str, float | None]:
-    """The mean over some classes of AP at each IoU threshold `[T]`, under the names of a report."""
+    """The means of AP `[T]` over the given classes, under the names of a report."""
     if not aps:
         return dict.fromkeys(AP_KEYS)
     mean = np.mean(aps, axis=0)
@@ -298,7 +301,7 @@ def _metrics(
 
 
 def voc_metrics_to_json(metrics: VocMetrics) -> dict[str, Any]:
-    """The metrics as a dict that `json` writes, under the names of their attributes."""
+    """The metrics as a dict for `json`, under the names of their attributes."""
     return {
         "eleven_point": dict(metrics.eleven_point),
         "all_points": dict(metrics.all_points),
@@ -312,10 +315,10 @@ def voc_metrics_to_json(metrics: VocMetrics) -> dict[str, Any]:
 
 
 def format_voc_table(metrics: VocMetrics) -> str:
-    """The metrics as text for a terminal: the means over the classes, then a line a class.
+    """The metrics as text for a terminal: the means over the classes, then a line for each class.
 
-    The names of the classes come last in their lines, so that a name of any width and script does
-    not break a column. A number that does not exist is `-`.
+    The names of the classes are at the ends of their lines, so that names of any width and script
+    do not break a column. A number that does not exist is `-`.
     """
     return "\n".join(_table_lines(metrics))
 

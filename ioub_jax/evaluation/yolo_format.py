@@ -1,4 +1,4 @@
-"""Detections in YOLO's format, as Ultralytics' `save_txt` with `save_conf` writes them."""
+"""Detections in YOLO's format, as written by Ultralytics' `save_txt` with `save_conf`."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +13,13 @@ def label_text(
     """Text of an image's label file: a row `class cx cy w h confidence` for each detection.
 
     Args:
-      ids: n class ids.
-      boxes: n of [x, y, width, height], in pixels of the image.
-      scores: n.
-      size: height and width of the image; centre and sides are written as shares of them.
+      ids: the class id of each detection.
+      boxes: the box [x, y, width, height] of each detection, in pixels of the image.
+      scores: the score of each detection.
+      size: height and width of the image; centres and sides of boxes are written as shares of them.
 
     Returns:
-      the text, '' for an image without detections.
+      the text; '' for an image without detections.
     """
     height, width = size
     rows = []
@@ -30,14 +30,14 @@ def label_text(
 
 
 def description(names: Mapping[int, str]) -> str:
-    """A data.yaml that names the classes.
+    """Text of a data.yaml that names the classes.
 
     Args:
-      names: the name of each id.
+      names: the name of each class id.
 
     Returns:
       the text.
     """
-    # A text of JSON is one of YAML, whatever is in it.
+    # A string in JSON is also valid in YAML, whatever characters it has.
     lines = [f"  {number}: {json.dumps(name)}\n" for number, name in names.items()]
     return "".join([f"nc: {len(names)}\n", "names:\n", *lines])

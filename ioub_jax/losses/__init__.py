@@ -1,8 +1,8 @@
-"""Losses of object detectors for any JAX model; the subpackage needs jax and nothing else.
+"""Losses of object detectors for any JAX model; the subpackage depends only on jax.
 
-Losses are unreduced and take hyper-parameters by keyword. Leading dimensions are free. Labels are
-`0..C-1` a class, `-1` background, `-2` ignored. The `*_weights` functions return factors for a loss
-of the same shape.
+Losses are unreduced and take hyper-parameters by keyword. They accept any leading dimensions.
+Labels are `0..C-1` for a class, `-1` for background, `-2` for ignored. The `*_weights` functions
+return factors for a loss of the same shape.
 """
 
 from ioub_jax.losses.average_lrp import average_lrp_loss

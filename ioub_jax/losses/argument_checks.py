@@ -1,4 +1,4 @@
-"""Checks of the arguments of losses, made while a program is traced and free at run time."""
+"""Checks of the arguments of losses, made while a program is traced, at no cost at run time."""
 
 import math
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ def check_real(**arrays: ArrayLike) -> None:
     """Refuses arrays that are not of real numbers.
 
     Args:
-      **arrays: by the names of the arguments.
+      **arrays: the arrays by the names of the arguments.
 
     Raises:
-      TypeError: an array is of bools, complex numbers, texts or objects.
+      TypeError: an array is of bools, complex numbers, strings or objects.
     """
     for name, array in arrays.items():
         dtype = _dtype_of(array)
@@ -26,17 +26,17 @@ def check_real(**arrays: ArrayLike) -> None:
 
 
 def check_alike(**arrays: ArrayLike) -> None:
-    """Refuses arrays of real numbers whose shapes do not broadcast against the first one's.
+    """Refuses arrays that are not of real numbers or do not broadcast against the first one.
 
-    Nor may `[n, 1]` stand beside `[n]`, which would broadcast to a table `[n, n]` of all pairs.
-    Whoever wants that writes as many dimensions for both, `[n, 1]` and `[1, n]`.
+    It also refuses `[n, 1]` together with `[n]`, which would broadcast to a table `[n, n]` of all
+    pairs. For such a table, give both arrays the same number of dimensions, `[n, 1]` and `[1, n]`.
 
     Args:
-      **arrays: by the names of the arguments.
+      **arrays: the arrays by the names of the arguments.
 
     Raises:
       TypeError: an array is not of real numbers.
-      ValueError: two shapes do not go together.
+      ValueError: two shapes are incompatible.
     """
     check_real(**arrays)
     (first, shape), *others = ((name, np.shape(array)) for name, array in arrays.items())
@@ -58,11 +58,11 @@ def check_boxes(**boxes: ArrayLike) -> None:
     """Refuses arrays that are not boxes `[..., 4]`, or not pairs of boxes.
 
     Args:
-      **boxes: by the names of the arguments.
+      **boxes: the arrays by the names of the arguments.
 
     Raises:
       TypeError: an array is not of real numbers.
-      ValueError: a last dimension is not 4, or two shapes do not go together.
+      ValueError: a last dimension is not 4, or two shapes are incompatible.
     """
     check_real(**boxes)
     for name, array in boxes.items():
@@ -79,9 +79,9 @@ def check_of_each(boxes: str, shape: Sequence[int], **scalars: ArrayLike) -> Non
     """Refuses an array that does not have one number, or one flag, for each box.
 
     Args:
-      boxes: the name of the argument that has the boxes.
-      shape: its shape, `[..., 4]`.
-      **scalars: by the names of the arguments.
+      boxes: the name of the argument with the boxes.
+      shape: the shape of the boxes, `[..., 4]`.
+      **scalars: the arrays by the names of the arguments.
 
     Raises:
       ValueError: a shape does not broadcast to that of the boxes without its last dimension.
@@ -109,17 +109,17 @@ def check_number(
     """Refuses a hyper-parameter that is not a finite number in its range.
 
     Args:
-      name: of the argument.
-      value: a Python or numpy number.
+      name: the name of the argument.
+      value: a number, or an array without dimensions.
       above: exclusive lower bound.
       at_least: inclusive lower bound.
       below: exclusive upper bound.
       at_most: inclusive upper bound.
-      may_be_traced: True to accept an array without dimensions too, whose value is not known.
+      may_be_traced: True to also accept a traced number, whose value is unknown.
 
     Raises:
-      TypeError: it is not a number.
-      ValueError: it is out of range, or an array with dimensions.
+      TypeError: the value is not a number, or is traced although it may not be.
+      ValueError: the value is out of range, or an array with dimensions.
     """
     if isinstance(value, jax.Array | np.ndarray):
         if np.shape(value) != ():
@@ -151,7 +151,7 @@ def check_number(
 def _dtype_of(array: ArrayLike) -> np.dtype:
     try:
         return np.dtype(getattr(array, "dtype", None) or np.asarray(array).dtype)
-    except ValueError:  # a list whose rows are not of one length
+    except ValueError:  # a list with rows of different lengths
         return np.dtype(object)
 
 

@@ -21,12 +21,12 @@ from ioub_jax.losses.positives_first import (
 )
 from ioub_jax.losses.sigmoids import one_hot_and_counted, without
 
-# With fewer negatives above it nothing is shared out among them, as in the authors' code.
+# A positive with fewer negatives above it distributes no gradient, as in the authors' code.
 _FEWEST_NEGATIVES = 1e-5
 
 
 class AverageLRPLoss(NamedTuple):
-    """Both parts of the loss of each positive, `[...]`, 0 where not positive.
+    """The two parts of the loss of each positive, `[...]`; 0 for other anchors.
 
     Attributes:
       classification: `F_i / rank_i`, 1 minus the precision at this positive. It carries the whole
@@ -49,25 +49,26 @@ def average_lrp_loss(
 ) -> AverageLRPLoss:
     """Average localization recall precision loss, aLRP (arXiv 2009.13592).
 
-    `(F_i + e_i + sum_j H(z_j - z_i) e_j) / rank_i` of each positive i, with sums over negatives n
-    and the other positives j, `F_i = sum_n H(z_n - z_i)`, `rank_i = 1 + sum_j H(z_j - z_i) + F_i`
-    and H the step that is linear within delta of 0. The gradient with respect to the logits is the
-    identity update: `(F_i + sum_j H e_j) / rank_i` raises `z_i` and is distributed over the
-    negatives above it. With localization losses of 0 it is the AP loss.
+    The loss of a positive i is `(F_i + e_i + sum_j H(z_j - z_i) e_j) / rank_i`, with sums over
+    negatives n and the other positives j, `F_i = sum_n H(z_n - z_i)`, `rank_i = 1 + sum_j H(z_j -
+    z_i) + F_i`, and H the step function that is linear within delta of 0. The gradient with respect
+    to the logits is the identity update: `(F_i + sum_j H e_j) / rank_i` raises `z_i` and is
+    distributed over the negatives above it. With localization losses of 0 it is the AP loss.
 
-    **Divide the sums by the number of positives** to have the paper's loss. The authors' code
-    returns the classification part, and orders the other with a hard step, divided by this rank.
+    **Divide the sums by the number of positives** to obtain the loss of the paper. The authors'
+    code returns only the classification part as the loss. It orders the positives of the
+    localization part with a hard step, and divides that part by the same rank.
 
-    Memory is that of a few arrays of the logits' size; time grows with the number of positives
-    times the number of entries, twice.
+    Memory is that of a few arrays of the logits' size. Time is proportional to twice the number of
+    positives times the number of entries.
 
     Args:
       logits: `[..., C]`; all entries of all anchors are ranked together.
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
-      localization_losses: `[...]`, in 0..1, such as `1 - IoU`, the `e` above; read at positives
-        only.
-      delta: half the width of the step in logits, at least 0; 0 for a hard one.
-      where: `[...]` bool, which anchors count; None: all that are not ignored.
+      localization_losses: `[...]`, the `e` above, in 0..1, such as `1 - IoU`; used only at
+        positives.
+      delta: half the width of the step in logits, at least 0; 0 for a hard step.
+      where: `[...]` bool, whether each anchor counts; None: all that are not ignored.
 
     Returns:
       An `AverageLRPLoss`: `classification` and `localization`, each `[...]`.
@@ -91,7 +92,7 @@ _Pair = tuple[jax.Array, jax.Array]
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _errors(delta: float, ranking: Ranking, losses: jax.Array) -> _Pair:
-    """Both parts `[L]` of positives."""
+    """Both parts of the loss of the positives, each `[L]`."""
     return _forward(delta, ranking, losses)[0]
 
 
@@ -134,7 +135,7 @@ def _backward(delta: float, kept: Any, factors: _Pair) -> tuple[Any, jax.Array]:
 
 
 def _lists(ranking: Ranking, values: jax.Array) -> tuple[Listed, Listed]:
-    """Positives with their places, and with values and their places, to be paired."""
+    """Two lists of the positives with their places, to be paired; the second also has values."""
     place = jnp.arange(ranking.positives.size, dtype=jnp.int32)
     own = Listed((ranking.positives, place), ranking.number, BLOCK)
     return own, Listed((ranking.positives, values, place), ranking.number, BLOCK)

@@ -12,8 +12,7 @@ from ioub_jax.losses import box_pairs
 from ioub_jax.losses.argument_checks import check_number, check_real
 from ioub_jax.losses.box_pairs import BoxPairs
 
-#: Hyper-parameters, as `iou_loss` says, with their defaults; that of the image size has to be
-#: given.
+#: Defaults of the hyper-parameters of `iou_loss`. The image size has no default: it must be given.
 DEFAULTS: Mapping[str, Any] = {
     "gamma": 0.5,
     "theta": 4.0,
@@ -29,9 +28,9 @@ class _Kind(NamedTuple):
     """A kind of loss.
 
     Attributes:
-      penalties: function of pairs and hyper-parameters, the terms added to 1 - IoU.
-      factor: likewise, the factor of the sum; None: 1.
-      takes: the hyper-parameters of the kind.
+      penalties: function from pairs and hyper-parameters to the terms added to 1 - IoU.
+      factor: function from pairs and hyper-parameters to the factor of the sum; None for 1.
+      takes: the names of the hyper-parameters of the kind.
     """
 
     penalties: Callable[[BoxPairs, _Numbers], tuple[jax.Array, ...]]
@@ -50,7 +49,7 @@ class Formula(NamedTuple):
         return self.kind.penalties(pairs, self.numbers)
 
     def factor(self, pairs: BoxPairs) -> jax.Array | None:
-        """Factor of the sum, `[...]`, or None where there is none."""
+        """Factor of the sum, `[...]`, or None if there is none."""
         return None if self.kind.factor is None else self.kind.factor(pairs, self.numbers)
 
 
@@ -59,7 +58,8 @@ def formula_of(kind: str, **hyper_parameters: Any) -> Formula:
 
     Args:
       kind: the name.
-      **hyper_parameters: by the names of `DEFAULTS`; an image size of None is not known.
+      **hyper_parameters: the values of all hyper-parameters by the names in `DEFAULTS`; an image
+        size of None is not given.
 
     Raises:
       TypeError: a hyper-parameter is not a number.
@@ -93,7 +93,7 @@ def check_taken(kind: str, hyper_parameters: Mapping[str, Any]) -> None:
     """Refuses hyper-parameters that are set although the kind does not have them.
 
     Raises:
-      ValueError: there is such a hyper-parameter.
+      ValueError: a hyper-parameter is set that the kind does not have.
     """
     for name, value in hyper_parameters.items():
         default = DEFAULTS[name]
@@ -110,8 +110,8 @@ def check_hyper_parameter(name: str, value: Any) -> None:
     """Refuses a hyper-parameter that is not in its range.
 
     Raises:
-      TypeError: it is not a number.
-      ValueError: it is out of its range.
+      TypeError: the value is not a number.
+      ValueError: the value is out of its range.
     """
     if name == "image_size":
         _check_image_size(value)
@@ -127,8 +127,8 @@ def check_focaler(interval: Sequence[float]) -> None:
     """Refuses a `focaler` that is not an interval within 0 and 1.
 
     Raises:
-      TypeError: its ends are not numbers.
-      ValueError: it is not such an interval.
+      TypeError: the ends of the interval are not numbers.
+      ValueError: it is not an interval within 0 and 1.
     """
     if not isinstance(interval, Sequence) or isinstance(interval, str) or len(interval) != 2:
         raise ValueError(f"focaler is {interval!r}; it must be two numbers, d and u.")

@@ -1,7 +1,8 @@
-"""Predicted boxes beside their targets: the building blocks of the losses on boxes.
+"""Pairs of predicted boxes and targets: the building blocks of the losses on boxes.
 
-Everything is finite, and has finite gradients, for any boxes within 1e8 pixels: without area,
-inverted, equal, or far apart. A quotient whose denominator is practically 0 is 0, with gradient 0.
+All values and gradients are finite for any boxes within 1e8 pixels, including boxes without area,
+inverted boxes, equal boxes and boxes far apart. A quotient whose denominator is practically 0 is 0,
+with gradient 0.
 """
 
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from jax.typing import ArrayLike
 
 from ioub_jax import boxes as box_ops
 
-# Squares of the squares of larger coordinates have gradients that float32 cannot hold.
+# Fourth powers of larger coordinates have gradients that float32 cannot represent.
 _LARGEST_COORDINATE = 1e8
 
 
@@ -22,16 +23,16 @@ class BoxPairs(NamedTuple):
     Attributes:
       boxes: `[..., 4]` xyxy, the predicted boxes.
       targets: `[..., 4]` xyxy.
-      low_x: difference of the left edges, box minus target, as in the next three.
-      low_y: of the upper edges.
-      high_x: of the right edges.
-      high_y: of the lower edges.
-      width: of the box, at least 0.
-      height: of the box, at least 0.
-      target_width: of the target, at least 0.
-      target_height: of the target, at least 0.
-      hull_width: of the smallest box around both.
-      hull_height: of the smallest box around both.
+      low_x: difference of the left edges, box minus target.
+      low_y: difference of the upper edges, box minus target.
+      high_x: difference of the right edges, box minus target.
+      high_y: difference of the lower edges, box minus target.
+      width: width of the box, at least 0.
+      height: height of the box, at least 0.
+      target_width: width of the target, at least 0.
+      target_height: height of the target, at least 0.
+      hull_width: width of the smallest box around both.
+      hull_height: height of the smallest box around both.
     """
 
     boxes: jax.Array
@@ -49,12 +50,12 @@ class BoxPairs(NamedTuple):
 
     @property
     def offset_x(self) -> jax.Array:
-        """Difference of the centres, box minus target."""
+        """Difference of the centres along x, box minus target."""
         return (self.low_x + self.high_x) / 2.0
 
     @property
     def offset_y(self) -> jax.Array:
-        """Difference of the centres, box minus target."""
+        """Difference of the centres along y, box minus target."""
         return (self.low_y + self.high_y) / 2.0
 
     @property
@@ -68,13 +69,14 @@ def pairs_of(boxes: ArrayLike, target_boxes: ArrayLike) -> BoxPairs:
 
     Args:
       boxes: `[..., 4]` xyxy, pixels. Clipped to +- 1e8, with gradient 0 beyond it.
-      target_boxes: `[..., 4]` xyxy, pixels, clipped alike.
+      target_boxes: `[..., 4]` xyxy, pixels, clipped likewise.
     """
     boxes, targets = (
         jnp.clip(each, -_LARGEST_COORDINATE, _LARGEST_COORDINATE)
         for each in box_ops.align(boxes, target_boxes)
     )
-    # Differences first: the centres of two boxes far from the origin would be rounded.
+    # The differences of edges are computed first, because the centres of boxes far from the origin
+    # would be rounded.
     low_x, low_y, high_x, high_y = (boxes[..., i] - targets[..., i] for i in range(4))
     x = (boxes[..., 0], boxes[..., 2], targets[..., 0], targets[..., 2])
     y = (boxes[..., 1], boxes[..., 3], targets[..., 1], targets[..., 3])
@@ -95,7 +97,7 @@ def pairs_of(boxes: ArrayLike, target_boxes: ArrayLike) -> BoxPairs:
 
 
 def _extent(edges: tuple[jax.Array, jax.Array, jax.Array, jax.Array]) -> jax.Array:
-    """Extent of four edges, in whatever order they are."""
+    """Extent of four edges in any order."""
     low, high, target_low, target_high = edges
     highest = jnp.maximum(jnp.maximum(low, high), jnp.maximum(target_low, target_high))
     lowest = jnp.minimum(jnp.minimum(low, high), jnp.minimum(target_low, target_high))
@@ -115,7 +117,10 @@ def magnitude(difference: jax.Array) -> jax.Array:
 
 
 def power_or_zero(base: jax.Array, exponent: float) -> jax.Array:
-    """`base ** exponent` for a base of at least 0, with gradient 0 where it meets a base of 0."""
+    """`base ** exponent` for a base of at least 0, with value and gradient 0 at a base of 0.
+
+    It is 1 everywhere for the exponent 0, and the base for the exponent 1.
+    """
     if exponent == 0:
         return jnp.ones_like(base)
     if exponent == 1:
@@ -124,7 +129,7 @@ def power_or_zero(base: jax.Array, exponent: float) -> jax.Array:
     return jnp.where(above_zero, jnp.where(above_zero, base, 1.0) ** exponent, 0.0)
 
 
-# ------------------------------------------------------------------ penalties, each from 0
+# ------------------------------------------------------------------ penalties, each at least 0
 
 
 def of_width(pairs: BoxPairs) -> jax.Array:
@@ -140,7 +145,8 @@ def of_height(pairs: BoxPairs) -> jax.Array:
 def of_angle_and_distance(pairs: BoxPairs) -> jax.Array:
     """Half the distance cost of SIoU, the sum over x and y of `1 - exp(-(2 - L) (dx / cw)^2)`.
 
-    `L = sin 2a`, a the angle between the line of the centres and an axis, is `2 |dx dy| / d^2`.
+    Here `L = sin 2a = 2 |dx dy| / d^2`, with a the angle between the line of the centres and an
+    axis.
     """
     dx, dy = pairs.offset_x, pairs.offset_y
     squared = jnp.square(dx) + jnp.square(dy)
@@ -165,7 +171,7 @@ def of_weighed_distance(pairs: BoxPairs, scale: float) -> jax.Array:
 
 
 def of_weighed_shape(pairs: BoxPairs, scale: float, theta: float) -> jax.Array:
-    """Half the shape cost of SIoU with hh times the difference of the widths, ww the heights."""
+    """Half the shape cost of SIoU, with differences of widths times hh and of heights times ww."""
     ww, hh = _weights_of_sides(pairs, scale)
     return _shape_cost(pairs, theta, hh, ww)
 
@@ -185,9 +191,9 @@ def _shape_cost(
 
 
 def _weights_of_sides(pairs: BoxPairs, scale: float) -> tuple[jax.Array, jax.Array]:
-    """`ww = 2 w'^s / (w'^s + h'^s)` and hh alike; 1 for a target that is a point."""
+    """`ww = 2 w'^s / (w'^s + h'^s)` and hh likewise; 1 for a target that is a point."""
     larger = jnp.maximum(pairs.target_width, pairs.target_height)
-    # Of shares: the powers of pixels could overflow.
+    # The sides are divided by the larger one, since powers of pixels could overflow.
     is_point = larger <= 0.0
     width, height = (
         power_or_zero(
@@ -209,8 +215,8 @@ def of_corners(pairs: BoxPairs, squared_diagonal: jax.Array) -> tuple[jax.Array,
     """Squared distances of the upper left and of the lower right corners, of MPDIoU.
 
     Args:
-      pairs: `[...]`.
-      squared_diagonal: of the image, `[]` or `[...]`, in square pixels.
+      pairs: `[...]` pairs.
+      squared_diagonal: squared diagonal of the image, `[]` or `[...]`, in square pixels.
     """
     low = jnp.square(pairs.low_x) + jnp.square(pairs.low_y)
     high = jnp.square(pairs.high_x) + jnp.square(pairs.high_y)
@@ -222,9 +228,9 @@ def of_corners(pairs: BoxPairs, squared_diagonal: jax.Array) -> tuple[jax.Array,
 
 
 def mean_edge_distance(pairs: BoxPairs) -> jax.Array:
-    """P of Powerful-IoU: distances of the edges, over the target's width or height, on average.
+    """P of Powerful-IoU: mean distance of the edges, divided by the target's width or height.
 
-    At most 1000, with gradient 0 beyond it, where exp(-P), its only use, is 0.
+    It is limited to 1000, with gradient 0 beyond, since only exp(-P) is used, which is 0 there.
     """
     of_x = magnitude(pairs.low_x) + magnitude(pairs.high_x)
     of_y = magnitude(pairs.low_y) + magnitude(pairs.high_y)
@@ -239,7 +245,7 @@ def mean_edge_distance(pairs: BoxPairs) -> jax.Array:
 
 
 def pull_of_centres(pairs: BoxPairs) -> jax.Array:
-    """`exp(d^2 / c^2)` of Wise-IoU, 1 to e, in which c^2 is a constant."""
+    """`exp(d^2 / c^2)` of Wise-IoU, in 1..e; no gradient flows through c^2."""
     squared = jnp.square(pairs.offset_x) + jnp.square(pairs.offset_y)
     return jnp.exp(box_ops.divide_or_zero(squared, jax.lax.stop_gradient(pairs.squared_diagonal)))
 

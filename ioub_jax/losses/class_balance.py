@@ -14,9 +14,9 @@ from ioub_jax.losses.classification_arguments import check_class_weights
 def effective_number_weights(counts: Sequence[int], *, beta: float = 0.999) -> np.ndarray:
     """Weights by the effective number of objects (Cui et al., CVPR 2019, arXiv 1901.05555).
 
-    `w_c = 1 / E_c` with `E_c = (1 - beta^n_c) / (1 - beta)`, divided by their mean, so that they
-    add up to the number of classes as in the paper. With beta 0 every weight is 1, with beta near 1
-    weights are inverse to the counts.
+    The weights are `w_c = 1 / E_c` with `E_c = (1 - beta^n_c) / (1 - beta)`, divided by their mean,
+    so that they add up to the number of classes as in the paper. With beta 0 every weight is 1;
+    with beta near 1 the weights are inversely proportional to the counts.
 
     Args:
       counts: `[C]`, number of objects of each class, known before tracing.
@@ -26,7 +26,7 @@ def effective_number_weights(counts: Sequence[int], *, beta: float = 0.999) -> n
       float64 `[C]`; a class without objects has weight 1 and does not count in the mean.
 
     Raises:
-      ValueError: beta is not in its range.
+      ValueError: beta is out of range.
     """
     if not 0 <= beta < 1:
         raise ValueError(f"beta is {beta}; it must be at least 0 and below 1.")
@@ -34,7 +34,7 @@ def effective_number_weights(counts: Sequence[int], *, beta: float = 0.999) -> n
     has_objects = numbers > 0
     if not has_objects.any():
         return np.ones(len(numbers))
-    # Of large counts beta^n is lost in 1 - beta^n, and of small ones the difference is exact so.
+    # `expm1` keeps 1 - beta^n exact for small counts, where the plain difference would be rounded.
     log_beta = np.log(beta) if beta > 0 else -np.inf
     share = -np.expm1(np.where(has_objects, numbers, 1.0) * log_beta)
     weights = (1.0 - beta) / share
@@ -52,8 +52,8 @@ def weights_of_classes(labels: ArrayLike, class_weights: ArrayLike) -> jax.Array
       `[...]`, 1 where the label is not a class; under `stop_gradient`.
 
     Raises:
-      TypeError: labels are not integers, or weights not numeric.
-      ValueError: there is not one weight for each class.
+      TypeError: labels are not integers, or weights are not numeric.
+      ValueError: the weights are not a vector.
     """
     check_class_weights(class_weights)
     labels = as_int32(labels)
@@ -62,7 +62,16 @@ def weights_of_classes(labels: ArrayLike, class_weights: ArrayLike) -> jax.Array
 
 
 def weigh_matched(loss: jax.Array, labels: ArrayLike, class_weights: ArrayLike | None) -> jax.Array:
-    """Entries `[..., C]`, each positive's own class multiplied by the weight of that class."""
+    """Multiplies the matched entry of each positive by the weight of its class.
+
+    Args:
+      loss: `[..., C]`.
+      labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
+      class_weights: `[C]`; None: 1.
+
+    Returns:
+      `[..., C]`.
+    """
     if class_weights is None:
         return loss
     one_hot = jax.nn.one_hot(as_int32(labels), loss.shape[-1], dtype=jnp.bool_)

@@ -1,10 +1,10 @@
 """Classification losses of dense detectors.
 
-Labels are integers of any width: `0..C-1` a class, `-1` background, `-2` ignored (loss 0, gradient
-0). A label beyond these is not detected under `jax.jit`. Losses are unreduced, computed in float32
-(float64 when an input is float64) and finite, with finite gradients, for every finite logit; only
-the softmax cross entropy is infinite, with finite gradients, where two logits of an anchor are
-further apart than the dtype can represent.
+Labels are integers of any width: `0..C-1` for a class, `-1` for background, `-2` for ignored (loss
+0, gradient 0). Other labels are not detected under `jax.jit`. Losses are unreduced and computed in
+float32, or float64 if an input is float64. Values and gradients are finite for every finite logit,
+with one exception: the softmax cross entropy is infinite, with finite gradients, if the difference
+of two logits of an anchor exceeds the range of the dtype.
 """
 
 import jax
@@ -31,7 +31,7 @@ from ioub_jax.losses.sigmoids import (
 
 def _focal_loss(logits: jax.Array, is_target: jax.Array, alpha: float, gamma: float) -> jax.Array:
     """Sigmoid focal loss of single logits against boolean targets."""
-    # The logit of the wrong answer: its sigmoid is 1 - p_t, its softplus the cross entropy.
+    # The logit of the wrong class: its sigmoid is 1 - p_t, and its softplus is the cross entropy.
     wrong = jnp.where(is_target, -logits, logits)
     cross_entropy, softplus_of_minus = softplus_of_both_signs(wrong)
     modulator = power_of_sigmoid(wrong, softplus_of_minus, gamma)
@@ -49,7 +49,7 @@ def sigmoid_focal_loss(
     """Sigmoid focal loss, `-alpha_t (1 - p_t)^gamma log p_t` (arXiv 1708.02002, equation 5).
 
     `p_t` is `sigmoid(logit)` for the matched class of a positive and `1 - sigmoid(logit)` for every
-    other entry; `alpha_t` is alpha and `1 - alpha` alike.
+    other entry; `alpha_t` is likewise alpha and `1 - alpha`.
 
     Args:
       logits: `[..., C]`.
@@ -80,8 +80,8 @@ def sigmoid_focal_loss_of_matched_class(
 ) -> jax.Array:
     """The entry of `sigmoid_focal_loss` that belongs to the matched class of each positive.
 
-    This is the loss that `iou_balanced_classification_weights` takes. It carries no gradient: the
-    logits are gathered, and the gradient of a gather is an expensive scatter into `[..., C]`.
+    This is the loss for `iou_balanced_classification_weights`. It has no gradient: the logits are
+    gathered, and the gradient of a gather would be an expensive scatter into `[..., C]`.
 
     Args:
       logits: `[..., C]`.
@@ -115,8 +115,8 @@ def softmax_cross_entropy(
     Args:
       logits: `[..., C + 1]`; column 0 is background, column `c + 1` is class c.
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
-      class_weights: `[C]`, factors of the loss of positives; None: 1. Negatives, which
-        are mined by their loss, have 1.
+      class_weights: `[C]`, factors of the loss of positives; None: 1. The factor of negatives,
+        which are mined by their loss, is always 1.
 
     Returns:
       `[...]`.
@@ -149,7 +149,7 @@ def quality_focal_loss(
     Args:
       logits: `[..., C]`.
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
-      ious: `[...]` in 0..1; read at positives only, no gradient flows to them.
+      ious: `[...]` in 0..1; used only at positives, and no gradient flows to them.
       beta: exponent of the distance to the target, at least 0.
       class_weights: `[C]`, factors of the matched entries of positives; None: 1.
 
@@ -192,11 +192,11 @@ def varifocal_loss(
     Args:
       logits: `[..., C]`.
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
-      ious: `[...]` in 0..1; read at positives only, no gradient flows to them.
+      ious: `[...]` in 0..1; used only at positives, and no gradient flows to them.
       alpha: weight of the negative entries.
       gamma: focusing exponent of the negative entries, at least 0.
-      detach_weights: whether no gradient flows through `p^gamma`, and a positive with IoU 0 has
-        weight 0 instead of that of a negative, as in D-FINE and DEIM. False: as in VarifocalNet.
+      detach_weights: True as in D-FINE and DEIM: no gradient flows through `p^gamma`, and a
+        positive with IoU 0 has weight 0 instead of that of a negative. False as in VarifocalNet.
       class_weights: `[C]`, factors of the matched entries of positives; None: 1.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Checks of the arguments of classification losses, made at trace time and free afterwards."""
+"""Checks of the arguments of classification losses, made while a program is traced."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from ioub_jax.losses.argument_checks import check_number, check_real
 
 
 def check_logits(logits: ArrayLike, labels: ArrayLike, **of_anchors: ArrayLike | None) -> None:
-    """Refuses labels that are not integers, or not one for each row of logits.
+    """Refuses labels that are not integers, or not one label for each row of logits.
 
     Args:
       logits: `[..., C]`.
@@ -19,7 +19,7 @@ def check_logits(logits: ArrayLike, labels: ArrayLike, **of_anchors: ArrayLike |
         None is skipped.
 
     Raises:
-      TypeError: logits are not real, or labels not integers.
+      TypeError: logits are not real, or labels are not integers.
       ValueError: a shape is not that of the logits without their last dimension.
     """
     check_real(logits=logits)
@@ -52,13 +52,13 @@ def check_shape(name: str, array: ArrayLike, wanted: Sequence[int], why: str) ->
     """Refuses an array that has another shape.
 
     Args:
-      name: of the argument.
+      name: the name of the argument.
       array: anything with a shape.
-      wanted: the shape that it must have.
-      why: the things that have one number each.
+      wanted: the required shape.
+      why: the end of the message, such as 'one for each of labels'.
 
     Raises:
-      ValueError: it has another shape.
+      ValueError: the array has another shape.
     """
     found = np.shape(array)
     if found != tuple(wanted):
@@ -70,11 +70,11 @@ def check_class_weights(class_weights: ArrayLike | None, classes: int | None = N
 
     Args:
       class_weights: `[C]`, or None.
-      classes: C where it is known.
+      classes: C; None if it is unknown.
 
     Raises:
-      TypeError: they are not real numbers.
-      ValueError: they have another shape.
+      TypeError: the weights are not real numbers.
+      ValueError: the weights have another shape.
     """
     if class_weights is None:
         return
@@ -91,11 +91,11 @@ def check_exponents(**numbers: ArrayLike) -> None:
     """Refuses hyper-parameters that are not finite and at least 0; they may be traced.
 
     Args:
-      **numbers: by the names of the arguments.
+      **numbers: the hyper-parameters by the names of the arguments.
 
     Raises:
-      TypeError: one is not a number.
-      ValueError: one is below 0, or has dimensions.
+      TypeError: a hyper-parameter is not a number.
+      ValueError: a hyper-parameter is below 0 or not finite, or has dimensions.
     """
     for name, number in numbers.items():
         check_number(name, number, at_least=0.0, may_be_traced=True)
@@ -105,11 +105,11 @@ def check_shares(**numbers: ArrayLike) -> None:
     """Refuses hyper-parameters that are not in 0..1; they may be traced.
 
     Args:
-      **numbers: by the names of the arguments.
+      **numbers: the hyper-parameters by the names of the arguments.
 
     Raises:
-      TypeError: one is not a number.
-      ValueError: one is out of its range, or has dimensions.
+      TypeError: a hyper-parameter is not a number.
+      ValueError: a hyper-parameter is out of its range, or has dimensions.
     """
     for name, number in numbers.items():
         check_number(name, number, at_least=0.0, at_most=1.0, may_be_traced=True)

@@ -13,16 +13,16 @@ from ioub_jax.losses.classification_arguments import check_shape
 def distribution_focal_loss(logits: ArrayLike, targets: ArrayLike) -> jax.Array:
     """Distribution focal loss, DFL (arXiv 2006.04388, equation 6).
 
-    `-(k + 1 - t) log S_k - (t - k) log S_{k+1}`, with S the softmax over bins `0..K-1` and k and
-    k + 1 the two bins that the target t lies between.
+    The loss is `-(k + 1 - t) log S_k - (t - k) log S_{k+1}`, with S the softmax over bins `0..K-1`,
+    and k and k + 1 the two bins between which the target t lies.
 
-    GFL's `reg_max = n` is K = n + 1 bins, with targets of at most n - .1, and its loss the sum over
-    the four sides times the weight of the anchor; YOLO's `reg_max` is K itself, with targets of at
-    most K - 1.01, and its loss the mean over the sides. Clip targets to a bound below K - 1
+    In GFL, `reg_max = n` means K = n + 1 bins, targets are at most n - .1, and the loss is the sum
+    over the four sides times the weight of the anchor. In YOLO, `reg_max` is K, targets are at most
+    K - 1.01, and the loss is the mean over the sides. To reproduce them, clip targets to that bound
     beforehand.
 
     Args:
-      logits: `[..., K]`, K at least 2; such as `[N, 4, K]` of left, top, right and bottom.
+      logits: `[..., K]`, K at least 2; such as `[N, 4, K]` for left, top, right and bottom.
       targets: `[...]`, in bins: a distance in pixels divided by the stride; clipped to 0..K-1. No
         gradient flows to them.
 
@@ -54,7 +54,7 @@ def distribution_focal_loss(logits: ArrayLike, targets: ArrayLike) -> jax.Array:
 def decode_distribution(logits: ArrayLike) -> jax.Array:
     """Expected distances of distributions over bins (arXiv 2006.04388, equation 5).
 
-    `sum_k k S_k`, with S the softmax over bins `0..K-1`.
+    They are `sum_k k S_k`, with S the softmax over bins `0..K-1`.
 
     Args:
       logits: `[..., K]`, K at least 2.

@@ -1,8 +1,8 @@
 """The gradient harmonizing mechanism (Li et al., AAAI 2019, arXiv 1811.05181).
 
 Each example is weighted by the inverse of the number of examples with a similar gradient norm, so
-neither the many easy examples nor the outliers dominate. The state is the running count of each
-bin; pass it on to the call for the next batch.
+that neither the many easy examples nor the outliers dominate. The state holds the running count of
+each bin; pass it to the call for the next batch.
 """
 
 import jax
@@ -27,20 +27,20 @@ def ghm_c_loss(
 ) -> tuple[jax.Array, jax.Array]:
     """GHM-C: binary cross entropy, harmonized (arXiv 1811.05181).
 
-    `BCE(p, y) / (n_b M)`: n_b is the number of entries whose gradient norm `|p - y|` is in the same
-    bin of equal width as this one, a running mean with `momentum`, and M is the number of bins that
-    are not empty. So **the sum over the entries is the loss**: do not divide it by anything. As in
-    the authors' code, M leaves empty bins out (in the paper it is `bins`). No gradient flows
-    through the weights.
+    The loss of an entry is `BCE(p, y) / (n_b M)`. Here n_b is the number of entries whose gradient
+    norm `|p - y|` is in the same bin as that of the entry, as a running mean with `momentum`; all
+    bins have the same width. M is the number of bins that are not empty. Therefore **the sum over
+    the entries is the loss**: do not divide it by anything. As in the authors' code, M does not
+    count empty bins (in the paper it is `bins`). No gradient flows through the weights.
 
     Args:
       logits: `[..., C]`.
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
       state: `[bins]` running counts, as returned by the previous call; None at the first call.
       bins: number of bins, at least 1.
-      momentum: share of the running counts that is kept, at least 0 and below 1; 0: the counts of
-        this batch alone. A bin that is empty in a batch keeps its count.
-      where: `[..., C]` bool, which entries count; None: all that are not ignored.
+      momentum: share of the running counts that is kept, at least 0 and below 1; 0 uses the counts
+        of this batch only. A bin that is empty in a batch keeps its count.
+      where: `[..., C]` bool, whether each entry counts; None: all that are not ignored.
 
     Returns:
       The loss `[..., C]`, and the new state `[bins]`.
@@ -72,17 +72,18 @@ def ghm_r_loss(
 ) -> tuple[jax.Array, jax.Array]:
     """GHM-R: authentic smooth L1, harmonized (arXiv 1811.05181).
 
-    `(sqrt(d^2 + mu^2) - mu) / (n_b M)`, d the difference, with the gradient norm
-    `|d| / sqrt(d^2 + mu^2)` and all else as in `ghm_c_loss`: **the sum is the loss**.
+    The loss of an entry with difference d is `(sqrt(d^2 + mu^2) - mu) / (n_b M)`, and its gradient
+    norm is `|d| / sqrt(d^2 + mu^2)`. Everything else is as in `ghm_c_loss`: **the sum over the
+    entries is the loss**.
 
     Args:
       pred: `[...]`, such as deltas `[..., 4]`.
       target: `[...]`, of the same shape.
       state: as in `ghm_c_loss`.
-      mu: difference at which the loss turns linear, above 0.
+      mu: difference at which the loss becomes linear, above 0.
       bins: as in `ghm_c_loss`.
       momentum: as in `ghm_c_loss`.
-      where: `[...]` bool, which entries count, those of positives; None: all.
+      where: `[...]` bool, whether each entry counts, usually those of positives; None: all.
 
     Returns:
       The loss `[...]`, and the new state `[bins]`.
@@ -98,7 +99,8 @@ def ghm_r_loss(
     pred, target = at_least_float32(pred, target)
     counted = jnp.ones(pred.shape, jnp.bool_) if where is None else jnp.asarray(where)
     size = jnp.abs(jnp.where(counted, pred - target, 0.0))
-    # Both without the square of a large number, and the loss without a difference.
+    # Neither squares a large number, which could overflow. The loss is a quotient rather than a
+    # difference of nearly equal numbers, which would be rounded.
     larger = jax.lax.stop_gradient(jnp.maximum(size, mu))
     hypotenuse = larger * jnp.sqrt(jnp.square(size / larger) + jnp.square(mu / larger))
     norm = size / hypotenuse
@@ -127,9 +129,10 @@ def _check(
 
 def counts_of_bins(norms: jax.Array, counted: jax.Array, bins: int) -> jax.Array:
     """Number of counted entries whose gradient norm falls into each bin, `[bins]`, floating."""
-    # From one edge on, all at once: the norms are read a single time, and no mask is kept.
+    # A single reduction counts the norms above every edge, so that the norms are read once and no
+    # mask is stored.
     beyond = [counted & (norms >= edge) for edge in _edges(bins)]
-    # Of whole numbers, which a sum in float32 would stop at 2^24.
+    # The sums are integers, because a sum of ones in float32 would stop at 2^24.
     whole = jax.lax.reduce(
         [counted.astype(jnp.int32), *(mask.astype(jnp.int32) for mask in beyond)],
         [jnp.int32(0)] * bins,
@@ -143,7 +146,11 @@ def counts_of_bins(norms: jax.Array, counted: jax.Array, bins: int) -> jax.Array
 def weights_of_bins(
     counts: jax.Array, state: ArrayLike | None, momentum: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Inverse of running count times number of bins in use, `[bins]`, and the running counts."""
+    """Weights and running counts of the bins, each `[bins]`.
+
+    A weight is 1 divided by the running count and the number of bins in use, and 0 for a bin that
+    is empty in this batch.
+    """
     old = jnp.zeros_like(counts) if state is None else jnp.asarray(state).astype(counts.dtype)
     there = counts > 0
     state = jnp.where(there, momentum * old + (1.0 - momentum) * counts, old)
@@ -162,14 +169,14 @@ def weights_of_entries(norms: jax.Array, of_bins: jax.Array) -> jax.Array:
 
 
 def _edges(bins: int) -> list[float]:
-    """Lower edges of all bins but the first."""
+    """Lower edges of all bins except the first."""
     return [number / bins for number in range(1, bins)]
 
 
 def _harmonized(
     norms: jax.Array, counted: jax.Array, state: ArrayLike | None, bins: int, momentum: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Weights of entries of these gradient norms in 0..1, and the new running counts."""
+    """Weights of entries by their gradient norms in 0..1, and the new running counts."""
     norms = jax.lax.stop_gradient(norms)
     counts = counts_of_bins(norms, counted, int(bins))
     of_bins, state = weights_of_bins(counts, jax.lax.stop_gradient(state), momentum)

@@ -1,7 +1,7 @@
-"""The IoU-balanced losses of Wu et al. (arXiv 1908.05641), and their weights by themselves.
+"""The IoU-balanced losses of Wu et al. (arXiv 1908.05641), and their weights as functions.
 
 The IoU of a positive is that of its **predicted** box with its ground truth. No gradient flows
-through any weight or into the IoUs. Everything is computed in float32, or in float64 when an input
+through the weights or into the IoUs. Everything is computed in float32, or in float64 if an input
 is float64.
 """
 
@@ -30,7 +30,7 @@ from ioub_jax.losses.classification_arguments import (
 )
 from ioub_jax.losses.localization import iou_loss, smooth_l1_loss
 
-# A normaliser above 1e20 comes from a sum that has underflowed; its scope stays unweighted.
+# A normaliser above 1e20 results from a sum that has underflowed; its scope remains unweighted.
 _LARGEST_NORMALISER = 1e20
 
 
@@ -45,26 +45,29 @@ def iou_balanced_classification_weights(
 ) -> jax.Array:
     """Weights of the IoU-balanced classification loss (arXiv 1908.05641, equation 2).
 
-    `w_i = iou_i^eta * (sum_pos loss) / (sum_pos iou^eta loss + eps)` for positives, 1 for all
-    others. Well located positives gain weight, and the sum of the positives' loss in each scope
-    stays unchanged. The weights do not depend on the scale of the IoUs (unless eps is set).
+    The weights are `w_i = iou_i^eta * (sum_pos loss) / (sum_pos iou^eta loss + eps)` for positives
+    and 1 for all other anchors. Well-localized positives gain weight, and the sum of the positives'
+    loss in each scope stays unchanged; a scope is the set of anchors of one normaliser. The weights
+    do not depend on the scale of the IoUs (unless eps is set).
 
-    Applied to a localization loss, with lambda for eta, this is the dynamic normaliser of the
-    paper's equation 5.
+    Applied to a localization loss, with lambda for eta, this is the dynamic normaliser of equation
+    5 in the paper.
 
     Args:
       loss: `[...]` the loss to be weighted, one value for each anchor, at least 0.
-      ious: `[...]` IoU of the predicted box with its ground truth; read at positives only.
-      positive: `[...]` bool.
+      ious: `[...]` IoU of the predicted box with its ground truth; used only at positives.
+      positive: `[...]` bool, whether each anchor is positive.
       eta: exponent, at least 0; 0 gives weight 1 everywhere. May be traced.
-      axis: the axes that a normaliser sums over; None for all of them. Under `jax.vmap` and
-        `jax.shard_map` that is the local part, under `jax.jit` with shardings the global array.
+      axis: the axes over which a normaliser sums; None for all axes. Under `jax.vmap` and
+        `jax.shard_map` it sums over the local part, under `jax.jit` with shardings over the global
+        array.
       eps: added to the denominator; the authors' code has 1e-6. With it, the weights of a scope
         whose IoUs are nearly 0 vanish, as in that code.
 
     Returns:
-      `[...]`, under `stop_gradient`. A scope without a positive, or whose positives all have IoU 0
-      or loss 0, has weight 1; one in which a positive is NaN has weight NaN at its positives.
+      `[...]`, under `stop_gradient`. The weights are 1 in a scope without positives, or whose
+      positives all have IoU 0 or loss 0. If the loss or the IoU of a positive is NaN, all positives
+      of its scope have weight NaN.
 
     Raises:
       TypeError: an argument is not numeric.
@@ -81,8 +84,8 @@ def iou_balanced_classification_weights(
 
     loss = jnp.where(positive, loss, 0.0)
     ious = jnp.where(positive, ious, 0.0)
-    # Dividing by the largest IoU changes no weight but keeps the powers from underflowing. It
-    # divides the denominator by largest^eta, so eps is divided by that too.
+    # Dividing by the largest IoU does not change the weights but prevents the powers from
+    # underflowing. It divides the denominator by largest^eta, so eps is divided by that too.
     largest = jnp.max(ious, axis=axis, keepdims=True, initial=0.0)
     largest = jnp.where(largest > 0.0, largest, 1.0)
     powers = jnp.power(ious / largest, eta)
@@ -96,7 +99,7 @@ def iou_balanced_classification_weights(
 
 
 def _has_normaliser(plain_sum: jax.Array, weighted_sum: jax.Array) -> jax.Array:
-    """True where `plain_sum / weighted_sum` is usable, or where one is NaN, which must show."""
+    """Whether `plain_sum / weighted_sum` is usable; also True for NaN, which must propagate."""
     tiny = jnp.finfo(plain_sum.dtype).tiny
     return ~(weighted_sum <= jnp.maximum(plain_sum / _LARGEST_NORMALISER, tiny))
 
@@ -111,7 +114,7 @@ def iou_balanced_localization_weights(
 
     Args:
       ious: `[...]` IoU of the predicted box with its ground truth, at least 0.
-      lambda_: exponent, at least 0; 0 gives w_loc everywhere, for an IoU of 0 too. May be traced.
+      lambda_: exponent, at least 0; 0 gives w_loc everywhere, even for an IoU of 0. May be traced.
       w_loc: scalar factor. May be traced.
 
     Returns:
@@ -119,7 +122,7 @@ def iou_balanced_localization_weights(
 
     Raises:
       TypeError: an argument is not numeric.
-      ValueError: lambda_ is below 0, or it or w_loc is more than one number.
+      ValueError: lambda_ is below 0, or lambda_ or w_loc has dimensions.
     """
     check_real(ious=ious)
     check_number("lambda_", lambda_, at_least=0, may_be_traced=True)
@@ -134,22 +137,22 @@ def calibrate_w_loc(
 ) -> jax.Array:
     """The w_loc that leaves the sum of the localization loss unchanged.
 
-    `w_loc = sum_pos loss / sum_pos iou^lambda loss`, measured at the first training step and then
-    kept (arXiv 1908.05641).
+    `w_loc = sum_pos loss / sum_pos iou^lambda loss` is measured at the first training step and then
+    kept constant (arXiv 1908.05641).
 
     Args:
       loss: `[...]` plain localization loss of each anchor, summed over its coordinates.
-      ious: `[...]` IoU of the predicted box with its ground truth; read at positives only.
-      positive: `[...]` bool.
+      ious: `[...]` IoU of the predicted box with its ground truth; used only at positives.
+      positive: `[...]` bool, whether each anchor is positive.
       lambda_: exponent, at least 0.
 
     Returns:
-      `[]`, under `stop_gradient`; 1 without a positive, or if all positives have IoU 0 or loss 0;
-      NaN if one is NaN.
+      `[]`, under `stop_gradient`; 1 without positives, or if all positives have IoU 0 or loss 0;
+      NaN if the loss or the IoU of a positive is NaN.
 
     Raises:
       TypeError: an argument is not numeric.
-      ValueError: two shapes do not go together, or lambda_ is below 0.
+      ValueError: two shapes are incompatible, or lambda_ is below 0.
     """
     check_alike(loss=loss, ious=ious)
     check_alike(loss=loss, positive=jnp.asarray(positive).astype(jnp.int32))
@@ -176,21 +179,21 @@ def iou_balanced_sigmoid_focal_loss(
 ) -> jax.Array:
     """IoU-balanced classification loss of RetinaNet (arXiv 1908.05641, equations 1-2).
 
-    `sigmoid_focal_loss` with the matched class's entry of each positive weighted by
-    `iou_balanced_classification_weights`. Its other C - 1 entries, and every negative, keep
-    weight 1.
+    This is `sigmoid_focal_loss` with the matched entry of each positive weighted by
+    `iou_balanced_classification_weights`. The other C - 1 entries of a positive and all entries of
+    negatives keep weight 1.
 
     Args:
       logits: `[..., C]`.
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
-      ious: `[...]` IoU of the predicted box with its ground truth; read at positives only.
+      ious: `[...]` IoU of the predicted box with its ground truth; used only at positives.
       eta: exponent of the IoU; 0 gives the plain loss. May be traced.
       alpha: see `sigmoid_focal_loss`.
       gamma: see `sigmoid_focal_loss`.
-      axis: axes of the **labels** that a normaliser sums over; None for all of them.
+      axis: axes of the **labels** over which a normaliser sums; None for all axes.
       eps: see `iou_balanced_classification_weights`.
       class_weights: `[C]`, further factors of the matched entries of positives; None: 1. The
-        normaliser is that of the loss without them.
+        normaliser is computed from the loss without them.
 
     Returns:
       `[..., C]`.
@@ -225,18 +228,19 @@ def iou_balanced_softmax_cross_entropy(
 ) -> jax.Array:
     """IoU-balanced classification loss of SSD (arXiv 1908.05641, equations 1-2).
 
-    Mine hard negatives (`hard_negative_mask`) by this loss or by the plain one: negatives have
-    weight 1, so both choose the same.
+    This is `softmax_cross_entropy` with the loss of each positive weighted by
+    `iou_balanced_classification_weights`. Negatives have weight 1, so `hard_negative_mask` chooses
+    the same negatives by this loss as by the plain one.
 
     Args:
       logits: `[..., C + 1]`; column 0 is background, column `c + 1` is class c.
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
-      ious: `[...]` IoU of the predicted box with its ground truth; read at positives only.
+      ious: `[...]` IoU of the predicted box with its ground truth; used only at positives.
       eta: exponent of the IoU; 0 gives the plain loss. May be traced.
-      axis: axes of the labels that a normaliser sums over; None for all of them.
+      axis: axes of the labels over which a normaliser sums; None for all axes.
       eps: see `iou_balanced_classification_weights`.
       class_weights: `[C]`, further factors of the loss of positives; None: 1. The normaliser is
-        that of the loss without them.
+        computed from the loss without them.
 
     Returns:
       `[...]`.
@@ -279,7 +283,7 @@ def iou_balanced_smooth_l1_loss(
       beta: see `smooth_l1_loss`.
 
     Returns:
-      `[..., 4]`, of every anchor: multiply by the mask of positives.
+      `[..., 4]` for every anchor; multiply it by the mask of positives.
 
     Raises:
       TypeError: an argument is not numeric.
@@ -304,7 +308,7 @@ def iou_balanced_iou_loss(
 ) -> jax.Array:
     """IoU-balanced localization loss (arXiv 1908.05641, equations 3-4) for any loss on boxes.
 
-    `w_loc IoU^lambda iou_loss`. For losses that are not a kind of `iou_loss`, multiply them by
+    The loss is `w_loc IoU^lambda iou_loss`. Multiply losses that are not a kind of `iou_loss` by
     `iou_balanced_localization_weights`.
 
     Args:
@@ -312,11 +316,11 @@ def iou_balanced_iou_loss(
       target_boxes: `[..., 4]` xyxy, pixels.
       lambda_: exponent of the IoU. May be traced.
       w_loc: scalar factor, see `calibrate_w_loc`. May be traced.
-      kind: as `iou_loss`.
+      kind: as for `iou_loss`.
       **options: other arguments of `iou_loss`.
 
     Returns:
-      `[...]`, of every anchor: multiply by the mask of positives.
+      `[...]` for every anchor; multiply it by the mask of positives.
 
     Raises:
       TypeError: an argument is not numeric.

@@ -1,11 +1,11 @@
-"""Localization losses: on box deltas, coordinate by coordinate, and on boxes, by their IoU.
+"""Localization losses on box deltas, coordinate by coordinate, and on boxes, by their IoU.
 
-Losses are unreduced, know nothing of positives (multiply by the mask), are computed in float32
-(float64 when an input is float64) and have finite gradients for every finite input. They are finite
-too, if the dtype can represent the distance of two numbers.
+Losses are unreduced and computed for all anchors; multiply them by the mask of positives. They are
+computed in float32, or float64 if an input is float64. Gradients are finite for every finite input.
+Values are finite, too, if the dtype can represent the differences of the inputs.
 
-Arrays that are not real, shapes that do not go together and hyper-parameters out of range are
-refused while a program is traced, in a sentence that names the argument.
+Arrays that are not real, incompatible shapes and hyper-parameters out of range are refused while a
+program is traced, with a message that names the argument.
 """
 
 from collections.abc import Sequence
@@ -34,14 +34,14 @@ def smooth_l1_loss(pred: ArrayLike, target: ArrayLike, *, beta: float) -> jax.Ar
     Args:
       pred: `[..., 4]` predicted deltas.
       target: `[..., 4]` target deltas.
-      beta: where the parabola ends, at least 0; 0 gives the L1 loss.
+      beta: the distance d at which the parabola ends, at least 0; 0 gives the L1 loss.
 
     Returns:
       `[..., 4]`.
 
     Raises:
       TypeError: an argument is not of real numbers.
-      ValueError: two shapes do not go together, or beta is below 0.
+      ValueError: two shapes are incompatible, or beta is below 0.
     """
     check_alike(pred=pred, target=target)
     check_number("beta", beta, at_least=0, may_be_traced=True)
@@ -60,23 +60,23 @@ def balanced_l1_loss(
 ) -> jax.Array:
     """Balanced L1 loss of Libra R-CNN (arXiv 1904.02701).
 
-    `alpha / b (b d + 1) ln(b d / beta + 1) - alpha d` where `d < beta`, else
+    The loss at distance d is `alpha / b (b d + 1) ln(b d / beta + 1) - alpha d` if `d < beta`, else
     `gamma d + gamma / b - alpha beta`, with `b = exp(gamma / alpha) - 1`. The paper has beta = 1;
     with any other value the two pieces do not meet at beta, as in the authors' code.
 
     Args:
       pred: `[..., 4]` predicted deltas.
       target: `[..., 4]` target deltas.
-      alpha: gradient of inliers: smaller raises it. Above 0.
-      gamma: upper bound of the gradient.
-      beta: distance, above 0, that separates inliers from outliers.
+      alpha: controls the gradient of inliers, which is larger for smaller values; above 0.
+      gamma: upper bound of the gradient, above 0.
+      beta: distance that separates inliers from outliers, above 0.
 
     Returns:
       `[..., 4]`.
 
     Raises:
       TypeError: an argument is not of real numbers.
-      ValueError: two shapes do not go together, or a number is out of its range.
+      ValueError: two shapes are incompatible, or a number is out of its range.
     """
     check_alike(pred=pred, target=target)
     check_number("alpha", alpha, above=0)
@@ -105,58 +105,61 @@ def iou_loss(
 ) -> jax.Array:
     """Losses on boxes by name: `factor (1 - IoU^power + sum penalty^power)`.
 
-    With I the IoU, d the distance of the centres with its parts dx and dy, (w, h) the sides of the
-    box and (w', h') of the target, (cw, ch) those of the smallest box around both, and
-    `c^2 = cw^2 + ch^2`:
+    Let I be the IoU, d the distance of the centres with its components dx and dy, (w, h) the sides
+    of the box, (w', h') those of the target, (cw, ch) those of the smallest box around both, and
+    `c^2 = cw^2 + ch^2`. "Plus" means: added to 1 - I. The kinds are:
 
     - `iou`: 1 - I.
     - `giou` (arXiv 1902.09630): plus the share of the smallest box around both that neither covers.
     - `diou` (arXiv 1911.08287): plus d^2 / c^2.
-    - `ciou` (the same): plus d^2 / c^2 and `alpha v`, v = 4 / pi^2 (atan w/h - atan w'/h')^2,
-      alpha = v / (1 - I + v) without a gradient.
+    - `ciou` (same paper): plus d^2 / c^2 and `alpha v`, with v = 4 / pi^2 (atan w/h - atan
+      w'/h')^2 and alpha = v / (1 - I + v) without a gradient.
     - `eiou` (arXiv 2101.08158, eq. 6): plus d^2 / c^2, (w - w')^2 / cw^2 and (h - h')^2 / ch^2.
-    - `focal_eiou` (eq. 12 there): I^`gamma` times that; no gradient flows through the factor.
-    - `siou` (arXiv 2205.12740): plus half of `sum_xy 1 - exp(-(2 - L) (dx / cw)^2)`, in which
-      L = 2 |dx dy| / d^2 is the sine of twice the angle of the line of the centres, and half of
-      `sum_wh (1 - exp(-|w - w'| / max(w, w')))^theta`.
+    - `focal_eiou` (same paper, eq. 12): `eiou` times I^`gamma`; no gradient flows through the
+      factor.
+    - `siou` (arXiv 2205.12740): plus half of `sum_xy 1 - exp(-(2 - L) (dx / cw)^2)`, where
+      L = 2 |dx dy| / d^2 is the sine of twice the angle of the line of the centres, and plus half
+      of `sum_wh (1 - exp(-|w - w'| / max(w, w')))^theta`.
     - `mpdiou` (arXiv 2307.07662): plus the squared distances of the upper left and of the lower
-      right corners, over the squared diagonal of the image, `image_size`.
-    - `wiou_v1` (arXiv 2301.10051, eq. 8): exp(d^2 / c^2) (1 - I), c^2 without a gradient. v2 and v3
-      have a running mean: `wise_iou_loss`.
-    - `shape_iou` (arXiv 2312.17663): with ww = 2 w'^s / (w'^s + h'^s), hh alike, s = `scale`: plus
-      (hh dx^2 + ww dy^2) / c^2, and half of the second sum of `siou` with hh |w - w'| and
-      ww |h - h'|.
-    - `piou` (Powerful-IoU, Neural Networks 170, 2024): plus 1 - exp(-P^2), P the mean of the
-      distances of the four edges, each over w' or h'.
-    - `piou2` (the same): that times 3 u exp(-u^2), u = `piou_lambda` exp(-P), with its gradient.
+      right corners, both divided by the squared diagonal of the image of size `image_size`.
+    - `wiou_v1` (arXiv 2301.10051, eq. 8): exp(d^2 / c^2) (1 - I), with c^2 without a gradient. v2
+      and v3 need a running mean; see `wise_iou_loss`.
+    - `shape_iou` (arXiv 2312.17663): plus (hh dx^2 + ww dy^2) / c^2, with
+      ww = 2 w'^s / (w'^s + h'^s), hh likewise and s = `scale`, and plus half of the second sum of
+      `siou` with hh |w - w'| and ww |h - h'|.
+    - `piou` (Powerful-IoU, Neural Networks 170, 2024): plus 1 - exp(-P^2), with P the mean of the
+      distances of the four edges, each divided by w' or h'.
+    - `piou2` (same paper): `piou` times 3 u exp(-u^2), with u = `piou_lambda` exp(-P); the gradient
+      flows through the factor.
 
-    `inner` and `focaler` replace I by another number, and leave penalties and factors unchanged:
-    the IoU of both boxes with `inner` times their sides about their centres (Inner-IoU, arXiv
-    2311.02877), and `clip((I - d) / (u - d), 0, 1)` for `focaler=(d, u)` (arXiv 2401.10525).
-    `power` is that of alpha-IoU (arXiv 2110.13675).
+    `inner` and `focaler` replace I by another number, and leave penalties and factors unchanged.
+    `inner` uses the IoU of both boxes with their sides scaled by `inner` about their centres
+    (Inner-IoU, arXiv 2311.02877). `focaler=(d, u)` uses `clip((I - d) / (u - d), 0, 1)` (arXiv
+    2401.10525). `power` is that of alpha-IoU (arXiv 2110.13675).
 
-    `docs/losses.md` lists public code that does something else under one of these names.
+    `docs/losses.md` lists public code that differs from these formulas under the same name.
 
     Args:
       boxes: `[..., 4]` predicted boxes, xyxy, pixels. Clipped to +- 1e8, with gradient 0 beyond it.
-      target_boxes: `[..., 4]` xyxy, pixels, clipped alike.
+      target_boxes: `[..., 4]` xyxy, pixels, clipped likewise.
       kind: one of the names above.
       power: a Python number above 0; above 1 it favours boxes that already fit well.
-      inner: ratio of Inner-IoU, above 0 and at most 5; .7 to 1.25 in the paper. None: the boxes as
-        they are.
-      focaler: d and u of Focaler-IoU, 0 <= d < u <= 1. None: I as it is.
-      gamma: of `focal_eiou`, at least 0.
-      theta: of `siou` and `shape_iou`, at least 1; 2 to 6 in SIoU.
-      scale: of `shape_iou`, at least 0; the paper's fits the size of a data set's objects.
-      piou_lambda: of `piou2`, above 0.
-      image_size: of `mpdiou`, height and width in pixels, two numbers or `[..., 2]`.
+      inner: ratio of Inner-IoU, above 0 and at most 5; .7 to 1.25 in the paper. None: the boxes are
+        not scaled.
+      focaler: d and u of Focaler-IoU, 0 <= d < u <= 1. None: I is not replaced.
+      gamma: exponent of `focal_eiou`, at least 0.
+      theta: exponent of `siou` and `shape_iou`, at least 1; 2 to 6 in SIoU.
+      scale: exponent of `shape_iou`, at least 0; in the paper it depends on the size of the objects
+        in the data set.
+      piou_lambda: factor of `piou2`, above 0.
+      image_size: height and width of the image for `mpdiou` in pixels, two numbers or `[..., 2]`.
 
     Returns:
       `[...]`.
 
     Raises:
       TypeError: an argument is not of real numbers.
-      ValueError: there is no such kind, a shape is not `[..., 4]` or does not go with the other, a
+      ValueError: there is no such kind, a shape is not `[..., 4]`, the shapes are incompatible, a
         number is out of its range, or a hyper-parameter is set that the kind does not have.
     """
     formula = box_kinds.formula_of(
@@ -186,24 +189,24 @@ def normalized_wasserstein_distance(
 ) -> jax.Array:
     """`1 - exp(-sqrt(W^2 + eps) / constant)` (NWD, arXiv 2110.13389, equations 8-9).
 
-    `W^2 = d^2 + ((w - w')^2 + (h - h')^2) / 4`, of boxes modelled as Gaussians. 1 minus the loss is
-    the similarity, `wasserstein.aligned_similarity`. The eps under the root is from the authors'
-    code; it makes the loss smooth where a box equals its target, where the loss is then 2e-5
-    instead of 0.
+    `W^2 = d^2 + ((w - w')^2 + (h - h')^2) / 4` is the Wasserstein distance of the boxes, modelled
+    as Gaussians. 1 minus the loss is the similarity, `wasserstein.aligned_similarity`. The eps
+    under the root is from the authors' code. It makes the loss smooth where a box equals its
+    target; the loss there is 2e-5 instead of 0.
 
     Args:
       boxes: `[..., 4]` predicted boxes, xyxy, pixels. Clipped to +- 1e8, with gradient 0 beyond it.
-      target_boxes: `[..., 4]` xyxy, pixels, clipped alike.
-      constant: unit of the distance in pixels, above 0. 12.8 in the paper, the mean size of the
-        objects in its data.
-      eps: square pixels, at least 0.
+      target_boxes: `[..., 4]` xyxy, pixels, clipped likewise.
+      constant: unit of the distance in pixels, above 0. It is 12.8 in the paper, the mean size of
+        the objects in its data.
+      eps: added to the squared distance, in square pixels; at least 0.
 
     Returns:
       `[...]` in 0..1.
 
     Raises:
       TypeError: the boxes are not of real numbers.
-      ValueError: a shape is not `[..., 4]` or does not go with the other, or a number is out of its
+      ValueError: a shape is not `[..., 4]`, the shapes are incompatible, or a number is out of its
         range.
     """
     check_boxes(boxes=boxes, target_boxes=target_boxes)

@@ -12,17 +12,17 @@ from ioub_jax.losses.classification_arguments import check_of_labels
 def hard_negative_mask(loss: ArrayLike, labels: ArrayLike, *, ratio: int = 3) -> jax.Array:
     """The negatives with the largest loss, `ratio` for each positive (SSD, arXiv 1512.02325).
 
-    Each leading index (an image) is mined by itself. Ties go to the first anchors. An image without
-    a positive keeps no negative. A NaN is larger than all other losses, so that it is mined and the
-    sum of what is kept is NaN, too.
+    Each leading index (an image) is mined separately. Among equal losses the first anchors are
+    chosen. In an image without positives no negative is chosen. A NaN counts as larger than all
+    other losses, so that it is chosen and the sum of the chosen losses is NaN, too.
 
     Args:
       loss: `[..., N]` plain classification loss of each anchor.
       labels: `[..., N]` int: 0..C-1, -1 background, -2 ignored (neither positive nor mined).
-      ratio: negatives for each positive.
+      ratio: number of negatives for each positive, at least 0.
 
     Returns:
-      `[..., N]` bool, True for the chosen negatives only; positives are False.
+      `[..., N]` bool, True only for the chosen negatives; positives are False.
 
     Raises:
       TypeError: labels are not integers.

@@ -1,6 +1,7 @@
 """Sums over pairs of logits, in blocks: the basis of ranking losses, without a matrix of pairs.
 
-The number of computed blocks follows the number of entries in use, not the size of the arrays.
+The number of computed blocks depends on the number of entries in use, not on the size of the
+arrays.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,11 +14,11 @@ _Carry = TypeVar("_Carry")
 
 
 class Listed(NamedTuple):
-    """Numbers of entries, of which the first `number` are in use.
+    """Arrays with a value for each entry, of which the first `number` entries are in use.
 
     Attributes:
-      arrays: each `[L]`.
-      number: `[]` int32, or L if all are in use.
+      arrays: the arrays, each `[L]`.
+      number: `[]` int32, the number of entries in use; L if all are in use.
       block: number of entries processed together; L is a multiple of it.
     """
 
@@ -31,18 +32,19 @@ def sums_over(
     own: Listed,
     others: Listed,
 ) -> tuple[jax.Array, ...]:
-    """Result of `of_pairs` for each entry, summed over the other entries.
+    """Result of `of_pairs` for each entry of `own`, summed over the entries of `others`.
 
     Args:
-      of_pairs: from the arrays of `own`, `[I, 1]`, and of `others`, `[1, J]`, to arrays `[I, J]`.
+      of_pairs: maps the arrays of `own`, `[I, 1]`, and of `others`, `[1, J]`, to arrays `[I, J]`.
       own: the entries that get a sum.
       others: the entries that they are paired with.
 
     Returns:
-      Arrays `[L]` as long as those of `own`; anything beyond their number.
+      Arrays `[L]` as long as those of `own`; values beyond the entries in use are undefined.
     """
     results = len(jax.eval_shape(of_pairs, *_one_pair(own, others)))
-    # `shard_map` asks that what a loop begins with differs between devices as its results do.
+    # `shard_map` requires that the initial values of a loop vary over the same devices as its
+    # results.
     firsts = [x[:1] for x in (*own.arrays, *others.arrays)]
     differs = sum((jnp.sum(first != first, dtype=jnp.int32) for first in firsts), start=0)
     differs = differs + jnp.int32(own.number) + jnp.int32(others.number)
@@ -71,7 +73,7 @@ def sums_over(
 
 
 def _fold(listed: Listed, body: Callable[[jax.Array, _Carry], _Carry], carry: _Carry) -> _Carry:
-    """Applies the body to the start of every block, one after another."""
+    """Calls `body` with the start of every block and the carry, one block after another."""
     if listed.block >= listed.arrays[0].size:
         return body(jnp.int32(0), carry)
     blocks = (listed.number + listed.block - 1) // listed.block

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from ioub_jax.losses.pairs import Listed, sums_over
 
-# Positives that are looked at together, and what the room for them is a multiple of.
+# Number of positives that are processed together; the arrays of positives are padded to multiples.
 BLOCK = 256
-# Pairs that are looked at together, unless there are more logits than that.
+# Largest number of pairs that are processed together, unless a single positive has more.
 _LARGEST_TILE = 2**22
 
 
@@ -17,11 +17,12 @@ class Ranking(NamedTuple):
     """The logits of a batch, separated into positives and negatives.
 
     Attributes:
-      order: `[M]` int32, the anchors with the positives in front.
-      positives: `[L]`, their logits of the matched classes; L is M or more, a multiple of `BLOCK`.
+      order: `[M]` int32, the positions of the anchors, positives first.
+      positives: `[L]`, the logits of the matched classes in that order; L is the smallest multiple
+        of `BLOCK` that is at least M.
       number: `[]` int32, the number of positives.
-      negatives: `[N]`, the logits of all entries, or of those that stand for several.
-      sizes: `[N]`, number of negatives that each stands for, which may be 0.
+      negatives: `[N]`, the logits of all entries, or of entries that represent several negatives.
+      sizes: `[N]`, the number of negatives that each entry represents, which may be 0.
     """
 
     order: jax.Array
@@ -31,22 +32,22 @@ class Ranking(NamedTuple):
     sizes: jax.Array
 
     def of_positives(self, values: jax.Array) -> jax.Array:
-        """`[...]` values of anchors as `[L]` values of positives."""
+        """Converts values `[...]` of anchors to values `[L]` of positives."""
         return _with_room(values.ravel()[self.order])
 
     def of_anchors(self, values: jax.Array) -> jax.Array:
-        """`[L]` values of positives as `[M]` values of anchors, 0 where not positive."""
+        """Converts values `[L]` of positives to values `[M]` of anchors, 0 if not positive."""
         values = jnp.where(self.is_positive, values, 0.0)[: self.order.size]
         return jnp.zeros_like(values).at[self.order].set(values, unique_indices=True)
 
     @property
     def is_positive(self) -> jax.Array:
-        """`[L]` bool."""
+        """Whether each entry of `positives` is in use, bool `[L]`."""
         return jnp.arange(self.positives.size, dtype=jnp.int32) < self.number
 
 
 def sort_out(logits: jax.Array, one_hot: jax.Array, counted: jax.Array) -> Ranking:
-    """Separates `[..., C]` logits by the masks of `sigmoids.one_hot_and_counted`."""
+    """Separates logits `[..., C]` by the masks of `sigmoids.one_hot_and_counted`."""
     # A masked sum rather than a gather, whose gradient would be a scatter.
     matched = jnp.sum(jnp.where(one_hot, logits, 0.0), axis=-1).ravel()
     positive = jnp.any(one_hot & counted, axis=-1).ravel()
@@ -62,9 +63,10 @@ def _with_room(values: jax.Array) -> jax.Array:
 
 
 def ranked_above(others: jax.Array, own: jax.Array, delta: float) -> jax.Array:
-    """Step function of the difference of logits: linear within delta of 0, where it is 1/2.
+    """Step function of the difference of logits, linear within delta of 0, with 1/2 at 0.
 
-    With delta 0 it is 1 from 0 on. Of NaN it is NaN, which no comparison would tell.
+    With delta 0 it is 1 for differences of at least 0. For NaN it is NaN, which a comparison alone
+    would hide.
     """
     difference = others - own
     if delta == 0:
@@ -74,7 +76,14 @@ def ranked_above(others: jax.Array, own: jax.Array, delta: float) -> jax.Array:
 
 
 def negatives_above(ranking: Ranking, delta: float, block: int, there: jax.Array) -> jax.Array:
-    """Number of negatives above each positive, `[L]`: the first `there`, a block at a time."""
+    """Number of negatives above each positive, `[L]`.
+
+    Args:
+      ranking: the separated logits.
+      delta: half the width of the step.
+      block: number of negatives that are processed together.
+      there: `[]` int32, the number of entries of `negatives` in use.
+    """
 
     def count(mine: list[jax.Array], theirs: list[jax.Array]) -> tuple[jax.Array]:
         above = ranked_above(theirs[0], mine[0], delta)
@@ -89,7 +98,15 @@ def negatives_above(ranking: Ranking, delta: float, block: int, there: jax.Array
 def shared_among_negatives(
     shares: jax.Array, ranking: Ranking, delta: float, block: int, there: jax.Array
 ) -> jax.Array:
-    """Sum of the shares `[L]` that the positives give to each negative above them, `[N]`."""
+    """Sum of the shares that the positives give to each negative above them, `[N]`.
+
+    Args:
+      shares: `[L]`, the share of each positive.
+      ranking: the separated logits.
+      delta: half the width of the step.
+      block: number of negatives that are processed together.
+      there: `[]` int32, the number of entries of `negatives` in use.
+    """
 
     def given(mine: list[jax.Array], theirs: list[jax.Array]) -> tuple[jax.Array]:
         return (ranked_above(mine[0], theirs[0], delta) * theirs[1],)

@@ -19,7 +19,7 @@ from ioub_jax.losses.classification_arguments import (
     check_shares,
 )
 
-# Powers and divisions of smaller numbers have gradients that float32 cannot hold.
+# Powers and quotients of smaller numbers have gradients that float32 cannot represent.
 _SMALLEST_BASE = 1e-12
 
 
@@ -33,21 +33,23 @@ def carl_weights(
 ) -> jax.Array:
     """Weights of the classification-aware regression loss (CARL, arXiv 1904.04821).
 
-    `w_i = n v_i / sum_pos v`, with `v_i = (bias + (1 - bias) score_i)^k` and n the positives of the
-    scope, so that the weights of the positives have mean 1. Unlike all other weights here these are
+    The weights of positives are `w_i = n v_i / sum_pos v`, with `v_i = (bias + (1 - bias)
+    score_i)^k` and n the number of positives in the scope, so that they have mean 1. A scope is the
+    set of anchors over which the sum runs. Unlike all other weights of this package, these are
     differentiable with respect to the scores: a positive with a small localization loss learns a
     higher score.
 
     Args:
-      scores: `[...]` predicted score of the matched class, in 0..1; read at positives only.
-      positive: `[...]` bool.
+      scores: `[...]` predicted score of the matched class, in 0..1; used only at positives.
+      positive: `[...]` bool, whether each anchor is positive.
       k: exponent, at least 0.
-      bias: least value of the base, in 0..1.
-      axis: the axes that n and the sum run over; None for all of them.
+      bias: smallest value of the base, in 0..1.
+      axis: the axes of n and the sum; None for all axes.
 
     Returns:
-      `[...]`, 1 where not positive. A scope without a positive, or whose bases are all below
-      1e-12, has weight 1; one in which the score of a positive is NaN, weight NaN at its positives.
+      `[...]`, 1 for anchors that are not positive. The weights are 1 in a scope without positives,
+      or whose bases are all at most 1e-12. If the score of a positive is NaN, all positives of its
+      scope have weight NaN.
 
     Raises:
       TypeError: an argument is not numeric.
@@ -60,11 +62,11 @@ def carl_weights(
     positive = jnp.asarray(positive)
     axis = tuple(axis) if isinstance(axis, Sequence) else axis
     base = bias + (1.0 - bias) * jnp.where(positive, scores, 0.0)
-    # As in the IoU-balanced weights: the scale cancels, so no gradient has to pass through it.
+    # As in the IoU-balanced weights, the scale cancels, so it needs no gradient.
     positive_base = jax.lax.stop_gradient(jnp.where(positive, base, 0.0))
     largest = jnp.max(positive_base, axis=axis, keepdims=True, initial=0.0)
-    # In this form, here and below, what is NaN stays it, whether or not a maximum has passed it
-    # over, as on CPUs.
+    # The negated comparisons, here and below, are True for NaN, so that NaN propagates even if a
+    # maximum has ignored it, as on CPUs.
     defined = ~(largest <= _SMALLEST_BASE)
     relative_base = base / jnp.where(defined, largest, 1.0)
     counted = positive & ~(relative_base <= _SMALLEST_BASE)
@@ -87,25 +89,25 @@ def isr_p_weights(
 ) -> jax.Array:
     """Weights of importance-based sample reweighting of positives (ISR-P, arXiv 1904.04821).
 
-    The positives are ranked by hierarchical local rank (IoU-HLR): first among those of the same
-    object by IoU, then among those of the same class, over all images, by that local rank and
-    within equal local ranks by IoU. With `r_i` the rank within the class, from 0, and `n_max` the
-    number of positives of the most frequent class,
+    The positives are ranked by hierarchical local rank (IoU-HLR). They are first ranked by IoU
+    among the positives of the same object. Then they are ranked among the positives of the same
+    class, over all images, by that local rank, and by IoU within equal local ranks. With `r_i` the
+    rank within the class, from 0, and `n_max` the number of positives of the most frequent class,
 
     `u_i = (n_max - r_i) / n_max`, `v_i = (bias + (1 - bias) u_i)^k` and
     `w_i = v_i (sum_pos loss) / (sum_pos v loss)`.
 
     Args:
       loss: `[B, N]` the loss to be weighted, one value for each anchor, at least 0.
-      ious: `[B, N]` IoU of the predicted box with its ground truth; read at positives only.
+      ious: `[B, N]` IoU of the predicted box with its ground truth; used only at positives.
       labels: `[B, N]` int: 0..C-1, -1 background, -2 ignored.
-      gt_index: `[B, N]` int, the object of its image that a positive is matched to.
+      gt_index: `[B, N]` int, the object in its image that each positive is matched to.
       k: exponent, at least 0.
-      bias: least value of the base, in 0..1.
+      bias: smallest value of the base, in 0..1.
 
     Returns:
-      `[B, N]`, under `stop_gradient`, 1 where not positive or where the positives have no loss;
-      NaN at the positives if the loss of one is NaN.
+      `[B, N]`, under `stop_gradient`; 1 for anchors that are not positive, and everywhere if the
+      positives have no loss; NaN at all positives if the loss of one is NaN.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
@@ -119,7 +121,7 @@ def isr_p_weights(
     labels = as_int32(labels)
     positive = labels >= 0
     class_rank = _hierarchical_local_rank(ious, labels, as_int32(gt_index, "gt_index"))
-    # The worst rank of a class is its number of positives less one.
+    # The last rank of a class is its number of positives minus one.
     most_positives = jnp.max(jnp.where(positive, class_rank + 1, 0), initial=1).astype(loss.dtype)
     importance = (most_positives - class_rank.astype(loss.dtype)) / most_positives
     importance = jnp.where(positive, importance, 1.0)
@@ -133,11 +135,11 @@ def isr_p_weights(
 
 
 def _hierarchical_local_rank(ious: jax.Array, labels: jax.Array, gt_index: jax.Array) -> jax.Array:
-    """`[B, N]` int32 ranks from 0 within each class; meaningless where not positive."""
+    """Ranks from 0 within each class, `[B, N]` int32; meaningless for anchors not positive."""
     image = jax.lax.broadcasted_iota(jnp.int32, labels.shape, 0).ravel()
     positive = (labels >= 0).ravel()
     descending_iou = -jnp.where(positive, ious.ravel(), 0.0)
-    # Everything that is no positive is one more class, -1, whose ranks nobody reads.
+    # All anchors that are not positive form a further class, -1, whose ranks are not used.
     classes = jnp.where(positive, labels.ravel(), -1)
     objects = jnp.where(positive, gt_index.ravel(), -1)
     local_rank = _rank_within_groups((classes, image, objects), (descending_iou,))

@@ -1,6 +1,6 @@
-"""Classification losses of DETR-like detectors whose target follows the IoU.
+"""Classification losses of DETR-like detectors whose target depends on the IoU.
 
-Labels and numerics are those of `losses.classification`.
+Labels and numerical properties are those of `losses.classification`.
 """
 
 import jax
@@ -35,17 +35,17 @@ def matchability_aware_loss(
 ) -> jax.Array:
     """Matchability-aware loss, MAL (DEIM, arXiv 2412.04234).
 
-    `-q^gamma log p - (1 - q^gamma) log(1 - p)` for the matched class of a positive with IoU q, and
-    `-p^gamma log(1 - p)` for every other entry. Unlike in `varifocal_loss`, a positive with a small
-    IoU keeps its weight of 1: with IoU 0 it learns the score 0.
+    The loss is `-q^gamma log p - (1 - q^gamma) log(1 - p)` for the matched class of a positive with
+    IoU q, and `-p^gamma log(1 - p)` for every other entry. Unlike in `varifocal_loss`, a positive
+    with a small IoU keeps its weight of 1: with IoU 0 it learns the score 0.
 
-    The equation does not say whether the gradient flows through the weight `p^gamma`. In the
-    authors' code, and in all other code, it does not.
+    The paper's equation does not specify whether the gradient flows through the weight `p^gamma`.
+    In the code of the authors and of others it does not.
 
     Args:
       logits: `[..., C]`.
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
-      ious: `[...]` in 0..1; read at positives only, no gradient flows to them.
+      ious: `[...]` in 0..1; used only at positives, and no gradient flows to them.
       alpha: factor of the negative entries, at least 0; None: 1, as in the paper.
       gamma: exponent of the IoU and of the negatives' weights, at least 0.
       detach_weights: False lets the gradient flow through `p^gamma`.
@@ -85,21 +85,22 @@ def iou_aware_bce_loss(
 ) -> jax.Array:
     """IoU-aware binary cross entropy, IA-BCE (Align-DETR, arXiv 2304.07527; RF-DETR).
 
-    `-t log p - (1 - t) log(1 - p)` for the matched class of a positive, with the target
-    `t = max(p^alpha q^(1 - alpha), least_target)` of score p and IoU q, through which no gradient
-    flows; `-p^gamma log(1 - p)` for every other entry, whose weight has a gradient. The lower bound
-    of t is in both code bases, and not in the paper.
+    The loss is `-t log p - (1 - t) log(1 - p)` for the matched class of a positive. Its target is
+    `t = max(p^alpha q^(1 - alpha), least_target)` for score p and IoU q; no gradient flows through
+    it. The loss is `-p^gamma log(1 - p)` for every other entry, and the gradient flows through the
+    weight `p^gamma`. The lower bound of t is in the code of Align-DETR and RF-DETR, but not in the
+    paper.
 
     Args:
       logits: `[..., C]`.
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
-      ious: `[...]` in 0..1; read at positives only, no gradient flows to them.
+      ious: `[...]` in 0..1; used only at positives, and no gradient flows to them.
       alpha: share of the score in the target, in 0..1.
       gamma: exponent of the negative entries' weights, at least 0.
-      least_target: least t, in 0..1.
-      target_weights: `[...]` in 0..1, factors of t: in those layers of Align-DETR in which an
-        object has many anchors, `exp(-rank / tau)` with the rank of t among the anchors of the
-        object, from 0. None: 1.
+      least_target: lower bound of t, in 0..1.
+      target_weights: `[...]` in 0..1, factors of t; None: 1. In layers of Align-DETR in which an
+        object has many anchors, they are `exp(-rank / tau)`, with the rank of t among the anchors
+        of the object, from 0.
       class_weights: `[C]`, factors of the matched entries of positives; None: 1.
 
     Returns:

@@ -1,9 +1,9 @@
 """Rank & Sort loss (arXiv 2107.11669), and its bucketed form (arXiv 2407.14204).
 
 Both sort a batch as a whole: the loss of each positive measures how many negatives, and how many
-positives with a smaller IoU, are ranked above it. Their gradient is not a derivative: the logit of
-a positive is raised by its error, and the logits that cause the error are lowered by shares of it
-("identity update"). So the gradients of one positive add up to 0.
+positives with a smaller IoU, are ranked above it. Their gradient is not a derivative but an
+"identity update": the logit of a positive is raised by its error, and the logits that cause the
+error are lowered by shares of it. The gradients of the error of one positive thus add up to 0.
 """
 
 import functools
@@ -27,7 +27,7 @@ from ioub_jax.losses.positives_first import (
 )
 from ioub_jax.losses.sigmoids import one_hot_and_counted, without
 
-# A sum of relations below this is none: nothing is shared out by it.
+# A smaller sum of relations counts as 0, and distributes no gradient.
 _SMALLEST_SUM = 1e-10
 
 
@@ -42,33 +42,34 @@ def rank_and_sort_loss(
 ) -> jax.Array:
     """Rank & Sort loss (arXiv 2107.11669) of each positive.
 
-    With H the step that is linear within delta of 0, and sums over negatives n and positives j:
+    With H the step function that is linear within delta of 0, and sums over negatives n and
+    positives j, the loss of a positive i is the sum of two errors:
 
-    - ranking error: `r_i = F_i / (P_i + F_i)`, `F_i = sum_n H(z_n - z_i)`, `P_i = sum_j H(z_j -
-      z_i)`, i included, as in the authors' code;
-    - sorting error: `sum_j H(z_j - z_i) (1 - q_j) / P_i`, minus the same over those j with
-      `q_j >= q_i` only.
+    - ranking error: `r_i = F_i / (P_i + F_i)` with `F_i = sum_n H(z_n - z_i)` and `P_i = sum_j
+      H(z_j - z_i)`, which includes j = i as in the authors' code;
+    - sorting error: the weighted mean `sum_j H(z_j - z_i) (1 - q_j) / P_i` with q the IoUs, minus
+      the same weighted mean over only those j with `q_j >= q_i`.
 
-    **Divide the sum by the number of positives** to get the authors' loss. All entries of all
-    anchors are ranked together; `jax.vmap` ranks each image by itself. In the authors' code a
-    positive with IoU 0 is a negative, and a weight on the sorting loss is lost in the backward
-    pass; neither is so here.
+    **Divide the sum by the number of positives** to obtain the authors' loss. All entries of all
+    anchors are ranked together; with `jax.vmap` each image is ranked separately. In the authors'
+    code a positive with IoU 0 is a negative, and a weight of the sorting loss is lost in the
+    backward pass; neither is the case here.
 
-    Memory is that of a few arrays of the logits' size; a matrix of all pairs is never made. Time
-    grows with the number of positives times the number of entries, twice;
+    Memory is that of a few arrays of the logits' size, since no matrix of all pairs is created.
+    Time is proportional to twice the number of positives times the number of entries;
     `bucketed_rank_and_sort_loss` needs less.
 
     Args:
       logits: `[..., C]`.
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
-      ious: `[...]` in 0..1; read at positives only, no gradient flows to them.
-      delta: half the width of the step in logits, at least 0; 0 for a hard one, which counts
-        equal logits as ranked above.
+      ious: `[...]` in 0..1; used only at positives, and no gradient flows to them.
+      delta: half the width of the step in logits, at least 0; 0 for a hard step, in which equal
+        logits count as ranked above.
       sorting_weight: factor of the sorting error; with 0 only the ranking error remains.
-      where: `[...]` bool, which anchors count; None: all that are not ignored.
+      where: `[...]` bool, whether each anchor counts; None: all that are not ignored.
 
     Returns:
-      `[...]`, 0 where not positive.
+      `[...]`, 0 for anchors that are not positive.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
@@ -91,24 +92,24 @@ def bucketed_rank_and_sort_loss(
 ) -> jax.Array:
     """Bucketed Rank & Sort loss (arXiv 2407.14204) of each positive.
 
-    `rank_and_sort_loss` with all negatives between two neighbouring positives replaced by their
-    mean, which is the same for delta 0. As in the authors' code those more than delta below the
-    lowest positive are left out of the last mean, and each negative of a bucket has the same share
-    of its gradient.
+    This is `rank_and_sort_loss` with all negatives between two neighbouring positives replaced by
+    their mean, which makes no difference for delta 0. As in the authors' code, the negatives more
+    than delta below the lowest positive are left out of the last mean, and all negatives of a
+    bucket have equal shares of its gradient.
 
-    Time is that of finding each entry's bucket, plus the square of the number of positives; memory
-    is that of a few arrays of the logits' size.
+    Time is that of finding the bucket of each entry, plus the square of the number of positives.
+    Memory is that of a few arrays of the logits' size.
 
     Args:
       logits: `[..., C]`.
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
-      ious: `[...]` in 0..1; read at positives only, no gradient flows to them.
+      ious: `[...]` in 0..1; used only at positives, and no gradient flows to them.
       delta: as in `rank_and_sort_loss`.
       sorting_weight: as in `rank_and_sort_loss`.
-      where: `[...]` bool, which anchors count; None: all that are not ignored.
+      where: `[...]` bool, whether each anchor counts; None: all that are not ignored.
 
     Returns:
-      `[...]`, 0 where not positive.
+      `[...]`, 0 for anchors that are not positive.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
@@ -143,22 +144,22 @@ def _qualities(ious: ArrayLike, dtype: Any) -> jax.Array:
 
 
 def _in_buckets(ranking: Ranking, delta: float) -> Ranking:
-    """The ranking with one negative in place of all between two positives, and their counts."""
+    """The ranking with the negatives between two neighbouring positives replaced by their mean."""
     place = jnp.arange(ranking.positives.size, dtype=jnp.int32)
     positives = jax.lax.stop_gradient(ranking.positives)
     ascending = jnp.sort(jnp.where(place < ranking.number, positives, jnp.inf))
     values = ranking.negatives
     near = (ranking.sizes > 0) & ~(values < ascending[0] - delta)
     bucket = jnp.searchsorted(ascending, jax.lax.stop_gradient(values)).astype(jnp.int32)
-    bucket = jnp.where(jnp.isnan(values), 0, bucket)  # it would be behind what is looked at
+    bucket = jnp.where(jnp.isnan(values), 0, bucket)  # otherwise beyond the buckets in use
     segments = ranking.positives.size + BLOCK
 
     def total(of_entries: jax.Array) -> jax.Array:
         return jax.ops.segment_sum(jnp.where(near, of_entries, 0.0), bucket, num_segments=segments)
 
     sizes = total(jnp.ones_like(values))
-    # Of a hundred million equal logits a sum in float32 is off; of what they are above one of them
-    # it is not.
+    # The mean is computed relative to one logit of the bucket: a sum of many nearly equal logits
+    # would be inexact in float32, but a sum of their differences is exact enough.
     one = jax.ops.segment_max(
         jnp.where(near, jax.lax.stop_gradient(values), -jnp.inf), bucket, num_segments=segments
     )
@@ -196,7 +197,7 @@ def _errors(
 def _errors_and_shares(
     step: tuple[float, int], ranking: Ranking, qualities: jax.Array, there: jax.Array
 ) -> tuple[_Pair, _Pair]:
-    """Both errors `[L]`, and the share of each of their causes for a relation of 1."""
+    """Both errors `[L]`, and for both the share of a cause whose relation is 1, `[L]`."""
     delta, block = step
 
     def of_positives(mine: list[jax.Array], theirs: list[jax.Array]) -> tuple[jax.Array, ...]:
@@ -210,9 +211,10 @@ def _errors_and_shares(
     right, right_lost, wrong, wrong_lost = sums_over(of_positives, positives, positives)
     false = negatives_above(ranking, delta, block, there)
     rank = right + wrong + false
-    # What there is room for only may have rank 0.
+    # Entries that are not in use may have rank 0.
     of_ranking = 1.0 / jnp.where(ranking.is_positive, rank, 1.0)
-    # The difference of two quotients in one: 0 where nothing is sorted wrongly.
+    # The difference of two quotients as a single quotient, which is exactly 0 if no positive is
+    # sorted wrongly.
     both = jnp.where(ranking.is_positive, (right + wrong) * right, 1.0)
     sorting = (wrong_lost * right - right_lost * wrong) / both
     shared = wrong > _SMALLEST_SUM

@@ -23,26 +23,29 @@ def correlation_loss(
 ) -> jax.Array:
     """Correlation loss, 1 minus the correlation of scores and IoUs (arXiv 2301.01019).
 
-    With means m, standard deviations s and covariance c, with n - 1 as in the authors' code:
+    Let m be the means, s the standard deviations and c the covariance, with the divisor n - 1 as in
+    the authors' code:
 
-    - 'concordance': `1 - 2 c / (s_x^2 + s_y^2 + (m_x - m_y)^2)`, which also asks for equal values;
+    - 'concordance': `1 - 2 c / (s_x^2 + s_y^2 + (m_x - m_y)^2)`, which also rewards equal values;
     - 'pearson': `1 - c / (s_x s_y)`;
-    - 'spearman': that of the soft ranks of the scores and of the IoUs.
+    - 'spearman': 'pearson' for the soft ranks of the scores and of the IoUs.
 
-    A soft rank becomes the rank as `regularization_strength` goes to 0, and then has no gradient;
-    it becomes the value plus a constant where the strength exceeds the distances of the scores. The
-    authors use 1.0, with which **their Spearman is Pearson** of scores in 0..1, to the last bit.
+    As `regularization_strength` goes to 0, a soft rank approaches the rank, which has no gradient.
+    If the strength exceeds the differences of the scores, a soft rank is a multiple of the score
+    plus a constant. The authors use 1.0, with which **their Spearman is Pearson** for scores in
+    0..1, to the last bit.
 
     Args:
-      scores: `[...]`, of the matched classes of positives, in 0..1.
+      scores: `[...]`, the scores of the matched classes of positives, in 0..1.
       ious: `[...]` in 0..1; no gradient flows to them.
       kind: one of `KINDS`.
-      where: `[...]` bool, which of them count, the positives; None: all.
-      regularization_strength: of 'spearman', above 0.
+      where: `[...]` bool, whether each score counts, usually those of positives; None: all.
+      regularization_strength: strength of the soft ranks of 'spearman', above 0.
 
     Returns:
-      `[]` in 0..2; 0, with gradient 0, where fewer than two count, or where all scores or all IoUs
-      are equal and the kind divides by their deviation; NaN where one that counts is NaN.
+      `[]` in 0..2. It is 0, with gradient 0, if fewer than two scores count, or if all scores or
+      all IoUs are equal and the kind divides by their deviation. It is NaN if a score or IoU that
+      counts is NaN.
 
     Raises:
       TypeError: an argument is not numeric.
@@ -66,14 +69,14 @@ def correlation_loss(
 
 
 def _concordance_loss(x: jax.Array, y: jax.Array, counted: jax.Array) -> jax.Array:
-    # A common factor changes nothing, and so no square overflows.
+    # A common factor does not change the result, and with it no square overflows.
     largest = jax.lax.stop_gradient(jnp.max(jnp.maximum(jnp.abs(x), jnp.abs(y)), initial=0.0))
     scale = jnp.where(largest > 0.0, largest, 1.0)
     (x, mean_x), (y, mean_y) = (_centred(values / scale, counted) for values in (x, y))
     freedoms = jnp.maximum(jnp.sum(counted) - 1, 1).astype(x.dtype)
     spread = (jnp.sum(jnp.square(x)) + jnp.sum(jnp.square(y))) / freedoms
     spread = spread + jnp.square(mean_x - mean_y)
-    # Where both are constant, and the same.
+    # The divisor is 0 if scores and IoUs are all equal to the same number.
     defined = ~(spread <= jnp.finfo(x.dtype).tiny)
     covariance = jnp.sum(x * y) / freedoms
     concordance = 2.0 * covariance / jnp.where(defined, spread, 1.0)
@@ -88,14 +91,17 @@ def _pearson(x: jax.Array, y: jax.Array, counted: jax.Array) -> jax.Array:
 
 
 def _centred(values: jax.Array, counted: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Counted values minus their mean, 0 elsewhere, and the mean."""
+    """The counted values minus their mean (0 for other values), and the mean."""
     number = jnp.maximum(jnp.sum(counted), 1).astype(values.dtype)
     mean = jnp.sum(values) / number
     return jnp.where(counted, values - mean, 0.0), mean
 
 
 def _relative(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Values divided by the largest of them, which cancels, and whether any is not 0."""
+    """Values divided by the largest absolute value, and whether any value is not 0.
+
+    The divisor cancels in the correlation.
+    """
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(values), initial=0.0))
     varies = ~(largest <= jnp.finfo(values.dtype).tiny)
     return values / jnp.where(varies, largest, 1.0), varies

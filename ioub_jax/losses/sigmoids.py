@@ -1,6 +1,6 @@
 """Building blocks of losses on sigmoids: masks, cross entropies and powers, finite everywhere.
 
-Labels are `0..C-1` a class, `-1` background, `-2` ignored.
+Labels are `0..C-1` for a class, `-1` for background, `-2` for ignored.
 """
 
 import math
@@ -15,7 +15,7 @@ _IGNORED = -2
 
 
 def one_hot_and_counted(labels: ArrayLike, num_classes: int) -> tuple[jax.Array, jax.Array]:
-    """`[..., C]` masks: the matched class of each positive, and the entries that have a loss."""
+    """Masks `[..., C]` of the matched class of each positive, and of the entries with a loss."""
     labels = as_int32(labels)
     one_hot = jax.nn.one_hot(labels, num_classes, dtype=jnp.bool_)
     counted = jnp.broadcast_to((labels != _IGNORED)[..., None], one_hot.shape)
@@ -23,7 +23,7 @@ def one_hot_and_counted(labels: ArrayLike, num_classes: int) -> tuple[jax.Array,
 
 
 def without(labels: ArrayLike, where: ArrayLike | None) -> jax.Array:
-    """Labels, int32; those that a mask of their shape leaves out are ignored."""
+    """The labels as int32, with -2 (ignored) where the mask `where` is False."""
     labels = as_int32(labels)
     return labels if where is None else jnp.where(jnp.asarray(where), labels, _IGNORED)
 
@@ -31,8 +31,8 @@ def without(labels: ArrayLike, where: ArrayLike | None) -> jax.Array:
 def softplus_of_both_signs(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     """`softplus(z)` and `softplus(-z)`, that is `-log(1 - sigmoid(z))` and `-log sigmoid(z)`.
 
-    They share their exponential and their logarithm. Neither is computed from the other, because
-    values that are small compared with the logit would be lost in the difference, above all in the
+    They share an exponential and a logarithm. Neither is computed from the other, because values
+    that are small compared with the logit would be lost in the difference, especially in the
     gradient.
     """
     above, below = jnp.maximum(logits, 0.0), jnp.maximum(-logits, 0.0)
@@ -41,16 +41,22 @@ def softplus_of_both_signs(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def largest_curved(dtype: jnp.dtype) -> float:
-    """Least logit from which a sigmoid is 1, and its gradient and softplus(-z) are 0, in the dtype.
+    """The smallest logit at which a sigmoid is 1, and its gradient and softplus(-z) are 0.
 
-    From there on the gradient of a weight made from it is cut off, since 0 times a loss that
-    overflows would be NaN.
+    This refers to values as represented in the dtype. Weights computed from the sigmoid have no
+    gradient from this logit on, since 0 times a loss that overflows would be NaN.
     """
     return -math.log(jnp.finfo(dtype).tiny)
 
 
 def power_of_sigmoid(logits: jax.Array, softplus_of_minus: jax.Array, exponent: float) -> jax.Array:
-    """`sigmoid(z)^exponent`, which neither underflows nor has an infinite gradient at 0."""
+    """`sigmoid(z)^exponent`, without underflow and without an infinite gradient.
+
+    Args:
+      logits: z.
+      softplus_of_minus: `softplus(-z)`.
+      exponent: the exponent, at least 0.
+    """
     curved = logits < largest_curved(logits.dtype)
     return jnp.exp(-exponent * jnp.where(curved, softplus_of_minus, 0.0))
 
@@ -58,7 +64,10 @@ def power_of_sigmoid(logits: jax.Array, softplus_of_minus: jax.Array, exponent: 
 def logits_and_iou_targets(
     logits: ArrayLike, labels: ArrayLike, ious: ArrayLike
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Logits, targets (the IoU at matched entries, else 0), matched and counted, all `[..., C]`."""
+    """Logits, targets and the masks of matched and of counted entries, all `[..., C]`.
+
+    The targets are the IoU at matched entries and 0 elsewhere.
+    """
     logits, ious = at_least_float32(logits, jax.lax.stop_gradient(ious))
     one_hot, counted = one_hot_and_counted(labels, logits.shape[-1])
     targets = jnp.where(one_hot, jnp.broadcast_to(ious[..., None], logits.shape), 0.0)

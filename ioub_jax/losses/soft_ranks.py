@@ -5,20 +5,20 @@ import jax.numpy as jnp
 
 
 def soft_ranks(values: jax.Array, counted: jax.Array, *, strength: float) -> jax.Array:
-    """Ascending soft ranks, from about 1: the projection of `values / strength` on all rankings.
+    """Ascending soft ranks from about 1: the projection of `values / strength` on all rankings.
 
-    With s the values by the strength in descending order and w = n, n - 1, ..., 1, the ranks are
-    `s - v`, where v is the non-increasing sequence nearest to s - w. So v is the mean of s - w over
-    blocks of neighbours, which are found by pooling all blocks whose mean exceeds that of the block
-    before, until there are none.
+    Let s be the values divided by the strength in descending order, and w = n, n - 1, ..., 1. The
+    ranks are `s - v`, where v is the non-increasing sequence nearest to s - w. v is the mean of s -
+    w over blocks of neighbours. The blocks are found by merging every block whose mean exceeds that
+    of the block before with that block, until there is none.
 
     Args:
       values: `[N]` floating.
-      counted: `[N]` bool, which of them are ranked.
-      strength: of the regularization, above 0.
+      counted: `[N]` bool, whether each value is ranked.
+      strength: strength of the regularization, above 0.
 
     Returns:
-      `[N]`; NaN where a counted value is NaN, anything where not counted.
+      `[N]`; NaN where a counted value is NaN, undefined where a value is not counted.
     """
     number = jnp.sum(counted, dtype=jnp.int32)
     order = jnp.argsort(jnp.where(counted, -values, jnp.inf))
@@ -30,19 +30,20 @@ def soft_ranks(values: jax.Array, counted: jax.Array, *, strength: float) -> jax
     blocks = _pooled_blocks(jax.lax.stop_gradient(difference), ranked)
     found = ordered - _means_of_blocks(difference, blocks)
     ranks = jnp.zeros_like(found).at[order].set(found)
-    # Sorted behind all others, a NaN would have no part in what is computed.
+    # A NaN is sorted after all other values, where it would not affect the result.
     return jnp.where(jnp.isnan(values), values, ranks)
 
 
 def _pooled_blocks(values: jax.Array, ranked: jax.Array) -> jax.Array:
-    """The block of each place, `[N]` int32, such that no block's mean exceeds the one before."""
+    """The block of each place, `[N]` int32; no mean of a block exceeds that of the block before."""
 
     def above_the_one_before(starts: jax.Array) -> jax.Array:
         means = _means_of_blocks(values, _numbers(starts))
         rises = jnp.concatenate([jnp.zeros_like(starts[:1]), means[1:] > means[:-1]])
         return starts & ranked & rises
 
-    # `shard_map` asks that what a loop begins with differs between devices as its results do.
+    # `shard_map` requires that the initial values of a loop vary over the same devices as its
+    # results.
     starts = jnp.where(ranked | (values == values), True, True)
     starts, _ = jax.lax.while_loop(
         lambda state: jnp.any(state[1]),

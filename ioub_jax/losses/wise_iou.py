@@ -1,6 +1,6 @@
-"""Wise-IoU v2 and v3 (Tong et al., arXiv 2301.10051): weights by a box's fit against the mean.
+"""Wise-IoU v2 and v3 (Tong et al., arXiv 2301.10051): weights by 1 - IoU relative to its mean.
 
-The caller keeps the mean of 1 - IoU over the batches so far: each call takes it and returns the
+The caller keeps the running mean of 1 - IoU over the batches: each call takes it and returns the
 next one.
 """
 
@@ -16,7 +16,7 @@ from ioub_jax.losses.argument_checks import check_boxes, check_number, check_of_
 from ioub_jax.losses.box_pairs import pairs_of, power_or_zero
 from ioub_jax.losses.localization import iou_loss
 
-#: The mean that the authors begin with.
+#: The authors' initial value of the mean.
 INITIAL_MEAN = 1.0
 VERSIONS = (1, 2, 3)
 
@@ -34,24 +34,25 @@ def wise_iou_weights(
 ) -> tuple[jax.Array, jax.Array]:
     """Factors of `iou_loss(kind='wiou_v1')` in Wise-IoU v2 and v3, and the next mean.
 
-    `M' = (1 - momentum) M + momentum mean(1 - IoU)`, and with `b = (1 - IoU) / M'` the weights are
-    `b^gamma` in v2 (equation 10) and `b / (delta alpha^(b - delta))` in v3 (equations 11-12), which
-    is 1 at `b = delta` and falls on both sides of `b = 1 / ln alpha`: the loss favours neither the
-    boxes that fit well nor those that are far off. v1 has weight 1. alpha and delta are those of
-    the authors' current code; copies of its first version have 1.9 and 3.
+    The next mean is `M' = (1 - momentum) M + momentum mean(1 - IoU)`. With `b = (1 - IoU) / M'`,
+    the weights are `b^gamma` in v2 (equation 10) and `b / (delta alpha^(b - delta))` in v3
+    (equations 11-12). The latter are 1 at `b = delta` and fall on both sides of `b = 1 / ln alpha`,
+    so the loss favours neither the boxes that fit well nor those that are far off. v1 has weight 1.
+    The defaults of alpha and delta are those of the authors' current code; copies of its first
+    version have 1.9 and 3.
 
     Args:
       ious: `[...]` IoU of the predicted box with its target.
-      mean: `[]`, M, the mean of 1 - IoU so far; `INITIAL_MEAN`, 1, before the first batch.
+      mean: `[]`, M, the running mean of 1 - IoU; `INITIAL_MEAN`, 1, before the first batch.
       version: 1, 2 or 3.
-      momentum: share of this batch in the next mean, 0..1; 0 leaves it as it is.
+      momentum: share of this batch in the next mean, 0..1; 0 keeps the mean.
       gamma: exponent of v2, at least 0.
       alpha: base of v3, above 1.
-      delta: of v3, above 0.
-      where: `[...]` bool, which boxes count; None: all.
+      delta: the b at which the weight of v3 is 1, above 0.
+      where: `[...]` bool, whether each box counts; None: all.
 
     Returns:
-      Weights `[...]`, 1 where a box does not count, and the next mean `[]`, which is M if no box
+      Weights `[...]`, 1 for boxes that do not count, and the next mean `[]`, which is M if no box
       counts; both under `stop_gradient`.
 
     Raises:
@@ -96,24 +97,25 @@ def wise_iou_loss(
 ) -> tuple[jax.Array, jax.Array]:
     """Wise-IoU, `w exp(d^2 / c^2) (1 - IoU)` (arXiv 2301.10051, equations 8-12), and the next mean.
 
-    w is that of `wise_iou_weights`, the rest `iou_loss(kind='wiou_v1')`. No gradient flows through
-    w, c^2 and the mean. As in the authors' code, the mean includes this batch before it is used.
+    w is the weight of `wise_iou_weights`; the rest is `iou_loss(kind='wiou_v1')`. No gradient flows
+    through w, c^2 and the mean. As in the authors' code, the mean already includes this batch when
+    it is used.
 
     Args:
       boxes: `[..., 4]` predicted boxes, xyxy, pixels.
       target_boxes: `[..., 4]` xyxy, pixels.
-      mean: as `wise_iou_weights`, as are the next five.
-      version: see there.
-      momentum: see there.
-      gamma: see there.
-      alpha: see there.
-      delta: see there.
-      inner: as in `iou_loss`, for 1 - IoU; weights and mean use the boxes as they are.
-      focaler: likewise.
-      where: `[...]` bool, which boxes count, for the loss and for the mean; None: all.
+      mean: as in `wise_iou_weights`.
+      version: as in `wise_iou_weights`.
+      momentum: as in `wise_iou_weights`.
+      gamma: as in `wise_iou_weights`.
+      alpha: as in `wise_iou_weights`.
+      delta: as in `wise_iou_weights`.
+      inner: as in `iou_loss`, for the IoU in the loss; weights and mean use the plain IoU.
+      focaler: as in `iou_loss`, for the IoU in the loss; weights and mean use the plain IoU.
+      where: `[...]` bool, whether each box counts in the loss and the mean; None: all.
 
     Returns:
-      `[...]`, 0 where a box does not count, and the next mean `[]`.
+      `[...]`, 0 for boxes that do not count, and the next mean `[]`.
 
     Raises:
       TypeError: an argument is not numeric.

@@ -12,7 +12,7 @@ from ioub_jax.models.interface import Predictions
 __all__ = ["Predictions", "backbone_names", "create_backbone"]
 
 
-#: Width of a published network, whose channels a `width` of half of that halves.
+#: Width of the published networks; numbers of channels are proportional to it.
 PUBLISHED_WIDTH = 64
 
 
@@ -35,9 +35,9 @@ def create_backbone(
       norm: 'frozen_bn', 'batch_norm' or 'group_norm'; 'layer_norm' for a ConvNeXt and a vision
         transformer.
       norm_epsilon: added to the variance by batch norms.
-      norm_momentum: what batch norms keep of their running statistics in a step.
+      norm_momentum: share of the running statistics that batch norms keep in a step.
       frozen_stages: -1: nothing is frozen, 0: the stem, 1: the stem and stage 1, ...
-      dtype: of the computation; parameters are float32.
+      dtype: dtype of the computation; parameters are float32.
 
     Raises:
       ValueError: there is no such backbone, or it has no variant of that width or with that norm.
@@ -58,7 +58,7 @@ def create_backbone(
         of_name = vision_transformer.TRANSFORMERS[name]
         return vision_transformer.VisionTransformer(
             blocks=of_name.blocks,
-            channels=of_name.heads * width,  # a head of the published ones has 64
+            channels=of_name.heads * width,  # a head of the published networks has 64 channels
             heads=of_name.heads,
             layer_scale=of_name.layer_scale,
             grid=of_name.grid,
@@ -87,7 +87,7 @@ def create_backbone(
 
 
 def backbone_names() -> tuple[str, ...]:
-    """The names that `create_backbone` takes."""
+    """The names of backbones that `create_backbone` accepts."""
     return (
         *resnet.RESNETS,
         "efficientnet_lite0",

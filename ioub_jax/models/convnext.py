@@ -20,7 +20,8 @@ class Architecture(NamedTuple):
 
     Attributes:
       blocks: number of blocks in each stage.
-      channels: of the first stage; every later stage has twice as many as the one before it.
+      channels: channels of the first stage; every later stage has twice as many as the previous
+        one.
     """
 
     blocks: tuple[int, int, int, int]
@@ -77,7 +78,7 @@ class ConvNeXt(nn.Module):
 
     Attributes:
       blocks: number of blocks in each stage.
-      channels: of the first stage.
+      channels: channels of the first stage.
       frozen_stages: the parameters of the stem and of the first `frozen_stages` stages get no
         gradient; 0 freezes only the stem, -1 nothing.
       dtype: dtype of the computation; parameters and norms are float32.
@@ -93,7 +94,7 @@ class ConvNeXt(nn.Module):
         """Features of a batch of images.
 
         Args:
-          x: `[B, H, W, 3]` normalised images. Where a size is not a multiple of 32, zeros are added
+          x: `[B, H, W, 3]` normalised images. If a size is not a multiple of 32, zeros are added
             below and to the right; torchvision leaves such rows and columns out.
           train: without effect.
 

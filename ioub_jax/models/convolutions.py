@@ -1,8 +1,7 @@
-"""Convolutions and their gradients: XLA's own on accelerators, faster algorithms on CPUs.
+"""Convolutions and their gradients: those of XLA on accelerators, faster algorithms on CPUs.
 
 On a CPU, XLA is slow at gradients with respect to a kernel, at small maps and at strides in a
-gradient, and any direct convolution is slower than Winograd's algorithm if there are enough
-channels.
+gradient. With enough channels, any direct convolution is slower than Winograd's algorithm.
 """
 
 import functools
@@ -16,49 +15,51 @@ from jax.ad_checkpoint import checkpoint_name
 from ioub_jax.models import winograd
 from ioub_jax.models.winograd import Maps
 
-#: 'symmetric' pads by half the kernel on every side, 'same' as TensorFlow's 'SAME': with stride 2
-#: and an even size, one row and one column less at the top and left. Outputs are as large.
+#: 'symmetric' pads by half the kernel on every side. 'same' pads like TensorFlow's 'SAME': with
+#: stride 2 and an even size, by one row and one column less at the top and left. Outputs of both
+#: have the same size.
 Padding = Literal["symmetric", "same"]
 
 #: How a CPU computes a convolution and its gradients.
 Algorithm = Literal["winograd_4x4", "winograd_2x2", "patches", "direct"]
 
-#: Name of what `jax.checkpoint` keeps where all else is made anew: the results of convolutions,
-#: and those of blocks whose convolutions the gradient does not ask for.
+#: Name of the arrays that `jax.checkpoint` keeps when everything else is recomputed: the results of
+#: convolutions, and those of blocks whose convolutions the gradient does not need.
 ACTIVATION = "activation"
 
-# What makes an algorithm the fastest on a CPU, as `experiments.benchmark layers` measures it; in
-# docs/performance.md are the figures. Winograd's transforms take as long for few channels as for
-# many, so few do not pay; maps that share a kernel share its transform. The transformed kernel has
-# 36 or 16 numbers for 9, and reading it takes longer than all else where tiles are few.
+# Thresholds for the fastest algorithm on a CPU, as measured by `experiments.benchmark layers`;
+# docs/performance.md has the figures. Winograd's transforms take a constant time per channel, but
+# what they save grows with the number of channels, so they do not pay off with few channels. Maps
+# that share a kernel share its transform. A transformed kernel has 36 or 16 numbers instead of 9,
+# and reading it dominates if there are few tiles.
 _LEAST_CHANNELS, _LEAST_CHANNELS_OF_SEVERAL_MAPS = 96, 64
 _LEAST_TILES_4X4, _LEAST_TILES_2X2 = 24, 4
 
-# Where the gradient by a kernel is summed in blocks of rows.
+# Size and number of the blocks of rows in which a kernel gradient is summed.
 _PLACES_OF_A_BLOCK = 1024
 _MOST_BLOCKS = 4
 
-# Arrays that are added in one expression where a depthwise gradient is summed.
+# Number of arrays that are added in one expression when a depthwise gradient is summed.
 _MOST_SUMMANDS = 16
 
 
 def algorithm_on_cpu(maps: Maps, kernel: jax.Array, *, stride: int) -> Algorithm:
     """The fastest algorithm on a CPU for a convolution of several maps by one kernel.
 
-    'winograd_4x4' and 'winograd_2x2' are `ioub_jax.models.winograd`'s; 'patches' multiplies the
-    window of every place by the kernel; 'direct' is XLA's own.
+    'winograd_4x4' and 'winograd_2x2' are those of `ioub_jax.models.winograd`; 'patches' multiplies
+    the window of every output by the kernel; 'direct' is the convolution of XLA.
 
     Args:
       maps: `[B, H, W, C]` each.
       kernel: `[k, k, C, F]`.
-      stride: of the convolution.
+      stride: stride of the convolution.
     """
     if maps[0].dtype != jnp.float32:
         return "direct"
     size, _, channels, _ = kernel.shape
     least = _LEAST_CHANNELS if len(maps) == 1 else _LEAST_CHANNELS_OF_SEVERAL_MAPS
     if (size, stride) == (3, 1) and channels >= least:
-        # Of the larger side also where 2x2 is taken: both then see as many places.
+        # Both thresholds count tiles of 4x4, so that they refer to the same number of places.
         tiles = sum(winograd.tile_count(x.shape, 4) for x in maps)
         if tiles >= _LEAST_TILES_4X4:
             return "winograd_4x4"
@@ -68,16 +69,17 @@ def algorithm_on_cpu(maps: Maps, kernel: jax.Array, *, stride: int) -> Algorithm
         winograd.known_batch(x.shape) * -(-x.shape[1] // stride) * -(-x.shape[2] // stride)
         for x in maps
     )
-    # The kernel is larger than all that it sees: XLA would rearrange it, or the gradient by it.
+    # With so few places the kernel is larger than the maps, and XLA would rearrange the kernel or
+    # its gradient.
     return "patches" if places <= channels else "direct"
 
 
 def pointwise_convolution(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], *_: Any, **__: Any
 ) -> jax.Array:
-    """A 1x1 convolution as a matrix product; for `nn.Conv`.
+    """A 1x1 convolution as a matrix product, for `nn.Conv`.
 
-    On CPUs, XLA takes two to six times as long for the kernel gradient if it is a convolution.
+    On CPUs, XLA takes two to six times as long for the kernel gradient of a convolution.
     """
     if strides != (1, 1):
         x = _strided(x, strides)
@@ -90,8 +92,8 @@ def _strided(x: jax.Array, strides: tuple[int, ...]) -> jax.Array:
     def stride(x: jax.Array) -> jax.Array:
         return x[:, :: strides[0], :: strides[1]]
 
-    # On a CPU it is fused into the transposition of the gradient by the kernel otherwise, which
-    # then makes the whole block before it anew, row by row of the kernel.
+    # Without the barrier, XLA for CPUs fuses the strides into the transposition in the kernel
+    # gradient, which then recomputes the whole preceding block for every row of the kernel.
     strided: jax.Array = jax.lax.platform_dependent(
         x, cpu=lambda x: jax.lax.optimization_barrier(stride(x)), default=stride
     )
@@ -126,8 +128,8 @@ def _kernel_gradient_of_product(x: jax.Array, gradient: jax.Array) -> jax.Array:
 
 
 def _kernel_gradient_of_product_on_cpu(x: jax.Array, gradient: jax.Array) -> jax.Array:
-    # The first factor is transposed, so that should be the one with fewer channels; and a product
-    # that is transposed itself is turned into the product of the factors in the other order.
+    # The first factor is transposed, so it should be the one with fewer channels. The barrier keeps
+    # XLA from replacing the transposed product by the product in the other order.
     if x.shape[-1] <= gradient.shape[-1]:
         return _kernel_gradient_of_product(x, gradient)
     return jax.lax.optimization_barrier(_kernel_gradient_of_product(gradient, x)).T
@@ -139,7 +141,7 @@ _product.defvjp(_product_forward, _product_backward)
 def spatial_convolution(
     x: jax.Array, kernel: jax.Array, *_: Any, stride: int, padding: Padding, **__: Any
 ) -> jax.Array:
-    """A convolution with a kernel `[k, k, C, F]`; for `nn.Conv`."""
+    """A convolution with a kernel `[k, k, C, F]`, for `nn.Conv`."""
     (y,) = convolve_maps((x,), kernel, stride=stride, padding=padding)
     return y
 
@@ -150,8 +152,8 @@ def convolve_maps(maps: Maps, kernel: jax.Array, *, stride: int, padding: Paddin
     Args:
       maps: `[B, H, W, C]` each.
       kernel: `[k, k, C, F]`, of the dtype of the maps.
-      stride: in both directions.
-      padding: of every map.
+      stride: stride in both directions.
+      padding: padding of every map.
 
     Returns:
       `[B, ceil(H/stride), ceil(W/stride), F]` for each map.
@@ -260,7 +262,7 @@ def _patches(x: jax.Array, size: int, stride: int, padding: Padding) -> jax.Arra
 def _summed(
     gradient_of: Callable[[jax.Array, jax.Array], jax.Array], maps: Maps, gradients: Maps
 ) -> jax.Array:
-    """The kernel gradient over several maps, summed from the last to the first, as in jax."""
+    """The kernel gradient over several maps, summed from the last map to the first, as in jax."""
     pairs = zip(reversed(maps), reversed(gradients), strict=True)
     return functools.reduce(jnp.add, (gradient_of(x, gradient) for x, gradient in pairs))
 
@@ -268,7 +270,7 @@ def _summed(
 def _kernel_gradient(
     x: jax.Array, gradient: jax.Array, *, kernel: jax.Array, stride: int, padding: Padding
 ) -> jax.Array:
-    """The gradient with respect to the kernel, by one convolution."""
+    """The gradient with respect to the kernel, as a single convolution."""
 
     def convolve(kernel: jax.Array) -> jax.Array:
         return grouped_convolution_by_xla(x, kernel, stride=stride, groups=1, padding=padding)
@@ -287,7 +289,7 @@ def _kernel_gradient_of_patches(
 def _kernel_gradient_in_blocks(
     x: jax.Array, gradient: jax.Array, *, kernel: jax.Array, stride: int, padding: Padding
 ) -> jax.Array:
-    """The kernel gradient, computed for about 1,024 places of the output at a time."""
+    """The kernel gradient, as a sum over up to four blocks of rows of the output."""
     size, (batch, height, width, _) = kernel.shape[0], gradient.shape
     blocks = min(_MOST_BLOCKS, height, -(-batch * height * width // _PLACES_OF_A_BLOCK))
     x = jnp.pad(x, [(0, 0), *_pads(x.shape[1:3], size, stride, padding), (0, 0)])
@@ -323,7 +325,7 @@ def grouped_convolution_by_xla(
 def dilated_convolution(
     x: jax.Array, kernel: jax.Array, *, stride: int, groups: int, dilation: int
 ) -> jax.Array:
-    """As `grouped_convolution_by_xla` with a dilation, padded symmetrically."""
+    """A convolution like `grouped_convolution_by_xla`, with a dilation and symmetric padding."""
     pad = dilation * (kernel.shape[0] // 2)
     return jax.lax.conv_general_dilated(
         x,
@@ -339,7 +341,7 @@ def dilated_convolution(
 def grouped_convolution_by_shifts(
     x: jax.Array, kernel: jax.Array, *, stride: int, groups: int, padding: Padding
 ) -> jax.Array:
-    """Result of `grouped_convolution_by_xla`, as a sum over the k * k places of the kernel."""
+    """The result of `grouped_convolution_by_xla`, as a sum over the k * k places of the kernel."""
     size, _, inputs, features = kernel.shape
     if inputs == 1 and features == groups:
         return _depthwise(x, kernel, stride, padding)
@@ -359,7 +361,7 @@ def _depthwise(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -
 
 
 def _sum_of_shifts(windows: Iterator[tuple[int, int, jax.Array]], kernel: jax.Array) -> jax.Array:
-    # A place of the kernel stays [1, 1, 1, C].
+    # Slices keep the axes, so that each term of the kernel is [1, 1, 1, C].
     terms = (window * kernel[i : i + 1, j : j + 1] for i, j, window in windows)
     return functools.reduce(jnp.add, terms)
 
@@ -375,14 +377,15 @@ def _depthwise_backward(
 ) -> tuple[jax.Array, jax.Array]:
     """The gradients with respect to `x` and to the kernel.
 
-    jax's own gradients take 5 to 15 times as long: a sum of k * k padded arrays, in which every
-      number is tested for the padding, and k * k sums over places that are not vectorised.
+    The gradients that jax derives take 5 to 15 times as long: they are a sum of k * k padded
+    arrays, in which every number is tested for the padding, and k * k sums over places that are not
+    vectorised.
     """
     x, kernel = kept
     size = kernel.shape[0]
     pads = _pads(x.shape[1:3], size, stride, padding)
-    # As strides would have it, with zeros between; so it is one convolution more, by the kernel
-    # turned round.
+    # The gradient is spread out by the stride, with zeros in between. The gradient with respect to
+    # `x` is then a convolution with the rotated kernel.
     spread = [
         (size - 1 - before, length - (places - 1) * stride - 1 + before, stride - 1)
         for (before, _), length, places in zip(pads, x.shape[1:3], gradient.shape[1:3], strict=True)
@@ -406,7 +409,7 @@ def _kernel_gradient_of_depthwise(
     size, height = kernel.shape[0], gradient.shape[1]
     x = jnp.pad(x, [(0, 0), *pads, (0, 0)]).astype(jnp.float32)
     gradient = gradient.astype(jnp.float32)
-    # Blocks of rows are added up as wholes, along vectors; what is left is summed over places.
+    # Blocks of rows are added elementwise, which is vectorised; the result is summed over places.
     blocks = min(height, _MOST_SUMMANDS)
     rows = -(-height // blocks)
     gradient = jnp.pad(gradient, [(0, 0), (0, blocks * rows - height), (0, 0), (0, 0)])
@@ -423,7 +426,7 @@ def _kernel_gradient_of_depthwise(
             places.append(jnp.sum(functools.reduce(jnp.add, summands), (0, 1, 2)))
         return jnp.stack(places)
 
-    # XLA for CPUs makes what a product is made of anew in each of its uses, unless a loop takes it.
+    # XLA for CPUs would recompute the operands of a product for each of its uses, except in a loop.
     by_kernel = jax.lax.map(of_row, jnp.arange(size))
     return by_kernel.reshape(kernel.shape).astype(kernel.dtype)
 
@@ -431,7 +434,7 @@ def _kernel_gradient_of_depthwise(
 def _pads(
     sizes: tuple[int, ...], kernel: int, stride: int, padding: Padding
 ) -> list[tuple[int, int]]:
-    """The rows and the columns to add before and after."""
+    """The numbers of rows and of columns to add before and after."""
     if padding == "symmetric":
         return [(kernel // 2, kernel // 2)] * 2
     strides = (stride, stride)
@@ -450,8 +453,8 @@ def _windows(
 def _valid_windows(
     x: jax.Array, kernel: tuple[int, int], stride: int
 ) -> Iterator[tuple[int, int, jax.Array]]:
-    """The same without padding around `x`, for a kernel of some rows and columns."""
-    # Where windows may begin.
+    """The windows as in `_windows`, without padding, for a kernel of the given rows and columns."""
+    # The numbers of rows and columns at which windows may begin.
     rows, columns = (size - k + 1 for size, k in zip(x.shape[-3:-1], kernel, strict=True))
     for i in range(kernel[0]):
         for j in range(kernel[1]):

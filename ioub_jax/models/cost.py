@@ -8,16 +8,16 @@ import jax
 
 
 def parameter_count(params: Any) -> int:
-    """Number of parameters in a tree; shapes are enough."""
+    """Number of parameters in a tree of arrays or of their shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
 def multiply_adds(function: Callable[..., Any], *arguments: Any) -> int:
-    """Multiply-adds of the convolutions and matrix products that a function traces to.
+    """Multiply-adds of the convolutions and matrix products in the trace of a function.
 
-    The literature calls this the FLOPs of a network. Nothing is computed or compiled. In
-    `jax.lax.platform_dependent` the default counts, which is the convolution itself; in any other
-    `cond` the most expensive branch.
+    The literature calls this the FLOPs of a network. Nothing is computed or compiled. For
+    `jax.lax.platform_dependent` the default branch counts, which is the plain convolution; for any
+    other `cond` the most expensive branch counts.
 
     Args:
       function: anything that `jax.jit` takes.
@@ -43,7 +43,8 @@ def _of_equation(equation: Any) -> int:
         return outputs * math.prod(shapes[0][axis] for axis in contracted[0])
     if name == "cond":
         branches = parameters["branches"]
-        # Which platforms each is for, None for the default; None where the choice is another.
+        # The platforms of each branch, None for the default branch. None instead of a list if the
+        # condition is not the platform.
         platforms = parameters.get("branches_platforms")
         if platforms is not None:
             branches = [branches[platforms.index(None)]]

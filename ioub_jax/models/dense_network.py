@@ -1,8 +1,8 @@
-"""Single-stage networks whose heads have other or more outputs than RetinaNet's.
+"""Single-stage networks with other or more outputs than RetinaNet.
 
-FCOS (arXiv 1904.01355), ATSS (arXiv 1912.02424), GFL (arXiv 2006.04388), IoU-aware RetinaNet
-(arXiv 1912.05992): the same backbone, pyramid and towers, with boxes as distances or distributions
-and a convolution for the quality of a box.
+FCOS (arXiv 1904.01355), ATSS (arXiv 1912.02424), GFL (arXiv 2006.04388) and IoU-aware RetinaNet
+(arXiv 1912.05992) have the backbone, pyramid and towers of RetinaNet. Their boxes are distances or
+distributions, and a convolution predicts the quality of a box.
 """
 
 import math
@@ -17,30 +17,30 @@ from ioub_jax.models import fpn, layers
 from ioub_jax.models.interface import Predictions, normalize_images
 from ioub_jax.models.retinanet_network import Head
 
-#: What the values of the localization head can be.
+#: The possible meanings of the values of the localization head.
 BOX_FORMS = ("deltas", "exp_distances", "relu_distances", "distribution")
-# As `boxes.decode` clips the logarithms of sides.
+# `boxes.decode` clips the logarithms of sides at the same value.
 _MAX_LOG_DISTANCE = math.log(1000 / 16)
 
 
 class DenseNetwork(nn.Module):
-    """Images in; logits, boxes and, where configured, the quality of the boxes out.
+    """Network from images to logits, boxes and, if configured, the quality of the boxes.
 
     Attributes:
       backbone: network that returns C2 to C5.
       pyramid: network that returns P3 to P7 from C3 to C5.
-      classification_head: head with C logits an anchor.
-      localization_head: head with 4 values an anchor, or 4 K for distributions over K bins; one
-        more with `quality`.
-      box_form: 'deltas', the values as they are; 'exp_distances' and 'relu_distances', those
-        functions of them; 'distribution', the expectation over the bins of each side.
+      classification_head: head with C logits per anchor.
+      localization_head: head with 4 values per anchor, or 4 K for distributions over K bins; with
+        `quality` it has one more value per anchor.
+      box_form: 'deltas', the values themselves; 'exp_distances' or 'relu_distances', their
+        exponential or ReLU; 'distribution', the expectation over the bins of each side.
       level_scales: True to multiply the values of each level by a learned number.
-      pixel_mean: as `RetinaNet`, as is the next.
-      pixel_std: see there.
-      dtype: dtype of the computation; parameters are float32, and so are boxes and qualities.
+      pixel_mean: as for `RetinaNet`.
+      pixel_std: as for `RetinaNet`.
+      dtype: dtype of the computation; parameters and boxes are float32.
 
     Raises:
-      ValueError: there is no such form.
+      ValueError: `box_form` is unknown.
     """
 
     backbone: nn.Module
@@ -86,7 +86,7 @@ class DenseNetwork(nn.Module):
         return Predictions(logits, tuple(map(self._boxes, values)), others)
 
     def _boxes(self, values: jax.Array) -> jax.Array:
-        """Four numbers an anchor, `[B, h, w, A * 4]`."""
+        """The four numbers of the box of each anchor, `[B, h, w, A * 4]`."""
         if self.box_form == "exp_distances":
             return jnp.exp(jnp.clip(values, -_MAX_LOG_DISTANCE, _MAX_LOG_DISTANCE))
         if self.box_form == "relu_distances":

@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 as the feature extractor of a detector.
 
-EfficientNet (Tan and Le, arXiv 1905.11946) without squeeze-and-excitation and with ReLU6 instead of
-swish, as published in github.com/tensorflow/tpu, models/official/efficientnet/lite. The first
-convolution is called the stem, and the stages are the paper's stages 2 to 8, counted from 1.
+It is EfficientNet (Tan and Le, arXiv 1905.11946) without squeeze-and-excitation and with ReLU6
+instead of swish, as published in github.com/tensorflow/tpu, models/official/efficientnet/lite. The
+first convolution is called the stem; the stages are the paper's stages 2 to 8, counted from 1.
 """
 
 from typing import Any, NamedTuple
@@ -26,10 +26,10 @@ class Stage(NamedTuple):
 
     Attributes:
       blocks: number of blocks.
-      kernel: of the depthwise convolutions.
-      stride: of the first block.
-      expansion: channels of the depthwise convolutions for each channel of their block's input.
-      channels: of the output.
+      kernel: kernel size of the depthwise convolutions.
+      stride: stride of the first block.
+      expansion: channels of a depthwise convolution divided by those of its block's input.
+      channels: channels of the output.
     """
 
     blocks: int
@@ -54,20 +54,20 @@ _OUTPUTS = (2, 3, 5, 7)
 
 
 class InvertedBottleneck(nn.Module):
-    """1x1 expansion, depthwise convolution, 1x1 projection, added to the input where shapes agree.
+    """1x1 expansion, depthwise convolution, 1x1 projection, added to the input if shapes agree.
 
-    Modules: `expand_conv`, `expand_norm` (absent where nothing is expanded), `depthwise_conv`,
+    Modules: `expand_conv` and `expand_norm` (absent if `expansion` is 1), `depthwise_conv`,
     `depthwise_norm`, `project_conv`, `project_norm`.
 
     Attributes:
-      kernel: of the depthwise convolution.
-      stride: of the depthwise convolution.
-      expansion: channels of the depthwise convolution for each of the input; 1 expands nothing.
-      channels: of the output.
+      kernel: kernel size of the depthwise convolution.
+      stride: stride of the depthwise convolution.
+      expansion: channels of the depthwise convolution divided by those of the input.
+      channels: channels of the output.
       padding: 'same' or 'symmetric'.
       norm: name of the normalisation.
       norm_epsilon: added to the variance by batch norms.
-      norm_momentum: what batch norms keep of their running statistics in a step.
+      norm_momentum: share of the running statistics that batch norms keep in a step.
       dtype: dtype of the computation.
     """
 
@@ -106,10 +106,10 @@ class InvertedBottleneck(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 up to the last block: without the 1280 channels before its classifier.
+    """EfficientNet-Lite0 up to the last block, without the 1280 channels before its classifier.
 
-    TensorFlow's weights (timm's `tf_efficientnet_lite0`) need `padding` 'same' and `norm_epsilon`
-    1e-3, those from timm's own training (`efficientnet_lite0`) 'symmetric' and 1e-5.
+    The weights of TensorFlow (timm's `tf_efficientnet_lite0`) require `padding` 'same' and
+    `norm_epsilon` 1e-3; those trained by timm (`efficientnet_lite0`) require 'symmetric' and 1e-5.
 
     Attributes:
       norm: 'frozen_bn', 'batch_norm' or 'group_norm'.
@@ -117,7 +117,7 @@ class EfficientNetLite0(nn.Module):
         get no gradient and their batch norms use the running statistics; 0 freezes only the stem,
         -1 nothing.
       norm_epsilon: added to the variance by batch norms.
-      norm_momentum: what batch norms keep of their running statistics in a step.
+      norm_momentum: share of the running statistics that batch norms keep in a step.
       padding: 'same' or 'symmetric'.
       dtype: dtype of the computation; parameters are float32.
     """
@@ -142,7 +142,7 @@ class EfficientNetLite0(nn.Module):
           with 24, 40, 112 and 320 channels.
 
         Raises:
-          ValueError: an unknown `norm`.
+          ValueError: `norm` is unknown.
         """
         x = self._stem(x, train=train and self.frozen_stages < 0)
         features = []

@@ -29,7 +29,7 @@ class FeaturePyramid(nn.Module):
       channels: channels of every level.
       p6_from: 'c5' (the paper) or 'p5' (torchvision's first RetinaNet).
       relu_before_p7: True for a ReLU between P6 and P7 (detectron2, torchvision).
-      norm: 'none', or 'group_norm' or 'layer_norm' after every convolution.
+      norm: 'none', 'group_norm' or 'layer_norm'; the norm after every convolution.
       top_down: True to add the features of the level above to P3 and P4; False if all levels come
         from one map, such as a vision transformer's.
       dtype: dtype of the computation.

@@ -15,11 +15,11 @@ class Predictions(NamedTuple):
     convolutions. On a TPU any other layout would be a copy, and the losses do not need it.
 
     Attributes:
-      logits: one `[B, h, w, A * C]` a level; for a softmax C + 1 logits an anchor, the background
-        first.
-      deltas: one `[B, h, w, A * 4]` a level, (dx, dy, dw, dh) from anchor to box.
-      others: further outputs by name, likewise one `[B, h, w, A * k]` a level: a centreness, an IoU
-        (k = 1), the bins of a distribution.
+      logits: `[B, h, w, A * C]` for each level; for a softmax C + 1 logits per anchor, the
+        background first.
+      deltas: `[B, h, w, A * 4]` for each level, (dx, dy, dw, dh) from anchor to box.
+      others: further outputs by name, `[B, h, w, A * k]` for each level: a centreness or an IoU
+        (k = 1), or the bins of a distribution.
     """
 
     logits: tuple[jax.Array, ...]
@@ -27,7 +27,10 @@ class Predictions(NamedTuple):
     others: dict[str, tuple[jax.Array, ...]] = {}  # noqa: RUF012  (never changed)
 
     def per_anchor(self) -> "Predictions":
-        """The same as `[B, N_l, C]`, `[B, N_l, 4]` and `[B, N_l, k]`, by row, column, anchor."""
+        """The predictions as `[B, N_l, C]`, `[B, N_l, 4]` and `[B, N_l, k]` for each level l.
+
+        The anchors of a level are ordered by row, column and anchor.
+        """
         numbers = [math.prod(deltas.shape[1:]) // 4 for deltas in self.deltas]
 
         def of_anchors(levels: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
@@ -43,7 +46,7 @@ class Predictions(NamedTuple):
 def normalize_images(
     images: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: Any = jnp.float32
 ) -> jax.Array:
-    """Pixels 0-255 `[..., channels]` (uint8 or float) to `(pixel - mean) / std` of each channel."""
+    """Maps pixels 0-255 `[..., channels]` (uint8 or float) to `(pixel - mean) / std`."""
     lead = (1,) * (images.ndim - 1)
     subtracted = jnp.asarray(mean, jnp.float32).reshape(*lead, -1)
     divided = jnp.asarray(std, jnp.float32).reshape(*lead, -1)
@@ -51,19 +54,19 @@ def normalize_images(
 
 
 def for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """Means or deviations of the pixels of that many channels.
+    """Means or standard deviations of the pixels, one for each channel.
 
     Args:
-      values: one for each channel, or the three of RGB. The three are extended to other numbers of
-        channels: each value is their mean, except that the first three of more than three channels
-        are RGB's.
+      values: one value for each channel, or the three values of RGB. The latter are extended to
+        other numbers of channels: with fewer than three channels, each has their mean; with more,
+        the first three channels have the values of RGB and the others have their mean.
       channels: number of channels.
 
     Returns:
-      one for each channel.
+      one value for each channel.
 
     Raises:
-      ValueError: their number is neither that nor three.
+      ValueError: the number of values is neither `channels` nor three.
     """
     given = tuple(float(value) for value in values)
     if len(given) == channels:

@@ -1,7 +1,7 @@
 """Layers of backbones, pyramids and heads.
 
-Strided convolutions and pools pad explicitly and symmetrically, as in torchvision; 'same', the
-padding of TensorFlow's models, has to be requested by name.
+Strided convolutions and pools pad explicitly and symmetrically, as in torchvision. The padding of
+TensorFlow's models must be requested by its name, 'same'.
 """
 
 import functools
@@ -17,11 +17,12 @@ from jax.ad_checkpoint import checkpoint_name
 from ioub_jax.models import convolutions
 from ioub_jax.models.convolutions import Maps, Padding
 
-#: 'layer_norm' is that of ConvNeXt and of vision transformers, which have no other.
+#: 'layer_norm' is the only norm of ConvNeXt and vision transformers, and of no other network.
 Norm = Literal["frozen_bn", "batch_norm", "group_norm", "layer_norm"]
 
 he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-#: He's, over the k * k inputs of a channel: of a depthwise kernel the fan out counts all channels.
+#: He initialisation over the k * k inputs of a channel. The fan-out of a depthwise kernel would
+#: count all channels.
 depthwise_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
@@ -30,17 +31,17 @@ BLOCK = "block"
 
 
 def block_result(x: Any) -> Any:
-    """Names the arrays of `x`, which `jax.checkpoint` keeps when blocks are recomputed."""
+    """Names the arrays of `x`, so that `jax.checkpoint` keeps them when blocks are recomputed."""
     return checkpoint_name(x, BLOCK)
 
 
 @jax.custom_jvp
 def kept_relu(x: jax.Array) -> jax.Array:
-    """ReLU whose result `jax.checkpoint` keeps, as it keeps a convolution's.
+    """ReLU whose result `jax.checkpoint` keeps, like the result of a convolution.
 
-    Its gradient needs only that result, while that of `nn.relu` needs `x`. So the result of a
-    convolution is not kept if only a bias or a constant norm lies between, and neither are the two
-    terms of a residual sum.
+    Its gradient needs only the result, while that of `nn.relu` needs `x`. Therefore the result of
+    the preceding convolution is not kept if only a bias or a constant norm lies between them, and
+    neither are the two terms of a residual sum.
     """
     return checkpoint_name(jnp.maximum(x, 0), convolutions.ACTIVATION)
 
@@ -56,8 +57,8 @@ def _kept_relu_jvp(
 class FrozenBatchNorm(nn.Module):
     """Batch norm as a fixed affine map: statistics, scale and bias are constants.
 
-    Its variables have the names and collections of `nn.BatchNorm`, so that weights of one load into
-    the other; no gradient reaches any of them.
+    Its variables have the names and collections of those of `nn.BatchNorm`, so that the weights of
+    either can be loaded into the other. No gradient reaches them.
 
     Attributes:
       epsilon: added to the variance.
@@ -84,9 +85,9 @@ class FrozenBatchNorm(nn.Module):
 
 
 def group_norm(channels: int, *, dtype: Any = jnp.float32, name: str | None = None) -> nn.GroupNorm:
-    """Group norm with 32 groups, or the most below 32 that leave at least two channels each.
+    """Group norm with 32 groups, or the most below 32 with at least two channels per group.
 
-    The epsilon is torch's 1e-5, which detectron2 and torchvision train with; flax has 1e-6.
+    The epsilon is torch's 1e-5, which detectron2 and torchvision train with; flax's is 1e-6.
     """
     most = max(1, min(32, channels // 2))
     groups = max(count for count in range(1, most + 1) if channels % count == 0)
@@ -99,7 +100,7 @@ class Normed(Protocol):
     Attributes:
       norm: name of the normalisation.
       norm_epsilon: added to the variance by batch norms.
-      norm_momentum: what batch norms keep of their running statistics in a step.
+      norm_momentum: share of the running statistics that batch norms keep in a step.
       dtype: dtype of the computation.
     """
 
@@ -115,7 +116,7 @@ def norm_of(
     """The normalisation that a module has chosen, for `channels` channels.
 
     'batch_norm' uses statistics over the whole global batch: under `jit` with a sharded batch, the
-      mean over the batch axis is the mean over all devices.
+    mean over the batch axis is the mean over all devices.
 
     Raises:
       ValueError: `norm` is not one of 'frozen_bn', 'batch_norm' and 'group_norm'; 'layer_norm' is
@@ -126,8 +127,9 @@ def norm_of(
         return FrozenBatchNorm(epsilon=epsilon, dtype=dtype, name=name)
     if norm == "batch_norm":
         # flax's default, the variance as E[x^2] - E[x]^2 in float32, reads the maps once and sums
-        # over the devices once. It is off by some mean^2 / variance * 1e-6 of it: little for what
-        # networks have (docs/numerics.md), since pixels are standardized before the first layer.
+        # over the devices once. Its relative error is about mean^2 / variance * 1e-6. This is small
+        # for the maps of networks (docs/numerics.md), since pixels are standardized before the
+        # first layer.
         return nn.BatchNorm(
             use_running_average=not train,
             momentum=module.norm_momentum,
@@ -174,9 +176,9 @@ def convolution(
 
 
 class SharedConvolution(nn.Module):
-    """A 3x3 convolution with bias, shared by several maps, such as the levels of a head.
+    """A 3x3 convolution that is shared by several maps, such as the levels of a head.
 
-    Its `kernel` `[3, 3, C, features]` and its `bias` are those of `nn.Conv`.
+    Its `kernel` `[3, 3, C, features]` and its `bias` are like those of `nn.Conv`.
 
     Attributes:
       features: channels of the outputs.
@@ -194,7 +196,7 @@ class SharedConvolution(nn.Module):
 
     @nn.compact
     def __call__(self, maps: Maps) -> Maps:
-        """Maps `[B, H, W, C]` to `[B, H, W, features]`, each."""
+        """Maps each `[B, H, W, C]` to `[B, H, W, features]`."""
         kernel = self.param("kernel", self.kernel_init, (3, 3, maps[0].shape[-1], self.features))
         maps = tuple(x.astype(self.dtype) for x in maps)
         outputs = convolutions.convolve_maps(
@@ -207,14 +209,15 @@ class SharedConvolution(nn.Module):
 
 
 class GroupedConvolution(nn.Module):
-    """A square convolution of `groups` groups of channels; depthwise with one channel each.
+    """A square convolution with groups of channels; depthwise with one channel per group.
 
-    Its `kernel` `[k, k, C / groups, features]` is that of `nn.Conv` with `feature_group_count`.
+    Its `kernel` `[k, k, C / groups, features]` is like that of `nn.Conv` with
+    `feature_group_count`.
 
     Attributes:
       features: channels of the output, a multiple of `groups`.
       kernel: k, an odd number.
-      groups: number of groups; the channels of the input are a multiple of it.
+      groups: number of groups, a divisor of the channels of the input.
       stride: stride in both directions.
       dilation: distance between the inputs of neighbouring kernel entries; above 1 only with
         'symmetric' padding.
@@ -260,8 +263,8 @@ def _grouped(
         return convolutions.dilated_convolution(
             x, kernel, stride=stride, groups=groups, dilation=dilation
         )
-    # XLA's own is slow on CPUs: the gradient of a layer of ResNeXt takes 10 to 40 times as long as
-    # by shifts, that of a depthwise layer 2 to 20 times.
+    # XLA is slow on CPUs: compared with shifts, the gradient of a layer of ResNeXt takes 10 to 40
+    # times as long, that of a depthwise layer 2 to 20 times.
     by_shifts, by_xla = (
         functools.partial(function, stride=stride, groups=groups, padding=padding)
         for function in (
@@ -276,22 +279,22 @@ def _grouped(
 def max_pool(
     x: jax.Array, window: int, *, stride: int, pads: Sequence[tuple[int, int]]
 ) -> jax.Array:
-    """Maxima of windows, `[B, H, W, C]`, as `nn.max_pool`, by the fastest way on the platform.
+    """The result of `nn.max_pool`, computed in the fastest way on the platform.
 
     Args:
-      x: the features.
-      window: rows and columns of a window.
-      stride: in both directions.
-      pads: the rows and the columns to add before and after.
+      x: the features, `[B, H, W, C]`.
+      window: number of rows and of columns of a window.
+      stride: stride in both directions.
+      pads: the numbers of rows and of columns to add before and after.
     """
     strides = (stride, stride)
     by_windows = functools.partial(
         nn.max_pool, window_shape=(window, window), strides=strides, padding=pads
     )
     by_slices = functools.partial(max_pool_by_slices, window=window, stride=stride, pads=pads)
-    # On CPUs XLA's windowed maximum takes two to four times as long, and its gradient, a
-    # select-and-scatter, longer still. On TPUs slices access one and a half to three times the
-    # bytes. The default is what jax2onnx converts; its own MaxPool has too many dimensions.
+    # On CPUs XLA's windowed maximum takes two to four times as long as slices, and its gradient, a
+    # select-and-scatter, even longer. On TPUs slices access one and a half to three times as many
+    # bytes. jax2onnx converts the default branch, and its MaxPool would have too many dimensions.
     pooled: jax.Array = jax.lax.platform_dependent(
         x, cuda=by_windows, rocm=by_windows, tpu=by_windows, default=by_slices
     )
@@ -301,7 +304,7 @@ def max_pool(
 def max_pool_by_slices(
     x: jax.Array, *, window: int, stride: int, pads: Sequence[tuple[int, int]]
 ) -> jax.Array:
-    """The same as the maximum of strided slices, first along rows and then along columns."""
+    """The result of `max_pool` as maxima of strided slices, along the rows, then the columns."""
     x = jnp.pad(x, [(0, 0), *pads, (0, 0)], constant_values=jnp.finfo(x.dtype).min)
     for axis in (1, 2):
         last = x.shape[axis] - window
@@ -316,10 +319,11 @@ def max_pool_by_slices(
 def stage_of(path: tuple[str, ...]) -> int | None:
     """The stage of a backbone that the variable at `path` belongs to; 0 is the stem.
 
-    A backbone names its modules `stem...`, `stage1...`, `stage2...`; None for any other.
+    A backbone names its modules `stem...`, `stage1...`, `stage2...`; the stage of any other module
+    is None.
 
     Args:
-      path: names from the root of the backbone's variables, as ('stage1_block2', 'conv1',
+      path: names from the root of the backbone's variables, such as ('stage1_block2', 'conv1',
         'kernel').
     """
     if path[0].startswith("stem"):
@@ -332,8 +336,8 @@ def is_frozen(path: tuple[str, ...], frozen_stages: int) -> bool:
     """True if the backbone variable at `path` belongs to a frozen stage.
 
     Args:
-      path: as `stage_of`; a variable of no stage is never frozen.
-      frozen_stages: the stem and this number of stages are frozen; 0 freezes only the stem, -1
+      path: as for `stage_of`; a variable without a stage is never frozen.
+      frozen_stages: the number of frozen stages besides the stem; 0 freezes only the stem, -1
         nothing (the convention of mmdetection).
     """
     stage = stage_of(path)

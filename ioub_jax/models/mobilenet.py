@@ -1,8 +1,8 @@
 """MobileNetV3-Large as the feature extractor of a detector.
 
 Howard et al., arXiv 1905.02244, as in torchvision's `mobilenet_v3_large`. The first convolution is
-called the stem; the stages are the blocks of table 1 with the same channels of output, counted from
-1 to 6, and the 1x1 convolution after them is stage 7.
+called the stem. Stages 1 to 6 are the blocks of table 1, grouped by their number of output
+channels, and the 1x1 convolution after them is stage 7.
 """
 
 from typing import Any, Literal, NamedTuple, get_args
@@ -19,7 +19,7 @@ from ioub_jax.models.layers import (
     norm_of,
 )
 
-#: Which features are put out: C2 to C5, or the two that torchvision's SSDLite takes.
+#: The output features: C2 to C5, or the two that torchvision's SSDLite uses.
 Features = Literal["c2_to_c5", "ssdlite"]
 
 
@@ -27,12 +27,12 @@ class Block(NamedTuple):
     """One inverted bottleneck, a row of table 1 of the paper.
 
     Attributes:
-      kernel: of the depthwise convolution.
+      kernel: kernel size of the depthwise convolution.
       expanded: channels of the depthwise convolution.
-      channels: of the output.
+      channels: channels of the output.
       squeezes: whether squeeze-and-excitation follows the depthwise convolution.
       activation: 'relu' or 'hard_swish'.
-      stride: of the depthwise convolution.
+      stride: stride of the depthwise convolution.
     """
 
     kernel: int
@@ -60,17 +60,16 @@ STAGES: tuple[tuple[Block, ...], ...] = (
 )
 
 _STEM_CHANNELS = 16
-# The last stages of strides 4, 8 and 16; C5 is what the convolution after all stages puts out.
+# The last stages of strides 4, 8 and 16; C5 is the output of the convolution after all stages.
 _OUTPUTS = (2, 3, 5)
-# The stage with a stride that dilation takes the place of, and whose channels a reduced tail has
-# half of.
+# The stage whose stride dilation replaces, and whose channels a reduced tail halves.
 _TAIL = len(STAGES)
-# Channels of the last convolution for each of its input.
+# Channels of the last convolution divided by those of its input.
 _LAST_EXPANSION = 6
 
 
 def whole_channels(channels: float) -> int:
-    """The multiple of 8 nearest to a number of channels, but not below nine tenths of it."""
+    """The multiple of 8 nearest to a number of channels, but at least 8 and nine tenths of it."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -78,16 +77,17 @@ def whole_channels(channels: float) -> int:
 class InvertedBottleneck(nn.Module):
     """1x1 expansion, depthwise convolution, squeeze-and-excitation, 1x1 projection.
 
-    It is added to the input where shapes agree. Modules: `expand_conv`, `expand_norm` (absent where
-    nothing is expanded), `depthwise_conv`, `depthwise_norm`, `squeeze_conv` and `excite_conv`
-    (where the block has them), `project_conv`, `project_norm`.
+    The result is added to the input if the block has stride 1 and as many output as input channels.
+    Modules: `expand_conv` and `expand_norm` (absent if nothing is expanded), `depthwise_conv`,
+    `depthwise_norm`, `squeeze_conv` and `excite_conv` (if `block.squeezes`), `project_conv`,
+    `project_norm`.
 
     Attributes:
-      block: its numbers.
-      dilation: of the depthwise convolution, whose stride is 1 if this is above 1.
+      block: the parameters of the block.
+      dilation: dilation of the depthwise convolution, whose stride is 1 if this is above 1.
       norm: name of the normalisation.
       norm_epsilon: added to the variance by batch norms.
-      norm_momentum: what batch norms keep of their running statistics in a step.
+      norm_momentum: share of the running statistics that batch norms keep in a step.
       dtype: dtype of the computation.
     """
 
@@ -100,9 +100,9 @@ class InvertedBottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Maps `[B, H, W, C]` to the output and the output of the expansion.
+        """Maps `[B, H, W, C]` to the output of the block and the output of its expansion.
 
-        They are `[B, ceil(H/stride), ceil(W/stride), channels]` and `[B, H, W, expanded]`.
+        These are `[B, ceil(H/stride), ceil(W/stride), channels]` and `[B, H, W, expanded]`.
         """
         activation = {"relu": nn.relu, "hard_swish": nn.hard_swish}[self.block.activation]
         inner, y = self.block.expanded, x
@@ -126,7 +126,8 @@ class InvertedBottleneck(nn.Module):
         channels = self.block.channels
         y = convolution(channels, 1, dtype=self.dtype, name="project_conv")(y)
         y = norm_of(self, channels, train=train, name="project_norm")(y)
-        # A dilated block keeps the size of its input, and is not added to it for all that.
+        # A block whose stride dilation replaces has no residual connection, although its output is
+        # as large as its input.
         is_residual = self.block.stride == 1 and x.shape[-1] == channels
         return x + y if is_residual else y, expanded
 
@@ -144,7 +145,7 @@ class InvertedBottleneck(nn.Module):
 class MobileNetV3Large(nn.Module):
     """MobileNetV3-Large up to its last convolution, without its two fully connected layers.
 
-    torchvision's weights need `norm_epsilon` 1e-3, those of timm's `mobilenetv3_large_100` 1e-5.
+    torchvision's weights require `norm_epsilon` 1e-3, timm's `mobilenetv3_large_100` 1e-5.
 
     Attributes:
       multiplier: factor of the numbers of channels, which are then rounded to multiples of 8.
@@ -157,7 +158,7 @@ class MobileNetV3Large(nn.Module):
         get no gradient and their batch norms use the running statistics; 0 freezes only the stem,
         -1 nothing.
       norm_epsilon: added to the variance by batch norms.
-      norm_momentum: what batch norms keep of their running statistics in a step.
+      norm_momentum: share of the running statistics that batch norms keep in a step.
       dtype: dtype of the computation; parameters are float32.
     """
 
@@ -180,12 +181,12 @@ class MobileNetV3Large(nn.Module):
           train: whether batch norm uses (and updates) the statistics of the batch.
 
         Returns:
-          C2, C3, C4, C5 with strides 4, 8, 16, 32 (16 where dilated), each `[B, ceil(H/stride),
-          ceil(W/stride), C]` with 24, 40, 112 and 960 channels. For SSDLite two: the output of the
+          C2, C3, C4, C5 with strides 4, 8, 16, 32 (16 if dilated), each `[B, ceil(H/stride),
+          ceil(W/stride), C]` with 24, 40, 112 and 960 channels. For SSDLite there are two: the
           expansion of the first block of stride 32 (672 channels, stride 16), and C5.
 
         Raises:
-          ValueError: an unknown `norm` or `features`.
+          ValueError: `norm` or `features` is unknown.
         """
         if self.features not in get_args(Features):
             raise ValueError(
@@ -224,7 +225,7 @@ class MobileNetV3Large(nn.Module):
             return whole_channels((count // 2 if halved else count) * self.multiplier)
 
         return tuple(
-            # The first block's expansion belongs to stride 16.
+            # The expansion of the first block still has stride 16, and so is not halved.
             block._replace(
                 expanded=channels(block.expanded, in_tail and i > 0),
                 channels=channels(block.channels, in_tail),

@@ -8,21 +8,21 @@ import jax.numpy as jnp
 
 from ioub_jax.models.convolutions import pointwise_convolution
 
-#: That of ConvNeXt and of vision transformers.
+#: The initialisation of ConvNeXt and vision transformers.
 truncated_normal = nn.initializers.truncated_normal(0.02)
 
 
 def layer_norm(*, dtype: Any = jnp.float32, name: str | None = None) -> nn.LayerNorm:
-    """Layer norm over the channels, computed in float32, with the 1e-6 of ConvNeXt and of ViT."""
-    # The difference of two large means would lose what it is to find.
+    """Layer norm over the channels in float32, with the epsilon 1e-6 of ConvNeXt and ViT."""
+    # The fast variance is a difference of two large means, which would lose precision.
     return nn.LayerNorm(epsilon=1e-6, dtype=dtype, use_fast_variance=False, name=name)
 
 
 class PatchConvolution(nn.Module):
     """A convolution with bias whose stride is the size of its kernel.
 
-    Its `kernel` `[size, size, C, features]` and its `bias` are those of `nn.Conv`. If the size of
-    the input is not a multiple, zeros are added below and to the right.
+    Its `kernel` `[size, size, C, features]` and its `bias` are like those of `nn.Conv`. If the size
+    of the input is not a multiple of the stride, zeros are added below and to the right.
 
     Attributes:
       features: channels of the output.

@@ -29,8 +29,8 @@ class Architecture(NamedTuple):
 
     Attributes:
       blocks: number of blocks in each stage.
-      bottleneck: whether they are bottlenecks.
-      groups: of the 3x3 convolution of a bottleneck.
+      bottleneck: whether the blocks are bottlenecks.
+      groups: number of groups of the 3x3 convolution of a bottleneck.
       width_per_group: channels of a group in the first stage of a network of width 64.
     """
 
@@ -54,16 +54,16 @@ class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, or 1x1, 3x3, 1x1 in a bottleneck, around a shortcut.
 
     Attributes:
-      channels: of the output, before a bottleneck's expansion by four; also of the inner
-        convolutions, where they have no groups.
+      channels: channels of the output, before a bottleneck's expansion by four; also those of inner
+        convolutions without groups.
       stride: stride of the block.
-      bottleneck: which of the two layouts.
-      groups: of the 3x3 convolution of a bottleneck.
+      bottleneck: whether the block is a bottleneck.
+      groups: number of groups of the 3x3 convolution of a bottleneck.
       width_per_group: a bottleneck's inner convolutions have `channels * width_per_group / 64`
-        channels a group.
+        channels per group.
       norm: name of the normalisation.
       norm_epsilon: added to the variance by batch norms.
-      norm_momentum: what batch norms keep of their running statistics in a step.
+      norm_momentum: share of the running statistics that batch norms keep in a step.
       dtype: dtype of the computation.
     """
 
@@ -86,7 +86,7 @@ class ResidualBlock(nn.Module):
             layers = [(inner, 1, 1), (inner, 3, self.stride), (4 * self.channels, 1, 1)]
         else:
             layers = [(self.channels, 3, self.stride), (self.channels, 3, 1)]
-        # A norm that learns has gradients of its own, which ask for the convolution's result.
+        # The gradients of a trained norm need the convolution's result, so it is kept anyway.
         relu = kept_relu if self.norm == "frozen_bn" else nn.relu
         y = x
         for i, (features, kernel, stride) in enumerate(layers, start=1):
@@ -121,7 +121,7 @@ class ResNet(nn.Module):
         gradient and their batch norms use the running statistics; 0 freezes only the stem, -1
         nothing (the convention of mmdetection).
       norm_epsilon: added to the variance by batch norms.
-      norm_momentum: what batch norms keep of their running statistics in a step.
+      norm_momentum: share of the running statistics that batch norms keep in a step.
       dtype: dtype of the computation; parameters are float32.
     """
 
@@ -145,7 +145,7 @@ class ResNet(nn.Module):
           C2, C3, C4, C5 with strides 4, 8, 16, 32, each `[B, ceil(H/stride), ceil(W/stride), C]`.
 
         Raises:
-          ValueError: an unknown `norm`, or a `width` too small for the groups of a ResNeXt.
+          ValueError: `norm` is unknown, or `width` is too small for the groups of a ResNeXt.
         """
         blocks, bottleneck, groups, width_per_group = RESNETS[self.depth_name]
         if self.width * width_per_group < 64:
@@ -188,5 +188,5 @@ class ResNet(nn.Module):
 
 
 def _constant(x: jax.Array) -> jax.Array:
-    """An array without a gradient; `jax.checkpoint` keeps it, but not its inputs."""
+    """The array without a gradient; `jax.checkpoint` keeps it, but not its inputs."""
     return jax.lax.stop_gradient(checkpoint_name(x, ACTIVATION))

@@ -1,4 +1,4 @@
-"""RetinaNet (Lin et al., arXiv 1708.02002): a backbone, a pyramid, and two heads of one form."""
+"""RetinaNet (Lin et al., arXiv 1708.02002): a backbone, a pyramid and two similar heads."""
 
 import math
 from typing import Any
@@ -12,18 +12,18 @@ from ioub_jax.models.interface import Predictions, normalize_images
 
 
 class Head(nn.Module):
-    """A tower of 3x3 convolutions and one output convolution, the same for every level.
+    """A tower of 3x3 convolutions and one output convolution, shared by all levels.
 
     Attributes:
       outputs: values per anchor.
       anchors: anchors per location.
       width: channels of the tower.
-      depth: convolutions of the tower.
+      depth: number of convolutions in the tower.
       norm: 'none' (the paper) or 'group_norm'.
       bias_before_norm: True for a bias in the convolutions of a tower with a norm; torchvision and
         detectron2 have none.
       bias: initial bias of the output.
-      quality: True for one more convolution on the tower in `with_quality`, with a value an anchor.
+      quality: True for a second output convolution with one value per anchor, for `with_quality`.
       dtype: dtype of the computation.
     """
 
@@ -38,7 +38,7 @@ class Head(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        """Makes the layers that all levels share."""
+        """Creates the layers that all levels share."""
         if self.norm not in ("none", "group_norm"):
             raise ValueError(f"norm of a head is {self.norm!r}; it must be 'none' or 'group_norm'.")
         init = nn.initializers.normal(0.01)
@@ -67,11 +67,11 @@ class Head(nn.Module):
             )
 
     def __call__(self, levels: layers.Maps) -> layers.Maps:
-        """Maps `[B, h, w, channels]` to `[B, h, w, anchors * outputs]`, each level."""
+        """Maps `[B, h, w, channels]` of each level to `[B, h, w, anchors * outputs]`."""
         return self.output(self._of_tower(levels))
 
     def with_quality(self, levels: layers.Maps) -> tuple[layers.Maps, layers.Maps]:
-        """The same, and `[B, h, w, anchors]` of each level."""
+        """The outputs as from a call, and the qualities `[B, h, w, anchors]` of each level."""
         of_tower = self._of_tower(levels)
         return self.output(of_tower), self.quality_output(of_tower)
 
@@ -86,13 +86,13 @@ class Head(nn.Module):
 
 
 class RetinaNet(nn.Module):
-    """Images in, logits and deltas of every anchor out.
+    """Network from images to the logits and deltas of every anchor.
 
     Attributes:
       backbone: network that returns C2 to C5.
       pyramid: network that returns P3 to P7 from C3 to C5.
-      classification_head: head with C logits an anchor.
-      localization_head: head with 4 deltas an anchor.
+      classification_head: head with C logits per anchor.
+      localization_head: head with 4 deltas per anchor.
       pixel_mean: mean of the pixels that the backbone was trained on, for each channel, on the
         scale 0 to 255.
       pixel_std: their standard deviation.
@@ -116,7 +116,7 @@ class RetinaNet(nn.Module):
 
         Returns:
           `Predictions` with one entry for each of the levels P3 to P7; the anchors of a location
-          are ordered as `anchors.retinanet_anchors` orders them.
+          have the order of `anchors.retinanet_anchors`.
         """
         images = normalize_images(images, self.pixel_mean, self.pixel_std, self.dtype)
         features = self.backbone(images, train=train)
@@ -128,5 +128,5 @@ class RetinaNet(nn.Module):
 
 
 def prior_probability_bias(prior_probability: float) -> float:
-    """Bias with which every anchor starts at `sigmoid(bias) = prior_probability` (section 3.3)."""
+    """Initial bias with `sigmoid(bias) = prior_probability` for every anchor (section 3.3)."""
     return -math.log((1.0 - prior_probability) / prior_probability)

@@ -1,4 +1,4 @@
-"""SSD (Liu et al., arXiv 1512.02325): VGG16, extra layers, and a head for each of their levels."""
+"""SSD (Liu et al., arXiv 1512.02325): VGG16, extra layers, and a head for each level."""
 
 from typing import Any
 
@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from ioub_jax.models import layers
 from ioub_jax.models.interface import Predictions, normalize_images
 
-#: input size -> (channels of the 1x1 and of the 3x3 convolution over the width of VGG16, kernel,
-#: stride, padding of the latter) of each extra block. The 4x4 convolution is that of Caffe and
-#: mmdetection; torchvision's SSD512 instead goes on from SSD300's blocks, which gives other grids.
+#: Input size -> extra blocks. The numbers of a block are the channels of its 1x1 and its larger
+#: convolution divided by the width of VGG16, and the kernel, stride and padding of the latter. The
+#: 4x4 convolution is that of Caffe and mmdetection; torchvision's SSD512 extends SSD300's blocks
+#: instead, which results in other grids.
 EXTRA_BLOCKS = {
     300: ((4, 8, 3, 2, 1), (2, 4, 3, 2, 1), (2, 4, 3, 1, 0), (2, 4, 3, 1, 0)),
     512: (
@@ -23,7 +24,7 @@ EXTRA_BLOCKS = {
     ),
 }
 
-# torch's F.normalize: the least norm that a feature vector is divided by.
+# The smallest norm that a feature vector is divided by, as in torch's F.normalize.
 _SMALLEST_NORM = 1e-12
 
 
@@ -43,24 +44,24 @@ class ChannelNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[..., C]` to `[..., C]`; a vector of zeros stays one, and its gradient finite."""
+        """Maps `[..., C]` to `[..., C]`; zero vectors stay zero and have finite gradients."""
         init = nn.initializers.constant(self.initial_scale)
         scale = self.param("scale", init, (x.shape[-1],))
         x = x.astype(jnp.float32)
         squared_norm = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-        # The bound is under the root, whose derivative at 0 is infinite.
+        # The bound is inside the root, whose derivative at 0 would be infinite.
         norm = jnp.sqrt(jnp.maximum(squared_norm, _SMALLEST_NORM**2))
         return (scale.reshape((1,) * (x.ndim - 1) + scale.shape) * (x / norm)).astype(self.dtype)
 
 
 class ExtraLayers(nn.Module):
-    """Blocks of a 1x1 and a larger convolution, each a coarser level.
+    """Blocks of a 1x1 and a larger convolution, each of which returns a coarser level.
 
     The convolutions are named as in the paper: `conv8_1`, `conv8_2`, `conv9_1`, ...
 
     Attributes:
       input_size: 300 or 512.
-      width: that of VGG16.
+      width: width of VGG16.
       dtype: dtype of the computation.
     """
 
@@ -70,7 +71,7 @@ class ExtraLayers(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, ...]:
-        """Maps fc7 `[B, H, W, C]` to the level of each block, after its ReLU."""
+        """Maps fc7 `[B, H, W, C]` to the output of each block, after its ReLU."""
         levels = []
         for number, block in enumerate(EXTRA_BLOCKS[self.input_size], start=8):
             reduced, channels, kernel, stride, padding = block
@@ -96,15 +97,15 @@ class ExtraLayers(nn.Module):
 
 
 class SSD(nn.Module):
-    """Images in, logits and deltas of every default box out.
+    """Network from images to the logits and deltas of every default box.
 
     Attributes:
       backbone: network that returns conv4_3 and fc7.
       l2_norm: norm between conv4_3 and its head.
       extra_layers: layers that return the coarser levels from fc7.
-      classification_heads: for each level, a convolution with C + 1 logits of
-        each of its anchors, the background first.
-      localization_heads: likewise `anchors * 4`.
+      classification_heads: for each level, a convolution with C + 1 logits per anchor, the
+        background first.
+      localization_heads: for each level, a convolution with 4 deltas per anchor.
       pixel_mean: mean of the pixels that the backbone was trained on, for each channel, on the
         scale 0 to 255.
       pixel_std: divisor of the pixels, 1 for the VGG16 that SSD starts from.
@@ -129,8 +130,8 @@ class SSD(nn.Module):
 
         Returns:
           `Predictions` with one entry for each of six (SSD300) or seven (SSD512) levels, with C + 1
-          logits an anchor, the background first. The anchors of a location are ordered as
-          `anchors.ssd_anchors` orders them.
+          logits per anchor, the background first. The anchors of a location have the order of
+          `anchors.ssd_anchors`.
         """
         images = normalize_images(images, self.pixel_mean, self.pixel_std, self.dtype)
         conv4_3, fc7 = self.backbone(images)

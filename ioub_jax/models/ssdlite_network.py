@@ -1,6 +1,7 @@
-"""SSDLite (arXiv 1801.04381, section 6.2, and 1905.02244, section 6.3) as torchvision has it.
+"""SSDLite (arXiv 1801.04381, section 6.2, and 1905.02244, section 6.3), as in torchvision.
 
-SSD with depthwise convolutions in heads and extra layers, each with a norm, on MobileNetV3-Large.
+It is SSD on MobileNetV3-Large, with depthwise convolutions in the heads and extra layers, each with
+a norm.
 """
 
 from typing import Any
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from ioub_jax.models import layers
 from ioub_jax.models.interface import Predictions, normalize_images
 
-#: Channels that each extra block puts out at the width of the published network.
+#: Output channels of each extra block of the published network.
 EXTRA_CHANNELS = (512, 256, 256, 128)
 #: The backbone's two levels, and one for each extra block.
 LEVELS = 2 + len(EXTRA_CHANNELS)
@@ -22,7 +23,7 @@ _init = nn.initializers.normal(0.03)
 
 
 def extra_channels(multiplier: float) -> tuple[int, ...]:
-    """Channels of every extra block where the published ones are multiplied; 16 or more."""
+    """Output channels of every extra block: the published ones times `multiplier`, at least 16."""
     return tuple(max(_LEAST_CHANNELS, int(count * multiplier)) for count in EXTRA_CHANNELS)
 
 
@@ -33,10 +34,10 @@ class ExtraBlock(nn.Module):
     `depthwise_norm`, `expand_conv`, `expand_norm`.
 
     Attributes:
-      channels: of the output.
+      channels: channels of the output.
       norm: name of the normalisation.
       norm_epsilon: added to the variance by batch norms.
-      norm_momentum: what batch norms keep of their running statistics in a step.
+      norm_momentum: share of the running statistics that batch norms keep in a step.
       dtype: dtype of the computation.
     """
 
@@ -64,13 +65,13 @@ class ExtraBlock(nn.Module):
 class PredictionBlock(nn.Module):
     """The head of a level: 3x3 depthwise convolution, norm, ReLU6, and a 1x1 convolution.
 
-    Modules: `depthwise_conv`, `depthwise_norm`, `output`, which has a bias.
+    Modules: `depthwise_conv`, `depthwise_norm`, and `output` with a bias.
 
     Attributes:
       outputs: channels of the output.
       norm: name of the normalisation.
       norm_epsilon: added to the variance by batch norms.
-      norm_momentum: what batch norms keep of their running statistics in a step.
+      norm_momentum: share of the running statistics that batch norms keep in a step.
       dtype: dtype of the computation.
     """
 
@@ -93,16 +94,16 @@ class PredictionBlock(nn.Module):
 
 
 class SSDLite(nn.Module):
-    """Images in, logits and deltas of every default box out.
+    """Network from images to the logits and deltas of every default box.
 
     Attributes:
-      backbone: puts out two levels, of strides 16 and 32.
-      extra_blocks: each puts out a coarser level, of what is before it.
-      classification_heads: for each level, puts out C + 1 logits of each of its anchors, the
-        background first.
-      localization_heads: likewise `anchors * 4`.
-      pixel_mean: of each channel, on the scale 0 to 255; what is subtracted from pixels.
-      pixel_std: what they are divided by.
+      backbone: network that returns two levels, of strides 16 and 32.
+      extra_blocks: blocks that each return a coarser level from the previous level.
+      classification_heads: for each level, a head with C + 1 logits per anchor, the background
+        first.
+      localization_heads: for each level, a head with 4 deltas per anchor.
+      pixel_mean: number that is subtracted from the pixels of each channel, on the scale 0 to 255.
+      pixel_std: divisor of the pixels of each channel.
       dtype: dtype of the computation; parameters are float32.
     """
 
@@ -122,9 +123,8 @@ class SSDLite(nn.Module):
           train: whether batch norms use (and update) the statistics of the batch.
 
         Returns:
-          `Predictions` with one entry for each of six levels, with C + 1 logits an anchor, the
-          background first. The anchors of a location are ordered as `anchors.ssd_anchors` orders
-          them.
+          `Predictions` with one entry for each of six levels, with C + 1 logits per anchor, the
+          background first. The anchors of a location have the order of `anchors.ssd_anchors`.
         """
         images = normalize_images(images, self.pixel_mean, self.pixel_std, self.dtype)
         levels = list(self.backbone(images, train=train))

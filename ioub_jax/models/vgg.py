@@ -1,7 +1,7 @@
 """VGG16 as the feature extractor of SSD (arXiv 1409.1556; SSD, arXiv 1512.02325, section 3.1).
 
-The fully connected layers are convolutions: fc6 is dilated (by 6), and pool5 keeps the resolution,
-so that fc7 has the stride of conv5_3. There is no batch norm and no dropout.
+The fully connected layers are convolutions. fc6 has a dilation of 6 and pool5 keeps the resolution,
+so fc7 has the stride of conv5_3. There is no batch norm and no dropout.
 """
 
 from typing import Any
@@ -12,15 +12,15 @@ import jax.numpy as jnp
 
 from ioub_jax.models.layers import block_result, convolution, kept_relu, max_pool
 
-# Convolutions of each stage, and their channels over the width.
+# Number of convolutions of each stage, and their channels divided by the width.
 _STAGES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
 
 
 def halving_pool(x: jax.Array) -> jax.Array:
     """2x2 maximum with stride 2, `[B, H, W, C]` -> `[B, ceil(H/2), ceil(W/2), C]`.
 
-    A last single row or column is its own window, as in Caffe and with torchvision's `ceil_mode`:
-    75 becomes 38.
+    A single last row or column has a separate window, as in Caffe and with torchvision's
+    `ceil_mode`: 75 becomes 38.
     """
     return max_pool(x, 2, stride=2, pads=[(0, x.shape[1] % 2), (0, x.shape[2] % 2)])
 
@@ -37,7 +37,7 @@ class VGG16(nn.Module):
 
     Attributes:
       width: channels of the first stage; 64 in the paper, less for a small detector.
-      frozen_stages: the parameters of this number of first stages get no gradient; there is no
+      frozen_stages: the parameters of the first `frozen_stages` stages get no gradient; there is no
         stem, so 0 and -1 freeze nothing (the convention of mmdetection).
       dtype: dtype of the computation; parameters are float32.
     """
@@ -74,7 +74,7 @@ class VGG16(nn.Module):
         return conv4_3, self._fully_connected(smoothing_pool(x))
 
     def _fully_connected(self, x: jax.Array) -> jax.Array:
-        """The fc6 and fc7 of `x`."""
+        """The output of fc6 and fc7."""
         channels = 16 * self.width
         init = nn.initializers.xavier_uniform()
         x = nn.Conv(

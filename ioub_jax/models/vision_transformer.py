@@ -1,11 +1,12 @@
 """ViT-S and ViT-B with a simple pyramid as the feature extractor of a detector.
 
-Dosovitskiy et al., arXiv 2010.11929, as timm's `vit_small_patch16_224` and `vit_base_patch16_224`;
-with a factor for every channel after each layer, DINOv2 (Oquab et al., arXiv 2304.07193). All
-blocks attend to the whole image and to the class token. The pyramid is from Li et al., arXiv
-2203.16527: every level is computed from the output of the last block, before the last norm.
+Dosovitskiy et al., arXiv 2010.11929, as in timm's `vit_small_patch16_224` and
+`vit_base_patch16_224`. DINOv2 (Oquab et al., arXiv 2304.07193) has in addition a factor for every
+channel after each layer. All blocks attend to the whole image and to the class token. The pyramid
+is from Li et al., arXiv 2203.16527: every level is computed from the output of the last block,
+before the last norm.
 
-Every block is a stage of its own, and the layers before them are the stem.
+Every block is a separate stage, and the layers before the blocks are the stem.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ import numpy as np
 from ioub_jax.models.layers import block_result, max_pool
 from ioub_jax.models.patches import PatchConvolution, layer_norm, truncated_normal
 
-#: Rows and columns of pixels that are made a token.
+#: Number of rows and of columns of pixels that become one token.
 PATCH = 16
 
 
@@ -27,9 +28,9 @@ class Architecture(NamedTuple):
 
     Attributes:
       blocks: number of blocks.
-      heads: of the attention, of 64 channels each.
+      heads: number of attention heads, of 64 channels each.
       layer_scale: True for factors after each layer, as in DINOv2.
-      grid: rows and columns of the position embeddings.
+      grid: number of rows and of columns of the position embeddings.
     """
 
     blocks: int
@@ -51,10 +52,11 @@ _LAYER_SCALE = 1e-5
 def resizing_matrix(old: int, new: int) -> np.ndarray:
     """Matrix of a bicubic interpolation from `old` to `new` values, `[new, old]` in float64.
 
-    Keys' kernel with a = -1/2, widened if there are fewer values than before, with the weights
-    outside distributed over the others: torch's `interpolate(mode='bicubic', antialias=True)`, with
-    which timm resizes position embeddings, Pillow's and jax's. Without antialiasing, as DINOv2's
-    own code resizes, torch has a = -3/4 and repeats the values at the border.
+    It is Keys' kernel with a = -1/2. The kernel is widened if the result has fewer values, and
+    weights beyond the border are distributed over the others. This equals the interpolation of
+    Pillow, jax and torch's `interpolate(mode='bicubic', antialias=True)`, with which timm resizes
+    position embeddings. DINOv2's code resizes without antialiasing, where torch has a = -3/4 and
+    repeats the values at the border.
     """
     ratio = old / new
     centers = (np.arange(new)[:, None] + 0.5) * ratio
@@ -70,7 +72,7 @@ class Attention(nn.Module):
     """Self-attention among the tokens of an image (arXiv 1706.03762), the softmax in float32.
 
     Attributes:
-      heads: a divisor of the channels.
+      heads: number of heads, a divisor of the channels.
       dtype: dtype of the computation.
     """
 
@@ -91,11 +93,11 @@ class Attention(nn.Module):
 class TransformerBlock(nn.Module):
     """Attention and two fully connected layers, each with a norm before and a residual after it.
 
-    Modules: `norm1`, `attention`, `norm2`, `expand`, `project`; parameters `layer_scale1` and
-    `layer_scale2` where there are any.
+    Modules: `norm1`, `attention`, `norm2`, `expand`, `project`; with `layer_scale` also the
+    parameters `layer_scale1` and `layer_scale2`.
 
     Attributes:
-      heads: of the attention.
+      heads: number of attention heads.
       layer_scale: True to multiply each residual by a factor for every channel.
       dtype: dtype of the computation.
     """
@@ -147,19 +149,19 @@ class Doubling(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """A vision transformer with layers that make C2 to C5 from its last map.
+    """A vision transformer with layers that compute C2 to C5 from its last map.
 
     Modules: `stem_conv`, `stage1_block1`, `stage2_block1` and so on, `pyramid_double4a`,
-    `pyramid_norm4`, `pyramid_double4b`, `pyramid_double8`; parameters `stem_class_token` (its
-    position included) and `stem_position`.
+    `pyramid_norm4`, `pyramid_double4b`, `pyramid_double8`; parameters: `stem_class_token` (which
+    includes its position) and `stem_position`.
 
     Attributes:
       blocks: number of blocks.
-      channels: a multiple of `heads`, and of 4.
-      heads: of the attention.
+      channels: number of channels, a multiple of `heads` and of 4.
+      heads: number of attention heads.
       layer_scale: True for factors after each layer.
-      grid: rows and columns of the position embeddings. Those of another image are
-        interpolated between them.
+      grid: number of rows and of columns of the position embeddings, which are interpolated for
+        images of other sizes.
       frozen_stages: the parameters of the stem and of the first `frozen_stages` blocks get no
         gradient; 0 freezes only the stem, -1 nothing.
       dtype: dtype of the computation; parameters, norms and softmax are float32.
@@ -178,7 +180,7 @@ class VisionTransformer(nn.Module):
         """Features of a batch of images.
 
         Args:
-          x: `[B, H, W, 3]` normalised images. Where a size is not a multiple of 16, zeros are added
+          x: `[B, H, W, 3]` normalised images. If a size is not a multiple of 16, zeros are added
             below and to the right.
           train: without effect.
 
@@ -197,7 +199,7 @@ class VisionTransformer(nn.Module):
             )(tokens)
             tokens = self._frozen(block_result(tokens), number)
         c4 = tokens[:, 1:].reshape(shape)
-        # Strides round up, and 16 of a small rest may be two or four times what is there.
+        # The padding to multiples of 16 may have added whole rows and columns at strides 4 and 8.
         c2, c3 = (
             level[:, : -(-height // stride), : -(-width // stride)]
             for level, stride in ((self._quadrupled(c4), 4), (self._doubled(c4), 8))
@@ -206,7 +208,7 @@ class VisionTransformer(nn.Module):
         return c2, c3, c4, max_pool(c4, 2, stride=2, pads=pads)
 
     def _with_position(self, x: jax.Array) -> jax.Array:
-        """`[B, h, w, C]` and the class token as `[B, 1 + h * w, C]`, position embeddings added."""
+        """The class token and `[B, h, w, C]` as `[B, 1 + h * w, C]`, with position embeddings."""
         batch, height, width, channels = x.shape
         first = self.param("stem_class_token", truncated_normal, (1, 1, channels))
         of_grid = self.param("stem_position", truncated_normal, (1, self.grid**2, channels))

@@ -1,16 +1,17 @@
 """3x3 convolutions with stride 1 by Winograd's algorithms F(4x4, 3x3) and F(2x2, 3x3).
 
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308, section 4. A
-tile of 4x4 outputs takes 36 products of numbers instead of 144, one of 2x2 takes 16 instead of 36:
-it is `A^T ((G k G^T) * (B^T d B)) A` of the `d` below it, two rows and columns more. Over channels
-the products are 36 or 16 matrix products; the transforms are products with one constant matrix
-each. Both gradients are as few products.
+tile of outputs is `A^T ((G k G^T) * (B^T d B)) A`, where `d` are its inputs, two rows and columns
+more than the tile has. A tile of 4x4 outputs takes 36 products of numbers instead of 144, a tile of
+2x2 takes 16 instead of 36. Over channels these become 36 or 16 matrix products, and each transform
+is the product with one constant matrix. Both gradients take as few products.
 
 Maps of several sizes that share a kernel, such as the levels of a detector's head, share its
-transform and its gradient, and small ones share the products.
+transform and its gradient. Small maps share the products, too.
 
-In float32 and with 256 channels, the error of the results is 3e-6 of their norm with tiles of 4x4,
-which sums numbers of unlike size, 6e-7 with 2x2, and 4e-7 for a direct convolution.
+In float32 with 256 channels, the error of the results relative to their norm is 3e-6 with tiles of
+4x4, which sum numbers of different magnitudes, 6e-7 with tiles of 2x2, and 4e-7 for a direct
+convolution.
 """
 
 import functools
@@ -20,10 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-#: Several, of one size each.
+#: Several maps `[B, H, W, C]`, whose sizes may differ.
 Maps = tuple[jax.Array, ...]
 
-# By the side of a tile: B^T, G and A^T of the paper.
+# The matrices B^T, G and A^T of the paper, by the side of a tile.
 _INPUTS = {
     2: np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
     4: np.array(
@@ -48,13 +49,13 @@ _OUTPUTS = {
     ),
 }
 
-# Maps of fewer tiles share one product: that of few rows takes as long as reading the kernel.
+# Maps with fewer tiles share a product, since reading the kernel dominates products with few rows.
 _FEW_TILES = 64
 
 
 @functools.partial(jax.jit, static_argnames="tile")
 def convolve(maps: Maps, kernel: jax.Array, *, tile: int) -> Maps:
-    """Convolutions with a zero padding of one on every side.
+    """Convolutions with a padding of one zero on every side.
 
     Args:
       maps: `[B, H, W, C]` each.
@@ -73,15 +74,16 @@ def gradient_by_maps(gradients: Maps, kernel: jax.Array, *, tile: int) -> Maps:
     """The gradients of `convolve` with respect to its maps `[B, H, W, C]`.
 
     Args:
-      gradients: by each result `[B, H, W, F]`.
+      gradients: the gradient with respect to each result, `[B, H, W, F]`.
       kernel: `[3, 3, C, F]`.
-      tile: as `convolve`.
+      tile: as for `convolve`.
     """
-    # XLA transforms all kernels before the first of these convolutions, and keeps them, unless they
-    # need what is known no earlier: a gradient that is NaN makes all NaN in any case.
+    # XLA would transform all kernels before the first of these convolutions and keep them in
+    # memory. The kernel is therefore made to depend on the gradients. This changes the result only
+    # if a gradient is NaN, which makes everything NaN in any case.
     known = jax.lax.index_in_dim(gradients[0].reshape(-1), 0)
     kernel = jnp.where(known == known, kernel, jnp.nan)
-    # A convolution with the kernel turned by half a turn.
+    # The gradient is a convolution with the kernel rotated by 180 degrees.
     transformed = _of_kernel(kernel[::-1, ::-1], tile)
     return _convolve(gradients, transformed, contracted=2, tile=tile)
 
@@ -92,8 +94,8 @@ def gradient_by_kernel(maps: Maps, gradients: Maps, *, tile: int) -> jax.Array:
 
     Args:
       maps: `[B, H, W, C]` each.
-      gradients: by each result `[B, H, W, F]`.
-      tile: as `convolve`.
+      gradients: the gradient with respect to each result, `[B, H, W, F]`.
+      tile: as for `convolve`.
     """
     sums = []
     for group in _groups(maps, tile):
@@ -105,12 +107,12 @@ def gradient_by_kernel(maps: Maps, gradients: Maps, *, tile: int) -> jax.Array:
 
 
 def known_batch(shape: tuple[int, ...]) -> int:
-    """B of `[B, H, W, C]`; 1 in an export, which is for any B."""
+    """B of `[B, H, W, C]`; 1 if B is symbolic, as in an export for any batch size."""
     return shape[0] if isinstance(shape[0], int) else 1
 
 
 def tile_count(shape: tuple[int, ...], tile: int) -> int:
-    """Number of tiles in a batch of maps `[B, H, W, C]`; of one image where B is symbolic."""
+    """Number of tiles in a batch of maps `[B, H, W, C]`; that of one image if B is symbolic."""
     return known_batch(shape) * _tiles(shape[1], tile) * _tiles(shape[2], tile)
 
 
@@ -147,12 +149,12 @@ def _joined(parts: Sequence[jax.Array]) -> jax.Array:
 
 
 def _products(first: jax.Array, second: jax.Array, axis: int, other_axis: int) -> jax.Array:
-    """Matrix products over an axis of both, one for each of the `n * n` places."""
+    """Matrix products that contract an axis of each array, for each of the `n * n` places."""
     return jax.lax.dot_general(first, second, (((axis,), (other_axis,)), ((0,), (0,))))
 
 
 def _transformed(matrix: np.ndarray, places: jax.Array) -> jax.Array:
-    """`matrix` applied to the rows and the columns: `[n * n, ...]` -> `[m * m, all else]`."""
+    """Applies `matrix` to the rows and the columns: `[n * n, ...]` -> `[m * m, other axes]`."""
     both = jnp.asarray(np.kron(matrix, matrix), places.dtype)
     return both @ places.reshape(both.shape[1], -1)
 
@@ -164,11 +166,11 @@ def _of_kernel(kernel: jax.Array, tile: int) -> jax.Array:
 
 def _of_inputs(x: jax.Array, tile: int) -> jax.Array:
     """`[B, H, W, C]` -> `[n * n, tiles, C]`."""
-    # Blocks of tiles, the places in a block first; a tile sees two rows and columns of the next.
+    # Blocks as large as tiles; the inputs of a tile include two rows and columns of the next block.
     rows, columns = (_tiles(size, tile) for size in x.shape[1:3])
     blocks = _blocks(x, rows + 1, columns + 1, tile, before=1)
     blocks = jnp.concatenate([blocks[:, :, :, :rows], blocks[:2, :, :, 1:]], axis=0)
-    blocks = jax.lax.optimization_barrier(blocks)  # fused with what follows it is slower
+    blocks = jax.lax.optimization_barrier(blocks)  # fusion with the next operation would be slower
     seen = jnp.concatenate([blocks[..., :columns, :], blocks[:, :2, :, :, 1:]], axis=1)
     return _transformed(_INPUTS[tile], seen).reshape((tile + 2) ** 2, -1, x.shape[3])
 
@@ -194,7 +196,7 @@ def _tiles(size: int, tile: int) -> int:
 
 
 def _blocks(x: jax.Array, rows: int, columns: int, tile: int, *, before: int) -> jax.Array:
-    """`[B, H, W, C]` -> `[tile, tile, B, rows, columns, C]`, with zeros before and behind."""
+    """`[B, H, W, C]` -> `[tile, tile, B, rows, columns, C]`, with zeros before and after."""
     batch, height, width, channels = x.shape
     after = [n * tile - before - size for n, size in ((rows, height), (columns, width))]
     x = jnp.pad(x, ((0, 0), (before, after[0]), (before, after[1]), (0, 0)))

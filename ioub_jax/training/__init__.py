@@ -1,1 +1,1 @@
-"""Training of a detector: `loop.train_and_evaluate(config, workdir)` and its parts."""
+"""Training of a detector: `loop.Run(experiment, workdir).train()` and its parts."""

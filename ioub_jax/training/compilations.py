@@ -1,4 +1,4 @@
-"""Check that the train step is compiled once for each canvas and no more, and the time it takes."""
+"""Check that the train step is compiled no more than once for each canvas, and report the time."""
 
 import logging
 from typing import Any
@@ -9,25 +9,26 @@ from ioub_jax.devices import host_memory
 
 logger = logging.getLogger("ioub_jax")
 
-# The events of jax for every program: it is there, and before that where it came from or went to.
+# The events that jax sends for every program: first whether the cache of compiled programs held or
+# stored it, then how long it took until the program was available.
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _READ = "/jax/compilation_cache/cache_hits"
 _KEPT = "/jax/compilation_cache/cache_misses"
 
 
 class CompilationError(RuntimeError):
-    """The train step was compiled more often than there are canvases: a bug, and minutes lost."""
+    """The train step was compiled more often than there are canvases: a bug that costs minutes."""
 
 
 class Compilations:
-    """Counts, while it is entered, how often a program is compiled or read from the cache.
+    """Context that counts how often a program is compiled or read from the cache.
 
-    Each time it tells what that took, and whether the next start will be quicker, and gives back
-    the memory that the compiler needed.
+    Each time, it logs the duration and whether the program was cached for the next start. It also
+    returns the memory that the compiler needed to the operating system.
 
     Args:
-      name: of the program, as jax calls it: 'jit(train_step)'.
-      title: of the program, as the user is told: 'Step'.
+      name: the program's name in jax, such as 'jit(train_step)'.
+      title: the program's name in the log, such as 'Step'.
     """
 
     def __init__(self, name: str, title: str) -> None:
@@ -52,7 +53,7 @@ class Compilations:
 
         Args:
           step: the step just dispatched.
-          canvas: of its batch.
+          canvas: the canvas of its batch.
 
         Raises:
           CompilationError: there were more compilations than canvases.
@@ -66,7 +67,8 @@ class Compilations:
             )
 
     def _hear_of_cache(self, event: str, **about: str | int) -> None:
-        if event in (_READ, _KEPT):  # which do not say of what, but come before that is there
+        # These events do not name the program, but precede the event of its compilation.
+        if event in (_READ, _KEPT):
             self._cache_event = event
 
     def _hear(self, event: str, duration_secs: float, **about: str | int) -> None:

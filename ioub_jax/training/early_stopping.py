@@ -1,6 +1,6 @@
 """Early stopping of a training whose evaluations no longer improve, from its records alone.
 
-So a run that goes on, wherever it was interrupted, ends where it would have ended.
+An interrupted run that resumes therefore ends at the same step as an uninterrupted one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ class Ending(NamedTuple):
     """Reason for the early end of a training.
 
     Attributes:
-      step: of the evaluation after which it ended.
-      best_step: of the best one.
-      best: what that reached.
-      key: what is called so in the records.
+      step: the step of the evaluation after which the training ended.
+      best_step: the step of the best evaluation.
+      best: the headline of the best evaluation.
+      key: the name of the headline in the records.
     """
 
     step: int
@@ -25,7 +25,7 @@ class Ending(NamedTuple):
     key: str
 
     def describe(self, options: TrainingOptions) -> str:
-        """The step of the end, and the best evaluation, without a full stop."""
+        """The last step and the best evaluation in words, without a full stop."""
         evaluations = f"{options.patience} evaluation{'s' if options.patience != 1 else ''}"
         better = f" by more than {options.min_delta:g}" if options.min_delta else ""
         return (
@@ -39,14 +39,14 @@ def ending(
 ) -> Ending | None:
     """Reason why a training ends with its last evaluation; None if it does not.
 
-    It ends where the last `patience` evaluations were not better than the best before them by more
-    than `min_delta`, before the last of its steps.
+    It ends if none of the last `patience` evaluations exceeded the best one before them by more
+    than `min_delta`, and if steps are left.
 
     Args:
-      evaluations: the records of `evaluation.jsonl`, in their order; those without a number of that
-        name, such as where nothing is annotated, say nothing.
-      key: the headline.
-      options: with `patience`, None for a training that goes on to its end.
+      evaluations: the records of `evaluation.jsonl`, in their order. Records without a number under
+        `key` are ignored, such as those of a data set without annotations.
+      key: the name of the headline.
+      options: the training options; `patience` is None for a training without early stopping.
     """
     if options.patience is None:
         return None

@@ -31,14 +31,15 @@ class Evaluation:
     """Metrics of a detector on a data set, and the inputs that they were computed from.
 
     Attributes:
-      reports: what each metric says, by its name, in the order of the metrics; empty where nothing
-        is annotated.
+      reports: the report of each metric by the metric's name, in the order of the metrics; empty if
+        there are no annotations.
       results: the detections, one COCO result dict each.
-      headline_key: which number of the first report picks the best checkpoint; None without one.
-      highest_score: of all candidates, detections or not; None where it is not known.
-      score_threshold: which the scores of detections exceed.
-      losses: what the objective says, by the name of the term; empty where it was not asked.
-      thresholds: from which score on detections are best kept; None where nothing is annotated.
+      headline_key: the number of the first report that picks the best checkpoint; None without one.
+      highest_score: the highest score of all candidates, whether they became detections or not;
+        None if it is unknown.
+      score_threshold: the score that every detection exceeds.
+      losses: the terms of the objective by name; empty if they were not computed.
+      thresholds: the best score thresholds for detections; None if there are no annotations.
     """
 
     reports: Mapping[str, Report]
@@ -65,11 +66,11 @@ class Evaluation:
             for report in self.reports.values()
             for key, number in report.numbers.items()
         } | dict(self.losses)
-        # The headline stands first, where a comparison looks for it.
+        # The headline comes first, where comparisons of runs look for it.
         return {key: values[key] for key in [self.headline_key] if key} | values
 
     def describe(self) -> str:
-        """The tables for a terminal, or a sentence that says why there are none."""
+        """The tables for a terminal, or a sentence on why there are none."""
         tables = [
             f"{name if report.title is None else report.title}, {report.table}"
             for name, report in self.reports.items()
@@ -101,7 +102,7 @@ class Evaluation:
                 "longer, or lower it to see what is found."
             )
         else:
-            # VOC's is called AP, too.
+            # The headline of VOC's metric is shown as AP, too.
             headline = str(self.headline_key).removeprefix(f"{next(iter(self.reports))}_")
             yield (
                 f"{headline} is 0 with {len(self.results):,} detections; the highest score was "
@@ -111,8 +112,9 @@ class Evaluation:
     def write(self, folder: pathlib.Path, name: str) -> None:
         """Writes `NAME_detections.json` (COCO results) and two files of each metric.
 
-        COCO's are `NAME_metrics.json` and `NAME_table.txt`, another's `NAME_METRIC_metrics.json`
-        and `NAME_METRIC_table.txt`. Where any detection is true there is `NAME_thresholds.json`.
+        The files of COCO's metric are `NAME_metrics.json` and `NAME_table.txt`, those of other
+        metrics `NAME_METRIC_metrics.json` and `NAME_METRIC_table.txt`. If any detection is true, it
+        also writes `NAME_thresholds.json`.
         """
         folder.mkdir(parents=True, exist_ok=True)
         files.write_json(folder / f"{name}_detections.json", self.results)
@@ -124,7 +126,10 @@ class Evaluation:
         self.write_thresholds(folder, name)
 
     def write_thresholds(self, folder: pathlib.Path, name: str) -> None:
-        """Writes `NAME_thresholds.json` if any detection is true: the scores that 'best' means."""
+        """Writes the scores that 'best' stands for to `NAME_thresholds.json`.
+
+        Nothing is written if no detection is true.
+        """
         found = self.thresholds
         if found is None or found.all_classes.by_f1 is None:
             return
@@ -137,11 +142,11 @@ class Evaluation:
 
 
 def check_metrics(metrics: Sequence[Metric]) -> None:
-    """Checks everything about metrics that is known before they compute anything.
+    """Checks everything about metrics that can be checked before they compute anything.
 
     Raises:
-      ConfigError: there is none, one is none, two have one name, or a name does not fit into those
-        of files.
+      ConfigError: there is no metric, an object is not a metric, two metrics have the same name, or
+        a name cannot be part of a file name.
     """
     if not isinstance(metrics, Sequence):
         raise ConfigError(f"metrics is {metrics!r}; give a sequence of them, such as (metric,).")
@@ -177,25 +182,27 @@ def evaluate_source(
 ) -> Evaluation | None:
     """Evaluates a detector on every image of a source, each counted once.
 
-    Of tiles it is the metrics over the images that they are of, with their detections merged.
+    If the source consists of tiles, the detections of the tiles of an image are merged, and the
+    metrics are computed over whole images.
 
     Args:
-      predict: `PlacedDetector.predict` with the variables given, or `predict_with_losses` with
-        what is carried, too.
+      predict: `PlacedDetector.predict` with the variables bound, or `predict_with_losses` with the
+        variables and the carried state bound.
       source: the data set.
       detector: the detector.
       loading: how images become batches.
-      metrics: what is computed; the headline of the first picks the best checkpoint.
-      batch_size: images of all devices and processes that are looked at together.
-      should_stop: asked before every batch; all processes of a run must get the same answer.
-      with_losses: whether `predict` gives losses, too. Those of the evaluation are the batches'
-        means, weighted with their images: each batch is normalised as one of a training is.
+      metrics: the metrics to compute; the headline of the first picks the best checkpoint.
+      batch_size: the images of a batch over all devices and processes.
+      should_stop: called before every batch; it must return the same in all processes of a run.
+      with_losses: whether `predict` also returns losses. The losses of the evaluation are means
+        over the batches, weighted by their numbers of images: each batch is normalised as in
+        training.
 
     Returns:
-      The evaluation, or None where `should_stop` said so.
+      The evaluation, or None if `should_stop` returned True.
 
     Raises:
-      ConfigError: as `compare`.
+      ConfigError: as for `compare`.
     """
     check_metrics(metrics)
     collector = collector_of(source, detector)
@@ -210,7 +217,8 @@ def evaluate_source(
         for batch in batches:
             if should_stop():
                 return None
-            # Every process collects the detections of all, so that all know the same metrics.
+            # Every process collects the detections of all processes, so that all compute the same
+            # metrics.
             names = {key: batch[key] for key in ("image_id", "is_real")}
             if with_losses:
                 on_devices = detector.on_devices(without_fillers(batch), batch_size)
@@ -240,29 +248,29 @@ class _MeanLosses:
         self._images = 0
 
     def add(self, losses: Mapping[str, jax.Array], images: int) -> None:
-        """Adds the losses of a batch with that many images."""
+        """Adds the losses of a batch of `images` images."""
         self._images += images
         for name, value in jax.device_get(losses).items():
             self._sums[name] += images * float(value)
 
     def means(self) -> dict[str, float]:
-        """The mean of each over all images."""
+        """The mean of each loss over all images."""
         return {name: total / max(self._images, 1) for name, total in self._sums.items()}
 
 
 def compare(
     ground_truth: dict[str, Any], results: list[dict[str, Any]], metrics: Sequence[Metric]
 ) -> Evaluation:
-    """Evaluates the metrics of some detections; none without annotations.
+    """Computes the metrics of some detections; there are no reports without annotations.
 
     Args:
       ground_truth: a data set in COCO's JSON format.
       results: the detections, one COCO result dict each.
-      metrics: what is computed.
+      metrics: the metrics to compute.
 
     Raises:
-      ConfigError: as `check_metrics`; two metrics have a number of one name, or the first has no
-        number of the name that it calls its headline.
+      ConfigError: as for `check_metrics`; also if two numbers have the same name, or if the first
+        metric has no number under its headline key.
     """
     check_metrics(metrics)
     if not ground_truth["annotations"]:
@@ -281,7 +289,7 @@ def compare(
 
 
 def _check_numbers(reports: Mapping[str, Report]) -> None:
-    """Checks that every number has a key of its own in `evaluation.jsonl`."""
+    """Checks that no two numbers have the same key in `evaluation.jsonl`."""
     owners = {"step": "the record of an evaluation"}
     for name, report in reports.items():
         if not isinstance(report, Report):
@@ -301,7 +309,13 @@ def _check_numbers(reports: Mapping[str, Report]) -> None:
 
 
 def collect(collector: Collector, names: Mapping[str, Any], found: Any) -> None:
-    """Adds `postprocess.Detections` of a batch, on the host; `names` has its ids and `is_real`."""
+    """Adds the detections of a batch.
+
+    Args:
+      collector: the collector.
+      names: `image_id` and `is_real` of the batch.
+      found: the `postprocess.Detections` of the batch, on the host.
+    """
     collector.add(
         image_ids=names["image_id"],
         boxes=found.boxes,

@@ -22,29 +22,32 @@ from ioub_jax.training.initial_weights import InitialWeights
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """Length, sizes and further work of a training. Images are those of all devices.
+    """Length and batch sizes of a training, and what else it does.
+
+    All numbers of images are totals over all devices.
 
     Attributes:
-      images: seen in the whole run.
-      batch_size: images of a step.
-      seed: fixes initial parameters, the order of the data and its augmentation.
-      evaluation_batch_size: images that are evaluated at once.
-      evaluate_every_images: how often the run is evaluated.
-      checkpoint_every_images: how often it is saved.
-      log_every_steps: how often its metrics are recorded.
-      calibration_batches: on which `w_loc` is measured.
-      gradient_accumulation: as `steps.make_train_step`, as are the next two.
-      rematerialize: see there.
-      ema_decay: see there.
-      check_compilations: whether training ends where the step is compiled more than once for a
-        canvas.
-      wandb_project: the project of Weights & Biases that gets the records too; None: none.
-      evaluate_losses: whether the losses on the validation images are computed, too.
-      pictures: of how many of these the detections are drawn at every evaluation.
-      patience: after how many evaluations without a better one the training ends; None: it does
-        not end early.
-      min_delta: by how much more than the best a better one has to be.
-      bit_depth: with how many bits 16-bit images are read; None: as measured when the run began.
+      images: the images seen in the whole run.
+      batch_size: the images of a step.
+      seed: fixes the initial parameters, the order of the data and its augmentation.
+      evaluation_batch_size: the images that are evaluated at once.
+      evaluate_every_images: the images between two evaluations.
+      checkpoint_every_images: the images between two checkpoints.
+      log_every_steps: the steps between two records of the metrics.
+      calibration_batches: the number of batches on which `w_loc` is measured.
+      gradient_accumulation: as for `steps.make_train_step`.
+      rematerialize: as for `steps.make_train_step`.
+      ema_decay: as for `steps.make_train_step`.
+      check_compilations: whether training stops with an error if the step is compiled more than
+        once for a canvas.
+      wandb_project: the project of Weights & Biases that also gets the records; None: none.
+      evaluate_losses: whether the losses on the validation images are computed too.
+      pictures: the number of validation images on which detections are drawn at every evaluation.
+      patience: the number of evaluations without improvement after which training ends; None: it
+        does not end early.
+      min_delta: the amount by which a headline must exceed the best one to count as an improvement.
+      bit_depth: the number of significant bits of 16-bit images; None: as measured when the run
+        began.
     """
 
     images: int
@@ -68,7 +71,7 @@ class TrainingOptions:
 
     @property
     def steps(self) -> int:
-        """The steps of the whole run."""
+        """The number of steps of the whole run."""
         return optimization.steps_of(self.images, self.batch_size)
 
 
@@ -77,21 +80,22 @@ class Experiment:
     """The parts of a training: the result of `ioub_jax.build` and the input of `ioub_jax.train`.
 
     Attributes:
-      detector: what is trained, on its devices.
+      detector: the detector to train, on its devices.
       source: the training data.
       validation: the validation data.
-      optimizer: what trains the parameters.
-      learning_rate: of every step, to be recorded; None: it is not known.
+      optimizer: the optimizer of the parameters.
+      learning_rate: the learning rate of every step, for the records; None: it is unknown.
       loading: how images become batches.
-      metrics: by which it is evaluated; the headline of the first picks the best checkpoint.
-      initial_weights: what a new run starts from.
-      options: how long, how much at once.
-      learned: how many boxes and images of the training data are trained on, in words.
-      class_weights: name -> weight of each class in the loss, which the workdir keeps; None: none.
-      repeats: float64 `[n]`, how often each training image comes in an epoch; None: once.
-      settings: the configuration as JSON can hold it, which the workdir keeps.
-      given: part -> qualified name of each part that was not built from the configuration, which
-        the workdir keeps too.
+      metrics: the metrics of its evaluations; the headline of the first picks the best checkpoint.
+      initial_weights: the weights that a new run starts from.
+      options: the length of the training, its batch sizes and so on.
+      learned: sentences on how many boxes and images of the training data are trained on.
+      class_weights: the weight of each class in the loss by name, recorded in the workdir; None:
+        no weights.
+      repeats: float64 `[n]`, how often each training image occurs in an epoch; None: once.
+      settings: the configuration in a form that JSON can hold, recorded in the workdir.
+      given: the qualified name of each part that was not built from the configuration, by the name
+        of the part; recorded in the workdir too.
     """
 
     detector: PlacedDetector
@@ -111,14 +115,14 @@ class Experiment:
 
     @functools.cached_property
     def trainer(self) -> "Trainer":
-        """The compiled step and the initial state, for this loop or one of your own."""
+        """The compiled step and the initial state, for this loop or your own."""
         return create_trainer(self.detector, self.optimizer, self.learning_rate, self.options)
 
     def training_batches(self, start_step: int, num_steps: int) -> BatchIterator:
         """This process's part of the batches of steps `start_step` to `start_step + num_steps - 1`.
 
         Raises:
-          DataError: from the iteration, where `loading` skips nothing.
+          DataError: raised by the iteration, if an image cannot be read and is not skipped.
         """
         return self.loading.training_batches(
             self.source,
@@ -133,7 +137,7 @@ class Experiment:
 
     @functools.cached_property
     def plan(self) -> BatchPlan:
-        """The images and the canvas of the batch of every step."""
+        """The images and the canvas of every step's batch."""
         options = self.options
         return self.loading.training_plan(
             self.source.sizes, options.batch_size, options.seed, self.repeats
@@ -145,7 +149,7 @@ class Trainer(NamedTuple):
 
     Attributes:
       create_state: makes the state before the first step, on every device.
-      abstract_state: the same without values.
+      abstract_state: the shapes and dtypes of that state.
       train_step: `train_step(state, batch, anchors) -> (state, metrics)`; the old state is donated.
     """
 
@@ -160,7 +164,7 @@ def create_trainer(
     learning_rate: optax.Schedule | None,
     options: TrainingOptions,
 ) -> Trainer:
-    """The initial state and the compiled step; the arguments are those parts of an `Experiment`."""
+    """The initial state and the compiled step; the arguments are parts of an `Experiment`."""
     train_step = steps.make_train_step(
         detector.detector,
         optimizer,
@@ -176,10 +180,11 @@ def create_trainer(
 def _initial_state(
     detector: PlacedDetector, optimizer: optax.GradientTransformation, options: TrainingOptions
 ) -> tuple[Callable[[], train_state.TrainState], train_state.TrainState]:
-    """A function for the state before the first step, and that state without values.
+    """A function that makes the state before the first step, and that state without values.
 
-    It is a compiled program, so that its values do not depend on the number of devices, and takes
-    what differs between the runs of a comparison as arguments: it is the same for all of them.
+    The function is a compiled program, so that the values do not depend on the number of devices.
+    Whatever differs between the runs of a comparison is an argument of the program, so that all of
+    them share it.
     """
     w_loc = detector.detector.initial_w_loc
     arguments = np.int64(options.seed), np.float32(np.nan if w_loc is None else w_loc)
@@ -195,12 +200,13 @@ def _initial_state(
             loss_state=detector.detector.initial_loss_state,
         )
 
-    # Placed as the steps leave it: anywhere else, the second step would compile once more.
+    # The state is placed where the steps leave it; otherwise the second step would compile again.
     program = jax.jit(create_state, out_shardings=placement.replicated(detector.mesh))
 
     def compiled() -> train_state.TrainState:
-        # It runs once, and the kernels for every array take as long to compile as the train step:
-        # on a CPU half as long with less effort, which changes no bit. (Tests ask for still less.)
+        # This program runs once, but its kernels for every array take as long to compile as the
+        # train step. On a CPU a lower optimization level halves that and changes no bit. (Tests
+        # already ask for an even lower one.)
         compiler: dict[str, str | bool] = {}
         on_cpu = detector.mesh.devices.flat[0].platform == "cpu"
         if on_cpu and not jax.config.values["jax_disable_most_optimizations"]:

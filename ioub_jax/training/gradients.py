@@ -1,8 +1,8 @@
 """The gradient of the objective with respect to the parameters, of a batch at once or in parts.
 
-The objective is not a sum over images: the positives of the whole batch divide it, and the
-normalisers of the IoU-balanced weights sum over the batch too. So it is always that of the whole
-batch; only the network sees the parts.
+The objective is not a sum over images: it is divided by the number of positives of the whole batch,
+and the normalisers of the IoU-balanced weights are sums over the batch too. It is therefore always
+computed on the whole batch; only the network processes the batch in parts.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Gradient(NamedTuple):
     """Gradient and metrics of a batch.
 
     Attributes:
-      objective: of the whole batch.
+      objective: the objective of the whole batch.
       batch_stats: the new running statistics.
       params: the gradient, a tree like the parameters.
     """
@@ -38,7 +38,7 @@ class Gradient(NamedTuple):
 def gradient_at_once(
     forward: Forward, objective_of: ObjectiveOf, params: Any, batch_stats: Any, images: jax.Array
 ) -> Gradient:
-    """The gradient of a batch that goes through the network at once.
+    """The gradient of a batch that passes through the network at once.
 
     Args:
       forward: the network.
@@ -69,18 +69,19 @@ def accumulated_gradient(
 ) -> Gradient:
     """The gradient of `gradient_at_once`, with the activations of one part in memory at a time.
 
-    As GradCache (Gao et al., arXiv 2101.06983): the predictions of all parts without activations,
-    the objective of all of them and its gradient by the predictions, and then each part forward and
-    backward. That is one more forward pass, and exact for every loss and normaliser. Batch norms
-    take the statistics of a part, and the running ones follow each of them.
+    This is GradCache (Gao et al., arXiv 2101.06983). A first pass computes the predictions of all
+    parts without keeping activations. The objective of all predictions gives its gradient with
+    respect to them. Then each part passes forward and backward through the network. The method
+    costs one more forward pass and is exact for every loss and normaliser. Batch norms use the
+    statistics of each part, and the running statistics are updated by every part in turn.
 
     Args:
-      forward: as in `gradient_at_once`.
-      objective_of: likewise, of the predictions of the whole batch.
-      params: likewise.
-      batch_stats: likewise.
-      images: `[B, H, W, 3]`; every device has a multiple of `parts` of them.
-      parts: how many.
+      forward: the network.
+      objective_of: the objective of the predictions of the whole batch.
+      params: the parameters.
+      batch_stats: the running statistics.
+      images: `[B, H, W, 3]`; the number of images on every device is a multiple of `parts`.
+      parts: the number of parts.
       mesh: the devices that share the batch.
     """
     split_images = _split(images, parts, mesh)
@@ -112,7 +113,7 @@ def accumulated_gradient(
 
 def _split(values: jax.Array, parts: int, mesh: Mesh) -> jax.Array:
     """`[B, ...]` as `[parts, B / parts, ...]`, without moving an image to another device."""
-    # Every `parts`-th image: consecutive ones would be those of some of the devices.
+    # Each part takes every `parts`-th image: consecutive images lie on only some of the devices.
     values = values.reshape(-1, parts, *values.shape[1:]).swapaxes(0, 1)
     return jax.lax.with_sharding_constraint(
         values, NamedSharding(mesh, PartitionSpec(None, "data"))

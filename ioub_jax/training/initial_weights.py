@@ -25,11 +25,11 @@ class InitialWeights:
 
     Attributes:
       backbone: the name of the network's backbone.
-      pretrained: what gives the backbone: a file, a published name, or a run's workdir.
-      init_from: what gives the whole detector: a workdir, or a file or published name of one of
-        torchvision's.
-      settings: `model` and `anchors` of the configuration, to tell how `init_from` was trained
-        otherwise.
+      pretrained: the source of the backbone: a file, a published name, or a run's workdir.
+      init_from: the source of the whole detector: a workdir, or a file or published name of a
+        detector of torchvision.
+      settings: `model` and `anchors` of the configuration, which are compared with those that
+        `init_from` was trained with.
     """
 
     backbone: str = ""
@@ -45,12 +45,12 @@ def with_initial_weights(
 
     Args:
       state: a new state.
-      initial: what it starts from.
+      initial: the initial weights.
       categories: the id and name of each label of the training data.
-      sharding: where every array goes.
+      sharding: the placement of every array.
 
     Raises:
-      ConfigError: the weights are of another architecture; the sentence names the first difference.
+      ConfigError: the weights are of another architecture; the message names the first difference.
       WeightsError: a file of weights cannot be used.
     """
     variables = initial_variables(state.variables, initial, categories, sharding)
@@ -66,7 +66,19 @@ def initial_variables(
     categories: Categories,
     sharding: Sharding,
 ) -> dict[str, Any]:
-    """`variables` with the initial weights of a run; only the shapes of `variables` count."""
+    """`variables` with the initial weights of a run.
+
+    Args:
+      variables: the variables of a new network; those that are replaced may be shapes without
+        values.
+      initial: the initial weights.
+      categories: the id and name of each label of the training data.
+      sharding: the placement of every array.
+
+    Raises:
+      ConfigError: the weights are of another architecture; the message names the first difference.
+      WeightsError: a file of weights cannot be used.
+    """
     if initial.pretrained is not None:
         backbone = _read_backbone(initial, variables, sharding)
         present = backbone["params"]["backbone"].keys()
@@ -141,7 +153,7 @@ def _read_detector(
 
 
 def _log_differences(initial: InitialWeights, theirs: Mapping[str, Any]) -> None:
-    """Logs the keys of model and anchors whose values differ from a detector's training."""
+    """Logs the keys of `model` and `anchors` that differ from the training of `init_from`."""
     parts = [
         {part: values.get(part, {}) for part in ("model", "anchors")}
         for values in (theirs, initial.settings)

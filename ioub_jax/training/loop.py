@@ -1,6 +1,6 @@
 """The training loop: `Run(experiment, workdir).train()`.
 
-The order inside of the loop matters and is commented where it does.
+Comments mark the places in the loop where the order of the statements matters.
 """
 
 import contextlib
@@ -53,12 +53,13 @@ class Run:
 
     Args:
       experiment: all parts of the training.
-      workdir: the run's folder, new or of the same configuration and parts.
+      workdir: the run's folder; it is new, or has the same configuration and parts.
       profile: whether a few steps are traced, into `profile/`.
 
     Attributes:
-      experiment: all parts, whose data is read as it was when the run began.
-      state: where the run stands.
+      experiment: all parts of the training; its images are read with the bit depth recorded when
+        the run began.
+      state: the current training state.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Run:
             self._open()
             if hosts.is_first():
                 self._tell(resumption.changes(before, self.experiment, data, self.step))
-            # Until the training is over, or right now where something was wrong.
+            # The lock is held until the training is over; an error above releases it at once.
             self.lock = opened.pop_all()
 
     def _open(self) -> None:
@@ -109,7 +110,7 @@ class Run:
         self.evaluations = records.read_records(workdir / "evaluation.jsonl", self.step)
 
     def _tell(self, changes: Sequence[str]) -> None:
-        """Logs how a resumed run differs from before, and if nothing is left of it to do."""
+        """Logs how a resumed run differs from before, and whether it is already finished."""
         for sentence in changes:
             logger.warning("%s", sentence)
         if 0 < self.step < self.total_steps:
@@ -131,24 +132,25 @@ class Run:
             )
 
     def _length_key(self) -> str:
-        """The key with the length of the run."""
+        """The configuration key that sets the length of the run."""
         schedule = self.experiment.settings.get("schedule", {})
         return f"schedule.{'images' if schedule.get('epochs') is None else 'epochs'}"
 
     def _early_end(self) -> early_stopping.Ending | None:
-        """Reason why the run ends with its last evaluation, as known to this process."""
+        """Reason why the run ends with its last evaluation, from the records of this process."""
         key = self.experiment.metrics[0].headline_key
         return early_stopping.ending(self.evaluations, key, self.options)
 
     def has_ended_early(self) -> bool:
-        """True if the run ends with its last evaluation: all processes have the same answer."""
+        """True if the run ends with its last evaluation; the same in all processes."""
         return self.options.patience is not None and hosts.first_says(self._early_end() is not None)
 
     def _claim_workdir(self, data: Mapping[str, Fingerprint]) -> None:
         """Makes the workdir's files in the first process; the others check theirs against them."""
         if not hosts.is_first():
             hosts.check_shared(self.workdir)
-        # Where there is a configuration its parts are there, too, whenever another process looks.
+        # The parts are written before the configuration: a process that finds the configuration
+        # finds the parts too.
         given_parts.claim(self.workdir, self.experiment.given)
         pixel_convention.claim(self.workdir, self.experiment.source)
         configuration.claim_workdir(self.workdir, self.experiment.settings)
@@ -165,18 +167,19 @@ class Run:
             hosts.check_shared(self.workdir)
 
     def is_due(self, images: int) -> bool:
-        """True if something due every `images` images is due after the step just done."""
+        """True if a task that is due every `images` images is due after the step just done."""
         seen = self.step * self.options.batch_size
         return self.step == self.total_steps or seen // images > (
             (seen - self.options.batch_size) // images
         )
 
     def train(self) -> None:
-        """Trains until the images are seen, evaluations stop improving or a signal comes."""
-        remaining = max(self.total_steps - self.step, 0)  # it may have been made shorter
+        """Trains until all images are seen, evaluations stop improving or a signal arrives."""
+        # The schedule may have been shortened below the steps that are done.
+        remaining = max(self.total_steps - self.step, 0)
         with (
             self.lock,
-            # Also after an error: what is being written is written to its end.
+            # Checkpoints that are being written are completed, even after an error.
             contextlib.closing(self.checkpoints),
             self.writer,
             StopRequest() as stop,
@@ -197,7 +200,7 @@ class Run:
                 trace.after(values)
                 if self.options.check_compilations:
                     compiled.check(self.step, batch["image"].shape[1:3])
-                # Metrics are read one step late: the device never waits for the host.
+                # Metrics are read one step late, so that the device never waits for the host.
                 if unread is not None:
                     progress.report(*unread)
                 unread = (self.step, values)
@@ -205,7 +208,7 @@ class Run:
                 evaluation_due = self.is_due(self.options.evaluate_every_images)
                 if not (stop.agreed or evaluation_due or self.checkpoint_is_due()):
                     continue
-                # Only a state whose own metrics were read and finite may be kept.
+                # A state is saved only after its own metrics were read and found finite.
                 progress.report(*unread)
                 unread = None
                 with progress.waiting("checkpoint"):
@@ -216,7 +219,7 @@ class Run:
                     ended_early = not stop.agreed and self.has_ended_early()
                 if stop.agreed or ended_early:
                     break
-            if unread is not None:  # a signal ended the batches too
+            if unread is not None:  # a signal also ended the iteration over batches
                 progress.report(*unread)
                 self._save_last()
         if ended_early and hosts.is_first() and (ended := self._early_end()):
@@ -245,12 +248,13 @@ class Run:
         )
 
     def _train_on(self, batch: Mapping[str, Any], progress: Progress) -> dict[str, jax.Array]:
-        """Dispatches a step, and returns its metrics, which become available later."""
+        """Dispatches a step and returns its metrics, which become available later."""
         on_devices = self.experiment.detector.on_devices(batch, self.options.batch_size)
         if not progress.is_first_on(batch["image"].shape[1:3]):
             self.state, values = self.train_step(self.state, *on_devices)
             return values
-        jax.block_until_ready(self.state)  # what comes before it is no compilation
+        # The time of earlier work must not count as compilation.
+        jax.block_until_ready(self.state)
         with progress.first_step():
             self.state, values = self.train_step(self.state, *on_devices)
             jax.block_until_ready(values)
@@ -265,15 +269,15 @@ class Run:
         return self.is_due(self.options.checkpoint_every_images)
 
     def evaluation_is_missing(self) -> bool:
-        """True if an earlier process ended between a step and its evaluation."""
+        """True if an earlier process ended after a step but before its evaluation."""
         due = self.step > 0 and self.is_due(self.options.evaluate_every_images)
         return due and not self.writer.has("evaluation", self.step)
 
     def evaluate(self, stop: "StopRequest") -> None:
-        """Evaluates the state, records it, and keeps it if it is the best so far.
+        """Evaluates the state, records the result, and keeps the state if it is the best so far.
 
-        Where a moving average is kept, it is what counts; the weights themselves are evaluated
-        besides, as `without_ema_AP` and so on.
+        If the run has a moving average of the weights, the average is what counts. The weights
+        themselves are then evaluated too, as `without_ema_AP` and so on.
         """
         record: dict[str, float | None] = {}
         if self.state.ema:
@@ -284,7 +288,7 @@ class Run:
         evaluation = self._evaluation_of(self.state.ema or self.state.variables, "", stop)
         if evaluation is None:
             return
-        # Without ground truth there is no AP; the first such checkpoint is then the best.
+        # Without ground truth there is no AP, and the first checkpoint is kept as the best.
         ap = -1.0 if evaluation.headline is None else evaluation.headline
         self.checkpoints.save_best(self.state, self.experiment.settings, ap)
         if hosts.is_first() and self.options.pictures:
@@ -296,7 +300,8 @@ class Run:
 
     def _draw(self, evaluation: evaluator.Evaluation) -> None:
         """Draws detections of an evaluation, for TensorBoard and for the folder."""
-        from ioub_jax.training import pictures  # with matplotlib, for which no start waits
+        # Imported here because matplotlib would slow down every start.
+        from ioub_jax.training import pictures
 
         reached = summary.headline_of(evaluation)
         sheet = pictures.detections_sheet(
@@ -310,7 +315,7 @@ class Run:
     def _evaluation_of(
         self, variables: dict[str, Any], suffix: str, stop: "StopRequest"
     ) -> evaluator.Evaluation | None:
-        """Evaluates variables, and writes and logs the results; None after a signal."""
+        """Evaluates variables, writes and logs the results; returns None after a signal."""
         detector, has_losses = self.experiment.detector, self.options.evaluate_losses
         evaluation = evaluator.evaluate_source(
             functools.partial(detector.predict_with_losses, variables, self.state.carried)
@@ -341,8 +346,9 @@ _STOPPING = (
 class StopRequest(StopSignals):
     """Turns SIGTERM and SIGINT into a request that the loop checks after every step.
 
-    Of several processes all must stop at one step, whichever was asked to: there SIGTERM is left to
-    jax (`hosts.reached_stop`), and Ctrl-C is handed on as one.
+    All processes of a run must stop at the same step, whichever of them got the signal. With
+    several processes SIGTERM is therefore left to jax (`hosts.reached_stop`), and Ctrl-C is passed
+    on as a SIGTERM.
     """
 
     def __init__(self) -> None:
@@ -353,17 +359,20 @@ class StopRequest(StopSignals):
 
     @property
     def agreed(self) -> bool:
-        """True if all processes stop now; they have the same answer."""
+        """True if all processes stop now; the same in all of them."""
         return self._reached if self._has_others else self.requested
 
     def ask_all(self, step: int) -> None:
-        """Agrees with all processes on a stop after the step just done; comes after every step."""
+        """Agrees with all processes whether to stop after the step just done.
+
+        It must be called after every step.
+        """
         if self._has_others:
             self._reached = self._reached or hosts.reached_stop(step)
 
     def _request(self, signum: int, frame: Any) -> None:
         super()._request(signum, frame)
-        # As no log would: a handler of one may be in the middle of a line.
+        # Written directly: the signal may have interrupted a log handler in the middle of a line.
         os.write(2, _STOPPING)
         if self._has_others:
             os.kill(os.getpid(), signal.SIGTERM)

@@ -22,12 +22,12 @@ class Schedule:
     Attributes:
       name: 'constant', 'step' or 'cosine'.
       base_learning_rate: the rate at `reference_batch_size` images a step.
-      reference_batch_size: images.
-      images: that are seen in the whole run.
-      warmup_images: in which the rate rises to its full value.
-      warmup_factor: of the full rate, at step 0.
-      decay_at: for 'step', fractions of the run.
-      decay_factor: by what the rate is multiplied at each of them.
+      reference_batch_size: the images of a step at which the rate is `base_learning_rate`.
+      images: the images seen in the whole run.
+      warmup_images: the images during which the rate rises to its full value.
+      warmup_factor: the rate at step 0, as a fraction of the full rate.
+      decay_at: for 'step', the fractions of the run at which the rate decays.
+      decay_factor: the factor that multiplies the rate at each decay.
 
     Raises:
       ValueError: there is no schedule of that name.
@@ -48,11 +48,11 @@ class Schedule:
             raise ValueError(f"name is {self.name!r}; it must be 'constant', 'step' or 'cosine'.")
 
     def steps(self, batch_size: int) -> int:
-        """The steps of the whole run."""
+        """The number of steps of the whole run."""
         return steps_of(self.images, batch_size)
 
     def learning_rate(self, batch_size: int) -> optax.Schedule:
-        """The rate of every step, counted from 0, for a global batch of that many images."""
+        """The rate of every step, counted from 0, for a global batch of `batch_size` images."""
         peak = self.base_learning_rate * batch_size / self.reference_batch_size
         total, warmup = self.steps(batch_size), steps_of(self.warmup_images, batch_size)
         if self.name == "constant":
@@ -60,7 +60,8 @@ class Schedule:
         elif self.name == "cosine":
             main = optax.cosine_decay_schedule(peak, max(total - warmup, 1))
         else:
-            # Decays of one step, or inside the warm-up and so at its end, are all made.
+            # Several decays may fall on one step: on the same one, or inside the warm-up, which
+            # moves them to its end. All of them apply.
             counts = collections.Counter(
                 max(step - warmup, 0) for step in self.decay_steps(batch_size)
             )
@@ -72,7 +73,7 @@ class Schedule:
         return optax.join_schedules([ramp, main], [warmup])
 
     def warnings(self, batch_size: int) -> list[str]:
-        """A sentence for each decay that has no effect, or comes before the full rate."""
+        """A sentence for each decay that has no effect, or precedes the end of the warm-up."""
         if self.name != "step":
             return []
         total, warmup = self.steps(batch_size), steps_of(self.warmup_images, batch_size)
@@ -92,7 +93,7 @@ class Schedule:
         return found
 
     def describe(self, batch_size: int) -> str:
-        """A sentence on the rate as used with a global batch of that many images."""
+        """A sentence on the rate for a global batch of `batch_size` images."""
         peak = self.base_learning_rate * batch_size / self.reference_batch_size
         line = (
             f"Learning rate: {peak:.4g} (base {self.base_learning_rate:g} x batch "
@@ -109,7 +110,7 @@ class Schedule:
         return f"{line}, times {self.decay_factor:g} at {at}{last:,}."
 
     def decay_steps(self, batch_size: int) -> list[int]:
-        """The first step with each decay of a step schedule."""
+        """The first step after each decay of a step schedule."""
         return [round(self.steps(batch_size) * fraction) for fraction in self.decay_at]
 
 
@@ -119,9 +120,10 @@ def in_images(
     """The fields of a `Schedule`, from lengths that may be given in epochs.
 
     Args:
-      schedule: fields, and `epochs` and `warmup_epochs` in place of `images` and `warmup_images`.
-      images_per_epoch: how many images an epoch has.
-      batch_size: images of a step: lengths in epochs are whole steps.
+      schedule: fields of a `Schedule`; `epochs` and `warmup_epochs` may replace `images` and
+        `warmup_images`.
+      images_per_epoch: the number of images of an epoch.
+      batch_size: the images of a step; lengths in epochs are rounded up to whole steps.
     """
     names = {field.name for field in dataclasses.fields(Schedule)}
     values = {name: value for name, value in schedule.items() if name in names}
@@ -137,19 +139,19 @@ def _counted(count: int, noun: str) -> str:
 
 
 def steps_of(images: int, batch_size: int) -> int:
-    """Steps that see at least `images` images."""
+    """The smallest number of steps that see at least `images` images."""
     return -(-images // batch_size)
 
 
 def decayed_parameters(params: Any, frozen: Any) -> Any:
-    """Mask of the parameters with weight decay: kernels that are trained.
+    """Mask of the parameters with weight decay: the kernels that are not frozen.
 
     Args:
       params: the tree of parameters.
       frozen: tree of bool, True where a parameter is frozen.
 
     Returns:
-      The same tree of bool. Norms and biases are never decayed.
+      A tree of bool like `params`. Norms and biases are never decayed.
     """
 
     def decays(path: tuple[Any, ...], _: Any, is_frozen: bool) -> bool:
@@ -163,16 +165,16 @@ class OptimizerOptions:
     """An optimizer by name.
 
     Attributes:
-      name: 'sgd', with momentum and with the decay in the gradient; 'adamw' (arXiv 1711.05101) or
-        'lion' (arXiv 2302.06675), whose decay is apart from the gradient.
-      momentum: of 'sgd'.
-      betas: decay rates of the two averages of 'adamw' and 'lion'; None: (.9, .999) and (.9, .99),
-        as their authors.
-      weight_decay: of kernels alone; norms, biases and frozen parameters are not decayed.
-      clip_global_norm: largest norm of the whole gradient; None: no clipping.
-      backbone_factor: what the learning rate of the backbone is multiplied by.
-      layer_decay: by what it is multiplied once more for every stage below the heads: the last
-        stage once, the stage before it twice, the stem as often as there are stages and one more.
+      name: 'sgd', with momentum and with weight decay added to the gradient; 'adamw' (arXiv
+        1711.05101) or 'lion' (arXiv 2302.06675), with decoupled weight decay.
+      momentum: the momentum of 'sgd'.
+      betas: the decay rates of the two averages of 'adamw' and 'lion'; None: their authors' values,
+        (.9, .999) and (.9, .99).
+      weight_decay: the weight decay of kernels; norms, biases and frozen parameters have none.
+      clip_global_norm: the largest norm of the whole gradient; None: no clipping.
+      backbone_factor: the factor of the backbone's learning rate.
+      layer_decay: a further factor of the backbone's learning rate, which applies once to the last
+        stage, twice to the stage before it, and to the stem once more than there are stages.
 
     Raises:
       ValueError: there is no optimizer of that name.
@@ -198,12 +200,12 @@ def create_optimizer(
     """The optimizer that options describe.
 
     Args:
-      options: which one.
-      learning_rate: of every step.
-      frozen: tree of bool like the parameters, True where one is frozen.
+      options: the options.
+      learning_rate: the learning rate of every step.
+      frozen: tree of bool like the parameters, True where a parameter is frozen.
 
     Raises:
-      ValueError: the backbone is to have a rate of its own, and there is none.
+      ValueError: the options change the backbone's learning rate, but there is no backbone.
     """
     parts = []
     if options.clip_global_norm is not None:
@@ -237,12 +239,12 @@ def rate_factors(params: Any, backbone_factor: float, layer_decay: float) -> Any
 
     Args:
       params: a tree like the parameters.
-      backbone_factor: as `OptimizerOptions`.
-      layer_decay: as `OptimizerOptions`.
+      backbone_factor: as in `OptimizerOptions`.
+      layer_decay: as in `OptimizerOptions`.
 
     Returns:
-      The same tree of float. The modules of a backbone that are called 'pyramid...' learn as what
-      is above it, which nothing was trained before either.
+      A tree of float like `params`. The modules of a backbone whose names start with 'pyramid' have
+      the factor 1 of the heads, because neither was pretrained.
     """
 
     def stage_of(path: tuple[Any, ...]) -> int | None:
@@ -263,7 +265,7 @@ def rate_factors(params: Any, backbone_factor: float, layer_decay: float) -> Any
 
 
 def _scaled_by(factors: Any) -> optax.GradientTransformation:
-    """Multiplies every update, without a state."""
+    """A stateless transformation that multiplies every update by its factor."""
     return optax.stateless(
         lambda updates, _: jax.tree.map(lambda update, by: update * by, updates, factors)
     )
@@ -273,7 +275,7 @@ def check_optimizer(optimizer: Any) -> None:
     """Checks that an object is an optimizer.
 
     Raises:
-      ConfigError: it is not.
+      ConfigError: the object is not an optax transformation.
     """
     if not (callable(getattr(optimizer, "init", None)) and hasattr(optimizer, "update")):
         raise ConfigError(
@@ -285,11 +287,11 @@ def check_optimizer(optimizer: Any) -> None:
 def with_frozen(
     optimizer: optax.GradientTransformation, frozen: Any
 ) -> optax.GradientTransformation:
-    """A user's own optimizer with frozen parameters, which it does not know of.
+    """A user's optimizer, extended so that it leaves frozen parameters unchanged.
 
     Args:
-      optimizer: the optimizer.
-      frozen: tree of bool like the parameters.
+      optimizer: the optimizer, which does not know of frozen parameters.
+      frozen: tree of bool like the parameters, True where a parameter is frozen.
     """
     if not any(jax.tree.leaves(frozen)):
         return optimizer

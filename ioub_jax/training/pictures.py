@@ -13,7 +13,7 @@ from ioub_jax.data.sources.chosen_images import evenly
 from ioub_jax.data.sources.example import Source, select_objects
 from ioub_jax.data.sources.tiles import whole_of
 
-# More pixels are not seen on a sheet.
+# A sheet cannot show more pixels of an image.
 _SIDES = (480, 480)
 
 
@@ -23,11 +23,11 @@ def detections_sheet(
     """A sheet of images with their ground truth and detections.
 
     Args:
-      source: the images, or tiles of them; images are taken that lie evenly in it, the same at
-        every step.
-      results: the detections in all of them, a COCO result dict each.
-      count: how many images are drawn.
-      title: a line above the sheet.
+      source: the images, or tiles of them. The drawn images are spread evenly over the source and
+        are the same at every step.
+      results: the detections in all images, one COCO result dict each.
+      count: the number of images to draw.
+      title: the line above the sheet.
 
     Returns:
       A JPEG file.
@@ -38,7 +38,7 @@ def detections_sheet(
     for index in evenly(np.arange(len(source)), count).tolist():
         try:
             example = source.load(index, _SIDES)
-        except DataError:  # under `on_error='skip'`, which has told of it
+        except DataError:  # `on_error='skip'` has already reported it
             continue
         image = np.asarray(example.image)
         seen = select_objects(example, ~example.ignored)

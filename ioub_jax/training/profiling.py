@@ -40,7 +40,7 @@ class Profile:
             )
 
     def step(self, number: int) -> jax.profiler.StepTraceAnnotation:
-        """Context of a step, which gives it its name in the trace."""
+        """Context of a step, which names the step in the trace."""
         if self._folder is not None and self._done == FIRST_STEP:
             jax.profiler.start_trace(str(self._folder))
             self._tracing = True
@@ -48,7 +48,7 @@ class Profile:
         return jax.profiler.StepTraceAnnotation("train", step_num=number)
 
     def after(self, result: Any) -> None:
-        """Ends the trace after its last step, once its `result` is there."""
+        """Ends the trace after its last step, once the step's `result` is available."""
         if self._tracing and self._done == FIRST_STEP + STEPS:
             self._stop(result)
 

@@ -22,11 +22,11 @@ class Span:
     """The remaining part of a training.
 
     Attributes:
-      step: from which on.
-      steps: of the whole run.
-      batch_size: images of a step.
-      log_every_steps: how often the metrics are recorded.
-      seconds: that the run has taken so far.
+      step: the number of steps that are done.
+      steps: the number of steps of the whole run.
+      batch_size: the images of a step.
+      log_every_steps: the steps between two records of the metrics.
+      seconds: the seconds that the run has taken so far.
     """
 
     step: int
@@ -39,11 +39,11 @@ class Span:
 class Progress:
     """The progress bar, and the records of `train.jsonl` and `histograms.jsonl`.
 
-    The first step on every canvas compiles: it is in no rate, only in `seconds`.
+    The first step on every canvas compiles. Its time counts in `seconds`, but not in the rates.
 
     Args:
-      span: what is still to be trained.
-      writer: of the records.
+      span: the remaining part of the training.
+      writer: the writer of the records.
     """
 
     def __init__(self, span: Span, writer: records.MetricWriter) -> None:
@@ -75,18 +75,18 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Seconds of the run over all its starts, evaluations and compilations included."""
+        """Seconds of the run over all its starts, including evaluations and compilations."""
         return time.perf_counter() - self._began
 
     @contextlib.contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Adds to the time of 'data', 'checkpoint', 'evaluation' or 'compilation'."""
+        """Context whose time is added to 'data', 'checkpoint', 'evaluation' or 'compilation'."""
         start = time.perf_counter()
         yield
         self._waited[what] += time.perf_counter() - start
 
     def is_first_on(self, canvas: tuple[int, ...]) -> bool:
-        """True if no step of this process was on that canvas yet; logs its compilation then."""
+        """True if no step of this process has used the canvas; also logs the compilation then."""
         if canvas in self._canvases:
             return False
         if hosts.is_first():
@@ -97,7 +97,7 @@ class Progress:
 
     @contextlib.contextmanager
     def first_step(self) -> Iterator[None]:
-        """Leaves a step that compiles out of all rates."""
+        """Context of a step that compiles, which excludes it from all rates."""
         with self.waiting("compilation"):
             yield
         self._first_steps += 1
@@ -110,7 +110,7 @@ class Progress:
                 with self.waiting("data"):
                     batch = next(batches, None)
             except Exception:
-                # A signal to the whole process group ends a worker that is still starting up.
+                # A signal to the whole process group kills workers that are still starting up.
                 if stop.requested:
                     return
                 raise
@@ -119,7 +119,7 @@ class Progress:
             yield batch
 
     def report(self, step: int, on_device: dict[str, jax.Array]) -> None:
-        """Reads a step's metrics, checks that they are finite, and records some of them.
+        """Reads a step's metrics, checks that they are finite, and records those of some steps.
 
         Raises:
           NonFiniteError: a metric is infinite or not a number.
@@ -129,7 +129,7 @@ class Progress:
         self._bar.update(step - self._bar.n)
         if step % self._span.log_every_steps and step != self._span.steps:
             return
-        # Evaluations and compilations stand apart.
+        # Evaluations and compilations do not count in the rates.
         waited = self._waited
         elapsed = time.perf_counter() - self._since
         elapsed -= waited["evaluation"] + waited["compilation"]

@@ -1,4 +1,4 @@
-"""Differences of a resumed run's configuration and data from before."""
+"""Differences between a resumed run and its earlier configuration and data."""
 
 import dataclasses
 import pathlib
@@ -14,7 +14,7 @@ from ioub_jax.training.experiment import Experiment
 from ioub_jax.workdirs import configuration
 
 _DATA = "data.json"
-# Of an evaluation, what leaves its AP as it is.
+# The keys of `evaluation` that do not affect the AP.
 _SAME_AP = {
     "evaluation.every_images",
     "evaluation.every_epochs",
@@ -30,7 +30,7 @@ class Before(NamedTuple):
 
     Attributes:
       config: its configuration as plain dicts; None in a new workdir.
-      data: the fingerprint of its training and validation data, as far as they are recorded.
+      data: the recorded fingerprints of its training and validation data.
     """
 
     config: dict[str, Any] | None
@@ -38,10 +38,10 @@ class Before(NamedTuple):
 
 
 def read(workdir: pathlib.Path) -> Before:
-    """Reads the state of a run's workdir; comes before `configuration.claim_workdir`.
+    """Reads the state of a run's workdir; must be called before `configuration.claim_workdir`.
 
     Raises:
-      ConfigError: a file of it is broken.
+      ConfigError: a file of the workdir is broken.
     """
     recorded = workdir / _DATA
     data = {}
@@ -59,14 +59,14 @@ def read(workdir: pathlib.Path) -> Before:
 
 
 def record_data(workdir: pathlib.Path, data: Mapping[str, Fingerprint]) -> None:
-    """Writes `data.json` of a run that has none: the fingerprints of its initial data."""
+    """Writes the fingerprints of a run's data to `data.json`, unless the file exists."""
     if not (workdir / _DATA).exists():
         values = {split: dataclasses.asdict(found) for split, found in data.items()}
         files.write_json(workdir / _DATA, values, indent=2)
 
 
 def fingerprints(source: Source, validation: Source) -> dict[str, Fingerprint]:
-    """Fingerprints of the training and the validation data, under their names in `data.json`."""
+    """Fingerprints of the training and validation data, by their names in `data.json`."""
     return {"train": fingerprint_of(source), "val": fingerprint_of(validation)}
 
 
@@ -79,10 +79,10 @@ def changes(
     """A sentence for each difference from before; none for a new run.
 
     Args:
-      before: what the workdir held.
-      experiment: with which the run goes on.
-      data: the fingerprints of the data with which it goes on.
-      step: the steps that are done.
+      before: the state of the workdir before.
+      experiment: the experiment with which the run continues.
+      data: the fingerprints of the data with which the run continues.
+      step: the number of steps that are done.
     """
     if before.config is None:
         return []

@@ -33,7 +33,7 @@ def start_state(experiment: Experiment, workdir: pathlib.Path) -> TrainState:
 
 
 def new_state(experiment: Experiment) -> TrainState:
-    """The state of a new run: its initial weights and, if it is to be measured, w_loc.
+    """The state of a new run, with its initial weights and, unless it is configured, its w_loc.
 
     Args:
       experiment: the training.
@@ -52,10 +52,10 @@ def new_state(experiment: Experiment) -> TrainState:
 
 
 def with_w_loc(experiment: Experiment, state: TrainState) -> TrainState:
-    """Sets an unset `w_loc` so that the first batches' localization loss keeps its sum.
+    """Sets an unset `w_loc` so that the localization loss keeps its sum over the first batches.
 
     `w_loc = sum SL1 / sum iou^lambda SL1` (arXiv 1908.05641, section 3.2) over the first
-    `calibration_batches` batches and the initial parameters.
+    `calibration_batches` batches, with the initial parameters.
     """
     if np.isfinite(float(state.w_loc)):
         return state
@@ -66,7 +66,7 @@ def with_w_loc(experiment: Experiment, state: TrainState) -> TrainState:
         for batch in batches:
             sums = measure(state, *detector.on_devices(batch, options.batch_size))
             plain, balanced = plain + float(sums[0]), balanced + float(sums[1])
-    # Without any positive, or where no box overlaps its target yet, there is nothing to keep.
+    # Without positives, or if no box overlaps its target yet, there is no sum to keep.
     w_loc = plain / balanced if balanced > 0 else 1.0
     logger.info("Measured w_loc = %.4f on the first batches.", w_loc)
     value = jax.device_put(jnp.asarray(w_loc, jnp.float32), placement.replicated(detector.mesh))

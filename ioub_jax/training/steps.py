@@ -1,7 +1,8 @@
 """The compiled steps of a training: one for training, one that measures w_loc.
 
-`jax.jit` over a mesh with the one axis `data`: the batch is split over it, the state is on every
-device, and XLA adds the all-reduce. Sums over the batch are written as on one device.
+They use `jax.jit` over a mesh with the single axis `data`. The batch is split over this axis, the
+state is replicated on every device, and XLA inserts the all-reduce. Sums over the batch are written
+as for one device.
 """
 
 import functools
@@ -21,7 +22,7 @@ from ioub_jax.objective import Objective
 from ioub_jax.training import gradients, train_state
 from ioub_jax.training.train_state import TrainState
 
-#: What `rematerialize` can be.
+#: The values of `rematerialize`.
 REMATERIALIZED = ("nothing", "activations", "blocks")
 
 
@@ -30,7 +31,7 @@ def _forward(network: nn.Module, rematerialize: str = "nothing") -> gradients.Fo
     kept = {
         "activations": jax.checkpoint_policies.save_from_both_policies(
             jax.checkpoint_policies.dots_saveable,
-            # It does not see inside of those that have a gradient of ours.
+            # That policy does not see the convolutions whose gradients are custom.
             jax.checkpoint_policies.save_only_these_names(convolutions.ACTIVATION),
         ),
         "blocks": jax.checkpoint_policies.save_only_these_names(layers.BLOCK),
@@ -51,7 +52,7 @@ def _forward(network: nn.Module, rematerialize: str = "nothing") -> gradients.Fo
 def _objective_of(
     detector: Detector, state: TrainState, batch: Batch, anchors: Anchors
 ) -> gradients.ObjectiveOf:
-    """The objective of a batch's predictions."""
+    """The objective as a function of the predictions of a batch."""
 
     def objective_of(predictions: Predictions) -> Objective:
         return detector.objective(predictions, batch, anchors, state.carried)
@@ -73,13 +74,14 @@ def make_train_step(
 
     Args:
       detector: the detector.
-      optimizer: what trains it.
-      learning_rate: of every step, to be told; None: it is not known.
+      optimizer: the optimizer.
+      learning_rate: the learning rate of every step, for the metrics; None: it is unknown.
       mesh: the devices.
-      rematerialize: what the backward pass computes once more instead of keeping it: 'nothing';
-        'activations', what lies between convolutions; 'blocks', all inside of blocks.
-      gradient_accumulation: parts of a batch that go through the network one after another.
-      ema_decay: of the moving average of the variables; None: none.
+      rematerialize: what the backward pass recomputes instead of keeping it in memory: 'nothing';
+        'activations', everything between convolutions; 'blocks', everything inside of blocks.
+      gradient_accumulation: the number of parts of a batch that pass through the network one after
+        another.
+      ema_decay: the decay of the moving average of the variables; None: no average.
     """
     forward = _forward(detector.network, rematerialize)
     gradient_of = gradients.gradient_at_once

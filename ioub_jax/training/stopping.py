@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a request, which a run checks between two steps."""
+"""SIGTERM and Ctrl-C as a request to stop, which a run checks between two steps."""
 
 import signal
 import threading
@@ -6,13 +6,13 @@ from typing import Any, Self
 
 
 class StopSignals:
-    """Context in which SIGTERM and SIGINT ask to stop instead of ending the process.
+    """Context in which SIGTERM and SIGINT request a stop instead of ending the process.
 
     Args:
-      signals: which signals those are.
+      signals: the signals that request a stop.
 
     Attributes:
-      requested: whether a signal came.
+      requested: whether a signal has arrived.
     """
 
     def __init__(self, signals: tuple[int, ...] = (signal.SIGTERM, signal.SIGINT)) -> None:
@@ -26,7 +26,7 @@ class StopSignals:
         self.requested = True
 
     def __enter__(self) -> Self:
-        # Signals belong to the main thread; a notebook's worker thread trains without.
+        # Only the main thread can set handlers; a worker thread of a notebook trains without them.
         if threading.current_thread() is threading.main_thread():
             for signum in self._signals:
                 self._previous[signum] = signal.signal(signum, self._request)

@@ -26,7 +26,7 @@ def lines_at_start(experiment: Experiment) -> list[str]:
       experiment: the training.
 
     Raises:
-      ConfigError: the canvases contradict how images are resized.
+      ConfigError: the canvases do not fit the resizing of images.
     """
     options, source, settings = experiment.options, experiment.source, experiment.settings
     kind = settings.get("data", {}).get("source", type(source).__name__)
@@ -48,12 +48,12 @@ def lines_at_start(experiment: Experiment) -> list[str]:
 
 
 def compared_with_best(evaluation: Evaluation, kept: checkpoints.Checkpoints, step: int) -> str:
-    """Comparison of an evaluation with the best so far, after that was kept.
+    """Comparison of an evaluation with the best so far, after the best checkpoint was updated.
 
     Args:
-      evaluation: one that has a headline.
+      evaluation: an evaluation with a headline.
       kept: the checkpoints.
-      step: of the evaluation.
+      step: the step of the evaluation.
     """
     now = f"{evaluation.headline_key} {_shown(evaluation.headline)} at step {step}"
     if kept.best_step() == step:
@@ -71,13 +71,13 @@ def headline_of(evaluation: Evaluation) -> str:
 def lines_at_end(
     workdir: pathlib.Path, kept: checkpoints.Checkpoints, headline: str, seconds: float
 ) -> list[str]:
-    """Lines on the results of a training, and on the commands that show them.
+    """Lines on the results of a training, and the commands that show them.
 
     Args:
       workdir: the run's folder.
       kept: its checkpoints.
-      headline: the number that picks the best one.
-      seconds: that the run has taken.
+      headline: the name of the number that picks the best checkpoint.
+      seconds: the seconds that the run has taken.
     """
     took = f"Trained in {time_of(seconds)}"
     place, where = kept.best_step(), shlex.quote(str(workdir))
@@ -97,7 +97,7 @@ def lines_at_end(
 
 
 def _shown(number: float | None) -> str:
-    """A number between 0 and 1 as in tables, any other one with its first digits."""
+    """A number between 0 and 1 as in tables, any other number with four significant digits."""
     if number is None:
         return "-"
     return f"{number:.3f}".removeprefix("0") if 0 <= number < 1 else f"{number:.4g}"
@@ -131,7 +131,7 @@ def describe_canvases(loading: Loading, source: Source) -> str:
     """Every canvas and its number of images.
 
     Raises:
-      ConfigError: the canvases contradict how images are resized.
+      ConfigError: the canvases do not fit the resizing of images.
     """
     canvases = loading.canvases
     assigned = loading.resize.assign(source.sizes, canvases)
@@ -144,7 +144,7 @@ def describe_canvases(loading: Loading, source: Source) -> str:
 
 
 def describe_detector(detector: PlacedDetector, model: Mapping[str, Any]) -> Sequence[str]:
-    """Lines on the detector's size and devices; `model` is that part of the configuration."""
+    """Lines on the detector's size and devices; `model` is a part of the configuration."""
     params = detector.abstract_variables["params"]
     frozen = train_state.frozen_parameters(params, model.get("frozen_stages", -1))
     leaves = zip(jax.tree.leaves(params), jax.tree.leaves(frozen), strict=True)

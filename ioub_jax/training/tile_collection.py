@@ -16,11 +16,11 @@ from ioub_jax.tile_merging import Found
 class TileCollector:
     """Collects the detections of tiles, and merges those of an image once they are complete.
 
-    An image of which a tile could not be read is not among `image_ids`.
+    If a tile of an image could not be read, the image is not among `image_ids`.
 
     Args:
       source: all tiles of a data set.
-      options: of the whole image.
+      options: the options for detections in a whole image.
     """
 
     def __init__(self, source: TileSource, options: DetectionOptions) -> None:
@@ -50,7 +50,10 @@ class TileCollector:
         valid: np.ndarray,
         is_real: np.ndarray,
     ) -> None:
-        """Adds a batch of tiles; arguments and errors as `coco_format.DetectionCollector.add`."""
+        """Adds the detections of a batch of tiles.
+
+        Arguments and errors are those of `coco_format.DetectionCollector.add`.
+        """
         rows = zip(image_ids, boxes, scores, labels, valid, is_real, strict=True)
         for identity, of_boxes, of_scores, of_labels, there, real in rows:
             if not real:
@@ -86,8 +89,8 @@ class TileCollector:
         )
 
 
-#: What gathers the detections of an evaluation: `add` takes those of a batch, and `results` and
-#: `image_ids` are of the images of which all was seen.
+#: Collects the detections of an evaluation: `add` takes those of a batch, and `results` and
+#: `image_ids` cover the images that are complete.
 Collector = coco_format.DetectionCollector | TileCollector
 
 
@@ -96,7 +99,7 @@ def collector_of(source: Source, detector: PlacedDetector) -> Collector:
 
     Args:
       source: the data set.
-      detector: what detects; what of the candidates it tells is told of an image's tiles together.
+      detector: the detector; its options apply to the merged detections of an image's tiles.
     """
     if isinstance(source, TileSource):
         return TileCollector(source, detector.detector.options)

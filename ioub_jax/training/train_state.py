@@ -12,21 +12,22 @@ import optax
 from ioub_jax.detectors import Carried
 from ioub_jax.models import layers
 
-# Detectron2's start of its moving average of positives.
+# The initial value of Detectron2's moving average of positives.
 _MOVING_AVERAGE_START = 100.0
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Everything that a checkpoint needs to resume bit for bit.
+    """Everything that a checkpoint needs to resume a run bit for bit.
 
     Attributes:
-      step: int32 scalar, steps done; with the seed it fixes data and random keys.
+      step: int32 scalar, the number of steps done; with the seed it fixes data and random keys.
       params: float32 parameters.
       batch_stats: running statistics of the batch norms.
       opt_state: the optimizer's state.
-      w_loc: float32 scalar, the constant of the localization loss; not a number until measured.
+      w_loc: float32 scalar, the constant of the localization loss; NaN until it is measured.
       moving_average: float32 scalar, moving average of the positives of a global batch.
-      loss_state: float32 scalars that a loss carries, by name; `{}` for most.
+      loss_state: float32 scalars that a loss carries from step to step, by name; `{}` for most
+        losses.
       ema: exponential moving average of `variables`; `{}` without one.
     """
 
@@ -61,11 +62,11 @@ def create_state(
     """The state before the first step: a pure function of its arguments.
 
     Args:
-      variables: the initial ones of the model.
-      optimizer: what trains them.
-      w_loc: the configured constant, not a number where it is to be measured.
-      has_ema: whether an average of the variables is kept.
-      loss_state: the initial one of the objective.
+      variables: the initial variables of the model.
+      optimizer: the optimizer.
+      w_loc: the configured constant; NaN if it is to be measured.
+      has_ema: whether a moving average of the variables is kept.
+      loss_state: the initial loss state of the objective.
     """
     params = variables["params"]
     state = TrainState(
@@ -79,24 +80,27 @@ def create_state(
     )
     if not has_ema:
         return state
-    # Zeros, which the first step forgets: what it starts from may be replaced by trained weights.
+    # The average starts from zeros, which the first step discards: pretrained weights may still
+    # replace these variables.
     return state.replace(ema=jax.tree.map(jnp.zeros_like, state.variables))
 
 
 def with_average(state: TrainState, decay: float) -> TrainState:
     """The state after a step, with its variables added to the moving average.
 
-    `ema = d ema + (1 - d) variables` with `d = min(decay, t / (t + 9))` after step t + 1: the first
-    step replaces the average, and the first hundreds are not held back by the initial weights, as
-    in TensorFlow's `ExponentialMovingAverage` with `num_updates`, whose d is (1 + t) / (10 + t).
+    `ema = d ema + (1 - d) variables` with `d = min(decay, t / (t + 9))` after step t + 1. The first
+    step replaces the average, and the initial weights do not hold back the first hundreds of steps.
+    TensorFlow's `ExponentialMovingAverage` with `num_updates` is similar, with a d of
+    (1 + t) / (10 + t).
 
     Args:
-      state: after a step.
+      state: the state after a step, whose moving average is not updated yet.
       decay: d in the long run, such as .999.
     """
     done = jnp.asarray(state.step - 1, jnp.float32)
     share = 1.0 - jnp.minimum(decay, done / (done + 9.0))
-    # In this form what does not change, as frozen parameters, is its own average to the bit.
+    # In this form a value that does not change, such as a frozen parameter, equals its average
+    # exactly.
     ema = jax.tree.map(
         lambda average, value: average + share * (value - average), state.ema, state.variables
     )
@@ -108,7 +112,7 @@ def frozen_parameters(params: Any, frozen_stages: int) -> Any:
 
     Args:
       params: a tree like the parameters.
-      frozen_stages: as `models.layers.is_frozen`.
+      frozen_stages: as for `models.layers.is_frozen`.
     """
 
     def frozen(path: tuple[Any, ...], _: Any) -> bool:

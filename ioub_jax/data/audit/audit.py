@@ -1,4 +1,4 @@
-"""Audit of a whole data set: reads it and finds all of its faults."""
+"""Audit of a whole data set, which reads it and finds all of its faults."""
 
 import dataclasses
 
@@ -31,11 +31,11 @@ class OpenedData:
     """A data set that could be opened.
 
     Attributes:
-      source: it, with its images without objects and without what is broken.
+      source: the data set, including images without objects, without the broken parts.
       annotations: all of its objects.
-      statistics: what it has.
-      learned: what of it is learned.
-      tiles: the objects of the tiles that its images are cut into; None where they are not.
+      statistics: its counts and histograms.
+      learned: the boxes and images that are learned.
+      tiles: the objects of the tiles that its images are cut into; None without tiling.
     """
 
     source: Source
@@ -46,7 +46,7 @@ class OpenedData:
 
     @property
     def seen(self) -> Annotations:
-        """The objects that the network is given: those of tiles, or of whole images."""
+        """The objects that the network sees: those of the tiles, or those of whole images."""
         return self.annotations if self.tiles is None else self.tiles
 
 
@@ -55,8 +55,8 @@ class Audit:
     """Result of an audit.
 
     Attributes:
-      findings: those that must be fixed first.
-      data: None if the data set could not be opened at all.
+      findings: the findings; those that must be fixed come first.
+      data: the data set; None if it could not be opened.
     """
 
     findings: tuple[Finding, ...]
@@ -73,15 +73,15 @@ class Use:
     """Purpose of a data set, and how it is loaded.
 
     Attributes:
-      split: 'train', 'val' or 'test': only training needs boxes.
+      split: 'train', 'val' or 'test'; only training needs boxes.
       origin: where the data set comes from.
       rules: which boxes and images are learned.
-      on_error: what is done with what is broken: 'raise' or 'skip'.
-      max_boxes: ground-truth slots of an image; None where those of its tiles are looked at.
-      max_detections: how many detections of an image are kept.
+      on_error: the treatment of broken parts: 'raise' or 'skip'.
+      max_boxes: the ground-truth slots of an image; None if the slots of tiles are checked instead.
+      max_detections: the number of detections of an image that are kept.
       is_for_coco: whether COCO's AP is computed.
       allow_empty_classes: whether classes may lack boxes.
-      coco_detections: how many detections of a class in an image COCO's AP counts.
+      coco_detections: the number of detections of a class in an image that COCO's AP counts.
     """
 
     split: str
@@ -96,7 +96,7 @@ class Use:
 
 
 def unopened(error: DataError) -> Audit:
-    """The audit of a data set that cannot be opened at all."""
+    """The audit of a data set that cannot be opened."""
     problem = Problem(error.kind, str(error))
     return Audit(tuple(group_problems([problem], must_be_fixed=True)), None)
 
@@ -104,16 +104,16 @@ def unopened(error: DataError) -> Audit:
 def audit_data_set(source: Source, use: Use, *, decode: bool = False) -> Audit:
     """Checks the annotations of a split and the header of every image, without decoding.
 
-    **What must be fixed** is what this very training would stop at, or would learn wrong boxes
-    from: under `on_error='raise'` every broken file, box and id; under
-    `on_error='skip'` those are worth knowing, since they are left out. A near-certain mistake of
-    the format, a file that cannot be opened at all, training data without a box to learn and,
-    unless `allow_empty_classes` is set, a class without one must be fixed either way. What reading
-    puts right, such as a box that sticks out of its image, is worth knowing.
+    A finding **must be fixed** if the training described by `use` would stop at it, or would learn
+    wrong boxes from it. Under `on_error='raise'` this includes every broken file, box and id; under
+    `on_error='skip'` these are worth knowing, since they are left out. The following must be fixed
+    in either case: a near-certain mistake of the format, a file that cannot be opened, training
+    data without a box to learn and, unless `allow_empty_classes` is set, a class without one.
+    Mistakes that reading corrects, such as a box that extends beyond its image, are worth knowing.
 
     Args:
       source: the data set, opened with `on_error='skip'`.
-      use: what it is to be used for.
+      use: the purpose of the data set.
       decode: whether to decode every image.
 
     Returns:
@@ -125,12 +125,12 @@ def audit_data_set(source: Source, use: Use, *, decode: bool = False) -> Audit:
     header_problems, about_images = check_headers(source)
     problems += header_problems
     if decode:
-        # What its header gave away needs no second sentence.
+        # An image with a broken header needs no second sentence.
         known = {problem.sentence.split(": ")[0] for problem in header_problems}
         decoded, values = decode_all(source)
         problems += [p for p in decoded if p.sentence.split(": ")[0] not in known]
         about_images += values
-    if not raises:  # what is done already is no advice
+    if not raises:  # the sentence's advice is to skip the image, which already happens
         problems = [dataclasses.replace(problem, sentence=str(problem)) for problem in problems]
     findings = [
         *_format_mistakes(source, use.origin),
@@ -158,7 +158,7 @@ def _read(source: Source, rules: Rules) -> OpenedData:
 
 
 def pixels_line(source: Source) -> str | None:
-    """The reading of VOC's pixels and its reason, in one line; None for data without XMLs."""
+    """A line on how VOC's pixels are read, and why; None for data without XMLs."""
     if not isinstance(source, VocSource):
         return None
     decision = decide(source.evidence)
@@ -191,7 +191,7 @@ def _format_mistakes(source: Source, origin: unlearned.Origin) -> list[Finding]:
 
 
 def _nothing_learned(data: OpenedData, use: Use) -> list[Finding]:
-    """Findings on data, or classes, without a box to learn; evaluation may lack either."""
+    """Findings on data or classes without a box to learn, which only training requires."""
     classes = data.statistics.classes
     learned = data.learned
     trains = use.split == "train"
@@ -229,7 +229,7 @@ def _too_many_objects(data: OpenedData, max_boxes: int | None) -> list[Finding]:
 
 
 def _worth_knowing(data: OpenedData) -> list[Finding]:
-    """Findings worth knowing: changes by reading, odd areas, repeated boxes, empty images."""
+    """Findings worth knowing: corrections by reading, odd areas, repeated boxes, empty images."""
     findings = [
         Finding(change, False, count)
         for change, count in data.source.census.changes.items()

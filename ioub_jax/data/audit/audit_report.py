@@ -11,10 +11,10 @@ from ioub_jax.data.audit.statistics import Histogram, Statistics
 from ioub_jax.data.sources.learned import ClassCount, Learned
 from ioub_jax.printing import printable
 
-_SENTENCES = 3  # of each finding in the text; the JSON has all
-_CLASSES = 100  # rows of the table of classes
-_BAR = 30  # characters
-# Of the table of classes.
+_SENTENCES = 3  # number of sentences of a finding in the text; the JSON has all of them
+_CLASSES = 100  # number of rows in the table of classes
+_BAR = 30  # length of the longest bar in characters
+# Column titles of the table of classes, by attribute of `ClassCount`.
 _COLUMNS = {
     "boxes": "boxes",
     "usable": "usable",
@@ -28,7 +28,7 @@ _ALWAYS = ("boxes", "usable", "images")
 
 
 def to_json(audit: Audit) -> dict[str, Any]:
-    """The audit for `json`: all findings with all sentences, and the statistics."""
+    """The audit for `json`: all findings with all of their sentences, and the statistics."""
     return {
         "must_be_fixed": audit.must_be_fixed,
         "findings": [
@@ -41,7 +41,10 @@ def to_json(audit: Audit) -> dict[str, Any]:
 
 
 def _learned_to_json(learned: Learned) -> dict[str, Any]:
-    """The counts of boxes (None where they are drawn) and images; those of classes are above."""
+    """The counts of boxes and images; those of classes are among the statistics.
+
+    The boxes are None if counting them would require drawing every image.
+    """
     return {
         "lines": learned.lines(),
         "boxes": dataclasses.asdict(learned.boxes) if learned.boxes else None,
@@ -71,7 +74,7 @@ def _format_finding(finding: Finding) -> str:
 
 
 def format_statistics(statistics: Statistics) -> str:
-    """The counts, the table of the classes and the histograms."""
+    """The counts, the table of classes and the histograms."""
     counts = [
         f"{statistics.images:,} images, {statistics.empty_images:,} of them without objects",
         f"{statistics.boxes:,} boxes, {statistics.crowds:,} of them crowds, "
@@ -109,7 +112,7 @@ def format_canvases(configured: Canvases, suggested: Sequence[Canvases]) -> str:
 
 
 def _format_classes(classes: Sequence[ClassCount]) -> str:
-    """A row a class, the most frequent first; columns of zeros alone are left out."""
+    """A row for each class, the most frequent first; columns that have only zeros are left out."""
     ordered = sorted(classes, key=lambda entry: -entry.boxes)
     shown = [printable(entry.name) for entry in ordered]
     width = max([len("class"), *map(len, shown)])
@@ -129,7 +132,7 @@ def _format_classes(classes: Sequence[ClassCount]) -> str:
 
 
 def _format_histogram(title: str, histogram: Histogram, *, whole: bool = False) -> str:
-    """A bar a bin; empty bins at both ends are left out."""
+    """A bar for each bin; empty bins at both ends are left out."""
     filled = [position for position, count in enumerate(histogram.counts) if count]
     if not filled:
         return f"{title}: none"

@@ -16,17 +16,18 @@ def find_dense_images(
     is_for_coco: bool,
     counted: int = 100,
 ) -> list[Finding]:
-    """Finds images whose objects cannot all be found, or not all be counted as found.
+    """Finds images with more objects than can be detected, or than COCO's AP can count.
 
     Args:
       source: the data set.
       annotations: all of its objects.
-      max_detections: how many detections of an image are kept, of all classes together.
+      max_detections: the number of detections of an image that are kept, over all classes.
       is_for_coco: whether COCO's AP is computed.
-      counted: detections of a class in an image that it counts (pycocotools' `maxDets`).
+      counted: the number of detections of a class in an image that COCO's AP counts (pycocotools'
+        `maxDets`).
 
     Returns:
-      a finding for each of the two limits that some image exceeds.
+      a finding for each of the two limits that an image exceeds.
     """
     images, labels, counts = _count_by_class(annotations, len(source.classes))
     findings = []
@@ -62,9 +63,9 @@ def find_dense_images(
 def _count_by_class(
     annotations: Annotations, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """int64 `[k]` each: images and classes that occur together, and their numbers of objects.
+    """Images and classes that occur together, and their numbers of objects, each int64 `[k]`.
 
-    Crowds and regions to ignore are no objects.
+    Crowds and regions to ignore do not count as objects.
     """
     images = np.repeat(np.arange(len(annotations)), annotations.counts)
     objects = ~annotations.crowd & ~annotations.ignored

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ioub_jax.data.checks import CHANGES, KINDS, Problem
 
-#: What an audit can find: besides problems and changes that, with the heading of each.
+#: The headings of all kinds of findings: problems, corrections, and what only an audit finds.
 HEADINGS = (
     KINDS
     | CHANGES
@@ -38,9 +38,9 @@ class Finding:
       kind: a key of `HEADINGS`.
       must_be_fixed: whether training with this configuration would stop, or learn from wrong
         boxes.
-      count: how many there are.
-      advice: one sentence about all of them, or ''.
-      sentences: a sentence for each, or none where the count says it all.
+      count: the number of cases.
+      advice: one sentence about all cases, or ''.
+      sentences: a sentence for each case, or none if the count suffices.
     """
 
     kind: str
@@ -56,7 +56,7 @@ class Finding:
 
 
 def group_problems(problems: Iterable[Problem], must_be_fixed: bool) -> list[Finding]:
-    """One finding for each kind, in the order of `HEADINGS`; a repeated problem counts once."""
+    """Findings by kind, in the order of `HEADINGS`; a repeated problem counts once."""
     by_kind: dict[str, dict[str, int]] = collections.defaultdict(dict)
     for problem in problems:
         by_kind[problem.kind][problem.sentence] = problem.count

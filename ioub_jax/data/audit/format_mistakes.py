@@ -1,8 +1,7 @@
-"""Mistakes of format that a data set's numbers reveal, explained as a colleague would.
+"""Mistakes of format that a data set's numbers reveal, each explained in a sentence.
 
-Every rule asks for evidence on both sides: that the numbers cannot be what their format says, and
-that they are just what another format would have. A data set that is merely careless has the first
-and not the second.
+Every rule requires two kinds of evidence: that the numbers contradict their format, and that they
+agree with another format. The numbers of a data set that is merely careless do only the former.
 """
 
 import dataclasses
@@ -12,18 +11,20 @@ import numpy as np
 from ioub_jax.data.audit.written_boxes import WrittenBoxes
 from ioub_jax.data.sources.voc_pixels import Evidence, decide
 
-# Fewer different boxes than this prove nothing: one drawing in every image is one box.
+# Fewer different boxes than this prove nothing: the same box drawn in every image counts once.
 _FEWEST_BOXES = 5
-# Boxes drawn from the lower right corner look like others by chance, if they are few.
+# A few boxes drawn from the lower right corner can look like another layout by chance.
 _FEWEST_CORNERS = 12
-# So improbable must it be that boxes in pixels lie where per cent do.
+# Numbers are percentages only if boxes in pixels would lie in their range with at most this
+# probability.
 _CHANCE = 1e-6
-# A layout is refuted if at least this share of the boxes leaves the image under it, and three of
-# them; another explains the numbers if nearly all stay inside under that.
+# A layout is refuted if under it at least this share of the boxes, and at least three, leave their
+# image. Another layout explains the numbers if under it nearly all boxes stay inside.
 _REFUTED, _EXPLAINED, _FEWEST_REFUTED = 0.03, 0.99, 3
-# So many boxes begin at 1 only where nothing can begin at 0.
+# This many boxes begin at 1 only if none can begin at 0.
 _FEWEST_ONES = 20
-# A box may leave its image by this many pixels or this share of its side: rounding and slips.
+# A box may exceed its image by this many pixels or this share of its side, because of rounding and
+# small slips.
 _SLACK_PIXELS, _SLACK_SHARE = 2.0, 0.01
 
 _LAYOUTS = {
@@ -52,12 +53,12 @@ _CONVERSIONS = {
 def find_format_mistakes(
     written: WrittenBoxes, pixels: str | None = None, evidence: Evidence | None = None
 ) -> list[str]:
-    """Looks for near-certain mistakes of the format.
+    """Finds near-certain mistakes of the format.
 
     Args:
       written: the numbers of the annotation file.
-      pixels: how VOC's pixels are read; None for a format that has no such question.
-      evidence: what the XMLs tell of that.
+      pixels: how VOC's pixels are read; None for other formats.
+      evidence: the evidence of the XMLs for VOC's pixel convention; None for other formats.
 
     Returns:
       a sentence for each mistake.
@@ -70,19 +71,19 @@ def find_format_mistakes(
 
 
 def find_share_mistakes(written: WrittenBoxes) -> list[str]:
-    """As `find_format_mistakes`, for numbers that are shares of the image's sides (YOLO)."""
+    """Finds mistakes like `find_format_mistakes`, in shares of the image's sides (YOLO)."""
     mistake = _layout(_distinct(written), unit=True)
     return [mistake] if mistake else []
 
 
 def _distinct(written: WrittenBoxes) -> WrittenBoxes:
-    """Each box once, of all images of a size."""
+    """Each different box once among all images of the same size."""
     rows = np.unique(np.hstack([written.boxes, written.sizes]), axis=0)
     return dataclasses.replace(written, boxes=rows[:, :4], sizes=rows[:, 4:])
 
 
 def _corners(boxes: np.ndarray, layout: str) -> np.ndarray:
-    """`[m, 4]` xyxy of boxes in one of the layouts."""
+    """`[m, 4]` xyxy of boxes in the given layout."""
     first, second = boxes[:, :2], boxes[:, 2:]
     if layout == "xyxy":
         return boxes
@@ -93,9 +94,9 @@ def _corners(boxes: np.ndarray, layout: str) -> np.ndarray:
 
 
 def _inside(written: WrittenBoxes, layout: str, unit: bool = False) -> np.ndarray:
-    """True where a box has an area and is inside its image, bool `[m]`, under a layout.
+    """Whether each box, read in a layout, has an area and is inside its image: bool `[m]`.
 
-    With `unit`, images are 1 high and 1 wide.
+    With `unit`, images have height 1 and width 1.
     """
     boxes = _corners(written.boxes, layout)
     size = np.ones((1, 2)) if unit else written.sizes[:, ::-1]
@@ -107,9 +108,12 @@ def _inside(written: WrittenBoxes, layout: str, unit: bool = False) -> np.ndarra
 
 
 def _better_layout(written: WrittenBoxes, unit: bool) -> tuple[str, float] | None:
-    """The layout that explains the numbers if their format's cannot, and the share that refutes."""
+    """The layout that explains the numbers, and the share of boxes that refutes their format's.
+
+    None if the layout of the format is not refuted, or if no other layout explains the numbers.
+    """
     outside = ~_inside(written, written.layout, unit)
-    # A box without area is an accident of its own and refutes no layout.
+    # A box without area is a different mistake and refutes no layout.
     outside &= (written.boxes[:, 2:] > 0).all(axis=1)
     if outside.sum() < max(_FEWEST_REFUTED, _REFUTED * len(outside)):
         return None
@@ -141,7 +145,7 @@ _FAULTS = {
 
 
 def _normalised(written: WrittenBoxes) -> str | None:
-    """A sentence on numbers from 0 to 1 in images of many pixels; real boxes so small are rare."""
+    """A sentence on numbers from 0 to 1 in images of many pixels, where such boxes are rare."""
     boxes = written.boxes
     if len(boxes) < _FEWEST_BOXES or written.sizes.min() < 8:
         return None
@@ -161,9 +165,9 @@ def _normalised(written: WrittenBoxes) -> str | None:
 
 
 def _per_cent(written: WrittenBoxes) -> str | None:
-    """A sentence on fractions from 0 to 100 in images of many more pixels, as Label Studio's.
+    """A sentence on percentages from 0 to 100 in images of many more pixels, as in Label Studio.
 
-    Boxes in pixels might all lie in the upper left 100 x 100 by chance, but not so many.
+    A few boxes in pixels might all lie in the upper left 100 x 100 by chance, but not many.
     """
     boxes, areas = written.boxes, written.sizes.prod(axis=1)
     if len(boxes) < _FEWEST_BOXES or boxes.max() > 100.5 or boxes.min() < -0.5:
@@ -190,7 +194,7 @@ def _per_cent(written: WrittenBoxes) -> str | None:
 
 
 def _categories(written: WrittenBoxes) -> str | None:
-    """A sentence on category ids that are off by one, or positions in the list of categories."""
+    """A sentence on category ids that are off by one, or are positions in the category list."""
     used, listed = written.used_categories, written.listed_categories
     if not used or not listed or used <= listed:
         return None
@@ -233,11 +237,11 @@ def _first_pixel(pixels: str, evidence: Evidence) -> str | None:
 
 
 def find_pixel_doubts(pixels: str, evidence: Evidence) -> list[str]:
-    """Signs that VOC's corners use another pixel convention: no proof, but off by a pixel.
+    """Finds signs, but no proof, that VOC's corners use another pixel convention.
 
     Args:
-      pixels: how they are read.
-      evidence: what the XMLs tell of that.
+      pixels: how VOC's pixels are read.
+      evidence: the evidence of the XMLs for the pixel convention.
 
     Returns:
       a sentence for each doubt.

@@ -38,7 +38,7 @@ _APPLIED = (
     "refer to the upright images. Draw these images with their boxes; if the boxes are beside the "
     "objects, set it to 'ignore'."
 )
-# Below this share of the values that there could be, a data set is called nearly black.
+# Images are nearly black if their largest value is below this share of the possible values.
 _DARK = 0.1
 
 
@@ -55,10 +55,10 @@ class _Values:
     """Values from decoding an image.
 
     Attributes:
-      problem: why training could not read it.
-      low: its smallest value; of a 16-bit image whatever the bit depth.
-      high: its largest.
-      deep: whether it has more than 8 bits a channel.
+      problem: the reason why training could not read the image; None if it could.
+      low: the smallest value; that of a 16-bit image does not depend on the bit depth.
+      high: the largest value, in the same scale; -1 if it is unknown.
+      deep: whether the image has more than 8 bits per channel.
     """
 
     problem: Problem | None = None
@@ -71,10 +71,10 @@ def check_headers(source: Source) -> tuple[list[Problem], list[Finding]]:
     """Compares the header of every image file with the annotations, without decoding.
 
     Args:
-      source: the data set; one that is not made of files has no headers to check.
+      source: the data set; nothing is checked if its images are not files.
 
     Returns:
-      a problem for every file that is no image or has another size than its annotation, and a
+      a problem for every file that is not an image or whose size differs from its annotation, and a
       finding about the images with an EXIF orientation, if there are any.
     """
     if not isinstance(source, FileSource):
@@ -111,15 +111,15 @@ def decode_all(source: Source) -> tuple[list[Problem], list[Finding]]:
       source: the data set.
 
     Returns:
-      a problem for every image that training could not read, and what is worth knowing of the
-      values: what those of 16-bit images span, and where all are nearly black.
+      a problem for every image that training could not read, and findings about the values: the
+      range of 16-bit images, and whether all images are nearly black.
     """
 
     def decode(index: int) -> _Values:
         try:
             image = source[index].image
         except DataError as error:
-            # Of an image beyond the bit depth, what it has is worth knowing all the more.
+            # The values of an image that exceeds the bit depth are of particular interest.
             found = _deep_values(source, index) if error.kind == "bit_depth" else _Values()
             return dataclasses.replace(found, problem=Problem(error.kind, str(error)))
         assert image is not None
@@ -132,7 +132,7 @@ def decode_all(source: Source) -> tuple[list[Problem], list[Finding]]:
 
 
 def _deep_values(source: Source, index: int) -> _Values:
-    """The span of values of a 16-bit image; nothing for other images."""
+    """The range of values of a 16-bit image; no values for other images."""
     if not isinstance(source, AnnotatedImages):
         return _Values()
     with source.open_image(index) as file:
@@ -172,12 +172,15 @@ def _describe_values(source: Source, values: list[_Values]) -> list[Finding]:
 
 
 def _in_threads(function: Any, items: Any, description: str) -> Iterator[Any]:
-    """`function` of every item, in order; reading and decoding release the interpreter's lock."""
+    """Applies `function` to every item in threads, and yields the results in order.
+
+    Threads help because reading and decoding release the interpreter's lock.
+    """
     with (
         futures.ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as threads,
         warnings.catch_warnings(),
     ):
-        # PIL warns of large images and of odd metadata; neither hinders training.
+        # PIL warns about large images and odd metadata, neither of which prevents training.
         warnings.simplefilter("ignore")
         yield from progress(threads.map(function, items), description, len(items))
 
@@ -195,13 +198,13 @@ def _read_header(path: str, channels: int) -> _Stored | Problem:
                 if bands not in (0, channels):
                     error = wrong_count(path, bands, channels, _SKIP)
                     return Problem(error.kind, str(error))
-                if header.size is not None:  # Pillow opens a TIFF of bands it knows alone
+                if header.size is not None:  # Pillow opens only TIFFs whose bands it knows
                     return _Stored(header.size, read_orientation(file))
             image = open_with_pillow(file)
             return _Stored((image.height, image.width), orientation_of(image))
     except FileNotFoundError:
         return Problem("missing_image", f"{path}: is missing; restore the file.")
-    # PIL raises whatever its plugins do: SyntaxError, ValueError, struct.error.
+    # PIL passes on whatever its plugins raise: SyntaxError, ValueError, struct.error.
     except Exception as error:
         name = pathlib.Path(path).name
         why = str(error).replace(path, name).splitlines()[0] if str(error) else "no reason given"

@@ -9,18 +9,20 @@ from ioub_jax.data.batching import MAX_CANVASES
 from ioub_jax.data.resizing import Resize, Size, padding_share, suggest_canvases
 from ioub_jax.data.sources.annotations import Annotations
 
-# A further canvas is a further compilation; it must save this much padding, as a share of the
-# images' pixels.
+# Every canvas costs a compilation, so another one must save at least this much padding, as a share
+# of the images' pixels.
 _WORTH_A_CANVAS = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
 class ResizedBoxes:
-    """The boxes of m objects at the size the network sees them, crowds left out.
+    """The boxes of m objects at the size at which the network sees them.
+
+    Crowds and regions to ignore are left out.
 
     Attributes:
       objects: int64 `[m]`, positions among all objects of the data set.
-      canvases: int64 `[m]`, positions among the canvases.
+      canvases: int64 `[m]`, the position of each object's canvas among the canvases.
       boxes: float32 `[m, 4]`, xyxy in pixels of the canvas.
     """
 
@@ -35,7 +37,7 @@ class Canvases:
 
     Attributes:
       canvases: height and width of each.
-      padding_share: pixels of padding over pixels of image.
+      padding_share: number of padding pixels divided by number of image pixels.
     """
 
     canvases: tuple[Size, ...]
@@ -48,14 +50,14 @@ def resize_boxes(
     """Scales every box as its image is scaled for training, without augmentation.
 
     Args:
-      annotations: of n images.
-      resize: how images are scaled; where a batch draws a factor of that, it is 1 here.
+      annotations: the objects of n images.
+      resize: how images are scaled; the random factor of a batch's size is taken as 1.
       canvases: height and width of each canvas.
 
     Returns:
-      the boxes.
+      the scaled boxes.
     """
-    # As many sizes as there are kinds of images, not as there are images.
+    # Many images share a size, so each different size is computed once.
     sizes, kind = np.unique(annotations.sizes, axis=0, return_inverse=True)
     kind = kind.reshape(-1)
     canvas_of = resize.assign(sizes, canvases)
@@ -81,7 +83,7 @@ def with_padding(sizes: np.ndarray, resize: Resize, canvases: Sequence[Size]) ->
       canvases: height and width of each canvas.
 
     Returns:
-      they and their padding.
+      the canvases and their padding.
     """
     return Canvases(tuple(canvases), padding_share(sizes, canvases, resize))
 
@@ -89,16 +91,17 @@ def with_padding(sizes: np.ndarray, resize: Resize, canvases: Sequence[Size]) ->
 def suggested_canvases(
     sizes: np.ndarray, resize: Resize, canvases: Sequence[Size]
 ) -> list[Canvases]:
-    """Canvases that pad less than the configured ones: as few as possible, more if they help.
+    """Sets of canvases with less padding than the configured ones, from few canvases to many.
 
-    For 'fit' they are those of images whose shorter side becomes the shorter side of the first
-    canvas unless the longer one exceeds its longer side: images are then seen at least as large.
-    A stretched image has no padding, and tiles have the canvas of their size.
+    For the mode 'fit' they suit images whose shorter side is scaled to the shorter side of the
+    first canvas, unless the longer side would then exceed its longer side. Images are then at least
+    as large as before. There are no suggestions for stretched images, which have no padding, and
+    for tiles, whose canvas is their own size.
 
     Args:
       sizes: `[n, 2]`, height and width of each image.
       resize: how images are scaled.
-      canvases: the present ones.
+      canvases: the configured canvases.
 
     Returns:
       sets of canvases, each with less padding than the one before.

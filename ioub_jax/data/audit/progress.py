@@ -1,4 +1,4 @@
-"""Progress bars of loops that take more than a moment."""
+"""Progress bar for loops that take more than a moment."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -9,5 +9,5 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """The items, with a bar on stderr if that is a terminal."""
+    """Yields the items, with a progress bar on stderr if stderr is a terminal."""
     yield from tqdm.tqdm(items, desc=description, total=total, unit="image", disable=None)

@@ -12,7 +12,7 @@ from ioub_jax.data.sources.learned import ClassCount
 
 #: COCO's size classes: the area at which each begins, in square pixels (pycocotools, `areaRng`).
 SIZE_CLASSES = {"small": 0.0, "medium": 32.0**2, "large": 96.0**2}
-# Fewer areas than this prove nothing; others are odd beyond these shares of their box.
+# Fewer areas than this prove nothing; an area is odd outside of these shares of its box.
 _FEWEST_AREAS, _SMALLEST_AREA, _LARGEST_AREA = 5, 0.005, 1.05
 _SIDE_EDGES = (0, 4, 8, 16, 32, 64, 96, 128, 256, 512, 1024, np.inf)
 _ASPECT_EDGES = (0, 1 / 8, 1 / 4, 1 / 2, 1 / 1.25, 1.25, 2, 4, 8, np.inf)
@@ -24,8 +24,8 @@ class Histogram:
     """Counts of values in bins.
 
     Attributes:
-      edges: where each bin begins, and where the last one ends; infinity is None.
-      counts: one a bin; a bin holds its lower edge and not its upper.
+      edges: the lower edge of each bin and the upper edge of the last one; infinity is None.
+      counts: the count of each bin; a bin includes its lower edge but not its upper edge.
     """
 
     edges: tuple[float | None, ...]
@@ -37,21 +37,22 @@ class Statistics:
     """Counts and histograms of a data set; sizes are in pixels of the original images.
 
     Attributes:
-      images: how many.
-      empty_images: images without objects.
-      boxes: how many, crowds included.
-      crowds: boxes that are crowds.
-      difficult: boxes flagged difficult.
-      ignored: regions to ignore, which are no boxes: what was left out lies there.
-      classes: one entry a class, in the order of the labels.
-      size_classes: boxes of each of COCO's size classes, by the annotation's area, as COCO's
-        evaluation counts them; crowds, which it ignores, are left out.
-      boxes_per_image: histogram over images.
-      box_sides: histogram over boxes of the square root of width times height.
-      box_aspects: histogram over boxes with an area of width over height.
-      image_aspects: histogram over images of width over height.
-      image_sizes: the most frequent (height, width, count), at most five.
-      most_boxes: objects of the fullest image.
+      images: number of images.
+      empty_images: number of images without objects.
+      boxes: number of boxes, including crowds.
+      crowds: number of boxes that are crowds.
+      difficult: number of boxes that are flagged difficult.
+      ignored: number of regions to ignore, which do not count as boxes; they cover objects that
+        were left out.
+      classes: an entry for each class, in the order of the labels.
+      size_classes: number of boxes in each of COCO's size classes, by the annotated area, as in
+        COCO's evaluation; crowds, which it ignores, are left out.
+      boxes_per_image: histogram of the number of boxes of an image.
+      box_sides: histogram of the square root of width times height of a box.
+      box_aspects: histogram of width over height of the boxes that have an area.
+      image_aspects: histogram of width over height of an image.
+      image_sizes: (height, width, count) of the most frequent image sizes, at most five.
+      most_boxes: number of objects in the fullest image.
     """
 
     images: int
@@ -74,8 +75,8 @@ def collect_statistics(annotations: Annotations, classes: Sequence[ClassCount]) 
     """Counts the images and objects of a data set.
 
     Args:
-      annotations: of n images.
-      classes: one entry a class, in the order of the labels.
+      annotations: the objects of n images.
+      classes: an entry for each class, in the order of the labels.
 
     Returns:
       the statistics.
@@ -84,7 +85,7 @@ def collect_statistics(annotations: Annotations, classes: Sequence[ClassCount]) 
     annotations = annotations.without_ignored()
     counts = annotations.counts
     sides = annotations.boxes[:, 2:] - annotations.boxes[:, :2]
-    with_area = sides[(sides > 0).all(axis=1)]  # clipping to the image may have left none
+    with_area = sides[(sides > 0).all(axis=1)]  # clipping to the image may have left no area
     sizes, frequency = np.unique(annotations.sizes, axis=0, return_counts=True)
     frequent = np.argsort(-frequency, kind="stable")[:5]
     size_class = size_classes(annotations.area[~annotations.crowd])
@@ -119,7 +120,7 @@ def find_duplicate_boxes(annotations: Annotations) -> np.ndarray:
     """The objects that repeat the box and class of an earlier one in the same image.
 
     Args:
-      annotations: of n images.
+      annotations: the objects of n images.
 
     Returns:
       int64, positions among all objects, in order.
@@ -130,15 +131,16 @@ def find_duplicate_boxes(annotations: Annotations) -> np.ndarray:
 
 
 def find_odd_areas(annotations: Annotations) -> list[Finding]:
-    """Annotated areas that cannot be those of their objects, such as 1 everywhere.
+    """Finds annotated areas that cannot be those of their objects, such as 1 everywhere.
 
-    The area of a mask is at most that of its box and, even of a scratch, no tiny part of it.
+    The area of a mask is at most that of its box, and not a tiny part of it, even for a scratch.
 
     Args:
-      annotations: of n images.
+      annotations: the objects of n images.
 
     Returns:
-      a finding if most areas are odd, or all are one number though boxes differ; else nothing.
+      a finding if most areas are odd, or if all areas are equal although the boxes differ;
+      otherwise no finding.
     """
     objects = ~annotations.crowd & ~annotations.ignored
     boxes, area = annotations.boxes[objects], annotations.area[objects]
@@ -146,7 +148,7 @@ def find_odd_areas(annotations: Annotations) -> list[Finding]:
         return []
     sides = boxes[:, 2:] - boxes[:, :2]
     of_boxes = sides.prod(axis=1)
-    # Rounding may have taken a pixel of each side of the box.
+    # Rounding may have shortened each side of the box by a pixel.
     larger = area > _LARGEST_AREA * (sides + 1).prod(axis=1)
     odd = larger | (area < _SMALLEST_AREA * of_boxes)
     is_constant = np.ptp(area) == 0 and of_boxes.max() > 4 * of_boxes.min()

@@ -3,7 +3,7 @@
 from ioub_jax.data.audit.findings import Finding
 from ioub_jax.data.sources.tiles import TileCounts
 
-# A larger share of boxes that are cut in every tile is worth a finding.
+# There is a finding if more than this share of the boxes is cut in every tile.
 _NOTEWORTHY = 0.01
 
 
@@ -11,11 +11,11 @@ def find_in_tiles(counts: TileCounts, max_boxes: int) -> list[Finding]:
     """Finds boxes that no tile shows whole, and tiles with more objects than slots.
 
     Args:
-      counts: what becomes of the tiles.
-      max_boxes: ground-truth slots of a tile.
+      counts: the counts of objects in the tiles.
+      max_boxes: the ground-truth slots of a tile.
 
     Returns:
-      a finding for each of the two.
+      a finding for each of the two that occurs.
     """
     findings = []
     if counts.cut > _NOTEWORTHY * counts.boxes:
@@ -44,6 +44,6 @@ def find_in_tiles(counts: TileCounts, max_boxes: int) -> list[Finding]:
 
 
 def _size_for(counts: TileCounts) -> int:
-    """The side of a tile, a multiple of 32, whose overlap is as long as the longest box."""
+    """A side of tiles, a multiple of 32, whose overlap is at least as long as the longest box."""
     overlap = max(counts.tiling.overlap, 0.1)
     return int(-(-counts.longest // (32 * overlap))) * 32

@@ -1,4 +1,4 @@
-"""Numbers of an annotation file as written, before a source interprets them."""
+"""Numbers of an annotation file as written, before a data source interprets them."""
 
 import dataclasses
 import json
@@ -22,12 +22,12 @@ class WrittenBoxes:
     """Boxes as written; those that are not four finite numbers in a known image are left out.
 
     Attributes:
-      layout: what their format says the four numbers are: 'xywh' (COCO), 'xyxy' (VOC) or
+      layout: the meaning of the four numbers in their format: 'xywh' (COCO), 'xyxy' (VOC) or
         'cxcywh' (YOLO).
       boxes: float64 `[m, 4]`.
-      sizes: float64 `[m, 2]`, height and width that the file gives the image of each box.
-      used_categories: category ids of the annotations.
-      listed_categories: category ids of the list of categories; both are empty but for COCO.
+      sizes: float64 `[m, 2]`, height and width of the image of each box.
+      used_categories: the category ids of the annotations; empty for formats other than COCO.
+      listed_categories: the ids in the list of categories; empty for formats other than COCO.
     """
 
     layout: str
@@ -41,16 +41,16 @@ def read_coco_boxes(path: pathlib.Path) -> WrittenBoxes:
     """Reads the boxes of an instances JSON that a `CocoSource` has opened before.
 
     Args:
-      path: the JSON.
+      path: the JSON file.
 
     Returns:
-      its boxes.
+      the boxes as written.
     """
     return read_document(path, lambda: json.loads(path.read_bytes()), _read_boxes)
 
 
 class _Annotation(msgspec.Struct, gc=False):
-    """The fields of an annotation that count, if it has their usual types."""
+    """The relevant fields of an annotation, if they have their usual types."""
 
     bbox: tuple[float, float, float, float]
     image_id: int | float | str | None = None
@@ -75,7 +75,8 @@ def _read_boxes(document: Document) -> WrittenBoxes:
             pairs = [(one.get("bbox"), sizes.get(id_of(one.get("image_id")))) for one in entries]
             used.update(id_of(one.get("category_id")) for one in entries)
         else:
-            # An image has several boxes, and 1.0 means what 1 does.
+            # Each image is looked up once, since it may have several boxes; `id_of` makes 1.0 the
+            # same id as 1.
             size_of = {
                 written: sizes.get(id_of(written))
                 for written in {one.image_id for one in annotations}
@@ -98,11 +99,11 @@ def read_voc_boxes(xmls: Sequence[pathlib.Path | None], sizes: np.ndarray) -> Wr
     """Reads the boxes of the XMLs that a `VocSource` has opened before.
 
     Args:
-      xmls: the file of each image, if it has one; one that cannot be read is left out.
-      sizes: int64 `[n, 2]`, height and width of each image: not every XML says it.
+      xmls: the file of each image, or None; files that cannot be read are left out.
+      sizes: int64 `[n, 2]`, height and width of each image, since not every XML states them.
 
     Returns:
-      their boxes.
+      the boxes as written.
     """
     pairs = []
     files = zip(xmls, sizes, strict=True)
@@ -123,11 +124,11 @@ def read_yolo_boxes(label_files: Sequence[pathlib.Path | None], sizes: np.ndarra
     """Reads the boxes, not the polygons, of label files that a `YoloSource` has opened before.
 
     Args:
-      label_files: the file of each image, if it has one; one that cannot be read is left out.
+      label_files: the file of each image, or None; files that cannot be read are left out.
       sizes: int64 `[n, 2]`, height and width of each image.
 
     Returns:
-      their boxes, as shares of the images' sides.
+      the boxes as written, in shares of the images' sides.
     """
     pairs = []
     files = zip(label_files, sizes, strict=True)
