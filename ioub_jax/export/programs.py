@@ -16,6 +16,7 @@ import safetensors.numpy
 from jax import export
 
 from ioub_jax import files, weights
+from ioub_jax.configs.torchvision_models import SSDS
 from ioub_jax.data.batching import padding_colour
 from ioub_jax.errors import ConfigError
 from ioub_jax.export import description, onnx_program
@@ -253,7 +254,8 @@ def write_torchvision_weights(
     weights_file, described = folder / "torchvision.safetensors", folder / "torchvision.json"
     # Some readers ask the metadata whose layout the tensors have, and refuse a file without it.
     files.write_bytes(weights_file, safetensors.numpy.save(there.state_dict, {"format": "pt"}))
-    first = 1 if there.architecture == "ssd300_vgg16" else 0
+    # The first output of torchvision's SSDs is the background.
+    first = int(there.architecture in SSDS)
     content = {
         "model": there.architecture,
         "arguments": {"weights": None, "weights_backbone": None, **there.arguments},

@@ -342,3 +342,10 @@ def test_a_detector_that_torchvision_lacks_is_refused_and_nothing_is_written(det
     ):
         exporting.write_torchvision_weights(detector, tmp_path / "out", name="runs/mine")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_labels_of_an_ssdlite_in_torchvision_count_from_its_background(tmp_path):
+    detector = create(torchvision.get_config("ssdlite320_mobilenet_v3_large"))
+    _, described = exporting.write_torchvision_weights(detector, tmp_path, name="mine")
+    classes = json.loads(described.read_text())["classes"]
+    assert [class_["label"] for class_ in classes] == [1, 2, 3]
