@@ -83,7 +83,7 @@ class Checkpoints:
                 else f"{ap:.3f} is taken from evaluation.jsonl"
             )
             _warn(
-                f"The metadata of the 'best' checkpoint of step {step} in {self._workdir} , which "
+                f"The metadata of the 'best' checkpoint of step {step} in {self._workdir}, which "
                 f"has its AP, is damaged; {taken}."
             )
             return ap
