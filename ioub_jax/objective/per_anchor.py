@@ -104,8 +104,13 @@ def _classification_loss(
         losses.sigmoid_focal_loss, alpha=options.alpha, gamma=options.gamma
     )
     if options.isr_p:
-        entries = focal_loss(sigmoids.logits[..., None], sigmoids.labels)[..., 0]
-        return sum_of_entries(entries, positive.shape[1])
+
+        def of_whole_anchors(sigmoids: Sigmoids) -> jax.Array:
+            entries = focal_loss(sigmoids.logits[..., None], sigmoids.labels)[..., 0]
+            return sum_of_entries(entries, positive.shape[1])
+
+        # Only the logits and labels of the entries are kept for the gradient.
+        return jax.checkpoint(of_whole_anchors)(sigmoids)
     matched = matched_logits(sigmoids, positive.shape[1])
     # Each a detector of one class, and ignored where there is none.
     logits, labels = matched[..., None], jnp.where(positive, 0, -2)
