@@ -64,8 +64,8 @@ class DistanceCodec:
         """The boxes `[..., 4]`, xyxy in pixels."""
         values, anchors = box_ops.align(values, anchors)
         points, strides = self._points_and_strides(anchors)
-        distances = values * strides
-        return jnp.concatenate([points - distances[..., :2], points + distances[..., 2:]], axis=-1)
+        low, high = jnp.split(values * strides, 2, axis=-1)
+        return jnp.concatenate([points - low, points + high], axis=-1)
 
     def _points_and_strides(self, anchors: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Centres `[..., 2]`, and the length of one stride along each side `[..., 4]`, pixels."""

@@ -13,6 +13,7 @@ larger ones). An area below 1e-12 square pixels counts as none.
 import functools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -108,25 +109,53 @@ def divide_or_zero(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
     return jnp.where(divisible, numerator, 0.0) / jnp.where(divisible, denominator, 1.0)
 
 
-def _sides(boxes: jax.Array) -> tuple[jax.Array, jax.Array]:
+class Edges(NamedTuple):
+    """The four edges of boxes, each `[...]`, in pixels."""
+
+    left: jax.Array
+    top: jax.Array
+    right: jax.Array
+    bottom: jax.Array
+
+
+def edges(boxes: jax.Array) -> Edges:
+    """Edges of boxes.
+
+    The gradient of this split is one concatenation. Slices such as `boxes[..., 0]` would each have
+    a padded array of the size of all boxes as their gradient.
+
+    Args:
+      boxes: `[..., 4]` xyxy.
+    """
+    return Edges(*(edge[..., 0] for edge in jnp.split(boxes, 4, axis=-1)))
+
+
+def _sides(of: Edges) -> tuple[jax.Array, jax.Array]:
     """Widths and heights, at least 0."""
-    widths = jnp.maximum(boxes[..., 2] - boxes[..., 0], 0.0)
-    heights = jnp.maximum(boxes[..., 3] - boxes[..., 1], 0.0)
-    return widths, heights
+    return jnp.maximum(of.right - of.left, 0.0), jnp.maximum(of.bottom - of.top, 0.0)
 
 
-def _intersection(first: jax.Array, second: jax.Array) -> jax.Array:
+def _area(of: Edges) -> jax.Array:
+    widths, heights = _sides(of)
+    return widths * heights
+
+
+def _intersection(first: Edges, second: Edges) -> jax.Array:
     """Intersection area of boxes of equal rank; a side is 0 where they do not overlap."""
-    widths = jnp.minimum(first[..., 2], second[..., 2]) - jnp.maximum(first[..., 0], second[..., 0])
-    heights = jnp.minimum(first[..., 3], second[..., 3]) - jnp.maximum(
-        first[..., 1], second[..., 1]
-    )
+    widths = jnp.minimum(first.right, second.right) - jnp.maximum(first.left, second.left)
+    heights = jnp.minimum(first.bottom, second.bottom) - jnp.maximum(first.top, second.top)
     return jnp.maximum(widths, 0.0) * jnp.maximum(heights, 0.0)
 
 
-def _intersection_and_union(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _intersection_and_union(first: Edges, second: Edges) -> tuple[jax.Array, jax.Array]:
     intersection = _intersection(first, second)
-    return intersection, area(first) + area(second) - intersection
+    return intersection, _area(first) + _area(second) - intersection
+
+
+def _pairs_of_edges(boxes: ArrayLike, other_boxes: ArrayLike) -> tuple[Edges, Edges]:
+    """Edges of boxes and of their partners, of one shape and dtype."""
+    first, second = align(boxes, other_boxes)
+    return edges(first), edges(second)
 
 
 def area(boxes: ArrayLike) -> jax.Array:
@@ -139,8 +168,7 @@ def area(boxes: ArrayLike) -> jax.Array:
       `[...]` square pixels.
     """
     (boxes,) = at_least_float32(boxes)
-    widths, heights = _sides(boxes)
-    return widths * heights
+    return _area(edges(boxes))
 
 
 def aligned_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
@@ -153,7 +181,7 @@ def aligned_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
     Returns:
       `[...]` in 0..1; differentiable in both arguments.
     """
-    intersection, union = _intersection_and_union(*align(boxes, other_boxes))
+    intersection, union = _intersection_and_union(*_pairs_of_edges(boxes, other_boxes))
     return divide_or_zero(intersection, union)
 
 
@@ -167,7 +195,8 @@ def pairwise_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
     Returns:
       `[..., N, M]` in 0..1.
     """
-    intersection, union = _intersection_and_union(*for_pairs(boxes, other_boxes))
+    first, second = for_pairs(boxes, other_boxes)
+    intersection, union = _intersection_and_union(edges(first), edges(second))
     return divide_or_zero(intersection, union)
 
 
@@ -181,7 +210,8 @@ def pairwise_intersection(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array
     Returns:
       `[..., N, M]` square pixels.
     """
-    return _intersection(*for_pairs(boxes, other_boxes))
+    first, second = for_pairs(boxes, other_boxes)
+    return _intersection(edges(first), edges(second))
 
 
 def pairwise_intersection_over_first_area(boxes: ArrayLike, regions: ArrayLike) -> jax.Array:
@@ -195,7 +225,7 @@ def pairwise_intersection_over_first_area(boxes: ArrayLike, regions: ArrayLike) 
       `[..., N, M]` in 0..1; 0 for a box with no area.
     """
     first, second = for_pairs(boxes, regions)
-    intersection = _intersection(first, second)
+    intersection = _intersection(edges(first), edges(second))
     return divide_or_zero(intersection, jnp.broadcast_to(area(first), intersection.shape))
 
 
@@ -209,9 +239,9 @@ def hull_penalty(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
     Returns:
       `[...]` in 0..1; differentiable in both arguments.
     """
-    first, second = align(boxes, other_boxes)
+    first, second = _pairs_of_edges(boxes, other_boxes)
     _, union = _intersection_and_union(first, second)
-    hull = area(_hull(first, second))
+    hull = _area(_hull(first, second))
     return divide_or_zero(hull - union, hull)
 
 
@@ -225,9 +255,10 @@ def centre_distance_penalty(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Arr
     Returns:
       `[...]` in 0..1; differentiable in both arguments.
     """
-    first, second = align(boxes, other_boxes)
-    twice_offset = first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]
-    squared_distance = jnp.sum(jnp.square(twice_offset), axis=-1) / 4.0
+    first, second = _pairs_of_edges(boxes, other_boxes)
+    twice_x = first.left + first.right - second.left - second.right
+    twice_y = first.top + first.bottom - second.top - second.bottom
+    squared_distance = (jnp.square(twice_x) + jnp.square(twice_y)) / 4.0
     hull_width, hull_height = _sides(_hull(first, second))
     squared_diagonal = jnp.square(hull_width) + jnp.square(hull_height)
     return divide_or_zero(squared_distance, squared_diagonal)
@@ -248,7 +279,7 @@ def aspect_ratio_penalty(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
       `[...]` from 0; differentiable in both arguments.
     """
     first, second = align(boxes, other_boxes)
-    angle_difference = _aspect_angle(first) - _aspect_angle(second)
+    angle_difference = _aspect_angle(edges(first)) - _aspect_angle(edges(second))
     shape_difference = (4.0 / math.pi**2) * jnp.square(angle_difference)
     dissimilarity = 1.0 - aligned_iou(first, second) + shape_difference
     trade_off = jax.lax.stop_gradient(divide_or_zero(shape_difference, dissimilarity))
@@ -294,23 +325,25 @@ def complete_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
     return distance_iou(boxes, other_boxes) - aspect_ratio_penalty(boxes, other_boxes)
 
 
-def _hull(first: jax.Array, second: jax.Array) -> jax.Array:
+def _hull(first: Edges, second: Edges) -> Edges:
     """The smallest box around each pair, also where corners of one are exchanged."""
-    corners = (first[..., :2], first[..., 2:], second[..., :2], second[..., 2:])
-    low, high = functools.reduce(jnp.minimum, corners), functools.reduce(jnp.maximum, corners)
-    return jnp.concatenate([low, high], axis=-1)
+    x = (first.left, first.right, second.left, second.right)
+    y = (first.top, first.bottom, second.top, second.bottom)
+    low = (functools.reduce(jnp.minimum, x), functools.reduce(jnp.minimum, y))
+    high = (functools.reduce(jnp.maximum, x), functools.reduce(jnp.maximum, y))
+    return Edges(*low, *high)
 
 
-def _aspect_angle(boxes: jax.Array) -> jax.Array:
+def _aspect_angle(of: Edges) -> jax.Array:
     """atan(width / height); 0 for a point, where the angle and its gradient are undefined."""
-    widths, heights = _sides(boxes)
+    widths, heights = _sides(of)
     has_extent = jnp.square(widths) + jnp.square(heights) > _SMALLEST_DENOMINATOR
     return jnp.arctan2(jnp.where(has_extent, widths, 0.0), jnp.where(has_extent, heights, 1.0))
 
 
 def _centres_and_sides(boxes: jax.Array) -> tuple[jax.Array, jax.Array]:
     """`[..., 2]` centres (x, y) and `[..., 2]` sides (width, height), unclipped."""
-    low, high = boxes[..., :2], boxes[..., 2:]
+    low, high = jnp.split(boxes, 2, axis=-1)
     return (low + high) * 0.5, high - low
 
 
@@ -364,8 +397,9 @@ def decode(
     deltas, anchors = align(deltas, anchors)
     deltas = deltas / jnp.broadcast_to(jnp.asarray(weights, deltas.dtype), deltas.shape)
     anchor_centres, anchor_sides = _centres_and_sides(anchors)
-    centres = anchor_centres + deltas[..., :2] * anchor_sides
-    sides = anchor_sides * jnp.exp(jnp.clip(deltas[..., 2:], -max_log_ratio, max_log_ratio))
+    offsets, log_ratios = jnp.split(deltas, 2, axis=-1)
+    centres = anchor_centres + offsets * anchor_sides
+    sides = anchor_sides * jnp.exp(jnp.clip(log_ratios, -max_log_ratio, max_log_ratio))
     return jnp.concatenate([centres - 0.5 * sides, centres + 0.5 * sides], axis=-1)
 
 

@@ -1,3 +1,4 @@
+import functools
 import math
 
 import hypothesis
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from ioub_jax import boxes as box_ops
+from ioub_jax import losses
 
 FAMILY = {
     "iou": box_ops.aligned_iou,
@@ -231,3 +233,29 @@ def test_jit_and_vmap_agree_with_the_plain_call():
     plain = box_ops.pairwise_iou(boxes, boxes)
     np.testing.assert_allclose(jax.jit(box_ops.pairwise_iou)(boxes, boxes), plain, rtol=1e-6)
     np.testing.assert_allclose(jax.vmap(box_ops.pairwise_iou)(boxes, boxes), plain, rtol=1e-6)
+
+
+def test_edges_are_columns():
+    found = box_ops.edges(jnp.array([[1.0, 2.0, 3.0, 5.0], [0.0, 4.0, 6.0, 7.0]]))
+    np.testing.assert_array_equal(found.left, [1.0, 0.0])
+    np.testing.assert_array_equal(found.top, [2.0, 4.0])
+    np.testing.assert_array_equal(found.right, [3.0, 6.0])
+    np.testing.assert_array_equal(found.bottom, [5.0, 7.0])
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        box_ops.generalized_iou,
+        box_ops.complete_iou,
+        box_ops.decode,
+        functools.partial(losses.iou_loss, kind="siou", inner=0.8),
+    ],
+)
+def test_gradients_pad_nothing(measure):
+    # Every slice of boxes would be padded to the size of all boxes: several times the time.
+    first, second = jnp.ones((3, 4)), jnp.ones((3, 4))
+    gradient = jax.grad(lambda each: jnp.sum(measure(each, second)))
+    program = str(jax.make_jaxpr(gradient)(first))
+    assert "concatenate" in program
+    assert " pad" not in program

@@ -77,9 +77,10 @@ def pairs_of(boxes: ArrayLike, target_boxes: ArrayLike) -> BoxPairs:
     )
     # The differences of edges are computed first, because the centres of boxes far from the origin
     # would be rounded.
-    low_x, low_y, high_x, high_y = (boxes[..., i] - targets[..., i] for i in range(4))
-    x = (boxes[..., 0], boxes[..., 2], targets[..., 0], targets[..., 2])
-    y = (boxes[..., 1], boxes[..., 3], targets[..., 1], targets[..., 3])
+    first, second = box_ops.edges(boxes), box_ops.edges(targets)
+    low_x, low_y, high_x, high_y = (a - b for a, b in zip(first, second, strict=True))
+    x = (first.left, first.right, second.left, second.right)
+    y = (first.top, first.bottom, second.top, second.bottom)
     return BoxPairs(
         boxes,
         targets,
@@ -106,7 +107,7 @@ def _extent(edges: tuple[jax.Array, jax.Array, jax.Array, jax.Array]) -> jax.Arr
 
 def scaled(boxes: jax.Array, ratio: float) -> jax.Array:
     """Boxes `[..., 4]` with `ratio` times the sides about the same centres."""
-    low, high = boxes[..., :2], boxes[..., 2:]
+    low, high = jnp.split(boxes, 2, axis=-1)
     grown = (ratio - 1.0) * 0.5 * (high - low)
     return jnp.concatenate([low - grown, high + grown], axis=-1)
 
