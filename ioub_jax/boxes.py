@@ -1,13 +1,13 @@
 """Box arithmetic: areas, the IoU family, the anchor codec and clipping.
 
-Boxes are `[..., 4]` arrays `(xmin, ymin, xmax, ymax)` in absolute pixels, right and bottom edge
-exclusive, so a width is `xmax - xmin` with no `+ 1`. Aligned functions broadcast their arguments
+Boxes are `[..., 4]` arrays `(xmin, ymin, xmax, ymax)` in absolute pixels, with exclusive right and
+bottom edges, so a width is `xmax - xmin` with no `+ 1`. Aligned functions broadcast their arguments
 against each other. Everything is computed in float32, or in float64 when an input is float64;
 bfloat16 and integer inputs are converted first.
 
 A box with no area (`xmax <= xmin` or `ymax <= ymin`) has area 0 and IoU 0 with every box, and all
 gradients stay finite, for coordinates within 1e8 pixels (float32 cannot represent the squares of
-larger ones). An area below 1e-12 square pixels counts as none.
+larger ones). An area below 1e-12 square pixels counts as 0.
 """
 
 import functools
@@ -18,14 +18,14 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-# The gradient of a division squares its denominator: float32 holds the square of 1e-12.
+# The gradient of a division squares its denominator: float32 can represent the square of 1e-12.
 _SMALLEST_DENOMINATOR = 1e-12
-# The least side, in pixels, whose logarithm `encode` takes.
+# The shortest side, in pixels, whose logarithm `encode` takes.
 _SMALLEST_SIDE = 1e-6
 
 
 def at_least_float32(*arrays: ArrayLike) -> list[jax.Array]:
-    """Converts arrays to the one dtype that boxes and losses are computed in.
+    """Converts arrays to the common dtype in which boxes and losses are computed.
 
     Args:
       *arrays: arrays of any shape and any real dtype.
@@ -40,19 +40,19 @@ def at_least_float32(*arrays: ArrayLike) -> list[jax.Array]:
 
 
 def as_int32(labels: ArrayLike, name: str = "labels") -> jax.Array:
-    """Converts labels, or positions of boxes, to the one dtype that they are compared in.
+    """Converts labels, or positions of boxes, to the dtype in which they are compared.
 
-    In their own dtype, perhaps of 8 bits, class 255 could equal -1.
+    In another dtype, such as one of 8 bits, class 255 could equal -1.
 
     Args:
       labels: an array of any shape and any integer dtype.
-      name: name of the argument in errors.
+      name: the name of the argument in errors.
 
     Returns:
       The array, int32.
 
     Raises:
-      TypeError: they are not integers.
+      TypeError: the labels are not integers.
     """
     converted = jnp.asarray(labels)
     if converted.size and not jnp.issubdtype(converted.dtype, jnp.integer):
@@ -64,13 +64,13 @@ def as_int32(labels: ArrayLike, name: str = "labels") -> jax.Array:
 
 
 def align(*boxes: ArrayLike) -> list[jax.Array]:
-    """Gives arrays one dtype and one shape, so that no operation promotes ranks by itself.
+    """Converts arrays to a common dtype and shape, so that no operation promotes ranks implicitly.
 
     Args:
       *boxes: arrays whose shapes broadcast against each other.
 
     Returns:
-      The arrays, all of one shape, float64 if one of them is float64, else float32.
+      The arrays in a common shape, float64 if one of them is float64, else float32.
     """
     converted = at_least_float32(*boxes)
     shape = jnp.broadcast_shapes(*(array.shape for array in converted))
@@ -78,14 +78,14 @@ def align(*boxes: ArrayLike) -> list[jax.Array]:
 
 
 def for_pairs(first: ArrayLike, second: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """Gives boxes the shapes in which every box meets every other box.
+    """Reshapes boxes so that every box is paired with every box of the other array.
 
     Args:
       first: `[..., N, 4]`.
       second: `[..., M, 4]`; missing leading dimensions are added.
 
     Returns:
-      `first` as `[..., N, 1, 4]` and `second` as `[..., 1, M, 4]`, of equal rank and one dtype.
+      `first` as `[..., N, 1, 4]` and `second` as `[..., 1, M, 4]`, with equal rank and dtype.
     """
     first, second = at_least_float32(first, second)
     rank = max(first.ndim, second.ndim)
@@ -95,7 +95,7 @@ def for_pairs(first: ArrayLike, second: ArrayLike) -> tuple[jax.Array, jax.Array
 
 
 def divide_or_zero(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
-    """Divides; 0 with gradient 0 where the (non-negative) denominator is practically 0.
+    """Quotient, or 0 with gradient 0 where the (non-negative) denominator is practically 0.
 
     Args:
       numerator: `[...]`.
@@ -109,14 +109,14 @@ def divide_or_zero(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
 
 
 def _sides(boxes: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Widths and heights, at least 0."""
+    """Returns the widths and heights, at least 0."""
     widths = jnp.maximum(boxes[..., 2] - boxes[..., 0], 0.0)
     heights = jnp.maximum(boxes[..., 3] - boxes[..., 1], 0.0)
     return widths, heights
 
 
 def _intersection(first: jax.Array, second: jax.Array) -> jax.Array:
-    """Intersection area of boxes of equal rank; a side is 0 where they do not overlap."""
+    """Returns the intersection area of boxes of equal rank; 0 if they do not overlap."""
     widths = jnp.minimum(first[..., 2], second[..., 2]) - jnp.maximum(first[..., 0], second[..., 0])
     heights = jnp.minimum(first[..., 3], second[..., 3]) - jnp.maximum(
         first[..., 1], second[..., 1]
@@ -158,7 +158,7 @@ def aligned_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
 
 
 def pairwise_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
-    """IoU of every box with every other box.
+    """IoU of every box with every box of the other array.
 
     Args:
       boxes: `[..., N, 4]` xyxy, pixels.
@@ -172,7 +172,7 @@ def pairwise_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
 
 
 def pairwise_intersection(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
-    """The area that every box shares with every other box.
+    """The area that every box shares with every box of the other array.
 
     Args:
       boxes: `[..., N, 4]` xyxy, pixels.
@@ -295,21 +295,21 @@ def complete_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
 
 
 def _hull(first: jax.Array, second: jax.Array) -> jax.Array:
-    """The smallest box around each pair, also where corners of one are exchanged."""
+    """Returns the smallest box around each pair, even if corners of a box are swapped."""
     corners = (first[..., :2], first[..., 2:], second[..., :2], second[..., 2:])
     low, high = functools.reduce(jnp.minimum, corners), functools.reduce(jnp.maximum, corners)
     return jnp.concatenate([low, high], axis=-1)
 
 
 def _aspect_angle(boxes: jax.Array) -> jax.Array:
-    """atan(width / height); 0 for a point, where the angle and its gradient are undefined."""
+    """Returns atan(width / height), or 0 for a point, whose angle and gradient are undefined."""
     widths, heights = _sides(boxes)
     has_extent = jnp.square(widths) + jnp.square(heights) > _SMALLEST_DENOMINATOR
     return jnp.arctan2(jnp.where(has_extent, widths, 0.0), jnp.where(has_extent, heights, 1.0))
 
 
 def _centres_and_sides(boxes: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`[..., 2]` centres (x, y) and `[..., 2]` sides (width, height), unclipped."""
+    """Returns centres (x, y) `[..., 2]` and sides (width, height) `[..., 2]`, unclipped."""
     low, high = boxes[..., :2], boxes[..., 2:]
     return (low + high) * 0.5, high - low
 
@@ -322,7 +322,8 @@ def encode(
 ) -> jax.Array:
     """Box deltas of R-CNN (arXiv 1311.2524, appendix C): the regression targets of a box head.
 
-    `dx = (cx - cx_a) / w_a`, `dy` alike, `dw = log(w / w_a)`, `dh` alike, times the weights.
+    They are `dx = (cx - cx_a) / w_a` and `dw = log(w / w_a)`, with `dy` and `dh` likewise for y and
+    h, times the weights.
 
     Args:
       boxes: `[..., 4]` xyxy, pixels. A side below 1e-6 pixels is taken as 1e-6.
@@ -354,9 +355,9 @@ def decode(
     Args:
       deltas: `[..., 4]` (dx, dy, dw, dh).
       anchors: `[..., 4]` xyxy, pixels.
-      weights: the factors that `encode` was given.
-      max_log_ratio: dw and dh are clipped to +- this, so that exp cannot overflow; their gradient
-        is 0 beyond it.
+      weights: the factors that were passed to `encode`.
+      max_log_ratio: the bound of |dw| and |dh|, to which they are clipped so that exp cannot
+        overflow. Their gradient is 0 beyond it.
 
     Returns:
       `[..., 4]` xyxy, pixels, not clipped to any image.
