@@ -33,8 +33,7 @@ __all__ = [
     "create",
 ]
 
-#: `model.name` -> function that builds the detectors of that family. A new family needs a file, and
-#: a line here.
+#: `model.name` -> function that builds its detectors. A new family needs a file and a line here.
 FAMILIES = {
     "retinanet": retinanet.create,
     "ssd": ssd.create,

@@ -265,9 +265,8 @@ def _tfds(data: ml_collections.ConfigDict, split: str, categories: Categories | 
     )
 
 
-#: `config.data.source` -> the function that opens a split. Its arguments are `config.data`, the
-#: split, and the categories of a detector, for files that do not list their classes. The options of
-#: a source are in `config.data` under the same name.
+#: `config.data.source` -> function that opens a split, from `config.data`, the split, and the
+#: categories of a detector, for files without a list of classes. Its options have the same name.
 _OPEN: dict[str, Callable[[ml_collections.ConfigDict, str, Categories | None], Source]] = {
     "coco": _coco,
     "voc": _voc,
