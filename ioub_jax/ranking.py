@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ioub_jax import boxes as box_ops
 
-#: The size of the groups of which `few_highest` first computes the maxima: a row of a TPU's tile.
+#: The size of the groups whose maxima `few_highest` computes first: what a TPU holds in a row.
 GROUP = 128
 
 
